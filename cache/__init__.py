@@ -1,0 +1,1 @@
+"""The reference-logprob store: numpy and zarr, no model library."""

@@ -1,0 +1,68 @@
+"""A fast BLAS for MLX on Linux CPU, in the global symbol scope before mlx is imported.
+
+The mlx-cpu wheel brings the reference BLAS (about 4 GFLOP/s); an OpenBLAS or MKL whose `cblas_*` symbols are already
+global wins over it (40 times faster). Costs: one dlopen in each process. Nothing is done on macOS or with CUDA.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+INSTALL = "sudo apt-get install libopenblas0-pthread   (or without root: make blas)"
+OPENBLAS_NEEDS = ("libquadmath.so.0", "libgfortran.so.5")
+
+
+def is_wanted() -> bool:
+    """True on Linux with MLX's CPU backend alone."""
+    if sys.platform != "linux":
+        return False
+    installed = {(dist.name or "").lower() for dist in metadata.distributions()}
+    return not any(name.startswith("mlx-cuda") for name in installed)
+
+
+def candidates() -> Iterator[Path | str]:
+    """Where a usable library may be, best first: $PREFD_BLAS, this environment's own, the system's."""
+    if named := os.environ.get("PREFD_BLAS"):
+        yield Path(named)
+    environment = Path(sys.prefix) / "lib"
+    yield from sorted((environment / "prefd-blas").glob("libopenblas.so*"))
+    yield from sorted(environment.glob("libmkl_rt.so*"))
+    yield "libopenblas.so.0"
+    yield "libopenblas.so"
+
+
+@cache
+def preload() -> str | None:
+    """Load the first usable BLAS and return its name; None where none is wanted or found (then one warning is logged).
+
+    Must run before the first `import mlx.core` of the process.
+    """
+    if not is_wanted():
+        return None
+    for candidate in candidates():
+        if loaded := _load(candidate):
+            return loaded
+    log.warning("no fast BLAS found: MLX on this CPU runs about 40 times slower. Install one: %s", INSTALL)
+    return None
+
+
+def _load(candidate: Path | str) -> str | None:
+    try:
+        if isinstance(candidate, Path):
+            for needed in OPENBLAS_NEEDS:  # a library unpacked without root has its own beside it
+                if (candidate.parent / needed).exists():
+                    ctypes.CDLL(str(candidate.parent / needed), mode=ctypes.RTLD_GLOBAL)
+        library = ctypes.CDLL(str(candidate), mode=ctypes.RTLD_GLOBAL)
+        library.cblas_sgemm  # noqa: B018  # numpy's and scipy's bundled OpenBLAS rename it and cannot serve
+    except (OSError, AttributeError):
+        return None
+    return str(candidate)

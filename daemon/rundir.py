@@ -1,0 +1,112 @@
+"""One job's folder, `runs/<id>/`: what the worker writes there and everyone else reads.
+
+The worker and the daemon share nothing else, so each can die and the other still knows where things stand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Phase = Literal["precompute", "training"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go."""
+
+    phase: Phase
+    done: int
+    total: int
+    unit: str
+    rate: float | None = None
+    eta_s: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
+
+    ok: bool
+    reason: str
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as JSON: written beside, flushed to disk, renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON at `path`, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class RunDir:
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.root / "spec.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "worker.log"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.root / "adapter"
+
+    def progress(self) -> Progress | None:
+        value = read_json(self.root / "progress.json")
+        return None if value is None else Progress(**value)
+
+    def write_progress(self, progress: Progress) -> None:
+        write_json(self.root / "progress.json", asdict(progress) | {"updated_at": time.time()})
+
+    def outcome(self, phase: Phase) -> Outcome | None:
+        value = read_json(self.root / f"{phase}.json")
+        return None if value is None else Outcome(**value)
+
+    def write_outcome(self, phase: Phase, outcome: Outcome) -> None:
+        write_json(self.root / f"{phase}.json", asdict(outcome))
+
+    def forget_outcome(self, phase: Phase) -> None:
+        """Called before a phase starts, so that an old outcome is never read as the new one."""
+        (self.root / f"{phase}.json").unlink(missing_ok=True)
+
+    def read_metrics(self) -> Iterator[dict[str, Any]]:
+        """Each whole line of metrics.jsonl; a line cut by a crash is passed over."""
+        try:
+            text = self.metrics.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        for line in text.splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue

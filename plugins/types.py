@@ -1,0 +1,117 @@
+"""The values that cross the plugin boundary: pairs, log-probabilities, and what a loss takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import mlx.core as mx
+
+Message = Mapping[str, Any]
+"""A chat message: at least `role` and `content`."""
+
+Text = str | Sequence[Message]
+"""Plain text, or chat messages."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One preference: for `prompt`, `chosen` was preferred to `rejected`.
+
+    Each side is a string (the answer's text) or the chat messages that follow the prompt. A string prompt is put
+    through the tokenizer's chat template as one user message.
+    """
+
+    prompt: Text
+    chosen: Text
+    rejected: Text
+    tools: Sequence[Mapping[str, Any]] | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RowFormat(Protocol):
+    """How one shape of dataset row becomes a `Pair`. Pure: no files, no tokenizer."""
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether `row` has this shape (its types, not whether it is usable)."""
+
+    def pair(self, row: Mapping[str, Any]) -> Pair:
+        """The pair in `row`. Raises `UnusableRow` with the reason when there is none."""
+
+
+class UnusableRow(ValueError):
+    """A row that cannot be trained on. The message is a short reason, counted and shown in the job's report."""
+
+
+class Logprobs(NamedTuple):
+    """One side (chosen or rejected) of a batch.
+
+    A NamedTuple, so that it may pass into `mx.compile`d functions.
+    """
+
+    tokens: mx.array
+    """(B, T) float32: log-probability of each completion token in nats, 0 where `mask` is 0."""
+    mask: mx.array
+    """(B, T) float32: 1 for completion tokens (EOS included), 0 for padding."""
+
+    @property
+    def sums(self) -> mx.array:
+        """(B,) log π(y|x): the sum over completion tokens."""
+        return (self.tokens * self.mask).sum(axis=-1)
+
+    @property
+    def lengths(self) -> mx.array:
+        """(B,) how many completion tokens each row has."""
+        return self.mask.sum(axis=-1)
+
+    @property
+    def means(self) -> mx.array:
+        """(B,) the mean log-probability per completion token."""
+        return self.sums / mx.maximum(self.lengths, 1)
+
+
+@dataclass(frozen=True)
+class LossInput:
+    """What a loss sees of a batch of B pairs."""
+
+    policy_chosen: Logprobs
+    policy_rejected: Logprobs
+    reference_chosen: Logprobs | None = None
+    """None when the loss is reference-free."""
+    reference_rejected: Logprobs | None = None
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """What a loss gives back; every array is (B,), and no gradient flows through rewards or metrics."""
+
+    losses: mx.array
+    """Per pair; the trainer takes the mean."""
+    chosen_rewards: mx.array
+    rejected_rewards: mx.array
+    metrics: dict[str, mx.array] = field(default_factory=dict)
+    """Extra metrics by name; the trainer logs their means."""
+
+
+Loss = Callable[..., Any]
+"""A dataclass type whose instances map `LossInput` to `LossOutput`, or a function that does it directly."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a loss parameter, as in `beta: Annotated[float, Range(above=0)] = 0.1`."""
+
+    above: float | None = None
+    below: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+F = TypeVar("F", bound=Callable[..., LossOutput])
+
+
+def reference_free(function: F) -> F:
+    """Mark a loss written as a function as one that takes no reference (a dataclass sets `needs_reference = False`)."""
+    function.needs_reference = False  # type: ignore[attr-defined]  # read back by prefd.plugins.schema
+    return function
