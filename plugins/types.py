@@ -98,16 +98,6 @@ Loss = Callable[..., Any]
 """A dataclass type whose instances map `LossInput` to `LossOutput`, or a function that does it directly."""
 
 
-@dataclass(frozen=True)
-class Range:
-    """Bounds of a loss parameter, as in `beta: Annotated[float, Range(above=0)] = 0.1`."""
-
-    above: float | None = None
-    below: float | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-
-
 F = TypeVar("F", bound=Callable[..., LossOutput])
 
 

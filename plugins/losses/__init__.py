@@ -1,0 +1,16 @@
+"""prefd's own losses: a family a file, registered through the hook that strangers use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.losses import cpo, dpo
+from prefd.plugins.types import Loss
+
+
+@hookimpl
+def register_losses(register: Callable[[str, Loss], None]) -> None:
+    for family in (dpo, cpo):
+        for name, loss in family.LOSSES.items():
+            register(name, loss)

@@ -1,0 +1,119 @@
+"""ReferenceCache: the whole store, a folder with one sub-folder a reference. No lock, no file that two may change."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.reference import Reference
+from prefd.cache.segment import flush
+
+FORMAT = {"format": "prefd-reference-cache", "version": 1}
+
+
+class NotACache(ValueError):
+    """A folder that is something else, or a cache of a version this prefd cannot read."""
+
+
+@dataclass(frozen=True)
+class ReferenceInfo:
+    """What `prefd cache ls` shows of one reference."""
+
+    fingerprint: str
+    identity: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    segments: int
+    entries: int
+    tokens: int
+    bytes: int
+    damaged: list[str]
+
+
+@dataclass(frozen=True)
+class ReferenceCache:
+    """A store at `path`. Any number of processes may hold one open and write to it."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> ReferenceCache:
+        """The cache at `path`, made if the folder is missing or empty. Raises `NotACache` for anything else."""
+        marker = path / "zarr.json"
+        if not marker.exists():
+            if path.exists() and any(not each.name.startswith(".") for each in path.iterdir()):
+                raise NotACache(f"{path} holds other files and no cache; name an empty or missing folder")
+            _publish_group(path, FORMAT, staging=path / ".tmp")
+        attributes = _attributes(marker)
+        if attributes.get("format") != FORMAT["format"]:
+            raise NotACache(f"{path} is a zarr group, but not a reference cache; name another folder")
+        if attributes.get("version") != FORMAT["version"]:
+            version = attributes.get("version")
+            raise NotACache(f"{path} has cache version {version}; this prefd reads {FORMAT['version']}: upgrade prefd")
+        return cls(path)
+
+    @property
+    def memo(self) -> Path:
+        """Where weight files' digests are remembered."""
+        return self.path / ".memo"
+
+    def reference(self, fingerprint: ReferenceFingerprint) -> Reference:
+        """The entries of one reference, which is made if the store has none of it yet."""
+        folder = self.path / "refs" / fingerprint.name
+        if not (folder / "zarr.json").exists():
+            attributes = {
+                "identity": dict(fingerprint.identity),
+                "identity_sha256": fingerprint.sha256,
+                "provenance": dict(fingerprint.provenance),
+            }
+            _publish_group(folder, attributes, staging=self.path / ".tmp")
+        return Reference(folder, self.path / ".tmp", fingerprint.sha256)
+
+    def references(self) -> list[ReferenceInfo]:
+        """Every reference in the store, with what it holds; opens every segment."""
+        return [self._describe(folder) for folder in sorted((self.path / "refs").glob("*")) if folder.is_dir()]
+
+    def _describe(self, folder: Path) -> ReferenceInfo:
+        try:
+            attributes = _attributes(folder / "zarr.json")
+        except NotACache as error:
+            return ReferenceInfo(folder.name, {}, {}, 0, 0, 0, 0, [str(error)])
+        reference = Reference(folder, self.path / ".tmp", str(attributes["identity_sha256"]))
+        segments = reference.segments
+        return ReferenceInfo(
+            folder.name,
+            attributes["identity"],
+            attributes["provenance"],
+            len(segments),
+            sum(segment.entries for segment in segments),
+            sum(segment.tokens for segment in segments),
+            sum(segment.bytes for segment in segments),
+            list(reference.damage),
+        )
+
+
+def _attributes(marker: Path) -> dict[str, Any]:
+    try:
+        attributes: dict[str, Any] = json.loads(marker.read_bytes())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotACache(
+            f"{marker} cannot be read ({error}); restore it from a backup or move the folder away"
+        ) from None
+    return attributes
+
+
+def _publish_group(folder: Path, attributes: Mapping[str, Any], staging: Path) -> None:
+    """Make `folder` a zarr group with `attributes` at once: written in `staging`, then `zarr.json` linked into place."""
+    made = staging / uuid.uuid4().hex
+    zarr.create_group(made, attributes=dict(attributes), zarr_format=3)
+    folder.mkdir(parents=True, exist_ok=True)
+    flush(made / "zarr.json")
+    (made / "zarr.json").replace(folder / "zarr.json")  # writers that race here write the same bytes
+    flush(folder)
+    made.rmdir()

@@ -1,0 +1,11 @@
+"""What ends a job with a sentence instead of a traceback."""
+
+from __future__ import annotations
+
+
+class JobError(Exception):
+    """The job cannot go on. For the job's owner: the message has the value, the place and the remedy."""
+
+
+class Stopped(Exception):
+    """The worker was asked to stop, and has saved what it had."""

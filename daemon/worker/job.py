@@ -1,0 +1,109 @@
+"""What both phases of a job need before any model is loaded: tokenizer, pairs as tokens, keys, and who the reference is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.reference import Reference
+from prefd.cache.store import ReferenceCache
+from prefd.daemon.config import Config
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import RunDir
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.worker import models
+from prefd.daemon.worker.data import PreparedData, prepare
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.sources import ModelSource, identify, policy_start, reference_of
+from prefd.daemon.worker.tokens import Completion, Example
+from prefd.plugins.manager import Plugins, RegisteredLoss, load_plugins
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as its worker sees it. Everything is computed once, on first use."""
+
+    home: Home
+    run: RunDir
+    spec: JobSpec
+
+    @classmethod
+    def load(cls, home: Home, job_id: int) -> Job:
+        run = RunDir(home.job(job_id))
+        return cls(home, run, JobSpec.model_validate_json(run.spec.read_bytes()))
+
+    @cached_property
+    def plugins(self) -> Plugins:
+        return load_plugins(Config.load(self.home).plugin_files(self.home))
+
+    @property
+    def loss(self) -> RegisteredLoss:
+        """The loss the spec names. Raises `JobError` when no plugin has it, with the plugins that failed."""
+        if found := self.plugins.losses.get(self.spec.loss.name):
+            return found
+        failed = "".join(f"; plugin {each.name} failed: {each.error}" for each in self.plugins.plugins if each.error)
+        raise JobError(f"loss {self.spec.loss.name!r} is not registered by any plugin{failed} (see `prefd plugins`)")
+
+    @cached_property
+    def policy(self) -> ModelSource:
+        return policy_start(self.spec)
+
+    @cached_property
+    def reference(self) -> ModelSource:
+        return reference_of(self.spec)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        tokenizer = models.tokenizer(self.policy)
+        if self.reference.model != self.policy.model:
+            models.check_same_vocabulary(self.policy, tokenizer, self.reference)
+        return tokenizer
+
+    @cached_property
+    def data(self) -> PreparedData:
+        data = prepare(self.spec.data, self.tokenizer, self.plugins.formats)
+        for line in data.report.lines():
+            log.info("%s", line)
+        return data
+
+    @property
+    def examples(self) -> list[Example]:
+        """Training and held-out pairs."""
+        return [*self.data.train, *self.data.held_out]
+
+    @cached_property
+    def cache(self) -> ReferenceCache:
+        return ReferenceCache.open(self.home.cache)
+
+    def identify(self, source: ModelSource) -> ReferenceFingerprint:
+        return identify(source, models.compute_dtype(source), models.device(), self.cache.memo)
+
+    @cached_property
+    def fingerprint(self) -> ReferenceFingerprint:
+        return self.identify(self.reference)
+
+    @cached_property
+    def store(self) -> Reference:
+        """The reference's entries in the cache."""
+        return self.cache.reference(self.fingerprint)
+
+    def key(self, completion: Completion) -> bytes:
+        return self.fingerprint.key(completion.ids, completion.start)
+
+    @property
+    def starts_as_reference(self) -> bool:
+        """Whether the policy's first forward pass must give the reference's numbers."""
+        return self.identify(self.policy).sha256 == self.fingerprint.sha256
+
+
+def completions_of(examples: Iterable[Example]) -> Iterable[tuple[Example, Completion]]:
+    """Each side of each example, with the example it belongs to."""
+    for example in examples:
+        yield example, example.chosen
+        yield example, example.rejected

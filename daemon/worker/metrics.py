@@ -1,0 +1,68 @@
+"""Metrics by the names TRL gives them, averaged over pairs, and the file they are appended to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from prefd.plugins.types import LossInput, LossOutput
+
+Sums = dict[str, mx.array]
+
+
+def pair_metrics(x: LossInput, out: LossOutput) -> Sums:
+    """Each metric of one batch, summed over its pairs, so that batches of any size add up."""
+    per_pair = {
+        "loss": out.losses,
+        "rewards/chosen": out.chosen_rewards,
+        "rewards/rejected": out.rejected_rewards,
+        "rewards/margins": out.chosen_rewards - out.rejected_rewards,
+        "rewards/accuracies": (out.chosen_rewards > out.rejected_rewards).astype(mx.float32),
+        "logps/chosen": x.policy_chosen.sums,
+        "logps/rejected": x.policy_rejected.sums,
+    } | out.metrics
+    return {name: mx.stop_gradient(values).astype(mx.float32).sum() for name, values in per_pair.items()}
+
+
+@dataclass
+class Mean:
+    """Sums of several batches, and the mean over all their pairs."""
+
+    pairs: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, sums: Sums, pairs: int) -> None:
+        self.pairs += pairs
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(np.array(value))
+
+    def means(self, prefix: str = "") -> dict[str, float]:
+        return {prefix + name: value / self.pairs for name, value in self.sums.items()}
+
+
+@dataclass(frozen=True)
+class MetricsLog:
+    """metrics.jsonl, one object a line, each line whole when it is there."""
+
+    path: Path
+
+    def append(self, line: dict[str, float]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def truncate_after(self, step: int) -> None:
+        """Drop lines past `step` (and any cut line): a resumed run writes them again."""
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []:
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        beside = self.path.with_suffix(".partial")
+        beside.write_text("".join(kept), encoding="utf-8")
+        beside.replace(self.path)

@@ -1,0 +1,135 @@
+"""Loading a model, a tokenizer, and putting trainable layers on a policy. Safetensors only; no model code is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
+from mlx_lm.utils import load_model, load_tokenizer, quantize_model
+
+from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.sources import ModelSource, read_adapter_config, stored_dtype
+
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def device() -> str:
+    """ "cpu" or "gpu": what MLX computes on in this process."""
+    return str(mx.default_device().type).rpartition(".")[2]
+
+
+def compute_dtype(source: ModelSource) -> str:
+    """What a forward pass of `source` computes in here: float32 on a CPU (half precision is 40 times slower there),
+    the stored type elsewhere.
+    """
+    return "float32" if device() == "cpu" else DTYPES[stored_dtype(source)]
+
+
+def load(source: ModelSource) -> nn.Module:
+    """The model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
+    try:
+        model, config = load_model(source.folder, lazy=True)
+        if source.quantize is not None:
+            if "quantization" in config:
+                raise JobError(f"model {source.model} is already quantized; remove training.quantize")
+            model, _ = quantize_model(model, config, source.quantize.group_size, source.quantize.bits)
+        if source.adapter is not None:
+            read_adapter_config(source.adapter)
+            load_adapters(model, str(source.adapter))
+    except (ValueError, KeyError, TypeError, RuntimeError, FileNotFoundError) as error:
+        where = source.model if source.adapter is None else f"{source.model} with adapter {source.adapter}"
+        raise JobError(f"model {where} cannot be loaded: {str(error).strip()[:500]}") from error
+    model.set_dtype(getattr(mx, compute_dtype(source)))
+    model.eval()
+    mx.eval(model.parameters())
+    return model
+
+
+def tokenizer(source: ModelSource) -> Any:
+    """mlx-lm's TokenizerWrapper for `source`."""
+    try:
+        return load_tokenizer(source.folder)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {str(error).strip()[:500]}") from error
+
+
+def check_same_vocabulary(policy: ModelSource, policy_tokenizer: Any, reference: ModelSource) -> None:
+    """The reference scores the policy's token ids, so both must mean the same text. Raises `JobError` otherwise."""
+    mine, theirs = policy_tokenizer.get_vocab(), tokenizer(reference).get_vocab()
+    if mine == theirs:
+        return
+    unlike = sorted(token for token in mine.keys() | theirs.keys() if mine.get(token) != theirs.get(token))
+    raise JobError(
+        f"reference {reference.model} has another tokenizer than {policy.model}: {len(unlike)} tokens differ "
+        f"(such as {unlike[0]!r}), so its log-probabilities would be of other text; use a reference of the same family"
+    )
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """What was made trainable, in the words of mlx-lm's adapter_config.json."""
+
+    fine_tune_type: str
+    num_layers: int
+    lora_parameters: dict[str, Any]
+
+    def adapter_config(self, source: ModelSource) -> dict[str, Any]:
+        return vars(self) | {"model": source.model}
+
+
+def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec) -> FineTune:
+    """Freeze `model` but for what `training` trains, and put it in training mode.
+
+    A policy that starts from an adapter goes on with that adapter's own layers. Raises `JobError` for a combination
+    that cannot be trained.
+    """
+    model.freeze()
+    layers = len(model.layers)
+    if training.num_layers > layers:
+        raise JobError(f"training.num_layers is {training.num_layers}; {source.model} has {layers} layers")
+    lora = training.lora.model_dump(exclude_none=True)
+    made = FineTune(training.fine_tune, layers if training.num_layers == -1 else training.num_layers, lora)
+    if training.fine_tune == "full":
+        if source.adapter is not None:
+            raise JobError(
+                "training.fine_tune is full and the policy starts from an adapter; fuse it first (mlx_lm.fuse)"
+            )
+        for layer in model.layers[layers - made.num_layers :]:
+            layer.unfreeze()
+        if made.num_layers == layers:
+            model.unfreeze()
+    elif source.adapter is not None:
+        made = _adapters_own(source, training)
+        model.unfreeze(keys=["lora_a", "lora_b", "m"], strict=False)
+    else:
+        try:
+            linear_to_lora_layers(model, training.num_layers, lora, use_dora=training.fine_tune == "dora")
+        except ValueError as error:
+            raise JobError(f"{source.model} cannot be trained with {training.fine_tune}: {error}") from error
+    if not tree_flatten(model.trainable_parameters()):
+        raise JobError(f"nothing to train: no layer of {source.model} matches training.lora.keys {training.lora.keys}")
+    model.train()
+    return made
+
+
+def _adapters_own(source: ModelSource, training: TrainingSpec) -> FineTune:
+    assert source.adapter is not None
+    config = read_adapter_config(source.adapter)
+    made = FineTune(config.get("fine_tune_type", "lora"), config["num_layers"], config["lora_parameters"])
+    if made.fine_tune_type != training.fine_tune:
+        raise JobError(
+            f"adapter {source.adapter} is {made.fine_tune_type} and training.fine_tune is {training.fine_tune}; "
+            "a job that starts from an adapter goes on with its kind"
+        )
+    for name in training.lora.model_fields_set:
+        if getattr(training.lora, name) != made.lora_parameters.get(name):
+            raise JobError(
+                f"training.lora.{name} is {getattr(training.lora, name)!r} and adapter {source.adapter} has "
+                f"{made.lora_parameters.get(name)!r}; leave it out to go on with the adapter's own"
+            )
+    return made

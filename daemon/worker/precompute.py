@@ -1,0 +1,121 @@
+"""The reference pass: score the completions the cache does not hold, and commit them as they come.
+
+The reference is loaded only when something is missing. A killed pass keeps every batch it committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+from mlx import nn
+
+from prefd.cache.reference import InvalidLogprobs
+from prefd.daemon.rundir import Outcome
+from prefd.daemon.worker import models
+from prefd.daemon.worker.errors import JobError, Stopped
+from prefd.daemon.worker.job import Job, completions_of
+from prefd.daemon.worker.logprobs import completion_logprobs, padded_length
+from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker.tokens import Completion
+
+log = logging.getLogger(__name__)
+
+BATCH_TOKENS = 2048
+FLUSH_EVERY_S = 15.0
+FLUSH_ENTRIES = 4096
+
+Scores = dict[bytes, npt.NDArray[np.float32]]
+
+
+def precompute(job: Job, stop: StopEvent) -> Outcome:
+    """Fill the cache with what `job` needs. Raises `Stopped` after a flush when asked to, `JobError` for bad scores."""
+    began = time.monotonic()
+    needed: dict[bytes, Completion] = {}
+    rows: dict[bytes, int] = {}
+    total = 0
+    for example, completion in completions_of(job.examples):
+        total += 1
+        key = job.key(completion)
+        needed.setdefault(key, completion)
+        rows.setdefault(key, example.row)
+    missing = job.store.missing(list(needed))
+    if missing:
+        _score_missing(job, {key: needed[key] for key in missing}, rows, stop)
+    line = f"reference: {len(missing)} of {len(needed)} completions scored"
+    log.info("%s", line)
+    summary: dict[str, Any] = {
+        "reference": job.reference.model,
+        "fingerprint": job.fingerprint.name,
+        "completions": len(needed),
+        "duplicates": total - len(needed),
+        "cached": len(needed) - len(missing),
+        "scored": len(missing),
+        "tokens_scored": sum(len(needed[key].ids) - needed[key].start for key in missing),
+        "seconds": time.monotonic() - began,
+        "data": job.data.report.to_json(),
+        "damage": sorted(job.store.damage.values()),
+        "line": line,
+    }
+    return Outcome(True, line, summary)
+
+
+def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes, int], stop: StopEvent) -> None:
+    tokens = sum(len(completion.ids) for completion in missing.values())
+    log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
+    model = models.load(job.reference)
+    report = Reporter(job.run, "precompute", len(missing), "completions")
+    pending: Scores = {}
+    flushed = time.monotonic()
+    for batch in length_sorted_batches(missing):
+        pending |= score(model, batch)
+        overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
+        if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
+            _commit(job, pending, rows)
+            pending, flushed = {}, time.monotonic()
+        report.advance(len(batch))
+        if stop.is_set():
+            raise Stopped(f"scored {report.done} of {report.total} completions; they are kept")
+    _commit(job, pending, rows)
+
+
+def length_sorted_batches(missing: dict[bytes, Completion]) -> Iterator[list[tuple[bytes, Completion]]]:
+    """Batches of one padded length, longest first (so that memory runs out at once or not at all), of bounded size."""
+    by_length = sorted(missing.items(), key=lambda item: padded_length(item[1]), reverse=True)
+    batch: list[tuple[bytes, Completion]] = []
+    for key, completion in by_length:
+        length = padded_length(completion)
+        if batch and (padded_length(batch[0][1]) != length or (len(batch) + 1) * length > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append((key, completion))
+    if batch:
+        yield batch
+
+
+def score(model: nn.Module, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
+    """Key → (length,) float32 log-probabilities of one batch."""
+    scored = completion_logprobs(model, [completion for _, completion in batch])
+    mx.eval(scored)
+    values = np.array(scored.tokens)
+    return {
+        key: values[row, : len(completion.ids) - completion.start].copy() for row, (key, completion) in enumerate(batch)
+    }
+
+
+def _commit(job: Job, scores: Scores, rows: dict[bytes, int]) -> None:
+    try:
+        job.store.put(scores)
+    except InvalidLogprobs as error:
+        raise JobError(
+            f"the reference {job.reference.model} gave no usable log-probabilities for row {rows[error.key]}: {error}; "
+            "nothing of that batch was kept"
+        ) from error
+    except OSError as error:
+        raise JobError(f"the reference cache at {job.cache.path} cannot be written: {error}") from error

@@ -1,0 +1,163 @@
+"""Where a model comes from, and who it is, told from its files alone: no tensor is loaded here.
+
+The policy's start and the reference are the same kind of thing, a folder of weights with an optional adapter and
+load-time quantization, so that an omitted `reference:` is exactly the policy's start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_weights
+from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
+from prefd.daemon.worker.errors import JobError
+
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "*.tiktoken", "added_tokens.json")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model as a spec names it. `folder` is where its files are (a hub id is downloaded on first use)."""
+
+    model: str
+    adapter: Path | None = None
+    quantize: QuantizeSpec | None = None
+
+    @cached_property
+    def folder(self) -> Path:
+        """The local folder. Raises `JobError` where there is none or it holds no safetensors."""
+        folder = Path(self.model)
+        if not folder.is_dir():
+            folder = _download(self.model)
+        if not (folder / "config.json").is_file():
+            raise JobError(f"model {self.model}: no config.json in {folder}; is it a model folder?")
+        if not any(folder.glob("model*.safetensors")):
+            pickles = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
+            found = f"only {pickles[0]}, a pickle, which can run code" if pickles else "none"
+            raise JobError(
+                f"model {self.model}: it needs model*.safetensors, found {found}; convert it (mlx_lm.convert)"
+            )
+        return folder
+
+    @property
+    def weight_files(self) -> list[Path]:
+        return sorted(self.folder.glob("model*.safetensors"))
+
+    def config(self) -> dict[str, Any]:
+        config = _read_json(self.folder / "config.json")
+        if config.get("model_file") is not None:
+            raise JobError(
+                f"model {self.model}: config.json asks to run {config['model_file']}; prefd runs no model code"
+            )
+        return config
+
+
+def policy_start(spec: JobSpec) -> ModelSource:
+    """Where the policy starts."""
+    adapter = None if spec.adapter is None else Path(spec.adapter)
+    return ModelSource(spec.model, adapter, spec.training.quantize if spec.training else None)
+
+
+def reference_of(spec: JobSpec) -> ModelSource:
+    """The reference: the one the spec names, or a frozen copy of where the policy starts, adapter and all."""
+    if spec.reference is None:
+        return policy_start(spec)
+    adapter = spec.reference.adapter
+    return ModelSource(spec.reference.model, None if adapter is None else Path(adapter))
+
+
+def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | None = None) -> ReferenceFingerprint:
+    """Who `source` is as a reference. `compute_dtype` is what its forward pass computes in on `device`."""
+    config = {name: value for name, value in source.config().items() if name not in VOLATILE_CONFIG}
+    versions = {name: metadata.version(name) for name in ("mlx", "mlx-lm")}
+    identity = {
+        "weights": digest_weights(source.weight_files, memo),
+        "adapter": None if source.adapter is None else _digest_adapter(source.adapter, memo),
+        "config": digest_json(config),
+        "weight_dtype": stored_dtype(source),
+        "compute_dtype": compute_dtype,
+        "quantization": None if source.quantize is None else source.quantize.model_dump(),
+        "tokenizer": _digest_files(source.folder, TOKENIZER_FILES),
+        "chat_template": _digest_template(source.folder),
+        "mlx": _minor(versions["mlx"]),
+        "mlx_lm": _minor(versions["mlx-lm"]),
+    }
+    adapter = None if source.adapter is None else str(source.adapter)
+    return ReferenceFingerprint(
+        identity, {"model": source.model, "adapter": adapter, "device": device, "versions": versions}
+    )
+
+
+def stored_dtype(source: ModelSource) -> str:
+    """The floating-point type that most of the stored weights have, in safetensors' words (F32, BF16, F16)."""
+    counts: dict[str, int] = {}
+    for path in source.weight_files:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        for name, tensor in header.items():
+            if name != "__metadata__" and tensor["dtype"] in ("F32", "BF16", "F16"):
+                size = tensor["data_offsets"][1] - tensor["data_offsets"][0]
+                counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
+    return max(counts, key=lambda dtype: counts[dtype], default="F32")
+
+
+def read_adapter_config(adapter: Path) -> dict[str, Any]:
+    """adapter_config.json. Raises `JobError` where the folder is not an mlx-lm adapter."""
+    if not (adapter / "adapter_config.json").is_file() or not (adapter / "adapters.safetensors").is_file():
+        raise JobError(
+            f"adapter {adapter}: it needs adapter_config.json and adapters.safetensors, as mlx-lm writes them"
+        )
+    return _read_json(adapter / "adapter_config.json")
+
+
+def _download(model: str) -> Path:
+    if not HUB_ID.match(model):
+        raise JobError(f"model {model}: there is no such folder, and it is not a hub id (org/name)")
+    from huggingface_hub import snapshot_download  # slow to import, and most models are local
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=HUB_FILES))
+    except (OSError, ValueError) as error:
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise JobError(f"model {model}: it is no local folder and could not be downloaded ({first})") from error
+
+
+def _digest_adapter(adapter: Path, memo: Path | None) -> str:
+    config = read_adapter_config(adapter)
+    matters = {name: config.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
+    return digest_json([matters, digest_weights([adapter / "adapters.safetensors"], memo)])
+
+
+def _digest_files(folder: Path, patterns: tuple[str, ...]) -> str:
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return digest_json({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+
+
+def _digest_template(folder: Path) -> str:
+    """Of everything that turns messages into text: the template, wherever it is kept, and the special tokens."""
+    config = folder / "tokenizer_config.json"
+    files = [path for path in sorted(folder.glob("*.jinja")) if path.is_file()]
+    return digest_json([_read_json(config) if config.is_file() else None, [path.read_text() for path in files]])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise JobError(f"{path} cannot be read as JSON ({error}); copy or download the model again") from error
+    if not isinstance(value, dict):
+        raise JobError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])

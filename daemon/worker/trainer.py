@@ -1,0 +1,151 @@
+"""The trainer: one optimizer step, one evaluation, one check of the start. A loss is an argument.
+
+The gradient of a step is that of the mean loss over all its pairs, whatever micro-batches they came in.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+from mlx.optimizers import Optimizer
+from mlx.utils import tree_flatten, tree_map
+
+from prefd.daemon.worker.batches import split
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.logprobs import completion_logprobs
+from prefd.daemon.worker.metrics import Mean, Sums, pair_metrics
+from prefd.daemon.worker.tokens import Completion, Example
+from prefd.plugins.types import Logprobs, LossInput, LossOutput
+
+Loss = Callable[[LossInput], LossOutput]
+ReferenceScores = Callable[[Sequence[Completion]], Logprobs]
+"""Completions → their reference log-probabilities: read from the cache, or from a live model when measuring."""
+
+START_TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
+"""Largest mean |log π − log ref| per token, in nats, between a policy and the reference it starts as."""
+
+
+@dataclass
+class Trainer:
+    """A policy being trained. `reference` is None when the loss takes none."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    loss: Loss
+    reference: ReferenceScores | None
+    seed: int = 0
+
+    def step(self, number: int, micro_batches: Sequence[Sequence[Example]]) -> dict[str, float]:
+        """Take optimizer step `number` (from 1) and return its metrics, `grad_norm` and `tokens_per_second` with them.
+
+        Raises `JobError` naming the rows when the loss or the gradient is not finite; the weights are unchanged then.
+        """
+        began = time.monotonic()
+        mx.random.seed((self.seed << 32) + number)  # dropout depends on the step alone, so a resumed run repeats it
+        pairs = sum(len(batch) for batch in micro_batches)
+        mean = Mean()
+        total: Any = None
+        for batch in micro_batches:
+            sums, gradients = self._gradients(batch, pairs)
+            total = gradients if total is None else tree_map(mx.add, total, gradients)
+            mx.eval(total, sums)
+            mean.add(sums, len(batch))
+        metrics = mean.means() | {"grad_norm": global_norm(total)}
+        if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
+            rows = sorted(example.row for batch in micro_batches for example in batch)
+            raise JobError(
+                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on rows {rows}; "
+                "lower training.learning_rate or the loss's beta, or look at those rows"
+            )
+        self.optimizer.update(self.model, total)
+        mx.eval(self.model.trainable_parameters(), self.optimizer.state)
+        tokens = sum(
+            len(side.ids) for batch in micro_batches for each in batch for side in (each.chosen, each.rejected)
+        )
+        return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
+
+    def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
+        """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
+
+        def share() -> tuple[mx.array, Sums]:
+            x = self._forward(batch)
+            out = self.loss(x)
+            return out.losses.sum() / pairs, pair_metrics(x, out)
+
+        (_, sums), gradients = nn.value_and_grad(self.model, share)()
+        return sums, gradients
+
+    def _forward(self, batch: Sequence[Example]) -> LossInput:
+        policy = completion_logprobs(self.model, both_sides(batch))
+        reference = None if self.reference is None else self.reference(both_sides(batch))
+        (policy_chosen, policy_rejected) = halves(policy)
+        if reference is None:
+            return LossInput(policy_chosen, policy_rejected)
+        return LossInput(policy_chosen, policy_rejected, *halves(reference))
+
+    def evaluate(self, examples: Sequence[Example], batch_size: int) -> dict[str, float]:
+        """Metrics over held-out `examples`, named `eval_…`; nothing is trained."""
+        self.model.eval()
+        mean = Mean()
+        for batch in split(examples, batch_size):
+            x = self._forward(batch)
+            sums = pair_metrics(x, self.loss(x))
+            mx.eval(sums)
+            mean.add(sums, len(batch))
+        self.model.train()
+        return mean.means("eval_")
+
+    def check_start(self, batch: Sequence[Example], compute_dtype: str) -> float:
+        """The mean |log π − log ref| per token of an untrained policy that starts as the reference.
+
+        Raises `JobError` when it is not zero within the dtype's tolerance: the cached numbers are not this model's.
+        """
+        assert self.reference is not None
+        self.model.eval()
+        policy = completion_logprobs(self.model, both_sides(batch))
+        reference = self.reference(both_sides(batch))
+        drift = float(np.array(mx.abs(policy.tokens - reference.tokens).sum() / policy.mask.sum()))
+        self.model.train()
+        if not drift <= START_TOLERANCE[compute_dtype]:
+            raise JobError(
+                f"step 0: the policy starts as the reference, yet their log-probabilities differ by {drift:.2g} nats per "
+                f"token (tolerance {START_TOLERANCE[compute_dtype]:g}, {compute_dtype}); the cached reference is not of this "
+                "model: look at `prefd cache show`, or move the cache away to have it scored again"
+            )
+        return drift
+
+
+def global_norm(gradients: Any) -> float:
+    """√Σg² over every leaf."""
+    leaves: Any = tree_flatten(gradients)
+    return math.sqrt(sum(float(np.array(mx.square(leaf.astype(mx.float32)).sum())) for _, leaf in leaves))
+
+
+def both_sides(batch: Sequence[Example]) -> list[Completion]:
+    """All chosen, then all rejected."""
+    return [example.chosen for example in batch] + [example.rejected for example in batch]
+
+
+def halves(both: Logprobs) -> tuple[Logprobs, Logprobs]:
+    """The inverse of `both_sides`, for log-probabilities: (chosen, rejected)."""
+    middle = len(both.tokens) // 2
+    return (
+        Logprobs(both.tokens[:middle], both.mask[:middle]),
+        Logprobs(both.tokens[middle:], both.mask[middle:]),
+    )
+
+
+def padded(values: Sequence[np.ndarray[tuple[int], np.dtype[np.float32]]]) -> Logprobs:
+    """Rows of different lengths as (B, T) tokens and mask."""
+    lengths = np.array([len(value) for value in values])
+    tokens = np.zeros((len(values), int(lengths.max())), dtype=np.float32)
+    mask = np.arange(tokens.shape[1]) < lengths[:, None]
+    tokens[mask] = np.concatenate(values)
+    return Logprobs(mx.array(tokens), mx.array(mask.astype(np.float32)))

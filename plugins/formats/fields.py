@@ -1,0 +1,111 @@
+"""What the built-in row formats share: typed reads of a row's columns, and chat messages made uniform.
+
+Parquet and hub datasets pad every message and tool to one struct, with None for each key that a row lacks; a jsonl
+file does not. `None` is dropped here, at the edge, so that the same pairs are the same in every file type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
+
+from prefd.plugins.types import Message, Pair, Text, UnusableRow
+
+NAMES = {bool: "a boolean", int: "a number", float: "a number", str: "text", dict: "an object", type(None): "missing"}
+
+
+def is_messages(value: Any) -> TypeGuard[Sequence[Message]]:
+    """Whether `value` is a list of `{role, content}` messages (an empty list is one too)."""
+    return isinstance(value, list | tuple) and all(
+        isinstance(message, Mapping) and isinstance(message.get("role"), str) and _is_content(message.get("content"))
+        for message in value
+    )
+
+
+def is_text(value: Any) -> TypeGuard[Text]:
+    return isinstance(value, str) or is_messages(value)
+
+
+def is_conversation(value: Any) -> TypeGuard[Sequence[Message]]:
+    """Whether `value` is messages that begin with somebody else's than the assistant's: it holds its own prompt."""
+    return is_messages(value) and len(value) > 0 and value[0]["role"] != "assistant"
+
+
+def read_text(row: Mapping[str, Any], column: str) -> Text:
+    """The column's string, or its messages made uniform. Raises `UnusableRow` where it is neither."""
+    value = row.get(column)
+    if isinstance(value, str):
+        return value
+    if is_messages(value):
+        return [{"content": ""} | without_none(message) for message in value]
+    raise UnusableRow(f"wrong types: {column} is {kind_of(value)}, not text or chat messages")
+
+
+def finish(row: Mapping[str, Any], prompt: Text, chosen: Text, rejected: Text) -> Pair:
+    """The pair with the row's optional columns. Raises `UnusableRow` for empty or identical sides."""
+    for side in (chosen, rejected):
+        if is_empty(side):
+            raise UnusableRow("empty completion")
+    if chosen == rejected:
+        raise UnusableRow("identical sides")
+    tools = _parsed(row, "tools", list)
+    if not all(isinstance(tool, Mapping) for tool in tools or ()):
+        raise UnusableRow("wrong types: tools is not a list of objects")
+    kwargs = _parsed(row, "chat_template_kwargs", dict)
+    return Pair(prompt, chosen, rejected, without_none(tools) if tools else None, without_none(kwargs) if kwargs else {})
+
+
+def is_empty(side: Text) -> bool:
+    """Whether there is nothing to learn from in `side`: its last message has no text and no tool call."""
+    if isinstance(side, str):
+        return not side.strip()
+    return not side or (not content_text(side[-1]).strip() and not side[-1].get("tool_calls"))
+
+
+def content_text(message: Message) -> str:
+    """A message's text, also where its content is a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text") or "") for part in content or ())
+
+
+def kind_of(value: Any) -> str:
+    """What `value` is, in a user's words."""
+    if isinstance(value, list | tuple):
+        return "a list"
+    return NAMES.get(type(value), type(value).__name__)
+
+
+def without_none(value: Any) -> Any:
+    """`value` with every None-valued key dropped, at any depth; lists and everything else keep their shape."""
+    if isinstance(value, Mapping):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [without_none(item) for item in value]
+    return value
+
+
+def _is_content(value: Any) -> bool:
+    """Text, nothing (a tool call alone), or a list of parts."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(part, Mapping) for part in value)
+    return value is None or isinstance(value, str)
+
+
+def _parsed(row: Mapping[str, Any], column: str, expected: type) -> Any:
+    """An optional column that holds a list or an object, or the JSON text of one."""
+    value = row.get(column)
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise UnusableRow(f"wrong types: {column} is text that is not JSON") from None
+    if value is None:
+        return None
+    if not isinstance(value, expected):
+        raise UnusableRow(f"wrong types: {column} is {kind_of(value)}, not {'a list' if expected is list else 'an object'}")
+    return value

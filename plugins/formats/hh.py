@@ -1,0 +1,63 @@
+r"""HH-RLHF: a transcript of `\n\nHuman: …` and `\n\nAssistant: …` turns inside each side (or in the prompt column).
+
+A transcript becomes chat messages, so that its turns go through the chat template like anybody's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefd.plugins.formats.fields import finish, read_text
+from prefd.plugins.formats.implicit_messages import split_conversations
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.types import Message, Pair, RowFormat, UnusableRow
+
+TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+class HH:
+    """Both sides are transcripts that part at an answer; or the prompt is one and each side the answer alone."""
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        prompt, chosen, rejected = row.get("prompt"), row.get("chosen"), row.get("rejected")
+        if not isinstance(chosen, str) or not isinstance(rejected, str):
+            return False
+        if isinstance(prompt, str):
+            return _is_transcript(prompt)
+        return prompt is None and _is_transcript(chosen) and _is_transcript(rejected)
+
+    def pair(self, row: Mapping[str, Any]) -> Pair:
+        chosen, rejected = (_transcript(row, column) for column in ("chosen", "rejected"))
+        prompt, *sides = split_conversations(parse(chosen), parse(rejected))
+        return finish(row, prompt, *sides)
+
+
+def parse(transcript: str) -> list[Message]:
+    """The turns of `transcript` as messages, without the whitespace around them."""
+    _, *parts = TURN.split(transcript)
+    return [{"role": ROLES[who], "content": text.strip()} for who, text in zip(parts[::2], parts[1::2])]
+
+
+def _transcript(row: Mapping[str, Any], column: str) -> str:
+    """The side with its prompt in front."""
+    side, prompt = read_text(row, column), row.get("prompt")
+    if not isinstance(side, str) or not isinstance(prompt, str | None):
+        raise UnusableRow("wrong types: messages where a transcript was expected")
+    if prompt is None or side.startswith(prompt):
+        if not _is_transcript(side):
+            raise UnusableRow(f"{column} is not a transcript that begins with 'Human:'")
+        return side
+    prompt = prompt.rstrip()
+    return f"{prompt}{'' if prompt.endswith('Assistant:') else chr(10) * 2 + 'Assistant:'} {side}"
+
+
+def _is_transcript(text: str) -> bool:
+    return text.lstrip().startswith("Human:")
+
+
+@hookimpl
+def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    register("hh", HH())

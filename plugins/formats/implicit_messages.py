@@ -1,0 +1,59 @@
+"""`{chosen, rejected}`, each a whole conversation: the messages that both begin with are the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from prefd.plugins.formats.fields import content_text, finish, is_conversation, is_messages, read_text
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.types import Message, Pair, RowFormat, Text, UnusableRow
+
+
+class ImplicitMessages:
+    """The conversations part at an answer; what comes before it is the prompt.
+
+    A prompt column beside them (as in UltraFeedback's binarised pairs) repeats what they hold and must agree with it.
+    """
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        return is_conversation(row.get("chosen")) and is_conversation(row.get("rejected"))
+
+    def pair(self, row: Mapping[str, Any]) -> Pair:
+        chosen, rejected = read_text(row, "chosen"), read_text(row, "rejected")
+        if isinstance(chosen, str) or isinstance(rejected, str):
+            raise UnusableRow("wrong types: one side is text, not chat messages")
+        prompt, chosen, rejected = split_conversations(chosen, rejected)
+        if row.get("prompt") is not None and not _agrees(read_text(row, "prompt"), prompt):
+            raise UnusableRow("the prompt column is not what the conversations begin with")
+        return finish(row, prompt, chosen, rejected)
+
+
+def split_conversations(
+    chosen: Sequence[Message], rejected: Sequence[Message]
+) -> tuple[Sequence[Message], Sequence[Message], Sequence[Message]]:
+    """The shared messages, and what follows them in each. Raises `UnusableRow` where they do not part at an answer."""
+    if list(chosen) == list(rejected):
+        raise UnusableRow("identical sides")
+    shared = 0
+    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+        shared += 1
+    rests = chosen[shared:], rejected[shared:]
+    if not all(rests):
+        raise UnusableRow("one side is the start of the other")
+    if any(rest[0]["role"] != "assistant" for rest in rests):
+        raise UnusableRow("the sides part before the answer")
+    if shared == 0:
+        raise UnusableRow("empty prompt")
+    return chosen[:shared], *rests
+
+
+def _agrees(column: Text, prompt: Sequence[Message]) -> bool:
+    if isinstance(column, str):
+        return not column.strip() or any(column.strip() == content_text(message).strip() for message in prompt)
+    return is_messages(column) and list(prompt[: len(column)]) == list(column)
+
+
+@hookimpl
+def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    register("implicit_messages", ImplicitMessages())

@@ -1,0 +1,74 @@
+"""`{chosen, rejected}`, each the prompt and an answer in one string: the text both begin with is the prompt.
+
+Where the answers begin alike, their first words go to the prompt. That changes no difference between the sides: the
+tokens are the same, after the same prompt. Data with a prompt column, or with turns, says better where it ends.
+"""
+
+from __future__ import annotations
+
+import os.path
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefd.plugins.formats.fields import finish
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.types import Pair, RowFormat, UnusableRow
+
+UNSPACED = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+    (0x2E80, 0xA4CF),  # Chinese and Japanese, their punctuation, Yi
+    (0xF900, 0xFAFF),
+    (0xFF00, 0xFFEF),
+    (0x20000, 0x3FFFF),
+)
+"""Code points of scripts that put no spaces between words."""
+
+
+class ImplicitText:
+    """Split where the sides part, backed off to a boundary between words; the space there goes to the answers."""
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        return row.get("prompt") is None and all(isinstance(row.get(side), str) for side in ("chosen", "rejected"))
+
+    def pair(self, row: Mapping[str, Any]) -> Pair:
+        if not self.matches(row):
+            raise UnusableRow("wrong types: chosen and rejected must be text, without a prompt column")
+        # What follows the last word is no answer, and must not be what the sides differ in.
+        chosen, rejected = str(row["chosen"]).rstrip(), str(row["rejected"]).rstrip()
+        if not chosen or not rejected:
+            raise UnusableRow("empty completion")
+        if chosen == rejected:
+            raise UnusableRow("identical sides")
+        cut = split_point(chosen, rejected)
+        if not chosen[:cut].strip():
+            raise UnusableRow("empty prompt")
+        return finish(row, chosen[:cut], chosen[cut:], rejected[cut:])
+
+
+def split_point(a: str, b: str) -> int:
+    """The last boundary between words within what `a` and `b` share; 0 where there is none. Leaves neither empty."""
+    longest = min(len(os.path.commonprefix([a, b])), len(a) - 1, len(b) - 1)
+    return next((cut for cut in range(longest, 0, -1) if _is_boundary(a, b, cut)), 0)
+
+
+def _is_boundary(a: str, b: str, cut: int) -> bool:
+    before, after = a[cut - 1], (a[cut], b[cut])
+    if before.isspace():
+        return False  # the whole run of whitespace stays together
+    if all(char.isspace() for char in after):
+        return True
+    if any(unicodedata.category(char).startswith("M") for char in after):
+        return False  # a mark belongs to the letter before it
+    return _is_unspaced(before) or all(_is_unspaced(char) for char in after)
+
+
+def _is_unspaced(char: str) -> bool:
+    return any(first <= ord(char) <= last for first, last in UNSPACED)
+
+
+@hookimpl
+def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    register("implicit_text", ImplicitText())

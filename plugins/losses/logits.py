@@ -1,0 +1,41 @@
+"""What the families share: the shapes a preference logit z is put through, and how rewards are reported.
+
+z is the margin between chosen and rejected in nats; how a family builds it (with or without a reference) is its own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import mlx.core as mx
+
+from prefd.plugins.schema import Range
+from prefd.plugins.types import Logprobs, LossOutput
+
+Beta = Annotated[float, Range(above=0)]
+Delta = Annotated[float, Range(at_least=0)]
+
+
+def sigmoid_loss(logits: mx.array, beta: float) -> mx.array:
+    """−log σ(β z), (B,): ln 2 at z = 0."""
+    return mx.logaddexp(0, -beta * logits)
+
+
+def hinge_loss(logits: mx.array, beta: float) -> mx.array:
+    """max(0, 1 − β z), (B,): 1 at z = 0."""
+    return mx.maximum(1 - beta * logits, 0)
+
+
+def ipo_loss(logits: mx.array, beta: float) -> mx.array:
+    """(z − 1/(2β))², (B,): 1/(4β²) at z = 0."""
+    return mx.square(logits - 1 / (2 * beta))
+
+
+def logps(side: Logprobs, length_normalize: bool = False) -> mx.array:
+    """(B,) log π(y|x), or its mean per completion token."""
+    return side.means if length_normalize else side.sums
+
+
+def output(losses: mx.array, beta: float, chosen: mx.array, rejected: mx.array) -> LossOutput:
+    """Rewards are β times what the loss compares, so that their margin is β z; no gradient flows through them."""
+    return LossOutput(losses, mx.stop_gradient(beta * chosen), mx.stop_gradient(beta * rejected))

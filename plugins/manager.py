@@ -1,0 +1,143 @@
+"""Finding plugins and asking them what they bring.
+
+A plugin that cannot be imported or registered is kept as a failure with its reason: it costs the jobs that name its
+losses, and nothing else. A name that two plugins claim is an error for the second, never a silent replacement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from prefd.plugins import hookspecs
+from prefd.plugins.schema import LossSchema, problems, schema_of
+from prefd.plugins.types import Loss, LossInput, LossOutput, RowFormat
+
+BUILT_IN = "built-in"
+OWN = "prefd"
+
+
+class DuplicateName(ValueError):
+    """Two plugins register the same name. For the people who install plugins: names both."""
+
+
+class LossParameterError(ValueError):
+    """A loss was asked for with parameters it does not take. The message names each with the remedy."""
+
+
+@dataclass
+class Plugin:
+    """One plugin and what it brought, or why it could not."""
+
+    name: str
+    source: str
+    version: str | None = None
+    losses: list[str] = field(default_factory=list)
+    formats: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RegisteredLoss:
+    name: str
+    loss: Loss
+    schema: LossSchema
+    plugin: str
+
+    def create(self, params: Mapping[str, Any]) -> Callable[[LossInput], LossOutput]:
+        """The loss with `params` bound. Raises `LossParameterError` for any it does not take."""
+        if faults := problems(self.schema.params, params):
+            raise LossParameterError("; ".join(f"loss.{name}: {message}" for name, message in faults))
+        if isinstance(self.loss, type):
+            made: Callable[[LossInput], LossOutput] = self.loss(**params)
+            return made
+        return lambda x: self.loss(x, **params)
+
+
+@dataclass
+class Plugins:
+    """Everything that was found: losses and row formats by name, and each plugin's own report."""
+
+    losses: dict[str, RegisteredLoss] = field(default_factory=dict)
+    formats: dict[str, RowFormat] = field(default_factory=dict)
+    plugins: list[Plugin] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The catalogue: what the daemon, which imports no plugin, knows of them."""
+        return {
+            "losses": {
+                name: found.schema.to_json() | {"plugin": found.plugin} for name, found in sorted(self.losses.items())
+            },
+            "plugins": [vars(plugin) for plugin in self.plugins],
+        }
+
+
+def load_plugins(files: Iterable[Path] = ()) -> Plugins:
+    """Built-ins, then every distribution with an entry point in group `prefd`, then `files` from config.toml."""
+    found = Plugins()
+    entry_points = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda each: each.name)
+    for own in (True, False):  # prefd's own names are taken first, whatever the entry points' order
+        for entry in entry_points:
+            distribution = entry.dist.name if entry.dist else None
+            if (distribution == OWN) is own:
+                name = f"{distribution or 'unknown'}:{entry.name}"
+                version = entry.dist.version if entry.dist else None
+                _add(found, Plugin(name, BUILT_IN if own else "entry point", version), entry.load)
+    for path in files:
+        _add(found, Plugin(path.stem, str(path)), partial(_import_file, path))
+    return found
+
+
+def _add(found: Plugins, plugin: Plugin, load: Callable[[], object]) -> None:
+    """Ask one plugin for what it brings; all of it is taken, or none."""
+    losses: dict[str, RegisteredLoss] = {}
+    formats: dict[str, RowFormat] = {}
+
+    def register_loss(name: str, loss: Loss) -> None:
+        taken = found.losses.get(name) or losses.get(name)
+        if taken is not None:
+            raise DuplicateName(f"loss {name!r} is already registered by {taken.plugin}; choose another name")
+        losses[name] = RegisteredLoss(name, loss, schema_of(name, loss), plugin.name)
+
+    def register_format(name: str, row_format: RowFormat) -> None:
+        if name in found.formats or name in formats:
+            raise DuplicateName(f"row format {name!r} is already registered; choose another name")
+        formats[name] = row_format
+
+    found.plugins.append(plugin)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(load(), plugin.name)
+        manager.check_pending()  # a misspelt hook fails here, not by silence
+        manager.hook.register_losses(register=register_loss)
+        manager.hook.register_formats(register=register_format)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code: whatever it raises is its report
+        plugin.error = f"{type(error).__name__}: {error}"
+        return
+    found.losses |= losses
+    found.formats |= formats
+    plugin.losses, plugin.formats = sorted(losses), sorted(formats)
+    if not losses and not formats:
+        plugin.error = "it implements no hook of prefd (is @hookimpl missing?)"
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is listed under `plugins` in config.toml and is not a file")
+    unique = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"prefd_local_{path.stem}_{unique}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,140 @@
+"""What a loss's parameters are, read off the loss itself and checked against what a spec gives.
+
+A dataclass's fields, or a function's keyword-only arguments, are the schema: name, type, default and, through
+`Annotated[float, Range(above=0)]`, bounds. As JSON it reaches the daemon, which has neither mlx nor plugins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import math
+import operator
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TYPES: dict[type, str] = {float: "number", int: "integer", bool: "boolean", str: "string"}
+BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
+    "exclusiveMinimum": (operator.gt, "above"),
+    "exclusiveMaximum": (operator.lt, "below"),
+    "minimum": (operator.ge, "at least"),
+    "maximum": (operator.le, "at most"),
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a loss parameter, as in `beta: Annotated[float, Range(above=0)] = 0.1`."""
+
+    above: float | None = None
+    below: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def to_json(self) -> dict[str, float]:
+        """The same bounds in JSON Schema's words."""
+        named = {
+            "exclusiveMinimum": self.above,
+            "exclusiveMaximum": self.below,
+            "minimum": self.at_least,
+            "maximum": self.at_most,
+        }
+        return {name: bound for name, bound in named.items() if bound is not None}
+
+
+class LossDefinitionError(TypeError):
+    """A plugin author's loss cannot be registered; the message says what to change in it."""
+
+
+@dataclass(frozen=True)
+class LossSchema:
+    """What a spec's `loss:` block may say for one loss."""
+
+    params: Mapping[str, Mapping[str, Any]]
+    """For each parameter, a JSON Schema of one value: `type`, `default` and bounds."""
+    needs_reference: bool
+    doc: str
+
+    @property
+    def summary(self) -> str:
+        return self.doc.partition("\n")[0]
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self) | {"summary": self.summary}
+
+
+def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
+    """The schema of `loss`. Raises `LossDefinitionError` when it is neither a dataclass nor a documented function."""
+    if isinstance(loss, type) and not dataclasses.is_dataclass(loss):
+        raise LossDefinitionError(f"loss {name!r}: {loss.__qualname__} must be a dataclass; its fields are the schema")
+    doc = inspect.getdoc(loss) if callable(loss) else None
+    if not callable(loss) or not doc:
+        raise LossDefinitionError(f"loss {name!r} needs a docstring: `prefd losses {name}` shows it")
+    if isinstance(loss, type):
+        defaults = {field.name: field.default for field in dataclasses.fields(loss)}
+        hints = typing.get_type_hints(loss, include_extras=True)
+    else:
+        arguments = inspect.signature(loss).parameters.values()
+        keyword = [argument for argument in arguments if argument.kind is argument.KEYWORD_ONLY]
+        defaults = {argument.name: argument.default for argument in keyword}
+        hints = _hints_of(loss, defaults)
+    params = {field: _parameter(name, field, hints.get(field, Any), default) for field, default in defaults.items()}
+    return LossSchema(params, bool(getattr(loss, "needs_reference", True)), doc)
+
+
+def _hints_of(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    if not names:  # the other arguments' hints may name types that exist for type checkers only
+        return {}
+    return typing.get_type_hints(function, include_extras=True)
+
+
+def _parameter(loss: str, name: str, hint: Any, default: Any) -> dict[str, Any]:
+    where = f"loss {loss!r}, parameter {name!r}"
+    kind: Any = hint
+    bounds: dict[str, float] = {}
+    if typing.get_origin(hint) is typing.Annotated:
+        kind, *notes = typing.get_args(hint)
+        for note in notes:
+            bounds |= note.to_json() if isinstance(note, Range) else {}
+    if kind not in TYPES:
+        raise LossDefinitionError(f"{where}: its type must be one of float, int, bool, str; got {hint!r}")
+    if default in (dataclasses.MISSING, inspect.Parameter.empty):
+        raise LossDefinitionError(f"{where}: it needs a default, so that a spec may leave it out")
+    return {"type": TYPES[kind], "default": default} | bounds
+
+
+def problems(params: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with `given` under the schema `params`: (parameter, what to do about it) for each fault."""
+    found = []
+    for name, value in given.items():
+        if name not in params:
+            near = difflib.get_close_matches(name, params, n=1)
+            known = f"did you mean {near[0]}?" if near else f"known: {', '.join(params) or 'none'}"
+            found.append((name, f"unknown parameter; {known}"))
+        elif fault := _fault(params[name], value):
+            found.append((name, fault))
+    return found
+
+
+def _fault(param: Mapping[str, Any], value: Any) -> str | None:
+    if not _has_type(param["type"], value):
+        return f"expected {_article(param['type'])}, got {value!r}"
+    for word, (holds, phrase) in BOUNDS.items():
+        if word in param and not holds(value, param[word]):
+            return f"must be {phrase} {param[word]:g}, got {value!r}"
+    return None
+
+
+def _has_type(kind: str, value: Any) -> bool:
+    if kind == "number":
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if kind == "integer":
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, bool if kind == "boolean" else str)
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
