@@ -71,7 +71,8 @@ def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
     if isinstance(loss, type) and not dataclasses.is_dataclass(loss):
         raise LossDefinitionError(f"loss {name!r}: {loss.__qualname__} must be a dataclass; its fields are the schema")
     doc = inspect.getdoc(loss) if callable(loss) else None
-    if not callable(loss) or not doc:
+    written_by_dataclass = isinstance(loss, type) and doc is not None and doc.startswith(f"{loss.__name__}(")
+    if not doc or written_by_dataclass:
         raise LossDefinitionError(f"loss {name!r} needs a docstring: `prefd losses {name}` shows it")
     if isinstance(loss, type):
         defaults = {field.name: field.default for field in dataclasses.fields(loss)}

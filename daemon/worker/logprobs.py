@@ -1,9 +1,9 @@
 """Per-token log-probabilities of completions: the one function that scores the reference and the policy.
 
 A sequence is right-padded to a multiple of 32 and runs in a batch of sequences of that padded length only. Its numbers
-then do not depend on its neighbours (on CPU to the last bit: a matrix product splits its sum by the padded length), so
-a policy that starts as the reference has log-ratios of exactly zero. Costs: up to 31 padded tokens a sequence, and one
-forward pass for each padded length in a batch.
+then do not depend on its neighbours: on a CPU, with matrices of a real model's size, to the last bit (a matrix product
+splits its sum by the padded length), so a policy that starts as the reference has log-ratios of exactly zero. Costs: up
+to 31 padded tokens a sequence, and one forward pass for each padded length in a batch.
 """
 
 from __future__ import annotations

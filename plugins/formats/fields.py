@@ -53,7 +53,9 @@ def finish(row: Mapping[str, Any], prompt: Text, chosen: Text, rejected: Text) -
     if not all(isinstance(tool, Mapping) for tool in tools or ()):
         raise UnusableRow("wrong types: tools is not a list of objects")
     kwargs = _parsed(row, "chat_template_kwargs", dict)
-    return Pair(prompt, chosen, rejected, without_none(tools) if tools else None, without_none(kwargs) if kwargs else {})
+    return Pair(
+        prompt, chosen, rejected, without_none(tools) if tools else None, without_none(kwargs) if kwargs else {}
+    )
 
 
 def is_empty(side: Text) -> bool:
@@ -107,5 +109,7 @@ def _parsed(row: Mapping[str, Any], column: str, expected: type) -> Any:
     if value is None:
         return None
     if not isinstance(value, expected):
-        raise UnusableRow(f"wrong types: {column} is {kind_of(value)}, not {'a list' if expected is list else 'an object'}")
+        raise UnusableRow(
+            f"wrong types: {column} is {kind_of(value)}, not {'a list' if expected is list else 'an object'}"
+        )
     return value

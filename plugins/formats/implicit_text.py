@@ -6,7 +6,6 @@ tokens are the same, after the same prompt. Data with a prompt column, or with t
 
 from __future__ import annotations
 
-import os.path
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,7 +49,8 @@ class ImplicitText:
 
 def split_point(a: str, b: str) -> int:
     """The last boundary between words within what `a` and `b` share; 0 where there is none. Leaves neither empty."""
-    longest = min(len(os.path.commonprefix([a, b])), len(a) - 1, len(b) - 1)
+    shorter = min(len(a), len(b))
+    longest = next((i for i in range(shorter) if a[i] != b[i]), shorter - 1)
     return next((cut for cut in range(longest, 0, -1) if _is_boundary(a, b, cut)), 0)
 
 

@@ -1,0 +1,98 @@
+"""Finding plugins: built-ins, files from config.toml, and what becomes of the broken ones."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from prefd.plugins import hookspecs
+from prefd.plugins.manager import LossParameterError, load_plugins
+
+GOOD = '''
+from dataclasses import dataclass
+from prefd.plugins.hookspecs import hookimpl
+
+@dataclass(frozen=True)
+class Mine:
+    """My own loss."""
+    beta: float = 0.1
+    def __call__(self, x):
+        raise NotImplementedError
+
+@hookimpl
+def register_losses(register):
+    register("mine", Mine)
+'''
+
+
+def local(tmp_path: Path, source: str, name: str = "plugin.py") -> Path:
+    path = tmp_path / name
+    path.write_text(source)
+    return path
+
+
+def test_the_eight_losses_come_by_the_public_hook() -> None:
+    found = load_plugins()
+    built_in = next(plugin for plugin in found.plugins if plugin.name == "prefd:losses")
+    assert built_in.losses == ["cpo", "cpo_dpop", "cpo_hinge", "cpo_ipo", "dpop", "hinge", "ipo", "sigmoid"]
+    assert {name for name in built_in.losses if not found.losses[name].schema.needs_reference} == {
+        "cpo",
+        "cpo_dpop",
+        "cpo_hinge",
+        "cpo_ipo",
+    }
+
+
+def test_a_local_file_brings_a_loss(tmp_path: Path) -> None:
+    found = load_plugins([local(tmp_path, GOOD)])
+    assert found.losses["mine"].plugin == "plugin"
+    assert found.losses["mine"].create({"beta": 0.5}).beta == 0.5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("import a_module_that_is_not_there", "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"),
+        ("def broken(:", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        (GOOD.replace("register_losses", "register_loses"), "PluginValidationError: unknown hook 'register_loses'"),
+        (GOOD.replace('"mine"', '"sigmoid"'), "DuplicateName: loss 'sigmoid' is already registered by prefd:losses"),
+        (GOOD.replace('"""My own loss."""', ""), "needs a docstring"),
+        ("x = 1", "it implements no hook of prefd"),
+    ],
+)
+def test_a_broken_plugin_is_reported_and_costs_nothing_else(tmp_path: Path, source: str, error: str) -> None:
+    found = load_plugins([local(tmp_path, source), local(tmp_path, GOOD, "good.py")])
+    broken = next(plugin for plugin in found.plugins if plugin.name == "plugin")
+    assert error in str(broken.error)
+    assert not broken.losses
+    assert {"mine", "sigmoid"} <= found.losses.keys()
+
+
+def test_a_plugin_that_fails_half_way_brings_nothing(tmp_path: Path) -> None:
+    source = GOOD + '    register("mine2", Mine)\n    register("mine", Mine)\n'
+    found = load_plugins([local(tmp_path, source)])
+    assert "already registered" in str(found.plugins[-1].error)
+    assert not {"mine", "mine2"} & found.losses.keys()
+
+
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    found = load_plugins([tmp_path / "gone.py"])
+    assert "listed under `plugins` in config.toml and is not a file" in str(found.plugins[-1].error)
+
+
+def test_parameters_are_checked_when_a_loss_is_made() -> None:
+    with pytest.raises(LossParameterError, match=r"loss\.bta: unknown parameter; did you mean beta\?"):
+        load_plugins().losses["ipo"].create({"bta": 1.0})
+    with pytest.raises(LossParameterError, match=r"loss\.beta: must be above 0, got -1"):
+        load_plugins().losses["ipo"].create({"beta": -1})
+
+
+def test_every_hook_and_argument_is_documented() -> None:
+    module = ast.parse(Path(str(hookspecs.__file__)).read_text())
+    hooks = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    assert {hook.name for hook in hooks} == {"register_losses", "register_formats"}
+    for hook in hooks:
+        assert f"`{hook.args.args[0].arg}(" in str(ast.get_docstring(hook))

@@ -1,0 +1,224 @@
+"""The reference pass: what is scored, what is not scored again, and what a stopped pass keeps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+from conftest import PAIRS
+from jobs_on_disk import make_job, run_precompute
+from mlx import nn
+
+from prefd.daemon.worker import models, precompute
+from prefd.daemon.worker.errors import JobError, Stopped
+from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.logprobs import completion_logprobs, padded_length
+
+Rows = list[dict[str, Any]]
+
+
+def scored(job: Job) -> int:
+    return int(run_precompute(job).summary["scored"])
+
+
+@pytest.fixture
+def no_model_loads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def forbid() -> None:
+        def load(*_: object) -> None:
+            raise AssertionError("a model was loaded")
+
+        monkeypatch.setattr(models, "load", load)
+
+    return forbid
+
+
+def test_every_completion_is_scored_once_and_then_never(
+    home: Path, tiny_model: Path, pairs_file: Path, no_model_loads: Callable[[], None]
+) -> None:
+    spec = {"model": str(tiny_model), "data": {"path": str(pairs_file)}}
+    first = run_precompute(make_job(home, 1, **spec))
+    assert first.reason == f"reference: {2 * len(PAIRS)} of {2 * len(PAIRS)} completions scored"
+    no_model_loads()
+    second = run_precompute(make_job(home, 2, **spec))
+    assert second.reason == f"reference: 0 of {2 * len(PAIRS)} completions scored"
+    assert second.summary["cached"] == 2 * len(PAIRS)
+
+
+def test_values_are_the_models_own(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
+    run_precompute(job)
+    model = mlx_lm.load(str(tiny_model))[0]
+    for example in job.examples:
+        for side in (example.chosen, example.rejected):
+            (cached,) = job.store.get([job.key(side)])
+            (live,) = np.array(completion_logprobs(model, [side]).tokens)
+            np.testing.assert_allclose(cached, live, atol=2e-6)
+
+
+def test_an_answer_shared_by_pairs_is_scored_once(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": "Why?", "chosen": "Because.", "rejected": f"No idea {n}."} for n in range(3)]
+    outcome = run_precompute(make_job(home, model=str(tiny_model), data={"path": write_jsonl(tmp_path, rows)}))
+    assert (outcome.summary["completions"], outcome.summary["duplicates"]) == (4, 2)
+
+
+def test_only_what_is_new_is_scored(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    def job(rows: Rows, **more: Any) -> Job:
+        return make_job(home, model=str(tiny_model), data={"path": write_jsonl(tmp_path, rows)}, **more)
+
+    new = {"prompt": "What is new?", "chosen": "This row.", "rejected": "Nothing."}
+    assert scored(job(PAIRS[:-1])) == 2 * len(PAIRS) - 2
+    assert scored(job(PAIRS)) == 2
+    assert scored(job(PAIRS[::-1])) == 0
+    assert scored(job(PAIRS[2:5])) == 0
+    assert scored(job([*PAIRS, new])) == 2
+    other = {"loss": {"name": "ipo", "beta": 0.3}, "training": {"learning_rate": 1e-3, "seed": 7, "lora": {"rank": 2}}}
+    assert scored(job(PAIRS, **other)) == 0
+
+
+def test_another_reference_shares_nothing(home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path) -> None:
+    data = {"path": str(pairs_file)}
+    total = scored(make_job(home, model=str(tiny_model), data=data))
+    other = tiny.build_llama(tmp_path / "other", seed=1)
+    assert scored(make_job(home, model=str(tiny_model), reference={"model": str(other)}, data=data)) == total
+    copied = tiny.build_llama(tmp_path / "copy")  # the same bytes elsewhere
+    assert scored(make_job(home, model=str(copied), data=data)) == 0
+    tiny.build_tokenizer(copied, tiny.CHATML.replace("assistant", "helper"))
+    assert scored(make_job(home, model=str(copied), data=data)) == total
+
+
+def write_jsonl(folder: Path, rows: Rows, name: str = "rows.jsonl") -> str:
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder / name)
+
+
+def write_json(folder: Path, rows: Rows) -> str:
+    (folder / "rows.json").write_text(json.dumps(rows))
+    return str(folder / "rows.json")
+
+
+def write_csv(folder: Path, rows: Rows) -> str:
+    with (folder / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(folder / "rows.csv")
+
+
+def write_parquet(folder: Path, rows: Rows) -> str:
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+    return str(folder / "rows.parquet")
+
+
+def write_folder(folder: Path, rows: Rows) -> str:
+    (folder / "rows").mkdir()
+    write_jsonl(folder / "rows", rows[:3], "a.jsonl")
+    write_jsonl(folder / "rows", rows[3:], "b.jsonl")
+    return str(folder / "rows")
+
+
+def user(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def assistant(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+SHAPES: dict[str, Callable[[dict[str, str]], dict[str, Any]]] = {
+    "explicit strings": dict,
+    "explicit messages": lambda p: {
+        "prompt": user(p["prompt"]),
+        "chosen": assistant(p["chosen"]),
+        "rejected": assistant(p["rejected"]),
+    },
+    "implicit messages": lambda p: {side: user(p["prompt"]) + assistant(p[side]) for side in ("chosen", "rejected")},
+    "hh": lambda p: {side: f"\n\nHuman: {p['prompt']}\n\nAssistant: {p[side]}" for side in ("chosen", "rejected")},
+    "implicit strings": lambda p: {side: f"{p['prompt']}\n{p[side]}" for side in ("chosen", "rejected")},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("write", [write_jsonl, write_json, write_csv, write_parquet, write_folder])
+def test_the_same_pairs_in_any_shape_and_file_are_the_same_entries(
+    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path, shape: str, write: Callable[[Path, Rows], str]
+) -> None:
+    if write is write_csv and "messages" in shape:
+        pytest.skip("a csv cell holds a string")
+    total = scored(make_job(home, 1, model=str(tiny_model), data={"path": str(pairs_file)}))
+    path = write(tmp_path, [SHAPES[shape](pair) for pair in PAIRS])
+    outcome = run_precompute(make_job(home, 2, model=str(tiny_model), data={"path": path}))
+    assert (outcome.summary["scored"], outcome.summary["completions"]) == (0, total)
+
+
+def test_other_column_names_are_given_in_the_spec(
+    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    scored(make_job(home, 1, model=str(tiny_model), data={"path": str(pairs_file)}))
+    renamed = [{"q": pair["prompt"], "good": pair["chosen"], "bad": pair["rejected"]} for pair in PAIRS]
+    columns = {"prompt_feature": "q", "chosen_feature": "good", "rejected_feature": "bad"}
+    data = {"path": write_jsonl(tmp_path, renamed)} | columns
+    assert scored(make_job(home, 2, model=str(tiny_model), data=data)) == 0
+
+
+def test_a_stopped_pass_keeps_what_it_committed(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precompute, "BATCH_TOKENS", 64)
+    unbroken = make_job(home.with_name("unbroken"), model=str(tiny_model), data={"path": str(pairs_file)})
+    run_precompute(unbroken)
+    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped, match="of 16 completions; they are kept"):
+        run_precompute(job, stop)
+    rest = run_precompute(make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}))
+    assert 0 < rest.summary["scored"] < 16
+    keys = [job.key(side) for each in job.examples for side in (each.chosen, each.rejected)]
+    for mine, theirs in zip(job.store.get(keys), unbroken.store.get(keys)):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_batches_hold_one_padded_length_within_the_budget(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
+    needed = {job.key(each.chosen): each.chosen for each in job.examples}
+    batches = list(precompute.length_sorted_batches(needed))
+    lengths = [[padded_length(one) for _, one in batch] for batch in batches]
+    assert all(len(set(batch)) == 1 and sum(batch) <= precompute.BATCH_TOKENS for batch in lengths)
+    assert [batch[0] for batch in lengths] == sorted((batch[0] for batch in lengths), reverse=True)
+    assert sorted(key for batch in batches for key, _ in batch) == sorted(needed)
+
+
+def test_unusable_numbers_are_refused_with_the_row(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(source: Any, load: Callable[[Any], nn.Module] = models.load) -> nn.Module:
+        model = load(source)
+        model.model.norm.weight = mx.full(model.model.norm.weight.shape, mx.nan)
+        return model
+
+    monkeypatch.setattr(models, "load", broken)
+    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
+    with pytest.raises(JobError, match=r"no usable log-probabilities for row \d.*is not finite"):
+        run_precompute(job)
+    assert len(job.store.missing([job.key(each.chosen) for each in job.examples])) == len(PAIRS)
+
+
+def test_a_reference_with_another_tokenizer_is_refused(
+    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    other = tiny.build_llama(tmp_path / "other")
+    tiny.build_tokenizer(other, vocab_size=280)
+    job = make_job(home, model=str(tiny_model), reference={"model": str(other)}, data={"path": str(pairs_file)})
+    with pytest.raises(JobError, match=r"has another tokenizer than .*; use a reference of the same family"):
+        run_precompute(job)

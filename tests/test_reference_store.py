@@ -1,0 +1,192 @@
+"""The store: missing, get, put, several writers, damage, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_segment import entries
+
+from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.reference import InvalidLogprobs, MissingEntry, Reference
+from prefd.cache.segment import chunk_path
+from prefd.cache.store import NotACache, ReferenceCache
+
+FINGERPRINT = ReferenceFingerprint({"weights": "w"}, {"model": "m"})
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Reference:
+    return ReferenceCache.open(tmp_path / "cache").reference(FINGERPRINT)
+
+
+def again(reference: Reference) -> Reference:
+    """The same store, opened by somebody else."""
+    return ReferenceCache.open(reference.folder.parents[2]).reference(FINGERPRINT)
+
+
+def test_what_was_put_is_there_for_everyone(reference: Reference) -> None:
+    other = again(reference)
+    values = entries()
+    assert other.missing(list(values)) == list(values)
+    reference.put(values)
+    for reader in (reference, other, again(reference)):
+        assert reader.missing(list(values)) == []
+        for found, value in zip(reader.get(list(values)), values.values()):
+            np.testing.assert_array_equal(found, value)
+
+
+def test_missing_keeps_order_and_finds_only_what_is_absent(reference: Reference) -> None:
+    have, have_not = entries(seed=1), entries(seed=2)
+    reference.put(have)
+    mixed = [key for pair in zip(have, have_not) for key in pair]
+    assert reference.missing(mixed) == list(have_not)
+    assert reference.missing([]) == []
+
+
+def test_equal_prefixes_are_told_apart(reference: Reference) -> None:
+    first, second, absent = (b"\x07" * 8 + bytes([last]) * 24 for last in (1, 2, 3))
+    reference.put({first: np.float32([-1.0])})
+    reference.put({second: np.float32([-2.0, -3.0])})
+    assert reference.missing([second, absent, first]) == [absent]
+    np.testing.assert_array_equal(reference.get([second])[0], np.float32([-2.0, -3.0]))
+
+
+def test_two_that_score_the_same_key_both_end_with_the_first_segment(reference: Reference) -> None:
+    key = b"k" * 32
+    other = again(reference)
+    reference.put({key: np.float32([-1.0])})
+    other.put({key: np.float32([-1.5])})
+    for reader in (reference, other, again(reference)):
+        reader.refresh()
+        assert reader.get([key])[0][0] == -1.0
+
+
+def test_an_absent_entry_is_named(reference: Reference) -> None:
+    with pytest.raises(MissingEntry, match="6162"):
+        reference.get([b"ab" + bytes(30)])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([-1.0, np.nan], "token 1 is not finite"),
+        ([-np.inf], "token 0 is not finite"),
+        ([-1.0, 0.5], "token 1 is above 0: 0.5"),
+        ([], "got shape"),
+    ],
+)
+def test_what_cannot_be_a_logprob_is_refused_and_nothing_is_kept(
+    reference: Reference, value: list[float], reason: str
+) -> None:
+    good, bad = b"g" * 32, b"b" * 32
+    with pytest.raises(InvalidLogprobs, match=reason) as caught:
+        reference.put({good: np.float32([-1.0]), bad: np.array(value, dtype=np.float32)})
+    assert caught.value.key == bad
+    assert reference.missing([good, bad]) == [good, bad]
+
+
+def test_a_damaged_entry_is_a_reported_miss_and_heals_when_scored_again(
+    reference: Reference, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = entries()
+    name = reference.put(values)
+    chunk = chunk_path(reference.folder / str(name), "logprob")
+    data = bytearray(chunk.read_bytes())
+    data[0] ^= 1
+    chunk.write_bytes(bytes(data))
+    victim = min(values)
+    reader = again(reference)
+    with caplog.at_level(logging.WARNING):
+        assert reader.missing(list(values)) == [victim]
+    assert "does not match its checksum" in caplog.text
+    with pytest.raises(MissingEntry):
+        reader.get([victim])
+    reader.put({victim: values[victim]})
+    np.testing.assert_array_equal(again(reference).get([victim])[0], values[victim])
+
+
+def test_a_damaged_segment_is_a_miss_and_listed(reference: Reference) -> None:
+    lost, kept = entries(seed=3), entries(seed=4)
+    name = str(reference.put(lost))
+    reference.put(kept)
+    shutil.rmtree(reference.folder / name / "offset")
+    reader = again(reference)
+    assert reader.missing([*lost, *kept]) == list(lost)
+    (info,) = ReferenceCache.open(reference.folder.parents[2]).references()
+    assert (info.segments, info.entries) == (1, len(kept))
+    assert name in info.damaged[0] or name in next(iter(reader.damage))
+
+
+def test_an_unfinished_write_is_seen_by_nobody(reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = entries()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("prefd.cache.segment.flush", full)
+    with pytest.raises(OSError, match="No space left"):
+        reference.put(values)
+    monkeypatch.undo()
+    assert again(reference).missing(list(values)) == list(values)
+    reference.put(values)
+    assert again(reference).missing(list(values)) == []
+
+
+def test_references_are_listed_with_who_they_are(reference: Reference) -> None:
+    values = entries()
+    reference.put(values)
+    (info,) = ReferenceCache.open(reference.folder.parents[2]).references()
+    assert info.fingerprint == FINGERPRINT.name
+    assert (info.identity, info.provenance) == ({"weights": "w"}, {"model": "m"})
+    assert (info.entries, info.tokens) == (len(values), sum(map(len, values.values())))
+    assert info.bytes > info.tokens * 4
+
+
+def test_a_folder_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(NotACache, match="holds other files"):
+        ReferenceCache.open(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_newer_version_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    ReferenceCache.open(tmp_path)
+    marker = tmp_path / "zarr.json"
+    marker.write_text(marker.read_text().replace('"version": 1', '"version": 9'))
+    with pytest.raises(NotACache, match="version 9; this prefd reads 1: upgrade prefd"):
+        ReferenceCache.open(tmp_path)
+    marker.write_text("{")
+    with pytest.raises(NotACache, match="cannot be read"):
+        ReferenceCache.open(tmp_path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batches=st.lists(
+        st.dictionaries(
+            st.integers(0, 12).map(lambda n: bytes([n % 3]) * 8 + bytes([n]) * 24),
+            st.lists(st.floats(-50, 0, width=32), min_size=1, max_size=5),
+            max_size=5,
+        ),
+        max_size=5,
+    )
+)
+def test_the_store_is_a_dict_whose_first_value_stays(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[dict[bytes, list[float]]]
+) -> None:
+    reference = ReferenceCache.open(tmp_path_factory.mktemp("store")).reference(FINGERPRINT)
+    model: dict[bytes, list[float]] = {}
+    for batch in batches:
+        reference.put({key: np.float32(value) for key, value in batch.items()})
+        model = batch | model
+    everything = [bytes([n % 3]) * 8 + bytes([n]) * 24 for n in range(13)]
+    for reader in (reference, again(reference)):
+        assert reader.missing(everything) == [key for key in everything if key not in model]
+        for key, value in zip(model, reader.get(list(model))):
+            np.testing.assert_array_equal(value, np.float32(model[key]))

@@ -1,0 +1,99 @@
+"""Parameters of a loss: read off dataclasses and functions, and checked against what a spec gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+
+from prefd.plugins.schema import LossDefinitionError, Range, problems, schema_of
+from prefd.plugins.types import LossInput, LossOutput, reference_free
+
+
+@dataclass(frozen=True)
+class Fancy:
+    """A fancy loss.
+
+    With a second paragraph.
+    """
+
+    beta: Annotated[float, Range(above=0, at_most=1)] = 0.1
+    rounds: int = 3
+    soft: bool = False
+    mode: str = "a"
+
+
+def test_dataclass_fields_are_the_schema() -> None:
+    schema = schema_of("fancy", Fancy)
+    assert schema.params["beta"] == {"type": "number", "default": 0.1, "exclusiveMinimum": 0, "maximum": 1}
+    assert {name: param["type"] for name, param in schema.params.items()} == {
+        "beta": "number",
+        "rounds": "integer",
+        "soft": "boolean",
+        "mode": "string",
+    }
+    assert schema.needs_reference
+    assert schema.summary == "A fancy loss."
+
+
+def test_keyword_only_arguments_of_a_function_are_the_schema() -> None:
+    @reference_free
+    def plain(x: LossInput, *, tau: Annotated[float, Range(at_least=0)] = 1.0) -> LossOutput:
+        """A plain function."""
+        raise NotImplementedError
+
+    schema = schema_of("plain", plain)
+    assert schema.params == {"tau": {"type": "number", "default": 1.0, "minimum": 0}}
+    assert not schema.needs_reference
+
+
+@pytest.mark.parametrize(
+    ("given", "parameter", "message"),
+    [
+        ({"beta": 0}, "beta", "must be above 0, got 0"),
+        ({"beta": 1.5}, "beta", "must be at most 1, got 1.5"),
+        ({"beta": float("nan")}, "beta", "expected a number, got nan"),
+        ({"beta": "0.1"}, "beta", "expected a number, got '0.1'"),
+        ({"beta": True}, "beta", "expected a number, got True"),
+        ({"rounds": 1.5}, "rounds", "expected an integer, got 1.5"),
+        ({"soft": 1}, "soft", "expected a boolean, got 1"),
+        ({"bta": 0.1}, "bta", "unknown parameter; did you mean beta?"),
+        ({"zzz": 0.1}, "zzz", "unknown parameter; known: beta, rounds, soft, mode"),
+    ],
+)
+def test_each_fault_is_named_with_its_remedy(given: dict[str, Any], parameter: str, message: str) -> None:
+    assert problems(schema_of("fancy", Fancy).params, given) == [(parameter, message)]
+
+
+def test_values_within_bounds_pass() -> None:
+    assert problems(schema_of("fancy", Fancy).params, {"beta": 1, "rounds": 2, "soft": True, "mode": "b"}) == []
+
+
+def test_definitions_that_cannot_be_a_schema_are_refused() -> None:
+    class NotADataclass:
+        """Doc."""
+
+    @dataclass
+    class NoDefault:
+        """Doc."""
+
+        beta: float
+
+    @dataclass
+    class OddType:
+        """Doc."""
+
+        betas: list[float] | None = None
+
+    def undocumented(x: LossInput) -> LossOutput:
+        raise NotImplementedError
+
+    with pytest.raises(LossDefinitionError, match="must be a dataclass"):
+        schema_of("a", NotADataclass)
+    with pytest.raises(LossDefinitionError, match="'beta': it needs a default"):
+        schema_of("b", NoDefault)
+    with pytest.raises(LossDefinitionError, match="'betas': its type must be one of"):
+        schema_of("c", OddType)
+    with pytest.raises(LossDefinitionError, match="needs a docstring"):
+        schema_of("d", undocumented)

@@ -1,0 +1,118 @@
+"""Segments on disk: the final format, readable by stock zarr, and every kind of damage a miss."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from prefd.cache.segment import DamagedEntry, DamagedSegment, chunk_path, open_segment, write_segment
+
+IDENTITY = "ab" * 32
+Entries = dict[bytes, npt.NDArray[np.float32]]
+
+
+def entries(count: int = 20, seed: int = 0) -> Entries:
+    rng = np.random.default_rng(seed)
+    return {rng.bytes(32): -rng.gamma(1.0, 1.0, rng.integers(1, 30)).astype(np.float32) for _ in range(count)}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> tuple[Path, Entries]:
+    values = entries()
+    write_segment(tmp_path / "segment", values, IDENTITY)
+    return tmp_path / "segment", values
+
+
+def test_every_entry_reads_back_bit_for_bit(written: tuple[Path, Entries]) -> None:
+    path, values = written
+    segment = open_segment(path, IDENTITY)
+    keys = [row.tobytes() for row in segment.keys]
+    assert keys == sorted(values)
+    for row, key in enumerate(keys):
+        np.testing.assert_array_equal(segment.read(row), values[key])
+        assert segment.sums[row] == values[key].sum(dtype=np.float64)
+    assert segment.tokens == sum(len(value) for value in values.values())
+
+
+def test_layout_is_the_documented_one(written: tuple[Path, Entries]) -> None:
+    path, values = written
+    attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+    assert attributes.keys() == {"complete", "entries", "tokens", "identity_sha256", "replaces", "manifest"}
+    assert attributes["entries"] == len(values)
+    for name, (size, crc) in attributes["manifest"].items():
+        data = chunk_path(path, name).read_bytes()
+        assert size == len(data)
+        assert crc == google_crc32c.value(data[:-4]) == int.from_bytes(data[-4:], "little")
+    codecs = [codec["name"] for codec in json.loads((path / "logprob" / "zarr.json").read_text())["codecs"]]
+    assert codecs == ["bytes", "crc32c"]
+
+
+def test_stock_zarr_reads_the_same_numbers(written: tuple[Path, Entries], tmp_path: Path) -> None:
+    path, values = written
+    np.savez(tmp_path / "expected.npz", logprob=np.concatenate([values[key] for key in sorted(values)]))
+    program = f"""
+import sys, numpy, zarr
+assert not any(name.startswith("prefd") for name in sys.modules)
+group = zarr.open_group({str(path)!r}, mode="r")
+expected = numpy.load({str(tmp_path / "expected.npz")!r})["logprob"]
+numpy.testing.assert_array_equal(group["logprob"][:], expected)
+offset = group["offset"][:]
+assert list(map(len, numpy.split(expected, offset[1:-1]))) == numpy.diff(offset).tolist()
+"""
+    subprocess.run([sys.executable, "-I", "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", ["key", "offset", "sum", "crc", "logprob"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "delete", "grow", "zero"])
+def test_damage_to_any_array_is_found(written: tuple[Path, Entries], name: str, damage: str) -> None:
+    path, values = written
+    chunk = chunk_path(path, name)
+    data = bytearray(chunk.read_bytes())
+    if damage == "delete":
+        chunk.unlink()
+    else:
+        data[len(data) // 2] ^= 0x10
+        changed = {"flip": data, "truncate": data[:-5], "empty": b"", "grow": data + b"x", "zero": bytes(len(data))}
+        chunk.write_bytes(bytes(changed[damage]))
+    try:
+        segment = open_segment(path, IDENTITY)
+    except DamagedSegment:
+        return
+    assert name == "logprob"  # checked entry by entry, as it is read
+    bad = 0
+    for row, key in enumerate(sorted(values)):
+        try:
+            np.testing.assert_array_equal(segment.read(row), values[key])
+        except DamagedEntry:
+            bad += 1
+    assert bad == (1 if damage == "flip" else len(values))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"attributes": {}}', b"\xff\xfe"])
+def test_damaged_attributes_are_a_damaged_segment(written: tuple[Path, Entries], content: bytes) -> None:
+    (written[0] / "zarr.json").write_bytes(content)
+    with pytest.raises(DamagedSegment):
+        open_segment(written[0], IDENTITY)
+
+
+def test_a_chunk_of_another_segment_is_found(written: tuple[Path, Entries], tmp_path: Path) -> None:
+    """Same size, whole, with a checksum that fits itself: only the manifest can tell."""
+    values = {key: np.flip(value) for key, value in written[1].items()}
+    write_segment(tmp_path / "other", values, IDENTITY)
+    chunk_path(written[0], "sum").write_bytes(b"")
+    for name in ("logprob", "crc"):
+        chunk_path(written[0], name).write_bytes(chunk_path(tmp_path / "other", name).read_bytes())
+    with pytest.raises(DamagedSegment):
+        open_segment(written[0], IDENTITY)
+
+
+def test_a_segment_of_another_reference_is_refused(written: tuple[Path, Entries]) -> None:
+    with pytest.raises(DamagedSegment, match="another reference"):
+        open_segment(written[0], "cd" * 32)

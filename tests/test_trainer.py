@@ -1,0 +1,76 @@
+"""Training from the cache against training with a live second model, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from jobs_on_disk import make_job, run_precompute
+
+from prefd.daemon.worker import models
+from prefd.daemon.worker.batches import Schedule
+from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.logprobs import completion_logprobs
+from prefd.daemon.worker.tokens import Completion
+from prefd.daemon.worker.trainer import Trainer, padded
+from prefd.daemon.worker.training import cached_reference, make_optimizer
+from prefd.plugins.types import Logprobs
+
+STEPS = 20
+
+
+def losses(job: Job, reference: Any) -> list[float]:
+    """The first 20 losses of `job`'s training with references from `reference`."""
+    assert job.spec.training is not None
+    mx.random.seed(0)
+    model = models.load(job.policy)
+    models.make_trainable(model, job.policy, job.spec.training)
+    optimizer = make_optimizer(job.spec.training)
+    trainer = Trainer(model, optimizer, job.loss.create(job.spec.loss.params), reference)
+    schedule = Schedule.plan(job.data.train, job.spec.training)
+    return [trainer.step(step, schedule.micro_batches(step))["loss"] for step in range(1, STEPS + 1)]
+
+
+def live_reference(job: Job) -> Any:
+    model = models.load(job.reference)
+    model.freeze()
+
+    def scores(completions: Sequence[Completion]) -> Logprobs:
+        return Logprobs(*(mx.stop_gradient(part) for part in completion_logprobs(model, completions)))
+
+    return scores
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "hinge", "ipo", "dpop"])
+def test_cached_training_equals_training_with_a_live_reference(
+    home: Path, tiny_model: Path, pairs_file: Path, loss: str
+) -> None:
+    training = {"batch_size": 2, "iters": STEPS, "learning_rate": 1e-3, "seed": 1}
+    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}, loss={"name": loss}, training=training)
+    run_precompute(job)
+    cached, live = losses(job, cached_reference(job)), losses(job, live_reference(job))
+    np.testing.assert_allclose(cached, live, atol=1e-4)
+    assert abs(cached[-1] - cached[0]) > 1e-3  # it did learn
+
+
+@pytest.mark.slow
+@pytest.mark.smol
+def test_cached_training_equals_live_training_on_a_real_model(home: Path, smol_model: Path, pairs_file: Path) -> None:
+    training = {"batch_size": 1, "iters": STEPS, "learning_rate": 1e-4, "lora": {"rank": 4}, "num_layers": 8}
+    job = make_job(home, model=str(smol_model), data={"path": str(pairs_file)}, training=training)
+    run_precompute(job)
+    cached, live = losses(job, cached_reference(job)), losses(job, live_reference(job))
+    np.testing.assert_allclose(cached, live, atol=1e-4)
+    assert min(cached) < cached[0] - 0.01
+
+
+def test_rows_of_different_lengths_are_padded_with_zeros() -> None:
+    rows = padded([np.float32([-1, -2]), np.float32([-3])])
+    assert np.array(rows.tokens).tolist() == [[-1, -2], [-3, 0]]
+    assert np.array(rows.mask).tolist() == [[1, 1], [1, 0]]
+    assert np.array(rows.sums).tolist() == [-3, -3]
+    assert np.array(rows.means).tolist() == [-1.5, -3]

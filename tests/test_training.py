@@ -1,0 +1,256 @@
+"""The training phase on a tiny model: the eight losses, the start check, accumulation, resume, and what it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pytest
+import tiny
+from conftest import PAIRS
+from jobs_on_disk import make_job, run_precompute, run_training
+from mlx.utils import tree_flatten
+
+from prefd.daemon.worker import models
+from prefd.daemon.worker.errors import JobError, Stopped
+from prefd.daemon.worker.job import Job
+
+EIGHT = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop"]
+STEP_0 = {"sigmoid": math.log(2), "dpop": math.log(2), "hinge": 1.0, "ipo": 25.0}
+NAMES = {
+    "step", "epoch", "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
+    "logps/chosen", "logps/rejected", "grad_norm", "learning_rate", "tokens_per_second", "peak_memory_gb",
+}  # fmt: skip
+
+
+def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int = 1, **more: Any) -> Job:
+    training = {"batch_size": 2, "learning_rate": 1e-3, "lora": {"rank": 4}} | more.pop("training", {})
+    data = {"path": str(pairs), "validation": 0.25} | more.pop("data", {})
+    return make_job(home, job_id, model=str(model), data=data, loss={"name": loss}, training=training, **more)
+
+
+def finished(made: Job) -> Job:
+    run_precompute(made)
+    run_training(made)
+    return made
+
+
+def metrics(made: Job) -> list[dict[str, float]]:
+    return [line for line in made.run.read_metrics() if "loss" in line]
+
+
+def adapter_digest(made: Job) -> str:
+    return hashlib.sha256((made.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("loss", EIGHT)
+def test_each_loss_trains_from_the_cache(home: Path, tiny_model: Path, pairs_file: Path, loss: str) -> None:
+    made = job(home, tiny_model, pairs_file, loss, training={"epochs": 4, "learning_rate": 3e-3})
+    lines = metrics(finished(made))
+    assert lines[0].keys() == NAMES
+    assert [line["step"] for line in lines] == list(range(1, 13))  # 6 pairs, 2 a step, 4 epochs
+    if loss in STEP_0:
+        assert lines[0]["loss"] == pytest.approx(STEP_0[loss], rel=1e-4)
+    first, last = (np.mean([line["rewards/margins"] for line in part]) for part in (lines[:3], lines[-3:]))
+    assert last > first
+    (evaluation,) = [line for line in made.run.read_metrics() if "eval_loss" in line and line["step"] == 12]
+    assert {"eval_rewards/accuracies", "eval_rewards/margins", "eval_logps/chosen"} <= evaluation.keys()
+
+
+def test_a_loss_without_a_reference_trains_with_an_empty_cache(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    made = job(home, tiny_model, pairs_file, "cpo")
+    assert run_training(made).ok
+    assert made.cache.references() == []
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "full"])
+def test_adapter_loads_in_mlx_lm_with_the_trained_numbers(
+    home: Path, tiny_model: Path, pairs_file: Path, kind: str
+) -> None:
+    made = finished(job(home, tiny_model, pairs_file, training={"fine_tune": kind, "num_layers": 1}))
+    config = json.loads((made.run.adapter / "adapter_config.json").read_text())
+    assert (config["fine_tune_type"], config["num_layers"]) == (kind, 1)
+    prompt = mx.array([[5, 6, 7]])
+    before = mlx_lm.load(str(tiny_model))[0](prompt)
+    after = mlx_lm.load(str(tiny_model), adapter_path=str(made.run.adapter))[0](prompt)
+    assert float(mx.abs(after - before).max()) > 1e-4
+    weights = mx.load(str(made.run.adapter / "adapters.safetensors"))
+    assert isinstance(weights, dict)
+    assert all(".layers.1." in name for name in weights)
+
+
+def test_gradient_accumulation_equals_the_large_batch(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    large = job(home, tiny_model, pairs_file, job_id=1, training={"batch_size": 6, "iters": 3})
+    small = job(
+        home, tiny_model, pairs_file, job_id=2, training={"batch_size": 2, "gradient_accumulation_steps": 3, "iters": 3}
+    )
+    for one, other in zip(metrics(finished(large)), metrics(finished(small))):
+        for name in NAMES - {"tokens_per_second", "peak_memory_gb"}:
+            assert one[name] == pytest.approx(other[name], rel=2e-4, abs=1e-5)
+
+
+def test_the_last_partial_batch_counts_as_a_step(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    made = job(home, tiny_model, pairs_file, training={"batch_size": 4}, data={"validation": 0.0})
+    lines = metrics(finished(made))
+    assert [line["epoch"] for line in lines] == [0.5, 1.0]
+    large = job(home, tiny_model, pairs_file, job_id=2, training={"batch_size": 100}, data={"validation": 0.0})
+    assert len(metrics(finished(large))) == 1
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 11])
+def test_a_resumed_run_ends_bit_identical(home: Path, tiny_model: Path, pairs_file: Path, stop_at: int) -> None:
+    settings = {"epochs": 4, "lora": {"rank": 4, "dropout": 0.2}, "save_every": 2}
+    unbroken = finished(job(home, tiny_model, pairs_file, job_id=1, training=settings))
+    broken = job(home, tiny_model, pairs_file, job_id=2, training=settings)
+    stop = threading.Event()
+    steps = iter(range(1, 100))
+
+    class StopAt(threading.Event):
+        def is_set(self) -> bool:
+            return stop.is_set()
+
+    from prefd.daemon.worker.trainer import Trainer
+
+    original = Trainer.step
+
+    def counted(self: Trainer, number: int, batches: Any) -> dict[str, float]:
+        if next(steps) == stop_at:
+            stop.set()
+        return original(self, number, batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", counted)
+        with pytest.raises(Stopped, match=f"stopped after step {stop_at} of 12"):
+            run_training(broken, StopAt())
+    resumed = make_job(home, 2, **json.loads(broken.run.spec.read_text()))
+    assert run_training(resumed).ok
+    assert adapter_digest(resumed) == adapter_digest(unbroken)
+    same = [[line["loss"] for line in metrics(each)] for each in (resumed, unbroken)]
+    assert same[0] == same[1]
+
+
+def test_a_run_killed_between_checkpoints_repeats_what_it_lost(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    """What a kill leaves: an older checkpoint, metrics past it, a half-written line."""
+    settings = {"epochs": 4, "save_every": 5}
+    unbroken = finished(job(home, tiny_model, pairs_file, job_id=1, training=settings))
+    killed = finished(job(home, tiny_model, pairs_file, job_id=2, training=settings))
+    shutil.rmtree(killed.run.adapter)
+    shutil.rmtree(killed.run.checkpoints / "step-00000012")
+    with killed.run.metrics.open("a") as file:
+        file.write('{"step": 13, "lo')
+    run_training(killed)
+    assert adapter_digest(killed) == adapter_digest(unbroken)
+    assert [line["step"] for line in metrics(killed)] == list(range(1, 13))
+
+
+def test_checkpoints_are_adapters_and_only_the_newest_stay(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    made = finished(job(home, tiny_model, pairs_file, training={"epochs": 4, "save_every": 3, "keep_checkpoints": 2}))
+    kept = sorted(path.name for path in made.run.checkpoints.iterdir())
+    assert kept == ["step-00000009", "step-00000012"]
+    mlx_lm.load(str(tiny_model), adapter_path=str(made.run.checkpoints / kept[0]))
+
+
+def test_a_policy_may_start_from_an_adapter_and_is_its_own_reference(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    first = finished(job(home, tiny_model, pairs_file, job_id=1, training={"epochs": 3}))
+    second = finished(job(home, tiny_model, pairs_file, job_id=2, adapter=str(first.run.adapter)))
+    assert metrics(second)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert second.fingerprint.sha256 != first.fingerprint.sha256
+    config = json.loads((second.run.adapter / "adapter_config.json").read_text())
+    assert config["lora_parameters"]["rank"] == 4
+    clash = job(home, tiny_model, pairs_file, job_id=3, adapter=str(first.run.adapter), training={"lora": {"rank": 2}})
+    with pytest.raises(JobError, match=r"training\.lora\.rank is 2 and adapter .* has 4; leave it out"):
+        finished(clash)
+
+
+def test_a_quantized_start_is_its_own_reference(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    made = finished(job(home, tiny_model, pairs_file, training={"quantize": {"bits": 4, "group_size": 64}}))
+    assert metrics(made)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert made.fingerprint.identity["quantization"] == {"bits": 4, "group_size": 64}
+
+
+def test_numbers_that_are_not_the_policys_own_stop_the_job_at_step_0(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    made = job(home, tiny_model, pairs_file)
+    sides = [side for each in made.examples for side in (each.chosen, each.rejected)]
+    made.store.put({made.key(side): np.full(len(side.ids) - side.start, -1.0, np.float32) for side in sides})
+    with pytest.raises(JobError, match=r"step 0: .* differ by .* nats per token .* have it scored again"):
+        run_training(made)
+    assert not made.run.adapter.exists()
+
+
+def test_missing_reference_values_are_named_with_the_remedy(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    with pytest.raises(JobError, match=r"is not in the reference cache .* precompute pass will score it"):
+        run_training(job(home, tiny_model, pairs_file))
+
+
+def test_another_reference_moves_the_first_loss(home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path) -> None:
+    other = tiny.build_llama(tmp_path / "other", seed=5)
+    made = finished(job(home, tiny_model, pairs_file, reference={"model": str(other)}))
+    assert abs(metrics(made)[0]["loss"] - math.log(2)) > 1e-3
+
+
+def test_a_loss_that_explodes_stops_the_job_naming_the_rows(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job(home, tiny_model, pairs_file, training={"learning_rate": 1e30, "epochs": 4})
+    run_precompute(made)
+    with pytest.raises(JobError, match=r"step \d+: loss .* on rows \[\d+, \d+\]; lower training\.learning_rate"):
+        run_training(made)
+
+
+def test_only_what_was_asked_for_is_trainable(tiny_model: Path, home: Path, pairs_file: Path) -> None:
+    made = job(home, tiny_model, pairs_file, training={"lora": {"keys": ["self_attn.q_proj"]}, "num_layers": 1})
+    assert made.spec.training is not None
+    model = models.load(made.policy)
+    models.make_trainable(model, made.policy, made.spec.training)
+    names = [name for name, _ in tree_flatten(model.trainable_parameters())]
+    assert names == ["model.layers.1.self_attn.q_proj.lora_a", "model.layers.1.self_attn.q_proj.lora_b"]
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"num_layers": 3}, r"training\.num_layers is 3; .* has 2 layers"),
+        ({"lora": {"keys": ["nope"]}}, r"nothing to train: no layer of .* matches training\.lora\.keys \['nope'\]"),
+    ],
+)
+def test_settings_the_model_cannot_have(
+    home: Path, tiny_model: Path, pairs_file: Path, training: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(JobError, match=message):
+        finished(job(home, tiny_model, pairs_file, training=training))
+
+
+def test_same_seed_same_adapter_and_another_seed_another(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    digests = [
+        adapter_digest(finished(job(home, tiny_model, pairs_file, job_id=n + 1, training={"seed": seed})))
+        for n, seed in enumerate([3, 3, 4])
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_pairs_are_all_seen_once_an_epoch(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    from prefd.daemon.worker.batches import Schedule
+
+    made = job(home, tiny_model, pairs_file, training={"batch_size": 2, "gradient_accumulation_steps": 2, "epochs": 3})
+    assert made.spec.training is not None
+    schedule = Schedule.plan(made.examples, made.spec.training)
+    assert (schedule.steps_per_epoch, schedule.total_steps) == (2, 6)
+    orders = []
+    for epoch in range(3):
+        batches = [batch for step in (1, 2) for batch in schedule.micro_batches(epoch * 2 + step)]
+        assert all(len(batch) == 2 for batch in batches)
+        orders.append([example.row for batch in batches for example in batch])
+        assert sorted(orders[-1]) == list(range(1, len(PAIRS) + 1))
+    assert orders[0] != orders[1] != orders[2]
