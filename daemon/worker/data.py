@@ -1,0 +1,160 @@
+"""A job's data, from its spec to tokenized examples: what is trained on, what is held out, and what was left out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefd.daemon.spec import DataSpec
+from prefd.daemon.worker.pairs import LoadedPairs, Unusable, load_pairs, none_usable, pairs_of
+from prefd.daemon.worker.prompts import ChatTokenizer
+from prefd.daemon.worker.rows import DataError
+from prefd.daemon.worker.tokens import Encoder, Example
+from prefd.plugins.types import RowFormat, UnusableRow
+
+__all__ = ["DataError", "DataReport", "LoadedPairs", "PreparedData", "SourceReport", "load_pairs", "prepare"]
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What became of the rows of one source."""
+
+    source: str
+    rows: int
+    format: str
+    truncated: int
+    """Usable rows with a side cut at the length limit."""
+    boundary: int
+    """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
+    unusable: Unusable
+
+    @property
+    def usable(self) -> int:
+        return self.rows - len(self.unusable)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "rows": self.rows,
+            "format": self.format,
+            "truncated": self.truncated,
+            "boundary": self.boundary,
+            "unusable": self.unusable.to_json(),
+        }
+
+    def lines(self, max_length: int) -> list[str]:
+        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable"]
+        if self.unusable:
+            lines.append(f"unusable: {self.unusable}")
+        if self.truncated:
+            lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
+        if self.boundary:
+            lines.append(
+                f"{_pairs(self.boundary)} with the answer set behind the prompt's own tokens, as they do not join"
+            )
+        return lines
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What became of a job's rows, for its summary and its user."""
+
+    train: SourceReport
+    validation: SourceReport | None
+    """The held-out pairs' own source, where they have one."""
+    used: int
+    """Pairs to train on."""
+    held_out: int
+    overlap: int
+    """Held-out pairs whose prompt is trained on too: only a source of their own can bring any."""
+    max_length: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The training source's counts, `used`, `held_out`, and under `validation` the held-out source's, or None."""
+        validation = None if self.validation is None else self.validation.to_json() | {"overlap": self.overlap}
+        return self.train.to_json() | {"used": self.used, "held_out": self.held_out, "validation": validation}
+
+    def lines(self) -> list[str]:
+        """The same in words, a line for each thing a user should know."""
+        lines = self.train.lines(self.max_length)
+        if self.validation is not None:
+            lines += self.validation.lines(self.max_length)
+        lines.append(f"{_pairs(self.used)} to train on, {self.held_out} held out")
+        if self.overlap:
+            lines.append(f"{_pairs(self.overlap)} held out with a prompt that is trained on too")
+        return lines
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The examples of a job, each list in the order of its rows."""
+
+    train: list[Example]
+    held_out: list[Example]
+    report: DataReport
+
+
+def prepare(spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat]) -> PreparedData:
+    """Load, tokenize and split. The same spec, files and tokenizer give the same examples and the same split.
+
+    Raises `DataError` where nothing can be trained on, also for a tokenizer without EOS.
+    """
+    examples, report = _encode(load_pairs(spec, formats), tokenizer, spec.max_length, "data.path")
+    if isinstance(spec.validation, str):
+        # A dataset with several splits keeps such pairs in one of these; a file has none.
+        splits = ["validation", "test", spec.split]
+        found = pairs_of(spec.validation, spec, formats, splits, "data.validation")
+        held_out, validation = _encode(found, tokenizer, spec.max_length, "data.validation")
+        train = examples
+    else:
+        train, held_out = split(examples, spec.validation)
+        validation = None
+    prompts = {_prompt_key(example) for example in train}
+    overlap = sum(_prompt_key(example) in prompts for example in held_out)
+    counts = DataReport(report, validation, len(train), len(held_out), overlap, spec.max_length)
+    return PreparedData(train, held_out, counts)
+
+
+def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], list[Example]]:
+    """`examples` without and with a `fraction` of the prompts, at least one where there are two or more.
+
+    Whole prompts are held out, so that none stands on both sides, in the order of a hash: whatever the seed, and with
+    little change when rows are added.
+    """
+    prompts = sorted({_prompt_key(example) for example in examples})
+    count = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1) if fraction > 0 else 0
+    held_out = set(prompts[:count])
+    return (
+        [example for example in examples if _prompt_key(example) not in held_out],
+        [example for example in examples if _prompt_key(example) in held_out],
+    )
+
+
+def _encode(
+    found: LoadedPairs, tokenizer: ChatTokenizer, max_length: int, key: str
+) -> tuple[list[Example], SourceReport]:
+    try:
+        encoder = Encoder(tokenizer, max_length)
+    except ValueError as error:
+        raise DataError(f"model: {error}") from error
+    examples = []
+    for row, pair in found.pairs:
+        try:
+            examples.append(encoder.encode(pair, row))
+        except UnusableRow as reason:
+            found.unusable.add(str(reason), row)
+    if not examples:
+        raise none_usable(found, key)
+    return examples, SourceReport(
+        found.source, found.rows, found.format, encoder.truncated, encoder.boundary, found.unusable
+    )
+
+
+def _prompt_key(example: Example) -> bytes:
+    return hashlib.sha256(example.chosen.prompt.tobytes()).digest()
+
+
+def _pairs(count: int) -> str:
+    return f"{count} pair" if count == 1 else f"{count} pairs"

@@ -1,0 +1,294 @@
+"""Reading rows: every file type as it stands, and every bad file with a message that says what to do."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prefd.daemon.worker import rows
+from prefd.daemon.worker.rows import DataError, files_of, read_rows
+from prefd.plugins.types import UnusableRow
+
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "Q1", "chosen": "a", "rejected": "b"},
+    {"prompt": "Q2", "chosen": "None", "rejected": "2020-01-01"},
+    {"prompt": "Q3", "chosen": "01", "rejected": "line\nbreak, “é”"},
+]
+MESSAGES = [{"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": "b"}]
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(
+            {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items() if v is not None} for row in rows
+        )
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """`rows` at `path`, in the format of its suffix; messages in a CSV file as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    elif path.suffix == ".csv":
+        write_csv(path, rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def read(source: Path | str, *splits: str) -> list[Any]:
+    return [
+        str(row) if isinstance(row, UnusableRow) else dict(row) for row in read_rows(str(source), splits or ["train"])
+    ]
+
+
+def failure(source: Path | str, *splits: str) -> str:
+    with pytest.raises(DataError) as caught:
+        read(source, *splits)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
+class TestEveryFileType:
+    def test_rows_come_back_as_they_are(self, tmp_path: Path, suffix: str) -> None:
+        assert read(write_rows(tmp_path / f"pairs.{suffix}", ROWS)) == ROWS
+
+    def test_a_changed_file_is_read_anew(self, tmp_path: Path, suffix: str) -> None:
+        path = write_rows(tmp_path / f"pairs.{suffix}", ROWS)
+        read(path)
+        assert read(write_rows(path, ROWS[:1])) == ROWS[:1]
+
+    def test_messages(self, tmp_path: Path, suffix: str) -> None:
+        assert read(write_rows(tmp_path / f"pairs.{suffix}", MESSAGES)) == MESSAGES
+
+    def test_nothing_of_it_is_kept_elsewhere(
+        self, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        read(write_rows(tmp_path / f"pairs.{suffix}", ROWS))
+        assert not [path for path in tmp_path.glob("cache/**/*") if path.is_file()]
+
+
+class TestJson:
+    def test_rows_of_other_types_are_kept(self, tmp_path: Path) -> None:
+        mixed = [*ROWS, {"prompt": 1, "chosen": ["x"], "rejected": None, "more": {"a": 1.5}}]
+        assert read(write_rows(tmp_path / "a.jsonl", mixed)) == mixed
+        assert read(write_rows(tmp_path / "a.json", mixed)) == mixed
+
+    def test_lines_that_are_no_rows_are_named_and_the_rest_is_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n{oops\n[1]\n"\xff"\n' + b"[" * 200_000 + b'\r\n{"a": 2}')
+        expected = [{"a": 1}, "not JSON", "not a JSON object", "not UTF-8", "not JSON", {"a": 2}]
+        assert read(path) == expected
+
+    def test_a_json_file_of_lines(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.json"
+        path.write_text('{"a": 1}\n{oops\n{"a": 2}\n')
+        assert read(path) == [{"a": 1}, "not JSON", {"a": 2}]
+        path.write_text('{"a":\n1}')
+        assert read(path) == [{"a": 1}]
+
+    def test_a_list_with_something_else_in_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.json"
+        path.write_text('[{"a": 1}, 5]')
+        assert read(path) == [{"a": 1}, "not a JSON object"]
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (
+                b'[{"a": 1}, {"a"',
+                "not JSON: Expecting ':' delimiter: line 1 column 16 (char 15); write a list of objects",
+            ),
+            (b'[{"a": "\xff"}]', "not UTF-8 at byte 8; save the file as UTF-8"),
+            (b"[" * 200_000, "nested too deeply"),
+            (b" \n", "the file is empty: it has no rows"),
+            (b"[]", "the file is empty: it has no rows"),
+        ],
+    )
+    def test_bad_files(self, tmp_path: Path, content: bytes, expected: str) -> None:
+        path = tmp_path / "a.json"
+        path.write_bytes(content)
+        assert failure(path).startswith(f"{path}: ")
+        assert expected in failure(path)
+
+
+class TestCsv:
+    def test_a_row_with_other_cells_than_the_header_shifts_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        path.write_text("\ufeffprompt,chosen\nq,a,extra\nq,a\n\nq\n", encoding="utf-8")
+        wrong = "not as many cells as the header's 2"
+        assert read(path) == [wrong, {"prompt": "q", "chosen": "a"}, wrong]
+
+    def test_long_cells_and_text_that_looks_like_json(self, tmp_path: Path) -> None:
+        path = write_rows(tmp_path / "a.csv", [{"chosen": "x" * 300_000, "rejected": "[{oops", "more": '[{"a": 1}]'}])
+        assert read(path) == [{"chosen": "x" * 300_000, "rejected": "[{oops", "more": '[{"a": 1}]'}]
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (b"a,b\n", "the file is empty: it has no rows"),
+            (b"", "the file is empty: it has no rows"),
+            (b"a,a\n1,2\n", "two columns have the same name: a, a"),
+            (b'a,b\n1,"2\n3,4\n', "not CSV at line 3: unexpected end of data"),
+            (b"a,b\n\xff,2\n", "save the file as UTF-8"),
+        ],
+    )
+    def test_bad_files(self, tmp_path: Path, content: bytes, expected: str) -> None:
+        path = tmp_path / "a.csv"
+        path.write_bytes(content)
+        assert failure(path).startswith(f"{path}: ")
+        assert expected in failure(path)
+
+
+def test_bad_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 but not really")
+    assert failure(path).startswith(f"{path}: not a parquet file that can be read: ")
+
+
+class TestPaths:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        write_rows(tmp_path / "pairs.jsonl", ROWS)
+        path = tmp_path / "pair.jsonl"
+        assert failure(path) == f"{path}: no such file or folder; did you mean {tmp_path / 'pairs.jsonl'}?"
+        path = tmp_path / "nowhere" / "x.jsonl"
+        assert failure(path) == f"{path}: no such file or folder (there is no folder {path.parent} either)"
+
+    def test_an_unknown_suffix(self, tmp_path: Path) -> None:
+        for name, shown in (("pairs.txt", "'.txt'"), ("pairs", "'a file without a suffix'")):
+            (tmp_path / name).write_text("x")
+            assert failure(tmp_path / name) == (
+                f"{tmp_path / name}: cannot read {shown}; give a .jsonl, .json, .csv or .parquet file, "
+                "a folder of them, or a Hugging Face dataset id"
+            )
+
+    def test_a_folder_that_cannot_be_opened_is_said_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = write_rows(tmp_path / "pairs.jsonl", ROWS)
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "open", refuse)
+        assert failure(path) == f"{path}: cannot be read: Permission denied"
+
+
+class TestFolders:
+    def test_every_file_in_order_of_name(self, tmp_path: Path) -> None:
+        for name, row in (("b/2.json", 1), ("c.csv", 2), ("a.parquet", 0)):
+            write_rows(tmp_path / name, [ROWS[row]])
+        (tmp_path / "README.md").write_text("# Pairs")
+        (tmp_path / ".hidden.jsonl").write_text("{}")
+        assert read(tmp_path) == ROWS
+
+    def test_files_named_after_splits(self, tmp_path: Path) -> None:
+        for name in ("my_train.jsonl", "test-1.jsonl", "data/val/x.jsonl"):
+            write_rows(tmp_path / name, ROWS)
+        assert files_of(tmp_path, ["train"]) == [tmp_path / "my_train.jsonl"]
+        assert files_of(tmp_path, ["test"]) == [tmp_path / "test-1.jsonl"]
+        assert files_of(tmp_path, ["validation", "test"]) == [tmp_path / "data/val/x.jsonl"]
+        assert failure(tmp_path, "other") == (
+            f"{tmp_path}: no file of split 'other' in this folder; "
+            "it holds data/val/x.jsonl, my_train.jsonl, test-1.jsonl"
+        )
+
+    def test_shards_carry_the_splits_exact_name(self, tmp_path: Path) -> None:
+        for split in ("train_prefs", "train_sft"):
+            write_rows(tmp_path / f"{split}-00000-of-00001.parquet", ROWS)
+        assert files_of(tmp_path, ["train_prefs"]) == [tmp_path / "train_prefs-00000-of-00001.parquet"]
+        assert "no file of split 'test'" in failure(tmp_path, "test")
+
+    def test_a_folder_without_data(self, tmp_path: Path) -> None:
+        (tmp_path / "weights.bin").write_text("x")
+        message = f"{tmp_path}: no file in this folder can be read (it holds weights.bin); give a .jsonl,"
+        assert failure(tmp_path).startswith(message)
+
+
+class TestHub:
+    """`datasets.load_dataset` stands in for the network."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        calls: list[Any] = []
+
+        def load_dataset(name: str, *, split: str, revision: str | None) -> datasets.Dataset:
+            calls.append((name, split, revision))
+            if split != "test":
+                raise ValueError(f'Unknown split "{split}". Should be one of ["test"].\nmore')
+            return datasets.Dataset.from_list(ROWS)
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        monkeypatch.setattr(datasets, "disable_progress_bars", lambda: None)
+        return calls
+
+    def test_split_and_revision_are_passed_on(self, calls: list[Any]) -> None:
+        assert list(read_rows("org/pairs", ["test"], "v1")) == ROWS
+        assert calls == [("org/pairs", "test", "v1")]
+
+    def test_the_first_split_that_is_there(self, calls: list[Any]) -> None:
+        assert read("org/pairs", "validation", "test", "train") == ROWS
+        assert [split for _, split, _ in calls] == ["validation", "test"]
+
+    def test_a_failure_says_what_the_hub_said_and_what_to_do(self, calls: list[Any]) -> None:
+        assert failure("org/pairs") == (
+            "org/pairs: there is no file or folder of that name, and it could not be loaded from the Hugging Face Hub "
+            """(split 'train'): Unknown split "train". Should be one of ["test"]. Check the name, the split and the """
+            "network (HF_HUB_OFFLINE), log in with `hf auth login` if it is gated, or give a local file"
+        )
+
+    def test_an_unreachable_hub_is_asked_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls = []
+
+        def unreachable(name: str, *, split: str, revision: str | None) -> Any:
+            calls.append(split)
+            raise ConnectionError("Couldn't reach 'org/pairs' on the Hub")
+
+        monkeypatch.setattr(datasets, "load_dataset", unreachable)
+        assert "Couldn't reach 'org/pairs' on the Hub. Check the name" in failure("org/pairs", "validation", "test")
+        assert calls == ["validation"]
+
+    def test_offline(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+        message = failure("org/pairs")
+        assert message.startswith("org/pairs: there is no file or folder of that name")
+        assert "offline" in message.lower().replace("hf_hub_offline", "")
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.lists(st.text(max_size=5), max_size=3)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.dictionaries(st.text(max_size=5), VALUES, max_size=3), min_size=1, max_size=4))
+def test_any_objects_come_back_from_lines(tmp_path_factory: pytest.TempPathFactory, objects: list[Any]) -> None:
+    path = tmp_path_factory.mktemp("lines") / "a.jsonl"
+    assert read(write_rows(path, objects)) == objects
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=200), st.sampled_from(sorted(rows.READERS)))
+def test_any_bytes_are_rows_or_an_error_that_names_the_file(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
+) -> None:
+    path = tmp_path_factory.mktemp("bytes") / f"a{suffix}"
+    path.write_bytes(content)
+    error: DataError | None = None
+    try:
+        read(path)
+    except DataError as raised:
+        error = raised
+    assert error is None or str(path) in str(error)
