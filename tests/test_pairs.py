@@ -43,6 +43,12 @@ class TestFormat:
     def test_the_special_format_wins_where_all_rows_match_two(self, tmp_path: Path) -> None:
         transcript = {"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}
         assert load(tmp_path, [transcript, transcript]).format == "hh"
+
+    def test_a_few_odd_rows_do_not_turn_transcripts_into_plain_text(self, tmp_path: Path) -> None:
+        transcript = {"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}
+        found = load(tmp_path, [transcript] * 10 + [{"chosen": "Q a", "rejected": "Q b"}])
+        assert (found.format, len(found.pairs)) == ("hh", 10)
+        assert [row for each in found.unusable.to_json().values() for row in each["rows"]] == [11]
         assert load(tmp_path, [transcript, {"chosen": "Q a", "rejected": "Q b"}]).format == "implicit_text"
 
     def test_a_plugins_format_wins_over_a_built_in_that_fits_as_well(self, tmp_path: Path) -> None:
