@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 Phase = Literal["precompute", "training"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
+def _as(kind: type[T], value: Any) -> T | None:
+    try:
+        return kind(**value)
+    except TypeError:
+        return None
+
+
 @dataclass(frozen=True)
 class RunDir:
     root: Path
@@ -82,15 +90,15 @@ class RunDir:
         return self.root / "adapter"
 
     def progress(self) -> Progress | None:
-        value = read_json(self.root / "progress.json")
-        return None if value is None else Progress(**value)
+        """None where there is none, or one that this version cannot read."""
+        return _as(Progress, read_json(self.root / "progress.json"))
 
     def write_progress(self, progress: Progress) -> None:
         write_json(self.root / "progress.json", asdict(progress) | {"updated_at": time.time()})
 
     def outcome(self, phase: Phase) -> Outcome | None:
-        value = read_json(self.root / f"{phase}.json")
-        return None if value is None else Outcome(**value)
+        """None where there is none, or one that this version cannot read."""
+        return _as(Outcome, read_json(self.root / f"{phase}.json"))
 
     def write_outcome(self, phase: Phase, outcome: Outcome) -> None:
         write_json(self.root / f"{phase}.json", asdict(outcome))

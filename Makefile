@@ -1,0 +1,50 @@
+# Every target does its own set-up: a virtual environment, a fast BLAS on Linux CPU, the demo model. No root needed.
+#   make test ARGS="-k cache -x"     extra arguments for pytest, the demo or the benchmark
+#   make demo PREFD_EXTRA=cuda       MLX's CUDA backend on Linux instead of the CPU one
+#   make test PYTHON=python3.12      the Python to build .venv from
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?=
+PREFD_EXTRA ?= cpu
+ARGS ?=
+EXTRAS := $(if $(filter Darwin,$(shell uname -s)),dev,$(PREFD_EXTRA)-dev)
+INSTALLED := $(VENV)/.installed-$(EXTRAS)
+comma := ,
+
+.DEFAULT_GOAL := help
+.PHONY: help venv blas model demo test lint bench
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-6s %s\n' "$$name" "$$text"; done
+
+demo: blas model ## train SmolLM2 twice from one reference cache, and show what came of it
+	$(PY) contrib/demo/demo.py $(ARGS)
+
+test: blas model ## run the tests
+	$(VENV)/bin/pytest $(ARGS)
+
+lint: venv ## ruff, mypy, import-linter
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: blas model ## measure training from the cache against a live reference
+	$(PY) benchmarks/bench_training.py $(ARGS)
+
+model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
+	@$(PY) contrib/smollm2/build.py
+
+blas: venv ## put a fast BLAS in .venv (Linux CPU only)
+	@$(PY) contrib/blas/install.py
+
+venv: $(INSTALLED) ## make .venv with prefd in it
+
+# The stamp names the extras and is older than a changed pyproject.toml, so that either installs again.
+$(INSTALLED): pyproject.toml contrib/setup/venv.sh
+	@PYTHON="$(PYTHON)" contrib/setup/venv.sh $(VENV)
+	@echo "installing prefd and its dependencies"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$(subst -,$(comma),$(EXTRAS))]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@

@@ -1,0 +1,142 @@
+"""Which losses and plugins there are, asked of a short-lived child: the daemon imports no plugin and no mlx.
+
+The child costs a second or two (it imports mlx), so its answer is kept until something it depends on has changed:
+the settings, a local plugin file, or a folder that distributions are installed into.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefd.daemon.config import Config, ConfigError
+from prefd.daemon.home import Home
+from prefd.daemon.process import WORKER
+from prefd.daemon.text import clip
+
+TIMEOUT_SECONDS = 120.0
+
+Stamp = tuple[tuple[str, int, int], ...]
+"""(path, mtime in ns, size) of everything a catalogue depends on."""
+
+
+class CatalogError(Exception):
+    """The catalogue could not be made. Read by the user who starts the daemon or a job."""
+
+
+@dataclass(frozen=True)
+class LossInfo:
+    name: str
+    params: Mapping[str, Mapping[str, Any]]
+    """parameter → {"type", "default", "exclusiveMinimum"?, "exclusiveMaximum"?, "minimum"?, "maximum"?}"""
+    needs_reference: bool
+    summary: str
+    doc: str
+    plugin: str
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    name: str
+    version: str | None
+    source: str
+    losses: Sequence[str]
+    formats: Sequence[str]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    losses: Mapping[str, LossInfo]
+    plugins: Sequence[PluginInfo]
+    home: Home | None = field(default=None, compare=False)
+    stamp: Stamp = field(default=(), compare=False)
+
+    def stale(self) -> bool:
+        """Whether plugins may have been installed, removed or edited since."""
+        return self.home is not None and self.stamp != _stamp(self.home)
+
+    @classmethod
+    def from_json(cls, value: Any, home: Home | None = None, stamp: Stamp = ()) -> Catalog:
+        """Raises CatalogError when `value` is not what the worker prints."""
+        try:
+            losses = {
+                name: LossInfo(
+                    name,
+                    params=each["params"],
+                    needs_reference=each["needs_reference"],
+                    summary=each["summary"],
+                    doc=each["doc"],
+                    plugin=each["plugin"],
+                )
+                for name, each in value["losses"].items()
+            }
+            plugins = [PluginInfo(**plugin) for plugin in value["plugins"]]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise CatalogError(f"the worker's catalogue is not as expected: {error!r}") from None
+        return cls(losses, plugins, home, stamp)
+
+
+_known: dict[tuple[Path, tuple[str, ...]], Catalog] = {}
+_one_at_a_time = threading.Lock()
+
+
+def load_catalog(home: Home, worker: Sequence[str] = WORKER) -> Catalog:
+    """Run the child once; later calls in this process get the same catalogue until it is stale. Raises CatalogError."""
+    key = (home.root, tuple(worker))
+    with _one_at_a_time:
+        known = _known.get(key)
+        if known is None or known.stale():
+            known = _known[key] = _ask(home, worker)
+        return known
+
+
+def _ask(home: Home, worker: Sequence[str]) -> Catalog:
+    stamp = _stamp(home)  # before the child looks, so that a change meanwhile is seen
+    command = [*worker, "catalog", "--home", str(home.root)]
+    try:
+        child = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            start_new_session=True,  # a Ctrl-C at the terminal is the daemon's to handle
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CatalogError(f"listing the plugins took longer than {TIMEOUT_SECONDS:g} s: does one hang?") from None
+    except OSError as error:
+        raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from None
+    if child.returncode != 0:
+        said = [line for line in child.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        last = clip(said[-1], 300) if said else "it said nothing"
+        raise CatalogError(f"listing the plugins failed (exit code {child.returncode}): {last}")
+    try:
+        value = json.loads(child.stdout)
+    except ValueError:
+        text = child.stdout.decode("utf-8", "replace")
+        raise CatalogError(f"listing the plugins gave no JSON: {clip(text, 200)!r}: does one print?") from None
+    return Catalog.from_json(value, home, stamp)
+
+
+def _stamp(home: Home) -> Stamp:
+    try:
+        files = Config.load(home).plugin_files(home)
+    except ConfigError:
+        files = []
+    watched = [home.config, *files, *(Path(entry) for entry in sys.path if entry)]
+    stamps = []
+    for path in watched:
+        try:
+            info = os.stat(path)
+            stamps.append((str(path), info.st_mtime_ns, info.st_size))
+        except OSError:
+            stamps.append((str(path), 0, 0))
+    return tuple(stamps)

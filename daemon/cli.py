@@ -1,0 +1,96 @@
+"""The `prefd` command: a click group that imports a command's module only when that command is asked for.
+
+`prefd --help` imports them all for their one-line help, so those modules keep what is heavy (mlx, zarr, httpx,
+matplotlib) inside their functions; tests/test_cli.py holds them to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from prefd.daemon.commands.errors import explain
+from prefd.daemon.home import Home
+
+SECTIONS = {
+    "The daemon": {"init": "home", "start": "service", "stop": "service", "status": "service", "doctor": "doctor"},
+    "Jobs": {
+        "run": "run",
+        "validate": "specs",
+        "submit": "jobs",
+        "jobs": "jobs",
+        "show": "show",
+        "logs": "logs",
+        "watch": "watch",
+        "wait": "watch",
+        "cancel": "jobs",
+        "metrics": "metrics",
+    },
+    "Losses and cache": {"losses": "losses", "plugins": "losses", "cache": "cache"},
+}
+MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
+
+
+class Prefd(click.Group):
+    """Finds each command in `prefd.daemon.commands`, and turns expected errors into a message and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in MODULES:
+            return None
+        module = importlib.import_module(f"prefd.daemon.commands.{MODULES[cmd_name]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, names in SECTIONS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(section):
+                formatter.write_dl([(name, command.get_short_help_str(70)) for name, command in commands if command])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            failure = explain(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+
+@click.group(
+    cls=Prefd,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  prefd init                      make a home
+  prefd start --detach            start the daemon there
+  prefd submit ipo.yaml           hand it a job (or drop the file into jobs/)
+  prefd watch                     follow the job to its end
+  prefd run ipo.yaml              the same job, with no daemon
+
+\b
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 daemon not running,
+            5 job failed.""",
+)
+@click.option("--home", metavar="FOLDER", envvar="PREFD_HOME", help="Where prefd keeps its jobs, runs and cache.")
+@click.version_option(package_name="prefd", prog_name="prefd")
+@click.pass_context
+def cli(ctx: click.Context, home: str | None) -> None:
+    """A preference-tuning daemon for MLX.
+
+    It scores every pair once with the frozen reference, keeps the log-probabilities, and trains as many policies as
+    you like from them. A job is a spec file; `prefd losses` lists what it may minimise.
+    """
+    ctx.obj = Home.locate(home)
+
+
+if __name__ == "__main__":
+    cli(prog_name="prefd")

@@ -1,0 +1,54 @@
+"""`prefd doctor`: is everything here that a job needs?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option
+from prefd.daemon.commands.errors import Exit
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd doctor
+  prefd doctor --json | jq '.findings[] | select(.level != "ok")'"""
+)
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check everything a job needs.
+
+    Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured.
+    """
+    from prefd.daemon.doctor import Finding, findings
+
+    console = render.stdout()
+    found: list[Finding] = []
+    for finding in findings(ctx.obj):
+        found.append(finding)
+        if not as_json:
+            console.print(line(finding.level, finding.subject, finding.detail, finding.remedy))
+    if as_json:
+        render.emit_json({"findings": [asdict(finding) for finding in found]})
+    if any(finding.level == "fail" for finding in found):
+        ctx.exit(Exit.FAILED)
+
+
+def line(level: str, subject: str, detail: str, remedy: str) -> Table:
+    """One finding; of the same widths each time, because they are printed as they are made."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=4)
+    grid.add_column(width=8, style="bold")
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(level, style=STYLES[level]), subject, detail)
+    if remedy:
+        grid.add_row("", "", Text(f"→ {remedy}"))
+    return grid

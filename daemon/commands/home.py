@@ -1,0 +1,43 @@
+"""`prefd init`: make a home."""
+
+from __future__ import annotations
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.home import Home
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd init
+  prefd --home ~/tuning init
+  PREFD_HOME=~/tuning prefd init"""
+)
+@click.pass_obj
+def init(home: Home) -> None:
+    """Make a home for jobs, runs and cache.
+
+    It has the watched folder, and a config.toml with every setting explained. What is there already stays as it is.
+    """
+    there = home.root.is_dir()
+    wrote = make_home(home)
+    click.echo(home.root)
+    render.note("the home was there already" if there else f"made a home; specs go into {home.jobs}")
+    if wrote:
+        render.note(f"wrote the settings, all at their defaults: {home.config}")
+    render.note("next: `prefd doctor` looks whether all is well, `prefd start --detach` starts the daemon")
+
+
+def make_home(home: Home) -> bool:
+    """Every folder, and config.toml where there is none; whether that was written."""
+    from prefd.daemon.config import Config
+
+    home.create()
+    try:
+        with home.config.open("x", encoding="utf-8") as file:
+            file.write(Config.template())
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,177 @@
+"""`prefd submit`, `prefd jobs`, `prefd cancel`: handing jobs in, seeing them, calling them off."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option, read_jobs, require_home
+from prefd.daemon.commands.errors import Failure
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import Progress, RunDir
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs import Job
+
+CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
+
+STATE_NAMES = ("queued", "precomputing", "training", "done", "failed", "cancelled")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd submit ipo.yaml
+  prefd submit sweep/*.yaml
+  prefd submit ipo.yaml --json | jq '.submitted[].job'"""
+)
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
+@click.pass_obj
+def submit(home: Home, specs: tuple[Path, ...], as_json: bool) -> None:
+    """Check specs, and hand them to the daemon.
+
+    If one of them has an error, none is handed in. Works without the daemon: the jobs are then picked up when it starts.
+    """
+    from prefd.daemon import inbox, lock
+    from prefd.daemon.commands.specs import check_specs
+
+    require_home(home)
+    checked = check_specs(home, specs)
+    since = time.time()
+    files = [inbox.submit(home, spec, path.name) for path, spec in checked]
+    daemon = lock.is_held(home)
+    numbers = find_jobs(home, files, since) if daemon else {}
+    if as_json:
+        submitted = [
+            {"spec": str(path), "name": spec.name, "file": str(file), "job": numbers.get(file)}
+            for (path, spec), file in zip(checked, files)
+        ]
+        render.emit_json({"submitted": submitted, "daemon": daemon})
+        return
+    for file in files:
+        click.echo(f"job {numbers[file]}  {file.name}" if file in numbers else str(file))
+    if not daemon:
+        render.note("the daemon is not running: they are picked up at the next `prefd start`")
+    elif len(numbers) < len(files):
+        render.note("handed in, and not picked up yet: see `prefd jobs`")
+
+
+def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, int]:
+    """The job each file became, as far as the daemon claims them in time. A file set aside meanwhile is a failure."""
+    deadline = time.monotonic() + CLAIM_SECONDS
+    found: dict[Path, int] = {}
+    while True:
+        with read_jobs(home) as jobs:
+            for job in jobs.list():
+                for file in files:
+                    if job.source.endswith(f"-{file.name}") and job.created_at >= since - 1:
+                        found[file] = job.id
+        for file in files:
+            if (refusal := home.rejected / f"{file.name}.error.txt").exists() and refusal.stat().st_mtime >= since - 1:
+                raise Failure(f"the daemon refused {file.name}:\n{refusal.read_text(encoding='utf-8').strip()}")
+        if len(found) == len(files) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd jobs
+  prefd jobs --state failed
+  prefd jobs --json | jq '.jobs[] | select(.state == "done") | .id'"""
+)
+@click.option("--state", "states", multiple=True, type=click.Choice(STATE_NAMES), help="Only these (repeatable).")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@json_option
+@click.pass_obj
+def jobs(home: Home, states: tuple[Any, ...], last: int | None, as_json: bool) -> None:
+    """List the jobs, oldest first."""
+    with read_jobs(home) as table:
+        listed = table.list(*states)
+    shown = listed[-last:] if last else listed
+    if as_json:
+        render.emit_json({"jobs": [job.to_json() for job in shown]})
+        return
+    if not shown:
+        which = f" is {' or '.join(states)}" if states else " has been handed in yet: `prefd submit SPEC`"
+        render.note(f"no job{which}")
+        return
+    rows = [
+        (
+            str(job.id),
+            render.state(job.state),
+            render.clock(job.created_at),
+            render.duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
+            render.one_line(job.name),
+            render.one_line(detail(home, job)),
+        )
+        for job in shown
+    ]
+    columns = ["id", "state", "submitted", "took", "name", "progress, or why"]
+    render.stdout().print(render.table(columns, rows, right=["id", "took"]))
+
+
+def detail(home: Home, job: Job) -> str:
+    """Progress while it runs; the reason otherwise."""
+    progress = RunDir(home.job(job.id)).progress() if job.state in ("precomputing", "training") else None
+    if progress is not None:
+        return how_far(progress)
+    return job.reason
+
+
+def how_far(progress: Progress) -> str:
+    share = f" ({progress.done / progress.total:.0%})" if progress.total else ""
+    return f"{progress.done}/{progress.total} {progress.unit}{share}"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd cancel 3
+  prefd cancel 4 5 6"""
+)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
+@json_option
+@click.pass_obj
+def cancel(home: Home, job_ids: tuple[int, ...], as_json: bool) -> None:
+    """Call jobs off.
+
+    A queued one ends at once; a running one when its worker has stopped, within seconds.
+
+    What was already scored stays in the cache. Works without the daemon too.
+    """
+    with read_jobs(home) as table:
+        before = [table.get(job_id) for job_id in job_ids]  # all of them exist, or none is cancelled
+    documents = [request_cancel(home, job.id) for job in before]
+    if as_json:
+        render.emit_json({"jobs": documents})
+        return
+    for job, after in zip(before, documents):
+        if job.ended:
+            render.note(f"job {job.id} ({job.name}) had already ended: {job.state}")
+        elif after["state"] == "cancelled":
+            click.echo(f"job {job.id} ({job.name}) is cancelled")
+        else:
+            click.echo(f"job {job.id} ({job.name}) is {after['state']} and will stop")
+
+
+def request_cancel(home: Home, job_id: int) -> dict[str, Any]:
+    """Through the daemon; where none runs, in the table, where `prefd run` and the next daemon look."""
+    from prefd.daemon.client import Client, ControlError, DaemonNotRunning
+    from prefd.daemon.jobs import JobNotFound, JobTable
+
+    try:
+        return Client(home).cancel(job_id)
+    except ControlError as error:
+        if error.status == 404:
+            raise JobNotFound(str(error)) from None
+        raise
+    except DaemonNotRunning:
+        with JobTable.open(home.database) as table:
+            return table.request_cancel(job_id).to_json()

@@ -1,0 +1,82 @@
+"""`prefd logs`: what a job's workers wrote."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option, read_jobs
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import RunDir
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs import JobTable
+
+POLL_SECONDS = 0.25
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd logs 3
+  prefd logs 3 --last 20
+  prefd logs 3 -f           until the job ends"""
+)
+@click.argument("job_id", metavar="ID", type=int)
+@click.option("-f", "--follow", is_flag=True, help="Go on printing as lines come, until the job ends.")
+@click.option("--last", "-n", type=click.IntRange(min=0), metavar="N", help="Only the last N lines (then follow).")
+@json_option
+@click.pass_obj
+def logs(home: Home, job_id: int, follow: bool, last: int | None, as_json: bool) -> None:
+    """Show what a job's worker processes wrote.
+
+    Their messages, warnings and tracebacks. With --follow, until the job has ended.
+    """
+    if follow and as_json:
+        raise click.UsageError("--follow has no end to make one JSON document of: leave out one of the two")
+    log = RunDir(home.job(job_id)).log
+    with read_jobs(home) as jobs:
+        job = jobs.get(job_id)
+        text, position = read_from(log, 0)
+        lines = text.splitlines()
+        if last is not None:
+            lines = lines[len(lines) - min(last, len(lines)) :]
+        if as_json:
+            render.emit_json({"job": job_id, "log": str(log), "lines": lines})
+            return
+        for line in lines:
+            click.echo(line)
+        if not text:
+            render.note(f"job {job_id} ({job.name}) has no log yet: it is {job.state}")
+        if follow:
+            for more in new_text(jobs, job_id, log, position):
+                click.echo(more, nl=False)
+
+
+def new_text(jobs: JobTable, job_id: int, log: Path, position: int) -> Iterator[str]:
+    """Text as it is appended to `log` after `position`, until the job has ended and everything was read."""
+    while True:
+        ended = jobs.get(job_id).ended  # asked before reading, so that the last lines are not missed
+        text, position = read_from(log, position)
+        if text:
+            yield text
+        elif ended:
+            return
+        else:
+            time.sleep(POLL_SECONDS)
+
+
+def read_from(log: Path, position: int) -> tuple[str, int]:
+    """What stands in `log` from byte `position` on, and where it ends. Broken UTF-8 is shown as �."""
+    try:
+        with log.open("rb") as file:
+            file.seek(position)
+            data = file.read()
+    except FileNotFoundError:
+        return "", position
+    return data.decode("utf-8", errors="replace"), position + len(data)

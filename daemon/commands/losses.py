@@ -1,0 +1,124 @@
+"""`prefd losses` and `prefd plugins`: what the catalogue's child process found."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option
+from prefd.daemon.commands.errors import Exit, Failure
+from prefd.daemon.home import Home
+
+if TYPE_CHECKING:
+    from prefd.daemon.catalog import LossInfo
+
+Params = Mapping[str, Mapping[str, Any]]
+
+BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd losses
+  prefd losses dpop
+  prefd losses --json | jq '.losses.ipo.params'"""
+)
+@click.argument("name", required=False)
+@json_option
+@click.pass_obj
+def losses(home: Home, name: str | None, as_json: bool) -> None:
+    """List the losses, or explain one.
+
+    With NAME, that loss's parameters, its formula and what it is for.
+    """
+    from prefd.daemon.catalog import load_catalog
+
+    known = load_catalog(home).losses
+    if name is not None and name not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}"
+        raise Failure(f"no loss is called {name!r}\n{hint}", Exit.NOT_FOUND)
+    if as_json:
+        wanted = known if name is None else {name: known[name]}
+        render.emit_json({"losses": {each: asdict(loss) for each, loss in wanted.items()}})
+    elif name is None:
+        console = render.stdout()
+        separator = "\n" if console.is_terminal else ", "  # a pipe wants one line a loss
+        rows = [
+            (loss_name, "yes" if loss.needs_reference else "no", defaults(loss.params, separator), loss.summary)
+            for loss_name, loss in sorted(known.items(), key=lambda item: (not item[1].needs_reference, item[0]))
+        ]
+        console.print(render.table(["loss", "reference", "parameters", "what it is"], rows))
+    else:
+        show_loss(name, known[name])
+
+
+def defaults(params: Params, separator: str) -> str:
+    return separator.join(f"{name}={value(param.get('default'))}" for name, param in params.items()) or "-"
+
+
+def value(given: Any) -> str:
+    """A default as it is written in a spec."""
+    if isinstance(given, bool):
+        return str(given).lower()
+    return f"{given:g}" if isinstance(given, float) else str(given)
+
+
+def bounds(param: Mapping[str, Any]) -> str:
+    return " and ".join(f"{sign} {value(param[key])}" for key, sign in BOUNDS.items() if key in param) or "-"
+
+
+def show_loss(name: str, loss: LossInfo) -> None:
+    console = render.stdout()
+    reference = "needed: its log-probabilities come from the cache" if loss.needs_reference else "not needed"
+    console.print(render.facts([("loss", name), ("plugin", loss.plugin), ("reference", reference)]))
+    if loss.params:
+        rows = [(param, spec["type"], value(spec.get("default")), bounds(spec)) for param, spec in loss.params.items()]
+        console.print()
+        console.print(render.table(["parameter", "type", "default", "range"], rows))
+    console.print()
+    console.print(reflow(loss.doc))
+
+
+def reflow(doc: str) -> str:
+    """A docstring whose paragraphs fill the terminal's lines; indented ones stay as they were written."""
+    paragraphs = inspect.cleandoc(doc).split("\n\n")
+    return "\n\n".join(text if "\n " in text else " ".join(text.split("\n")) for text in paragraphs)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd plugins
+  prefd plugins --json | jq '.plugins[] | select(.error)'"""
+)
+@json_option
+@click.pass_obj
+def plugins(home: Home, as_json: bool) -> None:
+    """List the plugins, and why one could not be loaded."""
+    from prefd.daemon.catalog import load_catalog
+
+    found = load_catalog(home).plugins
+    if as_json:
+        render.emit_json({"plugins": [asdict(plugin) for plugin in found]})
+        return
+    rows = [
+        (plugin.name, plugin.version or "-", plugin.source, brings(plugin.losses, plugin.formats)) for plugin in found
+    ]
+    render.stdout().print(render.table(["plugin", "version", "source", "brings"], rows))
+    for plugin in found:
+        if plugin.error:
+            render.warn(f"plugin {plugin.name} could not be loaded: {plugin.error}")
+
+
+def brings(loss_names: Sequence[str], formats: Sequence[str]) -> str:
+    parts = [("losses", loss_names), ("row formats", formats)]
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names) or "nothing"

@@ -1,0 +1,104 @@
+"""`prefd metrics`: what training logged, as a table or a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option, read_jobs, read_spec
+from prefd.daemon.commands.errors import Exit, Failure
+from prefd.daemon.describe import describe_loss
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import RunDir
+
+Row = dict[str, Any]
+
+# Two-line headings, so that the whole table fits 80 columns under the metrics' own names.
+COLUMNS = {
+    "step": "\nstep",
+    "epoch": "\nepoch",
+    "loss": "\nloss",
+    "rewards/accuracies": "rewards/\naccuracies",
+    "rewards/margins": "rewards/\nmargins",
+    "logps/chosen": "logps/\nchosen",
+    "logps/rejected": "logps/\nrejected",
+    "grad_norm": "grad_\nnorm",
+    "learning_rate": "learning\n_rate",
+    "tokens_per_second": "tokens\n/s",
+}
+EVAL_COLUMNS = ("step", "epoch", "loss", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected")
+NOT_SHOWN = {"rewards/chosen", "rewards/rejected", "peak_memory_gb"}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd metrics 3
+  prefd metrics 3 --last 10
+  prefd metrics 3 --plot curves.png
+  prefd metrics 3 --json | jq '.train[-1]'"""
+)
+@click.argument("job_id", metavar="ID", type=int)
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N rows of each table.")
+@click.option("--plot", "png", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Draw a PNG.")
+@json_option
+@click.pass_obj
+def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json: bool) -> None:
+    """Show a job's metrics, or draw them.
+
+    A row for each report of training, and one for each evaluation on the held-out pairs.
+    """
+    with read_jobs(home) as jobs:
+        job, spec = jobs.get(job_id), read_spec(jobs, job_id)
+    run = RunDir(home.job(job_id))
+    rows = list(run.read_metrics())
+    train = [row for row in rows if not is_evaluation(row)]
+    evals = [row for row in rows if is_evaluation(row)]
+    if png is not None:
+        if not rows:
+            raise Failure(f"job {job_id} ({job.name}) has no metrics to draw yet: it is {job.state}", Exit.NOT_FOUND)
+        draw(png, train, evals, title=job.name if spec is None else f"{job.name} · {describe_loss(spec)}")
+    if as_json:
+        counts = slice(-last if last else None, None)
+        render.emit_json({"job": job_id, "name": job.name, "train": train[counts], "eval": evals[counts]})
+        return
+    if png is not None:
+        render.note(f"drew {png}")
+        return
+    if not rows:
+        render.note(f"job {job_id} ({job.name}) has no metrics yet: it is {job.state}")
+        return
+    show(train, evals, last)
+
+
+def is_evaluation(row: Row) -> bool:
+    return any(key.startswith("eval_") for key in row)
+
+
+def draw(png: Path, train: list[Row], evals: list[Row], title: str) -> None:
+    from prefd.daemon.plot import plot  # matplotlib takes most of a second
+
+    plot(train, evals, title, png)
+
+
+def show(train: list[Row], evals: list[Row], last: int | None) -> None:
+    console = render.stdout()
+    shown = train[-last:] if last else train
+    if shown:
+        console.print(make_table(shown, tuple(COLUMNS), prefix=""))
+    if evals:
+        console.print("\nheld-out pairs" if shown else "held-out pairs", style="bold")
+        console.print(make_table(evals[-last:] if last else evals, EVAL_COLUMNS, prefix="eval_"))
+    extras = sorted({key for row in train for key in row} - COLUMNS.keys() - NOT_SHOWN)
+    if extras:
+        render.note(f"also recorded (see --json): {', '.join(extras)}")
+
+
+def make_table(rows: list[Row], columns: tuple[str, ...], prefix: str) -> Table:
+    cells = [[render.number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
+    headings = [COLUMNS[key] for key in columns]
+    return render.table(headings, cells, right=headings, gap=1)

@@ -1,0 +1,61 @@
+"""`prefd run`: one job, here and now, with no daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option
+from prefd.daemon.commands.errors import Exit
+from prefd.daemon.commands.home import make_home
+from prefd.daemon.commands.specs import check_specs
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import RunDir
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd run ipo.yaml
+  prefd run ipo.yaml --precompute-only      fill the cache, train nothing
+  prefd run ipo.yaml --json > result.json   progress on stderr, the result on stdout"""
+)
+@click.argument("spec_path", metavar="SPEC", type=click.Path(path_type=Path))
+@click.option("--precompute-only", is_flag=True, help="Score what is missing with the reference, then end.")
+@json_option
+@click.pass_context
+def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: bool) -> None:
+    """Run one SPEC here and now, without the daemon.
+
+    Exit code 5 when the job does not succeed. Ctrl-C ends it cleanly; what was scored by then stays in the cache. The job is kept in the home like any other.
+    """
+    from prefd.daemon import report
+    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.config import Config
+    from prefd.daemon.jobs import JobTable
+    from prefd.daemon.live import job_view
+    from prefd.daemon.supervisor import run_in_foreground
+
+    home: Home = ctx.obj
+    config = Config.load(home)
+    [(path, spec)] = check_specs(home, [spec_path])
+    if precompute_only:
+        spec = spec.model_copy(update={"training": None})
+    if not home.root.is_dir():
+        make_home(home)
+        render.note(f"made a home at {home.root}")
+    console = Console(stderr=True, highlight=False, markup=False) if as_json else render.stdout()
+    with job_view(home, console) as view:
+        job = run_in_foreground(
+            home, spec, str(path.absolute()), load_catalog(home), view.update, grace=config.stop_grace_seconds
+        )
+        view.update(job, None)
+    if as_json:
+        with JobTable.open_readonly(home.database) as jobs:
+            history = jobs.history(job.id)
+        render.emit_json(report.job_document(job, spec, history, RunDir(home.job(job.id))))
+    if job.state != "done":
+        ctx.exit(Exit.JOB_FAILED)

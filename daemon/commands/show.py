@@ -1,0 +1,35 @@
+"""`prefd show`: all there is to know of one job."""
+
+from __future__ import annotations
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option, read_jobs, read_spec
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import RunDir
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd show 3
+  prefd show 3 --json | jq -r .adapter"""
+)
+@click.argument("job_id", metavar="ID", type=int)
+@json_option
+@click.pass_obj
+def show(home: Home, job_id: int, as_json: bool) -> None:
+    """Show all there is to know of a job.
+
+    Its state and why, what it runs, its history, what its data gave, how training went, and where the adapter is.
+    """
+    from prefd.daemon import report
+
+    with read_jobs(home) as jobs:
+        job, history, spec = jobs.get(job_id), jobs.history(job_id), read_spec(jobs, job_id)
+    run = RunDir(home.job(job_id))
+    if as_json:
+        render.emit_json(report.job_document(job, spec, history, run))
+    else:
+        render.stdout().print(render.facts(report.job_facts(job, spec, history, run)))

@@ -1,0 +1,132 @@
+"""`prefd watch` and `prefd wait`: following jobs to their end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option, read_jobs, read_spec
+from prefd.daemon.commands.errors import Exit, Failure
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import RunDir
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs import Job, JobTable
+
+POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 10.0  # with nobody working on a job: long enough for a daemon that is being restarted
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd watch                     the running job, or the next in the queue
+  prefd watch 3
+  prefd watch 3 > progress.txt    plain lines where there is no terminal"""
+)
+@click.argument("job_id", metavar="[ID]", required=False, type=int)
+@json_option
+@click.pass_context
+def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
+    """Follow a job to its end.
+
+    Shows its phase, progress, loss, accuracy, margin and time to go. Ctrl-C leaves the job running. With --json, one document when it has ended. Exit code 5 when the job does not succeed.
+    """
+    from prefd.daemon import report
+    from prefd.daemon.live import job_view
+
+    home: Home = ctx.obj
+    console = Console(stderr=True, highlight=False, markup=False) if as_json else render.stdout()
+    with read_jobs(home) as jobs:
+        job = newest_wanted(jobs) if job_id is None else jobs.get(job_id)
+        run = RunDir(home.job(job.id))
+        try:
+            with job_view(home, console) as view:
+                for seen in until_ended(home, jobs, job.id):
+                    view.update(job := seen, run.progress())
+        except KeyboardInterrupt:
+            render.note(f"no longer watching; job {job.id} ({job.name}) goes on")
+            ctx.exit(Exit.FAILED)
+        if as_json:
+            render.emit_json(report.job_document(job, read_spec(jobs, job.id), jobs.history(job.id), run))
+    if job.state != "done":
+        ctx.exit(Exit.JOB_FAILED)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd wait 3 && prefd show 3
+  prefd wait 3 4 5"""
+)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
+@json_option
+@click.pass_context
+def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:
+    """Wait until jobs have ended, and say how.
+
+    Exit code 5 when one did not succeed."""
+    home: Home = ctx.obj
+    ended = []
+    with read_jobs(home) as jobs:
+        for job in [jobs.get(job_id) for job_id in job_ids]:
+            *_, job = until_ended(home, jobs, job.id)
+            ended.append(job)
+            if not as_json:
+                reason = (job.reason.splitlines() or [""])[0]
+                click.echo(f"job {job.id} ({job.name}) {job.state}" + (f": {reason}" if reason else ""))
+    if as_json:
+        render.emit_json({"jobs": [job.to_json() for job in ended]})
+    if any(job.state != "done" for job in ended):
+        ctx.exit(Exit.JOB_FAILED)
+
+
+def newest_wanted(jobs: JobTable) -> Job:
+    """The running job, else the next in the queue."""
+    wanted = jobs.list("precomputing", "training") or jobs.list("queued")
+    if not wanted:
+        raise Failure("no job is running or queued: name one (see `prefd jobs`)", Exit.NOT_FOUND)
+    return wanted[0]
+
+
+def until_ended(home: Home, jobs: JobTable, job_id: int) -> Iterator[Job]:
+    """The job as it is now and then, the last time ended. A failure when nobody is there to work on it."""
+    last_worked_on = None
+    while True:
+        job = jobs.get(job_id)
+        yield job
+        if job.ended:
+            return
+        if is_worked_on(home, job):
+            last_worked_on = time.monotonic()
+        elif last_worked_on is None or time.monotonic() - last_worked_on > PATIENCE_SECONDS:
+            raise Failure(nobody(job), Exit.NO_DAEMON)
+        time.sleep(POLL_SECONDS)
+
+
+def is_worked_on(home: Home, job: Job) -> bool:
+    """Whether the process that owns the job is there."""
+    from prefd.daemon import lock
+
+    owner, _, pid = job.owner.partition(":")
+    if owner == "daemon":
+        return lock.is_held(home)
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is there, and another user's
+        return True
+    return True
+
+
+def nobody(job: Job) -> str:
+    if job.owner == "daemon":
+        return f"the daemon is not running: job {job.id} ({job.name}) stays {job.state} until `prefd start --detach`"
+    return f"the `prefd run` of job {job.id} ({job.name}) is gone: it ended in state {job.state}; run its spec again"

@@ -1,0 +1,69 @@
+"""The daemon's own settings, `<home>/config.toml`: parsed once, frozen, every key with a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from prefd.daemon.explain import explain
+from prefd.daemon.home import Home
+from prefd.daemon.parse import MAX_BYTES, ParseError, parse
+from prefd.daemon.spec import SpecModel
+
+
+class ConfigError(Exception):
+    """config.toml cannot be used. Read by whoever edits it: the message names the file, the field and the remedy."""
+
+
+class WatchConfig(SpecModel):
+    settle_seconds: float = Field(0.5, gt=0, description="a dropped file is complete when unchanged for this long")
+    rescan_seconds: float = Field(5.0, gt=0, description="look at jobs/ at least this often, events or not")
+    polling: bool = Field(False, description="poll instead of waiting for events: for network mounts")
+
+
+class Config(SpecModel):
+    plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
+    stop_grace_seconds: float = Field(60.0, ge=0, description="a worker has this long to save its state when stopped")
+    watch: WatchConfig = WatchConfig()
+
+    @classmethod
+    def load(cls, home: Home) -> Config:
+        """The settings in `home.config`; the defaults where there is no such file. Raises ConfigError."""
+        try:
+            with home.config.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            return cls()
+        except OSError as error:
+            raise ConfigError(f"{home.config}: {error.strerror or error}") from None
+        if not data.strip():
+            return cls()
+        try:
+            parsed = parse(data, ".toml")
+            return cls.model_validate(parsed.value)
+        except ParseError as error:
+            raise ConfigError(f"{home.config}: {error}") from None
+        except ValidationError as error:
+            lines = explain(error, cls, parsed.value, parsed.lines)
+            raise ConfigError("\n".join(f"{home.config}: {line}" for line in lines)) from None
+
+    @staticmethod
+    def template() -> str:
+        """What `prefd init` writes: every setting, commented out, with its default and what it does."""
+        lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
+        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig)]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def plugin_files(self, home: Home) -> list[Path]:
+        """`plugins`, made absolute from the home."""
+        return [home.root / Path(name).expanduser() for name in self.plugins]
+
+
+def _settings(model: type[SpecModel]) -> list[str]:
+    lines: list[str] = []
+    for name, field in model.model_fields.items():
+        if not isinstance(field.default, SpecModel):
+            default = str(field.default).lower() if isinstance(field.default, bool) else repr(field.default)
+            lines += [f"# {field.description}", f"# {name} = {default}", ""]
+    return lines

@@ -1,0 +1,61 @@
+"""What a spec would run, in words: for `prefd validate` and `prefd show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from prefd.daemon.spec import DataSpec, JobSpec, TrainingSpec
+
+Fact = tuple[str, "str | Text"]
+"""A name and its value; an empty name goes on with the one above."""
+
+
+def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
+    """Each part of the spec that decides what happens. `needs_reference`: whether its loss does."""
+    facts: list[Fact] = source_facts("model", spec.model, spec.adapter)
+    if not needs_reference:
+        facts.append(("reference", "none: the loss does without"))
+    elif spec.reference is None:
+        facts.append(("reference", "a frozen copy of where the policy starts"))
+    else:
+        facts += source_facts("reference", spec.reference.model, spec.reference.adapter)
+    facts += [("data", spec.data.path), ("", describe_data(spec.data))]
+    if spec.training is None:
+        return [*facts, ("training", "none: the job only fills the cache")]
+    return [*facts, ("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
+
+
+def source_facts(name: str, model: str, adapter: str | None) -> list[Fact]:
+    facts: list[Fact] = [(name, model)]
+    return facts if adapter is None else [*facts, ("", f"with the adapter {adapter}")]
+
+
+def describe_data(data: DataSpec) -> str:
+    held_out = data.validation
+    share = f"{100 * held_out:.3g} % of the prompts" if isinstance(held_out, float) else held_out
+    return f"at most {data.max_length} tokens; held out: {share}"
+
+
+def describe_loss(spec: JobSpec) -> str:
+    """The loss and what the spec says of its parameters, as `ipo (beta 0.1)`."""
+    params = ", ".join(f"{name} {value}" for name, value in spec.loss.params.items())
+    return spec.loss.name + (f" ({params})" if params else "")
+
+
+def describe_training(training: TrainingSpec) -> str:
+    kind = training.fine_tune if training.fine_tune == "full" else f"{training.fine_tune} of rank {training.lora.rank}"
+    if training.quantize is not None:
+        kind += f" on {training.quantize.bits}-bit weights"
+    length = amount(training.epochs or 1.0, "epoch") if training.iters is None else amount(training.iters, "step")
+    pairs = amount(training.batch_size, "pair") + " a batch"
+    if training.gradient_accumulation_steps > 1:
+        pairs += f" × {training.gradient_accumulation_steps} accumulated"
+    rate = f"{training.optimizer} at {training.learning_rate:g}"
+    return f"{kind}; {length}, {pairs}; {rate}; seed {training.seed}"
+
+
+def amount(count: float, noun: str) -> str:
+    return f"{count:g} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,206 @@
+"""What `prefd doctor` looks at. Each check gives findings, never an exception; none of them imports mlx here."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+from prefd.daemon import blas, lock, render
+from prefd.daemon.catalog import CatalogError, load_catalog
+from prefd.daemon.config import Config, ConfigError
+from prefd.daemon.home import Home
+from prefd.daemon.jobs import JobTable, JobTableError
+from prefd.daemon.process import WORKER
+
+PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
+DEVICE_SECONDS = 180
+SLOW_GFLOPS = 20.0  # the reference BLAS gives about 4, a fast one over 100, on any machine of this decade
+DISK_FAIL, DISK_WARN = 500e6, 5e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: Literal["ok", "warn", "fail"]
+    subject: str
+    detail: str
+    remedy: str = ""
+
+
+def check_python(home: Home) -> Iterator[Finding]:
+    where = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
+    yield Finding("ok", "python", where)
+
+
+def check_packages(home: Home) -> Iterator[Finding]:
+    found, missing = [], []
+    for name in ("prefd", *PACKAGES):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Finding(
+            "fail", "packages", f"not installed: {', '.join(missing)}", "install prefd again in this environment"
+        )
+    yield Finding("ok", "packages", ", ".join(found))
+
+
+def check_device(home: Home) -> Iterator[Finding]:
+    """Asked of a worker, because measuring means importing mlx."""
+    try:
+        child = subprocess.run(
+            [*WORKER, "device"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=DEVICE_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        yield Finding("fail", "device", f"no answer within {DEVICE_SECONDS} s", f"try it: {' '.join(WORKER)} device")
+        return
+    try:
+        device: dict[str, Any] = json.loads(child.stdout)
+        speed = float(device["gflops"])
+        name = f"{device['device']} ({device['device_name']}): {speed:.0f} GFLOP/s in float32"
+    except (ValueError, KeyError, TypeError):
+        said = (child.stderr.strip().splitlines() or ["nothing"])[-1]
+        remedy = "install prefd with the extra for this machine: prefd[cpu] or prefd[cuda] on Linux"
+        yield Finding("fail", "device", f"MLX does not work here (exit code {child.returncode}): {said}", remedy)
+        return
+    yield Finding("ok", "device", name)
+    if not blas.is_wanted():
+        return
+    if device.get("blas") is None:
+        yield Finding("warn", "BLAS", "none but MLX's own, which is about 40 times slower", blas.INSTALL)
+    elif speed < SLOW_GFLOPS:
+        yield Finding("warn", "BLAS", f"{device['blas']} is loaded, and slow all the same", "is the machine busy?")
+    else:
+        yield Finding("ok", "BLAS", str(device["blas"]))
+
+
+def check_home(home: Home) -> Iterator[Finding]:
+    if not home.root.is_dir():
+        yield Finding("warn", "home", f"{home.root} is not there yet", "prefd init")
+        return
+    try:
+        for folder in (home.root, home.jobs, home.runs, home.cache, home.run):
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        yield Finding(
+            "fail", "home", f"{folder} cannot be written: {error.strerror}", "prefd init, or give yourself the right"
+        )
+        return
+    yield Finding("ok", "home", f"{home.root} can be written")
+
+
+def check_disk(home: Home) -> Iterator[Finding]:
+    there = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    level: Literal["ok", "warn", "fail"] = "fail" if free < DISK_FAIL else "warn" if free < DISK_WARN else "ok"
+    remedy = "" if level == "ok" else "make room, or put the home on a larger disk with --home"
+    yield Finding(level, "disk", f"{render.size(free)} free", remedy)
+
+
+def check_config(home: Home) -> Iterator[Finding]:
+    try:
+        Config.load(home)
+    except ConfigError as error:
+        yield Finding("fail", "config", str(error), f"edit {home.config}")
+        return
+    yield Finding("ok", "config", str(home.config) if home.config.exists() else "no config.toml: every default holds")
+
+
+def check_plugins(home: Home) -> Iterator[Finding]:
+    try:
+        catalog = load_catalog(home)
+    except (CatalogError, ConfigError) as error:
+        yield Finding("fail", "plugins", str(error), "prefd plugins")
+        return
+    for plugin in catalog.plugins:
+        if plugin.error:
+            remedy = f"repair or remove it ({plugin.source}); only jobs that need it fail"
+            yield Finding("fail", "plugins", f"{plugin.name} could not be loaded: {plugin.error}", remedy)
+    working = [plugin for plugin in catalog.plugins if not plugin.error]
+    formats = sum(len(plugin.formats) for plugin in working)
+    names = ", ".join(plugin.name for plugin in working)
+    yield Finding("ok", "plugins", f"{names}: {len(catalog.losses)} losses and {formats} row formats")
+
+
+def check_jobs(home: Home) -> Iterator[Finding]:
+    try:
+        with JobTable.open_readonly(home.database) as jobs:
+            counts = jobs.counts()
+    except JobTableError as error:
+        yield Finding("fail", "jobs", str(error), f"move {home.database} away; the runs and the cache stay")
+        return
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    yield Finding("ok", "jobs", told or "none yet")
+
+
+def check_daemon(home: Home) -> Iterator[Finding]:
+    held = lock.holder(home)
+    if held is None:
+        yield Finding("ok", "daemon", "not running (prefd start --detach)")
+        return
+    from prefd.daemon.client import Client, ControlError, DaemonNotRunning
+
+    try:
+        answer = Client(home).status()
+    except (DaemonNotRunning, ControlError) as error:
+        remedy = f"look at {home.log}; end it with `kill {held.pid}`"
+        yield Finding("fail", "daemon", f"pid {held.pid} holds the home and does not answer: {error}", remedy)
+        return
+    yield Finding("ok", "daemon", f"running, pid {answer['pid']}, up {render.duration(answer['uptime_s'])}")
+    if answer["watcher"]["error"]:
+        yield Finding("warn", "watcher", str(answer["watcher"]["error"]), "specs are found by rescans meanwhile")
+
+
+def check_cache(home: Home) -> Iterator[Finding]:
+    from prefd.cache.store import NotACache, ReferenceCache
+
+    if not (home.cache / "zarr.json").exists():
+        yield Finding("ok", "cache", "empty")
+        return
+    try:
+        references = ReferenceCache.open(home.cache).references()
+    except (NotACache, OSError) as error:
+        yield Finding("fail", "cache", str(error), f"move {home.cache} away; it is filled again as jobs run")
+        return
+    entries, segments = (sum(getattr(info, name) for info in references) for name in ("entries", "segments"))
+    total = render.size(sum(info.bytes for info in references))
+    counts = [(len(references), "reference"), (segments, "segment"), (entries, "completion")]
+    yield Finding("ok", "cache", ", ".join([*(render.plural(count, noun) for count, noun in counts), total]))
+    for info in references:
+        if info.damaged:
+            what = f"{render.plural(len(info.damaged), 'damaged part')} of {info.fingerprint[:12]}"
+            yield Finding("warn", "cache", what, "nothing to do: what it held is scored again when a job needs it")
+
+
+CHECKS: tuple[Callable[[Home], Iterator[Finding]], ...] = (
+    check_python,
+    check_packages,
+    check_device,
+    check_home,
+    check_disk,
+    check_config,
+    check_plugins,
+    check_jobs,
+    check_daemon,
+    check_cache,
+)
+
+
+def findings(home: Home) -> Iterator[Finding]:
+    """Every finding, as it is made."""
+    for check in CHECKS:
+        yield from check(home)

@@ -1,0 +1,114 @@
+"""pydantic's validation errors as one line each: the field's path, what is wrong, what was expected.
+
+Shared by job specs and the daemon's own settings.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from prefd.daemon.text import Path, clip, dotted, nearest, shown
+
+EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+def explain(error: ValidationError, model: type[BaseModel], value: Any, lines: Mapping[Path, int]) -> list[str]:
+    """One line for each path that `error` names, in the order of the text where `lines` (path → line) tells it."""
+    by_path: dict[Path, list[ErrorDetails]] = {}
+    for fault in error.errors(include_url=False):
+        by_path.setdefault(_path(fault, value), []).append(fault)
+    ordered = sorted(by_path.items(), key=lambda item: lines.get(item[0], 0))
+    return [(f"line {lines[path]}: " if path in lines else "") + _line(path, faults, model) for path, faults in ordered]
+
+
+def _path(fault: ErrorDetails, value: Any) -> Path:
+    """The fault's place in the text: without the names pydantic adds for the members of a union."""
+    path: list[str | int] = []
+    for part in fault["loc"]:
+        if (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int)):
+            value = value[part]  # type: ignore[index]  # each kind of container with its own kind of key
+        elif not (isinstance(value, Mapping) and fault["type"] == "missing"):
+            break
+        path.append(part)
+    return tuple(path)
+
+
+def _line(path: Path, faults: list[ErrorDetails], model: type[BaseModel]) -> str:
+    fault = next((each for each in faults if each["type"] not in EXPECTED), faults[0])
+    where, given = dotted(path), fault["input"]
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {_did_you_mean(path, model)}"
+    if fault["type"] == "missing":
+        field = fields_at(model, path[:-1]).get(str(path[-1]))
+        return f"{where}: missing" + (f": {field.description}" if field and field.description else "")
+    if fault["type"] in EXPECTED:
+        expected = " or ".join(dict.fromkeys(EXPECTED[each["type"]] for each in faults if each["type"] in EXPECTED))
+        return f"{where}: expected {expected}, got {shown(given)}{_quoted_number(expected, given)}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    message = message.replace("Input should be a valid", "expected a").replace("Input should be", "must be")
+    message = message.replace("String should", "must").replace("List should", "must")
+    return f"{where}: {message[:1].lower()}{clip(message[1:], 200)}, got {shown(given)}"
+
+
+def _quoted_number(expected: str, given: Any) -> str:
+    if "number" in expected and isinstance(given, str) and len(given) < 40:
+        try:
+            float(given)
+        except ValueError:
+            return ""
+        return " (take the quotes away)"
+    return ""
+
+
+def _did_you_mean(path: Path, model: type[BaseModel]) -> str:
+    *level, key = path
+    known = fields_at(model, tuple(level))
+    prefix = "".join(f"{part}." for part in level if isinstance(part, str))
+    elsewhere = [name for name in every_field(model) if name.rpartition(".")[2] == key]
+    if elsewhere:
+        return f"did you mean {elsewhere[0]}?"
+    if near := nearest(str(key), known):
+        return f"did you mean {prefix}{near}?"
+    return f"known here: {', '.join(known)}" if known else "nothing goes here"
+
+
+def fields_at(model: type[BaseModel], path: Path) -> Mapping[str, Any]:
+    """The fields of the model that describes the mapping at `path`."""
+    current: type[BaseModel] | None = model
+    for part in path:
+        field = current.model_fields.get(str(part)) if current else None
+        current = _model_in(field.annotation) if field else None
+    return current.model_fields if current else {}
+
+
+def every_field(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every field's dotted name, the top level first."""
+    for name in model.model_fields:
+        yield prefix + name
+    for name, field in model.model_fields.items():
+        if inner := _model_in(field.annotation):
+            yield from every_field(inner, f"{prefix}{name}.")
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    for each in (annotation, *typing.get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return None

@@ -1,0 +1,319 @@
+"""JobTable: jobs, their states and their history, in one SQLite file that anyone may read.
+
+WAL mode: readers never wait for the daemon, nor it for them. Every transition is one transaction, checked against the
+table of those that exist, with a line of history. The spec is in the row too, so the row alone is the job.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
+    from prefd.daemon.spec import JobSpec
+
+State = Literal["queued", "precomputing", "training", "done", "failed", "cancelled"]
+STATES: tuple[State, ...] = ("queued", "precomputing", "training", "done", "failed", "cancelled")
+ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
+RUNNING: tuple[State, ...] = ("precomputing", "training")
+
+ALLOWED: Mapping[State, frozenset[State]] = {
+    "queued": frozenset({"precomputing", "training", "failed", "cancelled"}),
+    "precomputing": frozenset({"queued", "training", "done", "failed", "cancelled"}),
+    "training": frozenset({"queued", "done", "failed", "cancelled"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+
+BUSY_SECONDS = 10.0
+VERSION = 1
+SCHEMA = """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    source TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    phase_seconds TEXT NOT NULL DEFAULT '{}',
+    worker_pid INTEGER,
+    worker_started REAL,
+    cancel_requested INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX jobs_state ON jobs (state);
+-- A claimed file is one job, whatever happens between the claim and the row.
+CREATE UNIQUE INDEX jobs_claim ON jobs (source) WHERE owner = 'daemon';
+CREATE TABLE history (
+    job_id INTEGER NOT NULL REFERENCES jobs (id),
+    at REAL NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX history_job ON history (job_id);
+"""
+COLUMNS = (
+    "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
+    "worker_pid, worker_started, cancel_requested"
+)
+
+
+class JobNotFound(LookupError):
+    """No job has this id."""
+
+
+class IllegalTransition(ValueError):
+    """A job cannot go from the one state to the other."""
+
+
+class JobTableError(Exception):
+    """The database cannot be read or written; the message names it and says what to do."""
+
+
+class Event(NamedTuple):
+    at: float
+    """Unix time."""
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True)
+class Job:
+    id: int
+    name: str
+    state: State
+    reason: str
+    """In words; the first line is enough for a table."""
+    source: str
+    """The claimed file's name in `jobs/accepted/`, or the path given to `prefd run`."""
+    owner: str
+    """`daemon`, or `run:<pid>` for a job of `prefd run`."""
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    phase_seconds: Mapping[str, float]
+    """Seconds spent in `precompute` and in `training`."""
+    worker_pid: int | None
+    worker_started: float | None
+    cancel_requested: bool
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: every field."""
+        return asdict(self)
+
+
+class JobTable:
+    """Used from one thread. A context manager that closes itself."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+
+    @classmethod
+    def open(cls, path: Path) -> JobTable:
+        """Open for writing; create as needed. Raises JobTableError."""
+        with _explained(path):
+            db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            table = cls(db, path)
+            with table._transaction():
+                if _version(db, path) == 0:
+                    for statement in SCHEMA.split(";\n"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {VERSION}")
+            return table
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> JobTable:
+        """Open for reading, daemon or no daemon; an empty table where there is no file. Raises JobTableError."""
+        with _explained(path):
+            if not path.exists():
+                return cls.open(Path(":memory:"))
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+            if _version(db, path) == 0:  # another process is creating it at this moment
+                db.close()
+                return cls.open(Path(":memory:"))
+            return cls(db, path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:
+        """A new job in state `queued`. A claimed file that has a job already gives that job."""
+        now = time.time()
+        with self._transaction():
+            taken = self._db.execute("SELECT id FROM jobs WHERE source = ? AND owner = 'daemon'", (source,)).fetchone()
+            if taken is not None and owner == "daemon":
+                return self._get(taken[0])
+            row = self._db.execute(
+                "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (spec.name, "queued", "", source, owner, spec.model_dump_json(), now),
+            )
+            assert row.lastrowid is not None
+            self._record(row.lastrowid, now, "queued", "")
+            return self._get(row.lastrowid)
+
+    def get(self, job_id: int) -> Job:
+        """Raises JobNotFound."""
+        with _explained(self._path):
+            return self._get(job_id)
+
+    def spec(self, job_id: int) -> JobSpec:
+        """The spec as it was claimed. Raises JobNotFound."""
+        with _explained(self._path):
+            row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        from prefd.daemon.spec import JobSpec
+
+        return JobSpec.model_validate_json(row[0])
+
+    def counts(self) -> dict[State, int]:
+        """How many jobs are in each state (zeros included)."""
+        with _explained(self._path):
+            found = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        return {state: found.get(state, 0) for state in STATES}
+
+    def sources(self) -> set[str]:
+        """The names of the claimed files that have a job."""
+        with _explained(self._path):
+            return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
+
+    def next_queued(self) -> Job | None:
+        """The daemon's oldest queued job."""
+        with _explained(self._path):
+            row = self._db.execute(
+                f"SELECT {COLUMNS} FROM jobs WHERE state = 'queued' AND owner = 'daemon' ORDER BY id LIMIT 1"
+            ).fetchone()
+        return None if row is None else _job(row)
+
+    def transition(self, job_id: int, state: State, reason: str = "", took: Mapping[str, float] | None = None) -> Job:
+        """Move a job, in one transaction. `took`: seconds to add to its phases. Raises IllegalTransition, JobNotFound."""
+        with self._transaction():
+            return self._move(self._get(job_id), state, reason, took or {})
+
+    def set_worker(self, job_id: int, pid: int | None, started: float | None) -> None:
+        """Which process works on it (None: none)."""
+        with self._transaction():
+            self._db.execute("UPDATE jobs SET worker_pid = ?, worker_started = ? WHERE id = ?", (pid, started, job_id))
+
+    def request_cancel(self, job_id: int) -> Job:
+        """A queued job is cancelled now; a running one when its worker has been stopped. No effect on an ended one."""
+        with self._transaction():
+            job = self._get(job_id)
+            if job.ended:
+                return job
+            self._db.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))
+            if job.state == "queued":
+                return self._move(job, "cancelled", "cancelled before it started", {})
+            return self._get(job_id)
+
+    def history(self, job_id: int) -> builtins.list[Event]:
+        """Every state the job has been in, oldest first. Raises JobNotFound."""
+        with _explained(self._path):
+            self._get(job_id)
+            rows = self._db.execute("SELECT at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
+            return [Event(*row) for row in rows]
+
+    def list(self, *states: State) -> builtins.list[Job]:
+        """The jobs in these states (all, when none is named), oldest first."""
+        wanted = states or STATES
+        marks = ", ".join("?" * len(wanted))
+        with _explained(self._path):
+            rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY id", wanted)
+            return [_job(row) for row in rows]
+
+    def _get(self, job_id: int) -> Job:
+        row = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        return _job(row)
+
+    def _move(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
+        if state not in ALLOWED[job.state]:
+            raise IllegalTransition(f"job {job.id} is {job.state} and cannot become {state}")
+        now = time.time()
+        seconds = dict(job.phase_seconds)
+        for phase, more in took.items():
+            seconds[phase] = seconds.get(phase, 0.0) + more
+        self._db.execute(
+            "UPDATE jobs SET state = ?, reason = ?, started_at = coalesce(started_at, ?), finished_at = ?, "
+            "phase_seconds = ?, worker_pid = NULL, worker_started = NULL WHERE id = ?",
+            (
+                state,
+                reason,
+                now if state in RUNNING else None,
+                now if state in ENDED else None,
+                json.dumps(seconds),
+                job.id,
+            ),
+        )
+        self._record(job.id, now, state, reason)
+        return self._get(job.id)
+
+    def _record(self, job_id: int, at: float, state: State, reason: str) -> None:
+        self._db.execute(
+            "INSERT INTO history (job_id, at, state, reason) VALUES (?, ?, ?, ?)", (job_id, at, state, reason)
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _explained(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:  # the body or the commit failed
+                    self._db.execute("ROLLBACK")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        remedy = ""
+        if not isinstance(error, sqlite3.OperationalError):  # "file is not a database", "disk image is malformed"
+            remedy = "; move it away to start with an empty one (runs/ keeps every job's results)"
+        raise JobTableError(f"{path}: {error}{remedy}") from error
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise JobTableError(f"{path} was written by a newer prefd (schema {version}, this one knows {VERSION})")
+    return version
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    values = dict(zip(COLUMNS.split(", "), row, strict=True))
+    values["phase_seconds"] = json.loads(values["phase_seconds"])
+    values["cancel_requested"] = bool(values["cancel_requested"])
+    return Job(**values)

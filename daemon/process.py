@@ -1,0 +1,124 @@
+"""Worker processes seen from outside: how one is recognised and ended, and what its end means.
+
+A pid alone names nobody for long, so a process is a pid and the time it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
+"""-P: a worker runs in a job's folder, which must not become a place to import from."""
+
+STOPPED = 75
+"""A worker's exit code when it was told to stop and has saved its state."""
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    pid: int
+    started: float
+    """Unix time, as psutil gives it."""
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId | None:
+        """The process that has this pid now."""
+        try:
+            return cls(pid, psutil.Process(pid).create_time())
+        except psutil.Error:
+            return None
+
+    def is_alive(self) -> bool:
+        """Whether this very process still runs (a zombie does not)."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < 1
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send `number` to the process's group, which it leads; nothing when it is gone."""
+        if self.is_alive():
+            signal_group(self.pid, number)
+
+
+def lock_worker(path: Path) -> int | None:
+    """A descriptor with the lock on `path`, to be inherited by a worker; None while another worker has it.
+
+    The kernel drops the lock when the last process that holds the descriptor ends, however it ends. So a job never
+    has two workers, even when a daemon dies before it could write down the pid of the one it started.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """Send `number` to the group that `pid` leads; nothing when it is gone."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a zombie's group
+        return
+
+
+async def end(process: ProcessId, grace: float) -> bool:
+    """SIGTERM, and SIGKILL when it still runs after `grace` seconds. True when it is gone."""
+    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        process.signal(number)
+        deadline = time.monotonic() + patience
+        while process.is_alive() and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        if not process.is_alive():
+            return True
+    return False
+
+
+def why_it_ended(returncode: int, log: Path, since: int = 0) -> str:
+    """The end of a worker that left no outcome, in words, with the last lines it logged after byte `since`."""
+    if returncode == -signal.SIGKILL:
+        cause = "the worker was killed by SIGKILL; possibly the system ran out of memory"
+    elif returncode < 0:
+        cause = f"the worker died of {_signal_name(-returncode)}"
+    elif returncode == 0:
+        cause = "the worker ended without saying how it went"
+    else:
+        cause = f"the worker ended with exit code {returncode} and did not say why"
+    last = tail(log, since=since)
+    return f"{cause}; its log ends:\n{last}" if last else f"{cause}; its log is empty"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def tail(log: Path, lines: int = 8, since: int = 0, limit: int = 2000) -> str:
+    """The last `lines` lines of a log written after byte `since`, at most `limit` bytes of them."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(since, size - limit))
+            text = file.read(limit).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    kept = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join("".join(char if char.isprintable() else " " for char in line) for line in kept[-lines:])

@@ -1,0 +1,163 @@
+"""How values look on a terminal: sizes, times, states, tables. Data goes to stdout, messages to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+SCHEMA = 1
+PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: whoever reads it counts lines
+
+STATE_STYLES = {
+    "queued": "cyan",
+    "precomputing": "yellow",
+    "training": "yellow",
+    "paused": "magenta",
+    "done": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+}
+
+
+def stdout() -> Console:
+    """The console for data. Made anew at each call, so that it is whatever stdout is now."""
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def emit_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on stdout. NaN and infinities, which JSON has not, become null."""
+    click.echo(json.dumps({"schema": SCHEMA, **_finite(dict(document))}, indent=1, ensure_ascii=False))
+
+
+def note(message: str) -> None:
+    """A message for the person, on stderr."""
+    click.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    complain("warning", "yellow", message)
+
+
+def complain(label: str, color: str, message: str) -> None:
+    """A labelled message on stderr; the lines after its first are set under it. click does not know NO_COLOR."""
+    allowed = False if os.environ.get("NO_COLOR") else None
+    first, *rest = message.splitlines() or [""]
+    click.echo(click.style(f"{label}: ", fg=color, bold=True) + first, err=True, color=allowed)
+    for line in rest:
+        click.echo(" " * (len(label) + 2) + line, err=True)
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = (), gap: int = 2
+) -> Table:
+    """Plain columns under bold headings; those in `right` are numbers. What room is left goes to the last, and to
+    columns of `one_line`s.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+    for at, column in enumerate(columns):
+        gives_way = at == len(columns) - 1 or any(_is_cut(row[at]) for row in rows)
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        made.add_column(column, justify=justify, no_wrap=not gives_way, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def facts(pairs: Sequence[tuple[str, str | Text]]) -> Table:
+    """Names on the left, what they are on the right."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(name, value)
+    return made
+
+
+def one_line(text: str) -> Text:
+    """A cell that is cut where there is no room, not folded."""
+    return Text((text.splitlines() or [""])[0], no_wrap=True, overflow="ellipsis")
+
+
+def state(name: str) -> Text:
+    return Text(name, style=STATE_STYLES.get(name.strip(), ""))
+
+
+def size(count: float) -> str:
+    """Bytes for people: 0 B, 12.3 kB, 4.56 GB (powers of 1000, as disks are sold)."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 999.5 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 0.4s, 12s, 3m07s, 2h05m, 4d03h."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}h{minutes:02d}m"
+    return f"{hours // 24}d{hours % 24:02d}h"
+
+
+def clock(at: float | None) -> str:
+    """A moment (seconds since the epoch) in local time; the date only where it is not today's."""
+    if at is None:
+        return "-"
+    moment = datetime.fromtimestamp(at)
+    today = moment.date() == datetime.fromtimestamp(time.time()).date()
+    return moment.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
+
+
+def number(value: Any) -> str:
+    """A metric in at most nine characters or so: 0.6931, -123.4, 1.00e-05; `-` for none."""
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return str(value)
+    magnitude = abs(value)
+    if 0 < magnitude < 1e-3:
+        return f"{value:.2e}"
+    if magnitude >= 1e6:
+        return f"{value:.3e}"
+    decimals = 4 if magnitude < 10 else 2 if magnitude < 1000 else 1 if magnitude < 10_000 else 0
+    return f"{value:.{decimals}f}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _is_cut(cell: str | Text) -> bool:
+    return isinstance(cell, Text) and bool(cell.no_wrap)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

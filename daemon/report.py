@@ -1,0 +1,129 @@
+"""What a job did, in words: the lines of `prefd show`, of the end of `prefd watch`, and of `prefd run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefd.daemon import render
+from prefd.daemon.describe import Fact, spec_facts
+from prefd.daemon.rundir import Outcome, Phase, RunDir
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs import Event, Job
+    from prefd.daemon.spec import JobSpec
+
+PHASES: tuple[Phase, ...] = ("precompute", "training")
+TOLD = {"truncated": "truncated", "boundary": "tokenized apart"}
+SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin"}
+
+
+def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> list[Fact]:
+    """Everything `prefd show` says, as names and values; an empty name goes on with the one above."""
+    facts: list[Fact] = [("job", f"{job.id}  {job.name}"), ("state", render.state(job.state))]
+    facts += _block("reason", job.reason.splitlines())
+    facts += [("source", job.source)]
+    states = {event.state for event in history}
+    needs_reference = "precomputing" in states or "training" not in states
+    facts += [] if spec is None else spec_facts(spec, needs_reference)
+    facts += _block("history", [f"{render.clock(event.at)}  {_event(event)}" for event in history])
+    ends = {phase: run.outcome(phase) for phase in PHASES}
+    data = [end.summary["data"] for end in ends.values() if end is not None and end.summary.get("data")]
+    facts += _block("rows", data_lines(data[0] if data else {}))
+    for phase, end in ends.items():
+        facts += phase_facts(phase, end, job.phase_seconds.get(phase))
+    if (progress := run.progress()) is not None and not job.ended:
+        facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
+    if (path := adapter(job, run)) is not None:
+        facts.append(("adapter", str(path)))
+    return facts
+
+
+def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> dict[str, Any]:
+    """The same for `--json`."""
+    progress = run.progress()
+    path = adapter(job, run)
+    return {
+        "job": job.to_json(),
+        "spec": None if spec is None else spec.model_dump(mode="json"),
+        "history": [event._asdict() for event in history],
+        **{phase: None if (end := run.outcome(phase)) is None else asdict(end) for phase in PHASES},
+        "progress": None if progress is None else asdict(progress),
+        "adapter": None if path is None else str(path),
+        "run": str(run.root),
+    }
+
+
+def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:
+    said = [] if seconds is None else [render.duration(seconds)]
+    if outcome is None:
+        return _block(phase, said)
+    summary = outcome.summary
+    said += [] if outcome.ok else ["failed"]
+    if phase == "training":
+        said += [render.plural(summary["steps"], "step")] if "steps" in summary else []
+        return _block(phase, ["; ".join(said), *training_lines(summary)]) + held_out_facts(summary.get("eval"))
+    said += [summary["line"]] if summary.get("line") else []
+    return _block(phase, ["; ".join(said)])
+
+
+def data_lines(data: Mapping[str, Any]) -> list[str]:
+    """The data report: what was read, what is used, and what is not, by reason and row."""
+    if not data:
+        return []
+    used = [f"{data.get('used', 0)} used", f"{data.get('held_out', 0)} held out"]
+    lines = source_lines(data, used)
+    if held_out := data.get("validation"):
+        overlap = held_out.get("overlap")
+        lines += source_lines(held_out, [f"{overlap} with a prompt that is trained on too"] if overlap else [])
+    return lines
+
+
+def source_lines(source: Mapping[str, Any], parts: list[str]) -> list[str]:
+    """One source's rows: `parts` and its other counts on the first line, then a line for each reason not to use some."""
+    unusable: Mapping[str, Mapping[str, Any]] = source.get("unusable") or {}
+    parts = parts + [f"{source[name]} {words}" for name, words in TOLD.items() if source.get(name)]
+    parts += [f"{sum(each['count'] for each in unusable.values())} unusable"] if unusable else []
+    read = f"{render.plural(source.get('rows', 0), 'row')} ({source.get('format', '?')})"
+    lines = [f"{read}: {', '.join(parts)}" if parts else read]
+    for reason, each in unusable.items():
+        more = ", …" if each["count"] > len(each["rows"]) else ""
+        rows = f"row{'' if each['count'] == 1 else 's'} {', '.join(map(str, each['rows']))}{more}"
+        lines.append(f"  {reason}: {each['count']} ({rows})")
+    return lines
+
+
+def training_lines(summary: Mapping[str, Any]) -> list[str]:
+    first, last = summary.get("first") or {}, summary.get("last") or {}
+    changes = {name: (first.get(key), last[key]) for key, name in SHOWN.items() if key in last}
+    return [f"{name:<9}{render.number(begin)} → {render.number(end)}" for name, (begin, end) in changes.items()]
+
+
+def phase_line(phase: Phase, outcome: Outcome | None, seconds: float | None) -> str:
+    """One line for a phase that ended."""
+    first, *rest = [str(text) for name, text in phase_facts(phase, outcome, seconds) if name in (phase, "")] or [""]
+    return "; ".join([first, ", ".join(" ".join(text.split()) for text in rest)]).removesuffix("; ")
+
+
+def held_out_facts(values: Mapping[str, Any] | None) -> list[Fact]:
+    """The last evaluation, whether or not its names begin with `eval_`."""
+    if not values:
+        return []
+    found = {name: values.get(f"eval_{key}", values.get(key)) for key, name in SHOWN.items()}
+    numbers = [f"{name} {render.number(value)}" for name, value in found.items() if value is not None]
+    return [("held out", "  ".join(numbers))]
+
+
+def adapter(job: Job, run: RunDir) -> Path | None:
+    return run.adapter if job.state == "done" and run.adapter.is_dir() else None
+
+
+def _event(event: Event) -> str:
+    reason = event.reason.splitlines()
+    return f"{event.state}: {reason[0]}" if reason else event.state
+
+
+def _block(name: str, lines: list[str]) -> list[Fact]:
+    return [(name if at == 0 else "", line) for at, line in enumerate(lines)]

@@ -1,0 +1,284 @@
+"""The daemon: watch the folder, claim specs, run jobs one at a time, and outlive all of them.
+
+Three loops share one event loop and one job table: the watcher wakes the claimer, the claimer wakes the worker. None
+of them may end of an exception: it is logged, and the loop goes on after a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from prefd.daemon import control, lock
+from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
+from prefd.daemon.config import Config
+from prefd.daemon.home import Home
+from prefd.daemon.inbox import Claimed, Inbox
+from prefd.daemon.jobs import RUNNING, Job, JobTable
+from prefd.daemon.process import WORKER, ProcessId, end
+from prefd.daemon.rundir import RunDir
+from prefd.daemon.specfile import SpecError, validate
+from prefd.daemon.supervisor import Stop, Supervisor, freeze, progress_of
+from prefd.daemon.watch import Watcher
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+"""After an unexpected failure, so that one that stays does not fill the log."""
+
+
+class Service:
+    """One daemon. The home's lock is held by whoever makes it."""
+
+    def __init__(self, home: Home, config: Config, table: JobTable, worker: Sequence[str] = WORKER) -> None:
+        self.home = home
+        self.config = config
+        self.table = table
+        self.worker = worker
+        self.stop = Stop()
+        self.inbox = Inbox(home, config.watch.settle_seconds)
+        self.dropped = asyncio.Event()
+        self.queued = asyncio.Event()
+        self.watcher = Watcher(home.jobs, config.watch, self.dropped)
+        self.started_at = time.time()
+        self.started = time.monotonic()
+        self.socket = str(home.socket)
+        self.current: int | None = None
+        self.catalog: Catalog | None = None
+        self.catalog_error: str | None = None
+
+    async def run(self) -> None:
+        """Until a stop is requested and the running job has been put back."""
+        with control.listening(self.home) as listener:
+            self.socket = str(listener.getsockname())
+            lock.announce(self.home, self.socket)
+            helpers = [
+                asyncio.create_task(control.serve_control(self, listener)),
+                asyncio.create_task(self.watcher.run()),
+            ]
+            log.info("serving %s", self.home.root)
+            try:
+                await asyncio.gather(self._keep(self._take_dropped), self._keep(self._run_queued))
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
+        log.info("stopped")
+
+    # --- what the control API asks
+
+    def status(self) -> dict[str, Any]:
+        """See Client.status."""
+        job = None if self.current is None else self.table.get(self.current)
+        return {
+            "pid": psutil.Process().pid,
+            "version": metadata.version("prefd"),
+            "started_at": self.started_at,
+            "uptime_s": time.monotonic() - self.started,
+            "home": str(self.home.root),
+            "socket": self.socket,
+            "stopping": self.stop.is_set(),
+            "job": job and job.to_json() | {"progress": self._progress(job)},
+            "jobs": self.table.counts(),
+            "watcher": asdict(self.watcher.health),
+            "catalog": {"error": self.catalog_error, "losses": len(self.catalog.losses) if self.catalog else 0},
+            "memory_rss_bytes": psutil.Process().memory_info().rss,
+        }
+
+    def request_stop(self) -> None:
+        log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
+        self.stop.request()
+        self.dropped.set()
+        self.queued.set()
+
+    def cancel(self, job_id: int) -> Job:
+        """Raises JobNotFound."""
+        return self.table.request_cancel(job_id)
+
+    def _progress(self, job: Job) -> dict[str, Any] | None:
+        progress = progress_of(RunDir(self.home.job(job.id)))
+        return None if progress is None else asdict(progress)
+
+    # --- the loops
+
+    async def _keep(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` again and again until the stop, whatever it raises."""
+        while not self.stop.is_set():
+            try:
+                await work()
+            except Exception:
+                log.exception("this should not happen; going on")
+                await self._pause(PAUSE_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self.stop.is_set():
+            await asyncio.sleep(0.1)
+
+    async def _take_dropped(self) -> None:
+        """Pick up what a crash left, then claim and admit files for as long as the daemon runs."""
+        with suppress(CatalogError):
+            await self._catalog()  # now, so that the first drop need not wait for it
+        for claimed in self.inbox.unrecorded(self.table.sources()):
+            await self._admit(claimed)
+        while not self.stop.is_set():
+            self.dropped.clear()
+            self._mend_folders()
+            for name in self.inbox.complete():
+                if self.stop.is_set():
+                    return
+                if taken := self.inbox.claim(name):
+                    await self._admit(taken)
+            self.watcher.health.last_rescan = time.time()
+            settle, rescan = self.config.watch.settle_seconds, self.config.watch.rescan_seconds
+            await _wait(self.dropped, min(settle / 2, rescan) if self.inbox.settling else rescan)
+
+    def _mend_folders(self) -> None:
+        if not (self.home.accepted.is_dir() and self.home.rejected.is_dir()):
+            log.warning("%s was gone; it is made again", self.home.jobs)
+            self.home.create()
+
+    async def _admit(self, claimed: Claimed) -> None:
+        """A claimed file becomes a queued job, or goes to rejected/ with the reason beside it."""
+        try:
+            catalog = await self._catalog()
+            spec = await asyncio.to_thread(validate, claimed.read(), claimed.name, self.home.jobs, catalog)
+        except SpecError as error:
+            self._reject(claimed, error.lines)
+        except OSError as error:
+            log.error("%s cannot be read and stays there: %s", claimed.path, error.strerror or error)
+        except CatalogError as error:
+            self._reject(claimed, (f"the losses cannot be listed: {error}", "put it right and drop the file again"))
+        else:
+            job = self.table.add(spec, claimed.source)
+            freeze(self.home, job.id, spec)
+            log.info("job %d queued: %s (%s)", job.id, job.name, claimed.name)
+            self.queued.set()
+
+    def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:
+        target = self.inbox.reject(claimed, lines)
+        log.warning("rejected %s: %s", target.name, "; ".join(lines))
+
+    async def _catalog(self) -> Catalog:
+        """The losses as they are now. Raises CatalogError."""
+        try:
+            self.catalog = await asyncio.to_thread(load_catalog, self.home, self.worker)
+        except CatalogError as error:
+            self.catalog_error = str(error)
+            raise
+        self.catalog_error = None
+        return self.catalog
+
+    async def _run_queued(self) -> None:
+        """Put back what a crash left running, then run queued jobs one after the other."""
+        await self._recover()
+        while not self.stop.is_set():
+            self.queued.clear()
+            job = self.table.next_queued()
+            if job is None:
+                await _wait(self.queued, self.config.watch.rescan_seconds)
+                continue
+            self.current = job.id
+            try:
+                await self._run(job)
+            finally:
+                self.current = None
+
+    async def _run(self, job: Job) -> None:
+        """Whatever happens here is this job's failure, not the next one's."""
+        try:
+            await self._supervise(job)
+        except CatalogError as error:
+            self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
+        except Exception as error:
+            log.exception("job %d", job.id)
+            if not self.table.get(job.id).ended:
+                self.table.transition(job.id, "failed", f"the daemon could not run it: {type(error).__name__}: {error}")
+
+    async def _supervise(self, job: Job) -> None:
+        catalog = await self._catalog()
+        if self.stop.is_set():
+            return
+        supervisor = Supervisor(
+            self.home,
+            self.table,
+            job.id,
+            worker=self.worker,
+            grace=self.config.stop_grace_seconds,
+            stop=self.stop,
+            on_update=_log_state(),
+        )
+        await supervisor.run(catalog)
+
+    async def _recover(self) -> None:
+        """No worker is left from before, and no job says that it runs."""
+        for job in self.table.list(*RUNNING, "queued"):
+            if job.owner != "daemon":
+                if not _owner_lives(job):
+                    self.table.transition(job.id, "failed", f"the process that ran it ({job.owner}) is gone")
+                continue
+            if job.state == "queued":
+                continue
+            if job.worker_pid is not None and job.worker_started is not None:
+                worker = ProcessId(job.worker_pid, job.worker_started)
+                if worker.is_alive():
+                    log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid)
+                    await end(worker, self.config.stop_grace_seconds)
+            if job.cancel_requested:
+                self.table.transition(job.id, "cancelled", "cancelled while it ran")
+            else:
+                reason = "the daemon ended while it ran; it goes on from where it stood"
+                self.table.transition(job.id, "queued", reason)
+                log.info("job %d: %s", job.id, reason)
+
+
+def _owner_lives(job: Job) -> bool:
+    pid = job.owner.removeprefix("run:")
+    process = ProcessId.of(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
+    return process is not None and process.is_alive() and process.started <= job.created_at + 1
+
+
+def _log_state() -> Callable[[Job, Any], None]:
+    """Log each change of state, once."""
+    last: list[str] = []
+
+    def log_state(job: Job, _: Any) -> None:
+        if last[-1:] != [job.state]:
+            last.append(job.state)
+            log.info("job %d %s%s", job.id, job.state, f": {job.reason}" if job.reason else "")
+
+    return log_state
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:
+    service = Service(home, config, table, worker)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, service.request_stop)
+    await service.run()
+
+
+def serve(home: Home, worker: Sequence[str] = WORKER) -> None:
+    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr.
+
+    Raises AlreadyRunning (prefd.daemon.lock), ConfigError, JobTableError.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    home.create()
+    config = Config.load(home)
+    with lock.held(home), JobTable.open(home.database) as table:
+        asyncio.run(_run(home, config, table, worker))

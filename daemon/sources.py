@@ -1,0 +1,71 @@
+"""What a spec points to, looked at without being opened: model, adapter and dataset paths. Hub ids pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from prefd.daemon.rundir import read_json
+from prefd.daemon.spec import JobSpec
+
+INDEX = "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def faults_of_sources(spec: JobSpec) -> list[str]:
+    """`field: what is wrong` for each source of a resolved spec that cannot be what it should be."""
+    return list(_faults(spec))
+
+
+def _faults(spec: JobSpec) -> Iterator[str]:
+    yield from _model("model", spec.model)
+    yield from _adapter("adapter", spec.adapter)
+    if spec.reference:
+        yield from _model("reference.model", spec.reference.model)
+        yield from _adapter("reference.adapter", spec.reference.adapter)
+    yield from _data("data.path", spec.data.path)
+    if isinstance(spec.data.validation, str):
+        yield from _data("data.validation", spec.data.validation)
+
+
+def _model(field: str, value: str) -> Iterator[str]:
+    folder = Path(value)
+    if not folder.is_absolute():  # a hub id: whether it can be had is the worker's to find out
+        return
+    if not folder.is_dir():
+        yield f"{field}: no such folder: {folder} (a model on the hub is written as organisation/name)"
+        return
+    if not (folder / "config.json").is_file():
+        yield f"{field}: {folder} has no config.json: is it a model folder?"
+    if not any(folder.glob("*.safetensors")):
+        if any(any(folder.glob(pattern)) for pattern in PICKLES):
+            yield f"{field}: {folder} has its weights as pickles only; prefd loads safetensors only: convert it first"
+        else:
+            yield f"{field}: {folder} has no weights (*.safetensors)"
+        return
+    index = read_json(folder / INDEX)
+    weights = index.get("weight_map") if isinstance(index, dict) else None
+    named = {str(file) for file in weights.values()} if isinstance(weights, dict) else set()
+    if missing := sorted(name for name in named if not (folder / name).is_file()):
+        yield f"{field}: {folder} lacks {missing[0]} ({len(missing)} of {len(named)} files that its index names)"
+
+
+def _adapter(field: str, value: str | None) -> Iterator[str]:
+    if value is None:
+        return
+    for name in ("adapter_config.json", "adapters.safetensors"):
+        if not (Path(value) / name).is_file():
+            yield f"{field}: {value} has no {name}: it must be a folder that mlx-lm can load as an adapter"
+            return
+
+
+def _data(field: str, value: str) -> Iterator[str]:
+    path = Path(value)
+    if not path.is_absolute():
+        return
+    if not path.exists():
+        yield f"{field}: no such file or folder: {path}"
+    elif path.is_dir() and not any(path.iterdir()):
+        yield f"{field}: {path} is an empty folder"
+    elif path.is_file() and path.stat().st_size == 0:
+        yield f"{field}: {path} is empty"

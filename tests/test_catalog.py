@@ -1,0 +1,86 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fakes
+import pytest
+
+from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
+from prefd.daemon.home import Home
+
+
+@pytest.fixture
+def made(home: Path) -> Home:
+    made = Home(home)
+    made.create()
+    return made
+
+
+def test_the_child_is_asked_once_until_something_changes(made: Home, tmp_path: Path) -> None:
+    worker = fakes.make_worker(tmp_path)
+    first = load_catalog(made, worker)
+    assert sorted(first.losses) == ["cpo", "dpop", "ipo", "sigmoid"]
+    assert first.losses["ipo"].params["beta"]["exclusiveMinimum"] == 0
+    assert not first.losses["cpo"].needs_reference
+    assert load_catalog(made, worker) is first
+
+    (made.root / "mine.py").write_text("")
+    made.config.write_text('plugins = ["mine.py"]')
+    assert first.stale()
+    second = load_catalog(made, worker)
+    assert second is not first
+    (made.root / "mine.py").write_text("# edited")
+    assert second.stale()
+
+
+def test_an_installed_distribution_makes_it_stale(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    found = load_catalog(made, fakes.make_worker(tmp_path))
+    assert not found.stale()
+    (site / "new-1.0.dist-info").mkdir()
+    os.utime(site, ns=(1, 1))  # whatever the clock's resolution
+    assert found.stale()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("!no module named mlx", r"failed \(exit code 1\): no module named mlx"),
+        ("a plugin prints this", "gave no JSON: 'a plugin prints this': does one print"),
+        (json.dumps({"losses": {"x": {}}}), "is not as expected: KeyError"),
+        ("[]", "is not as expected"),
+    ],
+)
+def test_a_child_that_fails_is_an_error_in_words_and_tried_again(
+    made: Home, tmp_path: Path, answer: str, said: str
+) -> None:
+    worker = fakes.make_worker(tmp_path)
+    (tmp_path / "catalog.json").write_text(answer)
+    with pytest.raises(CatalogError, match=said):
+        load_catalog(made, worker)
+    (tmp_path / "catalog.json").write_text(json.dumps(fakes.CATALOG))
+    assert load_catalog(made, worker).losses
+
+
+def test_a_worker_that_cannot_be_run_is_named(made: Home) -> None:
+    with pytest.raises(CatalogError, match="cannot run /no/such/python: No such file"):
+        load_catalog(made, ("/no/such/python",))
+
+
+def test_a_catalogue_from_nowhere_is_never_stale() -> None:
+    assert not Catalog.from_json(fakes.CATALOG).stale()
+
+
+def test_the_daemon_imports_neither_mlx_nor_a_plugin() -> None:
+    code = (
+        "import sys, prefd.daemon.service, prefd.daemon.client, prefd.daemon.supervisor\n"
+        "bad = [name for name in sys.modules if name.partition('.')[0] in ('mlx', 'mlx_lm', 'datasets', 'zarr', 'numpy')]\n"
+        "bad += [name for name in ('prefd.plugins.types', 'prefd.plugins.manager') if name in sys.modules]\n"
+        "sys.exit(', '.join(bad) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,160 @@
+"""`prefd jobs`, `show`, `cancel`, `submit`, on homes made by hand and with no daemon running."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import homes
+import pytest
+from homes import invoke
+
+from prefd.daemon.commands.errors import Exit
+from prefd.daemon.commands.jobs import STATE_NAMES
+from prefd.daemon.home import Home
+from prefd.daemon.jobs import STATES, JobTable
+
+
+@pytest.fixture
+def made(home: Path) -> Home:
+    """Job 1 done, 2 failed, 3 training, 4 queued."""
+    there = Home(home)
+    homes.add_done(there)
+    homes.add_failed(there, name="all-bad")
+    homes.add_running(there, name="half-way")
+    homes.add_queued(there, name="next")
+    return there
+
+
+def test_state_names_are_the_tables() -> None:
+    assert STATE_NAMES == STATES
+
+
+def test_jobs_lists_every_state_with_its_reason_or_progress(made: Home) -> None:
+    lines = invoke(made, "jobs").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4"]
+    assert "done" in lines[1]
+    assert "1m20s" in lines[1]
+    assert "no row of /data/pairs.jsonl can be used" in lines[2]
+    assert "4/12 steps (33%)" in lines[3]
+    assert "next" in lines[4]
+
+
+def test_jobs_can_be_narrowed(made: Home) -> None:
+    shown = json.loads(invoke(made, "jobs", "--state", "failed", "--state", "queued", "--json").stdout)["jobs"]
+    assert [job["id"] for job in shown] == [2, 4]
+    assert [job["id"] for job in json.loads(invoke(made, "jobs", "--last", 1, "--json").stdout)["jobs"]] == [4]
+
+
+def test_an_empty_home_has_no_jobs_and_that_is_fine(home: Path) -> None:
+    Home(home).create()
+    result = invoke(Home(home), "jobs")
+    assert result.exit_code == Exit.OK
+    assert result.stdout == ""
+    assert "prefd submit" in result.stderr
+    assert json.loads(invoke(Home(home), "jobs", "--json").stdout) == {"schema": 1, "jobs": []}
+
+
+def test_jobs_fit_eighty_columns(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, invoke(made, "jobs").stdout.splitlines())) <= 80
+
+
+def test_show_tells_a_done_job_from_spec_to_adapter(made: Home) -> None:
+    shown = invoke(made, "show", 1).stdout
+    for part in [
+        "smol-ipo",
+        "done",
+        "ipo (beta 0.1)",
+        "lora of rank 8; 1 epoch, 2 pairs a batch; adamw at 5e-05; seed 0",
+        "reference: 212 of 252 completions scored",
+        "128 rows (messages): 120 used, 6 held out, 3 truncated, 2 unusable",
+        "identical sides: 2 (rows 4, 17)",
+        "48s; 12 steps",
+        "0.6681 → 0.3931",
+        "0.5333 → 0.9000",
+        "loss 0.3931  accuracy 0.9000  margin 0.6000",
+        str(made.job(1) / "adapter"),
+    ]:
+        assert part in shown, part
+    begin = shown.index("history")
+    assert [word for word in shown[begin:].split() if word in STATES][:4] == [
+        *("queued", "precomputing", "training", "done")
+    ]
+
+
+def test_show_tells_why_a_job_failed(made: Home) -> None:
+    shown = invoke(made, "show", 2)
+    assert shown.exit_code == Exit.OK
+    assert "reason" in shown.stdout
+    assert "no row of /data/pairs.jsonl can be used" in shown.stdout
+    assert "adapter" not in shown.stdout
+
+
+def test_show_json_holds_the_whole_job(made: Home) -> None:
+    document = json.loads(invoke(made, "show", 1, "--json").stdout)
+    assert document["job"]["state"] == "done"
+    assert document["spec"]["loss"] == {"name": "ipo", "beta": 0.1}
+    assert [event["state"] for event in document["history"]] == ["queued", "precomputing", "training", "done"]
+    assert document["precompute"]["summary"]["data"]["used"] == 120
+    assert document["training"]["summary"]["steps"] == 12
+    assert document["adapter"] == str(made.job(1) / "adapter")
+    assert json.loads(invoke(made, "show", 3, "--json").stdout)["adapter"] is None
+
+
+def test_show_of_a_job_that_is_not_there(made: Home) -> None:
+    result = invoke(made, "show", 17)
+    assert result.exit_code == Exit.NOT_FOUND
+    assert "17" in result.stderr
+
+
+def test_cancel_without_a_daemon_ends_a_queued_job(made: Home) -> None:
+    result = invoke(made, "cancel", 4)
+    assert result.exit_code == Exit.OK
+    assert result.stdout == "job 4 (next) is cancelled\n"
+    with JobTable.open_readonly(made.database) as jobs:
+        assert jobs.get(4).state == "cancelled"
+
+
+def test_cancel_leaves_an_ended_job_alone(made: Home) -> None:
+    result = invoke(made, "cancel", 1)
+    assert result.exit_code == Exit.OK
+    assert "already ended: done" in result.stderr
+
+
+def test_cancel_asks_a_running_job_to_stop(made: Home) -> None:
+    assert invoke(made, "cancel", 3).stdout == "job 3 (half-way) is training and will stop\n"
+    with JobTable.open_readonly(made.database) as jobs:
+        assert jobs.get(3).cancel_requested
+
+
+def test_cancel_cancels_none_when_one_is_not_there(made: Home) -> None:
+    result = invoke(made, "cancel", 4, 99)
+    assert result.exit_code == Exit.NOT_FOUND
+    with JobTable.open_readonly(made.database) as jobs:
+        assert jobs.get(4).state == "queued"
+
+
+def test_submit_without_a_daemon_puts_the_spec_into_the_folder(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    there = Home(home)
+    there.create()
+    spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file)
+    result = invoke(there, "submit", spec)
+    assert result.exit_code == Exit.OK, result.output
+    assert result.stdout == f"{there.jobs / 'first.json'}\n"
+    assert "next `prefd start`" in result.stderr
+    assert json.loads((there.jobs / "first.json").read_text())["model"] == str(tiny_model)
+
+
+def test_submit_hands_in_none_when_one_is_wrong(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
+    there = Home(home)
+    there.create()
+    good = homes.write_spec(tmp_path / "good.json", tiny_model, pairs_file)
+    bad = homes.write_spec(tmp_path / "bad.json", tiny_model, pairs_file, loss={"name": "sigmiod"})
+    result = invoke(there, "submit", good, bad)
+    assert result.exit_code == Exit.FAILED
+    assert "bad.json" in result.stderr
+    assert "sigmoid" in result.stderr
+    assert not list(there.jobs.glob("*.json"))

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import homes
+from homes import invoke
+
+from prefd.daemon.commands.errors import Exit
+from prefd.daemon.home import Home
+
+
+def test_validate_says_what_would_run(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
+    spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file, loss={"name": "ipo", "beta": 0.2})
+    result = invoke(Home(home), "validate", spec)
+    assert result.exit_code == Exit.OK, result.output
+    assert result.stdout.splitlines()[0] == f"{spec}: ok"
+    for part in [
+        "first",
+        str(tiny_model),
+        str(pairs_file),
+        "ipo (beta 0.2)",
+        "4 steps, 2 pairs a batch",
+        "frozen copy",
+    ]:
+        assert part in result.stdout
+    assert not home.exists(), "nothing is written"
+
+
+def test_validate_shows_every_error_of_every_spec(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    good = homes.write_spec(tmp_path / "good.json", tiny_model, pairs_file)
+    bad = homes.write_spec(
+        tmp_path / "bad.json", tiny_model, pairs_file, training={"learning_rte": 1e-5, "batch_size": 0}
+    )
+    gone = tmp_path / "gone.yaml"
+    result = invoke(Home(home), "validate", good, bad, gone)
+    assert result.exit_code == Exit.FAILED
+    assert f"{good}: ok" in result.stdout
+    assert "bad" not in result.stdout
+    assert "learning_rate" in result.stderr
+    assert "batch_size" in result.stderr
+    assert str(gone) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_validate_json_has_one_entry_for_each_spec(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    good = homes.write_spec(tmp_path / "good.json", tiny_model, pairs_file)
+    bad = homes.write_spec(tmp_path / "bad.json", tiny_model, pairs_file, loss={"name": "ip"})
+    result = invoke(Home(home), "validate", good, bad, "--json")
+    assert result.exit_code == Exit.FAILED
+    first, second = json.loads(result.stdout)["specs"]
+    assert first["ok"]
+    assert first["spec"]["training"]["iters"] == 4
+    assert not second["ok"]
+    assert any("ipo" in line for line in second["errors"])
+    assert second["spec"] is None
+    assert result.stderr == ""
+
+
+def test_a_relative_path_is_relative_to_the_spec(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    spec = homes.write_spec(tmp_path / "first.json", tiny_model, Path(pairs_file.name))
+    document = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"][0]
+    assert document["spec"]["data"]["path"] == str(pairs_file)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from typing import Any
+
+import homes
+import pytest
+
+from prefd.daemon.describe import amount, spec_facts
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "said"),
+    [
+        ({"training": None}, "training", "none: the job only fills the cache"),
+        (
+            {"training": {"fine_tune": "full", "iters": 50}},
+            "training",
+            "full; 50 steps, 4 pairs a batch; adamw at 1e-05; seed 0",
+        ),
+        (
+            {"training": {"quantize": {"bits": 4}, "gradient_accumulation_steps": 8, "epochs": 2.0}},
+            "training",
+            "lora of rank 8 on 4-bit weights; 2 epochs, 4 pairs a batch × 8 accumulated; adamw at 1e-05; seed 0",
+        ),
+        ({"reference": {"model": "org/base"}}, "reference", "org/base"),
+        ({"loss": {"name": "sigmoid"}}, "loss", "sigmoid"),
+        ({"loss": {"name": "dpop", "beta": 0.2, "delta": 10.0}}, "loss", "dpop (beta 0.2, delta 10.0)"),
+    ],
+)
+def test_spec_facts_say_what_would_run(changes: dict[str, Any], name: str, said: str) -> None:
+    assert (name, said) in spec_facts(homes.make_spec(**changes))
+
+
+def test_a_loss_without_reference_has_none() -> None:
+    spec = homes.make_spec(loss={"name": "cpo"}, reference={"model": "org/base"})
+    assert dict(spec_facts(spec, needs_reference=False))["reference"] == "none: the loss does without"
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 epoch"), (1.0, "1 epoch"), (0.5, "0.5 epochs"), (11, "11 epochs")])
+def test_amounts_are_english(count: float, said: str) -> None:
+    assert amount(count, "epoch") == said

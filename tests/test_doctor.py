@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from homes import invoke
+
+from prefd.cache.store import ReferenceCache
+from prefd.daemon import blas, doctor
+from prefd.daemon.commands.errors import Exit
+from prefd.daemon.home import Home
+
+
+@pytest.fixture
+def there(home: Path) -> Home:
+    made = Home(home)
+    made.create()
+    return made
+
+
+def only(found: Sequence[doctor.Finding]) -> doctor.Finding:
+    assert len(found) == 1, found
+    return found[0]
+
+
+def fake_worker(tmp_path: Path, code: str) -> tuple[str, ...]:
+    """A command that stands for `python -m prefd.daemon.worker` on another machine."""
+    script = tmp_path / "worker.py"
+    script.write_text(code)
+    return (sys.executable, str(script))
+
+
+def device_says(tmp_path: Path, gflops: float, library: str | None) -> tuple[str, ...]:
+    said = {"device": "cpu", "device_name": "a machine", "gflops": gflops, "blas": library, "mlx": "0", "mlx_lm": "0"}
+    return fake_worker(tmp_path, f"print({json.dumps(said)!r})")
+
+
+def test_a_healthy_home_has_no_failure(there: Home) -> None:
+    result = invoke(there, "doctor")
+    assert result.exit_code == Exit.OK, result.output
+    assert {line.split()[0] for line in result.stdout.splitlines()} <= {"ok", "warn", "→"}
+    for part in ["python", "mlx 0.", "GFLOP/s", str(there.root), "free", "8 losses", "not running", "empty"]:
+        assert part in result.stdout
+
+
+def test_json_has_every_finding(there: Home) -> None:
+    found = json.loads(invoke(there, "doctor", "--json").stdout)["findings"]
+    subjects = {finding["subject"] for finding in found}
+    assert {"python", "packages", "device", "home", "disk", "config", "plugins", "jobs", "daemon", "cache"} <= subjects
+
+
+def test_a_failure_gives_its_remedy_and_exit_code(there: Home) -> None:
+    there.config.write_text("nonsense = 1\n")
+    result = invoke(there, "doctor")
+    assert result.exit_code == Exit.FAILED
+    assert "nonsense" in result.stdout
+    assert "→ edit" in result.stdout
+
+
+def test_a_missing_home_is_a_warning(home: Path) -> None:
+    found = only(list(doctor.check_home(Home(home))))
+    assert (found.level, found.remedy) == ("warn", "prefd init")
+    assert not home.exists()
+
+
+def test_a_home_that_lacks_a_folder_fails(there: Home) -> None:
+    there.runs.rmdir()
+    found = only(list(doctor.check_home(there)))
+    assert found.level == "fail"
+    assert "runs" in found.detail
+
+
+def test_the_blas_is_reported_where_one_is_wanted(there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "is_wanted", lambda: True)
+    monkeypatch.setattr(doctor, "WORKER", device_says(tmp_path, 171.4, "libopenblas.so.0"))
+    device, library = doctor.check_device(there)
+    assert device.detail == "cpu (a machine): 171 GFLOP/s in float32"
+    assert (library.level, library.detail) == ("ok", "libopenblas.so.0")
+
+    monkeypatch.setattr(doctor, "WORKER", device_says(tmp_path, 4.1, None))
+    assert list(doctor.check_device(there))[1].level == "warn"
+    assert list(doctor.check_device(there))[1].remedy == blas.INSTALL
+
+
+def test_there_is_nothing_about_blas_where_none_is_wanted(
+    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blas, "is_wanted", lambda: False)
+    monkeypatch.setattr(doctor, "WORKER", device_says(tmp_path, 9000.0, None))
+    assert only(list(doctor.check_device(there))).level == "ok"
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit('no libmlx.so here')", "print('not json')", "print('{}')"])
+def test_a_device_that_does_not_work_fails(
+    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(doctor, "WORKER", fake_worker(tmp_path, code))
+    found = only(list(doctor.check_device(there)))
+    assert found.level == "fail"
+    assert "prefd[cpu]" in found.remedy
+
+
+def test_the_cache_is_counted_or_named(there: Home) -> None:
+    assert only(list(doctor.check_cache(there))).detail == "empty"
+    ReferenceCache.open(there.cache)
+    assert only(list(doctor.check_cache(there))).detail == "0 references, 0 segments, 0 completions, 0 B"
+    (there.cache / "zarr.json").write_text("{}")
+    found = only(list(doctor.check_cache(there)))
+    assert found.level == "fail"
+    assert str(there.cache) in found.detail
+
+
+def test_a_damaged_job_table_fails(there: Home) -> None:
+    there.database.write_bytes(b"this is not a database at all, not at all" * 100)
+    found = only(list(doctor.check_jobs(there)))
+    assert found.level == "fail"
+    assert str(there.database) in found.detail

@@ -1,0 +1,247 @@
+import os
+import sys
+from pathlib import Path
+
+import fakes
+import pytest
+
+from prefd.daemon.home import Home
+from prefd.daemon.inbox import Inbox, short, submit
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.specfile import read_spec
+
+SETTLE = 0.5
+
+
+@pytest.fixture
+def made(home: Path) -> Home:
+    made = Home(home)
+    made.create()
+    return made
+
+
+@pytest.fixture
+def inbox(made: Home) -> Inbox:
+    return Inbox(made, SETTLE)
+
+
+def settled(inbox: Inbox, start: float = 0.0) -> list[str]:
+    """What is complete when nothing changes for as long as it takes."""
+    inbox.complete(start)
+    return inbox.complete(start + SETTLE)
+
+
+# --- which files are complete
+
+
+def test_a_file_is_complete_when_it_has_not_changed_for_the_settle_time(made: Home, inbox: Inbox) -> None:
+    file = made.jobs / "a.yaml"
+    file.write_text("one")
+    assert inbox.complete(0.0) == []
+    assert inbox.settling
+    file.write_text("one and two")
+    assert inbox.complete(0.4) == []
+    assert inbox.complete(0.8) == []
+    assert inbox.complete(0.9) == ["a.yaml"]
+    assert not inbox.settling
+
+
+def test_a_replaced_file_settles_anew(made: Home, inbox: Inbox, tmp_path: Path) -> None:
+    file, other = made.jobs / "a.yaml", tmp_path / "other"
+    for each in (file, other):
+        each.write_text("same")
+        os.utime(each, ns=(10**18, 10**18))
+    inbox.complete(0.0)
+    other.rename(file)
+    assert inbox.complete(0.6) == []
+    assert inbox.complete(1.2) == ["a.yaml"]
+
+
+def test_an_empty_file_is_given_longer(made: Home, inbox: Inbox) -> None:
+    (made.jobs / "a.yaml").touch()
+    inbox.complete(0.0)
+    assert inbox.complete(1.9) == []
+    assert inbox.complete(2.0) == ["a.yaml"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
+def test_a_file_that_is_open_for_writing_is_not_complete(
+    made: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (made.jobs / "a.yaml").open("w") as file:
+        file.write("half")
+        file.flush()
+        inbox.complete(0.0)
+        assert inbox.complete(20.0) == []
+        assert inbox.settling
+        for now in (40.0, 41.0):
+            assert inbox.complete(now) == []
+        assert caplog.text.count("still open for writing") == 1
+    assert inbox.complete(42.0) == ["a.yaml"]
+
+
+def test_the_oldest_comes_first(made: Home, inbox: Inbox) -> None:
+    for age, name in enumerate(("c.yaml", "a.json", "b.toml")):
+        (made.jobs / name).write_text("x")
+        os.utime(made.jobs / name, (1000 + age, 1000 + age))
+    assert settled(inbox) == ["c.yaml", "a.json", "b.toml"]
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden.yaml", "a.yaml~", ".a.yaml.swp", "a.yaml.tmp", "a.part", "a.yaml.crdownload", "#a.yaml#", "4913~"]
+)
+def test_editors_leavings_and_partial_names_are_passed_over(made: Home, inbox: Inbox, name: str) -> None:
+    (made.jobs / name).write_text("x")
+    assert settled(inbox) == []
+    assert not inbox.settling
+
+
+def test_what_is_not_a_regular_file_is_never_opened_and_reported_once(
+    made: Home, inbox: Inbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "secret").write_text("model: x")
+    (made.jobs / "link.yaml").symlink_to(tmp_path / "secret")
+    (made.jobs / "folder.yaml").mkdir()
+    os.mkfifo(made.jobs / "fifo.yaml")
+    (made.jobs / "dangling.yaml").symlink_to(tmp_path / "nothing")
+    if sys.platform == "linux":  # macOS has no such names
+        os.mknod(os.fsencode(made.jobs) + b"/bad\xff.yaml")
+    assert settled(inbox) == []
+    assert settled(inbox, 10.0) == []
+    for name in ["link.yaml", "folder.yaml", "fifo.yaml", "dangling.yaml"] + ["bad"] * (sys.platform == "linux"):
+        assert sum(name in record.getMessage() for record in caplog.records) == 1
+    (made.jobs / "fifo.yaml").unlink()
+    inbox.complete()
+    os.mkfifo(made.jobs / "fifo.yaml")
+    inbox.complete()
+    assert sum("fifo.yaml" in record.getMessage() for record in caplog.records) == 2
+
+
+def test_a_folder_that_is_gone_is_the_callers_to_mend(made: Home, inbox: Inbox) -> None:
+    made.jobs.rename(made.root / "away")
+    with pytest.raises(OSError, match="jobs"):
+        inbox.complete()
+
+
+# --- claiming
+
+
+def test_a_claim_moves_the_file_and_the_same_name_again_is_another_claim(made: Home, inbox: Inbox) -> None:
+    sources = set()
+    for text in ("first", "second"):
+        (made.jobs / "a.yaml").write_text(text)
+        claimed = inbox.claim("a.yaml")
+        assert claimed is not None
+        assert (claimed.name, claimed.read()) == ("a.yaml", text.encode())
+        assert claimed.source.endswith("-a.yaml")
+        sources.add(claimed.source)
+    assert {path.name for path in made.accepted.iterdir()} == sources
+    assert len(sources) == 2
+
+
+def test_a_file_that_went_away_is_no_claim(inbox: Inbox) -> None:
+    assert inbox.claim("gone.yaml") is None
+
+
+def test_a_symlink_put_in_its_place_is_not_followed(
+    made: Home, inbox: Inbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (made.jobs / "a.yaml").symlink_to(tmp_path / "secret")
+    assert inbox.claim("a.yaml") is None
+    assert "cannot be claimed and stays" in caplog.text
+    assert (made.jobs / "a.yaml").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_stays_and_is_reported_once(
+    made: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    (made.jobs / "a.yaml").write_text("x")
+    (made.jobs / "a.yaml").chmod(0)
+    assert [inbox.claim("a.yaml"), inbox.claim("a.yaml")] == [None, None]
+    assert caplog.text.count("Permission denied") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 250 + ".yaml", "é" * 120 + ".json", "two\nlines.yaml", "-rf.yaml", "a b;c.yaml"]
+)
+def test_any_name_the_file_system_takes_can_be_claimed_and_rejected(made: Home, inbox: Inbox, name: str) -> None:
+    (made.jobs / name).write_text("x")
+    claimed = inbox.claim(name)
+    assert claimed is not None
+    target = inbox.reject(claimed, ("no good",))
+    assert target.with_name(f"{target.name}.error.txt").read_text() == "no good\n"
+    assert target.suffix == Path(name).suffix
+
+
+def test_only_as_much_as_a_spec_may_have_is_read(made: Home, inbox: Inbox) -> None:
+    (made.jobs / "a.yaml").write_bytes(b"x" * 1_000_000)
+    claimed = inbox.claim("a.yaml")
+    assert claimed is not None
+    assert len(claimed.read()) == 256 * 1024 + 1
+
+
+def test_a_crash_between_claim_and_row_is_found(made: Home, inbox: Inbox, tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (made.jobs / name).write_text(name)
+    recorded, lost = inbox.claim("a.yaml"), inbox.claim("b.yaml")
+    assert recorded is not None
+    (made.accepted / "notes.txt").write_text("someone's own")
+    (made.accepted / ("0" * 26 + "-link.yaml")).symlink_to(tmp_path)
+    (made.accepted / ("0" * 26 + "-folder.yaml")).mkdir()
+    assert Inbox(made, SETTLE).unrecorded({recorded.source}) == [lost]
+
+
+# --- rejecting
+
+
+def test_rejecting_the_same_name_twice_keeps_both(made: Home, inbox: Inbox) -> None:
+    for text in ("first", "second"):
+        (made.jobs / "a.yaml").write_text(text)
+        claimed = inbox.claim("a.yaml")
+        assert claimed is not None
+        inbox.reject(claimed, (f"{text} is wrong", "and this too"))
+    assert {path.name: path.read_text() for path in made.rejected.iterdir()} == {
+        "a.yaml": "first",
+        "a.yaml.error.txt": "first is wrong\nand this too\n",
+        "a-2.yaml": "second",
+        "a-2.yaml.error.txt": "second is wrong\nand this too\n",
+    }
+    assert list(made.accepted.iterdir()) == []
+
+
+# --- submitting
+
+
+def test_a_submitted_spec_reads_back_as_itself_and_overwrites_nothing(made: Home, tmp_path: Path) -> None:
+    spec = JobSpec.model_validate_json(fakes.spec_text(tmp_path, name="mine", loss={"name": "ipo", "beta": 0.5}))
+    spec = spec.resolved(tmp_path)
+    paths = [submit(made, spec, "smol.ipo.yaml") for _ in range(3)]
+    assert [path.name for path in paths] == ["smol.ipo.json", "smol.ipo-2.json", "smol.ipo-3.json"]
+    assert sorted(path.name for path in made.jobs.iterdir() if path.is_file()) == sorted(path.name for path in paths)
+    for path in paths:
+        assert read_spec(path.read_bytes(), path.name) == spec
+
+
+def test_submit_needs_no_daemon_and_no_home_yet(home: Path, tmp_path: Path) -> None:
+    spec = JobSpec.model_validate_json(fakes.spec_text(tmp_path))
+    assert submit(Home(home), spec, ".").name == "job.json"
+
+
+def test_submit_works_where_there_are_no_hard_links(
+    made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    spec = JobSpec.model_validate_json(fakes.spec_text(tmp_path))
+    assert [submit(made, spec, "a").name for _ in range(2)] == ["a.json", "a-2.json"]
+
+
+def test_names_are_cut_between_characters() -> None:
+    assert short("a.yaml") == "a.yaml"
+    cut = short("é" * 200 + ".yaml")
+    assert cut.endswith("é.yaml")
+    assert len(cut.encode()) <= 180

@@ -1,0 +1,169 @@
+import itertools
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefd.daemon.jobs import ALLOWED, ENDED, STATES, IllegalTransition, JobNotFound, JobTable, JobTableError, State
+from prefd.daemon.spec import JobSpec
+
+SPEC = JobSpec.model_validate({"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.5}})
+ROUTES: dict[State, tuple[State, ...]] = {
+    "queued": (), "precomputing": ("precomputing",), "training": ("training",),
+    "done": ("training", "done"), "failed": ("failed",), "cancelled": ("cancelled",),
+}  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.sqlite3"
+
+
+def test_a_job_goes_through_its_states_and_keeps_its_history(path: Path) -> None:
+    with JobTable.open(path) as table:
+        job = table.add(SPEC, "01-a.yaml")
+        assert (job.state, job.name, job.owner, job.started_at) == ("queued", "a", "daemon", None)
+        table.transition(job.id, "precomputing", "scoring")
+        table.set_worker(job.id, 42, 1.5)
+        assert table.get(job.id).worker_pid == 42
+        table.transition(job.id, "training", "all scored", {"precompute": 2.0})
+        table.transition(job.id, "queued", "stopped", {"training": 1.0})
+        table.transition(job.id, "training")
+        done = table.transition(job.id, "done", "trained", {"training": 3.0})
+        assert (done.worker_pid, done.phase_seconds) == (None, {"precompute": 2.0, "training": 4.0})
+        assert done.started_at is not None
+        assert done.finished_at is not None
+        assert done.created_at <= done.started_at <= done.finished_at
+        assert [(event.state, event.reason) for event in table.history(job.id)] == [
+            ("queued", ""), ("precomputing", "scoring"), ("training", "all scored"), ("queued", "stopped"),
+            ("training", ""), ("done", "trained"),
+        ]  # fmt: skip
+        assert table.spec(job.id) == SPEC
+        assert done.to_json()["phase_seconds"] == {"precompute": 2.0, "training": 4.0}
+
+
+@pytest.mark.parametrize(("before", "after"), list(itertools.product(STATES, STATES)))
+def test_only_allowed_transitions_happen(before: State, after: State) -> None:
+    with JobTable.open(Path(":memory:")) as table:
+        job_id = table.add(SPEC, "x").id
+        for step in ROUTES[before]:
+            table.transition(job_id, step)
+        if after in ALLOWED[before]:
+            assert table.transition(job_id, after).state == after
+        else:
+            with pytest.raises(IllegalTransition, match=f"job 1 is {before} and cannot become {after}"):
+                table.transition(job_id, after)
+            assert table.get(job_id).state == before
+
+
+def test_an_ended_job_stays_ended() -> None:
+    assert all(not ALLOWED[state] for state in ENDED)
+
+
+@given(st.lists(st.sampled_from(STATES), max_size=12))
+def test_history_tells_exactly_the_moves_that_happened(moves: list[State]) -> None:
+    with JobTable.open(Path(":memory:")) as table:
+        job_id = table.add(SPEC, "x").id
+        happened: list[State] = ["queued"]
+        for state in moves:
+            try:
+                table.transition(job_id, state)
+                happened.append(state)
+            except IllegalTransition:
+                pass
+        assert [event.state for event in table.history(job_id)] == happened
+        assert sum(table.counts().values()) == 1
+        assert table.counts()[happened[-1]] == 1
+
+
+def test_one_claimed_file_is_one_job_and_the_same_spec_twice_is_two(path: Path) -> None:
+    with JobTable.open(path) as table:
+        first = table.add(SPEC, "01-a.yaml")
+        assert table.add(SPEC, "01-a.yaml").id == first.id
+        assert table.add(SPEC, "02-a.yaml").id != first.id
+        assert table.add(SPEC, "a.yaml", owner="run:7").id != table.add(SPEC, "a.yaml", owner="run:7").id
+        assert table.sources() == {"01-a.yaml", "02-a.yaml"}
+
+
+def test_the_daemon_takes_its_own_oldest_queued_job(path: Path) -> None:
+    with JobTable.open(path) as table:
+        assert table.next_queued() is None
+        table.add(SPEC, "x", owner="run:7")
+        second, third = table.add(SPEC, "b").id, table.add(SPEC, "c").id
+        table.transition(second, "failed")
+        taken = table.next_queued()
+        assert taken is not None
+        assert taken.id == third
+        assert [job.id for job in table.list("queued", "failed")] == [1, second, third]
+        assert table.counts() == {**dict.fromkeys(STATES, 0), "queued": 2, "failed": 1}
+
+
+def test_cancel_is_at_once_for_a_queued_job_and_a_request_for_a_running_one(path: Path) -> None:
+    with JobTable.open(path) as table:
+        queued, running = table.add(SPEC, "a").id, table.add(SPEC, "b").id
+        table.transition(running, "training")
+        assert table.request_cancel(queued).state == "cancelled"
+        assert table.request_cancel(queued).state == "cancelled"
+        requested = table.request_cancel(running)
+        assert (requested.state, requested.cancel_requested) == ("training", True)
+
+
+def test_an_unknown_job_is_said_to_be(path: Path) -> None:
+    with JobTable.open(path) as table:
+        for ask in (table.get, table.spec, table.history, table.request_cancel):
+            with pytest.raises(JobNotFound, match="there is no job 7"):
+                ask(7)
+
+
+def test_readers_need_no_daemon_and_see_what_is_committed(path: Path) -> None:
+    with JobTable.open_readonly(path) as nothing:
+        assert nothing.list() == []
+    assert not path.exists()
+    with JobTable.open(path) as writer:
+        writer.add(SPEC, "a")
+        with JobTable.open_readonly(path) as reader:
+            writer.add(SPEC, "b")
+            assert len(reader.list()) == 2
+            with pytest.raises(JobTableError, match="readonly database"):
+                reader.add(SPEC, "c")
+    with JobTable.open_readonly(path) as reader:
+        assert [job.source for job in reader.list()] == ["a", "b"]
+
+
+def test_writers_in_two_processes_wait_for_each_other(path: Path) -> None:
+    JobTable.open(path).close()
+
+    def write(who: str) -> None:
+        with JobTable.open(path) as table:
+            for number in range(10):
+                table.add(SPEC, f"{who}-{number}")
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with JobTable.open_readonly(path) as table:
+        assert len(table.list()) == 20
+
+
+def test_a_file_that_is_no_database_is_named_and_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"this is not a database, it only has its name" * 20)
+    before = path.read_bytes()
+    for opening in (JobTable.open, JobTable.open_readonly):
+        with pytest.raises(JobTableError, match=r"jobs\.sqlite3: file is not a database; move it away"):
+            opening(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_schema_is_refused(path: Path) -> None:
+    JobTable.open(path).close()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    for opening in (JobTable.open, JobTable.open_readonly):
+        with pytest.raises(JobTableError, match="written by a newer prefd"):
+            opening(path)

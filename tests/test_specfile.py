@@ -1,0 +1,206 @@
+import json
+import random
+from pathlib import Path
+
+import fakes
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_spec, read_spec, validate
+
+GOOD = """
+model: org/name
+data: {path: org/pairs}
+loss: {name: ipo, beta: 1e-1}
+training:
+  learning_rate: 1e-5
+  lora: {rank: 8}
+"""
+
+
+def said(text: str | bytes, name: str = "job.yaml") -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        read_spec(text if isinstance(text, bytes) else text.encode(), name)
+    assert str(caught.value) == "\n".join(caught.value.lines)
+    return [line.removeprefix(f"{name}: ") for line in caught.value.lines]
+
+
+def test_a_spec_is_named_after_its_file_unless_it_names_itself() -> None:
+    assert read_spec(GOOD.encode(), "smol-ipo.yaml").name == "smol-ipo"
+    assert read_spec(("name: mine\n" + GOOD).encode(), "smol-ipo.yaml").name == "mine"
+
+
+def test_numbers_keep_their_types() -> None:
+    spec = read_spec(GOOD.encode(), "a.yaml")
+    assert spec.training is not None
+    assert spec.training.learning_rate == 1e-5
+    assert spec.loss.params == {"beta": 0.1}
+
+
+def change(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (change("learning_rate", "lr"), ["line 6: training.lr: unknown key; did you mean training.learning_rate?"]),
+        (GOOD + "beta: 0.1\n", ["line 8: beta: unknown key; known here: name, model, adapter, reference, data, loss, training"]),
+        (GOOD + "learning_rate: 0.1\n", ["line 8: learning_rate: unknown key; did you mean training.learning_rate?"]),
+        (change("rank: 8", "rank: 8, alpha: 16"), ["line 7: training.lora.alpha: unknown key; known here: rank, scale, dropout, keys"]),
+        (change("rank: 8", "rank: many"), ['line 7: training.lora.rank: expected a whole number, got "many"']),
+        (change("rank: 8", "rank: '8'"), ['line 7: training.lora.rank: expected a whole number, got "8" (take the quotes away)']),
+        (change("rank: 8", "rank: 8.5"), ["line 7: training.lora.rank: expected a whole number, got 8.5"]),
+        (change("rank: 8", "rank: 0"), ["line 7: training.lora.rank: must be greater than or equal to 1, got 0"]),
+        (change("rank: 8", "rank: true"), ["line 7: training.lora.rank: expected a whole number, got true"]),
+        (change("rank: 8", "keys: [1, a]"), ["line 7: training.lora.keys[0]: expected text, got 1"]),
+        (change("{rank: 8}", "[8]"), ["line 7: training.lora: expected a mapping, got a list"]),
+        (change("1e-5", "fast"), ['line 6: training.learning_rate: expected a number, got "fast"']),
+        (change("1e-5", "-1"), ["line 6: training.learning_rate: must be greater than 0, got -1"]),
+        (change("1e-5", ".nan"), ["training.learning_rate: expected a finite number, got nan"]),
+        (change("model: org/name", "model: 3"), ["line 2: model: expected text, got 3"]),
+        (change("model: org/name\n", ""), ["model: missing: HF id or folder; the policy starts here"]),
+        (change("data: {path: org/pairs}", "data: pairs.jsonl"), ['line 3: data: expected a mapping, got "pairs.jsonl"']),
+        (change("path: org/pairs", "path: p, validation: 1.5"), ["line 3: data.validation: must be less than 1, got 1.5"]),
+        (change("path: org/pairs", "path: p, validation: [1]"), ["line 3: data.validation: expected a number or text, got a list"]),
+        (change("lora: {", "fine_tune: qlora\n  lora: {"), ["line 7: training.fine_tune: must be 'lora', 'dora' or 'full', got \"qlora\""]),
+        (change("learning_rate: 1e-5", "epochs: 1\n  iters: 5"), ["line 5: training: give epochs or iters, not both"]),
+        ("name: \"a\\nb\"\n" + GOOD, ['name: must be printable and on one line, got "a b"']),
+        (change("lora", "x") + "y: 1\n", [("line 7: training.x: unknown key; known here: fine_tune, lora, num_layers, quantize, optimizer, "
+            "learning_rate, weight_decay, batch_size, gradient_accumulation_steps, epochs, iters, steps_per_report, steps_per_eval, "
+            "save_every, keep_checkpoints, seed"), "line 8: y: unknown key; known here: name, model, adapter, reference, data, loss, training"]),
+    ],
+)  # fmt: skip
+def test_each_fault_is_one_line_with_its_path_and_remedy(text: str, lines: list[str]) -> None:
+    assert said(text) == lines
+
+
+def test_json_and_toml_get_the_same_messages_without_lines() -> None:
+    text = json.dumps({"model": "org/name", "data": {"path": "p"}, "training": {"lr": 1}})
+    assert said(text, "job.json") == ["training.lr: unknown key; did you mean training.learning_rate?"]
+    assert said('model = "m"\n[data]\npaht = "p"\n', "job.toml") == [
+        "data.path: missing: a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id",
+        "data.paht: unknown key; did you mean data.path?",
+    ]
+
+
+def test_another_suffix_is_refused_with_the_ones_there_are() -> None:
+    with pytest.raises(SpecError, match=r"^job\.txt: a spec's name ends in \.yaml, \.yml, \.toml or \.json$"):
+        read_spec(GOOD.encode(), "job.txt")
+
+
+def test_ten_megabytes_are_refused_unread() -> None:
+    assert said(b"a: 1\n" * 2_000_000) == ["larger than 256 KiB: not a job spec"]
+
+
+def read_or_refuse(data: bytes, name: str) -> None:
+    """Anything else than a spec or whole lines that name the file fails the test."""
+    lines: tuple[str, ...] = ()
+    try:
+        assert isinstance(read_spec(data, name), JobSpec)
+    except SpecError as error:
+        lines = error.lines
+    assert all(line.startswith(f"{name}: ") and line.isprintable() for line in lines)
+
+
+@settings(max_examples=50)
+@given(st.binary(max_size=200), st.sampled_from(SUFFIXES))
+def test_any_bytes_give_a_spec_or_a_spec_error(data: bytes, suffix: str) -> None:
+    read_or_refuse(data, f"x{suffix}")
+
+
+def test_any_spec_cut_or_garbled_anywhere_gives_a_spec_or_a_spec_error() -> None:
+    dice = random.Random(0)
+    whole = {"job.yaml": GOOD.encode(), "job.json": read_spec(GOOD.encode(), "a.yaml").model_dump_json().encode()}
+    for name, data in whole.items():
+        for _ in range(300):
+            garbled = bytearray(data[: dice.randrange(len(data) + 1)])
+            for _ in range(dice.randrange(3)):
+                if garbled:
+                    garbled[dice.randrange(len(garbled))] = dice.randrange(256)
+            read_or_refuse(bytes(garbled), name)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2)
+    | st.dictionaries(st.sampled_from(["name", "model", "path", "rank", "keys", "lora", "validation", "x"]), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+FIELDS = st.sampled_from(["name", "model", "adapter", "reference", "data", "loss", "training", "other"])
+
+
+@settings(max_examples=100)
+@given(st.dictionaries(FIELDS, JSON))
+def test_any_values_in_the_fields_give_a_spec_or_a_spec_error(value: dict[str, object]) -> None:
+    read_or_refuse(json.dumps(value).encode(), "x.json")
+
+
+# --- the loss
+
+
+def loss_faults(loss: dict[str, object]) -> list[str]:
+    spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": loss})
+    with pytest.raises(SpecError) as caught:
+        check_loss(spec, fakes.catalog())
+    return list(caught.value.lines)
+
+
+def test_an_unknown_loss_gets_the_near_miss_and_the_known_ones() -> None:
+    assert loss_faults({"name": "sigmiod"}) == [
+        "loss.name: no loss is called 'sigmiod'; did you mean sigmoid? known: cpo, dpop, ipo, sigmoid"
+    ]
+
+
+def test_an_unknown_loss_may_be_a_failed_plugins() -> None:
+    value = json.loads(json.dumps(fakes.CATALOG))
+    value["plugins"][0] |= {"name": "mine", "error": "ImportError: no module named x"}
+    spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": {"name": "other"}})
+    with pytest.raises(SpecError, match=r"\(plugin mine failed: ImportError: no module named x\)$"):
+        check_loss(spec, fakes.catalog(value))
+
+
+@pytest.mark.parametrize(
+    ("loss", "line"),
+    [
+        ({"name": "ipo", "bta": 1.0}, "loss.bta: unknown parameter; did you mean beta? (ipo)"),
+        ({"name": "ipo", "beta": 0}, "loss.beta: must be above 0, got 0 (ipo)"),
+        ({"name": "dpop", "delta": -1.0}, "loss.delta: must be at least 0, got -1.0 (dpop)"),
+        ({"name": "ipo", "beta": "big"}, "loss.beta: expected a number, got 'big' (ipo)"),
+        ({"name": "ipo", "length_normalize": 1}, "loss.length_normalize: expected a boolean, got 1 (ipo)"),
+    ],
+)
+def test_a_loss_parameter_is_checked_against_the_catalogue(loss: dict[str, object], line: str) -> None:
+    assert loss_faults(loss) == [line]
+
+
+# --- what it points to
+
+
+def test_a_valid_spec_has_absolute_paths(tmp_path: Path) -> None:
+    fakes.spec_text(tmp_path)
+    text = b"model: model\ndata: {path: pairs.jsonl}\n"
+    spec = validate(text, "a.yaml", tmp_path, fakes.catalog())
+    assert (spec.model, spec.data.path) == (str(tmp_path / "model"), str(tmp_path / "pairs.jsonl"))
+
+
+def test_load_spec_reads_a_file_beside_its_sources(tmp_path: Path) -> None:
+    fakes.spec_text(tmp_path)
+    (tmp_path / "a.yaml").write_text("model: ./model\ndata: {path: pairs.jsonl}\n")
+    assert load_spec(tmp_path / "a.yaml", fakes.catalog()).data.path == str(tmp_path / "pairs.jsonl")
+
+
+def test_load_spec_says_what_it_cannot_read(tmp_path: Path) -> None:
+    for path, why in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(SpecError, match=why):
+            load_spec(path, fakes.catalog())
+
+
+def test_a_path_that_no_system_takes_is_an_error_of_the_spec(tmp_path: Path) -> None:
+    for model in ("~nobody-here/model", "x" * 5000):
+        text = json.dumps({"model": model, "data": {"path": "p"}})
+        with pytest.raises(SpecError):
+            validate(text.encode(), "a.json", tmp_path, fakes.catalog())

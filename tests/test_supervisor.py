@@ -1,0 +1,358 @@
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+
+from prefd.daemon import supervisor
+from prefd.daemon.catalog import Catalog
+from prefd.daemon.home import Home
+from prefd.daemon.jobs import Job, JobTable
+from prefd.daemon.process import lock_worker
+from prefd.daemon.rundir import Progress
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.supervisor import STOPPED_OUTSIDE, Stop, Supervisor, run_in_foreground
+
+
+@pytest.fixture(autouse=True)
+def _quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
+
+
+@dataclass
+class Bench:
+    """A home, a job table and a stand-in worker."""
+
+    home: Home
+    table: JobTable
+    worker: tuple[str, ...]
+    folder: Path
+
+    def add(self, name: str, **more: Any) -> Job:
+        spec = JobSpec.model_validate_json(fakes.spec_text(self.folder, name, **more))
+        return self.table.add(spec, f"{len(self.table.list())}-{name}.yaml")
+
+    def run(self, job: Job, catalog: Catalog | None = None, **more: Any) -> Job:
+        """The job after one run; `during` is awaited beside it."""
+        during: Callable[[], Any] | None = more.pop("during", None)
+        runner = Supervisor(self.home, self.table, job.id, worker=self.worker, **more)
+
+        async def both() -> Job:
+            beside = asyncio.ensure_future(during()) if during else None
+            ended = await asyncio.wait_for(runner.run(catalog or fakes.catalog()), 20)
+            if beside:
+                await beside
+            return ended
+
+        return asyncio.run(both())
+
+    def starts(self, job: Job) -> list[str]:
+        """The phases that were started, in order."""
+        lines = (self.home.job(job.id) / "starts.txt").read_text().splitlines()
+        return [line.split()[0] for line in lines]
+
+    def pids(self, job: Job) -> list[int]:
+        return [int(line.split()[1]) for line in (self.home.job(job.id) / "starts.txt").read_text().splitlines()]
+
+
+@pytest.fixture
+def bench(home: Path, tmp_path: Path) -> Iterator[Bench]:
+    made = Home(home)
+    made.create()
+    with JobTable.open(made.database) as table:
+        yield Bench(made, table, fakes.make_worker(tmp_path), tmp_path)
+
+
+# --- the phases
+
+
+def test_a_job_is_precomputed_then_trained_in_its_own_folder(bench: Bench) -> None:
+    job = bench.add("ok")
+    done = bench.run(job)
+    assert (done.state, done.worker_pid) == ("done", None)
+    assert bench.starts(job) == ["precompute", "training"]
+    assert set(done.phase_seconds) == {"precompute", "training"}
+    assert all(0 < seconds < 10 for seconds in done.phase_seconds.values())
+    assert [(event.state, event.reason) for event in bench.table.history(job.id)] == [
+        ("queued", ""),
+        ("precomputing", ""),
+        ("training", "reference: 0 of 16 completions scored"),
+        ("done", "reference: 0 of 16 completions scored"),
+    ]
+    run = bench.home.job(job.id)
+    assert JobSpec.model_validate_json((run / "spec.json").read_text()) == bench.table.spec(job.id)
+    assert (run / "worker.log").read_text() == "hello from precompute\nhello from training\n"
+
+
+def test_without_training_the_job_ends_with_the_cache_filled(bench: Bench) -> None:
+    job = bench.add("ok", training=None, loss={"name": "cpo"})
+    assert bench.run(job).state == "done"
+    assert bench.starts(job) == ["precompute"]
+
+
+def test_a_loss_without_reference_needs_no_precompute(bench: Bench) -> None:
+    job = bench.add("ok", loss={"name": "cpo"})
+    assert bench.run(job).state == "done"
+    assert bench.starts(job) == ["training"]
+
+
+def test_a_loss_that_has_gone_since_fails_the_job_in_words(bench: Bench) -> None:
+    failed = bench.run(bench.add("ok", loss={"name": "mine"}))
+    assert failed.state == "failed"
+    assert failed.reason.startswith("loss.name: no loss is called 'mine'")
+
+
+# --- how it can end
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fail", "data.path: no column called chosen"),
+        ("mute", "the worker ended without saying how it went; its log ends:\nhello from precompute"),
+        ("killed", "the worker was killed by SIGKILL; possibly the system ran out of memory; its log ends:\nhello from precompute"),
+        ("segfault", "the worker died of SIGSEGV; its log ends:\nhello from precompute"),
+    ],
+)  # fmt: skip
+def test_a_failure_has_its_reason(bench: Bench, name: str, said: str) -> None:
+    job = bench.add(name)
+    failed = bench.run(job)
+    assert (failed.state, failed.reason) == ("failed", said)
+    assert bench.starts(job) == ["precompute"]
+    assert bench.run(bench.add("ok")).state == "done"
+
+
+def test_a_crash_shows_the_end_of_its_log(bench: Bench) -> None:
+    failed = bench.run(bench.add("crash@training"))
+    assert failed.state == "failed"
+    first, *log = failed.reason.splitlines()
+    assert first == "the worker ended with exit code 1 and did not say why; its log ends:"
+    assert log[-1] == "RuntimeError: an unexpected thing"
+    assert "precompute" not in failed.reason
+
+
+def test_an_old_outcome_is_never_taken_for_a_new_one(bench: Bench) -> None:
+    job = bench.add("crash")
+    bench.home.job(job.id).mkdir()
+    (bench.home.job(job.id) / "precompute.json").write_text('{"ok": true, "reason": "old"}')
+    assert bench.run(job).state == "failed"
+
+
+def test_files_that_are_not_as_expected_do_not_break_the_supervisor(bench: Bench, tmp_path: Path) -> None:
+    script = tmp_path / "odd.py"
+    script.write_text(
+        "import json, sys, time\n"
+        "open('progress.json', 'w').write('{\"new\": 1}')\n"
+        "time.sleep(0.1)\n"
+        "open(sys.argv[1] + '.json', 'w').write('[1]')\n"
+    )
+    bench.worker = (sys.executable, "-I", "-S", str(script))
+    shown: list[Progress | None] = []
+    failed = bench.run(bench.add("ok"), on_update=lambda _, progress: shown.append(progress))
+    assert failed.state == "failed"
+    assert set(shown) == {None}
+
+
+def test_a_worker_that_cannot_be_started_fails_the_job(bench: Bench) -> None:
+    bench.worker = ("/no/such/python",)
+    failed = bench.run(bench.add("ok"))
+    assert failed.reason == "cannot start a worker (/no/such/python): No such file or directory"
+
+
+def test_what_a_worker_leaves_behind_is_ended_with_it(bench: Bench, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "open('child', 'w').write(str(child.pid))\n"
+        "open(sys.argv[1] + '.json', 'w').write('{\"ok\": true, \"reason\": \"\"}')\n"
+    )
+    bench.worker = (sys.executable, "-I", "-S", str(script))
+    job = bench.add("ok", training=None)
+    assert bench.run(job).state == "done"
+    child = int((bench.home.job(job.id) / "child").read_text())
+    fakes.wait_for(lambda: not is_running(child))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return sys.platform != "linux"
+
+
+# --- stop and cancel
+
+
+def started(bench: Bench, job: Job) -> Callable[[], bool]:
+    log = bench.home.job(job.id) / "worker.log"
+    return lambda: log.exists() and "hello" in log.read_text()
+
+
+def after_start(bench: Bench, job: Job, act: Callable[[], object]) -> Callable[[], Any]:
+    async def during() -> None:
+        while not started(bench, job)():
+            await asyncio.sleep(0.01)
+        act()
+
+    return during
+
+
+def test_the_daemons_stop_puts_the_job_back_and_it_goes_on(bench: Bench) -> None:
+    job, stop = bench.add("once@training"), Stop()
+    training = after_start(bench, job, lambda: None)
+
+    async def during() -> None:
+        await training()
+        while len(bench.starts(job)) < 2 or bench.table.get(job.id).worker_pid is None:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        stop.request()
+
+    back = bench.run(job, stop=stop, during=during)
+    assert (back.state, back.worker_pid) == ("queued", None)
+    assert back.reason == "stopped; it goes on from where it stood when it is started again"
+    assert back.phase_seconds["training"] > 0
+    assert bench.run(job).state == "done"
+
+
+def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace(bench: Bench) -> None:
+    job, stop = bench.add("deaf"), Stop()
+    began = time.monotonic()
+    back = bench.run(job, stop=stop, grace=0.3, during=after_start(bench, job, stop.request))
+    assert back.state == "queued"
+    assert 0.3 < time.monotonic() - began < 5
+
+
+def test_a_second_request_does_not_wait_for_the_grace(bench: Bench) -> None:
+    job, stop = bench.add("deaf"), Stop()
+
+    def twice() -> None:
+        stop.request()
+        stop.request()
+
+    assert bench.run(job, stop=stop, grace=60, during=after_start(bench, job, twice)).state == "queued"
+
+
+@pytest.mark.parametrize("name", ["sleep", "deaf"])
+def test_a_running_job_is_cancelled(bench: Bench, name: str) -> None:
+    job = bench.add(name)
+    cancel = after_start(bench, job, lambda: bench.table.request_cancel(job.id))
+    ended = bench.run(job, grace=0.2, during=cancel)
+    assert (ended.state, ended.reason) == ("cancelled", "cancelled while it ran")
+
+
+def test_a_worker_stopped_from_outside_goes_back_but_not_for_ever(bench: Bench) -> None:
+    job = bench.add("stopped")
+    assert [bench.run(job).reason for _ in range(3)] == [
+        STOPPED_OUTSIDE,
+        STOPPED_OUTSIDE,
+        "its worker was stopped from outside 3 times",
+    ]
+    assert bench.table.get(job.id).state == "failed"
+
+
+def test_a_job_never_has_two_workers(bench: Bench) -> None:
+    job = bench.add("ok")
+    bench.home.job(job.id).mkdir()
+    orphan = lock_worker(bench.home.job(job.id) / ".worker.lock")
+    assert orphan is not None
+    failed = bench.run(job, grace=0.1)
+    assert failed.state == "failed"
+    assert "another worker still works in" in failed.reason
+    assert not (bench.home.job(job.id) / "starts.txt").exists()
+
+    second = bench.add("ok")
+    bench.home.job(second.id).mkdir()
+    held = lock_worker(bench.home.job(second.id) / ".worker.lock")
+    assert held is not None
+    threading.Timer(0.2, lambda: os.close(held)).start()
+    assert bench.run(second, grace=10).state == "done"
+    os.close(orphan)
+
+
+def test_an_error_of_our_own_leaves_no_worker(bench: Bench) -> None:
+    job = bench.add("sleep")
+
+    def broken(_: Job, progress: Progress | None) -> None:
+        if progress is not None:
+            raise RuntimeError("a broken callback")
+
+    with pytest.raises(RuntimeError, match="a broken callback"):
+        bench.run(job, on_update=broken)
+    assert not any(is_running(pid) for pid in bench.pids(job))
+
+
+# --- prefd run
+
+
+def foreground(bench: Bench, name: str, **more: Any) -> tuple[Job, list[str]]:
+    spec = JobSpec.model_validate_json(fakes.spec_text(bench.folder, name))
+    seen: list[str] = []
+
+    def on_update(job: Job, progress: Progress | None) -> None:
+        seen.append(job.state if progress is None else f"{job.state} {progress.done}/{progress.total}")
+        if progress is not None and "interrupt" in more:
+            signal.raise_signal(more["interrupt"])
+
+    job = run_in_foreground(bench.home, spec, "dir/spec.yaml", fakes.catalog(), on_update, worker=bench.worker)
+    return job, seen
+
+
+def test_run_in_the_foreground_needs_no_daemon_and_shows_its_progress(bench: Bench) -> None:
+    job, seen = foreground(bench, "ok")
+    assert (job.state, job.owner, job.source) == ("done", f"run:{os.getpid()}", "dir/spec.yaml")
+    assert [state for state in seen if " " not in state] == ["precomputing", "training", "done"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_the_foreground_cancels(bench: Bench, number: signal.Signals) -> None:
+    job, seen = foreground(bench, "sleep", interrupt=number)
+    assert job.state == "cancelled"
+    assert "precomputing 1/2" in seen
+    assert not any(is_running(pid) for pid in bench.pids(job))
+
+
+def test_a_broken_foreground_leaves_no_running_job(bench: Bench) -> None:
+    def broken(_: Job, progress: Progress | None) -> None:
+        raise BrokenPipeError("stdout is gone")
+
+    spec = JobSpec.model_validate_json(fakes.spec_text(bench.folder, "sleep"))
+    with pytest.raises(BrokenPipeError):
+        run_in_foreground(bench.home, spec, "a.yaml", fakes.catalog(), broken, worker=bench.worker)
+    (job,) = bench.table.list()
+    assert (job.state, job.reason) == ("failed", "`prefd run` broke off: BrokenPipeError: stdout is gone")
+
+
+@pytest.mark.slow
+def test_a_kill_of_the_supervising_process_leaves_the_lock_with_the_worker(bench: Bench) -> None:
+    (bench.folder / "spec.json").write_text(fakes.spec_text(bench.folder, "deaf"))
+    code = (
+        "import json, sys; from pathlib import Path; import fakes\n"
+        "from prefd.daemon.home import Home; from prefd.daemon.spec import JobSpec\n"
+        "from prefd.daemon.supervisor import run_in_foreground\n"
+        "spec = JobSpec.model_validate_json(Path(sys.argv[2]).read_text())\n"
+        "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fakes.catalog(), worker=json.loads(sys.argv[3]))"
+    )
+    arguments = [str(bench.home.root), str(bench.folder / "spec.json"), json.dumps(bench.worker)]
+    with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=Path(__file__).parent) as parent:
+        fakes.wait_for(lambda: bool(bench.table.list()) and started(bench, bench.table.get(1))())
+        parent.kill()
+    lock = bench.home.job(1) / ".worker.lock"
+    assert lock_worker(lock) is None
+    os.kill(bench.pids(bench.table.get(1))[0], signal.SIGKILL)
+    fakes.wait_for(lambda: lock_worker(lock) is not None)

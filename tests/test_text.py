@@ -1,0 +1,40 @@
+import pytest
+
+from prefd.daemon.text import clip, dotted, nearest, shown
+
+FIELDS = ["learning_rate", "batch_size", "gradient_accumulation_steps", "epochs", "iters", "num_layers", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("lr", "learning_rate"),
+        ("learning-rate", "learning_rate"),
+        ("learningrate", "learning_rate"),
+        ("batchsize", "batch_size"),
+        ("epoch", "epochs"),
+        ("accumulation_steps", "gradient_accumulation_steps"),
+        ("iter", "iters"),
+        ("colour", None),
+        ("", None),
+        ("x" * 100_000, None),
+    ],
+)
+def test_nearest_name_by_spelling_initials_or_part(written: str, meant: str | None) -> None:
+    assert nearest(written, FIELDS) == meant
+
+
+def test_text_is_clipped_to_one_printable_line() -> None:
+    assert clip("a\nb\x1b[31mc") == "a b [31mc"
+    assert clip("x" * 1000, 10) == "x" * 9 + "…"
+
+
+def test_values_are_shown_as_a_spec_writes_them() -> None:
+    assert [shown(value) for value in ("many", 3, None, True, [1], {"a": 1})] == [
+        '"many"', "3", "null", "true", "a list", "a mapping",
+    ]  # fmt: skip
+    assert len(shown("y" * 10_000)) < 70
+
+
+def test_paths_are_dotted() -> None:
+    assert dotted(("training", "lora", "keys", 0)) == "training.lora.keys[0]"
