@@ -5,6 +5,7 @@ Shared by job specs and the daemon's own settings.
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
 
+NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
 EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -68,11 +70,7 @@ def _line(path: Path, faults: list[ErrorDetails], model: type[BaseModel]) -> str
 
 
 def _quoted_number(expected: str, given: Any) -> str:
-    if "number" in expected and isinstance(given, str) and len(given) < 40:
-        try:
-            float(given)
-        except ValueError:
-            return ""
+    if "number" in expected and isinstance(given, str) and NUMBER.fullmatch(given.strip()):
         return " (take the quotes away)"
     return ""
 

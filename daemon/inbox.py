@@ -74,10 +74,13 @@ class Inbox:
         self._seen: dict[str, _Sighting] = {}
         self._reported: set[str] = set()
 
-    @property
-    def settling(self) -> bool:
-        """Whether some file was seen that is not complete yet: look again soon."""
-        return bool(self._seen)
+    def due_in(self, now: float | None = None) -> float | None:
+        """In how many seconds a file that was seen may be complete; None when none is waited for."""
+        now = time.monotonic() if now is None else now
+        if not self._seen:
+            return None
+        first = min(seen.since + self._patience(seen.signature[0]) for seen in self._seen.values())
+        return first - now if first > now else self.settle_seconds / 2  # overdue: it is still open for writing
 
     def complete(self, now: float | None = None) -> list[str]:
         """Names of the files that can be claimed, oldest first. `now`: monotonic seconds. Raises OSError."""
@@ -95,8 +98,7 @@ class Inbox:
                 seen = self._seen.get(entry.name)
                 if seen is None or seen.signature != signature:
                     seen = _Sighting(signature, now)
-                patience = self.settle_seconds * (EMPTY_PATIENCE if info.st_size == 0 else 1)
-                if now - seen.since >= patience and not self._being_written(entry.name):
+                if now - seen.since >= self._patience(info.st_size) and not self._being_written(entry.name):
                     ready.append((info.st_mtime_ns, entry.name))
                     continue
                 found[entry.name] = seen
@@ -139,6 +141,9 @@ class Inbox:
         error.write_text("\n".join(lines) + "\n", encoding="utf-8")
         os.rename(claimed.path, target)
         return target
+
+    def _patience(self, size: int) -> float:
+        return self.settle_seconds * (EMPTY_PATIENCE if size == 0 else 1)
 
     def _candidate(self, entry: os.DirEntry[str]) -> os.stat_result | None:
         name = entry.name

@@ -139,8 +139,8 @@ class Service:
                 if taken := self.inbox.claim(name):
                     await self._admit(taken)
             self.watcher.health.last_rescan = time.time()
-            settle, rescan = self.config.watch.settle_seconds, self.config.watch.rescan_seconds
-            await _wait(self.dropped, min(settle / 2, rescan) if self.inbox.settling else rescan)
+            rescan, due = self.config.watch.rescan_seconds, self.inbox.due_in()
+            await _wait(self.dropped, rescan if due is None else min(due, rescan))
 
     def _mend_folders(self) -> None:
         if not (self.home.accepted.is_dir() and self.home.rejected.is_dir()):

@@ -80,11 +80,12 @@ def validate(data: bytes, name: str, folder: Path, catalog: Catalog) -> JobSpec:
 
     Raises SpecError.
     """
+    spec = read_spec(data, name)
     try:
-        spec = read_spec(data, name).resolved(folder)
         check_loss(spec, catalog)
-    except SpecError:
-        raise
+        spec = spec.resolved(folder)
+    except SpecError as error:
+        raise SpecError(*(f"{clip(name)}: {line}" for line in error.lines)) from None
     except (OSError, RuntimeError, ValueError) as error:  # a path with a NUL, or `~nobody`
         raise SpecError(f"{clip(name)}: a path in it cannot be used: {clip(str(error), 200)}") from None
     if faults := faults_of_sources(spec):

@@ -38,12 +38,12 @@ def test_a_file_is_complete_when_it_has_not_changed_for_the_settle_time(made: Ho
     file = made.jobs / "a.yaml"
     file.write_text("one")
     assert inbox.complete(0.0) == []
-    assert inbox.settling
+    assert inbox.due_in(0.1) == pytest.approx(0.4)
     file.write_text("one and two")
     assert inbox.complete(0.4) == []
     assert inbox.complete(0.8) == []
     assert inbox.complete(0.9) == ["a.yaml"]
-    assert not inbox.settling
+    assert inbox.due_in(0.9) is None
 
 
 def test_a_replaced_file_settles_anew(made: Home, inbox: Inbox, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_file_that_is_open_for_writing_is_not_complete(
         file.flush()
         inbox.complete(0.0)
         assert inbox.complete(20.0) == []
-        assert inbox.settling
+        assert inbox.due_in(20.0) == SETTLE / 2
         for now in (40.0, 41.0):
             assert inbox.complete(now) == []
         assert caplog.text.count("still open for writing") == 1
@@ -93,7 +93,7 @@ def test_the_oldest_comes_first(made: Home, inbox: Inbox) -> None:
 def test_editors_leavings_and_partial_names_are_passed_over(made: Home, inbox: Inbox, name: str) -> None:
     (made.jobs / name).write_text("x")
     assert settled(inbox) == []
-    assert not inbox.settling
+    assert inbox.due_in() is None
 
 
 def test_what_is_not_a_regular_file_is_never_opened_and_reported_once(

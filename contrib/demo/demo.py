@@ -38,11 +38,11 @@ model: {model}
 data:
   path: {pairs}
   max_length: 256
-  validation: 0.05
+  validation: 0.1
 loss: {loss}
 training:
   lora: {{rank: 8, scale: 20.0}}
-  learning_rate: 1e-4
+  learning_rate: 5e-5
   batch_size: 4
   iters: {iters}
 """
@@ -69,9 +69,9 @@ def main() -> int:
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon is stopped then too
     try:
-        home = (given.home or Path(tempfile.mkdtemp(prefix="prefd-demo-"))).resolve()
         if not (given.model / "config.json").exists():
             raise DemoFailed(f"there is no model at {given.model}: run `make model`")
+        home = (given.home or Path(tempfile.mkdtemp(prefix="prefd-demo-"))).resolve()
         console.print(f"home: {home}")
         jobs = run_jobs(Prefd(home), given)
         console.print()
@@ -92,7 +92,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, help="where prefd keeps its files (default: a new temporary folder)")
     parser.add_argument("--model", type=Path, default=MODEL, help="an mlx-lm model folder (default: %(default)s)")
     parser.add_argument("--pairs", type=Path, default=PAIRS, help="preference pairs (default: %(default)s)")
-    parser.add_argument("--iters", type=int, default=20, help="optimizer steps of each job (default: %(default)s)")
+    parser.add_argument("--iters", type=int, default=16, help="optimizer steps of each job (default: %(default)s)")
     parser.add_argument("--prompt", default=PROMPT, help="what is asked before and after (default: %(default)s)")
     return parser.parse_args()
 
@@ -145,7 +145,7 @@ def run_jobs(prefd: Prefd, given: argparse.Namespace) -> dict[str, dict[str, Any
 
 def drop(prefd: Prefd, loss: str, given: argparse.Namespace) -> str:
     """Write a spec, move it into the watched folder, and return the number of the job that it becomes."""
-    name = f"{loss}-{time.strftime('%H%M%S')}"
+    name = f"{loss}-{time.strftime('%Y%m%d-%H%M%S')}"
     model, pairs = (json.dumps(str(path.resolve())) for path in (given.model, given.pairs))
     text = SPEC.format(name=name, model=model, pairs=pairs, loss=LOSSES[loss], iters=given.iters)
     written = prefd.home / f"{name}.yaml"
@@ -189,7 +189,8 @@ def comparison(jobs: dict[str, dict[str, Any]]) -> Table:
     for name, key in (("loss", "loss"), ("accuracy", "rewards/accuracies"), ("margin", "rewards/margins")):
         row(f"{name}, first and last step", [f"{e['first'][key]:.3f} → {e['last'][key]:.3f}" for e in training])
     if all(each["eval"] for each in training):
-        row("accuracy on held-out pairs", [f"{each['eval']['eval_rewards/accuracies']:.3f}" for each in training])
+        for name, key in (("loss", "eval_loss"), ("accuracy", "eval_rewards/accuracies")):
+            row(f"{name} on held-out pairs, at the end", [f"{each['eval'][key]:.3f}" for each in training])
     return table
 
 
