@@ -128,6 +128,7 @@ class Service:
         """Pick up what a crash left, then claim and admit files for as long as the daemon runs."""
         with suppress(CatalogError):
             await self._catalog()  # now, so that the first drop need not wait for it
+        self._mend_folders()
         for claimed in self.inbox.unrecorded(self.table.sources()):
             await self._admit(claimed)
         while not self.stop.is_set():

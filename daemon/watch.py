@@ -59,7 +59,6 @@ class Watcher:
                 stop.set()
                 replaced.cancel()
                 await asyncio.gather(events, replaced, return_exceptions=True)
-            self.health.mode = "rescans only"
             self.changed.set()
             if time.monotonic() - began > LAST_RETRY_SECONDS:
                 retry = FIRST_RETRY_SECONDS
@@ -86,6 +85,8 @@ class Watcher:
             if text != self.health.error:
                 log.warning("the watcher of %s failed (%s); rescans go on, and it is tried again", self.folder, text)
             self.health.error = text
+        finally:
+            self.health.mode = "rescans only"
 
     async def _replaced(self) -> None:
         """Returns when the folder is no longer the one that is being watched."""

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from prefd.daemon import blas
 
 blas.preload()  # before anything imports mlx

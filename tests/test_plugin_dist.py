@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -109,23 +110,27 @@ def test_schema_is_read_off_the_signature() -> None:
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a new environment with the plugin in it, which also sees this one's packages."""
-    environment = tmp_path_factory.mktemp("installed") / "venv"
+    folder = tmp_path_factory.mktemp("installed")
+    environment = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / "bin" / "python"
+    # A copy is built, because setuptools writes beside the sources; and built from here, because the new environment's
+    # view of this one's packages would leak into pip's isolated build.
+    shutil.copytree(DIST, folder / "dist", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
+    pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(folder / "dist"))
+    (wheel,) = folder.glob("prefd_bradley_terry-*.whl")
+    pip("--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
     paths = {"base": str(environment), "platbase": str(environment)}
-    packages = Path(sysconfig.get_path("purelib", vars=paths))
     here = sysconfig.get_path("purelib")
-    (packages / "parent.pth").write_text(f"import site; site.addsitedir({here!r})\n", encoding="utf-8")
-    # A copy: setuptools writes its build folder beside the sources.
-    copy = environment / "dist"
-    for path in DIST.rglob("*"):
-        if path.is_file() and not {"build", "__pycache__"} & set(path.parts):
-            target = copy / path.relative_to(DIST)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(copy)]
-    subprocess.run([*install, "--disable-pip-version-check"], check=True, stdin=subprocess.DEVNULL)
+    parent = Path(sysconfig.get_path("purelib", vars=paths)) / "parent.pth"
+    parent.write_text(f"import site; site.addsitedir({here!r})\n", encoding="utf-8")
     return python
+
+
+def pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def prefd(python: Path, home: Path, *arguments: str) -> Any:

@@ -2,14 +2,13 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -418,7 +417,19 @@ def test_a_failure_at_the_claim_is_tried_again(place: Place, monkeypatch: pytest
 
 def test_a_watched_folder_that_is_deleted_is_made_again(place: Place) -> None:
     with place.daemon():
-        shutil.rmtree(place.home.jobs)
+        place.home.jobs.rename(place.folder / "away")
+        fakes.wait_for(place.home.rejected.is_dir)
+        place.drop("a.yaml")
+        place.wait_for("done")
+
+
+def test_folders_deleted_at_any_moment_are_survived(place: Place) -> None:
+    with place.daemon():
+        for _ in range(30):
+            for folder in (place.home.accepted, place.home.rejected, place.home.jobs):
+                with suppress(OSError):  # the daemon may be making it again
+                    folder.rmdir()
+            time.sleep(0.01)
         fakes.wait_for(place.home.rejected.is_dir)
         place.drop("a.yaml")
         place.wait_for("done")

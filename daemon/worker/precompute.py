@@ -70,7 +70,7 @@ def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes,
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
     model = models.load(job.reference)
-    report = Reporter(job.run, "precompute", len(missing), "completions")
+    report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
     flushed = time.monotonic()
     for batch in length_sorted_batches(missing):
@@ -79,7 +79,7 @@ def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes,
         if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
             _commit(job, pending, rows)
             pending, flushed = {}, time.monotonic()
-        report.advance(len(batch))
+        report.advance(len(batch), cost=sum(len(completion.ids) for _, completion in batch))
         if stop.is_set():
             raise Stopped(f"scored {report.done} of {report.total} completions; they are kept")
     _commit(job, pending, rows)

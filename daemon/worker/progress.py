@@ -16,24 +16,30 @@ LOG_EVERY_S = 10.0
 
 @dataclass
 class Reporter:
-    """Counts `done` of `total` `unit`s of work since it was made; `rate` and ETA come from what this process did."""
+    """Counts `done` of `total` `unit`s; `rate` and ETA come from what this process did.
+
+    Where units differ in size, `cost` is what all that is left costs together, and the ETA goes by it.
+    """
 
     run: RunDir
     phase: Phase
     total: int
     unit: str
     done: int = 0
+    cost: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
         self._began_at = self.done
+        self._spent = 0.0
         self._written = self._logged = float("-inf")
         self._publish()
 
-    def advance(self, amount: int, metrics: dict[str, float] | None = None) -> None:
-        """`amount` more units are done."""
+    def advance(self, amount: int, metrics: dict[str, float] | None = None, cost: float = 0.0) -> None:
+        """`amount` more units are done, which cost `cost`."""
         self.done += amount
+        self._spent += cost
         self.metrics = metrics or self.metrics
         now = time.monotonic()
         finished = self.done >= self.total
@@ -50,7 +56,11 @@ class Reporter:
 
     @property
     def eta_s(self) -> float | None:
-        return None if self.rate is None else max(self.total - self.done, 0) / self.rate
+        if self.rate is None:
+            return None
+        if self.cost is not None and self._spent > 0:
+            return max(self.cost - self._spent, 0) * (time.monotonic() - self._began) / self._spent
+        return max(self.total - self.done, 0) / self.rate
 
     def line(self) -> str:
         """One line for the log: how much, how fast, how long still."""

@@ -1,0 +1,93 @@
+"""The README is true: its specs validate, its loss runs in a job, its commands and make targets are the real ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from conftest import ROOT
+from jobs_on_disk import make_job, run_precompute, run_training
+
+from prefd.daemon.cli import cli
+from prefd.daemon.specfile import read_spec
+from prefd.plugins.manager import load_plugins
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_every_spec_is_one(block: str) -> None:
+    spec = read_spec(block.encode(), "readme.yaml")
+    assert spec.training is not None
+
+
+def test_the_full_spec_shows_every_key() -> None:
+    spec = read_spec(blocks("yaml")[1].encode(), "readme.yaml")
+
+    def shown(model: object, text: str) -> None:
+        for name in type(model).model_fields:  # type: ignore[attr-defined]
+            if name == "iters":
+                assert "or iters:" in text
+                continue
+            assert re.search(rf"\b{name}:", text), name
+            value = getattr(model, name)
+            if hasattr(type(value), "model_fields"):
+                shown(value, text)
+
+    shown(spec, blocks("yaml")[1])
+
+
+def test_the_loss_trains_a_policy_with_its_extra_metric(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    source = next(block for block in blocks("python") if "register_losses" in block)
+    settings = next(block for block in blocks("toml") if "plugins" in block)
+    job = make_job(
+        home,
+        model=str(tiny_model),
+        data={"path": str(pairs_file)},
+        loss={"name": "squared", "target": 2.0},
+        training={"iters": 3},
+    )
+    (home / "squared.py").write_text(source)
+    (home / "config.toml").write_text(settings)
+    run_precompute(job)
+    run_training(job)
+    lines = list(job.run.read_metrics())
+    assert lines[0]["loss"] == pytest.approx(4.0, abs=1e-4)
+    assert "logit" in lines[0]
+
+
+def test_commands_are_listed_and_exist() -> None:
+    table = README[README.index("## Commands") : README.index("## The home")]
+    listed = set(re.findall(r"`prefd ([a-z]+)(?: (?:ls|show))?[ `]", table))
+    with click.Context(cli) as context:
+        assert listed == set(cli.list_commands(context))
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"(?:^|`)make ([a-z]+)\b", README, flags=re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_losses_are_the_built_in_ones() -> None:
+    table = README[README.index("## Losses") : README.index("### Write one")]
+    built_in = next(plugin for plugin in load_plugins().plugins if plugin.name == "prefd:losses")
+    rows = re.findall(r"^\| `(\w+)` \| .*? \| (yes|no) \|", table, flags=re.MULTILINE)
+    assert sorted(name for name, _ in rows) == built_in.losses
+    for name, reference in rows:
+        assert load_plugins().losses[name].schema.needs_reference is (reference == "yes")
+
+
+def test_hooks_are_named() -> None:
+    from prefd.plugins import hookspecs
+
+    hooks = [name for name in vars(hookspecs) if name.startswith("register_")]
+    assert hooks
+    for hook in hooks:
+        assert hook in README
