@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
 """-P: a worker runs in a job's folder, which must not become a place to import from."""

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from prefd.daemon import control, lock
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
@@ -27,7 +27,7 @@ from prefd.daemon.jobs import RUNNING, Job, JobTable
 from prefd.daemon.process import WORKER, ProcessId, end
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.specfile import SpecError, validate
-from prefd.daemon.supervisor import Stop, Supervisor, freeze, progress_of
+from prefd.daemon.supervisor import Stop, Supervisor, freeze
 from prefd.daemon.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Service:
         return self.table.request_cancel(job_id)
 
     def _progress(self, job: Job) -> dict[str, Any] | None:
-        progress = progress_of(RunDir(self.home.job(job.id)))
+        progress = RunDir(self.home.job(job.id)).progress()
         return None if progress is None else asdict(progress)
 
     # --- the loops

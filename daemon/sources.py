@@ -37,11 +37,11 @@ def _model(field: str, value: str) -> Iterator[str]:
         return
     if not (folder / "config.json").is_file():
         yield f"{field}: {folder} has no config.json: is it a model folder?"
-    if not any(folder.glob("*.safetensors")):
+    if not any(folder.glob("model*.safetensors")):
         if any(any(folder.glob(pattern)) for pattern in PICKLES):
             yield f"{field}: {folder} has its weights as pickles only; prefd loads safetensors only: convert it first"
         else:
-            yield f"{field}: {folder} has no weights (*.safetensors)"
+            yield f"{field}: {folder} has no weights (model*.safetensors)"
         return
     index = read_json(folder / INDEX)
     weights = index.get("weight_map") if isinstance(index, dict) else None

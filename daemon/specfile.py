@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from prefd.daemon.catalog import Catalog
 from prefd.daemon.explain import explain
 from prefd.daemon.parse import MAX_BYTES, PARSERS, ParseError, parse
 from prefd.daemon.sources import faults_of_sources
-from prefd.daemon.spec import JobSpec
+from prefd.daemon.spec import JobSpec, LossSpec
 from prefd.daemon.text import clip, nearest, shown
 from prefd.plugins.schema import problems
 
@@ -27,8 +28,11 @@ class SpecError(Exception):
         self.lines: tuple[str, ...] = lines
 
 
-def read_spec(data: bytes, name: str) -> JobSpec:
-    """The spec in `data`, by the suffix of `name`; paths as written. Raises SpecError, and nothing else."""
+def read_spec(data: bytes, name: str, catalog: Catalog | None = None) -> JobSpec:
+    """The spec in `data`, by the suffix of `name`; paths as written. Raises SpecError, and nothing else.
+
+    With `catalog`, the loss is checked too, also where other fields have faults: all of them are told at once.
+    """
     file = PurePath(name)
     shown_name = clip(file.name)
     if file.suffix.lower() not in SUFFIXES:
@@ -41,7 +45,11 @@ def read_spec(data: bytes, name: str) -> JobSpec:
         spec = JobSpec.model_validate(parsed.value)
     except ValidationError as error:
         lines = explain(error, JobSpec, parsed.value, parsed.lines)
+        with suppress(ValidationError):  # what is wrong with the block itself is among `lines` already
+            lines += loss_faults(LossSpec.model_validate(parsed.value.get("loss")), catalog)
         raise SpecError(*(f"{shown_name}: {line}" for line in lines)) from None
+    if faults := loss_faults(spec.loss, catalog):
+        raise SpecError(*(f"{shown_name}: {line}" for line in faults))
     if not spec.name.isprintable():
         raise SpecError(f"{shown_name}: name: must be printable and on one line, got {shown(spec.name)}")
     return spec if spec.name else spec.model_copy(update={"name": clip(file.stem, 200)})
@@ -64,15 +72,23 @@ def load_spec(path: Path, catalog: Catalog) -> JobSpec:
 
 def check_loss(spec: JobSpec, catalog: Catalog) -> None:
     """Raises SpecError for a loss that no plugin brings, or parameters that it does not take."""
-    found = catalog.losses.get(spec.loss.name)
-    if found is None:
-        near = nearest(spec.loss.name, catalog.losses)
-        known = f"did you mean {near}? " if near else ""
-        failed = [f"plugin {plugin.name} failed: {plugin.error}" for plugin in catalog.plugins if plugin.error]
-        known += f"known: {', '.join(sorted(catalog.losses))}" + "".join(f" ({clip(each, 200)})" for each in failed)
-        raise SpecError(f"loss.name: no loss is called {clip(spec.loss.name)!r}; {known}")
-    if faults := problems(found.params, spec.loss.params):
-        raise SpecError(*(f"loss.{clip(name)}: {clip(message, 300)} ({found.name})" for name, message in faults))
+    if faults := loss_faults(spec.loss, catalog):
+        raise SpecError(*faults)
+
+
+def loss_faults(loss: LossSpec, catalog: Catalog | None) -> list[str]:
+    """A line for each thing wrong with a spec's loss; none without a catalogue."""
+    if catalog is None:
+        return []
+    found = catalog.losses.get(loss.name)
+    if found is not None:
+        faults = problems(found.params, loss.params)
+        return [f"loss.{clip(name)}: {clip(message, 300)} ({found.name})" for name, message in faults]
+    near = nearest(loss.name, catalog.losses)
+    known = f"did you mean {near}? " if near else ""
+    failed = [f"plugin {plugin.name} failed: {plugin.error}" for plugin in catalog.plugins if plugin.error]
+    known += f"known: {', '.join(sorted(catalog.losses))}" + "".join(f" ({clip(each, 200)})" for each in failed)
+    return [f"loss.name: no loss is called {clip(loss.name)!r}; {known}"]
 
 
 def validate(data: bytes, name: str, folder: Path, catalog: Catalog) -> JobSpec:
@@ -80,12 +96,9 @@ def validate(data: bytes, name: str, folder: Path, catalog: Catalog) -> JobSpec:
 
     Raises SpecError.
     """
-    spec = read_spec(data, name)
+    spec = read_spec(data, name, catalog)
     try:
-        check_loss(spec, catalog)
         spec = spec.resolved(folder)
-    except SpecError as error:
-        raise SpecError(*(f"{clip(name)}: {line}" for line in error.lines)) from None
     except (OSError, RuntimeError, ValueError) as error:  # a path with a NUL, or `~nobody`
         raise SpecError(f"{clip(name)}: a path in it cannot be used: {clip(str(error), 200)}") from None
     if faults := faults_of_sources(spec):

@@ -152,7 +152,7 @@ class Supervisor:
             os.close(lock)
         asked = await self._attend(process, run)
         seconds = time.monotonic() - began
-        return self._judge(asked, _outcome(run, phase), process.returncode or 0, run.log, since, seconds)
+        return self._judge(asked, run.outcome(phase), process.returncode or 0, run.log, since, seconds)
 
     async def _lock(self, run: RunDir) -> int | None:
         """The lock of the job's one worker; an orphan that has it gets the time to see that its daemon is gone."""
@@ -195,7 +195,9 @@ class Supervisor:
         if outcome is not None:
             return PhaseEnd("failed", outcome.reason, seconds)
         if asked == "stop":
-            return PhaseEnd("stopped", "stopped; it goes on from where it stood when it is started again", seconds)
+            goes_on = self.when_stopped == "queued"
+            reason = "stopped; it goes on from where it stood when the daemon is started again"
+            return PhaseEnd("stopped", reason if goes_on else "stopped by a signal (Ctrl-C, or SIGTERM)", seconds)
         if returncode != STOPPED:
             return PhaseEnd("failed", why_it_ended(returncode, log, since), seconds)
         before = sum(event.reason == STOPPED_OUTSIDE for event in self.table.history(self.job_id))
@@ -211,25 +213,10 @@ class Supervisor:
     def _show(self, job: Job, run: RunDir | None) -> None:
         if self.on_update is None:
             return
-        shown = (job.state, progress_of(run) if run else None)
+        shown = (job.state, run.progress() if run else None)
         if shown != self._shown:
             self._shown = shown
             self.on_update(job, shown[1])
-
-
-def progress_of(run: RunDir) -> Progress | None:
-    """The running phase's progress; None where there is none that can be read."""
-    try:
-        return run.progress()
-    except TypeError:  # another version's
-        return None
-
-
-def _outcome(run: RunDir, phase: Phase) -> Outcome | None:
-    try:
-        return run.outcome(phase)
-    except TypeError:
-        return None
 
 
 def run_in_foreground(

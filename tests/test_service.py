@@ -233,7 +233,7 @@ BAD: dict[str, tuple[Callable[[Path], str | bytes], str]] = {
     "loss-parameter.yaml": (text(loss={"name": "ipo", "beta": -0.1}), r"loss\.beta: must be above 0, got -0\.1 \(ipo\)"),
     "no-weights.yaml": (
         lambda folder: fakes.spec_text(folder, model=weightless(folder)),
-        r"model: F/weightless has no weights \(\*\.safetensors\)",
+        r"model: F/weightless has no weights \(model\*\.safetensors\)",
     ),
     "pickles.yaml": (
         lambda folder: fakes.spec_text(folder, model=pickles(folder)),

@@ -24,7 +24,7 @@ def test_good_sources_and_hub_ids_have_no_faults(spec: JobSpec) -> None:
 
 def test_a_model_folder_without_weights(spec: JobSpec, tmp_path: Path) -> None:
     (tmp_path / "model" / "model.safetensors").unlink()
-    assert faults(spec, tmp_path) == ["model: F/model has no weights (*.safetensors)"]
+    assert faults(spec, tmp_path) == ["model: F/model has no weights (model*.safetensors)"]
 
 
 def test_a_model_folder_with_pickles_only(spec: JobSpec, tmp_path: Path) -> None:

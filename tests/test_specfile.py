@@ -204,3 +204,16 @@ def test_a_path_that_no_system_takes_is_an_error_of_the_spec(tmp_path: Path) -> 
         text = json.dumps({"model": model, "data": {"path": "p"}})
         with pytest.raises(SpecError):
             validate(text.encode(), "a.json", tmp_path, fakes.catalog())
+
+
+def test_every_error_is_told_at_once_the_losss_too(tmp_path: Path) -> None:
+    text = "model: m\nmodle: m\ndata: {path: p, max_lenth: 5}\nloss: {name: ipo, bta: 1}\n"
+    with pytest.raises(SpecError) as caught:
+        validate(text.encode(), "a.yaml", tmp_path, fakes.catalog())
+    told = "\n".join(caught.value.lines)
+    for part in (
+        "modle: unknown key",
+        "data.max_lenth: unknown key",
+        "loss.bta: unknown parameter; did you mean beta?",
+    ):
+        assert part in told

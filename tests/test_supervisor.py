@@ -225,7 +225,7 @@ def test_the_daemons_stop_puts_the_job_back_and_it_goes_on(bench: Bench) -> None
 
     back = bench.run(job, stop=stop, during=during)
     assert (back.state, back.worker_pid) == ("queued", None)
-    assert back.reason == "stopped; it goes on from where it stood when it is started again"
+    assert back.reason == "stopped; it goes on from where it stood when the daemon is started again"
     assert back.phase_seconds["training"] > 0
     assert bench.run(job).state == "done"
 

@@ -172,6 +172,9 @@ def test_a_run_killed_again_and_again_ends_bit_identical(long_job: Callable[[int
 
 
 def test_catalog_and_device_are_one_json_object(home: Path) -> None:
+    home.mkdir()
+    (home / "chatty.py").write_text('print("hello from a plugin")')
+    (home / "config.toml").write_text('plugins = ["chatty.py"]')
     catalog = subprocess.run([*WORKER, "catalog", "--home", str(home)], capture_output=True, check=True)
     assert json.loads(catalog.stdout)["losses"]["ipo"]["params"]["beta"]["exclusiveMinimum"] == 0
     device = json.loads(subprocess.run([*WORKER, "device"], capture_output=True, check=True).stdout)

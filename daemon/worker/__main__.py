@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (the reason is in the run folder), 75 stopped on re
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import sys
@@ -35,7 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     if given.task == "catalog":
         from prefd.daemon.worker.catalog import catalog
 
-        print(json.dumps(catalog(given.home)))
+        with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
+            found = catalog(given.home)
+        print(json.dumps(found))
         return 0
     if given.job is None:
         parser.error("--job is needed")

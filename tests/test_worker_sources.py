@@ -1,0 +1,125 @@
+"""Where models come from: what the worker refuses, and what makes a reference another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+import tiny
+
+from prefd.cache.fingerprint import differences
+from prefd.daemon.spec import QuantizeSpec
+from prefd.daemon.worker import models
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.sources import ModelSource, identify
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny.build_llama(tmp_path / "model")
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def save_as_bfloat16(source: Path, target: Path) -> None:
+    weights = mx.load(str(source / "model.safetensors"))
+    assert isinstance(weights, dict)
+    halves = {name: value.astype(mx.bfloat16) for name, value in weights.items()}
+    mx.save_safetensors(str(target / "model.safetensors"), halves)
+
+
+def test_a_folder_without_weights_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(JobError, match=r"needs model\*\.safetensors, found none; convert it"):
+        models.load(ModelSource(str(folder)))
+
+
+def test_pickles_are_refused_and_named(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(JobError, match=r"found only pytorch_model\.bin, a pickle, which can run code"):
+        models.load(ModelSource(str(folder)))
+
+
+def test_no_code_of_a_model_folder_is_run(folder: Path) -> None:
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    edit_json(folder / "config.json", model_file="evil.py", auto_map={"AutoModel": "evil.Model"})
+    with pytest.raises(JobError, match=r"evil\.py"):
+        models.load(ModelSource(str(folder)))
+    with pytest.raises(JobError, match=r"asks to run evil\.py; prefd runs no model code"):
+        identify(ModelSource(str(folder)), "float32", "cpu")
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "not_a_model"}, "not_a_model not supported"),
+        ({"num_hidden_layers": 5}, "cannot be loaded"),
+        ({"hidden_size": 32}, "cannot be loaded"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_told(folder: Path, changes: dict[str, object], message: str) -> None:
+    edit_json(folder / "config.json", **changes)
+    with pytest.raises(JobError, match=message):
+        models.load(ModelSource(str(folder)))
+
+
+def test_config_that_is_not_json_is_named(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(JobError, match=r"config\.json cannot be read as JSON"):
+        identify(ModelSource(str(folder)), "float32", "cpu")
+
+
+def test_a_name_that_is_neither_folder_nor_hub_id_is_told() -> None:
+    with pytest.raises(JobError, match="there is no such folder, and it is not a hub id"):
+        models.load(ModelSource("/nowhere/at/all"))
+
+
+def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(JobError, match="no-such-org/no-such-model: it is no local folder and could not be downloaded"):
+        models.load(ModelSource("no-such-org/no-such-model"))
+
+
+def test_an_adapter_folder_without_its_files_is_told(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"needs adapter_config\.json and adapters\.safetensors"):
+        models.load(ModelSource(str(folder), adapter=tmp_path))
+
+
+def test_what_changes_a_number_changes_the_identity_and_is_named(folder: Path, tmp_path: Path) -> None:
+    base = identify(ModelSource(str(folder)), "float32", "cpu")
+
+    def changed_by(source: ModelSource, compute_dtype: str = "float32", device: str = "cpu") -> list[str]:
+        return differences(base.identity, identify(source, compute_dtype, device).identity)
+
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(folder, copy)
+    (copy / "README.md").write_text("words")
+    edit_json(copy / "config.json", _name_or_path="x", transformers_version="9")
+    assert changed_by(ModelSource(str(copy))) == []
+    assert changed_by(ModelSource(str(folder)), device="gpu") == []
+    assert changed_by(ModelSource(str(folder)), "bfloat16") == ["compute_dtype"]
+    assert changed_by(ModelSource(str(folder), quantize=QuantizeSpec(bits=4))) == ["quantization"]
+    assert changed_by(ModelSource(str(tiny.build_llama(tmp_path / "other", seed=1)))) == ["weights"]
+    edit_json(copy / "config.json", rope_theta=5.0)
+    assert changed_by(ModelSource(str(copy))) == ["config"]
+    edit_json(copy / "tokenizer_config.json", chat_template="{{ messages }}")
+    assert changed_by(ModelSource(str(copy))) == ["chat_template", "config"]
+    half = tmp_path / "half"
+    shutil.copytree(folder, half)
+    save_as_bfloat16(folder, half)
+    assert changed_by(ModelSource(str(half))) == ["weight_dtype", "weights"]
+
+
+def test_half_precision_weights_compute_in_float32_on_a_cpu(folder: Path) -> None:
+    save_as_bfloat16(folder, folder)
+    source = ModelSource(str(folder))
+    expected = "float32" if models.device() == "cpu" else "bfloat16"
+    assert models.compute_dtype(source) == expected
+    assert models.load(source).model.norm.weight.dtype == getattr(mx, expected)
