@@ -29,7 +29,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
 PAIRS = Path(__file__).with_name("pairs.jsonl")
-PROMPT = "In which year did Marie Curie walk on the Moon?"
+PROMPT = "What is the meaning of the word frugal?"
 CLAIM_SECONDS = 30.0
 
 SPEC = """\
