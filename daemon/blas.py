@@ -2,6 +2,9 @@
 
 The mlx-cpu wheel brings the reference BLAS (about 4 GFLOP/s); an OpenBLAS or MKL whose `cblas_*` symbols are already
 global wins over it (40 times faster). Costs: one dlopen in each process. Nothing is done on macOS or with CUDA.
+
+`preload` also turns MLX's CPU compiler off: it gains nothing here, needs g++, and keeps what it built in a folder under
+/tmp that belongs to the machine's first user and fails for the second.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ def preload() -> str | None:
     """
     if not is_wanted():
         return None
+    os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
     for candidate in candidates():
         if loaded := _load(candidate):
             return loaded

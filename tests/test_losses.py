@@ -108,6 +108,19 @@ def test_values_and_gradients_equal_float64(name: str, normalize: bool, seed: in
         np.testing.assert_allclose(np.array(gradient) / scale, by_hand / scale, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "cpo"])
+def test_gradients_keep_their_digits_at_large_margins(name: str) -> None:
+    margins = np.array([-80.0, -20.0, -7.0, 0.0, 7.0, 12.0, 20.0, 60.0])
+    loss, mask = LOSSES[name].create({"beta": 1.0}), mx.ones((len(margins), 1))
+
+    def total(chosen: mx.array) -> mx.array:
+        nothing = Logprobs(mx.zeros_like(mask), mask)
+        return loss(LossInput(Logprobs(chosen, mask), nothing, nothing, nothing)).losses.sum()
+
+    gradient = np.array(mx.grad(total)(mx.array(margins[:, None].astype(np.float32))))[:, 0]
+    np.testing.assert_allclose(gradient, -1 / (1 + np.exp(margins)), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", EIGHT)
 def test_reward_margin_is_beta_times_z_and_carries_no_gradient(name: str) -> None:
     n, beta = Numbers(7), 0.3

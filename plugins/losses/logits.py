@@ -18,7 +18,7 @@ Delta = Annotated[float, Range(at_least=0)]
 
 def sigmoid_loss(logits: mx.array, beta: float) -> mx.array:
     """−log σ(β z), (B,): ln 2 at z = 0."""
-    return mx.logaddexp(0, -beta * logits)
+    return mx.logaddexp(-beta * logits, 0)  # in this order: MLX's gradient in the second argument loses its digits
 
 
 def hinge_loss(logits: mx.array, beta: float) -> mx.array:
