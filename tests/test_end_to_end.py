@@ -129,6 +129,17 @@ def test_dropped_specs_become_adapters_for_all_eight_losses(daemon: Daemon, tiny
     assert len({digest(daemon.adapter(loss)) for loss in EIGHT}) == 8
 
 
+def test_mlx_lms_own_command_generates_with_the_adapter(daemon: Daemon, tiny_model: Path) -> None:
+    daemon.start()
+    daemon.drop("one", training={"iters": 2})
+    daemon.until_ended("one")
+    command = [sys.executable, "-m", "mlx_lm", "generate", "--model", str(tiny_model), "--prompt", "Hello"]
+    arguments = ["--adapter-path", str(daemon.adapter("one")), "--max-tokens", "4"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Generation: " in done.stdout
+
+
 def test_a_killed_daemon_goes_on_after_a_restart_to_the_same_adapter(daemon: Daemon) -> None:
     training = {"iters": 60, "save_every": 5, "seed": 3}
     daemon.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from prefd.daemon import render
+from prefd.daemon import blas, render
 from prefd.daemon.commands.common import json_option
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.commands.home import make_home
@@ -40,6 +40,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     from prefd.daemon.supervisor import run_in_foreground
 
     home: Home = ctx.obj
+    blas.preload()  # for its warning, which would otherwise be in the worker's log only
     config = Config.load(home)
     [(path, spec)] = check_specs(home, [spec_path])
     if precompute_only:
