@@ -13,10 +13,10 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo test lint bench
+.PHONY: help venv blas model demo test lint bench bench-cache faults
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-6s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 demo: blas model ## train SmolLM2 twice from one reference cache, and show what came of it
 	$(PY) contrib/demo/demo.py $(ARGS)
@@ -32,6 +32,12 @@ lint: venv ## ruff, mypy, import-linter
 
 bench: blas model ## measure training from the cache against a live reference
 	$(PY) benchmarks/bench_training.py $(ARGS)
+
+bench-cache: venv ## measure the reference cache against a raw memory map
+	$(PY) benchmarks/bench_cache.py $(ARGS)
+
+faults: blas ## kill writers, damage files, fill disks: the full count
+	$(PY) benchmarks/faults_cache.py $(ARGS)
 
 model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 	@$(PY) contrib/smollm2/build.py

@@ -1,12 +1,13 @@
 """Key → (segment, row), for all segments at once: the keys' first 8 bytes as u64, sorted; then full equality.
 
-16 bytes of memory an entry, one binary search a look-up. Equal keys keep the order in which they were added, so a
-reader that adds segments by id finds the lowest id first.
+16 bytes of memory an entry. The sorted prefixes are kept in runs, each at least twice as long as the next: what is new
+is sorted alone, and merged with the runs before it only when it has grown to their size, so that a reader that follows
+a writer pays for what is new and not for the whole each time. One binary search a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,47 +15,104 @@ import numpy.typing as npt
 
 from prefd.cache.segment import Segment
 
+ROW_BITS = np.uint64(32)
+ROW_MASK = np.uint64(2**32 - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Sorted prefixes (n,) uint64, and for each its place (n,) uint64: segment << 32 | row."""
+
+    prefixes: npt.NDArray[np.uint64]
+    places: npt.NDArray[np.uint64]
+
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """An immutable snapshot over `segments`; `extended` makes the next one."""
+    """An immutable snapshot over `segments`; `extended` and `without` make the next one."""
 
-    segments: tuple[Segment, ...]
-    prefixes: npt.NDArray[np.uint64]
-    """Sorted."""
-    places: npt.NDArray[np.int64]
-    """For each prefix, its place in the concatenation of the segments' rows."""
-    starts: npt.NDArray[np.int64]
-    """Where each segment begins in that concatenation."""
-
-    @classmethod
-    def empty(cls) -> Index:
-        return cls((), np.empty(0, np.uint64), np.empty(0, np.int64), np.zeros(1, np.int64))
+    segments: tuple[Segment, ...] = ()
+    runs: tuple[Run, ...] = ()
 
     def extended(self, segments: Sequence[Segment]) -> Index:
         """This index with `segments` added behind."""
         if not segments:
             return self
-        everything = (*self.segments, *segments)
-        starts = np.cumsum([0, *(segment.entries for segment in everything)], dtype=np.int64)
-        prefixes = np.concatenate([self.prefixes, *(prefixes_of(segment.keys) for segment in segments)])
-        places = np.concatenate([self.places, np.arange(starts[len(self.segments)], starts[-1])])
-        order = np.argsort(prefixes, kind="stable")
-        return Index(everything, prefixes[order], places[order], starts)
+        first = len(self.segments)
+        added = [
+            Run(prefixes_of(segment.keys), (np.uint64(at) << ROW_BITS) + np.arange(segment.entries, dtype=np.uint64))
+            for at, segment in enumerate(segments, first)
+        ]
+        runs = [*self.runs, merged(added)]
+        while len(runs) > 1 and len(runs[-2].prefixes) < 2 * len(runs[-1].prefixes):
+            runs[-2:] = [merged(runs[-2:])]
+        return Index((*self.segments, *segments), tuple(runs))
+
+    def without(self, ids: Collection[str]) -> Index:
+        """This index with the segments named `ids` dropped. Costs a pass over all of it."""
+        if not any(segment.id in ids for segment in self.segments):
+            return self
+        kept = np.array([segment.id not in ids for segment in self.segments])
+        moved = (np.cumsum(kept) - 1).astype(np.uint64)
+        runs = []
+        for run in self.runs:
+            slots = run.places >> ROW_BITS
+            mask = kept[slots]
+            places = (moved[slots[mask]] << ROW_BITS) | (run.places[mask] & ROW_MASK)
+            if len(places):
+                runs.append(Run(run.prefixes[mask], places))
+        return Index(tuple(segment for segment in self.segments if segment.id not in ids), tuple(runs))
 
     def find(self, keys: Sequence[bytes]) -> Iterator[list[tuple[Segment, int]]]:
-        """For each of `keys`, every (segment, row) that holds it, first added first."""
+        """For each of `keys`, every (segment, row) that holds it, lowest segment id first."""
         wanted = prefixes_of(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32))
-        left = np.searchsorted(self.prefixes, wanted, side="left")
-        right = np.searchsorted(self.prefixes, wanted, side="right")
-        for key, first, last in zip(keys, left.tolist(), right.tolist()):
+        candidates: list[list[int]] = [[] for _ in keys]
+        for run in self.runs:
+            left = np.searchsorted(run.prefixes, wanted)
+            held = np.flatnonzero(run.prefixes[np.minimum(left, len(run.prefixes) - 1)] == wanted)
+            right = np.searchsorted(run.prefixes, wanted[held], side="right")
+            for at, first, last in zip(held.tolist(), left[held].tolist(), right.tolist()):
+                candidates[at] += run.places[first:last].tolist()
+        for key, places in zip(keys, candidates):
             found = []
-            for place in sorted(self.places[first:last].tolist()):
-                at = int(np.searchsorted(self.starts, place, side="right")) - 1
-                row = place - int(self.starts[at])
-                if self.segments[at].keys[row].tobytes() == key:
-                    found.append((self.segments[at], row))
+            for place in places:
+                segment, row = self.segments[place >> 32], place & 0xFFFFFFFF
+                if segment.keys[row].tobytes() == key:
+                    found.append((segment, row))
+            if len(found) > 1:
+                found.sort(key=lambda one: one[0].id)
             yield found
+
+    def shared(self) -> Iterator[tuple[bytes, list[tuple[Segment, int]]]]:
+        """Every key that more than one segment holds, with its places, lowest segment id first."""
+        if not self.runs:
+            return
+        everything = merged(self.runs)
+        prefixes = everything.prefixes
+        same = np.flatnonzero(prefixes[1:] == prefixes[:-1])
+        rows = np.unique(np.concatenate([same, same + 1]))
+        slots, at = everything.places[rows] >> ROW_BITS, everything.places[rows] & ROW_MASK
+        keys = sorted({self.segments[slot].keys[row].tobytes() for slot, row in zip(slots.tolist(), at.tolist())})
+        for key, places in zip(keys, self.find(keys)):
+            if len(places) > 1:
+                yield key, places
+
+    def all_keys(self) -> npt.NDArray[np.uint8]:
+        """(n, 32) uint8: every key once, in order."""
+        if not self.segments:
+            return np.empty((0, 32), np.uint8)
+        everything = np.concatenate([segment.keys for segment in self.segments])
+        return np.unique(everything.view("V32").reshape(-1)).view(np.uint8).reshape(-1, 32)
+
+
+def merged(runs: Sequence[Run]) -> Run:
+    """One run of several; equal prefixes in any order."""
+    if len(runs) == 1:
+        return runs[0]
+    prefixes = np.concatenate([run.prefixes for run in runs])
+    places = np.concatenate([run.places for run in runs])
+    order = np.argsort(prefixes, kind="stable")  # a merge sort: it uses that the parts are sorted
+    return Run(prefixes[order], places[order])
 
 
 def prefixes_of(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

@@ -1,13 +1,20 @@
 """The entries of one reference: which are missing, what they are, and how new ones are committed.
 
 Commit: a segment is written and flushed under `.tmp`, its folder renamed into `segments/`, the parent flushed; only
-then does `put` return. A crash before the rename loses that batch and nothing else.
+then does `put` return. A crash before the rename loses that batch and nothing else. There is no lock between processes
+and no file that two of them change; inside a process, any thread may call anything: readers use an immutable index,
+which `refresh` exchanges for the next.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +25,9 @@ from prefd.cache.index import Index
 from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, flush, open_segment, write_segment
 
 log = logging.getLogger(__name__)
+
+TOLERANCE = 1e-3  # nats: two computations of one token's log-probability in float32 differ by less
+USED_EVERY_S = 3600.0  # how exact the time of a segment's last use is
 
 
 class MissingEntry(KeyError):
@@ -32,27 +42,82 @@ class InvalidLogprobs(ValueError):
         self.key = key
 
 
+@dataclass(frozen=True)
+class Disagreement:
+    """Two segments that hold different values for one completion. `segments[0]`, the lowest id, is the one believed."""
+
+    key: bytes
+    segments: tuple[str, str]
+    nats: float
+    """The largest difference of one token; infinite where the lengths differ."""
+
+    def __str__(self) -> str:
+        first, second = self.segments
+        return f"completion {self.key.hex()[:16]}: segments {first} and {second} differ by {self.nats:.3g} nats"
+
+
 class Reference:
-    """A view of one reference's segments, as of the last `refresh`. Damage is logged once and kept in `damage`."""
+    """A view of one reference's segments, as of the last `refresh`.
+
+    Damage is logged once and kept in `damage`; disagreements that a `put` of this view made, in `conflicts`.
+    """
 
     def __init__(self, folder: Path, staging: Path, identity_sha256: str) -> None:
         self.folder = folder / "segments"
         self.staging = staging
         self.identity_sha256 = identity_sha256
         self.damage: dict[str, str] = {}
-        self._index = Index.empty()
+        self._index = Index()
+        self.conflicts: list[Disagreement] = []
+        self._lock = threading.Lock()
+        self._greatest = ""
+        self._used: set[str] = set()
+        self._used_since = time.monotonic()
         self.refresh()
 
     @property
     def segments(self) -> tuple[Segment, ...]:
+        """The open segments that are whole and not replaced."""
         return self._index.segments
 
+    def all_keys(self) -> npt.NDArray[np.uint8]:
+        """(n, 32) uint8: every key that is held, once, in order."""
+        return self._index.all_keys()
+
+    # reading
+
     def refresh(self) -> None:
-        """Take in the segments that other writers have committed since."""
-        known = {segment.id for segment in self.segments} | self.damage.keys()
-        names = sorted(each.name for each in self.folder.glob("*") if each.name not in known)
-        opened = [segment for name in names if (segment := self._open(name)) is not None]
-        self._index = self._index.extended(opened)
+        """Take in what other writers have committed since, and let go of what has been replaced or removed."""
+        with self._lock:
+            while not self._refreshed():
+                pass
+
+    def _refreshed(self) -> bool:
+        """False when a segment vanished between being listed and being opened: what replaces it may be new as well."""
+        listed = set(self._listed())
+        index = self._index.without({segment.id for segment in self.segments} - listed)
+        known = {segment.id for segment in index.segments} | self.damage.keys()
+        replaced = {name for segment in index.segments for name in segment.replaces}
+        opened = []
+        for name in sorted(listed - known, reverse=True):  # a segment is younger than those that it replaces
+            if name in replaced:
+                continue
+            try:
+                segment = self._open(name)
+            except FileNotFoundError:
+                return False
+            if segment is not None:
+                opened.append(segment)
+                replaced.update(segment.replaces)
+        whole = [segment for segment in reversed(opened) if segment.id not in replaced]
+        self._index = index.without(replaced).extended(whole)
+        return True
+
+    def _listed(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.folder) if not name.startswith(".")]
+        except FileNotFoundError:
+            return []  # nothing has been put yet
 
     def _open(self, name: str) -> Segment | None:
         try:
@@ -70,15 +135,33 @@ class Reference:
         """For each key its (length,) float32 log-probabilities, checked; None where it is missing or damaged."""
         if not keys:
             return []
+        self._forget_uses()
         return [self._first_whole(places) for places in self._index.find(keys)]
 
     def _first_whole(self, places: Sequence[tuple[Segment, int]]) -> npt.NDArray[np.float32] | None:
         for segment, row in places:
             try:
-                return segment.read(row)
+                value = segment.read(row)
             except DamagedEntry as error:
                 self._report(f"{segment.id}[{row}]", str(error))
+            else:
+                if segment.id not in self._used:
+                    self._use(segment)
+                return value
         return None
+
+    def _forget_uses(self) -> None:
+        if time.monotonic() - self._used_since > USED_EVERY_S:
+            self._used, self._used_since = set(), time.monotonic()
+
+    def _use(self, segment: Segment) -> None:
+        """Leave the time on the segment's folder, for `prune`, unless there is a recent one."""
+        self._used.add(segment.id)
+        try:
+            if abs(time.time() - segment.path.stat().st_mtime) > USED_EVERY_S:
+                os.utime(segment.path)
+        except OSError:
+            pass  # gone meanwhile, or a read-only store
 
     def missing(self, keys: Sequence[bytes]) -> list[bytes]:
         """Those of `keys` that have to be scored: absent, or damaged."""
@@ -94,28 +177,150 @@ class Reference:
         found = []
         for key, value in zip(keys, values):
             if value is None:
-                raise MissingEntry(f"completion {key.hex()[:16]} is not in the reference cache at {self.folder.parent}")
+                raise self._no_entry(key)
             found.append(value)
         return found
 
-    def put(self, entries: Mapping[bytes, npt.NDArray[np.float32]]) -> str | None:
+    tokens = get
+
+    def sums(self, keys: Sequence[bytes]) -> npt.NDArray[np.float64]:
+        """(n,) float64: log π_ref of each whole completion, in nats. Raises `MissingEntry` as `get` does.
+
+        Reads no token: a segment's `sum` array is checked against the manifest when the segment is opened, and was
+        computed from the values that were put.
+        """
+        try:
+            return self._sums(keys)
+        except MissingEntry:
+            self.refresh()
+            return self._sums(keys)
+
+    def _sums(self, keys: Sequence[bytes]) -> npt.NDArray[np.float64]:
+        self._forget_uses()
+        sums = np.empty(len(keys))
+        for at, places in enumerate(self._index.find(keys) if keys else ()):
+            if not places:
+                raise self._no_entry(keys[at])
+            segment, row = places[0]
+            sums[at] = segment.sums[row]
+            if segment.id not in self._used:
+                self._use(segment)
+        return sums
+
+    def _no_entry(self, key: bytes) -> MissingEntry:
+        return MissingEntry(f"completion {key.hex()[:16]} is not in the reference cache at {self.folder.parent}")
+
+    def scan(self) -> Iterator[Segment]:
+        """Every segment with all of its log-probabilities checked at once, for reading it from end to end.
+
+        Damaged ones are reported and left out: their whole entries are still there for `get`. A key that two segments
+        hold comes twice.
+        """
+        for segment in self.segments:
+            try:
+                segment.check_logprobs()
+            except DamagedSegment as error:
+                self._report(f"{segment.id}/logprob", str(error))
+            else:
+                yield segment
+
+    def disagreements(self, tolerance: float = TOLERANCE) -> list[Disagreement]:
+        """The completions for which two segments hold whole values that differ by more than `tolerance` nats a token.
+
+        Writers that miss the same key at the same time both put it. That is harmless while they agree.
+        """
+        return [one for _, places in self._index.shared() for one in self._differing(places, tolerance)]
+
+    def _differing(self, places: Sequence[tuple[Segment, int]], tolerance: float) -> Iterator[Disagreement]:
+        values = []
+        for segment, row in places:
+            try:
+                values.append((segment, row, segment.read(row)))
+            except DamagedEntry as error:
+                self._report(f"{segment.id}[{row}]", str(error))
+        for segment, row, value in values[1:]:
+            first, _, believed = values[0]
+            nats = float(np.abs(value - believed).max()) if len(value) == len(believed) else float("inf")
+            if nats > tolerance:
+                yield Disagreement(segment.keys[row].tobytes(), (first.id, segment.id), nats)
+
+    # writing
+
+    def put(self, entries: Mapping[bytes, npt.NDArray[np.float32]], replaces: Collection[str] = ()) -> str | None:
         """Commit `entries` as one segment and return its id; they are durable when this returns.
 
-        Raises `InvalidLogprobs` for a value that is empty, not finite or above zero, and OSError when the disk refuses;
-        nothing is committed then.
+        `replaces` names segments all of whose entries are among these. Raises `InvalidLogprobs` for a value that is
+        empty, not finite or above zero, and OSError when the disk refuses; nothing is committed then.
         """
         if not entries:
             return None
-        for key, value in entries.items():
-            check_logprobs(key, value)
-        name = str(ULID())
-        made = self.staging / name
-        write_segment(made, entries, self.identity_sha256)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        made.rename(self.folder / name)
+        entries = checked(entries)
+        # What a replaced segment had replaced may not have been deleted yet, and must not come back.
+        before = {name for segment in self.segments if segment.id in replaces for name in segment.replaces}
+        made = self.staging / str(ULID())
+        try:
+            write_segment(made, entries, self.identity_sha256, tuple(sorted(before | set(replaces))))
+            name = self.publish(made)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        self._compare(list(entries))
+        return name
+
+    def publish(self, made: Path) -> str:
+        """Commit the flushed segment at `made`, in the staging folder, and return the id that it has from then on.
+
+        The id is above every one that is there, whatever the clock says, so that what was believed stays believed.
+        """
+        if not self.folder.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            flush(self.folder.parent)
+        with self._lock:
+            name = self._greatest = following(max([self._greatest, *filter(is_id, self._listed())]))
+            made.rename(self.folder / name)
         flush(self.folder)
         self.refresh()
         return name
+
+    def _compare(self, keys: Sequence[bytes]) -> None:
+        """Say so when what was just put differs from what is believed."""
+        for places in self._index.find(keys):
+            if len(places) > 1:
+                for one in self._differing(places, TOLERANCE):
+                    if one not in self.conflicts:
+                        self.conflicts.append(one)
+                        log.warning("the reference cache holds two values, and believes the first: %s", one)
+
+
+def is_id(name: str) -> bool:
+    try:
+        ULID.from_str(name)
+    except ValueError:
+        return False
+    return True
+
+
+def following(greatest: str) -> str:
+    """A new ULID above `greatest` ("" if there is none), by the clock where that does."""
+    new = str(ULID())
+    if new > greatest:
+        return new
+    # The next millisecond and new random bits: adding 1 would give two writers the same id.
+    return str(ULID.from_timestamp(ULID.from_str(greatest).milliseconds + 1))
+
+
+def checked(entries: Mapping[bytes, npt.NDArray[np.float32]]) -> dict[bytes, npt.NDArray[np.float32]]:
+    """`entries` as (length,) little-endian float32. Raises `InvalidLogprobs` naming the first that cannot be one."""
+    values = {key: np.ascontiguousarray(value, dtype="<f4") for key, value in entries.items()}
+    together = np.concatenate([value.reshape(-1) for value in values.values()])
+    usable = bool(((together <= 0) & (together > -np.inf)).all())
+    if not usable or any(value.ndim != 1 or len(value) == 0 for value in values.values()):
+        for key, value in values.items():
+            check_logprobs(key, value)
+    for key in values:
+        if len(key) != 32:
+            raise InvalidLogprobs(key, f"a key has 32 bytes, this one has {len(key)}")
+    return values
 
 
 def check_logprobs(key: bytes, value: npt.NDArray[np.float32]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,10 +45,17 @@ class ReferenceCache:
     path: Path
 
     @classmethod
-    def open(cls, path: Path) -> ReferenceCache:
-        """The cache at `path`, made if the folder is missing or empty. Raises `NotACache` for anything else."""
+    def open(cls, path: Path, create: bool = True) -> ReferenceCache:
+        """The cache at `path`, made if the folder is missing or empty (`create`). Raises `NotACache` for anything else.
+
+        Opening writes nothing where there is a cache already.
+        """
         marker = path / "zarr.json"
         if not marker.exists():
+            if not create:
+                raise NotACache(
+                    f"there is no reference cache at {path}; name the folder that has a zarr.json and refs/"
+                )
             if path.exists() and any(not each.name.startswith(".") for each in path.iterdir()):
                 raise NotACache(f"{path} holds other files and no cache; name an empty or missing folder")
             _publish_group(path, FORMAT, staging=path / ".tmp")
@@ -63,6 +72,16 @@ class ReferenceCache:
         """Where weight files' digests are remembered."""
         return self.path / ".memo"
 
+    @property
+    def staging(self) -> Path:
+        """Where segments are written before they are renamed into place."""
+        return self.path / ".tmp"
+
+    def peek(self, fingerprint: ReferenceFingerprint) -> Reference | None:
+        """The entries of one reference, None if the store has none of it. Makes nothing."""
+        folder = self.path / "refs" / fingerprint.name
+        return Reference(folder, self.staging, fingerprint.sha256) if folder.exists() else None
+
     def reference(self, fingerprint: ReferenceFingerprint) -> Reference:
         """The entries of one reference, which is made if the store has none of it yet."""
         folder = self.path / "refs" / fingerprint.name
@@ -72,8 +91,22 @@ class ReferenceCache:
                 "identity_sha256": fingerprint.sha256,
                 "provenance": dict(fingerprint.provenance),
             }
-            _publish_group(folder, attributes, staging=self.path / ".tmp")
-        return Reference(folder, self.path / ".tmp", fingerprint.sha256)
+            _publish_group(folder, attributes, staging=self.staging)
+        return Reference(folder, self.staging, fingerprint.sha256)
+
+    def sweep_staging(self, older_than_s: float) -> list[Path]:
+        """Remove what killed writers left in the staging folder, and say what that was.
+
+        Anything in which nothing has changed for `older_than_s` seconds is taken for left behind. A writer that is that
+        slow gets an OSError from its `put` and can put again.
+        """
+        stale = [each for each in self.staging.glob("*") if time.time() - _last_change(each) > older_than_s]
+        for each in stale:
+            if each.is_dir():
+                shutil.rmtree(each, ignore_errors=True)
+            else:
+                each.unlink(missing_ok=True)
+        return stale
 
     def references(self) -> list[ReferenceInfo]:
         """Every reference in the store, with what it holds; opens every segment."""
@@ -84,7 +117,7 @@ class ReferenceCache:
             attributes = _attributes(folder / "zarr.json")
         except NotACache as error:
             return ReferenceInfo(folder.name, {}, {}, 0, 0, 0, 0, [str(error)])
-        reference = Reference(folder, self.path / ".tmp", str(attributes["identity_sha256"]))
+        reference = Reference(folder, self.staging, str(attributes["identity_sha256"]))
         segments = reference.segments
         return ReferenceInfo(
             folder.name,
@@ -96,6 +129,14 @@ class ReferenceCache:
             sum(segment.bytes for segment in segments),
             list(reference.damage),
         )
+
+
+def _last_change(folder: Path) -> float:
+    """The latest mtime in the tree at `folder`; now, for one that vanishes meanwhile."""
+    try:
+        return max(each.stat().st_mtime for each in (folder, *folder.rglob("*")))
+    except OSError:
+        return time.time()
 
 
 def _attributes(marker: Path) -> dict[str, Any]:
@@ -111,9 +152,12 @@ def _attributes(marker: Path) -> dict[str, Any]:
 def _publish_group(folder: Path, attributes: Mapping[str, Any], staging: Path) -> None:
     """Make `folder` a zarr group with `attributes` at once: written in `staging`, then `zarr.json` linked into place."""
     made = staging / uuid.uuid4().hex
-    zarr.create_group(made, attributes=dict(attributes), zarr_format=3)
-    folder.mkdir(parents=True, exist_ok=True)
-    flush(made / "zarr.json")
-    (made / "zarr.json").replace(folder / "zarr.json")  # writers that race here write the same bytes
-    flush(folder)
-    made.rmdir()
+    try:
+        zarr.create_group(made, attributes=dict(attributes), zarr_format=3)
+        folder.mkdir(parents=True, exist_ok=True)
+        flush(made / "zarr.json")
+        (made / "zarr.json").replace(folder / "zarr.json")  # writers that race here write the same bytes
+        flush(folder)
+        flush(folder.parent)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

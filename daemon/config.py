@@ -24,6 +24,7 @@ class WatchConfig(SpecModel):
 
 class Config(SpecModel):
     plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
+    cache_url: str = Field("", description="share the cache with other machines through here: s3://bucket/prefix")
     stop_grace_seconds: float = Field(60.0, ge=0, description="a worker has this long to save its state when stopped")
     watch: WatchConfig = WatchConfig()
 

@@ -17,19 +17,33 @@ import pyarrow.parquet as pq
 import pytest
 import tiny
 from conftest import PAIRS
-from jobs_on_disk import make_job, run_precompute
+from jobs_on_disk import make_job, run_precompute, run_training
 from mlx import nn
 
 from prefd.daemon.worker import models, precompute
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import completion_logprobs, padded_length
+from prefd.daemon.worker.needs import Needs
+from prefd.daemon.worker.tokens import Completion
+from prefd.plugins.types import Logprobs
 
 Rows = list[dict[str, Any]]
 
 
 def scored(job: Job) -> int:
-    return int(run_precompute(job).summary["scored"])
+    """How many completions went through the reference's forward pass, counted there and as the report says."""
+    with pytest.MonkeyPatch.context() as patch:
+        forwards: list[int] = []
+
+        def counted(model: nn.Module, completions: list[Completion]) -> Logprobs:
+            forwards.append(len(completions))
+            return completion_logprobs(model, completions)
+
+        patch.setattr(precompute, "completion_logprobs", counted)
+        outcome = run_precompute(job)
+    assert sum(forwards) == outcome.summary["scored"]
+    return sum(forwards)
 
 
 @pytest.fixture
@@ -95,6 +109,38 @@ def test_another_reference_shares_nothing(home: Path, tiny_model: Path, pairs_fi
     assert scored(make_job(home, model=str(copied), data=data)) == 0
     tiny.build_tokenizer(copied, tiny.CHATML.replace("assistant", "helper"))
     assert scored(make_job(home, model=str(copied), data=data)) == total
+
+
+def test_a_changed_max_length_scores_only_the_rows_it_changes(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    def job(max_length: int) -> Job:
+        return make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": max_length})
+
+    assert scored(job(1024)) == 2 * len(PAIRS)
+    longest = max(len(side.ids) for each in job(1024).examples for side in (each.chosen, each.rejected))
+    cut = [side for each in job(1024).examples for side in (each.chosen, each.rejected) if len(side.ids) == longest]
+    assert scored(job(longest)) == 0
+    assert scored(job(longest - 1)) == len(cut)
+
+
+def test_an_adapter_makes_another_reference(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    data = {"path": str(pairs_file)}
+    trained = make_job(home, 1, model=str(tiny_model), data=data, training={"iters": 1, "batch_size": 2})
+    total = scored(trained)
+    run_training(trained)
+    adapted = {"model": str(tiny_model), "adapter": str(trained.run.adapter), "data": data}
+    assert scored(make_job(home, 2, **adapted)) == total
+    assert scored(make_job(home, 3, **adapted)) == 0
+
+
+def test_the_report_audits_what_the_cache_was_needed_for(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": "Why?", "chosen": "Because.", "rejected": f"No idea {n}."} for n in range(3)]
+    spec = {"model": str(tiny_model), "data": {"path": write_jsonl(tmp_path, rows), "validation": 0.0}}
+    first, second = (run_precompute(make_job(home, n, **spec)).summary for n in (1, 2))
+    lengths = [len(side.ids) - side.start for side in Needs.of(make_job(home, 3, **spec)).completions.values()]
+    assert (first["completions"], first["duplicates"], first["cached"], first["scored"]) == (4, 2, 0, 4)
+    assert first["tokens_scored"] == sum(lengths) < first["tokens_run"]
+    assert first["bytes"] == second["bytes"] == 4 * sum(lengths) + 52 * 4
+    assert (second["cached"], second["scored"], second["tokens_scored"]) == (4, 0, 0)
 
 
 def write_jsonl(folder: Path, rows: Rows, name: str = "rows.jsonl") -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_segment import entries
+from ulid import ULID
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import InvalidLogprobs, MissingEntry, Reference
@@ -134,6 +137,7 @@ def test_an_unfinished_write_is_seen_by_nobody(reference: Reference, monkeypatch
         reference.put(values)
     monkeypatch.undo()
     assert again(reference).missing(list(values)) == list(values)
+    assert list(reference.staging.iterdir()) == []
     reference.put(values)
     assert again(reference).missing(list(values)) == []
 
@@ -164,6 +168,140 @@ def test_a_newer_version_is_refused_with_the_remedy(tmp_path: Path) -> None:
     marker.write_text("{")
     with pytest.raises(NotACache, match="cannot be read"):
         ReferenceCache.open(tmp_path)
+
+
+def test_opening_without_making_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(NotACache, match="there is no reference cache at"):
+        ReferenceCache.open(tmp_path / "typo", create=False)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_peeking_makes_nothing(tmp_path: Path) -> None:
+    cache = ReferenceCache.open(tmp_path)
+    assert cache.peek(FINGERPRINT) is None
+    assert not (tmp_path / "refs").exists()
+    cache.reference(FINGERPRINT).put(entries())
+    peeked = cache.peek(FINGERPRINT)
+    assert peeked is not None
+    assert peeked.missing(list(entries())) == []
+
+
+def test_sums_are_the_sums_of_the_tokens(reference: Reference) -> None:
+    values = entries()
+    reference.put(dict(list(values.items())[:9]))
+    reader = again(reference)
+    reference.put(dict(list(values.items())[9:]))
+    keys = list(values)[::-1]
+    np.testing.assert_array_equal(reader.sums(keys), [values[key].sum(dtype=np.float64) for key in keys])
+    for tokens, key in zip(reader.tokens(keys), keys):
+        np.testing.assert_array_equal(tokens, values[key])
+    assert reader.sums([]).shape == (0,)
+    with pytest.raises(MissingEntry):
+        reader.sums([*keys, bytes(32)])
+
+
+def test_a_replacing_segment_serves_alone_while_it_is_whole(reference: Reference) -> None:
+    values = entries()
+    old = [str(reference.put({key: value})) for key, value in values.items()][:5]
+    new = str(reference.put(dict(list(values.items())[:5]), replaces=old))
+    for reader in (reference, again(reference)):
+        assert {segment.id for segment in reader.segments}.isdisjoint(old)
+        assert reader.missing(list(values)) == []
+    chunk_path(reference.folder / new, "key").write_bytes(b"")
+    reader = again(reference)
+    assert {segment.id for segment in reader.segments} >= set(old)
+    assert reader.missing(list(values)) == []
+    assert list(reader.damage) == [new]
+
+
+def test_what_a_replaced_segment_had_replaced_stays_replaced(reference: Reference) -> None:
+    values = entries(3)
+    first = str(reference.put(values))
+    second = str(reference.put(values, replaces=[first]))
+    third = str(reference.put(values, replaces=[second]))
+    assert [segment.id for segment in again(reference).segments] == [third]
+    shutil.rmtree(reference.folder / second)
+    assert [segment.id for segment in again(reference).segments] == [third]
+
+
+def test_a_segment_that_vanishes_is_read_until_the_next_refresh(reference: Reference) -> None:
+    values, kept = entries(seed=1), entries(seed=2)
+    name = str(reference.put(values))
+    reference.put(kept)
+    reader = again(reference)
+    shutil.rmtree(reference.folder / name)
+    assert reader.find([*values])[0] is not None
+    assert reader.missing([*values, *kept]) == list(values)
+    assert not reader.damage
+
+
+def test_ids_go_up_though_the_clock_goes_back(reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = b"k" * 32
+    ids = [str(reference.put({key: np.float32([-1.0])}))]
+    past = time.time() - 10 * 365 * 86400
+    monkeypatch.setattr(time, "time", lambda: past)
+    monkeypatch.setattr(time, "time_ns", lambda: int(past * 1e9))
+    assert str(ULID()) < ids[0]
+    ids += [str(view.put({key: np.float32([-1.0 - n])})) for n, view in enumerate([reference, again(reference)], 1)]
+    assert ids == sorted(set(ids))
+    assert again(reference).get([key])[0][0] == -1.0
+
+
+def test_a_disagreement_is_reported_and_noise_is_not(reference: Reference, caplog: pytest.LogCaptureFixture) -> None:
+    noisy, different, longer = b"n" * 32, b"d" * 32, b"l" * 32
+    other = again(reference)
+    first = reference.put({key: np.float32([-1.0, -2.0]) for key in (noisy, different, longer)})
+    with caplog.at_level(logging.WARNING):
+        second = other.put(
+            {noisy: np.float32([-1.0, -2.0004]), different: np.float32([-1.0, -2.5]), longer: np.float32([-1.0] * 3)}
+        )
+    assert caplog.text.count("holds two values") == 2
+    found = again(reference).disagreements()
+    assert [(one.key, one.nats, one.segments) for one in found] == [
+        (different, 0.5, (first, second)),
+        (longer, float("inf"), (first, second)),
+    ]
+    assert set(other.conflicts) == set(found)
+    assert len(reference.disagreements(tolerance=0)) == 0  # a view of the store as it was
+    assert len(other.disagreements(tolerance=0)) == 3
+
+
+def test_use_is_noted_on_the_segment_once_an_hour(reference: Reference) -> None:
+    values = entries()
+    folder = reference.folder / str(reference.put(values))
+    long_ago = time.time() - 86400
+    os.utime(folder, (long_ago, long_ago))
+    reader = again(reference)
+    assert folder.stat().st_mtime == pytest.approx(long_ago)  # opening is no use
+    reader.sums(list(values)[:1])
+    assert folder.stat().st_mtime == pytest.approx(time.time(), abs=60)
+    recently = time.time() - 1800
+    os.utime(folder, (recently, recently))
+    again(reference).get(list(values))
+    assert folder.stat().st_mtime == pytest.approx(recently)
+
+
+def test_a_scan_yields_checked_segments_and_reports_the_rest(reference: Reference) -> None:
+    good, bad = str(reference.put(entries(seed=1))), str(reference.put(entries(seed=2)))
+    chunk = chunk_path(reference.folder / bad, "logprob")
+    data = bytearray(chunk.read_bytes())
+    data[0] ^= 1
+    chunk.write_bytes(bytes(data))
+    reader = again(reference)
+    assert [segment.id for segment in reader.scan()] == [good]
+    assert bad in next(iter(reader.damage))
+
+
+def test_what_killed_writers_left_is_swept_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    cache = ReferenceCache.open(tmp_path)
+    old, new = cache.staging / "old" / "key", cache.staging / "new" / "key"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    an_hour_ago = time.time() - 3600
+    for each in (old, old.parent, new.parent):
+        os.utime(each, (an_hour_ago, an_hour_ago))
+    assert cache.sweep_staging(older_than_s=600) == [old.parent]
+    assert [each.name for each in cache.staging.iterdir()] == ["new"]
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +15,9 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import pytest
+import zarr
 
+from prefd.cache.layout import ARRAYS
 from prefd.cache.segment import DamagedEntry, DamagedSegment, chunk_path, open_segment, write_segment
 
 IDENTITY = "ab" * 32
@@ -44,7 +50,8 @@ def test_every_entry_reads_back_bit_for_bit(written: tuple[Path, Entries]) -> No
 def test_layout_is_the_documented_one(written: tuple[Path, Entries]) -> None:
     path, values = written
     attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-    assert attributes.keys() == {"complete", "entries", "tokens", "identity_sha256", "replaces", "manifest"}
+    documented = {"complete", "entries", "tokens", "identity_sha256", "replaces", "manifest", "metadata", "crc32c"}
+    assert attributes.keys() == documented
     assert attributes["entries"] == len(values)
     for name, (size, crc) in attributes["manifest"].items():
         data = chunk_path(path, name).read_bytes()
@@ -116,3 +123,76 @@ def test_a_chunk_of_another_segment_is_found(written: tuple[Path, Entries], tmp_
 def test_a_segment_of_another_reference_is_refused(written: tuple[Path, Entries]) -> None:
     with pytest.raises(DamagedSegment, match="another reference"):
         open_segment(written[0], "cd" * 32)
+
+
+@pytest.mark.parametrize("name", ["key", "offset", "sum", "crc", "logprob"])
+def test_what_only_stock_zarr_reads_is_covered_too(written: tuple[Path, Entries], name: str) -> None:
+    document = written[0] / name / "zarr.json"
+    segment = open_segment(written[0], IDENTITY)
+    segment.check_metadata()
+    document.write_text(document.read_text().replace('"fill_value"', '"fill-value"'))
+    with pytest.raises(DamagedSegment, match="does not match its checksum"):
+        segment.check_metadata()
+    document.unlink()
+    with pytest.raises(DamagedSegment, match="No such file"):
+        open_segment(written[0], IDENTITY).check_metadata()
+
+
+def test_a_changed_attribute_is_found(written: tuple[Path, Entries]) -> None:
+    marker = written[0] / "zarr.json"
+    marker.write_text(marker.read_text().replace('"replaces": []', '"replaces": ["01K"]'))
+    with pytest.raises(DamagedSegment, match="does not match its checksum"):
+        open_segment(written[0], IDENTITY)
+
+
+def test_all_log_probabilities_are_checked_at_once(written: tuple[Path, Entries]) -> None:
+    open_segment(written[0], IDENTITY).check_logprobs()
+    chunk = chunk_path(written[0], "logprob")
+    data = bytearray(chunk.read_bytes())
+    data[7] ^= 1
+    chunk.write_bytes(bytes(data))
+    with pytest.raises(DamagedSegment, match="logprob"):
+        open_segment(written[0], IDENTITY).check_logprobs()
+
+
+def test_an_open_segment_outlives_its_folder_and_keeps_no_descriptor(tmp_path: Path) -> None:
+    values = {bytes([n]) * 32: np.full(9000, -1 - n, np.float32) for n in range(8)}  # large enough to be mapped
+    write_segment(tmp_path / "segment", values, IDENTITY)
+    before = len(os.listdir("/dev/fd"))
+    segment = open_segment(tmp_path / "segment", IDENTITY)
+    assert len(os.listdir("/dev/fd")) == before
+    assert not segment.logprobs.flags.writeable
+    shutil.rmtree(tmp_path / "segment")
+    for row, value in enumerate(values.values()):
+        np.testing.assert_array_equal(segment.read(row), value)
+    value = segment.read(3)
+    del segment
+    gc.collect()
+    assert value[-1] == -4  # the map lives as long as a view of it
+
+
+def test_too_many_open_files_are_no_damage(written: tuple[Path, Entries], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr("prefd.cache.segment.bytes_of", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        open_segment(written[0], IDENTITY)
+
+
+def test_metadata_is_what_zarr_itself_writes(written: tuple[Path, Entries], tmp_path: Path) -> None:
+    for name in ARRAYS:
+        array = zarr.open_array(written[0] / name, mode="r")
+        (tmp_path / name).mkdir()
+        zarr.create_array(
+            tmp_path / name,
+            shape=array.shape,
+            chunks=array.shape,
+            dtype=array.dtype,
+            fill_value=array.fill_value,
+            serializer=array.serializer,
+            compressors=array.compressors,
+        )[...] = array[...]
+        theirs, ours = (json.loads((folder / name / "zarr.json").read_bytes()) for folder in (tmp_path, written[0]))
+        assert ours == theirs
+        assert chunk_path(written[0], name).read_bytes() == chunk_path(tmp_path, name).read_bytes()

@@ -30,6 +30,7 @@ EXPECTED = {
     "prefd.daemon.client.ControlError": Exit.FAILED,
     "prefd.daemon.lock.AlreadyRunning": Exit.FAILED,
     "prefd.cache.store.NotACache": Exit.FAILED,
+    "prefd.cache.shared.CannotShare": Exit.FAILED,
 }
 
 

@@ -1,6 +1,7 @@
-"""A job's own process: `python -m prefd.daemon.worker PHASE --home HOME --job ID`.
+"""A worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
 
-Exit codes: 0 done, 1 failed (the reason is in the run folder), 75 stopped on request with its state saved.
+Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with 0 done, 1 failed, 75 stopped on
+request with their state saved. The other tasks print one JSON document, or exit with 1 and a sentence on stderr.
 """
 
 from __future__ import annotations
@@ -10,41 +11,67 @@ import contextlib
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prefd.daemon import blas
 
-STOPPED = 75
+PHASES = ("precompute", "training")
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="prefd.daemon.worker")
-    parser.add_argument("task", choices=["precompute", "training", "catalog", "device"])
-    parser.add_argument("--home", type=Path)
-    parser.add_argument("--job", type=int)
+    parser.add_argument("task", choices=[*PHASES, *ANSWERS])
+    parser.add_argument("--home", type=Path, default=Path())
+    parser.add_argument("--job", type=int, default=0)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    loaded = blas.preload()  # before anything imports mlx
-    if given.task == "device":
-        from prefd.daemon.worker.device import describe
+    blas.preload()  # before anything imports mlx
+    if given.task in PHASES:
+        from prefd.daemon.worker.phase import run_phase
 
-        print(json.dumps(describe(loaded)))
-        return 0
-    if given.home is None:
-        parser.error("--home is needed")
-    if given.task == "catalog":
-        from prefd.daemon.worker.catalog import catalog
-
+        return run_phase(given.task, given.home, given.job)
+    try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
-            found = catalog(given.home)
-        print(json.dumps(found))
-        return 0
-    if given.job is None:
-        parser.error("--job is needed")
-    from prefd.daemon.worker.phase import run_phase
+            found = ANSWERS[given.task](given.home)
+    except Exception as error:
+        from prefd.daemon.worker.phase import EXPECTED  # here: it takes a second and a half
 
-    return run_phase(given.task, given.home, given.job)
+        if not isinstance(error, EXPECTED):
+            raise
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(found))
+    return 0
+
+
+def describe_device(_: Path) -> dict[str, Any]:
+    from prefd.daemon.worker.device import describe
+
+    return describe(blas.preload())
+
+
+def list_plugins(home: Path) -> dict[str, Any]:
+    from prefd.daemon.worker.catalog import catalog
+
+    return catalog(home)
+
+
+def explain_needs(home: Path) -> dict[str, Any]:
+    """Reads the spec, resolved, as JSON from stdin."""
+    from prefd.daemon.spec import JobSpec
+    from prefd.daemon.worker.explain import explain
+
+    return explain(home, JobSpec.model_validate_json(sys.stdin.buffer.read()))
+
+
+ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "catalog": list_plugins,
+    "device": describe_device,
+    "explain": explain_needs,
+}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
+from prefd.daemon.caches import open_cache
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
@@ -79,10 +79,11 @@ class Job:
 
     @cached_property
     def cache(self) -> ReferenceCache:
-        return ReferenceCache.open(self.home.cache)
+        return open_cache(self.home)
 
     def identify(self, source: ModelSource) -> ReferenceFingerprint:
-        return identify(source, models.compute_dtype(source), models.device(), self.cache.memo)
+        memo = ReferenceCache(self.home.cache).memo
+        return identify(source, models.compute_dtype(source), models.device(), memo)
 
     @cached_property
     def fingerprint(self) -> ReferenceFingerprint:
@@ -100,10 +101,3 @@ class Job:
     def starts_as_reference(self) -> bool:
         """Whether the policy's first forward pass must give the reference's numbers."""
         return self.identify(self.policy).sha256 == self.fingerprint.sha256
-
-
-def completions_of(examples: Iterable[Example]) -> Iterable[tuple[Example, Completion]]:
-    """Each side of each example, with the example it belongs to."""
-    for example in examples:
-        yield example, example.chosen
-        yield example, example.rejected

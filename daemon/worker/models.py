@@ -9,7 +9,13 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
-from mlx_lm.utils import load_model, load_tokenizer, quantize_model
+from mlx_lm.utils import (
+    can_run_metal,
+    load_model,
+    load_tokenizer,
+    maybe_set_recommended_wired_limit,
+    quantize_model,
+)
 
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
@@ -44,6 +50,8 @@ def load(source: ModelSource) -> nn.Module:
     except (ValueError, KeyError, TypeError, RuntimeError, FileNotFoundError) as error:
         where = source.model if source.adapter is None else f"{source.model} with adapter {source.adapter}"
         raise JobError(f"model {where} cannot be loaded: {str(error).strip()[:500]}") from error
+    if can_run_metal():
+        maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac
     model.set_dtype(getattr(mx, compute_dtype(source)))
     model.eval()
     mx.eval(model.parameters())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prefd.cache.fingerprint import BadWeights
+from prefd.cache.shared import CannotShare
 from prefd.cache.store import NotACache
 from prefd.daemon.config import ConfigError
 from prefd.daemon.home import Home
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FAILED, STOPPED = 1, 75
 PHASES: dict[Phase, Callable[[Job, stopping.StopEvent], Outcome]] = {"precompute": precompute, "training": train}
-EXPECTED = (JobError, DataError, BadWeights, NotACache, ConfigError, LossParameterError)
+EXPECTED = (JobError, DataError, BadWeights, CannotShare, NotACache, ConfigError, LossParameterError)
 
 
 def run_phase(phase: Phase, root: Path, job_id: int) -> int:

@@ -19,8 +19,9 @@ from prefd.cache.reference import InvalidLogprobs
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.worker import models
 from prefd.daemon.worker.errors import JobError, Stopped
-from prefd.daemon.worker.job import Job, completions_of
+from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import completion_logprobs, padded_length
+from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
@@ -37,28 +38,20 @@ Scores = dict[bytes, npt.NDArray[np.float32]]
 def precompute(job: Job, stop: StopEvent) -> Outcome:
     """Fill the cache with what `job` needs. Raises `Stopped` after a flush when asked to, `JobError` for bad scores."""
     began = time.monotonic()
-    needed: dict[bytes, Completion] = {}
-    rows: dict[bytes, int] = {}
-    total = 0
-    for example, completion in completions_of(job.examples):
-        total += 1
-        key = job.key(completion)
-        needed.setdefault(key, completion)
-        rows.setdefault(key, example.row)
-    missing = job.store.missing(list(needed))
+    needs = Needs.of(job)
+    missing = job.store.missing(list(needs.completions))
+    scoring = 0.0
     if missing:
-        _score_missing(job, {key: needed[key] for key in missing}, rows, stop)
-    line = f"reference: {len(missing)} of {len(needed)} completions scored"
+        scoring = _score_missing(job, {key: needs.completions[key] for key in missing}, needs.rows, stop)
+    line = f"reference: {len(missing)} of {len(needs.completions)} completions scored"
     log.info("%s", line)
     summary: dict[str, Any] = {
         "reference": job.reference.model,
         "fingerprint": job.fingerprint.name,
-        "completions": len(needed),
-        "duplicates": total - len(needed),
-        "cached": len(needed) - len(missing),
+        **needs.audit(missing),
         "scored": len(missing),
-        "tokens_scored": sum(len(needed[key].ids) - needed[key].start for key in missing),
         "seconds": time.monotonic() - began,
+        "scoring_seconds": scoring,
         "data": job.data.report.to_json(),
         "damage": sorted(job.store.damage.values()),
         "line": line,
@@ -66,13 +59,14 @@ def precompute(job: Job, stop: StopEvent) -> Outcome:
     return Outcome(True, line, summary)
 
 
-def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes, int], stop: StopEvent) -> None:
+def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes, int], stop: StopEvent) -> float:
+    """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
     model = models.load(job.reference)
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
-    flushed = time.monotonic()
+    began = flushed = time.monotonic()
     for batch in length_sorted_batches(missing):
         pending |= score(model, batch)
         overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
@@ -83,6 +77,7 @@ def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes,
         if stop.is_set():
             raise Stopped(f"scored {report.done} of {report.total} completions; they are kept")
     _commit(job, pending, rows)
+    return time.monotonic() - began
 
 
 def length_sorted_batches(missing: dict[bytes, Completion]) -> Iterator[list[tuple[bytes, Completion]]]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefd.daemon.worker.prompts import Answer, ChatTokenizer, Prompter
-from prefd.plugins.types import Pair, UnusableRow
+from prefd.plugins.types import Pair, Text, UnusableRow
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,21 +76,34 @@ class Encoder:
 
     def encode(self, pair: Pair, row: int) -> Example:
         """The tokens of `pair`. Raises `UnusableRow`, and counts nothing then."""
-        texts = self._prompter.texts(pair)
-        prompt = self._ids(texts.prompt, first=True)
-        if not prompt:
-            raise UnusableRow("empty prompt")
-        sides = [self._side(texts.prompt, prompt, answer) for answer in (texts.chosen, texts.rejected)]
+        prompt, sides = self._sides(pair)
         if sides[0].ids == sides[1].ids:
             raise UnusableRow("identical sides")
-        if len(prompt) >= self._max_length:
-            raise UnusableRow("nothing left after truncation")
+        self._check_room(prompt)
         kept = [side.ids[: self._max_length] for side in sides]
         if kept[0] == kept[1]:
             raise UnusableRow("identical after truncation")
         self.truncated += any(len(side.ids) > self._max_length for side in sides)
         self.boundary += any(side.apart for side in sides)
         return Example(row, *(_completion(ids, len(prompt)) for ids in kept))
+
+    def completion(self, prompt: Text, answer: Text) -> Completion:
+        """The tokens of one answer, as those of a pair's side. Raises `UnusableRow`, and counts nothing."""
+        prompt_ids, sides = self._sides(Pair(prompt, answer, answer))
+        self._check_room(prompt_ids)
+        return _completion(sides[0].ids[: self._max_length], len(prompt_ids))
+
+    def _sides(self, pair: Pair) -> tuple[list[int], list[_Side]]:
+        """The prompt's tokens, and both sides before truncation."""
+        texts = self._prompter.texts(pair)
+        prompt = self._ids(texts.prompt, first=True)
+        if not prompt:
+            raise UnusableRow("empty prompt")
+        return prompt, [self._side(texts.prompt, prompt, answer) for answer in (texts.chosen, texts.rejected)]
+
+    def _check_room(self, prompt: list[int]) -> None:
+        if len(prompt) >= self._max_length:
+            raise UnusableRow("nothing left after truncation")
 
     def _side(self, prompt_text: str, prompt: list[int], answer: Answer) -> _Side:
         ids = self._ids(prompt_text + answer.text, first=True)

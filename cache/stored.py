@@ -1,0 +1,194 @@
+"""One reference as it lies on disk, for the tools that look after it: its segment folders, whole, replaced and damaged.
+
+A `Reference` serves values and passes over what it cannot use; a `StoredReference` says what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ulid import ULID
+
+from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.segment import DamagedSegment, Segment, flush, open_segment, write_segment
+from prefd.cache.store import ReferenceCache
+
+FINGERPRINT = re.compile(r"[0-9a-f]{32}")
+ULID_NAME = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+Entries = Mapping[bytes, npt.NDArray[np.float32]]
+
+
+class DamagedReference(Exception):
+    """A reference whose attributes cannot be read or do not say who its folder says it is."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(f"{folder / 'zarr.json'}: {what}")
+        self.folder = folder
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Every segment folder of a reference at one moment. Each folder is in one of the three."""
+
+    live: tuple[Segment, ...]
+    """What readers use, lowest id first: of those that hold the same key, the first wins."""
+    replaced: tuple[Segment, ...]
+    """Whole, and hidden by a whole segment that holds what they hold."""
+    damaged: Mapping[str, str]
+    """Folder name → what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class StoredReference:
+    """The folder `refs/<fingerprint>`."""
+
+    folder: Path
+    staging: Path
+    fingerprint: ReferenceFingerprint
+
+    @classmethod
+    def open(cls, folder: Path, staging: Path) -> StoredReference:
+        """Raises `DamagedReference`."""
+        try:
+            attributes: dict[str, Any] = json.loads((folder / "zarr.json").read_bytes())["attributes"]
+            fingerprint = ReferenceFingerprint(attributes["identity"], attributes["provenance"])
+            recorded, found = attributes["identity_sha256"], fingerprint.sha256
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DamagedReference(folder, f"{type(error).__name__}: {error}") from error
+        if recorded != found or folder.name != fingerprint.name:
+            raise DamagedReference(folder, f"its identity is that of {fingerprint.name}")
+        return cls(folder, staging, fingerprint)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def segments(self) -> Path:
+        return self.folder / "segments"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.folder / "quarantine"
+
+    def segment_names(self) -> list[str]:
+        """Folders in `segments/` that are named as segments are."""
+        return sorted(each.name for each in self.segments.glob("*") if ULID_NAME.fullmatch(each.name) and each.is_dir())
+
+    def segment(self, name: str) -> Segment:
+        """Raises `DamagedSegment`."""
+        return open_segment(self.segments / name, self.fingerprint.sha256)
+
+    def survey(self) -> Survey:
+        """Open every segment."""
+        whole, damaged = [], {}
+        for name in self.segment_names():
+            try:
+                whole.append(self.segment(name))
+            except DamagedSegment as error:
+                damaged[name] = str(error)
+            except FileNotFoundError:
+                continue  # moved away meanwhile
+        hidden = {name for segment in whole for name in segment.replaces if name != segment.id}
+        return Survey(
+            tuple(segment for segment in whole if segment.id not in hidden),
+            tuple(segment for segment in whole if segment.id in hidden),
+            damaged,
+        )
+
+    def stage(self, entries: Entries, name: str, replaces: tuple[str, ...] = ()) -> Path:
+        """Write `entries` as a segment that nobody sees yet, and flush it."""
+        made = self.staging / name
+        try:
+            write_segment(made, entries, self.fingerprint.sha256, replaces)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        return made
+
+    def publish(self, made: Path) -> None:
+        """Rename a staged segment into place; it is there for good when this returns."""
+        self.segments.mkdir(exist_ok=True)  # not its parents: a reference that was pruned meanwhile stays away
+        made.rename(self.segments / made.name)
+        flush(self.segments)
+
+    def move_to_quarantine(self, name: str) -> Path:
+        """Take a damaged segment out of the readers' sight, and keep it."""
+        self.quarantine.mkdir(exist_ok=True)
+        aside = self.quarantine / name
+        if aside.exists():
+            aside = self.quarantine / f"{name}.{uuid.uuid4().hex[:8]}"
+        (self.segments / name).rename(aside)
+        flush(self.quarantine)
+        flush(self.segments)
+        return aside
+
+
+def new_name() -> str:
+    return str(ULID())
+
+
+def stored_references(cache: ReferenceCache) -> Iterator[StoredReference | DamagedReference]:
+    """Every reference of `cache` in order of fingerprint; the error in place of one that cannot be opened."""
+    for folder in reference_folders(cache):
+        try:
+            yield StoredReference.open(folder, staging_of(cache))
+        except DamagedReference as error:
+            yield error
+
+
+def whole_references(cache: ReferenceCache, prefix: str = "") -> list[StoredReference]:
+    """Those of `stored_references` that can be opened, and whose fingerprint starts with `prefix`."""
+    return [
+        each for each in stored_references(cache) if isinstance(each, StoredReference) and each.name.startswith(prefix)
+    ]
+
+
+def reference_folders(cache: ReferenceCache) -> list[Path]:
+    folders = (cache.path / "refs").glob("*")
+    return sorted(each for each in folders if FINGERPRINT.fullmatch(each.name) and each.is_dir())
+
+
+def staging_of(cache: ReferenceCache) -> Path:
+    return cache.path / ".tmp"
+
+
+def discard(path: Path, staging: Path) -> None:
+    """Delete a folder of the store. It leaves its place in one rename, so that no reader finds half of it."""
+    staging.mkdir(exist_ok=True)
+    gone = staging / f"{path.name}.{uuid.uuid4().hex[:8]}.deleted"
+    try:
+        path.rename(gone)
+    except FileNotFoundError:
+        return  # someone else did
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or in the files under a folder."""
+    total = 0
+    for each in (path, *path.rglob("*")):
+        try:
+            if each.is_file():
+                total += each.stat().st_size
+        except OSError:
+            continue
+    return total
+
+
+def age_of(path: Path, now: float | None = None) -> float:
+    """Seconds since `path` was last changed or used; 0 where it is gone, or a clock was set back."""
+    try:
+        return max(0.0, (time.time() if now is None else now) - path.stat().st_mtime)
+    except OSError:
+        return 0.0

@@ -1,0 +1,66 @@
+"""What lies in a store and belongs to no entry: strange files, unfinished writes, quarantine. None of it is ever read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prefd.cache.layout import ARRAYS, chunk_path
+from prefd.cache.store import ReferenceCache
+from prefd.cache.stored import FINGERPRINT, ULID_NAME, age_of, size_of, staging_of
+
+Kind = Literal["strange", "unfinished", "quarantined"]
+IN_CACHE = {"zarr.json", "refs", ".tmp", ".memo"}
+IN_REFERENCE = {"zarr.json", "segments", "quarantine"}
+
+
+@dataclass(frozen=True)
+class Stray:
+    path: str
+    """Relative to the store."""
+    kind: Kind
+    """`unfinished` is what a writer that was killed, or one that writes now, has in the staging folder."""
+    bytes: int
+    age_s: float
+
+
+def strays(cache: ReferenceCache) -> list[Stray]:
+    return [
+        Stray(str(path.relative_to(cache.path)), kind, size_of(path), age_of(path))
+        for path, kind in sorted(_found(cache))
+        if path.exists()
+    ]
+
+
+def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
+    for path in _not_in(cache.path, IN_CACHE):
+        yield path, "strange"
+    for path in staging_of(cache).glob("*"):
+        yield path, "unfinished"
+    for reference in (cache.path / "refs").glob("*"):
+        if not FINGERPRINT.fullmatch(reference.name) or not reference.is_dir():
+            yield reference, "strange"
+            continue
+        for path in _not_in(reference, IN_REFERENCE):
+            yield path, "strange"
+        for path in (reference / "quarantine").glob("*"):
+            yield path, "quarantined"
+        for segment in (reference / "segments").glob("*"):
+            if not ULID_NAME.fullmatch(segment.name) or not segment.is_dir():
+                yield segment, "strange"
+                continue
+            expected = _files_of(segment)
+            for path in segment.rglob("*"):
+                if path not in expected and not path.is_dir():
+                    yield path, "strange"
+
+
+def _files_of(segment: Path) -> set[Path]:
+    chunks = {chunk_path(segment, name) for name in ARRAYS}
+    return {segment / "zarr.json", *(segment / name / "zarr.json" for name in ARRAYS), *chunks}
+
+
+def _not_in(folder: Path, names: set[str]) -> list[Path]:
+    return [path for path in folder.glob("*") if path.name not in names]

@@ -1,0 +1,205 @@
+"""`verify`: whether the store still is what was written into it, and what has to be scored again where it is not.
+
+Without `deep` every file but the log-probabilities is read and checked, and those for their size; `deep` reads them
+too, each against its own checksum. Nothing is changed: `repair` acts on a report.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefd.cache.index import Index
+from prefd.cache.reference import Disagreement, InvalidLogprobs, check_logprobs
+from prefd.cache.rescue import examine, held_whole, is_whole, rescue
+from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment
+from prefd.cache.store import ReferenceCache
+from prefd.cache.stored import DamagedReference, StoredReference, Survey, new_name, stored_references
+from prefd.cache.strays import Stray, strays
+
+TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
+"""Compute dtype → how far two scores of one completion may be apart, in nats, on average over its tokens."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    reference: str
+    """Fingerprint."""
+    segment: str | None
+    """None: the reference's own attributes."""
+    what: str
+    rescuable: int = 0
+    """Entries of it that still match their checksums and that no other segment holds."""
+    to_score: int | None = 0
+    """Completions that have to be scored again, rescued ones not counted; None where nothing says how many."""
+
+
+@dataclass
+class VerifyReport:
+    deep: bool
+    references: int = 0
+    segments: int = 0
+    """Segments that were checked, of `segments_total`."""
+    segments_total: int = 0
+    entries: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    damage: list[Damage] = field(default_factory=list)
+    disagreements: list[tuple[str, Disagreement]] = field(default_factory=list)
+    """With the reference's fingerprint. Of the two segments, the first is served."""
+    strays: list[Stray] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was looked at before the time was up."""
+        return self.segments == self.segments_total
+
+    @property
+    def ok(self) -> bool:
+        """Of what was looked at. Strays harm nobody."""
+        return not self.damage and not self.disagreements
+
+    def to_json(self) -> dict[str, Any]:
+        disagreements = [
+            {"reference": name, "key": each.key.hex(), "segments": list(each.segments), "nats": each.nats}
+            for name, each in self.disagreements
+        ]
+        return asdict(self) | {"complete": self.complete, "ok": self.ok, "disagreements": disagreements}
+
+
+def verify(
+    cache: ReferenceCache, *, deep: bool = False, deadline: float | None = None, prefix: str = ""
+) -> VerifyReport:
+    """Check the references whose fingerprint starts with `prefix`; stop at `deadline` (of `time.monotonic`).
+
+    With a deadline the segments are taken in random order, so that short runs get to all of them in time.
+    """
+    began = time.monotonic()
+    report = VerifyReport(deep, strays=strays(cache))
+    work: list[tuple[StoredReference, Survey, str]] = []
+    for reference in stored_references(cache):
+        if isinstance(reference, DamagedReference):
+            name = reference.folder.name
+            if name.startswith(prefix):
+                report.damage.append(Damage(name, None, str(reference)))
+            continue
+        if not reference.name.startswith(prefix):
+            continue
+        report.references += 1
+        survey = reference.survey()
+        work += [(reference, survey, segment.id) for segment in (*survey.live, *survey.replaced)]
+        work += [(reference, survey, name) for name in survey.damaged]
+        report.disagreements += _disagreements(reference, survey.live)
+    report.segments_total = len(work)
+    if deadline is not None:
+        random.shuffle(work)
+    for reference, survey, name in work:
+        if deadline is not None and time.monotonic() >= deadline:
+            break
+        report.damage += _check(reference, survey, name, report)
+        report.segments += 1
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _check(reference: StoredReference, survey: Survey, name: str, report: VerifyReport) -> Iterator[Damage]:
+    segment = next((each for each in (*survey.live, *survey.replaced) if each.id == name), None)
+    others = [each for each in survey.live if each.id != name]
+    if segment is None:
+        yield _loss(reference, name, survey.damaged[name], others)
+        return
+    report.entries += segment.entries
+    report.bytes += segment.bytes
+    try:
+        segment.check_metadata()
+        if report.deep:
+            _check_values(segment)
+    except DamagedSegment as error:
+        if (reference.segments / name).exists():
+            yield _loss(reference, name, str(error), others)
+
+
+def _check_values(segment: Segment) -> None:
+    """Every value against its checksum and its sum. Raises `DamagedSegment` with how many do not match."""
+    bad = [row for row in range(segment.entries) if not _matches(segment, row)]
+    if bad:
+        raise DamagedSegment(
+            f"{segment.path}: {len(bad)} of {segment.entries} entries do not match their checksum or sum "
+            f"(the first is entry {bad[0]})"
+        )
+    segment.check_logprobs()
+
+
+def _matches(segment: Segment, row: int) -> bool:
+    try:
+        value = segment.read(row)
+        check_logprobs(segment.keys[row].tobytes(), value)
+    except (DamagedEntry, InvalidLogprobs):
+        return False
+    return bool(np.isclose(value.sum(dtype=np.float64), segment.sums[row], rtol=1e-9))
+
+
+def _loss(reference: StoredReference, name: str, what: str, others: Sequence[Segment]) -> Damage:
+    remains = examine(reference.segments / name)
+    elsewhere = held_whole(others, remains.keys)
+    rescuable = len(remains.whole.keys() - elsewhere)
+    to_score = None if remains.held is None else max(0, remains.held - len(remains.whole.keys() | elsewhere))
+    return Damage(reference.name, name, what, rescuable, to_score)
+
+
+def _disagreements(reference: StoredReference, segments: Sequence[Segment]) -> Iterator[tuple[str, Disagreement]]:
+    limit = tolerance(reference)
+    for key, places in Index().extended(segments).shared():
+        whole = [(segment, segment.read(row)) for segment, row in places if is_whole(segment, row)]
+        for other, theirs in whole[1:]:
+            served, value = whole[0]
+            difference = np.abs(value - theirs).mean() if len(value) == len(theirs) else np.inf
+            if difference > limit:
+                yield reference.name, Disagreement(key, (served.id, other.id), float(difference))
+
+
+def tolerance(reference: StoredReference) -> float:
+    """How far apart two scores of one completion may be: of its compute dtype, the strictest where that is unknown."""
+    return TOLERANCE.get(str(reference.fingerprint.identity.get("compute_dtype")), TOLERANCE["float32"])
+
+
+@dataclass(frozen=True)
+class Repair:
+    reference: str
+    segment: str | None
+    rescued: int
+    """Entries put into a new segment."""
+    moved_to: str
+
+
+def repair(cache: ReferenceCache, damage: Sequence[Damage]) -> list[Repair]:
+    """Move what is damaged to its reference's `quarantine/`, after the whole entries of it have been saved.
+
+    Damaged attributes go there too: the next job that needs the reference writes them again.
+    """
+    made = []
+    for each in damage:
+        folder = cache.path / "refs" / each.reference
+        if each.segment is None:
+            made.append(Repair(each.reference, None, 0, str(_set_attributes_aside(folder))))
+            continue
+        try:
+            rescued = rescue(StoredReference.open(folder, cache.path / ".tmp"), each.segment)
+        except FileNotFoundError:
+            continue  # someone else moved it
+        made.append(Repair(each.reference, each.segment, rescued, str(folder / "quarantine" / each.segment)))
+    return made
+
+
+def _set_attributes_aside(folder: Path) -> Path:
+    quarantine = folder / "quarantine"
+    quarantine.mkdir(exist_ok=True)
+    aside = quarantine / f"zarr.json.{new_name()}"
+    (folder / "zarr.json").rename(aside)
+    return aside

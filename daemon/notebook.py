@@ -1,0 +1,66 @@
+"""The reference cache for notebooks: log-probabilities of texts or token ids, as numpy.
+
+cache = ReferenceCache.open(Path("~/.local/share/prefd/cache").expanduser())
+for info in cache.references():
+    print(info.fingerprint, info.provenance["model"], info.entries)
+reference = ReferenceLogprobs(cache, "13dfa6")
+reference.of_texts([("Name a prime.", "Seven.")], tokenizer)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.store import ReferenceCache
+
+if TYPE_CHECKING:
+    from prefd.plugins.types import Text
+
+Logprobs = npt.NDArray[np.float32]
+
+
+class UnknownReference(LookupError):
+    """No reference, or more than one, has a fingerprint that starts like that; the message lists those there are."""
+
+
+class ReferenceLogprobs:
+    """The entries of one reference of `cache`, named by the beginning of its fingerprint. Loads no model.
+
+    Raises `UnknownReference`.
+    """
+
+    def __init__(self, cache: ReferenceCache, fingerprint: str) -> None:
+        found = [info for info in cache.references() if info.fingerprint.startswith(fingerprint)]
+        if len(found) != 1:
+            there = ", ".join(info.fingerprint[:12] for info in cache.references()) or "none"
+            which = "several references start" if found else "no reference starts"
+            raise UnknownReference(f"{which} with {fingerprint!r}; in {cache.path} there are: {there}")
+        self.info = found[0]
+        self._fingerprint = ReferenceFingerprint(self.info.identity)
+        self._store = cache.reference(self._fingerprint)
+
+    def of_tokens(self, ids: Sequence[int] | npt.NDArray[Any], completion_start: int) -> Logprobs:
+        """(n − completion_start,) log-probability in nats of each completion token, EOS included.
+
+        `ids` (n,) are the tokens of prompt and completion. Raises `MissingEntry` when they were never scored.
+        """
+        return self._store.get([self._fingerprint.key(np.asarray(ids, dtype=np.uint32), completion_start)])[0]
+
+    def of_texts(
+        self, pairs: Sequence[tuple[Text, Text]], tokenizer: Any, max_length: int = 1024
+    ) -> list[Logprobs | None]:
+        """For each (prompt, completion), its log-probabilities; None where the cache does not hold it.
+
+        `tokenizer` is mlx-lm's (`mlx_lm.utils.load_tokenizer(model)`), and tokenizes as in a job: chat template, EOS,
+        and truncation to `max_length`, which decides what was scored.
+        """
+        from prefd.daemon.worker.tokens import Encoder
+
+        encoder = Encoder(tokenizer, max_length)
+        completions = [encoder.completion(prompt, completion) for prompt, completion in pairs]
+        return self._store.find([self._fingerprint.key(one.ids, one.start) for one in completions])

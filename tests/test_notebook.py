@@ -1,0 +1,62 @@
+"""The cache from Python: references by name, log-probabilities by text and by token."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlx_lm
+import numpy as np
+import pytest
+from conftest import PAIRS
+from jobs_on_disk import make_job, run_precompute
+
+from prefd.cache.reference import MissingEntry
+from prefd.cache.store import ReferenceCache
+from prefd.daemon.notebook import ReferenceLogprobs, UnknownReference
+from prefd.daemon.worker.job import Job
+
+
+@pytest.fixture
+def job(home: Path, tiny_model: Path, pairs_file: Path) -> Job:
+    made = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "validation": 0.0})
+    run_precompute(made)
+    return made
+
+
+def test_texts_and_tokens_give_what_the_job_reads(job: Job, tiny_model: Path) -> None:
+    cache = ReferenceCache.open(job.home.cache)
+    reference = ReferenceLogprobs(cache, job.fingerprint.name[:6])
+    tokenizer = mlx_lm.utils.load_tokenizer(tiny_model)
+    example = job.data.train[0]
+    pair = PAIRS[example.row - 1]
+    chosen, absent = reference.of_texts([(pair["prompt"], pair["chosen"]), (pair["prompt"], "Other.")], tokenizer)
+    assert absent is None
+    (expected,) = job.store.get([job.key(example.chosen)])
+    assert chosen is not None
+    np.testing.assert_array_equal(chosen, expected)
+    np.testing.assert_array_equal(reference.of_tokens(example.chosen.ids.tolist(), example.chosen.start), expected)
+    with pytest.raises(MissingEntry):
+        reference.of_tokens([1, 2, 3], 1)
+
+
+def test_truncation_is_part_of_what_was_scored(job: Job, tiny_model: Path) -> None:
+    reference = ReferenceLogprobs(ReferenceCache.open(job.home.cache), "")
+    tokenizer = mlx_lm.utils.load_tokenizer(tiny_model)
+    pair = (PAIRS[3]["prompt"], PAIRS[3]["rejected"])
+    whole, cut = (reference.of_texts([pair], tokenizer, length)[0] for length in (1024, 60))
+    assert whole is not None
+    assert cut is None
+
+
+def test_an_unknown_reference_is_told_with_those_there_are(job: Job) -> None:
+    with pytest.raises(
+        UnknownReference, match=f"no reference starts with 'zz'; in .* there are: {job.fingerprint.name[:12]}"
+    ):
+        ReferenceLogprobs(ReferenceCache.open(job.home.cache), "zz")
+
+
+def test_every_reference_is_known_by_its_stored_identity(job: Job) -> None:
+    (info,) = ReferenceCache.open(job.home.cache).references()
+    assert info.fingerprint == job.fingerprint.name
+    assert json.loads(json.dumps(dict(info.identity))) == dict(job.fingerprint.identity)
