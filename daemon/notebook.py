@@ -44,6 +44,11 @@ class ReferenceLogprobs:
         self._fingerprint = ReferenceFingerprint(self.info.identity)
         self._store = cache.reference(self._fingerprint)
 
+    def every(self) -> list[Logprobs]:
+        """(n_i,) The log-probabilities of every completion that was scored, in the order of their keys."""
+        keys = {row.tobytes() for segment in self._store.segments for row in segment.keys}
+        return [value for value in self._store.find(sorted(keys)) if value is not None]
+
     def of_tokens(self, ids: Sequence[int] | npt.NDArray[Any], completion_start: int) -> Logprobs:
         """(n − completion_start,) log-probability in nats of each completion token, EOS included.
 

@@ -38,6 +38,9 @@ def test_texts_and_tokens_give_what_the_job_reads(job: Job, tiny_model: Path) ->
     np.testing.assert_array_equal(reference.of_tokens(example.chosen.ids.tolist(), example.chosen.start), expected)
     with pytest.raises(MissingEntry):
         reference.of_tokens([1, 2, 3], 1)
+    assert sorted(map(len, reference.every())) == sorted(
+        len(side.ids) - side.start for each in job.examples for side in (each.chosen, each.rejected)
+    )
 
 
 def test_truncation_is_part_of_what_was_scored(job: Job, tiny_model: Path) -> None:

@@ -62,11 +62,38 @@ def test_the_loss_trains_a_policy_with_its_extra_metric(home: Path, tiny_model: 
     assert "logit" in lines[0]
 
 
+@pytest.mark.filterwarnings("ignore")  # matplotlib's own, where there is no display
+def test_the_notebook_example_runs(
+    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_precompute(make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}))
+    source = next(block for block in blocks("python") if "ReferenceLogprobs" in block)
+    (tmp_path / "SmolLM2-135M-Instruct").symlink_to(tiny_model)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    exec(compile(source, "README.md", "exec"), {})  # noqa: S102  # our own README
+    assert (tmp_path / "reference-logprobs.png").stat().st_size > 1000
+
+
+def test_the_zarr_example_reads_a_segment(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
+    run_precompute(job)
+    source = next(block for block in blocks("python") if "zarr.open_group" in block)
+    path = str(job.store.segments[0].path)
+    names: dict[str, object] = {}
+    exec(compile(re.sub(r'"cache/refs.*?"', repr(path), source), "README.md", "exec"), names)  # noqa: S102  # our own README
+    assert len(names["logprob"]) == job.store.segments[0].tokens  # type: ignore[arg-type]
+
+
 def test_commands_are_listed_and_exist() -> None:
     table = README[README.index("## Commands") : README.index("## The home")]
-    listed = set(re.findall(r"`prefd ([a-z]+)(?: (?:ls|show))?[ `]", table))
+    listed = set(re.findall(r"`prefd ([a-z]+)[ `]", table))
     with click.Context(cli) as context:
         assert listed == set(cli.list_commands(context))
+        cache = cli.get_command(context, "cache")
+        assert isinstance(cache, click.Group)
+        for name in cache.list_commands(context):
+            assert re.search(rf"[` ]{name}[` ]", table), name
 
 
 def test_make_targets_exist() -> None:
