@@ -4,7 +4,8 @@
 
 Completions of lognormal length, mean 250 tokens. Each repeat is a fresh process on a warm page cache, in which cache
 and raw map take turns; every number is the median over the repeats. The raw map is one float32 file whose rows are
-known, and it checks nothing. 2,000,000 entries need 4 GB of disk, and as much memory to stay in the page cache.
+known, and it checks nothing; slicing an `np.memmap` is itself slow, so the same through `view(np.ndarray)` is there too.
+2,000,000 entries need 4 GB of disk, and as much memory to stay in the page cache.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -114,9 +116,10 @@ def measure(folder: Path) -> Numbers:
     seconds, reference = timed(lambda: cache.reference(FINGERPRINT))
     numbers = {"open s": seconds, "open MB": (memory().rss - before) / 1e6}
     raw = np.memmap(folder / "raw", dtype=np.float32, mode="r")
-    return numbers | absent(reference, rng) | random_reads(reference, raw, keys, offsets, rng) | scans(reference, raw) | puts(
-        folder, reference, rng
-    )  # fmt: skip
+    numbers |= absent(reference, rng)
+    numbers |= random_reads(reference, raw, keys, offsets, rng)
+    numbers |= scans(reference, raw, offsets)
+    return numbers | puts(folder, rng)
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -140,34 +143,44 @@ def random_reads(
     rng: np.random.Generator,
 ) -> Numbers:
     """32 random entries, copied out of the map in both cases. Each measurement has rows of its own: no page twice."""
-    cached, mapped = [], []
+    cached, mapped, unwrapped = [], [], []
+    plain = raw.view(np.ndarray)
     for _ in range(60):
-        rows = rng.integers(0, len(keys), (2, 32))
+        rows = rng.integers(0, len(keys), (3, 32))
         wanted = [keys[row].tobytes() for row in rows[0]]
         cached.append(timed(lambda wanted=wanted: [value.copy() for value in reference.get(wanted)])[0])  # type: ignore[misc]
         places = [(int(offsets[row]), int(offsets[row + 1])) for row in rows[1]]
         mapped.append(timed(lambda places=places: [np.array(raw[begin:end]) for begin, end in places])[0])  # type: ignore[misc]
-    return {"32 random ms": median(cached) * 1e3, "32 random raw ms": median(mapped) * 1e3}
+        places = [(int(offsets[row]), int(offsets[row + 1])) for row in rows[2]]
+        unwrapped.append(timed(lambda places=places: [np.array(plain[begin:end]) for begin, end in places])[0])  # type: ignore[misc]
+    times = {"32 random ms": cached, "32 random raw ms": mapped, "32 random plain ms": unwrapped}
+    return {name: median(seconds) * 1e3 for name, seconds in times.items()}
 
 
-def scans(reference: Reference, raw: npt.NDArray[np.float32]) -> Numbers:
-    turns = [
-        ("scan s", lambda: sum(total(segment.logprobs) for segment in reference.scan())),
-        ("scan raw s", lambda: total(raw)),
+def scans(reference: Reference, raw: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]) -> Numbers:
+    """Every value summed: entry by entry, as an epoch reads them, and as if the store were one array."""
+    places = list(pairwise(offsets.tolist()))
+    plain = raw.view(np.ndarray)
+    turns: list[tuple[str, Callable[[], float]]] = [
+        ("scan s", lambda: sum(float(value.sum()) for segment in reference.scan() for value in segment.values())),
+        ("scan raw s", lambda: sum(float(raw[begin:end].sum()) for begin, end in places)),
+        ("scan plain s", lambda: sum(float(plain[begin:end].sum()) for begin, end in places)),
+        ("flat s", lambda: sum(total(segment.logprobs) for segment in reference.scan())),
+        ("flat raw s", lambda: total(raw)),
     ]
     if os.getpid() % 2:
         turns.reverse()
     found = {name: timed(scan) for name, scan in turns}
-    (seconds, ours), (raw_seconds, theirs) = found["scan s"], found["scan raw s"]
-    assert np.isclose(ours, theirs, rtol=1e-9)
-    return {"scan s": seconds, "scan raw s": raw_seconds}
+    sums = [result for _, result in found.values()]
+    assert np.allclose(sums, sums[0], rtol=1e-4)
+    return {name: seconds for name, (seconds, _) in found.items()}
 
 
 def total(values: npt.NDArray[np.float32]) -> float:
     return sum(float(values[at : at + BLOCK].sum(dtype=np.float64)) for at in range(0, len(values), BLOCK))
 
 
-def puts(folder: Path, reference: Reference, rng: np.random.Generator) -> Numbers:
+def puts(folder: Path, rng: np.random.Generator) -> Numbers:
     """Into a reference of its own beside the other: what is measured is the put, and the store stays as it was."""
     other = ReferenceCache.open(folder / "cache").reference(ReferenceFingerprint({"weights": f"{os.getpid()}"}))
     other.put(generate(rng, 1))
@@ -194,11 +207,14 @@ def write_plainly(path: Path, content: bytes) -> None:
 
 def report(results: dict[int, Numbers], repeats: int) -> list[str]:
     """Every measure, by size; the goals are those for the largest."""
-    rows = [
+    rows: list[tuple[str, str, str, str | None, float | None]] = [
         ("open and index, s", "< 0.6", "open s", None, 0.6),
         ("memory that opening takes, MB", "< 400", "open MB", None, 400),
         ("32 random entries, verified / raw", "≤ 2.2", "32 random ms", "32 random raw ms", 2.2),
-        ("full scan, verified / raw", "≤ 1.2", "scan s", "scan raw s", 1.2),
+        ("the same / raw map viewed as an ndarray", "", "32 random ms", "32 random plain ms", None),
+        ("full scan entry by entry, verified / raw", "≤ 1.2", "scan s", "scan raw s", 1.2),
+        ("the same / raw map viewed as an ndarray", "", "scan s", "scan plain s", None),
+        ("full scan as one array, verified / raw", "≤ 1.2", "flat s", "flat raw s", 1.2),
         ("bytes on disk / raw", "≤ 1.06", "bytes", None, 1.06),
         ("durable put of 4,096 entries / writing and flushing", "≤ 1.5", "put ms", "put raw ms", 1.5),
         ("64 entries found missing, ms", "< 1", "64 missing ms", None, 1.0),
@@ -218,7 +234,8 @@ def report(results: dict[int, Numbers], repeats: int) -> list[str]:
             f"{value:.3g} ({found[name]:.3g} / {found[raw]:.3g} {raw.split()[-1]})" if raw else f"{value:.3g}"
             for value, found in zip(values, results.values())
         ]
-        lines.append(f"| {title} | {goal} | {' | '.join(cells)} | {'yes' if values[-1] <= limit else 'no'} |")
+        met = "" if limit is None else "yes" if values[-1] <= limit else "no"
+        lines.append(f"| {title} | {goal} | {' | '.join(cells)} | {met} |")
     return lines
 
 

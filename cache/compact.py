@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from ulid import ULID
 
 from prefd.cache.index import Index
+from prefd.cache.reference import Disagreement
 from prefd.cache.rescue import is_whole
 from prefd.cache.segment import DamagedSegment, Segment, open_segment
 from prefd.cache.stored import StoredReference, Survey, age_of, discard, size_of
+from prefd.cache.verify import disagreements
 
 TARGET_BYTES = 128 * 2**20
 GRACE_S = 24 * 3600.0
@@ -55,11 +56,10 @@ class Deleted:
 
 @dataclass(frozen=True)
 class CompactReport:
-    merges: tuple[Merge, ...]
-    deleted: tuple[Deleted, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    merges: tuple[Merge, ...] = ()
+    deleted: tuple[Deleted, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
+    """Told now, as the value that is not served is dropped."""
 
 
 def compact(
@@ -72,20 +72,23 @@ def compact(
     deleted = delete_replaced(reference, grace_s, dry_run=dry_run)
     survey = reference.survey()
     losers = _losers(survey.live)
+    differing = [each for _, each in disagreements(reference, survey.live)]
     merges = [_merge(reference, survey, group, losers, dry_run) for group in _groups(survey.live, target_bytes)]
-    return CompactReport(tuple(each for each in merges if each is not None), tuple(deleted))
+    return CompactReport(tuple(each for each in merges if each is not None), tuple(deleted), tuple(differing))
 
 
 def _groups(live: Sequence[Segment], target_bytes: int) -> Iterator[list[Segment]]:
     """Runs of small segments, oldest first, each of about `target_bytes` and two segments at least."""
     group: list[Segment] = []
+    size = 0
     for segment in live:
         if segment.bytes >= target_bytes / 2:
             continue
         group.append(segment)
-        if sum(each.bytes for each in group) >= target_bytes:
+        size += segment.bytes
+        if size >= target_bytes:
             yield group
-            group = []
+            group, size = [], 0
     if len(group) > 1:
         yield group
 
@@ -154,10 +157,10 @@ def delete_replaced(
     Whole to the last value, which is looked at first: what is deleted here is the only other copy.
     """
     survey = reference.survey()
-    settled = [
-        segment for segment in survey.live if _written(reference, segment) >= older_than_s and _all_whole(segment)
-    ]
-    hidden = {name for segment in settled for name in segment.replaces}
+    settled = [segment for segment in survey.live if _written(reference, segment) >= older_than_s]
+    there = {segment.id for segment in survey.replaced}
+    replacing = [segment for segment in settled if not there.isdisjoint(segment.replaces) and _all_whole(segment)]
+    hidden = {name for segment in replacing for name in segment.replaces}
     gone = [(segment, "replaced") for segment in survey.replaced if segment.id in hidden]
     losers = _losers(settled)
     gone += [(segment, "redundant") for segment in settled if len(losers[segment.id]) == segment.entries]

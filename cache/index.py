@@ -63,25 +63,44 @@ class Index:
                 runs.append(Run(run.prefixes[mask], places))
         return Index(tuple(segment for segment in self.segments if segment.id not in ids), tuple(runs))
 
-    def find(self, keys: Sequence[bytes]) -> Iterator[list[tuple[Segment, int]]]:
+    def find(self, keys: Sequence[bytes]) -> list[list[tuple[Segment, int]]]:
         """For each of `keys`, every (segment, row) that holds it, lowest segment id first."""
+        found: list[list[tuple[Segment, int]]] = [[] for _ in keys]
         wanted = prefixes_of(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32))
-        candidates: list[list[int]] = [[] for _ in keys]
         for run in self.runs:
-            left = np.searchsorted(run.prefixes, wanted)
-            held = np.flatnonzero(run.prefixes[np.minimum(left, len(run.prefixes) - 1)] == wanted)
-            right = np.searchsorted(run.prefixes, wanted[held], side="right")
-            for at, first, last in zip(held.tolist(), left[held].tolist(), right.tolist()):
-                candidates[at] += run.places[first:last].tolist()
-        for key, places in zip(keys, candidates):
-            found = []
-            for place in places:
-                segment, row = self.segments[place >> 32], place & 0xFFFFFFFF
-                if segment.keys[row].tobytes() == key:
-                    found.append((segment, row))
-            if len(found) > 1:
-                found.sort(key=lambda one: one[0].id)
-            yield found
+            left = run.prefixes.searchsorted(wanted)
+            held = (run.prefixes.take(left, mode="clip") == wanted).nonzero()[0]
+            first = left[held]
+            self._take_whole(found, keys, held, run.places[first])
+            while len(held):  # whose prefix goes on: a key that is held twice, or 8 bytes that are equal by chance
+                first = first + 1
+                more = (first < len(run.prefixes)) & (run.prefixes.take(first, mode="clip") == wanted[held])
+                held, first = held[more], first[more]
+                self._take_whole(found, keys, held, run.places[first])
+        return found
+
+    def _take_whole(
+        self,
+        found: list[list[tuple[Segment, int]]],
+        keys: Sequence[bytes],
+        held: npt.NDArray[np.intp],
+        places: npt.NDArray[np.uint64],
+    ) -> None:
+        """Add to `found` those of `places` whose key is, in full, the one looked for."""
+        for at, place in zip(held.tolist(), places.tolist()):
+            segment, row = self.segments[place >> 32], place & 0xFFFFFFFF
+            if segment.key(row) == keys[at]:
+                found[at].append((segment, row))
+                if len(found[at]) > 1:
+                    found[at].sort(key=lambda one: one[0].id)
+
+    def repeated(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of `keys` that may be held more than once: whose prefix is. Fast where none is."""
+        wanted = prefixes_of(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32))
+        held = np.zeros(len(keys), np.int64)
+        for run in self.runs:
+            held += np.searchsorted(run.prefixes, wanted, side="right") - np.searchsorted(run.prefixes, wanted)
+        return [keys[at] for at in np.flatnonzero(held > 1).tolist()]
 
     def shared(self) -> Iterator[tuple[bytes, list[tuple[Segment, int]]]]:
         """Every key that more than one segment holds, with its places, lowest segment id first."""

@@ -20,7 +20,6 @@ from prefd.cache.stored import (
     discard,
     reference_folders,
     size_of,
-    staging_of,
     whole_references,
 )
 
@@ -83,7 +82,7 @@ def prune(
     """
     report = PruneReport(dry_run)
     room = _Room(cache, report)
-    for path in sorted(staging_of(cache).glob("*")):
+    for path in sorted(cache.staging.glob("*")):
         if age_of(path) >= SWEEP_AFTER_S:
             room.remove(path, None, "left by a writer that was killed")
     if reference is not None:
@@ -125,7 +124,7 @@ class _Room:
             return
         self.note(path, reference, size_of(path), age_of(path) if unused_s is None else unused_s, why)
         if not self.report.dry_run:
-            discard(path, staging_of(self.cache))
+            discard(path, self.cache.staging)
 
     def note(self, path: Path, reference: str | None, size: int, unused_s: float, why: str) -> None:
         self.gone.add(path)

@@ -136,12 +136,12 @@ class Reference:
         if not keys:
             return []
         self._forget_uses()
-        return [self._first_whole(places) for places in self._index.find(keys)]
+        return [self._first_whole(key, places) for key, places in zip(keys, self._index.find(keys))]
 
-    def _first_whole(self, places: Sequence[tuple[Segment, int]]) -> npt.NDArray[np.float32] | None:
+    def _first_whole(self, key: bytes, places: Sequence[tuple[Segment, int]]) -> npt.NDArray[np.float32] | None:
         for segment, row in places:
             try:
-                value = segment.read(row)
+                value = segment.read(row, key)
             except DamagedEntry as error:
                 self._report(f"{segment.id}[{row}]", str(error))
             else:
@@ -171,14 +171,13 @@ class Reference:
     def get(self, keys: Sequence[bytes]) -> list[npt.NDArray[np.float32]]:
         """(length,) float32 log-probabilities for each key. Raises `MissingEntry` naming the first that is not there."""
         values = self.find(keys)
-        if any(value is None for value in values):
+        found = [value for value in values if value is not None]
+        if len(found) < len(keys):
             self.refresh()
             values = self.find(keys)
-        found = []
-        for key, value in zip(keys, values):
-            if value is None:
-                raise self._no_entry(key)
-            found.append(value)
+            found = [value for value in values if value is not None]
+        if len(found) < len(keys):
+            raise self._no_entry(next(key for key, value in zip(keys, values) if value is None))
         return found
 
     tokens = get
@@ -250,7 +249,8 @@ class Reference:
         """Commit `entries` as one segment and return its id; they are durable when this returns.
 
         `replaces` names segments all of whose entries are among these. Raises `InvalidLogprobs` for a value that is
-        empty, not finite or above zero, and OSError when the disk refuses; nothing is committed then.
+        empty, not finite or above zero: nothing is committed then. Raises OSError when the disk refuses: nothing is
+        committed then, or all of it but without the promise that it survives a power cut.
         """
         if not entries:
             return None
@@ -284,12 +284,12 @@ class Reference:
 
     def _compare(self, keys: Sequence[bytes]) -> None:
         """Say so when what was just put differs from what is believed."""
-        for places in self._index.find(keys):
-            if len(places) > 1:
-                for one in self._differing(places, TOLERANCE):
-                    if one not in self.conflicts:
-                        self.conflicts.append(one)
-                        log.warning("the reference cache holds two values, and believes the first: %s", one)
+        index = self._index
+        for places in index.find(index.repeated(keys)):
+            for one in self._differing(places, TOLERANCE) if len(places) > 1 else ():
+                if one not in self.conflicts:
+                    self.conflicts.append(one)
+                    log.warning("the reference cache holds two values, and believes the first: %s", one)
 
 
 def is_id(name: str) -> bool:
@@ -313,8 +313,8 @@ def checked(entries: Mapping[bytes, npt.NDArray[np.float32]]) -> dict[bytes, npt
     """`entries` as (length,) little-endian float32. Raises `InvalidLogprobs` naming the first that cannot be one."""
     values = {key: np.ascontiguousarray(value, dtype="<f4") for key, value in entries.items()}
     together = np.concatenate([value.reshape(-1) for value in values.values()])
-    usable = bool(((together <= 0) & (together > -np.inf)).all())
-    if not usable or any(value.ndim != 1 or len(value) == 0 for value in values.values()):
+    shaped = all(value.ndim == 1 and value.size > 0 for value in values.values())
+    if not shaped or not (together.max() <= 0 and together.min() > -np.inf):  # both are nan if one value is
         for key, value in values.items():
             check_logprobs(key, value)
     for key in values:

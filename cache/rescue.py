@@ -88,6 +88,22 @@ def rescue(reference: StoredReference, name: str, without: Collection[bytes] = (
     return len(whole)
 
 
+def evict(reference: StoredReference, keys: Collection[bytes]) -> list[str]:
+    """Take entries with wrong values out of the store: quarantine every segment that serves one, less the rest of it.
+
+    A segment is never changed, and a right value put later would lose to the wrong one's lower id. Returns the ids.
+    """
+    gone: list[str] = []
+    while True:  # what a quarantined segment had replaced serves again, and may hold the wrong value too
+        index = Index().extended(reference.survey().live)
+        serving = {segment.id for places in index.find(list(keys)) for segment, _ in places}
+        if not serving:
+            return gone
+        for name in sorted(serving):
+            rescue(reference, name, without=keys)
+            gone.append(name)
+
+
 def held_whole(segments: Sequence[Segment], keys: Collection[bytes]) -> set[bytes]:
     """Those of `keys` for which one of `segments` has an entry that matches its checksum."""
     asked = list(keys)

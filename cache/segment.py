@@ -14,10 +14,11 @@ import errno
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from prefd.cache.mapping import bytes_of
 
 FLUSH_THREADS = 8  # a journal commits what is flushed at the same time at once
 CRC_CHUNK = 2**20
+Key = bytes  # 32 of them
+LENGTH = struct.Struct("<I")
 MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
 """Errors that say nothing about the segment: raised, never taken for damage."""
 
@@ -52,7 +55,7 @@ class DamagedEntry(Exception):
 
 def entry_crc(key: bytes, logprobs: npt.NDArray[np.float32]) -> int:
     """crc32c(key ‖ u32 length ‖ the float32 bytes): binds a value to its key. `logprobs` is contiguous."""
-    crc = google_crc32c.value(key + struct.pack("<I", len(logprobs)))
+    crc = google_crc32c.value(key + LENGTH.pack(len(logprobs)))
     return int(google_crc32c.extend(crc, logprobs))
 
 
@@ -66,36 +69,47 @@ def write_segment(
     """
     keys = sorted(entries)
     values = [np.ascontiguousarray(entries[key], dtype="<f4") for key in keys]
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "key": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32),
-        "offset": np.cumsum([0, *(len(value) for value in values)], dtype="<i8"),
-        "sum": np.array([value.sum(dtype=np.float64) for value in values], dtype="<f8"),
-        "crc": np.array([entry_crc(key, value) for key, value in zip(keys, values)], dtype="<u4"),
-        "logprob": np.concatenate(values),
-    }
-    manifest, metadata = {}, {}
-    for name, data in arrays.items():
-        crc = int(google_crc32c.value(data))
-        chunk = chunk_path(folder, name)
-        chunk.parent.mkdir(parents=True)
-        with chunk.open("xb") as file:
-            file.write(data.data)
-            file.write(struct.pack("<I", crc))
-        manifest[name] = [data.nbytes + CHECKSUM_BYTES, crc]
-        document = array_document(name, data.shape)
-        (folder / name / "zarr.json").write_bytes(document)
-        metadata[name] = int(google_crc32c.value(document))
-    attributes = {
-        "complete": True,
-        "entries": len(keys),
-        "tokens": len(arrays["logprob"]),
-        "identity_sha256": identity_sha256,
-        "replaces": list(replaces),
-        "manifest": manifest,
-        "metadata": metadata,
-    }
-    (folder / "zarr.json").write_bytes(group_document(attributes))
-    flush_tree(folder)
+    offsets = np.cumsum([0, *(len(value) for value in values)], dtype="<i8")
+    logprobs = np.concatenate(values)
+    with ThreadPoolExecutor(FLUSH_THREADS) as pool:
+        # The large array first: the disk takes it while the others are computed.
+        writes = {"logprob": pool.submit(_write_array, folder, "logprob", logprobs)}
+        small: dict[str, npt.NDArray[Any]] = {
+            "key": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32),
+            "offset": offsets,
+            "crc": np.array([entry_crc(key, value) for key, value in zip(keys, values)], dtype="<u4"),
+            "sum": np.add.reduceat(logprobs.astype("<f8"), offsets[:-1]),
+        }
+        writes |= {name: pool.submit(_write_array, folder, name, data) for name, data in small.items()}
+        written = {name: writes[name].result() for name in ARRAYS}
+        attributes = {
+            "complete": True,
+            "entries": len(keys),
+            "tokens": int(offsets[-1]),
+            "identity_sha256": identity_sha256,
+            "replaces": list(replaces),
+            "manifest": {name: measured for name, (measured, _) in written.items()},
+            "metadata": {name: crc for name, (_, crc) in written.items()},
+        }
+        (folder / "zarr.json").write_bytes(group_document(attributes))
+        folders = [Path(parent) for parent, _, _ in os.walk(folder)]
+        list(pool.map(flush, [folder / "zarr.json", *folders]))
+
+
+def _write_array(folder: Path, name: str, data: npt.NDArray[Any]) -> tuple[list[int], int]:
+    """Write one array, flushed: its entry in the manifest ([bytes of the chunk, crc32c]), and its metadata's crc32c."""
+    crc = int(google_crc32c.value(data))
+    chunk = chunk_path(folder, name)
+    chunk.parent.mkdir(parents=True)
+    with chunk.open("xb") as file:
+        file.write(data.data)
+        file.write(struct.pack("<I", crc))
+    flush(chunk)
+    metadata = folder / name / "zarr.json"
+    document = array_document(name, data.shape)
+    metadata.write_bytes(document)
+    flush(metadata)
+    return [data.nbytes + CHECKSUM_BYTES, crc], int(google_crc32c.value(document))
 
 
 def flush_tree(folder: Path) -> None:
@@ -145,13 +159,28 @@ class Segment:
     def tokens(self) -> int:
         return len(self.logprobs)
 
-    def read(self, row: int) -> npt.NDArray[np.float32]:
-        """(length,) per-token log-probabilities of one entry, a view of the map. Raises `DamagedEntry`."""
-        begin, end = self.offsets[row : row + 2].tolist()
+    @cached_property
+    def _names(self) -> npt.NDArray[np.void]:
+        return self.keys.reshape(-1).view("V32")
+
+    def key(self, row: int) -> Key:
+        return self._names.item(row)  # type: ignore[return-value]  # numpy's stubs: not typed for void
+
+    def read(self, row: int, key: Key | None = None) -> npt.NDArray[np.float32]:
+        """(length,) per-token log-probabilities of one entry, a view of the map. Raises `DamagedEntry`.
+
+        `key` is the row's, for a caller who has compared it already.
+        """
+        begin, end = self.offsets.item(row), self.offsets.item(row + 1)
         value = self.logprobs[begin:end]
-        if entry_crc(self.keys[row].tobytes(), value) != self.crcs[row]:
+        if entry_crc(key or self.key(row), value) != self.crcs.item(row):
             raise DamagedEntry(f"{self.path}: entry {row} (tokens {begin} to {end}) does not match its checksum")
         return value
+
+    def values(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Each entry's log-probabilities, in the order of `keys`, unchecked: for after `check_logprobs`."""
+        for begin, end in pairwise(self.offsets.tolist()):
+            yield self.logprobs[begin:end]
 
     def check_logprobs(self) -> None:
         """Check all of `logprobs` at once, ten times faster than entry by entry. Raises `DamagedSegment`."""
@@ -198,7 +227,7 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
             attributes["metadata"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, OSError) and (error.errno in MACHINE_TROUBLE or not path.exists()):
+        if isinstance(error, OSError) and (error.errno in MACHINE_TROUBLE or not os.path.lexists(path)):
             raise
         raise DamagedSegment(f"{path}: {type(error).__name__}: {error}") from error
     if segment.offsets[0] != 0 or segment.offsets[-1] != tokens or (np.diff(segment.offsets) < 1).any():

@@ -6,6 +6,7 @@ A `Reference` serves values and passes over what it cannot use; a `StoredReferen
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -142,7 +143,7 @@ def stored_references(cache: ReferenceCache) -> Iterator[StoredReference | Damag
     """Every reference of `cache` in order of fingerprint; the error in place of one that cannot be opened."""
     for folder in reference_folders(cache):
         try:
-            yield StoredReference.open(folder, staging_of(cache))
+            yield StoredReference.open(folder, cache.staging)
         except DamagedReference as error:
             yield error
 
@@ -159,31 +160,35 @@ def reference_folders(cache: ReferenceCache) -> list[Path]:
     return sorted(each for each in folders if FINGERPRINT.fullmatch(each.name) and each.is_dir())
 
 
-def staging_of(cache: ReferenceCache) -> Path:
-    return cache.path / ".tmp"
-
-
 def discard(path: Path, staging: Path) -> None:
-    """Delete a folder of the store. It leaves its place in one rename, so that no reader finds half of it."""
+    """Delete a folder or file of the store. It leaves its place in one rename, so that no reader finds half of it."""
     staging.mkdir(exist_ok=True)
     gone = staging / f"{path.name}.{uuid.uuid4().hex[:8]}.deleted"
     try:
         path.rename(gone)
     except FileNotFoundError:
         return  # someone else did
-    shutil.rmtree(gone, ignore_errors=True)
+    if gone.is_dir() and not gone.is_symlink():
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        gone.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or in the files under a folder."""
+    """Bytes of a file, or in the files under a folder; what vanishes meanwhile counts nothing."""
     total = 0
-    for each in (path, *path.rglob("*")):
+    for each in [path] if path.is_file() else files_under(path):
         try:
-            if each.is_file():
-                total += each.stat().st_size
+            total += each.stat().st_size
         except OSError:
             continue
     return total
+
+
+def files_under(folder: Path) -> Iterator[Path]:
+    """Every file; unlike `rglob`, no error when another process deletes a folder on the way."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent) / name for name in names)
 
 
 def age_of(path: Path, now: float | None = None) -> float:

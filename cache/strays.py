@@ -9,7 +9,7 @@ from typing import Literal
 
 from prefd.cache.layout import ARRAYS, chunk_path
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import FINGERPRINT, ULID_NAME, age_of, size_of, staging_of
+from prefd.cache.stored import FINGERPRINT, ULID_NAME, age_of, files_under, size_of
 
 Kind = Literal["strange", "unfinished", "quarantined"]
 IN_CACHE = {"zarr.json", "refs", ".tmp", ".memo"}
@@ -37,7 +37,7 @@ def strays(cache: ReferenceCache) -> list[Stray]:
 def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
     for path in _not_in(cache.path, IN_CACHE):
         yield path, "strange"
-    for path in staging_of(cache).glob("*"):
+    for path in cache.staging.glob("*"):
         yield path, "unfinished"
     for reference in (cache.path / "refs").glob("*"):
         if not FINGERPRINT.fullmatch(reference.name) or not reference.is_dir():
@@ -52,8 +52,8 @@ def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
                 yield segment, "strange"
                 continue
             expected = _files_of(segment)
-            for path in segment.rglob("*"):
-                if path not in expected and not path.is_dir():
+            for path in files_under(segment):
+                if path not in expected:
                     yield path, "strange"
 
 

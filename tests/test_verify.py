@@ -131,6 +131,7 @@ def test_damaged_attributes_are_set_aside_and_written_again_by_the_next_job(
     assert (found.segment, found.to_score) == (None, 0)
     assert "its identity is that of" in found.what
     assert len(repair(cache, report.damage)) == 1
+    assert repair(cache, verify(cache).damage) == []
     assert len(served(cache, values)) == len(values)
     assert verify(cache).ok
 

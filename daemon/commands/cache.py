@@ -1,4 +1,6 @@
-"""`prefd cache`: which references have been scored, and how much of them is stored."""
+"""`prefd cache`: which references have been scored, and how much of them is stored; the other commands have files of
+their own.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +11,37 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prefd.daemon import render
+from prefd.daemon.commands.cache_transfer import export, import_
+from prefd.daemon.commands.cache_upkeep import compact, prune
+from prefd.daemon.commands.cache_verify import verify
 from prefd.daemon.commands.common import json_option, require_home
 from prefd.daemon.commands.errors import Exit, Failure
+from prefd.daemon.commands.explain import explain
+from prefd.daemon.commands.stores import SHORT
 from prefd.daemon.home import Home
 
 if TYPE_CHECKING:
     from prefd.cache.store import ReferenceInfo
-
-SHORT = 12  # of a fingerprint's 32 hexadecimal digits: what `ls` prints and `show` accepts
 
 
 @click.group(
     epilog="""\b
 Examples:
   prefd cache ls
-  prefd cache show 3f9a"""
+  prefd cache explain ipo.yaml              what a job would score
+  prefd cache verify --deep                 is it what was written?
+  prefd cache prune --max-size 2GB
+  prefd cache export scores.zip             take it to another machine"""
 )
 def cache() -> None:
-    """Look into the reference cache.
+    """Look into the reference cache, and look after it.
 
     It holds log-probabilities that were computed once and serve every job.
     """
+
+
+for command in (explain, verify, compact, prune, export, import_):
+    cache.add_command(command)
 
 
 @cache.command(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
-from prefd.daemon.commands.errors import Failure
 from prefd.daemon.commands.specs import check_specs
+from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
 
 
@@ -31,7 +28,7 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
     Which reference it needs, how many completions are cached and missing, what scoring them takes, and which references in the cache differ from it in a field or two.
     """
     [(_, spec)] = check_specs(home, [spec_path])
-    found = ask(home, spec.model_dump_json())
+    found = ask_worker(home, "explain", spec.model_dump())  # the pairs take the tokenizer and the plugins
     if as_json:
         render.emit_json(found)
         return
@@ -51,16 +48,3 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         click.echo(f"{name:<{width}}  {text}")
-
-
-def ask(home: Home, spec: str) -> dict[str, Any]:
-    """Asked of a worker, because reading the pairs takes the tokenizer and the plugins."""
-    from prefd.daemon.process import WORKER
-
-    command = [*WORKER, "explain", "--home", str(home.root)]
-    child = subprocess.run(command, input=spec, capture_output=True, text=True, check=False)
-    if child.returncode != 0:
-        said = [line for line in child.stderr.splitlines() if line.strip()]
-        raise Failure(said[-1] if said else f"the worker ended with exit code {child.returncode}")
-    answer: dict[str, Any] = json.loads(child.stdout)
-    return answer

@@ -67,10 +67,18 @@ def explain_needs(home: Path) -> dict[str, Any]:
     return explain(home, JobSpec.model_validate_json(sys.stdin.buffer.read()))
 
 
+def score_again(home: Path) -> dict[str, Any]:
+    """Reads a `rescore.Request` as JSON from stdin."""
+    from prefd.daemon.worker.rescore import Request, rescore
+
+    return rescore(home, Request(**json.load(sys.stdin)))
+
+
 ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "catalog": list_plugins,
     "device": describe_device,
     "explain": explain_needs,
+    "rescore": score_again,
 }
 
 

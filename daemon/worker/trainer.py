@@ -17,6 +17,7 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_map
 
+from prefd.cache.verify import TOLERANCE
 from prefd.daemon.worker.batches import split
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.logprobs import completion_logprobs
@@ -27,9 +28,6 @@ from prefd.plugins.types import Logprobs, LossInput, LossOutput
 Loss = Callable[[LossInput], LossOutput]
 ReferenceScores = Callable[[Sequence[Completion]], Logprobs]
 """Completions → their reference log-probabilities: read from the cache, or from a live model when measuring."""
-
-START_TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
-"""Largest mean |log π − log ref| per token, in nats, between a policy and the reference it starts as."""
 
 
 @dataclass
@@ -113,10 +111,10 @@ class Trainer:
         reference = self.reference(both_sides(batch))
         drift = float(np.array(mx.abs(policy.tokens - reference.tokens).sum() / policy.mask.sum()))
         self.model.train()
-        if not drift <= START_TOLERANCE[compute_dtype]:
+        if not drift <= TOLERANCE[compute_dtype]:
             raise JobError(
                 f"step 0: the policy starts as the reference, yet their log-probabilities differ by {drift:.2g} nats per "
-                f"token (tolerance {START_TOLERANCE[compute_dtype]:g}, {compute_dtype}); the cached reference is not of this "
+                f"token (tolerance {TOLERANCE[compute_dtype]:g}, {compute_dtype}); the cached reference is not of this "
                 "model: look at `prefd cache show`, or move the cache away to have it scored again"
             )
         return drift

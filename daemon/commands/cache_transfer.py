@@ -1,0 +1,89 @@
+"""`prefd cache export` and `import`: score on one machine, train on another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option, require_home
+from prefd.daemon.commands.errors import Exit, Failure
+from prefd.daemon.commands.stores import SHORT, find_cache, pick
+from prefd.daemon.home import Home
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd cache export scores.zip
+  prefd cache export scores.zip --reference 3f9a
+  prefd cache export scores.zip --json | jq .entries"""
+)
+@click.argument("out", metavar="OUT.zip", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--reference", "prefixes", metavar="PREFIX", multiple=True, help="Only this one; may be given again.")
+@json_option
+@click.pass_context
+def export(ctx: click.Context, out: Path, prefixes: tuple[str, ...], as_json: bool) -> None:
+    """Write references to one zip.
+
+    Another machine's prefd takes it with `prefd cache import`. Every value is checked on the way; damaged segments are left out, and the exit code is 1 then.
+    """
+    from prefd.cache import transfer
+
+    home: Home = ctx.obj
+    cache = find_cache(home)
+    if cache is None:
+        raise Failure("there is nothing to export", Exit.NOT_FOUND)
+    if not out.absolute().parent.is_dir():
+        raise Failure(f"there is no folder {out.parent} to write {out.name} to", Exit.NOT_FOUND)
+    report = transfer.export(cache, out, pick(cache, prefixes))
+    if as_json:
+        render.emit_json({"file": str(out), **report.to_json()})
+    else:
+        amount = (
+            f"{render.plural(report.entries, 'completion')} of {render.plural(len(report.references), 'reference')}"
+        )
+        click.echo(f"wrote {out}: {amount}, {render.size(report.bytes)}")
+    for name, what in report.left_out.items():
+        render.warn(f"segment {name} was left out: {what}")
+    if report.left_out:
+        render.note("`prefd cache verify --deep --repair` saves what is whole of it; then export again")
+        ctx.exit(Exit.FAILED)
+
+
+@click.command(
+    "import",
+    epilog="""\b
+Examples:
+  prefd cache import scores.zip
+  prefd cache import scores.zip --dry-run
+  prefd cache import scores.zip --json | jq .added""",
+)
+@click.argument("path", metavar="IN.zip", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Check it and say what would be added, and add nothing.")
+@json_option
+@click.pass_obj
+def import_(home: Home, path: Path, dry_run: bool, as_json: bool) -> None:
+    """Add what an export has and this cache has not.
+
+    Everything in it is checked first; a zip that is damaged, or no export, changes nothing. Whether the numbers are the model's own only the model can tell: see `prefd cache verify --rescore`.
+    """
+    from prefd.cache import transfer
+    from prefd.cache.store import ReferenceCache
+    from prefd.cache.unpack import BadExport
+
+    require_home(home)
+    if not path.is_file():
+        raise Failure(f"there is no file {path}", Exit.NOT_FOUND)
+    try:
+        report = transfer.import_(ReferenceCache.open(home.cache), path, dry_run=dry_run)
+    except BadExport as error:
+        raise Failure(str(error)) from error
+    if as_json:
+        render.emit_json({"file": str(path), **report.to_json()})
+        return
+    would = "would add" if dry_run else "added"
+    there = f"; {report.entries - report.added:,} were here already" if report.entries > report.added else ""
+    names = ", ".join(name[:SHORT] for name in report.references) or "no reference"
+    click.echo(f"{would} {render.plural(report.added, 'completion')} of {names}{there}")

@@ -1,0 +1,129 @@
+"""`prefd cache compact` and `prune`: fewer, larger segments, and room on the disk."""
+
+from __future__ import annotations
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option
+from prefd.daemon.commands.errors import Failure
+from prefd.daemon.commands.stores import SHORT, find_cache, pick
+from prefd.daemon.commands.units import duration, size
+from prefd.daemon.home import Home
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd cache compact
+  prefd cache compact --dry-run
+  prefd cache compact --json | jq '.merges[].inputs'"""
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--grace", type=duration, default="1d", show_default=True, metavar="TIME", help="Keep what was merged so long."
+)
+@json_option
+@click.pass_obj
+def compact(home: Home, dry_run: bool, grace: float, as_json: bool) -> None:
+    """Merge small segments into large ones.
+
+    Jobs go on reading and writing meanwhile. What was merged stays for a day, for readers that have it open; a later compact or prune deletes it.
+    """
+    from prefd.cache.compact import compact as merge_small
+    from prefd.cache.segment import DamagedSegment
+    from prefd.cache.stored import whole_references
+
+    cache = find_cache(home)
+    try:
+        reports = (
+            [merge_small(each, grace_s=grace, dry_run=dry_run) for each in whole_references(cache)] if cache else []
+        )
+    except DamagedSegment as error:
+        raise Failure(str(error)) from error
+    merges = [merge for report in reports for merge in report.merges]
+    deleted = [each for report in reports for each in report.deleted]
+    differing = [each for report in reports for each in report.disagreements]
+    if as_json:
+        documents = {"merges": [vars(each) for each in merges], "deleted": [vars(each) for each in deleted]}
+        documents["disagreements"] = [{"key": each.key.hex(), "nats": each.nats} for each in differing]
+        render.emit_json({"cache": str(home.cache), "dry_run": dry_run, **documents})
+        return
+    would = "would be " if dry_run else ""
+    for merge in merges:
+        amount = (
+            f"{len(merge.inputs)} segments, {render.plural(merge.entries, 'completion')}, {render.size(merge.bytes)}"
+        )
+        into = f" into {merge.segment}" if merge.segment else ""
+        left_out = f"; {merge.dropped:,} duplicate or damaged left out" if merge.dropped else ""
+        click.echo(f"{merge.reference[:SHORT]}: {would}merged{into}: {amount}{left_out}")
+    for each in deleted:
+        click.echo(f"{each.reference[:SHORT]}: {would}deleted, {each.why}: {each.segment} ({render.size(each.bytes)})")
+    for conflict in differing:
+        render.warn(f"{conflict}; the first stays. Which is wrong: `prefd cache verify --rescore 100%`")
+    if cache and not merges and not deleted:
+        click.echo("nothing to merge")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd cache prune --max-size 2GB
+  prefd cache prune --unused-for 30d --dry-run
+  prefd cache prune --reference 3f9a
+  prefd cache prune --max-size 500MB --json | jq .freed"""
+)
+@click.option("--max-size", type=size, metavar="SIZE", help="Remove the least recently used until it fits.")
+@click.option("--unused-for", type=duration, metavar="TIME", help="Remove what no job has read for so long.")
+@click.option("--reference", "prefix", metavar="PREFIX", help="Remove one reference, by the start of its fingerprint.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@json_option
+@click.pass_obj
+def prune(
+    home: Home, max_size: int | None, unused_for: float | None, prefix: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Make room, least recently used first.
+
+    What a queued or running job needs is never removed. What killed writers left more than a day ago always is. A job that needs something removed scores it again.
+    """
+    from prefd.cache.prune import prune as make_room
+    from prefd.daemon.needed import needed_references
+
+    if max_size is None and unused_for is None and prefix is None:
+        raise click.UsageError("say how far: --max-size 2GB, --unused-for 30d or --reference PREFIX")
+    cache = find_cache(home)
+    if cache is None:
+        if as_json:
+            render.emit_json({"cache": str(home.cache), "dry_run": dry_run, "removed": [], "freed": 0, "kept": 0})
+        return
+    reference = None if prefix is None else only_one(pick(cache, [prefix]), prefix)
+    needed = needed_references(home, cache)
+    report = make_room(
+        cache,
+        max_size=max_size,
+        unused_for=unused_for,
+        reference=reference,
+        protect=needed.keys(),
+        dry_run=dry_run,
+    )
+    if as_json:
+        render.emit_json({"cache": str(home.cache), **report.to_json()})
+        return
+    for each in report.removed:
+        name = "" if each.reference is None else f"{each.reference[:SHORT]} "
+        why = f"not used for {render.duration(each.unused_s)}" if each.why == "unused" else each.why
+        click.echo(f"{name}{each.path.rpartition('/')[2]}: {why} ({render.size(each.bytes)})")
+    for name in report.protected:
+        jobs = ", ".join(map(str, needed[name]))
+        render.warn(f"{name[:SHORT]} stays: job {jobs} needs it")
+    would = "would free" if dry_run else "freed"
+    click.echo(f"{would} {render.size(report.freed)}; {render.size(report.kept)} {'would be ' if dry_run else ''}left")
+    if max_size is not None and report.kept > max_size:
+        render.warn(f"that is more than {render.size(max_size)}: the rest is needed by jobs, or is the cache's own")
+
+
+def only_one(names: list[str], prefix: str) -> str:
+    if len(names) > 1:
+        shown = ", ".join(name[:SHORT] for name in names)
+        raise Failure(f"{prefix!r} starts {len(names)} fingerprints: {shown}\ngive more of the one that is meant")
+    return names[0]

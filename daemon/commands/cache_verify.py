@@ -1,0 +1,194 @@
+"""`prefd cache verify`: is the cache still what was written into it, and is that what the models give?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option
+from prefd.daemon.commands.errors import Exit, Failure
+from prefd.daemon.commands.stores import SHORT, ask_worker, find_cache, pick
+from prefd.daemon.commands.units import Sample, duration, sample
+from prefd.daemon.home import Home
+
+if TYPE_CHECKING:
+    from prefd.cache.store import ReferenceCache
+    from prefd.cache.verify import Damage, Repair, VerifyReport
+
+SHOWN_WRONG = 10
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd cache verify
+  prefd cache verify --deep --max-duration 10m
+  prefd cache verify --deep --repair
+  prefd cache verify --rescore 5%
+  prefd cache verify --rescore 200 --spec ipo.yaml
+  prefd cache verify --json | jq '.damage[].what'"""
+)
+@click.option("--deep", is_flag=True, help="Read every log-probability too, against its own checksum.")
+@click.option("--repair", is_flag=True, help="Quarantine what is damaged, and save what is whole of it.")
+@click.option("--rescore", type=sample, metavar="N|P%", help="Score so many again with the model, and compare.")
+@click.option("--spec", metavar="SPEC", type=click.Path(path_type=Path), help="Draw them from this spec's pairs.")
+@click.option("--reference", "prefix", metavar="PREFIX", default="", help="Only where the fingerprint starts so.")
+@click.option(
+    "--max-duration", type=duration, metavar="TIME", help="Stop after 90s, 10m or 2h, and say how far it came."
+)
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    deep: bool,
+    repair: bool,
+    rescore: Sample | None,
+    spec: Path | None,
+    prefix: str,
+    max_duration: float | None,
+    as_json: bool,
+) -> None:
+    """Check the cache; exit code 1 when something is wrong.
+
+    Every file's structure and checksums; with --deep every value's too; with --rescore a random sample is scored again by the model. The sample is drawn from the pairs of the newest job that used the reference, or of --spec. Nothing is changed without --repair. What is lost is scored again by the next job that needs it.
+    """
+    from prefd.cache import verify as checks
+
+    home: Home = ctx.obj
+    if spec is not None and rescore is None:
+        raise click.UsageError("--spec says what --rescore draws from; give --rescore too")
+    deadline = None if max_duration is None else time.monotonic() + max_duration
+    cache = find_cache(home)
+    if cache is None:
+        if as_json:
+            render.emit_json({"cache": str(home.cache), "references": 0, "ok": True, "damage": []})
+        return
+    if prefix:
+        pick(cache, [prefix])
+    report = checks.verify(cache, deep=deep, deadline=deadline, prefix=prefix.lower())
+    repairs = checks.repair(cache, report.damage) if repair else []
+    rescored = [] if rescore is None else list(score_again(home, cache, rescore, spec, prefix, deadline))
+    wrong = [(each["fingerprint"], entry) for each in rescored for entry in each.get("wrong", ())]
+    evicted = evict(cache, wrong) if repair else []
+    if as_json:
+        document = report.to_json() | {"ok": report.ok and not wrong, "cache": str(home.cache)}
+        render.emit_json(
+            document | {"rescored": rescored, "repairs": [vars(each) for each in repairs], "evicted": evicted}
+        )
+    else:
+        show(report, repairs)
+        show_rescored(rescored, evicted)
+    if not report.ok or wrong:
+        ctx.exit(Exit.FAILED)
+
+
+def score_again(
+    home: Home, cache: ReferenceCache, amount: Sample, spec_path: Path | None, prefix: str, deadline: float | None
+) -> Iterator[dict[str, Any]]:
+    """A worker's answer for each reference, or why there is none (`error`)."""
+    from prefd.daemon.commands.specs import check_specs
+    from prefd.daemon.needed import newest_specs
+
+    if spec_path is not None:
+        [(_, given)] = check_specs(home, [spec_path])
+        yield ask(home, given.model_dump(mode="json"), amount, None, deadline)
+        return
+    known = newest_specs(home)
+    for name in pick(cache, [prefix]):
+        if name not in known:
+            reason = "no job of this home has used it; name one's spec with --spec"
+            yield {"fingerprint": name, "error": reason}
+            continue
+        job_id, spec = known[name]
+        try:
+            yield ask(home, spec.model_dump(mode="json"), amount, name, deadline) | {"job": job_id}
+        except Failure as error:
+            yield {"fingerprint": name, "job": job_id, "error": error.message}
+
+
+def ask(
+    home: Home, spec: dict[str, Any], amount: Sample, fingerprint: str | None, deadline: float | None
+) -> dict[str, Any]:
+    seconds = None if deadline is None else deadline - time.monotonic()
+    if seconds is not None and seconds <= 0:
+        raise Failure("the time was up before any was scored")
+    request = {"spec": spec, "sample": amount.amount, "percent": amount.percent, "fingerprint": fingerprint}
+    return ask_worker(home, "rescore", request | {"seconds": seconds})
+
+
+def evict(cache: ReferenceCache, wrong: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Quarantine the segments that serve wrong values, less the rest of their entries; their ids."""
+    from prefd.cache import rescue
+    from prefd.cache.stored import whole_references
+
+    gone = []
+    for reference in whole_references(cache):
+        if keys := [bytes.fromhex(entry["key"]) for name, entry in wrong if name == reference.name]:
+            gone += rescue.evict(reference, keys)
+    return gone
+
+
+def show(report: VerifyReport, repairs: list[Repair]) -> None:
+    parts = render.plural(report.segments, "segment")
+    if not report.complete:
+        parts = f"{report.segments:,} of {render.plural(report.segments_total, 'segment')} in the time given"
+    what = "every value" if report.deep else "all but the values (--deep)"
+    amount = f"{render.plural(report.entries, 'completion')}, {render.size(report.bytes)}"
+    click.echo(f"checked {parts} of {render.plural(report.references, 'reference')}: {amount}; {what}")
+    for each in report.damage:
+        click.echo(f"damaged {each.reference[:SHORT]} {each.segment or 'zarr.json'}: {consequence(each)}")
+        click.echo(f"  {each.what}")
+    for name, conflict in report.disagreements:
+        click.echo(f"differs {name[:SHORT]} {conflict}; which is wrong: --rescore 100%")
+    for fix in repairs:
+        saved = f"{render.plural(fix.rescued, 'completion')} saved, the rest" if fix.rescued else "moved"
+        click.echo(f"repaired {fix.reference[:SHORT]} {fix.segment or 'zarr.json'}: {saved} to {fix.moved_to}")
+    for kind, meaning in STRAYS.items():
+        found = [each for each in report.strays if each.kind == kind]
+        if found:
+            size = render.size(sum(each.bytes for each in found))
+            render.note(f"{meaning}: {len(found):,}, {size}, such as {found[0].path}")
+    if report.ok:
+        click.echo("nothing is wrong" if report.complete else "nothing wrong so far")
+    elif report.damage and not repairs:
+        render.note("`prefd cache verify --repair` (with --deep if that found it) saves what is whole")
+
+
+STRAYS = {
+    "strange": "no part of a cache",
+    "unfinished": "being written, or left by a killed writer (`prefd cache prune` removes what is a day old)",
+    "quarantined": "in quarantine (`prefd cache prune` removes it)",
+}
+
+
+def consequence(damage: Damage) -> str:
+    if damage.segment is None:
+        return "the next job that needs this reference writes it again"
+    lost = "nothing says how many" if damage.to_score is None else render.plural(damage.to_score, "completion")
+    saved = f", {damage.rescuable:,} can be saved" if damage.rescuable else ""
+    return f"{lost} to be scored again{saved}"
+
+
+def show_rescored(rescored: list[dict[str, Any]], evicted: list[str]) -> None:
+    for each in rescored:
+        name = each["fingerprint"][:SHORT]
+        if "error" in each:
+            render.warn(f"{name} was not scored again: {each['error']}")
+            continue
+        apart = f"mean difference {each['mean']:.2g}, largest {each['max']:.2g} nats a token"
+        click.echo(
+            f"scored {each['checked']:,} of {each['cached']:,} again for {name}: {apart} (tolerance {each['tolerance']:g})"
+        )
+        for entry in each["wrong"][:SHOWN_WRONG]:
+            click.echo(f"  wrong: row {entry['row']} of {each['data']}, by {entry['mean']:.2g} on average")
+        if len(each["wrong"]) > SHOWN_WRONG:
+            click.echo(f"  and {len(each['wrong']) - SHOWN_WRONG} more")
+        if each["wrong"] and not evicted:
+            render.note("with --repair they are taken out, and scored again by the next job that needs them")
+    if evicted:
+        click.echo(f"took the wrong values out of {render.plural(len(evicted), 'segment')}")

@@ -1,0 +1,93 @@
+"""`prefd cache verify --rescore`: score a sample of a reference's completions again and compare.
+
+Checksums show that a value is the one that was written; this shows that it is the one the model gives. The cache holds
+hashes of tokens and no tokens, so the sample is drawn from the pairs of a job that used the reference.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefd.cache.verify import differences, tolerance
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import RunDir
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.worker import models
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.needs import Needs
+from prefd.daemon.worker.precompute import length_sorted_batches, score
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the worker reads, as JSON, from stdin."""
+
+    spec: dict[str, Any]
+    """A job's, resolved: its pairs, and its reference."""
+    sample: float
+    """Completions; a share of those that are cached where `percent`."""
+    percent: bool = False
+    fingerprint: str | None = None
+    """Which reference the spec had when it ran."""
+    seconds: float | None = None
+    """Time to score in; loading is not counted."""
+    seed: int | None = None
+
+
+def rescore(root: Path, request: Request) -> dict[str, Any]:
+    """The answer as JSON; differences are in nats a token. Raises `JobError` when there is nothing to compare."""
+    home = Home(root)
+    job = Job(home, RunDir(home.runs / "none"), JobSpec.model_validate(request.spec))
+    if request.fingerprint not in (None, job.fingerprint.name):
+        raise JobError(
+            f"{job.reference.model} is now reference {job.fingerprint.name[:12]}, and was {request.fingerprint} when the "
+            "job ran: its files, mlx or the device have changed since"
+        )
+    store = job.cache.peek(job.fingerprint)
+    needs = Needs.of(job)
+    keys = list(needs.completions)
+    cached = dict(zip(keys, store.find(keys))) if store else {}
+    held = sorted(key for key, value in cached.items() if value is not None)
+    if not held:
+        raise JobError(f"none of the completions of {job.spec.data.path} is cached for {job.reference.model}")
+    wanted = round(len(held) * request.sample / 100) if request.percent else int(request.sample)
+    chosen = random.Random(request.seed).sample(held, min(max(wanted, 1), len(held)))
+    limit = tolerance(job.fingerprint.identity)
+    model = models.load(job.reference)
+    deadline = None if request.seconds is None else time.monotonic() + request.seconds
+    batches = list(length_sorted_batches({key: needs.completions[key] for key in chosen}))
+    if deadline is not None:
+        random.shuffle(batches)  # or only the longest would be looked at
+    means: list[float] = []
+    largest = 0.0
+    wrong = []
+    for batch in batches:
+        if deadline is not None and means and time.monotonic() >= deadline:
+            break
+        for key, live in score(model, batch).items():
+            value = cached[key]
+            assert value is not None
+            apart = differences(value, live)
+            means.append(apart.mean)
+            largest = max(largest, apart.largest)
+            if apart.beyond(limit):
+                wrong.append({"key": key.hex(), "row": needs.rows[key], "mean": apart.mean, "max": apart.largest})
+    return {
+        "fingerprint": job.fingerprint.name,
+        "model": job.reference.model,
+        "data": job.spec.data.path,
+        "cached": len(held),
+        "sampled": len(chosen),
+        "checked": len(means),
+        "tolerance": limit,
+        "mean": float(np.mean(means)),
+        "max": largest,
+        "wrong": wrong,
+    }

@@ -1,0 +1,84 @@
+"""Scoring a sample again: right values pass, a wrong one that every checksum agrees with is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from jobs_on_disk import make_job, run_precompute
+
+from prefd.cache.rescue import evict
+from prefd.cache.stored import whole_references
+from prefd.cache.verify import verify
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.rescore import Request, rescore
+
+
+def ask(job: Job, **request: Any) -> dict[str, Any]:
+    return rescore(job.home.root, Request(job.spec.model_dump(), **{"sample": 100, "percent": True} | request))
+
+
+@pytest.fixture
+def job(home: Path, tiny_model: Path, pairs_file: Path) -> Job:
+    return make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
+
+
+def test_what_the_model_gives_is_what_was_stored(job: Job) -> None:
+    run_precompute(job)
+    found = ask(job, fingerprint=job.fingerprint.name)
+    assert (found["cached"], found["sampled"], found["checked"], found["wrong"]) == (16, 16, 16, [])
+    assert found["fingerprint"] == job.fingerprint.name
+    assert found["max"] < 1e-4
+    assert found["mean"] <= found["max"]
+
+
+@pytest.mark.parametrize("error", [0.05, 0.5])
+def test_a_planted_wrong_value_is_found_evicted_and_scored_again(job: Job, error: float) -> None:
+    right = make_job(job.home.root.with_name("right"), **job.spec.model_dump())
+    run_precompute(right)
+    completion = job.examples[3].rejected
+    key = job.key(completion)
+    (value,) = right.store.get([key])
+    planted = value.copy()
+    planted[len(planted) // 2] -= np.float32(error)
+    other = job.key(job.examples[0].chosen)
+    job.store.put({key: planted, other: right.store.get([other])[0]})
+    assert run_precompute(job).summary["scored"] == 14
+    assert verify(job.cache, deep=True).ok, "it is what was written"
+
+    (wrong,) = ask(job)["wrong"]
+    assert (wrong["key"], wrong["row"]) == (key.hex(), 4)
+    assert wrong["max"] == pytest.approx(error, rel=1e-2)
+
+    (reference,) = whole_references(job.cache)
+    assert len(evict(reference, [key])) == 1
+    again = make_job(job.home.root, **job.spec.model_dump())
+    assert run_precompute(again).summary["scored"] == 1
+    assert ask(job)["wrong"] == []
+
+
+def test_the_sample_has_the_size_that_was_asked_for(job: Job) -> None:
+    run_precompute(job)
+    for request, sampled in (
+        ({"sample": 3, "percent": False}, 3),
+        ({"sample": 25}, 4),
+        ({"sample": 0.001}, 1),
+        ({"sample": 99, "percent": False}, 16),
+    ):
+        assert ask(job, **request)["sampled"] == sampled
+    assert 0 < ask(job, seconds=0.0)["checked"] < 16, "at least one batch"
+
+
+def test_nothing_to_compare_is_an_error(job: Job, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"none of the completions of .* is cached"):
+        ask(job)
+    run_precompute(job)
+    other = make_job(
+        job.home.root, 2, **job.spec.model_dump() | {"model": str(tiny.build_llama(tmp_path / "x", seed=5))}
+    )
+    with pytest.raises(JobError, match=r"is now reference .* and was .* when the job ran"):
+        ask(other, fingerprint=job.fingerprint.name)
