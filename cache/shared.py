@@ -121,22 +121,25 @@ class SharedReference(Reference):
         super().__init__(folder, staging, identity_sha256)
 
     def refresh(self) -> None:
-        """Fetch, then take in what is new, then upload what is new here."""
+        """Take in what is here, fetch and take in what others have put, and upload what they lack."""
+        super().refresh()  # first: what a segment here replaces need not be fetched
         try:
-            self._fetch()
-            super().refresh()
+            if self._fetch():
+                super().refresh()
             self._upload()
         except self._bucket.errors as error:
             _unreachable(self._bucket.url, error)
-            super().refresh()
 
-    def _fetch(self) -> None:
+    def _fetch(self) -> bool:
+        """Whether there was anything new."""
         objects = self._bucket.names(self._prefix)
         committed = {name.removesuffix(f"/{COMMIT}") for name in objects if name.count("/") == 1 and COMMIT in name}
         self._shared = committed
         replaced = {name for segment in self.segments for name in segment.replaces}
-        for segment in sorted(committed - set(self._listed()) - replaced - self._refused):
+        new = sorted(committed - set(self._listed()) - replaced - self._refused)
+        for segment in new:
             self._take(segment, [name for name in objects if name.startswith(f"{segment}/")])
+        return bool(new)
 
     def _take(self, segment: str, objects: Iterable[str]) -> None:
         """Copy one segment into the mirror, if it is whole."""

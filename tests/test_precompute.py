@@ -109,6 +109,8 @@ def test_another_reference_shares_nothing(home: Path, tiny_model: Path, pairs_fi
     assert scored(make_job(home, model=str(copied), data=data)) == 0
     tiny.build_tokenizer(copied, tiny.CHATML.replace("assistant", "helper"))
     assert scored(make_job(home, model=str(copied), data=data)) == total
+    tiny.build_tokenizer(copied, vocab_size=290)
+    assert scored(make_job(home, model=str(copied), data=data)) == total
 
 
 def test_a_changed_max_length_scores_only_the_rows_it_changes(home: Path, tiny_model: Path, pairs_file: Path) -> None:

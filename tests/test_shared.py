@@ -19,8 +19,10 @@ from jobs_on_disk import make_job, run_precompute
 from moto.server import ThreadedMotoServer
 from test_segment import entries
 
+from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.shared import Bucket, CannotShare, SharedCache
+from prefd.cache.stored import whole_references
 
 FINGERPRINT = ReferenceFingerprint({"weights": "w"}, {"model": "m"})
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -174,6 +176,7 @@ def test_two_processes_write_at_once(url: str, tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
+from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.shared import SharedCache
 from test_segment import entries
@@ -188,3 +191,22 @@ for key, value in entries(seed=int(sys.argv[1])).items():
     reference = SharedCache.at(url, tmp_path / "reader").reference(FINGERPRINT)
     assert reference.missing(list(everything)) == []
     assert len(reference.segments) == len(everything)
+
+
+def test_a_mirror_may_be_compacted_and_everyone_keeps_the_values(url: str, tmp_path: Path) -> None:
+    values = entries(12)
+    here = SharedCache.at(url, tmp_path / "a")
+    for key, value in values.items():
+        here.reference(FINGERPRINT).put({key: value})
+    there = SharedCache.at(url, tmp_path / "b").reference(FINGERPRINT)
+    for stored in whole_references(here):
+        compact(stored, grace_s=0.0)
+        compact(stored, grace_s=0.0)  # deletes what the first replaced
+    again = SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT)
+    late = SharedCache.at(url, tmp_path / "c").reference(FINGERPRINT)
+    for reader in (again, there, late):
+        assert reader.missing(list(values)) == []
+        for found, value in zip(reader.get(list(values)), values.values()):
+            np.testing.assert_array_equal(found, value)
+        assert len(reader.segments) == 1
+    assert len(list(again.folder.iterdir())) == 1  # what was replaced is not fetched back
