@@ -109,7 +109,7 @@ def test_another_reference_shares_nothing(home: Path, tiny_model: Path, pairs_fi
     assert scored(make_job(home, model=str(copied), data=data)) == 0
     tiny.build_tokenizer(copied, tiny.CHATML.replace("assistant", "helper"))
     assert scored(make_job(home, model=str(copied), data=data)) == total
-    tiny.build_tokenizer(copied, vocab_size=290)
+    tiny.build_tokenizer(copied, vocab_size=280)
     assert scored(make_job(home, model=str(copied), data=data)) == total
 
 
