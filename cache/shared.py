@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,8 +144,7 @@ class SharedReference(Reference):
 
     def _take(self, segment: str, objects: Iterable[str]) -> None:
         """Copy one segment into the mirror, if it is whole."""
-        made = self.staging / f"{segment}.fetched"
-        shutil.rmtree(made, ignore_errors=True)
+        made = self.staging / uuid.uuid4().hex  # two processes on one mirror may fetch the same segment
         try:
             for name in objects:
                 target = made / name.removeprefix(f"{segment}/")
