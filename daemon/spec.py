@@ -75,6 +75,13 @@ class TrainingSpec(SpecModel):
     weight_decay: float = Field(0.0, ge=0)
     batch_size: int = Field(4, ge=1, description="pairs in a micro-batch")
     gradient_accumulation_steps: int = Field(1, ge=1, description="micro-batches in one optimizer step")
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="tokens run at once; a step's pairs are cut to fit; default: 1,024 on a CPU, 16,384 on a GPU",
+    )
+    chunk_tokens: int = Field(4096, ge=16, description="longer prompts and answers run in pieces of this size, exactly")
+    grad_checkpoint: bool = Field(False, description="a quarter of the activations' memory for 1.4 times the time")
     epochs: float | None = Field(None, gt=0, description="passes over the data; default 1")
     iters: int | None = Field(None, ge=1, description="optimizer steps, instead of epochs")
     steps_per_report: int = Field(1, ge=1)

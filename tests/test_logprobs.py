@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx import nn
+from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from prefd.daemon.worker.logprobs import completion_logprobs, group_by_length, logsumexp
+from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.tokens import Completion
 
 Array = npt.NDArray[np.float64]
@@ -37,75 +38,134 @@ def model(tiny_model: Path) -> nn.Module:
     return mlx_lm.load(str(tiny_model))[0]
 
 
-@settings(max_examples=25, deadline=None)
+WAYS = {
+    "as on a CPU": Options(),
+    "unlike lengths batched, as on a GPU": Options(slack=1.0),
+    "in pieces": Options(chunk_tokens=16),
+    "layers recomputed": Options(checkpoint_layers=True),
+    "all of it": Options(slack=0.3, chunk_tokens=7, checkpoint_layers=True),
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def scorer(request: pytest.FixtureRequest, model: nn.Module) -> Scorer:
+    made = Scorer.of(model, WAYS[request.param])
+    assert made.parts is not None
+    assert made.shares_prompts
+    return made
+
+
+@settings(max_examples=8, deadline=None)
 @given(
     shapes=st.lists(st.tuples(st.integers(2, 90), st.floats(0.01, 0.99)), min_size=1, max_size=6),
     seed=st.integers(0, 1000),
 )
-def test_equals_full_logits_in_float64(model: nn.Module, shapes: list[tuple[int, float]], seed: int) -> None:
+def test_equals_full_logits_in_float64(scorer: Scorer, shapes: list[tuple[int, float]], seed: int) -> None:
     batch = [completion(length, max(1, int(length * share)), seed + row) for row, (length, share) in enumerate(shapes)]
-    scored = completion_logprobs(model, batch)
+    batch += [Completion(np.concatenate([one.prompt, one.prompt[:5]]), one.start) for one in batch[:2]]  # same prompts
+    scored = scorer.logprobs(batch)
     tokens, mask = np.array(scored.tokens), np.array(scored.mask)
     assert tokens.shape == mask.shape == (len(batch), max(len(one.ids) - one.start for one in batch))
     for row, one in enumerate(batch):
         size = len(one.ids) - one.start
-        np.testing.assert_allclose(tokens[row, :size], naive(model, one), atol=2e-5)
+        np.testing.assert_allclose(tokens[row, :size], naive(scorer.model, one), atol=2e-5)
         assert mask[row].tolist() == [1.0] * size + [0.0] * (mask.shape[1] - size)
         assert not tokens[row, size:].any()
+    with_gradients = scorer.logprobs(batch, gradients=True)
+    assert np.array(with_gradients.tokens).tobytes() == tokens.tobytes()
 
 
 def assert_independent_of_neighbours(model: nn.Module, batch: list[Completion], tolerance: float) -> None:
-    together = np.array(completion_logprobs(model, batch).tokens)
+    scorer = Scorer.of(model, Options(slack=0.0))
+    together = np.array(scorer.logprobs(batch).tokens)
     for row, one in enumerate(batch):
-        alone = np.array(completion_logprobs(model, [one]).tokens)[0]
+        alone = np.array(scorer.logprobs([one]).tokens)[0]
         np.testing.assert_allclose(together[row, : len(alone)], alone, rtol=0, atol=tolerance)
-    backwards = np.array(completion_logprobs(model, batch[::-1]).tokens)[::-1]
+    backwards = np.array(scorer.logprobs(batch[::-1]).tokens)[::-1]
     np.testing.assert_allclose(backwards, together, rtol=0, atol=tolerance)
 
 
+def with_siblings(lengths: tuple[int, ...], vocab: int) -> list[Completion]:
+    """Completions of these lengths, and to each prompt a second one."""
+    batch = [completion(length, 5, length, vocab) for length in lengths]
+    others = [completion(length + 3, 5, length, vocab) for length in lengths]
+    return batch + [Completion(np.concatenate([one.prompt, other.ids[5:]]), 5) for one, other in zip(batch, others)]
+
+
 def test_neighbours_change_nothing_but_rounding(model: nn.Module) -> None:
-    batch = [completion(length, 5, length) for length in (9, 33, 64, 65, 70, 31, 12)]
-    assert_independent_of_neighbours(model, batch, tolerance=2e-6)
+    assert_independent_of_neighbours(model, with_siblings((9, 33, 64, 65, 70, 31, 12), 300), tolerance=2e-6)
 
 
 @pytest.mark.smol
 def test_neighbours_change_no_bit_of_a_real_model_on_cpu(smol_model: Path) -> None:
     if mx.default_device() != mx.cpu:
         pytest.skip("bit equality is promised on CPU")
-    batch = [completion(length, 5, length, vocab=49152) for length in (9, 33, 64, 31, 420)]
+    batch = with_siblings((9, 33, 64, 31, 420), 49152)
     assert_independent_of_neighbours(mlx_lm.load(str(smol_model))[0], batch, tolerance=0)
 
 
-def test_gradients_equal_those_of_full_logits(model: nn.Module) -> None:
-    batch = [completion(40, 10, 1), completion(21, 3, 2)]
+def test_gradients_equal_those_of_full_logits(scorer: Scorer) -> None:
+    batch = [completion(40, 10, 1), completion(21, 3, 2), completion(50, 10, 1)]
+    weights = [
+        mx.array(np.random.default_rng(row).normal(size=len(one.ids) - one.start)) for row, one in enumerate(batch)
+    ]
 
     def ours() -> mx.array:
-        return completion_logprobs(model, batch).sums.sum()
+        tokens = scorer.logprobs(batch, gradients=True).tokens
+        return sum(((tokens[row, : len(weight)] * weight).sum() for row, weight in enumerate(weights)), mx.array(0.0))
 
     def full() -> mx.array:
         total = mx.array(0.0)
-        for one in batch:
-            logits = model(mx.array(one.ids[None].astype(np.int32)))[0, one.start - 1 : -1]
+        for one, weight in zip(batch, weights):
+            logits = scorer.model(mx.array(one.ids[None].astype(np.int32)))[0, one.start - 1 : -1]
             targets = mx.array(one.ids[one.start :].astype(np.int32))
-            total = total - nn.losses.cross_entropy(logits, targets, reduction="sum")
+            total = total - (nn.losses.cross_entropy(logits, targets) * weight).sum()
         return total
 
-    mine, theirs = (dict(nn.utils.tree_flatten(nn.value_and_grad(model, f)()[1])) for f in (ours, full))
+    mine, theirs = (dict(nn.utils.tree_flatten(nn.value_and_grad(scorer.model, f)()[1])) for f in (ours, full))
+    assert mine.keys() == theirs.keys()
     for name, gradient in theirs.items():
         scale = float(mx.abs(gradient).max())
         np.testing.assert_allclose(np.array(mine[name]) / scale, np.array(gradient) / scale, atol=1e-5)
 
 
-@pytest.mark.parametrize("vocab", [7, 256, 257, 49152, 50257])
-def test_logsumexp_is_right_to_1e5_over_any_vocabulary(vocab: int) -> None:
-    logits = np.random.default_rng(0).normal(0, 4, (16, vocab)).astype(np.float32)
-    exact = np.log(np.exp(logits.astype(np.float64)).sum(-1))
-    np.testing.assert_allclose(np.array(logsumexp(mx.array(logits))), exact, atol=1e-5)
+@pytest.mark.parametrize("options", [Options(), Options(checkpoint_layers=True), Options(chunk_tokens=16)], ids=repr)
+def test_dropout_is_the_same_when_a_layer_runs_again(tiny_model: Path, options: Options) -> None:
+    """A second run that drew other masks would give the gradient of another function."""
+    model = mlx_lm.load(str(tiny_model))[0]
+    model.freeze()
+    linear_to_lora_layers(model, -1, {"rank": 4, "scale": 10.0, "dropout": 0.5})
+    model.train()
+    mx.random.seed(1)
+    start = dict(nn.utils.tree_flatten(model.trainable_parameters()))
+    start = {name: 0.05 * mx.random.normal(value.shape) for name, value in start.items()}
+    direction = {name: mx.random.normal(value.shape) for name, value in start.items()}
+    scorer = Scorer.of(model, options)
+    batch = [completion(60, 20, 1), completion(45, 20, 1)]
+
+    def total() -> mx.array:
+        mx.random.seed(7)
+        return scorer.logprobs(batch, gradients=True).sums.sum()
+
+    def along(step: float) -> float:
+        moved = {name: value + step * direction[name] for name, value in start.items()}
+        model.update(nn.utils.tree_unflatten(list(moved.items())))
+        return total().item()  # type: ignore[return-value]  # a scalar
+
+    measured = (along(2e-3) - along(-2e-3)) / 4e-3
+    along(0)
+    gradient = dict(nn.utils.tree_flatten(nn.value_and_grad(model, total)()[1]))
+    slope = sum(float((gradient[name] * direction[name]).sum()) for name in direction)
+    assert slope == pytest.approx(measured, rel=0.03)
 
 
-def test_groups_hold_one_padded_length_and_every_row() -> None:
-    batch = [completion(length, 1) for length in (31, 32, 33, 64, 2)]
-    groups, order = group_by_length(batch)
-    assert [group.tokens.shape for group in groups] == [(3, 32), (2, 64)]
-    assert order == [0, 1, 4, 2, 3]
-    assert sum(len(group.targets) for group in groups) == sum(len(one.ids) - 1 for one in batch)
+def test_a_scorer_leaves_no_trace_in_the_random_state_or_the_model(tiny_model: Path) -> None:
+    model = mlx_lm.load(str(tiny_model))[0]
+    before = {name: np.array(value).tobytes() for name, value in nn.utils.tree_flatten(model.parameters())}
+    mx.random.seed(5)
+    expected = np.array(mx.random.normal((4,)))
+    mx.random.seed(5)
+    Scorer.of(model, Options(checkpoint_layers=True, chunk_tokens=16))
+    assert np.array_equal(np.array(mx.random.normal((4,))), expected)
+    after = {name: np.array(value).tobytes() for name, value in nn.utils.tree_flatten(model.parameters())}
+    assert after == before

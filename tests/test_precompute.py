@@ -23,10 +23,8 @@ from mlx import nn
 from prefd.daemon.worker import models, precompute
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import completion_logprobs, padded_length
+from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.needs import Needs
-from prefd.daemon.worker.tokens import Completion
-from prefd.plugins.types import Logprobs
 
 Rows = list[dict[str, Any]]
 
@@ -36,11 +34,11 @@ def scored(job: Job) -> int:
     with pytest.MonkeyPatch.context() as patch:
         forwards: list[int] = []
 
-        def counted(model: nn.Module, completions: list[Completion]) -> Logprobs:
-            forwards.append(len(completions))
-            return completion_logprobs(model, completions)
+        def counted(scorer: Scorer, batch: Any, score: Any = precompute.score) -> Any:
+            forwards.append(len(batch))
+            return score(scorer, batch)
 
-        patch.setattr(precompute, "completion_logprobs", counted)
+        patch.setattr(precompute, "score", counted)
         outcome = run_precompute(job)
     assert sum(forwards) == outcome.summary["scored"]
     return sum(forwards)
@@ -76,7 +74,7 @@ def test_values_are_the_models_own(home: Path, tiny_model: Path, pairs_file: Pat
     for example in job.examples:
         for side in (example.chosen, example.rejected):
             (cached,) = job.store.get([job.key(side)])
-            (live,) = np.array(completion_logprobs(model, [side]).tokens)
+            (live,) = np.array(Scorer.of(model).logprobs([side]).tokens)
             np.testing.assert_allclose(cached, live, atol=2e-6)
 
 
@@ -235,16 +233,6 @@ def test_a_stopped_pass_keeps_what_it_committed(
     keys = [job.key(side) for each in job.examples for side in (each.chosen, each.rejected)]
     for mine, theirs in zip(job.store.get(keys), unbroken.store.get(keys)):
         np.testing.assert_array_equal(mine, theirs)
-
-
-def test_batches_hold_one_padded_length_within_the_budget(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
-    needed = {job.key(each.chosen): each.chosen for each in job.examples}
-    batches = list(precompute.length_sorted_batches(needed))
-    lengths = [[padded_length(one) for _, one in batch] for batch in batches]
-    assert all(len(set(batch)) == 1 and sum(batch) <= precompute.BATCH_TOKENS for batch in lengths)
-    assert [batch[0] for batch in lengths] == sorted((batch[0] for batch in lengths), reverse=True)
-    assert sorted(key for batch in batches for key, _ in batch) == sorted(needed)
 
 
 def test_unusable_numbers_are_refused_with_the_row(

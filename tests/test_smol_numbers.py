@@ -18,7 +18,7 @@ from test_logprobs import naive
 
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.data import prepare
-from prefd.daemon.worker.logprobs import completion_logprobs
+from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.manager import load_plugins
 
@@ -97,7 +97,7 @@ def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, batch: list[Comp
     model = mlx_lm.load(str(smol_model))[0]
     exact = Float64Llama(smol_model)
     picked = [batch[0], batch[1], batch[5], max(batch, key=len)]
-    together = np.array(completion_logprobs(model, picked).tokens)
+    together = np.array(Scorer.of(model).logprobs(picked).tokens)
     for row, one in enumerate(picked):
         np.testing.assert_allclose(
             together[row, : len(one.ids) - one.start], exact.completion_logprobs(one), rtol=0, atol=2e-4
@@ -106,9 +106,10 @@ def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, batch: list[Comp
 
 def test_logprobs_equal_full_logits_in_any_batch(smol_model: Path, batch: list[Completion]) -> None:
     model = mlx_lm.load(str(smol_model))[0]
+    scorer = Scorer.of(model)
     expected = [naive(model, one) for one in batch]
     for picked in ([0], [1, 8], list(range(len(batch))), list(range(len(batch)))[::-1]):
-        tokens = np.array(completion_logprobs(model, [batch[row] for row in picked]).tokens)
+        tokens = np.array(scorer.logprobs([batch[row] for row in picked]).tokens)
         for place, row in enumerate(picked):
             np.testing.assert_allclose(tokens[place, : len(expected[row])], expected[row], rtol=0, atol=2e-4)
 

@@ -12,9 +12,9 @@ import pytest
 from jobs_on_disk import make_job, run_precompute
 
 from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import Schedule
+from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import completion_logprobs
+from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
 from prefd.daemon.worker.training import cached_reference, make_optimizer
@@ -30,17 +30,18 @@ def losses(job: Job, reference: Any) -> list[float]:
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, job.spec.training)
     optimizer = make_optimizer(job.spec.training)
-    trainer = Trainer(model, optimizer, job.loss.create(job.spec.loss.params), reference)
+    trainer = Trainer(Scorer.of(model), optimizer, job.loss.create(job.spec.loss.params), reference, Batching(2, 512))
     schedule = Schedule.plan(job.data.train, job.spec.training)
-    return [trainer.step(step, schedule.micro_batches(step))["loss"] for step in range(1, STEPS + 1)]
+    return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, STEPS + 1)]
 
 
 def live_reference(job: Job) -> Any:
     model = models.load(job.reference)
     model.freeze()
+    scorer = Scorer.of(model)
 
     def scores(completions: Sequence[Completion]) -> Logprobs:
-        return Logprobs(*(mx.stop_gradient(part) for part in completion_logprobs(model, completions)))
+        return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
 
     return scores
 

@@ -1,97 +1,225 @@
 """Per-token log-probabilities of completions: the one function that scores the reference and the policy.
 
-A sequence is right-padded to a multiple of 32 and runs in a batch of sequences of that padded length only. Its numbers
-then do not depend on its neighbours: on a CPU, with matrices of a real model's size, to the last bit (a matrix product
-splits its sum by the padded length), so a policy that starts as the reference has log-ratios of exactly zero. Costs: up
-to 31 padded tokens a sequence, and one forward pass for each padded length in a batch.
+No work is done that is not needed: a prompt runs once for all its answers, and logits exist only where an answer's
+token is predicted, a slice at a time. How it is done is `engine/`; that it is right for the architecture at hand is
+tried when a `Scorer` is made, and where it is not, the next simpler way is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
+from prefd.daemon.worker.engine import plan, randomness
+from prefd.daemon.worker.engine.head import Head, token_logprobs
+from prefd.daemon.worker.engine.plan import Branch, Stem
+from prefd.daemon.worker.engine.prefix import make_caches, taken, takes_padding
+from prefd.daemon.worker.engine.trunk import Parts, candidates, named, recomputed
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs
 
-LENGTH_MULTIPLE = 32
-VOCAB_CHUNK = 256
+log = logging.getLogger(__name__)
 
-
-def padded_length(completion: Completion) -> int:
-    """Tokens of prompt and completion, rounded up to what they are padded to."""
-    return -(-len(completion.ids) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
+GPU_SLACK = 0.1
+TOLERANCE = {mx.float32: 2e-4, mx.float16: 2e-2, mx.bfloat16: 0.15}
+"""Nats by which a token's log-probability may differ between two ways of computing it."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """Sequences of one padded length L, as the model takes them."""
+class Options:
+    """How a scorer goes about it; nothing here changes a number by more than rounding."""
 
-    tokens: npt.NDArray[np.int32]
-    """(b, L) token ids, 0 behind the end: attention is causal, so nothing before the end sees them."""
-    positions: npt.NDArray[np.int32]
-    """(N,) places in the flattened (b·L) grid whose logits predict a completion token."""
-    targets: npt.NDArray[np.int32]
-    """(N,) the token predicted at each place."""
+    slack: float = 0.0
+    """The share of padding for which sequences of unlike length are batched: 0 keeps every number to the last bit."""
+    chunk_tokens: int | None = None
+    """Longer prompts and answers run in pieces of this size, each again in the backward pass."""
+    checkpoint_layers: bool = False
+    """Keep only each layer's input for the backward pass: a quarter of the memory for 1.4 times the time."""
 
 
-def completion_logprobs(model: nn.Module, completions: Sequence[Completion]) -> Logprobs:
-    """Log-probability of every completion token given what is before it, in nats.
+@dataclass(frozen=True)
+class Scorer:
+    """Scores completions under `model` as it is at the time of the call."""
 
-    Returns (B, T) float32 tokens and mask, T the longest completion; differentiable in the model's parameters.
-    """
-    groups, order = group_by_length(completions)
-    values = mx.concatenate([_group_logprobs(model, group) for group in groups] + [mx.zeros(1)])
-    lengths = np.array([len(completion.ids) - completion.start for completion in completions])
-    table = np.full((len(completions), int(lengths.max())), len(values) - 1, dtype=np.int32)  # the zero at the end
+    model: nn.Module
+    parts: Parts | None
+    """None: the trunk is not to be had apart, and logits are computed at every position."""
+    shares_prompts: bool
+    vocabulary: int
+    options: Options = Options()
+
+    @classmethod
+    def of(cls, model: nn.Module, options: Options | None = None) -> Scorer:
+        """The fastest scorer whose numbers and gradients are those of `model`'s own full logits."""
+        return choose(model, options or Options(slack=0.0 if mx.default_device() == mx.cpu else GPU_SLACK))
+
+    def describe(self) -> str:
+        if self.parts is None:
+            return "logits at every position (no faster way holds for this architecture)"
+        return "logits at answers only" + ("; prompts shared" if self.shares_prompts else "; prompts not shared")
+
+    def logprobs(self, completions: Sequence[Completion], gradients: bool = False) -> Logprobs:
+        """Log-probability of every completion token given what is before it, in nats.
+
+        Returns (B, T) float32 tokens and mask, T the longest completion; with `gradients`, differentiable in the
+        model's trainable parameters.
+        """
+        if self.shares_prompts:
+            slack = self.options.slack if takes_padding(make_caches(self.model)) else 0.0
+            stems = plan.shared(completions, self.options.slack, slack)
+        else:
+            stems = plan.apart(completions, self.options.slack)
+        branches = [branch for stem in stems for branch in stem.branches]
+        states = [hidden for stem in stems for hidden in self._hidden(stem, gradients)]
+        targets = mx.array(np.concatenate([branch.targets.reshape(-1) for branch in branches]))
+        values = token_logprobs(self._head(), mx.concatenate(states), targets, gradients)
+        return _table(completions, branches, values)
+
+    def _head(self) -> Head:
+        if self.parts is None:
+            return Head(lambda logits: logits, self.vocabulary, dict, lambda _: lambda logits: logits)
+        return self.parts.head(self.vocabulary)
+
+    def _hidden(self, stem: Stem, gradients: bool) -> list[mx.array]:
+        """For each branch, the (b·K, D) hidden states that predict its targets."""
+        caches = None
+        if stem.tokens.size:
+            padding = mx.array(stem.padding) if stem.padding.any() else None
+            caches = make_caches(self.model, padding)
+            self._run(mx.array(stem.tokens), caches, gradients)
+        made = []
+        for branch in stem.branches:
+            own = None if caches is None else taken(caches, mx.array(branch.stem_rows), len(stem.tokens))
+            hidden = self._run(mx.array(branch.tokens), own, gradients)
+            rows = mx.arange(len(branch.rows))[:, None]
+            made.append(hidden[rows, mx.array(branch.places)].reshape(-1, hidden.shape[-1]))
+        return made
+
+    def _run(self, tokens: mx.array, caches: list[Any] | None, gradients: bool) -> mx.array:
+        """(b, L) → (b, L, D), `caches` taken further by it."""
+        module = self.model if self.parts is None else self.parts.trunk
+        trunk: Any = module
+        if self.parts is not None and gradients and self.options.checkpoint_layers:
+            trunk = self.parts.checkpointed()
+        size = self.options.chunk_tokens
+        if size is None or tokens.shape[1] <= size:
+            hidden: mx.array = trunk(tokens, cache=caches) if caches is not None else trunk(tokens)
+            return hidden
+        known = {"cache": make_caches(self.model) if caches is None else caches}
+        pieces = [tokens[:, begin : begin + size] for begin in range(0, tokens.shape[1], size)]
+        if not gradients:
+            return mx.concatenate([trunk(piece, **known) for piece in pieces], axis=1)
+        return mx.concatenate([recomputed(trunk, module, (piece,), known) for piece in pieces], axis=1)
+
+
+def _table(completions: Sequence[Completion], branches: Sequence[Branch], values: mx.array) -> Logprobs:
+    """Values in the order they were computed → rows in the order of `completions`, 0 behind each end."""
+    lengths = np.array([len(one.ids) - one.start for one in completions])
+    table = np.full((len(completions), int(lengths.max())), len(values), dtype=np.int32)  # the zero at the end
     mask = np.arange(table.shape[1]) < lengths[:, None]
     begin = 0
-    for row in order:
-        table[row, : lengths[row]] = np.arange(begin, begin + lengths[row])
-        begin += int(lengths[row])
-    return Logprobs(values[mx.array(table)], mx.array(mask.astype(np.float32)))
+    for branch in branches:
+        for row in branch.rows:
+            table[row, : lengths[row]] = np.arange(begin, begin + lengths[row])
+            begin += branch.targets.shape[1]
+    filled = mx.concatenate([values, mx.zeros(1)])
+    return Logprobs(filled[mx.array(table)], mx.array(mask.astype(np.float32)))
 
 
-def group_by_length(completions: Sequence[Completion]) -> tuple[list[Group], list[int]]:
-    """The groups to run, shortest first, and the order in which their values come (indices into `completions`)."""
-    rows_by_length: dict[int, list[int]] = {}
-    for row, completion in enumerate(completions):
-        rows_by_length.setdefault(padded_length(completion), []).append(row)
-    lengths = sorted(rows_by_length)
-    groups = [_group([completions[row] for row in rows_by_length[length]], length) for length in lengths]
-    return groups, [row for length in lengths for row in rows_by_length[length]]
+def choose(model: nn.Module, options: Options) -> Scorer:
+    """The first of the ways, fastest first, that agrees with full logits on a few tokens, gradients included."""
+    with _undisturbed(model):
+        logits = model(mx.array([[1]]))
+        plain = Scorer(model, None, False, logits.shape[-1], Options(options.slack))
+        tokens = _probe(logits.shape[-1])
+        expected = _measured(plain, tokens)
+        for parts in candidates(model):
+            for shares in (True, False):
+                way = replace(plain, parts=parts, shares_prompts=shares, options=options)
+                if _holds(way, tokens, expected, TOLERANCE[logits.dtype]):
+                    return way
+    return plain
 
 
-def _group(completions: Sequence[Completion], length: int) -> Group:
-    tokens = np.zeros((len(completions), length), dtype=np.int32)
-    positions, targets = [], []
-    for row, completion in enumerate(completions):
-        size = len(completion.ids)
-        tokens[row, :size] = completion.ids
-        positions.append(np.arange(completion.start - 1, size - 1) + row * length)
-        targets.append(completion.ids[completion.start :])
-    return Group(tokens, np.concatenate(positions).astype(np.int32), np.concatenate(targets).astype(np.int32))
+def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, tolerance: float) -> bool:
+    harder = replace(
+        way.options,
+        slack=2.0 if way.options.slack else 0.0,  # so that unlike lengths do meet
+        chunk_tokens=3 if way.options.chunk_tokens else None,
+    )
+    tried = replace(way, options=harder)
+    try:
+        caches = make_caches(way.model) if way.shares_prompts else None
+        if way._run(mx.array([[1]]), caches, gradients=False).shape[-1] == way.vocabulary:
+            return False  # what looked like the trunk gives logits
+        holds = _agree(_measured(tried, tokens), expected, tolerance)
+    except Exception as error:  # noqa: BLE001  # an architecture may refuse in any way: then this way is not taken
+        log.debug("%s: %s: %s", way.describe(), type(error).__name__, error)
+        return False
+    if not holds:
+        log.debug("%s: not the numbers of full logits", way.describe())
+    return holds
 
 
-def _group_logprobs(model: nn.Module, group: Group) -> mx.array:
-    """(N,) float32."""
-    logits = model(mx.array(group.tokens))
-    flat = logits.reshape(-1, logits.shape[-1])[mx.array(group.positions)].astype(mx.float32)
-    chosen = mx.take_along_axis(flat, mx.array(group.targets)[:, None], axis=-1).squeeze(-1)
-    return mx.minimum(chosen - logsumexp(flat), 0)  # rounding may leave a certain token at +1e-7
+def _probe(vocabulary: int) -> list[Completion]:
+    """Two prompts of unlike length with two answers each, unlike as well."""
+    ids = np.random.default_rng(0).integers(1, vocabulary, 40).astype(np.uint32)
+    first, second = ids[:4], ids[4:13]
+    shapes = ((first, ids[13:16]), (first, ids[16:25]), (second, ids[25:27]), (second, ids[27:40]))
+    return [Completion(np.concatenate([prompt, answer]), len(prompt)) for prompt, answer in shapes]
 
 
-def logsumexp(logits: mx.array) -> mx.array:
-    """(N, V) → (N,) log Σ exp, in two levels: summed at once, float32 is 1e-4 off over 49 k entries on a CPU."""
-    whole = logits.shape[-1] // VOCAB_CHUNK * VOCAB_CHUNK
-    parts = []
-    if whole:
-        parts.append(mx.logsumexp(logits[:, :whole].reshape(len(logits), -1, VOCAB_CHUNK), axis=-1))
-    if whole < logits.shape[-1]:
-        parts.append(mx.logsumexp(logits[:, whole:], axis=-1, keepdims=True))
-    return mx.logsumexp(mx.concatenate(parts, axis=-1), axis=-1)
+@dataclass(frozen=True)
+class _Measured:
+    tokens: npt.NDArray[np.float32]
+    gradients: dict[str, tuple[float, float]]
+    """For each trainable array, the norm of Σ tokens' gradient, and its largest element."""
+
+
+def _measured(scorer: Scorer, completions: Sequence[Completion]) -> _Measured:
+    def total() -> tuple[mx.array, mx.array]:
+        scored = scorer.logprobs(completions, gradients=True)
+        return scored.tokens.sum(), scored.tokens
+
+    if not named(scorer.model.trainable_parameters()):
+        return _Measured(np.array(scorer.logprobs(completions).tokens), {})
+    (_, tokens), gradients = nn.value_and_grad(scorer.model, total)()
+    sizes = {
+        name: mx.stack([mx.linalg.norm(value.astype(mx.float32)), mx.abs(value).max().astype(mx.float32)])
+        for name, value in named(gradients)
+    }
+    mx.eval(tokens, sizes)
+    return _Measured(np.array(tokens), {name: (float(size[0]), float(size[1])) for name, size in sizes.items()})
+
+
+def _agree(one: _Measured, other: _Measured, tolerance: float) -> bool:
+    if not np.abs(one.tokens - other.tokens).max() <= tolerance:
+        return False
+    scale = max((size for sizes in other.gradients.values() for size in sizes), default=0.0)
+    return all(
+        np.allclose(one.gradients[name], sizes, rtol=100 * tolerance, atol=tolerance * scale)
+        for name, sizes in other.gradients.items()
+    )
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """No dropout inside, and outside no trace that anything ran."""
+    random = randomness.state()
+    dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout) and module.training]
+    for module in dropouts:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in dropouts:
+            module.train()
+        randomness.restore(random)

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-from mlx import nn
 
 from prefd.cache.reference import InvalidLogprobs
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.worker import models
+from prefd.daemon.worker.engine.plan import batches
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import completion_logprobs, padded_length
+from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
@@ -63,12 +63,13 @@ def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes,
     """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    model = models.load(job.reference)
+    scorer = Scorer.of(models.load(job.reference).freeze())
+    log.info("scoring: %s", scorer.describe())
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
     began = flushed = time.monotonic()
-    for batch in length_sorted_batches(missing):
-        pending |= score(model, batch)
+    for batch in keyed_batches(missing):
+        pending |= score(scorer, batch)
         overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
         if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
             _commit(job, pending, rows)
@@ -80,23 +81,15 @@ def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes,
     return time.monotonic() - began
 
 
-def length_sorted_batches(missing: dict[bytes, Completion]) -> Iterator[list[tuple[bytes, Completion]]]:
-    """Batches of one padded length, longest first (so that memory runs out at once or not at all), of bounded size."""
-    by_length = sorted(missing.items(), key=lambda item: padded_length(item[1]), reverse=True)
-    batch: list[tuple[bytes, Completion]] = []
-    for key, completion in by_length:
-        length = padded_length(completion)
-        if batch and (padded_length(batch[0][1]) != length or (len(batch) + 1) * length > BATCH_TOKENS):
-            yield batch
-            batch = []
-        batch.append((key, completion))
-    if batch:
-        yield batch
+def keyed_batches(missing: dict[bytes, Completion]) -> list[list[tuple[bytes, Completion]]]:
+    """`missing` in batches of bounded size, answers to one prompt together."""
+    items = list(missing.items())
+    return [[items[row] for row in batch] for batch in batches([one for _, one in items], BATCH_TOKENS)]
 
 
-def score(model: nn.Module, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
+def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
     """Key → (length,) float32 log-probabilities of one batch."""
-    scored = completion_logprobs(model, [completion for _, completion in batch])
+    scored = scorer.logprobs([completion for _, completion in batch])
     mx.eval(scored)
     values = np.array(scored.tokens)
     return {

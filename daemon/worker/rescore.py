@@ -21,8 +21,9 @@ from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.needs import Needs
-from prefd.daemon.worker.precompute import length_sorted_batches, score
+from prefd.daemon.worker.precompute import keyed_batches, score
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
     wanted = round(len(held) * request.sample / 100) if request.percent else int(request.sample)
     chosen = random.Random(request.seed).sample(held, min(max(wanted, 1), len(held)))
     limit = tolerance(job.fingerprint.identity)
-    model = models.load(job.reference)
+    scorer = Scorer.of(models.load(job.reference).freeze())
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
-    batches = list(length_sorted_batches({key: needs.completions[key] for key in chosen}))
+    batches = keyed_batches({key: needs.completions[key] for key in chosen})
     if deadline is not None:
         random.shuffle(batches)  # or only the longest would be looked at
     means: list[float] = []
@@ -71,7 +72,7 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
     for batch in batches:
         if deadline is not None and means and time.monotonic() >= deadline:
             break
-        for key, live in score(model, batch).items():
+        for key, live in score(scorer, batch).items():
             value = cached[key]
             assert value is not None
             apart = differences(value, live)

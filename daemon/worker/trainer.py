@@ -18,9 +18,9 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_map
 
 from prefd.cache.verify import TOLERANCE
-from prefd.daemon.worker.batches import split
+from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.logprobs import completion_logprobs
+from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.metrics import Mean, Sums, pair_metrics
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
@@ -34,65 +34,67 @@ ReferenceScores = Callable[[Sequence[Completion]], Logprobs]
 class Trainer:
     """A policy being trained. `reference` is None when the loss takes none."""
 
-    model: nn.Module
+    scorer: Scorer
     optimizer: Optimizer
     loss: Loss
     reference: ReferenceScores | None
+    batching: Batching
     seed: int = 0
 
-    def step(self, number: int, micro_batches: Sequence[Sequence[Example]]) -> dict[str, float]:
-        """Take optimizer step `number` (from 1) and return its metrics, `grad_norm` and `tokens_per_second` with them.
+    @property
+    def model(self) -> nn.Module:
+        return self.scorer.model
+
+    def step(self, number: int, examples: Sequence[Example]) -> dict[str, float]:
+        """Take optimizer step `number` (from 1) on the mean loss of `examples` and return its metrics, `grad_norm` and `tokens_per_second` with them.
 
         Raises `JobError` naming the rows when the loss or the gradient is not finite; the weights are unchanged then.
         """
         began = time.monotonic()
         mx.random.seed((self.seed << 32) + number)  # dropout depends on the step alone, so a resumed run repeats it
-        pairs = sum(len(batch) for batch in micro_batches)
         mean = Mean()
         total: Any = None
-        for batch in micro_batches:
-            sums, gradients = self._gradients(batch, pairs)
+        for batch in self.batching.split(examples):
+            sums, gradients = self._gradients(batch, len(examples))
             total = gradients if total is None else tree_map(mx.add, total, gradients)
             mx.eval(total, sums)
             mean.add(sums, len(batch))
         metrics = mean.means() | {"grad_norm": global_norm(total)}
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
-            rows = sorted(example.row for batch in micro_batches for example in batch)
+            rows = sorted(example.row for example in examples)
             raise JobError(
                 f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on rows {rows}; "
                 "lower training.learning_rate or the loss's beta, or look at those rows"
             )
         self.optimizer.update(self.model, total)
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
-        tokens = sum(
-            len(side.ids) for batch in micro_batches for each in batch for side in (each.chosen, each.rejected)
-        )
+        tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
 
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
 
         def share() -> tuple[mx.array, Sums]:
-            x = self._forward(batch)
+            x = self._forward(batch, gradients=True)
             out = self.loss(x)
             return out.losses.sum() / pairs, pair_metrics(x, out)
 
         (_, sums), gradients = nn.value_and_grad(self.model, share)()
         return sums, gradients
 
-    def _forward(self, batch: Sequence[Example]) -> LossInput:
-        policy = completion_logprobs(self.model, both_sides(batch))
+    def _forward(self, batch: Sequence[Example], gradients: bool = False) -> LossInput:
+        policy = self.scorer.logprobs(both_sides(batch), gradients)
         reference = None if self.reference is None else self.reference(both_sides(batch))
         (policy_chosen, policy_rejected) = halves(policy)
         if reference is None:
             return LossInput(policy_chosen, policy_rejected)
         return LossInput(policy_chosen, policy_rejected, *halves(reference))
 
-    def evaluate(self, examples: Sequence[Example], batch_size: int) -> dict[str, float]:
+    def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
         """Metrics over held-out `examples`, named `eval_…`; nothing is trained."""
         self.model.eval()
         mean = Mean()
-        for batch in split(examples, batch_size):
+        for batch in self.batching.split(examples):
             x = self._forward(batch)
             sums = pair_metrics(x, self.loss(x))
             mx.eval(sums)
@@ -107,7 +109,7 @@ class Trainer:
         """
         assert self.reference is not None
         self.model.eval()
-        policy = completion_logprobs(self.model, both_sides(batch))
+        policy = self.scorer.logprobs(both_sides(batch))
         reference = self.reference(both_sides(batch))
         drift = float(np.array(mx.abs(policy.tokens - reference.tokens).sum() / policy.mask.sum()))
         self.model.train()

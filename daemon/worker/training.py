@@ -17,10 +17,11 @@ from prefd.cache.reference import MissingEntry
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import Schedule
+from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.logprobs import GPU_SLACK, Options, Scorer
 from prefd.daemon.worker.metrics import MetricsLog
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
@@ -31,6 +32,7 @@ from prefd.plugins.types import Logprobs
 log = logging.getLogger(__name__)
 
 START_CHECK_PAIRS = 2
+BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}  # a CPU gains nothing from more, and a GPU does
 SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
 
 
@@ -50,7 +52,9 @@ def train(job: Job, stop: StopEvent) -> Outcome:
     fine_tune = models.make_trainable(model, job.policy, training)
     optimizer = make_optimizer(training)
     optimizer.init(model.trainable_parameters())
-    trainer = Trainer(model, optimizer, loss, reference, training.seed)
+    scorer = Scorer.of(model, scoring_options(job))
+    log.info("training: %s", scorer.describe())
+    trainer = Trainer(scorer, optimizer, loss, reference, batching(training, loss), training.seed)
     checkpoints = Checkpoints(job.run.checkpoints, training.keep_checkpoints)
     config = fine_tune.adapter_config(job.policy)
 
@@ -58,20 +62,20 @@ def train(job: Job, stop: StopEvent) -> Outcome:
     if done:
         log.info("going on from the checkpoint of step %d", done)
     elif reference is not None and job.starts_as_reference:
-        drift = trainer.check_start(schedule.micro_batches(1)[0][:START_CHECK_PAIRS], models.compute_dtype(job.policy))
+        drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
         log.info("step 0: policy = reference within %.2g nats per token", drift)
     metrics = MetricsLog(job.run.metrics)
     metrics.truncate_after(done)
     report = Reporter(job.run, "training", schedule.total_steps, "steps", done)
     eval_every = training.steps_per_eval or schedule.steps_per_epoch
     for step in range(done + 1, schedule.total_steps + 1):
-        line = _stamp(step, schedule) | trainer.step(step, schedule.micro_batches(step))
+        line = _stamp(step, schedule) | trainer.step(step, schedule.pairs(step))
         line |= {"learning_rate": float(optimizer.learning_rate.item()), "peak_memory_gb": mx.get_peak_memory() / 1e9}
         last = step == schedule.total_steps
         if last or step % training.steps_per_report == 0 or step == 1:
             metrics.append(line)
         if job.data.held_out and (last or step % eval_every == 0):
-            metrics.append(_stamp(step, schedule) | trainer.evaluate(job.data.held_out, training.batch_size))
+            metrics.append(_stamp(step, schedule) | trainer.evaluate(job.data.held_out))
         if last or step % training.save_every == 0 or stop.is_set():
             checkpoints.save(step, model, optimizer, config)
         report.advance(1, {name: line[name] for name in SHOWN})
@@ -79,6 +83,24 @@ def train(job: Job, stop: StopEvent) -> Outcome:
             raise Stopped(f"stopped after step {step} of {schedule.total_steps}; its checkpoint is kept")
     save_adapter(job.run.adapter, model, config)
     return _outcome(job, schedule, time.monotonic() - began)
+
+
+def scoring_options(job: Job) -> Options:
+    training = job.spec.training
+    assert training is not None
+    longer = job.spec.data.max_length > training.chunk_tokens
+    return Options(
+        slack=0.0 if models.device() == "cpu" else GPU_SLACK,
+        chunk_tokens=training.chunk_tokens if longer else None,
+        checkpoint_layers=training.grad_checkpoint,
+    )
+
+
+def batching(training: TrainingSpec, loss: Any) -> Batching:
+    """Pairs run in micro-batches of bounded tokens; as they come where `loss` looks across its batch."""
+    if not getattr(loss, "batch_independent", True):
+        return Batching(training.batch_size, None)
+    return Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[models.device()])
 
 
 def make_optimizer(training: TrainingSpec) -> Optimizer:

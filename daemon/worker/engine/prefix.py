@@ -1,0 +1,102 @@
+"""What a pass over a prompt leaves for the passes that go on from it: one cache a layer, and nothing is ever overwritten.
+
+mlx-lm's caches are made for generation: a buffer that is written in place and thrown away. Here a cache is a value.
+Several continuations start from the same one, gradients flow through it, and a checkpointed pass may run twice.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_map
+from mlx_lm.models.base import create_causal_mask
+from mlx_lm.models.cache import CacheList, KVCache, RotatingKVCache, make_prompt_cache
+
+OnArray = Callable[[mx.array], mx.array]
+
+
+class JoinedKV:
+    """Keys and values as they came, (B, heads, tokens, dim) a piece, joined when they are read.
+
+    Stands in for mlx-lm's `KVCache` and `RotatingKVCache`: nothing is forgotten, and a sliding window is the mask's
+    business, as in a pass without a cache. `padding` (B,) counts the tokens at the left of each row that are none.
+    """
+
+    def __init__(self, pieces: list[tuple[mx.array, mx.array]] | None = None, padding: mx.array | None = None) -> None:
+        self.pieces = pieces or []
+        self.padding = padding
+
+    @property
+    def size(self) -> int:
+        return sum(keys.shape[2] for keys, _ in self.pieces)
+
+    @property
+    def offset(self) -> int | mx.array:
+        """The position of the next token: (B,) where rows are padded."""
+        return self.size if self.padding is None else self.size - self.padding
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        self.pieces = [*self.pieces, (keys, values)]
+        return self.keys_and_values()
+
+    def keys_and_values(self) -> tuple[mx.array, mx.array]:
+        if len(self.pieces) == 1:
+            return self.pieces[0]
+        return (
+            mx.concatenate([keys for keys, _ in self.pieces], axis=2),
+            mx.concatenate([values for _, values in self.pieces], axis=2),
+        )
+
+    def make_mask(self, N: int, return_array: bool = False, window_size: int | None = None) -> mx.array | str | None:
+        """What mlx-lm's own caches answer: "causal", an array (N, size + N) of booleans, or None for a single token."""
+        if self.padding is not None or window_size is not None or return_array:
+            mask: mx.array = create_causal_mask(N, offset=self.size, window_size=window_size, left_padding=self.padding)
+            return mask
+        return None if N == 1 else "causal"
+
+    def empty(self) -> bool:
+        return not self.pieces
+
+
+def make_caches(model: nn.Module, padding: mx.array | None = None) -> list[Any]:
+    """Empty caches for every layer of `model`."""
+    return [_value(cache, padding) for cache in make_prompt_cache(model)]
+
+
+def _value(cache: Any, padding: mx.array | None) -> Any:
+    if type(cache) in (KVCache, RotatingKVCache):
+        return JoinedKV(padding=padding)
+    if type(cache) is CacheList:
+        return CacheList(*(_value(each, padding) for each in cache.caches))
+    return cache
+
+
+def takes_padding(caches: list[Any]) -> bool:
+    """Whether rows of different lengths can go in one batch, padded at the left: not through a recurrent state."""
+    return all(
+        takes_padding(list(cache.caches)) if isinstance(cache, CacheList) else isinstance(cache, JoinedKV)
+        for cache in caches
+    )
+
+
+def mapped(cache: Any, on_array: OnArray) -> Any:
+    """A copy of `cache` with `on_array` applied to each of its arrays, always in the same order."""
+    if isinstance(cache, JoinedKV):
+        pieces = [(on_array(keys), on_array(values)) for keys, values in cache.pieces]
+        return JoinedKV(pieces, None if cache.padding is None else on_array(cache.padding))
+    if isinstance(cache, CacheList):
+        return CacheList(*(mapped(each, on_array) for each in cache.caches))
+    made = copy.copy(cache)
+    made.state = tree_map(lambda leaf: on_array(leaf) if isinstance(leaf, mx.array) else leaf, cache.state)
+    return made
+
+
+def taken(caches: list[Any], rows: mx.array, batch: int) -> list[Any]:
+    """Caches of a batch of `batch` rows → those of `rows` of it, in that order, with repetitions."""
+    return [
+        mapped(cache, lambda array: array[rows] if array.ndim and len(array) == batch else array) for cache in caches
+    ]
