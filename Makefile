@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo test lint bench bench-cache faults
+.PHONY: help venv blas model demo test lint bench-train bench-cache faults
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -30,8 +30,9 @@ lint: venv ## ruff, mypy, import-linter
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: blas model ## measure training from the cache against a live reference
-	$(PY) benchmarks/bench_training.py $(ARGS)
+bench-train: blas model ## measure training against a live reference and against mlx-lm-lora
+	@test -d .peers/mlx_lm_lora || $(PY) -m pip install --quiet --no-deps --target .peers mlx-lm-lora==5.10.2
+	$(PY) benchmarks/bench_train.py $(ARGS)
 
 bench-cache: venv ## measure the reference cache against a raw memory map
 	$(PY) benchmarks/bench_cache.py $(ARGS)

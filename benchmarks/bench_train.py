@@ -1,0 +1,271 @@
+"""Training from the cache, against the same training with a live reference, and against mlx-lm-lora's DPO trainer.
+
+    make bench-train          or: python benchmarks/bench_train.py [--pairs 8] [--repeats 3] [--markdown results.md]
+
+Two workloads: real pairs (alpaca_eval where it is to be had, else the demo's), and synthetic ones of 128 prompt and 128
+answer tokens on both sides. Every variant trains one epoch over the same tokens with the same LoRA layers and batch
+size, in processes of its own (that is what peak memory means); the variants take turns, and each number is the median
+of the repeats. mlx-lm-lora is measured by its own `train_dpo` (see peer_mlx_lm_lora.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from prefd.daemon import blas
+
+blas.preload()
+
+import mlx.core as mx
+import numpy as np
+
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import write_json
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.worker import models
+from prefd.daemon.worker.batches import Schedule
+from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.logprobs import Scorer
+from prefd.daemon.worker.precompute import keyed_batches, score
+from prefd.daemon.worker.tokens import Completion, Example
+from prefd.daemon.worker.trainer import Trainer
+from prefd.daemon.worker.training import batching, cached_reference, make_optimizer, scoring_options
+from prefd.plugins.types import Logprobs
+
+ROOT = Path(__file__).parent.parent
+MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
+PEERS = ROOT / ".peers"
+DATA = [ROOT.parent / "shared" / "data" / "alpaca_eval_pairs.jsonl", ROOT / "contrib" / "demo" / "pairs.jsonl"]
+WORKLOADS = ("real", "even")
+TITLES = {"cached": "prefd", "live": "prefd, live reference", "peer": "mlx-lm-lora 5.10.2"}
+EVEN = 128
+
+
+def main() -> None:
+    given = arguments()
+    if given.child:
+        print(json.dumps(measure(given.child, Job.load(Home(given.home), 1), given.workload)))
+        return
+    variants = ["cached", "live", *(["peer"] if (PEERS / "mlx_lm_lora").is_dir() else [])]
+    if "peer" not in variants:
+        print(f"mlx-lm-lora is not at {PEERS} (`make bench-train` puts it there); it is left out", file=sys.stderr)
+    lines = [
+        (
+            f"{given.model.name}, {given.pairs} pairs, batch size {given.batch_size}, LoRA rank 8 on every layer, medians of "
+            f"{given.repeats} repeats"
+        ),
+        f"on {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    ]
+    for workload in given.workloads:
+        with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
+            lines += ["", *workload_report(given, workload, variants, Home(Path(folder)))]
+    print("\n".join(lines))
+    if given.markdown:
+        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--max-length", type=int, default=1024)
+    parser.add_argument("--grad-checkpoint", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS)
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--data", type=Path, default=next(path for path in DATA if path.exists()))
+    parser.add_argument("--markdown", type=Path, help="write the tables here too")
+    parser.add_argument("--child", choices=["score", *TITLES], help=argparse.SUPPRESS)
+    parser.add_argument("--workload", choices=WORKLOADS, help=argparse.SUPPRESS)
+    parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def workload_report(given: argparse.Namespace, workload: str, variants: Sequence[str], home: Home) -> list[str]:
+    prepare(given, home)
+    scored = child("score", workload, home)
+    runs: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
+    for repeat in range(given.repeats):
+        for variant in variants if repeat % 2 == 0 else reversed(variants):
+            print(f"{workload}, repeat {repeat + 1} of {given.repeats}: {TITLES[variant]}", file=sys.stderr)
+            runs[variant].append(child(variant, workload, home))
+    return [*heading(given, workload, scored), "", *table(given, runs), "", *closing(scored, runs)]
+
+
+def prepare(given: argparse.Namespace, home: Home) -> None:
+    """A job over `--pairs` pairs spread evenly over the data, one epoch."""
+    home.create()
+    rows = given.data.read_text(encoding="utf-8").splitlines()
+    picked = [rows[n * len(rows) // given.pairs] for n in range(given.pairs)]
+    pairs = home.root / "pairs.jsonl"
+    pairs.write_text("\n".join(picked) + "\n", encoding="utf-8")
+    training = {
+        "batch_size": given.batch_size,
+        "learning_rate": 1e-5,
+        "grad_checkpoint": given.grad_checkpoint,
+    }
+    data = {"path": str(pairs), "max_length": given.max_length, "validation": 0.0}
+    spec = JobSpec.model_validate({"model": str(given.model), "data": data, "training": training})
+    home.job(1).mkdir()
+    write_json(home.job(1) / "spec.json", spec.model_dump())
+
+
+def child(variant: str, workload: str, home: Home) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", variant, "--workload", workload, "--home", str(home.root)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measure(variant: str, job: Job, workload: str) -> dict[str, Any]:
+    """One variant in this process."""
+    examples = list(job.examples) if workload == "real" else even_pairs(len(job.examples))
+    if variant == "score":
+        return scored_once(job, examples)
+    if variant == "peer":
+        sys.path.insert(0, str(PEERS))
+        from peer_mlx_lm_lora import train
+
+        measured = train(job, examples)
+    else:
+        measured = trained(variant, job, examples)
+    scale = 1 if sys.platform == "darwin" else 1024
+    return measured | {
+        "peak_mlx": mx.get_peak_memory(),
+        "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale,
+    }
+
+
+def even_pairs(count: int) -> list[Example]:
+    """Random tokens: a prompt of 128, and two answers of 128 to it."""
+    random = np.random.default_rng(0)
+    made = []
+    for row in range(1, count + 1):
+        prompt, *answers = random.integers(10, 40_000, (3, EVEN)).astype(np.uint32)
+        made.append(Example(row, *(Completion(np.concatenate([prompt, answer]), EVEN) for answer in answers)))
+    return made
+
+
+def scored_once(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
+    """The reference pass over what the cache lacks; its seconds."""
+    sides = [side for each in examples for side in (each.chosen, each.rejected)]
+    needed = {job.key(side): side for side in sides}
+    scorer = Scorer.of(models.load(job.reference).freeze())
+    began = time.perf_counter()
+    for batch in keyed_batches(needed):
+        job.store.put(score(scorer, batch))
+    lengths = [
+        [each.chosen.start, *(len(side.ids) - side.start for side in (each.chosen, each.rejected))] for each in examples
+    ]
+    return {
+        "seconds": time.perf_counter() - began,
+        "completions": len(needed),
+        "tokens": sum(len(side.ids) for side in sides),
+        "means": np.mean(lengths, axis=0).tolist(),
+    }
+
+
+def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, Any]:
+    """Every step of one epoch, with the reference from the cache or from a second model."""
+    training = job.spec.training
+    assert training is not None
+    mx.random.seed(0)
+    model = models.load(job.policy)
+    models.make_trainable(model, job.policy, training)
+    reference = Timed(cached_reference(job) if variant == "cached" else live_reference(job))
+    loss = job.loss.create({})
+    scorer = Scorer.of(model, scoring_options(job))
+    optimizer = make_optimizer(training)
+    trainer = Trainer(scorer, optimizer, loss, reference, batching(training, loss))
+    schedule = Schedule.plan(examples, training)
+    mx.reset_peak_memory()
+    seconds, losses = [], []
+    for step in range(1, schedule.total_steps + 1):
+        began = time.perf_counter()
+        losses.append(trainer.step(step, schedule.pairs(step))["loss"])
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": seconds, "losses": losses, "reference_seconds": reference.seconds, "way": scorer.describe()}
+
+
+class Timed:
+    """Adds up the seconds that a source of reference log-probabilities takes."""
+
+    def __init__(self, scores: Any) -> None:
+        self.scores = scores
+        self.seconds = 0.0
+
+    def __call__(self, completions: Sequence[Completion]) -> Logprobs:
+        began = time.perf_counter()
+        found: Logprobs = self.scores(completions)
+        mx.eval(found)
+        self.seconds += time.perf_counter() - began
+        return found
+
+
+def live_reference(job: Job) -> Any:
+    """The reference as other trainers have it: a second model in memory, run again in every step."""
+    scorer = Scorer.of(models.load(job.reference).freeze())
+
+    def scores(completions: Sequence[Completion]) -> Logprobs:
+        return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
+
+    return scores
+
+
+def heading(given: argparse.Namespace, workload: str, scored: dict[str, Any]) -> list[str]:
+    prompt, chosen, rejected = (round(mean) for mean in scored["means"])
+    name = f"pairs of {given.data.name}" if workload == "real" else "synthetic pairs"
+    return [f"**{name}**, on average {prompt} prompt, {chosen} chosen and {rejected} rejected tokens"]
+
+
+def table(given: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Each variant's medians, and how many times as much as prefd each takes."""
+    rows = [
+        ("seconds per pair", lambda run: sum(run["seconds"]) / given.pairs, "{:.2f}"),
+        ("peak memory of MLX, GB", lambda run: run["peak_mlx"] / 1e9, "{:.2f}"),
+        ("peak memory of the process, GB", lambda run: run["peak_rss"] / 1e9, "{:.2f}"),
+    ]
+    others = [variant for variant in runs if variant != "cached"]
+    lines = [
+        "| | "
+        + " | ".join(TITLES[each] for each in runs)
+        + "".join(f" | {TITLES[each]} ÷ prefd" for each in others)
+        + " |",
+        "|---" * (1 + len(runs) + len(others)) + "|",
+    ]
+    for name, value, form in rows:
+        medians = {variant: median(map(value, found)) for variant, found in runs.items()}
+        cells = [form.format(each) for each in medians.values()]
+        cells += [f"{medians[variant] / medians['cached']:.2f}" for variant in others]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def closing(scored: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    cached = runs["cached"][0]
+    share = median(run["reference_seconds"] / sum(run["seconds"]) for run in runs["cached"])
+    pairs = zip(runs["cached"], runs["live"])
+    apart = max(abs(a - b) for one, other in pairs for a, b in zip(one["losses"], other["losses"]))
+    return [
+        (
+            f"The reference pass, once for every job over these pairs: {scored['seconds']:.1f} s for "
+            f"{scored['completions']} completions. Reading it: {share:.2%} of an epoch. Largest difference of a step's "
+            f"loss between cached and live: {apart:.1e}. prefd's way: {cached['way']}."
+        )
+    ]
+
+
+if __name__ == "__main__":
+    main()
