@@ -123,7 +123,7 @@ def measure(variant: str, job: Job) -> dict[str, Any]:
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, training)
     reference = Timed(cached_reference(job) if variant == "cached" else live_reference(job))
-    trainer = Trainer(model, make_optimizer(training), job.loss.create({}), reference)
+    trainer = Trainer(model, make_optimizer(training), job.loss, reference)
     schedule = Schedule.plan(job.examples, training)
     seconds, losses = [], []
     for step in range(1, schedule.total_steps + 1):

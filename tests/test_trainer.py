@@ -30,7 +30,7 @@ def losses(job: Job, reference: Any) -> list[float]:
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, job.spec.training)
     optimizer = make_optimizer(job.spec.training)
-    trainer = Trainer(model, optimizer, job.loss.create(job.spec.loss.params), reference)
+    trainer = Trainer(model, optimizer, job.loss, reference)
     schedule = Schedule.plan(job.data.train, job.spec.training)
     return [trainer.step(step, schedule.micro_batches(step))["loss"] for step in range(1, STEPS + 1)]
 

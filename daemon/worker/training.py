@@ -43,14 +43,13 @@ def train(job: Job, stop: StopEvent) -> Outcome:
         raise JobError("the spec has no training: block; it only fills the cache")
     began = time.monotonic()
     schedule = Schedule.plan(job.data.train, training)
-    loss = job.loss.create(job.spec.loss.params)
-    reference = cached_reference(job) if job.loss.schema.needs_reference else None
+    reference = cached_reference(job) if job.loss.needs_reference else None
     mx.random.seed(training.seed)  # decides the adapter's initial values
     model = models.load(job.policy)
     fine_tune = models.make_trainable(model, job.policy, training)
     optimizer = make_optimizer(training)
     optimizer.init(model.trainable_parameters())
-    trainer = Trainer(model, optimizer, loss, reference, training.seed)
+    trainer = Trainer(model, optimizer, job.loss, reference, training.seed)
     checkpoints = Checkpoints(job.run.checkpoints, training.keep_checkpoints)
     config = fine_tune.adapter_config(job.policy)
 
