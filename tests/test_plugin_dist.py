@@ -16,6 +16,7 @@ import contrib_module
 import mlx.core as mx
 import numpy as np
 import pytest
+from contrib_module import pip
 
 from prefd.daemon import blas
 from prefd.plugins.schema import schema_of
@@ -125,12 +126,6 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = Path(sysconfig.get_path("purelib", vars=paths)) / "parent.pth"
     parent.write_text(f"import site; site.addsitedir({here!r})\n", encoding="utf-8")
     return python
-
-
-def pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def prefd(python: Path, home: Path, *arguments: str) -> Any:
