@@ -120,7 +120,7 @@ def _bound(function: Callable[..., Any], params: Mapping[str, Any]) -> Function:
 
 
 def _moved(schema: LossSchema) -> list[dict[str, Any]]:
-    """Each parameter alone at other values that its range allows."""
+    """Each parameter alone at other values that its range allows, its bounds among them."""
     moved = []
     for name, param in schema.params.items():
         default = param["default"]
@@ -130,7 +130,8 @@ def _moved(schema: LossSchema) -> list[dict[str, Any]]:
         elif param["type"] == "integer":
             candidates = (default - 1, default + 1)
         elif param["type"] == "number":
-            candidates = (default / 10, default * 10) if default else (0.01, 0.4)
+            bounds = [float(param[bound]) for bound in ("minimum", "maximum") if bound in param]
+            candidates = [*((default / 10, default * 10) if default else (0.01, 0.4)), *bounds]
         moved += [{name: value} for value in candidates if value != default]
     return [params for params in moved if not problems(schema.params, params)]
 
