@@ -69,7 +69,7 @@ def check_loss(loss: Loss, name: str = "loss") -> list[Finding]:
         subject = _define(loss, name)
     except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is the finding
         known = isinstance(error, Fault | LossDefinitionError)
-        fault = str(error) if known else f"it raised {type(error).__name__}: {error}"
+        fault = str(error) if known else _raised(error)
         rest = [Finding(check, "not tried", "the definition comes first") for check in CHECKS]
         return [Finding("definition", "failed", fault), *rest]
     findings = [Finding("definition", "ok", f"{len(subject.settings)} settings to try")]
@@ -90,8 +90,12 @@ def _try(check: str, run: Callable[[Subject], Finding | str], subject: Subject) 
     except Fault as fault:
         return Finding(check, "failed", str(fault))
     except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is the finding
-        return Finding(check, "failed", f"it raised {type(error).__name__}: {error}")
+        return Finding(check, "failed", _raised(error))
     return found if isinstance(found, Finding) else Finding(check, "ok", found)
+
+
+def _raised(error: Exception) -> str:
+    return f"it raised {type(error).__name__}" + (f": {error}" if str(error) else "")
 
 
 def _define(loss: Loss, name: str) -> Subject:

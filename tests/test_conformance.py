@@ -236,7 +236,9 @@ FAULTS: list[tuple[Loss, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "check", "said"), FAULTS, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    ("loss", "check", "said"), FAULTS, ids=[getattr(loss, "__name__", "no_loss") for loss, _, _ in FAULTS]
+)
 def test_a_broken_loss_is_caught_for_its_own_reason(loss: Loss, check: str, said: str) -> None:
     found = {each.check: each for each in check_loss(loss)}
     assert found[check].result == "failed", found

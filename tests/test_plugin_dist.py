@@ -19,6 +19,7 @@ import pytest
 from contrib_module import pip
 
 from prefd.daemon import blas
+from prefd.plugins.conformance import assert_conforms
 from prefd.plugins.schema import schema_of
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
@@ -100,6 +101,10 @@ def test_what_lies_under_the_padding_does_not_count() -> None:
     clean: LossOutput = plugin.bradley_terry(x)
     found: LossOutput = plugin.bradley_terry(LossInput(dirty, x.policy_rejected))
     assert mx.array_equal(found.losses, clean.losses)
+
+
+def test_it_conforms() -> None:
+    assert_conforms(plugin.bradley_terry, "bradley_terry")
 
 
 def test_schema_is_read_off_the_signature() -> None:

@@ -177,6 +177,64 @@ def test_a_loss_parameter_is_checked_against_the_catalogue(loss: dict[str, objec
     assert loss_faults(loss) == [line]
 
 
+MIXTURES = {
+    "job.yaml": "model: m\ndata: {path: p}\nloss: [{name: ipo, weight: 1}, {name: cpo, beta: 0.2, weight: 0.5}]\n",
+    "job.json": '{"model": "m", "data": {"path": "p"}, "loss": [{"name": "ipo"}, {"name": "cpo", "beta": 0.2, "weight": 0.5}]}',
+    "job.toml": 'model = "m"\ndata.path = "p"\n[[loss]]\nname = "ipo"\n[[loss]]\nname = "cpo"\nbeta = 0.2\nweight = 0.5\n',
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_is_a_list_of_losses_with_weights(name: str) -> None:
+    spec = read_spec(MIXTURES[name].encode(), name, fakes.catalog())
+    assert [(place, loss.name, loss.factor, loss.params) for place, loss in spec.losses.items()] == [
+        ("loss[0]", "ipo", 1.0, {}),
+        ("loss[1]", "cpo", 0.5, {"beta": 0.2}),
+    ]
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_job_that_was_frozen_with_one_loss_is_read_as_before() -> None:
+    frozen = (
+        b'{"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.1}, "training": null}'
+    )
+    spec = JobSpec.model_validate_json(frozen)
+    assert [(place, loss.name, loss.factor, loss.params) for place, loss in spec.losses.items()] == [
+        ("loss", "ipo", 1.0, {"beta": 0.1})
+    ]
+    assert spec.model_dump(mode="json")["loss"] == {"name": "ipo", "beta": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("loss", "lines"),
+    [
+        ("[]", ["line 3: loss: must have at least 1 item after validation, not 0, got a list"]),
+        ("ipo", ['line 3: loss: expected a mapping, got "ipo"']),
+        ("{beta: 1}", ["loss.name: missing"]),
+        ("{name: ipo, weight: 2}", ["loss.weight: unknown parameter; known: beta, length_normalize (ipo)"]),
+        ("[{beta: 1}]", ["loss[0].name: missing"]),
+        ("[ipo]", ['line 3: loss[0]: expected a mapping, got "ipo"']),
+        ("[{name: ipo}, {name: cpo, weight: 0}]", ["line 3: loss[1].weight: must be greater than 0, got 0"]),
+        ("[{name: ipo, weight: big}]", ['line 3: loss[0].weight: expected a number, got "big"']),
+        (
+            "[{name: ipo, bta: 1}, {name: sigmiod}]",
+            [
+                "loss[0].bta: unknown parameter; did you mean beta? (ipo)",
+                "loss[1].name: no loss is called 'sigmiod'; did you mean sigmoid? known: cpo, dpop, ipo, sigmoid",
+            ],
+        ),
+        (
+            "[{name: ipo, weight: -1}, {name: cpo, beta: 0}]",
+            ["line 3: loss[0].weight: must be greater than 0, got -1", "loss[1].beta: must be above 0, got 0 (cpo)"],
+        ),
+    ],
+)
+def test_each_fault_of_a_mixture_is_told_with_its_place(loss: str, lines: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_spec(f"model: m\ndata: {{path: p}}\nloss: {loss}\n".encode(), "a.yaml", fakes.catalog())
+    assert [line.removeprefix("a.yaml: ") for line in caught.value.lines] == lines
+
+
 # --- what it points to
 
 
