@@ -2,8 +2,8 @@
 
 In a plugin's own tests, `assert_conforms(MyLoss)`; at the terminal, `prefd check-loss NAME`. Each check is tried with the
 loss's defaults and with every parameter moved within its range. Gradients are those of float32, which training uses, held
-against differences of the value in float64 (on the CPU, where MLX has it), so that a gradient that loses its digits is
-told from one that is right. A check shows that a loss is broken; none shows that it is the formula you meant.
+against differences of the value in float64 (on the CPU, where MLX has it) to a thousandth of the batch's largest. A check
+shows that a loss is broken; none shows that it is the formula you meant.
 """
 
 from __future__ import annotations
