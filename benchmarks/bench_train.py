@@ -185,10 +185,9 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, training)
     reference = Timed(cached_reference(job) if variant == "cached" else live_reference(job))
-    loss = job.loss.create({})
     scorer = Scorer.of(model, scoring_options(job))
     optimizer = make_optimizer(training)
-    trainer = Trainer(scorer, optimizer, loss, reference, batching(training, loss))
+    trainer = Trainer(scorer, optimizer, job.loss, reference, batching(training, job.loss))
     schedule = Schedule.plan(examples, training)
     mx.reset_peak_memory()
     seconds, losses = [], []

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.home import Home
 from prefd.daemon.process import WORKER
+from prefd.daemon.spec import LossSpec
 from prefd.daemon.text import clip
 
 TIMEOUT_SECONDS = 120.0
@@ -37,6 +38,8 @@ class LossInfo:
     params: Mapping[str, Mapping[str, Any]]
     """parameter → {"type", "default", "exclusiveMinimum"?, "exclusiveMaximum"?, "minimum"?, "maximum"?}"""
     needs_reference: bool
+    batch_independent: bool
+    """False where a pair's loss depends on the other pairs it is computed with."""
     summary: str
     doc: str
     plugin: str
@@ -63,6 +66,10 @@ class Catalog:
         """Whether plugins may have been installed, removed or edited since."""
         return self.home is not None and self.stamp != _stamp(self.home)
 
+    def need_reference(self, losses: Iterable[LossSpec]) -> bool:
+        """Whether any of `losses`, all of them known here, compares with the reference."""
+        return any(self.losses[loss.name].needs_reference for loss in losses)
+
     @classmethod
     def from_json(cls, value: Any, home: Home | None = None, stamp: Stamp = ()) -> Catalog:
         """Raises CatalogError when `value` is not what the worker prints."""
@@ -72,6 +79,7 @@ class Catalog:
                     name,
                     params=each["params"],
                     needs_reference=each["needs_reference"],
+                    batch_independent=each["batch_independent"],
                     summary=each["summary"],
                     doc=each["doc"],
                     plugin=each["plugin"],

@@ -28,7 +28,7 @@ SECTIONS = {
         "cancel": "jobs",
         "metrics": "metrics",
     },
-    "Losses and cache": {"losses": "losses", "plugins": "losses", "cache": "cache"},
+    "Losses and cache": {"losses": "losses", "check-loss": "losses", "plugins": "losses", "cache": "cache"},
 }
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 
@@ -43,7 +43,7 @@ class Prefd(click.Group):
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"prefd.daemon.commands.{MODULES[cmd_name]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

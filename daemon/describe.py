@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from prefd.daemon.spec import DataSpec, JobSpec, TrainingSpec
+    from prefd.daemon.spec import DataSpec, JobSpec, LossSpec, TrainingSpec
 
 Fact = tuple[str, "str | Text"]
 """A name and its value; an empty name goes on with the one above."""
@@ -40,9 +40,13 @@ def describe_data(data: DataSpec) -> str:
 
 
 def describe_loss(spec: JobSpec) -> str:
-    """The loss and what the spec says of its parameters, as `ipo (beta 0.1)`."""
-    params = ", ".join(f"{name} {value}" for name, value in spec.loss.params.items())
-    return spec.loss.name + (f" ({params})" if params else "")
+    """The loss and what the spec says of its parameters, as `ipo (beta 0.1)` or `sigmoid + 0.1 × sft`."""
+    return " + ".join(_one_loss(loss) for loss in spec.losses.values())
+
+
+def _one_loss(loss: LossSpec) -> str:
+    params = ", ".join(f"{name} {value}" for name, value in loss.params.items())
+    return (f"{loss.factor:g} × " if loss.factor != 1 else "") + loss.name + (f" ({params})" if params else "")
 
 
 def describe_training(training: TrainingSpec) -> str:

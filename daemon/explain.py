@@ -41,11 +41,12 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any, lines: M
 def _path(fault: ErrorDetails, value: Any) -> Path:
     """The fault's place in the text: without the names pydantic adds for the members of a union."""
     path: list[str | int] = []
-    for part in fault["loc"]:
+    last = len(fault["loc"]) - 1
+    for place, part in enumerate(fault["loc"]):
         if (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int)):
             value = value[part]  # type: ignore[index]  # each kind of container with its own kind of key
-        elif not (isinstance(value, Mapping) and fault["type"] == "missing"):
-            break
+        elif place != last or fault["type"] != "missing":
+            continue
         path.append(part)
     return tuple(path)
 
@@ -91,7 +92,9 @@ def fields_at(model: type[BaseModel], path: Path) -> Mapping[str, Any]:
     """The fields of the model that describes the mapping at `path`."""
     current: type[BaseModel] | None = model
     for part in path:
-        field = current.model_fields.get(str(part)) if current else None
+        if isinstance(part, int):
+            continue  # the members of a list have the fields that its annotation says
+        field = current.model_fields.get(part) if current else None
         current = _model_in(field.annotation) if field else None
     return current.model_fields if current else {}
 
@@ -106,7 +109,6 @@ def every_field(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    for each in (annotation, *typing.get_args(annotation)):
-        if isinstance(each, type) and issubclass(each, BaseModel):
-            return each
-    return None
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, typing.get_args(annotation))), None)

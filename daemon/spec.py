@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
@@ -49,6 +50,32 @@ class LossSpec(SpecModel):
     @property
     def params(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+    @property
+    def factor(self) -> float:
+        """What the loss is multiplied by."""
+        return 1.0
+
+
+class WeightedLossSpec(LossSpec):
+    """One loss of a mixture."""
+
+    weight: float = Field(1.0, gt=0, description="what its loss is multiplied by before all are added")
+
+    @property
+    def factor(self) -> float:
+        return self.weight
+
+
+def _shape_of_loss(value: Any) -> str:
+    return "(several)" if isinstance(value, list) else "(one)"
+
+
+Losses = Annotated[
+    Annotated[LossSpec, Tag("(one)")]
+    | Annotated[list[WeightedLossSpec], Field(min_length=1, max_length=20), Tag("(several)")],
+    Discriminator(_shape_of_loss),  # by shape, so that a fault in one is not told as a fault of the other
+]
 
 
 class LoraSpec(SpecModel):
@@ -107,8 +134,13 @@ class JobSpec(SpecModel):
     adapter: str | None = Field(None, description="start from this adapter")
     reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")
     data: DataSpec
-    loss: LossSpec = LossSpec(name="sigmoid")
+    loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = None
+
+    @property
+    def losses(self) -> dict[str, LossSpec]:
+        """Each loss by its place: `loss`, or `loss[0]`, `loss[1]`, … of a mixture."""
+        return losses_by_place(self.loss)
 
     def resolved(self, folder: Path) -> JobSpec:
         """This spec with every relative path made absolute from `folder`, the spec file's own."""
@@ -131,6 +163,16 @@ class JobSpec(SpecModel):
                 adapter=None if adapter is None else resolve_path(adapter, folder),
             )
         return self.model_copy(update=update)
+
+
+T = TypeVar("T")
+
+
+def losses_by_place(loss: T | Sequence[T]) -> dict[str, T]:
+    """What a spec's `loss:` holds, by place: `loss`, or `loss[0]`, `loss[1]`, … where it is a list."""
+    if isinstance(loss, list):
+        return {f"loss[{index}]": each for index, each in enumerate(loss)}
+    return {"loss": cast("T", loss)}
 
 
 def resolve_path(value: str, folder: Path) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,7 +15,7 @@ from prefd.daemon.catalog import Catalog
 from prefd.daemon.explain import explain
 from prefd.daemon.parse import MAX_BYTES, PARSERS, ParseError, parse
 from prefd.daemon.sources import faults_of_sources
-from prefd.daemon.spec import JobSpec, LossSpec
+from prefd.daemon.spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
 from prefd.daemon.text import clip, nearest, shown
 from prefd.plugins.schema import problems
 
@@ -45,10 +47,9 @@ def read_spec(data: bytes, name: str, catalog: Catalog | None = None) -> JobSpec
         spec = JobSpec.model_validate(parsed.value)
     except ValidationError as error:
         lines = explain(error, JobSpec, parsed.value, parsed.lines)
-        with suppress(ValidationError):  # what is wrong with the block itself is among `lines` already
-            lines += loss_faults(LossSpec.model_validate(parsed.value.get("loss")), catalog)
+        lines += faults_of_losses(readable_losses(parsed.value.get("loss")), catalog)
         raise SpecError(*(f"{shown_name}: {line}" for line in lines)) from None
-    if faults := loss_faults(spec.loss, catalog):
+    if faults := faults_of_losses(spec.losses, catalog):
         raise SpecError(*(f"{shown_name}: {line}" for line in faults))
     if not spec.name.isprintable():
         raise SpecError(f"{shown_name}: name: must be printable and on one line, got {shown(spec.name)}")
@@ -72,23 +73,37 @@ def load_spec(path: Path, catalog: Catalog) -> JobSpec:
 
 def check_loss(spec: JobSpec, catalog: Catalog) -> None:
     """Raises SpecError for a loss that no plugin brings, or parameters that it does not take."""
-    if faults := loss_faults(spec.loss, catalog):
+    if faults := faults_of_losses(spec.losses, catalog):
         raise SpecError(*faults)
 
 
-def loss_faults(loss: LossSpec, catalog: Catalog | None) -> list[str]:
-    """A line for each thing wrong with a spec's loss; none without a catalogue."""
+def readable_losses(value: Any) -> dict[str, LossSpec]:
+    """The losses in a spec's raw `loss:` that can be read; what is wrong with the others is told with the spec's."""
+    kind = WeightedLossSpec if isinstance(value, list) else LossSpec
+    readable = {}
+    for place, each in losses_by_place(value).items():
+        with suppress(ValidationError):
+            readable[place] = kind.model_validate(each)
+    return readable
+
+
+def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) -> list[str]:
+    """A line for each thing wrong with a spec's losses, by place; none without a catalogue."""
     if catalog is None:
         return []
+    return [line for place, loss in losses.items() for line in _faults_of_loss(place, loss, catalog)]
+
+
+def _faults_of_loss(place: str, loss: LossSpec, catalog: Catalog) -> list[str]:
     found = catalog.losses.get(loss.name)
     if found is not None:
         faults = problems(found.params, loss.params)
-        return [f"loss.{clip(name)}: {clip(message, 300)} ({found.name})" for name, message in faults]
+        return [f"{place}.{clip(name)}: {clip(message, 300)} ({found.name})" for name, message in faults]
     near = nearest(loss.name, catalog.losses)
     known = f"did you mean {near}? " if near else ""
     failed = [f"plugin {plugin.name} failed: {plugin.error}" for plugin in catalog.plugins if plugin.error]
     known += f"known: {', '.join(sorted(catalog.losses))}" + "".join(f" ({clip(each, 200)})" for each in failed)
-    return [f"loss.name: no loss is called {clip(loss.name)!r}; {known}"]
+    return [f"{place}.name: no loss is called {clip(loss.name)!r}; {known}"]
 
 
 def validate(data: bytes, name: str, folder: Path, catalog: Catalog) -> JobSpec:

@@ -70,7 +70,7 @@ def phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
     check_loss(spec, catalog)
     if spec.training is None:
         return ["precompute"]
-    return ["precompute", "training"] if catalog.losses[spec.loss.name].needs_reference else ["training"]
+    return ["precompute", "training"] if catalog.need_reference(spec.losses.values()) else ["training"]
 
 
 def freeze(home: Home, job_id: int, spec: JobSpec) -> RunDir:

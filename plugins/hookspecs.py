@@ -24,7 +24,9 @@ def register_losses(register: Callable[[str, Loss], None]) -> None:
     """Call `register(name, loss)` for each loss you bring.
 
     `loss` is a dataclass whose instances are called with a `LossInput`, or a function of one; its fields
-    (keyword-only arguments) are the parameters of the spec's `loss:` block.
+    (keyword-only arguments) are the parameters of the spec's `loss:` block, `name` and `weight` excepted: those words are
+    the spec's own. What a loss may declare of itself is said at `prefd.plugins.types.Loss`; `prefd check-loss NAME` tries
+    whether it keeps the contract.
     """
 
 

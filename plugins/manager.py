@@ -53,10 +53,12 @@ class RegisteredLoss:
     schema: LossSchema
     plugin: str
 
-    def create(self, params: Mapping[str, Any]) -> Callable[[LossInput], LossOutput]:
-        """The loss with `params` bound. Raises `LossParameterError` for any it does not take."""
+    def create(self, params: Mapping[str, Any], where: str = "loss") -> Callable[[LossInput], LossOutput]:
+        """The loss with `params` bound. Raises `LossParameterError` for any it does not take; `where` is the loss's
+        place in the spec.
+        """
         if faults := problems(self.schema.params, params):
-            raise LossParameterError("; ".join(f"loss.{name}: {message}" for name, message in faults))
+            raise LossParameterError("; ".join(f"{where}.{name}: {message}" for name, message in faults))
         if isinstance(self.loss, type):
             made: Callable[[LossInput], LossOutput] = self.loss(**params)
             return made

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 TYPES: dict[type, str] = {float: "number", int: "integer", bool: "boolean", str: "string"}
+RESERVED = ("name", "weight")
 BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "exclusiveMinimum": (operator.gt, "above"),
     "exclusiveMaximum": (operator.lt, "below"),
@@ -57,6 +58,8 @@ class LossSchema:
     """For each parameter, a JSON Schema of one value: `type`, `default` and bounds."""
     needs_reference: bool
     doc: str
+    batch_independent: bool = True
+    preference: bool = True
 
     @property
     def summary(self) -> str:
@@ -83,7 +86,10 @@ def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
         defaults = {argument.name: argument.default for argument in keyword}
         hints = _hints_of(loss, defaults)
     params = {field: _parameter(name, field, hints.get(field, Any), default) for field, default in defaults.items()}
-    return LossSchema(params, bool(getattr(loss, "needs_reference", True)), doc)
+    declared = {
+        name: bool(getattr(loss, name, True)) for name in ("needs_reference", "batch_independent", "preference")
+    }
+    return LossSchema(params, doc=doc, **declared)
 
 
 def _hints_of(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +100,8 @@ def _hints_of(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[st
 
 def _parameter(loss: str, name: str, hint: Any, default: Any) -> dict[str, Any]:
     where = f"loss {loss!r}, parameter {name!r}"
+    if name in RESERVED:
+        raise LossDefinitionError(f"{where}: the spec's `loss:` block uses {name!r} itself; choose another word")
     kind: Any = hint
     bounds: dict[str, float] = {}
     if typing.get_origin(hint) is typing.Annotated:

@@ -89,19 +89,51 @@ class LossOutput:
     losses: mx.array
     """Per pair; the trainer takes the mean."""
     chosen_rewards: mx.array
+    """What the loss believes each answer to be worth; with a reference, 0 where the policy equals it."""
     rejected_rewards: mx.array
     metrics: dict[str, mx.array] = field(default_factory=dict)
     """Extra metrics by name; the trainer logs their means."""
 
 
 Loss = Callable[..., Any]
-"""A dataclass type whose instances map `LossInput` to `LossOutput`, or a function that does it directly."""
+"""A dataclass type whose instances map `LossInput` to `LossOutput`, or a function that does it directly.
+
+What a loss says of itself, as `ClassVar`s of the dataclass or through `declare` for a function:
+
+- `needs_reference` (True): False where it ignores the reference; a job then has none to score.
+- `batch_independent` (True): False where a pair's loss depends on the other pairs it is computed with, by a sort or a
+  mean over the batch. The batch is then the micro-batch, so `batch_size` changes what is minimised, and accumulating
+  gradients does not equal a larger batch. A loss keeps nothing from one call to the next: a resumed job would lose it.
+- `preference` (True): False where it does not compare the two sides, as `sft`; a mixture reports another's rewards.
+- `unchecked` ({}): checks of `prefd.plugins.conformance` that do not apply, each with the reason.
+"""
 
 
 F = TypeVar("F", bound=Callable[..., LossOutput])
 
 
+def declare(
+    *,
+    needs_reference: bool = True,
+    batch_independent: bool = True,
+    preference: bool = True,
+    unchecked: Mapping[str, str] | None = None,
+) -> Callable[[F], F]:
+    """What a loss written as a function says of itself (see `Loss`); a dataclass has `ClassVar`s of these names."""
+    declared = {
+        "needs_reference": needs_reference,
+        "batch_independent": batch_independent,
+        "preference": preference,
+        "unchecked": dict(unchecked or {}),
+    }
+
+    def mark(function: F) -> F:
+        vars(function).update(declared)  # read back by prefd.plugins.schema and .conformance
+        return function
+
+    return mark
+
+
 def reference_free(function: F) -> F:
-    """Mark a loss written as a function as one that takes no reference (a dataclass sets `needs_reference = False`)."""
-    function.needs_reference = False  # type: ignore[attr-defined]  # read back by prefd.plugins.schema
-    return function
+    """Mark a loss written as a function as one that takes no reference: `declare(needs_reference=False)`."""
+    return declare(needs_reference=False)(function)

@@ -24,6 +24,7 @@ def loss(needs_reference: bool = True, **params: Any) -> dict[str, Any]:
     return {
         "params": params,
         "needs_reference": needs_reference,
+        "batch_independent": True,
         "summary": "A loss.",
         "doc": "A loss.",
         "plugin": "prefd:losses",

@@ -35,11 +35,25 @@ COMMANDS = [
     "wait",
     "cancel",
     "losses",
+    "check-loss",
     "plugins",
     "cache",
     "metrics",
 ]
-READS = ["status", "doctor", "validate", "jobs", "show", "logs", "watch", "wait", "losses", "plugins", "metrics"]
+READS = [
+    "status",
+    "doctor",
+    "validate",
+    "jobs",
+    "show",
+    "logs",
+    "watch",
+    "wait",
+    "losses",
+    "check-loss",
+    "plugins",
+    "metrics",
+]
 HEAVY = ["mlx", "zarr", "datasets", "starlette", "uvicorn", "httpx", "matplotlib", "transformers"]
 
 

@@ -11,19 +11,26 @@ from homes import invoke
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
 
-BUILT_IN = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop"]
+BUILT_IN = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop", "simpo", "sft"]
 
 PLUGIN = '''
 from prefd.plugins.hookspecs import hookimpl
-from prefd.plugins.types import LossInput, LossOutput
+from prefd.plugins.types import LossInput, LossOutput, declare
 
-def halves(x: LossInput, *, weight: float = 0.5) -> LossOutput:
+def halves(x: LossInput, *, share: float = 0.5) -> LossOutput:
     """Half of everything."""
     raise NotImplementedError
+
+@declare(batch_independent=False)
+def centred(x: LossInput) -> LossOutput:
+    """Against the batch's mean."""
+    margins = x.policy_chosen.sums - x.policy_rejected.sums
+    return LossOutput(margins.mean() - margins, 0 * margins, 0 * margins)
 
 @hookimpl
 def register_losses(register):
     register("halves", halves)
+    register("centred", centred)
 '''
 
 
@@ -59,20 +66,54 @@ def test_a_misspelt_loss_gets_suggestions(home: Path) -> None:
     assert "did you mean sigmoid" in result.stderr
 
 
-def test_plugins_shows_what_each_brings_and_why_one_failed(home: Path) -> None:
+@pytest.fixture
+def with_plugin(home: Path) -> Home:
     there = Home(home)
     there.create()
     (there.root / "good.py").write_text(PLUGIN)
     (there.root / "bad.py").write_text("import not_installed_anywhere\n")
     there.config.write_text('plugins = ["good.py", "bad.py"]\n')
-    result = invoke(there, "plugins")
+    return there
+
+
+def test_plugins_shows_what_each_brings_and_why_one_failed(with_plugin: Home) -> None:
+    result = invoke(with_plugin, "plugins")
     assert result.exit_code == Exit.OK, result.output
     assert "halves" in result.stdout
     assert "sigmoid" in result.stdout
     assert "not_installed_anywhere" in result.stderr
-    plugins = json.loads(invoke(there, "plugins", "--json").stdout)["plugins"]
+    plugins = json.loads(invoke(with_plugin, "plugins", "--json").stdout)["plugins"]
     assert [plugin["losses"] for plugin in plugins if plugin["error"]] == [[]]
-    assert "weight=0.5" in invoke(there, "losses").stdout
+    assert "share=0.5" in invoke(with_plugin, "losses").stdout
+
+
+def test_a_sound_loss_passes_every_check(home: Path) -> None:
+    result = invoke(Home(home), "check-loss", "dpop")
+    assert result.exit_code == Exit.OK, result.output
+    results = [line.split()[:2] for line in result.stdout.splitlines()[1:]]
+    assert {"finite", "gradient", "batch", "reference"} <= {check for check, _ in results}
+    assert {verdict for _, verdict in results} == {"ok"}
+
+
+def test_a_broken_loss_fails_with_the_reason(with_plugin: Home) -> None:
+    result = invoke(with_plugin, "check-loss", "halves", "--json")
+    assert result.exit_code == Exit.FAILED
+    found = json.loads(result.stdout)
+    assert (found["loss"], found["ok"]) == ("halves", False)
+    (shapes,) = [check for check in found["checks"] if check["check"] == "shapes"]
+    assert (shapes["result"], shapes["detail"]) == ("failed", "it raised NotImplementedError")
+
+
+def test_a_loss_that_cannot_be_checked_is_not_found_with_the_nearest_and_what_failed(with_plugin: Home) -> None:
+    result = invoke(with_plugin, "check-loss", "halve")
+    assert result.exit_code == Exit.NOT_FOUND
+    assert "did you mean halves" in result.stderr
+    assert "plugin bad could not be loaded: ModuleNotFoundError" in result.stderr
+
+
+def test_a_loss_that_depends_on_its_batch_says_so(with_plugin: Home) -> None:
+    assert "training.batch_size is part of it" in invoke(with_plugin, "losses", "centred").stdout
+    assert "batch_size" not in invoke(with_plugin, "losses", "sigmoid").stdout
 
 
 def test_a_broken_config_is_an_error_with_its_path(home: Path) -> None:

@@ -24,6 +24,11 @@ from prefd.daemon.describe import amount, spec_facts
         ),
         ({"reference": {"model": "org/base"}}, "reference", "org/base"),
         ({"loss": {"name": "sigmoid"}}, "loss", "sigmoid"),
+        (
+            {"loss": [{"name": "ipo", "beta": 0.2}, {"name": "sft", "weight": 0.1}]},
+            "loss",
+            "ipo (beta 0.2) + 0.1 × sft",
+        ),
         ({"loss": {"name": "dpop", "beta": 0.2, "delta": 10.0}}, "loss", "dpop (beta 0.2, delta 10.0)"),
     ],
 )

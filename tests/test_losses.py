@@ -1,54 +1,26 @@
-"""The eight losses against float64 numpy: values, gradients, rewards, and their limits at policy = reference."""
+"""The built-in losses against float64 numpy: values, gradients, rewards, and their limits at policy = reference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_numbers import Array, Numbers, Tokens, assert_equals_float64, total
 
 from prefd.plugins.manager import load_plugins
 from prefd.plugins.types import Logprobs, LossInput
 
-Array = npt.NDArray[np.float64]
 LOSSES = load_plugins().losses
 EIGHT = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop"]
+BUILT_IN = [*EIGHT, "simpo", "sft"]
 
 
-class Numbers:
-    """Random per-token log-probabilities of one batch, in float64 and as a loss takes them."""
-
-    def __init__(self, seed: int, pairs: int = 6, width: int = 12, scale: float = 1.0) -> None:
-        rng = np.random.default_rng(seed)
-        self.mask = {side: np.arange(width) < rng.integers(1, width + 1, (pairs, 1)) for side in ("c", "r")}
-        self.tokens = {
-            who + side: (-rng.gamma(1.0, scale, (pairs, width)) * self.mask[side]).astype(np.float32).astype(np.float64)
-            for who in ("p", "f")
-            for side in ("c", "r")
-        }
-
-    def side(self, name: str) -> Logprobs:
-        return Logprobs(mx.array(self.tokens[name].astype(np.float32)), mx.array(self.mask[name[1]].astype(np.float32)))
-
-    def batch(self, policy_chosen: mx.array | None = None, policy_rejected: mx.array | None = None) -> LossInput:
-        chosen, rejected = self.side("pc"), self.side("pr")
-        if policy_chosen is not None and policy_rejected is not None:
-            chosen, rejected = chosen._replace(tokens=policy_chosen), rejected._replace(tokens=policy_rejected)
-        return LossInput(chosen, rejected, self.side("fc"), self.side("fr"))
-
-
-def total(x: Array, mask: Array, normalize: bool) -> Array:
-    sums = (x * mask).sum(-1)
-    return sums / mask.sum(-1) if normalize else sums
-
-
-def expected(name: str, n: Numbers, tokens: dict[str, Array], beta: float, delta: float, normalize: bool) -> Array:
+def expected(name: str, n: Numbers, tokens: Tokens, beta: float, delta: float, normalize: bool) -> Array:
     """The formulas of the README's table, written out from the tokens in float64."""
     free = name.startswith("cpo")
     policy_chosen, policy_rejected = (total(tokens["p" + s], n.mask[s], normalize) for s in "cr")
@@ -68,18 +40,7 @@ def expected(name: str, n: Numbers, tokens: dict[str, Array], beta: float, delta
 
 def params_of(name: str, beta: float, delta: float, normalize: bool) -> dict[str, Any]:
     wanted = {"beta": beta, "delta": delta, "length_normalize": normalize}
-    return {field: wanted[field] for field in LOSSES[name].schema.params}
-
-
-def numeric_gradient(f: Callable[[Array], float], x: Array, step: float = 1e-6) -> Array:
-    """Central differences in float64."""
-    gradient = np.zeros_like(x)
-    for at in np.ndindex(*x.shape):
-        up, down = x.copy(), x.copy()
-        up[at] += step
-        down[at] -= step
-        gradient[at] = (f(up) - f(down)) / (2 * step)
-    return gradient
+    return {field: wanted[field] for field in LOSSES[name].schema.params if field in wanted}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -88,24 +49,68 @@ def test_values_and_gradients_equal_float64(name: str, normalize: bool, seed: in
     beta, delta = [0.1, 0.05, 0.5, 1.0, 0.01][seed], [50.0, 10.0, 1.0, 5.0, 0.0][seed]
     n = Numbers(seed)
     loss = LOSSES[name].create(params_of(name, beta, delta, normalize))
+    assert_equals_float64(loss, n, lambda tokens: expected(name, n, tokens, beta, delta, normalize))
 
-    def mean(chosen: mx.array, rejected: mx.array) -> mx.array:
-        return loss(n.batch(chosen, rejected)).losses.mean()
 
+def log_sigmoid(x: Array) -> Array:
+    return -np.logaddexp(0, -x)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "cpo"])
+def test_label_smoothing_mixes_in_the_other_order(name: str) -> None:
+    n, beta, e = Numbers(0), 0.3, 0.15
+
+    def by_hand(tokens: Tokens) -> Array:
+        z = total(tokens["pc"], n.mask["c"]) - total(tokens["pr"], n.mask["r"])
+        if name == "sigmoid":
+            z -= total(tokens["fc"], n.mask["c"]) - total(tokens["fr"], n.mask["r"])
+        return -(1 - e) * log_sigmoid(beta * z) - e * log_sigmoid(-beta * z)
+
+    assert_equals_float64(LOSSES[name].create({"beta": beta, "label_smoothing": e}), n, by_hand)
+
+
+@pytest.mark.parametrize("name", ["cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop"])
+def test_nll_weight_adds_the_chosen_answers_nll_a_token(name: str) -> None:
+    n = Numbers(1)
+
+    def by_hand(tokens: Tokens) -> Array:
+        plain = expected(name, n, tokens, 0.1, 50.0, normalize=name == "cpo_ipo")
+        return plain - 0.7 * total(tokens["pc"], n.mask["c"], normalize=True)
+
+    assert_equals_float64(LOSSES[name].create({"nll_weight": 0.7}), n, by_hand)
+
+
+@pytest.mark.parametrize("e", [0.0, 0.2])
+def test_simpo_is_the_logistic_loss_of_mean_logps_beyond_gamma(e: float) -> None:
+    n, beta, gamma = Numbers(2), 2.5, 1.2
+
+    def by_hand(tokens: Tokens) -> Array:
+        chosen, rejected = (total(tokens["p" + side], n.mask[side], normalize=True) for side in "cr")
+        margin = beta * chosen - beta * rejected - gamma
+        return -(1 - e) * log_sigmoid(margin) - e * log_sigmoid(-margin)
+
+    loss = LOSSES["simpo"].create({"beta": beta, "gamma": gamma, "label_smoothing": e})
+    assert_equals_float64(loss, n, by_hand)
     out = loss(n.batch())
-    reference = expected(name, n, n.tokens, beta, delta, normalize)
-    np.testing.assert_allclose(np.array(out.losses), reference, rtol=1e-5, atol=1e-7)
+    for side, rewards in zip("cr", (out.chosen_rewards, out.rejected_rewards)):
+        by_token = total(n.tokens["p" + side], n.mask[side], normalize=True)
+        np.testing.assert_allclose(np.array(rewards), beta * by_token, rtol=1e-5)
 
-    gradients = mx.grad(mean, argnums=(0, 1))(n.side("pc").tokens, n.side("pr").tokens)
-    for side, gradient in zip("cr", gradients):
-        by_hand = numeric_gradient(
-            lambda x, side=side: float(  # type: ignore[misc]
-                expected(name, n, n.tokens | {"p" + side: x}, beta, delta, normalize).mean()
-            ),
-            n.tokens["p" + side],
-        )
-        scale = max(np.abs(by_hand).max(), 1e-12)
-        np.testing.assert_allclose(np.array(gradient) / scale, by_hand / scale, atol=1e-5)
+
+def test_sft_is_the_chosen_answers_nll_a_token() -> None:
+    n = Numbers(3)
+    loss = LOSSES["sft"].create({})
+    assert_equals_float64(loss, n, lambda tokens: -total(tokens["pc"], n.mask["c"], normalize=True))
+    rejected = total(n.tokens["pr"], n.mask["r"], normalize=True)
+    np.testing.assert_allclose(np.array(loss(n.batch()).rejected_rewards), rejected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_label_smoothing_and_nll_weight_are_taken_where_they_are_defined_and_off_by_default(name: str) -> None:
+    params = LOSSES[name].schema.params
+    assert ("label_smoothing" in params) is (name in ("sigmoid", "cpo", "simpo"))
+    assert ("nll_weight" in params) is name.startswith("cpo")
+    assert all(params[each]["default"] == 0 for each in ("label_smoothing", "nll_weight") if each in params)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "cpo"])
@@ -146,7 +151,7 @@ def test_loss_where_policy_equals_reference(name: str, value: float) -> None:
     np.testing.assert_allclose(np.array(LOSSES[name].create({})(same).losses), value, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", EIGHT)
+@pytest.mark.parametrize("name", BUILT_IN)
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), scale=st.sampled_from([1e-3, 1.0, 30.0]), pad=st.integers(1, 9))
 def test_more_padding_and_other_neighbours_change_nothing(name: str, seed: int, scale: float, pad: int) -> None:

@@ -16,8 +16,10 @@ import contrib_module
 import mlx.core as mx
 import numpy as np
 import pytest
+from contrib_module import pip
 
 from prefd.daemon import blas
+from prefd.plugins.conformance import assert_conforms
 from prefd.plugins.schema import schema_of
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
@@ -101,6 +103,10 @@ def test_what_lies_under_the_padding_does_not_count() -> None:
     assert mx.array_equal(found.losses, clean.losses)
 
 
+def test_it_conforms() -> None:
+    assert_conforms(plugin.bradley_terry, "bradley_terry")
+
+
 def test_schema_is_read_off_the_signature() -> None:
     schema = schema_of("bradley_terry", plugin.bradley_terry)
     assert schema.params == {"length_normalize": {"type": "boolean", "default": False}}
@@ -125,12 +131,6 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parent = Path(sysconfig.get_path("purelib", vars=paths)) / "parent.pth"
     parent.write_text(f"import site; site.addsitedir({here!r})\n", encoding="utf-8")
     return python
-
-
-def pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def prefd(python: Path, home: Path, *arguments: str) -> Any:

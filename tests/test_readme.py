@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -12,6 +13,7 @@ from jobs_on_disk import make_job, run_precompute, run_training
 
 from prefd.daemon.cli import cli
 from prefd.daemon.specfile import read_spec
+from prefd.plugins.conformance import assert_conforms
 from prefd.plugins.manager import load_plugins
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,6 +64,19 @@ def test_the_loss_trains_a_policy_with_its_extra_metric(home: Path, tiny_model: 
     assert "logit" in lines[0]
 
 
+def test_the_loss_conforms() -> None:
+    source = next(block for block in blocks("python") if "register_losses" in block)
+    names: dict[str, Any] = {}
+    exec(compile(source, "README.md", "exec", dont_inherit=True), names)  # noqa: S102  # our own README
+    assert_conforms(names["Squared"], "squared")
+
+
+@pytest.mark.parametrize("listed", re.findall(r"`(loss: \[.*?\])`", README))
+def test_a_list_of_losses_is_a_spec(listed: str) -> None:
+    spec = read_spec(f"model: m\ndata: {{path: p}}\n{listed}\n".encode(), "readme.yaml")
+    assert {loss.name for loss in spec.losses.values()} <= load_plugins().losses.keys()
+
+
 @pytest.mark.filterwarnings("ignore")  # matplotlib's own, where there is no display
 def test_the_notebook_example_runs(
     home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -87,7 +102,7 @@ def test_the_zarr_example_reads_a_segment(home: Path, tiny_model: Path, pairs_fi
 
 def test_commands_are_listed_and_exist() -> None:
     table = README[README.index("## Commands") : README.index("## The home")]
-    listed = set(re.findall(r"`prefd ([a-z]+)[ `]", table))
+    listed = set(re.findall(r"`prefd ([a-z-]+)[ `]", table))
     with click.Context(cli) as context:
         assert listed == set(cli.list_commands(context))
         cache = cli.get_command(context, "cache")

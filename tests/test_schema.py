@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, make_dataclass
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
 from prefd.plugins.schema import LossDefinitionError, Range, problems, schema_of
-from prefd.plugins.types import LossInput, LossOutput, reference_free
+from prefd.plugins.types import LossInput, LossOutput, declare, reference_free
+
+DECLARED = ("needs_reference", "batch_independent", "preference")
 
 
 @dataclass(frozen=True)
@@ -95,5 +97,27 @@ def test_definitions_that_cannot_be_a_schema_are_refused() -> None:
         schema_of("b", NoDefault)
     with pytest.raises(LossDefinitionError, match="'betas': its type must be one of"):
         schema_of("c", OddType)
+    for word in ("name", "weight"):
+        taken = make_dataclass("Taken", [(word, float, 1.0)], namespace={"__doc__": "Doc."})
+        with pytest.raises(LossDefinitionError, match=f"'{word}': the spec's `loss:` block uses '{word}' itself"):
+            schema_of("e", taken)
     with pytest.raises(LossDefinitionError, match="needs a docstring"):
         schema_of("d", undocumented)
+
+
+def test_what_a_loss_declares_is_read_off_it() -> None:
+    @declare(needs_reference=False, batch_independent=False, preference=False)
+    def odd(x: LossInput) -> LossOutput:
+        """Declares everything."""
+        raise NotImplementedError
+
+    @dataclass(frozen=True)
+    class Sorts:
+        """Declares one thing."""
+
+        batch_independent: ClassVar[bool] = False
+
+    assert {name: getattr(schema_of("odd", odd), name) for name in DECLARED} == dict.fromkeys(DECLARED, False)
+    assert {name: getattr(schema_of("fancy", Fancy), name) for name in DECLARED} == dict.fromkeys(DECLARED, True)
+    assert not schema_of("sorts", Sorts).batch_independent
+    assert schema_of("sorts", Sorts).params == {}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefd.daemon.spec import JobSpec
+from prefd.daemon.spec import JobSpec, TrainingSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_spec, read_spec, validate
 
 GOOD = """
@@ -69,9 +69,8 @@ def change(old: str, new: str) -> str:
         (change("lora: {", "fine_tune: qlora\n  lora: {"), ["line 7: training.fine_tune: must be 'lora', 'dora' or 'full', got \"qlora\""]),
         (change("learning_rate: 1e-5", "epochs: 1\n  iters: 5"), ["line 5: training: give epochs or iters, not both"]),
         ("name: \"a\\nb\"\n" + GOOD, ['name: must be printable and on one line, got "a b"']),
-        (change("lora", "x") + "y: 1\n", [("line 7: training.x: unknown key; known here: fine_tune, lora, num_layers, quantize, optimizer, "
-            "learning_rate, weight_decay, batch_size, gradient_accumulation_steps, epochs, iters, steps_per_report, steps_per_eval, "
-            "save_every, keep_checkpoints, seed"), "line 8: y: unknown key; known here: name, model, adapter, reference, data, loss, training"]),
+        (change("lora", "x") + "y: 1\n", [f"line 7: training.x: unknown key; known here: {', '.join(TrainingSpec.model_fields)}",
+            f"line 8: y: unknown key; known here: {', '.join(JobSpec.model_fields)}"]),
     ],
 )  # fmt: skip
 def test_each_fault_is_one_line_with_its_path_and_remedy(text: str, lines: list[str]) -> None:
@@ -175,6 +174,64 @@ def test_an_unknown_loss_may_be_a_failed_plugins() -> None:
 )
 def test_a_loss_parameter_is_checked_against_the_catalogue(loss: dict[str, object], line: str) -> None:
     assert loss_faults(loss) == [line]
+
+
+MIXTURES = {
+    "job.yaml": "model: m\ndata: {path: p}\nloss: [{name: ipo, weight: 1}, {name: cpo, beta: 0.2, weight: 0.5}]\n",
+    "job.json": '{"model": "m", "data": {"path": "p"}, "loss": [{"name": "ipo"}, {"name": "cpo", "beta": 0.2, "weight": 0.5}]}',
+    "job.toml": 'model = "m"\ndata.path = "p"\n[[loss]]\nname = "ipo"\n[[loss]]\nname = "cpo"\nbeta = 0.2\nweight = 0.5\n',
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_is_a_list_of_losses_with_weights(name: str) -> None:
+    spec = read_spec(MIXTURES[name].encode(), name, fakes.catalog())
+    assert [(place, loss.name, loss.factor, loss.params) for place, loss in spec.losses.items()] == [
+        ("loss[0]", "ipo", 1.0, {}),
+        ("loss[1]", "cpo", 0.5, {"beta": 0.2}),
+    ]
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_job_that_was_frozen_with_one_loss_is_read_as_before() -> None:
+    frozen = (
+        b'{"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.1}, "training": null}'
+    )
+    spec = JobSpec.model_validate_json(frozen)
+    assert [(place, loss.name, loss.factor, loss.params) for place, loss in spec.losses.items()] == [
+        ("loss", "ipo", 1.0, {"beta": 0.1})
+    ]
+    assert spec.model_dump(mode="json")["loss"] == {"name": "ipo", "beta": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("loss", "lines"),
+    [
+        ("[]", ["line 3: loss: must have at least 1 item after validation, not 0, got a list"]),
+        ("ipo", ['line 3: loss: expected a mapping, got "ipo"']),
+        ("{beta: 1}", ["loss.name: missing"]),
+        ("{name: ipo, weight: 2}", ["loss.weight: unknown parameter; known: beta, length_normalize (ipo)"]),
+        ("[{beta: 1}]", ["loss[0].name: missing"]),
+        ("[ipo]", ['line 3: loss[0]: expected a mapping, got "ipo"']),
+        ("[{name: ipo}, {name: cpo, weight: 0}]", ["line 3: loss[1].weight: must be greater than 0, got 0"]),
+        ("[{name: ipo, weight: big}]", ['line 3: loss[0].weight: expected a number, got "big"']),
+        (
+            "[{name: ipo, bta: 1}, {name: sigmiod}]",
+            [
+                "loss[0].bta: unknown parameter; did you mean beta? (ipo)",
+                "loss[1].name: no loss is called 'sigmiod'; did you mean sigmoid? known: cpo, dpop, ipo, sigmoid",
+            ],
+        ),
+        (
+            "[{name: ipo, weight: -1}, {name: cpo, beta: 0}]",
+            ["line 3: loss[0].weight: must be greater than 0, got -1", "loss[1].beta: must be above 0, got 0 (cpo)"],
+        ),
+    ],
+)
+def test_each_fault_of_a_mixture_is_told_with_its_place(loss: str, lines: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_spec(f"model: m\ndata: {{path: p}}\nloss: {loss}\n".encode(), "a.yaml", fakes.catalog())
+    assert [line.removeprefix("a.yaml: ") for line in caught.value.lines] == lines
 
 
 # --- what it points to

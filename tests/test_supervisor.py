@@ -76,6 +76,19 @@ def bench(home: Path, tmp_path: Path) -> Iterator[Bench]:
 # --- the phases
 
 
+@pytest.mark.parametrize(
+    ("loss", "phases"),
+    [
+        ({"name": "cpo"}, ["training"]),
+        ([{"name": "cpo"}, {"name": "cpo", "beta": 0.2}], ["training"]),
+        ([{"name": "cpo"}, {"name": "ipo", "weight": 0.1}], ["precompute", "training"]),
+    ],
+)
+def test_a_mixture_is_precomputed_for_where_any_part_needs_a_reference(loss: Any, phases: list[str]) -> None:
+    spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": loss, "training": {"iters": 1}})
+    assert supervisor.phases(spec, fakes.catalog()) == phases
+
+
 def test_a_job_is_precomputed_then_trained_in_its_own_folder(bench: Bench) -> None:
     job = bench.add("ok")
     done = bench.run(job)

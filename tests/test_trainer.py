@@ -30,7 +30,7 @@ def losses(job: Job, reference: Any) -> list[float]:
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, job.spec.training)
     optimizer = make_optimizer(job.spec.training)
-    trainer = Trainer(Scorer.of(model), optimizer, job.loss.create(job.spec.loss.params), reference, Batching(2, 512))
+    trainer = Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
     schedule = Schedule.plan(job.data.train, job.spec.training)
     return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, STEPS + 1)]
 

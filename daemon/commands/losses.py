@@ -1,9 +1,9 @@
-"""`prefd losses` and `prefd plugins`: what the catalogue's child process found."""
+"""`prefd losses`, `check-loss` and `plugins`: what a child process, which has them all loaded, found."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +39,10 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
     """
     from prefd.daemon.catalog import load_catalog
 
-    known = load_catalog(home).losses
+    catalog = load_catalog(home)
+    known = catalog.losses
     if name is not None and name not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}"
-        raise Failure(f"no loss is called {name!r}\n{hint}", Exit.NOT_FOUND)
+        raise no_such_loss(name, known, {plugin.name: plugin.error for plugin in catalog.plugins if plugin.error})
     if as_json:
         wanted = known if name is None else {name: known[name]}
         render.emit_json({"losses": {each: asdict(loss) for each, loss in wanted.items()}})
@@ -59,6 +56,16 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
         console.print(render.table(["loss", "reference", "parameters", "what it is"], rows))
     else:
         show_loss(name, known[name])
+
+
+def no_such_loss(name: str, known: Iterable[str], failed: Mapping[str, str]) -> Failure:
+    """`failed`: the plugins that could not be loaded, with the reason; the loss may be one of theirs."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}"
+    hints = [hint, *(f"plugin {plugin} could not be loaded: {error}" for plugin, error in failed.items())]
+    return Failure("\n".join([f"no loss is called {name!r}", *hints]), Exit.NOT_FOUND)
 
 
 def defaults(params: Params, separator: str) -> str:
@@ -79,7 +86,10 @@ def bounds(param: Mapping[str, Any]) -> str:
 def show_loss(name: str, loss: LossInfo) -> None:
     console = render.stdout()
     reference = "needed: its log-probabilities come from the cache" if loss.needs_reference else "not needed"
-    console.print(render.facts([("loss", name), ("plugin", loss.plugin), ("reference", reference)]))
+    facts = [("loss", name), ("plugin", loss.plugin), ("reference", reference)]
+    if not loss.batch_independent:
+        facts.append(("batch", "a pair's loss depends on the pairs beside it, so training.batch_size is part of it"))
+    console.print(render.facts(facts))
     if loss.params:
         rows = [(param, spec["type"], value(spec.get("default")), bounds(spec)) for param, spec in loss.params.items()]
         console.print()
@@ -122,3 +132,34 @@ def plugins(home: Home, as_json: bool) -> None:
 def brings(loss_names: Sequence[str], formats: Sequence[str]) -> str:
     parts = [("losses", loss_names), ("row formats", formats)]
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names) or "nothing"
+
+
+@click.command(
+    "check-loss",
+    epilog="""\b
+Examples:
+  prefd check-loss dpop
+  prefd check-loss my_loss --json | jq '.checks[] | select(.result == "failed")'""",
+)
+@click.argument("name")
+@json_option
+@click.pass_context
+def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Try whether a loss keeps what training relies on.
+
+    Shapes, finite values and gradients over wide ranges, the gradient against differences, padding, the batch, and the value where the policy is the reference. For authors of losses: prefd.plugins.conformance does the same in your tests. Exit code 1 if a check fails.
+    """
+    from prefd.daemon.commands.stores import ask_worker
+
+    home: Home = ctx.obj
+    found = ask_worker(home, "check-loss", {"name": name})
+    if "known" in found:
+        raise no_such_loss(name, found["known"], found["failed"])
+    ok = all(check["result"] != "failed" for check in found["checks"])
+    if as_json:
+        render.emit_json(found | {"ok": ok})
+    else:
+        rows = [(check["check"], check["result"], check["detail"]) for check in found["checks"]]
+        render.stdout().print(render.table(["check", "result", "what was tried, or what is wrong"], rows))
+    if not ok:
+        ctx.exit(Exit.FAILED)

@@ -52,7 +52,7 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], as_json: bool) -> None
         if not as_json:
             console = render.stdout()
             console.print(f"{path}: ok", soft_wrap=True)
-            facts = [("name", spec.name), *spec_facts(spec, catalog.losses[spec.loss.name].needs_reference)]
+            facts = [("name", spec.name), *spec_facts(spec, catalog.need_reference(spec.losses.values()))]
             console.print(render.facts([(f"  {name}", value) for name, value in facts]))
     if as_json:
         render.emit_json({"specs": documents})

@@ -74,8 +74,16 @@ def score_again(home: Path) -> dict[str, Any]:
     return rescore(home, Request(**json.load(sys.stdin)))
 
 
+def check_loss(home: Path) -> dict[str, Any]:
+    """Reads {"name"} as JSON from stdin."""
+    from prefd.daemon.worker.catalog import check_loss
+
+    return check_loss(home, json.load(sys.stdin)["name"])
+
+
 ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "catalog": list_plugins,
+    "check-loss": check_loss,
     "device": describe_device,
     "explain": explain_needs,
     "rescore": score_again,

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
-from prefd.plugins.manager import load_plugins
+from prefd.plugins import conformance
+from prefd.plugins.manager import Plugins, load_plugins
 
 
 def catalog(root: Path) -> dict[str, Any]:
     """Losses with their schemas and docs, and every plugin with what it brought or why it failed."""
+    return _plugins(root).to_json()
+
+
+def check_loss(root: Path, name: str) -> dict[str, Any]:
+    """What the conformance kit finds of one loss; where there is none of that `name`, the losses there are and the
+    plugins that failed.
+    """
+    plugins = _plugins(root)
+    if name not in plugins.losses:
+        failed = {plugin.name: plugin.error for plugin in plugins.plugins if plugin.error}
+        return {"known": sorted(plugins.losses), "failed": failed}
+    found = plugins.losses[name]
+    findings = conformance.check_loss(found.loss, name)
+    return {"loss": name, "plugin": found.plugin, "checks": [asdict(each) for each in findings]}
+
+
+def _plugins(root: Path) -> Plugins:
     home = Home(root)
-    return load_plugins(Config.load(home).plugin_files(home)).to_json()
+    return load_plugins(Config.load(home).plugin_files(home))

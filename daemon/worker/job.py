@@ -17,10 +17,10 @@ from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.data import PreparedData, prepare
-from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.sources import ModelSource, identify, policy_start, reference_of
 from prefd.daemon.worker.tokens import Completion, Example
-from prefd.plugins.manager import Plugins, RegisteredLoss, load_plugins
+from prefd.plugins.manager import Plugins, load_plugins
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +42,10 @@ class Job:
     def plugins(self) -> Plugins:
         return load_plugins(Config.load(self.home).plugin_files(self.home))
 
-    @property
-    def loss(self) -> RegisteredLoss:
-        """The loss the spec names. Raises `JobError` when no plugin has it, with the plugins that failed."""
-        if found := self.plugins.losses.get(self.spec.loss.name):
-            return found
-        failed = "".join(f"; plugin {each.name} failed: {each.error}" for each in self.plugins.plugins if each.error)
-        raise JobError(f"loss {self.spec.loss.name!r} is not registered by any plugin{failed} (see `prefd plugins`)")
+    @cached_property
+    def loss(self) -> Objective:
+        """What the spec says is minimised. Raises `JobError` or `LossParameterError` where that cannot be had."""
+        return Objective.of(self.spec, self.plugins)
 
     @cached_property
     def policy(self) -> ModelSource:

@@ -23,6 +23,7 @@ from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import GPU_SLACK, Options, Scorer
 from prefd.daemon.worker.metrics import MetricsLog
+from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
@@ -45,8 +46,7 @@ def train(job: Job, stop: StopEvent) -> Outcome:
         raise JobError("the spec has no training: block; it only fills the cache")
     began = time.monotonic()
     schedule = Schedule.plan(job.data.train, training)
-    loss = job.loss.create(job.spec.loss.params)
-    reference = cached_reference(job) if job.loss.schema.needs_reference else None
+    reference = cached_reference(job) if job.loss.needs_reference else None
     mx.random.seed(training.seed)  # decides the adapter's initial values
     model = models.load(job.policy)
     fine_tune = models.make_trainable(model, job.policy, training)
@@ -54,7 +54,7 @@ def train(job: Job, stop: StopEvent) -> Outcome:
     optimizer.init(model.trainable_parameters())
     scorer = Scorer.of(model, scoring_options(job))
     log.info("training: %s", scorer.describe())
-    trainer = Trainer(scorer, optimizer, loss, reference, batching(training, loss), training.seed)
+    trainer = Trainer(scorer, optimizer, job.loss, reference, batching(training, job.loss), training.seed)
     checkpoints = Checkpoints(job.run.checkpoints, training.keep_checkpoints)
     config = fine_tune.adapter_config(job.policy)
 
@@ -96,9 +96,9 @@ def scoring_options(job: Job) -> Options:
     )
 
 
-def batching(training: TrainingSpec, loss: Any) -> Batching:
+def batching(training: TrainingSpec, loss: Objective) -> Batching:
     """Pairs run in micro-batches of bounded tokens; as they come where `loss` looks across its batch."""
-    if not getattr(loss, "batch_independent", True):
+    if not loss.batch_independent:
         return Batching(training.batch_size, None)
     return Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[models.device()])
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prefd.plugins.hookspecs import hookimpl
-from prefd.plugins.losses import cpo, dpo
+from prefd.plugins.losses import cpo, dpo, sft, simpo
 from prefd.plugins.types import Loss
 
 
 @hookimpl
 def register_losses(register: Callable[[str, Loss], None]) -> None:
-    for family in (dpo, cpo):
+    for family in (dpo, cpo, simpo, sft):
         for name, loss in family.LOSSES.items():
             register(name, loss)

@@ -9,7 +9,16 @@ from typing import ClassVar
 
 import mlx.core as mx
 
-from prefd.plugins.losses.logits import Beta, Delta, hinge_loss, ipo_loss, logps, output, sigmoid_loss
+from prefd.plugins.losses.logits import (
+    Beta,
+    Delta,
+    LabelSmoothing,
+    hinge_loss,
+    ipo_loss,
+    logps,
+    output,
+    sigmoid_loss,
+)
 from prefd.plugins.types import Logprobs, Loss, LossInput, LossOutput
 
 
@@ -35,14 +44,20 @@ class Sigmoid:
 
     Direct Preference Optimization (Rafailov et al. 2023, eq. 7), the loss to start with. β says how far the policy
     may move from the reference: 0.1 is usual, a larger β is more aggressive, 0.01 to 0.5 is the range people tune in.
+
+    `label_smoothing` ε is the share of labels believed to be the wrong way round: −(1−ε) log σ(β z) − ε log σ(−β z),
+    conservative DPO (Mitchell 2023, a note on DPO with noisy preferences). Its gradient vanishes where the policy gives
+    the pair the probability 1−ε, so that no pair is pushed without end. `robust` in contrib/ is the unbiased version.
     """
 
     beta: Beta = 0.1
+    label_smoothing: LabelSmoothing = 0.0
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
         chosen, rejected = logratios(x)
-        return output(sigmoid_loss(chosen - rejected, self.beta), self.beta, chosen, rejected)
+        losses = sigmoid_loss(chosen - rejected, self.beta, self.label_smoothing)
+        return output(losses, self.beta, chosen, rejected)
 
 
 @dataclass(frozen=True)

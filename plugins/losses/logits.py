@@ -14,11 +14,26 @@ from prefd.plugins.types import Logprobs, LossOutput
 
 Beta = Annotated[float, Range(above=0)]
 Delta = Annotated[float, Range(at_least=0)]
+Weight = Annotated[float, Range(at_least=0)]
+LabelSmoothing = Annotated[float, Range(at_least=0, below=0.5)]
 
 
-def sigmoid_loss(logits: mx.array, beta: float) -> mx.array:
-    """−log σ(β z), (B,): ln 2 at z = 0."""
-    return mx.logaddexp(-beta * logits, 0)  # in this order: MLX's gradient in the second argument loses its digits
+def softplus(x: mx.array) -> mx.array:
+    """log(1 + eˣ) = −log σ(−x), without overflow, and with every digit of its gradient."""
+    return mx.logaddexp(x, 0)  # in this order: MLX's gradient in the second argument loses its digits
+
+
+def logistic_loss(margins: mx.array, label_smoothing: float = 0.0) -> mx.array:
+    """−(1−ε) log σ(m) − ε log σ(−m), (B,): ln 2 at m = 0, whatever ε.
+
+    The two terms are one: log σ(m) − log σ(−m) = m.
+    """
+    return softplus(-margins) + label_smoothing * margins
+
+
+def sigmoid_loss(logits: mx.array, beta: float, label_smoothing: float = 0.0) -> mx.array:
+    """`logistic_loss` of β z: −log σ(β z) without label smoothing."""
+    return logistic_loss(beta * logits, label_smoothing)
 
 
 def hinge_loss(logits: mx.array, beta: float) -> mx.array:
@@ -34,6 +49,11 @@ def ipo_loss(logits: mx.array, beta: float) -> mx.array:
 def logps(side: Logprobs, length_normalize: bool = False) -> mx.array:
     """(B,) log π(y|x), or its mean per completion token."""
     return side.means if length_normalize else side.sums
+
+
+def nll(side: Logprobs) -> mx.array:
+    """(B,) −log π(y|x) per completion token, the mean over the row's own tokens."""
+    return -side.means
 
 
 def output(losses: mx.array, beta: float, chosen: mx.array, rejected: mx.array) -> LossOutput:

@@ -1,0 +1,16 @@
+"""Preference losses by the names TRL 1.16 gives them, a family a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.types import Loss
+from prefd_trl_losses import anchored, classifiers, discovered, lengths, noisy, selfplay, transport
+
+
+@hookimpl
+def register_losses(register: Callable[[str, Loss], None]) -> None:
+    for family in (noisy, classifiers, selfplay, transport, anchored, discovered, lengths):
+        for name, loss in family.LOSSES.items():
+            register(name, loss)

@@ -1,0 +1,37 @@
+"""SimPO: the mean log-probability per token as the reward, a target margin, and no reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from prefd.plugins.losses.logits import Beta, LabelSmoothing, logistic_loss, output
+from prefd.plugins.schema import Range
+from prefd.plugins.types import Loss, LossInput, LossOutput
+
+
+@dataclass(frozen=True)
+class SimPO:
+    """SimPO: −log σ(β z − γ), z of the mean log-probabilities per token, without a reference.
+
+    Simple Preference Optimization (Meng et al. 2024, eq. 6). What it compares is what generation ranks by, so a short
+    answer has no advantage over a long one. β is much larger than DPO's, for it multiplies nats per token: 2.0 to 2.5 in
+    the paper, up to 10; a larger β is more aggressive. γ is the margin that β z has to reach before a pair stops
+    pulling: 0.3 to 0.6 of β. Nothing anchors the policy: keep the learning rate small, and watch `logps/chosen`.
+
+    `label_smoothing` ε is the share of labels believed to be the wrong way round, as in `sigmoid`, on β z − γ. Rewards
+    are β times the mean log-probability, without γ.
+    """
+
+    beta: Beta = 2.0
+    gamma: Annotated[float, Range(at_least=0)] = 1.0
+    label_smoothing: LabelSmoothing = 0.0
+    needs_reference: ClassVar[bool] = False
+
+    def __call__(self, x: LossInput) -> LossOutput:
+        chosen, rejected = x.policy_chosen.means, x.policy_rejected.means
+        losses = logistic_loss(self.beta * (chosen - rejected) - self.gamma, self.label_smoothing)
+        return output(losses, self.beta, chosen, rejected)
+
+
+LOSSES: dict[str, Loss] = {"simpo": SimPO}
