@@ -1,0 +1,162 @@
+"""How much memory a job will take, said before it takes it, with the setting to change.
+
+Weights, gradients and optimizer state are counted; a forward and backward pass is estimated from the sizes of the
+model's layers, with two factors fitted to measurements of SmolLM2 (benchmarks/memory.md has estimate and measurement
+side by side). An estimate alone never refuses a job: only what is counted does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import psutil
+from mlx import nn
+from mlx.utils import tree_flatten
+
+from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.worker.batches import Batching, tokens_of
+from prefd.daemon.worker.engine.head import SLICE_LOGITS
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.tokens import Example
+
+KEPT_PER_OUTPUT = 2.8
+"""Numbers kept for the backward pass for each output of a layer's matrices."""
+KEPT_PER_SCORE = 1.8
+"""The same for each attention score."""
+SLICE_COPIES = 3
+"""Logits, their exponentials and their gradient."""
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes."""
+
+    weights: int
+    optimizer: int
+    gradients: int
+    activations: int
+    """Of the largest micro-batch."""
+    tokens: int
+    """In that micro-batch."""
+
+    @property
+    def counted(self) -> int:
+        return self.weights + self.optimizer + self.gradients
+
+    @property
+    def total(self) -> int:
+        return self.counted + self.activations
+
+    def __str__(self) -> str:
+        parts = {
+            "weights": self.weights,
+            "optimizer": self.optimizer,
+            "gradients": self.gradients,
+            f"a batch of {self.tokens} tokens": self.activations,
+        }
+        listed = ", ".join(f"{name} {gib(size)}" for name, size in parts.items())
+        return f"about {gib(self.total)}: {listed}"
+
+
+def gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"
+
+
+def nbytes(tree: Any) -> int:
+    leaves: Any = tree_flatten(tree)
+    return sum(leaf.nbytes for _, leaf in leaves)
+
+
+def estimate(
+    model: nn.Module, optimizer_state: Any, examples: Sequence[Example], batching: Batching, grad_checkpoint: bool
+) -> Estimate:
+    """What training `model`, whose weights need not be in memory yet, on `examples` takes."""
+    gradients = nbytes(model.trainable_parameters())
+    longest = max(examples, key=tokens_of)
+    tokens = max(tokens_of(longest), min(batching.tokens or 0, sum(map(tokens_of, examples))))
+    if batching.tokens is None:
+        tokens = tokens_of(longest) * batching.pairs
+    reach = max(len(longest.chosen.ids), len(longest.rejected.ids))
+    return Estimate(
+        nbytes(model.parameters()),
+        nbytes(optimizer_state),
+        2 * gradients,  # a step's sum, and what is being added to it
+        activations(model, tokens, reach, grad_checkpoint),
+        tokens,
+    )
+
+
+def activations(model: nn.Module, tokens: int, reach: int, grad_checkpoint: bool) -> int:
+    """Bytes of one forward and backward pass over `tokens` tokens, the longest sequence of which has `reach`."""
+    layers: Any = model.layers
+    arguments = getattr(model, "args", None)
+    heads = getattr(arguments, "num_attention_heads", None) or getattr(arguments, "n_head", 0)
+    experts = getattr(arguments, "num_experts_per_tok", None) or 2
+    width = _width(layers[0], experts) if len(layers) else 0
+    layer = 4 * (KEPT_PER_OUTPUT * width + KEPT_PER_SCORE * heads * 0.75 * reach)
+    head = SLICE_COPIES * 4 * min(SLICE_LOGITS, tokens * _vocabulary(arguments))
+    kept = tokens * len(layers) * layer
+    if grad_checkpoint:
+        hidden = getattr(arguments, "hidden_size", None) or getattr(arguments, "n_embd", 0)
+        kept = min(kept, tokens * (2 * 4 * hidden * len(layers) + 4 * layer))
+    return int(kept + head)
+
+
+def _width(layer: nn.Module, experts: int) -> int:
+    """Outputs of all matrices that a token goes through in `layer`; of experts, those it is sent to."""
+    total = 0
+    leaves: Any = tree_flatten(layer.parameters())
+    for name, value in leaves:
+        if name.endswith("weight") and value.ndim == 2:
+            total += value.shape[0]
+        elif name.endswith("weight") and value.ndim == 3:
+            total += value.shape[1] * experts
+    return total
+
+
+def _vocabulary(arguments: Any) -> int:
+    return int(getattr(arguments, "vocab_size", 0) or 0)
+
+
+def machine() -> tuple[int, int]:
+    """Bytes that the device has in all, and that are free now."""
+    if mx.default_device() == mx.cpu:
+        memory = psutil.virtual_memory()
+        return memory.total, memory.available
+    info = mx.device_info()
+    total = int(info.get("max_recommended_working_set_size") or info.get("total_memory") or info["memory_size"])
+    free = min(total, psutil.virtual_memory().available) if sys.platform == "darwin" else total
+    return total, free
+
+
+def remedy(training: TrainingSpec) -> str:
+    """The settings that make a job smaller, the ones that are not used yet."""
+    ways = []
+    if not training.grad_checkpoint:
+        ways.append("training.grad_checkpoint: true (a quarter of the batch's)")
+    ways.append("a smaller data.max_length or training.batch_tokens")
+    if training.fine_tune == "full":
+        ways.append("training.fine_tune: lora")
+    elif training.quantize is None:
+        ways.append("training.quantize: {bits: 4}")
+    return "; ".join(ways)
+
+
+def check(found: Estimate, training: TrainingSpec) -> str | None:
+    """A warning when the job may not fit. Raises `JobError` when it cannot: its weights alone are larger than memory."""
+    total, free = machine()
+    if found.counted > total:
+        raise JobError(
+            f"the job needs {found}; this machine has {gib(total)} in all. Make it smaller: {remedy(training)}"
+        )
+    if found.total > free:
+        return (
+            f"the job may need {found}; {gib(free)} of {gib(total)} are free now. If it is killed for it: "
+            f"{remedy(training)}"
+        )
+    return None

@@ -1,0 +1,120 @@
+"""The estimate against what MLX measures, and what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pytest
+from mlx import nn
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.worker import memory
+from prefd.daemon.worker.batches import Batching
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.logprobs import Options, Scorer
+from prefd.daemon.worker.memory import Estimate, activations, check, estimate, machine
+from prefd.daemon.worker.tokens import Completion, Example
+
+GIB = 2**30
+
+
+def example(row: int, prompt: int, chosen: int, rejected: int, vocab: int = 300) -> Example:
+    ids = np.random.default_rng(row).integers(3, vocab, prompt + chosen + rejected).astype(np.uint32)
+    sides = (ids[prompt : prompt + chosen], ids[prompt + chosen :])
+    return Example(row, *(Completion(np.concatenate([ids[:prompt], side]), prompt) for side in sides))
+
+
+def adapted(folder: Path) -> nn.Module:
+    model = mlx_lm.load(str(folder))[0]
+    model.freeze()
+    linear_to_lora_layers(model, -1, {"rank": 8, "scale": 20.0, "dropout": 0.0})
+    model.train()
+    return model
+
+
+def measured(model: nn.Module, one: Example, options: Options) -> int:
+    """Bytes that a forward and backward pass over one pair takes at its peak."""
+    scorer = Scorer.of(model, options)
+
+    def total() -> mx.array:
+        return scorer.logprobs([one.chosen, one.rejected], gradients=True).sums.sum()
+
+    mx.eval(model.parameters())
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(nn.value_and_grad(model, total)())
+    return mx.get_peak_memory() - before
+
+
+@pytest.mark.smol
+@pytest.mark.parametrize("grad_checkpoint", [False, True])
+def test_the_estimate_of_a_pass_is_near_what_is_measured(smol_model: Path, grad_checkpoint: bool) -> None:
+    model = adapted(smol_model)
+    one = example(1, 40, 200, 90, vocab=40_000)
+    guess = estimate(model, {}, [one], Batching(1, 1024), grad_checkpoint)
+    found = measured(model, one, Options(checkpoint_layers=grad_checkpoint))
+    assert 0.6 < guess.activations / found < 1.6
+
+
+def test_what_is_counted_is_exact(tiny_model: Path) -> None:
+    model = adapted(tiny_model)
+    state = {"m": mx.zeros((10, 10)), "v": [mx.zeros(7)]}
+    guess = estimate(model, state, [example(1, 5, 20, 9)], Batching(4, 1024), False)
+    leaves = dict(nn.utils.tree_flatten(model.parameters()))
+    assert guess.weights == sum(value.nbytes for value in leaves.values())
+    assert guess.optimizer == 428
+    assert guess.gradients == 2 * sum(value.nbytes for name, value in leaves.items() if "lora" in name)
+    assert guess.total == guess.weights + guess.optimizer + guess.gradients + guess.activations
+
+
+def test_the_largest_micro_batch_decides(tiny_model: Path) -> None:
+    model = adapted(tiny_model)
+    pairs = [example(row, 10, 64, 32) for row in range(1, 9)]
+    assert estimate(model, {}, pairs, Batching(4, 300), False).tokens == 300
+    assert estimate(model, {}, [*pairs, example(9, 10, 500, 32)], Batching(4, 300), False).tokens == 10 + 512 + 32
+    assert estimate(model, {}, pairs, Batching(4, None), False).tokens == 4 * (10 + 64 + 32)
+
+
+def test_longer_sequences_and_more_layers_take_more(tiny_model: Path) -> None:
+    model = adapted(tiny_model)
+    base = activations(model, 500, 200, False)
+    assert base < activations(model, 500, 400, False) < activations(model, 1000, 400, False)
+    assert activations(model, 500, 200, True) <= base
+
+
+def say(counted: int, batch: int, **training: object) -> str | None:
+    return check(Estimate(counted, 0, 0, batch, 700), TrainingSpec.model_validate(training))
+
+
+def test_a_job_that_fits_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine", lambda: (16 * GIB, 8 * GIB))
+    assert say(2 * GIB, 5 * GIB) is None
+
+
+def test_a_job_that_may_not_fit_is_warned_of_with_the_settings_not_used_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine", lambda: (16 * GIB, 8 * GIB))
+    warned = say(2 * GIB, 20 * GIB)
+    assert warned is not None
+    assert "about 22.0 GiB: weights 2.0 GiB" in warned
+    assert "a batch of 700 tokens 20.0 GiB; 8.0 GiB of 16.0 GiB are free now" in warned
+    assert "training.grad_checkpoint: true" in warned
+    assert "training.quantize: {bits: 4}" in warned
+    again = say(2 * GIB, 20 * GIB, grad_checkpoint=True, quantize={"bits": 4})
+    assert again is not None
+    assert "grad_checkpoint" not in again
+    assert "quantize" not in again
+
+
+def test_a_job_whose_weights_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine", lambda: (16 * GIB, 8 * GIB))
+    with pytest.raises(JobError, match=r"weights 17\.0 GiB.*16\.0 GiB in all.*fine_tune: lora"):
+        say(17 * GIB, 0, fine_tune="full")
+
+
+def test_the_machine_has_memory() -> None:
+    total, free = machine()
+    assert 0 < free <= total
