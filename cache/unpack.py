@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import ARRAYS, chunk_path
-from prefd.cache.reference import InvalidLogprobs, check_logprobs
 from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, open_segment
 from prefd.cache.stored import ULID_NAME
+from prefd.cache.values import InvalidLogprobs, check_logprobs
 
 FORMAT = {"format": "prefd-cache-export", "version": 1}
 MANIFEST = "manifest.json"

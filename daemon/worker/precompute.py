@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
-from prefd.cache.reference import InvalidLogprobs
+from prefd.cache.values import InvalidLogprobs
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.worker import models
 from prefd.daemon.worker.errors import JobError, Stopped
