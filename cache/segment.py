@@ -4,14 +4,16 @@
 
 Anyone with zarr can read it; here the chunk files are memory-mapped, which is 100 times faster for one entry. The
 manifest in the group's attributes holds each chunk's size and crc32c: zarr gives the fill value for a missing chunk, so
-nothing is believed before it has been checked. `open_segment` checks everything that this package reads but `logprob`,
-which is checked entry by entry (`read`) or as a whole (`check_logprobs`); `check_metadata` what only stock zarr reads.
+nothing is believed before it has been checked. `open_segment` checks every file, those that only stock zarr reads too,
+so that no reader sees other numbers than this one; but of `logprob` only its size and recorded checksum: its values
+are checked entry by entry (`read`) or all at once (`check_logprobs`).
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -32,6 +34,7 @@ from prefd.cache.layout import (
     array_document,
     chunk_path,
     document_crc,
+    document_path,
     group_document,
     shape_of,
 )
@@ -105,7 +108,7 @@ def _write_array(folder: Path, name: str, data: npt.NDArray[Any]) -> tuple[list[
         file.write(data.data)
         file.write(struct.pack("<I", crc))
     flush(chunk)
-    metadata = folder / name / "zarr.json"
+    metadata = document_path(folder, name)
     document = array_document(name, data.shape)
     metadata.write_bytes(document)
     flush(metadata)
@@ -188,15 +191,11 @@ class Segment:
             raise DamagedSegment(f"{chunk_path(self.path, 'logprob')} does not match its checksum")
 
     def check_metadata(self) -> None:
-        """Check the arrays' `zarr.json`, which only stock zarr reads. Raises `DamagedSegment`."""
-        for name, crc in self.metadata.items():
-            document = self.path / name / "zarr.json"
-            try:
-                whole = google_crc32c.value(document.read_bytes()) == crc
-            except OSError as error:
-                raise DamagedSegment(f"{document}: {error}") from error
-            if not whole:
-                raise DamagedSegment(f"{document} does not match its checksum")
+        """Check the arrays' `zarr.json` again, as `open_segment` has done. Raises `DamagedSegment`."""
+        try:
+            _check_metadata(self.path, self.metadata)
+        except OSError as error:
+            raise DamagedSegment(f"{self.path}: {error}") from error
 
 
 def open_segment(path: Path, identity_sha256: str) -> Segment:
@@ -213,6 +212,7 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
         manifest, entries, tokens = attributes["manifest"], attributes["entries"], attributes["tokens"]
         if attributes["complete"] is not True or attributes["identity_sha256"] != identity_sha256:
             raise DamagedSegment(f"{path}: zarr.json names another reference, or an unfinished segment")
+        _check_metadata(path, attributes["metadata"])
         arrays = {name: _load(path, name, shape_of(name, entries, tokens), manifest[name]) for name in ARRAYS}
         segment = Segment(
             path,
@@ -235,12 +235,20 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
     return segment
 
 
+def _check_metadata(path: Path, crcs: Mapping[str, int]) -> None:
+    """Hold each array's `zarr.json`, which only stock zarr reads, against its crc32c. Raises OSError too."""
+    for name in ARRAYS:
+        document = document_path(path, name)
+        if google_crc32c.value(bytes_of(document)) != crcs[name]:
+            raise DamagedSegment(f"{document} does not match its checksum")
+
+
 def _load(path: Path, name: str, shape: tuple[int, ...], measured: list[int]) -> npt.NDArray[Any]:
     chunk = chunk_path(path, name)
     dtype = np.dtype(ARRAYS[name][0]).newbyteorder("<")
     size, crc = measured
     whole = bytes_of(chunk)
-    if len(whole) != size or size != int(np.prod(shape)) * dtype.itemsize + CHECKSUM_BYTES:
+    if len(whole) != size or size != math.prod(shape) * dtype.itemsize + CHECKSUM_BYTES:
         raise DamagedSegment(f"{chunk} has {len(whole)} bytes, its manifest says {size} for shape {shape}")
     values = whole[:-CHECKSUM_BYTES]
     if whole[-CHECKSUM_BYTES:].tobytes() != struct.pack("<I", crc) or (name != "logprob" and _crc(values) != crc):

@@ -112,7 +112,6 @@ def _unpack_segment(
         if digest.hexdigest() != digests[file]:
             raise BadExport(f"{file} of segment {name} does not match its SHA-256")
     segment = open_segment(folder, fingerprint.sha256)
-    segment.check_metadata()
     segment.check_logprobs()
     for row in range(segment.entries):
         check_logprobs(segment.keys[row].tobytes(), segment.read(row))
