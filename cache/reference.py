@@ -24,7 +24,6 @@ from ulid import ULID
 from prefd.cache.ids import following, is_id
 from prefd.cache.index import Index
 from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, flush, open_segment, write_segment
-from prefd.cache.values import checked
 
 log = logging.getLogger(__name__)
 
@@ -130,19 +129,18 @@ class Reference:
         if not keys:
             return []
         self._forget_uses()
-        return [self._first_whole(key, places) for key, places in zip(keys, self._index.find(keys))]
-
-    def _first_whole(self, key: bytes, places: Sequence[tuple[Segment, int]]) -> npt.NDArray[np.float32] | None:
-        for segment, row in places:
+        values: list[npt.NDArray[np.float32] | None] = [None] * len(keys)
+        for segment, at, row, begin, end, crc in self._index.matches(keys):
+            if values[at] is not None:
+                continue
             try:
-                value = segment.read(row, key)
+                values[at] = segment.checked(keys[at], begin, end, crc)
             except DamagedEntry as error:
                 self._report(f"{segment.id}[{row}]", str(error))
             else:
                 if segment.id not in self._used:
                     self._use(segment)
-                return value
-        return None
+        return values
 
     def _forget_uses(self) -> None:
         if time.monotonic() - self._used_since > USED_EVERY_S:
@@ -248,7 +246,6 @@ class Reference:
         """
         if not entries:
             return None
-        entries = checked(entries)
         # What a replaced segment had replaced may not have been deleted yet, and must not come back.
         before = {name for segment in self.segments if segment.id in replaces for name in segment.replaces}
         made = self.staging / str(ULID())

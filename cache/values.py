@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +17,29 @@ class InvalidLogprobs(ValueError):
         self.key = key
 
 
-def checked(entries: Mapping[bytes, npt.NDArray[np.float32]]) -> dict[bytes, npt.NDArray[np.float32]]:
-    """`entries` as (length,) little-endian float32. Raises `InvalidLogprobs` naming the first that cannot be one."""
-    values = {key: np.ascontiguousarray(value, dtype="<f4") for key, value in entries.items()}
-    together = np.concatenate([value.reshape(-1) for value in values.values()])
-    shaped = all(value.ndim == 1 and value.size > 0 for value in values.values())
-    if not shaped or not (together.max() <= 0 and together.min() > -np.inf):  # both are nan if one value is
-        for key, value in values.items():
-            check_logprobs(key, value)
-    for key in values:
+class Flat(NamedTuple):
+    """Entries in order of key, as a segment holds them."""
+
+    keys: list[bytes]
+    offsets: npt.NDArray[np.int64]
+    """(n + 1,): where the log-probabilities of each begin, and where the last ones end."""
+    logprobs: npt.NDArray[np.float32]
+    """(T,): one completion's behind the other's."""
+
+
+def flattened(entries: Mapping[bytes, npt.NDArray[np.float32]]) -> Flat:
+    """`entries`, at least one, checked. Raises `InvalidLogprobs` naming the first that cannot be log-probabilities."""
+    keys = sorted(entries)
+    values = [np.asarray(entries[key], dtype="<f4") for key in keys]
+    for key in keys:
         if len(key) != 32:
             raise InvalidLogprobs(key, f"a key has 32 bytes, this one has {len(key)}")
-    return values
+    logprobs = np.concatenate([value.reshape(-1) for value in values])
+    shaped = all(value.ndim == 1 and value.size > 0 for value in values)
+    if not shaped or not (logprobs.max() <= 0 and logprobs.min() > -np.inf):  # both are nan if one value is
+        for key, value in zip(keys, values):
+            check_logprobs(key, value)
+    return Flat(keys, np.cumsum([0, *map(len, values)], dtype="<i8"), logprobs)
 
 
 def check_logprobs(key: bytes, value: npt.NDArray[np.float32]) -> None:
