@@ -89,6 +89,7 @@ class Run:
 
     @cached_property
     def entries(self) -> Entries:
+        """Copied at the first lookup; the next ones find in a few cache misses what lies in many files."""
         return Entries.of(self.segments)
 
     def matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[Match]:

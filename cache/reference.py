@@ -23,7 +23,15 @@ from ulid import ULID
 
 from prefd.cache.ids import following, is_id
 from prefd.cache.index import Index
-from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, flush, open_segment, write_segment
+from prefd.cache.segment import (
+    DamagedEntry,
+    DamagedSegment,
+    Segment,
+    flush,
+    flush_for_good,
+    open_segment,
+    write_segment,
+)
 
 log = logging.getLogger(__name__)
 
@@ -263,13 +271,13 @@ class Reference:
 
         The id is above every one that is there, whatever the clock says, so that what was believed stays believed.
         """
-        if not self.folder.exists():
+        if not self._greatest or not self.folder.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            flush(self.folder.parent)
+            flush(self.folder.parent)  # whoever made the folder may not have come so far
         with self._lock:
             name = self._greatest = following(max([self._greatest, *filter(is_id, self._listed())]))
             made.rename(self.folder / name)
-        flush(self.folder)
+        flush_for_good(self.folder)
         self.refresh()
         return name
 

@@ -133,6 +133,24 @@ def test_an_unfinished_write_is_seen_by_nobody(reference: Reference, monkeypatch
     assert again(reference).missing(list(values)) == []
 
 
+def test_a_put_is_acknowledged_after_all_that_leads_to_it_was_flushed(
+    reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of every view flushes the folder's own name: another writer may have made it, and not flushed it yet."""
+    other = again(reference)
+    flushed: list[int | str] = []
+    monkeypatch.setattr("prefd.cache.segment.EMPTY_DRIVE_CACHE", -1)
+    monkeypatch.setattr("os.fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr("fcntl.fcntl", lambda *_: flushed.append("the drive's cache"))
+    reference.put(entries(seed=1))
+    del flushed[:]
+    segment = reference.folder / str(other.put(entries(seed=2)))
+    *written, parent, folder, drive = flushed
+    assert set(written) == {path.stat().st_ino for path in (segment, *segment.rglob("*"))}
+    assert (parent, folder) == (reference.folder.parent.stat().st_ino, reference.folder.stat().st_ino)
+    assert drive == "the drive's cache"
+
+
 def test_references_are_listed_with_who_they_are(reference: Reference) -> None:
     values = entries()
     reference.put(values)
