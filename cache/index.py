@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from prefd.cache.segment import Segment
 
-PER_BUCKET = 8
-MAX_BUCKET = 64
-MAX_BATCH = 1024  # of keys that are looked up through the buckets
+PER_BUCKET = 8  # prefixes, on average: the cache line that is read for one of them
+MAX_BUCKET = 64  # prefixes in the longest one; more, and keys are no hashes: a binary search is faster
+MAX_BATCH = 1024  # keys that are looked up through the buckets at once; of more, a binary search is as fast
 
 
 class Match(NamedTuple):
