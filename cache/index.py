@@ -20,8 +20,8 @@ import numpy.typing as npt
 from prefd.cache.segment import Segment
 
 PER_BUCKET = 8  # prefixes, on average: the cache line that is read for one of them
-MAX_BUCKET = 64  # prefixes in the longest one; more, and keys are no hashes: a binary search is faster
-MAX_BATCH = 1024  # keys that are looked up through the buckets at once; of more, a binary search is as fast
+MAX_BUCKET = 64  # prefixes in the longest one; with more the keys are no hashes, and a binary search it is
+MAX_BATCH = 4096  # keys looked up through the buckets at once, which takes up to 1 KB of memory for each
 
 
 class Match(NamedTuple):
