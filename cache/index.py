@@ -1,105 +1,198 @@
-"""Key → (segment, row), for all segments at once: the keys' first 8 bytes as u64, sorted; then full equality.
+"""Key → where its entry is, for all segments at once: the keys' first 8 bytes as u64, sorted; then full equality.
 
-16 bytes of memory an entry. The sorted prefixes are kept in runs, each at least twice as long as the next: what is new
-is sorted alone, and merged with the runs before it only when it has grown to their size, so that a reader that follows
-a writer pays for what is new and not for the whole each time. One binary search a run.
+64 bytes of memory an entry: what is read of an entry before its log-probabilities is copied here from the segments'
+arrays, so that a batch of keys is looked up in a few vectorised steps. The sorted prefixes are kept in runs, each at
+least twice as long as the next: what is new is sorted alone, and merged with the runs before it only when it has grown
+to their size, so that a reader that follows a writer pays for what is new and not for the whole each time. One search a
+run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from prefd.cache.segment import Segment
 
-ROW_BITS = np.uint64(32)
-ROW_MASK = np.uint64(2**32 - 1)
+PER_BUCKET = 8  # prefixes, on average: the cache line that is read for one of them
+MAX_BUCKET = 64  # prefixes in the longest one; with more the keys are no hashes, and a binary search it is
+MAX_BATCH = 4096  # keys looked up through the buckets at once, which takes up to 1 KB of memory for each
+
+
+class Match(NamedTuple):
+    """One entry that has a key which was looked for."""
+
+    segment: Segment
+    at: int
+    """Of the key, among those that were looked for."""
+    row: int
+    begin: int
+    end: int
+    """Of its log-probabilities in `segment.logprobs`."""
+    crc: int
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """What some segments' arrays say of their entries, segment by segment."""
+
+    keys: npt.NDArray[np.void]
+    begins: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    crcs: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.int64]
+    """(segments,): the first entry of each."""
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment]) -> Entries:
+        return cls(
+            np.concatenate([segment.names for segment in segments]),
+            np.concatenate([segment.offsets[:-1] for segment in segments]),
+            np.concatenate([segment.offsets[1:] for segment in segments]),
+            np.concatenate([segment.crcs for segment in segments]),
+            np.cumsum([0, *(segment.entries for segment in segments[:-1])]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Sorted prefixes (n,) uint64, and for each its place (n,) uint64: segment << 32 | row."""
+    """The entries of some segments, in order of their keys' prefixes."""
 
+    segments: tuple[Segment, ...]
     prefixes: npt.NDArray[np.uint64]
-    places: npt.NDArray[np.uint64]
+    """(n,) sorted."""
+    order: npt.NDArray[np.uint32]
+    """(n,) which entry has the prefix, counted through the segments."""
+
+    @classmethod
+    def over(cls, segments: Sequence[Segment]) -> Run:
+        prefixes = np.concatenate([prefixes_of(segment.keys) for segment in segments])
+        return cls.sorted(segments, prefixes, np.arange(len(prefixes), dtype=np.uint32))
+
+    @classmethod
+    def sorted(
+        cls, segments: Sequence[Segment], prefixes: npt.NDArray[np.uint64], order: npt.NDArray[np.uint32]
+    ) -> Run:
+        """The run of `prefixes` in any order; fast where they are sorted piece by piece."""
+        ascending = np.argsort(prefixes, kind="stable")  # a merge sort
+        return cls(tuple(segments), prefixes[ascending], order[ascending])
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether a prefix comes more than once: a key that is held twice, or 8 bytes that are equal by chance."""
+        return bool((self.prefixes[1:] == self.prefixes[:-1]).any())
+
+    @cached_property
+    def entries(self) -> Entries:
+        """Copied at the first lookup; the next ones find in a few cache misses what lies in many files."""
+        return Entries.of(self.segments)
+
+    def matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[Match]:
+        """Every entry that has one of `keys`, (n,) V32, whose prefixes are `prefixes`."""
+        first = self._first(prefixes)
+        at = (self.prefixes.take(first, mode="clip") == prefixes).nonzero()[0]
+        first = first.take(at)
+        found: list[Match] = []
+        while len(at):
+            which = self.order.take(first)
+            whole = self.entries.keys.take(which) == keys.take(at)
+            found += self._matches(at[whole], which[whole])
+            if not self.repeats:
+                break
+            first = first + 1
+            more = (first < len(self.prefixes)) & (self.prefixes.take(first, mode="clip") == prefixes.take(at))
+            at, first = at[more], first[more]
+        return found
+
+    def _matches(self, at: npt.NDArray[np.intp], which: npt.NDArray[np.uint32]) -> Iterator[Match]:
+        """Entry `which[n]` has key `at[n]`."""
+        entries = self.entries
+        slots = entries.starts.searchsorted(which, side="right") - 1
+        segments = [self.segments[slot] for slot in slots.tolist()]
+        rows = which - entries.starts.take(slots)
+        columns = at, rows, entries.begins.take(which), entries.ends.take(which), entries.crcs.take(which)
+        return map(Match, segments, *(column.tolist() for column in columns))
+
+    def _first(self, prefixes: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+        """For each the position of the first prefix that is not below it, as `searchsorted` says.
+
+        Keys are SHA-256, evenly spread, so a table of where the first bits lead leaves a few neighbours to look at: two
+        cache misses instead of ten.
+        """
+        shift, buckets, longest = self._buckets
+        if longest > MAX_BUCKET or len(prefixes) > MAX_BATCH:
+            return self.prefixes.searchsorted(prefixes)
+        begin = buckets.take(prefixes >> shift)
+        window = self.prefixes.take(begin[:, None] + np.arange(longest), mode="clip")
+        first: npt.NDArray[np.intp] = begin + (window < prefixes[:, None]).sum(axis=1)
+        return first
+
+    @cached_property
+    def _buckets(self) -> tuple[np.uint64, npt.NDArray[np.uint32], int]:
+        """By how much a prefix is shifted to give its bucket, where each bucket begins, and the longest one's length."""
+        bits = max(1, (len(self.prefixes) // PER_BUCKET).bit_length())
+        shift = np.uint64(64 - bits)
+        begins = self.prefixes.searchsorted(np.arange(2**bits, dtype=np.uint64) << shift)
+        return shift, begins.astype(np.uint32), int(np.diff(begins, append=len(self.prefixes)).max())
+
+    def without(self, ids: Collection[str]) -> Run | None:
+        """This run without the segments named `ids`; None if it has no others."""
+        if not any(segment.id in ids for segment in self.segments):
+            return self
+        left = [segment for segment in self.segments if segment.id not in ids]
+        return Run.over(left) if left else None
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """An immutable snapshot over `segments`; `extended` and `without` make the next one."""
+    """An immutable snapshot over its segments; `extended` and `without` make the next one."""
 
-    segments: tuple[Segment, ...] = ()
     runs: tuple[Run, ...] = ()
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        return tuple(segment for run in self.runs for segment in run.segments)
 
     def extended(self, segments: Sequence[Segment]) -> Index:
         """This index with `segments` added behind."""
         if not segments:
             return self
-        first = len(self.segments)
-        added = [
-            Run(prefixes_of(segment.keys), (np.uint64(at) << ROW_BITS) + np.arange(segment.entries, dtype=np.uint64))
-            for at, segment in enumerate(segments, first)
-        ]
-        runs = [*self.runs, merged(added)]
+        runs = [*self.runs, Run.over(segments)]
         while len(runs) > 1 and len(runs[-2].prefixes) < 2 * len(runs[-1].prefixes):
             runs[-2:] = [merged(runs[-2:])]
-        return Index((*self.segments, *segments), tuple(runs))
+        return Index(tuple(runs))
 
     def without(self, ids: Collection[str]) -> Index:
-        """This index with the segments named `ids` dropped. Costs a pass over all of it."""
-        if not any(segment.id in ids for segment in self.segments):
-            return self
-        kept = np.array([segment.id not in ids for segment in self.segments])
-        moved = (np.cumsum(kept) - 1).astype(np.uint64)
-        runs = []
-        for run in self.runs:
-            slots = run.places >> ROW_BITS
-            mask = kept[slots]
-            places = (moved[slots[mask]] << ROW_BITS) | (run.places[mask] & ROW_MASK)
-            if len(places):
-                runs.append(Run(run.prefixes[mask], places))
-        return Index(tuple(segment for segment in self.segments if segment.id not in ids), tuple(runs))
+        """This index with the segments named `ids` dropped. Costs a pass over the runs that have one of them."""
+        return Index(tuple(left for run in self.runs if (left := run.without(ids)) is not None)) if ids else self
+
+    def matches(self, keys: Sequence[bytes]) -> list[Match]:
+        """Every entry that has one of `keys`; of those that have the same, the one in the lowest segment id first."""
+        joined = b"".join(keys)
+        names, prefixes = np.frombuffer(joined, "V32"), np.frombuffer(joined, ">u8")[::4].astype(np.uint64)
+        found = [match for run in self.runs for match in run.matches(names, prefixes)]
+        if len({match.at for match in found}) < len(found):
+            found.sort(key=lambda match: match.segment.id)
+        return found
 
     def find(self, keys: Sequence[bytes]) -> list[list[tuple[Segment, int]]]:
         """For each of `keys`, every (segment, row) that holds it, lowest segment id first."""
         found: list[list[tuple[Segment, int]]] = [[] for _ in keys]
-        wanted = prefixes_of(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32))
-        for run in self.runs:
-            left = run.prefixes.searchsorted(wanted)
-            held = (run.prefixes.take(left, mode="clip") == wanted).nonzero()[0]
-            first = left[held]
-            self._take_whole(found, keys, held, run.places[first])
-            while len(held):  # whose prefix goes on: a key that is held twice, or 8 bytes that are equal by chance
-                first = first + 1
-                more = (first < len(run.prefixes)) & (run.prefixes.take(first, mode="clip") == wanted[held])
-                held, first = held[more], first[more]
-                self._take_whole(found, keys, held, run.places[first])
+        for match in self.matches(keys):
+            found[match.at].append((match.segment, match.row))
         return found
-
-    def _take_whole(
-        self,
-        found: list[list[tuple[Segment, int]]],
-        keys: Sequence[bytes],
-        held: npt.NDArray[np.intp],
-        places: npt.NDArray[np.uint64],
-    ) -> None:
-        """Add to `found` those of `places` whose key is, in full, the one looked for."""
-        for at, place in zip(held.tolist(), places.tolist()):
-            segment, row = self.segments[place >> 32], place & 0xFFFFFFFF
-            if segment.key(row) == keys[at]:
-                found[at].append((segment, row))
-                if len(found[at]) > 1:
-                    found[at].sort(key=lambda one: one[0].id)
 
     def repeated(self, keys: Sequence[bytes]) -> list[bytes]:
         """Those of `keys` that may be held more than once: whose prefix is. Fast where none is."""
-        wanted = prefixes_of(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32))
+        wanted = np.frombuffer(b"".join(keys), ">u8")[::4].astype(np.uint64)
         held = np.zeros(len(keys), np.int64)
         for run in self.runs:
-            held += np.searchsorted(run.prefixes, wanted, side="right") - np.searchsorted(run.prefixes, wanted)
+            held += run.prefixes.searchsorted(wanted, side="right") - run.prefixes.searchsorted(wanted)
         return [keys[at] for at in np.flatnonzero(held > 1).tolist()]
 
     def shared(self) -> Iterator[tuple[bytes, list[tuple[Segment, int]]]]:
@@ -107,11 +200,9 @@ class Index:
         if not self.runs:
             return
         everything = merged(self.runs)
-        prefixes = everything.prefixes
-        same = np.flatnonzero(prefixes[1:] == prefixes[:-1])
+        same = np.flatnonzero(everything.prefixes[1:] == everything.prefixes[:-1])
         rows = np.unique(np.concatenate([same, same + 1]))
-        slots, at = everything.places[rows] >> ROW_BITS, everything.places[rows] & ROW_MASK
-        keys = sorted({self.segments[slot].keys[row].tobytes() for slot, row in zip(slots.tolist(), at.tolist())})
+        keys = sorted(set(everything.entries.keys[everything.order[rows]].tolist()))
         for key, places in zip(keys, self.find(keys)):
             if len(places) > 1:
                 yield key, places
@@ -120,18 +211,20 @@ class Index:
         """(n, 32) uint8: every key once, in order."""
         if not self.segments:
             return np.empty((0, 32), np.uint8)
-        everything = np.concatenate([segment.keys for segment in self.segments])
-        return np.unique(everything.view("V32").reshape(-1)).view(np.uint8).reshape(-1, 32)
+        everything = np.concatenate([segment.names for segment in self.segments])
+        return np.unique(everything).view(np.uint8).reshape(-1, 32)
 
 
 def merged(runs: Sequence[Run]) -> Run:
     """One run of several; equal prefixes in any order."""
     if len(runs) == 1:
         return runs[0]
-    prefixes = np.concatenate([run.prefixes for run in runs])
-    places = np.concatenate([run.places for run in runs])
-    order = np.argsort(prefixes, kind="stable")  # a merge sort: it uses that the parts are sorted
-    return Run(prefixes[order], places[order])
+    before = np.cumsum([0, *(len(run.order) for run in runs[:-1])], dtype=np.uint32)
+    return Run.sorted(
+        [segment for run in runs for segment in run.segments],
+        np.concatenate([run.prefixes for run in runs]),
+        np.concatenate([run.order + first for run, first in zip(runs, before)]),
+    )
 
 
 def prefixes_of(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

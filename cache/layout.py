@@ -29,7 +29,12 @@ ARRAYS: dict[str, tuple[str, float]] = {
 
 
 def chunk_path(segment: Path, array: str) -> Path:
-    return segment / array / "c" / ("0/0" if array == "key" else "0")
+    return segment / ("key/c/0/0" if array == "key" else f"{array}/c/0")
+
+
+def document_path(segment: Path, array: str) -> Path:
+    """Of the array's metadata."""
+    return segment / f"{array}/zarr.json"
 
 
 def shape_of(array: str, entries: int, tokens: int) -> tuple[int, ...]:

@@ -21,8 +21,17 @@ import numpy as np
 import numpy.typing as npt
 from ulid import ULID
 
+from prefd.cache.ids import following, is_id
 from prefd.cache.index import Index
-from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, flush, open_segment, write_segment
+from prefd.cache.segment import (
+    DamagedEntry,
+    DamagedSegment,
+    Segment,
+    flush,
+    flush_for_good,
+    open_segment,
+    write_segment,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +41,6 @@ USED_EVERY_S = 3600.0  # how exact the time of a segment's last use is
 
 class MissingEntry(KeyError):
     """A completion the store does not hold, or holds damaged. Score it and put it first."""
-
-
-class InvalidLogprobs(ValueError):
-    """Values that cannot be log-probabilities; `key` names the completion they were given for."""
-
-    def __init__(self, key: bytes, reason: str) -> None:
-        super().__init__(f"completion {key.hex()[:16]}: {reason}")
-        self.key = key
 
 
 @dataclass(frozen=True)
@@ -136,19 +137,18 @@ class Reference:
         if not keys:
             return []
         self._forget_uses()
-        return [self._first_whole(key, places) for key, places in zip(keys, self._index.find(keys))]
-
-    def _first_whole(self, key: bytes, places: Sequence[tuple[Segment, int]]) -> npt.NDArray[np.float32] | None:
-        for segment, row in places:
+        values: list[npt.NDArray[np.float32] | None] = [None] * len(keys)
+        for segment, at, row, begin, end, crc in self._index.matches(keys):
+            if values[at] is not None:
+                continue
             try:
-                value = segment.read(row, key)
+                values[at] = segment.checked(keys[at], begin, end, crc)
             except DamagedEntry as error:
                 self._report(f"{segment.id}[{row}]", str(error))
             else:
                 if segment.id not in self._used:
                     self._use(segment)
-                return value
-        return None
+        return values
 
     def _forget_uses(self) -> None:
         if time.monotonic() - self._used_since > USED_EVERY_S:
@@ -254,7 +254,6 @@ class Reference:
         """
         if not entries:
             return None
-        entries = checked(entries)
         # What a replaced segment had replaced may not have been deleted yet, and must not come back.
         before = {name for segment in self.segments if segment.id in replaces for name in segment.replaces}
         made = self.staging / str(ULID())
@@ -272,13 +271,13 @@ class Reference:
 
         The id is above every one that is there, whatever the clock says, so that what was believed stays believed.
         """
-        if not self.folder.exists():
+        if not self._greatest or not self.folder.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            flush(self.folder.parent)
+            flush(self.folder.parent)  # whoever made the folder may not have come so far
         with self._lock:
             name = self._greatest = following(max([self._greatest, *filter(is_id, self._listed())]))
             made.rename(self.folder / name)
-        flush(self.folder)
+        flush_for_good(self.folder)
         self.refresh()
         return name
 
@@ -290,44 +289,3 @@ class Reference:
                 if one not in self.conflicts:
                     self.conflicts.append(one)
                     log.warning("the reference cache holds two values, and believes the first: %s", one)
-
-
-def is_id(name: str) -> bool:
-    try:
-        ULID.from_str(name)
-    except ValueError:
-        return False
-    return True
-
-
-def following(greatest: str) -> str:
-    """A new ULID above `greatest` ("" if there is none), by the clock where that does."""
-    new = str(ULID())
-    if new > greatest:
-        return new
-    # The next millisecond and new random bits: adding 1 would give two writers the same id.
-    return str(ULID.from_timestamp(ULID.from_str(greatest).milliseconds + 1))
-
-
-def checked(entries: Mapping[bytes, npt.NDArray[np.float32]]) -> dict[bytes, npt.NDArray[np.float32]]:
-    """`entries` as (length,) little-endian float32. Raises `InvalidLogprobs` naming the first that cannot be one."""
-    values = {key: np.ascontiguousarray(value, dtype="<f4") for key, value in entries.items()}
-    together = np.concatenate([value.reshape(-1) for value in values.values()])
-    shaped = all(value.ndim == 1 and value.size > 0 for value in values.values())
-    if not shaped or not (together.max() <= 0 and together.min() > -np.inf):  # both are nan if one value is
-        for key, value in values.items():
-            check_logprobs(key, value)
-    for key in values:
-        if len(key) != 32:
-            raise InvalidLogprobs(key, f"a key has 32 bytes, this one has {len(key)}")
-    return values
-
-
-def check_logprobs(key: bytes, value: npt.NDArray[np.float32]) -> None:
-    """Refuse what cannot be the log-probabilities of a completion's tokens. Raises `InvalidLogprobs`."""
-    if value.ndim != 1 or len(value) == 0:
-        raise InvalidLogprobs(key, f"expected one log-probability a token, got shape {value.shape}")
-    if not np.isfinite(value).all():
-        raise InvalidLogprobs(key, f"log-probability of token {int(np.argmin(np.isfinite(value)))} is not finite")
-    if (value > 0).any():
-        raise InvalidLogprobs(key, f"log-probability of token {int(np.argmax(value > 0))} is above 0: {value.max()}")

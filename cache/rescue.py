@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from prefd.cache.index import Index
 from prefd.cache.layout import ARRAYS, chunk_path
-from prefd.cache.reference import InvalidLogprobs, check_logprobs
 from prefd.cache.segment import DamagedEntry, Segment, entry_crc
 from prefd.cache.stored import StoredReference, new_name
+from prefd.cache.values import InvalidLogprobs, check_logprobs
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,18 @@
 
 Anyone with zarr can read it; here the chunk files are memory-mapped, which is 100 times faster for one entry. The
 manifest in the group's attributes holds each chunk's size and crc32c: zarr gives the fill value for a missing chunk, so
-nothing is believed before it has been checked. `open_segment` checks everything that this package reads but `logprob`,
-which is checked entry by entry (`read`) or as a whole (`check_logprobs`); `check_metadata` what only stock zarr reads.
+nothing is believed before it has been checked. `open_segment` checks every file, those that only stock zarr reads too,
+so that no reader sees other numbers than this one; but of `logprob` only its size and recorded checksum: its values
+are checked entry by entry (`read`) or all at once (`check_logprobs`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
+import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -32,12 +36,15 @@ from prefd.cache.layout import (
     array_document,
     chunk_path,
     document_crc,
+    document_path,
     group_document,
     shape_of,
 )
 from prefd.cache.mapping import bytes_of
+from prefd.cache.values import flattened
 
 FLUSH_THREADS = 8  # a journal commits what is flushed at the same time at once
+EMPTY_DRIVE_CACHE: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
 CRC_CHUNK = 2**20
 Key = bytes  # 32 of them
 LENGTH = struct.Struct("<I")
@@ -62,53 +69,48 @@ def entry_crc(key: bytes, logprobs: npt.NDArray[np.float32]) -> int:
 def write_segment(
     folder: Path, entries: Mapping[bytes, npt.NDArray[np.float32]], identity_sha256: str, replaces: tuple[str, ...] = ()
 ) -> None:
-    """Write `entries` (32-byte key → (length,) float32 nats) as a segment at `folder`, flushed to disk.
+    """Write `entries` (32-byte key → (length,) float32 nats), at least one, as a segment at `folder`, flushed to disk.
 
     The caller renames `folder` into place; until then no reader looks at it. `replaces` names the segments that this
-    one stands for from then on. Raises OSError; the caller removes what is left then.
+    one stands for from then on. Raises `InvalidLogprobs` before anything is written; OSError when the disk refuses: the
+    caller removes what is left then.
     """
-    keys = sorted(entries)
-    values = [np.ascontiguousarray(entries[key], dtype="<f4") for key in keys]
-    offsets = np.cumsum([0, *(len(value) for value in values)], dtype="<i8")
-    logprobs = np.concatenate(values)
-    with ThreadPoolExecutor(FLUSH_THREADS) as pool:
-        # The large array first: the disk takes it while the others are computed.
-        writes = {"logprob": pool.submit(_write_array, folder, "logprob", logprobs)}
+    keys, offsets, logprobs = flattened(entries)
+    with ThreadPoolExecutor(1) as pool:
+        written = {"logprob": _write_array(folder, "logprob", logprobs)}
+        begun = pool.submit(flush, chunk_path(folder, "logprob"))  # the disk takes it while the others are computed
+        bounds = pairwise(offsets.tolist())
         small: dict[str, npt.NDArray[Any]] = {
             "key": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32),
             "offset": offsets,
-            "crc": np.array([entry_crc(key, value) for key, value in zip(keys, values)], dtype="<u4"),
-            "sum": np.add.reduceat(logprobs.astype("<f8"), offsets[:-1]),
+            "crc": np.array([entry_crc(key, logprobs[begin:end]) for key, (begin, end) in zip(keys, bounds)], "<u4"),
+            "sum": np.add.reduceat(logprobs, offsets[:-1], dtype="<f8"),
         }
-        writes |= {name: pool.submit(_write_array, folder, name, data) for name, data in small.items()}
-        written = {name: writes[name].result() for name in ARRAYS}
+        written |= {name: _write_array(folder, name, data) for name, data in small.items()}
         attributes = {
             "complete": True,
             "entries": len(keys),
             "tokens": int(offsets[-1]),
             "identity_sha256": identity_sha256,
             "replaces": list(replaces),
-            "manifest": {name: measured for name, (measured, _) in written.items()},
-            "metadata": {name: crc for name, (_, crc) in written.items()},
+            "manifest": {name: written[name][0] for name in ARRAYS},
+            "metadata": {name: written[name][1] for name in ARRAYS},
         }
         (folder / "zarr.json").write_bytes(group_document(attributes))
-        folders = [Path(parent) for parent, _, _ in os.walk(folder)]
-        list(pool.map(flush, [folder / "zarr.json", *folders]))
+        flush_tree(folder)
+        begun.result()
 
 
 def _write_array(folder: Path, name: str, data: npt.NDArray[Any]) -> tuple[list[int], int]:
-    """Write one array, flushed: its entry in the manifest ([bytes of the chunk, crc32c]), and its metadata's crc32c."""
+    """Write one array: its entry in the manifest ([bytes of the chunk, crc32c]), and its metadata's crc32c."""
     crc = int(google_crc32c.value(data))
     chunk = chunk_path(folder, name)
     chunk.parent.mkdir(parents=True)
     with chunk.open("xb") as file:
         file.write(data.data)
         file.write(struct.pack("<I", crc))
-    flush(chunk)
-    metadata = folder / name / "zarr.json"
     document = array_document(name, data.shape)
-    metadata.write_bytes(document)
-    flush(metadata)
+    document_path(folder, name).write_bytes(document)
     return [data.nbytes + CHECKSUM_BYTES, crc], int(google_crc32c.value(document))
 
 
@@ -125,6 +127,21 @@ def flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_for_good(path: Path) -> None:
+    """fsync, and on macOS also empty the drive's cache, of this and of all that was flushed before: fsync does not.
+
+    The one flush before something is acknowledged. What is lost in a power cut before it, checksums find.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        if EMPTY_DRIVE_CACHE is not None:
+            with contextlib.suppress(OSError):  # a file system that cannot, a network's for one
+                fcntl.fcntl(descriptor, EMPTY_DRIVE_CACHE)
     finally:
         os.close(descriptor)
 
@@ -160,21 +177,25 @@ class Segment:
         return len(self.logprobs)
 
     @cached_property
-    def _names(self) -> npt.NDArray[np.void]:
+    def names(self) -> npt.NDArray[np.void]:
+        """(n,) V32: `keys`, each as one value."""
         return self.keys.reshape(-1).view("V32")
 
     def key(self, row: int) -> Key:
-        return self._names.item(row)  # type: ignore[return-value]  # numpy's stubs: not typed for void
+        return self.names.item(row)  # type: ignore[return-value]  # numpy's stubs: not typed for void
 
-    def read(self, row: int, key: Key | None = None) -> npt.NDArray[np.float32]:
-        """(length,) per-token log-probabilities of one entry, a view of the map. Raises `DamagedEntry`.
-
-        `key` is the row's, for a caller who has compared it already.
-        """
+    def read(self, row: int) -> npt.NDArray[np.float32]:
+        """(length,) per-token log-probabilities of one entry, a view of the map. Raises `DamagedEntry`."""
         begin, end = self.offsets.item(row), self.offsets.item(row + 1)
+        return self.checked(self.key(row), begin, end, self.crcs.item(row))
+
+    def checked(self, key: Key, begin: int, end: int, crc: int) -> npt.NDArray[np.float32]:
+        """`logprobs[begin:end]`, the entry of `key`, held against its checksum. Raises `DamagedEntry`."""
         value = self.logprobs[begin:end]
-        if entry_crc(key or self.key(row), value) != self.crcs.item(row):
-            raise DamagedEntry(f"{self.path}: entry {row} (tokens {begin} to {end}) does not match its checksum")
+        if entry_crc(key, value) != crc:
+            raise DamagedEntry(
+                f"{self.path}: completion {key.hex()[:16]} (tokens {begin} to {end}) does not match its checksum"
+            )
         return value
 
     def values(self) -> Iterator[npt.NDArray[np.float32]]:
@@ -188,15 +209,11 @@ class Segment:
             raise DamagedSegment(f"{chunk_path(self.path, 'logprob')} does not match its checksum")
 
     def check_metadata(self) -> None:
-        """Check the arrays' `zarr.json`, which only stock zarr reads. Raises `DamagedSegment`."""
-        for name, crc in self.metadata.items():
-            document = self.path / name / "zarr.json"
-            try:
-                whole = google_crc32c.value(document.read_bytes()) == crc
-            except OSError as error:
-                raise DamagedSegment(f"{document}: {error}") from error
-            if not whole:
-                raise DamagedSegment(f"{document} does not match its checksum")
+        """Check the arrays' `zarr.json` again, as `open_segment` has done. Raises `DamagedSegment`."""
+        try:
+            _check_metadata(self.path, self.metadata)
+        except OSError as error:
+            raise DamagedSegment(f"{self.path}: {error}") from error
 
 
 def open_segment(path: Path, identity_sha256: str) -> Segment:
@@ -213,6 +230,7 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
         manifest, entries, tokens = attributes["manifest"], attributes["entries"], attributes["tokens"]
         if attributes["complete"] is not True or attributes["identity_sha256"] != identity_sha256:
             raise DamagedSegment(f"{path}: zarr.json names another reference, or an unfinished segment")
+        _check_metadata(path, attributes["metadata"])
         arrays = {name: _load(path, name, shape_of(name, entries, tokens), manifest[name]) for name in ARRAYS}
         segment = Segment(
             path,
@@ -235,12 +253,20 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
     return segment
 
 
+def _check_metadata(path: Path, crcs: Mapping[str, int]) -> None:
+    """Hold each array's `zarr.json`, which only stock zarr reads, against its crc32c. Raises OSError too."""
+    for name in ARRAYS:
+        document = document_path(path, name)
+        if google_crc32c.value(bytes_of(document)) != crcs[name]:
+            raise DamagedSegment(f"{document} does not match its checksum")
+
+
 def _load(path: Path, name: str, shape: tuple[int, ...], measured: list[int]) -> npt.NDArray[Any]:
     chunk = chunk_path(path, name)
     dtype = np.dtype(ARRAYS[name][0]).newbyteorder("<")
     size, crc = measured
     whole = bytes_of(chunk)
-    if len(whole) != size or size != int(np.prod(shape)) * dtype.itemsize + CHECKSUM_BYTES:
+    if len(whole) != size or size != math.prod(shape) * dtype.itemsize + CHECKSUM_BYTES:
         raise DamagedSegment(f"{chunk} has {len(whole)} bytes, its manifest says {size} for shape {shape}")
     values = whole[:-CHECKSUM_BYTES]
     if whole[-CHECKSUM_BYTES:].tobytes() != struct.pack("<I", crc) or (name != "logprob" and _crc(values) != crc):

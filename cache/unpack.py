@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import ARRAYS, chunk_path
-from prefd.cache.reference import InvalidLogprobs, check_logprobs
 from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, open_segment
 from prefd.cache.stored import ULID_NAME
+from prefd.cache.values import InvalidLogprobs, check_logprobs
 
 FORMAT = {"format": "prefd-cache-export", "version": 1}
 MANIFEST = "manifest.json"
@@ -112,7 +112,6 @@ def _unpack_segment(
         if digest.hexdigest() != digests[file]:
             raise BadExport(f"{file} of segment {name} does not match its SHA-256")
     segment = open_segment(folder, fingerprint.sha256)
-    segment.check_metadata()
     segment.check_logprobs()
     for row in range(segment.entries):
         check_logprobs(segment.keys[row].tobytes(), segment.read(row))

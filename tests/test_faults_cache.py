@@ -23,10 +23,11 @@ def test_four_writers_at_once_end_with_everything_there_once(tmp_path: Path) -> 
     assert (counts["visible twice"], counts["wrong"], counts["disagreements"], counts["failed writers"]) == (0, 0, 0, 0)
 
 
-def test_every_damaged_byte_is_found_and_no_value_is_wrong(tmp_path: Path) -> None:
+def test_every_damaged_byte_is_a_miss_with_a_report_and_no_value_is_wrong(tmp_path: Path) -> None:
     counts = run("damage", tmp_path / "cache", 17)
     assert counts["files"] == 11
     assert counts["damaged"] > 300
+    assert counts["a miss with a report"] == counts["damaged"]
     assert (counts["wrong"], counts["undetected"]) == (0, 0)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from faults_cache import batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefd.cache.index import Index
+from prefd.cache.index import MAX_BATCH, Index
 from prefd.cache.segment import Segment, open_segment, write_segment
 
 IDENTITY = "ab" * 32
@@ -63,6 +65,28 @@ def test_runs_stay_few_and_a_small_addition_leaves_the_large_run_alone(tmp_path:
         assert index.runs[0] is large
         lengths = [len(run.prefixes) for run in index.runs]
         assert all(before >= 2 * after for before, after in pairwise(lengths))
+
+
+@pytest.mark.parametrize("spread", [8, 7], ids=["evenly", "in one bucket"])
+@pytest.mark.parametrize("at_once", [1, 30, MAX_BATCH + 1])
+def test_a_batch_of_any_size_finds_what_a_dict_does(tmp_path: Path, spread: int, at_once: int) -> None:
+    """Keys whose first byte differs, and keys whose first 7 bytes are the same: the buckets of no use then."""
+    made = [bytes(8 - spread) + bytes([n * 7 % 251]) + hashlib.sha256(bytes([n])).digest() for n in range(200)]
+    held, absent = [name[:32] for name in made[::2]], [name[:32] for name in made[1::2]]
+    below, above = bytes(32), b"\xff" * 32
+    contents = [{name: [-1.0 - n, -2.0] for n, name in enumerate(held) if n % 3 == part} for part in range(3)]
+    opened = segments(tmp_path, *contents)
+    index = Index().extended(opened[:2]).extended(opened[2:])
+    wanted = [below, *held, *absent, above] * (1 + at_once // 200)
+    for at in range(0, len(wanted), at_once):
+        portion = wanted[at : at + at_once]
+        found = {match.at: match for match in index.matches(portion)}
+        assert [portion[n] for n in sorted(found)] == [name for name in portion if name in held]
+        for n, match in found.items():
+            assert match.segment.key(match.row) == portion[n]
+            assert (match.begin, match.end) == tuple(match.segment.offsets[match.row : match.row + 2])
+            value = match.segment.checked(portion[n], match.begin, match.end, match.crc)
+            assert value.tolist() == [-1.0 - held.index(portion[n]), -2.0]
 
 
 def test_an_empty_index_holds_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.reference import InvalidLogprobs
+from prefd.cache.values import InvalidLogprobs
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.worker import models
 from prefd.daemon.worker.engine.plan import batches
