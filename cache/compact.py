@@ -168,6 +168,8 @@ def delete_replaced(
     for segment, why in gone:
         deleted.append(Deleted(reference.name, segment.id, size_of(segment.path), why))
         if not dry_run:
+            if why == "redundant":  # what was replaced stays away by itself
+                reference.leave_note(segment.id)
             discard(segment.path, reference.staging)
     return deleted
 

@@ -67,10 +67,10 @@ def test_the_least_recently_used_go_until_the_size_is_met(cache: ReferenceCache)
 
 
 def test_what_a_job_needs_stays(cache: ReferenceCache) -> None:
-    report = prune(cache, max_size=0, protect={FINGERPRINT.name})
+    report = prune(cache, max_size=0, needed=lambda: {FINGERPRINT.name})
     assert left(cache) == [1, 2, 3]
     assert report.protected == [FINGERPRINT.name]
-    report = prune(cache, reference=FINGERPRINT.name, unused_for=0, protect={FINGERPRINT.name})
+    report = prune(cache, reference=FINGERPRINT.name, unused_for=0, needed=lambda: {FINGERPRINT.name})
     assert (left(cache), report.protected) == ([1, 2, 3], [FINGERPRINT.name])
 
 
@@ -115,7 +115,8 @@ def test_old_leftovers_are_swept_and_young_ones_are_a_writers(cache: ReferenceCa
     for name, ago in (("old", 2 * DAY), ("young", HOUR)):
         (cache.staging / name).mkdir()
         (cache.staging / name / "zarr.json").write_text("{}")
-        used(cache.staging / name, ago)
+        used(cache.staging / name / "zarr.json", ago)
+        used(cache.staging / name, 2 * DAY)
     (cache.staging / "file").write_text("?")
     used(cache.staging / "file", 2 * DAY)
     assert [each.path for each in prune(cache).removed] == [".tmp/file", ".tmp/old"]

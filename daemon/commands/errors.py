@@ -30,7 +30,8 @@ EXPECTED = {
     "prefd.daemon.client.ControlError": Exit.FAILED,
     "prefd.daemon.lock.AlreadyRunning": Exit.FAILED,
     "prefd.cache.store.NotACache": Exit.FAILED,
-    "prefd.cache.shared.CannotShare": Exit.FAILED,
+    "prefd.cache.bucket.CannotShare": Exit.FAILED,
+    "prefd.cache.bucket.StoreTrouble": Exit.FAILED,
 }
 
 
