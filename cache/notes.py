@@ -28,7 +28,7 @@ SUFFIX = ".npz"
 @dataclass(frozen=True, eq=False)
 class Note:
     prefixes: npt.NDArray[np.uint64]
-    """(n,) of the keys, sorted. None of the keys for a segment that must not come back."""
+    """(n,) the first 8 bytes of each key, sorted."""
     replaces: tuple[str, ...]
     """What it had replaced, which must stay away too."""
 
@@ -50,10 +50,6 @@ class Note:
     def holds_any(self, wanted: npt.NDArray[np.uint64]) -> bool:
         at = self.prefixes.searchsorted(wanted)
         return bool(len(self.prefixes)) and bool((self.prefixes.take(at, mode="clip") == wanted).any())
-
-
-NEVER = Note(np.empty(0, np.uint64), ())
-"""Of a segment that no key brings back."""
 
 
 class Notes:
@@ -80,7 +76,7 @@ class Notes:
 
     def _load(self, name: str) -> Note | None:
         try:
-            with np.load(self.folder / f"{name}{SUFFIX}") as arrays:
+            with (self.folder / f"{name}{SUFFIX}").open("rb") as file, np.load(file) as arrays:
                 return Note(arrays["prefixes"].astype(np.uint64), tuple(arrays["replaces"].tolist()))
         except FileNotFoundError:
             return None

@@ -29,11 +29,11 @@ import numpy.typing as npt
 
 from prefd.cache.bucket import COMMIT, Bucket
 from prefd.cache.fingerprint import ReferenceFingerprint
-from prefd.cache.notes import NEVER, Notes
+from prefd.cache.notes import Notes
 from prefd.cache.reference import MissingEntry, Reference
 from prefd.cache.segment import DamagedSegment, Segment, flush, flush_tree, open_segment
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import ULID_NAME, files_of_a_segment, quarantine
+from prefd.cache.stored import ULID_LENGTH, ULID_NAME, files_of_a_segment, quarantine
 
 log = logging.getLogger(__name__)
 
@@ -66,15 +66,19 @@ class SharedCache(ReferenceCache):
         return self.reference(fingerprint) if there else super().peek(fingerprint)
 
     def mend(self, fingerprint: ReferenceFingerprint, segment: str) -> bool:
-        """Fetch a whole copy of a damaged segment; whether the object store had one."""
-        view = self._view(fingerprint)
-        return bool(self.bucket.attempt("fetching", lambda: view.mend(segment)))
+        """Put the object store's copy of a damaged segment in its place; whether there was a whole one."""
+        folder = self._folder(fingerprint) / "segments" / segment
+        remote = SharedSegments(self.bucket, fingerprint.name, fingerprint.sha256)
+        try:
+            return bool(self.bucket.attempt("fetching", lambda: remote.mend(folder, self.staging)))
+        except DamagedSegment as error:
+            log.warning("damage in the shared cache: %s", error)
+            return False
 
     def withdraw(self, fingerprint: ReferenceFingerprint, segment: str) -> None:
-        """Take a segment with wrong values out of the object store, and never fetch it again. Raises `StoreTrouble`."""
-        Notes(self._folder(fingerprint), self.staging).leave(segment, NEVER)
-        there = SharedSegments(self.bucket, fingerprint.name, fingerprint.sha256)
-        self.bucket.insist(lambda: there.withdraw(segment))
+        """Take a segment out of the object store, where no mirror fetches or uploads it again. Raises `StoreTrouble`."""
+        remote = SharedSegments(self.bucket, fingerprint.name, fingerprint.sha256)
+        self.bucket.insist(lambda: remote.withdraw(segment))
 
     def _view(self, fingerprint: ReferenceFingerprint) -> SharedReference:
         return SharedReference(self._folder(fingerprint), self.staging, fingerprint.sha256, self.bucket)
@@ -133,8 +137,7 @@ class SharedReference(Reference):
             made.rename(self.folder / name)
             flush(self.folder)
         except DamagedSegment as error:
-            self._refused.add(name)
-            self._report(f"{self._bucket.url}/{name}", str(error))
+            self._refuse(name, error)
             return False
         except OSError:
             if not (self.folder / name).exists():  # somebody else fetched it meanwhile
@@ -209,35 +212,27 @@ class SharedReference(Reference):
         return came
 
     def _mended(self) -> bool:
-        damaged = {where[:26] for where in self.damage} & self._known()  # a segment, its array, or one of its rows
-        return any([self.mend(name) for name in sorted(damaged - self._refused)])
+        """Whether anything that was found damaged here is whole again."""
+        found = {where[:ULID_LENGTH] for where in self.damage}  # a segment, its array, or one of its rows
+        mended = {name for name in sorted(found & self._known() - self._refused) if self._mend(name)}
+        if mended:
+            with self._lock:
+                self._index = self._index.without(mended)
+                self.damage = {at: what for at, what in self.damage.items() if at[:ULID_LENGTH] not in mended}
+            super().refresh()
+        return bool(mended)
 
-    def mend(self, name: str) -> bool:
-        """Put the object store's copy of a segment in the place of the damaged one, which goes to quarantine.
-
-        Whether there was a whole copy. Raises the bucket's errors.
-        """
-        made = self.staging / uuid.uuid4().hex
+    def _mend(self, name: str) -> bool:
         try:
-            if not self._remote.fetch(name, made):
-                return False
-            flush_tree(made)
-            with suppress(FileNotFoundError):  # somebody else did
-                quarantine(self.folder / name)
-            made.rename(self.folder / name)
-            flush(self.folder)
+            return self._remote.mend(self.folder / name, self.staging)
         except DamagedSegment as error:
-            self._refused.add(name)
-            self._report(f"{self._bucket.url}/{name}", str(error))
+            self._refuse(name, error)
             return False
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-        log.warning("segment %s was damaged here and has been fetched again from %s", name, self._bucket.url)
-        with self._lock:
-            self._index = self._index.without({name})
-            self.damage = {where: what for where, what in self.damage.items() if not where.startswith(name)}
-        super().refresh()
-        return True
+
+    def _refuse(self, name: str, error: DamagedSegment) -> None:
+        """Do not fetch it again: the object store's copy is damaged."""
+        self._refused.add(name)
+        self._report(f"{self._bucket.url}/{name}", str(error))
 
 
 @dataclass(frozen=True)
@@ -281,7 +276,7 @@ class SharedSegments:
             others = [file for file in files_of_a_segment() if file != COMMIT]
             self.bucket.together(lambda file: self.bucket.download(f"{where}/{file}", made / file), others)
         except self.bucket.gone:
-            if f"{where}/{COMMIT}".rpartition("/")[2] in self.bucket.objects(where):
+            if COMMIT in self.bucket.objects(where):
                 raise DamagedSegment(f"{self.bucket.url}/{where}: an object of it is missing") from None
             return False  # not committed yet, or it is being taken out at this moment
         try:
@@ -290,6 +285,22 @@ class SharedSegments:
             segment.check_metadata()
         except DamagedSegment as error:
             raise DamagedSegment(str(error).replace(str(made), f"{self.bucket.url}/{where}")) from error
+        return True
+
+    def mend(self, damaged: Path, staging: Path) -> bool:
+        """Put a whole copy in the place of the segment folder `damaged`, which goes to quarantine. Raises as `fetch`."""
+        made = staging / uuid.uuid4().hex
+        try:
+            if not self.fetch(damaged.name, made):
+                return False
+            flush_tree(made)
+            with suppress(FileNotFoundError):  # somebody else has moved it
+                quarantine(damaged)
+            made.rename(damaged)
+            flush(damaged.parent)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        log.warning("segment %s was damaged here, and has been fetched again from %s", damaged.name, self.bucket.url)
         return True
 
     def upload(self, segment: Segment) -> None:

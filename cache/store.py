@@ -106,7 +106,7 @@ class ReferenceCache:
         return False
 
     def withdraw(self, fingerprint: ReferenceFingerprint, segment: str) -> None:
-        """Let nobody have a segment with wrong values, which has left the store here: of what is shared only."""
+        """Take a segment out of the object store, if this is the mirror of one."""
 
     def leftovers(self, older_than_s: float) -> list[Path]:
         """What killed writers left in the staging folder: anything in which nothing has changed for so many seconds."""

@@ -27,6 +27,7 @@ from prefd.cache.segment import DamagedSegment, Segment, flush, open_segment, wr
 from prefd.cache.store import ReferenceCache
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
+ULID_LENGTH = 26
 ULID_NAME = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 Entries = Mapping[bytes, npt.NDArray[np.float32]]
 

@@ -143,10 +143,7 @@ def evict(cache: ReferenceCache, wrong: list[tuple[str, dict[str, Any]]]) -> lis
     gone = []
     for reference in whole_references(cache):
         if keys := [bytes.fromhex(entry["key"]) for name, entry in wrong if name == reference.name]:
-            evicted = rescue.evict(reference, keys)
-            for segment in evicted:
-                cache.withdraw(reference.fingerprint, segment)
-            gone += evicted
+            gone += rescue.evict(cache, reference, keys)
     return gone
 
 
