@@ -61,9 +61,9 @@ class Bucket:
         given = {
             name: os.environ[f"AWS_{name.upper()}"] for name in CLIENT_VARIABLES if f"AWS_{name.upper()}" in os.environ
         }
-        defaults: dict[str, Any] = (
-            {"client_options": CLIENT | given, "retry_config": RETRIES} if url.startswith("s3") else {}
-        )
+        defaults: dict[str, Any] = {"client_options": CLIENT | given, "retry_config": RETRIES}
+        if not url.startswith("s3"):
+            defaults = {"automatic_cleanup": True, "mkdir": True} if url.startswith("file:") else {}
         try:
             self._store: ObjectStore = from_url(url, **(defaults | dict(options or {})))
         except (obstore.exceptions.BaseError, ValueError) as error:

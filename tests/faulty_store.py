@@ -61,7 +61,7 @@ def faulty_store(behind: str) -> Iterator[FaultyStore]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815  # http.server's names
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # http.server's names
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -43,7 +43,6 @@ def store() -> Iterator[FaultyStore]:
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """A folder as the object store: fast, where nothing has to go wrong on the way."""
-    (tmp_path / "store").mkdir()
     return f"file://{tmp_path}/store"
 
 
