@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.cache.compact import delete_replaced
-from prefd.cache.store import ReferenceCache
+from prefd.cache.store import ReferenceCache, children
 from prefd.cache.stored import (
     Aside,
     DamagedReference,
@@ -134,7 +134,7 @@ class _Room:
         self.size = size_of(cache.path)
         self.gone: set[Path] = set()
         self.asides: list[tuple[Removed, Aside]] = []
-        self.noted: list[tuple[StoredReference, str]] = []
+        self.noted: list[tuple[StoredReference, str, int]] = []
 
     def remove(self, path: Path, reference: str | None, why: str, unused_s: float | None = None) -> None:
         """Remove what nobody reads."""
@@ -166,8 +166,9 @@ class _Room:
             self.protect(name)
             return
         if not self.report.dry_run and unit.reference.mirror:
-            self.size += unit.reference.leave_note(unit.segment)
-            self.noted.append((unit.reference, unit.segment))
+            size = unit.reference.leave_note(unit.segment)
+            self.size += size
+            self.noted.append((unit.reference, unit.segment, size))
         for path in unit.paths:
             self.set_aside(path, name, why, unit.unused_s)
 
@@ -177,9 +178,10 @@ class _Room:
 
     def settle(self, needed: Collection[str]) -> None:
         """Put back what is needed by now, and delete the rest of what was set aside."""
-        for reference, segment in self.noted:
+        for reference, segment, size in self.noted:
             if reference.name in needed:
                 reference.drop_note(segment)
+                self.size -= size
         for removed, aside in reversed(self.asides):
             assert removed.reference is not None
             if removed.reference in needed and aside.put_back():
@@ -199,7 +201,7 @@ def _prune_reference(cache: ReferenceCache, room: _Room, name: str) -> None:
         with suppress(DamagedReference):
             for unit in _units(StoredReference.open(folder, cache)):  # its notes have to stay
                 room.remove_unit(unit, "asked for")
-            for path in sorted((folder / "quarantine").glob("*")):
+            for path in children(folder / "quarantine"):
                 room.remove(path, name, "quarantined")
             return
     room.set_aside(folder, name, "asked for", _unused_s(folder))
@@ -207,12 +209,12 @@ def _prune_reference(cache: ReferenceCache, room: _Room, name: str) -> None:
 
 def _unused_s(folder: Path) -> float:
     """Since any of its segments was used."""
-    return min((age_of(path) for path in (folder / "segments").glob("*")), default=age_of(folder))
+    return min(map(age_of, children(folder / "segments")), default=age_of(folder))
 
 
 def _quarantined(cache: ReferenceCache) -> Iterator[Path]:
     for folder in reference_folders(cache):
-        yield from sorted((folder / "quarantine").glob("*"))
+        yield from children(folder / "quarantine")
 
 
 def _by_use(cache: ReferenceCache, room: _Room) -> list[_Unit]:

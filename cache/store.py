@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import uuid
@@ -110,7 +111,7 @@ class ReferenceCache:
 
     def leftovers(self, older_than_s: float) -> list[Path]:
         """What killed writers left in the staging folder: anything in which nothing has changed for so many seconds."""
-        return sorted(each for each in self.staging.glob("*") if time.time() - _last_change(each) > older_than_s)
+        return [each for each in children(self.staging) if time.time() - _last_change(each) > older_than_s]
 
     def sweep_staging(self, older_than_s: float) -> list[Path]:
         """Remove `leftovers`, and say what that was.
@@ -127,7 +128,7 @@ class ReferenceCache:
 
     def references(self) -> list[ReferenceInfo]:
         """Every reference in the store, with what it holds; opens every segment."""
-        return [self._describe(folder) for folder in sorted((self.path / "refs").glob("*")) if folder.is_dir()]
+        return [self._describe(folder) for folder in children(self.path / "refs") if folder.is_dir()]
 
     def _describe(self, folder: Path) -> ReferenceInfo:
         try:
@@ -146,6 +147,14 @@ class ReferenceCache:
             sum(segment.bytes for segment in segments),
             list(reference.damage),
         )
+
+
+def children(folder: Path) -> list[Path]:
+    """What lies in `folder`, in order; nothing where there is none, or another process deletes it at this moment."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _last_change(folder: Path) -> float:

@@ -24,7 +24,7 @@ from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import ARRAYS, chunk_path
 from prefd.cache.notes import Note, Notes
 from prefd.cache.segment import DamagedSegment, Segment, flush, open_segment, write_segment
-from prefd.cache.store import ReferenceCache
+from prefd.cache.store import ReferenceCache, children
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 ULID_LENGTH = 26
@@ -85,7 +85,7 @@ class StoredReference:
 
     def segment_names(self) -> list[str]:
         """Folders in `segments/` that are named as segments are."""
-        return sorted(each.name for each in self.segments.glob("*") if ULID_NAME.fullmatch(each.name) and each.is_dir())
+        return [each.name for each in children(self.segments) if ULID_NAME.fullmatch(each.name) and each.is_dir()]
 
     def segment(self, name: str) -> Segment:
         """Raises `DamagedSegment`."""
@@ -176,8 +176,7 @@ def whole_references(cache: ReferenceCache, prefix: str = "") -> list[StoredRefe
 
 
 def reference_folders(cache: ReferenceCache) -> list[Path]:
-    folders = (cache.path / "refs").glob("*")
-    return sorted(each for each in folders if FINGERPRINT.fullmatch(each.name) and each.is_dir())
+    return [each for each in children(cache.path / "refs") if FINGERPRINT.fullmatch(each.name) and each.is_dir()]
 
 
 def discard(path: Path, staging: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from prefd.cache import notes
-from prefd.cache.store import ReferenceCache
+from prefd.cache.store import ReferenceCache, children
 from prefd.cache.stored import FINGERPRINT, ULID_NAME, age_of, files_of_a_segment, files_under, size_of
 
 Kind = Literal["strange", "unfinished", "quarantined"]
@@ -37,17 +37,17 @@ def strays(cache: ReferenceCache) -> list[Stray]:
 def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
     for path in _not_in(cache.path, IN_CACHE):
         yield path, "strange"
-    for path in cache.staging.glob("*"):
+    for path in children(cache.staging):
         yield path, "unfinished"
-    for reference in (cache.path / "refs").glob("*"):
+    for reference in children(cache.path / "refs"):
         if not FINGERPRINT.fullmatch(reference.name) or not reference.is_dir():
             yield reference, "strange"
             continue
         for path in _not_in(reference, IN_REFERENCE):
             yield path, "strange"
-        for path in (reference / "quarantine").glob("*"):
+        for path in children(reference / "quarantine"):
             yield path, "quarantined"
-        for segment in (reference / "segments").glob("*"):
+        for segment in children(reference / "segments"):
             if not ULID_NAME.fullmatch(segment.name) or not segment.is_dir():
                 yield segment, "strange"
                 continue
@@ -58,4 +58,4 @@ def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
 
 
 def _not_in(folder: Path, names: set[str]) -> list[Path]:
-    return [path for path in folder.glob("*") if path.name not in names]
+    return [path for path in children(folder) if path.name not in names]

@@ -212,8 +212,8 @@ def repair(cache: ReferenceCache, damage: Sequence[Damage]) -> list[Repair]:
             stored = StoredReference.open(folder, cache)
             fetched = cache.mend(stored.fingerprint, each.segment)
             rescued = 0 if fetched else rescue(stored, each.segment)
-        except FileNotFoundError:
-            continue  # it is not there, or someone else moved it
+        except (FileNotFoundError, DamagedReference):
+            continue  # it is not there, or someone else moved it; or its attributes have been damaged since
         made.append(Repair(each.reference, each.segment, rescued, str(folder / "quarantine" / each.segment), fetched))
     return made
 

@@ -14,7 +14,7 @@ from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.prune import prune
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import size_of, whole_references
+from prefd.cache.stored import age_of, size_of, whole_references
 from prefd.cache.verify import repair, verify
 
 OTHER = ReferenceFingerprint({"weights": "other"}, {"model": "other"})
@@ -128,3 +128,64 @@ def test_a_clock_set_back_makes_nothing_old(cache: ReferenceCache) -> None:
     for path in cache.path.glob("refs/*/segments/*"):
         used(path, -400 * DAY)
     assert prune(cache, unused_for=HOUR).removed == []
+
+
+class Submitted:
+    """No job at the first look, one that needs `name` at every later one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.looks = 0
+
+    def __call__(self) -> set[str]:
+        self.looks += 1
+        return set() if self.looks == 1 else {self.name}
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_job_that_is_submitted_meanwhile_gets_its_segments_back(cache: ReferenceCache, mirror: bool) -> None:
+    cache = ReferenceCache.open(cache.path, mirror=mirror)
+    report = prune(cache, max_size=0, needed=Submitted(FINGERPRINT.name))
+    ages = [age_of(path) / DAY for path in (cache.path / "refs" / FINGERPRINT.name / "segments").iterdir()]
+    assert sorted(map(round, ages)) == [1, 3, 5], "as long unused as before"
+    assert left(cache) == [1, 2, 3]
+    assert report.protected == [FINGERPRINT.name]
+    assert [each.reference for each in report.removed] == [OTHER.name]
+    assert report.kept == size_of(cache.path)
+    assert not list(cache.staging.iterdir())
+    assert not list((cache.path / "refs" / FINGERPRINT.name).glob("pruned/*"))
+
+
+def test_a_whole_reference_is_put_back_too(cache: ReferenceCache) -> None:
+    report = prune(cache, reference=FINGERPRINT.name, needed=Submitted(FINGERPRINT.name))
+    assert (left(cache), report.removed, report.protected) == ([1, 2, 3, 4], [], [FINGERPRINT.name])
+
+
+def test_what_a_writer_has_put_meanwhile_is_not_overwritten(
+    cache: ReferenceCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job found its entries gone, and has scored them: what was set aside is of no use any more."""
+    submitted = Submitted(OTHER.name)
+
+    def score_again() -> set[str]:
+        if submitted.looks == 1:
+            cache.reference(OTHER).put(entries(seed=4))
+        return submitted()
+
+    prune(cache, reference=OTHER.name, needed=score_again)
+    assert left(cache) == [1, 2, 3, 4]
+    assert verify(cache, deep=True).ok
+    assert not list(cache.staging.iterdir())
+
+
+def test_what_is_set_aside_is_no_old_leftover_to_another_prune(cache: ReferenceCache) -> None:
+    """Its folder was last used days ago."""
+    submitted = Submitted(OTHER.name)
+
+    def another() -> set[str]:
+        if submitted.looks == 1:
+            prune(cache)
+        return submitted()
+
+    prune(cache, max_size=0, needed=another)
+    assert left(cache) == [4]
