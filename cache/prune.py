@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.cache.compact import delete_replaced
+from prefd.cache.notes import Note, Notes
 from prefd.cache.store import ReferenceCache, children
 from prefd.cache.stored import (
     Aside,
@@ -96,13 +97,27 @@ def prune(
     """
     report = PruneReport(dry_run)
     room = _Room(cache, report, needed())
+    try:
+        _take_out(cache, room, max_size, unused_for, reference)
+        needed_now = needed()
+    except BaseException:
+        room.put_back()
+        raise
+    room.settle(needed_now)
+    report.kept = room.size
+    return report
+
+
+def _take_out(
+    cache: ReferenceCache, room: _Room, max_size: int | None, unused_for: float | None, reference: str | None
+) -> None:
     for path in cache.leftovers(SWEEP_AFTER_S):
         room.remove(path, None, "left by a writer that was killed")
     if reference is not None:
         _prune_reference(cache, room, reference)
     if unused_for is not None or max_size is not None:
         for stored in whole_references(cache):
-            for each in delete_replaced(stored, dry_run=dry_run):
+            for each in delete_replaced(stored, dry_run=room.report.dry_run):
                 path = stored.segments / each.segment
                 room.note(path, stored.name, each.bytes, 0.0, f"{each.why} by a compaction")
     if unused_for is not None:
@@ -119,9 +134,6 @@ def prune(
         for unit in _by_use(cache, room):
             if room.size > max_size:
                 room.remove_unit(unit)
-    room.settle(needed())
-    report.kept = room.size
-    return report
 
 
 class _Room:
@@ -134,7 +146,7 @@ class _Room:
         self.size = size_of(cache.path)
         self.gone: set[Path] = set()
         self.asides: list[tuple[Removed, Aside]] = []
-        self.noted: list[tuple[StoredReference, str, int]] = []
+        self.notes: list[tuple[StoredReference, str, Note]] = []
 
     def remove(self, path: Path, reference: str | None, why: str, unused_s: float | None = None) -> None:
         """Remove what nobody reads."""
@@ -166,9 +178,8 @@ class _Room:
             self.protect(name)
             return
         if not self.report.dry_run and unit.reference.mirror:
-            size = unit.reference.leave_note(unit.segment)
-            self.size += size
-            self.noted.append((unit.reference, unit.segment, size))
+            note = Note.of(unit.reference.segments / unit.segment)
+            self.notes.append((unit.reference, unit.segment, note))
         for path in unit.paths:
             self.set_aside(path, name, why, unit.unused_s)
 
@@ -178,17 +189,20 @@ class _Room:
 
     def settle(self, needed: Collection[str]) -> None:
         """Put back what is needed by now, and delete the rest of what was set aside."""
-        for reference, segment, size in self.noted:
-            if reference.name in needed:
-                reference.drop_note(segment)
-                self.size -= size
         for removed, aside in reversed(self.asides):
-            assert removed.reference is not None
             if removed.reference in needed and aside.put_back():
                 self.report.removed.remove(removed)
                 self.size += removed.bytes
-                self.protect(removed.reference)
+                self.protect(str(removed.reference))
             else:
+                aside.delete()
+        for reference, segment, note in self.notes:  # at last: they need room, which there may not have been before
+            if not (reference.segments / segment).exists():
+                self.size += Notes(reference.folder, reference.staging).leave(segment, note)
+
+    def put_back(self) -> None:
+        for _, aside in reversed(self.asides):
+            if not aside.put_back():
                 aside.delete()
 
 

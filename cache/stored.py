@@ -128,12 +128,12 @@ class StoredReference:
         """Take a damaged segment out of the readers' sight, and keep it."""
         return quarantine(self.segments / name)
 
-    def leave_note(self, name: str) -> int:
-        """Before segment `name` is removed from a mirror: say so there. Returns the bytes that takes."""
-        return Notes(self.folder, self.staging).leave(name, Note.of(self.segments / name)) if self.mirror else 0
-
-    def drop_note(self, name: str) -> None:
-        Notes(self.folder, self.staging).drop([name])
+    def remove(self, name: str) -> None:
+        """Delete segment `name`; a mirror notes it, so that it is not fetched back."""
+        note = Note.of(self.segments / name) if self.mirror else None
+        discard(self.segments / name, self.staging)
+        if note is not None:
+            Notes(self.folder, self.staging).leave(name, note)
 
 
 def quarantine(segment: Path) -> Path:

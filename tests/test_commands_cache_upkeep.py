@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -145,6 +146,19 @@ def test_export_and_import_that_cannot_be(made: Home, tmp_path: Path) -> None:
     assert result.exit_code == Exit.FAILED
     assert "40 completions" in result.stdout
     assert "was left out" in result.stderr
+
+
+def test_a_full_disk_is_an_error_in_words_and_loses_nothing(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("prefd.cache.stored.write_segment", full)
+        result = invoke(made, "cache", "compact")
+    assert result.exit_code == Exit.FAILED
+    assert "the disk refuses: No space left on device" in result.stderr
+    assert ask(made, "verify", "--deep")["entries"] == 60
+    assert not list((made.cache / ".tmp").iterdir())
 
 
 def test_prune_by_use_and_by_size(made: Home) -> None:

@@ -12,6 +12,7 @@ from test_verify import FINGERPRINT
 
 from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.notes import Note, Notes
 from prefd.cache.prune import prune
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import age_of, size_of, whole_references
@@ -189,3 +190,37 @@ def test_what_is_set_aside_is_no_old_leftover_to_another_prune(cache: ReferenceC
 
     prune(cache, max_size=0, needed=another)
     assert left(cache) == [4]
+
+
+def test_an_error_or_an_interrupt_midway_puts_everything_back(
+    cache: ReferenceCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = Submitted(OTHER.name)
+
+    def interrupted() -> set[str]:
+        if submitted.looks == 1:
+            raise KeyboardInterrupt
+        return submitted()
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(cache, max_size=0, needed=interrupted)
+    assert left(cache) == [1, 2, 3, 4]
+    with monkeypatch.context() as patch:
+        patch.setattr("prefd.cache.prune.size_of", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prune(cache, max_size=0)
+    assert left(cache) == [1, 2, 3, 4]
+
+
+def test_a_full_disk_is_pruned_on_a_mirror_too(cache: ReferenceCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its notes need room: they are written when there is some."""
+    leave = Notes.leave
+
+    def on_a_full_disk(self: Notes, name: str, note: Note) -> int:
+        if any(cache.path.glob("refs/*/segments/*")) or any(cache.staging.glob("*.deleted")):
+            raise OSError(28, "No space left on device")
+        return leave(self, name, note)
+
+    monkeypatch.setattr(Notes, "leave", on_a_full_disk)
+    prune(ReferenceCache.open(cache.path, mirror=True), max_size=0)
+    assert len(list(cache.path.glob("refs/*/pruned/*"))) == 4
