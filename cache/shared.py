@@ -166,12 +166,18 @@ class SharedReference(Reference):
         """False for what is damaged, or gone from here."""
         try:
             self._remote.upload(segment)
-        except DamagedSegment as error:
-            self._report(segment.id, str(error))
+        except (DamagedSegment, FileNotFoundError) as error:
+            if segment.path.exists():  # and was not replaced or pruned meanwhile
+                self._report(segment.id, str(error))
             return False
-        except FileNotFoundError:
-            return False  # replaced or pruned meanwhile
         return True
+
+    def _open(self, name: str) -> Segment | None:
+        """As the base's; what was pruned and fetched again while it was being opened is looked at once more."""
+        try:
+            return open_segment(self.folder / name, self.identity_sha256)
+        except DamagedSegment:
+            return super()._open(name)
 
     # what was here and is not
 
@@ -276,7 +282,7 @@ class SharedSegments:
             others = [file for file in files_of_a_segment() if file != COMMIT]
             self.bucket.together(lambda file: self.bucket.download(f"{where}/{file}", made / file), others)
         except self.bucket.gone:
-            if COMMIT in self.bucket.objects(where):
+            if COMMIT in self.bucket.objects(where) and name not in self.withdrawn():
                 raise DamagedSegment(f"{self.bucket.url}/{where}: an object of it is missing") from None
             return False  # not committed yet, or it is being taken out at this moment
         try:

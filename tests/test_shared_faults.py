@@ -20,6 +20,7 @@ from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path
 from prefd.cache.prune import prune
 from prefd.cache.reference import Reference
+from prefd.cache.segment import Segment
 from prefd.cache.shared import SharedCache, SharedSegments
 from prefd.cache.shared_upkeep import prune_shared, verify_shared
 from prefd.cache.store import ReferenceCache
@@ -234,6 +235,22 @@ def test_pruning_an_s3_bucket_that_refuses_midway_leaves_no_half_segment(
     assert [each.why for each in prune_shared(cache).removed] == ["pruned before, but not wholly"]
     assert remote(s3).names() == set()
     assert verify_shared(cache).segments == 0
+
+
+def test_a_segment_that_is_pruned_before_it_is_uploaded_is_no_damage(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = SharedSegments.upload
+
+    def too_late(self: SharedSegments, segment: Segment) -> None:
+        prune_all(tmp_path / "a")
+        upload(self, segment)
+
+    monkeypatch.setattr(SharedSegments, "upload", too_late)
+    reference = at(url, tmp_path / "a").reference(FINGERPRINT)
+    reference.put(entries())
+    assert not reference.damage
+    assert remote(url).committed() == set()
 
 
 # damage here
