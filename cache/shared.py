@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.bucket import COMMIT, Bucket
+from prefd.cache.bucket import COMMIT, Bucket, first_line
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.notes import Notes
 from prefd.cache.reference import MissingEntry, Reference
@@ -277,14 +277,17 @@ class SharedSegments:
         Raises `DamagedSegment`, in words of the object store.
         """
         where = f"{self.prefix}/{name}"
+        others = [file for file in files_of_a_segment() if file != COMMIT]
         try:
             self.bucket.download(f"{where}/{COMMIT}", made / COMMIT)
-            others = [file for file in files_of_a_segment() if file != COMMIT]
-            self.bucket.together(lambda file: self.bucket.download(f"{where}/{file}", made / file), others)
         except self.bucket.gone:
-            if COMMIT in self.bucket.objects(where) and name not in self.withdrawn():
-                raise DamagedSegment(f"{self.bucket.url}/{where}: an object of it is missing") from None
-            return False  # not committed yet, or it is being taken out at this moment
+            return False  # not yet, it may be in the middle of its upload
+        try:
+            self.bucket.together(lambda file: self.bucket.download(f"{where}/{file}", made / file), others)
+        except self.bucket.gone as error:
+            if COMMIT not in self.bucket.objects(where) or name in self.withdrawn():
+                return False  # it is being taken out at this moment
+            raise DamagedSegment(f"{self.bucket.url}/{where}: an object is missing ({first_line(error)})") from None
         try:
             segment = open_segment(made, self.identity_sha256)
             segment.check_logprobs()

@@ -166,6 +166,19 @@ def test_a_segment_that_is_withdrawn_while_it_is_fetched_is_no_damage(
     assert not list((tmp_path / "b" / ".tmp").iterdir())
 
 
+def test_a_segment_whose_upload_ends_while_it_is_looked_at_is_no_damage(
+    s3: str, store: FaultyStore, tmp_path: Path
+) -> None:
+    values = entries()
+    name = str(at(s3, tmp_path / "a").reference(FINGERPRINT).put(values))
+    store.rule = lambda method, path: 404 if method == "GET" and path.endswith(f"{name}/zarr.json") else None
+    reader = at(s3, tmp_path / "b").reference(FINGERPRINT)
+    assert len(reader.missing(list(values))) == len(values)
+    store.rule = obey
+    assert not reader.damage
+    assert_has(reader, values)
+
+
 def test_an_object_that_is_lost_is_damage_and_the_rest_is_fetched(url: str, tmp_path: Path) -> None:
     lost, stays = entries(seed=1), entries(seed=2)
     writer = at(url, tmp_path / "a").reference(FINGERPRINT)
@@ -178,7 +191,7 @@ def test_an_object_that_is_lost_is_damage_and_the_rest_is_fetched(url: str, tmp_
     (told,) = reader.damage.values()
     assert url in told
     assert victim in told
-    assert "an object of it is missing" in told
+    assert "an object is missing" in told
     reader.put(lost)  # it is scored again
     assert_has(at(url, tmp_path / "c").reference(FINGERPRINT), lost | stays)
 
