@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
+from prefd.cache.bucket import Bucket
+
 REFUSALS = {403: "AccessDenied", 404: "NoSuchKey", 503: "SlowDown", 507: "InsufficientStorage"}
 Rule = Callable[[str, str], int | None]
 """Method and path → the status to refuse a request with; None lets it through."""
@@ -96,3 +98,11 @@ def new_prefix(address: str) -> str:
 
     boto3.client("s3", endpoint_url=address, region_name="us-east-1").create_bucket(Bucket="cache")
     return f"s3://cache/{uuid.uuid4().hex}"
+
+
+def flip_object(url: str, name: str) -> None:
+    """Change a bit of an object."""
+    bucket = Bucket(url)
+    data = bytearray(bucket.get(name))
+    data[len(data) // 2] ^= 4
+    bucket._obstore.put(bucket._store, name, bytes(data))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_store import FaultyStore, Rule, environment, faulty_store, new_prefix, obey
+from faulty_store import FaultyStore, Rule, environment, faulty_store, flip_object, new_prefix, obey
 from moto.server import ThreadedMotoServer
 from test_segment import Entries, entries
 from test_verify import flip
@@ -64,13 +64,6 @@ def at(url: str, folder: Path) -> SharedCache:
 
 def remote(url: str) -> SharedSegments:
     return SharedSegments(Bucket(url), FINGERPRINT.name, FINGERPRINT.sha256)
-
-
-def flip_object(url: str, name: str) -> None:
-    bucket = Bucket(url)
-    data = bytearray(bucket.get(name))
-    data[len(data) // 2] ^= 4
-    bucket._obstore.put(bucket._store, name, bytes(data))
 
 
 def assert_has(reference: Reference, values: Entries) -> None:
