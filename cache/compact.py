@@ -167,8 +167,12 @@ def delete_replaced(
     deleted = []
     for segment, why in gone:
         deleted.append(Deleted(reference.name, segment.id, size_of(segment.path), why))
-        if not dry_run:
+        if dry_run:
+            continue
+        if why == "replaced":  # a mirror does not fetch what a segment in it stands for
             discard(segment.path, reference.staging)
+        else:
+            reference.remove(segment.id)
     return deleted
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from prefd.cache.index import Index
 from prefd.cache.layout import ARRAYS, chunk_path
 from prefd.cache.segment import DamagedEntry, Segment, entry_crc
+from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import StoredReference, new_name
 from prefd.cache.values import InvalidLogprobs, check_logprobs
 
@@ -88,9 +89,10 @@ def rescue(reference: StoredReference, name: str, without: Collection[bytes] = (
     return len(whole)
 
 
-def evict(reference: StoredReference, keys: Collection[bytes]) -> list[str]:
+def evict(cache: ReferenceCache, reference: StoredReference, keys: Collection[bytes]) -> list[str]:
     """Take entries with wrong values out of the store: quarantine every segment that serves one, less the rest of it.
 
+    Of a shared cache it leaves the object store first, or it would come back; raises `StoreTrouble` where it cannot.
     A segment is never changed, and a right value put later would lose to the wrong one's lower id. Returns the ids.
     """
     gone: list[str] = []
@@ -100,6 +102,7 @@ def evict(reference: StoredReference, keys: Collection[bytes]) -> list[str]:
         if not serving:
             return gone
         for name in sorted(serving):
+            cache.withdraw(reference.fingerprint, name)
             rescue(reference, name, without=keys)
             gone.append(name)
 

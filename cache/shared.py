@@ -1,11 +1,16 @@
 """A reference cache shared through an object store (`s3://bucket/prefix`), with a local folder as its mirror.
 
 Segments never change, so sharing is copying: what others have committed is fetched and checked before it is believed,
-what is new here is uploaded, its `zarr.json` last and only if absent; without that file a segment is not there. Reads
-are the mirror's memory maps, no slower for the sharing. Costs: the disk space of a mirror, and one listing a refresh.
+what is new here is checked and uploaded, its `zarr.json` last and only if absent; without that file a segment is not
+there. Reads are the mirror's memory maps, no slower for the sharing. Costs: the disk space of a mirror, a listing of
+all objects when a reference is opened, and one of the segments' names a refresh.
+
+What is pruned from the mirror leaves a note (`notes.py`) and is fetched back when a job asks for one of its keys. What
+is taken out of the object store leaves an empty object under `pruned/` there, so that no mirror uploads it again. A
+segment that is damaged here is fetched again; one that is damaged there is reported and not believed.
 
 The store's layout is the local one, so `zarr.open_group` reads it in place. An object store that cannot be reached
-stops nobody: the mirror serves, and what could not be uploaded is uploaded at the next refresh.
+stops nobody: the mirror serves, and what could not be uploaded is uploaded at a later refresh.
 """
 
 from __future__ import annotations
@@ -13,72 +18,33 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from prefd.cache.bucket import COMMIT, Bucket, first_line
 from prefd.cache.fingerprint import ReferenceFingerprint
-from prefd.cache.reference import Reference
-from prefd.cache.segment import DamagedSegment, flush_tree, open_segment
+from prefd.cache.notes import Notes
+from prefd.cache.reference import MissingEntry, Reference
+from prefd.cache.segment import DamagedSegment, Segment, flush, flush_tree, open_segment
 from prefd.cache.store import ReferenceCache
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+from prefd.cache.stored import ULID_LENGTH, ULID_NAME, files_of_a_segment, quarantine
 
 log = logging.getLogger(__name__)
 
-COMMIT = "zarr.json"
-
-
-class CannotShare(ValueError):
-    """The URL names no object store that can be used here. For whoever wrote it: says what to change."""
-
-
-class Bucket:
-    """The few things a cache asks of an object store under one URL. Methods raise obstore's errors."""
-
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        try:
-            import obstore
-            from obstore.store import from_url
-        except ImportError:
-            raise CannotShare(f"{url}: object stores need obstore; install prefd[s3]") from None
-        self.url = url
-        self._obstore = obstore
-        try:
-            self._store: ObjectStore = from_url(url, **(options or {}))
-        except (obstore.exceptions.BaseError, ValueError) as error:
-            raise CannotShare(f"{url}: {_first_line(error)}; expected something like s3://bucket/prefix") from error
-
-    def names(self, prefix: str) -> set[str]:
-        """Every object under `prefix`, relative to it."""
-        found = self._obstore.list(self._store, prefix=prefix)
-        return {each["path"].removeprefix(f"{prefix}/") for chunk in found for each in chunk}
-
-    def get(self, name: str) -> bytes:
-        return bytes(self._obstore.get(self._store, name).bytes())
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Put `data` at `name` if nothing is there; whether it was put."""
-        try:
-            self._obstore.put(self._store, name, data, mode="create", use_multipart=False)
-        except self._obstore.exceptions.AlreadyExistsError:
-            return False
-        return True
-
-    def put(self, name: str, data: bytes) -> None:
-        self._obstore.put(self._store, name, data)
-
-    @property
-    def errors(self) -> tuple[type[Exception], ...]:
-        return (self._obstore.exceptions.BaseError, OSError)
+SEGMENTS_AT_ONCE = 4  # each with connections of its own
 
 
 @dataclass(frozen=True)
 class SharedCache(ReferenceCache):
     """A `ReferenceCache` whose references are those of `bucket` too. `path` is the mirror."""
 
+    mirror: bool = True
     bucket: Bucket = field(kw_only=True)
 
     @classmethod
@@ -89,26 +55,37 @@ class SharedCache(ReferenceCache):
         return shared
 
     def reference(self, fingerprint: ReferenceFingerprint) -> Reference:
-        super().reference(fingerprint)
-        folder = self.path / "refs" / fingerprint.name
+        view = super().reference(fingerprint)
         self._offer(f"refs/{fingerprint.name}/{COMMIT}")
-        return SharedReference(folder, self.staging, fingerprint.sha256, self.bucket)
+        return view
 
     def peek(self, fingerprint: ReferenceFingerprint) -> Reference | None:
         """As `ReferenceCache.peek`; a reference that only the object store has is fetched."""
-        try:
-            there = bool(self.bucket.names(f"refs/{fingerprint.name}"))
-        except self.bucket.errors as error:
-            _unreachable(self.bucket.url, error)
-            there = False
+        segments = f"refs/{fingerprint.name}/segments"
+        there = self.bucket.attempt("fetching", lambda: self.bucket.folders(segments))
         return self.reference(fingerprint) if there else super().peek(fingerprint)
+
+    def mend(self, fingerprint: ReferenceFingerprint, segment: str) -> bool:
+        """Put the object store's copy of a damaged segment in its place; whether there was a whole one."""
+        folder = self._folder(fingerprint) / "segments" / segment
+        remote = SharedSegments(self.bucket, fingerprint.name, fingerprint.sha256)
+        try:
+            return bool(self.bucket.attempt("fetching", lambda: remote.mend(folder, self.staging)))
+        except DamagedSegment as error:
+            log.warning("damage in the shared cache: %s", error)
+            return False
+
+    def withdraw(self, fingerprint: ReferenceFingerprint, segment: str) -> None:
+        """Take a segment out of the object store, where no mirror fetches or uploads it again. Raises `StoreTrouble`."""
+        remote = SharedSegments(self.bucket, fingerprint.name, fingerprint.sha256)
+        self.bucket.insist(lambda: remote.withdraw(segment))
+
+    def _view(self, fingerprint: ReferenceFingerprint) -> SharedReference:
+        return SharedReference(self._folder(fingerprint), self.staging, fingerprint.sha256, self.bucket)
 
     def _offer(self, name: str) -> None:
         """Put the mirror's file `name` into the object store, unless there is one: every writer's is the same."""
-        try:
-            self.bucket.create(name, (self.path / name).read_bytes())
-        except self.bucket.errors as error:
-            _unreachable(self.bucket.url, error)
+        self.bucket.attempt("uploading", lambda: self.bucket.create(name, (self.path / name).read_bytes()))
 
 
 class SharedReference(Reference):
@@ -116,70 +93,245 @@ class SharedReference(Reference):
 
     def __init__(self, folder: Path, staging: Path, identity_sha256: str, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._prefix = f"refs/{folder.name}/segments"
-        self._shared: set[str] = set()
+        self._remote = SharedSegments(bucket, folder.name, identity_sha256)
+        self._notes = Notes(folder, staging)
+        self._committed: set[str] | None = None
+        """Segments that the object store has, or had; None as long as it has not been asked."""
         self._refused: set[str] = set()
         super().__init__(folder, staging, identity_sha256)
+
+    # refreshing
 
     def refresh(self) -> None:
         """Take in what is here, fetch and take in what others have put, and upload what they lack."""
         super().refresh()  # first: what a segment here replaces need not be fetched
-        try:
-            if self._fetch():
-                super().refresh()
-            self._upload()
-        except self._bucket.errors as error:
-            _unreachable(self._bucket.url, error)
+        if self._bucket.attempt("fetching", self._fetch):
+            super().refresh()
+        self._bucket.attempt("uploading", self._upload)
 
     def _fetch(self) -> bool:
         """Whether there was anything new."""
-        objects = self._bucket.names(self._prefix)
-        committed = {name.removesuffix(f"/{COMMIT}") for name in objects if name.count("/") == 1 and COMMIT in name}
-        self._shared = committed
+        if self._committed is None:
+            self._committed = self._remote.committed()
+            names = set(self._committed)
+        else:
+            names = self._remote.names()
+        here = set(self._listed())
+        notes = self._notes.refresh()
+        self._notes.drop(here & notes.keys())  # it came back, and its process was killed
         replaced = {name for segment in self.segments for name in segment.replaces}
-        new = sorted(committed - set(self._listed()) - replaced - self._refused)
-        for segment in new:
-            self._take(segment, [name for name in objects if name.startswith(f"{segment}/")])
-        return bool(new)
+        replaced |= {name for note in notes.values() for name in note.replaces}
+        new = names - here - replaced - notes.keys() - self._refused
+        if new:
+            new -= self._remote.withdrawn()
+        return any(self._bucket.together(self._take, sorted(new), SEGMENTS_AT_ONCE))
 
-    def _take(self, segment: str, objects: Iterable[str]) -> None:
-        """Copy one segment into the mirror, if it is whole."""
+    def _take(self, name: str) -> bool:
+        """Copy one segment into the mirror; whether it is there, and whole."""
         made = self.staging / uuid.uuid4().hex  # two processes on one mirror may fetch the same segment
         try:
-            for name in objects:
-                target = made / name.removeprefix(f"{segment}/")
-                if not target.resolve().is_relative_to(made.resolve()):
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(self._bucket.get(f"{self._prefix}/{name}"))
-            open_segment(made, self.identity_sha256).check_logprobs()
+            if not self._remote.fetch(name, made):
+                return False
             flush_tree(made)
             self.folder.mkdir(parents=True, exist_ok=True)
-            made.rename(self.folder / segment)
+            made.rename(self.folder / name)
+            flush(self.folder)
         except DamagedSegment as error:
-            self._refused.add(segment)
-            self._report(segment, f"{self._bucket.url}: {error}")
+            self._refuse(name, error)
+            return False
         except OSError:
-            if not (self.folder / segment).exists():  # somebody else fetched it meanwhile
+            if not (self.folder / name).exists():  # somebody else fetched it meanwhile
                 raise
         finally:
             shutil.rmtree(made, ignore_errors=True)
+        self._known().add(name)
+        return True
+
+    def _known(self) -> set[str]:
+        return set() if self._committed is None else self._committed
 
     def _upload(self) -> None:
-        for segment in self.segments:
-            if segment.id in self._shared:
+        if self._committed is None:
+            return  # what is there is not known: not everything that is here is new
+        new = [segment for segment in self.segments if segment.id not in self._committed]
+        if not new:
+            return
+        withdrawn = self._remote.withdrawn()
+        for segment in new:
+            if segment.id not in withdrawn and not self._uploaded(segment):
                 continue
-            for path in sorted(segment.path.rglob("*")):
-                if path.is_file() and path != segment.path / COMMIT:
-                    name = path.relative_to(segment.path).as_posix()
-                    self._bucket.put(f"{self._prefix}/{segment.id}/{name}", path.read_bytes())
-            self._bucket.create(f"{self._prefix}/{segment.id}/{COMMIT}", (segment.path / COMMIT).read_bytes())
-            self._shared.add(segment.id)
+            self._committed.add(segment.id)
+
+    def _uploaded(self, segment: Segment) -> bool:
+        """False for what is damaged, or gone from here."""
+        try:
+            self._remote.upload(segment)
+        except (DamagedSegment, FileNotFoundError) as error:
+            if segment.path.exists():  # and was not replaced or pruned meanwhile
+                self._report(segment.id, str(error))
+            return False
+        return True
+
+    def _open(self, name: str) -> Segment | None:
+        """As the base's; what was pruned and fetched again while it was being opened is looked at once more."""
+        try:
+            return open_segment(self.folder / name, self.identity_sha256)
+        except DamagedSegment:
+            return super()._open(name)
+
+    # what was here and is not
+
+    def missing(self, keys: Sequence[bytes]) -> list[bytes]:
+        missing = super().missing(keys)
+        return super().missing(missing) if missing and self._bring_back(missing) else missing
+
+    def get(self, keys: Sequence[bytes]) -> list[npt.NDArray[np.float32]]:
+        try:
+            return super().get(keys)
+        except MissingEntry:
+            missing = [key for key, value in zip(keys, self.find(keys)) if value is None]
+            if not self._bring_back(missing):
+                raise
+            return super().get(keys)
+
+    tokens = get
+
+    def sums(self, keys: Sequence[bytes]) -> npt.NDArray[np.float64]:
+        try:
+            return super().sums(keys)
+        except MissingEntry:
+            if not self._bring_back([key for key, value in zip(keys, self.find(keys)) if value is None]):
+                raise
+            return super().sums(keys)
+
+    def _bring_back(self, keys: Sequence[bytes]) -> bool:
+        """Fetch what was pruned here and holds any of `keys`, and what is damaged here; whether anything came."""
+        return bool(self._bucket.attempt("fetching", lambda: self._mended() | self._unpruned(keys)))
+
+    def _unpruned(self, keys: Sequence[bytes]) -> bool:
+        came = False
+        while wanted := self._notes.holding(keys):  # without one that is gone, what it had replaced may be wanted
+            came |= any(self._bucket.together(self._take, wanted, SEGMENTS_AT_ONCE))
+            self._notes.drop(wanted)
+        if came:
+            super().refresh()
+        return came
+
+    def _mended(self) -> bool:
+        """Whether anything that was found damaged here is whole again."""
+        found = {where[:ULID_LENGTH] for where in self.damage}  # a segment, its array, or one of its rows
+        mended = {name for name in sorted(found & self._known() - self._refused) if self._mend(name)}
+        if mended:
+            with self._lock:
+                self._index = self._index.without(mended)
+                self.damage = {at: what for at, what in self.damage.items() if at[:ULID_LENGTH] not in mended}
+            super().refresh()
+        return bool(mended)
+
+    def _mend(self, name: str) -> bool:
+        try:
+            return self._remote.mend(self.folder / name, self.staging)
+        except DamagedSegment as error:
+            self._refuse(name, error)
+            return False
+
+    def _refuse(self, name: str, error: DamagedSegment) -> None:
+        """Do not fetch it again: the object store's copy is damaged."""
+        self._refused.add(name)
+        self._report(f"{self._bucket.url}/{name}", str(error))
 
 
-def _unreachable(url: str, error: Exception) -> None:
-    log.warning("the shared cache at %s cannot be used now (%s); going on with the mirror", url, _first_line(error))
+@dataclass(frozen=True)
+class SharedSegments:
+    """One reference's segments in the object store. Methods raise the bucket's errors."""
 
+    bucket: Bucket
+    reference: str
+    """Fingerprint."""
+    identity_sha256: str
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    @property
+    def prefix(self) -> str:
+        return f"refs/{self.reference}/segments"
+
+    @property
+    def withdrawals(self) -> str:
+        return f"refs/{self.reference}/pruned"
+
+    def committed(self) -> set[str]:
+        """The segments that are whole as far as their names tell: by a listing of every object."""
+        names = (name.removesuffix(f"/{COMMIT}") for name in self.bucket.objects(self.prefix))
+        return {name for name in names if ULID_NAME.fullmatch(name)}
+
+    def names(self) -> set[str]:
+        """Segments that are there, or are being uploaded: by a listing of the folders."""
+        return {name for name in self.bucket.folders(self.prefix) if ULID_NAME.fullmatch(name)}
+
+    def withdrawn(self) -> set[str]:
+        """Segments that were taken out of the object store for good."""
+        return set(self.bucket.objects(self.withdrawals))
+
+    def fetch(self, name: str, made: Path) -> bool:
+        """Copy segment `name` to the folder `made` and check every byte of it. False where it is not committed.
+
+        Raises `DamagedSegment`, in words of the object store.
+        """
+        where = f"{self.prefix}/{name}"
+        others = [file for file in files_of_a_segment() if file != COMMIT]
+        try:
+            self.bucket.download(f"{where}/{COMMIT}", made / COMMIT)
+        except self.bucket.gone:
+            return False  # not yet, it may be in the middle of its upload
+        try:
+            self.bucket.together(lambda file: self.bucket.download(f"{where}/{file}", made / file), others)
+        except self.bucket.gone as error:
+            if COMMIT not in self.bucket.objects(where) or name in self.withdrawn():
+                return False  # it is being taken out at this moment
+            raise DamagedSegment(f"{self.bucket.url}/{where}: an object is missing ({first_line(error)})") from None
+        try:
+            segment = open_segment(made, self.identity_sha256)
+            segment.check_logprobs()
+            segment.check_metadata()
+        except DamagedSegment as error:
+            raise DamagedSegment(str(error).replace(str(made), f"{self.bucket.url}/{where}")) from error
+        return True
+
+    def mend(self, damaged: Path, staging: Path) -> bool:
+        """Put a whole copy in the place of the segment folder `damaged`, which goes to quarantine. Raises as `fetch`."""
+        made = staging / uuid.uuid4().hex
+        try:
+            if not self.fetch(damaged.name, made):
+                return False
+            flush_tree(made)
+            with suppress(FileNotFoundError):  # somebody else has moved it
+                quarantine(damaged)
+            made.rename(damaged)
+            flush(damaged.parent)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        log.warning("segment %s was damaged here, and has been fetched again from %s", damaged.name, self.bucket.url)
+        return True
+
+    def upload(self, segment: Segment) -> None:
+        """Put a segment that is whole. Raises `DamagedSegment` for one that is not, and FileNotFoundError."""
+        segment.check_logprobs()
+        segment.check_metadata()
+        where = f"{self.prefix}/{segment.id}"
+        commit = (segment.path / COMMIT).read_bytes()
+        others = [file for file in files_of_a_segment() if file != COMMIT]
+        self.bucket.together(lambda file: self.bucket.upload(f"{where}/{file}", segment.path / file), others)
+        self.bucket.create(f"{where}/{COMMIT}", commit)
+
+    def withdraw(self, name: str, objects: Iterable[str] | None = None) -> None:
+        """Take a segment out for good: mirrors keep what they have of it, and nobody fetches or uploads it again."""
+        self.bucket.create(f"{self.withdrawals}/{name}", b"")
+        self.delete(name, objects)
+
+    def delete(self, name: str, objects: Iterable[str] | None = None) -> None:
+        """Take a segment out; whoever has it whole will upload it again. Its commit goes first."""
+        where = f"{self.prefix}/{name}"
+        self.bucket.delete([f"{where}/{COMMIT}"])
+        found = self.bucket.objects(where) if objects is None else objects
+        rest = [f"{where}/{each}" for each in found if each != COMMIT]
+        if rest:
+            self.bucket.delete(rest)

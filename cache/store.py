@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import uuid
@@ -43,9 +44,11 @@ class ReferenceCache:
     """A store at `path`. Any number of processes may hold one open and write to it."""
 
     path: Path
+    mirror: bool = False
+    """Whether it is the mirror of a shared one: what is removed from it leaves a note, and is not fetched back."""
 
     @classmethod
-    def open(cls, path: Path, create: bool = True) -> ReferenceCache:
+    def open(cls, path: Path, create: bool = True, mirror: bool = False) -> ReferenceCache:
         """The cache at `path`, made if the folder is missing or empty (`create`). Raises `NotACache` for anything else.
 
         Opening writes nothing where there is a cache already.
@@ -65,7 +68,7 @@ class ReferenceCache:
         if attributes.get("version") != FORMAT["version"]:
             version = attributes.get("version")
             raise NotACache(f"{path} has cache version {version}; this prefd reads {FORMAT['version']}: upgrade prefd")
-        return cls(path)
+        return ReferenceCache(path, mirror)
 
     @property
     def memo(self) -> Path:
@@ -79,12 +82,11 @@ class ReferenceCache:
 
     def peek(self, fingerprint: ReferenceFingerprint) -> Reference | None:
         """The entries of one reference, None if the store has none of it. Makes nothing."""
-        folder = self.path / "refs" / fingerprint.name
-        return Reference(folder, self.staging, fingerprint.sha256) if folder.exists() else None
+        return self._view(fingerprint) if self._folder(fingerprint).exists() else None
 
     def reference(self, fingerprint: ReferenceFingerprint) -> Reference:
         """The entries of one reference, which is made if the store has none of it yet."""
-        folder = self.path / "refs" / fingerprint.name
+        folder = self._folder(fingerprint)
         if not (folder / "zarr.json").exists():
             attributes = {
                 "identity": dict(fingerprint.identity),
@@ -92,15 +94,31 @@ class ReferenceCache:
                 "provenance": dict(fingerprint.provenance),
             }
             _publish_group(folder, attributes, staging=self.staging)
-        return Reference(folder, self.staging, fingerprint.sha256)
+        return self._view(fingerprint)
+
+    def _folder(self, fingerprint: ReferenceFingerprint) -> Path:
+        return self.path / "refs" / fingerprint.name
+
+    def _view(self, fingerprint: ReferenceFingerprint) -> Reference:
+        return Reference(self._folder(fingerprint), self.staging, fingerprint.sha256)
+
+    def mend(self, fingerprint: ReferenceFingerprint, segment: str) -> bool:
+        """Put a whole copy in a damaged segment's place; whether one was to be had: there is none of what is not shared."""
+        return False
+
+    def withdraw(self, fingerprint: ReferenceFingerprint, segment: str) -> None:
+        """Take a segment out of the object store, if this is the mirror of one."""
+
+    def leftovers(self, older_than_s: float) -> list[Path]:
+        """What killed writers left in the staging folder: anything in which nothing has changed for so many seconds."""
+        return [each for each in children(self.staging) if time.time() - _last_change(each) > older_than_s]
 
     def sweep_staging(self, older_than_s: float) -> list[Path]:
-        """Remove what killed writers left in the staging folder, and say what that was.
+        """Remove `leftovers`, and say what that was.
 
-        Anything in which nothing has changed for `older_than_s` seconds is taken for left behind. A writer that is that
-        slow gets an OSError from its `put` and can put again.
+        A writer that is that slow gets an OSError from its `put` and can put again.
         """
-        stale = [each for each in self.staging.glob("*") if time.time() - _last_change(each) > older_than_s]
+        stale = self.leftovers(older_than_s)
         for each in stale:
             if each.is_dir():
                 shutil.rmtree(each, ignore_errors=True)
@@ -110,7 +128,7 @@ class ReferenceCache:
 
     def references(self) -> list[ReferenceInfo]:
         """Every reference in the store, with what it holds; opens every segment."""
-        return [self._describe(folder) for folder in sorted((self.path / "refs").glob("*")) if folder.is_dir()]
+        return [self._describe(folder) for folder in children(self.path / "refs") if folder.is_dir()]
 
     def _describe(self, folder: Path) -> ReferenceInfo:
         try:
@@ -129,6 +147,14 @@ class ReferenceCache:
             sum(segment.bytes for segment in segments),
             list(reference.damage),
         )
+
+
+def children(folder: Path) -> list[Path]:
+    """What lies in `folder`, in order; nothing where there is none, or another process deletes it at this moment."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _last_change(folder: Path) -> float:

@@ -21,10 +21,13 @@ import numpy.typing as npt
 from ulid import ULID
 
 from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.layout import ARRAYS, chunk_path
+from prefd.cache.notes import Note, Notes
 from prefd.cache.segment import DamagedSegment, Segment, flush, open_segment, write_segment
-from prefd.cache.store import ReferenceCache
+from prefd.cache.store import ReferenceCache, children
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
+ULID_LENGTH = 26
 ULID_NAME = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 Entries = Mapping[bytes, npt.NDArray[np.float32]]
 
@@ -56,9 +59,11 @@ class StoredReference:
     folder: Path
     staging: Path
     fingerprint: ReferenceFingerprint
+    mirror: bool = False
+    """As `ReferenceCache.mirror`."""
 
     @classmethod
-    def open(cls, folder: Path, staging: Path) -> StoredReference:
+    def open(cls, folder: Path, cache: ReferenceCache) -> StoredReference:
         """Raises `DamagedReference`."""
         try:
             attributes: dict[str, Any] = json.loads((folder / "zarr.json").read_bytes())["attributes"]
@@ -68,7 +73,7 @@ class StoredReference:
             raise DamagedReference(folder, f"{type(error).__name__}: {error}") from error
         if recorded != found or folder.name != fingerprint.name:
             raise DamagedReference(folder, f"its identity is that of {fingerprint.name}")
-        return cls(folder, staging, fingerprint)
+        return cls(folder, cache.staging, fingerprint, cache.mirror)
 
     @property
     def name(self) -> str:
@@ -78,13 +83,9 @@ class StoredReference:
     def segments(self) -> Path:
         return self.folder / "segments"
 
-    @property
-    def quarantine(self) -> Path:
-        return self.folder / "quarantine"
-
     def segment_names(self) -> list[str]:
         """Folders in `segments/` that are named as segments are."""
-        return sorted(each.name for each in self.segments.glob("*") if ULID_NAME.fullmatch(each.name) and each.is_dir())
+        return [each.name for each in children(self.segments) if ULID_NAME.fullmatch(each.name) and each.is_dir()]
 
     def segment(self, name: str) -> Segment:
         """Raises `DamagedSegment`."""
@@ -125,14 +126,33 @@ class StoredReference:
 
     def move_to_quarantine(self, name: str) -> Path:
         """Take a damaged segment out of the readers' sight, and keep it."""
-        self.quarantine.mkdir(exist_ok=True)
-        aside = self.quarantine / name
-        if aside.exists():
-            aside = self.quarantine / f"{name}.{uuid.uuid4().hex[:8]}"
-        (self.segments / name).rename(aside)
-        flush(self.quarantine)
-        flush(self.segments)
-        return aside
+        return quarantine(self.segments / name)
+
+    def remove(self, name: str) -> None:
+        """Delete segment `name`; a mirror notes it, so that it is not fetched back."""
+        note = Note.of(self.segments / name) if self.mirror else None
+        discard(self.segments / name, self.staging)
+        if note is not None:
+            Notes(self.folder, self.staging).leave(name, note)
+
+
+def quarantine(segment: Path) -> Path:
+    """Move a segment folder to its reference's `quarantine/`; where it lies then. Raises FileNotFoundError."""
+    folder = segment.parents[1] / "quarantine"
+    folder.mkdir(exist_ok=True)
+    aside = folder / segment.name
+    if aside.exists():
+        aside = folder / f"{segment.name}.{uuid.uuid4().hex[:8]}"
+    segment.rename(aside)
+    flush(folder)
+    flush(segment.parent)
+    return aside
+
+
+def files_of_a_segment() -> list[str]:
+    """Relative to its folder; the one that makes it a segment first."""
+    arrays = [f"{name}/zarr.json" for name in ARRAYS]
+    return ["zarr.json", *arrays, *(chunk_path(Path(), name).as_posix() for name in ARRAYS)]
 
 
 def new_name() -> str:
@@ -143,7 +163,7 @@ def stored_references(cache: ReferenceCache) -> Iterator[StoredReference | Damag
     """Every reference of `cache` in order of fingerprint; the error in place of one that cannot be opened."""
     for folder in reference_folders(cache):
         try:
-            yield StoredReference.open(folder, cache.staging)
+            yield StoredReference.open(folder, cache)
         except DamagedReference as error:
             yield error
 
@@ -156,22 +176,53 @@ def whole_references(cache: ReferenceCache, prefix: str = "") -> list[StoredRefe
 
 
 def reference_folders(cache: ReferenceCache) -> list[Path]:
-    folders = (cache.path / "refs").glob("*")
-    return sorted(each for each in folders if FINGERPRINT.fullmatch(each.name) and each.is_dir())
+    return [each for each in children(cache.path / "refs") if FINGERPRINT.fullmatch(each.name) and each.is_dir()]
 
 
 def discard(path: Path, staging: Path) -> None:
     """Delete a folder or file of the store. It leaves its place in one rename, so that no reader finds half of it."""
+    aside = set_aside(path, staging)
+    if aside is not None:
+        aside.delete()
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A folder or file that has left its place and can still be put back."""
+
+    path: Path
+    now: Path
+    mtime_ns: int
+    """Of a segment's folder: when it was last used."""
+
+    def delete(self) -> None:
+        if self.now.is_dir() and not self.now.is_symlink():
+            shutil.rmtree(self.now, ignore_errors=True)
+        else:
+            self.now.unlink(missing_ok=True)
+
+    def put_back(self) -> bool:
+        """Whether it is in its place again. Not where something else has taken it, or someone swept this one away."""
+        try:
+            os.utime(self.now, ns=(self.mtime_ns, self.mtime_ns))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.now.rename(self.path)
+        except OSError:
+            return False
+        return True
+
+
+def set_aside(path: Path, staging: Path) -> Aside | None:
+    """Take `path` out of the readers' sight in one rename; None where it is gone already."""
     staging.mkdir(exist_ok=True)
-    gone = staging / f"{path.name}.{uuid.uuid4().hex[:8]}.deleted"
+    now = staging / f"{path.name}.{uuid.uuid4().hex[:8]}.deleted"
     try:
-        path.rename(gone)
+        mtime_ns = path.lstat().st_mtime_ns
+        path.rename(now)
+        os.utime(now, follow_symlinks=False)  # to whoever sweeps it is as young as it lies there
     except FileNotFoundError:
-        return  # someone else did
-    if gone.is_dir() and not gone.is_symlink():
-        shutil.rmtree(gone, ignore_errors=True)
-    else:
-        gone.unlink(missing_ok=True)
+        return None
+    return Aside(path, now, mtime_ns)
 
 
 def size_of(path: Path) -> int:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prefd.cache.layout import ARRAYS, chunk_path
-from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import FINGERPRINT, ULID_NAME, age_of, files_under, size_of
+from prefd.cache import notes
+from prefd.cache.store import ReferenceCache, children
+from prefd.cache.stored import FINGERPRINT, ULID_NAME, age_of, files_of_a_segment, files_under, size_of
 
 Kind = Literal["strange", "unfinished", "quarantined"]
 IN_CACHE = {"zarr.json", "refs", ".tmp", ".memo"}
-IN_REFERENCE = {"zarr.json", "segments", "quarantine"}
+IN_REFERENCE = {"zarr.json", "segments", "quarantine", notes.FOLDER}
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,25 @@ def strays(cache: ReferenceCache) -> list[Stray]:
 def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
     for path in _not_in(cache.path, IN_CACHE):
         yield path, "strange"
-    for path in cache.staging.glob("*"):
+    for path in children(cache.staging):
         yield path, "unfinished"
-    for reference in (cache.path / "refs").glob("*"):
+    for reference in children(cache.path / "refs"):
         if not FINGERPRINT.fullmatch(reference.name) or not reference.is_dir():
             yield reference, "strange"
             continue
         for path in _not_in(reference, IN_REFERENCE):
             yield path, "strange"
-        for path in (reference / "quarantine").glob("*"):
+        for path in children(reference / "quarantine"):
             yield path, "quarantined"
-        for segment in (reference / "segments").glob("*"):
+        for segment in children(reference / "segments"):
             if not ULID_NAME.fullmatch(segment.name) or not segment.is_dir():
                 yield segment, "strange"
                 continue
-            expected = _files_of(segment)
+            expected = {segment / name for name in files_of_a_segment()}
             for path in files_under(segment):
                 if path not in expected:
                     yield path, "strange"
 
 
-def _files_of(segment: Path) -> set[Path]:
-    chunks = {chunk_path(segment, name) for name in ARRAYS}
-    return {segment / "zarr.json", *(segment / name / "zarr.json" for name in ARRAYS), *chunks}
-
-
 def _not_in(folder: Path, names: set[str]) -> list[Path]:
-    return [path for path in folder.glob("*") if path.name not in names]
+    return [path for path in children(folder) if path.name not in names]

@@ -26,8 +26,8 @@ import numpy.typing as npt
 from prefd.cache.reference import Reference
 from prefd.cache.segment import DamagedSegment, Segment, flush
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import Entries, whole_references
-from prefd.cache.unpack import CHUNK, FORMAT, MANIFEST, files_of_a_segment, unpack
+from prefd.cache.stored import Entries, files_of_a_segment, whole_references
+from prefd.cache.unpack import CHUNK, FORMAT, MANIFEST, unpack
 
 BATCH_BYTES = 128 * 2**20
 STORED_AT = (1980, 1, 1, 0, 0, 0)  # zip's own zero: the same segments give the same zip

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from prefd.cache.fingerprint import ReferenceFingerprint
-from prefd.cache.layout import ARRAYS, chunk_path
 from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, open_segment
-from prefd.cache.stored import ULID_NAME
+from prefd.cache.stored import ULID_NAME, files_of_a_segment
 from prefd.cache.values import InvalidLogprobs, check_logprobs
 
 FORMAT = {"format": "prefd-cache-export", "version": 1}
@@ -116,8 +115,3 @@ def _unpack_segment(
     for row in range(segment.entries):
         check_logprobs(segment.keys[row].tobytes(), segment.read(row))
     return segment
-
-
-def files_of_a_segment() -> list[str]:
-    arrays = [f"{name}/zarr.json" for name in ARRAYS]
-    return ["zarr.json", *arrays, *(chunk_path(Path(), name).as_posix() for name in ARRAYS)]

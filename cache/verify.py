@@ -193,12 +193,14 @@ class Repair:
     rescued: int
     """Entries put into a new segment."""
     moved_to: str
+    fetched: bool = False
+    """Whether a whole copy took its place; nothing had to be rescued then."""
 
 
 def repair(cache: ReferenceCache, damage: Sequence[Damage]) -> list[Repair]:
     """Move what is damaged to its reference's `quarantine/`, after the whole entries of it have been saved.
 
-    Damaged attributes go there too: the next job that needs the reference writes them again.
+    Of a shared cache a whole copy takes its place, if there is one. Damaged attributes go there too: the next job that needs the reference writes them again.
     """
     made = []
     for each in damage:
@@ -207,10 +209,12 @@ def repair(cache: ReferenceCache, damage: Sequence[Damage]) -> list[Repair]:
             if each.segment is None:
                 made.append(Repair(each.reference, None, 0, str(_set_attributes_aside(folder))))
                 continue
-            rescued = rescue(StoredReference.open(folder, cache.staging), each.segment)
-        except FileNotFoundError:
-            continue  # it is not there, or someone else moved it
-        made.append(Repair(each.reference, each.segment, rescued, str(folder / "quarantine" / each.segment)))
+            stored = StoredReference.open(folder, cache)
+            fetched = cache.mend(stored.fingerprint, each.segment)
+            rescued = 0 if fetched else rescue(stored, each.segment)
+        except (FileNotFoundError, DamagedReference):
+            continue  # it is not there, or someone else moved it; or its attributes have been damaged since
+        made.append(Repair(each.reference, each.segment, rescued, str(folder / "quarantine" / each.segment), fetched))
     return made
 
 

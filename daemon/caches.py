@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
 
+if TYPE_CHECKING:
+    from prefd.cache.shared import SharedCache
+
 
 def open_cache(home: Home) -> ReferenceCache:
     """Made where there is none. Raises `NotACache`, and `CannotShare` for a URL that cannot be used."""
+    return open_shared(home) or ReferenceCache.open(home.cache)
+
+
+def open_shared(home: Home) -> SharedCache | None:
+    """None for a home that shares nothing. Raises as `open_cache`."""
     url = Config.load(home).cache_url
     if not url:
-        return ReferenceCache.open(home.cache)
+        return None
     from prefd.cache.shared import SharedCache  # here: few share, and obstore may not be installed
 
     return SharedCache.at(url, home.cache)
+
+
+def open_here(home: Home) -> ReferenceCache:
+    """The folder alone, without a word to the object store that it may be the mirror of."""
+    return ReferenceCache.open(home.cache, mirror=bool(Config.load(home).cache_url))

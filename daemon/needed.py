@@ -6,54 +6,105 @@ Rather one too many: a reference that is kept costs disk, one that is lost costs
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prefd.cache.fingerprint import digest_json
+from prefd.cache.fingerprint import ReferenceFingerprint, digest_json
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import StoredReference, reference_folders, whole_references
+from prefd.cache.stored import StoredReference, stored_references
 from prefd.daemon.home import Home
+from prefd.daemon.inbox import ULID_LENGTH
 from prefd.daemon.jobs import ENDED, STATES, Job, JobTable
+from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
+from prefd.daemon.specfile import SUFFIXES, SpecError, read_spec
 from prefd.daemon.worker.sources import VOLATILE_CONFIG
 
 
-def needed_references(home: Home, cache: ReferenceCache) -> dict[str, list[int]]:
-    """Fingerprint → the jobs that have not ended and need it, or may."""
-    references = whole_references(cache)
-    needed: dict[str, list[int]] = {}
-    with JobTable.open_readonly(home.database) as jobs:
-        for job in jobs.list(*(state for state in STATES if state not in ENDED)):
-            found = _of_job(home, jobs, job, references)
-            everything = [folder.name for folder in reference_folders(cache)]
-            for name in everything if found is None else found:
-                needed.setdefault(name, []).append(job.id)
-    return needed
+class NeededReferences:
+    """Called, it tells fingerprint → the jobs that have not ended and need it, or may, each by a name for people.
+
+    `known`: who the references in question are, None for one that cannot be told. They are those of the start: one that
+    `prune` has set aside is still among them.
+    """
+
+    def __init__(self, home: Home, known: Mapping[str, ReferenceFingerprint | None]) -> None:
+        self.home = home
+        self._known = known
+
+    def __call__(self) -> dict[str, list[str]]:
+        needed: dict[str, list[str]] = {}
+        for job, found in self._found():
+            for name in self._known if found is None else found:
+                needed.setdefault(name, []).append(job)
+        return needed
+
+    def _found(self) -> Iterator[tuple[str, list[str] | None]]:
+        """Each job with the references it may need, None for any.
+
+        A spec's way is from `jobs/` to `accepted/` to a row of the table: looked at in that order, none is passed over.
+        """
+        dropped = [(path, path.name) for path in _files(self.home.jobs)]
+        claimed = [(path, path.name[ULID_LENGTH + 1 :]) for path in _files(self.home.accepted)]
+        with JobTable.open_readonly(self.home.database) as table:
+            jobs = table.list(*(state for state in STATES if state not in ENDED))
+            found = [(f"job {job.id}", self._of_job(table, job)) for job in jobs]
+            recorded = table.sources()
+        for path, name in dropped + [each for each in claimed if each[0].name not in recorded]:
+            spec = self._waiting(path, name)
+            if spec is not None:
+                found.append((f"the spec {name}", self._of_spec(spec)))
+        yield from found
+
+    def _waiting(self, path: Path, name: str) -> JobSpec | None:
+        """A spec that no daemon has read yet; None for what will not become a job."""
+        try:
+            with path.open("rb") as file:
+                return read_spec(file.read(MAX_BYTES + 1), name).resolved(self.home.jobs)
+        except (OSError, SpecError, RuntimeError, ValueError):
+            return None
+
+    def _of_job(self, jobs: JobTable, job: Job) -> list[str] | None:
+        outcome = RunDir(self.home.job(job.id)).outcome("precompute")
+        if outcome is not None and "fingerprint" in outcome.summary:
+            return [str(outcome.summary["fingerprint"])]
+        try:
+            return self._of_spec(jobs.spec(job.id))
+        except ValueError:  # of another version of prefd
+            return None
+
+    def _of_spec(self, spec: JobSpec) -> list[str] | None:
+        model = spec.model if spec.reference is None else spec.reference.model
+        config = _digest_config(Path(model))
+        found = [name for name, who in self._known.items() if who is None or _may_be(who, model, config)]
+        return found if found or config is not None else None
 
 
-def _of_job(home: Home, jobs: JobTable, job: Job, references: Sequence[StoredReference]) -> list[str] | None:
-    """None where it cannot be told: then it may be any."""
-    outcome = RunDir(home.job(job.id)).outcome("precompute")
-    if outcome is not None and "fingerprint" in outcome.summary:
-        return [str(outcome.summary["fingerprint"])]
-    try:
-        spec = jobs.spec(job.id)
-    except ValueError:
-        return None
-    model = spec.model if spec.reference is None else spec.reference.model
-    config = _digest_config(Path(model))
-    found = [each.name for each in references if _may_be(each, model, config)]
-    return found if found or config is not None else None
+def references_of(cache: ReferenceCache) -> dict[str, ReferenceFingerprint | None]:
+    """Every reference in a cache's folder; None for one whose attributes are damaged."""
+    return {
+        each.folder.name: each.fingerprint if isinstance(each, StoredReference) else None
+        for each in stored_references(cache)
+    }
 
 
-def _may_be(reference: StoredReference, model: str, config: str | None) -> bool:
-    """By the name it was first scored under, or, as that may be another copy, by the model's configuration."""
-    fingerprint = reference.fingerprint
-    return fingerprint.provenance.get("model") == model or (
-        config is not None and fingerprint.identity.get("config") == config
-    )
+def _files(folder: Path) -> list[Path]:
+    """Plain files that may be specs."""
+    found = (each for each in folder.glob("*") if each.suffix.lower() in SUFFIXES and not each.name.startswith("."))
+    return sorted(each for each in found if each.is_file() and not each.is_symlink())
+
+
+def _may_be(reference: ReferenceFingerprint, model: str, config: str | None) -> bool:
+    """By the model's configuration; by the name it was first scored under where that is not here to be read.
+
+    A hub id's files may have been scored as a folder first, whose name tells nothing.
+    """
+    if config is not None:
+        return reference.identity.get("config") == config
+    named = str(reference.provenance.get("model"))
+    return named == model or Path(named).is_absolute()
 
 
 def _digest_config(folder: Path) -> str | None:

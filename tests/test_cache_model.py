@@ -91,7 +91,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def prune_what_is_needed(self) -> None:
-        prune(self.cache, max_size=0, unused_for=0, protect={FINGERPRINT.name})
+        prune(self.cache, max_size=0, unused_for=0, needed=lambda: {FINGERPRINT.name})
 
     @rule(place=st.floats(0, 0.99), array=st.sampled_from(["key", "offset", "sum", "crc", "logprob"]))
     def damage_and_repair(self, place: float, array: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -22,7 +23,7 @@ from prefd.cache.layout import chunk_path
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
-from prefd.daemon.needed import needed_references, newest_specs
+from prefd.daemon.needed import NeededReferences, newest_specs, references_of
 from prefd.daemon.worker.job import Job
 
 SMALL = ReferenceFingerprint({"weights": "a", "compute_dtype": "float32"}, {"model": "org/small-model"})
@@ -147,6 +148,19 @@ def test_export_and_import_that_cannot_be(made: Home, tmp_path: Path) -> None:
     assert "was left out" in result.stderr
 
 
+def test_a_full_disk_is_an_error_in_words_and_loses_nothing(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("prefd.cache.stored.write_segment", full)
+        result = invoke(made, "cache", "compact")
+    assert result.exit_code == Exit.FAILED
+    assert "the disk refuses: No space left on device" in result.stderr
+    assert ask(made, "verify", "--deep")["entries"] == 60
+    assert not list((made.cache / ".tmp").iterdir())
+
+
 def test_prune_by_use_and_by_size(made: Home) -> None:
     for path, days in zip(segments(made), (40, 3, 20)):
         os.utime(path, (time.time() - days * DAY,) * 2)
@@ -184,19 +198,18 @@ def test_prune_leaves_what_a_job_needs(made: Home) -> None:
 
 def test_what_a_job_needs_is_told_without_a_model(made: Home, tiny_model: Path) -> None:
     cache = ReferenceCache.open(made.cache)
+    needed = NeededReferences(made, references_of(cache))
     homes.add_done(made)
-    assert needed_references(made, cache) == {}
+    assert needed() == {}
     queued = homes.add_queued(made, name="waiting")
-    assert needed_references(made, cache) == {SMALL.name: [queued.id]}
+    assert needed() == {SMALL.name: [f"job {queued.id}"]}
     ran = homes.add_queued(made, name="ran", model="org/large")
     homes.run_folder(made, ran).write_outcome("precompute", homes.precompute_outcome())
-    assert needed_references(made, cache)["3f9a" * 8] == [ran.id], "the reference its first phase used"
+    assert needed()["3f9a" * 8] == [f"job {ran.id}"], "the reference its first phase used"
     unknown = homes.add_queued(made, name="unknown", model="org/never-seen")
-    assert unknown.id in needed_references(made, cache)[LARGE.name], "it may be any"
+    assert f"job {unknown.id}" in needed()[LARGE.name], "it may be any"
     local = homes.add_queued(made, name="local", model=str(tiny_model))
-    assert all(local.id not in jobs for jobs in needed_references(made, cache).values()), (
-        "its configuration is no one's"
-    )
+    assert all(f"job {local.id}" not in jobs for jobs in needed().values()), "its configuration is no one's"
 
 
 @pytest.fixture

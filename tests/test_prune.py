@@ -12,9 +12,10 @@ from test_verify import FINGERPRINT
 
 from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.notes import Note, Notes
 from prefd.cache.prune import prune
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import size_of, whole_references
+from prefd.cache.stored import age_of, size_of, whole_references
 from prefd.cache.verify import repair, verify
 
 OTHER = ReferenceFingerprint({"weights": "other"}, {"model": "other"})
@@ -67,10 +68,10 @@ def test_the_least_recently_used_go_until_the_size_is_met(cache: ReferenceCache)
 
 
 def test_what_a_job_needs_stays(cache: ReferenceCache) -> None:
-    report = prune(cache, max_size=0, protect={FINGERPRINT.name})
+    report = prune(cache, max_size=0, needed=lambda: {FINGERPRINT.name})
     assert left(cache) == [1, 2, 3]
     assert report.protected == [FINGERPRINT.name]
-    report = prune(cache, reference=FINGERPRINT.name, unused_for=0, protect={FINGERPRINT.name})
+    report = prune(cache, reference=FINGERPRINT.name, unused_for=0, needed=lambda: {FINGERPRINT.name})
     assert (left(cache), report.protected) == ([1, 2, 3], [FINGERPRINT.name])
 
 
@@ -115,7 +116,8 @@ def test_old_leftovers_are_swept_and_young_ones_are_a_writers(cache: ReferenceCa
     for name, ago in (("old", 2 * DAY), ("young", HOUR)):
         (cache.staging / name).mkdir()
         (cache.staging / name / "zarr.json").write_text("{}")
-        used(cache.staging / name, ago)
+        used(cache.staging / name / "zarr.json", ago)
+        used(cache.staging / name, 2 * DAY)
     (cache.staging / "file").write_text("?")
     used(cache.staging / "file", 2 * DAY)
     assert [each.path for each in prune(cache).removed] == [".tmp/file", ".tmp/old"]
@@ -127,3 +129,98 @@ def test_a_clock_set_back_makes_nothing_old(cache: ReferenceCache) -> None:
     for path in cache.path.glob("refs/*/segments/*"):
         used(path, -400 * DAY)
     assert prune(cache, unused_for=HOUR).removed == []
+
+
+class Submitted:
+    """No job at the first look, one that needs `name` at every later one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.looks = 0
+
+    def __call__(self) -> set[str]:
+        self.looks += 1
+        return set() if self.looks == 1 else {self.name}
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_job_that_is_submitted_meanwhile_gets_its_segments_back(cache: ReferenceCache, mirror: bool) -> None:
+    cache = ReferenceCache.open(cache.path, mirror=mirror)
+    report = prune(cache, max_size=0, needed=Submitted(FINGERPRINT.name))
+    ages = [age_of(path) / DAY for path in (cache.path / "refs" / FINGERPRINT.name / "segments").iterdir()]
+    assert sorted(map(round, ages)) == [1, 3, 5], "as long unused as before"
+    assert left(cache) == [1, 2, 3]
+    assert report.protected == [FINGERPRINT.name]
+    assert [each.reference for each in report.removed] == [OTHER.name]
+    assert report.kept == size_of(cache.path)
+    assert not list(cache.staging.iterdir())
+    assert not list((cache.path / "refs" / FINGERPRINT.name).glob("pruned/*"))
+
+
+def test_a_whole_reference_is_put_back_too(cache: ReferenceCache) -> None:
+    report = prune(cache, reference=FINGERPRINT.name, needed=Submitted(FINGERPRINT.name))
+    assert (left(cache), report.removed, report.protected) == ([1, 2, 3, 4], [], [FINGERPRINT.name])
+
+
+def test_what_a_writer_has_put_meanwhile_is_not_overwritten(
+    cache: ReferenceCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job found its entries gone, and has scored them: what was set aside is of no use any more."""
+    submitted = Submitted(OTHER.name)
+
+    def score_again() -> set[str]:
+        if submitted.looks == 1:
+            cache.reference(OTHER).put(entries(seed=4))
+        return submitted()
+
+    prune(cache, reference=OTHER.name, needed=score_again)
+    assert left(cache) == [1, 2, 3, 4]
+    assert verify(cache, deep=True).ok
+    assert not list(cache.staging.iterdir())
+
+
+def test_what_is_set_aside_is_no_old_leftover_to_another_prune(cache: ReferenceCache) -> None:
+    """Its folder was last used days ago."""
+    submitted = Submitted(OTHER.name)
+
+    def another() -> set[str]:
+        if submitted.looks == 1:
+            prune(cache)
+        return submitted()
+
+    prune(cache, max_size=0, needed=another)
+    assert left(cache) == [4]
+
+
+def test_an_error_or_an_interrupt_midway_puts_everything_back(
+    cache: ReferenceCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = Submitted(OTHER.name)
+
+    def interrupted() -> set[str]:
+        if submitted.looks == 1:
+            raise KeyboardInterrupt
+        return submitted()
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(cache, max_size=0, needed=interrupted)
+    assert left(cache) == [1, 2, 3, 4]
+    with monkeypatch.context() as patch:
+        patch.setattr("prefd.cache.prune.size_of", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prune(cache, max_size=0)
+    assert left(cache) == [1, 2, 3, 4]
+
+
+def test_a_full_disk_is_pruned_on_a_mirror_too(cache: ReferenceCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its notes need room: they are written when there is some."""
+    leave = Notes.leave
+
+    def on_a_full_disk(self: Notes, name: str, note: Note) -> int:
+        if any(cache.path.glob("refs/*/segments/*")) or any(cache.staging.glob("*.deleted")):
+            raise OSError(28, "No space left on device")
+        return leave(self, name, note)
+
+    monkeypatch.setattr(Notes, "leave", on_a_full_disk)
+    prune(ReferenceCache.open(cache.path, mirror=True), max_size=0)
+    assert len(list(cache.path.glob("refs/*/pruned/*"))) == 4

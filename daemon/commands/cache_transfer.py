@@ -27,7 +27,7 @@ Examples:
 def export(ctx: click.Context, out: Path, prefixes: tuple[str, ...], as_json: bool) -> None:
     """Write references to one zip.
 
-    Another machine's prefd takes it with `prefd cache import`. Every value is checked on the way; damaged segments are left out, and the exit code is 1 then.
+    Another machine's prefd takes it with `prefd cache import`. Every value is checked on the way; damaged segments are left out, and the exit code is 1 then. Of a shared cache what the mirror here holds is written, after it has fetched what is new of the same references.
     """
     from prefd.cache import transfer
 
@@ -37,7 +37,10 @@ def export(ctx: click.Context, out: Path, prefixes: tuple[str, ...], as_json: bo
         raise Failure("there is nothing to export", Exit.NOT_FOUND)
     if not out.absolute().parent.is_dir():
         raise Failure(f"there is no folder {out.parent} to write {out.name} to", Exit.NOT_FOUND)
-    report = transfer.export(cache, out, pick(cache, prefixes))
+    names = pick(cache, prefixes)
+    if cache.mirror:
+        fetch_what_is_new(home, names)
+    report = transfer.export(cache, out, names)
     if as_json:
         render.emit_json({"file": str(out), **report.to_json()})
     else:
@@ -50,6 +53,16 @@ def export(ctx: click.Context, out: Path, prefixes: tuple[str, ...], as_json: bo
     if report.left_out:
         render.note("`prefd cache verify --deep --repair` saves what is whole of it; then export again")
         ctx.exit(Exit.FAILED)
+
+
+def fetch_what_is_new(home: Home, names: list[str]) -> None:
+    from prefd.cache.stored import whole_references
+    from prefd.daemon.caches import open_cache
+
+    cache = open_cache(home)
+    for reference in whole_references(cache):
+        if reference.name in names:
+            cache.reference(reference.fingerprint)
 
 
 @click.command(
@@ -67,17 +80,17 @@ Examples:
 def import_(home: Home, path: Path, dry_run: bool, as_json: bool) -> None:
     """Add what an export has and this cache has not.
 
-    Everything in it is checked first; a zip that is damaged, or no export, changes nothing. Whether the numbers are the model's own only the model can tell: see `prefd cache verify --rescore`.
+    Everything in it is checked first; a zip that is damaged, or no export, changes nothing. Whether the numbers are the model's own only the model can tell: see `prefd cache verify --rescore`. Where the cache is shared, what is added is uploaded too.
     """
     from prefd.cache import transfer
-    from prefd.cache.store import ReferenceCache
     from prefd.cache.unpack import BadExport
+    from prefd.daemon.caches import open_cache
 
     require_home(home)
     if not path.is_file():
         raise Failure(f"there is no file {path}", Exit.NOT_FOUND)
     try:
-        report = transfer.import_(ReferenceCache.open(home.cache), path, dry_run=dry_run)
+        report = transfer.import_(open_cache(home), path, dry_run=dry_run)
     except BadExport as error:
         raise Failure(str(error)) from error
     if as_json:

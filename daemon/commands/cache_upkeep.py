@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
+
 import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
 from prefd.daemon.commands.errors import Failure
-from prefd.daemon.commands.stores import SHORT, find_cache, pick
+from prefd.daemon.commands.stores import SHORT, find_cache, need_shared, pick, pick_from
 from prefd.daemon.commands.units import duration, size
 from prefd.daemon.home import Home
+
+if TYPE_CHECKING:
+    from prefd.cache.prune import PruneReport
 
 
 @click.command(
@@ -28,7 +33,7 @@ Examples:
 def compact(home: Home, dry_run: bool, grace: float, as_json: bool) -> None:
     """Merge small segments into large ones.
 
-    Jobs go on reading and writing meanwhile. What was merged stays for a day, for readers that have it open; a later compact or prune deletes it.
+    Jobs go on reading and writing meanwhile. What was merged stays for a day, for readers that have it open; a later compact or prune deletes it. Of a shared cache the mirror here is merged; the next job uploads what came of it, and `prefd cache prune --shared` deletes there what it replaced.
     """
     from prefd.cache.compact import compact as merge_small
     from prefd.cache.segment import DamagedSegment
@@ -71,53 +76,91 @@ Examples:
   prefd cache prune --max-size 2GB
   prefd cache prune --unused-for 30d --dry-run
   prefd cache prune --reference 3f9a
+  prefd cache prune --shared --unused-for 90d
   prefd cache prune --max-size 500MB --json | jq .freed"""
 )
 @click.option("--max-size", type=size, metavar="SIZE", help="Remove the least recently used until it fits.")
 @click.option("--unused-for", type=duration, metavar="TIME", help="Remove what no job has read for so long.")
 @click.option("--reference", "prefix", metavar="PREFIX", help="Remove one reference, by the start of its fingerprint.")
+@click.option("--shared", is_flag=True, help="Do so in the object store of cache_url, and not here.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option
 @click.pass_obj
 def prune(
-    home: Home, max_size: int | None, unused_for: float | None, prefix: str | None, dry_run: bool, as_json: bool
+    home: Home,
+    max_size: int | None,
+    unused_for: float | None,
+    prefix: str | None,
+    shared: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Make room, least recently used first.
 
     What a queued or running job needs is never removed. What killed writers left more than a day ago always is. A job that needs something removed scores it again.
-    """
-    from prefd.cache.prune import prune as make_room
-    from prefd.daemon.needed import needed_references
 
+    Of a shared cache the mirror here is pruned, and a job that needs something removed fetches it again. With --shared the object store is: the mirrors that have what goes keep it, and upload it no more. Reads are not noted there, so it is unused since it was put, or last read here.
+    """
     if max_size is None and unused_for is None and prefix is None:
         raise click.UsageError("say how far: --max-size 2GB, --unused-for 30d or --reference PREFIX")
-    cache = find_cache(home)
-    if cache is None:
+    limits: Limits = {"max_size": max_size, "unused_for": unused_for, "dry_run": dry_run}
+    pruned = prune_there(home, prefix, limits) if shared else prune_here(home, prefix, limits)
+    if pruned is None:
         if as_json:
             render.emit_json({"cache": str(home.cache), "dry_run": dry_run, "removed": [], "freed": 0, "kept": 0})
         return
-    reference = None if prefix is None else only_one(pick(cache, [prefix]), prefix)
-    needed = needed_references(home, cache)
-    report = make_room(
-        cache,
-        max_size=max_size,
-        unused_for=unused_for,
-        reference=reference,
-        protect=needed.keys(),
-        dry_run=dry_run,
-    )
+    where, report, needed = pruned
     if as_json:
-        render.emit_json({"cache": str(home.cache), **report.to_json()})
-        return
+        render.emit_json({"cache": where, **report.to_json()})
+    else:
+        show_pruned(report, needed, max_size)
+
+
+class Limits(TypedDict):
+    max_size: int | None
+    unused_for: float | None
+    dry_run: bool
+
+
+Pruned: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
+"""Where, what, and fingerprint → the jobs that need it."""
+
+
+def prune_here(home: Home, prefix: str | None, limits: Limits) -> Pruned | None:
+    from prefd.cache.prune import prune
+    from prefd.daemon.needed import NeededReferences, references_of
+
+    cache = find_cache(home)
+    if cache is None:
+        return None
+    reference = None if prefix is None else only_one(pick(cache, [prefix]), prefix)
+    needed = NeededReferences(home, references_of(cache))
+    return str(home.cache), prune(cache, reference=reference, needed=needed, **limits), needed()
+
+
+def prune_there(home: Home, prefix: str | None, limits: Limits) -> Pruned:
+    from prefd.cache.shared_upkeep import prune_shared, shared_references
+    from prefd.daemon.needed import NeededReferences
+
+    cache = need_shared(home)
+    known = cache.bucket.insist(lambda: shared_references(cache))
+    reference = None if prefix is None else only_one(pick_from(list(known), [prefix]), prefix)
+    needed = NeededReferences(home, known)
+    report = cache.bucket.insist(lambda: prune_shared(cache, reference=reference, needed=needed, **limits))
+    return cache.bucket.url, report, needed()
+
+
+def show_pruned(report: PruneReport, needed: dict[str, list[str]], max_size: int | None) -> None:
     for each in report.removed:
         name = "" if each.reference is None else f"{each.reference[:SHORT]} "
         why = f"not used for {render.duration(each.unused_s)}" if each.why == "unused" else each.why
         click.echo(f"{name}{each.path.rpartition('/')[2]}: {why} ({render.size(each.bytes)})")
     for name in report.protected:
-        jobs = ", ".join(map(str, needed[name]))
-        render.warn(f"{name[:SHORT]} stays: job {jobs} needs it")
-    would = "would free" if dry_run else "freed"
-    click.echo(f"{would} {render.size(report.freed)}; {render.size(report.kept)} {'would be ' if dry_run else ''}left")
+        jobs = needed.get(name, ["a job that has ended since"])
+        render.warn(f"{name[:SHORT]} stays: {', '.join(jobs)} {'needs' if len(jobs) == 1 else 'need'} it")
+    would = "would free" if report.dry_run else "freed"
+    left = f"{render.size(report.kept)} {'would be ' if report.dry_run else ''}left"
+    click.echo(f"{would} {render.size(report.freed)}; {left}")
     if max_size is not None and report.kept > max_size:
         render.warn(f"that is more than {render.size(max_size)}: the rest is needed by jobs, or is the cache's own")
 

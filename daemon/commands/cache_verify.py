@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import click
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
 from prefd.daemon.commands.errors import Exit, Failure
-from prefd.daemon.commands.stores import SHORT, ask_worker, find_cache, pick
+from prefd.daemon.commands.stores import SHORT, ask_worker, find_cache, need_shared, pick
 from prefd.daemon.commands.units import Sample, duration, sample
 from prefd.daemon.home import Home
 
@@ -31,6 +32,7 @@ Examples:
   prefd cache verify --deep --repair
   prefd cache verify --rescore 5%
   prefd cache verify --rescore 200 --spec ipo.yaml
+  prefd cache verify --shared --repair      the object store, and not its mirror here
   prefd cache verify --json | jq '.damage[].what'"""
 )
 @click.option("--deep", is_flag=True, help="Read every log-probability too, against its own checksum.")
@@ -41,6 +43,7 @@ Examples:
 @click.option(
     "--max-duration", type=duration, metavar="TIME", help="Stop after 90s, 10m or 2h, and say how far it came."
 )
+@click.option("--shared", is_flag=True, help="Fetch and check what the object store of cache_url has.")
 @json_option
 @click.pass_context
 def verify(
@@ -51,18 +54,27 @@ def verify(
     spec: Path | None,
     prefix: str,
     max_duration: float | None,
+    shared: bool,
     as_json: bool,
 ) -> None:
     """Check the cache; exit code 1 when something is wrong.
 
     Every file's structure and checksums; with --deep every value's too; with --rescore a random sample is scored again by the model. The sample is drawn from the pairs of the newest job that used the reference, or of --spec. Nothing is changed without --repair. What is lost is scored again by the next job that needs it.
+
+    Of a shared cache the mirror here is checked; --repair puts the object store's whole copy in the place of what is damaged, and takes out there too what --rescore finds wrong. With --shared every byte of the object store is fetched and checked; --repair deletes what is damaged, and uploads it again from here where it is whole.
     """
     from prefd.cache import verify as checks
+    from prefd.daemon.caches import open_cache
 
     home: Home = ctx.obj
     if spec is not None and rescore is None:
         raise click.UsageError("--spec says what --rescore draws from; give --rescore too")
     deadline = None if max_duration is None else time.monotonic() + max_duration
+    if shared:
+        if rescore is not None:
+            raise click.UsageError("--rescore is about the cache here; leave out --shared")
+        verify_there(ctx, repair, prefix, deadline, as_json)
+        return
     cache = find_cache(home)
     if cache is None:
         if as_json:
@@ -71,6 +83,8 @@ def verify(
     if prefix:
         pick(cache, [prefix])
     report = checks.verify(cache, deep=deep, deadline=deadline, prefix=prefix.lower())
+    if repair:
+        cache = open_cache(home)  # where the cache is shared: what has whole copies
     repairs = checks.repair(cache, report.damage) if repair else []
     rescored = [] if rescore is None else list(score_again(home, cache, rescore, spec, prefix, deadline))
     wrong = [(each["fingerprint"], entry) for each in rescored for entry in each.get("wrong", ())]
@@ -129,8 +143,32 @@ def evict(cache: ReferenceCache, wrong: list[tuple[str, dict[str, Any]]]) -> lis
     gone = []
     for reference in whole_references(cache):
         if keys := [bytes.fromhex(entry["key"]) for name, entry in wrong if name == reference.name]:
-            gone += rescue.evict(reference, keys)
+            gone += rescue.evict(cache, reference, keys)
     return gone
+
+
+def verify_there(ctx: click.Context, repair: bool, prefix: str, deadline: float | None, as_json: bool) -> None:
+    from prefd.cache.shared_upkeep import verify_shared
+
+    cache = need_shared(ctx.obj)
+    report = cache.bucket.insist(lambda: verify_shared(cache, repair=repair, deadline=deadline, prefix=prefix.lower()))
+    if as_json:
+        render.emit_json({"cache": cache.bucket.url, "ok": not report.damage, **asdict(report)})
+    else:
+        complete = report.segments == report.segments_total
+        checked = render.plural(report.segments, "segment")
+        of = "" if complete else f" of {report.segments_total:,} in the time given"
+        click.echo(f"fetched and checked {checked}{of}: {render.size(report.bytes)}")
+        for each in report.damage:
+            click.echo(f"damaged {each.reference[:SHORT]} {each.segment}\n  {each.what}")
+        for name in report.uploaded:
+            click.echo(f"repaired {name}: uploaded again from here")
+        for name in report.deleted:
+            click.echo(f"repaired {name}: deleted; who has it whole uploads it again, or the next job scores it")
+        if not report.damage:
+            click.echo("nothing is wrong" if complete else "nothing wrong so far")
+    if report.damage:
+        ctx.exit(Exit.FAILED)
 
 
 def show(report: VerifyReport, repairs: list[Repair]) -> None:
@@ -147,6 +185,8 @@ def show(report: VerifyReport, repairs: list[Repair]) -> None:
         click.echo(f"differs {name[:SHORT]} {conflict}; which is wrong: --rescore 100%")
     for fix in repairs:
         saved = f"{render.plural(fix.rescued, 'completion')} saved, the rest" if fix.rescued else "moved"
+        if fix.fetched:
+            saved = "a whole copy was fetched, the damaged one moved"
         click.echo(f"repaired {fix.reference[:SHORT]} {fix.segment or 'zarr.json'}: {saved} to {fix.moved_to}")
     for kind, meaning in STRAYS.items():
         found = [each for each in report.strays if each.kind == kind]

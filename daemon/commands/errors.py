@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 from typing import IO, Any
 
@@ -30,8 +31,12 @@ EXPECTED = {
     "prefd.daemon.client.ControlError": Exit.FAILED,
     "prefd.daemon.lock.AlreadyRunning": Exit.FAILED,
     "prefd.cache.store.NotACache": Exit.FAILED,
-    "prefd.cache.shared.CannotShare": Exit.FAILED,
+    "prefd.cache.bucket.CannotShare": Exit.FAILED,
+    "prefd.cache.bucket.StoreTrouble": Exit.FAILED,
 }
+
+
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 class Failure(click.ClickException):
@@ -53,4 +58,6 @@ def explain(error: Exception) -> Failure | None:
             return Failure(str(error), code)
     if isinstance(error, OSError) and error.filename is not None:
         return Failure(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:  # a write or an fsync names no file
+        return Failure(f"the disk refuses: {error.strerror}; what was written whole by then stays")
     return None

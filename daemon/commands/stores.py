@@ -13,27 +13,47 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 
 if TYPE_CHECKING:
+    from prefd.cache.shared import SharedCache
     from prefd.cache.store import ReferenceCache
 
 SHORT = 12  # of a fingerprint's 32 hexadecimal digits: what is printed; any start that names one is accepted
 
 
 def find_cache(home: Home) -> ReferenceCache | None:
-    """None where there is none yet; then that has been said."""
-    from prefd.cache.store import ReferenceCache
+    """The cache in the home; None where there is none yet. Either way, and of a mirror, that has been said."""
+    from prefd.daemon.caches import open_here
+    from prefd.daemon.config import Config
 
     require_home(home)
     if not (home.cache / "zarr.json").exists():
         render.note(f"the cache is empty: {home.cache}")
         return None  # open() would make a cache; looking after one makes nothing
-    return ReferenceCache.open(home.cache)
+    cache = open_here(home)
+    if cache.mirror:
+        render.note(f"this is about {home.cache}, the mirror of {Config.load(home).cache_url}")
+    return cache
+
+
+def need_shared(home: Home) -> SharedCache:
+    """For `--shared`. Raises `Failure` in a home that shares nothing."""
+    from prefd.daemon.caches import open_shared
+
+    cache = open_shared(require_home(home))
+    if cache is None:
+        raise Failure(f"this home shares no cache: there is no cache_url in {home.config}", Exit.USAGE)
+    render.note(f"this is about {cache.bucket.url}, and not its mirror {home.cache}")
+    return cache
 
 
 def pick(cache: ReferenceCache, prefixes: Sequence[str]) -> list[str]:
     """The fingerprints that start with any of `prefixes`, damaged references too; all of them where none is given."""
     from prefd.cache.stored import reference_folders
 
-    names = [folder.name for folder in reference_folders(cache)]
+    return pick_from([folder.name for folder in reference_folders(cache)], prefixes)
+
+
+def pick_from(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
+    """As `pick`, of these fingerprints."""
     for prefix in prefixes:
         if not any(name.startswith(prefix.lower()) for name in names):
             raise Failure(f"no reference's fingerprint starts with {prefix!r}\nsee `prefd cache ls`", Exit.NOT_FOUND)

@@ -95,14 +95,14 @@ def activations(model: nn.Module, tokens: int, reach: int, grad_checkpoint: bool
     """Bytes of one forward and backward pass over `tokens` tokens, the longest sequence of which has `reach`."""
     layers: Any = model.layers
     arguments = getattr(model, "args", None)
-    heads = getattr(arguments, "num_attention_heads", None) or getattr(arguments, "n_head", 0)
-    experts = getattr(arguments, "num_experts_per_tok", None) or 2
+    heads = _argument(arguments, "num_attention_heads", "n_head")
+    experts = _argument(arguments, "num_experts_per_tok") or 2
     width = _width(layers[0], experts) if len(layers) else 0
     layer = 4 * (KEPT_PER_OUTPUT * width + KEPT_PER_SCORE * heads * 0.75 * reach)
-    head = SLICE_COPIES * 4 * min(SLICE_LOGITS, tokens * _vocabulary(arguments))
+    head = SLICE_COPIES * 4 * min(SLICE_LOGITS, tokens * _argument(arguments, "vocab_size"))
     kept = tokens * len(layers) * layer
     if grad_checkpoint:
-        hidden = getattr(arguments, "hidden_size", None) or getattr(arguments, "n_embd", 0)
+        hidden = _argument(arguments, "hidden_size", "n_embd")
         kept = min(kept, tokens * (2 * 4 * hidden * len(layers) + 4 * layer))
     return int(kept + head)
 
@@ -119,8 +119,9 @@ def _width(layer: nn.Module, experts: int) -> int:
     return total
 
 
-def _vocabulary(arguments: Any) -> int:
-    return int(getattr(arguments, "vocab_size", 0) or 0)
+def _argument(arguments: Any, *names: str) -> int:
+    """The first of the model's arguments that is there; 0 where none is."""
+    return next((int(value) for name in names if (value := getattr(arguments, name, None))), 0)
 
 
 def machine() -> tuple[int, int]:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from prefd.cache.bucket import CannotShare
 from prefd.cache.fingerprint import BadWeights
-from prefd.cache.shared import CannotShare
 from prefd.cache.store import NotACache
 from prefd.daemon.config import ConfigError
 from prefd.daemon.home import Home
