@@ -38,8 +38,22 @@ COMMANDS = [
     "plugins",
     "cache",
     "metrics",
+    "compare",
 ]
-READS = ["status", "doctor", "validate", "jobs", "show", "logs", "watch", "wait", "losses", "plugins", "metrics"]
+READS = [
+    "status",
+    "doctor",
+    "validate",
+    "jobs",
+    "show",
+    "logs",
+    "watch",
+    "wait",
+    "losses",
+    "plugins",
+    "metrics",
+    "compare",
+]
 HEAVY = ["mlx", "zarr", "datasets", "starlette", "uvicorn", "httpx", "matplotlib", "transformers"]
 
 
@@ -101,7 +115,8 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["jobs", "--help"], ["jobs"], ["show", "1"], ["metrics", "1"], ["logs", "1"]]
+    "arguments",
+    [["--help"], ["jobs", "--help"], ["jobs"], ["show", "1"], ["metrics", "1"], ["compare", "1"], ["logs", "1"]],
 )
 def test_starting_up_imports_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     homes.add_done(Home(tmp_path / "home"))
@@ -159,6 +174,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ["show", "1"],
         ["logs", "1"],
         ["metrics", "1"],
+        ["compare", "1", "2"],
         ["watch"],
         ["wait", "1"],
         ["cancel", "1"],
