@@ -65,7 +65,9 @@ class Compared:
 
     @property
     def loss(self) -> str:
-        return str((self.settings or {}).get("loss.name", "-"))
+        settings = self.settings or {}
+        mixed = settings.get("loss")  # a list, where several are added up
+        return " + ".join(each["name"] for each in mixed) if mixed else str(settings.get("loss.name", "-"))
 
     def part(self, *prefixes: str) -> str | None:
         """The settings under `prefixes`, as text that is equal where they are equal; None where they are not known."""

@@ -74,3 +74,9 @@ def test_paths_are_told_apart_by_their_ends() -> None:
     assert shorten(["/data/a/x.jsonl", "/data/b/x.jsonl", None]) == ["a/x.jsonl", "b/x.jsonl", "-"]
     assert shorten(["/data/a", "/data/a"]) == ["/data/a", "/data/a"]
     assert shorten([True, 1e-5, ["q_proj"]]) == ["true", "1e-05", '["q_proj"]']
+
+
+def test_a_mixture_is_told_by_the_names_of_its_losses() -> None:
+    mixed = Compared(1, "m", "done", {"loss": [{"name": "sigmoid"}, {"name": "sft", "weight": 0.1}]}, {}, None)
+    assert mixed.loss == "sigmoid + sft"
+    assert job(2).loss == "ipo"
