@@ -30,7 +30,7 @@ class Measure:
 
     key: str
     better: Literal["higher", "lower"] | None = None
-    among: Literal["same loss", "same pairs", "done"] = "same pairs"
+    among: Literal["same loss", "same pairs", "same work", "done"] = "same pairs"
 
 
 MEASURES = (
@@ -42,7 +42,7 @@ MEASURES = (
     Measure("eval_rewards/rejected"),
     Measure("eval_logps/chosen"),
     Measure("eval_logps/rejected"),
-    Measure("seconds", "lower", "done"),
+    Measure("seconds", "lower", "same work"),
     Measure("peak_memory_gb", "lower", "done"),
 )
 IN_LOSS_UNITS = "eval_loss and eval_rewards/margins"
@@ -106,19 +106,20 @@ def flat_settings(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing(jobs: Sequence[Compared]) -> list[str]:
-    """The settings, besides the name and the loss's, that are not the same in all jobs that could have them.
+    """The settings, besides names, that are not the same in all jobs that could have them: the loss's first, data last.
 
     A job that only fills the cache has no training settings to differ by.
     """
     known = [job.settings for job in jobs if job.settings is not None]
     trained = [settings for settings in known if any(name.startswith("training.") for name in settings)]
     names = dict.fromkeys(name for settings in known for name in settings)
-    return [
+    found = [
         name
         for name in names
-        if name not in ("name", "loss.name")
+        if name not in ("name", "group", "loss.name")
         and not _all_equal(each.get(name) for each in (trained if name.startswith("training.") else known))
     ]
+    return sorted(found, key=lambda name: (not name.startswith("loss"), not name.startswith("training.")))
 
 
 def best(jobs: Sequence[Compared]) -> dict[str, list[int]]:
@@ -167,9 +168,11 @@ def _cell(value: Any) -> str:
 def _comparable(measure: Measure, jobs: Sequence[Compared]) -> list[tuple[Compared, float]]:
     """The jobs with a value for `measure`, where these may be set against each other; else none."""
     measured = [(job, value) for job in jobs if (value := job.numbers.get(measure.key)) is not None]
+    if measure.among in ("done", "same work"):
+        measured = [(job, value) for job, value in measured if job.state == "done"]
     if measure.among == "done":
-        return [(job, value) for job, value in measured if job.state == "done"]
-    same = _loss if measure.among == "same loss" else _pairs
+        return measured
+    same = {"same loss": _loss, "same pairs": _pairs, "same work": _work}[measure.among]
     units = [same(job) for job, _ in measured]
     return measured if None not in units and _all_equal(units) else []
 
@@ -183,6 +186,12 @@ def _loss(job: Compared) -> str | None:
     """What the units of its loss and rewards depend on: the pairs, the loss, and the reference."""
     named = bool(job.settings) and "reference.model" in (job.settings or {})
     return job.part("data.", "loss", *(["reference."] if named else ["model", "adapter", "training.quantize."]))
+
+
+def _work(job: Compared) -> str | None:
+    """How much it trained: the pairs of a step, and the steps."""
+    pairs = job.part("data.", "training.batch_size", "training.gradient_accumulation_steps")
+    return None if pairs is None else f"{pairs} × {job.numbers['steps']}"
 
 
 def _missing(job: Compared) -> str | None:

@@ -151,3 +151,17 @@ def test_a_legend_tells_the_jobs_of_a_sweep_apart(made: Home) -> None:
     assert labels(jobs[:2]) == ["1  slow · ipo · learning_rate 1e-05", "2  fast · ipo · learning_rate 5e-05"]
     assert labels(jobs[2:]) == ["3  other · sigmoid"]
     assert len(set(labels(jobs))) == 3
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_job_and_no_digit_is_lost_in_a_narrow_terminal(
+    made: Home, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4, 10):
+        homes.add_queued(made, name=f"a-rather-long-name-of-job-{number}", loss={"name": "ipo", "beta": number / 7})
+    whole = rows_of(invoke(made, "compare", *range(1, 10)).stdout)
+    monkeypatch.setenv("COLUMNS", str(width))
+    output = invoke(made, "compare", *range(1, 10)).stdout
+    assert max(map(len, output.splitlines())) <= width
+    blocks = [rows_of(block) for block in output.split("\n\n")]
+    assert {name: [cell for block in blocks for cell in block[name]] for name in whole} == whole

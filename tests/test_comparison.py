@@ -44,6 +44,12 @@ def test_ties_are_all_best_and_equal_values_are_not_marked() -> None:
     assert best(three) == {"seconds": [2, 3]}
 
 
+def test_less_training_is_not_faster_training() -> None:
+    small = job(2, settings={"training.batch_size": 1}, seconds=1.0)
+    short = job(3, seconds=1.0, steps=4)
+    assert best([job(1, seconds=5.0), small]) == best([job(1, seconds=5.0), short]) == {}
+
+
 def test_a_job_that_is_not_done_is_not_the_fastest() -> None:
     assert best([job(1, seconds=5.0), job(2, "failed", seconds=0.1), job(3, seconds=6.0)]) == {"seconds": [1]}
 
@@ -62,11 +68,11 @@ def test_losses_are_compared_only_where_loss_parameters_and_reference_are_the_sa
 
 
 def test_a_spec_that_cannot_be_read_hides_nothing_else() -> None:
-    unknown = Compared(2, "old", "done", None, {"steps": 4, "seconds": 1.0, "eval_loss": 0.1}, 4)
-    two = [job(1, seconds=2.0, eval_loss=0.2), unknown]
+    unknown = Compared(2, "old", "done", None, {"steps": 4, "peak_memory_gb": 1.0, "eval_loss": 0.1}, 4)
+    two = [job(1, peak_memory_gb=2.0, eval_loss=0.2), unknown]
     assert unknown.loss == "-"
     assert differing(two) == []
-    assert best(two) == {"seconds": [2]}
+    assert best(two) == {"peak_memory_gb": [2]}
     assert "job 2 (old)" in notes(two)[0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.comparison import MEASURES, Compared, best, differing, gather, notes, shorten
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.text import clip
 
 LABELLED = 3
 """How many settings fit into a legend."""
+WIDEST = 28
+"""Characters of a cell; --json has all of it."""
 CURVES = ("rewards/accuracies", "rewards/margins")
 LABELS = {"seconds": "seconds of training", "peak_memory_gb": "peak memory, GB"}
 
@@ -52,9 +55,7 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     if png is not None:
         render.note(f"drew {png}")
         return
-    render.stdout().print(
-        render.table(["", *(str(job.id) for job in jobs)], list(lines(jobs)), [str(j.id) for j in jobs])
-    )
+    show(jobs)
     for line in notes(jobs):
         render.note(line)
 
@@ -65,15 +66,40 @@ def read(home: Home, job_ids: Sequence[int]) -> list[tuple[Any, Any, RunDir]]:
         return [(table.get(each), read_spec(table, each), RunDir(home.job(each))) for each in dict.fromkeys(job_ids)]
 
 
+def show(jobs: Sequence[Compared]) -> None:
+    """The table, in as many parts, one under the other, as the terminal's width asks for."""
+    console = render.stdout()
+    heading: list[str | Text] = ["", *(str(job.id) for job in jobs)]
+    rows = lines(jobs)
+    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
+    for number, (start, end) in enumerate(parts(widths, console.width)):
+        shown = [[row[0], *row[start:end]] for row in (heading, *rows)]
+        columns = [str(each) for each in shown[0]]
+        console.print("\n" * bool(number), end="")
+        console.print(render.table(columns, shown[1:], right=columns[1:]))
+
+
+def parts(widths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
+    """Which columns (from, to) stand together beside the first so that each part fits `room`, gaps of 2 included."""
+    start = 1
+    while start < len(widths):
+        end, used = start + 1, widths[0] + 2 + widths[start] + 2
+        while end < len(widths) and used + widths[end] + 2 <= room:
+            used += widths[end] + 2
+            end += 1
+        yield start, end
+        start = end
+
+
 def lines(jobs: Sequence[Compared]) -> list[list[str | Text]]:
     """The table's rows, the name of each first."""
     told: list[list[str | Text]] = [
-        ["name", *(job.name for job in jobs)],
+        ["name", *(clip(job.name, WIDEST) for job in jobs)],
         ["state", *(render.state(job.state) for job in jobs)],
         ["loss", *(job.loss for job in jobs)],
     ]
     for name in differing(jobs):
-        told.append([name, *shorten([(job.settings or {}).get(name) for job in jobs])])
+        told.append([name, *(clip(cell, WIDEST) for cell in shorten([(job.settings or {}).get(name) for job in jobs]))])
     winners = best(jobs)
     for measure in MEASURES:
         marked = winners.get(measure.key, [])
