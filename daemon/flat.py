@@ -177,6 +177,9 @@ def translate(value: Mapping[str, Any], folder: FilePath | None = None) -> Trans
     """The flat config `value` as a spec. `folder`: where its relative paths start; None: do not look at them."""
     given = {ALIASES.get(name, name): each for name, each in value.items() if each is not None}
     made = Translation(spelt={name: alias for alias, name in ALIASES.items() if alias in value})
+    for alias, name in ALIASES.items():
+        if alias in value and name in value:
+            made.faults.append((alias, f"is {name} by another name; give one of them"))
     for name in AS_WRITTEN:
         if name in given:
             made.put(name, given[name])

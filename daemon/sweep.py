@@ -19,6 +19,8 @@ from prefd.daemon.text import Path, clip, kind, shown
 
 KEY = "sweep"
 MAX_JOBS = 256
+MAX_TEXT = 4 * 1024 * 1024
+"""Characters of all the specs of a sweep together; one has about a thousand."""
 OWN = ("name", "group", KEY)
 """What a sweep says of its jobs itself."""
 
@@ -65,7 +67,15 @@ def axes_of(value: Any) -> Axes:
 
 
 def expand(document: Mapping[str, Any], axes: Axes) -> Iterator[Combination]:
-    """`document` with each combination of values in `axes`. Raises SweepError where there is no place for one."""
+    """`document` with each combination of values in `axes`.
+
+    Raises SweepError where there is no place for one, or where they are too much to hold.
+    """
+    count = math.prod(len(values) for values in axes.values())
+    if count * len(json.dumps(document)) > MAX_TEXT:
+        raise SweepError(
+            f"{KEY}: {count:,} combinations of a spec this long; sweep fewer values, or shorten their lists"
+        )
     for values in itertools.product(*axes.values()):
         made = copy.deepcopy({name: value for name, value in document.items() if name != KEY})
         settings = dict(zip(axes, values))
@@ -123,4 +133,4 @@ def _put(document: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return clip(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 80)

@@ -182,6 +182,10 @@ def test_valid_jsonl_beside_the_training_rows_is_held_out(tmp_path: Path) -> Non
         ({"train_mode": "orpo"}, 'train_mode: must be dpo or cpo; got "orpo": prefd trains on preference pairs'),
         ({"train_mode": None}, "train_mode: must be dpo or cpo; the default there is sft"),
         ({"dpo_cpo_loss_type": "kto"}, 'dpo_cpo_loss_type: must be sigmoid, hinge, ipo, dpop, got "kto"'),
+        (
+            {"grad_accumulation": 2, "gradient_accumulation_steps": 2},
+            "grad_accumulation: is gradient_accumulation_steps",
+        ),
         ({"optimizer": "muon"}, 'optimizer: must be adam or adamw, got "muon"'),
         ({"lr_schedule": {"name": "cosine_decay"}}, "lr_schedule: cannot be honoured: "),
         ({"qat_enable": True}, "qat_enable: cannot be honoured: "),

@@ -97,6 +97,12 @@ def test_at_most_256_jobs_come_of_one_file() -> None:
         axes_of({"training.seed": list(range(257))})
 
 
+def test_many_combinations_of_a_long_spec_are_refused_before_they_are_made() -> None:
+    sweep = {"training.seed": list(range(16)), "training.num_layers": list(range(1, 17))}
+    keys = [f"layer-{number}" for number in range(4000)]
+    assert "combinations of a spec this long" in faults(sweep, training={"lora": {"keys": keys}})[0]
+
+
 def test_one_bad_combination_refuses_all_and_is_named() -> None:
     assert faults({"loss.name": ["dpop", "ipo"], "loss.delta": [5.0, 10.0]}) == [
         "loss.delta: unknown parameter; did you mean beta? (ipo) (with loss.name ipo, loss.delta 5.0, and 1 more)"
