@@ -27,6 +27,7 @@ SECTIONS = {
         "wait": "watch",
         "cancel": "jobs",
         "metrics": "metrics",
+        "compare": "compare",
     },
     "Losses and cache": {"losses": "losses", "check-loss": "losses", "plugins": "losses", "cache": "cache"},
 }

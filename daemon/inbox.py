@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import re
@@ -17,14 +18,15 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from ulid import ULID
 
 from prefd.daemon.home import Home
 from prefd.daemon.parse import MAX_BYTES
-from prefd.daemon.spec import JobSpec
 from prefd.daemon.text import clip
 
 log = logging.getLogger(__name__)
@@ -184,15 +186,15 @@ class Inbox:
             log.warning("%s %s", clip(ascii(name), 120), what)
 
 
-def submit(home: Home, spec: JobSpec, name: str) -> Path:
-    """Put `spec` (paths absolute) into `jobs/` as JSON, whole at once and over nothing; the file it became.
+def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
+    """Put a spec (paths absolute) into `jobs/` as JSON, whole at once and over nothing; the file it became.
 
-    Works with no daemon running. `name` is the spec's name for people; the file is `<its stem>.json`, or `-2`, `-3`.
+    Works with no daemon running. `name` is the spec file's; the file is `<its stem>.json`, or `-2`, `-3`.
     """
     home.jobs.mkdir(parents=True, exist_ok=True)
     beside = home.jobs / f".{ULID()}.tmp"
     with beside.open("x", encoding="utf-8") as file:
-        file.write(spec.model_dump_json(indent=1, exclude_unset=True))
+        json.dump(document, file, indent=1, ensure_ascii=False)
         file.flush()
         os.fsync(file.fileno())
     stem = short(PurePath(name).stem.lstrip(".") or "job")

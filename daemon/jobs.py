@@ -10,7 +10,7 @@ import builtins
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,8 +35,8 @@ ALLOWED: Mapping[State, frozenset[State]] = {
 }
 
 BUSY_SECONDS = 10.0
-VERSION = 1
-SCHEMA = """
+MIGRATIONS = (
+    """
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
@@ -63,10 +63,22 @@ CREATE TABLE history (
     reason TEXT NOT NULL
 );
 CREATE INDEX history_job ON history (job_id);
-"""
+""",
+    """
+ALTER TABLE jobs ADD COLUMN job_group TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN description TEXT NOT NULL DEFAULT '';
+-- A claimed file is one job, or those of its sweep by number, whatever happens between the claim and the rows.
+ALTER TABLE jobs ADD COLUMN part INTEGER NOT NULL DEFAULT 0;
+DROP INDEX jobs_claim;
+CREATE UNIQUE INDEX jobs_claim ON jobs (source, part) WHERE owner = 'daemon';
+CREATE INDEX jobs_group ON jobs (job_group);
+""",
+)
+"""What makes each version of the schema out of the one before; the first, out of nothing. Never changed, only added to."""
+VERSION = len(MIGRATIONS)
 COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
-    "worker_pid, worker_started, cancel_requested"
+    "worker_pid, worker_started, cancel_requested, job_group, description"
 )
 
 
@@ -108,6 +120,10 @@ class Job:
     worker_pid: int | None
     worker_started: float | None
     cancel_requested: bool
+    group: str
+    """Jobs that belong together: a spec's `group`, or a sweep's name."""
+    description: str
+    """What a sweep sets in this job, in words."""
 
     @property
     def ended(self) -> bool:
@@ -135,10 +151,7 @@ class JobTable:
             db.execute("PRAGMA foreign_keys = ON")
             table = cls(db, path)
             with table._transaction():
-                if _version(db, path) == 0:
-                    for statement in SCHEMA.split(";\n"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {VERSION}")
+                _migrate(db, _version(db, path))
             return table
 
     @classmethod
@@ -148,10 +161,11 @@ class JobTable:
             if not path.exists():
                 return cls.open(Path(":memory:"))
             db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-            if _version(db, path) == 0:  # another process is creating it at this moment
+            version = _version(db, path)
+            if version == 0:  # another process is creating it at this moment
                 db.close()
                 return cls.open(Path(":memory:"))
-            return cls(db, path)
+            return cls(db if version == VERSION else _migrated_copy(db, path), path)
 
     def close(self) -> None:
         self._db.close()
@@ -166,18 +180,24 @@ class JobTable:
 
     def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:
         """A new job in state `queued`. A claimed file that has a job already gives that job."""
+        return self.add_all([spec], source, owner)[0]
+
+    def add_all(
+        self, specs: Sequence[JobSpec], source: str, owner: str = "daemon", descriptions: Sequence[str] = ()
+    ) -> builtins.list[Job]:
+        """A new job for each of a file's specs, all of them or none. A claimed file that has jobs already gives these."""
         now = time.time()
         with self._transaction():
-            taken = self._db.execute("SELECT id FROM jobs WHERE source = ? AND owner = 'daemon'", (source,)).fetchone()
-            if taken is not None and owner == "daemon":
-                return self._get(taken[0])
-            row = self._db.execute(
-                "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (spec.name, "queued", "", source, owner, spec.model_dump_json(), now),
+            taken = self._db.execute(
+                "SELECT id FROM jobs WHERE source = ? AND owner = 'daemon' ORDER BY part", (source,)
             )
-            assert row.lastrowid is not None
-            self._record(row.lastrowid, now, "queued", "")
-            return self._get(row.lastrowid)
+            if owner == "daemon" and (found := taken.fetchall()):
+                return [self._get(job_id) for (job_id,) in found]
+            said = descriptions or [""] * len(specs)
+            return [
+                self._insert(spec, source, owner, now, part, description)
+                for part, (spec, description) in enumerate(zip(specs, said, strict=True))
+            ]
 
     def get(self, job_id: int) -> Job:
         """Raises JobNotFound."""
@@ -249,6 +269,16 @@ class JobTable:
             rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY id", wanted)
             return [_job(row) for row in rows]
 
+    def _insert(self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str) -> Job:
+        row = self._db.execute(
+            "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at, job_group, description, part) "
+            "VALUES (?, 'queued', '', ?, ?, ?, ?, ?, ?, ?)",
+            (spec.name, source, owner, spec.model_dump_json(), now, spec.group, description, part),
+        )
+        assert row.lastrowid is not None
+        self._record(row.lastrowid, now, "queued", "")
+        return self._get(row.lastrowid)
+
     def _get(self, job_id: int) -> Job:
         row = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
@@ -312,8 +342,27 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
     return version
 
 
+def _migrate(db: sqlite3.Connection, version: int) -> None:
+    """Bring the schema from `version` to VERSION, within the transaction that is open."""
+    for migration in MIGRATIONS[version:]:
+        for statement in migration.split(";\n"):
+            db.execute(statement)
+    if version < VERSION:
+        db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """An older database, as this version would have it, in memory: reading changes no file."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    db.backup(copy)
+    db.close()
+    _migrate(copy, _version(copy, path))
+    return copy
+
+
 def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(COLUMNS.split(", "), row, strict=True))
     values["phase_seconds"] = json.loads(values["phase_seconds"])
     values["cancel_requested"] = bool(values["cancel_requested"])
+    values["group"] = values.pop("job_group")  # `group` is a word of SQL's own
     return Job(**values)

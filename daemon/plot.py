@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 Row = dict[str, Any]
 
-BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#5c6670"
+BLUE, ORANGE, GREY, INK = "#2f6db3", "#d9822b", "#5c6670", "#22272b"
 SMOOTH_FROM = 60  # with more points than this, the raw values go pale and a running mean is drawn over them
 
 
@@ -68,10 +68,7 @@ def plot(train: Sequence[Row], evals: Sequence[Row], title: str, path: Path) -> 
 
     Raises OSError where `path` cannot be written.
     """
-    figure = Figure(figsize=(11, 7.2), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]  # it is constrained
-    figure.suptitle(title, fontsize=14, fontweight="bold", color="#22272b")
+    figure = new_figure(title, (11, 7.2))
     axes = figure.subplots(2, 2)
     for axis, panel in zip(axes.flat, PANELS):
         _draw(axis, panel, train, evals)
@@ -79,7 +76,27 @@ def plot(train: Sequence[Row], evals: Sequence[Row], title: str, path: Path) -> 
 
 
 def _draw(axis: Axes, panel: Panel, train: Sequence[Row], evals: Sequence[Row]) -> None:
-    axis.set_title(panel.title, fontsize=11, loc="left", color="#22272b")
+    dress(axis, panel)
+    drawn = [_draw_curve(axis, curve, train, evals) for curve in panel.curves]
+    widen_one_step(axis, {row["step"] for row in (*train, *evals) if "step" in row})
+    if any(drawn):
+        axis.legend(fontsize=8.5, framealpha=0.85, edgecolor="none", labelcolor=GREY)
+    else:
+        say_nothing_recorded(axis)
+
+
+def new_figure(title: str, size: tuple[float, float]) -> Figure:
+    """An empty figure of `size` inches under `title`."""
+    figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]  # it is constrained
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
+    return figure
+
+
+def dress(axis: Axes, panel: Panel) -> None:
+    """Title, labels, grid and level of a panel whose x axis is the step."""
+    axis.set_title(panel.title, fontsize=11, loc="left", color=INK)
     axis.set_xlabel("step", fontsize=9, color=GREY)
     axis.set_ylabel(panel.unit, fontsize=9, color=GREY)
     axis.tick_params(labelsize=8.5, colors=GREY, length=3)
@@ -95,25 +112,27 @@ def _draw(axis: Axes, panel: Panel, train: Sequence[Row], evals: Sequence[Row]) 
         axis.axhline(panel.level, color="#9aa3ab", linewidth=1, linestyle=":")
     if panel.limits is not None:
         axis.set_ylim(*panel.limits)
-    drawn = [_draw_curve(axis, curve, train, evals) for curve in panel.curves]
-    steps = {row["step"] for row in (*train, *evals) if "step" in row}
-    if len(steps) == 1:  # one point: no ticks at 0.945
+
+
+def widen_one_step(axis: Axes, steps: set[int]) -> None:
+    """Room around a single point: no ticks at 0.945."""
+    if len(steps) == 1:
         axis.set_xlim(0, 2 * max(1, *steps))
-    if any(drawn):
-        axis.legend(fontsize=8.5, framealpha=0.85, edgecolor="none", labelcolor=GREY)
-    else:
-        axis.text(0.5, 0.5, "not recorded", transform=axis.transAxes, ha="center", va="center", color=GREY)
+
+
+def say_nothing_recorded(axis: Axes) -> None:
+    axis.text(0.5, 0.5, "not recorded", transform=axis.transAxes, ha="center", va="center", color=GREY)
 
 
 def _draw_curve(axis: Axes, curve: Curve, train: Sequence[Row], evals: Sequence[Row]) -> bool:
-    steps, values = _points(train, curve.key)
+    steps, values = points(train, curve.key)
     if len(values) > SMOOTH_FROM:
         axis.plot(steps, values, color=curve.color, alpha=0.28, linewidth=0.9)
-        axis.plot(steps, list(_running_mean(values, len(values) // 30)), color=curve.color, lw=1.9, label=curve.label)
+        axis.plot(steps, list(running_mean(values, len(values) // 30)), color=curve.color, lw=1.9, label=curve.label)
     elif values:
         marker = "o" if len(values) == 1 else None
         axis.plot(steps, values, color=curve.color, linewidth=1.7, marker=marker, label=curve.label)
-    eval_steps, eval_values = _points(evals, f"eval_{curve.key}")
+    eval_steps, eval_values = points(evals, f"eval_{curve.key}")
     if eval_values:
         axis.plot(
             eval_steps,
@@ -129,14 +148,14 @@ def _draw_curve(axis: Axes, curve: Curve, train: Sequence[Row], evals: Sequence[
     return bool(values or eval_values)
 
 
-def _points(rows: Sequence[Row], key: str) -> tuple[list[int], list[float]]:
+def points(rows: Sequence[Row], key: str) -> tuple[list[int], list[float]]:
     """Steps and values of `key` where a row has it as a finite number."""
     found = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float) and "step" in row]
     found = [(step, value) for step, value in found if math.isfinite(value)]
     return [step for step, _ in found], [value for _, value in found]
 
 
-def _running_mean(values: Sequence[float], reach: int) -> Iterator[float]:
+def running_mean(values: Sequence[float], reach: int) -> Iterator[float]:
     """The mean of up to `reach` values on each side of each value."""
     sums = [0.0]
     for value in values:

@@ -24,6 +24,8 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     """Everything `prefd show` says, as names and values; an empty name goes on with the one above."""
     facts: list[Fact] = [("job", f"{job.id}  {job.name}"), ("state", render.state(job.state))]
     facts += _block("reason", job.reason.splitlines())
+    facts += [("group", job.group)] if job.group else []
+    facts += [("sweep", job.description)] if job.description else []
     facts += [("source", job.source)]
     states = {event.state for event in history}
     needs_reference = "precomputing" in states or "training" not in states

@@ -26,7 +26,7 @@ from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import RUNNING, Job, JobTable
 from prefd.daemon.process import WORKER, ProcessId, end
 from prefd.daemon.rundir import RunDir
-from prefd.daemon.specfile import SpecError, validate
+from prefd.daemon.specfile import SpecError, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor, freeze
 from prefd.daemon.watch import Watcher
 
@@ -149,10 +149,10 @@ class Service:
             self.home.create()
 
     async def _admit(self, claimed: Claimed) -> None:
-        """A claimed file becomes a queued job, or goes to rejected/ with the reason beside it."""
+        """A claimed file becomes a queued job, or those of its sweep, or goes to rejected/ with the reason beside it."""
         try:
             catalog = await self._catalog()
-            spec = await asyncio.to_thread(validate, claimed.read(), claimed.name, self.home.jobs, catalog)
+            file = await asyncio.to_thread(read_specs, claimed.read(), claimed.name, catalog, self.home.jobs)
         except SpecError as error:
             self._reject(claimed, error.lines)
         except OSError as error:
@@ -160,9 +160,12 @@ class Service:
         except CatalogError as error:
             self._reject(claimed, (f"the losses cannot be listed: {error}", "put it right and drop the file again"))
         else:
-            job = self.table.add(spec, claimed.source)
-            freeze(self.home, job.id, spec)
-            log.info("job %d queued: %s (%s)", job.id, job.name, claimed.name)
+            jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
+            for job, spec in zip(jobs, file.specs):
+                freeze(self.home, job.id, spec)
+                log.info("job %d queued: %s (%s)", job.id, job.name, claimed.name)
+            for note in file.notes:
+                log.info("job %d: %s", jobs[0].id, note)
             self.queued.set()
 
     def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:

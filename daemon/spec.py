@@ -130,6 +130,7 @@ class JobSpec(SpecModel):
     """One job. Without `training` it only fills the cache."""
 
     name: str = Field("", max_length=200, description="default: the spec file's name")
+    group: str = Field("", max_length=200, description="jobs that belong together; a sweep's are grouped by its name")
     model: str = Field(min_length=1, description="HF id or folder; the policy starts here")
     adapter: str | None = Field(None, description="start from this adapter")
     reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")

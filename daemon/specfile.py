@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import ValidationError
 
 from prefd.daemon.catalog import Catalog
+from prefd.daemon.describe import amount
 from prefd.daemon.explain import explain
-from prefd.daemon.parse import MAX_BYTES, PARSERS, ParseError, parse
+from prefd.daemon.flat import is_flat, translate
+from prefd.daemon.parse import MAX_BYTES, PARSERS, Parsed, ParseError, parse
 from prefd.daemon.sources import faults_of_sources
 from prefd.daemon.spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
+from prefd.daemon.sweep import KEY, Combination, SweepError, axes_of, expand, swept_lines, unique, value_at
+from prefd.daemon.text import Path as Place
 from prefd.daemon.text import clip, nearest, shown
 from prefd.plugins.schema import problems
 
 SUFFIXES = tuple(PARSERS)
+Check = Callable[[dict[str, Any], Mapping[Place, int]], JobSpec]
+"""A document and the lines of its settings → its spec; or SpecError."""
 
 
 class SpecError(Exception):
@@ -30,34 +37,161 @@ class SpecError(Exception):
         self.lines: tuple[str, ...] = lines
 
 
-def read_spec(data: bytes, name: str, catalog: Catalog | None = None) -> JobSpec:
-    """The spec in `data`, by the suffix of `name`; paths as written. Raises SpecError, and nothing else.
+MAX_FAULTS = 20
+"""Lines told of one sweep."""
 
-    With `catalog`, the loss is checked too, also where other fields have faults: all of them are told at once.
+
+@dataclass(frozen=True)
+class SpecFile:
+    """What one file asks for: a job, or one for each combination of its sweep."""
+
+    file: str
+    specs: tuple[JobSpec, ...]
+    settings: tuple[str, ...] = ("",)
+    """Of each spec, what the sweep sets in it, in words."""
+    notes: tuple[str, ...] = ()
+    """What the file's writer should know and need not change."""
+    sweep: Mapping[str, list[Any]] | None = None
+    name: str = ""
+    """The sweep's own name."""
+
+    @property
+    def spec(self) -> JobSpec:
+        """The only one. Raises SpecError where there are several."""
+        if self.sweep is not None:
+            many = f"a sweep of {amount(len(self.specs), 'job')}, where one job is wanted"
+            raise SpecError(f"{self.file}: {many}: hand it in with `prefd submit`, or take `sweep` out")
+        return self.specs[0]
+
+    def document(self) -> dict[str, Any]:
+        """A spec that reads back as this one, wherever it lies: paths are as in the specs."""
+        dumped: list[dict[str, Any]] = [spec.model_dump(mode="json", exclude_unset=True) for spec in self.specs]
+        if self.sweep is None:
+            return dumped[0]
+        values = {name: unique(value_at(each, name) for each in dumped) for name in self.sweep}
+        return dumped[0] | {"name": self.name, KEY: values}
+
+
+def read_spec(data: bytes, name: str, catalog: Catalog | None = None) -> JobSpec:
+    """The one job in `data`; see `read_specs`."""
+    return read_specs(data, name, catalog).spec
+
+
+def read_specs(data: bytes, name: str, catalog: Catalog | None = None, folder: Path | None = None) -> SpecFile:
+    """What is in `data`, by the suffix of `name`. Raises SpecError, and nothing else.
+
+    With `catalog`, the loss is checked too; with `folder`, paths are made absolute from there, and looked at. Every
+    fault that can be found is told at once, and where one combination of a sweep has one, none of it is a job.
     """
     file = PurePath(name)
-    shown_name = clip(file.name)
+    try:
+        return _read(data, file, catalog, folder)
+    except SpecError as error:
+        raise SpecError(*(f"{clip(file.name)}: {line}" for line in error.lines)) from None
+
+
+def _read(data: bytes, file: PurePath, catalog: Catalog | None, folder: Path | None) -> SpecFile:
     if file.suffix.lower() not in SUFFIXES:
-        raise SpecError(f"{shown_name}: a spec's name ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        raise SpecError(f"a spec's name ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     try:
         parsed = parse(data, file.suffix.lower())
     except ParseError as error:
-        raise SpecError(f"{shown_name}: {error}") from None
+        raise SpecError(str(error)) from None
+
+    def check(document: dict[str, Any], lines: Mapping[Place, int]) -> JobSpec:
+        spec = _check(document, lines, catalog, folder)
+        return spec if spec.name else spec.model_copy(update={"name": clip(file.stem, 200)})
+
+    if is_flat(parsed.value):
+        return _read_flat(file.name, parsed, check, folder)
+    if KEY in parsed.value:
+        return _read_sweep(file.name, parsed, check)
+    return SpecFile(file.name, (check(parsed.value, parsed.lines),))
+
+
+def _read_flat(name: str, parsed: Parsed, check: Check, folder: Path | None) -> SpecFile:
+    """A config of mlx-lm-lora; what is wrong with it is told by the names in the file."""
+    made = translate(parsed.value, folder)
+    at = [parsed.lines.get((key.partition(".")[0],)) for key, _ in made.faults]
+    faults = [(f"line {line}: " if line else "") + f"{key}: {what}" for line, (key, what) in zip(at, made.faults)]
     try:
-        spec = JobSpec.model_validate(parsed.value)
+        spec = check(made.document, made.lines(parsed.lines))
+    except SpecError as error:
+        faults += [made.renamed(line) for line in error.lines]
+    if faults:
+        raise SpecError(*faults)
+    return SpecFile(name, (spec,), notes=tuple(made.notes))
+
+
+def _read_sweep(name: str, parsed: Parsed, check: Check) -> SpecFile:
+    """All combinations, each checked as if it stood alone; a fault of several is told once."""
+    lines = dict(parsed.lines) | swept_lines(parsed.lines)
+    try:
+        axes = axes_of(parsed.value[KEY])
+        combinations = list(expand(parsed.value, axes))
+    except SweepError as error:
+        raise SpecError(str(error)) from None
+    specs: list[JobSpec] = []
+    faults: dict[str, list[Combination]] = {}
+    for combination in combinations:
+        try:
+            specs.append(check(combination.document, lines))
+        except SpecError as error:
+            for line in error.lines:
+                faults.setdefault(line, []).append(combination)
+    if faults:
+        told = [_of_combinations(line, where, len(combinations)) for line, where in faults.items()]
+        more = [f"… and {amount(len(told) - MAX_FAULTS, 'more fault')}"] if len(told) > MAX_FAULTS else []
+        raise SpecError(*told[:MAX_FAULTS], *more)
+    bodies = [spec.model_dump_json() for spec in specs]
+    for at, body in enumerate(bodies):
+        if (first := bodies.index(body)) < at:
+            same = " and ".join(f"({combinations[each].describe()})" for each in (first, at))
+            raise SpecError(f"{KEY}: {clip(same, 200)} are the same job; give each value once")
+    own = specs[0].name
+    named = [
+        spec.model_copy(update={"name": f"{own[:190]}-{number}", "group": spec.group or own})
+        for number, spec in enumerate(specs, 1)
+    ]
+    return SpecFile(name, tuple(named), tuple(each.describe() for each in combinations), sweep=axes, name=own)
+
+
+def _of_combinations(line: str, where: list[Combination], count: int) -> str:
+    if len(where) == count:
+        return line
+    return f"{line} (with {clip(where[0].describe(), 100)}" + (f", and {len(where) - 1} more)" if where[1:] else ")")
+
+
+def _check(
+    document: dict[str, Any], lines: Mapping[Place, int], catalog: Catalog | None, folder: Path | None
+) -> JobSpec:
+    """One job's spec. Raises SpecError with lines that do not name the file."""
+    try:
+        spec = JobSpec.model_validate(document)
     except ValidationError as error:
-        lines = explain(error, JobSpec, parsed.value, parsed.lines)
-        lines += faults_of_losses(readable_losses(parsed.value.get("loss")), catalog)
-        raise SpecError(*(f"{shown_name}: {line}" for line in lines)) from None
+        told = explain(error, JobSpec, document, lines)
+        told += faults_of_losses(readable_losses(document.get("loss")), catalog)
+        raise SpecError(*told) from None
     if faults := faults_of_losses(spec.losses, catalog):
-        raise SpecError(*(f"{shown_name}: {line}" for line in faults))
+        raise SpecError(*faults)
     if not spec.name.isprintable():
-        raise SpecError(f"{shown_name}: name: must be printable and on one line, got {shown(spec.name)}")
-    return spec if spec.name else spec.model_copy(update={"name": clip(file.stem, 200)})
+        raise SpecError(f"name: must be printable and on one line, got {shown(spec.name)}")
+    return spec if folder is None else _placed(spec, folder)
 
 
-def load_spec(path: Path, catalog: Catalog) -> JobSpec:
-    """The validated spec in the file at `path`, read within bounds; its own folder is where relative paths start.
+def _placed(spec: JobSpec, folder: Path) -> JobSpec:
+    """`spec` with absolute paths, all of which lead to something. Raises SpecError."""
+    try:
+        spec = spec.resolved(folder)
+    except (OSError, RuntimeError, ValueError) as error:  # a path with a NUL, or `~nobody`
+        raise SpecError(f"a path in it cannot be used: {clip(str(error), 200)}") from None
+    if faults := faults_of_sources(spec):
+        raise SpecError(*faults)
+    return spec
+
+
+def load_specs(path: Path, catalog: Catalog) -> SpecFile:
+    """The validated specs in the file at `path`, read within bounds; its own folder is where relative paths start.
 
     Raises SpecError, also for a file that is not there.
     """
@@ -68,7 +202,7 @@ def load_spec(path: Path, catalog: Catalog) -> JobSpec:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
-    return validate(data, path.name, path.absolute().parent, catalog)
+    return read_specs(data, path.name, catalog, path.absolute().parent)
 
 
 def check_loss(spec: JobSpec, catalog: Catalog) -> None:
@@ -104,18 +238,3 @@ def _faults_of_loss(place: str, loss: LossSpec, catalog: Catalog) -> list[str]:
     failed = [f"plugin {plugin.name} failed: {plugin.error}" for plugin in catalog.plugins if plugin.error]
     known += f"known: {', '.join(sorted(catalog.losses))}" + "".join(f" ({clip(each, 200)})" for each in failed)
     return [f"{place}.name: no loss is called {clip(loss.name)!r}; {known}"]
-
-
-def validate(data: bytes, name: str, folder: Path, catalog: Catalog) -> JobSpec:
-    """Everything that can be checked without loading anything: the spec with absolute paths (relative to `folder`).
-
-    Raises SpecError.
-    """
-    spec = read_spec(data, name, catalog)
-    try:
-        spec = spec.resolved(folder)
-    except (OSError, RuntimeError, ValueError) as error:  # a path with a NUL, or `~nobody`
-        raise SpecError(f"{clip(name)}: a path in it cannot be used: {clip(str(error), 200)}") from None
-    if faults := faults_of_sources(spec):
-        raise SpecError(*(f"{clip(name)}: {fault}" for fault in faults))
-    return spec

@@ -39,6 +39,7 @@ COMMANDS = [
     "plugins",
     "cache",
     "metrics",
+    "compare",
 ]
 READS = [
     "status",
@@ -53,6 +54,7 @@ READS = [
     "check-loss",
     "plugins",
     "metrics",
+    "compare",
 ]
 HEAVY = ["mlx", "zarr", "datasets", "starlette", "uvicorn", "httpx", "matplotlib", "transformers"]
 
@@ -115,7 +117,8 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["jobs", "--help"], ["jobs"], ["show", "1"], ["metrics", "1"], ["logs", "1"]]
+    "arguments",
+    [["--help"], ["jobs", "--help"], ["jobs"], ["show", "1"], ["metrics", "1"], ["compare", "1"], ["logs", "1"]],
 )
 def test_starting_up_imports_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     homes.add_done(Home(tmp_path / "home"))
@@ -173,6 +176,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ["show", "1"],
         ["logs", "1"],
         ["metrics", "1"],
+        ["compare", "1", "2"],
         ["watch"],
         ["wait", "1"],
         ["cancel", "1"],

@@ -10,9 +10,10 @@ import pytest
 from homes import invoke
 
 from prefd.daemon.commands.errors import Exit
-from prefd.daemon.commands.jobs import STATE_NAMES
+from prefd.daemon.commands.jobs import STATE_NAMES, find_jobs, tell_submitted
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import STATES, JobTable
+from prefd.daemon.specfile import SpecFile
 
 
 @pytest.fixture
@@ -158,3 +159,49 @@ def test_submit_hands_in_none_when_one_is_wrong(home: Path, tmp_path: Path, tiny
     assert "bad.json" in result.stderr
     assert "sigmoid" in result.stderr
     assert not list(there.jobs.glob("*.json"))
+
+
+def test_the_jobs_of_a_sweep_stand_together(made: Home) -> None:
+    with JobTable.open(made.database) as table:
+        specs = [homes.make_spec(name=f"many-{number}", group="many") for number in (1, 2)]
+        table.add_all(specs, "01-many.json", descriptions=["loss.beta 0.1", "loss.beta 0.2"])
+    lines = invoke(made, "jobs", "--group", "many").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["5", "6"]
+    assert lines[2].strip().endswith("loss.beta 0.2")
+    shown = invoke(made, "show", 6).stdout
+    assert "group" in shown
+    assert "loss.beta 0.2" in shown
+    assert "no such job in group few" in invoke(made, "jobs", "--group", "few").stderr
+
+
+def test_submit_hands_a_sweep_in_as_one_file(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
+    there = Home(home)
+    there.create()
+    spec = homes.write_spec(
+        tmp_path / "many.json", tiny_model, Path(pairs_file.name), sweep={"loss.name": ["ipo", "cpo"]}
+    )
+    submitted = json.loads(invoke(there, "submit", spec, "--json").stdout)["submitted"]
+    assert [(each["name"], each["settings"], each["job"]) for each in submitted] == [
+        *(("many-1", "loss.name ipo", None), ("many-2", "loss.name cpo", None))
+    ]
+    (file,) = there.jobs.glob("*.json")
+    written = json.loads(file.read_text())
+    assert written["sweep"] == {"loss.name": ["ipo", "cpo"]}
+    assert written["data"]["path"] == str(pairs_file)
+
+
+def test_submit_tells_every_job_that_a_file_became(
+    made: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = tuple(homes.make_spec(name=f"many-{number}") for number in (1, 2))
+    with JobTable.open(made.database) as table:
+        table.add_all(specs, "01JABCDEFGHJKMNPQRSTVWXYZ0-many.json")
+        table.add(homes.make_spec(), "01JABCDEFGHJKMNPQRSTVWXYZ1-one.json")
+    files = [made.jobs / "many.json", made.jobs / "one.json"]
+    assert find_jobs(made, files, since=0.0) == {files[0]: [5, 6], files[1]: [7]}
+    tell_submitted(SpecFile("many.yaml", specs, ("a", "b"), sweep={}), files[0], [5, 6])
+    tell_submitted(SpecFile("one.yaml", specs[:1]), files[1], [7])
+    tell_submitted(SpecFile("one.yaml", specs[:1]), files[1], None)
+    assert capsys.readouterr().out.splitlines() == [
+        *("job 5  many-1  a", "job 6  many-2  b", "job 7  one.json", str(files[1]))
+    ]

@@ -67,3 +67,35 @@ def test_a_relative_path_is_relative_to_the_spec(
     spec = homes.write_spec(tmp_path / "first.json", tiny_model, Path(pairs_file.name))
     document = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"][0]
     assert document["spec"]["data"]["path"] == str(pairs_file)
+
+
+def test_validate_lists_the_jobs_of_a_sweep(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
+    sweep = {"loss.name": ["sigmoid", "ipo"], "training.seed": [0, 1]}
+    spec = homes.write_spec(tmp_path / "many.json", tiny_model, pairs_file, sweep=sweep)
+    lines = invoke(Home(home), "validate", spec).stdout.splitlines()
+    assert lines[0] == f"{spec}: ok, a sweep of 4 jobs"
+    assert lines[4].strip().split(maxsplit=1) == ["many-4", "loss.name ipo, training.seed 1"]
+    document = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"][0]
+    assert document["spec"] is None
+    assert [job["loss"]["name"] for job in document["jobs"]] == ["sigmoid", "sigmoid", "ipo", "ipo"]
+
+
+def test_a_command_for_one_job_refuses_a_sweep(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
+    spec = homes.write_spec(tmp_path / "many.json", tiny_model, pairs_file, sweep={"training.seed": [0, 1]})
+    for command in (["run"], ["cache", "explain"]):
+        result = invoke(Home(home), *command, spec)
+        assert result.exit_code == Exit.FAILED
+        assert "a sweep of 2 jobs, where one job is wanted: hand it in with `prefd submit`" in result.stderr
+
+
+def test_validate_notes_what_a_flat_config_leaves_behind(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    spec = tmp_path / "old.yaml"
+    spec.write_text(f"model: {tiny_model}\ndata: {pairs_file}\ntrain_mode: dpo\nadapter_path: adapters\n")
+    result = invoke(Home(home), "validate", spec)
+    assert result.exit_code == Exit.OK, result.output
+    assert "old.yaml: ignored: adapter_path, because a job's adapter is in its own folder" in result.stderr
+    document = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"][0]
+    assert len(document["notes"]) == 3
+    assert document["spec"]["loss"] == {"name": "sigmoid"}

@@ -217,7 +217,7 @@ def test_rejecting_the_same_name_twice_keeps_both(made: Home, inbox: Inbox) -> N
 def test_a_submitted_spec_reads_back_as_itself_and_overwrites_nothing(made: Home, tmp_path: Path) -> None:
     spec = JobSpec.model_validate_json(fakes.spec_text(tmp_path, name="mine", loss={"name": "ipo", "beta": 0.5}))
     spec = spec.resolved(tmp_path)
-    paths = [submit(made, spec, "smol.ipo.yaml") for _ in range(3)]
+    paths = [submit(made, spec.model_dump(mode="json"), "smol.ipo.yaml") for _ in range(3)]
     assert [path.name for path in paths] == ["smol.ipo.json", "smol.ipo-2.json", "smol.ipo-3.json"]
     assert sorted(path.name for path in made.jobs.iterdir() if path.is_file()) == sorted(path.name for path in paths)
     for path in paths:
@@ -226,7 +226,7 @@ def test_a_submitted_spec_reads_back_as_itself_and_overwrites_nothing(made: Home
 
 def test_submit_needs_no_daemon_and_no_home_yet(home: Path, tmp_path: Path) -> None:
     spec = JobSpec.model_validate_json(fakes.spec_text(tmp_path))
-    assert submit(Home(home), spec, ".").name == "job.json"
+    assert submit(Home(home), spec.model_dump(mode="json"), ".").name == "job.json"
 
 
 def test_submit_works_where_there_are_no_hard_links(
@@ -237,7 +237,7 @@ def test_submit_works_where_there_are_no_hard_links(
 
     monkeypatch.setattr(os, "link", refuse)
     spec = JobSpec.model_validate_json(fakes.spec_text(tmp_path))
-    assert [submit(made, spec, "a").name for _ in range(2)] == ["a.json", "a-2.json"]
+    assert [submit(made, spec.model_dump(mode="json"), "a").name for _ in range(2)] == ["a.json", "a-2.json"]
 
 
 def test_names_are_cut_between_characters() -> None:

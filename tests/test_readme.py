@@ -12,7 +12,7 @@ from conftest import ROOT
 from jobs_on_disk import make_job, run_precompute, run_training
 
 from prefd.daemon.cli import cli
-from prefd.daemon.specfile import read_spec
+from prefd.daemon.specfile import read_spec, read_specs
 from prefd.plugins.conformance import assert_conforms
 from prefd.plugins.manager import load_plugins
 
@@ -25,8 +25,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_every_spec_is_one(block: str) -> None:
-    spec = read_spec(block.encode(), "readme.yaml")
-    assert spec.training is not None
+    assert all(spec.training is not None for spec in read_specs(block.encode(), "readme.yaml").specs)
 
 
 def test_the_full_spec_shows_every_key() -> None:

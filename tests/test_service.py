@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -146,7 +147,7 @@ def test_the_three_formats_and_submit_are_all_taken(place: Place) -> None:
         place.drop("a.json", json.dumps(good))
         place.drop("b.yml", f"model: {good['model']}\ndata:\n  path: {good['data']['path']}\n")
         place.drop("c.toml", toml)
-        submit(place.home, JobSpec.model_validate(good), "d")
+        submit(place.home, good, "d")
         place.wait_for("done", "done", "done", "done")
 
 
@@ -167,6 +168,29 @@ def test_files_are_claimed_while_a_job_runs_and_run_one_at_a_time(place: Place) 
         place.wait_for("precomputing", "queued")
         client.cancel(1)
         place.wait_for("cancelled", "done")
+
+
+def test_a_sweep_is_a_job_for_each_combination_run_one_after_the_other(place: Place) -> None:
+    with place.daemon():
+        place.drop("many.yaml", name="ok", sweep={"loss.name": ["sigmoid", "ipo"], "loss.beta": [0.1, 0.2]})
+        jobs = place.wait_for("done", "done", "done", "done")
+    assert [(job.name, job.group) for job in jobs] == [(f"ok-{number}", "ok") for number in (1, 2, 3, 4)]
+    assert jobs[2].description == "loss.name ipo, loss.beta 0.1"
+    assert len({job.source for job in jobs}) == 1
+    assert [path.name for path in place.home.accepted.iterdir()] == [jobs[0].source]
+    for before, after in itertools.pairwise(jobs):
+        assert before.finished_at is not None
+        assert after.started_at is not None
+        assert before.finished_at <= after.started_at, "the second finds what the first has scored"
+
+
+def test_a_sweep_with_one_bad_combination_is_no_job_at_all(place: Place) -> None:
+    with place.daemon():
+        place.drop("many.yaml", sweep={"loss.name": ["ipo", "dpop"], "loss.delta": [5.0]})
+        fakes.wait_for(lambda: bool(place.rejected()))
+        assert list(place.rejected()) == ["many.yaml"]
+        assert "(with loss.name ipo, loss.delta 5.0)" in place.rejected()["many.yaml"]
+        assert place.jobs() == []
 
 
 def test_the_same_file_twice_is_two_jobs(place: Place) -> None:
@@ -401,14 +425,14 @@ def test_an_unexpected_failure_is_the_jobs_not_the_daemons(place: Place, monkeyp
 
 def test_a_failure_at_the_claim_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     failures = [OSError(28, "No space left on device")] * 3
-    real = JobTable.add
+    real = JobTable.add_all
 
-    def add(self: JobTable, *arguments: Any, **more: Any) -> Job:
+    def add(self: JobTable, *arguments: Any, **more: Any) -> list[Job]:
         if failures:
             raise failures.pop()
         return real(self, *arguments, **more)
 
-    monkeypatch.setattr(JobTable, "add", add)
+    monkeypatch.setattr(JobTable, "add_all", add)
     with place.daemon():
         place.drop("a.yaml")
         place.wait_for("done")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefd.daemon.spec import JobSpec, TrainingSpec
-from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_spec, read_spec, validate
+from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_specs, read_spec, read_specs
 
 GOOD = """
 model: org/name
@@ -48,7 +48,7 @@ def change(old: str, new: str) -> str:
     ("text", "lines"),
     [
         (change("learning_rate", "lr"), ["line 6: training.lr: unknown key; did you mean training.learning_rate?"]),
-        (GOOD + "beta: 0.1\n", ["line 8: beta: unknown key; known here: name, model, adapter, reference, data, loss, training"]),
+        (GOOD + "beta: 0.1\n", ["line 8: beta: unknown key; known here: name, group, model, adapter, reference, data, loss, training"]),
         (GOOD + "learning_rate: 0.1\n", ["line 8: learning_rate: unknown key; did you mean training.learning_rate?"]),
         (change("rank: 8", "rank: 8, alpha: 16"), ["line 7: training.lora.alpha: unknown key; known here: rank, scale, dropout, keys"]),
         (change("rank: 8", "rank: many"), ['line 7: training.lora.rank: expected a whole number, got "many"']),
@@ -240,33 +240,33 @@ def test_each_fault_of_a_mixture_is_told_with_its_place(loss: str, lines: list[s
 def test_a_valid_spec_has_absolute_paths(tmp_path: Path) -> None:
     fakes.spec_text(tmp_path)
     text = b"model: model\ndata: {path: pairs.jsonl}\n"
-    spec = validate(text, "a.yaml", tmp_path, fakes.catalog())
+    spec = read_specs(text, "a.yaml", fakes.catalog(), tmp_path).spec
     assert (spec.model, spec.data.path) == (str(tmp_path / "model"), str(tmp_path / "pairs.jsonl"))
 
 
 def test_load_spec_reads_a_file_beside_its_sources(tmp_path: Path) -> None:
     fakes.spec_text(tmp_path)
     (tmp_path / "a.yaml").write_text("model: ./model\ndata: {path: pairs.jsonl}\n")
-    assert load_spec(tmp_path / "a.yaml", fakes.catalog()).data.path == str(tmp_path / "pairs.jsonl")
+    assert load_specs(tmp_path / "a.yaml", fakes.catalog()).spec.data.path == str(tmp_path / "pairs.jsonl")
 
 
 def test_load_spec_says_what_it_cannot_read(tmp_path: Path) -> None:
     for path, why in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(SpecError, match=why):
-            load_spec(path, fakes.catalog())
+            load_specs(path, fakes.catalog())
 
 
 def test_a_path_that_no_system_takes_is_an_error_of_the_spec(tmp_path: Path) -> None:
     for model in ("~nobody-here/model", "x" * 5000):
         text = json.dumps({"model": model, "data": {"path": "p"}})
         with pytest.raises(SpecError):
-            validate(text.encode(), "a.json", tmp_path, fakes.catalog())
+            read_specs(text.encode(), "a.json", fakes.catalog(), tmp_path)
 
 
 def test_every_error_is_told_at_once_the_losss_too(tmp_path: Path) -> None:
     text = "model: m\nmodle: m\ndata: {path: p, max_lenth: 5}\nloss: {name: ipo, bta: 1}\n"
     with pytest.raises(SpecError) as caught:
-        validate(text.encode(), "a.yaml", tmp_path, fakes.catalog())
+        read_specs(text.encode(), "a.yaml", fakes.catalog(), tmp_path)
     told = "\n".join(caught.value.lines)
     for part in (
         "modle: unknown key",

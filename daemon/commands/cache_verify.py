@@ -105,11 +105,11 @@ def score_again(
     home: Home, cache: ReferenceCache, amount: Sample, spec_path: Path | None, prefix: str, deadline: float | None
 ) -> Iterator[dict[str, Any]]:
     """A worker's answer for each reference, or why there is none (`error`)."""
-    from prefd.daemon.commands.specs import check_specs
+    from prefd.daemon.commands.specs import check_spec
     from prefd.daemon.needed import newest_specs
 
     if spec_path is not None:
-        [(_, given)] = check_specs(home, [spec_path])
+        given = check_spec(home, spec_path)
         yield ask(home, given.model_dump(mode="json"), amount, None, deadline)
         return
     known = newest_specs(home)

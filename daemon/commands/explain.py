@@ -8,7 +8,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
-from prefd.daemon.commands.specs import check_specs
+from prefd.daemon.commands.specs import check_spec
 from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
 
@@ -27,7 +27,7 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
 
     Which reference it needs, how many completions are cached and missing, what scoring them takes, and which references in the cache differ from it in a field or two.
     """
-    [(_, spec)] = check_specs(home, [spec_path])
+    spec = check_spec(home, spec_path)
     found = ask_worker(home, "explain", spec.model_dump())  # the pairs take the tokenizer and the plugins
     if as_json:
         render.emit_json(found)

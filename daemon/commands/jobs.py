@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from prefd.daemon.rundir import Progress, RunDir
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Job
+    from prefd.daemon.specfile import SpecFile
 
 CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
 
@@ -43,34 +45,46 @@ def submit(home: Home, specs: tuple[Path, ...], as_json: bool) -> None:
     require_home(home)
     checked = check_specs(home, specs)
     since = time.time()
-    files = [inbox.submit(home, spec, path.name) for path, spec in checked]
+    files = [inbox.submit(home, file.document(), path.name) for path, file in checked]
     daemon = lock.is_held(home)
     numbers = find_jobs(home, files, since) if daemon else {}
+    submitted = [
+        {"spec": str(path), "name": spec.name, "settings": settings, "file": str(target), "job": number}
+        for (path, file), target in zip(checked, files)
+        for spec, settings, number in zip(file.specs, file.settings, numbers.get(target, [None] * len(file.specs)))
+    ]
     if as_json:
-        submitted = [
-            {"spec": str(path), "name": spec.name, "file": str(file), "job": numbers.get(file)}
-            for (path, spec), file in zip(checked, files)
-        ]
         render.emit_json({"submitted": submitted, "daemon": daemon})
         return
-    for file in files:
-        click.echo(f"job {numbers[file]}  {file.name}" if file in numbers else str(file))
+    for (_, file), target in zip(checked, files):
+        tell_submitted(file, target, numbers.get(target))
     if not daemon:
         render.note("the daemon is not running: they are picked up at the next `prefd start`")
     elif len(numbers) < len(files):
         render.note("handed in, and not picked up yet: see `prefd jobs`")
 
 
-def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, int]:
-    """The job each file became, as far as the daemon claims them in time. A file set aside meanwhile is a failure."""
+def tell_submitted(file: SpecFile, target: Path, numbers: Sequence[int] | None) -> None:
+    """The jobs that a file became, or where it waits to become them."""
+    if numbers is None:
+        click.echo(str(target))
+    elif file.sweep is None:
+        click.echo(f"job {numbers[0]}  {target.name}")
+    else:
+        for number, spec, settings in zip(numbers, file.specs, file.settings):
+            click.echo(f"job {number}  {spec.name}  {settings}")
+
+
+def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, list[int]]:
+    """The jobs each file became, as far as the daemon claims them in time. A file set aside meanwhile is a failure."""
     deadline = time.monotonic() + CLAIM_SECONDS
-    found: dict[Path, int] = {}
     while True:
+        found: dict[Path, list[int]] = {}
         with read_jobs(home) as jobs:
             for job in jobs.list():
                 for file in files:
                     if job.source.endswith(f"-{file.name}") and job.created_at >= since - 1:
-                        found[file] = job.id
+                        found.setdefault(file, []).append(job.id)
         for file in files:
             if (refusal := home.rejected / f"{file.name}.error.txt").exists() and refusal.stat().st_mtime >= since - 1:
                 raise Failure(f"the daemon refused {file.name}:\n{refusal.read_text(encoding='utf-8').strip()}")
@@ -87,20 +101,21 @@ Examples:
   prefd jobs --json | jq '.jobs[] | select(.state == "done") | .id'"""
 )
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_NAMES), help="Only these (repeatable).")
+@click.option("--group", metavar="NAME", help="Only this group, such as a sweep's jobs.")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
 @json_option
 @click.pass_obj
-def jobs(home: Home, states: tuple[Any, ...], last: int | None, as_json: bool) -> None:
+def jobs(home: Home, states: tuple[Any, ...], group: str | None, last: int | None, as_json: bool) -> None:
     """List the jobs, oldest first."""
     with read_jobs(home) as table:
-        listed = table.list(*states)
+        listed = [job for job in table.list(*states) if group in (None, job.group)]
     shown = listed[-last:] if last else listed
     if as_json:
         render.emit_json({"jobs": [job.to_json() for job in shown]})
         return
     if not shown:
         which = f" is {' or '.join(states)}" if states else " has been handed in yet: `prefd submit SPEC`"
-        render.note(f"no job{which}")
+        render.note(f"no job{which}" if group is None else f"no such job in group {group}")
         return
     rows = [
         (
@@ -118,11 +133,11 @@ def jobs(home: Home, states: tuple[Any, ...], last: int | None, as_json: bool) -
 
 
 def detail(home: Home, job: Job) -> str:
-    """Progress while it runs; the reason otherwise."""
+    """Progress while it runs; the reason otherwise, or what its sweep sets in it."""
     progress = RunDir(home.job(job.id)).progress() if job.state in ("precomputing", "training") else None
     if progress is not None:
         return how_far(progress)
-    return job.reason
+    return job.reason or job.description
 
 
 def how_far(progress: Progress) -> str:

@@ -11,7 +11,7 @@ from prefd.daemon import blas, render
 from prefd.daemon.commands.common import json_option
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.commands.home import make_home
-from prefd.daemon.commands.specs import check_specs
+from prefd.daemon.commands.specs import check_spec
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 
@@ -42,7 +42,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     home: Home = ctx.obj
     blas.preload()  # for its warning, which would otherwise be in the worker's log only
     config = Config.load(home)
-    [(path, spec)] = check_specs(home, [spec_path])
+    spec = check_spec(home, spec_path)
     if precompute_only:
         spec = spec.model_copy(update={"training": None})
     if not home.root.is_dir():
@@ -51,7 +51,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     console = Console(stderr=True, highlight=False, markup=False) if as_json else render.stdout()
     with job_view(home, console) as view:
         job = run_in_foreground(
-            home, spec, str(path.absolute()), load_catalog(home), view.update, grace=config.stop_grace_seconds
+            home, spec, str(spec_path.absolute()), load_catalog(home), view.update, grace=config.stop_grace_seconds
         )
         view.update(job, None)
     if as_json:

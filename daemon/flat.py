@@ -1,0 +1,357 @@
+"""A flat config of mlx-lm-lora (5.10.2) as a job spec: its names to ours, before anything is validated.
+
+What decides the result and is left out takes the default it has there. What has no meaning here is passed over with a
+note; what would change the result and cannot be done is a fault. Faults found later are told by the name in the file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from prefd.daemon.spec import HUB_ID, resolve_path
+from prefd.daemon.text import Path, clip, dotted, nearest, shown
+
+NAMES: Mapping[str, Path] = {
+    "name": ("name",),
+    "model": ("model",),
+    "resume_adapter_file": ("adapter",),
+    "data": ("data", "path"),
+    "prompt_feature": ("data", "prompt_feature"),
+    "chosen_feature": ("data", "chosen_feature"),
+    "rejected_feature": ("data", "rejected_feature"),
+    "max_seq_length": ("data", "max_length"),
+    "dpo_cpo_loss_type": ("loss", "name"),
+    "beta": ("loss", "beta"),
+    "delta": ("loss", "delta"),
+    "reference_model_path": ("reference", "model"),
+    "train_type": ("training", "fine_tune"),
+    "lora_parameters": ("training", "lora"),
+    "num_layers": ("training", "num_layers"),
+    "optimizer": ("training", "optimizer"),
+    "optimizer_config": ("training", "weight_decay"),
+    "learning_rate": ("training", "learning_rate"),
+    "batch_size": ("training", "batch_size"),
+    "gradient_accumulation_steps": ("training", "gradient_accumulation_steps"),
+    "epochs": ("training", "epochs"),
+    "iters": ("training", "iters"),
+    "steps_per_report": ("training", "steps_per_report"),
+    "steps_per_eval": ("training", "steps_per_eval"),
+    "save_every": ("training", "save_every"),
+    "seed": ("training", "seed"),
+}
+"""Each setting that has a place in a spec, and that place."""
+AS_WRITTEN = (
+    *("name", "model", "data", "prompt_feature", "chosen_feature", "rejected_feature", "max_seq_length", "beta"),
+    *("train_type", "num_layers", "learning_rate", "batch_size", "gradient_accumulation_steps", "epochs", "seed"),
+)
+COUNTED = ("iters", "steps_per_report", "steps_per_eval", "save_every")
+"""In batches there, whatever is accumulated; in optimizer steps here."""
+ALIASES = {
+    "grad_accumulation": "gradient_accumulation_steps",
+    "grad_accumulation_steps": "gradient_accumulation_steps",
+}
+DEFAULTS: Mapping[str, Any] = {"batch_size": 1, "max_seq_length": 2048}
+DEFAULT_ITERS = 100
+DEFAULT_SCALE = 10.0
+ADAMW_DECAY = 0.01
+"""MLX's own default, which is what its AdamW runs with there."""
+LOSSES: Mapping[str, Mapping[str, str]] = {
+    "dpo": {"sigmoid": "sigmoid", "hinge": "hinge", "ipo": "ipo", "dpop": "dpop"},
+    "cpo": {"sigmoid": "cpo", "hinge": "cpo_hinge", "ipo": "cpo_ipo", "dpop": "cpo_dpop"},
+}
+QUANTIZED = {"load_in_4bits": 4, "load_in_6bits": 6, "load_in_8bits": 8}
+QUANTIZED_GROUP = 128
+MARKS = {
+    *("train_type", "dpo_cpo_loss_type", "lora_parameters", "reference_model_path", "max_seq_length", "adapter_path"),
+    *("resume_adapter_file", "val_batches", *QUANTIZED),
+}
+"""Settings that only a flat config has."""
+
+OTHER_MODE = "it belongs to another train_mode"
+IGNORED: Mapping[str, str] = {
+    "adapter_path": "a job's adapter is in its own folder, runs/<id>/adapter",
+    "val_batches": "every held-out pair is evaluated",
+    "test": "there is no test pass: the held-out pairs are evaluated as it trains",
+    "test_batches": "there is no test pass: the held-out pairs are evaluated as it trains",
+    "mask_prompt": "only completions are scored, always",
+    "fuse": "the adapter is kept as it is: mlx_lm.fuse makes a model of it",
+    "lm_studio_name": "the adapter is kept as it is: mlx_lm.fuse makes a model of it",
+    "wandb": "metrics are in runs/<id>/metrics.jsonl: see `prefd metrics`",
+    "config": "a spec is one file",
+    "grad_checkpoint": "prefd has no such setting; it changes memory, not the result",
+    "efficient_long_context": "prefd has no such setting; there, its gradients are truncated",
+    "recurrence_chunk_size": "prefd has no such setting; it changes memory, not the result",
+    "qat_bits": "qat_enable is not set",
+    "qat_group_size": "qat_enable is not set",
+    "qat_mode": "qat_enable is not set",
+    "qat_start_step": "qat_enable is not set",
+    "qat_interval": "qat_enable is not set",
+    **dict.fromkeys(
+        (
+            *("sft_loss_type", "text_feature", "chat_feature", "completion_feature", "answer_feature", "type_feature"),
+            *("preference_score_feature", "reward_scaling", "dsla_loss", "latent_weight", "latent_margin"),
+            *("latent_gamma", "latent_variant", "latent_pooling", "latent_layer", "lambda_mse_target"),
+            *("tau_mse_target", "lambda_mse", "clip_epsilon_logits", "judge", "judge_config", "alpha", "group_size"),
+            *("epsilon", "epsilon_high", "max_completion_length", "temperature", "reward_weights", "reward_functions"),
+            *("reward_functions_file", "list_reward_functions", "grpo_loss_type", "importance_sampling_level"),
+            *("klpo_route", "klpo_kl_estimator", "klpo_mc_samples", "klpo_top_k", "klpo_tail_floor"),
+            "micro_batch_size",
+        ),
+        OTHER_MODE,
+    ),
+}
+REFUSED: Mapping[str, str] = {
+    "load_in_mxfp4": "prefd quantizes to 4, 6 or 8 bits: use load_in_4bits, load_in_6bits or load_in_8bits",
+    "qat_enable": "prefd has no quantization-aware training; leave it out to train without",
+    "lr_schedule": "prefd keeps the learning rate as it is; leave it out",
+    "hf_dataset": "write the dataset's id as data, or a spec of prefd's own form with data.path and data.split",
+    "sweep": "it goes with a spec of prefd's own form, with loss, data and training as blocks",
+    "system_feature": "prefd reads system messages from chat messages only: put them into the rows' prompts",
+}
+"""What would change the result and cannot be done, with the remedy."""
+KNOWN = (*NAMES, *ALIASES, *QUANTIZED, *IGNORED, *REFUSED, "train", "train_mode")
+HEAD = re.compile(r"^(line \d+: )?([A-Za-z_][\w.\[\]]*)(?=: )")
+ADVICE = re.compile(r"(?<=did you mean )[\w.]+")
+
+
+@dataclass
+class Translation:
+    """What a flat config is as a spec: `document`, and what is to be said of it."""
+
+    document: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    """(name in the file, what is wrong with it)."""
+    assumed: list[str] = field(default_factory=list)
+    """`name value` of what the file leaves out and the result depends on."""
+    names: dict[Path, str] = field(default_factory=lambda: {path: name for name, path in NAMES.items()})
+    """Where each of the document's settings came from."""
+    spelt: Mapping[str, str] = field(default_factory=dict)
+    """The names in the file of settings that have several."""
+
+    def put(self, name: str, value: Any, path: Path | None = None) -> None:
+        *above, last = path or NAMES[name]
+        block = self.document
+        for part in above:
+            block = block.setdefault(str(part), {})
+        block[str(last)] = value
+        self.names[path or NAMES[name]] = self.spelt.get(name, name)
+
+    def lines(self, lines: Mapping[Path, int]) -> dict[Path, int]:
+        """The line of each of the document's settings, from the lines of the file's."""
+        found = {path: lines[(name,)] for path, name in self.names.items() if (name,) in lines}
+        lora = NAMES["lora_parameters"]
+        return found | {
+            (*lora, *path[1:]): at for path, at in lines.items() if path[0] == "lora_parameters" and path[1:]
+        }
+
+    def renamed(self, line: str) -> str:
+        """A message about the document, by the names of the file."""
+        line = HEAD.sub(lambda found: (found[1] or "") + self._name(found[2]), line)
+        return ADVICE.sub(lambda found: self._name(found[0]), line)
+
+    def _name(self, place: str) -> str:
+        for path in sorted(self.names, key=len, reverse=True):
+            if place == dotted(path) or place.startswith(f"{dotted(path)}."):
+                return self.names[path] + place[len(dotted(path)) :]
+        return place
+
+
+def is_flat(value: Mapping[str, Any]) -> bool:
+    """Whether the top of a file is mlx-lm-lora's: it names a train_mode, or has its settings and none of our blocks."""
+    if "train_mode" in value:
+        return True
+    return (
+        isinstance(value.get("data"), str)
+        and not MARKS.isdisjoint(value)
+        and value.keys().isdisjoint({"loss", "training"})
+    )
+
+
+def translate(value: Mapping[str, Any], folder: FilePath | None = None) -> Translation:
+    """The flat config `value` as a spec. `folder`: where its relative paths start; None: do not look at them."""
+    given = {ALIASES.get(name, name): each for name, each in value.items() if each is not None}
+    made = Translation(spelt={name: alias for alias, name in ALIASES.items() if alias in value})
+    for alias, name in ALIASES.items():
+        if alias in value and name in value:
+            made.faults.append((alias, f"is {name} by another name; give one of them"))
+    for name in AS_WRITTEN:
+        if name in given:
+            made.put(name, given[name])
+    for name, default in DEFAULTS.items():
+        if name not in given:
+            made.put(name, default)
+            made.assumed.append(f"{name} {default}")
+    _loss(made, given)
+    _lora(made, given)
+    _quantize(made, given)
+    _optimizer(made, given)
+    _length(made, given)
+    _adapter(made, given)
+    _reference(made, given)
+    _validation(made, given, folder)
+    _others(made, given, value)
+    return made
+
+
+def _loss(made: Translation, given: Mapping[str, Any]) -> None:
+    """`train_mode` and `dpo_cpo_loss_type` are one of our eight; `delta` is `dpop`'s alone."""
+    mode, kind = given.get("train_mode"), given.get("dpo_cpo_loss_type", "sigmoid")
+    if mode not in ("dpo", "cpo"):
+        why = f"got {shown(mode)}: prefd trains on preference pairs" if mode else "the default there is sft"
+        made.faults.append(("train_mode", f"must be dpo or cpo; {why}"))
+        mode = "dpo"
+    if not isinstance(kind, str) or kind not in LOSSES[mode]:
+        made.faults.append(("dpo_cpo_loss_type", f"must be {', '.join(LOSSES[mode])}, got {shown(kind)}"))
+        kind = "dpop" if "delta" in given else "sigmoid"
+    made.put("dpo_cpo_loss_type", LOSSES[mode][kind])
+    if "delta" in given and kind == "dpop":
+        made.put("delta", given["delta"])
+    elif "delta" in given:
+        made.notes.append(f"ignored: delta, because only dpop has one, and dpo_cpo_loss_type is {kind}")
+
+
+def _lora(made: Translation, given: Mapping[str, Any]) -> None:
+    lora = given.get("lora_parameters", {})
+    if given.get("train_type") == "full":
+        if lora:
+            made.notes.append("ignored: lora_parameters, because train_type is full")
+        return
+    if isinstance(lora, Mapping) and "scale" not in lora:
+        lora = {**lora, "scale": DEFAULT_SCALE}
+        made.assumed.append(f"lora_parameters.scale {DEFAULT_SCALE}")
+    made.put("lora_parameters", lora)
+
+
+def _quantize(made: Translation, given: Mapping[str, Any]) -> None:
+    asked = [name for name in QUANTIZED if _switch(made, given, name)]
+    if len(asked) > 1:
+        made.faults.append((asked[1], f"give it or {asked[0]}, not both"))
+    elif asked and given.get("train_type") == "full":
+        made.faults.append((asked[0], "needs train_type lora or dora: quantized weights cannot be trained in full"))
+    elif asked:
+        value = {"bits": QUANTIZED[asked[0]], "group_size": QUANTIZED_GROUP}
+        made.put(asked[0], value, ("training", "quantize"))
+
+
+def _optimizer(made: Translation, given: Mapping[str, Any]) -> None:
+    """adam is AdamW without decay; adamw decays by MLX's default where the file does not say."""
+    kind = given.get("optimizer", "adam")
+    if kind not in ("adam", "adamw"):
+        made.faults.append(("optimizer", f"must be adam or adamw, got {shown(kind)}"))
+        return
+    configs = given.get("optimizer_config", {})
+    config = configs.get(kind) if isinstance(configs, Mapping) else configs
+    if not isinstance(config, Mapping | None):
+        made.faults.append(("optimizer_config", f"expected a mapping of settings for {kind}, got {shown(config)}"))
+        return
+    settings = dict(config or {})
+    made.put("optimizer", "adamw")
+    decay = settings.pop("weight_decay", ADAMW_DECAY) if kind == "adamw" else 0.0
+    made.put("optimizer_config", decay)
+    if settings.pop("bias_correction", True) is not True:
+        made.faults.append((f"optimizer_config.{kind}.bias_correction", "prefd always corrects; leave it out"))
+    for name in settings:
+        made.faults.append((f"optimizer_config.{kind}.{clip(name)}", "prefd keeps MLX's own; leave it out"))
+    if kind == "adam":
+        made.notes.append("optimizer: adam runs as AdamW without weight decay, and with its paper's bias correction")
+
+
+def _length(made: Translation, given: Mapping[str, Any]) -> None:
+    """Counts of batches there are counts of optimizer steps here."""
+    counts = {name: given[name] for name in COUNTED if name in given}
+    if "iters" in counts and "epochs" in given:
+        made.notes.append("ignored: epochs, because iters is given too")
+        del made.document["training"]["epochs"]
+    elif "iters" not in counts and "epochs" not in given:
+        counts["iters"] = DEFAULT_ITERS
+        made.assumed.append(f"iters {DEFAULT_ITERS}")
+    every = given.get("gradient_accumulation_steps", 1)
+    divide = _is_count(every) and every > 1
+    for name, count in counts.items():
+        made.put(name, math.ceil(count / every) if divide and _is_count(count) else count)
+    if divide and counts:
+        told = ", ".join(f"{name} {made.document['training'][name]}" for name in counts)
+        made.notes.append(f"in optimizer steps of {every} batches each, as prefd counts: {told}")
+
+
+def _adapter(made: Translation, given: Mapping[str, Any]) -> None:
+    """mlx-lm's adapters are folders: weights, and a config beside them that says what they are."""
+    if "resume_adapter_file" not in given:
+        return
+    file = given["resume_adapter_file"]
+    if not isinstance(file, str):
+        made.put("resume_adapter_file", file)
+    elif FilePath(file).name == "adapters.safetensors":
+        made.put("resume_adapter_file", str(FilePath(file).parent))
+    else:
+        remedy = "copy it to a folder of its own as adapters.safetensors, with the adapter_config.json"
+        made.faults.append(("resume_adapter_file", f"must be called adapters.safetensors, got {shown(file)}: {remedy}"))
+
+
+def _reference(made: Translation, given: Mapping[str, Any]) -> None:
+    """There, the reference is the model in `reference_model_path` or `model`, without adapter or quantization."""
+    if given.get("train_mode") == "cpo":
+        if "reference_model_path" in given:
+            made.notes.append("ignored: reference_model_path, because CPO has no reference")
+    elif "reference_model_path" in given:
+        made.put("reference_model_path", given["reference_model_path"])
+    elif "model" in given and ("adapter" in made.document or "quantize" in made.document["training"]):
+        made.put("model", given["model"], ("reference", "model"))
+        made.notes.append(
+            "reference: the plain model, without the adapter or the quantization that the policy starts with"
+        )
+
+
+def _validation(made: Translation, given: Mapping[str, Any], folder: FilePath | None) -> None:
+    """`valid.jsonl` of a data folder is held out, and nothing is where there is none."""
+    data = given.get("data")
+    if not isinstance(data, str) or folder is None:
+        return
+    try:
+        local = FilePath(resolve_path(data, folder))
+        is_folder, has_valid = local.is_dir(), (local / "valid.jsonl").is_file()
+    except (OSError, RuntimeError, ValueError):  # told when the paths are resolved
+        return
+    if is_folder:
+        made.put("data", data if has_valid else 0.0, ("data", "validation"))
+        if not has_valid:
+            made.notes.append("data: it has no valid.jsonl, so no pairs are held out and nothing is evaluated")
+    elif HUB_ID.match(data) and not local.exists():
+        made.notes.append("data: 5 % of the train split's prompts are held out; a valid split is not looked for")
+
+
+def _others(made: Translation, given: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+    """What is passed over, what cannot be done, and what nobody knows."""
+    if "train" in given and not _switch(made, given, "train", default=True):
+        made.faults.append(("train", "false asks for a test pass alone; prefd trains: leave it out"))
+    for name, why in IGNORED.items():
+        if given.get(name, False) is not False:
+            made.notes.append(f"ignored: {name}, because {why}")
+    for name, why in REFUSED.items():
+        if given.get(name, False) is not False:
+            made.faults.append((name, f"cannot be honoured: {why}"))
+    for name in value:
+        if name not in KNOWN:
+            near = nearest(name, KNOWN)
+            what = f"did you mean {near}?" if near else "mlx-lm-lora has no such setting"
+            made.faults.append((clip(name), f"unknown key; {what}"))
+    if made.assumed:
+        made.notes.append(f"not in the file, so as in mlx-lm-lora: {', '.join(made.assumed)}")
+
+
+def _switch(made: Translation, given: Mapping[str, Any], name: str, default: bool = False) -> bool:
+    value = given.get(name, default)
+    if not isinstance(value, bool):
+        made.faults.append((name, f"expected true or false, got {shown(value)}"))
+        return default
+    return value
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

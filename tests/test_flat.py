@@ -1,0 +1,279 @@
+"""Flat configs of mlx-lm-lora, in the shape that its README shows."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prefd.daemon.flat import IGNORED, KNOWN, LOSSES, NAMES, REFUSED, is_flat
+from prefd.daemon.spec import JobSpec, TrainingSpec
+from prefd.daemon.specfile import SpecError, SpecFile, read_specs
+
+DPO = """
+model: org/small-instruct
+train: true
+data: org/some-preferences
+train_mode: dpo
+beta: 0.2
+dpo_cpo_loss_type: ipo
+batch_size: 2
+learning_rate: 5e-6
+iters: 500
+max_seq_length: 512
+train_type: lora
+lora_parameters:
+  rank: 16
+  dropout: 0.0
+  scale: 10.0
+"""
+
+
+def read(text: str = DPO, folder: Path | None = None, **changes: Any) -> SpecFile:
+    """The file with `changes` as lines of its own; None takes the setting out."""
+    kept = [line for line in text.splitlines() if line.partition(":")[0] not in changes]
+    if "lora_parameters" in changes:
+        kept = [line for line in kept if not line.startswith(" ")]
+    added = [f"{name}: {json.dumps(value)}" for name, value in changes.items() if value is not None]
+    return read_specs("\n".join(kept + added).encode(), "old.yaml", folder=folder)
+
+
+def training(file: SpecFile) -> TrainingSpec:
+    assert file.spec.training is not None
+    return file.spec.training
+
+
+def faults(**changes: Any) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        read(**changes)
+    return [line.removeprefix("old.yaml: ") for line in caught.value.lines]
+
+
+def test_a_dpo_config_is_a_spec() -> None:
+    file = read()
+    assert file.notes == ("optimizer: adam runs as AdamW without weight decay, and with its paper's bias correction",)
+    assert file.spec == JobSpec.model_validate(
+        {
+            "name": "old",
+            "model": "org/small-instruct",
+            "data": {"path": "org/some-preferences", "max_length": 512},
+            "loss": {"name": "ipo", "beta": 0.2},
+            "training": {
+                "fine_tune": "lora",
+                "lora": {"rank": 16, "dropout": 0.0, "scale": 10.0},
+                "optimizer": "adamw",
+                "weight_decay": 0.0,
+                "learning_rate": 5e-6,
+                "batch_size": 2,
+                "iters": 500,
+            },
+        }
+    )
+
+
+@pytest.mark.parametrize("mode", ["dpo", "cpo"])
+@pytest.mark.parametrize("kind", ["sigmoid", "hinge", "ipo", "dpop"])
+def test_mode_and_loss_type_are_one_of_eight_losses(mode: str, kind: str) -> None:
+    spec = read(train_mode=mode, dpo_cpo_loss_type=kind).spec
+    assert spec.loss.name == (kind if mode == "dpo" else {"sigmoid": "cpo"}.get(kind, f"cpo_{kind}"))
+    assert spec.loss.params == {"beta": 0.2}
+
+
+def test_the_preference_settings_map_one_to_one() -> None:
+    file = read(
+        beta=0.05,
+        dpo_cpo_loss_type="dpop",
+        delta=10.0,
+        reference_model_path="org/reference",
+        prompt_feature="question",
+        chosen_feature="good",
+        rejected_feature="bad",
+    )
+    spec = file.spec
+    assert (spec.loss.name, spec.loss.params) == ("dpop", {"beta": 0.05, "delta": 10.0})
+    assert spec.reference is not None
+    assert spec.reference.model == "org/reference"
+    features = (spec.data.prompt_feature, spec.data.chosen_feature, spec.data.rejected_feature)
+    assert features == ("question", "good", "bad")
+
+
+def test_what_decides_the_result_and_is_left_out_is_as_there() -> None:
+    file = read("model: org/m\ndata: org/d\ntrain_mode: dpo\n")
+    spec, made = file.spec, training(file)
+    assert (spec.loss.name, made.batch_size, spec.data.max_length, made.iters) == ("sigmoid", 1, 2048, 100)
+    assert (made.lora.scale, made.lora.rank, made.fine_tune, made.num_layers) == (10.0, 8, "lora", -1)
+    assumed = "batch_size 1, max_seq_length 2048, lora_parameters.scale 10.0, iters 100"
+    assert f"not in the file, so as in mlx-lm-lora: {assumed}" in file.notes
+
+
+def test_batches_there_are_optimizer_steps_here() -> None:
+    file = read(gradient_accumulation_steps=8, iters=500, steps_per_eval=100, save_every=4)
+    made = training(file)
+    assert made.gradient_accumulation_steps == 8
+    assert (made.iters, made.steps_per_eval, made.save_every) == (math.ceil(500 / 8), math.ceil(100 / 8), 1)
+    assert any("iters 63" in note for note in file.notes)
+    assert training(read(grad_accumulation=4)).gradient_accumulation_steps == 4
+
+
+def test_iters_win_over_epochs_as_there() -> None:
+    both = read(epochs=3)
+    assert (training(both).iters, training(both).epochs) == (500, None)
+    assert any(note.startswith("ignored: epochs, because") for note in both.notes)
+    assert (training(read(epochs=3, iters=None)).iters, training(read(epochs=3, iters=None)).epochs) == (None, 3)
+
+
+def test_adamw_decays_as_there_unless_told_otherwise() -> None:
+    assert training(read(optimizer="adamw")).weight_decay == 0.01
+    said = {"adamw": {"weight_decay": 0.1}, "muon": {"momentum": 0.9}}
+    assert training(read(optimizer="adamw", optimizer_config=said)).weight_decay == 0.1
+    assert faults(optimizer="adamw", optimizer_config={"adamw": {"betas": [0.9, 0.98]}}) == [
+        "line 18: optimizer_config.adamw.betas: prefd keeps MLX's own; leave it out"
+    ]
+
+
+def test_a_quantized_policy_is_compared_with_the_plain_model_as_there() -> None:
+    file = read(load_in_4bits=True)
+    quantize = training(file).quantize
+    assert quantize is not None
+    assert (quantize.bits, quantize.group_size) == (4, 128)
+    assert file.spec.reference is not None
+    assert file.spec.reference.model == "org/small-instruct"
+    assert any(note.startswith("reference: the plain model") for note in file.notes)
+    assert read(load_in_4bits=True, train_mode="cpo").spec.reference is None
+    assert faults(load_in_8bits=True, train_type="full")[0].endswith(
+        "load_in_8bits: needs train_type lora or dora: quantized weights cannot be trained in full"
+    )
+
+
+def test_an_adapter_to_go_on_from_is_its_folder() -> None:
+    assert read(resume_adapter_file="old/adapters.safetensors").spec.adapter == "old"
+    assert "adapter_config.json" in faults(resume_adapter_file="old/0000100_adapters.safetensors")[0]
+
+
+def test_valid_jsonl_beside_the_training_rows_is_held_out(tmp_path: Path) -> None:
+    fakes.model_folder(tmp_path / "m")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "train.jsonl").write_text("{}\n")
+    without = read(folder=tmp_path, model="m", data="d")
+    assert without.spec.data.validation == 0.0
+    assert any("no valid.jsonl" in note for note in without.notes)
+    (tmp_path / "d" / "valid.jsonl").write_text("{}\n")
+    assert read(folder=tmp_path, model="m", data="d").spec.data.validation == str(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"max_seq_length": 1}, "line 16: max_seq_length: must be greater than or equal to 2, got 1"),
+        ({"lora_parameters": {"rank": 0}}, "line 13: lora_parameters.rank: must be greater than or equal to 1, got 0"),
+        ({"lora_parameters": {"alpha": 16}}, "lora_parameters.alpha: unknown key; known here: rank, scale, dropout"),
+        ({"train_type": "prefix"}, "train_type: must be 'lora', 'dora' or 'full', got \"prefix\""),
+        ({"model": None}, "model: missing: HF id or folder"),
+        ({"data": None}, "data: missing: a jsonl"),
+        ({"learning_rate": "5e-6"}, 'learning_rate: expected a number, got "5e-6" (take the quotes away)'),
+        ({"iters": 0}, "iters: must be greater than or equal to 1, got 0"),
+        ({"grad_accumulation": "many"}, 'grad_accumulation: expected a whole number, got "many"'),
+        ({"train_mode": "orpo"}, 'train_mode: must be dpo or cpo; got "orpo": prefd trains on preference pairs'),
+        ({"train_mode": None}, "train_mode: must be dpo or cpo; the default there is sft"),
+        ({"dpo_cpo_loss_type": "kto"}, 'dpo_cpo_loss_type: must be sigmoid, hinge, ipo, dpop, got "kto"'),
+        (
+            {"grad_accumulation": 2, "gradient_accumulation_steps": 2},
+            "grad_accumulation: is gradient_accumulation_steps",
+        ),
+        ({"optimizer": "muon"}, 'optimizer: must be adam or adamw, got "muon"'),
+        ({"lr_schedule": {"name": "cosine_decay"}}, "lr_schedule: cannot be honoured: "),
+        ({"qat_enable": True}, "qat_enable: cannot be honoured: "),
+        ({"load_in_mxfp4": True}, "load_in_mxfp4: cannot be honoured: "),
+        ({"load_in_4bits": 1}, "load_in_4bits: expected true or false, got 1"),
+        ({"train": False}, "train: false asks for a test pass alone"),
+        ({"learningrate": 1}, "learningrate: unknown key; did you mean learning_rate?"),
+        ({"sweep": {"beta": [0.1]}}, "sweep: cannot be honoured: it goes with a spec of prefd's own form"),
+    ],
+    ids=str,
+)
+def test_a_fault_is_told_by_the_name_and_line_in_the_file(changes: dict[str, Any], line: str) -> None:
+    told = faults(**changes)
+    assert len(told) == 1
+    assert line in told[0]
+    assert not any(f"{block}." in told[0] for block in ("training", "data", "loss", "reference"))
+
+
+def test_a_fault_of_a_parameter_or_a_path_is_told_by_the_name_in_the_file(tmp_path: Path) -> None:
+    fakes.model_folder(tmp_path / "m")
+    text = "model: m\ntrain_mode: dpo\ndata: pairs.jsonl\nreference_model_path: gone\nbeta: -1\n"
+    with pytest.raises(SpecError) as caught:
+        read_specs(text.encode(), "old.yaml", fakes.catalog(), tmp_path)
+    assert caught.value.lines[0].startswith("old.yaml: beta: ")
+    with pytest.raises(SpecError) as caught:
+        read_specs(text.replace("-1", "1").encode(), "old.yaml", fakes.catalog(), tmp_path)
+    assert [line.split(": ")[1] for line in caught.value.lines] == ["reference_model_path", "data"]
+
+
+def test_what_has_no_meaning_here_is_noted_with_the_reason() -> None:
+    file = read(adapter_path="adapters", val_batches=25, test=True, fuse=True, temperature=0.8, delta=5.0)
+    ignored = {note.split()[1].rstrip(","): note for note in file.notes if note.startswith("ignored: ")}
+    assert ignored.keys() == {"adapter_path", "val_batches", "test", "fuse", "temperature", "delta"}
+    assert all(", because " in note for note in ignored.values())
+    quiet = read(test=False, fuse=False, grad_checkpoint=False, load_in_mxfp4=False)
+    assert not any(note.startswith("ignored") for note in quiet.notes)
+
+
+def test_every_setting_of_a_spec_that_is_mapped_to_exists() -> None:
+    for name, path in NAMES.items():
+        model: Any = JobSpec
+        if path[0] == "loss":
+            continue
+        for part in path:
+            field = model.model_fields[part]
+            model = next((each for each in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(each, "model_fields")), None)  # fmt: skip
+        assert field is not None, name
+    assert not set(NAMES) & (set(IGNORED) | set(REFUSED))
+    assert {name for losses in LOSSES.values() for name in losses.values()} == {
+        *("sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop")
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "flat"),
+    [
+        ({"train_mode": "dpo"}, True),
+        ({"data": "d", "lora_parameters": {}}, True),
+        ({"data": "d", "model": "m"}, False),
+        ({"data": {"path": "d"}, "lora_parameters": {}}, False),
+        ({"data": "d", "training": {}, "train_type": "lora"}, False),
+    ],
+    ids=str,
+)
+def test_a_flat_config_is_known_by_its_settings(value: dict[str, Any], flat: bool) -> None:
+    assert is_flat(value) is flat
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 9)
+    | st.floats(-1, 1)
+    | st.sampled_from(["", "x", "cpo", "dpop", "adamw"])
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(KNOWN), SCALARS | st.lists(SCALARS, max_size=1) | st.dictionaries(st.just("adamw"), SCALARS)
+    )
+)
+def test_any_values_give_a_spec_or_a_spec_error(value: dict[str, Any]) -> None:
+    text = json.dumps(value | {"train_mode": value.get("train_mode", "dpo")}).encode()
+    lines: tuple[str, ...] = ()
+    try:
+        assert read_specs(text, "x.json", fakes.catalog()).spec
+    except SpecError as error:
+        lines = error.lines
+    assert all(line.startswith("x.json: ") and line.isprintable() for line in lines)
