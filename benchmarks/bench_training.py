@@ -36,9 +36,10 @@ from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import completion_logprobs
+from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer
-from prefd.daemon.worker.training import cached_reference, make_optimizer
+from prefd.daemon.worker.training import cached_reference
 from prefd.plugins.types import Logprobs
 
 ROOT = Path(__file__).parent.parent
@@ -123,8 +124,9 @@ def measure(variant: str, job: Job) -> dict[str, Any]:
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, training)
     reference = Timed(cached_reference(job) if variant == "cached" else live_reference(job))
-    trainer = Trainer(model, make_optimizer(training), job.loss.create({}), reference)
     schedule = Schedule.plan(job.examples, training)
+    optimizer = make_optimizer(training, schedule.total_steps, model)
+    trainer = Trainer(model, optimizer, job.loss.create({}), reference)
     seconds, losses = [], []
     for step in range(1, schedule.total_steps + 1):
         began = time.perf_counter()

@@ -6,18 +6,24 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from prefd.daemon.optimization import (
+    BestCheckpointSpec,
+    EarlyStoppingSpec,
+    OptimizerConfig,
+    OptimizerName,
+    ScheduleSpec,
+    WatchedMetric,
+    optimizer_settings,
+    weight_decay_faults,
+)
+from prefd.daemon.specmodel import Fault, SpecModel, refuse
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 Scalar = bool | int | float | str | None
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class SpecModel(BaseModel):
-    """Unknown keys, wrong types, NaN and infinities are errors; nothing changes after parsing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ReferenceSpec(SpecModel):
@@ -70,9 +76,12 @@ class TrainingSpec(SpecModel):
     lora: LoraSpec = LoraSpec()
     num_layers: int = Field(-1, ge=-1, description="adapt the last N layers; -1: all")
     quantize: QuantizeSpec | None = Field(None, description="quantize the policy's weights at load (QLoRA)")
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: OptimizerName = "adamw"
+    optimizer_config: dict[str, Any] = Field({}, description="what this optimizer takes, such as betas and eps")
     learning_rate: float = Field(1e-5, gt=0)
+    lr_schedule: ScheduleSpec | None = Field(None, description="default: the same learning rate at every step")
     weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float | None = Field(None, gt=0, description="clip the gradient's global norm; default: no clipping")
     batch_size: int = Field(4, ge=1, description="pairs in a micro-batch")
     gradient_accumulation_steps: int = Field(1, ge=1, description="micro-batches in one optimizer step")
     epochs: float | None = Field(None, gt=0, description="passes over the data; default 1")
@@ -81,7 +90,51 @@ class TrainingSpec(SpecModel):
     steps_per_eval: int | None = Field(None, ge=1, description="default: once an epoch, and at the end")
     save_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1)
+    best_checkpoint: BestCheckpointSpec | None = Field(None, description="keep the best one too, by this metric")
+    load_best_model_at_end: bool = Field(False, description="the adapter is the best checkpoint's, not the last one's")
+    early_stopping: EarlyStoppingSpec | None = Field(None, description="end when the held-out pairs stop improving")
     seed: int = Field(0, ge=0, lt=2**32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def rate_of_the_schedule(cls, value: Any) -> Any:
+        """A schedule whose arguments begin at a learning rate says it for the job, as in mlx-lm."""
+        match value:
+            case {"lr_schedule": {"arguments": [int() | float() as rate, *_]}} if "learning_rate" not in value:
+                return value | {"learning_rate": rate} if rate > 0 else value
+        return value
+
+    @field_validator("optimizer_config")
+    @classmethod
+    def taken_by_the_optimizer(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "optimizer" in info.data:  # otherwise that is the fault to tell
+            optimizer_settings(info.data["optimizer"], value)
+        return value
+
+    @model_validator(mode="after")
+    def consistent_optimization(self) -> Self:
+        faults: list[Fault] = [*weight_decay_faults(self.optimizer, self.weight_decay)]
+        if self.lr_schedule is not None:
+            faults += self.lr_schedule.faults_with(self.learning_rate, self.iters)
+        if self.early_stopping is not None and self.iters is not None and (self.steps_per_eval or 0) >= self.iters:
+            said = (
+                f"the job evaluates every {self.steps_per_eval} steps and has {self.iters}, so it can never stop early"
+            )
+            faults.append((("steps_per_eval",), said, self.steps_per_eval))
+        refuse(faults)
+        return self
+
+    @property
+    def optimizer_settings(self) -> OptimizerConfig:
+        """`optimizer_config` with its defaults."""
+        return optimizer_settings(self.optimizer, self.optimizer_config)
+
+    @property
+    def best(self) -> WatchedMetric | None:
+        """What the best checkpoint is by, where one is kept."""
+        if self.best_checkpoint is not None or not self.load_best_model_at_end:
+            return self.best_checkpoint
+        return self.early_stopping or BestCheckpointSpec()
 
     @model_validator(mode="after")
     def one_length(self) -> Self:
@@ -102,6 +155,16 @@ class JobSpec(SpecModel):
     data: DataSpec
     loss: LossSpec = LossSpec(name="sigmoid")
     training: TrainingSpec | None = None
+
+    @model_validator(mode="after")
+    def pairs_to_select_by(self) -> Self:
+        """What goes by the held-out pairs needs some."""
+        if self.training is not None and self.data.validation == 0:
+            names = ("early_stopping", "best_checkpoint", "load_best_model_at_end")
+            said = "goes by the held-out pairs, and data.validation is 0; hold some out"
+            given = [(name, getattr(self.training, name)) for name in names]
+            refuse([(("training", name), said, value) for name, value in given if value])
+        return self
 
     def resolved(self, folder: Path) -> JobSpec:
         """This spec with every relative path made absolute from `folder`, the spec file's own."""

@@ -70,8 +70,9 @@ def change(old: str, new: str) -> str:
         (change("learning_rate: 1e-5", "epochs: 1\n  iters: 5"), ["line 5: training: give epochs or iters, not both"]),
         ("name: \"a\\nb\"\n" + GOOD, ['name: must be printable and on one line, got "a b"']),
         (change("lora", "x") + "y: 1\n", [("line 7: training.x: unknown key; known here: fine_tune, lora, num_layers, quantize, optimizer, "
-            "learning_rate, weight_decay, batch_size, gradient_accumulation_steps, epochs, iters, steps_per_report, steps_per_eval, "
-            "save_every, keep_checkpoints, seed"), "line 8: y: unknown key; known here: name, model, adapter, reference, data, loss, training"]),
+            "optimizer_config, learning_rate, lr_schedule, weight_decay, max_grad_norm, batch_size, gradient_accumulation_steps, "
+            "epochs, iters, steps_per_report, steps_per_eval, save_every, keep_checkpoints, best_checkpoint, load_best_model_at_end, "
+            "early_stopping, seed"), "line 8: y: unknown key; known here: name, model, adapter, reference, data, loss, training"]),
     ],
 )  # fmt: skip
 def test_each_fault_is_one_line_with_its_path_and_remedy(text: str, lines: list[str]) -> None:
