@@ -36,8 +36,9 @@ bench: blas model ## measure training from the cache against a live reference
 bench-cache: venv ## measure the reference cache against a raw memory map
 	$(PY) benchmarks/bench_cache.py $(ARGS)
 
-faults: blas ## kill writers, damage files, fill disks: the full count
+faults: blas ## kill writers and runs, damage files, fill disks: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)
+	$(PY) benchmarks/faults_training.py $(ARGS)
 
 model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 	@$(PY) contrib/smollm2/build.py

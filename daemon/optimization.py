@@ -169,8 +169,8 @@ class ScheduleSpec(SpecModel):
         return float(self.arguments[0]) if self.arguments else None
 
     def warmup_steps(self, total: int) -> int:
-        """Of a job of `total` steps."""
-        return self.warmup if isinstance(self.warmup, int) else math.ceil(self.warmup * total)
+        """Of a job of `total` steps; a fraction leaves one step at least."""
+        return self.warmup if isinstance(self.warmup, int) else min(math.ceil(self.warmup * total), total - 1)
 
     def faults_with(self, learning_rate: float, iters: int | None) -> Iterator[Fault]:
         """What contradicts the rest of the training block, each at its place in it."""

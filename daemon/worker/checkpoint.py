@@ -80,8 +80,8 @@ class Checkpoints:
         with Published(self.path(step)) as made:
             _write_adapter(made, model, config)
             mx.save_safetensors(str(made / OPTIMIZER), dict(tree_flatten(optimizer.state)))
-            document = {"step": step, **state, "files": {path.name: seal(path) for path in sorted(made.iterdir())}}
-            (made / STATE).write_text(json.dumps(document, indent=1), encoding="utf-8")
+            document = {"step": step, **state, "files": {path.name: seal(path.read_bytes()) for path in made.iterdir()}}
+            (made / STATE).write_bytes(sealed(document))
         self.prune(max(self.keep, 2), best)
 
     def prune(self, keep: int, best: int | None) -> None:
@@ -135,18 +135,28 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
-def seal(path: Path) -> list[int]:
+def seal(content: bytes) -> list[int]:
     """What is written down of a file: its size and crc32c."""
-    content = path.read_bytes()
     return [len(content), int(google_crc32c.value(content))]
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """`document` as JSON with a seal of its own."""
+    return json.dumps(
+        {**document, "seal": seal(json.dumps(document, sort_keys=True).encode())}, sort_keys=True
+    ).encode()
 
 
 def read_state(folder: Path) -> dict[str, Any]:
     """The state in the checkpoint at `folder`. Raises `DamagedCheckpoint` where any file is not as it was written."""
     try:
-        document: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+        content = (folder / STATE).read_bytes()
+        document: dict[str, Any] = json.loads(content)
+        del document["seal"]
+        if sealed(document) != content:
+            raise DamagedCheckpoint(f"{STATE} is not what was written")
         for name, expected in document["files"].items():
-            if seal(folder / name) != expected:
+            if seal((folder / name).read_bytes()) != expected:
                 raise DamagedCheckpoint(f"{name} is not what was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedCheckpoint(f"{type(error).__name__}: {error}") from error
