@@ -38,7 +38,7 @@ bench-cache: venv ## measure the reference cache against a raw memory map
 
 faults: blas ## kill writers and runs, damage files, fill disks: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)
-	$(PY) benchmarks/faults_training.py $(ARGS)
+	$(PY) benchmarks/faults_training.py
 
 model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 	@$(PY) contrib/smollm2/build.py
