@@ -38,6 +38,7 @@ Counts = dict[str, int]
 SETTINGS: dict[str, dict[str, Any]] = {
     "lora, adamw": {"learning_rate": 1e-3},
     "dora, muon, cosine with warmup, clipping, accumulation, dropout": {
+        "iters": 16,
         "fine_tune": "dora",
         "optimizer": "muon",
         "learning_rate": 1e-3,
@@ -206,7 +207,7 @@ def kills(twins: Twins, count: int, rng: random.Random) -> Counts:
 def writes(twins: Twins, count: int, rng: random.Random) -> Counts:
     """SIGKILL a run before `count` of the operations on files that its checkpoints are made of."""
     counts = {"kills": 0} | zeros()
-    for at in sorted(rng.sample(range(1, 60), count)):
+    for at in sorted(rng.sample(range(1, 40), count)):
         job = twins.job()
         counts["kills"] += twins.start("training", job, at).wait() == -signal.SIGKILL
         twins.compare(job, counts)

@@ -44,8 +44,8 @@ def plan(job: Job) -> tuple[TrainingSpec, Schedule]:
     learning_rate(training, schedule.total_steps)
     if Selection.of(training).in_use and not job.data.held_out:
         raise JobError(
-            "training selects by the held-out pairs (early_stopping, best_checkpoint, load_best_model_at_end), and "
-            f"data.validation {job.spec.data.validation} holds out none of {len(job.data.train)}; raise it"
+            "training selects by the held-out pairs (early_stopping, best_checkpoint, load_best_model_at_end), and the "
+            f"{len(job.data.train)} pairs share one prompt, so none is held out; give data.validation a path to others"
         )
     return training, schedule
 
