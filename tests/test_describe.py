@@ -34,8 +34,10 @@ from prefd.daemon.describe import amount, spec_facts
                 }
             },
             "training",
-            "lora of rank 8; 1 epoch, 4 pairs a batch; muon at 0.001, cosine_decay after a warmup of 10 % of the steps, "
-            "clipped at 1; stops after 2 evaluations without a better eval_loss; the adapter is the best by eval_loss; seed 0",
+            (
+                "lora of rank 8; 1 epoch, 4 pairs a batch; muon at 0.001, cosine_decay after a warmup of 10 % of the steps, "
+                "clipped at 1; stops after 2 evaluations without a better eval_loss; the adapter is the best by eval_loss; seed 0"
+            ),
         ),
         (
             {
@@ -45,8 +47,10 @@ from prefd.daemon.describe import amount, spec_facts
                 }
             },
             "training",
-            "lora of rank 8; 1 epoch, 4 pairs a batch; adamw at 1e-05, constant after 5 steps of warmup; "
-            "keeps the best by eval_rewards/margins; seed 0",
+            (
+                "lora of rank 8; 1 epoch, 4 pairs a batch; adamw at 1e-05, constant after 5 steps of warmup; "
+                "keeps the best by eval_rewards/margins; seed 0"
+            ),
         ),
         ({"reference": {"model": "org/base"}}, "reference", "org/base"),
         ({"loss": {"name": "sigmoid"}}, "loss", "sigmoid"),
