@@ -40,6 +40,8 @@ def stopped_at(made: Selection, values: list[float], name: str = "eval_loss") ->
         ({"patience": 2, "min_delta": 0.5}, [5, 4.8, 4.4, 4.3], None),  # measured from the best, not the one before
         ({"patience": 1, "mode": "max"}, [1, 2, 2], 3),
         ({"patience": 1}, [5, math.nan], 2),
+        ({"patience": 2}, [math.nan, 5, 4, 3], None),
+        ({"patience": 2}, [math.nan, math.nan], 2),
     ],
 )
 def test_it_stops_after_patience_evaluations_without_improvement(
@@ -59,6 +61,16 @@ def test_the_best_step_is_the_first_with_the_best_value() -> None:
     stopped_at(made, [0.5, 0.8, 0.8, 0.7], "eval_rewards/accuracies")
     assert made.best_step == 2
     assert not made.stop
+
+
+def test_why_it_stopped_is_said() -> None:
+    made = stopping(patience=2)
+    stopped_at(made, [0.5, 0.25, 0.3, 0.3])
+    assert made.why_stopped() == (
+        "stopped early: eval_loss was best at step 2 (0.25), and 2 evaluations since did not improve it"
+    )
+    stopped_at(made := stopping(patience=1), [math.nan])
+    assert made.why_stopped() == "stopped early: eval_loss was not a number in 1 evaluations"
 
 
 def test_nothing_asked_for_is_nothing_kept() -> None:

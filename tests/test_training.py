@@ -408,6 +408,17 @@ def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(
     assert (kept / "adapters.safetensors").is_file()
 
 
+def test_a_checkpoint_that_cannot_be_written_ends_the_job_with_a_sentence(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    made = job(home, tiny_model, pairs_file, "cpo")
+    made.run.checkpoints.write_text("a file where the folder should be")
+    with pytest.raises(
+        JobError, match=r"the checkpoint of step 3 cannot be written in .*checkpoints: .* is the disk full\?"
+    ):
+        run_training(made)
+
+
 def test_held_out_rows_that_are_not_finite_stop_the_job(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

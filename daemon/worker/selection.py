@@ -5,6 +5,7 @@ What has been seen so far is in every checkpoint, so that a resumed run stops an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,14 +35,16 @@ class Best:
         if self.metric not in evaluation:
             known = ", ".join(name for name in evaluation if name.startswith("eval_"))
             raise JobError(f"there is no metric {self.metric} to select by; the evaluations have {known}")
-        value = evaluation[self.metric]
-        if (
-            self.value is None
-            or (self.value - value if self.smaller_is_better else value - self.value) > self.min_delta
-        ):
-            self.value, self.step, self.stale = value, step, 0
+        if self._improved(evaluation[self.metric]):
+            self.value, self.step, self.stale = evaluation[self.metric], step, 0
         else:
             self.stale += 1
+
+    def _improved(self, value: float) -> bool:
+        """NaN never is an improvement."""
+        if self.value is None:
+            return not math.isnan(value)
+        return (self.value - value if self.smaller_is_better else value - self.value) > self.min_delta
 
 
 @dataclass
@@ -94,8 +97,9 @@ class Selection:
             part.value, part.step, part.stale = (state[name][key] for key in ("value", "step", "stale"))
 
     def why_stopped(self) -> str:
-        assert self.stopping is not None
-        return (
-            f"stopped early: {self.stopping.metric} was best at step {self.stopping.step} ({self.stopping.value:.4g}), "
-            f"and {self.stopping.stale} evaluations since did not improve it"
-        )
+        seen = self.stopping
+        assert seen is not None
+        if seen.value is None:
+            return f"stopped early: {seen.metric} was not a number in {seen.stale} evaluations"
+        best = f"{seen.metric} was best at step {seen.step} ({seen.value:.4g})"
+        return f"stopped early: {best}, and {seen.stale} evaluations since did not improve it"

@@ -62,7 +62,7 @@ def train(job: Job, stop: StopEvent) -> Outcome:
             )
             log.info("step 0: policy = reference within %.2g nats per token", drift)
         run.check_metrics()
-    run.go_on(done, stop)
+    run.go_on(stop)
     run.publish()
     return run.outcome(time.monotonic() - began)
 

@@ -65,7 +65,8 @@ class Run:
     def __post_init__(self) -> None:
         self.metrics = MetricsLog(self.job.run.metrics)
         self.data_sha256 = digest_examples(self.job.examples)
-        self.step = 0
+        self.step = self.adapter_step = 0
+        self.warnings: list[str] = []
 
     def restore(self) -> int:
         """The step that the newest checkpoint was saved after, 0 without one. Raises `JobError` when the pairs are not
@@ -89,10 +90,10 @@ class Run:
         if self.selection.in_use:
             Selection.of(self.training).see(0, self.trainer.evaluate(self.job.data.held_out[:1], 1))
 
-    def go_on(self, done: int, stop: StopEvent) -> None:
+    def go_on(self, stop: StopEvent) -> None:
         """Step by step to the end, or to where the held-out pairs stop improving."""
         total = self.schedule.total_steps
-        report = Reporter(self.job.run, "training", total, "steps", done)
+        report = Reporter(self.job.run, "training", total, "steps", self.step)
         while self.step < total and not self.selection.stop:
             self.step += 1
             line = self._stamp() | self._step()
@@ -151,15 +152,24 @@ class Run:
             "data_sha256": self.data_sha256,
             "selection": self.selection.state(),
         }
-        trainer = self.trainer
-        self.checkpoints.save(self.step, trainer.model, trainer.optimizer, self.config, state, self.selection.best_step)
+        model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
+        try:
+            self.metrics.flush()
+            self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
+        except (OSError, RuntimeError) as error:  # MLX's own for a file that cannot be written
+            raise JobError(
+                f"the checkpoint of step {self.step} cannot be written in {self.checkpoints.folder}: {error}; is the disk "
+                f"full?{self._last_good()}"
+            ) from error
 
     def publish(self) -> None:
         """The adapter, of the last step or the best."""
-        best = self.selection.best_step
-        self.adapter_step = self.step
+        self.adapter_step, best = self.step, self.selection.best_step
         if self.training.load_best_model_at_end and best is not None and best != self.step:
-            self.adapter_step = best if self.checkpoints.load_best(best, self.trainer.model) else self.step
+            if self.checkpoints.load_best(best, self.trainer.model):
+                self.adapter_step = best
+            else:
+                self.warnings.append(f"the best checkpoint, of step {best}, is damaged: the adapter is the last step's")
         save_adapter(self.job.run.adapter, self.trainer.model, self.config)
         self.checkpoints.prune(self.training.keep_checkpoints, best)
 
@@ -167,9 +177,9 @@ class Run:
         lines = list(self.job.run.read_metrics())
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
-        warnings = [warning for warning in [chosen_falls(lines)] if warning is not None]
-        for warning in warnings:
-            log.warning("%s", warning)
+        if (falls := chosen_falls(lines)) is not None:
+            self.warnings.append(falls)
+            log.warning("%s", falls)
         summary = {
             "steps": self.step,
             "pairs": len(self.schedule.examples),
@@ -178,7 +188,7 @@ class Run:
             "last": steps[-1],
             "eval": evaluations[-1] if evaluations else None,
             "best": self._best(),
-            "warnings": warnings,
+            "warnings": self.warnings,
             "adapter": str(self.job.run.adapter),
             "adapter_step": self.adapter_step,
             "peak_memory_gb": mx.get_peak_memory() / 1e9,
@@ -193,7 +203,7 @@ class Run:
 
     def _best(self) -> dict[str, Any] | None:
         best = self.selection.best
-        if best is None:
+        if best is None or best.value is None:
             return None
         path = self.checkpoints.path(best.step)
         return {"metric": best.metric, "value": best.value, "step": best.step, "checkpoint": str(path)}
