@@ -227,3 +227,13 @@ class EarlyStoppingSpec(WatchedMetric):
 
     patience: int = Field(3, ge=1)
     min_delta: float = Field(0.0, ge=0)
+
+    def too_few(self, evaluations: int) -> str | None:
+        """What to say where the job ends no later than it could be stopped."""
+        earliest = self.patience + 1
+        if evaluations > earliest:
+            return None
+        return (
+            f"could end the job at evaluation {earliest} at the earliest, and it has {evaluations}; evaluate more often "
+            "(training.steps_per_eval), or lower training.early_stopping.patience"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -116,13 +117,17 @@ class TrainingSpec(SpecModel):
         faults: list[Fault] = [*weight_decay_faults(self.optimizer, self.weight_decay)]
         if self.lr_schedule is not None:
             faults += self.lr_schedule.faults_with(self.learning_rate, self.iters)
-        if self.early_stopping is not None and self.iters is not None and (self.steps_per_eval or 0) >= self.iters:
-            said = (
-                f"the job evaluates every {self.steps_per_eval} steps and has {self.iters}, so it can never stop early"
-            )
-            faults.append((("steps_per_eval",), said, self.steps_per_eval))
+        if self.early_stopping is not None and (evaluations := self._evaluations()) is not None:
+            said = self.early_stopping.too_few(evaluations)
+            faults += [(("early_stopping",), said, self.early_stopping)] if said else []
         refuse(faults)
         return self
+
+    def _evaluations(self) -> int | None:
+        """How many there will be, None where the number of pairs decides."""
+        if self.iters is not None and self.steps_per_eval is not None:
+            return math.ceil(self.iters / self.steps_per_eval)
+        return math.ceil(self.epochs or 1) if self.iters is None and self.steps_per_eval is None else None
 
     @property
     def optimizer_settings(self) -> OptimizerConfig:

@@ -29,6 +29,7 @@ from prefd.daemon.describe import amount, spec_facts
                     "learning_rate": 1e-3,
                     "lr_schedule": {"name": "cosine_decay", "warmup": 0.1},
                     "max_grad_norm": 1.0,
+                    "steps_per_eval": 10,
                     "early_stopping": {"patience": 2},
                     "load_best_model_at_end": True,
                 }

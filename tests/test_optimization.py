@@ -89,7 +89,8 @@ def test_the_table_of_schedules_is_mlxs(name: str) -> None:
         ("early_stopping: {metric: loss}", "early_stopping.metric: must be a metric of the evaluations, such as eval_loss; did you mean eval_loss?"),
         ("early_stopping: {patience: 0}", "early_stopping.patience: must be greater than or equal to 1, got 0"),
         ("early_stopping: {min_delta: -1}", "early_stopping.min_delta: must be greater than or equal to 0, got -1"),
-        ("early_stopping: {}\n  iters: 5\n  steps_per_eval: 5", "steps_per_eval: the job evaluates every 5 steps and has 5, so it can never stop early"),
+        ("early_stopping: {}\n  iters: 20\n  steps_per_eval: 5", "early_stopping: could end the job at evaluation 4 at the earliest, and it has 4; evaluate more often (training.steps_per_eval), or lower training.early_stopping.patience"),
+        ("early_stopping: {patience: 1}", "early_stopping: could end the job at evaluation 2 at the earliest, and it has 1; evaluate more often (training.steps_per_eval), or lower training.early_stopping.patience"),
     ],
 )  # fmt: skip
 def test_each_refusal_names_its_field_and_the_remedy(training: str, line: str) -> None:
@@ -97,7 +98,9 @@ def test_each_refusal_names_its_field_and_the_remedy(training: str, line: str) -
 
 
 def test_what_goes_by_held_out_pairs_needs_some() -> None:
-    lines = said("{early_stopping: {}, best_checkpoint: {}, load_best_model_at_end: true}", validation="0.0")
+    lines = said(
+        "{steps_per_eval: 1, early_stopping: {}, best_checkpoint: {}, load_best_model_at_end: true}", validation="0.0"
+    )
     need = "goes by the held-out pairs, and data.validation is 0; hold some out"
     assert lines == [f"{name}: {need}" for name in ("early_stopping", "best_checkpoint", "load_best_model_at_end")]
 
@@ -118,7 +121,11 @@ def test_arguments_say_the_learning_rate_as_in_mlx_lm() -> None:
     [
         {"optimizer": "sgd", "optimizer_config": {"momentum": 0.9, "nesterov": True}, "weight_decay": 0.1},
         {"lr_schedule": {"name": "linear_schedule", "warmup": 0.1, "arguments": [1e-4, 0.0, 5]}},
-        {"early_stopping": {"metric": "eval_rewards/margins", "patience": 2}, "load_best_model_at_end": True},
+        {
+            "epochs": 9.0,
+            "early_stopping": {"metric": "eval_rewards/margins", "patience": 2},
+            "load_best_model_at_end": True,
+        },
         {"max_grad_norm": 1.0, "best_checkpoint": {"metric": "eval_loss"}},
     ],
 )
@@ -132,7 +139,7 @@ def test_the_best_goes_by_its_own_metric_or_by_that_of_early_stopping() -> None:
         found = TrainingSpec.model_validate(training).best
         return found and (found.metric, found.smaller_is_better)
 
-    stopping = {"early_stopping": {"metric": "eval_rewards/margins"}}
+    stopping: dict[str, Any] = {"steps_per_eval": 1, "early_stopping": {"metric": "eval_rewards/margins"}}
     assert best() is None
     assert best(**stopping) is None
     assert best(load_best_model_at_end=True) == ("eval_loss", True)

@@ -14,7 +14,7 @@ from prefd.daemon.worker.selection import Selection
 
 
 def selection(**training: Any) -> Selection:
-    return Selection.of(TrainingSpec.model_validate(training))
+    return Selection.of(TrainingSpec.model_validate({"steps_per_eval": 1} | training))
 
 
 def stopping(**fields: Any) -> Selection:

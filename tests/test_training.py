@@ -337,20 +337,17 @@ def test_early_stopping_ends_the_job_and_the_adapter_is_the_best_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("training", "data", "message"),
+    ("training", "message"),
     [
-        (
-            {"early_stopping": {"metric": "eval_kl"}},
-            {},
-            r"there is no metric eval_kl .* the evaluations have eval_loss",
-        ),
-        ({"lr_schedule": {"name": "constant", "warmup": 50}}, {}, r"50 steps of warmup, and the job has 3"),
+        ({"best_checkpoint": {"metric": "eval_kl"}}, r"there is no metric eval_kl .* the evaluations have eval_loss"),
+        ({"steps_per_eval": 1, "early_stopping": {}}, r"training\.early_stopping: .* evaluation 4 .* and it has 3"),
+        ({"lr_schedule": {"name": "constant", "warmup": 50}}, r"50 steps of warmup, and the job has 3"),
     ],
 )
 def test_what_only_the_data_can_tell_is_told_before_the_first_step(
-    home: Path, tiny_model: Path, pairs_file: Path, training: dict[str, Any], data: dict[str, Any], message: str
+    home: Path, tiny_model: Path, pairs_file: Path, training: dict[str, Any], message: str
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training=training, data=data)
+    made = job(home, tiny_model, pairs_file, training=training)
     with pytest.raises(JobError, match=message):
         finished(made)
     assert list(made.run.read_metrics()) == []

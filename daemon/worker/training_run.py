@@ -47,6 +47,10 @@ def plan(job: Job) -> tuple[TrainingSpec, Schedule]:
             "training selects by the held-out pairs (early_stopping, best_checkpoint, load_best_model_at_end), and the "
             f"{len(job.data.train)} pairs share one prompt, so none is held out; give data.validation a path to others"
         )
+    if training.early_stopping is not None:
+        every = training.steps_per_eval or schedule.steps_per_epoch
+        if said := training.early_stopping.too_few(math.ceil(schedule.total_steps / every)):
+            raise JobError(f"training.early_stopping: {said}")
     return training, schedule
 
 
