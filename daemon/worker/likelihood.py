@@ -1,7 +1,7 @@
 """Is the chosen answer becoming less likely while the margin grows? Then the policy wins by forgetting both answers.
 
 A preference loss sees only the difference of the two sides, and may widen it by pushing both down, the rejected one
-faster (Pal et al. 2024, arXiv 2402.13228, equation 3 and what follows). Held-out pairs are compared with themselves. The
+faster (Pal et al. 2024, arXiv 2402.13228). Held-out pairs are compared with themselves. The
 reports of training are of different pairs each, so there the difference must also stand out of their scatter.
 """
 
