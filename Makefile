@@ -37,8 +37,9 @@ bench-train: blas model ## measure training against a live reference and against
 bench-cache: venv ## measure the reference cache against a raw memory map
 	$(PY) benchmarks/bench_cache.py $(ARGS)
 
-faults: blas ## kill writers, damage files, fill disks: the full count
+faults: blas ## kill writers and runs, damage files, fill disks: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)
+	$(PY) benchmarks/faults_training.py
 
 model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 	@$(PY) contrib/smollm2/build.py

@@ -38,10 +38,11 @@ from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Scorer
+from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.precompute import keyed_batches, score
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.daemon.worker.trainer import Trainer
-from prefd.daemon.worker.training import batching, cached_reference, make_optimizer, scoring_options
+from prefd.daemon.worker.training import batching_of, cached_reference, scoring_options
 from prefd.plugins.types import Logprobs
 
 ROOT = Path(__file__).parent.parent
@@ -186,9 +187,9 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
     models.make_trainable(model, job.policy, training)
     reference = Timed(cached_reference(job) if variant == "cached" else live_reference(job))
     scorer = Scorer.of(model, scoring_options(job))
-    optimizer = make_optimizer(training)
-    trainer = Trainer(scorer, optimizer, job.loss, reference, batching(training, job.loss))
     schedule = Schedule.plan(examples, training)
+    optimizer = make_optimizer(training, schedule.total_steps, model)
+    trainer = Trainer(scorer, optimizer, job.loss, reference, batching_of(training, job.loss))
     mx.reset_peak_memory()
     seconds, losses = [], []
     for step in range(1, schedule.total_steps + 1):

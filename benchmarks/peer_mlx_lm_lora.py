@@ -18,8 +18,8 @@ import numpy as np
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Example
-from prefd.daemon.worker.training import make_optimizer
 
 
 def train(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
@@ -64,7 +64,14 @@ def train(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
             adapter_file=str(Path(folder) / "adapters.safetensors"),
         )
         mx.reset_peak_memory()
-        train_dpo(model, reference, make_optimizer(training), rows, args=arguments, training_callback=Note())
+        train_dpo(
+            model,
+            reference,
+            make_optimizer(training, arguments.iters, model),
+            rows,
+            args=arguments,
+            training_callback=Note(),
+        )
     return {
         "seconds": [1 / step["iterations_per_second"] for step in steps],
         "losses": [step["train_loss"] for step in steps],

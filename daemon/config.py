@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from prefd.daemon.explain import explain
 from prefd.daemon.home import Home
 from prefd.daemon.parse import MAX_BYTES, ParseError, parse
-from prefd.daemon.spec import SpecModel
+from prefd.daemon.specmodel import SpecModel
 
 
 class ConfigError(Exception):

@@ -57,8 +57,32 @@ def describe_training(training: TrainingSpec) -> str:
     pairs = amount(training.batch_size, "pair") + " a batch"
     if training.gradient_accumulation_steps > 1:
         pairs += f" × {training.gradient_accumulation_steps} accumulated"
-    rate = f"{training.optimizer} at {training.learning_rate:g}"
-    return f"{kind}; {length}, {pairs}; {rate}; seed {training.seed}"
+    return "; ".join(
+        [kind, f"{length}, {pairs}", describe_rate(training), *describe_end(training), f"seed {training.seed}"]
+    )
+
+
+def describe_rate(training: TrainingSpec) -> str:
+    """The optimizer and its learning rate, as `adamw at 1e-05, cosine_decay after 10 steps of warmup`."""
+    said = f"{training.optimizer} at {training.learning_rate:g}"
+    if (schedule := training.lr_schedule) is not None:
+        said += f", {schedule.name}"
+        if isinstance(schedule.warmup, float):
+            said += f" after a warmup of {100 * schedule.warmup:.3g} % of the steps"
+        elif schedule.warmup:
+            said += f" after {amount(schedule.warmup, 'step')} of warmup"
+    return said + (f", clipped at {training.max_grad_norm:g}" if training.max_grad_norm is not None else "")
+
+
+def describe_end(training: TrainingSpec) -> list[str]:
+    """What goes by the held-out pairs, if anything does."""
+    said = []
+    if (stopping := training.early_stopping) is not None:
+        said.append(f"stops after {amount(stopping.patience, 'evaluation')} without a better {stopping.metric}")
+    if (best := training.best) is not None:
+        is_adapter = training.load_best_model_at_end
+        said.append(f"the adapter is the best by {best.metric}" if is_adapter else f"keeps the best by {best.metric}")
+    return said
 
 
 def amount(count: float, noun: str) -> str:

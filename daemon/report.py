@@ -66,7 +66,8 @@ def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) ->
     said += [] if outcome.ok else ["failed"]
     if phase == "training":
         said += [render.plural(summary["steps"], "step")] if "steps" in summary else []
-        return _block(phase, ["; ".join(said), *training_lines(summary)]) + held_out_facts(summary.get("eval"))
+        lines = _block(phase, ["; ".join(said), *training_lines(summary)]) + held_out_facts(summary.get("eval"))
+        return lines + best_facts(summary.get("best")) + [("warning", text) for text in summary.get("warnings") or ()]
     said += [summary["line"]] if summary.get("line") else []
     return _block(phase, ["; ".join(said)])
 
@@ -116,6 +117,14 @@ def held_out_facts(values: Mapping[str, Any] | None) -> list[Fact]:
     found = {name: values.get(f"eval_{key}", values.get(key)) for key, name in SHOWN.items()}
     numbers = [f"{name} {render.number(value)}" for name, value in found.items() if value is not None]
     return [("held out", "  ".join(numbers))]
+
+
+def best_facts(best: Mapping[str, Any] | None) -> list[Fact]:
+    """The best evaluation, where its checkpoint is kept."""
+    if not best:
+        return []
+    said = f"{best['metric']} {render.number(best['value'])} at step {best['step']}"
+    return [("best", f"{said}: {best['checkpoint']}")]
 
 
 def adapter(job: Job, run: RunDir) -> Path | None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+
+from prefd.daemon.optimization import (
+    BestCheckpointSpec,
+    EarlyStoppingSpec,
+    OptimizerConfig,
+    OptimizerName,
+    ScheduleSpec,
+    WatchedMetric,
+    optimizer_settings,
+    weight_decay_faults,
+)
+from prefd.daemon.specmodel import Fault, SpecModel, refuse
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 Scalar = bool | int | float | str | None
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class SpecModel(BaseModel):
-    """Unknown keys, wrong types, NaN and infinities are errors; nothing changes after parsing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ReferenceSpec(SpecModel):
@@ -97,9 +104,12 @@ class TrainingSpec(SpecModel):
     lora: LoraSpec = LoraSpec()
     num_layers: int = Field(-1, ge=-1, description="adapt the last N layers; -1: all")
     quantize: QuantizeSpec | None = Field(None, description="quantize the policy's weights at load (QLoRA)")
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: OptimizerName = "adamw"
+    optimizer_config: dict[str, Any] = Field({}, description="what this optimizer takes, such as betas and eps")
     learning_rate: float = Field(1e-5, gt=0)
+    lr_schedule: ScheduleSpec | None = Field(None, description="default: the same learning rate at every step")
     weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float | None = Field(None, gt=0, description="clip the gradient's global norm; default: no clipping")
     batch_size: int = Field(4, ge=1, description="pairs in a micro-batch")
     gradient_accumulation_steps: int = Field(1, ge=1, description="micro-batches in one optimizer step")
     batch_tokens: int | None = Field(
@@ -115,7 +125,55 @@ class TrainingSpec(SpecModel):
     steps_per_eval: int | None = Field(None, ge=1, description="default: once an epoch, and at the end")
     save_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1)
+    best_checkpoint: BestCheckpointSpec | None = Field(None, description="keep the best one too, by this metric")
+    load_best_model_at_end: bool = Field(False, description="the adapter is the best checkpoint's, not the last one's")
+    early_stopping: EarlyStoppingSpec | None = Field(None, description="end when the held-out pairs stop improving")
     seed: int = Field(0, ge=0, lt=2**32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def rate_of_the_schedule(cls, value: Any) -> Any:
+        """A schedule whose arguments begin at a learning rate says it for the job, as in mlx-lm."""
+        match value:
+            case {"lr_schedule": {"arguments": [int() | float() as rate, *_]}} if "learning_rate" not in value:
+                return value | {"learning_rate": rate} if rate > 0 else value
+        return value
+
+    @field_validator("optimizer_config")
+    @classmethod
+    def taken_by_the_optimizer(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "optimizer" in info.data:  # otherwise that is the fault to tell
+            optimizer_settings(info.data["optimizer"], value)
+        return value
+
+    @model_validator(mode="after")
+    def consistent_optimization(self) -> Self:
+        faults: list[Fault] = [*weight_decay_faults(self.optimizer, self.weight_decay)]
+        if self.lr_schedule is not None:
+            faults += self.lr_schedule.faults_with(self.learning_rate, self.iters)
+        if self.early_stopping is not None and (evaluations := self._evaluations()) is not None:
+            said = self.early_stopping.too_few(evaluations)
+            faults += [(("early_stopping",), said, self.early_stopping)] if said else []
+        refuse(faults)
+        return self
+
+    def _evaluations(self) -> int | None:
+        """How many there will be, None where the number of pairs decides."""
+        if self.iters is not None and self.steps_per_eval is not None:
+            return math.ceil(self.iters / self.steps_per_eval)
+        return math.ceil(self.epochs or 1) if self.iters is None and self.steps_per_eval is None else None
+
+    @property
+    def optimizer_settings(self) -> OptimizerConfig:
+        """`optimizer_config` with its defaults."""
+        return optimizer_settings(self.optimizer, self.optimizer_config)
+
+    @property
+    def best(self) -> WatchedMetric | None:
+        """What the best checkpoint is by, where one is kept."""
+        if self.best_checkpoint is not None or not self.load_best_model_at_end:
+            return self.best_checkpoint
+        return self.early_stopping or BestCheckpointSpec()
 
     @model_validator(mode="after")
     def one_length(self) -> Self:
@@ -142,6 +200,16 @@ class JobSpec(SpecModel):
     def losses(self) -> dict[str, LossSpec]:
         """Each loss by its place: `loss`, or `loss[0]`, `loss[1]`, … of a mixture."""
         return losses_by_place(self.loss)
+
+    @model_validator(mode="after")
+    def pairs_to_select_by(self) -> Self:
+        """What goes by the held-out pairs needs some."""
+        if self.training is not None and self.data.validation == 0:
+            names = ("early_stopping", "best_checkpoint", "load_best_model_at_end")
+            said = "goes by the held-out pairs, and data.validation is 0; hold some out"
+            given = [(name, getattr(self.training, name)) for name in names]
+            refuse([(("training", name), said, value) for name, value in given if value])
+        return self
 
     def resolved(self, folder: Path) -> JobSpec:
         """This spec with every relative path made absolute from `folder`, the spec file's own."""

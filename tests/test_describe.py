@@ -22,6 +22,37 @@ from prefd.daemon.describe import amount, spec_facts
             "training",
             "lora of rank 8 on 4-bit weights; 2 epochs, 4 pairs a batch × 8 accumulated; adamw at 1e-05; seed 0",
         ),
+        (
+            {
+                "training": {
+                    "optimizer": "muon",
+                    "learning_rate": 1e-3,
+                    "lr_schedule": {"name": "cosine_decay", "warmup": 0.1},
+                    "max_grad_norm": 1.0,
+                    "steps_per_eval": 10,
+                    "early_stopping": {"patience": 2},
+                    "load_best_model_at_end": True,
+                }
+            },
+            "training",
+            (
+                "lora of rank 8; 1 epoch, 4 pairs a batch; muon at 0.001, cosine_decay after a warmup of 10 % of the steps, "
+                "clipped at 1; stops after 2 evaluations without a better eval_loss; the adapter is the best by eval_loss; seed 0"
+            ),
+        ),
+        (
+            {
+                "training": {
+                    "lr_schedule": {"name": "constant", "warmup": 5},
+                    "best_checkpoint": {"metric": "eval_rewards/margins"},
+                }
+            },
+            "training",
+            (
+                "lora of rank 8; 1 epoch, 4 pairs a batch; adamw at 1e-05, constant after 5 steps of warmup; "
+                "keeps the best by eval_rewards/margins; seed 0"
+            ),
+        ),
         ({"reference": {"model": "org/base"}}, "reference", "org/base"),
         ({"loss": {"name": "sigmoid"}}, "loss", "sigmoid"),
         (

@@ -42,3 +42,12 @@ def test_a_bare_summary_does_no_harm() -> None:
     assert report.phase_facts("training", Outcome(True, "", {}), None) == [("training", "")]
     assert report.phase_facts("precompute", None, None) == []
     assert report.phase_line("training", Outcome(False, "why", {}), 1.0) == "1.0s; failed"
+
+
+def test_the_best_checkpoint_and_every_warning_are_shown() -> None:
+    best = {"metric": "eval_loss", "value": 0.51234, "step": 30, "checkpoint": "/runs/1/checkpoints/step-00000030"}
+    summary = {"steps": 40, "best": best, "warnings": ["logps/chosen fell"]}
+    facts = report.phase_facts("training", Outcome(True, "", summary), None)
+    assert ("best", "eval_loss 0.5123 at step 30: /runs/1/checkpoints/step-00000030") in facts
+    assert facts[-1] == ("warning", "logps/chosen fell")
+    assert "fell" not in report.phase_line("training", Outcome(True, "", summary), None)

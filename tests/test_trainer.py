@@ -15,9 +15,10 @@ from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Scorer
+from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
-from prefd.daemon.worker.training import cached_reference, make_optimizer
+from prefd.daemon.worker.training import cached_reference
 from prefd.plugins.types import Logprobs
 
 STEPS = 20
@@ -29,9 +30,9 @@ def losses(job: Job, reference: Any) -> list[float]:
     mx.random.seed(0)
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, job.spec.training)
-    optimizer = make_optimizer(job.spec.training)
-    trainer = Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
     schedule = Schedule.plan(job.data.train, job.spec.training)
+    optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
+    trainer = Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
     return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, STEPS + 1)]
 
 

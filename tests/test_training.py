@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -19,9 +20,11 @@ from conftest import PAIRS
 from jobs_on_disk import make_job, run_precompute, run_training
 from mlx.utils import tree_flatten
 
-from prefd.daemon.worker import models
+from prefd.daemon.report import phase_facts
+from prefd.daemon.worker import likelihood, models
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
+from prefd.plugins.types import LossInput, LossOutput
 
 EIGHT = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop"]
 STEP_0 = {"sigmoid": math.log(2), "dpop": math.log(2), "hinge": 1.0, "ipo": 25.0}
@@ -85,16 +88,6 @@ def test_adapter_loads_in_mlx_lm_with_the_trained_numbers(
     weights = mx.load(str(made.run.adapter / "adapters.safetensors"))
     assert isinstance(weights, dict)
     assert all(".layers.1." in name for name in weights)
-
-
-def test_gradient_accumulation_equals_the_large_batch(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    large = job(home, tiny_model, pairs_file, job_id=1, training={"batch_size": 6, "iters": 3})
-    small = job(
-        home, tiny_model, pairs_file, job_id=2, training={"batch_size": 2, "gradient_accumulation_steps": 3, "iters": 3}
-    )
-    for one, other in zip(metrics(finished(large)), metrics(finished(small))):
-        for name in NAMES - {"tokens_per_second", "peak_memory_gb"}:
-            assert one[name] == pytest.approx(other[name], rel=2e-4, abs=1e-5)
 
 
 def test_the_last_partial_batch_counts_as_a_step(home: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -252,3 +245,204 @@ def test_pairs_are_all_seen_once_an_epoch(home: Path, tiny_model: Path, pairs_fi
         orders.append([example.row for step in (1, 2) for example in schedule.pairs(epoch * 2 + step)])
         assert sorted(orders[-1]) == list(range(1, len(PAIRS) + 1))
     assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(2, 2), (1, 4)])
+def test_accumulation_equals_the_large_batch_the_ragged_last_one_included(
+    home: Path, tiny_model: Path, pairs_file: Path, batch_size: int, accumulation: int
+) -> None:
+    """6 pairs: a step of 4 and one of 2."""
+    steps = {"epochs": 2, "optimizer": "sgd", "learning_rate": 1e-2}  # SGD: no sign or root hides a wrong gradient
+    large = job(home, tiny_model, pairs_file, job_id=1, training=steps | {"batch_size": 4})
+    accumulated = {"batch_size": batch_size, "gradient_accumulation_steps": accumulation}
+    small = job(home, tiny_model, pairs_file, job_id=2, training=steps | accumulated)
+    ones, others = metrics(finished(large)), metrics(finished(small))
+    assert [line["epoch"] for line in ones] == [0.5, 1.0, 1.5, 2.0]
+    for one, other in zip(ones, others, strict=True):
+        for name in NAMES - {"tokens_per_second", "peak_memory_gb"}:
+            assert one[name] == pytest.approx(other[name], rel=2e-5, abs=1e-6)
+    weights = [mx.load(str(each.run.adapter / "adapters.safetensors")) for each in (large, small)]
+    assert isinstance(weights[0], dict)
+    assert isinstance(weights[1], dict)
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(np.array(value), np.array(weights[1][name]), rtol=1e-4, atol=1e-7)
+
+
+def test_clipping_bounds_what_the_optimizer_sees_and_reports_the_norm_before(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    sgd = {"iters": 1, "optimizer": "sgd", "learning_rate": 1.0}
+    free = finished(job(home, tiny_model, pairs_file, job_id=1, training=sgd))
+    norm = metrics(free)[0]["grad_norm"]
+    clipped = finished(job(home, tiny_model, pairs_file, job_id=2, training=sgd | {"max_grad_norm": norm / 4}))
+    assert metrics(clipped)[0]["grad_norm"] == norm
+    moved = [lora_b(each) for each in (free, clipped)]  # b begins at 0, so it is minus the gradient
+    np.testing.assert_allclose(moved[1], moved[0] / 4, rtol=1e-5)
+    assert np.linalg.norm(moved[0]) == pytest.approx(norm, rel=1e-5)  # and so a's gradient is 0
+
+
+def lora_b(made: Job) -> Any:
+    weights = mx.load(str(made.run.adapter / "adapters.safetensors"))
+    assert isinstance(weights, dict)
+    return np.concatenate([np.array(weights[name]).ravel() for name in sorted(weights) if name.endswith("lora_b")])
+
+
+def test_the_reported_learning_rate_follows_the_schedule(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    schedule = {"name": "linear_schedule", "warmup": 2}
+    made = finished(job(home, tiny_model, pairs_file, training={"iters": 6, "lr_schedule": schedule}))
+    rates = [line["learning_rate"] for line in metrics(made)]
+    np.testing.assert_allclose(rates, [0, 5e-4, 1e-3, 1e-3, 1e-3 * 2 / 3, 1e-3 / 3], rtol=1e-6)
+
+
+def evaluations(made: Job, name: str) -> list[tuple[int, float]]:
+    return [(int(line["step"]), line[name]) for line in made.run.read_metrics() if name in line]
+
+
+def test_early_stopping_ends_the_job_and_the_adapter_is_the_best_checkpoint(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    metric = "eval_rewards/accuracies"  # 0 or 1 here, so it stops improving soon
+    training = {
+        "iters": 60,
+        "steps_per_eval": 2,
+        "keep_checkpoints": 1,
+        "early_stopping": {"metric": metric, "patience": 3},
+        "load_best_model_at_end": True,
+    }
+    made = job(home, tiny_model, pairs_file, training=training)
+    run_precompute(made)
+    outcome = run_training(made)
+    seen = evaluations(made, metric)
+    best = max(value for _, value in seen)
+    step = next(step for step, value in seen if value == best)
+    assert [at for at, _ in seen][-1] == step + 6 == outcome.summary["steps"]
+    assert (
+        f"the adapter is the best one, of step {step}; stopped early: {metric} was best at step {step}"
+        in outcome.reason
+    )
+    kept = {path.name for path in made.run.checkpoints.iterdir()}
+    assert kept == {f"step-{step:08d}", f"step-{step + 6:08d}"}
+    best_adapter = made.run.checkpoints / f"step-{step:08d}" / "adapters.safetensors"
+    assert (made.run.adapter / "adapters.safetensors").read_bytes() == best_adapter.read_bytes()
+    assert outcome.summary["best"] == {
+        "metric": metric,
+        "value": best,
+        "step": step,
+        "checkpoint": str(best_adapter.parent),
+    }
+    again = run_training(Job.load(made.home, 1))  # killed before its outcome was written
+    assert (again.reason, again.summary["steps"]) == (outcome.reason, step + 6)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"best_checkpoint": {"metric": "eval_kl"}}, r"there is no metric eval_kl .* the evaluations have eval_loss"),
+        ({"steps_per_eval": 1, "early_stopping": {}}, r"training\.early_stopping: .* evaluation 4 .* and it has 3"),
+        ({"lr_schedule": {"name": "constant", "warmup": 50}}, r"50 steps of warmup, and the job has 3"),
+    ],
+)
+def test_what_only_the_data_can_tell_is_told_before_the_first_step(
+    home: Path, tiny_model: Path, pairs_file: Path, training: dict[str, Any], message: str
+) -> None:
+    made = job(home, tiny_model, pairs_file, training=training)
+    with pytest.raises(JobError, match=message):
+        finished(made)
+    assert list(made.run.read_metrics()) == []
+
+
+def test_selection_without_held_out_pairs_is_told(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    pairs_file.write_text("".join(json.dumps(pair | {"prompt": "The same?"}) + "\n" for pair in PAIRS))
+    made = job(home, tiny_model, pairs_file, training={"best_checkpoint": {}})
+    with pytest.raises(
+        JobError, match=r"the 8 pairs share one prompt, so none is held out; give data\.validation a path"
+    ):
+        run_precompute(made)
+
+
+def test_a_checkpoint_of_other_pairs_is_not_gone_on_from(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    made = finished(job(home, tiny_model, pairs_file))
+    with pairs_file.open("a") as file:
+        file.write(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
+    changed = Job.load(made.home, 1)
+    run_precompute(changed)
+    with pytest.raises(
+        JobError, match=r"the pairs are not those that the checkpoint of step 3 .* or submit the spec again"
+    ):
+        run_training(changed)
+
+
+def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefd.daemon.worker.trainer import Trainer
+
+    made = job(home, tiny_model, pairs_file, training={"iters": 9, "save_every": 1, "keep_checkpoints": 1})
+    run_precompute(made)
+    lengths = {len(each.chosen.ids) - each.chosen.start: each.row for each in made.data.train}
+    length, row = lengths.popitem()
+    assert length not in lengths
+    step, loss = Trainer.step, made.loss.create({})
+
+    def poisoned(x: LossInput) -> LossOutput:
+        out = loss(x)
+        return dataclasses.replace(out, losses=mx.where(x.policy_chosen.lengths == length, math.inf, out.losses))
+
+    def from_step_7(self: Trainer, number: int, batches: Any) -> dict[str, float]:
+        self.loss = poisoned if number >= 7 else loss
+        return step(self, number, batches)
+
+    monkeypatch.setattr(Trainer, "step", from_step_7)
+    with pytest.raises(
+        JobError, match=rf"step \d: loss .* on rows \[{row}\]; .* the last good checkpoint is kept: "
+    ) as caught:
+        run_training(made)
+    failed = int(str(caught.value).removeprefix("step ")[0])
+    kept = Path(str(caught.value).rpartition("kept: ")[2])
+    assert kept.name == f"step-{failed - 2:08d}"  # that of the step before has not been tried
+    assert (kept / "adapters.safetensors").is_file()
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_job_with_a_sentence(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    made = job(home, tiny_model, pairs_file, "cpo")
+    made.run.checkpoints.write_text("a file where the folder should be")
+    with pytest.raises(
+        JobError, match=r"the checkpoint of step 3 cannot be written in .*checkpoints: .* is the disk full\?"
+    ):
+        run_training(made)
+
+
+def test_held_out_rows_that_are_not_finite_stop_the_job(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefd.daemon.worker.trainer import Trainer
+
+    made = job(home, tiny_model, pairs_file, training={"iters": 2, "steps_per_eval": 1})
+    run_precompute(made)
+    bad = made.data.held_out[1].row
+    original = Trainer.evaluate
+
+    def evaluate(self: Trainer, examples: Any, batch_size: int) -> dict[str, float]:
+        found = original(self, examples, batch_size)
+        return found | {"eval_loss": math.nan} if any(each.row == bad for each in examples) else found
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    with pytest.raises(JobError, match=rf"step 1: eval_loss is nan, on held-out rows \[{bad}\]"):
+        run_training(made)
+
+
+def test_a_run_whose_chosen_answers_become_unlikely_says_so(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule itself: test_likelihood.py. Here its threshold is taken away, as a random model has little to forget."""
+    monkeypatch.setattr(likelihood, "FALL_NATS", -math.inf)
+    monkeypatch.setattr(likelihood, "FALL_SHARE", -math.inf)
+    made = job(home, tiny_model, pairs_file, training={"iters": 8, "learning_rate": 3e-3, "steps_per_eval": 4})
+    run_precompute(made)
+    outcome = run_training(made)
+    (warning,) = outcome.summary["warnings"]
+    assert warning.startswith("eval_logps/chosen fell from ")
+    facts = phase_facts("training", outcome, None)
+    assert [text for name, text in facts if name == "warning"] == [warning]

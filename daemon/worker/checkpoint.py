@@ -1,18 +1,21 @@
 """What training leaves on disk: checkpoints to go on from, and the adapter in mlx-lm's own contract.
 
 Every folder is written beside and renamed, so a name that exists is whole. Optimizer state is in a file of its own:
-mlx-lm refuses an adapters.safetensors that holds anything but adapter leaves.
+mlx-lm refuses an adapters.safetensors that holds anything but adapter leaves. A disk may still damage what was written:
+a checkpoint is believed only when every file has its checksum.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import mlx.core as mx
 from mlx import nn
 from mlx.optimizers import Optimizer
@@ -20,8 +23,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from prefd.cache.segment import flush
 
+log = logging.getLogger(__name__)
+
 WEIGHTS = "adapters.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
 
 
 def save_adapter(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:
@@ -36,34 +42,125 @@ def _write_adapter(folder: Path, model: nn.Module, config: Mapping[str, Any]) ->
     (folder / "adapter_config.json").write_text(json.dumps(dict(config), indent=4, sort_keys=True), encoding="utf-8")
 
 
+class DamagedCheckpoint(Exception):
+    """A checkpoint that is not what was written: for the log, which says what was done about it."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a run goes on: after `step`, with what else the checkpoint kept."""
+
+    step: int
+    state: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run, one folder a step; the newest `keep` stay."""
+    """The checkpoints of one run, one folder a step; the newest `keep` stay, and the best where there is one.
+
+    While the run lasts two stay at least: the newest one's weights are only known to be good after the next step.
+    """
 
     folder: Path
     keep: int
 
-    def save(self, step: int, model: nn.Module, optimizer: Optimizer, config: Mapping[str, Any]) -> None:
-        """Everything step `step + 1` depends on besides the spec: adapter and optimizer state."""
-        with Published(self.folder / f"step-{step:08d}") as made:
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: Optimizer,
+        config: Mapping[str, Any],
+        state: Mapping[str, Any],
+        best: int | None = None,
+    ) -> None:
+        """Everything step `step + 1` depends on besides the spec: adapter, optimizer state, and `state`.
+
+        `state.json` is written last, with the size and checksum of every file.
+        """
+        with Published(self.path(step)) as made:
             _write_adapter(made, model, config)
             mx.save_safetensors(str(made / OPTIMIZER), dict(tree_flatten(optimizer.state)))
-        for old in self._all()[: -self.keep]:
-            shutil.rmtree(old)
+            document = {"step": step, **state, "files": {path.name: seal(path.read_bytes()) for path in made.iterdir()}}
+            (made / STATE).write_bytes(sealed(document))
+        self.prune(max(self.keep, 2), best)
 
-    def restore(self, model: nn.Module, optimizer: Optimizer) -> int:
-        """Load the newest checkpoint into both and return its step; 0 where there is none."""
-        if not (found := self._all()):
-            return 0
-        newest = found[-1]
-        model.load_weights(str(newest / WEIGHTS), strict=False)
-        state = mx.load(str(newest / OPTIMIZER))
-        assert isinstance(state, dict)  # what safetensors give
-        optimizer.state = tree_unflatten(list(state.items()))
-        return int(newest.name.removeprefix("step-"))
+    def prune(self, keep: int, best: int | None) -> None:
+        """Remove all but the newest `keep` and that of step `best`."""
+        for old in self._all()[:-keep]:
+            if best is None or old != self.path(best):
+                shutil.rmtree(old)
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> Restored | None:
+        """Load the newest whole checkpoint into both; None where there is none. Damaged ones are removed, and named."""
+        for left in self.folder.glob(".step-*"):  # by a kill
+            shutil.rmtree(left)
+        for folder in reversed(self._all()):
+            try:
+                state = read_state(folder)
+            except DamagedCheckpoint as damage:
+                log.warning("checkpoint %s is damaged (%s): removed; going on from the one before it", folder, damage)
+                shutil.rmtree(folder)
+                continue
+            model.load_weights(str(folder / WEIGHTS), strict=False)
+            saved = mx.load(str(folder / OPTIMIZER))
+            assert isinstance(saved, dict)  # what safetensors give
+            optimizer.state = tree_unflatten(list(saved.items()))
+            return Restored(step_of(folder), state)
+        return None
+
+    def load_best(self, step: int, model: nn.Module) -> bool:
+        """Put the weights of step `step` into `model`; False, said in the log, where they cannot be had."""
+        try:
+            read_state(self.path(step))
+        except DamagedCheckpoint as damage:
+            log.warning(
+                "the best checkpoint, of step %d, is damaged (%s): the adapter is the last step's", step, damage
+            )
+            return False
+        model.load_weights(str(self.path(step) / WEIGHTS), strict=False)
+        return True
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def last_before(self, step: int) -> Path | None:
+        """The newest checkpoint of a step before `step`."""
+        return max((path for path in self._all() if step_of(path) < step), default=None)
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def seal(content: bytes) -> list[int]:
+    """What is written down of a file: its size and crc32c."""
+    return [len(content), int(google_crc32c.value(content))]
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """`document` as JSON with a seal of its own."""
+    return json.dumps(
+        {**document, "seal": seal(json.dumps(document, sort_keys=True).encode())}, sort_keys=True
+    ).encode()
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state in the checkpoint at `folder`. Raises `DamagedCheckpoint` where any file is not as it was written."""
+    try:
+        content = (folder / STATE).read_bytes()
+        document: dict[str, Any] = json.loads(content)
+        del document["seal"]
+        if sealed(document) != content:
+            raise DamagedCheckpoint(f"{STATE} is not what was written")
+        for name, expected in document["files"].items():
+            if seal((folder / name).read_bytes()) != expected:
+                raise DamagedCheckpoint(f"{name} is not what was written")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedCheckpoint(f"{type(error).__name__}: {error}") from error
+    return document
 
 
 class Published:

@@ -7,5 +7,9 @@ class JobError(Exception):
     """The job cannot go on. For the job's owner: the message has the value, the place and the remedy."""
 
 
+class NotFinite(JobError):
+    """A loss or gradient that is NaN or infinite; the weights are as they were before the step."""
+
+
 class Stopped(Exception):
     """The worker was asked to stop, and has saved what it had."""

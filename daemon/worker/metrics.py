@@ -9,6 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from prefd.cache.segment import flush
 from prefd.plugins.types import LossInput, LossOutput
 
 Sums = dict[str, mx.array]
@@ -53,6 +54,11 @@ class MetricsLog:
     def append(self, line: dict[str, float]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def flush(self) -> None:
+        """Put on disk what was appended, so that a checkpoint never outlives the lines before it."""
+        if self.path.exists():
+            flush(self.path)
 
     def truncate_after(self, step: int) -> None:
         """Drop lines past `step` (and any cut line): a resumed run writes them again."""

@@ -36,8 +36,10 @@ def compute_dtype(source: ModelSource) -> str:
     return "float32" if device() == "cpu" else DTYPES[stored_dtype(source)]
 
 
-def load(source: ModelSource) -> nn.Module:
-    """The model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
+def load(source: ModelSource, lazy: bool = False) -> nn.Module:
+    """The model at `source`, in evaluation mode, its weights in memory unless `lazy`: then they are read when first
+    used. Raises `JobError` when it cannot be loaded.
+    """
     try:
         model, config = load_model(source.folder, lazy=True)
         if source.quantize is not None:
@@ -54,7 +56,8 @@ def load(source: ModelSource) -> nn.Module:
         maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac
     model.set_dtype(getattr(mx, compute_dtype(source)))
     model.eval()
-    mx.eval(model.parameters())
+    if not lazy:
+        mx.eval(model.parameters())
     return model
 
 

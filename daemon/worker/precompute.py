@@ -25,6 +25,7 @@ from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
+from prefd.daemon.worker.training_run import plan
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ Scores = dict[bytes, npt.NDArray[np.float32]]
 def precompute(job: Job, stop: StopEvent) -> Outcome:
     """Fill the cache with what `job` needs. Raises `Stopped` after a flush when asked to, `JobError` for bad scores."""
     began = time.monotonic()
+    if job.spec.training is not None:
+        plan(job)  # what cannot be trained is told before the reference has run
     needs = Needs.of(job)
     missing = job.store.missing(list(needs.completions))
     scoring = 0.0

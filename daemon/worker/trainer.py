@@ -15,13 +15,14 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 from mlx.optimizers import Optimizer
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_map
 
 from prefd.cache.verify import TOLERANCE
 from prefd.daemon.worker.batches import Batching
-from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.metrics import Mean, Sums, pair_metrics
+from prefd.daemon.worker.optim import clip, global_norm
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
@@ -40,15 +41,17 @@ class Trainer:
     reference: ReferenceScores | None
     batching: Batching
     seed: int = 0
+    max_grad_norm: float | None = None
 
     @property
     def model(self) -> nn.Module:
         return self.scorer.model
 
     def step(self, number: int, examples: Sequence[Example]) -> dict[str, float]:
-        """Take optimizer step `number` (from 1) on the mean loss of `examples` and return its metrics, `grad_norm` and `tokens_per_second` with them.
+        """Take optimizer step `number` (from 1) on the mean loss of `examples`; returns its metrics, `grad_norm` (before
+        clipping) and `tokens_per_second` with them.
 
-        Raises `JobError` naming the rows when the loss or the gradient is not finite; the weights are unchanged then.
+        Raises `NotFinite` naming the rows when the loss or the gradient is not finite; the weights are unchanged then.
         """
         began = time.monotonic()
         mx.random.seed((self.seed << 32) + number)  # dropout depends on the step alone, so a resumed run repeats it
@@ -61,15 +64,24 @@ class Trainer:
             mean.add(sums, len(batch))
         metrics = mean.means() | {"grad_norm": global_norm(total)}
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
-            rows = sorted(example.row for example in examples)
-            raise JobError(
-                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on rows {rows}; "
-                "lower training.learning_rate or the loss's beta, or look at those rows"
+            raise NotFinite(
+                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on rows "
+                f"{self._not_finite(examples)}; lower training.learning_rate or the loss's beta, set "
+                "training.max_grad_norm, or look at those rows"
             )
-        self.optimizer.update(self.model, total)
+        self.optimizer.update(self.model, clip(total, metrics["grad_norm"], self.max_grad_norm))
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
+
+    def _not_finite(self, examples: Sequence[Example]) -> list[int]:
+        """The rows whose own loss or gradient is not finite; all of them where it takes more than one."""
+
+        def finite(example: Example) -> bool:
+            sums, gradients = self._gradients([example], 1)
+            return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(global_norm(gradients))
+
+        return sorted(example.row for example in ([each for each in examples if not finite(each)] or examples))
 
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
@@ -120,12 +132,6 @@ class Trainer:
                 "model: look at `prefd cache show`, or move the cache away to have it scored again"
             )
         return drift
-
-
-def global_norm(gradients: Any) -> float:
-    """√Σg² over every leaf."""
-    leaves: Any = tree_flatten(gradients)
-    return math.sqrt(sum(float(np.array(mx.square(leaf.astype(mx.float32)).sum())) for _, leaf in leaves))
 
 
 def both_sides(batch: Sequence[Example]) -> list[Completion]:

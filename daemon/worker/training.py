@@ -11,78 +11,70 @@ from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
-from mlx.optimizers import AdamW, Optimizer
 
 from prefd.cache.reference import MissingEntry
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import TrainingSpec
-from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import Batching, Schedule
-from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter
-from prefd.daemon.worker.errors import JobError, Stopped
+from prefd.daemon.worker import memory, models
+from prefd.daemon.worker.batches import Batching
+from prefd.daemon.worker.checkpoint import Checkpoints
+from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import GPU_SLACK, Options, Scorer
-from prefd.daemon.worker.metrics import MetricsLog
 from prefd.daemon.worker.objective import Objective
-from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.optim import make_optimizer
+from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
+from prefd.daemon.worker.training_run import Run, plan
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
 
 START_CHECK_PAIRS = 2
 BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}  # a CPU gains nothing from more, and a GPU does
-SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
 
 
 def train(job: Job, stop: StopEvent) -> Outcome:
     """Train the job's policy to the end. Raises `Stopped` after a checkpoint when asked to stop, `JobError` for what
     the job's owner can mend.
     """
-    training = job.spec.training
-    if training is None:
-        raise JobError("the spec has no training: block; it only fills the cache")
     began = time.monotonic()
-    schedule = Schedule.plan(job.data.train, training)
+    training, schedule = plan(job)
     reference = cached_reference(job) if job.loss.needs_reference else None
     mx.random.seed(training.seed)  # decides the adapter's initial values
-    model = models.load(job.policy)
+    model = models.load(job.policy, lazy=True)
     fine_tune = models.make_trainable(model, job.policy, training)
-    optimizer = make_optimizer(training)
+    optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
+    batching = batching_of(training, job.loss)
+    needed = memory.estimate(model, optimizer.state, job.examples, batching, training.grad_checkpoint)
+    log.info("memory: %s", needed)
+    tight = memory.check(needed, training)
+    mx.eval(model.parameters(), optimizer.state)
     scorer = Scorer.of(model, scoring_options(job))
     log.info("training: %s", scorer.describe())
-    trainer = Trainer(scorer, optimizer, job.loss, reference, batching(training, job.loss), training.seed)
-    checkpoints = Checkpoints(job.run.checkpoints, training.keep_checkpoints)
-    config = fine_tune.adapter_config(job.policy)
-
-    done = checkpoints.restore(model, optimizer)
-    if done:
-        log.info("going on from the checkpoint of step %d", done)
-    elif reference is not None and job.starts_as_reference:
-        drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
-        log.info("step 0: policy = reference within %.2g nats per token", drift)
-    metrics = MetricsLog(job.run.metrics)
-    metrics.truncate_after(done)
-    report = Reporter(job.run, "training", schedule.total_steps, "steps", done)
-    eval_every = training.steps_per_eval or schedule.steps_per_epoch
-    for step in range(done + 1, schedule.total_steps + 1):
-        line = _stamp(step, schedule) | trainer.step(step, schedule.pairs(step))
-        line |= {"learning_rate": float(optimizer.learning_rate.item()), "peak_memory_gb": mx.get_peak_memory() / 1e9}
-        last = step == schedule.total_steps
-        if last or step % training.steps_per_report == 0 or step == 1:
-            metrics.append(line)
-        if job.data.held_out and (last or step % eval_every == 0):
-            metrics.append(_stamp(step, schedule) | trainer.evaluate(job.data.held_out))
-        if last or step % training.save_every == 0 or stop.is_set():
-            checkpoints.save(step, model, optimizer, config)
-        report.advance(1, {name: line[name] for name in SHOWN})
-        if stop.is_set() and not last:
-            raise Stopped(f"stopped after step {step} of {schedule.total_steps}; its checkpoint is kept")
-    save_adapter(job.run.adapter, model, config)
-    return _outcome(job, schedule, time.monotonic() - began)
+    trainer = Trainer(scorer, optimizer, job.loss, reference, batching, training.seed, training.max_grad_norm)
+    run = Run(
+        job,
+        training,
+        schedule,
+        trainer,
+        Checkpoints(job.run.checkpoints, training.keep_checkpoints),
+        fine_tune.adapter_config(job.policy),
+        Selection.of(training),
+    )
+    run.warn(tight)
+    done = run.restore()
+    if not done:
+        if reference is not None and job.starts_as_reference:
+            drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
+            log.info("step 0: policy = reference within %.2g nats per token", drift)
+        run.check_metrics()
+    run.go_on(stop)
+    run.publish()
+    return run.outcome(time.monotonic() - began)
 
 
 def scoring_options(job: Job) -> Options:
@@ -96,16 +88,11 @@ def scoring_options(job: Job) -> Options:
     )
 
 
-def batching(training: TrainingSpec, loss: Objective) -> Batching:
+def batching_of(training: TrainingSpec, loss: Objective) -> Batching:
     """Pairs run in micro-batches of bounded tokens; as they come where `loss` looks across its batch."""
     if not loss.batch_independent:
         return Batching(training.batch_size, None)
     return Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[models.device()])
-
-
-def make_optimizer(training: TrainingSpec) -> Optimizer:
-    """AdamW as its paper has it: MLX's own leaves the bias correction off."""
-    return AdamW(training.learning_rate, weight_decay=training.weight_decay, bias_correction=True)
 
 
 def cached_reference(job: Job) -> Any:
@@ -118,25 +105,3 @@ def cached_reference(job: Job) -> Any:
             raise JobError(f"{error.args[0]}; run the job again and its precompute pass will score it") from error
 
     return scores
-
-
-def _stamp(step: int, schedule: Schedule) -> dict[str, float]:
-    return {"step": step, "epoch": round(schedule.epoch(step), 4)}
-
-
-def _outcome(job: Job, schedule: Schedule, seconds: float) -> Outcome:
-    lines = list(job.run.read_metrics())
-    steps = [line for line in lines if "loss" in line]
-    evaluations = [line for line in lines if "eval_loss" in line]
-    summary = {
-        "steps": schedule.total_steps,
-        "pairs": len(schedule.examples),
-        "seconds": seconds,
-        "first": steps[0],
-        "last": steps[-1],
-        "eval": evaluations[-1] if evaluations else None,
-        "adapter": str(job.run.adapter),
-        "peak_memory_gb": mx.get_peak_memory() / 1e9,
-        "data": job.data.report.to_json(),
-    }
-    return Outcome(True, f"trained {schedule.total_steps} steps on {len(schedule.examples)} pairs", summary)

@@ -1,0 +1,58 @@
+"""Is the chosen answer becoming less likely while the margin grows? Then the policy wins by forgetting both answers.
+
+A preference loss sees only the difference of the two sides, and may widen it by pushing both down, the rejected one
+faster (Pal et al. 2024, arXiv 2402.13228). Held-out pairs are compared with themselves. The
+reports of training are of different pairs each, so there the difference must also stand out of their scatter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, variance
+
+CHOSEN, MARGINS, REWARD = "logps/chosen", "rewards/margins", "rewards/chosen"
+FALL_NATS = 1.0
+FALL_SHARE = 0.02
+"""Of the chosen answers' log-probability: a long answer may lose a nat for no reason."""
+STANDARD_ERRORS = 2.0
+FEWEST_REPORTS = 8
+
+Line = Mapping[str, float]
+
+
+def chosen_falls(lines: Sequence[Line]) -> str | None:
+    """The warning for a run with these lines of metrics.jsonl, None where there is nothing to say."""
+    evaluations = [line for line in lines if f"eval_{CHOSEN}" in line]
+    if len(evaluations) >= 2:
+        return _said([evaluations[0]], [evaluations[-1]], "eval_")
+    reports = [line for line in lines if CHOSEN in line]
+    quarter = len(reports) // 4
+    if len(reports) < FEWEST_REPORTS:
+        return None
+    first, last = reports[:quarter], reports[-quarter:]
+    if stands_out(last, first, REWARD) and stands_out(first, last, MARGINS):
+        return _said(first, last, "")
+    return None
+
+
+def stands_out(lower: Sequence[Line], higher: Sequence[Line], name: str) -> bool:
+    """Whether `name` is larger in `higher` by more than the scatter explains (Welch)."""
+    sides = [[line[name] for line in side] for side in (lower, higher)]
+    error = math.sqrt(sum(variance(side) / len(side) for side in sides))
+    return fmean(sides[1]) - fmean(sides[0]) > STANDARD_ERRORS * error
+
+
+def _said(first: Sequence[Line], last: Sequence[Line], prefix: str) -> str | None:
+    def means(name: str) -> tuple[float, float]:
+        before, after = (fmean(line[prefix + name] for line in side) for side in (first, last))
+        return before, after
+
+    chosen, margins = means(CHOSEN), means(MARGINS)
+    if chosen[0] - chosen[1] <= max(FALL_NATS, FALL_SHARE * abs(chosen[0])) or margins[1] <= margins[0]:
+        return None
+    return (
+        f"{prefix}{CHOSEN} fell from {chosen[0]:.1f} to {chosen[1]:.1f} while {prefix}{MARGINS} rose from "
+        f"{margins[0]:.3g} to {margins[1]:.3g}: the policy makes the chosen answers less likely too; what holds them up: "
+        "dpop (cpo_dpop without a reference), a larger beta, or an sft term in the loss"
+    )

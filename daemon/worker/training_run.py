@@ -1,0 +1,230 @@
+"""A training run between its first step and its adapter: step, evaluate, save, choose.
+
+A checkpoint holds all that the rest of the run depends on, so a run that goes on from one ends as the unbroken one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from prefd.daemon.rundir import Outcome
+from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.worker.batches import Schedule
+from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter
+from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
+from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.likelihood import chosen_falls
+from prefd.daemon.worker.metrics import MetricsLog
+from prefd.daemon.worker.optim import learning_rate
+from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.selection import Selection
+from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker.tokens import Example
+from prefd.daemon.worker.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
+
+
+def plan(job: Job) -> tuple[TrainingSpec, Schedule]:
+    """The job's training and its steps. Raises `JobError` for settings that do not fit the data, before any model."""
+    training = job.spec.training
+    if training is None:
+        raise JobError("the spec has no training: block; it only fills the cache")
+    schedule = Schedule.plan(job.data.train, training)
+    learning_rate(training, schedule.total_steps)
+    if Selection.of(training).in_use and not job.data.held_out:
+        raise JobError(
+            "training selects by the held-out pairs (early_stopping, best_checkpoint, load_best_model_at_end), and the "
+            f"{len(job.data.train)} pairs share one prompt, so none is held out; give data.validation a path to others"
+        )
+    if training.early_stopping is not None:
+        every = training.steps_per_eval or schedule.steps_per_epoch
+        if said := training.early_stopping.too_few(math.ceil(schedule.total_steps / every)):
+            raise JobError(f"training.early_stopping: {said}")
+    return training, schedule
+
+
+@dataclass
+class Run:
+    """A training run between its first step and its adapter."""
+
+    job: Job
+    training: TrainingSpec
+    schedule: Schedule
+    trainer: Trainer
+    checkpoints: Checkpoints
+    config: dict[str, Any]
+    selection: Selection
+
+    def __post_init__(self) -> None:
+        self.metrics = MetricsLog(self.job.run.metrics)
+        self.data_sha256 = digest_examples(self.job.examples)
+        self.step = self.adapter_step = 0
+        self.warnings: list[str] = []
+
+    def warn(self, said: str | None) -> None:
+        """Note what the job's owner should know, where there is something."""
+        if said is not None:
+            self.warnings.append(said)
+            log.warning("%s", said)
+
+    def restore(self) -> int:
+        """The step that the newest checkpoint was saved after, 0 without one. Raises `JobError` when the pairs are not
+        those it was saved with: some would be seen twice, others never.
+        """
+        found = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
+        if found is not None:
+            if found.state["data_sha256"] != self.data_sha256:
+                raise JobError(
+                    f"the pairs are not those that the checkpoint of step {found.step} was trained on; put "
+                    f"{self.job.spec.data.path} back as it was, or submit the spec again to begin anew"
+                )
+            self.step = found.step
+            self.selection.restore(found.state["selection"])
+            log.info("going on from the checkpoint of step %d", found.step)
+        self.metrics.truncate_after(self.step)
+        return self.step
+
+    def check_metrics(self) -> None:
+        """Raises `JobError` now, not at the first evaluation, for a metric that there is not."""
+        if self.selection.in_use:
+            Selection.of(self.training).see(0, self.trainer.evaluate(self.job.data.held_out[:1]))
+
+    def go_on(self, stop: StopEvent) -> None:
+        """Step by step to the end, or to where the held-out pairs stop improving."""
+        total = self.schedule.total_steps
+        report = Reporter(self.job.run, "training", total, "steps", self.step)
+        while self.step < total and not self.selection.stop:
+            self.step += 1
+            line = self._stamp() | self._step()
+            evaluation = self._evaluate()
+            last = self.step == total or self.selection.stop
+            if last or self.step % self.training.steps_per_report == 0 or self.step == 1:
+                self.metrics.append(line)
+            if evaluation is not None:
+                self.metrics.append(self._stamp() | evaluation)
+            is_best = evaluation is not None and self.selection.best_step == self.step
+            if last or is_best or self.step % self.training.save_every == 0 or stop.is_set():
+                self._save()
+            report.advance(1, {name: line[name] for name in SHOWN})
+            if stop.is_set() and not last:
+                raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
+        if self.selection.stop:
+            log.info("%s", self.selection.why_stopped())
+
+    def _step(self) -> dict[str, float]:
+        try:
+            metrics = self.trainer.step(self.step, self.schedule.pairs(self.step))
+        except NotFinite as error:
+            raise JobError(f"{error}{self._last_good()}") from error
+        rate = float(self.trainer.optimizer.learning_rate.item())  # the one that this step took
+        return metrics | {"learning_rate": rate, "peak_memory_gb": mx.get_peak_memory() / 1e9}
+
+    def _evaluate(self) -> dict[str, float] | None:
+        """Metrics of the held-out pairs, None where it is not their turn."""
+        held_out = self.job.data.held_out
+        every = self.training.steps_per_eval or self.schedule.steps_per_epoch
+        if not held_out or (self.step % every and self.step != self.schedule.total_steps):
+            return None
+        found = self.trainer.evaluate(held_out)
+        if not math.isfinite(found["eval_loss"]):
+            rows = sorted(
+                each.row for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])
+            )
+            raise JobError(
+                f"step {self.step}: eval_loss is {found['eval_loss']}, on held-out rows {rows}; lower "
+                f"training.learning_rate or the loss's beta, or look at those rows{self._last_good()}"
+            )
+        self.selection.see(self.step, found)
+        return found
+
+    def _last_good(self) -> str:
+        """A checkpoint counts as good when a step was taken from it, which the one just before may have failed."""
+        kept = self.checkpoints.last_before(self.step - 1)
+        return "" if kept is None else f"; the last good checkpoint is kept: {kept}"
+
+    def _save(self) -> None:
+        epoch, place = divmod(self.step, self.schedule.steps_per_epoch)
+        state = {
+            "seed": self.training.seed,  # with the step, all of the random state: dropout and order derive from both
+            "epoch": epoch,
+            "steps_into_epoch": place,
+            "data_sha256": self.data_sha256,
+            "selection": self.selection.state(),
+        }
+        model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
+        try:
+            self.metrics.flush()
+            self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
+        except (OSError, RuntimeError) as error:  # MLX's own for a file that cannot be written
+            raise JobError(
+                f"the checkpoint of step {self.step} cannot be written in {self.checkpoints.folder}: {error}; is the disk "
+                f"full?{self._last_good()}"
+            ) from error
+
+    def publish(self) -> None:
+        """The adapter, of the last step or the best."""
+        self.adapter_step, best = self.step, self.selection.best_step
+        if self.training.load_best_model_at_end and best is not None and best != self.step:
+            if self.checkpoints.load_best(best, self.trainer.model):
+                self.adapter_step = best
+            else:
+                self.warn(f"the best checkpoint, of step {best}, is damaged: the adapter is the last step's")
+        save_adapter(self.job.run.adapter, self.trainer.model, self.config)
+        self.checkpoints.prune(self.training.keep_checkpoints, best)
+
+    def outcome(self, seconds: float) -> Outcome:
+        lines = list(self.job.run.read_metrics())
+        steps = [line for line in lines if "loss" in line]
+        evaluations = [line for line in lines if "eval_loss" in line]
+        self.warn(chosen_falls(lines))
+        summary = {
+            "steps": self.step,
+            "pairs": len(self.schedule.examples),
+            "seconds": seconds,
+            "first": steps[0],
+            "last": steps[-1],
+            "eval": evaluations[-1] if evaluations else None,
+            "best": self._best(),
+            "warnings": self.warnings,
+            "adapter": str(self.job.run.adapter),
+            "adapter_step": self.adapter_step,
+            "peak_memory_gb": mx.get_peak_memory() / 1e9,
+            "data": self.job.data.report.to_json(),
+        }
+        said = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
+        if self.adapter_step != self.step:
+            said += f"; the adapter is the best one, of step {self.adapter_step}"
+        if self.selection.stop:
+            said += f"; {self.selection.why_stopped()}"
+        return Outcome(True, said, summary)
+
+    def _best(self) -> dict[str, Any] | None:
+        best = self.selection.best
+        if best is None or best.value is None:
+            return None
+        path = self.checkpoints.path(best.step)
+        return {"metric": best.metric, "value": best.value, "step": best.step, "checkpoint": str(path)}
+
+    def _stamp(self) -> dict[str, float]:
+        return {"step": self.step, "epoch": round(self.schedule.epoch(self.step), 4)}
+
+
+def digest_examples(examples: Sequence[Example]) -> str:
+    """Which pairs these are, as tokens, in their order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        for side in (example.chosen, example.rejected):
+            digest.update(np.array([side.start, len(side.ids)], dtype="<i8").tobytes())
+            digest.update(np.asarray(side.ids, dtype="<i8").tobytes())
+    return digest.hexdigest()
