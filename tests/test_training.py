@@ -382,7 +382,7 @@ def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(
     lengths = {len(each.chosen.ids) - each.chosen.start: each.row for each in made.data.train}
     length, row = lengths.popitem()
     assert length not in lengths
-    step, loss = Trainer.step, made.loss.create({})
+    step, loss = Trainer.step, made.loss
 
     def poisoned(x: LossInput) -> LossOutput:
         out = loss(x)
@@ -424,8 +424,8 @@ def test_held_out_rows_that_are_not_finite_stop_the_job(
     bad = made.data.held_out[1].row
     original = Trainer.evaluate
 
-    def evaluate(self: Trainer, examples: Any, batch_size: int) -> dict[str, float]:
-        found = original(self, examples, batch_size)
+    def evaluate(self: Trainer, examples: Any) -> dict[str, float]:
+        found = original(self, examples)
         return found | {"eval_loss": math.nan} if any(each.row == bad for each in examples) else found
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
