@@ -173,7 +173,7 @@ class JobTable:
                 return self._get(taken[0])
             row = self._db.execute(
                 "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (spec.name, "queued", "", source, owner, spec.model_dump_json(), now),
+                (spec.name, "queued", "", source, owner, spec.model_dump_json(exclude_unset=True), now),
             )
             assert row.lastrowid is not None
             self._record(row.lastrowid, now, "queued", "")

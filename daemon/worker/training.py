@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -16,13 +17,15 @@ from mlx.optimizers import AdamW, Optimizer
 from prefd.cache.reference import MissingEntry
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import TrainingSpec
-from prefd.daemon.worker import models
+from prefd.daemon.worker import models, output
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.metrics import MetricsLog
 from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.qat import QAT
+from prefd.daemon.worker.sources import stored_dtype
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
@@ -35,7 +38,14 @@ SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
 
 
 def train(job: Job, stop: StopEvent) -> Outcome:
-    """Train the job's policy to the end. Raises `Stopped` after a checkpoint when asked to stop, `JobError` for what
+    """Train the job's policy to the end and write what the spec's `output:` asks for. Raises as `fit` does."""
+    outcome = fit(job, stop)
+    made = output.write(job)  # the policy and the optimizer are out of memory by now
+    return replace(outcome, summary=outcome.summary | {name: str(folder) for name, folder in made.items()})
+
+
+def fit(job: Job, stop: StopEvent) -> Outcome:
+    """Train the job's policy and publish its adapter. Raises `Stopped` after a checkpoint when asked to stop, `JobError` for what
     the job's owner can mend.
     """
     training = job.spec.training
@@ -48,6 +58,9 @@ def train(job: Job, stop: StopEvent) -> Outcome:
     mx.random.seed(training.seed)  # decides the adapter's initial values
     model = models.load(job.policy)
     fine_tune = models.make_trainable(model, job.policy, training)
+    output.check(job, model)
+    stored = getattr(mx, models.DTYPES[stored_dtype(job.policy)])
+    qat = QAT.install(model, training.qat, stored, schedule.total_steps)
     optimizer = make_optimizer(training)
     optimizer.init(model.trainable_parameters())
     trainer = Trainer(model, optimizer, loss, reference, training.seed)
@@ -65,7 +78,9 @@ def train(job: Job, stop: StopEvent) -> Outcome:
     report = Reporter(job.run, "training", schedule.total_steps, "steps", done)
     eval_every = training.steps_per_eval or schedule.steps_per_epoch
     for step in range(done + 1, schedule.total_steps + 1):
+        qat.before(step)
         line = _stamp(step, schedule) | trainer.step(step, schedule.micro_batches(step))
+        qat.refresh()
         line |= {"learning_rate": float(optimizer.learning_rate.item()), "peak_memory_gb": mx.get_peak_memory() / 1e9}
         last = step == schedule.total_steps
         if last or step % training.steps_per_report == 0 or step == 1:
