@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from prefd.daemon.spec import DataSpec, JobSpec, TrainingSpec
+    from prefd.daemon.spec import DataSpec, JobSpec, OutputSpec, TrainingSpec
 
 Fact = tuple[str, "str | Text"]
 """A name and its value; an empty name goes on with the one above."""
@@ -25,7 +25,8 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
     facts += [("data", spec.data.path), ("", describe_data(spec.data))]
     if spec.training is None:
         return [*facts, ("training", "none: the job only fills the cache")]
-    return [*facts, ("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
+    facts += [("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
+    return [*facts, ("output", describe_output(spec.output))] if spec.output.wanted else facts
 
 
 def source_facts(name: str, model: str, adapter: str | None) -> list[Fact]:
@@ -49,12 +50,21 @@ def describe_training(training: TrainingSpec) -> str:
     kind = training.fine_tune if training.fine_tune == "full" else f"{training.fine_tune} of rank {training.lora.rank}"
     if training.quantize is not None:
         kind += f" on {training.quantize.bits}-bit weights"
+    if training.qat is not None:
+        kind += f", rounded to {training.qat.bits} bits" + (
+            f" after step {training.qat.start_step}" * bool(training.qat.start_step)
+        )
     length = amount(training.epochs or 1.0, "epoch") if training.iters is None else amount(training.iters, "step")
     pairs = amount(training.batch_size, "pair") + " a batch"
     if training.gradient_accumulation_steps > 1:
         pairs += f" × {training.gradient_accumulation_steps} accumulated"
     rate = f"{training.optimizer} at {training.learning_rate:g}"
     return f"{kind}; {length}, {pairs}; {rate}; seed {training.seed}"
+
+
+def describe_output(output: OutputSpec) -> str:
+    fused = ["a fused model" + ", dequantized" * output.dequantize] if output.fuse else []
+    return " and ".join(["the adapter", *fused, *(["a PEFT adapter"] if output.peft else [])])
 
 
 def amount(count: float, noun: str) -> str:

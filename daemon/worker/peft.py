@@ -23,8 +23,33 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.fuse import adapted_modules
 from prefd.daemon.worker.sources import ModelSource, read_adapter_config
 
-SAME_NAMES = frozenset({"llama"})
-"""Model types whose modules have the same paths and the same meaning in mlx-lm and transformers."""
+SAME_NAMES = frozenset(
+    [
+        "cohere",
+        "cohere2",
+        "ernie4_5",
+        "gemma2",
+        "gemma3_text",
+        "glm4",
+        "granite",
+        "helium",
+        "hunyuan_v1_dense",
+        "llama",
+        "ministral3",
+        "mistral",
+        "nemotron",
+        "olmo2",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "seed_oss",
+        "smollm3",
+        "stablelm",
+    ]
+)
+"""Model types whose modules have the same paths and meaning in mlx-lm and transformers: logits compared, with LoRA and
+DoRA on every linear layer, and equal to 1e-5."""
 INSTEAD = "take output.peft away; output.fuse writes a whole model"
 
 

@@ -46,8 +46,11 @@ class Rounding:
     dtype: mx.Dtype
 
     def __call__(self, weight: mx.array) -> mx.array:
-        """`weight` as it reads after quantizing, in `dtype`."""
-        packed, scales, *biases = mx.quantize(weight.astype(self.dtype), **self.settings)
+        """`weight` as it reads after quantizing, float32: kernels do not round what they unpack."""
+        packed, *parts = mx.quantize(weight.astype(self.dtype), **self.settings)
+        scales, *biases = [
+            part.astype(mx.float32) if mx.issubdtype(part.dtype, mx.floating) else part for part in parts
+        ]
         return mx.dequantize(packed, scales, biases[0] if biases else None, **self.settings)
 
 
