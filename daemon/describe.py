@@ -51,9 +51,8 @@ def describe_training(training: TrainingSpec) -> str:
     if training.quantize is not None:
         kind += f" on {training.quantize.bits}-bit weights"
     if training.qat is not None:
-        kind += f", rounded to {training.qat.bits} bits" + (
-            f" after step {training.qat.start_step}" * bool(training.qat.start_step)
-        )
+        kind += f", rounded to {training.qat.bits} bits"
+        kind += f" after step {training.qat.start_step}" if training.qat.start_step else ""
     length = amount(training.epochs or 1.0, "epoch") if training.iters is None else amount(training.iters, "step")
     pairs = amount(training.batch_size, "pair") + " a batch"
     if training.gradient_accumulation_steps > 1:
@@ -63,8 +62,12 @@ def describe_training(training: TrainingSpec) -> str:
 
 
 def describe_output(output: OutputSpec) -> str:
-    fused = ["a fused model" + ", dequantized" * output.dequantize] if output.fuse else []
-    return " and ".join(["the adapter", *fused, *(["a PEFT adapter"] if output.peft else [])])
+    made = ["the adapter"]
+    if output.fuse:
+        made.append("a fused model" + (" in full precision" if output.dequantize else ""))
+    if output.peft:
+        made.append("a PEFT adapter")
+    return ", ".join(made[:-1]) + " and " + made[-1]
 
 
 def amount(count: float, noun: str) -> str:

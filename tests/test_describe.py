@@ -22,6 +22,17 @@ from prefd.daemon.describe import amount, spec_facts
             "training",
             "lora of rank 8 on 4-bit weights; 2 epochs, 4 pairs a batch × 8 accumulated; adamw at 1e-05; seed 0",
         ),
+        (
+            {"training": {"qat": {"bits": 3, "start_step": 20}, "iters": 50}},
+            "training",
+            "lora of rank 8, rounded to 3 bits after step 20; 50 steps, 4 pairs a batch; adamw at 1e-05; seed 0",
+        ),
+        ({"output": {"peft": True}}, "output", "the adapter and a PEFT adapter"),
+        (
+            {"output": {"fuse": True, "dequantize": True, "peft": True}},
+            "output",
+            "the adapter, a fused model in full precision and a PEFT adapter",
+        ),
         ({"reference": {"model": "org/base"}}, "reference", "org/base"),
         ({"loss": {"name": "sigmoid"}}, "loss", "sigmoid"),
         ({"loss": {"name": "dpop", "beta": 0.2, "delta": 10.0}}, "loss", "dpop (beta 0.2, delta 10.0)"),

@@ -1,0 +1,172 @@
+"""Held-out preference of quantized policies, trained with and without quantization-aware training.
+
+    python benchmarks/bench_qat.py [--bits 2 3] [--steps 20] [--markdown results.md]
+
+One job trains without QAT and one with it for each number of bits: the same pairs in the same order, the same seed, the same
+reference. Each is fused by `output.fuse` and quantized as `mlx_lm.convert -q` quantizes, and then evaluated on the pairs
+that were held out. Log-probabilities are compared per token: a rounded model is worse at every token, so that in sums over
+tokens the longer side loses whatever was learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from prefd.daemon import blas
+
+blas.preload()
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+from mlx_lm.utils import dequantize_model, load_model, quantize_model
+
+from prefd.daemon.home import Home
+from prefd.daemon.rundir import write_json
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.worker import models
+from prefd.daemon.worker.batches import split
+from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.logprobs import completion_logprobs
+from prefd.daemon.worker.precompute import precompute
+from prefd.daemon.worker.trainer import both_sides
+from prefd.daemon.worker.training import cached_reference, train
+
+ROOT = Path(__file__).parent.parent
+MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
+DATA = ROOT / "contrib" / "demo" / "pairs.jsonl"
+
+
+def main() -> None:
+    given = arguments()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
+        rows = measure(given, Home(Path(folder)))
+    lines = report(given, rows, time.monotonic() - began)
+    print("\n".join(lines))
+    if given.markdown:
+        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bits", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--group-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--loss", default="ipo")
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--max-length", type=int, default=96)
+    parser.add_argument("--markdown", type=Path, help="write the table here too")
+    return parser.parse_args()
+
+
+def measure(given: argparse.Namespace, home: Home) -> list[dict[str, Any]]:
+    """A row for each model that is evaluated: what it is, its seconds a step, and its numbers."""
+    home.create()
+    plain = job(given, home, 1, None)
+    precompute(plain, threading.Event())
+    seconds = trained(plain)
+    base = Path(plain.policy.model)
+    rows = [{"bits": None, "policy": "trained", "seconds": seconds} | evaluate(plain, load_model(plain.run.fused)[0])]
+    for number, bits in enumerate(given.bits, start=2):
+        aware = job(given, home, number, {"bits": bits, "group_size": given.group_size})
+        seconds = trained(aware)
+        for policy, folder in (
+            ("untrained", base),
+            ("trained", plain.run.fused),
+            ("trained with QAT", aware.run.fused),
+        ):
+            print(f"{bits} bits: {policy}", file=sys.stderr)
+            model, config = load_model(folder)
+            model, _ = quantize_model(model, config, given.group_size, bits)
+            row = evaluate(aware, dequantize_model(model))  # the same numbers, and fast on a CPU
+            rows.append({"bits": bits, "policy": policy, "seconds": seconds if policy.endswith("QAT") else None} | row)
+    return rows
+
+
+def job(given: argparse.Namespace, home: Home, number: int, qat: dict[str, int] | None) -> Job:
+    spec = JobSpec.model_validate(
+        {
+            "model": str(given.model),
+            "data": {"path": str(given.data), "max_length": given.max_length, "validation": 0.25},
+            "loss": {"name": given.loss},
+            "training": {
+                "learning_rate": given.learning_rate,
+                "batch_size": 4,
+                "iters": given.steps,
+                "steps_per_eval": 10**6,
+                "qat": qat,
+            },
+            "output": {"fuse": True},
+        }
+    )
+    home.job(number).mkdir()
+    write_json(home.job(number) / "spec.json", spec.model_dump(exclude_unset=True))
+    return Job.load(home, number)
+
+
+def trained(job: Job) -> float:
+    """Train and fuse; the median seconds of a step."""
+    print(f"training {job.spec.training.qat if job.spec.training else None}", file=sys.stderr)
+    train(job, threading.Event())
+    steps = [line for line in job.run.read_metrics() if "loss" in line]
+    tokens = [
+        sum(len(side.ids) for each in job.data.train for side in (each.chosen, each.rejected)) / len(job.data.train)
+    ]
+    return float(np.median([tokens[0] * 4 / line["tokens_per_second"] for line in steps]))
+
+
+def evaluate(job: Job, model: nn.Module) -> dict[str, float]:
+    """Per-token log-probabilities of the held-out pairs against the reference's: accuracy, margin, and the level."""
+    model.set_dtype(getattr(mx, models.compute_dtype(job.policy)))
+    model.eval()
+    reference = cached_reference(job)
+    ratios, levels = [], []
+    for batch in split(job.data.held_out, 4):
+        policy = completion_logprobs(model, both_sides(batch)).means
+        ratios.append(np.array(policy - reference(both_sides(batch)).means).reshape(2, -1))
+        levels.append(np.array(policy).reshape(2, -1))
+    chosen, rejected = np.concatenate(ratios, axis=1)
+    level, other = np.concatenate(levels, axis=1)
+    return {
+        "pairs": len(chosen),
+        "accuracy": float((chosen > rejected).mean()),
+        "margin": float((chosen - rejected).mean()),
+        "prefers": float((level > other).mean()),
+        "chosen": float(level.mean()),
+    }
+
+
+def report(given: argparse.Namespace, rows: list[dict[str, Any]], seconds: float) -> list[str]:
+    lines = [
+        (
+            f"{given.model.name}, {given.data.name}, {rows[0]['pairs']} pairs held out, {given.loss}, LoRA of rank 8, {given.steps} "
+            f"steps of 4 pairs at {given.learning_rate:g}, groups of {given.group_size}; {seconds:.0f} s in all"
+        ),
+        f"on {models.device()} ({mx.device_info().get('device_name', '')}), {platform.machine()}, {os.cpu_count()} cores",
+        "",
+        "| bits | policy | implicit accuracy | margin, nats a token | chosen likelier | log p(chosen) a token | seconds a step |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        bits = "full" if row["bits"] is None else row["bits"]
+        step = "" if row["seconds"] is None else f"{row['seconds']:.2f}"
+        lines.append(
+            f"| {bits} | {row['policy']} | {row['accuracy']:.2f} | {row['margin']:.3f} | {row['prefers']:.2f} | "
+            f"{row['chosen']:.2f} | {step} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()
