@@ -102,7 +102,8 @@ class RoundedAdapter(nn.Module):
         rounded = getattr(self.whole, method)(x, *rest, **more)
         if not self.training:
             return rounded
-        return straight_through(self._exact(method, mx.stop_gradient(x), *rest, **more), rounded)
+        exact = self._exact(method, mx.stop_gradient(x), *rest, **more)
+        return straight_through(exact.astype(rounded.dtype), rounded)
 
     def __call__(self, x: mx.array, *rest: Any, **more: Any) -> Any:
         return self._call("__call__", x, *rest, **more)
@@ -116,7 +117,7 @@ class RoundedLoRALinear(RoundedAdapter, LoRALinear):
     """The most common one, without the base's product with `x`: it has no gradient."""
 
     def _exact(self, method: str, x: mx.array, *rest: Any, **more: Any) -> Any:
-        return (self.scale * ((x @ self.lora_a) @ self.lora_b)).astype(x.dtype)
+        return self.scale * ((x @ self.lora_a) @ self.lora_b)
 
 
 @cache
