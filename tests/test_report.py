@@ -42,3 +42,15 @@ def test_a_bare_summary_does_no_harm() -> None:
     assert report.phase_facts("training", Outcome(True, "", {}), None) == [("training", "")]
     assert report.phase_facts("precompute", None, None) == []
     assert report.phase_line("training", Outcome(False, "why", {}), 1.0) == "1.0s; failed"
+
+
+def test_a_done_job_names_each_folder_that_it_left(home: Path) -> None:
+    there = Home(home)
+    job = homes.add_done(there)
+    run = RunDir(there.job(job.id))
+    run.fused.mkdir()
+    named = words(report.job_facts(job, None, [], run))
+    assert (named["adapter"], named["fused"]) == (str(run.adapter), str(run.fused))
+    assert "peft" not in named
+    document = report.job_document(job, None, [], run)
+    assert (document["fused"], document["peft"]) == (str(run.fused), None)
