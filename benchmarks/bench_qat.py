@@ -2,10 +2,10 @@
 
     python benchmarks/bench_qat.py [--bits 3 4] [--steps 12] [--markdown results.md]
 
-One job trains without QAT and one with it for each number of bits: the same pairs in the same order, the same seed, the same
-reference. Each is fused by `output.fuse` and quantized as `mlx_lm.convert -q` quantizes, and then evaluated on the pairs
-that were held out. Log-probabilities are compared per token: a rounded model is worse at every token, so that in sums over
-tokens the longer side loses whatever was learned.
+One job trains without QAT and one with it for each number of bits: the same pairs in the same order, the same seed, the
+same reference. Each is fused by `output.fuse` and quantized as `mlx_lm.convert -q` quantizes, and then evaluated on the
+pairs that were held out. Log-probabilities are compared per token: a rounded model is worse at every token, so that in
+sums over tokens the longer side loses whatever was learned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adapters as training leaves them, without the training: every trainable value moved at random, saved as a job saves it."""
+"""Adapters as training leaves them, without the training: every trainable value moved at random, saved as jobs do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantization-aware training: the forward pass is the quantized fused model's, the gradient the straight-through one."""
+"""Quantization-aware training: the forward pass is the quantized fused model's, the gradient straight-through."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The adapter merged into its model: a folder that mlx-lm loads as a model of its own.
 
-What is fused is what is on disk, base and adapter, not the model in the trainer's memory. A weight is merged in float32 and
-rounded once to the type it is stored in; a quantized weight keeps its form (it is quantized anew, as `mlx_lm.fuse` does,
-and so loses a part of what was trained) unless it is dequantized.
+What is fused is what is on disk, base and adapter, not the model in the trainer's memory. A weight is merged in float32
+and rounded once to the type it is stored in; a quantized weight keeps its form (it is quantized anew, as `mlx_lm.fuse`
+does, and so loses a part of what was trained) unless it is dequantized.
 """
 
 from __future__ import annotations

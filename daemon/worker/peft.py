@@ -2,8 +2,8 @@
 
 mlx-lm's lora_a (in, r) and lora_b (r, out) are the transposes of PEFT's lora_A and lora_B, its scale is PEFT's
 lora_alpha / r, its DoRA magnitude m (out,) the same vector. Module paths are equal in the model families listed here,
-each checked against transformers; where they are not, or the adapter is on something that PEFT adapts in another way, the
-job is refused before it starts.
+each checked against transformers; where they are not, or the adapter is on something that PEFT adapts in another way,
+the job is refused before its first step.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def check(source: ModelSource, model: nn.Module) -> None:
     config = source.config()
     if (family := config.get("model_type")) not in SAME_NAMES:
         raise JobError(
-            f"output.peft: it is not known how transformers names the modules of model type {family!r} ({source.model}); "
-            f"known: {', '.join(sorted(SAME_NAMES))}; {INSTEAD}"
+            f"output.peft: it is not known how transformers names the modules of model type {family!r} "
+            f"({source.model}); known: {', '.join(sorted(SAME_NAMES))}; {INSTEAD}"
         )
     if config.get("rope_traditional"):
         raise JobError(
@@ -68,14 +68,14 @@ def check(source: ModelSource, model: nn.Module) -> None:
         )
     if "quantization" in config:
         raise JobError(
-            f"output.peft: {source.model} is quantized in MLX's own format, which transformers cannot load; train from the "
-            f"model it was made from (training.quantize quantizes it at load), or {INSTEAD}"
+            f"output.peft: {source.model} is quantized in MLX's own format, which transformers cannot load; train from "
+            f"the model it was made from (training.quantize quantizes it at load), or {INSTEAD}"
         )
     others = [name for name, module in adapted_modules(model) if not isinstance(module, (LoRALinear, DoRALinear))]
     if others:
         raise JobError(
-            f"output.peft: PEFT has no adapter that equals mlx-lm's on {others[0]} and {len(others) - 1} more (embeddings "
-            f"and stacked experts); leave them out of training.lora.keys, or {INSTEAD}"
+            f"output.peft: PEFT has no adapter that equals mlx-lm's on {others[0]} and {len(others) - 1} more "
+            f"(embeddings and stacked experts); leave them out of training.lora.keys, or {INSTEAD}"
         )
 
 

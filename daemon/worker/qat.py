@@ -2,8 +2,8 @@
 
 The weight of a module is rounded as `mx.quantize` rounds it, adapter merged, once an optimizer step; calls between use
 that constant, so it costs the same whether a step calls the module once or, prompts shared and layers recomputed, many
-times. The gradient is straight-through: that of the unrounded weight at the rounded forward pass. For an adapter this is the
-gradient of its own unrounded output with the input held fixed, so the large weight needs none.
+times. The gradient is straight-through: that of the unrounded weight at the rounded forward pass. For an adapter this is
+the gradient of its own unrounded output with the input held fixed, so the large weight needs none.
 
 Only modules of this model change, to subclasses of their own classes with the same parameters under the same names:
 adapters, checkpoints and optimizer state do not know of it. Modules that are not trained are rounded in place when it
@@ -58,7 +58,7 @@ class RoundedWeight(nn.Module):
     """Mixed into the class of a module whose own weight is trained. Until `refresh` the module is what it was."""
 
     rounding: Rounding
-    rounded: mx.array | None
+    rounded: mx.array | None = None
 
     def refresh(self) -> None:
         """Round the weight as it is now, for the calls to come."""
@@ -83,7 +83,7 @@ class RoundedAdapter(nn.Module):
     """Mixed into a LoRA or DoRA module: base and adapter as one rounded weight. Until `refresh` it is what it was."""
 
     rounding: Rounding
-    whole: nn.Module | None
+    whole: nn.Module | None = None
 
     def refresh(self) -> None:
         """Merge and round the weight as it is now, for the calls to come."""
@@ -160,16 +160,10 @@ class QAT:
             base = base_of(module) if path in adapted else module
             if (rounding := _rounding(model, spec, stored, path, base)) is None:
                 continue
-            if path not in adapted and "weight" not in module.trainable_parameters():
+            if path in adapted or "weight" in module.trainable_parameters():
+                made.trained.append(_made_rounded(path, module, rounding))
+            else:
                 made.frozen.append((module, rounding))
-                continue
-            if path in adapted and not isinstance(module, ADAPTERS):
-                raise JobError(
-                    f"training.qat: {path} has an adapter of its own kind, {type(module).__name__}; leave qat out"
-                )
-            module.rounding, module.rounded, module.whole = rounding, None, None
-            module.__class__ = rounded_class(module.__class__)
-            made.trained.append(module)
         if not made.trained:
             raise JobError(f"training.qat: no trained weight can be quantized in groups of {spec.group_size}")
         return made
@@ -189,6 +183,15 @@ class QAT:
         if self.active:
             for module in self.trained:
                 module.refresh()
+
+
+def _made_rounded(path: str, module: nn.Module, rounding: Rounding) -> nn.Module:
+    """`module`, of its rounded class from now on. In place, so that whoever holds it holds the rounded one."""
+    if "lora_a" in module and not isinstance(module, ADAPTERS):
+        raise JobError(f"training.qat: {path} has an adapter of its own kind, {type(module).__name__}; leave qat out")
+    module.rounding = rounding
+    module.__class__ = rounded_class(module.__class__)
+    return module
 
 
 def _rounding(model: nn.Module, spec: QATSpec, stored: mx.Dtype, path: str, module: nn.Module) -> Rounding | None:

@@ -45,8 +45,8 @@ def train(job: Job, stop: StopEvent) -> Outcome:
 
 
 def fit(job: Job, stop: StopEvent) -> Outcome:
-    """Train the job's policy and publish its adapter. Raises `Stopped` after a checkpoint when asked to stop, `JobError` for what
-    the job's owner can mend.
+    """Train the job's policy and publish its adapter. Raises `Stopped` after a checkpoint when asked to stop,
+    `JobError` for what the job's owner can mend.
     """
     training = job.spec.training
     if training is None:
