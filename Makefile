@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo test lint bench-train bench-cache faults
+.PHONY: help venv blas model demo test lint bench-train bench-cache bench-qat faults
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
@@ -36,6 +36,9 @@ bench-train: blas model ## measure training against a live reference and against
 
 bench-cache: venv ## measure the reference cache against a raw memory map
 	$(PY) benchmarks/bench_cache.py $(ARGS)
+
+bench-qat: blas model ## measure quantized policies, trained with and without QAT
+	$(PY) benchmarks/bench_qat.py $(ARGS)
 
 faults: blas ## kill writers and runs, damage files, fill disks: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)

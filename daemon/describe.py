@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from prefd.daemon.spec import DataSpec, JobSpec, LossSpec, TrainingSpec
+    from prefd.daemon.spec import DataSpec, JobSpec, LossSpec, OutputSpec, TrainingSpec
 
 Fact = tuple[str, "str | Text"]
 """A name and its value; an empty name goes on with the one above."""
@@ -25,7 +25,8 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
     facts += [("data", spec.data.path), ("", describe_data(spec.data))]
     if spec.training is None:
         return [*facts, ("training", "none: the job only fills the cache")]
-    return [*facts, ("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
+    facts += [("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
+    return [*facts, ("output", describe_output(spec.output))] if spec.output.wanted else facts
 
 
 def source_facts(name: str, model: str, adapter: str | None) -> list[Fact]:
@@ -53,6 +54,9 @@ def describe_training(training: TrainingSpec) -> str:
     kind = training.fine_tune if training.fine_tune == "full" else f"{training.fine_tune} of rank {training.lora.rank}"
     if training.quantize is not None:
         kind += f" on {training.quantize.bits}-bit weights"
+    if training.qat is not None:
+        kind += f", rounded to {training.qat.bits} bits"
+        kind += f" after step {training.qat.start_step}" if training.qat.start_step else ""
     length = amount(training.epochs or 1.0, "epoch") if training.iters is None else amount(training.iters, "step")
     pairs = amount(training.batch_size, "pair") + " a batch"
     if training.gradient_accumulation_steps > 1:
@@ -83,6 +87,15 @@ def describe_end(training: TrainingSpec) -> list[str]:
         is_adapter = training.load_best_model_at_end
         said.append(f"the adapter is the best by {best.metric}" if is_adapter else f"keeps the best by {best.metric}")
     return said
+
+
+def describe_output(output: OutputSpec) -> str:
+    made = ["the adapter"]
+    if output.fuse:
+        made.append("a fused model" + (" in full precision" if output.dequantize else ""))
+    if output.peft:
+        made.append("a PEFT adapter")
+    return ", ".join(made[:-1]) + " and " + made[-1]
 
 
 def amount(count: float, noun: str) -> str:

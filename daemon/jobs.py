@@ -273,7 +273,7 @@ class JobTable:
         row = self._db.execute(
             "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at, job_group, description, part) "
             "VALUES (?, 'queued', '', ?, ?, ?, ?, ?, ?, ?)",
-            (spec.name, source, owner, spec.model_dump_json(), now, spec.group, description, part),
+            (spec.name, source, owner, spec.model_dump_json(exclude_unset=True), now, spec.group, description, part),
         )
         assert row.lastrowid is not None
         self._record(row.lastrowid, now, "queued", "")

@@ -62,13 +62,12 @@ class Milestones:
 
     def end(self, job: Job) -> None:
         """Where an ended job leaves the reader."""
-        path = report.adapter(job, RunDir(self.home.job(job.id)))
         first, *more = job.reason.splitlines() or [""]
         self.console.print(Text.assemble(render.state(job.state), f": {first}" if first else ""))
         for line in more:
             self.console.print(f"  {line}")
-        if path is not None:
-            self.console.print(f"{'adapter':<{LABEL}}{path}", soft_wrap=True)
+        for name, path in report.outputs(job, RunDir(self.home.job(job.id))).items():
+            self.console.print(f"{name:<{LABEL}}{path}", soft_wrap=True)
 
 
 class PlainView:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PHASES: tuple[Phase, ...] = ("precompute", "training")
 TOLD = {"truncated": "truncated", "boundary": "tokenized apart"}
+OUTPUTS = ("adapter", "fused", "peft")  # folders of a run
 SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin"}
 
 
@@ -38,22 +39,20 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
         facts += phase_facts(phase, end, job.phase_seconds.get(phase))
     if (progress := run.progress()) is not None and not job.ended:
         facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
-    if (path := adapter(job, run)) is not None:
-        facts.append(("adapter", str(path)))
-    return facts
+    return facts + [(name, str(path)) for name, path in outputs(job, run).items()]
 
 
 def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> dict[str, Any]:
     """The same for `--json`."""
     progress = run.progress()
-    path = adapter(job, run)
+    paths = outputs(job, run)
     return {
         "job": job.to_json(),
         "spec": None if spec is None else spec.model_dump(mode="json"),
         "history": [event._asdict() for event in history],
         **{phase: None if (end := run.outcome(phase)) is None else asdict(end) for phase in PHASES},
         "progress": None if progress is None else asdict(progress),
-        "adapter": None if path is None else str(path),
+        **{name: str(paths[name]) if name in paths else None for name in OUTPUTS},
         "run": str(run.root),
     }
 
@@ -127,8 +126,10 @@ def best_facts(best: Mapping[str, Any] | None) -> list[Fact]:
     return [("best", f"{said}: {best['checkpoint']}")]
 
 
-def adapter(job: Job, run: RunDir) -> Path | None:
-    return run.adapter if job.state == "done" and run.adapter.is_dir() else None
+def outputs(job: Job, run: RunDir) -> dict[str, Path]:
+    """What a job that is done has left, by name."""
+    folders: dict[str, Path] = {name: getattr(run, name) for name in OUTPUTS}
+    return {name: folder for name, folder in folders.items() if job.state == "done" and folder.is_dir()}
 
 
 def _event(event: Event) -> str:

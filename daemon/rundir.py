@@ -89,6 +89,14 @@ class RunDir:
     def adapter(self) -> Path:
         return self.root / "adapter"
 
+    @property
+    def fused(self) -> Path:
+        return self.root / "fused"
+
+    @property
+    def peft(self) -> Path:
+        return self.root / "peft"
+
     def progress(self) -> Progress | None:
         """None where there is none, or one that this version cannot read."""
         return _as(Progress, read_json(self.root / "progress.json"))

@@ -99,11 +99,38 @@ class QuantizeSpec(SpecModel):
     group_size: Literal[32, 64, 128] = 64
 
 
+class QATSpec(SpecModel):
+    """Quantization-aware training: steps see the weights as quantizing the fused model will round them."""
+
+    bits: Literal[2, 3, 4, 5, 6, 8] = 4
+    group_size: Literal[32, 64, 128] = 64
+    start_step: int = Field(0, ge=0, description="optimizer steps on unrounded weights before it begins")
+
+
+class OutputSpec(SpecModel):
+    """What a trained job leaves besides its adapter."""
+
+    fuse: bool = Field(False, description="write the model with the adapter merged into it, at fused/")
+    dequantize: bool = Field(False, description="the fused model in full precision, where its weights are quantized")
+    peft: bool = Field(False, description="write the adapter for transformers + peft too, at peft/")
+
+    @property
+    def wanted(self) -> list[str]:
+        return [name for name in type(self).model_fields if getattr(self, name)]
+
+    @model_validator(mode="after")
+    def something_to_dequantize(self) -> Self:
+        if self.dequantize and not self.fuse:
+            raise ValueError("dequantize is about the fused model; add fuse: true")
+        return self
+
+
 class TrainingSpec(SpecModel):
     fine_tune: Literal["lora", "dora", "full"] = "lora"
     lora: LoraSpec = LoraSpec()
-    num_layers: int = Field(-1, ge=-1, description="adapt the last N layers; -1: all")
+    num_layers: int = Field(-1, ge=-1, description="train the last N layers; -1: all")
     quantize: QuantizeSpec | None = Field(None, description="quantize the policy's weights at load (QLoRA)")
+    qat: QATSpec | None = Field(None, description="train for being quantized afterwards")
     optimizer: OptimizerName = "adamw"
     optimizer_config: dict[str, Any] = Field({}, description="what this optimizer takes, such as betas and eps")
     learning_rate: float = Field(1e-5, gt=0)
@@ -183,6 +210,30 @@ class TrainingSpec(SpecModel):
             raise ValueError("quantize needs fine_tune lora or dora: quantized weights cannot be trained in full")
         return self
 
+    @model_validator(mode="after")
+    def layers_to_train(self) -> Self:
+        if self.num_layers == 0:
+            raise ValueError("num_layers is 0, which trains nothing; -1 is all layers")
+        if self.fine_tune == "dora" and self.quantize is not None and 32 % self.quantize.bits:
+            raise ValueError(
+                f"mlx-lm's DoRA cannot adapt weights of quantize.bits {self.quantize.bits}; use 4 or 8, or fine_tune lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def qat_can_begin(self) -> Self:
+        if self.qat is None:
+            return self
+        if self.quantize is not None:
+            raise ValueError("give qat or quantize, not both: weights that are quantized at load are rounded already")
+        if self.fine_tune != "full" and self.lora.dropout:
+            raise ValueError(
+                "qat rounds base and adapter as one weight, which lora.dropout cannot drop parts of; set it to 0"
+            )
+        if self.iters is not None and self.qat.start_step >= self.iters:
+            raise ValueError(f"qat.start_step {self.qat.start_step} never comes in iters {self.iters}")
+        return self
+
 
 class JobSpec(SpecModel):
     """One job. Without `training` it only fills the cache."""
@@ -195,6 +246,19 @@ class JobSpec(SpecModel):
     data: DataSpec
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = None
+    output: OutputSpec = OutputSpec()
+
+    @model_validator(mode="after")
+    def something_to_write(self) -> Self:
+        if self.output.wanted and self.training is None:
+            raise ValueError(
+                f"output.{self.output.wanted[0]} without training: nothing is trained, so nothing is written"
+            )
+        if self.output.peft and self.training is not None and self.training.fine_tune == "full":
+            raise ValueError(
+                "output.peft needs fine_tune lora or dora: full training leaves no adapter; use output.fuse"
+            )
+        return self
 
     @property
     def losses(self) -> dict[str, LossSpec]:

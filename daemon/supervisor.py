@@ -78,7 +78,7 @@ def freeze(home: Home, job_id: int, spec: JobSpec) -> RunDir:
     run = RunDir(home.job(job_id))
     run.root.mkdir(parents=True, exist_ok=True)
     if not run.spec.exists():
-        write_json(run.spec, spec.model_dump(mode="json"))
+        write_json(run.spec, spec.model_dump(mode="json", exclude_unset=True))
     return run
 
 

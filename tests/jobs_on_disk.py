@@ -20,7 +20,7 @@ def make_job(root: Path, job_id: int = 1, **spec: Any) -> Job:
     home.create()
     folder = home.job(job_id)
     folder.mkdir(exist_ok=True)
-    write_json(folder / "spec.json", JobSpec.model_validate(spec).model_dump())
+    write_json(folder / "spec.json", JobSpec.model_validate(spec).model_dump(exclude_unset=True))
     return Job.load(home, job_id)
 
 

@@ -53,6 +53,17 @@ from prefd.daemon.describe import amount, spec_facts
                 "keeps the best by eval_rewards/margins; seed 0"
             ),
         ),
+        (
+            {"training": {"qat": {"bits": 3, "start_step": 20}, "iters": 50}},
+            "training",
+            "lora of rank 8, rounded to 3 bits after step 20; 50 steps, 4 pairs a batch; adamw at 1e-05; seed 0",
+        ),
+        ({"output": {"peft": True}}, "output", "the adapter and a PEFT adapter"),
+        (
+            {"output": {"fuse": True, "dequantize": True, "peft": True}},
+            "output",
+            "the adapter, a fused model in full precision and a PEFT adapter",
+        ),
         ({"reference": {"model": "org/base"}}, "reference", "org/base"),
         ({"loss": {"name": "sigmoid"}}, "loss", "sigmoid"),
         (

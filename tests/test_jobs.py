@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefd.daemon.home import Home
 from prefd.daemon.jobs import (
     ALLOWED,
     ENDED,
@@ -20,6 +21,7 @@ from prefd.daemon.jobs import (
     State,
 )
 from prefd.daemon.spec import JobSpec
+from prefd.daemon.supervisor import freeze
 
 SPEC = JobSpec.model_validate({"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.5}})
 ROUTES: dict[State, tuple[State, ...]] = {
@@ -54,6 +56,18 @@ def test_a_job_goes_through_its_states_and_keeps_its_history(path: Path) -> None
         ]  # fmt: skip
         assert table.spec(job.id) == SPEC
         assert done.to_json()["phase_seconds"] == {"precompute": 2.0, "training": 4.0}
+
+
+def test_a_kept_spec_says_only_what_its_file_said(path: Path) -> None:
+    """A default that was written out would contradict an adapter's own rank."""
+    spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "training": {"lora": {"scale": 4.0}}})
+    with JobTable.open(path) as table:
+        kept = table.spec(table.add(spec, "x").id)
+    run = freeze(Home(path.parent), 1, kept)
+    for each in (kept, JobSpec.model_validate_json(run.spec.read_bytes())):
+        assert each == spec
+        assert each.training is not None
+        assert each.training.lora.model_fields_set == {"scale"}
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(STATES, STATES)))

@@ -112,7 +112,7 @@ def test_commands_are_listed_and_exist() -> None:
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"(?:^|`)make ([a-z]+)\b", README, flags=re.MULTILINE)):
+    for target in set(re.findall(r"(?:^|`)make ([a-z-]+)\b", README, flags=re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 

@@ -51,3 +51,15 @@ def test_the_best_checkpoint_and_every_warning_are_shown() -> None:
     assert ("best", "eval_loss 0.5123 at step 30: /runs/1/checkpoints/step-00000030") in facts
     assert facts[-1] == ("warning", "logps/chosen fell")
     assert "fell" not in report.phase_line("training", Outcome(True, "", summary), None)
+
+
+def test_a_done_job_names_each_folder_that_it_left(home: Path) -> None:
+    there = Home(home)
+    job = homes.add_done(there)
+    run = RunDir(there.job(job.id))
+    run.fused.mkdir()
+    named = words(report.job_facts(job, None, [], run))
+    assert (named["adapter"], named["fused"]) == (str(run.adapter), str(run.fused))
+    assert "peft" not in named
+    document = report.job_document(job, None, [], run)
+    assert (document["fused"], document["peft"]) == (str(run.fused), None)

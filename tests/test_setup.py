@@ -68,6 +68,16 @@ def test_broken_environment_is_made_again(tmp_path: Path) -> None:
 def test_make_says_what_it_can_do() -> None:
     done = subprocess.run(["make", "-s", "-C", ROOT], capture_output=True, text=True, check=True)
     listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")]
-    assert {"demo", "test", "lint", "bench-train", "bench-cache", "faults", "model", "blas", "venv", "help"} == set(
-        listed
-    )
+    assert {
+        "demo",
+        "test",
+        "lint",
+        "bench-train",
+        "bench-cache",
+        "bench-qat",
+        "faults",
+        "model",
+        "blas",
+        "venv",
+        "help",
+    } == set(listed)

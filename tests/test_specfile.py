@@ -48,7 +48,7 @@ def change(old: str, new: str) -> str:
     ("text", "lines"),
     [
         (change("learning_rate", "lr"), ["line 6: training.lr: unknown key; did you mean training.learning_rate?"]),
-        (GOOD + "beta: 0.1\n", ["line 8: beta: unknown key; known here: name, group, model, adapter, reference, data, loss, training"]),
+        (GOOD + "beta: 0.1\n", [f"line 8: beta: unknown key; known here: {', '.join(JobSpec.model_fields)}"]),
         (GOOD + "learning_rate: 0.1\n", ["line 8: learning_rate: unknown key; did you mean training.learning_rate?"]),
         (change("rank: 8", "rank: 8, alpha: 16"), ["line 7: training.lora.alpha: unknown key; known here: rank, scale, dropout, keys"]),
         (change("rank: 8", "rank: many"), ['line 7: training.lora.rank: expected a whole number, got "many"']),
@@ -75,6 +75,37 @@ def change(old: str, new: str) -> str:
 )  # fmt: skip
 def test_each_fault_is_one_line_with_its_path_and_remedy(text: str, lines: list[str]) -> None:
     assert said(text) == lines
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("  num_layers: 0\n", "line 5: training: num_layers is 0, which trains nothing; -1 is all layers"),
+        ("  quantize: {bits: 4}\n  fine_tune: full\n", "line 5: training: quantize needs fine_tune lora or dora: quantized weights cannot be trained in full"),
+        ("  quantize: {bits: 6}\n  fine_tune: dora\n", "line 5: training: mlx-lm's DoRA cannot adapt weights of quantize.bits 6; use 4 or 8, or fine_tune lora"),
+        ("  qat: {bits: 1}\n", "line 8: training.qat.bits: must be 2, 3, 4, 5, 6 or 8, got 1"),
+        ("  qat: {group_size: 48}\n", "line 8: training.qat.group_size: must be 32, 64 or 128, got 48"),
+        ("  qat: {start_step: -1}\n", "line 8: training.qat.start_step: must be greater than or equal to 0, got -1"),
+        ("  qat: {start_step: 9}\n  iters: 9\n", "line 5: training: qat.start_step 9 never comes in iters 9"),
+        ("  qat: {}\n  quantize: {}\n", "line 5: training: give qat or quantize, not both: weights that are quantized at load are rounded already"),
+        ("output: {dequantize: true}\n", "line 8: output: dequantize is about the fused model; add fuse: true"),
+        ("output: {gguf: true}\n", "line 8: output.gguf: unknown key; known here: fuse, dequantize, peft"),
+        ("  fine_tune: full\noutput: {peft: true}\n", "output.peft needs fine_tune lora or dora: full training leaves no adapter; use output.fuse"),
+    ],
+)  # fmt: skip
+def test_settings_of_training_and_output_that_contradict_each_other(more: str, line: str) -> None:
+    assert said(GOOD + more) == [line]
+
+
+def test_qat_takes_no_dropout_on_a_part_of_what_it_rounds() -> None:
+    (line,) = said(GOOD.replace("rank: 8", "dropout: 0.1") + "  qat: {}\n")
+    assert "training: qat rounds base and adapter as one weight, which lora.dropout cannot drop parts of" in line
+
+
+@pytest.mark.parametrize("name", ["fuse", "peft"])
+def test_an_output_without_training_has_nothing_to_write(name: str) -> None:
+    (line,) = said(f"model: org/name\ndata: {{path: org/pairs}}\noutput: {{{name}: true}}\n")
+    assert line == f"output.{name} without training: nothing is trained, so nothing is written"
 
 
 def test_json_and_toml_get_the_same_messages_without_lines() -> None:

@@ -16,6 +16,7 @@ import mlx_lm
 import numpy as np
 import pytest
 import tiny
+from adapted import adapted, apart, logits
 from conftest import PAIRS
 from jobs_on_disk import make_job, run_precompute, run_training
 from mlx.utils import tree_flatten
@@ -23,6 +24,7 @@ from mlx.utils import tree_flatten
 from prefd.daemon.report import phase_facts
 from prefd.daemon.worker import likelihood, models
 from prefd.daemon.worker.errors import JobError, Stopped
+from prefd.daemon.worker.fuse import write_fused
 from prefd.daemon.worker.job import Job
 from prefd.plugins.types import LossInput, LossOutput
 
@@ -160,9 +162,81 @@ def test_a_policy_may_start_from_an_adapter_and_is_its_own_reference(
     assert second.fingerprint.sha256 != first.fingerprint.sha256
     config = json.loads((second.run.adapter / "adapter_config.json").read_text())
     assert config["lora_parameters"]["rank"] == 4
-    clash = job(home, tiny_model, pairs_file, job_id=3, adapter=str(first.run.adapter), training={"lora": {"rank": 2}})
-    with pytest.raises(JobError, match=r"training\.lora\.rank is 2 and adapter .* has 4; leave it out"):
+    left_out = make_job(
+        home,
+        3,
+        model=str(tiny_model),
+        adapter=str(first.run.adapter),
+        data={"path": str(pairs_file)},
+        training={"iters": 1},
+    )
+    assert metrics(finished(left_out))[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"lora": {"rank": 2}}, r"training\.lora\.rank is 2 and adapter .* has 4; leave it out"),
+        ({"num_layers": 1}, r"training\.num_layers is 1 and adapter .* has 2; leave it out"),
+        ({"fine_tune": "dora"}, r"adapter .* is lora and training\.fine_tune is dora"),
+    ],
+)
+def test_a_setting_that_is_not_the_adapters_own_is_refused(
+    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path, training: dict[str, Any], message: str
+) -> None:
+    adapted(tiny_model, tmp_path / "adapter")
+    clash = make_job(
+        home,
+        model=str(tiny_model),
+        adapter=str(tmp_path / "adapter"),
+        data={"path": str(pairs_file)},
+        training=training,
+    )
+    with pytest.raises(JobError, match=message):
         finished(clash)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("lora", 4), ("lora", 6), ("lora", 8), ("dora", 4), ("dora", 8)])
+def test_a_policy_quantized_at_load_trains_and_its_adapter_loads(
+    tiny_model: Path, tmp_path: Path, kind: str, bits: int
+) -> None:
+    source, policy = adapted(
+        tiny_model, tmp_path / "adapter", fine_tune=kind, quantize={"bits": bits, "group_size": 32}
+    )
+    assert apart(logits(models.load(source)), logits(policy)) == 0
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"fine_tune": "dora"}, r"cannot be trained with dora: SwitchLinear doesn't support DoRA yet\. Name layers"),
+        ({"lora": {"keys": ["nope"]}}, r"nothing to train"),
+    ],
+)
+def test_experts_take_lora_and_what_they_do_not_take_is_refused(
+    tmp_path: Path, training: dict[str, Any], message: str
+) -> None:
+    model = tiny.build(tmp_path / "moe", tiny.QWEN3_MOE)
+    _, policy = adapted(model, tmp_path / "adapter")
+    whole, _ = mlx_lm.load(str(model), adapter_path=str(tmp_path / "adapter"))
+    assert apart(logits(whole), logits(policy)) == 0
+    adapted(model, tmp_path / "attention", fine_tune="dora", lora={"rank": 2, "keys": ["self_attn.q_proj"]})
+    with pytest.raises(JobError, match=message):
+        adapted(model, tmp_path / "refused", **training)
+
+
+def test_full_training_of_quantized_weights_and_dora_on_six_bits_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    for bits in (4, 6):
+        source, _ = adapted(tiny_model, tmp_path / "adapter", quantize={"bits": bits, "group_size": 32})
+        write_fused(source, tmp_path / f"{bits}", dequantize=False)
+    with pytest.raises(
+        JobError, match=r"is quantized \(model\..* and 14 more\), and quantized weights cannot be trained in full"
+    ):
+        adapted(tmp_path / "4", tmp_path / "x", fine_tune="full")
+    with pytest.raises(JobError, match=r"has 6-bit weights \(model\..*\), which mlx-lm's DoRA cannot adapt"):
+        adapted(tmp_path / "6", tmp_path / "x", fine_tune="dora")
+    with pytest.raises(JobError, match=r"embed"):
+        adapted(tmp_path / "4", tmp_path / "x", fine_tune="dora", lora={"keys": ["model.embed_tokens"]})
 
 
 def test_a_quantized_start_is_its_own_reference(home: Path, tiny_model: Path, pairs_file: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_lm.models import llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 CHATML = (
@@ -40,21 +40,43 @@ def build_tokenizer(folder: Path, chat_template: str | None = CHATML, vocab_size
 
 def build_llama(folder: Path, seed: int = 0, **overrides: Any) -> Path:
     """A random llama with its tokenizer at `folder`; the same seed gives the same bytes."""
+    return build(folder, LLAMA | overrides, seed)
+
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 320,
+    "tie_word_embeddings": True,
+    "eos_token_id": 2,
+}
+QWEN3_MOE: dict[str, Any] = LLAMA | {
+    "model_type": "qwen3_moe",
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "moe_intermediate_size": 64,
+    "head_dim": 16,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 512,
+    "norm_topk_prob": True,
+    "tie_word_embeddings": False,
+}
+"""A mixture of experts, whose routers mlx-lm quantizes to 8 bits whatever the rest has."""
+
+
+def build(folder: Path, config: dict[str, Any], seed: int = 0) -> Path:
+    """A random model of any family that mlx-lm has, with its tokenizer, at `folder`."""
     build_tokenizer(folder)
-    config: dict[str, Any] = {
-        "model_type": "llama",
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "intermediate_size": 128,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "rms_norm_eps": 1e-5,
-        "vocab_size": 320,
-        "tie_word_embeddings": True,
-        "eos_token_id": 2,
-    } | overrides
     (folder / "config.json").write_text(json.dumps(config))
-    shapes = tree_flatten(llama.Model(llama.ModelArgs.from_dict(config)).parameters())
+    family = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
+    shapes = tree_flatten(family.Model(family.ModelArgs.from_dict(config)).parameters())
     keys = mx.random.split(mx.random.key(seed), len(shapes))
     weights = {name: mx.random.normal(value.shape, key=key) * 0.1 for (name, value), key in zip(shapes, keys)}
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})

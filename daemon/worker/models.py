@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import (
     can_run_metal,
@@ -40,18 +43,8 @@ def load(source: ModelSource, lazy: bool = False) -> nn.Module:
     """The model at `source`, in evaluation mode, its weights in memory unless `lazy`: then they are read when first
     used. Raises `JobError` when it cannot be loaded.
     """
-    try:
-        model, config = load_model(source.folder, lazy=True)
-        if source.quantize is not None:
-            if "quantization" in config:
-                raise JobError(f"model {source.model} is already quantized; remove training.quantize")
-            model, _ = quantize_model(model, config, source.quantize.group_size, source.quantize.bits)
-        if source.adapter is not None:
-            read_adapter_config(source.adapter)
-            load_adapters(model, str(source.adapter))
-    except (ValueError, KeyError, TypeError, RuntimeError, FileNotFoundError) as error:
-        where = source.model if source.adapter is None else f"{source.model} with adapter {source.adapter}"
-        raise JobError(f"model {where} cannot be loaded: {str(error).strip()[:500]}") from error
+    model, _ = open_base(source)
+    put_adapter(model, source)
     if can_run_metal():
         maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac
     model.set_dtype(getattr(mx, compute_dtype(source)))
@@ -59,6 +52,37 @@ def load(source: ModelSource, lazy: bool = False) -> nn.Module:
     if not lazy:
         mx.eval(model.parameters())
     return model
+
+
+def open_base(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
+    """The model without its adapter, weights not read yet and of their stored types, and its config.
+
+    Raises `JobError` when it cannot be loaded.
+    """
+    with _explained(source.model):
+        model, config = load_model(source.folder, lazy=True)
+        if source.quantize is None:
+            return model, config
+        if "quantization" in config:
+            raise JobError(f"model {source.model} is already quantized; remove training.quantize")
+        return quantize_model(model, config, source.quantize.group_size, source.quantize.bits)
+
+
+def put_adapter(model: nn.Module, source: ModelSource) -> None:
+    """Load the adapter of `source`, if it has one, onto `model`. Raises `JobError` when it does not fit."""
+    if source.adapter is None:
+        return
+    with _explained(f"{source.model} with adapter {source.adapter}"):
+        read_adapter_config(source.adapter)
+        load_adapters(model, str(source.adapter))
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, RuntimeError, FileNotFoundError) as error:
+        raise JobError(f"model {where} cannot be loaded: {str(error).strip()[:500]}") from error
 
 
 def tokenizer(source: ModelSource) -> Any:
@@ -103,6 +127,12 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
     layers = len(model.layers)
     if training.num_layers > layers:
         raise JobError(f"training.num_layers is {training.num_layers}; {source.model} has {layers} layers")
+    quantized = [name for name, module in model.named_modules() if "scales" in module]
+    if quantized and training.fine_tune == "full":
+        raise JobError(
+            f"{source.model} is quantized ({quantized[0]} and {len(quantized) - 1} more), and quantized weights cannot be "
+            "trained in full; use training.fine_tune lora or dora, or the model it was made from"
+        )
     lora = training.lora.model_dump(exclude_none=True)
     made = FineTune(training.fine_tune, layers if training.num_layers == -1 else training.num_layers, lora)
     if training.fine_tune == "full":
@@ -120,12 +150,31 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
     else:
         try:
             linear_to_lora_layers(model, training.num_layers, lora, use_dora=training.fine_tune == "dora")
-        except ValueError as error:
-            raise JobError(f"{source.model} cannot be trained with {training.fine_tune}: {error}") from error
+        except ValueError as error:  # mlx-lm: "QuantizedSwitchLinear doesn't support DoRA yet."
+            raise JobError(
+                f"{source.model} cannot be trained with {training.fine_tune}: {error} "
+                "Name layers that it supports in training.lora.keys, or use training.fine_tune lora"
+            ) from error
+        _check_adapted(model, source)
     if not tree_flatten(model.trainable_parameters()):
         raise JobError(f"nothing to train: no layer of {source.model} matches training.lora.keys {training.lora.keys}")
     model.train()
     return made
+
+
+def _check_adapted(model: nn.Module, source: ModelSource) -> None:
+    """mlx-lm's DoRA takes 32 // bits for the weights in a word, and a quantized embedding for a plain one."""
+    for name, module in model.named_modules():
+        if isinstance(module, DoRALinear) and "scales" in module.linear and 32 % module.linear.bits:
+            raise JobError(
+                f"{source.model} has {module.linear.bits}-bit weights ({name}), which mlx-lm's DoRA cannot adapt; "
+                "use training.fine_tune lora, or a model of 4 or 8 bits"
+            )
+        if isinstance(module, DoRAEmbedding) and "scales" in module.embedding:
+            raise JobError(
+                f"{source.model} has a quantized embedding ({name}), which mlx-lm's DoRA cannot adapt; take it out of "
+                "training.lora.keys, or use training.fine_tune lora"
+            )
 
 
 def _adapters_own(source: ModelSource, training: TrainingSpec) -> FineTune:
@@ -136,6 +185,11 @@ def _adapters_own(source: ModelSource, training: TrainingSpec) -> FineTune:
         raise JobError(
             f"adapter {source.adapter} is {made.fine_tune_type} and training.fine_tune is {training.fine_tune}; "
             "a job that starts from an adapter goes on with its kind"
+        )
+    if "num_layers" in training.model_fields_set and training.num_layers not in (-1, made.num_layers):
+        raise JobError(
+            f"training.num_layers is {training.num_layers} and adapter {source.adapter} has {made.num_layers}; "
+            "leave it out to go on with the adapter's own"
         )
     for name in training.lora.model_fields_set:
         if getattr(training.lora, name) != made.lora_parameters.get(name):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -15,7 +16,7 @@ import mlx.core as mx
 from prefd.cache.reference import MissingEntry
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import TrainingSpec
-from prefd.daemon.worker import memory, models
+from prefd.daemon.worker import memory, models, output
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.errors import JobError
@@ -23,7 +24,9 @@ from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import GPU_SLACK, Options, Scorer
 from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.optim import make_optimizer
+from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.selection import Selection
+from prefd.daemon.worker.sources import stored_dtype
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
@@ -37,8 +40,15 @@ BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}  # a CPU gains nothing from more, and
 
 
 def train(job: Job, stop: StopEvent) -> Outcome:
-    """Train the job's policy to the end. Raises `Stopped` after a checkpoint when asked to stop, `JobError` for what
-    the job's owner can mend.
+    """Train the job's policy to the end and write what the spec's `output:` asks for. Raises as `fit` does."""
+    outcome = fit(job, stop)
+    made = output.write(job)  # the policy and the optimizer are out of memory by now
+    return replace(outcome, summary=outcome.summary | {name: str(folder) for name, folder in made.items()})
+
+
+def fit(job: Job, stop: StopEvent) -> Outcome:
+    """Train the job's policy and publish its adapter. Raises `Stopped` after a checkpoint when asked to stop,
+    `JobError` for what the job's owner can mend.
     """
     began = time.monotonic()
     training, schedule = plan(job)
@@ -46,6 +56,9 @@ def train(job: Job, stop: StopEvent) -> Outcome:
     mx.random.seed(training.seed)  # decides the adapter's initial values
     model = models.load(job.policy, lazy=True)
     fine_tune = models.make_trainable(model, job.policy, training)
+    output.check(job, model)
+    stored = getattr(mx, models.DTYPES[stored_dtype(job.policy)])
+    qat = QAT.install(model, training.qat, stored, schedule.total_steps)
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
     batching = batching_of(training, job.loss)
@@ -64,6 +77,7 @@ def train(job: Job, stop: StopEvent) -> Outcome:
         Checkpoints(job.run.checkpoints, training.keep_checkpoints),
         fine_tune.adapter_config(job.policy),
         Selection.of(training),
+        qat,
     )
     run.warn(tight)
     done = run.restore()

@@ -25,6 +25,7 @@ from prefd.daemon.worker.likelihood import chosen_falls
 from prefd.daemon.worker.metrics import MetricsLog
 from prefd.daemon.worker.optim import learning_rate
 from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Example
@@ -65,6 +66,7 @@ class Run:
     checkpoints: Checkpoints
     config: dict[str, Any]
     selection: Selection
+    qat: QAT
 
     def __post_init__(self) -> None:
         self.metrics = MetricsLog(self.job.run.metrics)
@@ -123,10 +125,12 @@ class Run:
             log.info("%s", self.selection.why_stopped())
 
     def _step(self) -> dict[str, float]:
+        self.qat.before(self.step)
         try:
             metrics = self.trainer.step(self.step, self.schedule.pairs(self.step))
         except NotFinite as error:
             raise JobError(f"{error}{self._last_good()}") from error
+        self.qat.refresh()
         rate = float(self.trainer.optimizer.learning_rate.item())  # the one that this step took
         return metrics | {"learning_rate": rate, "peak_memory_gb": mx.get_peak_memory() / 1e9}
 

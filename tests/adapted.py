@@ -1,0 +1,49 @@
+"""Adapters as training leaves them, without the training: every trainable value moved at random, saved as jobs do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten, tree_unflatten
+
+from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.worker import models
+from prefd.daemon.worker.checkpoint import save_adapter
+from prefd.daemon.worker.sources import ModelSource
+
+TOKENS = mx.array([[5, 6, 7, 8, 9, 10, 11]])
+
+
+def move(model: nn.Module, seed: int = 1) -> None:
+    """Change every trainable value by about 0.05."""
+    leaves: Any = tree_flatten(model.trainable_parameters())
+    keys = mx.random.split(mx.random.key(seed), len(leaves))
+    moved = [(name, value + 0.05 * mx.random.normal(value.shape, key=key)) for (name, value), key in zip(leaves, keys)]
+    model.update(tree_unflatten(moved))
+
+
+def adapted(model: Path, adapter: Path, **training: Any) -> tuple[ModelSource, nn.Module]:
+    """Write an adapter for `model` to the folder `adapter`; the source with it, and the policy that it came from."""
+    spec = TrainingSpec.model_validate({"lora": {"rank": 4, "scale": 2.5}} | training)
+    source = ModelSource(str(model), quantize=spec.quantize)
+    mx.random.seed(0)
+    policy = models.load(source)
+    made = models.make_trainable(policy, source, spec)
+    move(policy)
+    policy.eval()
+    save_adapter(adapter, policy, made.adapter_config(source))
+    return replace(source, adapter=adapter), policy
+
+
+def logits(model: nn.Module) -> mx.array:
+    found: mx.array = model(TOKENS)
+    return found.astype(mx.float32)
+
+
+def apart(one: mx.array, other: mx.array) -> float:
+    """The largest difference."""
+    return float(mx.abs(one - other).max())
