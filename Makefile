@@ -22,7 +22,7 @@ demo: blas model ## train SmolLM2 twice from one reference cache, and show what 
 	$(PY) contrib/demo/demo.py $(ARGS)
 
 test: blas model ## run the tests
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 lint: venv ## ruff, mypy, import-linter
 	$(VENV)/bin/ruff check

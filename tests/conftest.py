@@ -10,6 +10,9 @@ import pytest
 
 from prefd.daemon import blas
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are as many as the cores
+
 blas.preload()  # before anything imports mlx
 
 import tiny  # tests/tiny.py

@@ -50,7 +50,7 @@ def needed(home: Home) -> dict[str, list[str]]:
 
 
 def test_a_spec_is_seen_on_all_of_its_way(made: Home) -> None:
-    submit(made, homes.make_spec(), "ipo.yaml")
+    submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
     assert needed(made) == {SMALL.name: ["the spec ipo.json"]}, "dropped, no daemon is running"
     claimed = Inbox(made, settle_seconds=0).claim("ipo.json")
     assert claimed is not None
@@ -90,7 +90,7 @@ def test_a_job_that_is_submitted_while_prune_is_at_work_keeps_what_it_needs(
 
     def and_submit(*arguments: Any) -> Any:
         if not list(made.jobs.glob("*.json")):
-            submit(made, homes.make_spec(), "ipo.yaml")
+            submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
         return set_aside(*arguments)
 
     monkeypatch.setattr(pruning, "set_aside", and_submit)

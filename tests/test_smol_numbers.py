@@ -108,22 +108,19 @@ def test_logprobs_equal_full_logits_in_any_batch(smol_model: Path, batch: list[C
     model = mlx_lm.load(str(smol_model))[0]
     scorer = Scorer.of(model)
     expected = [naive(model, one) for one in batch]
-    for picked in ([0], [1, 8], list(range(len(batch))), list(range(len(batch)))[::-1]):
+    for picked in ([1, 8], list(range(len(batch)))[::-1]):
         tokens = np.array(scorer.logprobs([batch[row] for row in picked]).tokens)
         for place, row in enumerate(picked):
             np.testing.assert_allclose(tokens[place, : len(expected[row])], expected[row], rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize(
-    ("loss", "value"), [("sigmoid", math.log(2)), ("dpop", math.log(2)), ("hinge", 1.0), ("ipo", 1 / (4 * 0.1**2))]
-)
-def test_step_0_loss_of_a_policy_that_is_the_reference(
-    home: Path, smol_model: Path, pairs_file: Path, loss: str, value: float
-) -> None:
+def test_step_0_losses_of_a_policy_that_is_the_reference(home: Path, smol_model: Path, pairs_file: Path) -> None:
+    values = {"sigmoid": math.log(2), "dpop": math.log(2), "hinge": 1.0, "ipo": 1 / (4 * 0.1**2)}
     training = {"batch_size": 4, "iters": 1, "lora": {"rank": 8}}
     data = {"path": str(pairs_file), "validation": 0.0}
-    job = make_job(home, model=str(smol_model), data=data, loss={"name": loss}, training=training)
+    loss = [{"name": name} for name in values]
+    job = make_job(home, model=str(smol_model), data=data, loss=loss, training=training)
     run_precompute(job)
     run_training(job)
     (line,) = job.run.read_metrics()
-    assert line["loss"] == pytest.approx(value, abs=1e-5)
+    assert {name: line[f"loss/{name}"] for name in values} == pytest.approx(values, abs=1e-5)

@@ -155,22 +155,6 @@ def test_a_killed_precompute_keeps_what_it_committed(home: Path, tiny_model: Pat
         np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_bit_identical(long_job: Callable[[int], Job]) -> None:
-    unbroken, killed = long_job(1), long_job(2)
-    assert run("precompute", unbroken) == 0
-    assert run("training", unbroken) == 0
-
-    for at in (3, 41, 90):
-        worker = start("training", killed)
-        wait_until(lambda at=at: steps_done(killed) >= at)  # type: ignore[misc]
-        worker.kill()
-        worker.wait()
-        assert not killed.run.adapter.exists()
-    assert run("training", killed) == 0
-    assert adapter_digest(killed) == adapter_digest(unbroken)
-
-
 def test_catalog_and_device_are_one_json_object(home: Path) -> None:
     home.mkdir()
     (home / "chatty.py").write_text('print("hello from a plugin")')

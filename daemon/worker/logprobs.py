@@ -139,7 +139,7 @@ def choose(model: nn.Module, options: Options) -> Scorer:
     with _undisturbed(model):
         logits = model(mx.array([[1]]))
         plain = Scorer(model, None, False, logits.shape[-1], Options(options.slack))
-        tokens = _probe(logits.shape[-1])
+        tokens = _probe(logits.shape[-1], batched=options.slack > 0)
         expected = _measured(plain, tokens)
         for parts in candidates(model):
             for shares in (True, False):
@@ -169,12 +169,14 @@ def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, toler
     return holds
 
 
-def _probe(vocabulary: int) -> list[Completion]:
-    """Two prompts of unlike length with two answers each, unlike as well."""
-    ids = np.random.default_rng(0).integers(1, vocabulary, 40).astype(np.uint32)
-    first, second = ids[:4], ids[4:13]
-    shapes = ((first, ids[13:16]), (first, ids[16:25]), (second, ids[25:27]), (second, ids[27:40]))
-    return [Completion(np.concatenate([prompt, answer]), len(prompt)) for prompt, answer in shapes]
+def _probe(vocabulary: int, batched: bool) -> list[Completion]:
+    """A prompt with two answers of unlike length; and where unlike lengths are `batched`, another prompt with one."""
+    ids = np.random.default_rng(0).integers(1, vocabulary, 60).astype(np.uint32)
+    first, second = ids[:9], ids[9:13]
+    shapes = [(first, ids[13:16]), (first, ids[16:35]), (second, ids[35:41])]
+    return [
+        Completion(np.concatenate([prompt, answer]), len(prompt)) for prompt, answer in shapes[: 3 if batched else 2]
+    ]
 
 
 @dataclass(frozen=True)
