@@ -12,6 +12,7 @@ from prefd.daemon import blas
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are as many as the cores
+    os.environ.pop("COLUMNS", None)  # set by xdist for its own output
 
 blas.preload()  # before anything imports mlx
 
