@@ -45,15 +45,12 @@ def made(home: Path) -> Home:
     return there
 
 
-DOCUMENT = homes.make_spec().model_dump(mode="json", exclude_unset=True)
-
-
 def needed(home: Home) -> dict[str, list[str]]:
     return NeededReferences(home, references_of(ReferenceCache.open(home.cache)))()
 
 
 def test_a_spec_is_seen_on_all_of_its_way(made: Home) -> None:
-    submit(made, DOCUMENT, "ipo.yaml")
+    submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
     assert needed(made) == {SMALL.name: ["the spec ipo.json"]}, "dropped, no daemon is running"
     claimed = Inbox(made, settle_seconds=0).claim("ipo.json")
     assert claimed is not None
@@ -66,9 +63,10 @@ def test_a_spec_is_seen_on_all_of_its_way(made: Home) -> None:
 
 
 def test_a_sweep_that_waits_needs_the_references_of_all_its_jobs(made: Home) -> None:
-    submit(made, DOCUMENT | {"sweep": {"loss.beta": [0.1, 0.2]}}, "betas.yaml")
+    document = homes.make_spec().model_dump(mode="json", exclude_unset=True)
+    submit(made, document | {"sweep": {"loss.beta": [0.1, 0.2]}}, "betas.yaml")
     assert needed(made) == {SMALL.name: ["the spec betas.json"]}
-    submit(made, DOCUMENT | {"sweep": {"model": ["org/small-model", "org/large"]}}, "models.yaml")
+    submit(made, document | {"sweep": {"model": ["org/small-model", "org/large"]}}, "models.yaml")
     assert needed(made)[LARGE.name] == ["the spec models.json"]
     assert needed(made)[SMALL.name] == ["the spec betas.json", "the spec models.json"]
 
@@ -101,7 +99,7 @@ def test_a_job_that_is_submitted_while_prune_is_at_work_keeps_what_it_needs(
 
     def and_submit(*arguments: Any) -> Any:
         if not list(made.jobs.glob("*.json")):
-            submit(made, DOCUMENT, "ipo.yaml")
+            submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
         return set_aside(*arguments)
 
     monkeypatch.setattr(pruning, "set_aside", and_submit)
