@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from ulid import ULID
 
+from prefd.cache.agreement import Disagreement
+from prefd.cache.ids import behind
 from prefd.cache.index import Index
-from prefd.cache.reference import Disagreement
 from prefd.cache.rescue import is_whole
 from prefd.cache.segment import DamagedSegment, Segment, open_segment
 from prefd.cache.stored import StoredReference, Survey, age_of, discard, size_of
@@ -27,7 +27,6 @@ from prefd.cache.verify import disagreements
 TARGET_BYTES = 128 * 2**20
 GRACE_S = 24 * 3600.0
 """Longer than a training step that reads no new segment: a reader refreshes when it misses, or its process ends."""
-NEXT_ID_BITS = 40
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def compact(
     deleted = delete_replaced(reference, grace_s, dry_run=dry_run)
     survey = reference.survey()
     losers = _losers(survey.live)
-    differing = [each for _, each in disagreements(reference, survey.live)]
+    differing = disagreements(reference, survey.live)
     merges = [_merge(reference, survey, group, losers, dry_run) for group in _groups(survey.live, target_bytes)]
     return CompactReport(tuple(each for each in merges if each is not None), tuple(deleted), tuple(differing))
 
@@ -123,7 +122,7 @@ def _merge(
     # What an input replaced, and is still there, would come back when the input is deleted.
     there = {segment.id for segment in survey.replaced}
     inherited = {name for segment in group for name in segment.replaces if name in there}
-    name = _id_behind(inputs[0])
+    name = behind(inputs[0])
     made = reference.stage(entries, name, (*inputs, *sorted(inherited - set(inputs))))
     try:
         _check(open_segment(made, reference.fingerprint.sha256), crcs)
@@ -141,12 +140,6 @@ def _check(made: Segment, crcs: dict[bytes, int]) -> None:
             raise DamagedSegment(
                 f"{made.path}: entry {row} changed while it was merged; is the memory or disk failing?"
             )
-
-
-def _id_behind(lowest: str) -> str:
-    """A new id that no other sorts before, of those behind `lowest`: equal but for its last random bits."""
-    step = int.from_bytes(np.random.default_rng().bytes(NEXT_ID_BITS // 8), "big") + 1
-    return str(ULID.from_int(min(int(ULID.from_str(lowest)) + step, 2**128 - 1)))
 
 
 def delete_replaced(

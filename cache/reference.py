@@ -14,14 +14,13 @@ import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from ulid import ULID
 
-from prefd.cache.ids import following, is_id
+from prefd.cache.agreement import TOLERANCE, Disagreement, differing
+from prefd.cache.ids import following, is_id, new_id
 from prefd.cache.index import Index
 from prefd.cache.segment import (
     DamagedEntry,
@@ -35,7 +34,6 @@ from prefd.cache.segment import (
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = 1e-3  # nats: two computations of one token's log-probability in float32 differ by less
 USED_EVERY_S = 3600.0  # how exact the time of a segment's last use is
 
 
@@ -43,30 +41,20 @@ class MissingEntry(KeyError):
     """A completion the store does not hold, or holds damaged. Score it and put it first."""
 
 
-@dataclass(frozen=True)
-class Disagreement:
-    """Two segments that hold different values for one completion. `segments[0]`, the lowest id, is the one believed."""
-
-    key: bytes
-    segments: tuple[str, str]
-    nats: float
-    """The largest difference of one token; infinite where the lengths differ."""
-
-    def __str__(self) -> str:
-        first, second = self.segments
-        return f"completion {self.key.hex()[:16]}: segments {first} and {second} differ by {self.nats:.3g} nats"
-
-
 class Reference:
     """A view of one reference's segments, as of the last `refresh`.
 
-    Damage is logged once and kept in `damage`; disagreements that a `put` of this view made, in `conflicts`.
+    Damage is logged once and kept in `damage`; disagreements that a `put` of this view made, in `conflicts`. `tolerance`
+    is how far apart two scores of one completion may be, in nats a token.
     """
 
-    def __init__(self, folder: Path, staging: Path, identity_sha256: str) -> None:
+    def __init__(
+        self, folder: Path, staging: Path, identity_sha256: str, tolerance: float = TOLERANCE["float32"]
+    ) -> None:
         self.folder = folder / "segments"
         self.staging = staging
         self.identity_sha256 = identity_sha256
+        self.tolerance = tolerance
         self.damage: dict[str, str] = {}
         self._index = Index()
         self.conflicts: list[Disagreement] = []
@@ -223,25 +211,24 @@ class Reference:
             else:
                 yield segment
 
-    def disagreements(self, tolerance: float = TOLERANCE) -> list[Disagreement]:
+    def disagreements(self, tolerance: float | None = None) -> list[Disagreement]:
         """The completions for which two segments hold whole values that differ by more than `tolerance` nats a token.
 
         Writers that miss the same key at the same time both put it. That is harmless while they agree.
         """
         return [one for _, places in self._index.shared() for one in self._differing(places, tolerance)]
 
-    def _differing(self, places: Sequence[tuple[Segment, int]], tolerance: float) -> Iterator[Disagreement]:
-        values = []
-        for segment, row in places:
-            try:
-                values.append((segment, row, segment.read(row)))
-            except DamagedEntry as error:
-                self._report(f"{segment.id}[{row}]", str(error))
-        for segment, row, value in values[1:]:
-            first, _, believed = values[0]
-            nats = float(np.abs(value - believed).max()) if len(value) == len(believed) else float("inf")
-            if nats > tolerance:
-                yield Disagreement(segment.keys[row].tobytes(), (first.id, segment.id), nats)
+    def _differing(self, places: Sequence[tuple[Segment, int]], limit: float | None = None) -> Iterator[Disagreement]:
+        whole = [each for each in places if self._whole(*each)]
+        return differing(whole, self.tolerance if limit is None else limit)
+
+    def _whole(self, segment: Segment, row: int) -> bool:
+        try:
+            segment.read(row)
+        except DamagedEntry as error:
+            self._report(f"{segment.id}[{row}]", str(error))
+            return False
+        return True
 
     # writing
 
@@ -256,7 +243,7 @@ class Reference:
             return None
         # What a replaced segment had replaced may not have been deleted yet, and must not come back.
         before = {name for segment in self.segments if segment.id in replaces for name in segment.replaces}
-        made = self.staging / str(ULID())
+        made = self.staging / new_id()
         try:
             write_segment(made, entries, self.identity_sha256, tuple(sorted(before | set(replaces))))
             name = self.publish(made)
@@ -285,7 +272,7 @@ class Reference:
         """Say so when what was just put differs from what is believed."""
         index = self._index
         for places in index.find(index.repeated(keys)):
-            for one in self._differing(places, TOLERANCE) if len(places) > 1 else ():
+            for one in self._differing(places) if len(places) > 1 else ():
                 if one not in self.conflicts:
                     self.conflicts.append(one)
                     log.warning("the reference cache holds two values, and believes the first: %s", one)

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.ids import new_id
 from prefd.cache.index import Index
 from prefd.cache.layout import ARRAYS, chunk_path
-from prefd.cache.segment import DamagedEntry, Segment, entry_crc
+from prefd.cache.segment import DamagedEntry, Segment, entry_crc, raise_if_unreadable
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import StoredReference, new_name
+from prefd.cache.stored import StoredReference
 from prefd.cache.values import InvalidLogprobs, check_logprobs
 
 
@@ -35,7 +36,7 @@ class Remains:
 
 
 def examine(folder: Path) -> Remains:
-    """Read the segment folder at `folder` without believing any of it."""
+    """Read the segment folder at `folder` without believing any of it. Raises `NotPermitted`: it would count as lost."""
     keys = _raw(folder, "key").reshape(-1, 32)
     offsets, crcs, values = (_raw(folder, name) for name in ("offset", "crc", "logprob"))
     rows = min(len(keys), len(offsets) - 1, len(crcs))
@@ -61,7 +62,8 @@ def _raw(folder: Path, array: str) -> npt.NDArray[Any]:
     width = 32 if array == "key" else dtype.itemsize
     try:
         data = chunk_path(folder, array).read_bytes()
-    except OSError:
+    except OSError as error:
+        raise_if_unreadable(error)
         data = b""
     return np.frombuffer(data[: len(data) // width * width], dtype=dtype)
 
@@ -69,7 +71,8 @@ def _raw(folder: Path, array: str) -> npt.NDArray[Any]:
 def _recorded_entries(folder: Path) -> int | None:
     try:
         entries = json.loads((folder / "zarr.json").read_bytes())["attributes"]["entries"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise_if_unreadable(error)
         return None
     return entries if isinstance(entries, int) and entries > 0 else None
 
@@ -84,7 +87,7 @@ def rescue(reference: StoredReference, name: str, without: Collection[bytes] = (
     elsewhere = held_whole([segment for segment in reference.survey().live if segment.id != name], whole)
     whole = {key: value for key, value in whole.items() if key not in elsewhere}
     if whole:
-        reference.publish(reference.stage(whole, new_name()))
+        reference.publish(reference.stage(whole, new_id()))
     reference.move_to_quarantine(name)
     return len(whole)
 

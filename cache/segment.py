@@ -52,6 +52,22 @@ MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
 """Errors that say nothing about the segment: raised, never taken for damage."""
 
 
+class NotPermitted(PermissionError):
+    """A file of the cache that this user may not read. Its values are there: nothing is scored again or set aside."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def raise_if_unreadable(error: BaseException) -> None:
+    """Raise what says nothing about the bytes that were to be read: a right that is missing, or the machine's trouble."""
+    if isinstance(error, PermissionError):
+        said = "this user may not read it; give it the right to, or run prefd as the cache's owner"
+        raise NotPermitted(error.errno, said, error.filename) from error
+    if isinstance(error, OSError) and error.errno in MACHINE_TROUBLE:
+        raise error
+
+
 class DamagedSegment(Exception):
     """A segment that does not match its manifest. Its entries are missing until they are scored again."""
 
@@ -213,14 +229,15 @@ class Segment:
         try:
             _check_metadata(self.path, self.metadata)
         except OSError as error:
+            raise_if_unreadable(error)
             raise DamagedSegment(f"{self.path}: {error}") from error
 
 
 def open_segment(path: Path, identity_sha256: str) -> Segment:
     """Map the segment at `path`. Raises `DamagedSegment` with the reason when any part does not match the manifest.
 
-    Raises FileNotFoundError when there is no folder at `path`, and OSError for what is the machine's trouble and not
-    the segment's: too many open files, no memory.
+    Raises FileNotFoundError when there is no folder at `path`, `NotPermitted`, and OSError for what is the machine's
+    trouble and not the segment's: too many open files, no memory.
     """
     try:
         document = json.loads((path / "zarr.json").read_bytes())
@@ -245,7 +262,8 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
             attributes["metadata"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, OSError) and (error.errno in MACHINE_TROUBLE or not os.path.lexists(path)):
+        raise_if_unreadable(error)
+        if isinstance(error, OSError) and not os.path.lexists(path):
             raise
         raise DamagedSegment(f"{path}: {type(error).__name__}: {error}") from error
     if segment.offsets[0] != 0 or segment.offsets[-1] != tokens or (np.diff(segment.offsets) < 1).any():

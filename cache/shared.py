@@ -27,13 +27,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.agreement import tolerance
 from prefd.cache.bucket import COMMIT, Bucket, first_line
 from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.ids import ID_LENGTH, is_id
 from prefd.cache.notes import Notes
 from prefd.cache.reference import MissingEntry, Reference
 from prefd.cache.segment import DamagedSegment, Segment, flush, flush_tree, open_segment
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import ULID_LENGTH, ULID_NAME, files_of_a_segment, quarantine
+from prefd.cache.stored import files_of_a_segment, quarantine
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,8 @@ class SharedCache(ReferenceCache):
         self.bucket.insist(lambda: remote.withdraw(segment))
 
     def _view(self, fingerprint: ReferenceFingerprint) -> SharedReference:
-        return SharedReference(self._folder(fingerprint), self.staging, fingerprint.sha256, self.bucket)
+        folder, limit = self._folder(fingerprint), tolerance(fingerprint.identity)
+        return SharedReference(folder, self.staging, fingerprint.sha256, limit, self.bucket)
 
     def _offer(self, name: str) -> None:
         """Put the mirror's file `name` into the object store, unless there is one: every writer's is the same."""
@@ -91,14 +94,14 @@ class SharedCache(ReferenceCache):
 class SharedReference(Reference):
     """A `Reference` that fetches other writers' segments at each refresh, and uploads its own as it commits them."""
 
-    def __init__(self, folder: Path, staging: Path, identity_sha256: str, bucket: Bucket) -> None:
+    def __init__(self, folder: Path, staging: Path, identity_sha256: str, limit: float, bucket: Bucket) -> None:
         self._bucket = bucket
         self._remote = SharedSegments(bucket, folder.name, identity_sha256)
         self._notes = Notes(folder, staging)
         self._committed: set[str] | None = None
         """Segments that the object store has, or had; None as long as it has not been asked."""
         self._refused: set[str] = set()
-        super().__init__(folder, staging, identity_sha256)
+        super().__init__(folder, staging, identity_sha256, limit)
 
     # refreshing
 
@@ -219,12 +222,12 @@ class SharedReference(Reference):
 
     def _mended(self) -> bool:
         """Whether anything that was found damaged here is whole again."""
-        found = {where[:ULID_LENGTH] for where in self.damage}  # a segment, its array, or one of its rows
+        found = {where[:ID_LENGTH] for where in self.damage}  # a segment, its array, or one of its rows
         mended = {name for name in sorted(found & self._known() - self._refused) if self._mend(name)}
         if mended:
             with self._lock:
                 self._index = self._index.without(mended)
-                self.damage = {at: what for at, what in self.damage.items() if at[:ULID_LENGTH] not in mended}
+                self.damage = {at: what for at, what in self.damage.items() if at[:ID_LENGTH] not in mended}
             super().refresh()
         return bool(mended)
 
@@ -261,11 +264,11 @@ class SharedSegments:
     def committed(self) -> set[str]:
         """The segments that are whole as far as their names tell: by a listing of every object."""
         names = (name.removesuffix(f"/{COMMIT}") for name in self.bucket.objects(self.prefix))
-        return {name for name in names if ULID_NAME.fullmatch(name)}
+        return {name for name in names if is_id(name)}
 
     def names(self) -> set[str]:
         """Segments that are there, or are being uploaded: by a listing of the folders."""
-        return {name for name in self.bucket.folders(self.prefix) if ULID_NAME.fullmatch(name)}
+        return {name for name in self.bucket.folders(self.prefix) if is_id(name)}
 
     def withdrawn(self) -> set[str]:
         """Segments that were taken out of the object store for good."""

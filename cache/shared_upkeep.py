@@ -20,10 +20,11 @@ from pathlib import Path
 from prefd.cache.bucket import COMMIT, StoredObject
 from prefd.cache.compact import GRACE_S
 from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.ids import is_id
 from prefd.cache.prune import SWEEP_AFTER_S, PruneReport, Removed, nothing
 from prefd.cache.segment import DamagedSegment, open_segment
 from prefd.cache.shared import SharedCache, SharedSegments
-from prefd.cache.stored import FINGERPRINT, ULID_NAME, age_of
+from prefd.cache.stored import FINGERPRINT, age_of
 from prefd.cache.verify import Damage
 
 NO_DOCUMENT: tuple[type[Exception], ...] = (ValueError, KeyError, TypeError)
@@ -85,7 +86,7 @@ def held(cache: SharedCache, prefix: str = "") -> list[Held]:
         if len(parts) < 4 or parts[1] != "segments" or not FINGERPRINT.fullmatch(parts[0]):
             continue
         reference, _, segment, file = parts
-        if not reference.startswith(prefix) or not ULID_NAME.fullmatch(segment):
+        if not reference.startswith(prefix) or not is_id(segment):
             continue
         key = f"{reference}/{segment}"
         if key not in found:

@@ -14,9 +14,10 @@ from typing import Any
 
 import zarr
 
+from prefd.cache.agreement import tolerance
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
-from prefd.cache.segment import flush
+from prefd.cache.segment import flush, raise_if_unreadable
 
 FORMAT = {"format": "prefd-reference-cache", "version": 1}
 
@@ -100,7 +101,8 @@ class ReferenceCache:
         return self.path / "refs" / fingerprint.name
 
     def _view(self, fingerprint: ReferenceFingerprint) -> Reference:
-        return Reference(self._folder(fingerprint), self.staging, fingerprint.sha256)
+        folder = self._folder(fingerprint)
+        return Reference(folder, self.staging, fingerprint.sha256, tolerance(fingerprint.identity))
 
     def mend(self, fingerprint: ReferenceFingerprint, segment: str) -> bool:
         """Put a whole copy in a damaged segment's place; whether one was to be had: there is none of what is not shared."""
@@ -169,6 +171,7 @@ def _attributes(marker: Path) -> dict[str, Any]:
     try:
         attributes: dict[str, Any] = json.loads(marker.read_bytes())["attributes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        raise_if_unreadable(error)
         raise NotACache(
             f"{marker} cannot be read ({error}); restore it from a backup or move the folder away"
         ) from None

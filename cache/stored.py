@@ -18,17 +18,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ulid import ULID
 
 from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.ids import is_id
 from prefd.cache.layout import ARRAYS, chunk_path
 from prefd.cache.notes import Note, Notes
-from prefd.cache.segment import DamagedSegment, Segment, flush, open_segment, write_segment
+from prefd.cache.segment import (
+    DamagedSegment,
+    Segment,
+    flush,
+    flush_for_good,
+    open_segment,
+    raise_if_unreadable,
+    write_segment,
+)
 from prefd.cache.store import ReferenceCache, children
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
-ULID_LENGTH = 26
-ULID_NAME = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 Entries = Mapping[bytes, npt.NDArray[np.float32]]
 
 
@@ -64,12 +70,13 @@ class StoredReference:
 
     @classmethod
     def open(cls, folder: Path, cache: ReferenceCache) -> StoredReference:
-        """Raises `DamagedReference`."""
+        """Raises `DamagedReference`, and `NotPermitted`."""
         try:
             attributes: dict[str, Any] = json.loads((folder / "zarr.json").read_bytes())["attributes"]
             fingerprint = ReferenceFingerprint(attributes["identity"], attributes["provenance"])
             recorded, found = attributes["identity_sha256"], fingerprint.sha256
         except (OSError, ValueError, KeyError, TypeError) as error:
+            raise_if_unreadable(error)
             raise DamagedReference(folder, f"{type(error).__name__}: {error}") from error
         if recorded != found or folder.name != fingerprint.name:
             raise DamagedReference(folder, f"its identity is that of {fingerprint.name}")
@@ -85,7 +92,7 @@ class StoredReference:
 
     def segment_names(self) -> list[str]:
         """Folders in `segments/` that are named as segments are."""
-        return [each.name for each in children(self.segments) if ULID_NAME.fullmatch(each.name) and each.is_dir()]
+        return [each.name for each in children(self.segments) if is_id(each.name) and each.is_dir()]
 
     def segment(self, name: str) -> Segment:
         """Raises `DamagedSegment`."""
@@ -122,7 +129,7 @@ class StoredReference:
         """Rename a staged segment into place; it is there for good when this returns."""
         self.segments.mkdir(exist_ok=True)  # not its parents: a reference that was pruned meanwhile stays away
         made.rename(self.segments / made.name)
-        flush(self.segments)
+        flush_for_good(self.segments)
 
     def move_to_quarantine(self, name: str) -> Path:
         """Take a damaged segment out of the readers' sight, and keep it."""
@@ -153,10 +160,6 @@ def files_of_a_segment() -> list[str]:
     """Relative to its folder; the one that makes it a segment first."""
     arrays = [f"{name}/zarr.json" for name in ARRAYS]
     return ["zarr.json", *arrays, *(chunk_path(Path(), name).as_posix() for name in ARRAYS)]
-
-
-def new_name() -> str:
-    return str(ULID())
 
 
 def stored_references(cache: ReferenceCache) -> Iterator[StoredReference | DamagedReference]:

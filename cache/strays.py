@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from prefd.cache import notes
+from prefd.cache.ids import is_id
 from prefd.cache.store import ReferenceCache, children
-from prefd.cache.stored import FINGERPRINT, ULID_NAME, age_of, files_of_a_segment, files_under, size_of
+from prefd.cache.stored import FINGERPRINT, age_of, files_of_a_segment, files_under, size_of
 
 Kind = Literal["strange", "unfinished", "quarantined"]
 IN_CACHE = {"zarr.json", "refs", ".tmp", ".memo"}
@@ -48,7 +49,7 @@ def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
         for path in children(reference / "quarantine"):
             yield path, "quarantined"
         for segment in children(reference / "segments"):
-            if not ULID_NAME.fullmatch(segment.name) or not segment.is_dir():
+            if not is_id(segment.name) or not segment.is_dir():
                 yield segment, "strange"
                 continue
             expected = {segment / name for name in files_of_a_segment()}

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.ids import is_id
 from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, open_segment
-from prefd.cache.stored import ULID_NAME, files_of_a_segment
+from prefd.cache.stored import files_of_a_segment
 from prefd.cache.values import InvalidLogprobs, check_logprobs
 
 FORMAT = {"format": "prefd-cache-export", "version": 1}
@@ -95,7 +96,7 @@ def _unpack_segment(
     staging: Path,
 ) -> Segment:
     """Unpack one segment and check it to the last value. Only names that a segment has are ever written."""
-    if not ULID_NAME.fullmatch(name):
+    if not is_id(name):
         raise BadExport(f"{name!r} is no segment's name")
     folder = staging / fingerprint.name / name
     for file in files_of_a_segment():

@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from prefd.cache.agreement import Disagreement, differing, tolerance
+from prefd.cache.ids import new_id
 from prefd.cache.index import Index
-from prefd.cache.reference import Disagreement
 from prefd.cache.rescue import examine, held_whole, is_whole, rescue
 from prefd.cache.segment import DamagedSegment, Segment
 from prefd.cache.store import ReferenceCache
-from prefd.cache.stored import DamagedReference, StoredReference, Survey, new_name, stored_references
+from prefd.cache.stored import DamagedReference, StoredReference, Survey, stored_references
 from prefd.cache.strays import Stray, strays
-
-TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
-"""Compute dtype → how far two scores of one completion may be apart, in nats, on average over its tokens."""
-SINGLE_TOKEN = 10
-"""At one token they may be as many times that apart."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,7 @@ def verify(
         survey = reference.survey()
         work += [(reference, survey, segment) for segment in (*survey.live, *survey.replaced)]
         work += [(reference, survey, name) for name in survey.damaged]
-        report.disagreements += disagreements(reference, survey.live)
+        report.disagreements += [(reference.name, each) for each in disagreements(reference, survey.live)]
     report.segments_total = len(work)
     if deadline is not None:
         random.shuffle(work)
@@ -149,41 +144,11 @@ def _loss(reference: StoredReference, name: str, what: str, others: Sequence[Seg
     return Damage(reference.name, name, what, rescuable, to_score)
 
 
-def disagreements(reference: StoredReference, segments: Sequence[Segment]) -> Iterator[tuple[str, Disagreement]]:
+def disagreements(reference: StoredReference, segments: Sequence[Segment]) -> list[Disagreement]:
     """Keys that two of `segments` hold with whole values further apart than the compute dtype explains."""
     limit = tolerance(reference.fingerprint.identity)
-    for key, places in Index().extended(segments).shared():
-        whole = [(segment, segment.read(row)) for segment, row in places if is_whole(segment, row)]
-        for other, theirs in whole[1:]:
-            served, value = whole[0]
-            apart = differences(value, theirs)
-            if apart.beyond(limit):
-                yield reference.name, Disagreement(key, (served.id, other.id), apart.largest)
-
-
-@dataclass(frozen=True)
-class Apart:
-    """How far two scores of one completion are apart, in nats a token; infinitely where their lengths differ."""
-
-    mean: float
-    largest: float
-
-    def beyond(self, limit: float) -> bool:
-        """More than rounding explains: on average, or at one token by far."""
-        return not (self.mean <= limit and self.largest <= SINGLE_TOKEN * limit)
-
-
-def differences(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> Apart:
-    """Of two (length,) scores."""
-    if len(mine) != len(theirs):
-        return Apart(np.inf, np.inf)
-    each = np.abs(mine - theirs)
-    return Apart(float(each.mean()), float(each.max()))
-
-
-def tolerance(identity: Mapping[str, Any]) -> float:
-    """`TOLERANCE` of a reference's compute dtype; the strictest where that is unknown."""
-    return TOLERANCE.get(str(identity.get("compute_dtype")), TOLERANCE["float32"])
+    shared = Index().extended(segments).shared()
+    return [one for _, places in shared for one in differing([each for each in places if is_whole(*each)], limit)]
 
 
 @dataclass(frozen=True)
@@ -221,6 +186,6 @@ def repair(cache: ReferenceCache, damage: Sequence[Damage]) -> list[Repair]:
 def _set_attributes_aside(folder: Path) -> Path:
     quarantine = folder / "quarantine"
     quarantine.mkdir(exist_ok=True)
-    aside = quarantine / f"zarr.json.{new_name()}"
+    aside = quarantine / f"zarr.json.{new_id()}"
     (folder / "zarr.json").rename(aside)
     return aside

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -21,6 +22,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 INSTALL = "sudo apt-get install libopenblas0-pthread   (or without root: make blas)"
+MISSING = f"no fast BLAS found: MLX on this CPU runs about 40 times slower. Install one: {INSTALL}"
 OPENBLAS_NEEDS = ("libquadmath.so.0", "libgfortran.so.5")
 
 
@@ -55,8 +57,17 @@ def preload() -> str | None:
     for candidate in candidates():
         if loaded := _load(candidate):
             return loaded
-    log.warning("no fast BLAS found: MLX on this CPU runs about 40 times slower. Install one: %s", INSTALL)
+    log.warning("%s", MISSING)
     return None
+
+
+def is_missing() -> bool:
+    """Whether the workers will find none. Asked of a child: who never imports MLX need not load the library."""
+    if not is_wanted():
+        return False
+    code = "import sys; from prefd.daemon import blas; sys.exit(blas.preload() is None)"
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 1
 
 
 def _load(candidate: Path | str) -> str | None:

@@ -59,7 +59,7 @@ class Compared:
     """None where this version of prefd does not understand the job's spec."""
     numbers: Mapping[str, float | None]
     evaluated_at: int | None
-    """The step of the evaluation in `numbers`, the job's last."""
+    """The step of the evaluation in `numbers`: that of the adapter, where the job has left one, or the last."""
     rows: Sequence[Row] = field(default=(), repr=False)
     """metrics.jsonl, for curves."""
 
@@ -79,9 +79,11 @@ class Compared:
 def gather(job: Job, spec: JobSpec | None, run: RunDir) -> Compared:
     """What `run` holds of `job`: of a job that still runs, as far as it has come."""
     rows = list(run.read_metrics())
-    evaluation: Row = next((row for row in reversed(rows) if "eval_loss" in row), {})
     outcome = run.outcome("training")
     summary = outcome.summary if outcome else {}
+    evaluations = [row for row in rows if "eval_loss" in row]
+    kept = [row for row in evaluations if row.get("step") == summary.get("adapter_step")]
+    evaluation: Row = next(reversed(kept or evaluations), {})
     steps = [row["step"] for row in rows if "step" in row]
     peaks = [row["peak_memory_gb"] for row in (*rows, summary) if row.get("peak_memory_gb") is not None]
     numbers = {measure.key: evaluation.get(measure.key) for measure in MEASURES}
@@ -207,6 +209,8 @@ def _missing(job: Compared) -> str | None:
         return f"{who} has no evaluation" + (": it holds no pairs out (data.validation)" if held_out == 0 else " yet")
     if job.state != "done":
         return f"{who} is {job.state}: its evaluation is of step {job.evaluated_at}"
+    if job.evaluated_at != job.numbers["steps"] and job.settings.get("training.load_best_model_at_end"):
+        return f"{who} left the adapter of step {job.evaluated_at}, its best: that evaluation is shown"
     return None
 
 

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from prefd.daemon import blas, lock, render
 from prefd.daemon.catalog import CatalogError, load_catalog
@@ -22,8 +24,11 @@ from prefd.daemon.process import WORKER
 
 PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
 DEVICE_SECONDS = 180
+BUCKET_SECONDS = 15.0
 SLOW_GFLOPS = 20.0  # the reference BLAS gives about 4, a fast one over 100, on any machine of this decade
 DISK_FAIL, DISK_WARN = 500e6, 5e9
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,9 @@ def check_cache(home: Home) -> Iterator[Finding]:
         return
     try:
         references = ReferenceCache.open(home.cache).references()
+    except PermissionError as error:
+        yield Finding("fail", "cache", f"{error.filename} may not be read", "give this user the right to read it")
+        return
     except (NotACache, OSError) as error:
         yield Finding("fail", "cache", str(error), f"move {home.cache} away; it is filled again as jobs run")
         return
@@ -186,6 +194,45 @@ def check_cache(home: Home) -> Iterator[Finding]:
             yield Finding("warn", "cache", what, "nothing to do: what it held is scored again when a job needs it")
 
 
+def check_shared_cache(home: Home) -> Iterator[Finding]:
+    try:
+        url = Config.load(home).cache_url
+    except ConfigError:  # told by check_config
+        return
+    if not url:
+        return
+    from prefd.cache.bucket import Bucket, CannotShare, first_line
+
+    try:
+        bucket = Bucket(url)
+    except CannotShare as error:
+        yield Finding("fail", "shared", str(error), f"edit cache_url in {home.config}")
+        return
+    remedy = "look at cache_url, the network and the AWS_… variables; until then jobs use and fill the cache here alone"
+    try:
+        count = len(_within(BUCKET_SECONDS, lambda: bucket.folders("refs")))
+    except TimeoutError:
+        yield Finding("warn", "shared", f"{url} gave no answer within {BUCKET_SECONDS:g} s", remedy)
+    except bucket.errors as error:
+        yield Finding("warn", "shared", f"{url}: {first_line(error)}", remedy)
+    else:
+        yield Finding("ok", "shared", f"{url} answers: {render.plural(count, 'reference')}")
+
+
+def _within(seconds: float, action: Callable[[], T]) -> T:
+    """`action`, given up after `seconds`: an object store's client tries again for minutes. Raises TimeoutError."""
+    done: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(action())
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is raised by `result`
+            done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()  # of a pool's, the process would wait for the end
+    return done.result(seconds)
+
+
 CHECKS: tuple[Callable[[Home], Iterator[Finding]], ...] = (
     check_python,
     check_packages,
@@ -197,6 +244,7 @@ CHECKS: tuple[Callable[[Home], Iterator[Finding]], ...] = (
     check_jobs,
     check_daemon,
     check_cache,
+    check_shared_cache,
 )
 
 

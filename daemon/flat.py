@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from prefd.daemon.optimization import CONFIGS
 from prefd.daemon.spec import HUB_ID, resolve_path
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
 
@@ -33,8 +34,9 @@ NAMES: Mapping[str, Path] = {
     "lora_parameters": ("training", "lora"),
     "num_layers": ("training", "num_layers"),
     "optimizer": ("training", "optimizer"),
-    "optimizer_config": ("training", "weight_decay"),
+    "optimizer_config": ("training", "optimizer_config"),
     "learning_rate": ("training", "learning_rate"),
+    "lr_schedule": ("training", "lr_schedule"),
     "batch_size": ("training", "batch_size"),
     "gradient_accumulation_steps": ("training", "gradient_accumulation_steps"),
     "epochs": ("training", "epochs"),
@@ -43,11 +45,21 @@ NAMES: Mapping[str, Path] = {
     "steps_per_eval": ("training", "steps_per_eval"),
     "save_every": ("training", "save_every"),
     "seed": ("training", "seed"),
+    "grad_checkpoint": ("training", "grad_checkpoint"),
+    "seq_step_size": ("training", "chunk_tokens"),
+    "qat_enable": ("training", "qat"),
+    "qat_bits": ("training", "qat", "bits"),
+    "qat_group_size": ("training", "qat", "group_size"),
+    "qat_start_step": ("training", "qat", "start_step"),
+    "fuse": ("output", "fuse"),
 }
 """Each setting that has a place in a spec, and that place."""
+WEIGHT_DECAY: Path = ("training", "weight_decay")
+"""In `optimizer_config` there."""
 AS_WRITTEN = (
     *("name", "model", "data", "prompt_feature", "chosen_feature", "rejected_feature", "max_seq_length", "beta"),
-    *("train_type", "num_layers", "learning_rate", "batch_size", "gradient_accumulation_steps", "epochs", "seed"),
+    *("train_type", "num_layers", "learning_rate", "lr_schedule", "batch_size", "gradient_accumulation_steps"),
+    *("epochs", "seed", "grad_checkpoint"),
 )
 COUNTED = ("iters", "steps_per_report", "steps_per_eval", "save_every")
 """In batches there, whatever is accumulated; in optimizer steps here."""
@@ -58,8 +70,15 @@ ALIASES = {
 DEFAULTS: Mapping[str, Any] = {"batch_size": 1, "max_seq_length": 2048}
 DEFAULT_ITERS = 100
 DEFAULT_SCALE = 10.0
-ADAMW_DECAY = 0.01
-"""MLX's own default, which is what its AdamW runs with there."""
+DEFAULT_OPTIMIZER = "adam"
+OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"bias_correction": False},
+    "adamw": {"bias_correction": False, "weight_decay": 0.01},
+    "muon": {"weight_decay": 0.01},
+}
+"""MLX's own where ours are others: what its optimizers run with there."""
+QAT_DEFAULTS: Mapping[str, int] = {"qat_bits": 8, "qat_group_size": 64, "qat_start_step": 1}
+LONG_CONTEXT_CHUNK = 512
 LOSSES: Mapping[str, Mapping[str, str]] = {
     "dpo": {"sigmoid": "sigmoid", "hinge": "hinge", "ipo": "ipo", "dpop": "dpop"},
     "cpo": {"sigmoid": "cpo", "hinge": "cpo_hinge", "ipo": "cpo_ipo", "dpop": "cpo_dpop"},
@@ -79,18 +98,11 @@ IGNORED: Mapping[str, str] = {
     "test": "there is no test pass: the held-out pairs are evaluated as it trains",
     "test_batches": "there is no test pass: the held-out pairs are evaluated as it trains",
     "mask_prompt": "only completions are scored, always",
-    "fuse": "the adapter is kept as it is: mlx_lm.fuse makes a model of it",
-    "lm_studio_name": "the adapter is kept as it is: mlx_lm.fuse makes a model of it",
+    "lm_studio_name": "a fused model is in its job's own folder, runs/<id>/fused",
     "wandb": "metrics are in runs/<id>/metrics.jsonl: see `prefd metrics`",
     "config": "a spec is one file",
-    "grad_checkpoint": "prefd has no such setting; it changes memory, not the result",
-    "efficient_long_context": "prefd has no such setting; there, its gradients are truncated",
     "recurrence_chunk_size": "prefd has no such setting; it changes memory, not the result",
-    "qat_bits": "qat_enable is not set",
-    "qat_group_size": "qat_enable is not set",
-    "qat_mode": "qat_enable is not set",
-    "qat_start_step": "qat_enable is not set",
-    "qat_interval": "qat_enable is not set",
+    "qat_interval": "weights are rounded anew after every step, as they are there",
     **dict.fromkeys(
         (
             *("sft_loss_type", "text_feature", "chat_feature", "completion_feature", "answer_feature", "type_feature"),
@@ -107,16 +119,18 @@ IGNORED: Mapping[str, str] = {
 }
 REFUSED: Mapping[str, str] = {
     "load_in_mxfp4": "prefd quantizes to 4, 6 or 8 bits: use load_in_4bits, load_in_6bits or load_in_8bits",
-    "qat_enable": "prefd has no quantization-aware training; leave it out to train without",
-    "lr_schedule": "prefd keeps the learning rate as it is; leave it out",
     "hf_dataset": "write the dataset's id as data, or a spec of prefd's own form with data.path and data.split",
     "sweep": "it goes with a spec of prefd's own form, with loss, data and training as blocks",
     "system_feature": "prefd reads system messages from chat messages only: put them into the rows' prompts",
 }
 """What would change the result and cannot be done, with the remedy."""
-KNOWN = (*NAMES, *ALIASES, *QUANTIZED, *IGNORED, *REFUSED, "train", "train_mode")
+KNOWN = (
+    *(*NAMES, *ALIASES, *QUANTIZED, *IGNORED, *REFUSED),
+    *("train", "train_mode", "efficient_long_context", "qat_mode"),
+)
 HEAD = re.compile(r"^(line \d+: )?([A-Za-z_][\w.\[\]]*)(?=: )")
-ADVICE = re.compile(r"(?<=did you mean )[\w.]+")
+PLACE = re.compile(r"\b(?:data|loss|reference|training|output)(?:\.\w+)+")
+"""A setting of a spec, in a message."""
 
 
 @dataclass
@@ -135,6 +149,7 @@ class Translation:
     """The names in the file of settings that have several."""
 
     def put(self, name: str, value: Any, path: Path | None = None) -> None:
+        """Set what `name` stands for, or what is at `path`, which `name` (dotted, inside a block) decides."""
         *above, last = path or NAMES[name]
         block = self.document
         for part in above:
@@ -144,16 +159,17 @@ class Translation:
 
     def lines(self, lines: Mapping[Path, int]) -> dict[Path, int]:
         """The line of each of the document's settings, from the lines of the file's."""
-        found = {path: lines[(name,)] for path, name in self.names.items() if (name,) in lines}
-        lora = NAMES["lora_parameters"]
-        return found | {
-            (*lora, *path[1:]): at for path, at in lines.items() if path[0] == "lora_parameters" and path[1:]
+        return {
+            (*place, *path[len(parts) :]): at
+            for place, parts in ((place, tuple(name.split("."))) for place, name in self.names.items())
+            for path, at in lines.items()
+            if path[: len(parts)] == parts
         }
 
     def renamed(self, line: str) -> str:
         """A message about the document, by the names of the file."""
         line = HEAD.sub(lambda found: (found[1] or "") + self._name(found[2]), line)
-        return ADVICE.sub(lambda found: self._name(found[0]), line)
+        return PLACE.sub(lambda found: self._name(found[0]), line)
 
     def _name(self, place: str) -> str:
         for path in sorted(self.names, key=len, reverse=True):
@@ -191,6 +207,10 @@ def translate(value: Mapping[str, Any], folder: FilePath | None = None) -> Trans
     _lora(made, given)
     _quantize(made, given)
     _optimizer(made, given)
+    _schedule(made, given)
+    _qat(made, given)
+    _long_context(made, given)
+    _fuse(made, given)
     _length(made, given)
     _adapter(made, given)
     _reference(made, given)
@@ -222,7 +242,7 @@ def _lora(made: Translation, given: Mapping[str, Any]) -> None:
         if lora:
             made.notes.append("ignored: lora_parameters, because train_type is full")
         return
-    if isinstance(lora, Mapping) and "scale" not in lora:
+    if isinstance(lora, Mapping) and "scale" not in lora and "resume_adapter_file" not in given:
         lora = {**lora, "scale": DEFAULT_SCALE}
         made.assumed.append(f"lora_parameters.scale {DEFAULT_SCALE}")
     made.put("lora_parameters", lora)
@@ -240,26 +260,77 @@ def _quantize(made: Translation, given: Mapping[str, Any]) -> None:
 
 
 def _optimizer(made: Translation, given: Mapping[str, Any]) -> None:
-    """adam is AdamW without decay; adamw decays by MLX's default where the file does not say."""
-    kind = given.get("optimizer", "adam")
-    if kind not in ("adam", "adamw"):
-        made.faults.append(("optimizer", f"must be adam or adamw, got {shown(kind)}"))
-        return
+    """`optimizer_config` has the settings of every optimizer there; those of the chosen one are MLX's, as here."""
+    name = given.get("optimizer", DEFAULT_OPTIMIZER)
+    name = name.lower() if isinstance(name, str) else name
+    made.put("optimizer", name)
+    if "optimizer" not in given:
+        made.assumed.append(f"optimizer {name}")
+    if not isinstance(name, str) or name not in CONFIGS:
+        return  # told with the spec's other faults
     configs = given.get("optimizer_config", {})
-    config = configs.get(kind) if isinstance(configs, Mapping) else configs
+    config = configs.get(name) if isinstance(configs, Mapping) else configs
     if not isinstance(config, Mapping | None):
-        made.faults.append(("optimizer_config", f"expected a mapping of settings for {kind}, got {shown(config)}"))
+        made.faults.append(("optimizer_config", f"expected a mapping of settings for {name}, got {shown(config)}"))
         return
+    for key in configs:
+        if key not in CONFIGS:
+            made.faults.append((f"optimizer_config.{clip(key)}", f"write it as optimizer_config.{name}.{clip(key)}"))
     settings = dict(config or {})
-    made.put("optimizer", "adamw")
-    decay = settings.pop("weight_decay", ADAMW_DECAY) if kind == "adamw" else 0.0
-    made.put("optimizer_config", decay)
-    if settings.pop("bias_correction", True) is not True:
-        made.faults.append((f"optimizer_config.{kind}.bias_correction", "prefd always corrects; leave it out"))
-    for name in settings:
-        made.faults.append((f"optimizer_config.{kind}.{clip(name)}", "prefd keeps MLX's own; leave it out"))
-    if kind == "adam":
-        made.notes.append("optimizer: adam runs as AdamW without weight decay, and with its paper's bias correction")
+    for key, default in OPTIMIZER_DEFAULTS.get(name, {}).items():
+        if key not in settings:
+            settings[key] = default
+            made.assumed.append(f"optimizer_config.{name}.{key} {shown(default)}")
+    if "weight_decay" in settings:
+        made.put(f"optimizer_config.{name}.weight_decay", settings.pop("weight_decay"), WEIGHT_DECAY)
+    made.put(f"optimizer_config.{name}", settings, NAMES["optimizer_config"])
+    if name == "muon" and given.get("train_type", "lora") != "lora":
+        made.notes.append("optimizer: muon takes the matrices of the layers; the rest goes through adamw")
+
+
+def _schedule(made: Translation, given: Mapping[str, Any]) -> None:
+    """A schedule begins at its own first argument there, whatever learning_rate says."""
+    match given.get("lr_schedule"):
+        case {"arguments": [first, *_]} if "learning_rate" in given and given["learning_rate"] != first:
+            made.notes.append("ignored: learning_rate, because lr_schedule begins at another")
+            del made.document["training"]["learning_rate"]
+
+
+def _qat(made: Translation, given: Mapping[str, Any]) -> None:
+    if not _switch(made, given, "qat_enable"):
+        asked = [name for name in (*QAT_DEFAULTS, "qat_mode") if name in given]
+        made.notes.extend(f"ignored: {name}, because qat_enable is not set" for name in asked)
+        return
+    if given.get("qat_mode", "affine") != "affine":
+        said = f"must be affine, got {shown(given['qat_mode'])}: prefd rounds as mlx_lm.convert does by default"
+        made.faults.append(("qat_mode", said))
+    for name, default in QAT_DEFAULTS.items():
+        made.put(name, given.get(name, default))
+        if name not in given:
+            made.assumed.append(f"{name} {default}")
+    made.notes.append("qat_enable: base and adapter are rounded as one weight, as quantizing the fused model will")
+
+
+def _long_context(made: Translation, given: Mapping[str, Any]) -> None:
+    """Pieces of a long sequence; their gradients are truncated there, and whole here."""
+    if "efficient_long_context" in given and not _switch(made, given, "efficient_long_context"):
+        if "seq_step_size" in given:
+            made.notes.append("ignored: seq_step_size, because efficient_long_context is not set")
+    elif "seq_step_size" in given:
+        made.put("seq_step_size", given["seq_step_size"])
+    elif "efficient_long_context" in given:
+        made.put("efficient_long_context", LONG_CONTEXT_CHUNK, NAMES["seq_step_size"])
+
+
+def _fuse(made: Translation, given: Mapping[str, Any]) -> None:
+    """Asked for here only where the file says so: it is a second model on the disk. What was quantized at load stays so,
+    as there.
+    """
+    if not _switch(made, given, "fuse"):
+        return
+    made.put("fuse", True)
+    if not any(given.get(name) for name in QUANTIZED):
+        made.notes.append("fuse: the weights of a model that is quantized already stay so; there, they are dequantized")
 
 
 def _length(made: Translation, given: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from prefd.daemon.jobs import ENDED, STATES, Job, JobTable
 from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.specfile import SUFFIXES, SpecError, read_spec
+from prefd.daemon.specfile import SUFFIXES, SpecError, read_specs
 from prefd.daemon.worker.sources import VOLATILE_CONFIG
 
 
@@ -53,33 +53,35 @@ class NeededReferences:
             found = [(f"job {job.id}", self._of_job(table, job)) for job in jobs]
             recorded = table.sources()
         for path, name in dropped + [each for each in claimed if each[0].name not in recorded]:
-            spec = self._waiting(path, name)
-            if spec is not None:
-                found.append((f"the spec {name}", self._of_spec(spec)))
+            models = sorted({_reference_model(spec) for spec in self._waiting(path, name)})
+            found += [(f"the spec {name}", self._of_model(model)) for model in models]
         yield from found
 
-    def _waiting(self, path: Path, name: str) -> JobSpec | None:
-        """A spec that no daemon has read yet; None for what will not become a job."""
+    def _waiting(self, path: Path, name: str) -> list[JobSpec]:
+        """What a file that no daemon has read yet asks for, several jobs of a sweep; nothing of what will be no job."""
         try:
             with path.open("rb") as file:
-                return read_spec(file.read(MAX_BYTES + 1), name).resolved(self.home.jobs)
+                return [spec.resolved(self.home.jobs) for spec in read_specs(file.read(MAX_BYTES + 1), name).specs]
         except (OSError, SpecError, RuntimeError, ValueError):
-            return None
+            return []
 
     def _of_job(self, jobs: JobTable, job: Job) -> list[str] | None:
         outcome = RunDir(self.home.job(job.id)).outcome("precompute")
         if outcome is not None and "fingerprint" in outcome.summary:
             return [str(outcome.summary["fingerprint"])]
         try:
-            return self._of_spec(jobs.spec(job.id))
+            return self._of_model(_reference_model(jobs.spec(job.id)))
         except ValueError:  # of another version of prefd
             return None
 
-    def _of_spec(self, spec: JobSpec) -> list[str] | None:
-        model = spec.model if spec.reference is None else spec.reference.model
+    def _of_model(self, model: str) -> list[str] | None:
         config = _digest_config(Path(model))
         found = [name for name, who in self._known.items() if who is None or _may_be(who, model, config)]
         return found if found or config is not None else None
+
+
+def _reference_model(spec: JobSpec) -> str:
+    return spec.model if spec.reference is None else spec.reference.model
 
 
 def references_of(cache: ReferenceCache) -> dict[str, ReferenceFingerprint | None]:

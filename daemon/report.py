@@ -19,6 +19,7 @@ PHASES: tuple[Phase, ...] = ("precompute", "training")
 TOLD = {"truncated": "truncated", "boundary": "tokenized apart"}
 OUTPUTS = ("adapter", "fused", "peft")  # folders of a run
 SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin"}
+PART = "loss/"  # of a mixture
 
 
 def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> list[Fact]:
@@ -99,8 +100,15 @@ def source_lines(source: Mapping[str, Any], parts: list[str]) -> list[str]:
 
 def training_lines(summary: Mapping[str, Any]) -> list[str]:
     first, last = summary.get("first") or {}, summary.get("last") or {}
-    changes = {name: (first.get(key), last[key]) for key, name in SHOWN.items() if key in last}
-    return [f"{name:<9}{render.number(begin)} → {render.number(end)}" for name, (begin, end) in changes.items()]
+    changes = {name: (first.get(key), last[key]) for key, name in told(last).items()}
+    width = max(map(len, ("accuracy", *changes))) + 1
+    return [f"{name:<{width}}{render.number(begin)} → {render.number(end)}" for name, (begin, end) in changes.items()]
+
+
+def told(values: Mapping[str, Any]) -> dict[str, str]:
+    """The metrics of `values` that are shown of a job, by what they are called: the parts of a mixed loss behind it."""
+    parts = {key: key for key in values if key.startswith(PART)}
+    return {key: name for key, name in ({"loss": "loss"} | parts | SHOWN).items() if key in values}
 
 
 def phase_line(phase: Phase, outcome: Outcome | None, seconds: float | None) -> str:
@@ -113,8 +121,8 @@ def held_out_facts(values: Mapping[str, Any] | None) -> list[Fact]:
     """The last evaluation, whether or not its names begin with `eval_`."""
     if not values:
         return []
-    found = {name: values.get(f"eval_{key}", values.get(key)) for key, name in SHOWN.items()}
-    numbers = [f"{name} {render.number(value)}" for name, value in found.items() if value is not None]
+    plain = {key.removeprefix("eval_"): value for key, value in values.items()}
+    numbers = [f"{name} {render.number(plain[key])}" for key, name in told(plain).items() if plain[key] is not None]
     return [("held out", "  ".join(numbers))]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
@@ -21,31 +21,46 @@ from prefd.daemon.optimization import (
     weight_decay_faults,
 )
 from prefd.daemon.specmodel import Fault, SpecModel, refuse
+from prefd.daemon.text import shown
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 Scalar = bool | int | float | str | None
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+"""Where "" would be taken for the spec's own folder, or for a name that nothing has."""
 
 
 class ReferenceSpec(SpecModel):
     """The frozen model, where it is not the policy's own start."""
 
-    model: str = Field(description="HF id or folder of the reference model")
-    adapter: str | None = Field(None, description="adapter folder to load on it")
+    model: Text = Field(description="HF id or folder of the reference model")
+    adapter: Text | None = Field(None, description="adapter folder to load on it")
 
 
 class DataSpec(SpecModel):
     """Where the pairs are and how a row is read."""
 
-    path: str = Field(description="a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id")
-    split: str = Field("train", description="the split, for a dataset that has them")
-    revision: str | None = Field(None, description="git revision of a HF dataset")
-    prompt_feature: str = Field("auto", description="column with the prompt")
-    chosen_feature: str = Field("auto", description="column with the preferred answer")
-    rejected_feature: str = Field("auto", description="column with the other answer")
+    path: Text = Field(description="a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id")
+    split: Text = Field("train", description="the split, for a dataset that has them")
+    revision: Text | None = Field(None, description="git revision of a HF dataset")
+    prompt_feature: Text = Field("auto", description="column with the prompt")
+    chosen_feature: Text = Field("auto", description="column with the preferred answer")
+    rejected_feature: Text = Field("auto", description="column with the other answer")
     max_length: int = Field(1024, ge=2, description="tokens of prompt and completion together; the end is cut")
-    validation: Fraction | str = Field(0.05, description="fraction of the prompts held out, or a path to other pairs")
+    validation: Fraction | Text = Field(0.05, description="fraction of the prompts held out, or a path to other pairs")
+
+    @model_validator(mode="after")
+    def a_column_each(self) -> Self:
+        faults: list[Fault] = []
+        taken: dict[str, str] = {}
+        for name in ("prompt_feature", "chosen_feature", "rejected_feature"):
+            column = getattr(self, name)
+            if column != "auto" and column in taken:
+                faults.append(((name,), f"{shown(column)} is data.{taken[column]} already; name another", column))
+            taken.setdefault(column, name)
+        refuse(faults)
+        return self
 
 
 class LossSpec(SpecModel):
@@ -91,7 +106,7 @@ class LoraSpec(SpecModel):
     rank: int = Field(8, ge=1)
     scale: float = Field(20.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
-    keys: list[str] | None = Field(None, min_length=1, description="module names to adapt; default: every linear layer")
+    keys: list[Text] | None = Field(None, min_length=1, description="modules to adapt; default: every linear layer")
 
 
 class QuantizeSpec(SpecModel):
@@ -121,7 +136,7 @@ class OutputSpec(SpecModel):
     @model_validator(mode="after")
     def something_to_dequantize(self) -> Self:
         if self.dequantize and not self.fuse:
-            raise ValueError("dequantize is about the fused model; add fuse: true")
+            refuse([(("dequantize",), "it is about the fused model; add output.fuse: true", True)])
         return self
 
 
@@ -174,15 +189,47 @@ class TrainingSpec(SpecModel):
         return value
 
     @model_validator(mode="after")
-    def consistent_optimization(self) -> Self:
-        faults: list[Fault] = [*weight_decay_faults(self.optimizer, self.weight_decay)]
-        if self.lr_schedule is not None:
-            faults += self.lr_schedule.faults_with(self.learning_rate, self.iters)
-        if self.early_stopping is not None and (evaluations := self._evaluations()) is not None:
-            said = self.early_stopping.too_few(evaluations)
-            faults += [(("early_stopping",), said, self.early_stopping)] if said else []
-        refuse(faults)
+    def consistent(self) -> Self:
+        refuse([*self._optimization_faults(), *self._fine_tune_faults(), *self._qat_faults()])
         return self
+
+    def _optimization_faults(self) -> Iterator[Fault]:
+        yield from weight_decay_faults(self.optimizer, self.weight_decay)
+        if self.epochs is not None and self.iters is not None:
+            yield ("iters",), "give training.epochs or training.iters, not both", self.iters
+        if self.lr_schedule is not None:
+            yield from self.lr_schedule.faults_with(self.learning_rate, self.iters)
+        evaluations = self._evaluations()
+        if self.early_stopping is not None and evaluations is not None:
+            said = self.early_stopping.too_few(evaluations)
+            yield from [(("early_stopping",), said, self.early_stopping)] if said else []
+
+    def _fine_tune_faults(self) -> Iterator[Fault]:
+        if self.num_layers == 0:
+            yield ("num_layers",), "0 layers is to train nothing; -1 is all of them", 0
+        if self.fine_tune == "full" and self.lora != LoraSpec():
+            yield ("lora",), "training.fine_tune is full, which trains no adapter; leave it out", self.lora
+        if self.quantize is None:
+            return
+        if self.fine_tune == "full":
+            said = "quantized weights cannot be trained in full; use training.fine_tune lora or dora"
+            yield ("quantize",), said, self.quantize
+        elif self.fine_tune == "dora" and 32 % self.quantize.bits:
+            said = f"mlx-lm's DoRA cannot adapt weights of {self.quantize.bits} bits; use 2, 4 or 8, or training.fine_tune lora"
+            yield ("quantize", "bits"), said, self.quantize.bits
+
+    def _qat_faults(self) -> Iterator[Fault]:
+        if self.qat is None:
+            return
+        if self.quantize is not None:
+            said = "weights that training.quantize has quantized at load are rounded already; give one of the two"
+            yield ("qat",), said, self.qat
+        if self.fine_tune != "full" and self.lora.dropout:
+            said = "training.qat rounds base and adapter as one weight, of which no part can be dropped; set it to 0"
+            yield ("lora", "dropout"), said, self.lora.dropout
+        if self.iters is not None and self.qat.start_step >= self.iters:
+            said = f"the job has {self.iters} steps (training.iters), so no step would be rounded after step"
+            yield ("qat", "start_step"), f"{said} {self.qat.start_step}", self.qat.start_step
 
     def _evaluations(self) -> int | None:
         """How many there will be, None where the number of pairs decides."""
@@ -202,63 +249,19 @@ class TrainingSpec(SpecModel):
             return self.best_checkpoint
         return self.early_stopping or BestCheckpointSpec()
 
-    @model_validator(mode="after")
-    def one_length(self) -> Self:
-        if self.epochs is not None and self.iters is not None:
-            raise ValueError("give epochs or iters, not both")
-        if self.quantize is not None and self.fine_tune == "full":
-            raise ValueError("quantize needs fine_tune lora or dora: quantized weights cannot be trained in full")
-        return self
-
-    @model_validator(mode="after")
-    def layers_to_train(self) -> Self:
-        if self.num_layers == 0:
-            raise ValueError("num_layers is 0, which trains nothing; -1 is all layers")
-        if self.fine_tune == "dora" and self.quantize is not None and 32 % self.quantize.bits:
-            raise ValueError(
-                f"mlx-lm's DoRA cannot adapt weights of quantize.bits {self.quantize.bits}; use 4 or 8, or fine_tune lora"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def qat_can_begin(self) -> Self:
-        if self.qat is None:
-            return self
-        if self.quantize is not None:
-            raise ValueError("give qat or quantize, not both: weights that are quantized at load are rounded already")
-        if self.fine_tune != "full" and self.lora.dropout:
-            raise ValueError(
-                "qat rounds base and adapter as one weight, which lora.dropout cannot drop parts of; set it to 0"
-            )
-        if self.iters is not None and self.qat.start_step >= self.iters:
-            raise ValueError(f"qat.start_step {self.qat.start_step} never comes in iters {self.iters}")
-        return self
-
 
 class JobSpec(SpecModel):
     """One job. Without `training` it only fills the cache."""
 
     name: str = Field("", max_length=200, description="default: the spec file's name")
     group: str = Field("", max_length=200, description="jobs that belong together; a sweep's are grouped by its name")
-    model: str = Field(min_length=1, description="HF id or folder; the policy starts here")
-    adapter: str | None = Field(None, description="start from this adapter")
+    model: Text = Field(description="HF id or folder; the policy starts here")
+    adapter: Text | None = Field(None, description="start from this adapter")
     reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")
     data: DataSpec
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = None
     output: OutputSpec = OutputSpec()
-
-    @model_validator(mode="after")
-    def something_to_write(self) -> Self:
-        if self.output.wanted and self.training is None:
-            raise ValueError(
-                f"output.{self.output.wanted[0]} without training: nothing is trained, so nothing is written"
-            )
-        if self.output.peft and self.training is not None and self.training.fine_tune == "full":
-            raise ValueError(
-                "output.peft needs fine_tune lora or dora: full training leaves no adapter; use output.fuse"
-            )
-        return self
 
     @property
     def losses(self) -> dict[str, LossSpec]:
@@ -266,14 +269,34 @@ class JobSpec(SpecModel):
         return losses_by_place(self.loss)
 
     @model_validator(mode="after")
-    def pairs_to_select_by(self) -> Self:
-        """What goes by the held-out pairs needs some."""
-        if self.training is not None and self.data.validation == 0:
-            names = ("early_stopping", "best_checkpoint", "load_best_model_at_end")
-            said = "goes by the held-out pairs, and data.validation is 0; hold some out"
-            given = [(name, getattr(self.training, name)) for name in names]
-            refuse([(("training", name), said, value) for name, value in given if value])
+    def consistent(self) -> Self:
+        if self.training is None:
+            said = "there is no training, so there is nothing to write"
+            refuse([(("output", name), said, True) for name in self.output.wanted])
+        else:
+            refuse([*self._full_training_faults(self.training), *self._selection_faults(self.training)])
         return self
+
+    def _full_training_faults(self, training: TrainingSpec) -> Iterator[Fault]:
+        if training.fine_tune != "full":
+            return
+        if self.output.peft:
+            yield ("output", "peft"), "full training leaves no adapter; use output.fuse", True
+        if self.adapter is not None:
+            said = "the policy starts from an adapter, which full training cannot go on with; fuse it first"
+            yield ("training", "fine_tune"), said, training.fine_tune
+
+    def _selection_faults(self, training: TrainingSpec) -> Iterator[Fault]:
+        """What goes by the held-out pairs needs some."""
+        if self.data.validation != 0:
+            return
+        for name in ("early_stopping", "best_checkpoint", "load_best_model_at_end"):
+            if value := getattr(training, name):
+                yield ("training", name), "goes by the held-out pairs, and data.validation is 0; hold some out", value
+
+    def without_training(self) -> JobSpec:
+        """The job that only fills the cache."""
+        return self.model_copy(update={"training": None, "output": OutputSpec()})
 
     def resolved(self, folder: Path) -> JobSpec:
         """This spec with every relative path made absolute from `folder`, the spec file's own."""

@@ -28,7 +28,8 @@ def move(model: nn.Module, seed: int = 1) -> None:
 
 def adapted(model: Path, adapter: Path, **training: Any) -> tuple[ModelSource, nn.Module]:
     """Write an adapter for `model` to the folder `adapter`; the source with it, and the policy that it came from."""
-    spec = TrainingSpec.model_validate({"lora": {"rank": 4, "scale": 2.5}} | training)
+    lora = {} if training.get("fine_tune") == "full" else {"rank": 4, "scale": 2.5}
+    spec = TrainingSpec.model_validate({"lora": lora} | training)
     source = ModelSource(str(model), quantize=spec.quantize)
     mx.random.seed(0)
     policy = models.load(source)

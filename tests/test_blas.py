@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,17 @@ def test_none_found_is_one_warning_with_the_remedy(
     assert "no fast BLAS found" in record.getMessage()
     assert "apt-get install libopenblas0-pthread" in record.getMessage()
     assert "make blas" in record.getMessage()
+
+
+@linux_cpu
+def test_whether_one_is_missing_is_asked_of_a_child(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
+    monkeypatch.setattr(blas, "_load", lambda _: pytest.fail("loaded here"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    found = blas.is_missing()
+    monkeypatch.undo()
+    assert found == (blas.preload() is None)
+    monkeypatch.setattr(blas, "is_wanted", lambda: False)
+    assert not blas.is_missing()
 
 
 @linux_cpu

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,21 @@ def test_json_holds_every_number(made: Home) -> None:
     assert document["best"] == {"eval_loss": [2], "eval_rewards/accuracies": [2]}
     assert document["differing"] == ["training.learning_rate"]
     assert document["notes"] == []
+
+
+def test_the_evaluation_is_that_of_the_adapter_a_job_has_left(made: Home) -> None:
+    number = add(made, 0.6, 0.9, name="overfitted", training={"load_best_model_at_end": True, "save_every": 6})
+    run = RunDir(made.job(number))
+    outcome = run.outcome("training")
+    assert outcome is not None
+    run.write_outcome("training", replace(outcome, summary=outcome.summary | {"adapter_step": 6}))
+    result = invoke(made, "compare", 1, number)
+    table = rows_of(result.stdout)
+    at_six = next(row for row in homes.metric_rows() if row["step"] == 6 and "eval_loss" in row)
+    assert table["eval_loss"][1].lstrip("*") == f"{at_six['eval_loss']:.4f}"
+    assert table["steps"] == ["12", "12"]
+    assert f"job {number} (overfitted) left the adapter of step 6, its best" in result.stderr
+    assert json.loads(invoke(made, "compare", number, "--json").stdout)["jobs"][0]["evaluated_at_step"] == 6
 
 
 def test_a_job_that_is_not_there_is_named(made: Home) -> None:

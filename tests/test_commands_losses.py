@@ -51,6 +51,13 @@ def test_losses_json_is_the_schema_of_each(home: Path) -> None:
     assert list(json.loads(invoke(Home(home), "losses", "hinge", "--json").stdout)["losses"]) == ["hinge"]
 
 
+def test_a_check_that_hangs_is_ended_and_the_step_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefd.daemon.commands.losses.CHECK_SECONDS", 0.1)
+    result = invoke(Home(home), "check-loss", "dpop")
+    assert result.exit_code == Exit.FAILED
+    assert "loading the plugins and trying dpop took longer than 0.1 s: does it hang?" in result.stderr
+
+
 def test_one_loss_is_explained(home: Path) -> None:
     shown = invoke(Home(home), "losses", "dpop").stdout
     assert "beta" in shown

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import homes
@@ -9,6 +10,7 @@ from homes import invoke
 
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
+from prefd.daemon.rundir import RunDir
 
 
 @pytest.fixture
@@ -31,6 +33,30 @@ def test_metrics_is_a_table_of_the_main_columns(made: Home, monkeypatch: pytest.
     assert len(lines) == 2 + 12 + 2 + 2 + 2
     assert max(map(len, lines)) <= 80
     assert "spread" in result.stderr, "a loss's own metrics are pointed at"
+
+
+def test_the_parts_of_a_mixed_loss_are_shown(made: Home) -> None:
+    run = RunDir(made.job(1))
+    rows = homes.metric_rows()
+    for row in rows:
+        prefix = "eval_" if "eval_loss" in row else ""
+        row |= {f"{prefix}loss/sigmoid": 0.5 * row[f"{prefix}loss"], f"{prefix}loss/sft": 2.25}
+    homes.write_metrics(run, rows)
+    result = invoke(made, "metrics", 1, "--last", 1)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines.count(["step", "loss", "loss/sigmoid", "loss/sft"]) == 2
+    assert ["12", "0.3931", "0.1966", "2.2500"] in lines
+    assert ["parts", "of", "the", "loss,", "held-out", "pairs"] in lines
+    assert "loss/" not in result.stderr
+    assert "parts of the loss" not in invoke(made, "metrics", homes.add_done(made, name="plain").id).stdout
+
+    outcome = run.outcome("training")
+    assert outcome is not None
+    summary = outcome.summary | {"first": rows[0], "last": rows[-2], "eval": rows[-1]}
+    run.write_outcome("training", replace(outcome, summary=summary))
+    shown = invoke(made, "show", 1).stdout
+    assert "loss/sft     2.2500 → 2.2500" in shown
+    assert "loss 0.3931  loss/sigmoid 0.1966  loss/sft 2.2500  accuracy" in shown
 
 
 def test_last_keeps_the_newest_rows(made: Home) -> None:

@@ -62,6 +62,17 @@ def test_status_and_stop_without_a_daemon(there: Home) -> None:
     assert invoke(there, "stop").exit_code == Exit.NO_DAEMON
 
 
+@pytest.mark.parametrize("missing", [True, False])
+def test_start_warns_where_the_workers_will_find_no_fast_blas(
+    there: Home, monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    monkeypatch.setattr("prefd.daemon.blas.is_missing", lambda: missing)
+    monkeypatch.setattr("prefd.daemon.commands.service.start_detached", lambda home: 7)
+    result = invoke(there, "start", "--detach")
+    assert result.stdout == "7\n"
+    assert ("warning: no fast BLAS found" in result.stderr) == missing
+
+
 @pytest.mark.slow
 def test_a_detached_daemon_answers_takes_a_job_and_stops(
     there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path

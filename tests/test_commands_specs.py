@@ -97,5 +97,5 @@ def test_validate_notes_what_a_flat_config_leaves_behind(
     assert result.exit_code == Exit.OK, result.output
     assert "old.yaml: ignored: adapter_path, because a job's adapter is in its own folder" in result.stderr
     document = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"][0]
-    assert len(document["notes"]) == 3
+    assert len(document["notes"]) == 2
     assert document["spec"]["loss"] == {"name": "sigmoid"}

@@ -208,6 +208,18 @@ def test_what_an_input_had_replaced_does_not_come_back(reference: Reference, sto
     assert stored.segment_names() == [second.segment]
 
 
+def test_a_merge_is_acknowledged_after_the_drive_has_it(
+    reference: Reference, stored: StoredReference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(2):
+        reference.put(entries(seed=seed))
+    emptied: list[int] = []
+    monkeypatch.setattr("prefd.cache.segment.EMPTY_DRIVE_CACHE", -1)
+    monkeypatch.setattr("fcntl.fcntl", lambda descriptor, _: emptied.append(os.fstat(descriptor).st_ino))
+    compact(stored)
+    assert emptied == [stored.segments.stat().st_ino]
+
+
 def test_a_dry_run_changes_nothing(reference: Reference, stored: StoredReference) -> None:
     fill(reference)
     names = stored.segment_names()

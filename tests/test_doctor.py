@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from homes import invoke
@@ -111,6 +112,36 @@ def test_the_cache_is_counted_or_named(there: Home) -> None:
     found = only(list(doctor.check_cache(there)))
     assert found.level == "fail"
     assert str(there.cache) in found.detail
+
+
+def test_a_shared_cache_is_asked_whether_it_answers(
+    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(doctor.check_shared_cache(there)) == []
+    there.config.write_text(f"cache_url = 'file://{tmp_path / 'bucket'}'\n")
+    found = only(list(doctor.check_shared_cache(there)))
+    assert (found.level, found.detail) == ("ok", f"file://{tmp_path / 'bucket'} answers: 0 references")
+
+    there.config.write_text("cache_url = 'gopher://bucket'\n")
+    found = only(list(doctor.check_shared_cache(there)))
+    assert (found.level, found.remedy) == ("fail", f"edit cache_url in {there.config}")
+
+    there.config.write_text("cache_url = 's3://bucket/prefix'\n")
+    for name, value in {"endpoint": "http://127.0.0.1:9", "region": "x", "allow_http": "true"}.items():
+        monkeypatch.setenv(f"AWS_{name.upper()}", value)
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "x")
+    monkeypatch.setattr(doctor, "BUCKET_SECONDS", 0.05)
+    found = only(list(doctor.check_shared_cache(there)))
+    assert (found.level, found.detail) == ("warn", "s3://bucket/prefix gave no answer within 0.05 s")
+    assert "AWS_… variables" in found.remedy
+
+    def refuse(*_: Any) -> set[str]:
+        raise OSError("Access denied\nat length")
+
+    monkeypatch.setattr("prefd.cache.bucket.Bucket.folders", refuse)
+    found = only(list(doctor.check_shared_cache(there)))
+    assert (found.level, found.detail) == ("warn", "s3://bucket/prefix: Access denied")
 
 
 def test_a_damaged_job_table_fails(there: Home) -> None:

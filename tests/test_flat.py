@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -11,9 +12,10 @@ import fakes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlx import optimizers
 
 from prefd.daemon.flat import IGNORED, KNOWN, LOSSES, NAMES, REFUSED, is_flat
-from prefd.daemon.spec import JobSpec, TrainingSpec
+from prefd.daemon.spec import JobSpec, OutputSpec, QATSpec, TrainingSpec
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 
 DPO = """
@@ -57,7 +59,8 @@ def faults(**changes: Any) -> list[str]:
 
 def test_a_dpo_config_is_a_spec() -> None:
     file = read()
-    assert file.notes == ("optimizer: adam runs as AdamW without weight decay, and with its paper's bias correction",)
+    assumed = "optimizer adam, optimizer_config.adam.bias_correction false"
+    assert file.notes == (f"not in the file, so as in mlx-lm-lora: {assumed}",)
     assert file.spec == JobSpec.model_validate(
         {
             "name": "old",
@@ -67,8 +70,8 @@ def test_a_dpo_config_is_a_spec() -> None:
             "training": {
                 "fine_tune": "lora",
                 "lora": {"rank": 16, "dropout": 0.0, "scale": 10.0},
-                "optimizer": "adamw",
-                "weight_decay": 0.0,
+                "optimizer": "adam",
+                "optimizer_config": {"bias_correction": False},
                 "learning_rate": 5e-6,
                 "batch_size": 2,
                 "iters": 500,
@@ -108,7 +111,8 @@ def test_what_decides_the_result_and_is_left_out_is_as_there() -> None:
     spec, made = file.spec, training(file)
     assert (spec.loss.name, made.batch_size, spec.data.max_length, made.iters) == ("sigmoid", 1, 2048, 100)
     assert (made.lora.scale, made.lora.rank, made.fine_tune, made.num_layers) == (10.0, 8, "lora", -1)
-    assumed = "batch_size 1, max_seq_length 2048, lora_parameters.scale 10.0, iters 100"
+    assumed = "batch_size 1, max_seq_length 2048, lora_parameters.scale 10.0, optimizer adam, "
+    assumed += "optimizer_config.adam.bias_correction false, iters 100"
     assert f"not in the file, so as in mlx-lm-lora: {assumed}" in file.notes
 
 
@@ -128,13 +132,64 @@ def test_iters_win_over_epochs_as_there() -> None:
     assert (training(read(epochs=3, iters=None)).iters, training(read(epochs=3, iters=None)).epochs) == (None, 3)
 
 
-def test_adamw_decays_as_there_unless_told_otherwise() -> None:
+def test_the_settings_of_the_chosen_optimizer_are_taken_and_those_left_out_are_as_there() -> None:
+    every = {"adam": {}, "adamw": {"weight_decay": 0.1, "betas": [0.9, 0.98]}, "muon": {"momentum": 0.9}}
+    adamw = training(read(optimizer="AdamW", optimizer_config=every))
+    assert (adamw.optimizer, adamw.weight_decay) == ("adamw", 0.1)
+    assert adamw.optimizer_config == {"betas": [0.9, 0.98], "bias_correction": False}
+    muon = training(read(optimizer="muon", optimizer_config=every))
+    assert (muon.optimizer, muon.weight_decay, muon.optimizer_config) == ("muon", 0.01, {"momentum": 0.9})
     assert training(read(optimizer="adamw")).weight_decay == 0.01
-    said = {"adamw": {"weight_decay": 0.1}, "muon": {"momentum": 0.9}}
-    assert training(read(optimizer="adamw", optimizer_config=said)).weight_decay == 0.1
-    assert faults(optimizer="adamw", optimizer_config={"adamw": {"betas": [0.9, 0.98]}}) == [
-        "line 18: optimizer_config.adamw.betas: prefd keeps MLX's own; leave it out"
-    ]
+    corrected = {"adam": {"bias_correction": True}}
+    assert training(read(optimizer_config=corrected)).optimizer_config == {"bias_correction": True}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("muon", "Muon")])
+def test_an_optimizer_without_settings_runs_with_mlxs_own(name: str, kind: str) -> None:
+    made = training(read(optimizer=name))
+    theirs = inspect.signature(getattr(optimizers, kind)).parameters
+    settings = made.optimizer_settings.model_dump() | {"weight_decay": made.weight_decay}
+    for key in theirs.keys() - {"learning_rate"}:
+        default = theirs[key].default
+        assert settings[key] == (list(default) if isinstance(default, tuple) else default), key
+
+
+def test_a_schedule_is_taken_as_it_is_and_begins_where_its_arguments_say() -> None:
+    schedule = {"name": "cosine_decay", "warmup": 5, "arguments": [1e-4, 100, 1e-6]}
+    file = read(lr_schedule=schedule)
+    made = training(file)
+    assert made.lr_schedule is not None
+    assert made.lr_schedule.model_dump(exclude_unset=True) == schedule
+    assert made.learning_rate == 1e-4
+    assert "ignored: learning_rate, because lr_schedule begins at another" in file.notes
+    assert "learning_rate" not in "".join(read(lr_schedule=schedule, learning_rate=1e-4).notes)
+
+
+def test_quantization_aware_training_has_the_bits_groups_and_start_that_it_has_there() -> None:
+    assert training(read(qat_enable=False, qat_bits=4)).qat is None
+    file = read(qat_enable=True)
+    assert training(file).qat == QATSpec(bits=8, group_size=64, start_step=1)
+    assert any("qat_bits 8, qat_group_size 64, qat_start_step 1" in note for note in file.notes)
+    made = training(read(qat_enable=True, qat_bits=4, qat_group_size=32, qat_start_step=7, qat_mode="affine"))
+    assert made.qat == QATSpec(bits=4, group_size=32, start_step=7)
+
+
+def test_what_bounds_memory_there_does_so_here() -> None:
+    assert training(read(grad_checkpoint=True)).grad_checkpoint
+    assert training(read(efficient_long_context=True)).chunk_tokens == 512
+    assert training(read(efficient_long_context=True, seq_step_size=128)).chunk_tokens == 128
+    assert training(read(seq_step_size=128)).chunk_tokens == 128
+    off = read(efficient_long_context=False, seq_step_size=128)
+    assert training(off).chunk_tokens == TrainingSpec().chunk_tokens
+    assert any(note.startswith("ignored: seq_step_size, because") for note in off.notes)
+
+
+def test_a_fused_model_is_written_only_where_the_file_asks_for_one() -> None:
+    assert not read().spec.output.wanted
+    assert not read(fuse=False).spec.output.wanted
+    assert read(fuse=True).spec.output == OutputSpec(fuse=True)
+    assert any(note.startswith("fuse: the weights of a model that is quantized") for note in read(fuse=True).notes)
+    assert not any("fuse" in note for note in read(fuse=True, load_in_4bits=True).notes), "as there"
 
 
 def test_a_quantized_policy_is_compared_with_the_plain_model_as_there() -> None:
@@ -152,7 +207,10 @@ def test_a_quantized_policy_is_compared_with_the_plain_model_as_there() -> None:
 
 
 def test_an_adapter_to_go_on_from_is_its_folder() -> None:
-    assert read(resume_adapter_file="old/adapters.safetensors").spec.adapter == "old"
+    file = read(resume_adapter_file="old/adapters.safetensors", lora_parameters=None)
+    assert file.spec.adapter == "old"
+    assert training(file).lora.model_fields_set == set(), "its own rank and scale"
+    assert not any("scale" in note for note in file.notes)
     assert "adapter_config.json" in faults(resume_adapter_file="old/0000100_adapters.safetensors")[0]
 
 
@@ -186,9 +244,22 @@ def test_valid_jsonl_beside_the_training_rows_is_held_out(tmp_path: Path) -> Non
             {"grad_accumulation": 2, "gradient_accumulation_steps": 2},
             "grad_accumulation: is gradient_accumulation_steps",
         ),
-        ({"optimizer": "muon"}, 'optimizer: must be adam or adamw, got "muon"'),
-        ({"lr_schedule": {"name": "cosine_decay"}}, "lr_schedule: cannot be honoured: "),
-        ({"qat_enable": True}, "qat_enable: cannot be honoured: "),
+        ({"optimizer": "sophia"}, "optimizer: must be 'adam', 'adamw', 'adafactor', 'lion', 'sgd' or 'muon', got \"sophia\""),
+        ({"optimizer_config": {"eps": 1e-6}}, "line 17: optimizer_config.eps: write it as optimizer_config.adam.eps"),
+        ({"optimizer_config": {"adam": {"eps": "x"}}}, 'line 17: optimizer_config.adam.eps: expected a number, got "x"'),
+        ({"optimizer_config": {"adam": {"weight_decay": 0.1}}}, "line 17: optimizer_config.adam.weight_decay: adam has none"),
+        ({"optimizer_config": {"adam": {"momentum": 0.9}}}, "line 17: optimizer_config.adam.momentum: adam takes betas"),
+        ({"optimizer_config": {"adam": {"learning_rate": 0.9}}}, "adam.learning_rate: not here: it is learning_rate"),
+        ({"optimizer_config": {"adam": [1]}}, "optimizer_config: expected a mapping of settings for adam, got a list"),
+        ({"lr_schedule": {"name": "cosine"}}, "line 17: lr_schedule.name: must be 'constant'"),
+        ({"lr_schedule": {"name": "step_decay", "arguments": [1, 2, 3]}}, "line 17: lr_schedule.arguments[1]: decay_rate must be"),
+        ({"qat_enable": True, "qat_bits": 1}, "qat_bits: must be 2, 3, 4, 5, 6 or 8, got 1"),
+        ({"qat_enable": True, "qat_mode": "mxfp4"}, 'qat_mode: must be affine, got "mxfp4"'),
+        ({"qat_enable": True, "qat_start_step": 500}, "line 18: qat_start_step: the job has 500 steps (iters), so no step would be"),
+        ({"qat_enable": True, "load_in_4bits": True}, "qat_enable: weights that load_in_4bits has quantized at load"),
+        ({"seq_step_size": 8}, "line 17: seq_step_size: must be greater than or equal to 16, got 8"),
+        ({"grad_checkpoint": 1}, "line 17: grad_checkpoint: expected true or false, got 1"),
+        ({"fuse": "yes"}, 'fuse: expected true or false, got "yes"'),
         ({"load_in_mxfp4": True}, "load_in_mxfp4: cannot be honoured: "),
         ({"load_in_4bits": 1}, "load_in_4bits: expected true or false, got 1"),
         ({"train": False}, "train: false asks for a test pass alone"),
@@ -196,12 +267,12 @@ def test_valid_jsonl_beside_the_training_rows_is_held_out(tmp_path: Path) -> Non
         ({"sweep": {"beta": [0.1]}}, "sweep: cannot be honoured: it goes with a spec of prefd's own form"),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_a_fault_is_told_by_the_name_and_line_in_the_file(changes: dict[str, Any], line: str) -> None:
     told = faults(**changes)
     assert len(told) == 1
     assert line in told[0]
-    assert not any(f"{block}." in told[0] for block in ("training", "data", "loss", "reference"))
+    assert not any(f"{block}." in told[0] for block in ("training", "data", "loss", "reference", "output"))
 
 
 def test_a_fault_of_a_parameter_or_a_path_is_told_by_the_name_in_the_file(tmp_path: Path) -> None:
@@ -216,9 +287,9 @@ def test_a_fault_of_a_parameter_or_a_path_is_told_by_the_name_in_the_file(tmp_pa
 
 
 def test_what_has_no_meaning_here_is_noted_with_the_reason() -> None:
-    file = read(adapter_path="adapters", val_batches=25, test=True, fuse=True, temperature=0.8, delta=5.0)
+    file = read(adapter_path="adapters", val_batches=25, test=True, qat_interval=2, temperature=0.8, delta=5.0)
     ignored = {note.split()[1].rstrip(","): note for note in file.notes if note.startswith("ignored: ")}
-    assert ignored.keys() == {"adapter_path", "val_batches", "test", "fuse", "temperature", "delta"}
+    assert ignored.keys() == {"adapter_path", "val_batches", "test", "qat_interval", "temperature", "delta"}
     assert all(", because " in note for note in ignored.values())
     quiet = read(test=False, fuse=False, grad_checkpoint=False, load_in_mxfp4=False)
     assert not any(note.startswith("ignored") for note in quiet.notes)

@@ -7,7 +7,7 @@ import time
 import pytest
 from ulid import ULID
 
-from prefd.cache.ids import following, is_id
+from prefd.cache.ids import behind, following, is_id, new_id
 
 
 def test_the_next_id_is_above_the_greatest_by_the_clock() -> None:
@@ -25,6 +25,14 @@ def test_a_clock_set_back_gives_ids_that_go_up_and_differ_between_writers() -> N
     assert min(theirs, mine) > future
     assert theirs != mine
     assert following(mine) > mine
+
+
+def test_an_id_behind_another_sorts_before_all_that_come_later() -> None:
+    lowest = new_id()
+    later = str(ULID.from_timestamp(ULID.from_str(lowest).milliseconds + 1))
+    made = {behind(lowest) for _ in range(20)}
+    assert len(made) == 20
+    assert all(is_id(each) and lowest < each < later for each in made)
 
 
 @pytest.mark.parametrize("name", ["", "notes.txt", ".DS_Store", "01K", "I" * 26])

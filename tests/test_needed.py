@@ -62,6 +62,15 @@ def test_a_spec_is_seen_on_all_of_its_way(made: Home) -> None:
     assert needed(made) == {}
 
 
+def test_a_sweep_that_waits_needs_the_references_of_all_its_jobs(made: Home) -> None:
+    document = homes.make_spec().model_dump(mode="json", exclude_unset=True)
+    submit(made, document | {"sweep": {"loss.beta": [0.1, 0.2]}}, "betas.yaml")
+    assert needed(made) == {SMALL.name: ["the spec betas.json"]}
+    submit(made, document | {"sweep": {"model": ["org/small-model", "org/large"]}}, "models.yaml")
+    assert needed(made)[LARGE.name] == ["the spec models.json"]
+    assert needed(made)[SMALL.name] == ["the spec betas.json", "the spec models.json"]
+
+
 def test_what_will_be_no_job_needs_nothing(made: Home) -> None:
     (made.jobs / "broken.yaml").write_text("model: [")
     (made.jobs / ".hidden.yaml").write_text("model: org/small-model")

@@ -288,6 +288,17 @@ def test_a_disagreement_is_reported_and_noise_is_not(reference: Reference, caplo
     assert len(other.disagreements(tolerance=0)) == 3
 
 
+def test_scores_in_few_bits_may_be_as_far_apart_as_rounding_puts_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rough = ReferenceFingerprint({"weights": "w", "compute_dtype": "bfloat16"}, {})
+    for store, differ in ((FINGERPRINT, True), (rough, False)):
+        one, other = (ReferenceCache.open(tmp_path / "cache").reference(store) for _ in range(2))
+        one.put({b"k" * 32: np.float32([-1.0, -2.0])})
+        other.put({b"k" * 32: np.float32([-1.02, -2.02])})
+        assert bool(other.conflicts) == differ
+
+
 def test_use_is_noted_on_the_segment_once_an_hour(reference: Reference) -> None:
     values = entries()
     folder = reference.folder / str(reference.put(values))

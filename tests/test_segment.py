@@ -18,7 +18,7 @@ import pytest
 import zarr
 
 from prefd.cache.layout import ARRAYS
-from prefd.cache.segment import DamagedEntry, DamagedSegment, chunk_path, open_segment, write_segment
+from prefd.cache.segment import DamagedEntry, DamagedSegment, NotPermitted, chunk_path, open_segment, write_segment
 
 IDENTITY = "ab" * 32
 Entries = dict[bytes, npt.NDArray[np.float32]]
@@ -180,6 +180,20 @@ def test_too_many_open_files_are_no_damage(written: tuple[Path, Entries], monkey
     monkeypatch.setattr("prefd.cache.segment.bytes_of", refuse)
     with pytest.raises(OSError, match="Too many open files"):
         open_segment(written[0], IDENTITY)
+
+
+def test_a_file_that_may_not_be_read_is_no_damage(
+    written: tuple[Path, Entries], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = open_segment(*written[:1], IDENTITY)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("prefd.cache.segment.bytes_of", refuse)
+    for read in (lambda: open_segment(written[0], IDENTITY), segment.check_metadata):
+        with pytest.raises(NotPermitted, match=r"/zarr\.json: this user may not read it; give it the right to"):
+            read()
 
 
 def test_metadata_is_what_zarr_itself_writes(written: tuple[Path, Entries], tmp_path: Path) -> None:

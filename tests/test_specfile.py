@@ -67,7 +67,7 @@ def change(old: str, new: str) -> str:
         (change("path: org/pairs", "path: p, validation: 1.5"), ["line 3: data.validation: must be less than 1, got 1.5"]),
         (change("path: org/pairs", "path: p, validation: [1]"), ["line 3: data.validation: expected a number or text, got a list"]),
         (change("lora: {", "fine_tune: qlora\n  lora: {"), ["line 7: training.fine_tune: must be 'lora', 'dora' or 'full', got \"qlora\""]),
-        (change("learning_rate: 1e-5", "epochs: 1\n  iters: 5"), ["line 5: training: give epochs or iters, not both"]),
+        (change("learning_rate: 1e-5", "epochs: 1\n  iters: 5"), ["line 7: training.iters: give training.epochs or training.iters, not both"]),
         ("name: \"a\\nb\"\n" + GOOD, ['name: must be printable and on one line, got "a b"']),
         (change("lora", "x") + "y: 1\n", [f"line 7: training.x: unknown key; known here: {', '.join(TrainingSpec.model_fields)}",
             f"line 8: y: unknown key; known here: {', '.join(JobSpec.model_fields)}"]),
@@ -75,37 +75,6 @@ def change(old: str, new: str) -> str:
 )  # fmt: skip
 def test_each_fault_is_one_line_with_its_path_and_remedy(text: str, lines: list[str]) -> None:
     assert said(text) == lines
-
-
-@pytest.mark.parametrize(
-    ("more", "line"),
-    [
-        ("  num_layers: 0\n", "line 5: training: num_layers is 0, which trains nothing; -1 is all layers"),
-        ("  quantize: {bits: 4}\n  fine_tune: full\n", "line 5: training: quantize needs fine_tune lora or dora: quantized weights cannot be trained in full"),
-        ("  quantize: {bits: 6}\n  fine_tune: dora\n", "line 5: training: mlx-lm's DoRA cannot adapt weights of quantize.bits 6; use 4 or 8, or fine_tune lora"),
-        ("  qat: {bits: 1}\n", "line 8: training.qat.bits: must be 2, 3, 4, 5, 6 or 8, got 1"),
-        ("  qat: {group_size: 48}\n", "line 8: training.qat.group_size: must be 32, 64 or 128, got 48"),
-        ("  qat: {start_step: -1}\n", "line 8: training.qat.start_step: must be greater than or equal to 0, got -1"),
-        ("  qat: {start_step: 9}\n  iters: 9\n", "line 5: training: qat.start_step 9 never comes in iters 9"),
-        ("  qat: {}\n  quantize: {}\n", "line 5: training: give qat or quantize, not both: weights that are quantized at load are rounded already"),
-        ("output: {dequantize: true}\n", "line 8: output: dequantize is about the fused model; add fuse: true"),
-        ("output: {gguf: true}\n", "line 8: output.gguf: unknown key; known here: fuse, dequantize, peft"),
-        ("  fine_tune: full\noutput: {peft: true}\n", "output.peft needs fine_tune lora or dora: full training leaves no adapter; use output.fuse"),
-    ],
-)  # fmt: skip
-def test_settings_of_training_and_output_that_contradict_each_other(more: str, line: str) -> None:
-    assert said(GOOD + more) == [line]
-
-
-def test_qat_takes_no_dropout_on_a_part_of_what_it_rounds() -> None:
-    (line,) = said(GOOD.replace("rank: 8", "dropout: 0.1") + "  qat: {}\n")
-    assert "training: qat rounds base and adapter as one weight, which lora.dropout cannot drop parts of" in line
-
-
-@pytest.mark.parametrize("name", ["fuse", "peft"])
-def test_an_output_without_training_has_nothing_to_write(name: str) -> None:
-    (line,) = said(f"model: org/name\ndata: {{path: org/pairs}}\noutput: {{{name}: true}}\n")
-    assert line == f"output.{name} without training: nothing is trained, so nothing is written"
 
 
 def test_json_and_toml_get_the_same_messages_without_lines() -> None:

@@ -37,7 +37,9 @@ NAMES = {
 
 
 def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int = 1, **more: Any) -> Job:
-    training = {"batch_size": 2, "learning_rate": 1e-3, "lora": {"rank": 4}} | more.pop("training", {})
+    asked = more.pop("training", {})
+    lora = {} if asked.get("fine_tune") == "full" else {"rank": 4}
+    training = {"batch_size": 2, "learning_rate": 1e-3, "lora": lora} | asked
     data = {"path": str(pairs), "validation": 0.25} | more.pop("data", {})
     return make_job(home, job_id, model=str(model), data=data, loss={"name": loss}, training=training, **more)
 

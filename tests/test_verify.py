@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from test_segment import Entries, entries
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path
 from prefd.cache.reference import Reference
+from prefd.cache.segment import NotPermitted
 from prefd.cache.store import ReferenceCache
 from prefd.cache.verify import VerifyReport, repair, verify
 
@@ -150,6 +152,31 @@ def test_two_values_for_one_key_are_a_disagreement_beyond_the_tolerance(
     assert not report.ok
     assert (name, found.key, found.segments) == (FINGERPRINT.name, victim, (first.name, wrong.name))
     assert found.nats == pytest.approx(0.25, rel=1e-4)
+
+
+@pytest.mark.parametrize("where", ["segment", "reference", "a file of a damaged segment"])
+def test_what_may_not_be_read_is_an_error_that_says_so_and_stays_where_it_is(
+    cache: ReferenceCache, reference: Reference, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    values = entries()
+    segment = put(reference, values)
+    denied = {"segment": segment / "zarr.json", "reference": segment.parents[1] / "zarr.json"}.get(where)
+    if denied is None:
+        flip(segment / "zarr.json")
+        denied = chunk_path(segment, "logprob")
+    read_bytes = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path == denied:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(NotPermitted, match="this user may not read it"):
+            verify(cache)
+    assert not (segment.parents[1] / "quarantine").exists()
+    assert segment.is_dir()
 
 
 def test_what_belongs_to_nothing_is_listed_and_harms_nobody(cache: ReferenceCache, reference: Reference) -> None:

@@ -41,8 +41,8 @@ Examples:
 def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tuple[str, ...], as_json: bool) -> None:
     """Set jobs side by side.
 
-    The settings by which they differ, their last evaluation on the held-out pairs, time and memory; an asterisk marks
-    the best value of a row that can be compared. --plot draws accuracy and margin over steps, or what --metric names.
+    The settings by which they differ, the evaluation of their adapter on the held-out pairs (the last one, or the best
+    with load_best_model_at_end), time and memory; an asterisk marks the best value of a row that can be compared. --plot draws accuracy and margin over steps, or what --metric names.
     """
     if metrics and png is None:
         raise click.UsageError("--metric says what --plot draws: give --plot FILE too")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Params = Mapping[str, Mapping[str, Any]]
 
+CHECK_SECONDS = 300.0  # a check takes a few; a plugin that waits for something takes for ever
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 
 
@@ -152,7 +153,7 @@ def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
     from prefd.daemon.commands.stores import ask_worker
 
     home: Home = ctx.obj
-    found = ask_worker(home, "check-loss", {"name": name})
+    found = ask_worker(home, "check-loss", {"name": name}, CHECK_SECONDS, f"loading the plugins and trying {name}")
     if "known" in found:
         raise no_such_loss(name, found["known"], found["failed"])
     ok = all(check["result"] != "failed" for check in found["checks"])

@@ -13,6 +13,7 @@ from prefd.daemon.commands.common import json_option, read_jobs, read_spec
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.describe import describe_loss
 from prefd.daemon.home import Home
+from prefd.daemon.report import PART
 from prefd.daemon.rundir import RunDir
 
 Row = dict[str, Any]
@@ -93,12 +94,24 @@ def show(train: list[Row], evals: list[Row], last: int | None) -> None:
     if evals:
         console.print("\nheld-out pairs" if shown else "held-out pairs", style="bold")
         console.print(make_table(evals[-last:] if last else evals, EVAL_COLUMNS, prefix="eval_"))
-    extras = sorted({key for row in train for key in row} - COLUMNS.keys() - NOT_SHOWN)
+    parts = parts_of(train)
+    if parts:
+        console.print("\nparts of the loss", style="bold")
+        console.print(make_table(shown, ("step", "loss", *parts), prefix=""))
+    if parts and evals:
+        console.print("\nparts of the loss, held-out pairs", style="bold")
+        console.print(make_table(evals[-last:] if last else evals, ("step", "loss", *parts), prefix="eval_"))
+    extras = sorted({key for row in train for key in row} - COLUMNS.keys() - NOT_SHOWN - set(parts))
     if extras:
         render.note(f"also recorded (see --json): {', '.join(extras)}")
 
 
+def parts_of(rows: list[Row]) -> list[str]:
+    """The metrics of the losses that a mixture adds up."""
+    return list(dict.fromkeys(key for row in rows for key in row if key.startswith(PART)))
+
+
 def make_table(rows: list[Row], columns: tuple[str, ...], prefix: str) -> Table:
     cells = [[render.number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
-    headings = [COLUMNS[key] for key in columns]
+    headings = [COLUMNS.get(key, f"\n{key}") for key in columns]
     return render.table(headings, cells, right=headings, gap=1)

@@ -44,7 +44,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     config = Config.load(home)
     spec = check_spec(home, spec_path)
     if precompute_only:
-        spec = spec.model_copy(update={"training": None})
+        spec = spec.without_training()
     if not home.root.is_dir():
         make_home(home)
         render.note(f"made a home at {home.root}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from prefd.daemon import render
+from prefd.daemon import blas, render
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.home import make_home
@@ -41,6 +41,8 @@ def start(home: Home, detach: bool) -> None:
     if not home.root.is_dir():
         make_home(home)
         render.note(f"made a home at {home.root}")
+    if blas.is_missing():
+        render.warn(blas.MISSING)
     if not detach:
         from prefd.daemon.service import serve
 

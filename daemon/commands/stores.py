@@ -61,12 +61,20 @@ def pick_from(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
     return [name for name in names if name.startswith(starts)]
 
 
-def ask_worker(home: Home, task: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """A worker's answer, where it takes a model or a tokenizer. Raises `Failure` with what it said."""
+def ask_worker(
+    home: Home, task: str, document: Mapping[str, Any], seconds: float | None = None, step: str = ""
+) -> dict[str, Any]:
+    """A worker's answer, where it takes a model, a tokenizer or a plugin. Raises `Failure` with what it said, or, after
+    `seconds`, that `step` took too long.
+    """
     from prefd.daemon.process import WORKER
 
     command = [*WORKER, task, "--home", str(home.root)]
-    child = subprocess.run(command, input=json.dumps(document), capture_output=True, text=True, check=False)
+    given = json.dumps(document)
+    try:
+        child = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{step} took longer than {seconds:g} s: does it hang?") from None
     if child.returncode != 0:
         said = [line for line in child.stderr.splitlines() if line.strip()]
         raise Failure(said[-1] if said else f"the worker ended with exit code {child.returncode}")

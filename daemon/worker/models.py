@@ -136,10 +136,6 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
     lora = training.lora.model_dump(exclude_none=True)
     made = FineTune(training.fine_tune, layers if training.num_layers == -1 else training.num_layers, lora)
     if training.fine_tune == "full":
-        if source.adapter is not None:
-            raise JobError(
-                "training.fine_tune is full and the policy starts from an adapter; fuse it first (mlx_lm.fuse)"
-            )
         for layer in model.layers[layers - made.num_layers :]:
             layer.unfreeze()
         if made.num_layers == layers:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefd.cache.bucket import CannotShare
 from prefd.cache.fingerprint import BadWeights
+from prefd.cache.segment import NotPermitted
 from prefd.cache.store import NotACache
 from prefd.daemon.config import ConfigError
 from prefd.daemon.home import Home
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 FAILED, STOPPED = 1, 75
 PHASES: dict[Phase, Callable[[Job, stopping.StopEvent], Outcome]] = {"precompute": precompute, "training": train}
-EXPECTED = (JobError, DataError, BadWeights, CannotShare, NotACache, ConfigError, LossParameterError)
+EXPECTED = (JobError, DataError, BadWeights, CannotShare, NotACache, NotPermitted, ConfigError, LossParameterError)
 
 
 def run_phase(phase: Phase, root: Path, job_id: int) -> int:

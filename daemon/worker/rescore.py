@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from prefd.cache.verify import differences, tolerance
+from prefd.cache.agreement import differences, tolerance
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec

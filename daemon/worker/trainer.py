@@ -17,7 +17,7 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_map
 
-from prefd.cache.verify import TOLERANCE
+from prefd.cache.agreement import TOLERANCE
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.logprobs import Scorer
