@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from prefd.daemon import control, lock
+from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
@@ -89,6 +90,7 @@ class Service:
             "stopping": self.stop.is_set(),
             "job": job and job.to_json() | {"progress": self._progress(job)},
             "jobs": self.table.counts(),
+            "queue": {"paused_at": self.table.queue_paused_at()},
             "watcher": asdict(self.watcher.health),
             "catalog": {"error": self.catalog_error, "losses": len(self.catalog.losses) if self.catalog else 0},
             "memory_rss_bytes": psutil.Process().memory_info().rss,
@@ -100,9 +102,17 @@ class Service:
         self.dropped.set()
         self.queued.set()
 
-    def cancel(self, job_id: int) -> Job:
-        """Raises JobNotFound."""
-        return self.table.request_cancel(job_id)
+    def act(self, action: str, job_id: int) -> Job:
+        """See Controlled."""
+        job = JOB_ACTIONS[action](self.table, job_id)
+        self.queued.set()
+        return job
+
+    def act_on_queue(self, action: str) -> dict[str, Any]:
+        """See Controlled."""
+        jobs = [job.to_json() for job in QUEUE_ACTIONS[action](self.table)]
+        self.queued.set()
+        return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
 
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = RunDir(self.home.job(job.id)).progress()
@@ -237,12 +247,8 @@ class Service:
                 if worker.is_alive():
                     log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid)
                     await end(worker, self.config.stop_grace_seconds)
-            if job.cancel_requested:
-                self.table.transition(job.id, "cancelled", "cancelled while it ran")
-            else:
-                reason = "the daemon ended while it ran; it goes on from where it stood"
-                self.table.transition(job.id, "queued", reason)
-                log.info("job %d: %s", job.id, reason)
+            back = self.table.put_back(job.id, "the daemon ended while it ran; it goes on from where it stood")
+            log.info("job %d %s: %s", back.id, back.state, back.reason)
 
 
 def _owner_lives(job: Job) -> bool:

@@ -34,6 +34,8 @@ COMMANDS = [
     "watch",
     "wait",
     "cancel",
+    "pause",
+    "resume",
     "losses",
     "check-loss",
     "plugins",

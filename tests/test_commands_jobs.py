@@ -1,4 +1,4 @@
-"""`prefd jobs`, `show`, `cancel`, `submit`, on homes made by hand and with no daemon running."""
+"""`prefd jobs`, `show`, `submit`, on homes made by hand and with no daemon running."""
 
 from __future__ import annotations
 
@@ -107,33 +107,6 @@ def test_show_of_a_job_that_is_not_there(made: Home) -> None:
     result = invoke(made, "show", 17)
     assert result.exit_code == Exit.NOT_FOUND
     assert "17" in result.stderr
-
-
-def test_cancel_without_a_daemon_ends_a_queued_job(made: Home) -> None:
-    result = invoke(made, "cancel", 4)
-    assert result.exit_code == Exit.OK
-    assert result.stdout == "job 4 (next) is cancelled\n"
-    with JobTable.open_readonly(made.database) as jobs:
-        assert jobs.get(4).state == "cancelled"
-
-
-def test_cancel_leaves_an_ended_job_alone(made: Home) -> None:
-    result = invoke(made, "cancel", 1)
-    assert result.exit_code == Exit.OK
-    assert "already ended: done" in result.stderr
-
-
-def test_cancel_asks_a_running_job_to_stop(made: Home) -> None:
-    assert invoke(made, "cancel", 3).stdout == "job 3 (half-way) is training and will stop\n"
-    with JobTable.open_readonly(made.database) as jobs:
-        assert jobs.get(3).cancel_requested
-
-
-def test_cancel_cancels_none_when_one_is_not_there(made: Home) -> None:
-    result = invoke(made, "cancel", 4, 99)
-    assert result.exit_code == Exit.NOT_FOUND
-    with JobTable.open_readonly(made.database) as jobs:
-        assert jobs.get(4).state == "queued"
 
 
 def test_submit_without_a_daemon_puts_the_spec_into_the_folder(

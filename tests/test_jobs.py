@@ -26,7 +26,7 @@ from prefd.daemon.supervisor import freeze
 SPEC = JobSpec.model_validate({"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.5}})
 ROUTES: dict[State, tuple[State, ...]] = {
     "queued": (), "precomputing": ("precomputing",), "training": ("training",),
-    "done": ("training", "done"), "failed": ("failed",), "cancelled": ("cancelled",),
+    "paused": ("paused",), "done": ("training", "done"), "failed": ("failed",), "cancelled": ("cancelled",),
 }  # fmt: skip
 
 
@@ -136,11 +136,80 @@ def test_cancel_is_at_once_for_a_queued_job_and_a_request_for_a_running_one(path
         assert (requested.state, requested.cancel_requested) == ("training", True)
 
 
+def test_pause_is_at_once_for_a_queued_job_and_a_request_for_a_running_one(path: Path) -> None:
+    with JobTable.open(path) as table:
+        queued, running, done = (table.add(SPEC, source).id for source in "abc")
+        table.transition(running, "precomputing")
+        table.transition(done, "failed")
+        assert (table.request_pause(queued).state, table.get(queued).reason) == ("paused", "paused by you")
+        assert table.request_pause(running).pausing
+        assert table.transition(running, "training").pause_requested, "it is still wanted in the next phase"
+        assert table.put_back(running, "never seen", {"training": 2.0}).state == "paused"
+        assert table.get(running).phase_seconds == {"training": 2.0}
+        assert table.request_pause(done).state == "failed"
+        assert table.next_queued() is None
+        for job_id in (queued, running):
+            assert (table.resume(job_id).state, table.get(job_id).reason) == ("queued", "resumed by you")
+        assert table.resume(done).state == "failed"
+
+
+def test_a_cancel_wins_over_a_pause_and_a_resume_takes_it_back(path: Path) -> None:
+    with JobTable.open(path) as table:
+        both, taken_back, paused = (table.add(SPEC, source).id for source in "abc")
+        for job_id in (both, taken_back):
+            table.transition(job_id, "training")
+            table.request_pause(job_id)
+        table.request_cancel(both)
+        assert table.put_back(both, "stopped").reason == "cancelled while it ran"
+        table.resume(taken_back)
+        assert (table.put_back(taken_back, "stopped").state, table.get(taken_back).reason) == ("queued", "stopped")
+        table.request_pause(paused)
+        assert table.request_cancel(paused).state == "cancelled"
+        assert table.request_cancel(taken_back).reason == "cancelled while it waited to go on"
+
+
+def test_a_job_of_prefd_run_is_not_paused(path: Path) -> None:
+    with JobTable.open(path) as table:
+        theirs, ours = table.add(SPEC, "a", owner="run:7").id, table.add(SPEC, "b").id
+        table.transition(theirs, "training")
+        table.transition(ours, "training")
+        with pytest.raises(
+            IllegalTransition, match=r"job 1 is run by `prefd run` \(run:7\): end it there, with Ctrl-C"
+        ):
+            table.request_pause(theirs)
+        assert [job.id for job in table.pause_queue(running_too=True)] == [ours]
+
+
+def test_a_paused_queue_gives_out_no_job_and_stays_so_in_the_file(path: Path) -> None:
+    with JobTable.open(path) as table:
+        table.add(SPEC, "a")
+        assert table.queue_paused_at() is None
+        assert table.pause_queue() == []
+        since = table.queue_paused_at()
+        table.pause_queue()
+    with JobTable.open(path) as table:
+        assert table.queue_paused_at() == since, "pausing again does not move the start"
+        assert table.next_queued() is None
+        table.request_pause(1)
+        assert table.resume_queue() == []
+        assert table.get(1).state == "paused"
+        assert [job.state for job in table.resume_queue(paused_too=True)] == ["queued"]
+        assert table.next_queued() is not None
+
+
 def test_an_unknown_job_is_said_to_be(path: Path) -> None:
     with JobTable.open(path) as table:
-        for ask in (table.get, table.spec, table.history, table.request_cancel):
+        for ask in (
+            table.get,
+            table.spec,
+            table.history,
+            table.request_cancel,
+            table.request_pause,
+            table.resume,
+            table.put_back,
+        ):
             with pytest.raises(JobNotFound, match="there is no job 7"):
-                ask(7)
+                ask(7, *([""] if ask == table.put_back else []))  # type: ignore[operator]
 
 
 def test_readers_need_no_daemon_and_see_what_is_committed(path: Path) -> None:

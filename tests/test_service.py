@@ -18,11 +18,11 @@ import fakes
 import pytest
 
 from prefd.daemon import lock, service, supervisor, watch
-from prefd.daemon.client import Client, DaemonNotRunning
+from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import submit
-from prefd.daemon.jobs import Job, JobTable, State
+from prefd.daemon.jobs import STATES, Job, JobTable, State
 from prefd.daemon.service import Service
 from prefd.daemon.spec import JobSpec
 
@@ -131,7 +131,8 @@ def test_a_dropped_spec_becomes_a_finished_job(place: Place) -> None:
         assert (place.home.accepted / job.source).exists()
         assert job.source.endswith("-smol.yaml")
         status = client.status()
-    assert status["jobs"] == {"queued": 0, "precomputing": 0, "training": 0, "done": 1, "failed": 0, "cancelled": 0}
+    assert status["jobs"] == {**dict.fromkeys(STATES, 0), "done": 1}
+    assert status["queue"] == {"paused_at": None}
     assert (status["job"], status["stopping"], status["home"]) == (None, False, str(place.home.root))
     assert status["catalog"] == {"error": None, "losses": 4}
     assert status["watcher"]["mode"] == "events"
@@ -166,7 +167,7 @@ def test_files_are_claimed_while_a_job_runs_and_run_one_at_a_time(place: Place) 
         fakes.wait_for(lambda: "hello" in place.log(1))
         place.drop("b.yaml")
         place.wait_for("precomputing", "queued")
-        client.cancel(1)
+        client.act("cancel", 1)
         place.wait_for("cancelled", "done")
 
 
@@ -345,16 +346,77 @@ def test_a_stop_puts_the_running_job_back_and_the_next_daemon_goes_on(place: Pla
         place.wait_for("done", "done")
 
 
+def test_a_paused_job_gives_way_to_the_next_and_goes_on_when_resumed(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="once")
+        place.drop("b.yaml")
+        fakes.wait_for(lambda: "hello" in place.log(1) and len(place.jobs()) == 2)
+        assert client.act("pause", 1)["pause_requested"]
+        paused, _ = place.wait_for("paused", "done")
+        assert (paused.reason, paused.worker_pid, paused.pause_requested) == ("paused by you", None, False)
+        assert "stopping" in place.log(1), "its worker was told, and saved its state"
+    with place.daemon() as client:
+        place.drop("c.yaml")
+        place.wait_for("paused", "done", "done")
+        client.act("resume", 1)
+        place.wait_for("done", "done", "done")
+    with JobTable.open_readonly(place.home.database) as table:
+        assert ("queued", "resumed by you") in [(event.state, event.reason) for event in table.history(1)]
+
+
+def test_a_paused_queue_starts_nothing_over_a_restart_and_lets_what_runs_go_on(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="sleep")
+        fakes.wait_for(lambda: "hello" in place.log(1))
+        assert client.act_on_queue("pause")["jobs"] == []
+        place.drop("b.yaml")
+        place.wait_for("precomputing", "queued")
+        since = client.status()["queue"]["paused_at"]
+        client.act("cancel", 1)
+        place.wait_for("cancelled", "queued")
+    with place.daemon() as client:
+        assert client.status()["queue"]["paused_at"] == since
+        place.drop("c.yaml")
+        fakes.wait_for(lambda: len(place.jobs()) == 3)
+        assert [job.state for job in place.jobs()] == ["cancelled", "queued", "queued"]
+        client.act_on_queue("resume")
+        place.wait_for("cancelled", "done", "done")
+
+
+def test_all_pauses_the_running_job_too_and_resumes_it(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="once")
+        place.drop("b.yaml")
+        fakes.wait_for(lambda: "hello" in place.log(1) and len(place.jobs()) == 2)
+        assert [job["id"] for job in client.act_on_queue("pause-all")["jobs"]] == [1]
+        place.wait_for("paused", "queued")
+        assert [job["id"] for job in client.act_on_queue("resume-all")["jobs"]] == [1]
+        place.wait_for("done", "done")
+
+
+def test_what_cannot_be_asked_of_a_job_is_a_conflict_in_words(place: Place) -> None:
+    with JobTable.open(place.home.database) as table:
+        table.add(JobSpec.model_validate_json(fakes.spec_text(place.folder)), "a", owner=f"run:{os.getpid()}")
+    with place.daemon() as client:
+        with pytest.raises(ControlError, match=r"^job 1 is run by `prefd run` \(run:\d+\): end it there") as caught:
+            client.act("pause", 1)
+        assert caught.value.status == 409
+
+
 def test_a_job_found_running_after_a_crash_goes_on(place: Place) -> None:
     spec = JobSpec.model_validate_json(fakes.spec_text(place.folder))
     with JobTable.open(place.home.database) as table:
-        for source in ("a", "b", "c"):
+        for source in ("a", "b", "c", "d", "e"):
             table.add(spec, source)
         table.transition(1, "precomputing")
         table.transition(2, "training")
         table.request_cancel(2)
+        table.transition(4, "training")
+        table.request_pause(4)
+        table.request_pause(5)
     with place.daemon():
-        place.wait_for("done", "cancelled", "done")
+        *_, paused, _ = place.wait_for("done", "cancelled", "done", "paused", "paused")
+        assert paused.reason == "paused by you"
     with JobTable.open_readonly(place.home.database) as table:
         assert "the daemon ended while it ran; it goes on from where it stood" in [
             event.reason for event in table.history(1)

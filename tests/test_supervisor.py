@@ -269,6 +269,70 @@ def test_a_running_job_is_cancelled(bench: Bench, name: str) -> None:
     assert (ended.state, ended.reason) == ("cancelled", "cancelled while it ran")
 
 
+def pause(bench: Bench, job: Job) -> None:
+    bench.table.request_pause(job.id)
+
+
+@pytest.mark.parametrize("name", ["sleep", "deaf"])
+def test_a_running_job_is_paused_and_goes_on_from_there(bench: Bench, name: str) -> None:
+    job = bench.add(f"{name}@training")
+
+    async def during() -> None:
+        while bench.table.get(job.id).state != "training" or bench.table.get(job.id).worker_pid is None:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        pause(bench, job)
+
+    paused = bench.run(job, grace=0.2, during=during)
+    assert (paused.state, paused.reason, paused.worker_pid) == ("paused", "paused by you", None)
+    assert paused.phase_seconds["training"] > 0
+    assert not any(is_running(pid) for pid in bench.pids(job)), "its memory is free"
+    assert bench.run(job).state == "paused", "nothing starts it but a resume"
+    assert bench.starts(job) == ["precompute", "training"]
+
+
+def test_a_job_paused_as_its_first_phase_ends_starts_no_second(bench: Bench) -> None:
+    job = bench.add("ok")
+    real = bench.table.transition
+
+    def transition(job_id: int, state: Any, *rest: Any) -> Job:
+        if state == "training":
+            bench.table.request_pause(job_id)
+        return real(job_id, state, *rest)
+
+    bench.table.transition = transition  # type: ignore[method-assign]
+    assert bench.run(job).state == "paused"
+    assert bench.starts(job) == ["precompute"]
+
+
+def test_a_resume_before_the_worker_has_stopped_puts_the_job_back_in_the_queue(bench: Bench) -> None:
+    job = bench.add("deaf")
+
+    async def during() -> None:
+        while not started(bench, job)():
+            await asyncio.sleep(0.01)
+        pause(bench, job)
+        await asyncio.sleep(0.2)
+        bench.table.resume(job.id)
+
+    back = bench.run(job, grace=0.5, during=during)
+    assert (back.state, back.reason) == ("queued", "resumed by you")
+
+
+def test_a_stop_while_an_orphan_has_the_lock_fails_nothing(bench: Bench) -> None:
+    job, stop = bench.add("ok"), Stop()
+    bench.home.job(job.id).mkdir()
+    orphan = lock_worker(bench.home.job(job.id) / ".worker.lock")
+    assert orphan is not None
+
+    async def during() -> None:
+        await asyncio.sleep(0.1)
+        stop.request()
+
+    assert bench.run(job, stop=stop, grace=10, during=during).state == "queued"
+    os.close(orphan)
+
+
 def test_a_worker_stopped_from_outside_goes_back_but_not_for_ever(bench: Bench) -> None:
     job = bench.add("stopped")
     assert [bench.run(job).reason for _ in range(3)] == [

@@ -1,4 +1,4 @@
-"""`prefd submit`, `prefd jobs`, `prefd cancel`: handing jobs in, seeing them, calling them off."""
+"""`prefd submit` and `prefd jobs`: handing jobs in, and seeing them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
 
-STATE_NAMES = ("queued", "precomputing", "training", "done", "failed", "cancelled")
+STATE_NAMES = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
 
 
 @click.command(
@@ -143,50 +143,3 @@ def detail(home: Home, job: Job) -> str:
 def how_far(progress: Progress) -> str:
     share = f" ({progress.done / progress.total:.0%})" if progress.total else ""
     return f"{progress.done}/{progress.total} {progress.unit}{share}"
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  prefd cancel 3
-  prefd cancel 4 5 6"""
-)
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
-@json_option
-@click.pass_obj
-def cancel(home: Home, job_ids: tuple[int, ...], as_json: bool) -> None:
-    """Call jobs off.
-
-    A queued one ends at once; a running one when its worker has stopped, within seconds.
-
-    What was already scored stays in the cache. Works without the daemon too.
-    """
-    with read_jobs(home) as table:
-        before = [table.get(job_id) for job_id in job_ids]  # all of them exist, or none is cancelled
-    documents = [request_cancel(home, job.id) for job in before]
-    if as_json:
-        render.emit_json({"jobs": documents})
-        return
-    for job, after in zip(before, documents):
-        if job.ended:
-            render.note(f"job {job.id} ({job.name}) had already ended: {job.state}")
-        elif after["state"] == "cancelled":
-            click.echo(f"job {job.id} ({job.name}) is cancelled")
-        else:
-            click.echo(f"job {job.id} ({job.name}) is {after['state']} and will stop")
-
-
-def request_cancel(home: Home, job_id: int) -> dict[str, Any]:
-    """Through the daemon; where none runs, in the table, where `prefd run` and the next daemon look."""
-    from prefd.daemon.client import Client, ControlError, DaemonNotRunning
-    from prefd.daemon.jobs import JobNotFound, JobTable
-
-    try:
-        return Client(home).cancel(job_id)
-    except ControlError as error:
-        if error.status == 404:
-            raise JobNotFound(str(error)) from None
-        raise
-    except DaemonNotRunning:
-        with JobTable.open(home.database) as table:
-            return table.request_cancel(job_id).to_json()

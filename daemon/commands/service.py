@@ -143,11 +143,17 @@ def status(ctx: click.Context, as_json: bool) -> None:
         answer: dict[str, Any] = Client(home).status()
     except DaemonNotRunning as error:
         with read_jobs(home) as jobs:
-            counts = jobs.counts()
+            counts, paused_at = jobs.counts(), jobs.queue_paused_at()
+        queue = {"paused_at": paused_at}
         if as_json:
-            render.emit_json({"running": False, "home": str(home.root), "jobs": dict(counts)})
+            render.emit_json({"running": False, "home": str(home.root), "jobs": dict(counts), "queue": queue})
         else:
-            facts = [("daemon", "not running"), ("home", str(home.root)), ("jobs", count_jobs(counts))]
+            facts = [
+                ("daemon", "not running"),
+                ("home", str(home.root)),
+                ("jobs", count_jobs(counts)),
+                *queue_facts(queue),
+            ]
             render.stdout().print(render.facts(facts))
             render.note(str(error))
         ctx.exit(Exit.NO_DAEMON)
@@ -164,6 +170,7 @@ def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
         ("daemon", f"{state}, pid {answer['pid']}, up {up}, version {answer['version']}"),
         ("home", answer["home"]),
         ("jobs", count_jobs(answer["jobs"])),
+        *queue_facts(answer["queue"]),
     ]
     if (job := answer["job"]) is not None:
         facts.append(("now", f"job {job['id']} ({job['name']}): {job['state']}{how_far(job.get('progress'))}"))
@@ -175,6 +182,13 @@ def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
     facts.append(("losses", str(catalog["losses"]) if not catalog["error"] else f"none: {catalog['error']}"))
     facts.append(("memory", render.size(answer["memory_rss_bytes"])))
     return facts
+
+
+def queue_facts(queue: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """That no job starts, where that is so."""
+    if queue["paused_at"] is None:
+        return []
+    return [("queue", f"paused by you since {render.clock(queue['paused_at'])}: no job starts until `prefd resume`")]
 
 
 def how_far(progress: dict[str, Any] | None) -> str:
