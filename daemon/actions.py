@@ -13,6 +13,8 @@ JOB_ACTIONS: Mapping[str, Callable[[JobTable, int], Job]] = {
     "cancel": JobTable.request_cancel,
     "pause": JobTable.request_pause,
     "resume": JobTable.resume,
+    "retry": JobTable.retry,
+    "retry-fresh": lambda table, job_id: table.retry(job_id, fresh=True),
 }
 """`POST /v1/jobs/<id>/<action>` answers with the job. Each raises JobNotFound; some, IllegalTransition."""
 

@@ -28,6 +28,7 @@ SECTIONS = {
         "cancel": "queue",
         "pause": "queue",
         "resume": "queue",
+        "retry": "queue",
         "metrics": "metrics",
         "compare": "compare",
     },

@@ -40,6 +40,8 @@ CANCELLED_PAUSED = "cancelled while it waited to go on"
 CANCELLED_RUNNING = "cancelled while it ran"
 PAUSED = "paused by you"
 RESUMED = "resumed by you"
+RETRIED = "retried by you: it goes on from its last checkpoint"
+RETRIED_FRESH = "retried by you: it begins from nothing"
 BUSY_SECONDS = 10.0
 MIGRATIONS = (
     """
@@ -96,7 +98,7 @@ INSERT INTO queue VALUES (1, NULL);
 VERSION = len(MIGRATIONS)
 COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
-    "worker_pid, worker_started, cancel_requested, pause_requested, job_group, description"
+    "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, job_group, description"
 )
 
 
@@ -139,6 +141,10 @@ class Job:
     worker_started: float | None
     cancel_requested: bool
     pause_requested: bool
+    attempt: int
+    """1, and one more for each retry."""
+    fresh: bool
+    """Whether it is to begin from nothing: what its earlier attempts left is to be set aside first."""
     group: str
     """Jobs that belong together: a spec's `group`, or a sweep's name."""
     description: str
@@ -293,6 +299,31 @@ class JobTable:
         with self._transaction():
             return self._resume(self._get(job_id))
 
+    def retry(self, job_id: int, fresh: bool = False) -> Job:
+        """An ended job is queued again, to go on from its last checkpoint, or from nothing with `fresh`.
+
+        It keeps its id and history. One of `prefd run` becomes the daemon's. Raises IllegalTransition for a job that has
+        not ended, or that is done and has nothing to go on with.
+        """
+        with self._transaction():
+            job = self._get(job_id)
+            if not job.ended:
+                raise IllegalTransition(f"job {job_id} is {job.state}: only a job that has ended can be run again")
+            if job.state == "done" and not fresh:
+                raise IllegalTransition(f"job {job_id} is done: there is nothing to go on with; --fresh trains it anew")
+            # A path given to `prefd run` may have been given twice: its job's own number tells the two apart.
+            self._db.execute(
+                "UPDATE jobs SET attempt = attempt + 1, fresh = fresh OR ?, cancel_requested = 0, owner = 'daemon', "
+                "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
+                (fresh, job_id),
+            )
+            return self._write(self._get(job_id), "queued", RETRIED_FRESH if fresh else RETRIED, {})
+
+    def begun_afresh(self, job_id: int) -> None:
+        """What the job's earlier attempts left has been set aside."""
+        with self._transaction():
+            self._db.execute("UPDATE jobs SET fresh = 0 WHERE id = ?", (job_id,))
+
     def put_back(
         self, job_id: int, reason: str, took: Mapping[str, float] | None = None, otherwise: State = "queued"
     ) -> Job:
@@ -379,6 +410,9 @@ class JobTable:
     def _move(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
         if state not in ALLOWED[job.state]:
             raise IllegalTransition(f"job {job.id} is {job.state} and cannot become {state}")
+        return self._write(job, state, reason, took)
+
+    def _write(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
         now = time.time()
         seconds = dict(job.phase_seconds)
         for phase, more in took.items():
@@ -456,7 +490,7 @@ def _migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(COLUMNS.split(", "), row, strict=True))
     values["phase_seconds"] = json.loads(values["phase_seconds"])
-    for flag in ("cancel_requested", "pause_requested"):
+    for flag in ("cancel_requested", "pause_requested", "fresh"):
         values[flag] = bool(values[flag])
     values["group"] = values.pop("job_group")  # `group` is a word of SQL's own
     return Job(**values)

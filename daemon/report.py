@@ -27,6 +27,7 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     facts += _block("reason", job.reason.splitlines())
     facts += [("group", job.group)] if job.group else []
     facts += [("sweep", job.description)] if job.description else []
+    facts += [("attempt", str(job.attempt))] if job.attempt > 1 else []
     facts += [("source", job.source)]
     states = {event.state for event in history}
     needs_reference = "precomputing" in states or "training" not in states

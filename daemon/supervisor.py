@@ -18,7 +18,7 @@ from typing import Literal
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import RESUMED, Job, JobTable, State
+from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
 from prefd.daemon.process import (
     STOPPED,
     WORKER,
@@ -82,6 +82,10 @@ def freeze(home: Home, job_id: int, spec: JobSpec) -> RunDir:
     return run
 
 
+def still_works(run: RunDir) -> str:
+    return f"another worker still works in {run.root}; end it, then `prefd retry {run.root.name}`"
+
+
 class Supervisor:
     """Runs one queued job of `table`."""
 
@@ -118,6 +122,8 @@ class Supervisor:
         except SpecError as error:
             return self._move("failed", str(error))
         run = freeze(self.home, self.job_id, spec)
+        if job.fresh and (held := await self._begin_afresh(job, run)) is not None:
+            return held
         reason, took = "", dict[str, float]()
         for phase in planned:
             job = self._move(STATE_OF[phase], reason, took)
@@ -131,6 +137,21 @@ class Supervisor:
                 return self._move("failed", reason, took)
         return self._move("done", reason, took)
 
+    async def _begin_afresh(self, job: Job, run: RunDir) -> Job | None:
+        """Set aside what earlier attempts left, once none of their workers writes there; the job, where that cannot be."""
+        lock = await self._lock(run)
+        now = self.table.get(self.job_id)
+        if lock is None:
+            return now if self._to_stop(now) else self._move("failed", still_works(run))
+        try:
+            if self._to_stop(now):
+                return now
+            run.set_aside(job.attempt - 1)
+            self.table.begun_afresh(self.job_id)
+        finally:
+            os.close(lock)
+        return None
+
     async def _run_phase(self, phase: Phase, run: RunDir) -> PhaseEnd:
         began = time.monotonic()
         run.forget_outcome(phase)
@@ -139,7 +160,7 @@ class Supervisor:
         if lock is None and self._to_stop(self.table.get(self.job_id)):
             return PhaseEnd("stopped", self._why_stopped())
         if lock is None:
-            return PhaseEnd("failed", f"another worker still works in {run.root}; end it, then submit the job again")
+            return PhaseEnd("failed", still_works(run))
         try:
             with run.log.open("ab") as log:
                 since = log.tell()
@@ -192,7 +213,7 @@ class Supervisor:
         return asked_at is not None
 
     def _to_stop(self, job: Job) -> bool:
-        return job.cancel_requested or job.pause_requested or self.stop.is_set()
+        return job.cancel_requested or job.pausing or self.stop.is_set()
 
     def _why_stopped(self) -> str:
         """Why a job goes back that nobody wants cancelled or paused."""
@@ -213,7 +234,9 @@ class Supervisor:
             return PhaseEnd("stopped", self._why_stopped(), seconds)
         if returncode != STOPPED:
             return PhaseEnd("failed", why_it_ended(returncode, log, since), seconds)
-        before = sum(event.reason == STOPPED_OUTSIDE for event in self.table.history(self.job_id))
+        before = 0
+        for event in self.table.history(self.job_id):
+            before = 0 if event.state in ENDED else before + (event.reason == STOPPED_OUTSIDE)
         if before + 1 >= STOPS_OUTSIDE:
             return PhaseEnd("failed", f"its worker was stopped from outside {before + 1} times", seconds)
         return PhaseEnd("stopped", STOPPED_OUTSIDE, seconds)

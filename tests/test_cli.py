@@ -36,6 +36,7 @@ COMMANDS = [
     "cancel",
     "pause",
     "resume",
+    "retry",
     "losses",
     "check-loss",
     "plugins",

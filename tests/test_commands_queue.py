@@ -1,4 +1,4 @@
-"""`prefd cancel`, `pause`, `resume`, on homes made by hand and with no daemon running."""
+"""`prefd cancel`, `pause`, `resume`, `retry`, on homes made by hand and with no daemon running."""
 
 from __future__ import annotations
 
@@ -122,3 +122,25 @@ def test_pause_all_takes_the_running_jobs_along_and_resume_all_brings_them_back(
 def test_ids_and_all_are_not_given_together(made: Home) -> None:
     for command in ("pause", "resume"):
         assert invoke(made, command, 3, "--all").exit_code == Exit.USAGE
+
+
+def test_retry_queues_a_failed_job_again_under_its_number(made: Home) -> None:
+    result = invoke(made, "retry", 2)
+    assert (result.exit_code, result.stdout) == (Exit.OK, "job 2 (all-bad) is queued again, attempt 2\n")
+    assert states(made)[1] == "queued"
+    shown = invoke(made, "show", 2).stdout
+    assert "retried by you: it goes on from its last checkpoint" in shown
+    assert "no row of /data/pairs.jsonl can be used" in shown, "the history has the failure"
+
+
+def test_retry_of_a_done_job_wants_fresh(made: Home) -> None:
+    refused = invoke(made, "retry", 1)
+    assert refused.exit_code == Exit.FAILED
+    assert "job 1 is done: there is nothing to go on with; --fresh trains it anew" in refused.stderr
+    document = json.loads(invoke(made, "retry", 1, "--fresh", "--json").stdout)
+    assert [(job["id"], job["state"], job["fresh"]) for job in document["jobs"]] == [(1, "queued", True)]
+
+
+def test_retry_of_what_has_not_ended_or_is_not_there(made: Home) -> None:
+    assert invoke(made, "retry", 3).exit_code == Exit.FAILED
+    assert invoke(made, "retry", 99).exit_code == Exit.NOT_FOUND

@@ -197,6 +197,46 @@ def test_a_paused_queue_gives_out_no_job_and_stays_so_in_the_file(path: Path) ->
         assert table.next_queued() is not None
 
 
+def test_a_retried_job_keeps_its_number_history_and_time(path: Path) -> None:
+    with JobTable.open(path) as table:
+        job_id = table.add(SPEC, "a").id
+        table.transition(job_id, "training")
+        table.request_cancel(job_id)
+        table.put_back(job_id, "", {"training": 2.0})
+        again = table.retry(job_id)
+        assert (again.id, again.state, again.attempt, again.fresh) == (job_id, "queued", 2, False)
+        assert (again.cancel_requested, again.finished_at, again.phase_seconds) == (False, None, {"training": 2.0})
+        assert [event.state for event in table.history(job_id)] == ["queued", "training", "cancelled", "queued"]
+        assert table.history(job_id)[-1].reason == "retried by you: it goes on from its last checkpoint"
+
+
+def test_only_what_has_ended_is_retried_and_what_is_done_only_from_nothing(path: Path) -> None:
+    with JobTable.open(path) as table:
+        job_id = table.add(SPEC, "a").id
+        with pytest.raises(IllegalTransition, match="job 1 is queued: only a job that has ended can be run again"):
+            table.retry(job_id)
+        table.transition(job_id, "training")
+        table.transition(job_id, "done")
+        with pytest.raises(IllegalTransition, match="job 1 is done: there is nothing to go on with; --fresh trains it"):
+            table.retry(job_id)
+        assert table.retry(job_id, fresh=True).fresh
+        table.transition(job_id, "failed")
+        assert table.retry(job_id).fresh, "what was to be set aside still is"
+        table.begun_afresh(job_id)
+        assert not table.get(job_id).fresh
+
+
+def test_a_retried_job_of_prefd_run_becomes_the_daemons(path: Path) -> None:
+    with JobTable.open(path) as table:
+        jobs = [table.add(SPEC, "/specs/a.yaml", owner=f"run:{number}").id for number in (7, 8)]
+        for job_id in jobs:
+            table.transition(job_id, "failed")
+            assert table.retry(job_id).owner == "daemon"
+        found = table.next_queued()
+        assert found is not None
+        assert found.id == jobs[0]
+
+
 def test_an_unknown_job_is_said_to_be(path: Path) -> None:
     with JobTable.open(path) as table:
         for ask in (
@@ -206,6 +246,7 @@ def test_an_unknown_job_is_said_to_be(path: Path) -> None:
             table.request_cancel,
             table.request_pause,
             table.resume,
+            table.retry,
             table.put_back,
         ):
             with pytest.raises(JobNotFound, match="there is no job 7"):

@@ -394,6 +394,17 @@ def test_all_pauses_the_running_job_too_and_resumes_it(place: Place) -> None:
         place.wait_for("done", "done")
 
 
+def test_a_cancelled_job_is_retried_by_the_daemon(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="once")
+        fakes.wait_for(lambda: "hello" in place.log(1))
+        client.act("cancel", 1)
+        place.wait_for("cancelled")
+        client.act("retry", 1)
+        (done,) = place.wait_for("done")
+        assert done.attempt == 2
+
+
 def test_what_cannot_be_asked_of_a_job_is_a_conflict_in_words(place: Place) -> None:
     with JobTable.open(place.home.database) as table:
         table.add(JobSpec.model_validate_json(fakes.spec_text(place.folder)), "a", owner=f"run:{os.getpid()}")

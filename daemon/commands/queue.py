@@ -1,4 +1,4 @@
-"""`prefd cancel`, `prefd pause`, `prefd resume`: what becomes of jobs that were handed in, and of the queue."""
+"""`prefd cancel`, `pause`, `resume`, `retry`: what becomes of jobs that were handed in, and of the queue."""
 
 from __future__ import annotations
 
@@ -111,6 +111,30 @@ def resume(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool
         render.note(f"still paused: {', '.join(left)}; `prefd resume --all` resumes these too")
 
 
+@click.command(
+    epilog="""\b
+Examples:
+  prefd retry 3             go on from the last checkpoint
+  prefd retry 3 --fresh     begin from nothing"""
+)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
+@click.option("--fresh", is_flag=True, help="Begin from nothing; what there is goes to runs/<id>/attempts/.")
+@json_option
+@click.pass_obj
+def retry(home: Home, job_ids: tuple[int, ...], fresh: bool, as_json: bool) -> None:
+    """Run ended jobs again.
+
+    A failed or cancelled job is queued again under its own number and keeps its history. It goes on from its last
+    checkpoint: metrics.jsonl is kept up to there, and each phase's outcome is replaced as the phase begins.
+
+    With --fresh it begins from nothing, a job that is done too: metrics, outcomes, checkpoints and adapter of before
+    are moved to runs/<id>/attempts/<attempt>/, and the log goes on. Scored completions stay in the cache either way.
+
+    A job of `prefd run` becomes the daemon's. Works without the daemon too.
+    """
+    act(home, "retry-fresh" if fresh else "retry", job_ids, tell_retried, as_json)
+
+
 def refuse_both(everything: bool) -> None:
     if everything:
         raise click.UsageError("--all is for all jobs: give IDs or --all, not both")
@@ -155,6 +179,10 @@ def tell_resumed(job: Job, after: dict[str, Any]) -> None:
         render.note(f"job {job.id} ({job.name}) has ended: {job.state}")
     else:
         render.note(f"job {job.id} ({job.name}) was not paused: it is {after['state']}")
+
+
+def tell_retried(job: Job, after: dict[str, Any]) -> None:
+    click.echo(f"job {job.id} ({job.name}) is {after['state']} again, attempt {after['attempt']}")
 
 
 def ask(home: Home, action: str, job_id: int) -> dict[str, Any]:
