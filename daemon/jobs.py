@@ -10,7 +10,7 @@ import builtins
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ CANCELLED_WAITING = "cancelled before it started"
 CANCELLED_PAUSED = "cancelled while it waited to go on"
 CANCELLED_RUNNING = "cancelled while it ran"
 PAUSED = "paused by you"
+QUEUE_PAUSED = "the queue is paused by you"
 RESUMED = "resumed by you"
 RETRIED = "retried by you: it goes on from its last checkpoint"
 RETRIED_FRESH = "retried by you: it begins from nothing"
@@ -98,7 +99,8 @@ INSERT INTO queue VALUES (1, NULL);
 VERSION = len(MIGRATIONS)
 COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
-    "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, job_group, description"
+    "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, "
+    "priority, not_before, after, waiting, job_group, description"
 )
 
 
@@ -145,6 +147,14 @@ class Job:
     """1, and one more for each retry."""
     fresh: bool
     """Whether it is to begin from nothing: what its earlier attempts left is to be set aside first."""
+    priority: int
+    """The higher goes first."""
+    not_before: float | None
+    """Unix time."""
+    after: tuple[int, ...]
+    """The jobs that must be done before it."""
+    waiting: str
+    """Why it is queued and does not run, in words; empty where it is only not its turn."""
     group: str
     """Jobs that belong together: a spec's `group`, or a sweep's name."""
     description: str
@@ -255,15 +265,22 @@ class JobTable:
         with _explained(self._path):
             return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
 
-    def next_queued(self) -> Job | None:
-        """The daemon's oldest queued job; None while the queue is paused."""
-        if self.queue_paused_at() is not None:
-            return None
+    def states(self, job_ids: Iterable[int]) -> dict[int, State]:
+        """The state of each of these jobs that there is."""
         with _explained(self._path):
-            row = self._db.execute(
-                f"SELECT {COLUMNS} FROM jobs WHERE state = 'queued' AND owner = 'daemon' ORDER BY id LIMIT 1"
-            ).fetchone()
-        return None if row is None else _job(row)
+            rows = self._db.execute(
+                "SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(job_ids)),)
+            )
+            return dict(rows.fetchall())
+
+    def tell_waiting(self, waiting: Mapping[int, str]) -> None:
+        """Why each of these jobs does not run, where it is queued."""
+        with _explained(self._path):
+            said = dict(self._db.execute("SELECT id, waiting FROM jobs WHERE state = 'queued'").fetchall())
+        changed = [(why, job_id) for job_id, why in waiting.items() if said.get(job_id, why) != why]
+        if changed:
+            with self._transaction():
+                self._db.executemany("UPDATE jobs SET waiting = ? WHERE id = ? AND state = 'queued'", changed)
 
     def transition(self, job_id: int, state: State, reason: str = "", took: Mapping[str, float] | None = None) -> Job:
         """Move a job, in one transaction. `took`: seconds to add to its phases. Raises IllegalTransition, JobNotFound."""
@@ -349,6 +366,7 @@ class JobTable:
         """Start no job until `resume_queue`. With `running_too`, pause the running ones: these are returned."""
         with self._transaction():
             self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
+            self._db.execute("UPDATE jobs SET waiting = ? WHERE state = 'queued' AND owner = 'daemon'", (QUEUE_PAUSED,))
             running = [job for job in self._list(RUNNING) if job.owner == "daemon"] if running_too else []
             return [self._request_pause(job) for job in running]
 
@@ -356,6 +374,7 @@ class JobTable:
         """Start jobs again. With `paused_too`, resume every paused job: these are returned."""
         with self._transaction():
             self._db.execute("UPDATE queue SET paused_at = NULL")
+            self._db.execute("UPDATE jobs SET waiting = '' WHERE waiting = ?", (QUEUE_PAUSED,))
             return [self._resume(job) for job in self._list(("paused", *RUNNING)) if paused_too and job.pausing]
 
     def history(self, job_id: int) -> builtins.list[Event]:
@@ -393,9 +412,21 @@ class JobTable:
 
     def _insert(self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str) -> Job:
         row = self._db.execute(
-            "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at, job_group, description, part) "
-            "VALUES (?, 'queued', '', ?, ?, ?, ?, ?, ?, ?)",
-            (spec.name, source, owner, spec.model_dump_json(exclude_unset=True), now, spec.group, description, part),
+            "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at, job_group, description, part, "
+            "priority, not_before, after) VALUES (?, 'queued', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(
+                    spec.name,
+                    source,
+                    owner,
+                    spec.model_dump_json(exclude_unset=True),
+                    now,
+                    spec.group,
+                    description,
+                    part,
+                ),
+                *(spec.priority, spec.starts_at, json.dumps(spec.after)),
+            ),
         )
         assert row.lastrowid is not None
         self._record(row.lastrowid, now, "queued", "")
@@ -419,7 +450,7 @@ class JobTable:
             seconds[phase] = seconds.get(phase, 0.0) + more
         self._db.execute(
             "UPDATE jobs SET state = ?, reason = ?, started_at = coalesce(started_at, ?), finished_at = ?, "
-            "phase_seconds = ?, worker_pid = NULL, worker_started = NULL, pause_requested = pause_requested AND ? "
+            "phase_seconds = ?, worker_pid = NULL, worker_started = NULL, pause_requested = pause_requested AND ?, waiting = '' "
             "WHERE id = ?",
             (
                 state,
@@ -492,5 +523,6 @@ def _job(row: tuple[Any, ...]) -> Job:
     values["phase_seconds"] = json.loads(values["phase_seconds"])
     for flag in ("cancel_requested", "pause_requested", "fresh"):
         values[flag] = bool(values[flag])
+    values["after"] = tuple(json.loads(values["after"]))
     values["group"] = values.pop("job_group")  # `group` is a word of SQL's own
     return Job(**values)

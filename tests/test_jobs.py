@@ -113,15 +113,13 @@ def test_one_claimed_file_is_one_job_and_the_same_spec_twice_is_two(path: Path) 
         assert table.sources() == {"01-a.yaml", "02-a.yaml"}
 
 
-def test_the_daemon_takes_its_own_oldest_queued_job(path: Path) -> None:
+def test_jobs_are_listed_and_counted_by_state(path: Path) -> None:
     with JobTable.open(path) as table:
-        assert table.next_queued() is None
+        assert table.list("queued") == []
         table.add(SPEC, "x", owner="run:7")
         second, third = table.add(SPEC, "b").id, table.add(SPEC, "c").id
         table.transition(second, "failed")
-        taken = table.next_queued()
-        assert taken is not None
-        assert taken.id == third
+        assert table.states([second, third, 99]) == {second: "failed", third: "queued"}
         assert [job.id for job in table.list("queued", "failed")] == [1, second, third]
         assert table.counts() == {**dict.fromkeys(STATES, 0), "queued": 2, "failed": 1}
 
@@ -147,7 +145,7 @@ def test_pause_is_at_once_for_a_queued_job_and_a_request_for_a_running_one(path:
         assert table.put_back(running, "never seen", {"training": 2.0}).state == "paused"
         assert table.get(running).phase_seconds == {"training": 2.0}
         assert table.request_pause(done).state == "failed"
-        assert table.next_queued() is None
+        assert table.list("queued") == []
         for job_id in (queued, running):
             assert (table.resume(job_id).state, table.get(job_id).reason) == ("queued", "resumed by you")
         assert table.resume(done).state == "failed"
@@ -180,7 +178,7 @@ def test_a_job_of_prefd_run_is_not_paused(path: Path) -> None:
         assert [job.id for job in table.pause_queue(running_too=True)] == [ours]
 
 
-def test_a_paused_queue_gives_out_no_job_and_stays_so_in_the_file(path: Path) -> None:
+def test_a_paused_queue_stays_so_in_the_file_and_every_job_says_it(path: Path) -> None:
     with JobTable.open(path) as table:
         table.add(SPEC, "a")
         assert table.queue_paused_at() is None
@@ -189,12 +187,34 @@ def test_a_paused_queue_gives_out_no_job_and_stays_so_in_the_file(path: Path) ->
         table.pause_queue()
     with JobTable.open(path) as table:
         assert table.queue_paused_at() == since, "pausing again does not move the start"
-        assert table.next_queued() is None
+        assert table.get(1).waiting == "the queue is paused by you"
         table.request_pause(1)
+        assert table.get(1).waiting == ""
         assert table.resume_queue() == []
         assert table.get(1).state == "paused"
         assert [job.state for job in table.resume_queue(paused_too=True)] == ["queued"]
-        assert table.next_queued() is not None
+        table.pause_queue()
+        table.resume_queue()
+        assert table.get(1).waiting == ""
+
+
+def test_what_a_spec_says_of_its_turn_is_in_the_job(path: Path) -> None:
+    said = {"priority": 5, "after": [1], "not_before": "2026-11-23T02:00+00:00"}
+    with JobTable.open(path) as table:
+        plain = table.add(SPEC, "a")
+        assert (plain.priority, plain.after, plain.not_before, plain.waiting) == (0, (), None, "")
+        job = table.add(JobSpec.model_validate(SPEC.model_dump(exclude_unset=True) | said), "b")
+        assert (job.priority, job.after, job.not_before) == (5, (1,), 1795399200.0)
+
+
+def test_why_a_job_waits_is_told_until_it_moves(path: Path) -> None:
+    with JobTable.open(path) as table:
+        first, second = table.add(SPEC, "a").id, table.add(SPEC, "b").id
+        table.transition(first, "training")
+        table.tell_waiting({first: "never seen", second: "waits for job 1", 99: "nobody"})
+        assert [job.waiting for job in table.list()] == ["", "waits for job 1"]
+        assert len(table.history(second)) == 1, "it is no change of state"
+        assert table.transition(second, "training").waiting == ""
 
 
 def test_a_retried_job_keeps_its_number_history_and_time(path: Path) -> None:
@@ -232,9 +252,7 @@ def test_a_retried_job_of_prefd_run_becomes_the_daemons(path: Path) -> None:
         for job_id in jobs:
             table.transition(job_id, "failed")
             assert table.retry(job_id).owner == "daemon"
-        found = table.next_queued()
-        assert found is not None
-        assert found.id == jobs[0]
+        assert [job.id for job in table.list("queued")] == jobs
 
 
 def test_an_unknown_job_is_said_to_be(path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import submit
-from prefd.daemon.jobs import STATES, Job, JobTable, State
+from prefd.daemon.jobs import STATES, Job, JobTable, JobTableError, State
 from prefd.daemon.service import Service
 from prefd.daemon.spec import JobSpec
 
@@ -133,7 +134,7 @@ def test_a_dropped_spec_becomes_a_finished_job(place: Place) -> None:
         status = client.status()
     assert status["jobs"] == {**dict.fromkeys(STATES, 0), "done": 1}
     assert status["queue"] == {"paused_at": None}
-    assert (status["job"], status["stopping"], status["home"]) == (None, False, str(place.home.root))
+    assert (status["running"], status["stopping"], status["home"]) == ([], False, str(place.home.root))
     assert status["catalog"] == {"error": None, "losses": 4}
     assert status["watcher"]["mode"] == "events"
     assert status["watcher"]["last_rescan"] > time.time() - 20
@@ -155,8 +156,8 @@ def test_the_three_formats_and_submit_are_all_taken(place: Place) -> None:
 def test_the_running_job_and_its_progress_are_in_the_status(place: Place) -> None:
     with place.daemon() as client:
         place.drop("a.yaml", name="sleep")
-        fakes.wait_for(lambda: (client.status()["job"] or {}).get("progress") is not None)
-        job = client.status()["job"]
+        fakes.wait_for(lambda: any(job["progress"] for job in client.status()["running"]))
+        (job,) = client.status()["running"]
         assert (job["id"], job["state"], job["worker_pid"] > 0) == (1, "precomputing", True)
         assert (job["progress"]["phase"], job["progress"]["done"], job["progress"]["total"]) == ("precompute", 1, 2)
 
@@ -403,6 +404,75 @@ def test_a_cancelled_job_is_retried_by_the_daemon(place: Place) -> None:
         client.act("retry", 1)
         (done,) = place.wait_for("done")
         assert done.attempt == 2
+
+
+def test_jobs_run_by_priority_and_after_those_they_name(place: Place) -> None:
+    with place.daemon() as client:
+        client.act_on_queue("pause")
+        place.drop("a.yaml")
+        fakes.wait_for(lambda: len(place.jobs()) == 1)
+        place.drop("b.yaml", priority=5, after=[1])
+        fakes.wait_for(lambda: len(place.jobs()) == 2)
+        place.drop("c.yaml", priority=1)
+        fakes.wait_for(lambda: len(place.jobs()) == 3)
+        fakes.wait_for(lambda: {job.waiting for job in place.jobs()} == {"the queue is paused by you"})
+        client.act_on_queue("resume")
+        jobs = place.wait_for("done", "done", "done")
+    assert [job.id for job in sorted(jobs, key=lambda job: job.started_at or 0)] == [3, 1, 2]
+
+
+def test_a_job_after_one_that_fails_fails_with_its_own_dependents(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="once")
+        fakes.wait_for(lambda: "hello" in place.log(1))
+        place.drop("b.yaml", after=[1])
+        fakes.wait_for(lambda: len(place.jobs()) == 2)
+        place.drop("c.yaml", after=[2])
+        fakes.wait_for(lambda: [job.waiting for job in place.jobs()] == ["", "waits for job 1", "waits for job 2"])
+        client.act("cancel", 1)
+        *_, second, third = place.wait_for("cancelled", "failed", "failed")
+        assert second.reason == "job 1, which it was to run after, was cancelled"
+        assert third.reason == "job 2, which it was to run after, failed"
+        for job_id in (1, 2, 3):
+            client.act("retry", job_id)
+        place.wait_for("done", "done", "done")
+
+
+def test_a_job_after_one_that_is_not_there_is_rejected(place: Place) -> None:
+    with place.daemon():
+        place.drop("a.yaml", after=[1])  # as if after itself
+        fakes.wait_for(lambda: bool(place.rejected()))
+        assert place.rejected()["a.yaml"] == "a.yaml: after: there is no job 1"
+        assert place.jobs() == []
+
+
+def test_a_job_starts_when_its_moment_has_come(place: Place) -> None:
+    moment = datetime.now() + timedelta(seconds=1)
+    with place.daemon():
+        place.drop("a.yaml", not_before=moment.isoformat())
+        place.drop("b.yaml", not_before="2999-01-01 02:00")
+        done, waits = place.wait_for("done", "queued")
+        assert done.started_at is not None
+        assert done.started_at >= moment.timestamp()
+        assert waits.waiting == "not before 2999-01-01 02:00"
+
+
+def test_a_job_whose_end_could_not_be_written_is_put_back_and_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = JobTable.transition, ["done", "failed"]
+
+    def transition(self: JobTable, job_id: int, state: State, *rest: Any) -> Job:
+        if failures and state == failures[0]:
+            failures.pop(0)
+            raise JobTableError("the disk is full")
+        return real(self, job_id, state, *rest)
+
+    monkeypatch.setattr(JobTable, "transition", transition)
+    with place.daemon():
+        place.drop("a.yaml")
+        place.wait_for("done")
+    assert failures == []
 
 
 def test_what_cannot_be_asked_of_a_job_is_a_conflict_in_words(place: Place) -> None:
