@@ -32,6 +32,7 @@ from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor, freeze
 from prefd.daemon.turns import Limits, take_turns
 from prefd.daemon.watch import Watcher
+from prefd.daemon.worker.sources import ModelSource, reference_of
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,9 @@ class Service:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
-        self.limits = Limits()
+        self.limits = Limits(config.parallel, config.groups)
         self.running: dict[int, asyncio.Task[None]] = {}
+        self._references: dict[int, ModelSource | None] = {}
         self.catalog: Catalog | None = None
         self.catalog_error: str | None = None
 
@@ -233,6 +235,7 @@ class Service:
             self.limits,
             time.time(),
             paused=self.table.queue_paused_at() is not None,
+            scores_with=self._scores_with,
         )
         for job_id, reason in turns.failed.items():
             self.table.transition(job_id, "failed", reason)
@@ -241,8 +244,32 @@ class Service:
         self.table.tell_waiting(turns.waiting)
         return turns.start
 
+    def _scores_with(self, job: Job) -> ModelSource | None:
+        """The reference whose entries a job may miss; None where it scores nothing, or no other job runs beside it.
+
+        Which entries they are is not known without a tokenizer. So two jobs of one reference and different pairs wait for
+        each other too: that costs little, since both would load the same model for it.
+        """
+        if self.limits.together == 1:
+            return None
+        if job.id not in self._references:
+            self._references[job.id] = self._reference(job.id)
+        return self._references[job.id]
+
+    def _reference(self, job_id: int) -> ModelSource | None:
+        try:
+            spec = self.table.spec(job_id)
+        except ValueError:  # of another version of prefd: the supervisor says what is wrong with it
+            return None
+        if spec.training is not None and self.catalog is not None:
+            known = all(loss.name in self.catalog.losses for loss in spec.losses.values())
+            if known and not self.catalog.need_reference(spec.losses.values()):
+                return None
+        return reference_of(spec)
+
     def _ended(self, job_id: int, task: asyncio.Task[None]) -> None:
         del self.running[job_id]
+        self._references.pop(job_id, None)
         self.queued.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job %d: its state could not be written; it is put back", job_id, exc_info=error)

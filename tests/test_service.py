@@ -475,6 +475,45 @@ def test_a_job_whose_end_could_not_be_written_is_put_back_and_goes_on(
     assert failures == []
 
 
+def test_jobs_run_together_as_far_as_the_limits_allow(place: Place) -> None:
+    limits = QUICK.model_copy(update={"parallel": 3, "groups": {"one": 1}})
+    with place.daemon(limits) as client:
+        place.drop("a.yaml", name="sleep@training", group="one")
+        fakes.wait_for(lambda: "hello from training" in place.log(1))
+        place.drop("b.yaml", group="one")
+        place.drop("c.yaml", name="sleep@training")
+        fakes.wait_for(lambda: len(place.jobs()) == 3)
+        waits = next(job for job in place.jobs() if job.source.endswith("-b.yaml"))
+        runs = next(job for job in place.jobs() if job.source.endswith("-c.yaml"))
+        fakes.wait_for(lambda: "hello from training" in place.log(runs.id))
+        assert [job["id"] for job in client.status()["running"]] == [1, runs.id]
+        fakes.wait_for(
+            lambda: {job.id: job.waiting for job in place.jobs()}[waits.id].startswith("waits for job 1: group")
+        )
+        client.act("cancel", 1)
+        fakes.wait_for(lambda: {job.id: job.state for job in place.jobs()}[waits.id] == "done")
+        assert client.stop(10)
+    assert {job.state for job in place.jobs()} == {"cancelled", "done", "queued"}
+    with place.daemon() as client:
+        fakes.wait_for(lambda: place.log(runs.id).count("hello from training") == 2)
+
+
+def test_the_second_job_of_a_reference_waits_until_the_first_has_scored(place: Place) -> None:
+    with place.daemon(QUICK.model_copy(update={"parallel": 4})) as client:
+        place.drop("a.yaml", name="sleep")
+        fakes.wait_for(lambda: "hello from precompute" in place.log(1))
+        place.drop("b.yaml")
+        said = "waits for job 1 to score with the same reference"
+        fakes.wait_for(lambda: len(place.jobs()) == 2 and place.jobs()[1].waiting == said)
+        other = fakes.model_folder(place.folder / "other")
+        place.drop("c.yaml", reference={"model": str(other)})
+        place.wait_for("precomputing", "queued", "done")
+        place.drop("d.yaml", loss={"name": "cpo"})
+        place.wait_for("precomputing", "queued", "done", "done")
+        client.act("pause", 1)
+        place.wait_for("paused", "done", "done", "done")
+
+
 def test_what_cannot_be_asked_of_a_job_is_a_conflict_in_words(place: Place) -> None:
     with JobTable.open(place.home.database) as table:
         table.add(JobSpec.model_validate_json(fakes.spec_text(place.folder)), "a", owner=f"run:{os.getpid()}")
@@ -673,6 +712,20 @@ def test_after_kill_9_the_job_goes_on_and_nothing_runs_twice(place: Place) -> No
     with process(place):
         place.wait_for("done", "done")
     assert "stopping" in place.log(1)  # the orphan was told to save its state
+
+
+@pytest.mark.slow
+def test_after_kill_9_a_job_that_was_being_paused_is_paused(place: Place) -> None:
+    with process(place) as daemon:
+        place.drop("a.yaml", name="deaf")  # its worker takes all of the grace to end
+        place.drop("b.yaml")
+        fakes.wait_for(lambda: "hello" in place.log(1) and len(place.jobs()) == 2)
+        Client(place.home).act("pause", 1)
+        daemon.kill()
+        daemon.wait()
+        assert place.jobs()[0].state == "precomputing"
+    with process(place):
+        place.wait_for("paused", "done")
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ Examples:
 def start(home: Home, detach: bool) -> None:
     """Start the daemon.
 
-    It watches <home>/jobs and runs what is put there, one job at a time; jobs that were queued or running when it last
+    It watches <home>/jobs and runs what is put there, one job at a time unless config.toml says otherwise; jobs that were queued or running when it last
     stopped go on. Makes the home if it is not there.
     """
     from prefd.daemon import lock
