@@ -32,7 +32,7 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """{"pid", "version", "started_at", "uptime_s", "home", "socket", "stopping": bool,
-        "running": [Job.to_json() | {"progress": null | Progress as a dict}], "jobs": {state: count},
+        "active": [Job.to_json() | {"progress": null | Progress as a dict}], "jobs": {state: count},
         "queue": {"paused_at": null | float},
         "watcher": {"mode": "events"|"polling"|"rescans only", "last_event": float|null, "last_rescan": float|null,
         "error": str|null}, "catalog": {"error": str|null, "losses": int}, "memory_rss_bytes": int}

@@ -88,7 +88,7 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """See Client.status."""
-        running = [
+        active = [
             job.to_json() | {"progress": self._progress(job)} for job in map(self.table.get, sorted(self.running))
         ]
         return {
@@ -99,7 +99,7 @@ class Service:
             "home": str(self.home.root),
             "socket": self.socket,
             "stopping": self.stop.is_set(),
-            "running": running,
+            "active": active,
             "jobs": self.table.counts(),
             "queue": {"paused_at": self.table.queue_paused_at()},
             "watcher": asdict(self.watcher.health),

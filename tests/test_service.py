@@ -134,7 +134,7 @@ def test_a_dropped_spec_becomes_a_finished_job(place: Place) -> None:
         status = client.status()
     assert status["jobs"] == {**dict.fromkeys(STATES, 0), "done": 1}
     assert status["queue"] == {"paused_at": None}
-    assert (status["running"], status["stopping"], status["home"]) == ([], False, str(place.home.root))
+    assert (status["active"], status["stopping"], status["home"]) == ([], False, str(place.home.root))
     assert status["catalog"] == {"error": None, "losses": 4}
     assert status["watcher"]["mode"] == "events"
     assert status["watcher"]["last_rescan"] > time.time() - 20
@@ -156,8 +156,8 @@ def test_the_three_formats_and_submit_are_all_taken(place: Place) -> None:
 def test_the_running_job_and_its_progress_are_in_the_status(place: Place) -> None:
     with place.daemon() as client:
         place.drop("a.yaml", name="sleep")
-        fakes.wait_for(lambda: any(job["progress"] for job in client.status()["running"]))
-        (job,) = client.status()["running"]
+        fakes.wait_for(lambda: any(job["progress"] for job in client.status()["active"]))
+        (job,) = client.status()["active"]
         assert (job["id"], job["state"], job["worker_pid"] > 0) == (1, "precomputing", True)
         assert (job["progress"]["phase"], job["progress"]["done"], job["progress"]["total"]) == ("precompute", 1, 2)
 
@@ -486,7 +486,7 @@ def test_jobs_run_together_as_far_as_the_limits_allow(place: Place) -> None:
         waits = next(job for job in place.jobs() if job.source.endswith("-b.yaml"))
         runs = next(job for job in place.jobs() if job.source.endswith("-c.yaml"))
         fakes.wait_for(lambda: "hello from training" in place.log(runs.id))
-        assert [job["id"] for job in client.status()["running"]] == [1, runs.id]
+        assert [job["id"] for job in client.status()["active"]] == [1, runs.id]
         fakes.wait_for(
             lambda: {job.id: job.waiting for job in place.jobs()}[waits.id].startswith("waits for job 1: group")
         )

@@ -116,7 +116,7 @@ def stop(home: Home) -> None:
         grace = Config().stop_grace_seconds
     wait = grace + STOP_MARGIN_SECONDS
     client = Client(home)
-    if client.status()["running"]:
+    if client.status()["active"]:
         render.note(f"waiting for what runs to save its state, up to {grace:.0f} s")
     if not client.stop(wait_seconds=wait):
         raise Failure(f"asked the daemon to stop, and it has not ended within {wait:.0f} s: see `prefd status`")
@@ -172,7 +172,7 @@ def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
         ("jobs", count_jobs(answer["jobs"])),
         *queue_facts(answer["queue"]),
     ]
-    for job in answer["running"]:
+    for job in answer["active"]:
         facts.append(("now", f"job {job['id']} ({job['name']}): {job['state']}{how_far(job.get('progress'))}"))
     watcher, catalog = answer["watcher"], answer["catalog"]
     rescan = f", last rescan {render.clock(watcher['last_rescan'])}" if watcher["last_rescan"] else ""
