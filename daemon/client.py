@@ -15,7 +15,8 @@ class DaemonNotRunning(Exception):
 
 
 class ControlError(Exception):
-    """The daemon answered with an error; the message is the daemon's. `status` is the HTTP status (404: no such job)."""
+    """The daemon answered with an error; the message is the daemon's. `status` is the HTTP status (404: no such job, 409: not
+    in its state)."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -31,7 +32,8 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """{"pid", "version", "started_at", "uptime_s", "home", "socket", "stopping": bool,
-        "job": null | Job.to_json() | {"progress": null | Progress as a dict}, "jobs": {state: count},
+        "active": [Job.to_json() | {"progress": null | Progress as a dict}], "jobs": {state: count},
+        "queue": {"paused_at": null | float},
         "watcher": {"mode": "events"|"polling"|"rescans only", "last_event": float|null, "last_rescan": float|null,
         "error": str|null}, "catalog": {"error": str|null, "losses": int}, "memory_rss_bytes": int}
         """
@@ -47,9 +49,13 @@ class Client:
             time.sleep(0.05)
         return not held
 
-    def cancel(self, job_id: int) -> dict[str, Any]:
-        """Request the job's cancellation; the job as it is now (Job.to_json())."""
-        return self._ask("POST", f"/v1/jobs/{job_id}/cancel")
+    def act(self, action: str, job_id: int) -> dict[str, Any]:
+        """Ask one of JOB_ACTIONS of a job; the job as it is now (Job.to_json())."""
+        return self._ask("POST", f"/v1/jobs/{job_id}/{action}")
+
+    def act_on_queue(self, action: str) -> dict[str, Any]:
+        """Ask one of QUEUE_ACTIONS: {"queue": as in `status`, "jobs": [Job.to_json() of those acted on]}."""
+        return self._ask("POST", f"/v1/queue/{action}")
 
     def _ask(self, method: str, path: str) -> dict[str, Any]:
         known = announced(self.home)

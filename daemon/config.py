@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
@@ -22,10 +23,15 @@ class WatchConfig(SpecModel):
     polling: bool = Field(False, description="poll instead of waiting for events: for network mounts")
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 class Config(SpecModel):
     plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
     cache_url: str = Field("", description="share the cache with other machines through here: s3://bucket/prefix")
     stop_grace_seconds: float = Field(60.0, ge=0, description="a worker has this long to save its state when stopped")
+    parallel: int = Field(1, ge=1, description="jobs run at a time; their models share this machine's memory")
+    groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
     watch: WatchConfig = WatchConfig()
 
     @classmethod

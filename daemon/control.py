@@ -23,8 +23,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import Job, JobNotFound
+from prefd.daemon.jobs import IllegalTransition, Job, JobNotFound
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,12 @@ class Controlled(Protocol):
 
     def status(self) -> dict[str, Any]: ...
     def request_stop(self) -> None: ...
-    def cancel(self, job_id: int) -> Job:
-        """Raises JobNotFound."""
+    def act(self, action: str, job_id: int) -> Job:
+        """One of JOB_ACTIONS. Raises JobNotFound, IllegalTransition."""
+        ...
+
+    def act_on_queue(self, action: str) -> dict[str, Any]:
+        """One of QUEUE_ACTIONS: {"queue": as in `status`, "jobs": those acted on}."""
         ...
 
 
@@ -51,11 +56,23 @@ def make_app(daemon: Controlled) -> Starlette:
         daemon.request_stop()
         return JSONResponse({"stopping": True}, status_code=202)
 
-    async def cancel(request: Request) -> Response:
-        return JSONResponse(daemon.cancel(request.path_params["job_id"]).to_json(), status_code=202)
+    def of_job(action: str) -> Route:
+        async def act(request: Request) -> Response:
+            return JSONResponse(daemon.act(action, request.path_params["job_id"]).to_json(), status_code=202)
+
+        return Route(f"/v1/jobs/{{job_id:int}}/{action}", act, methods=["POST"])
+
+    def of_queue(action: str) -> Route:
+        async def act(request: Request) -> Response:
+            return JSONResponse(daemon.act_on_queue(action), status_code=202)
+
+        return Route(f"/v1/queue/{action}", act, methods=["POST"])
 
     async def no_such_job(request: Request, error: Exception) -> Response:
         return _error(404, str(error))
+
+    async def not_possible(request: Request, error: Exception) -> Response:
+        return _error(409, str(error))
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -68,9 +85,15 @@ def make_app(daemon: Controlled) -> Starlette:
         routes=[
             Route("/v1/status", status, methods=["GET"]),
             Route("/v1/stop", stop, methods=["POST"]),
-            Route("/v1/jobs/{job_id:int}/cancel", cancel, methods=["POST"]),
+            *map(of_job, JOB_ACTIONS),
+            *map(of_queue, QUEUE_ACTIONS),
         ],
-        exception_handlers={JobNotFound: no_such_job, HTTPException: refused, Exception: broken},
+        exception_handlers={
+            JobNotFound: no_such_job,
+            IllegalTransition: not_possible,
+            HTTPException: refused,
+            Exception: broken,
+        },
     )
 
 

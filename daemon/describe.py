@@ -23,6 +23,7 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
     else:
         facts += source_facts("reference", spec.reference.model, spec.reference.adapter)
     facts += [("data", spec.data.path), ("", describe_data(spec.data))]
+    facts += [("queue", queue)] if (queue := describe_queue(spec)) else []
     if spec.training is None:
         return [*facts, ("training", "none: the job only fills the cache")]
     facts += [("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
@@ -87,6 +88,14 @@ def describe_end(training: TrainingSpec) -> list[str]:
         is_adapter = training.load_best_model_at_end
         said.append(f"the adapter is the best by {best.metric}" if is_adapter else f"keeps the best by {best.metric}")
     return said
+
+
+def describe_queue(spec: JobSpec) -> str:
+    """What it says of its turn, as `priority 5; after job 3; not before 2026-11-23 02:00`."""
+    said = [f"priority {spec.priority}"] if spec.priority else []
+    said += [f"after job {', '.join(map(str, spec.after))}"] if spec.after else []
+    said += [f"not before {spec.not_before}"] if spec.not_before else []
+    return "; ".join(said)
 
 
 def describe_output(output: OutputSpec) -> str:

@@ -10,7 +10,7 @@ import builtins
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,20 +20,29 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
     from prefd.daemon.spec import JobSpec
 
-State = Literal["queued", "precomputing", "training", "done", "failed", "cancelled"]
-STATES: tuple[State, ...] = ("queued", "precomputing", "training", "done", "failed", "cancelled")
+State = Literal["queued", "precomputing", "training", "paused", "done", "failed", "cancelled"]
+STATES: tuple[State, ...] = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
 ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
 RUNNING: tuple[State, ...] = ("precomputing", "training")
 
 ALLOWED: Mapping[State, frozenset[State]] = {
-    "queued": frozenset({"precomputing", "training", "failed", "cancelled"}),
-    "precomputing": frozenset({"queued", "training", "done", "failed", "cancelled"}),
-    "training": frozenset({"queued", "done", "failed", "cancelled"}),
+    "queued": frozenset({"precomputing", "training", "paused", "failed", "cancelled"}),
+    "precomputing": frozenset({"queued", "training", "paused", "done", "failed", "cancelled"}),
+    "training": frozenset({"queued", "paused", "done", "failed", "cancelled"}),
+    "paused": frozenset({"queued", "cancelled"}),
     "done": frozenset(),
     "failed": frozenset(),
     "cancelled": frozenset(),
 }
 
+CANCELLED_WAITING = "cancelled before it started"
+CANCELLED_PAUSED = "cancelled while it waited to go on"
+CANCELLED_RUNNING = "cancelled while it ran"
+PAUSED = "paused by you"
+QUEUE_PAUSED = "the queue is paused by you"
+RESUMED = "resumed by you"
+RETRIED = "retried by you: it goes on from its last checkpoint"
+RETRIED_FRESH = "retried by you: it begins from nothing"
 BUSY_SECONDS = 10.0
 MIGRATIONS = (
     """
@@ -73,12 +82,25 @@ DROP INDEX jobs_claim;
 CREATE UNIQUE INDEX jobs_claim ON jobs (source, part) WHERE owner = 'daemon';
 CREATE INDEX jobs_group ON jobs (job_group);
 """,
+    """
+ALTER TABLE jobs ADD COLUMN pause_requested INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE jobs ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN not_before REAL;
+ALTER TABLE jobs ADD COLUMN after TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE jobs ADD COLUMN waiting TEXT NOT NULL DEFAULT '';
+-- One row: when the whole queue was paused, NULL while it is not.
+CREATE TABLE queue (id INTEGER PRIMARY KEY CHECK (id = 1), paused_at REAL);
+INSERT INTO queue VALUES (1, NULL);
+""",
 )
 """What makes each version of the schema out of the one before; the first, out of nothing. Never changed, only added to."""
 VERSION = len(MIGRATIONS)
 COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
-    "worker_pid, worker_started, cancel_requested, job_group, description"
+    "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, "
+    "priority, not_before, after, waiting, job_group, description"
 )
 
 
@@ -120,6 +142,19 @@ class Job:
     worker_pid: int | None
     worker_started: float | None
     cancel_requested: bool
+    pause_requested: bool
+    attempt: int
+    """1, and one more for each retry."""
+    fresh: bool
+    """Whether it is to begin from nothing: what its earlier attempts left is to be set aside first."""
+    priority: int
+    """The higher goes first."""
+    not_before: float | None
+    """Unix time."""
+    after: tuple[int, ...]
+    """The jobs that must be done before it."""
+    waiting: str
+    """Why it is queued and does not run, in words; empty where it is only not its turn."""
     group: str
     """Jobs that belong together: a spec's `group`, or a sweep's name."""
     description: str
@@ -128,6 +163,11 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def pausing(self) -> bool:
+        """Whether it is paused, or is about to be."""
+        return self.state == "paused" or self.pause_requested
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: every field."""
@@ -225,13 +265,22 @@ class JobTable:
         with _explained(self._path):
             return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
 
-    def next_queued(self) -> Job | None:
-        """The daemon's oldest queued job."""
+    def states(self, job_ids: Iterable[int]) -> dict[int, State]:
+        """The state of each of these jobs that there is."""
         with _explained(self._path):
-            row = self._db.execute(
-                f"SELECT {COLUMNS} FROM jobs WHERE state = 'queued' AND owner = 'daemon' ORDER BY id LIMIT 1"
-            ).fetchone()
-        return None if row is None else _job(row)
+            rows = self._db.execute(
+                "SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(job_ids)),)
+            )
+            return dict(rows.fetchall())
+
+    def tell_waiting(self, waiting: Mapping[int, str]) -> None:
+        """Why each of these jobs does not run, where it is queued."""
+        with _explained(self._path):
+            said = dict(self._db.execute("SELECT id, waiting FROM jobs WHERE state = 'queued'").fetchall())
+        changed = [(why, job_id) for job_id, why in waiting.items() if said.get(job_id, why) != why]
+        if changed:
+            with self._transaction():
+                self._db.executemany("UPDATE jobs SET waiting = ? WHERE id = ? AND state = 'queued'", changed)
 
     def transition(self, job_id: int, state: State, reason: str = "", took: Mapping[str, float] | None = None) -> Job:
         """Move a job, in one transaction. `took`: seconds to add to its phases. Raises IllegalTransition, JobNotFound."""
@@ -244,15 +293,89 @@ class JobTable:
             self._db.execute("UPDATE jobs SET worker_pid = ?, worker_started = ? WHERE id = ?", (pid, started, job_id))
 
     def request_cancel(self, job_id: int) -> Job:
-        """A queued job is cancelled now; a running one when its worker has been stopped. No effect on an ended one."""
+        """A queued or paused job is cancelled now; a running one when its worker has stopped. No effect on an ended one."""
         with self._transaction():
             job = self._get(job_id)
             if job.ended:
                 return job
             self._db.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))
-            if job.state == "queued":
-                return self._move(job, "cancelled", "cancelled before it started", {})
-            return self._get(job_id)
+            if job.state in RUNNING:
+                return self._get(job_id)
+            return self._move(job, "cancelled", CANCELLED_WAITING if job.started_at is None else CANCELLED_PAUSED, {})
+
+    def request_pause(self, job_id: int) -> Job:
+        """A queued job is paused now; a running one when its worker has saved its state and stopped.
+
+        No effect on an ended or paused one. Raises IllegalTransition for one of `prefd run`, which has no queue to wait in.
+        """
+        with self._transaction():
+            return self._request_pause(self._get(job_id))
+
+    def resume(self, job_id: int) -> Job:
+        """A paused job is queued again, and one that is about to be paused is not. No effect on others."""
+        with self._transaction():
+            return self._resume(self._get(job_id))
+
+    def retry(self, job_id: int, fresh: bool = False) -> Job:
+        """An ended job is queued again, to go on from its last checkpoint, or from nothing with `fresh`.
+
+        It keeps its id and history. One of `prefd run` becomes the daemon's. Raises IllegalTransition for a job that has
+        not ended, or that is done and has nothing to go on with.
+        """
+        with self._transaction():
+            job = self._get(job_id)
+            if not job.ended:
+                raise IllegalTransition(f"job {job_id} is {job.state}: only a job that has ended can be run again")
+            if job.state == "done" and not fresh:
+                raise IllegalTransition(f"job {job_id} is done: there is nothing to go on with; --fresh trains it anew")
+            # A path given to `prefd run` may have been given twice: its job's own number tells the two apart.
+            self._db.execute(
+                "UPDATE jobs SET attempt = attempt + 1, fresh = fresh OR ?, cancel_requested = 0, owner = 'daemon', "
+                "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
+                (fresh, job_id),
+            )
+            return self._write(self._get(job_id), "queued", RETRIED_FRESH if fresh else RETRIED, {})
+
+    def begun_afresh(self, job_id: int) -> None:
+        """What the job's earlier attempts left has been set aside."""
+        with self._transaction():
+            self._db.execute("UPDATE jobs SET fresh = 0 WHERE id = ?", (job_id,))
+
+    def put_back(
+        self, job_id: int, reason: str, took: Mapping[str, float] | None = None, otherwise: State = "queued"
+    ) -> Job:
+        """A running job without a worker: cancelled or paused where that was asked for, else `otherwise`, for `reason`.
+
+        One transaction, so that whatever is asked for meanwhile is either seen here or acts on the state this leaves.
+        """
+        with self._transaction():
+            job = self._get(job_id)
+            if job.cancel_requested:
+                return self._move(job, "cancelled", CANCELLED_RUNNING, took or {})
+            if job.pause_requested:
+                return self._move(job, "paused", PAUSED, took or {})
+            return self._move(job, otherwise, reason, took or {})
+
+    def queue_paused_at(self) -> float | None:
+        """Since when (Unix time) no job is started, None while they are."""
+        with _explained(self._path):
+            paused_at: float | None = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
+            return paused_at
+
+    def pause_queue(self, running_too: bool = False) -> builtins.list[Job]:
+        """Start no job until `resume_queue`. With `running_too`, pause the running ones: these are returned."""
+        with self._transaction():
+            self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
+            self._db.execute("UPDATE jobs SET waiting = ? WHERE state = 'queued' AND owner = 'daemon'", (QUEUE_PAUSED,))
+            running = [job for job in self._list(RUNNING) if job.owner == "daemon"] if running_too else []
+            return [self._request_pause(job) for job in running]
+
+    def resume_queue(self, paused_too: bool = False) -> builtins.list[Job]:
+        """Start jobs again. With `paused_too`, resume every paused job: these are returned."""
+        with self._transaction():
+            self._db.execute("UPDATE queue SET paused_at = NULL")
+            self._db.execute("UPDATE jobs SET waiting = '' WHERE waiting = ?", (QUEUE_PAUSED,))
+            return [self._resume(job) for job in self._list(("paused", *RUNNING)) if paused_too and job.pausing]
 
     def history(self, job_id: int) -> builtins.list[Event]:
         """Every state the job has been in, oldest first. Raises JobNotFound."""
@@ -263,17 +386,47 @@ class JobTable:
 
     def list(self, *states: State) -> builtins.list[Job]:
         """The jobs in these states (all, when none is named), oldest first."""
-        wanted = states or STATES
-        marks = ", ".join("?" * len(wanted))
         with _explained(self._path):
-            rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY id", wanted)
-            return [_job(row) for row in rows]
+            return self._list(states or STATES)
+
+    def _list(self, states: Sequence[State]) -> builtins.list[Job]:
+        marks = ", ".join("?" * len(states))
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
+        return [_job(row) for row in rows]
+
+    def _request_pause(self, job: Job) -> Job:
+        if job.ended or job.state == "paused":
+            return job
+        if job.owner != "daemon":
+            raise IllegalTransition(f"job {job.id} is run by `prefd run` ({job.owner}): end it there, with Ctrl-C")
+        if job.state == "queued":
+            return self._move(job, "paused", PAUSED, {})
+        self._db.execute("UPDATE jobs SET pause_requested = 1 WHERE id = ?", (job.id,))
+        return self._get(job.id)
+
+    def _resume(self, job: Job) -> Job:
+        if job.state == "paused":
+            return self._move(job, "queued", RESUMED, {})
+        self._db.execute("UPDATE jobs SET pause_requested = 0 WHERE id = ?", (job.id,))
+        return self._get(job.id)
 
     def _insert(self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str) -> Job:
         row = self._db.execute(
-            "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at, job_group, description, part) "
-            "VALUES (?, 'queued', '', ?, ?, ?, ?, ?, ?, ?)",
-            (spec.name, source, owner, spec.model_dump_json(exclude_unset=True), now, spec.group, description, part),
+            "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at, job_group, description, part, "
+            "priority, not_before, after) VALUES (?, 'queued', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(
+                    spec.name,
+                    source,
+                    owner,
+                    spec.model_dump_json(exclude_unset=True),
+                    now,
+                    spec.group,
+                    description,
+                    part,
+                ),
+                *(spec.priority, spec.starts_at, json.dumps(spec.after)),
+            ),
         )
         assert row.lastrowid is not None
         self._record(row.lastrowid, now, "queued", "")
@@ -288,19 +441,24 @@ class JobTable:
     def _move(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
         if state not in ALLOWED[job.state]:
             raise IllegalTransition(f"job {job.id} is {job.state} and cannot become {state}")
+        return self._write(job, state, reason, took)
+
+    def _write(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
         now = time.time()
         seconds = dict(job.phase_seconds)
         for phase, more in took.items():
             seconds[phase] = seconds.get(phase, 0.0) + more
         self._db.execute(
             "UPDATE jobs SET state = ?, reason = ?, started_at = coalesce(started_at, ?), finished_at = ?, "
-            "phase_seconds = ?, worker_pid = NULL, worker_started = NULL WHERE id = ?",
+            "phase_seconds = ?, worker_pid = NULL, worker_started = NULL, pause_requested = pause_requested AND ?, waiting = '' "
+            "WHERE id = ?",
             (
                 state,
                 reason,
                 now if state in RUNNING else None,
                 now if state in ENDED else None,
                 json.dumps(seconds),
+                state in RUNNING,  # between its phases a job is still to be paused
                 job.id,
             ),
         )
@@ -363,6 +521,8 @@ def _migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(COLUMNS.split(", "), row, strict=True))
     values["phase_seconds"] = json.loads(values["phase_seconds"])
-    values["cancel_requested"] = bool(values["cancel_requested"])
+    for flag in ("cancel_requested", "pause_requested", "fresh"):
+        values[flag] = bool(values[flag])
+    values["after"] = tuple(json.loads(values["after"]))
     values["group"] = values.pop("job_group")  # `group` is a word of SQL's own
     return Job(**values)

@@ -91,7 +91,8 @@ class PlainView:
                 self.milestones.end(job)
                 return
             if job.state not in PHASE_OF:
-                self.console.print(job.state + (f": {job.reason}" if job.reason else ""))
+                why = job.waiting or job.reason
+                self.console.print(job.state + (f": {why}" if why else ""))
         if progress is None or progress.phase != PHASE_OF.get(job.state):
             return
         if time.monotonic() >= self.next_line:
@@ -128,7 +129,7 @@ class TerminalView:
 def block(job: Job, progress: Progress | None) -> Group | Text:
     """What is redrawn."""
     if progress is None or progress.phase != PHASE_OF.get(job.state):
-        first = (job.reason.splitlines() or [""])[0]
+        first = ((job.waiting or job.reason).splitlines() or [""])[0]
         waiting = "starting" if job.state in PHASE_OF else first
         return Text.assemble(render.state(f"{job.state:<{LABEL}}"), waiting)
     grid = Table.grid(padding=(0, 2, 0, 0))

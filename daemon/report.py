@@ -26,8 +26,11 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     """Everything `prefd show` says, as names and values; an empty name goes on with the one above."""
     facts: list[Fact] = [("job", f"{job.id}  {job.name}"), ("state", render.state(job.state))]
     facts += _block("reason", job.reason.splitlines())
+    facts += [("waiting", job.waiting)] if job.waiting else []
+    facts += [("priority", str(job.priority))] if job.priority else []
     facts += [("group", job.group)] if job.group else []
     facts += [("sweep", job.description)] if job.description else []
+    facts += [("attempt", str(job.attempt))] if job.attempt > 1 else []
     facts += [("source", job.source)]
     states = {event.state for event in history}
     needs_reference = "precomputing" in states or "training" not in states

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+KEPT = ("spec.json", "worker.log", ".worker.lock", "attempts")
+"""What a run begun from nothing keeps of the earlier one: the log goes on."""
+
 Phase = Literal["precompute", "training"]
 T = TypeVar("T")
 
@@ -96,6 +99,14 @@ class RunDir:
     @property
     def peft(self) -> Path:
         return self.root / "peft"
+
+    def set_aside(self, attempt: int) -> None:
+        """Move what attempts up to `attempt` left to `attempts/<attempt>/`. Done again after a crash, it moves the rest."""
+        left = [path for path in self.root.iterdir() if path.name not in KEPT]
+        folder = self.root / "attempts" / str(attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in left:
+            path.rename(folder / path.name)
 
     def progress(self) -> Progress | None:
         """None where there is none, or one that this version cannot read."""

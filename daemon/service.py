@@ -1,4 +1,4 @@
-"""The daemon: watch the folder, claim specs, run jobs one at a time, and outlive all of them.
+"""The daemon: watch the folder, claim specs, run jobs when it is their turn, and outlive all of them.
 
 Three loops share one event loop and one job table: the watcher wakes the claimer, the claimer wakes the worker. None
 of them may end of an exception: it is logged, and the loop goes on after a pause.
@@ -7,6 +7,7 @@ of them may end of an exception: it is logged, and the loop goes on after a paus
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import psutil
 
 from prefd.daemon import control, lock
+from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
@@ -26,14 +28,19 @@ from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import RUNNING, Job, JobTable
 from prefd.daemon.process import WORKER, ProcessId, end
 from prefd.daemon.rundir import RunDir
-from prefd.daemon.specfile import SpecError, read_specs
+from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor, freeze
+from prefd.daemon.turns import Limits, take_turns
 from prefd.daemon.watch import Watcher
+from prefd.daemon.worker.sources import ModelSource, reference_of
 
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
 """After an unexpected failure, so that one that stays does not fill the log."""
+
+REST = 4.0
+"""Times as long as it takes to look through the queue, nobody looks again: a burst of files is not slowed by each of them."""
 
 
 class Service:
@@ -52,7 +59,9 @@ class Service:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
-        self.current: int | None = None
+        self.limits = Limits(config.parallel, config.groups)
+        self.running: dict[int, asyncio.Task[None]] = {}
+        self._references: dict[int, ModelSource | None] = {}
         self.catalog: Catalog | None = None
         self.catalog_error: str | None = None
 
@@ -68,6 +77,7 @@ class Service:
             log.info("serving %s", self.home.root)
             try:
                 await asyncio.gather(self._keep(self._take_dropped), self._keep(self._run_queued))
+                await asyncio.gather(*self.running.values(), return_exceptions=True)  # each puts its job back
             finally:
                 for helper in helpers:
                     helper.cancel()
@@ -78,7 +88,9 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """See Client.status."""
-        job = None if self.current is None else self.table.get(self.current)
+        active = [
+            job.to_json() | {"progress": self._progress(job)} for job in map(self.table.get, sorted(self.running))
+        ]
         return {
             "pid": psutil.Process().pid,
             "version": metadata.version("prefd"),
@@ -87,8 +99,9 @@ class Service:
             "home": str(self.home.root),
             "socket": self.socket,
             "stopping": self.stop.is_set(),
-            "job": job and job.to_json() | {"progress": self._progress(job)},
+            "active": active,
             "jobs": self.table.counts(),
+            "queue": {"paused_at": self.table.queue_paused_at()},
             "watcher": asdict(self.watcher.health),
             "catalog": {"error": self.catalog_error, "losses": len(self.catalog.losses) if self.catalog else 0},
             "memory_rss_bytes": psutil.Process().memory_info().rss,
@@ -100,9 +113,17 @@ class Service:
         self.dropped.set()
         self.queued.set()
 
-    def cancel(self, job_id: int) -> Job:
-        """Raises JobNotFound."""
-        return self.table.request_cancel(job_id)
+    def act(self, action: str, job_id: int) -> Job:
+        """See Controlled."""
+        job = JOB_ACTIONS[action](self.table, job_id)
+        self.queued.set()
+        return job
+
+    def act_on_queue(self, action: str) -> dict[str, Any]:
+        """See Controlled."""
+        jobs = [job.to_json() for job in QUEUE_ACTIONS[action](self.table)]
+        self.queued.set()
+        return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
 
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = RunDir(self.home.job(job.id)).progress()
@@ -160,6 +181,9 @@ class Service:
         except CatalogError as error:
             self._reject(claimed, (f"the losses cannot be listed: {error}", "put it right and drop the file again"))
         else:
+            if refused := self._unknown(file):
+                self._reject(claimed, (refused,))
+                return
             jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
             for job, spec in zip(jobs, file.specs):
                 freeze(self.home, job.id, spec)
@@ -167,6 +191,12 @@ class Service:
             for note in file.notes:
                 log.info("job %d: %s", jobs[0].id, note)
             self.queued.set()
+
+    def _unknown(self, file: SpecFile) -> str | None:
+        """What is wrong with the jobs that its jobs are to run after. They are there already: so none waits in a circle."""
+        wanted = {each for spec in file.specs for each in spec.after}
+        unknown = sorted(wanted - self.table.states(wanted).keys())
+        return f"{file.file}: after: there is no job {unknown[0]}" if unknown else None
 
     def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:
         target = self.inbox.reject(claimed, lines)
@@ -183,19 +213,66 @@ class Service:
         return self.catalog
 
     async def _run_queued(self) -> None:
-        """Put back what a crash left running, then run queued jobs one after the other."""
-        await self._recover()
+        """Put back what says that it runs and does not, then start the jobs whose turn it is."""
         while not self.stop.is_set():
             self.queued.clear()
-            job = self.table.next_queued()
-            if job is None:
-                await _wait(self.queued, self.config.watch.rescan_seconds)
-                continue
-            self.current = job.id
-            try:
-                await self._run(job)
-            finally:
-                self.current = None
+            began = time.monotonic()
+            await self._recover()
+            for job in self._take_turns():
+                task = self.running[job.id] = asyncio.create_task(self._run(job))
+                task.add_done_callback(functools.partial(self._ended, job.id))
+            await asyncio.sleep(REST * (time.monotonic() - began))
+            await _wait(self.queued, self.config.watch.rescan_seconds)
+
+    def _take_turns(self) -> list[Job]:
+        """The jobs to start now; it is written down why the others wait, or will never start."""
+        jobs = [job for job in self.table.list("queued", *RUNNING) if job.owner == "daemon"]
+        queued = [job for job in jobs if job.state == "queued" and job.id not in self.running]
+        turns = take_turns(
+            queued,
+            [job for job in jobs if job.id in self.running],
+            self.table.states({each for job in queued for each in job.after}),
+            self.limits,
+            time.time(),
+            paused=self.table.queue_paused_at() is not None,
+            scores_with=self._scores_with,
+        )
+        for job_id, reason in turns.failed.items():
+            self.table.transition(job_id, "failed", reason)
+            log.info("job %d failed: %s", job_id, reason)
+            self.queued.set()  # for those that were to run after this one
+        self.table.tell_waiting(turns.waiting)
+        return turns.start
+
+    def _scores_with(self, job: Job) -> ModelSource | None:
+        """The reference whose entries a job may miss; None where it scores nothing, or no other job runs beside it.
+
+        Which entries they are is not known without a tokenizer. So two jobs of one reference and different pairs wait for
+        each other too: that costs little, since both would load the same model for it.
+        """
+        if self.limits.together == 1:
+            return None
+        if job.id not in self._references:
+            self._references[job.id] = self._reference(job.id)
+        return self._references[job.id]
+
+    def _reference(self, job_id: int) -> ModelSource | None:
+        try:
+            spec = self.table.spec(job_id)
+        except ValueError:  # of another version of prefd: the supervisor says what is wrong with it
+            return None
+        if spec.training is not None and self.catalog is not None:
+            known = all(loss.name in self.catalog.losses for loss in spec.losses.values())
+            if known and not self.catalog.need_reference(spec.losses.values()):
+                return None
+        return reference_of(spec)
+
+    def _ended(self, job_id: int, task: asyncio.Task[None]) -> None:
+        del self.running[job_id]
+        self._references.pop(job_id, None)
+        self.queued.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job %d: its state could not be written; it is put back", job_id, exc_info=error)
 
     async def _run(self, job: Job) -> None:
         """Whatever happens here is this job's failure, not the next one's."""
@@ -224,8 +301,10 @@ class Service:
         await supervisor.run(catalog)
 
     async def _recover(self) -> None:
-        """No worker is left from before, and no job says that it runs."""
+        """No worker is left from before, and no job says that it runs and does not."""
         for job in self.table.list(*RUNNING, "queued"):
+            if job.id in self.running:
+                continue
             if job.owner != "daemon":
                 if not _owner_lives(job):
                     self.table.transition(job.id, "failed", f"the process that ran it ({job.owner}) is gone")
@@ -237,12 +316,8 @@ class Service:
                 if worker.is_alive():
                     log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid)
                     await end(worker, self.config.stop_grace_seconds)
-            if job.cancel_requested:
-                self.table.transition(job.id, "cancelled", "cancelled while it ran")
-            else:
-                reason = "the daemon ended while it ran; it goes on from where it stood"
-                self.table.transition(job.id, "queued", reason)
-                log.info("job %d: %s", job.id, reason)
+            back = self.table.put_back(job.id, "the daemon ended while it ran; it goes on from where it stood")
+            log.info("job %d %s: %s", back.id, back.state, back.reason)
 
 
 def _owner_lives(job: Job) -> bool:

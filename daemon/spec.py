@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
+from prefd.daemon.moments import parse_moment
 from prefd.daemon.optimization import (
     BestCheckpointSpec,
     EarlyStoppingSpec,
@@ -26,6 +28,7 @@ from prefd.daemon.text import shown
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 Scalar = bool | int | float | str | None
+JobNumber = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
 """Where "" would be taken for the spec's own folder, or for a name that nothing has."""
@@ -255,6 +258,9 @@ class JobSpec(SpecModel):
 
     name: str = Field("", max_length=200, description="default: the spec file's name")
     group: str = Field("", max_length=200, description="jobs that belong together; a sweep's are grouped by its name")
+    priority: int = Field(0, ge=-1000, le=1000, description="the higher goes first in the queue")
+    after: list[JobNumber] = Field([], max_length=100, description="numbers of the jobs that must be done before")
+    not_before: str | None = Field(None, description="do not start before this moment, such as 2026-11-23 02:00")
     model: Text = Field(description="HF id or folder; the policy starts here")
     adapter: Text | None = Field(None, description="start from this adapter")
     reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")
@@ -262,6 +268,20 @@ class JobSpec(SpecModel):
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = None
     output: OutputSpec = OutputSpec()
+
+    @field_validator("not_before", mode="before")
+    @classmethod
+    def a_moment(cls, value: Any) -> Any:
+        if isinstance(value, datetime):  # TOML has them
+            value = value.isoformat(" ")
+        if isinstance(value, str):
+            parse_moment(value)
+        return value
+
+    @property
+    def starts_at(self) -> float | None:
+        """`not_before` as Unix time."""
+        return None if self.not_before is None else parse_moment(self.not_before)
 
     @property
     def losses(self) -> dict[str, LossSpec]:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import Job, JobTable, State
+from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
 from prefd.daemon.process import (
     STOPPED,
     WORKER,
@@ -60,7 +60,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class PhaseEnd:
-    how: Literal["ok", "failed", "stopped", "cancelled"]
+    how: Literal["ok", "failed", "stopped"]
     reason: str
     seconds: float = 0.0
 
@@ -80,6 +80,10 @@ def freeze(home: Home, job_id: int, spec: JobSpec) -> RunDir:
     if not run.spec.exists():
         write_json(run.spec, spec.model_dump(mode="json", exclude_unset=True))
     return run
+
+
+def still_works(run: RunDir) -> str:
+    return f"another worker still works in {run.root}; end it, then `prefd retry {run.root.name}`"
 
 
 class Supervisor:
@@ -108,31 +112,55 @@ class Supervisor:
         self._shown: tuple[State, Progress | None] | None = None
 
     async def run(self, catalog: Catalog) -> Job:
-        """Take the job as far as it goes: to its end, or back to the queue when `stop` is requested."""
+        """Take the job as far as it goes: to its end, or to a pause, or back to the queue when `stop` is requested."""
+        job = self.table.get(self.job_id)
+        if job.state != "queued":  # paused or cancelled since it was chosen
+            return job
         spec = self.table.spec(self.job_id)
         try:
             planned = phases(spec, catalog)
         except SpecError as error:
             return self._move("failed", str(error))
         run = freeze(self.home, self.job_id, spec)
+        if job.fresh and (held := await self._begin_afresh(job, run)) is not None:
+            return held
         reason, took = "", dict[str, float]()
         for phase in planned:
-            self._move(STATE_OF[phase], reason, took)
+            job = self._move(STATE_OF[phase], reason, took)
+            if self._to_stop(job):
+                return self._put_back(self._why_stopped())
             ended = await self._run_phase(phase, run)
             reason, took = ended.reason, {phase: ended.seconds}
             if ended.how == "stopped":
-                return self._move(self.when_stopped, reason, took)
-            if ended.how != "ok":
-                return self._move(ended.how, reason, took)
+                return self._put_back(reason, took)
+            if ended.how == "failed":
+                return self._move("failed", reason, took)
         return self._move("done", reason, took)
+
+    async def _begin_afresh(self, job: Job, run: RunDir) -> Job | None:
+        """Set aside what earlier attempts left, once none of their workers writes there; the job, where that cannot be."""
+        lock = await self._lock(run)
+        now = self.table.get(self.job_id)
+        if lock is None:
+            return now if self._to_stop(now) else self._move("failed", still_works(run))
+        try:
+            if self._to_stop(now):
+                return now
+            run.set_aside(job.attempt - 1)
+            self.table.begun_afresh(self.job_id)
+        finally:
+            os.close(lock)
+        return None
 
     async def _run_phase(self, phase: Phase, run: RunDir) -> PhaseEnd:
         began = time.monotonic()
         run.forget_outcome(phase)
         (run.root / "progress.json").unlink(missing_ok=True)
         lock = await self._lock(run)
+        if lock is None and self._to_stop(self.table.get(self.job_id)):
+            return PhaseEnd("stopped", self._why_stopped())
         if lock is None:
-            return PhaseEnd("failed", f"another worker still works in {run.root}; end it, then submit the job again")
+            return PhaseEnd("failed", still_works(run))
         try:
             with run.log.open("ab") as log:
                 since = log.tell()
@@ -158,16 +186,15 @@ class Supervisor:
         """The lock of the job's one worker; an orphan that has it gets the time to see that its daemon is gone."""
         deadline = time.monotonic() + self.grace
         while (lock := lock_worker(run.root / ".worker.lock")) is None:
-            if time.monotonic() > deadline or self.stop.is_set():
+            if time.monotonic() > deadline or self._to_stop(self.table.get(self.job_id)):
                 return None
             await asyncio.sleep(TICK_SECONDS)
         return lock
 
-    async def _attend(self, process: asyncio.subprocess.Process, run: RunDir) -> str | None:
-        """Wait for the worker's end, passing on progress, cancellation and the daemon's stop. What it was asked to do."""
+    async def _attend(self, process: asyncio.subprocess.Process, run: RunDir) -> bool:
+        """Wait for the worker's end, passing on progress, and the wish to stop it. Whether it was asked to."""
         exited = asyncio.ensure_future(process.wait())
-        asked: str | None = None
-        asked_at = 0.0
+        asked_at: float | None = None
         try:
             found = ProcessId.of(process.pid)
             self.table.set_worker(self.job_id, process.pid, found.started if found else None)
@@ -175,35 +202,49 @@ class Supervisor:
                 await asyncio.wait({exited}, timeout=TICK_SECONDS)
                 job = self.table.get(self.job_id)
                 self._show(job, run)
-                if asked is None and not exited.done() and (job.cancel_requested or self.stop.is_set()):
-                    asked, asked_at = "cancel" if job.cancel_requested else "stop", time.monotonic()
+                if asked_at is None and not exited.done() and self._to_stop(job):
+                    asked_at = time.monotonic()
                     signal_group(process.pid, signal.SIGTERM)
-                elif asked and (self.stop.hurried or time.monotonic() - asked_at > self.grace):
+                elif asked_at is not None and (self.stop.hurried or time.monotonic() - asked_at > self.grace):
                     signal_group(process.pid, signal.SIGKILL)
         finally:
             signal_group(process.pid, signal.SIGKILL)  # what it may have left behind, or all of it on our own failure
             await exited
-        return asked
+        return asked_at is not None
+
+    def _to_stop(self, job: Job) -> bool:
+        return job.cancel_requested or job.pausing or self.stop.is_set()
+
+    def _why_stopped(self) -> str:
+        """Why a job goes back that nobody wants cancelled or paused."""
+        if not self.stop.is_set():
+            return RESUMED
+        if self.when_stopped == "queued":
+            return "stopped; it goes on from where it stood when the daemon is started again"
+        return "stopped by a signal (Ctrl-C, or SIGTERM)"
 
     def _judge(
-        self, asked: str | None, outcome: Outcome | None, returncode: int, log: Path, since: int, seconds: float
+        self, asked: bool, outcome: Outcome | None, returncode: int, log: Path, since: int, seconds: float
     ) -> PhaseEnd:
         if outcome is not None and outcome.ok:
             return PhaseEnd("ok", outcome.reason or str(outcome.summary.get("line", "")), seconds)
-        if asked == "cancel":
-            return PhaseEnd("cancelled", "cancelled while it ran", seconds)
-        if outcome is not None:
+        if outcome is not None and not (asked and self.table.get(self.job_id).cancel_requested):
             return PhaseEnd("failed", outcome.reason, seconds)
-        if asked == "stop":
-            goes_on = self.when_stopped == "queued"
-            reason = "stopped; it goes on from where it stood when the daemon is started again"
-            return PhaseEnd("stopped", reason if goes_on else "stopped by a signal (Ctrl-C, or SIGTERM)", seconds)
+        if asked:
+            return PhaseEnd("stopped", self._why_stopped(), seconds)
         if returncode != STOPPED:
             return PhaseEnd("failed", why_it_ended(returncode, log, since), seconds)
-        before = sum(event.reason == STOPPED_OUTSIDE for event in self.table.history(self.job_id))
+        before = 0
+        for event in self.table.history(self.job_id):
+            before = 0 if event.state in ENDED else before + (event.reason == STOPPED_OUTSIDE)
         if before + 1 >= STOPS_OUTSIDE:
             return PhaseEnd("failed", f"its worker was stopped from outside {before + 1} times", seconds)
         return PhaseEnd("stopped", STOPPED_OUTSIDE, seconds)
+
+    def _put_back(self, reason: str, took: dict[str, float] | None = None) -> Job:
+        job = self.table.put_back(self.job_id, reason, took, self.when_stopped)
+        self._show(job, None)
+        return job
 
     def _move(self, state: State, reason: str = "", took: dict[str, float] | None = None) -> Job:
         job = self.table.transition(self.job_id, state, reason, took)

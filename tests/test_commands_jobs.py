@@ -1,4 +1,4 @@
-"""`prefd jobs`, `show`, `cancel`, `submit`, on homes made by hand and with no daemon running."""
+"""`prefd jobs`, `show`, `submit`, on homes made by hand and with no daemon running."""
 
 from __future__ import annotations
 
@@ -109,33 +109,6 @@ def test_show_of_a_job_that_is_not_there(made: Home) -> None:
     assert "17" in result.stderr
 
 
-def test_cancel_without_a_daemon_ends_a_queued_job(made: Home) -> None:
-    result = invoke(made, "cancel", 4)
-    assert result.exit_code == Exit.OK
-    assert result.stdout == "job 4 (next) is cancelled\n"
-    with JobTable.open_readonly(made.database) as jobs:
-        assert jobs.get(4).state == "cancelled"
-
-
-def test_cancel_leaves_an_ended_job_alone(made: Home) -> None:
-    result = invoke(made, "cancel", 1)
-    assert result.exit_code == Exit.OK
-    assert "already ended: done" in result.stderr
-
-
-def test_cancel_asks_a_running_job_to_stop(made: Home) -> None:
-    assert invoke(made, "cancel", 3).stdout == "job 3 (half-way) is training and will stop\n"
-    with JobTable.open_readonly(made.database) as jobs:
-        assert jobs.get(3).cancel_requested
-
-
-def test_cancel_cancels_none_when_one_is_not_there(made: Home) -> None:
-    result = invoke(made, "cancel", 4, 99)
-    assert result.exit_code == Exit.NOT_FOUND
-    with JobTable.open_readonly(made.database) as jobs:
-        assert jobs.get(4).state == "queued"
-
-
 def test_submit_without_a_daemon_puts_the_spec_into_the_folder(
     home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
@@ -159,6 +132,44 @@ def test_submit_hands_in_none_when_one_is_wrong(home: Path, tmp_path: Path, tiny
     assert "bad.json" in result.stderr
     assert "sigmoid" in result.stderr
     assert not list(there.jobs.glob("*.json"))
+
+
+def test_submit_says_of_all_specs_when_they_may_run(
+    made: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    specs = [homes.write_spec(tmp_path / f"{name}.json", tiny_model, pairs_file, priority=1) for name in "ab"]
+    options = ["--priority", 7, "--after", 3, "--after", 4, "--not-before", "2999-01-01 02:00"]
+    assert invoke(made, "submit", *specs, *options).exit_code == Exit.OK
+    for name in "ab":
+        written = json.loads((made.jobs / f"{name}.json").read_text())
+        assert (written["priority"], written["after"]) == (7, [3, 4])
+        assert written["not_before"].startswith("2999-01-01 02:00:00")
+    assert invoke(made, "validate", made.jobs / "a.json").exit_code == Exit.OK
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--after", 9], Exit.NOT_FOUND, "after: there is no job 9"),
+        (["--after", 2], Exit.FAILED, "job 2 is failed, so this one would fail; `prefd retry 2` first"),
+        (["--not-before", "soon"], Exit.USAGE, "expected a date and time"),
+        (["--priority", "high"], Exit.USAGE, "high"),
+    ],
+)
+def test_submit_hands_in_none_that_could_never_run(
+    made: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, options: list[object], code: Exit, said: str
+) -> None:
+    result = invoke(made, "submit", homes.write_spec(tmp_path / "a.json", tiny_model, pairs_file), *options)
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert not list(made.jobs.glob("*.json"))
+
+
+def test_what_a_job_waits_for_is_shown(made: Home) -> None:
+    with JobTable.open(made.database) as table:
+        table.tell_waiting({4: "waits for job 3"})
+    assert invoke(made, "jobs", "--state", "queued").stdout.rstrip().endswith("waits for job 3")
+    assert "waits for job 3" in invoke(made, "show", 4).stdout
 
 
 def test_the_jobs_of_a_sweep_stand_together(made: Home) -> None:

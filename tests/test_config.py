@@ -44,6 +44,8 @@ def test_plugin_files_are_relative_to_the_home(made: Home) -> None:
         ("settle_seconds = 3", "settle_seconds: unknown key; did you mean watch.settle_seconds?"),
         ("[watch]\nsettle_seconds = -1", "watch.settle_seconds: must be greater than 0, got -1"),
         ('plugins = "mine.py"', 'plugins: expected a list, got "mine.py"'),
+        ("parallel = 0", "parallel: must be greater than or equal to 1, got 0"),
+        ("groups = {a = 0}", "groups.a: must be greater than or equal to 1, got 0"),
         ("plugins = [", "Invalid value (at end of document); is the file cut short?"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 from prefd.daemon.control import listening, serve_control
 from prefd.daemon.home import Home
@@ -30,12 +31,15 @@ class FakeDaemon:
     def request_stop(self) -> None:
         self.stops += 1
 
-    def cancel(self, job_id: int) -> Job:
+    def act(self, action: str, job_id: int) -> Job:
         if job_id == 13:
             raise RuntimeError("the database is on fire")
         with JobTable.open(Path(":memory:")) as table:
-            table.add(SPEC, "a.yaml")
-            return table.request_cancel(job_id)
+            table.add(SPEC, "a.yaml", owner="run:7")
+            return JOB_ACTIONS[action](table, job_id)
+
+    def act_on_queue(self, action: str) -> dict[str, Any]:
+        return {"asked": action}
 
 
 @contextmanager
@@ -74,24 +78,32 @@ def made(home: Path) -> Home:
     return made
 
 
-def test_the_three_requests_are_answered(made: Home) -> None:
+def test_every_request_is_answered(made: Home) -> None:
     with serving(made) as daemon:
         client = Client(made)
         assert client.status() == {"pid": 42}
-        assert client.cancel(1)["state"] == "cancelled"
+        assert client.act("cancel", 1)["state"] == "cancelled"
+        for action in QUEUE_ACTIONS:
+            assert client.act_on_queue(action) == {"asked": action}
         client.stop()
         assert daemon.stops == 1
 
 
 def test_an_unknown_job_is_404_in_the_daemons_words(made: Home) -> None:
     with serving(made), pytest.raises(ControlError, match=r"^there is no job 7$") as caught:
-        Client(made).cancel(7)
+        Client(made).act("cancel", 7)
     assert caught.value.status == 404
+
+
+def test_what_a_jobs_state_forbids_is_409(made: Home) -> None:
+    with serving(made), pytest.raises(ControlError, match=r"^job 1 is run by `prefd run`") as caught:
+        Client(made).act("pause", 1)
+    assert caught.value.status == 409
 
 
 def test_a_failure_in_the_daemon_is_500_as_json(made: Home) -> None:
     with serving(made), pytest.raises(ControlError, match=r"^RuntimeError: the database is on fire$") as caught:
-        Client(made).cancel(13)
+        Client(made).act("cancel", 13)
     assert caught.value.status == 500
 
 

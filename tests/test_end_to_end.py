@@ -158,6 +158,39 @@ def test_a_killed_daemon_goes_on_after_a_restart_to_the_same_adapter(daemon: Dae
     assert digest(daemon.adapter("broken")) == digest(daemon.adapter("unbroken"))
 
 
+def test_a_job_paused_cancelled_and_retried_ends_with_the_unbroken_adapter(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.drop("it", training={"iters": 60, "save_every": 50, "seed": 3}, loss={"name": "cpo"})  # one phase is enough
+    metrics = daemon.home.runs / "1" / "metrics.jsonl"
+
+    def ask(*words: str) -> None:
+        done = daemon.prefd(*words)
+        assert done.returncode == 0, done.stderr
+
+    def trains_on(past: int) -> int:
+        daemon.until(lambda: metrics.exists() and metrics.read_text().count("\n") > past)
+        return metrics.read_text().count("\n")
+
+    trained = trains_on(4)
+    worker = daemon.jobs()["it"]["worker_pid"]
+    ask("pause", "1")
+    daemon.until(lambda: daemon.jobs()["it"]["state"] == "paused")
+    assert not psutil.pid_exists(worker)
+    ask("resume", "1")
+    trains_on(trained + 4)
+    ask("cancel", "1")
+    daemon.until_ended("it")
+    ask("retry", "1")
+    ask("wait", "1")
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines() if '"loss"' in line]
+    assert steps == list(range(1, 61)), "every step once"
+    assert daemon.prefd("retry", "1").returncode == 1
+    ask("retry", "1", "--fresh")
+    ask("wait", "1")
+    broken, unbroken = daemon.home.job(1) / "attempts" / "2" / "adapter", daemon.adapter("it")
+    assert digest(broken) == digest(unbroken)
+
+
 def test_sigterm_puts_the_running_job_back_and_it_goes_on(daemon: Daemon) -> None:
     daemon.start()
     daemon.drop("long", training={"iters": 400, "save_every": 400})

@@ -26,7 +26,7 @@ from prefd.daemon.supervisor import freeze
 SPEC = JobSpec.model_validate({"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.5}})
 ROUTES: dict[State, tuple[State, ...]] = {
     "queued": (), "precomputing": ("precomputing",), "training": ("training",),
-    "done": ("training", "done"), "failed": ("failed",), "cancelled": ("cancelled",),
+    "paused": ("paused",), "done": ("training", "done"), "failed": ("failed",), "cancelled": ("cancelled",),
 }  # fmt: skip
 
 
@@ -113,15 +113,13 @@ def test_one_claimed_file_is_one_job_and_the_same_spec_twice_is_two(path: Path) 
         assert table.sources() == {"01-a.yaml", "02-a.yaml"}
 
 
-def test_the_daemon_takes_its_own_oldest_queued_job(path: Path) -> None:
+def test_jobs_are_listed_and_counted_by_state(path: Path) -> None:
     with JobTable.open(path) as table:
-        assert table.next_queued() is None
+        assert table.list("queued") == []
         table.add(SPEC, "x", owner="run:7")
         second, third = table.add(SPEC, "b").id, table.add(SPEC, "c").id
         table.transition(second, "failed")
-        taken = table.next_queued()
-        assert taken is not None
-        assert taken.id == third
+        assert table.states([second, third, 99]) == {second: "failed", third: "queued"}
         assert [job.id for job in table.list("queued", "failed")] == [1, second, third]
         assert table.counts() == {**dict.fromkeys(STATES, 0), "queued": 2, "failed": 1}
 
@@ -136,11 +134,141 @@ def test_cancel_is_at_once_for_a_queued_job_and_a_request_for_a_running_one(path
         assert (requested.state, requested.cancel_requested) == ("training", True)
 
 
+def test_pause_is_at_once_for_a_queued_job_and_a_request_for_a_running_one(path: Path) -> None:
+    with JobTable.open(path) as table:
+        queued, running, done = (table.add(SPEC, source).id for source in "abc")
+        table.transition(running, "precomputing")
+        table.transition(done, "failed")
+        assert (table.request_pause(queued).state, table.get(queued).reason) == ("paused", "paused by you")
+        assert table.request_pause(running).pausing
+        assert table.transition(running, "training").pause_requested, "it is still wanted in the next phase"
+        assert table.put_back(running, "never seen", {"training": 2.0}).state == "paused"
+        assert table.get(running).phase_seconds == {"training": 2.0}
+        assert table.request_pause(done).state == "failed"
+        assert table.list("queued") == []
+        for job_id in (queued, running):
+            assert (table.resume(job_id).state, table.get(job_id).reason) == ("queued", "resumed by you")
+        assert table.resume(done).state == "failed"
+
+
+def test_a_cancel_wins_over_a_pause_and_a_resume_takes_it_back(path: Path) -> None:
+    with JobTable.open(path) as table:
+        both, taken_back, paused = (table.add(SPEC, source).id for source in "abc")
+        for job_id in (both, taken_back):
+            table.transition(job_id, "training")
+            table.request_pause(job_id)
+        table.request_cancel(both)
+        assert table.put_back(both, "stopped").reason == "cancelled while it ran"
+        table.resume(taken_back)
+        assert (table.put_back(taken_back, "stopped").state, table.get(taken_back).reason) == ("queued", "stopped")
+        table.request_pause(paused)
+        assert table.request_cancel(paused).state == "cancelled"
+        assert table.request_cancel(taken_back).reason == "cancelled while it waited to go on"
+
+
+def test_a_job_of_prefd_run_is_not_paused(path: Path) -> None:
+    with JobTable.open(path) as table:
+        theirs, ours = table.add(SPEC, "a", owner="run:7").id, table.add(SPEC, "b").id
+        table.transition(theirs, "training")
+        table.transition(ours, "training")
+        with pytest.raises(
+            IllegalTransition, match=r"job 1 is run by `prefd run` \(run:7\): end it there, with Ctrl-C"
+        ):
+            table.request_pause(theirs)
+        assert [job.id for job in table.pause_queue(running_too=True)] == [ours]
+
+
+def test_a_paused_queue_stays_so_in_the_file_and_every_job_says_it(path: Path) -> None:
+    with JobTable.open(path) as table:
+        table.add(SPEC, "a")
+        assert table.queue_paused_at() is None
+        assert table.pause_queue() == []
+        since = table.queue_paused_at()
+        table.pause_queue()
+    with JobTable.open(path) as table:
+        assert table.queue_paused_at() == since, "pausing again does not move the start"
+        assert table.get(1).waiting == "the queue is paused by you"
+        table.request_pause(1)
+        assert table.get(1).waiting == ""
+        assert table.resume_queue() == []
+        assert table.get(1).state == "paused"
+        assert [job.state for job in table.resume_queue(paused_too=True)] == ["queued"]
+        table.pause_queue()
+        table.resume_queue()
+        assert table.get(1).waiting == ""
+
+
+def test_what_a_spec_says_of_its_turn_is_in_the_job(path: Path) -> None:
+    said = {"priority": 5, "after": [1], "not_before": "2026-11-23T02:00+00:00"}
+    with JobTable.open(path) as table:
+        plain = table.add(SPEC, "a")
+        assert (plain.priority, plain.after, plain.not_before, plain.waiting) == (0, (), None, "")
+        job = table.add(JobSpec.model_validate(SPEC.model_dump(exclude_unset=True) | said), "b")
+        assert (job.priority, job.after, job.not_before) == (5, (1,), 1795399200.0)
+
+
+def test_why_a_job_waits_is_told_until_it_moves(path: Path) -> None:
+    with JobTable.open(path) as table:
+        first, second = table.add(SPEC, "a").id, table.add(SPEC, "b").id
+        table.transition(first, "training")
+        table.tell_waiting({first: "never seen", second: "waits for job 1", 99: "nobody"})
+        assert [job.waiting for job in table.list()] == ["", "waits for job 1"]
+        assert len(table.history(second)) == 1, "it is no change of state"
+        assert table.transition(second, "training").waiting == ""
+
+
+def test_a_retried_job_keeps_its_number_history_and_time(path: Path) -> None:
+    with JobTable.open(path) as table:
+        job_id = table.add(SPEC, "a").id
+        table.transition(job_id, "training")
+        table.request_cancel(job_id)
+        table.put_back(job_id, "", {"training": 2.0})
+        again = table.retry(job_id)
+        assert (again.id, again.state, again.attempt, again.fresh) == (job_id, "queued", 2, False)
+        assert (again.cancel_requested, again.finished_at, again.phase_seconds) == (False, None, {"training": 2.0})
+        assert [event.state for event in table.history(job_id)] == ["queued", "training", "cancelled", "queued"]
+        assert table.history(job_id)[-1].reason == "retried by you: it goes on from its last checkpoint"
+
+
+def test_only_what_has_ended_is_retried_and_what_is_done_only_from_nothing(path: Path) -> None:
+    with JobTable.open(path) as table:
+        job_id = table.add(SPEC, "a").id
+        with pytest.raises(IllegalTransition, match="job 1 is queued: only a job that has ended can be run again"):
+            table.retry(job_id)
+        table.transition(job_id, "training")
+        table.transition(job_id, "done")
+        with pytest.raises(IllegalTransition, match="job 1 is done: there is nothing to go on with; --fresh trains it"):
+            table.retry(job_id)
+        assert table.retry(job_id, fresh=True).fresh
+        table.transition(job_id, "failed")
+        assert table.retry(job_id).fresh, "what was to be set aside still is"
+        table.begun_afresh(job_id)
+        assert not table.get(job_id).fresh
+
+
+def test_a_retried_job_of_prefd_run_becomes_the_daemons(path: Path) -> None:
+    with JobTable.open(path) as table:
+        jobs = [table.add(SPEC, "/specs/a.yaml", owner=f"run:{number}").id for number in (7, 8)]
+        for job_id in jobs:
+            table.transition(job_id, "failed")
+            assert table.retry(job_id).owner == "daemon"
+        assert [job.id for job in table.list("queued")] == jobs
+
+
 def test_an_unknown_job_is_said_to_be(path: Path) -> None:
     with JobTable.open(path) as table:
-        for ask in (table.get, table.spec, table.history, table.request_cancel):
+        for ask in (
+            table.get,
+            table.spec,
+            table.history,
+            table.request_cancel,
+            table.request_pause,
+            table.resume,
+            table.retry,
+            table.put_back,
+        ):
             with pytest.raises(JobNotFound, match="there is no job 7"):
-                ask(7)
+                ask(7, *([""] if ask == table.put_back else []))  # type: ignore[operator]
 
 
 def test_readers_need_no_daemon_and_see_what_is_committed(path: Path) -> None:

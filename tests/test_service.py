@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ import fakes
 import pytest
 
 from prefd.daemon import lock, service, supervisor, watch
-from prefd.daemon.client import Client, DaemonNotRunning
+from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import submit
-from prefd.daemon.jobs import Job, JobTable, State
+from prefd.daemon.jobs import STATES, Job, JobTable, JobTableError, State
 from prefd.daemon.service import Service
 from prefd.daemon.spec import JobSpec
 
@@ -131,8 +132,9 @@ def test_a_dropped_spec_becomes_a_finished_job(place: Place) -> None:
         assert (place.home.accepted / job.source).exists()
         assert job.source.endswith("-smol.yaml")
         status = client.status()
-    assert status["jobs"] == {"queued": 0, "precomputing": 0, "training": 0, "done": 1, "failed": 0, "cancelled": 0}
-    assert (status["job"], status["stopping"], status["home"]) == (None, False, str(place.home.root))
+    assert status["jobs"] == {**dict.fromkeys(STATES, 0), "done": 1}
+    assert status["queue"] == {"paused_at": None}
+    assert (status["active"], status["stopping"], status["home"]) == ([], False, str(place.home.root))
     assert status["catalog"] == {"error": None, "losses": 4}
     assert status["watcher"]["mode"] == "events"
     assert status["watcher"]["last_rescan"] > time.time() - 20
@@ -154,8 +156,8 @@ def test_the_three_formats_and_submit_are_all_taken(place: Place) -> None:
 def test_the_running_job_and_its_progress_are_in_the_status(place: Place) -> None:
     with place.daemon() as client:
         place.drop("a.yaml", name="sleep")
-        fakes.wait_for(lambda: (client.status()["job"] or {}).get("progress") is not None)
-        job = client.status()["job"]
+        fakes.wait_for(lambda: any(job["progress"] for job in client.status()["active"]))
+        (job,) = client.status()["active"]
         assert (job["id"], job["state"], job["worker_pid"] > 0) == (1, "precomputing", True)
         assert (job["progress"]["phase"], job["progress"]["done"], job["progress"]["total"]) == ("precompute", 1, 2)
 
@@ -166,7 +168,7 @@ def test_files_are_claimed_while_a_job_runs_and_run_one_at_a_time(place: Place) 
         fakes.wait_for(lambda: "hello" in place.log(1))
         place.drop("b.yaml")
         place.wait_for("precomputing", "queued")
-        client.cancel(1)
+        client.act("cancel", 1)
         place.wait_for("cancelled", "done")
 
 
@@ -345,16 +347,196 @@ def test_a_stop_puts_the_running_job_back_and_the_next_daemon_goes_on(place: Pla
         place.wait_for("done", "done")
 
 
+def test_a_paused_job_gives_way_to_the_next_and_goes_on_when_resumed(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="once")
+        place.drop("b.yaml")
+        fakes.wait_for(lambda: "hello" in place.log(1) and len(place.jobs()) == 2)
+        assert client.act("pause", 1)["pause_requested"]
+        paused, _ = place.wait_for("paused", "done")
+        assert (paused.reason, paused.worker_pid, paused.pause_requested) == ("paused by you", None, False)
+        assert "stopping" in place.log(1), "its worker was told, and saved its state"
+    with place.daemon() as client:
+        place.drop("c.yaml")
+        place.wait_for("paused", "done", "done")
+        client.act("resume", 1)
+        place.wait_for("done", "done", "done")
+    with JobTable.open_readonly(place.home.database) as table:
+        assert ("queued", "resumed by you") in [(event.state, event.reason) for event in table.history(1)]
+
+
+def test_a_paused_queue_starts_nothing_over_a_restart_and_lets_what_runs_go_on(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="sleep")
+        fakes.wait_for(lambda: "hello" in place.log(1))
+        assert client.act_on_queue("pause")["jobs"] == []
+        place.drop("b.yaml")
+        place.wait_for("precomputing", "queued")
+        since = client.status()["queue"]["paused_at"]
+        client.act("cancel", 1)
+        place.wait_for("cancelled", "queued")
+    with place.daemon() as client:
+        assert client.status()["queue"]["paused_at"] == since
+        place.drop("c.yaml")
+        fakes.wait_for(lambda: len(place.jobs()) == 3)
+        assert [job.state for job in place.jobs()] == ["cancelled", "queued", "queued"]
+        client.act_on_queue("resume")
+        place.wait_for("cancelled", "done", "done")
+
+
+def test_all_pauses_the_running_job_too_and_resumes_it(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="once")
+        place.drop("b.yaml")
+        fakes.wait_for(lambda: "hello" in place.log(1) and len(place.jobs()) == 2)
+        assert [job["id"] for job in client.act_on_queue("pause-all")["jobs"]] == [1]
+        place.wait_for("paused", "queued")
+        assert [job["id"] for job in client.act_on_queue("resume-all")["jobs"]] == [1]
+        place.wait_for("done", "done")
+
+
+def test_a_cancelled_job_is_retried_by_the_daemon(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="once")
+        fakes.wait_for(lambda: "hello" in place.log(1))
+        client.act("cancel", 1)
+        place.wait_for("cancelled")
+        client.act("retry", 1)
+        (done,) = place.wait_for("done")
+        assert done.attempt == 2
+
+
+def test_jobs_run_by_priority_and_after_those_they_name(place: Place) -> None:
+    with place.daemon() as client:
+        client.act_on_queue("pause")
+        place.drop("a.yaml")
+        fakes.wait_for(lambda: len(place.jobs()) == 1)
+        place.drop("b.yaml", priority=5, after=[1])
+        fakes.wait_for(lambda: len(place.jobs()) == 2)
+        place.drop("c.yaml", priority=1)
+        fakes.wait_for(lambda: len(place.jobs()) == 3)
+        fakes.wait_for(lambda: {job.waiting for job in place.jobs()} == {"the queue is paused by you"})
+        client.act_on_queue("resume")
+        jobs = place.wait_for("done", "done", "done")
+    assert [job.id for job in sorted(jobs, key=lambda job: job.started_at or 0)] == [3, 1, 2]
+
+
+def test_a_job_after_one_that_fails_fails_with_its_own_dependents(place: Place) -> None:
+    with place.daemon() as client:
+        place.drop("a.yaml", name="once")
+        fakes.wait_for(lambda: "hello" in place.log(1))
+        place.drop("b.yaml", after=[1])
+        fakes.wait_for(lambda: len(place.jobs()) == 2)
+        place.drop("c.yaml", after=[2])
+        fakes.wait_for(lambda: [job.waiting for job in place.jobs()] == ["", "waits for job 1", "waits for job 2"])
+        client.act("cancel", 1)
+        *_, second, third = place.wait_for("cancelled", "failed", "failed")
+        assert second.reason == "job 1, which it was to run after, was cancelled"
+        assert third.reason == "job 2, which it was to run after, failed"
+        for job_id in (1, 2, 3):
+            client.act("retry", job_id)
+        place.wait_for("done", "done", "done")
+
+
+def test_a_job_after_one_that_is_not_there_is_rejected(place: Place) -> None:
+    with place.daemon():
+        place.drop("a.yaml", after=[1])  # as if after itself
+        fakes.wait_for(lambda: bool(place.rejected()))
+        assert place.rejected()["a.yaml"] == "a.yaml: after: there is no job 1"
+        assert place.jobs() == []
+
+
+def test_a_job_starts_when_its_moment_has_come(place: Place) -> None:
+    moment = datetime.now() + timedelta(seconds=1)
+    with place.daemon():
+        place.drop("a.yaml", not_before=moment.isoformat())
+        place.drop("b.yaml", not_before="2999-01-01 02:00")
+        done, waits = place.wait_for("done", "queued")
+        assert done.started_at is not None
+        assert done.started_at >= moment.timestamp()
+        assert waits.waiting == "not before 2999-01-01 02:00"
+
+
+def test_a_job_whose_end_could_not_be_written_is_put_back_and_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = JobTable.transition, ["done", "failed"]
+
+    def transition(self: JobTable, job_id: int, state: State, *rest: Any) -> Job:
+        if failures and state == failures[0]:
+            failures.pop(0)
+            raise JobTableError("the disk is full")
+        return real(self, job_id, state, *rest)
+
+    monkeypatch.setattr(JobTable, "transition", transition)
+    with place.daemon():
+        place.drop("a.yaml")
+        place.wait_for("done")
+    assert failures == []
+
+
+def test_jobs_run_together_as_far_as_the_limits_allow(place: Place) -> None:
+    limits = QUICK.model_copy(update={"parallel": 3, "groups": {"one": 1}})
+    with place.daemon(limits) as client:
+        place.drop("a.yaml", name="sleep@training", group="one")
+        fakes.wait_for(lambda: "hello from training" in place.log(1))
+        place.drop("b.yaml", group="one")
+        place.drop("c.yaml", name="sleep@training")
+        fakes.wait_for(lambda: len(place.jobs()) == 3)
+        waits = next(job for job in place.jobs() if job.source.endswith("-b.yaml"))
+        runs = next(job for job in place.jobs() if job.source.endswith("-c.yaml"))
+        fakes.wait_for(lambda: "hello from training" in place.log(runs.id))
+        assert [job["id"] for job in client.status()["active"]] == [1, runs.id]
+        fakes.wait_for(
+            lambda: {job.id: job.waiting for job in place.jobs()}[waits.id].startswith("waits for job 1: group")
+        )
+        client.act("cancel", 1)
+        fakes.wait_for(lambda: {job.id: job.state for job in place.jobs()}[waits.id] == "done")
+        assert client.stop(10)
+    assert {job.state for job in place.jobs()} == {"cancelled", "done", "queued"}
+    with place.daemon() as client:
+        fakes.wait_for(lambda: place.log(runs.id).count("hello from training") == 2)
+
+
+def test_the_second_job_of_a_reference_waits_until_the_first_has_scored(place: Place) -> None:
+    with place.daemon(QUICK.model_copy(update={"parallel": 4})) as client:
+        place.drop("a.yaml", name="sleep")
+        fakes.wait_for(lambda: "hello from precompute" in place.log(1))
+        place.drop("b.yaml")
+        said = "waits for job 1 to score with the same reference"
+        fakes.wait_for(lambda: len(place.jobs()) == 2 and place.jobs()[1].waiting == said)
+        other = fakes.model_folder(place.folder / "other")
+        place.drop("c.yaml", reference={"model": str(other)})
+        place.wait_for("precomputing", "queued", "done")
+        place.drop("d.yaml", loss={"name": "cpo"})
+        place.wait_for("precomputing", "queued", "done", "done")
+        client.act("pause", 1)
+        place.wait_for("paused", "done", "done", "done")
+
+
+def test_what_cannot_be_asked_of_a_job_is_a_conflict_in_words(place: Place) -> None:
+    with JobTable.open(place.home.database) as table:
+        table.add(JobSpec.model_validate_json(fakes.spec_text(place.folder)), "a", owner=f"run:{os.getpid()}")
+    with place.daemon() as client:
+        with pytest.raises(ControlError, match=r"^job 1 is run by `prefd run` \(run:\d+\): end it there") as caught:
+            client.act("pause", 1)
+        assert caught.value.status == 409
+
+
 def test_a_job_found_running_after_a_crash_goes_on(place: Place) -> None:
     spec = JobSpec.model_validate_json(fakes.spec_text(place.folder))
     with JobTable.open(place.home.database) as table:
-        for source in ("a", "b", "c"):
+        for source in ("a", "b", "c", "d", "e"):
             table.add(spec, source)
         table.transition(1, "precomputing")
         table.transition(2, "training")
         table.request_cancel(2)
+        table.transition(4, "training")
+        table.request_pause(4)
+        table.request_pause(5)
     with place.daemon():
-        place.wait_for("done", "cancelled", "done")
+        *_, paused, _ = place.wait_for("done", "cancelled", "done", "paused", "paused")
+        assert paused.reason == "paused by you"
     with JobTable.open_readonly(place.home.database) as table:
         assert "the daemon ended while it ran; it goes on from where it stood" in [
             event.reason for event in table.history(1)
@@ -530,6 +712,20 @@ def test_after_kill_9_the_job_goes_on_and_nothing_runs_twice(place: Place) -> No
     with process(place):
         place.wait_for("done", "done")
     assert "stopping" in place.log(1)  # the orphan was told to save its state
+
+
+@pytest.mark.slow
+def test_after_kill_9_a_job_that_was_being_paused_is_paused(place: Place) -> None:
+    with process(place) as daemon:
+        place.drop("a.yaml", name="deaf")  # its worker takes all of the grace to end
+        place.drop("b.yaml")
+        fakes.wait_for(lambda: "hello" in place.log(1) and len(place.jobs()) == 2)
+        Client(place.home).act("pause", 1)
+        daemon.kill()
+        daemon.wait()
+        assert place.jobs()[0].state == "precomputing"
+    with process(place):
+        place.wait_for("paused", "done")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import json
 import random
+from datetime import datetime
 from pathlib import Path
 
 import fakes
@@ -274,3 +275,28 @@ def test_every_error_is_told_at_once_the_losss_too(tmp_path: Path) -> None:
         "loss.bta: unknown parameter; did you mean beta?",
     ):
         assert part in told
+
+
+def test_a_moment_is_text_in_yaml_and_a_date_in_toml() -> None:
+    yaml = read_spec(b"model: org/name\ndata: {path: p}\nnot_before: 2026-11-23 02:00\nafter: [3]\n", "a.yaml")
+    toml = read_spec(
+        b'model = "org/name"\nnot_before = 2026-11-23 02:00:00\nafter = [3]\n[data]\npath = "p"\n', "a.toml"
+    )
+    assert yaml.starts_at == toml.starts_at == datetime(2026, 11, 23, 2).timestamp()
+    assert yaml.after == [3]
+    assert JobSpec.model_validate_json(toml.model_dump_json()) == toml
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("not_before: tomorrow", "not_before: expected a date and time such as 2026-11-23 02:00 (local) or"),
+        ("not_before: 7", "not_before: expected text, got 7"),
+        ("after: [0]", "after[0]: must be greater than or equal to 1, got 0"),
+        ("after: 3", "after: expected a list, got 3"),
+        ("priority: 2000", "priority: must be less than or equal to 1000, got 2000"),
+    ],
+)
+def test_what_a_turn_cannot_be_is_told(line: str, told: str) -> None:
+    (fault,) = said(f"model: org/name\ndata: {{path: p}}\n{line}\n")
+    assert told in fault

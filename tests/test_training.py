@@ -443,7 +443,8 @@ def test_a_checkpoint_of_other_pairs_is_not_gone_on_from(home: Path, tiny_model:
     changed = Job.load(made.home, 1)
     run_precompute(changed)
     with pytest.raises(
-        JobError, match=r"the pairs are not those that the checkpoint of step 3 .* or submit the spec again"
+        JobError,
+        match=r"the pairs are not those that the checkpoint of step 3 .* or begin anew: `prefd retry \d+ --fresh`",
     ):
         run_training(changed)
 

@@ -26,6 +26,7 @@ EXPECTED = {
     "prefd.daemon.config.ConfigError": Exit.FAILED,
     "prefd.daemon.catalog.CatalogError": Exit.FAILED,
     "prefd.daemon.jobs.JobNotFound": Exit.NOT_FOUND,
+    "prefd.daemon.jobs.IllegalTransition": Exit.FAILED,
     "prefd.daemon.jobs.JobTableError": Exit.FAILED,
     "prefd.daemon.client.DaemonNotRunning": Exit.NO_DAEMON,
     "prefd.daemon.client.ControlError": Exit.FAILED,

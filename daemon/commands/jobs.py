@@ -1,9 +1,10 @@
-"""`prefd submit`, `prefd jobs`, `prefd cancel`: handing jobs in, seeing them, calling them off."""
+"""`prefd submit` and `prefd jobs`: handing jobs in, and seeing them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
-from prefd.daemon.commands.errors import Failure
+from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import Progress, RunDir
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
 
-STATE_NAMES = ("queued", "precomputing", "training", "done", "failed", "cancelled")
+STATE_NAMES = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
 
 
 @click.command(
@@ -29,23 +30,41 @@ STATE_NAMES = ("queued", "precomputing", "training", "done", "failed", "cancelle
 Examples:
   prefd submit ipo.yaml
   prefd submit sweep/*.yaml
+  prefd submit ipo.yaml --after 3 --not-before 02:00
   prefd submit ipo.yaml --json | jq '.submitted[].job'"""
 )
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="The higher goes first; default 0.")
+@click.option(
+    "--after", type=click.IntRange(min=1), metavar="ID", multiple=True, help="When this job is done (repeatable)."
+)
+@click.option("--not-before", metavar="WHEN", help="2026-11-23 02:00, 02:00 (the next one), or +3h.")
 @json_option
 @click.pass_obj
-def submit(home: Home, specs: tuple[Path, ...], as_json: bool) -> None:
+def submit(
+    home: Home,
+    specs: tuple[Path, ...],
+    priority: int | None,
+    after: tuple[int, ...],
+    not_before: str | None,
+    as_json: bool,
+) -> None:
     """Check specs, and hand them to the daemon.
 
     If one of them has an error, none is handed in. Works without the daemon: the jobs are then picked up when it starts.
+
+    The options say for all of them what a spec may say for itself. A job that runs is not stopped for one of higher
+    priority. When a job that others run after fails or is cancelled, these fail too.
     """
     from prefd.daemon import inbox, lock
     from prefd.daemon.commands.specs import check_specs
 
     require_home(home)
+    asked = queue_settings(priority, after, not_before)
     checked = check_specs(home, specs)
+    check_after(home, {each for _, file in checked for spec in file.specs for each in (after or spec.after)})
     since = time.time()
-    files = [inbox.submit(home, file.document(), path.name) for path, file in checked]
+    files = [inbox.submit(home, file.document() | asked, path.name) for path, file in checked]
     daemon = lock.is_held(home)
     numbers = find_jobs(home, files, since) if daemon else {}
     submitted = [
@@ -62,6 +81,34 @@ def submit(home: Home, specs: tuple[Path, ...], as_json: bool) -> None:
         render.note("the daemon is not running: they are picked up at the next `prefd start`")
     elif len(numbers) < len(files):
         render.note("handed in, and not picked up yet: see `prefd jobs`")
+
+
+def queue_settings(priority: int | None, after: Sequence[int], not_before: str | None) -> dict[str, Any]:
+    """The options as a spec says them."""
+    from prefd.daemon.moments import next_moment
+
+    settings: dict[str, Any] = {} if priority is None else {"priority": priority}
+    if after:
+        settings["after"] = list(after)
+    if not_before is not None:
+        try:
+            settings["not_before"] = next_moment(not_before, datetime.now()).isoformat(" ", "seconds")
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--not-before") from None
+    return settings
+
+
+def check_after(home: Home, wanted: set[int]) -> None:
+    """A failure where one of these jobs is not there. They are all handed in before: so none waits in a circle."""
+    with read_jobs(home) as table:
+        states = table.states(wanted)
+    for job_id in sorted(wanted):
+        if job_id not in states:
+            raise Failure(f"after: there is no job {job_id}; see `prefd jobs`", Exit.NOT_FOUND)
+        if states[job_id] in ("failed", "cancelled"):
+            raise Failure(
+                f"after: job {job_id} is {states[job_id]}, so this one would fail; `prefd retry {job_id}` first"
+            )
 
 
 def tell_submitted(file: SpecFile, target: Path, numbers: Sequence[int] | None) -> None:
@@ -133,60 +180,13 @@ def jobs(home: Home, states: tuple[Any, ...], group: str | None, last: int | Non
 
 
 def detail(home: Home, job: Job) -> str:
-    """Progress while it runs; the reason otherwise, or what its sweep sets in it."""
+    """Progress while it runs, what it waits for; the reason otherwise, or what its sweep sets in it."""
     progress = RunDir(home.job(job.id)).progress() if job.state in ("precomputing", "training") else None
     if progress is not None:
         return how_far(progress)
-    return job.reason or job.description
+    return job.waiting or job.reason or job.description
 
 
 def how_far(progress: Progress) -> str:
     share = f" ({progress.done / progress.total:.0%})" if progress.total else ""
     return f"{progress.done}/{progress.total} {progress.unit}{share}"
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  prefd cancel 3
-  prefd cancel 4 5 6"""
-)
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
-@json_option
-@click.pass_obj
-def cancel(home: Home, job_ids: tuple[int, ...], as_json: bool) -> None:
-    """Call jobs off.
-
-    A queued one ends at once; a running one when its worker has stopped, within seconds.
-
-    What was already scored stays in the cache. Works without the daemon too.
-    """
-    with read_jobs(home) as table:
-        before = [table.get(job_id) for job_id in job_ids]  # all of them exist, or none is cancelled
-    documents = [request_cancel(home, job.id) for job in before]
-    if as_json:
-        render.emit_json({"jobs": documents})
-        return
-    for job, after in zip(before, documents):
-        if job.ended:
-            render.note(f"job {job.id} ({job.name}) had already ended: {job.state}")
-        elif after["state"] == "cancelled":
-            click.echo(f"job {job.id} ({job.name}) is cancelled")
-        else:
-            click.echo(f"job {job.id} ({job.name}) is {after['state']} and will stop")
-
-
-def request_cancel(home: Home, job_id: int) -> dict[str, Any]:
-    """Through the daemon; where none runs, in the table, where `prefd run` and the next daemon look."""
-    from prefd.daemon.client import Client, ControlError, DaemonNotRunning
-    from prefd.daemon.jobs import JobNotFound, JobTable
-
-    try:
-        return Client(home).cancel(job_id)
-    except ControlError as error:
-        if error.status == 404:
-            raise JobNotFound(str(error)) from None
-        raise
-    except DaemonNotRunning:
-        with JobTable.open(home.database) as table:
-            return table.request_cancel(job_id).to_json()

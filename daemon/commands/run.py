@@ -35,6 +35,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     from prefd.daemon import report
     from prefd.daemon.catalog import load_catalog
     from prefd.daemon.config import Config
+    from prefd.daemon.describe import describe_queue
     from prefd.daemon.jobs import JobTable
     from prefd.daemon.live import job_view
     from prefd.daemon.supervisor import run_in_foreground
@@ -48,6 +49,8 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     if not home.root.is_dir():
         make_home(home)
         render.note(f"made a home at {home.root}")
+    if queued := describe_queue(spec):
+        render.note(f"{queued}: that is the daemon's to keep; this job starts now")
     console = Console(stderr=True, highlight=False, markup=False) if as_json else render.stdout()
     with job_view(home, console) as view:
         job = run_in_foreground(

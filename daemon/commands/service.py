@@ -33,7 +33,7 @@ Examples:
 def start(home: Home, detach: bool) -> None:
     """Start the daemon.
 
-    It watches <home>/jobs and runs what is put there, one job at a time; jobs that were queued or running when it last
+    It watches <home>/jobs and runs what is put there, one job at a time unless config.toml says otherwise; jobs that were queued or running when it last
     stopped go on. Makes the home if it is not there.
     """
     from prefd.daemon import lock
@@ -118,8 +118,8 @@ def stop(home: Home) -> None:
         grace = Config().stop_grace_seconds
     wait = grace + STOP_MARGIN_SECONDS
     client = Client(home)
-    if client.status()["job"] is not None:
-        render.note(f"waiting for the running job to save its state, up to {grace:.0f} s")
+    if client.status()["active"]:
+        render.note(f"waiting for what runs to save its state, up to {grace:.0f} s")
     if not client.stop(wait_seconds=wait):
         raise Failure(f"asked the daemon to stop, and it has not ended within {wait:.0f} s: see `prefd status`")
     render.note("the daemon has stopped")
@@ -145,11 +145,17 @@ def status(ctx: click.Context, as_json: bool) -> None:
         answer: dict[str, Any] = Client(home).status()
     except DaemonNotRunning as error:
         with read_jobs(home) as jobs:
-            counts = jobs.counts()
+            counts, paused_at = jobs.counts(), jobs.queue_paused_at()
+        queue = {"paused_at": paused_at}
         if as_json:
-            render.emit_json({"running": False, "home": str(home.root), "jobs": dict(counts)})
+            render.emit_json({"running": False, "home": str(home.root), "jobs": dict(counts), "queue": queue})
         else:
-            facts = [("daemon", "not running"), ("home", str(home.root)), ("jobs", count_jobs(counts))]
+            facts = [
+                ("daemon", "not running"),
+                ("home", str(home.root)),
+                ("jobs", count_jobs(counts)),
+                *queue_facts(queue),
+            ]
             render.stdout().print(render.facts(facts))
             render.note(str(error))
         ctx.exit(Exit.NO_DAEMON)
@@ -166,8 +172,9 @@ def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
         ("daemon", f"{state}, pid {answer['pid']}, up {up}, version {answer['version']}"),
         ("home", answer["home"]),
         ("jobs", count_jobs(answer["jobs"])),
+        *queue_facts(answer["queue"]),
     ]
-    if (job := answer["job"]) is not None:
+    for job in answer["active"]:
         facts.append(("now", f"job {job['id']} ({job['name']}): {job['state']}{how_far(job.get('progress'))}"))
     watcher, catalog = answer["watcher"], answer["catalog"]
     rescan = f", last rescan {render.clock(watcher['last_rescan'])}" if watcher["last_rescan"] else ""
@@ -177,6 +184,13 @@ def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
     facts.append(("losses", str(catalog["losses"]) if not catalog["error"] else f"none: {catalog['error']}"))
     facts.append(("memory", render.size(answer["memory_rss_bytes"])))
     return facts
+
+
+def queue_facts(queue: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """That no job starts, where that is so."""
+    if queue["paused_at"] is None:
+        return []
+    return [("queue", f"paused by you since {render.clock(queue['paused_at'])}: no job starts until `prefd resume`")]
 
 
 def how_far(progress: dict[str, Any] | None) -> str:

@@ -76,7 +76,7 @@ def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:
     ended = []
     with read_jobs(home) as jobs:
         for job in [jobs.get(job_id) for job_id in job_ids]:
-            *_, job = until_ended(home, jobs, job.id)
+            job = last_of(home, jobs, job)
             ended.append(job)
             if not as_json:
                 reason = (job.reason.splitlines() or [""])[0]
@@ -87,11 +87,21 @@ def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:
         ctx.exit(Exit.JOB_FAILED)
 
 
+def last_of(home: Home, jobs: JobTable, job: Job) -> Job:
+    """The job once it has ended; that it is paused meanwhile is said, each time."""
+    state = ""
+    for seen in until_ended(home, jobs, job.id):
+        if seen.state == "paused" != state:
+            render.note(f"job {job.id} ({job.name}) is paused: it goes on after `prefd resume {job.id}`")
+        job, state = seen, seen.state
+    return job
+
+
 def newest_wanted(jobs: JobTable) -> Job:
-    """The running job, else the next in the queue."""
-    wanted = jobs.list("precomputing", "training") or jobs.list("queued")
+    """The running job, else the next in the queue, else a paused one."""
+    wanted = jobs.list("precomputing", "training") or jobs.list("queued") or jobs.list("paused")
     if not wanted:
-        raise Failure("no job is running or queued: name one (see `prefd jobs`)", Exit.NOT_FOUND)
+        raise Failure("no job is running, queued or paused: name one (see `prefd jobs`)", Exit.NOT_FOUND)
     return wanted[0]
 
 

@@ -89,7 +89,8 @@ class Run:
             if found.state["data_sha256"] != self.data_sha256:
                 raise JobError(
                     f"the pairs are not those that the checkpoint of step {found.step} was trained on; put "
-                    f"{self.job.spec.data.path} back as it was, or submit the spec again to begin anew"
+                    f"{self.job.spec.data.path} back as it was, or begin anew: "
+                    f"`prefd retry {self.job.run.root.name} --fresh`"
                 )
             self.step = found.step
             self.selection.restore(found.state["selection"])

@@ -1,0 +1,27 @@
+"""What can be asked of a job and of the queue, by the names that the control API and its client share.
+
+Each is one transaction on the job table, which the daemon sees at its next look: so all of them work without it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prefd.daemon.jobs import Job, JobTable
+
+JOB_ACTIONS: Mapping[str, Callable[[JobTable, int], Job]] = {
+    "cancel": JobTable.request_cancel,
+    "pause": JobTable.request_pause,
+    "resume": JobTable.resume,
+    "retry": JobTable.retry,
+    "retry-fresh": lambda table, job_id: table.retry(job_id, fresh=True),
+}
+"""`POST /v1/jobs/<id>/<action>` answers with the job. Each raises JobNotFound; some, IllegalTransition."""
+
+QUEUE_ACTIONS: Mapping[str, Callable[[JobTable], list[Job]]] = {
+    "pause": JobTable.pause_queue,
+    "pause-all": lambda table: table.pause_queue(running_too=True),
+    "resume": JobTable.resume_queue,
+    "resume-all": lambda table: table.resume_queue(paused_too=True),
+}
+"""`POST /v1/queue/<action>` answers with the jobs that it acted on."""
