@@ -28,11 +28,11 @@ from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import RUNNING, Job, JobTable
 from prefd.daemon.process import WORKER, ProcessId, end
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.spec import Reference
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor, freeze
 from prefd.daemon.turns import Limits, take_turns
 from prefd.daemon.watch import Watcher
-from prefd.daemon.worker.sources import ModelSource, reference_of
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Service:
         self.socket = str(home.socket)
         self.limits = Limits(config.parallel, config.groups)
         self.running: dict[int, asyncio.Task[None]] = {}
-        self._references: dict[int, ModelSource | None] = {}
+        self._references: dict[int, Reference | None] = {}
         self.catalog: Catalog | None = None
         self.catalog_error: str | None = None
 
@@ -244,7 +244,7 @@ class Service:
         self.table.tell_waiting(turns.waiting)
         return turns.start
 
-    def _scores_with(self, job: Job) -> ModelSource | None:
+    def _scores_with(self, job: Job) -> Reference | None:
         """The reference whose entries a job may miss; None where it scores nothing, or no other job runs beside it.
 
         Which entries they are is not known without a tokenizer. So two jobs of one reference and different pairs wait for
@@ -256,7 +256,7 @@ class Service:
             self._references[job.id] = self._reference(job.id)
         return self._references[job.id]
 
-    def _reference(self, job_id: int) -> ModelSource | None:
+    def _reference(self, job_id: int) -> Reference | None:
         try:
             spec = self.table.spec(job_id)
         except ValueError:  # of another version of prefd: the supervisor says what is wrong with it
@@ -265,7 +265,7 @@ class Service:
             known = all(loss.name in self.catalog.losses for loss in spec.losses.values())
             if known and not self.catalog.need_reference(spec.losses.values()):
                 return None
-        return reference_of(spec)
+        return spec.scored_by
 
     def _ended(self, job_id: int, task: asyncio.Task[None]) -> None:
         del self.running[job_id]

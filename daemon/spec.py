@@ -253,6 +253,10 @@ class TrainingSpec(SpecModel):
         return self.early_stopping or BestCheckpointSpec()
 
 
+Reference = tuple[str, str | None, QuantizeSpec | None]
+"""Model, adapter and load-time quantization."""
+
+
 class JobSpec(SpecModel):
     """One job. Without `training` it only fills the cache."""
 
@@ -282,6 +286,13 @@ class JobSpec(SpecModel):
     def starts_at(self) -> float | None:
         """`not_before` as Unix time."""
         return None if self.not_before is None else parse_moment(self.not_before)
+
+    @property
+    def scored_by(self) -> Reference:
+        """Who the reference is, as far as the spec tells: jobs with the same one may miss the same entries."""
+        if self.reference is not None:
+            return self.reference.model, self.reference.adapter, None
+        return self.model, self.adapter, self.training.quantize if self.training else None
 
     @property
     def losses(self) -> dict[str, LossSpec]:
