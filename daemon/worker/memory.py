@@ -1,7 +1,7 @@
 """How much memory a job will take, said before it takes it, with the setting to change.
 
 Weights, gradients and optimizer state are counted; a forward and backward pass is estimated from the sizes of the
-model's layers, with two factors fitted to measurements of SmolLM2 (benchmarks/memory.md has estimate and measurement
+model's layers, with two factors fitted to measurements of SmolLM2 (benchmarks/growth.md has estimate and measurement
 side by side). An estimate alone never refuses a job: only what is counted does.
 """
 

@@ -80,6 +80,7 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
         qat,
     )
     run.warn(tight)
+    run.warn(None if scorer.parts else f"slower than need be: {scorer.describe()}")
     done = run.restore()
     if not done:
         if reference is not None and job.starts_as_reference:
