@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -50,7 +51,16 @@ MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
 PEERS = ROOT / ".peers"
 DATA = [ROOT.parent / "shared" / "data" / "alpaca_eval_pairs.jsonl", ROOT / "contrib" / "demo" / "pairs.jsonl"]
 WORKLOADS = ("real", "even")
-TITLES = {"cached": "prefd", "live": "prefd, live reference", "peer": "mlx-lm-lora 5.10.2"}
+TITLES = {
+    "cached": "prefd",
+    "checkpointed": "prefd, layers recomputed",
+    "live": "prefd, live reference",
+    "apart": "prompts not shared",
+    "full": "and logits everywhere",
+    "full-live": "and a live reference",
+    "peer": "mlx-lm-lora 5.10.2",
+}
+USUAL = ("cached", "live", "peer")
 EVEN = 128
 
 
@@ -59,8 +69,9 @@ def main() -> None:
     if given.child:
         print(json.dumps(measure(given.child, Job.load(Home(given.home), 1), given.workload)))
         return
-    variants = ["cached", "live", *(["peer"] if (PEERS / "mlx_lm_lora").is_dir() else [])]
-    if "peer" not in variants:
+    variants = list(given.variants)
+    if "peer" in variants and not (PEERS / "mlx_lm_lora").is_dir():
+        variants.remove("peer")
         print(f"mlx-lm-lora is not at {PEERS} (`make bench-train` puts it there); it is left out", file=sys.stderr)
     lines = [
         (
@@ -82,7 +93,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--max-length", type=int, default=1024)
-    parser.add_argument("--grad-checkpoint", action="store_true")
+    parser.add_argument(
+        "--variants", nargs="+", choices=TITLES, default=USUAL, help="the first is what others are divided by"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument("--model", type=Path, default=MODEL)
@@ -112,11 +125,7 @@ def prepare(given: argparse.Namespace, home: Home) -> None:
     picked = [rows[n * len(rows) // given.pairs] for n in range(given.pairs)]
     pairs = home.root / "pairs.jsonl"
     pairs.write_text("\n".join(picked) + "\n", encoding="utf-8")
-    training = {
-        "batch_size": given.batch_size,
-        "learning_rate": 1e-5,
-        "grad_checkpoint": given.grad_checkpoint,
-    }
+    training = {"batch_size": given.batch_size, "learning_rate": 1e-5}
     data = {"path": str(pairs), "max_length": given.max_length, "validation": 0.0}
     spec = JobSpec.model_validate({"model": str(given.model), "data": data, "training": training})
     home.job(1).mkdir()
@@ -185,8 +194,8 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
     mx.random.seed(0)
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, training)
-    reference = Timed(cached_reference(job) if variant == "cached" else live_reference(job))
-    scorer = Scorer.of(model, scoring_options(job))
+    scorer = simpler(Scorer.of(model, scoring_options(job)), variant)
+    reference = Timed(live_reference(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
     optimizer = make_optimizer(training, schedule.total_steps, model)
     trainer = Trainer(scorer, optimizer, job.loss, reference, batching_of(training, job.loss))
@@ -197,6 +206,17 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
         losses.append(trainer.step(step, schedule.pairs(step))["loss"])
         seconds.append(time.perf_counter() - began)
     return {"seconds": seconds, "losses": losses, "reference_seconds": reference.seconds, "way": scorer.describe()}
+
+
+def simpler(scorer: Scorer, variant: str) -> Scorer:
+    """`scorer` with what a variant leaves out left out, or with its layers recomputed."""
+    if variant == "checkpointed":
+        return replace(scorer, options=replace(scorer.options, checkpoint_layers=True))
+    if variant == "apart":
+        return replace(scorer, shares_prompts=False)
+    if variant.startswith("full"):
+        return replace(scorer, shares_prompts=False, parts=None)
+    return scorer
 
 
 class Timed:
@@ -214,9 +234,9 @@ class Timed:
         return found
 
 
-def live_reference(job: Job) -> Any:
+def live_reference(job: Job, variant: str) -> Any:
     """The reference as other trainers have it: a second model in memory, run again in every step."""
-    scorer = Scorer.of(models.load(job.reference).freeze())
+    scorer = simpler(Scorer.of(models.load(job.reference).freeze()), variant)
 
     def scores(completions: Sequence[Completion]) -> Logprobs:
         return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
@@ -237,34 +257,35 @@ def table(given: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> l
         ("peak memory of MLX, GB", lambda run: run["peak_mlx"] / 1e9, "{:.2f}"),
         ("peak memory of the process, GB", lambda run: run["peak_rss"] / 1e9, "{:.2f}"),
     ]
-    others = [variant for variant in runs if variant != "cached"]
+    first, *others = runs
     lines = [
         "| | "
         + " | ".join(TITLES[each] for each in runs)
-        + "".join(f" | {TITLES[each]} ÷ prefd" for each in others)
+        + "".join(f" | {TITLES[each]} ÷ {TITLES[first]}" for each in others)
         + " |",
         "|---" * (1 + len(runs) + len(others)) + "|",
     ]
     for name, value, form in rows:
         medians = {variant: median(map(value, found)) for variant, found in runs.items()}
         cells = [form.format(each) for each in medians.values()]
-        cells += [f"{medians[variant] / medians['cached']:.2f}" for variant in others]
+        cells += [f"{medians[variant] / medians[first]:.2f}" for variant in others]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
 def closing(scored: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> list[str]:
-    cached = runs["cached"][0]
-    share = median(run["reference_seconds"] / sum(run["seconds"]) for run in runs["cached"])
-    pairs = zip(runs["cached"], runs["live"])
-    apart = max(abs(a - b) for one, other in pairs for a, b in zip(one["losses"], other["losses"]))
-    return [
-        (
-            f"The reference pass, once for every job over these pairs: {scored['seconds']:.1f} s for "
-            f"{scored['completions']} completions. Reading it: {share:.2%} of an epoch. Largest difference of a step's "
-            f"loss between cached and live: {apart:.1e}. prefd's way: {cached['way']}."
-        )
-    ]
+    said = (
+        f"The reference pass, once for every job over these pairs: {scored['seconds']:.1f} s for "
+        f"{scored['completions']} completions."
+    )
+    if "cached" in runs:
+        share = median(run["reference_seconds"] / sum(run["seconds"]) for run in runs["cached"])
+        said += f" Reading it: {share:.2%} of an epoch. prefd's way: {runs['cached'][0]['way']}."
+    if {"cached", "live"} <= runs.keys():
+        pairs = zip(runs["cached"], runs["live"])
+        apart = max(abs(a - b) for one, other in pairs for a, b in zip(one["losses"], other["losses"]))
+        said += f" Largest difference of a step's loss between cached and live: {apart:.1e}."
+    return [said]
 
 
 if __name__ == "__main__":
