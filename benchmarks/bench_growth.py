@@ -42,12 +42,12 @@ ROOT = Path(__file__).parent.parent
 MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
 BASE: dict[str, Any] = {"length": 256, "pairs": 4, "batch_tokens": 1024, "chunk_tokens": None, "grad_checkpoint": False}
 LINES: dict[str, list[dict[str, Any]]] = {
-    "length of a sequence, tokens": [{"length": length, "pairs": 2} for length in (128, 256, 512, 1024)],
-    "pairs in a step": [{"pairs": pairs} for pairs in (1, 2, 4, 8)],
-    "tokens run at once": [{"pairs": 8, "batch_tokens": tokens} for tokens in (512, 1024, 2048, 4096)],
-    "layers recomputed": [{"length": 1024, "pairs": 1, "grad_checkpoint": chosen} for chosen in (False, True)],
+    "length of a sequence, tokens": [{"length": length, "pairs": 1} for length in (128, 256, 512, 1024)],
+    "pairs in a step": [{"length": 128, "pairs": pairs} for pairs in (1, 2, 4, 8)],
+    "tokens run at once": [{"length": 128, "pairs": 8, "batch_tokens": tokens} for tokens in (256, 1024, 4096)],
+    "layers recomputed": [{"length": 512, "pairs": 1, "grad_checkpoint": chosen} for chosen in (False, True)],
     "pieces of a long sequence": [
-        {"length": 2048, "pairs": 1, "chunk_tokens": chunk, "grad_checkpoint": True} for chunk in (None, 1024, 256)
+        {"length": 1024, "pairs": 1, "chunk_tokens": chunk, "grad_checkpoint": True} for chunk in (None, 512, 128)
     ],
 }
 

@@ -55,9 +55,9 @@ TITLES = {
     "cached": "prefd",
     "checkpointed": "prefd, layers recomputed",
     "live": "prefd, live reference",
-    "apart": "prompts not shared",
-    "full": "and logits everywhere",
-    "full-live": "and a live reference",
+    "apart": "logits at answers only",
+    "full": "cached reference, logits everywhere",
+    "full-live": "live reference, logits everywhere",
     "peer": "mlx-lm-lora 5.10.2",
 }
 USUAL = ("cached", "live", "peer")
