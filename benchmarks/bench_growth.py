@@ -65,9 +65,9 @@ def main() -> None:
     ]
     for title, settings in LINES.items():
         lines += ["", f"**{title}**", "", *table([BASE | each for each in settings], given)]
+        if given.markdown:  # after each table, for whoever stops it early
+            given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
