@@ -62,7 +62,7 @@ class NotPermitted(PermissionError):
 def raise_if_unreadable(error: BaseException) -> None:
     """Raise what says nothing about the bytes that were to be read: a right that is missing, or the machine's trouble."""
     if isinstance(error, PermissionError):
-        said = "this user may not read it; give it the right to, or run prefd as the cache's owner"
+        said = "this user may not read it; give it the right to, or run prefd as its owner"
         raise NotPermitted(error.errno, said, error.filename) from error
     if isinstance(error, OSError) and error.errno in MACHINE_TROUBLE:
         raise error

@@ -18,7 +18,7 @@ import mlx.core as mx
 
 from prefd.plugins.probes import PairRows, extreme_pairs, loss_input, random_pairs
 from prefd.plugins.schema import LossDefinitionError, LossSchema, problems, schema_of
-from prefd.plugins.types import Loss, LossInput, LossOutput
+from prefd.plugins.types import TRAINERS_METRICS, Loss, LossInput, LossOutput
 
 Function = Callable[[LossInput], LossOutput]
 Result = Literal["ok", "failed", "declared", "not tried"]
@@ -150,6 +150,8 @@ def shapes(subject: Subject) -> str:
             out = loss(subject.input(random_pairs(count, count)))
             if not isinstance(out, LossOutput):
                 raise Fault(f"it returned {type(out).__name__}, not a LossOutput, with {setting}")
+            if taken := sorted(TRAINERS_METRICS & out.metrics.keys()):
+                raise Fault(f"its metric {taken[0]!r} has a name that is the trainer's own, with {setting}")
             for name, values in _arrays(out).items():
                 if not isinstance(values, mx.array) or values.shape != (count,):
                     shape = getattr(values, "shape", type(values).__name__)

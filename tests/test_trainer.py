@@ -76,3 +76,22 @@ def test_rows_of_different_lengths_are_padded_with_zeros() -> None:
     assert np.array(rows.mask).tolist() == [[1, 1], [1, 0]]
     assert np.array(rows.sums).tolist() == [-3, -3]
     assert np.array(rows.means).tolist() == [-1.5, -3]
+
+
+def test_an_evaluation_weighs_every_pair_alike_whatever_its_batch(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    """Three pairs in batches of two and one."""
+    spec = {"loss": {"name": "cpo"}, "training": {"lora": {"rank": 4, "dropout": 0.5}}}
+    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "validation": 0.0}, **spec)
+    assert job.spec.training is not None
+    model = models.load(job.policy)
+    models.make_trainable(model, job.policy, job.spec.training)
+    trainer = Trainer(Scorer.of(model), make_optimizer(job.spec.training, 1, model), job.loss, None, Batching(2, 512))
+    three = job.data.train[:3]
+    assert [len(batch) for batch in trainer.batching.split(three)] == [2, 1]
+    alone = [trainer.evaluate([each]) for each in three]
+    assert len({each["eval_loss"] for each in alone}) == 3
+    for name, value in trainer.evaluate(three).items():
+        assert value == pytest.approx(np.mean([each[name] for each in alone]), rel=1e-6), name
+    assert model.training
