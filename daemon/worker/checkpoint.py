@@ -22,7 +22,8 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
-from prefd.cache.segment import flush, raise_if_unreadable
+from prefd.cache.durable import flush
+from prefd.cache.unreadable import raise_if_unreadable
 from prefd.daemon.worker.errors import JobError
 
 log = logging.getLogger(__name__)

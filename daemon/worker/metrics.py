@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from prefd.cache.segment import flush
+from prefd.cache.durable import flush
 from prefd.daemon.worker.errors import JobError
 from prefd.plugins.types import TRAINERS_METRICS, LossInput, LossOutput
 
