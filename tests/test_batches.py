@@ -83,3 +83,13 @@ def test_iters_go_on_into_the_next_epoch_and_a_part_of_one_is_at_least_a_step() 
 
 def test_a_pair_costs_its_prompt_once_and_both_answers_padded() -> None:
     assert tokens_of(example(1, 33, 5)) == 10 + 64 + 32
+
+
+@given(pairs, st.integers(1, 5), st.one_of(st.none(), st.integers(1, 2000)))
+def test_no_micro_batch_has_more_tokens_than_is_planned_for(
+    examples: list[Example], count: int, tokens: int | None
+) -> None:
+    batching = Batching(count, tokens)
+    most = batching.most_tokens(examples)
+    assert max(sum(map(tokens_of, batch)) for batch in batching.split(examples)) <= most
+    assert most <= max(tokens or 0, count * max(map(tokens_of, examples)))

@@ -40,13 +40,10 @@ def measured(model: nn.Module, one: Example, options: Options) -> int:
     """Bytes that a forward and backward pass over one pair takes at its peak."""
     scorer = Scorer.of(model, options)
 
-    def total() -> mx.array:
-        return scorer.logprobs([one.chosen, one.rejected], gradients=True).sums.sum()
-
     mx.eval(model.parameters())
     before = mx.get_active_memory()
     mx.reset_peak_memory()
-    mx.eval(nn.value_and_grad(model, total)())
+    mx.eval(scorer.value_and_grad([one.chosen, one.rejected], lambda scored: (scored.sums.sum(), None)))
     return mx.get_peak_memory() - before
 
 

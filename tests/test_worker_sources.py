@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten
 
 from prefd.cache.fingerprint import differences
 from prefd.daemon.spec import QuantizeSpec
-from prefd.daemon.worker import models
+from prefd.daemon.worker import models, sources
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, identify
 
@@ -117,6 +117,13 @@ def test_what_changes_a_number_changes_the_identity_and_is_named(folder: Path, t
     shutil.copytree(folder, half)
     save_as_bfloat16(folder, half)
     assert changed_by(ModelSource(str(half))) == ["weight_dtype", "weights"]
+
+
+def test_another_way_of_scoring_is_another_reference(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identify(ModelSource(str(folder)), "float32", "cpu")
+    monkeypatch.setattr(sources, "SCORING", sources.SCORING + 1)
+    after = identify(ModelSource(str(folder)), "float32", "cpu")
+    assert differences(before.identity, after.identity) == ["scoring"]
 
 
 def test_half_precision_weights_compute_in_float32_on_a_cpu(folder: Path) -> None:

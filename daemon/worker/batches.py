@@ -60,6 +60,12 @@ class Batching:
     that looks across its batch.
     """
 
+    def most_tokens(self, examples: Sequence[Example]) -> int:
+        """Tokens in the largest micro-batch that can come of `examples`."""
+        sizes = sorted(map(tokens_of, examples), reverse=True)
+        together = sum(sizes[: self.pairs])
+        return together if self.tokens is None else max(sizes[0], min(self.tokens, together))
+
     def split(self, examples: Sequence[Example]) -> list[list[Example]]:
         if self.tokens is None:
             return [list(examples[begin : begin + self.pairs]) for begin in range(0, len(examples), self.pairs)]

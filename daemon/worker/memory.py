@@ -18,7 +18,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from prefd.daemon.spec import TrainingSpec
-from prefd.daemon.worker.batches import Batching, tokens_of
+from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.engine.head import SLICE_LOGITS
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.tokens import Example
@@ -77,11 +77,8 @@ def estimate(
 ) -> Estimate:
     """What training `model`, whose weights need not be in memory yet, on `examples` takes."""
     gradients = nbytes(model.trainable_parameters())
-    longest = max(examples, key=tokens_of)
-    tokens = max(tokens_of(longest), min(batching.tokens or 0, sum(map(tokens_of, examples))))
-    if batching.tokens is None:
-        tokens = tokens_of(longest) * batching.pairs
-    reach = max(len(longest.chosen.ids), len(longest.rejected.ids))
+    tokens = batching.most_tokens(examples)
+    reach = max(len(side.ids) for each in examples for side in (each.chosen, each.rejected))
     return Estimate(
         nbytes(model.parameters()),
         nbytes(optimizer_state),

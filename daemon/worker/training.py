@@ -21,7 +21,7 @@ from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import GPU_SLACK, Options, Scorer
+from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.policy import Policy
@@ -90,7 +90,6 @@ def scoring_options(job: Job) -> Options:
     assert training is not None
     longer = job.spec.data.max_length > training.chunk_tokens
     return Options(
-        slack=0.0 if models.device() == "cpu" else GPU_SLACK,
         chunk_tokens=training.chunk_tokens if longer else None,
         checkpoint_layers=training.grad_checkpoint,
     )
