@@ -24,13 +24,12 @@ from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.optim import make_optimizer
-from prefd.daemon.worker.qat import QAT
+from prefd.daemon.worker.policy import Policy
 from prefd.daemon.worker.selection import Selection
-from prefd.daemon.worker.sources import stored_dtype
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
-from prefd.daemon.worker.training_run import Run, plan
+from prefd.daemon.worker.training_run import Run, schedule_of
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
@@ -52,14 +51,10 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     `JobError` for what the job's owner can mend.
     """
     began = time.monotonic()
-    training, schedule = plan(job)
+    training, schedule = schedule_of(job)
     reference = cached_reference(job) if job.loss.needs_reference else None
-    mx.random.seed(training.seed)  # decides the adapter's initial values
-    model = models.load(job.policy, lazy=True)
-    fine_tune = models.make_trainable(model, job.policy, training)
-    output.check(job, model)
-    stored = getattr(mx, models.DTYPES[stored_dtype(job.policy)])
-    qat = QAT.install(model, training.qat, stored, schedule.total_steps)
+    policy = Policy.of(job, training, schedule.total_steps)
+    model = policy.model
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
     batching = batching_of(training, job.loss)
@@ -76,20 +71,18 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
         schedule,
         trainer,
         Checkpoints(job.run.checkpoints, training.keep_checkpoints),
-        fine_tune.adapter_config(job.policy),
+        policy.fine_tune.adapter_config(job.policy),
         Selection.of(training),
-        qat,
+        policy.qat,
     )
     run.warn(tight)
     run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")
     if training.batch_tokens and batching.tokens is None:
         run.warn("training.batch_tokens does nothing: the loss compares the pairs of a batch, which is then not cut")
     done = run.restore()
-    if not done:
-        if reference is not None and job.starts_as_reference:
-            drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
-            log.info("step 0: policy = reference within %.2g nats per token", drift)
-        run.check_metrics()
+    if not done and reference is not None and job.starts_as_reference:
+        drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
+        log.info("step 0: policy = reference within %.2g nats per token", drift)
     run.go_on(stop)
     run.publish()
     return run.outcome(time.monotonic() - began)
