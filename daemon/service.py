@@ -34,6 +34,7 @@ from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor, freeze
 from prefd.daemon.text import clip
 from prefd.daemon.turns import Limits, take_turns
+from prefd.daemon.twins import Twins
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Service:
         self.worker = worker
         self.stop = Stop()
         self.intake = Intake(home, config.watch, table.sources, self._admit, self.stop.is_set)
+        self.twins = Twins(table)
         self.queued = asyncio.Event()
         self.started_at = time.time()
         self.started = time.monotonic()
@@ -174,6 +176,8 @@ class Service:
             for job, spec in zip(jobs, file.specs):
                 freeze(self.home, job.id, spec)
                 log.info("job %d queued: %s (%s)", job.id, job.name, clip(claimed.name, 200))
+                if job.reason == "" and (twin := self.twins.before(job.id)) is not None:
+                    log.info("job %d: %s", job.id, self.table.note(job.id, f"the same spec as job {twin}").reason)
             for note in file.notes:
                 log.info("job %d: %s", jobs[0].id, note)
             self.queued.set()
