@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,11 +27,14 @@ from prefd.daemon.config import Config
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import RUNNING, Job, JobTable
+from prefd.daemon.logs import start_logging
 from prefd.daemon.process import WORKER, ProcessId, end
+from prefd.daemon.pulse import Pulse, report
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import Reference
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor, freeze
+from prefd.daemon.systemd import Notifier
 from prefd.daemon.turns import Limits, take_turns
 from prefd.daemon.watch import Watcher
 
@@ -39,6 +43,11 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
 """After an unexpected failure, so that one that stays does not fill the log."""
 
+STEP_SECONDS = 180.0
+"""What a loop does between two signs of life takes less, beside a worker's end: listing the plugins may take 120."""
+
+STOP_MARGIN_SECONDS = 30.0
+
 REST = 4.0
 """Times as long as it takes to look through the queue, nobody looks again: a burst of files is not slowed by each of them."""
 
@@ -46,12 +55,21 @@ REST = 4.0
 class Service:
     """One daemon. The home's lock is held by whoever makes it."""
 
-    def __init__(self, home: Home, config: Config, table: JobTable, worker: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self,
+        home: Home,
+        config: Config,
+        table: JobTable,
+        worker: Sequence[str] = WORKER,
+        notifier: Notifier | None = None,
+    ) -> None:
         self.home = home
         self.config = config
         self.table = table
         self.worker = worker
         self.stop = Stop()
+        self.pulse = Pulse()
+        self.notifier = notifier or Notifier()
         self.inbox = Inbox(home, config.watch.settle_seconds)
         self.dropped = asyncio.Event()
         self.queued = asyncio.Event()
@@ -73,6 +91,7 @@ class Service:
             helpers = [
                 asyncio.create_task(control.serve_control(self, listener)),
                 asyncio.create_task(self.watcher.run()),
+                asyncio.create_task(report(self.notifier, self.pulse, self.socket, self._in_a_line)),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -109,6 +128,8 @@ class Service:
 
     def request_stop(self) -> None:
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
+        patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
+        self.notifier.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
         self.stop.request()
         self.dropped.set()
         self.queued.set()
@@ -125,6 +146,12 @@ class Service:
         self.queued.set()
         return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
 
+    def _in_a_line(self) -> str:
+        """What it does, for `systemctl status`."""
+        counts = [f"{count} {state}" for state, count in self.table.counts().items() if count]
+        paused = ["the queue is paused"] if self.table.queue_paused_at() is not None else []
+        return "; ".join([*(["stopping"] if self.stop.is_set() else []), *paused, ", ".join(counts) or "no jobs yet"])
+
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = RunDir(self.home.job(job.id)).progress()
         return None if progress is None else asdict(progress)
@@ -139,6 +166,11 @@ class Service:
             except Exception:
                 log.exception("this should not happen; going on")
                 await self._pause(PAUSE_SECONDS)
+        self.pulse.rest(work.__name__)
+
+    def _alive(self, work: Callable[[], Awaitable[None]], waits: float = 0.0) -> None:
+        """`work` is about to do something, or to wait for so many seconds."""
+        self.pulse.beat(work.__name__, waits + self.config.stop_grace_seconds + STEP_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -147,6 +179,7 @@ class Service:
 
     async def _take_dropped(self) -> None:
         """Pick up what a crash left, then claim and admit files for as long as the daemon runs."""
+        self._alive(self._take_dropped)
         with suppress(CatalogError):
             await self._catalog()  # now, so that the first drop need not wait for it
         self._mend_folders()
@@ -162,6 +195,7 @@ class Service:
                     await self._admit(taken)
             self.watcher.health.last_rescan = time.time()
             rescan, due = self.config.watch.rescan_seconds, self.inbox.due_in()
+            self._alive(self._take_dropped, waits=rescan)
             await _wait(self.dropped, rescan if due is None else min(due, rescan))
 
     def _mend_folders(self) -> None:
@@ -171,6 +205,7 @@ class Service:
 
     async def _admit(self, claimed: Claimed) -> None:
         """A claimed file becomes a queued job, or those of its sweep, or goes to rejected/ with the reason beside it."""
+        self._alive(self._take_dropped)
         try:
             catalog = await self._catalog()
             file = await asyncio.to_thread(read_specs, claimed.read(), claimed.name, catalog, self.home.jobs)
@@ -215,6 +250,7 @@ class Service:
     async def _run_queued(self) -> None:
         """Put back what says that it runs and does not, then start the jobs whose turn it is."""
         while not self.stop.is_set():
+            self._alive(self._run_queued, waits=self.config.watch.rescan_seconds)
             self.queued.clear()
             began = time.monotonic()
             await self._recover()
@@ -303,6 +339,7 @@ class Service:
     async def _recover(self) -> None:
         """No worker is left from before, and no job says that it runs and does not."""
         for job in self.table.list(*RUNNING, "queued"):
+            self._alive(self._run_queued, waits=self.config.watch.rescan_seconds)
             if job.id in self.running:
                 continue
             if job.owner != "daemon":
@@ -344,20 +381,25 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:
-    service = Service(home, config, table, worker)
+    service = Service(home, config, table, worker, Notifier.take(os.environ))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, service.request_stop)
     await service.run()
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER) -> None:
-    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr.
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> None:
+    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
 
     Raises AlreadyRunning (prefd.daemon.lock), ConfigError, JobTableError.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     home.create()
     config = Config.load(home)
-    with lock.held(home), JobTable.open(home.database) as table:
+    with lock.held(home):
+        start_logging(config.log, home.log if to_file else None)
+        _serve(home, config, worker)
+
+
+def _serve(home: Home, config: Config, worker: Sequence[str]) -> None:
+    with JobTable.open(home.database) as table:
         asyncio.run(_run(home, config, table, worker))
