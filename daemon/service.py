@@ -257,7 +257,8 @@ class Service:
             for job in self._take_turns():
                 task = self.running[job.id] = asyncio.create_task(self._run(job))
                 task.add_done_callback(functools.partial(self._ended, job.id))
-            await asyncio.sleep(REST * (time.monotonic() - began))
+            rescan = self.config.watch.rescan_seconds  # an orphan's end may have taken a minute: nobody rests that long
+            await asyncio.sleep(min(REST * (time.monotonic() - began), rescan))
             await _wait(self.queued, self.config.watch.rescan_seconds)
 
     def _take_turns(self) -> list[Job]:

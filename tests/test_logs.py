@@ -147,6 +147,7 @@ def test_a_full_disk_loses_records_says_so_and_ends_nothing(
     log_file: logs.LogFile, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log_file.emit(record("before"))
+    log_file.stream.close()
     for number in range(3):
         log_file.stream = Path("/dev/full").open("w")  # noqa: SIM115  # every flush of it is ENOSPC
         log_file.emit(record("lost %d", number))
