@@ -58,7 +58,9 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
     batching = batching_of(training, job.loss)
-    needed = memory.estimate(model, optimizer.state, job.examples, batching, training.grad_checkpoint, qat.nbytes)
+    needed = memory.estimate(
+        model, optimizer.state, job.examples, batching, training.grad_checkpoint, policy.qat.nbytes
+    )
     log.info("memory: %s", needed)
     tight = memory.check(needed, training)
     mx.eval(model.parameters(), optimizer.state)
