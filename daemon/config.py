@@ -23,6 +23,11 @@ class WatchConfig(SpecModel):
     polling: bool = Field(False, description="poll instead of waiting for events: for network mounts")
 
 
+class NotifyConfig(SpecModel):
+    command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
+    timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -33,6 +38,7 @@ class Config(SpecModel):
     parallel: int = Field(1, ge=1, description="jobs run at a time; their models share this machine's memory")
     groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
     watch: WatchConfig = WatchConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @classmethod
     def load(cls, home: Home) -> Config:
@@ -59,7 +65,7 @@ class Config(SpecModel):
     def template() -> str:
         """What `prefd init` writes: every setting, commented out, with its default and what it does."""
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
-        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig)]
+        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[notify]", *_settings(NotifyConfig)]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:

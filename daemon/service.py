@@ -26,6 +26,8 @@ from prefd.daemon.config import Config
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import RUNNING, Job, JobTable
+from prefd.daemon.notify import Notifier
+from prefd.daemon.posted import keep_posted
 from prefd.daemon.process import WORKER, ProcessId, end
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import Reference
@@ -73,6 +75,7 @@ class Service:
             helpers = [
                 asyncio.create_task(control.serve_control(self, listener)),
                 asyncio.create_task(self.watcher.run()),
+                asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -124,6 +127,13 @@ class Service:
         jobs = [job.to_json() for job in QUEUE_ACTIONS[action](self.table)]
         self.queued.set()
         return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
+
+    async def submit(self, data: bytes, name: str) -> list[Job]:
+        """See Controlled."""
+        file = await asyncio.to_thread(read_specs, data, name, await self._catalog(), self.home.jobs)
+        if refused := self._unknown(file):
+            raise SpecError(refused)
+        return self._queue(file, await asyncio.to_thread(keep_posted, self.home, data, name))
 
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = RunDir(self.home.job(job.id)).progress()
@@ -184,13 +194,18 @@ class Service:
             if refused := self._unknown(file):
                 self._reject(claimed, (refused,))
                 return
-            jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
-            for job, spec in zip(jobs, file.specs):
-                freeze(self.home, job.id, spec)
-                log.info("job %d queued: %s (%s)", job.id, job.name, claimed.name)
-            for note in file.notes:
-                log.info("job %d: %s", jobs[0].id, note)
-            self.queued.set()
+            self._queue(file, claimed)
+
+    def _queue(self, file: SpecFile, claimed: Claimed) -> list[Job]:
+        """A claimed file's jobs, queued."""
+        jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
+        for job, spec in zip(jobs, file.specs):
+            freeze(self.home, job.id, spec)
+            log.info("job %d queued: %s (%s)", job.id, job.name, claimed.name)
+        for note in file.notes:
+            log.info("job %d: %s", jobs[0].id, note)
+        self.queued.set()
+        return jobs
 
     def _unknown(self, file: SpecFile) -> str | None:
         """What is wrong with the jobs that its jobs are to run after. They are there already: so none waits in a circle."""
