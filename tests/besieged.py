@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -21,12 +23,15 @@ from dropping import SETTLE_SECONDS, Drop
 from prefd.daemon import lock
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
-from prefd.daemon.jobs import RUNNING, Job, JobTable
+from prefd.daemon.jobs import RETRIED_FRESH, RUNNING, Job, JobTable
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker.job import Job as WorkersJob
 
 Counts = dict[str, int]
+Found = dict[str, Counts]
+"""Of one fault: `counts`, and `seen`, what the kills hit."""
+SEEN = ("kills", "specs", "retries", "steps in all", "different ones", "rounds", "refused")
+"""What `counts` tells; all that is not one of these has to be 0."""
 PATIENCE_SECONDS = 180.0
 CONFIG = f"""
 parallel = 2
@@ -69,7 +74,9 @@ class Besieged:
     """How many of the dropped specs are unfinished, while there are more to drop."""
     dropped: list[Drop] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
-    counts: Counts = field(default_factory=lambda: dict.fromkeys(("two workers at once", "failed by itself"), 0))
+    counts: Counts = field(
+        default_factory=lambda: dict.fromkeys(("retries", "two workers at once", "failed by itself"), 0)
+    )
     _writers: list[threading.Thread] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -91,7 +98,7 @@ class Besieged:
             for job in ended:
                 if job.state == "failed":
                     self.counts["failed by itself"] += "SIGKILL" not in job.reason
-                    self.counts["retries"] = self.counts.get("retries", 0) + 1
+                    self.counts["retries"] += 1
                     table.retry(job.id)
         while len(self.dropped) - sum(job.state == "done" for job in ended) < self.at_once:
             if (drop := next(self.drops, None)) is None:
@@ -145,6 +152,12 @@ class Besieged:
         self.seen[f"{victim} | {self._scene()}"] += 1
         time.sleep(rng.choice([0.0, rng.uniform(0, 0.3), rng.uniform(1, 2)]))  # the last: its orphans end by themselves
         self._start()
+
+    def say(self, count: int) -> None:
+        """How many of `count` kills are done, now and then."""
+        done = sum(self.seen.values())
+        if done % 10 == 0 or done == count:
+            print(f"{self.home.root}: {done} of {count} kills", file=sys.stderr, flush=True)
 
     def _scene(self) -> str:
         """What the daemon that was just killed was at, the rarest first."""
@@ -228,6 +241,11 @@ def job_scene(run: RunDir, state: str) -> str:
 # --- the books
 
 
+def wrong(counts: Counts) -> Counts:
+    """What has to be 0 and is not."""
+    return {name: number for name, number in counts.items() if name not in SEEN and number}
+
+
 def audit(home: Home, drops: Sequence[Drop]) -> Counts:
     """Every dropped spec is one job with the spec that was written, done once; every bad one is in rejected/ once."""
     counts = dict.fromkeys(
@@ -241,12 +259,16 @@ def audit(home: Home, drops: Sequence[Drop]) -> Counts:
         for drop in drops:
             found = by_file.pop(drop.file, [])
             if drop.good:
-                counts["lost"] += not found
-                counts["run twice"] += len(found) > 1
+                counts["lost"] += len(found) < drop.jobs
+                counts["run twice"] += len(found) > drop.jobs
                 for job in found:
-                    states = [event.state for event in table.history(job.id)]
-                    counts["run twice"] += states.count("done") > 1
-                    counts["half-read"] += not same_spec(drop, table.spec(job.id), WorkersJob.load(home, job.id).spec)
+                    events = table.history(job.id)
+                    states = [event.state for event in events]
+                    wanted = 1 + sum(event.reason == RETRIED_FRESH for event in events)
+                    counts["run twice"] += states.count("done") > wanted
+                    counts["half-read"] += drop.jobs == 1 and not same_spec(
+                        drop, table.spec(job.id), frozen_spec(home.job(job.id))
+                    )
                     counts["started unasked"] += started_unasked(RunDir(home.job(job.id)), states)
             counts["rejected wrongly"] += rejected_wrongly(home, drop)
             counts["half-read"] += bool(found) and not drop.good
@@ -254,6 +276,11 @@ def audit(home: Home, drops: Sequence[Drop]) -> Counts:
     counts["left in jobs/"] = sum(entry.is_file() for entry in os.scandir(home.jobs))
     counts["database not whole"] = database_faults(home.database)
     return counts
+
+
+def frozen_spec(folder: Path) -> JobSpec:
+    content = json.loads((folder / "spec.json").read_bytes())
+    return JobSpec.model_validate({key: value for key, value in content.items() if key in JobSpec.model_fields})
 
 
 def same_spec(drop: Drop, row: JobSpec, frozen: JobSpec) -> bool:

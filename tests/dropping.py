@@ -28,6 +28,8 @@ class Drop:
     document: Document
     way: str
     good: bool = True
+    jobs: int = 1
+    """How many it makes: those of a sweep."""
 
     @property
     def content(self) -> bytes:
