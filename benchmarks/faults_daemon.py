@@ -4,7 +4,7 @@
     python benchmarks/faults_daemon.py --kept faults.jsonl --seconds 200      a slice of it; again, and it goes on
 
 The faults themselves are tests/faults_daemon*.py. Every round is in a home and a process
-of its own, two of them side by side.
+of its own, four of them side by side.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ TITLES = {
     "rivals": "four daemons started at once on what a killed one left (lock, socket, pid)",
 }
 KILLS_IN_A_ROUND = 25
+SIDE_BY_SIDE = 4
 COUNTS = {"kills": 500, "burst": 100, "steps": 1000, "rivals": 20}
 Round = tuple[str, int, int]
 """Fault, count, seed."""
@@ -90,13 +91,13 @@ def attack(left: Iterable[Round], seed: int, deadline: float, kept: Path | None)
                 file.write(json.dumps(result) + "\n")
         return result
 
-    with ThreadPoolExecutor(2) as two:
-        return [result for result in two.map(attacked, left) if result is not None]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        return [result for result in pool.map(attacked, left) if result is not None]
 
 
 def tables(done: list[dict[str, Any]], seed: int) -> list[str]:
     lines = [
-        f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, two homes side by side, seed {seed}. Every"
+        f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, four homes side by side, seed {seed}. Every"
     ]
     lines += [
         "job was then let go on to its end; an adapter's SHA-256 and its losses were compared with an unbroken twin's.",

@@ -7,11 +7,11 @@ import random
 import time
 from collections.abc import Callable
 
-from besieged import Besieged, workers
+from besieged import Besieged
 
 from prefd.daemon.rundir import RunDir
 
-AIM_SECONDS = 8.0
+AIM_SECONDS = 6.0
 """Then the kill comes all the same."""
 STEPS = 30
 """How far into a training the kills aim."""
@@ -37,8 +37,8 @@ def a_claim(besieged: Besieged, _: random.Random) -> Callable[[], bool]:
 
 def a_worker(besieged: Besieged, _: random.Random) -> Callable[[], bool]:
     """One that has just been started: it takes a second until it does anything."""
-    known = {worker.pid for worker in workers(besieged.home)}
-    return lambda: bool({worker.pid for worker in workers(besieged.home)} - known)
+    known = {job.worker_pid for job in besieged.running()} | {None}
+    return lambda: bool({job.worker_pid for job in besieged.running()} - known)
 
 
 def scoring(besieged: Besieged, _: random.Random) -> Callable[[], bool]:

@@ -34,7 +34,6 @@ SEEN = ("kills", "specs", "retries", "steps in all", "different ones", "rounds",
 """What `counts` tells; all that is not one of these has to be 0."""
 PATIENCE_SECONDS = 180.0
 CONFIG = f"""
-parallel = 2
 stop_grace_seconds = 20
 [watch]
 settle_seconds = {SETTLE_SECONDS}
@@ -70,6 +69,7 @@ class Besieged:
     home: Home
     command: Sequence[str]
     drops: Iterator[Drop]
+    parallel: int = 2
     at_once: int = 3
     """How many of the dropped specs are unfinished, while there are more to drop."""
     dropped: list[Drop] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Besieged:
 
     def begin(self) -> None:
         self.home.create()
-        self.home.config.write_text(CONFIG)
+        self.home.config.write_text(f"parallel = {self.parallel}\n{CONFIG}")
         JobTable.open(self.home.database).close()
         self._start()
 
@@ -97,7 +97,7 @@ class Besieged:
             ended = table.list("done", "failed", "cancelled")
             for job in ended:
                 if job.state == "failed":
-                    self.counts["failed by itself"] += "SIGKILL" not in job.reason
+                    self.counts["failed by itself"] += "killed" not in job.reason
                     self.counts["retries"] += 1
                     table.retry(job.id)
         while len(self.dropped) - sum(job.state == "done" for job in ended) < self.at_once:
@@ -114,7 +114,7 @@ class Besieged:
         writer.start()
         self._writers.append(writer)
 
-    def tend_until(self, true: Callable[[], bool], seconds: float, every: float = 0.005) -> bool:
+    def tend_until(self, true: Callable[[], bool], seconds: float, every: float = 0.01) -> bool:
         deadline, tended = time.monotonic() + seconds, 0.0
         while not true():
             if time.monotonic() > deadline:

@@ -51,7 +51,9 @@ def kills(folder: Path, count: int, seed: int) -> Found:
     home = Home(folder / "home")
     command = [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(home.root), "start"]
     left = [count]
-    besieged = Besieged(home, command, real_drops(folder, rng, left), at_once=3 if count > 10 else 1)
+    besieged = Besieged(
+        home, command, real_drops(folder, rng, left), parallel=1 + seed % 2, at_once=3 if count > 10 else 1
+    )
     besieged.begin()
     try:
         while left[0] > 0:
