@@ -13,7 +13,7 @@ from prefd.daemon.rundir import RunDir
 
 AIM_SECONDS = 6.0
 """Then the kill comes all the same."""
-STEPS = 30
+STEPS = 40
 """How far into a training the kills aim."""
 
 Aim = Callable[[Besieged, random.Random], Callable[[], bool]]

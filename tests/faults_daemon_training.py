@@ -52,7 +52,7 @@ def kills(folder: Path, count: int, seed: int) -> Found:
     command = [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(home.root), "start"]
     left = [count]
     besieged = Besieged(
-        home, command, real_drops(folder, rng, left), parallel=1 + seed % 2, at_once=3 if count > 10 else 1
+        home, command, real_drops(folder, rng, left), parallel=1 + seed % 2, at_once=2 if count > 10 else 1
     )
     besieged.begin()
     try:
@@ -81,11 +81,12 @@ def real_drops(folder: Path, rng: random.Random, left: list[int]) -> Iterator[Dr
         pairs = folder / f"pairs-{number}.jsonl"
         pairs.write_text("".join(json.dumps(pair) + "\n" for pair in pairs_of(at)), encoding="utf-8")
         way = ONE_BY_ONE[at % len(ONE_BY_ONE)]
+        training = COMMON | recipes[at % len(recipes)]
         document = {
             "name": f"job {number}",
             "model": str(folder / "model"),
             "data": {"path": str(pairs), "validation": 0.1},
-            "training": COMMON | recipes[at % len(recipes)] | {"seed": at},
+            "training": training | {"seed": at, "iters": 2 * training["iters"]},
         }
         suffix = "json" if way == "prefd submit" else "yaml"
         yield Drop(f"{number:03}.{suffix}", document | VARIETY[at // len(recipes) % len(VARIETY)], way)
