@@ -72,6 +72,7 @@ def kills(folder: Path, count: int, seed: int) -> Found:
 def real_drops(folder: Path, rng: random.Random, left: list[int]) -> Iterator[Drop]:
     """Jobs that all differ; as many as go with the kills at first, and then more for as long as kills are left."""
     planned = max(1, round(left[0] / KILLS_PER_SPEC))
+    longer = 2 if left[0] > 10 else 1
     recipes = list(SETTINGS.values())
     first = rng.randrange(1000)
     for number in itertools.count():
@@ -86,7 +87,7 @@ def real_drops(folder: Path, rng: random.Random, left: list[int]) -> Iterator[Dr
             "name": f"job {number}",
             "model": str(folder / "model"),
             "data": {"path": str(pairs), "validation": 0.1},
-            "training": training | {"seed": at, "iters": 2 * training["iters"]},
+            "training": training | {"seed": at, "iters": longer * training["iters"]},
         }
         suffix = "json" if way == "prefd submit" else "yaml"
         yield Drop(f"{number:03}.{suffix}", document | VARIETY[at // len(recipes) % len(VARIETY)], way)

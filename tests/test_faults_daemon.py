@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_killed_while_it_trains_each_job_ends_as_its_unbroken_twin(tmp_path: Path) -> None:
-    found = run("kills", tmp_path / "run", 2)
+    found = run("kills", tmp_path / "run", 2, seed=50)
     assert (found["counts"]["kills"], sum(found["seen"].values())) == (2, 2)
     assert wrong(found["counts"]) == {}
 
