@@ -11,7 +11,7 @@ from besieged import Besieged
 
 from prefd.daemon.rundir import RunDir
 
-AIM_SECONDS = 6.0
+AIM_SECONDS = 9.0
 """Then the kill comes all the same."""
 STEPS = 40
 """How far into a training the kills aim."""

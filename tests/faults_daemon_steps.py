@@ -114,9 +114,8 @@ class Steps:
         elif statement == "COMMIT":
             self.step(f"commit {self.statement or 'nothing'}")
         elif not self.statement and not statement.startswith(("SELECT", "PRAGMA")):
-            self.statement = " ".join(
-                re.sub(r" (VALUES|started_at|IN) .*", "", statement.replace("\n", " ")).split()[:6]
-            )
+            plain_words = re.sub(r"= \d+|[,(].*", "", " ".join(statement.split())).split()
+            self.statement = " ".join(plain_words[:6])
 
     def step(self, what: str) -> None:
         self.done += 1
