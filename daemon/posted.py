@@ -6,8 +6,9 @@ import os
 
 from ulid import ULID
 
+from prefd.daemon.files import short
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import Claimed, short
+from prefd.daemon.inbox import Claimed
 
 
 def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
