@@ -139,9 +139,7 @@ class Run:
             if evaluation is not None:
                 self.metrics.append(self._stamp() | evaluation)
             is_best = evaluation is not None and self.selection.best_step == self.step
-            asked = (
-                stop.is_set()
-            )  # once: asked to stop between two looks, it would end without the checkpoint it promises
+            asked = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
             if last or is_best or asked or self.step % self.training.save_every == 0:
                 self._save()
             report.advance(1, {name: line[name] for name in SHOWN})
