@@ -41,12 +41,12 @@ from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import Scorer
+from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.precompute import keyed_batches, score
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.daemon.worker.trainer import ReferenceScores, Trainer
-from prefd.daemon.worker.training import batching_of, cached_reference, scoring_options
+from prefd.daemon.worker.training import batching_of, cached_reference
 from prefd.plugins.types import Logprobs
 
 ROOT = Path(__file__).parent.parent
@@ -197,7 +197,7 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
     mx.random.seed(0)
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, training)
-    scorer = simpler(Scorer.of(model, scoring_options(job)), variant)
+    scorer = simpler(Scorer.of(model, Options.of(job.spec)), variant)
     reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
     optimizer = make_optimizer(training, schedule.total_steps, model)

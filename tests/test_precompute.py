@@ -35,9 +35,9 @@ def scored(job: Job) -> int:
     with pytest.MonkeyPatch.context() as patch:
         forwards: list[int] = []
 
-        def counted(self: Scorer, batch: Any, gradients: bool = False, logprobs: Any = Scorer.logprobs) -> Any:
+        def counted(self: Scorer, batch: Any, logprobs: Any = Scorer.logprobs) -> Any:
             forwards.append(sum(one.ids.tobytes() in needed for one in batch))
-            return logprobs(self, batch, gradients)
+            return logprobs(self, batch)
 
         patch.setattr(Scorer, "logprobs", counted)
         outcome = run_precompute(job)
@@ -221,7 +221,7 @@ def test_other_column_names_are_given_in_the_spec(
 def test_a_stopped_pass_keeps_what_it_committed(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precompute, "BATCH_TOKENS", 64)
+    monkeypatch.setattr(precompute, "BATCH_TOKENS", {models.device(): 64})
     unbroken = make_job(home.with_name("unbroken"), model=str(tiny_model), data={"path": str(pairs_file)})
     run_precompute(unbroken)
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})

@@ -30,7 +30,8 @@ class Schedule:
     def plan(cls, examples: Sequence[Example], training: TrainingSpec) -> Schedule:
         pairs_per_step = training.batch_size * training.gradient_accumulation_steps
         steps_per_epoch = -(-len(examples) // pairs_per_step)
-        steps = training.iters or max(1, math.ceil((training.epochs or 1.0) * steps_per_epoch))
+        wanted = round((training.epochs or 1.0) * steps_per_epoch, 6)  # 1.1 of 50 steps are 55.00000000000001
+        steps = training.iters or max(1, math.ceil(wanted))
         return cls(examples, pairs_per_step, steps, training.seed)
 
     @property

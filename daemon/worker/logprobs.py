@@ -19,6 +19,7 @@ import numpy.typing as npt
 from mlx import nn
 from mlx.utils import tree_map_with_path
 
+from prefd.daemon.spec import JobSpec, TrainingSpec
 from prefd.daemon.worker.engine import plan, randomness
 from prefd.daemon.worker.engine.head import Head, differentiate_now, logprobs_lazily, logprobs_now
 from prefd.daemon.worker.engine.plan import Branch, Stem
@@ -34,6 +35,8 @@ Share = Callable[[Logprobs], tuple[mx.array, Any]]
 GPU_SLACK = 0.1
 TOLERANCE = {mx.float32: 2e-4, mx.float16: 2e-2, mx.bfloat16: 0.15}
 """Nats by which a token's log-probability may differ between two ways of computing it."""
+GRADIENT_TOLERANCE = {mx.float32: 1e-3, mx.float16: 5e-2, mx.bfloat16: 0.25}
+"""The share of an array's gradient by which it may differ."""
 
 
 def on_gpu() -> bool:
@@ -52,6 +55,13 @@ class Options:
     """Longer prompts and answers run in pieces of this size, each again in the backward pass."""
     checkpoint_layers: bool = False
     """Keep only each layer's input for the backward pass: a quarter of the memory for 1.4 times the time."""
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> Options:
+        """What a job asks for. Its reference runs in the same pieces as its policy, so that their numbers are the same."""
+        training = spec.training or TrainingSpec()
+        longer = spec.data.max_length > training.chunk_tokens
+        return cls(chunk_tokens=training.chunk_tokens if longer else None, checkpoint_layers=training.grad_checkpoint)
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,10 @@ class Scorer:
 
     def describe(self) -> str:
         if self.parts is None:
-            return "logits at every position (no faster way holds for this architecture)"
+            return (
+                "logits at every position, whole (no faster way holds for this architecture: chunk_tokens and "
+                "grad_checkpoint do nothing)"
+            )
         return "logits at answers only" + ("; prompts shared" if self.shares_prompts else "; prompts not shared")
 
     def logprobs(self, completions: Sequence[Completion]) -> Logprobs:
@@ -211,12 +224,12 @@ def choose(model: nn.Module, options: Options) -> Scorer:
         for parts in candidates(model):
             for shares in (True, False):
                 way = replace(plain, parts=parts, shares_prompts=shares, options=options)
-                if _holds(way, tokens, expected, TOLERANCE[logits.dtype]):
+                if _holds(way, tokens, expected, logits.dtype):
                     return way
     return plain
 
 
-def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, tolerance: float) -> bool:
+def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, dtype: mx.Dtype) -> bool:
     harder = replace(
         way.options,
         slack=2.0 if way.options.slack else 0.0,  # so that unlike lengths do meet
@@ -227,13 +240,12 @@ def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, toler
         caches = make_caches(way.model) if way.shares_prompts else None
         if way._run(mx.array([[1]]), caches, gradients=False).shape[-1] == way.vocabulary:
             return False  # what looked like the trunk gives logits
-        holds = _agree(_measured(tried, tokens), expected, tolerance)
+        wrong = _disagreement(_measured(tried, tokens), expected, dtype)
     except Exception as error:  # noqa: BLE001  # an architecture may refuse in any way: then this way is not taken
-        log.debug("%s: %s: %s", way.describe(), type(error).__name__, error)
-        return False
-    if not holds:
-        log.debug("%s: not the numbers of full logits", way.describe())
-    return holds
+        wrong = f"{type(error).__name__}: {error}"
+    if wrong:
+        log.info("%s: not for this model: %s", way.describe(), wrong)
+    return not wrong
 
 
 def _probe(vocabulary: int, batched: bool) -> list[Completion]:
@@ -250,7 +262,8 @@ def _probe(vocabulary: int, batched: bool) -> list[Completion]:
 class _Measured:
     tokens: npt.NDArray[np.float32]
     gradients: dict[str, tuple[float, float]]
-    """For each trainable array, the norm of Σ tokens' gradient, and its largest element."""
+    """Of Σ tokens, for each trainable array: its norm, and its product with a fixed random array, which a wrong sign or place
+    changes as much as a wrong size."""
 
 
 def _measured(scorer: Scorer, completions: Sequence[Completion]) -> _Measured:
@@ -260,22 +273,26 @@ def _measured(scorer: Scorer, completions: Sequence[Completion]) -> _Measured:
     if not named(scorer.model.trainable_parameters()):
         return _Measured(np.array(scorer.logprobs(completions).tokens), {})
     (_, tokens), gradients = scorer.value_and_grad(completions, total)
-    sizes = {
-        name: mx.stack([mx.linalg.norm(value.astype(mx.float32)), mx.abs(value).max().astype(mx.float32)])
-        for name, value in named(gradients)
-    }
-    mx.eval(tokens, sizes)
-    return _Measured(np.array(tokens), {name: (float(size[0]), float(size[1])) for name, size in sizes.items()})
+    seen = {}
+    for name, value in named(gradients):
+        exact = value.astype(mx.float32)
+        random = mx.random.normal(exact.shape, key=mx.random.key(0))
+        seen[name] = mx.stack([mx.linalg.norm(exact), (exact * random).sum()])
+    mx.eval(tokens, seen)
+    return _Measured(np.array(tokens), {name: (float(size[0]), float(size[1])) for name, size in seen.items()})
 
 
-def _agree(one: _Measured, other: _Measured, tolerance: float) -> bool:
-    if not np.abs(one.tokens - other.tokens).max() <= tolerance:
-        return False
-    scale = max((size for sizes in other.gradients.values() for size in sizes), default=0.0)
-    return all(
-        np.allclose(one.gradients[name], sizes, rtol=100 * tolerance, atol=tolerance * scale)
-        for name, sizes in other.gradients.items()
-    )
+def _disagreement(found: _Measured, expected: _Measured, dtype: mx.Dtype) -> str:
+    """What is not as expected, in words; empty where all is."""
+    apart = float(np.abs(found.tokens - expected.tokens).max())
+    if not apart <= TOLERANCE[dtype]:
+        return f"log-probabilities {apart:.2g} nats off those of full logits"
+    largest = max((norm for norm, _ in expected.gradients.values()), default=0.0)
+    for name, wanted in expected.gradients.items():
+        limit = GRADIENT_TOLERANCE[dtype] * max(wanted[0], 0.05 * largest)  # small ones are mostly rounding
+        if not np.abs(np.subtract(found.gradients[name], wanted)).max() <= limit:
+            return f"the gradient of {name} is not that of full logits"
+    return ""
 
 
 @contextmanager

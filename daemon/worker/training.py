@@ -35,7 +35,8 @@ from prefd.plugins.types import Logprobs
 log = logging.getLogger(__name__)
 
 START_CHECK_PAIRS = 2
-BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}  # a CPU gains nothing from more, and a GPU does
+BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
+"""A CPU gains nothing from more, and a GPU does."""
 
 
 def train(job: Job, stop: StopEvent) -> Outcome:
@@ -57,11 +58,13 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
     batching = batching_of(training, job.loss)
-    needed = memory.estimate(model, optimizer.state, job.examples, batching, training.grad_checkpoint)
+    needed = memory.estimate(
+        model, optimizer.state, job.examples, batching, training.grad_checkpoint, policy.qat.nbytes
+    )
     log.info("memory: %s", needed)
     tight = memory.check(needed, training)
     mx.eval(model.parameters(), optimizer.state)
-    scorer = Scorer.of(model, scoring_options(job))
+    scorer = Scorer.of(model, Options.of(job.spec))
     log.info("training: %s", scorer.describe())
     trainer = Trainer(scorer, optimizer, job.loss, reference, batching, training.seed, training.max_grad_norm)
     run = Run(
@@ -75,7 +78,9 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
         policy.qat,
     )
     run.warn(tight)
-    run.warn(None if scorer.parts else f"slower than need be: {scorer.describe()}")
+    run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")
+    if training.batch_tokens and batching.tokens is None:
+        run.warn("training.batch_tokens does nothing: the loss compares the pairs of a batch, which is then not cut")
     done = run.restore()
     if not done and reference is not None and job.starts_as_reference:
         drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
@@ -83,16 +88,6 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     run.go_on(stop)
     run.publish()
     return run.outcome(time.monotonic() - began)
-
-
-def scoring_options(job: Job) -> Options:
-    training = job.spec.training
-    assert training is not None
-    longer = job.spec.data.max_length > training.chunk_tokens
-    return Options(
-        chunk_tokens=training.chunk_tokens if longer else None,
-        checkpoint_layers=training.grad_checkpoint,
-    )
 
 
 def batching_of(training: TrainingSpec, loss: Objective) -> Batching:
