@@ -209,6 +209,7 @@ class Run:
         self.checkpoints.prune(self.training.keep_checkpoints, best)
 
     def outcome(self, seconds: float) -> Outcome:
+        """The job's report, with the numbers of its first and last step and all that was warned of."""
         lines = list(self.job.run.read_metrics())
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
