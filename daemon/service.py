@@ -23,14 +23,16 @@ from prefd.daemon import control, lock
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.config import Config
+from prefd.daemon.frozen import freeze, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed, Inbox
-from prefd.daemon.jobs import RUNNING, Job, JobTable
-from prefd.daemon.process import WORKER, ProcessId, end
-from prefd.daemon.rundir import RunDir
+from prefd.daemon.jobs import RUNNING, Job, JobTable, JobTableError, Unreadable
+from prefd.daemon.process import WORKER, end
+from prefd.daemon.rebuild import mend, open_table
+from prefd.daemon.rundir import DISK_TROUBLE, RunDir
 from prefd.daemon.spec import Reference
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
-from prefd.daemon.supervisor import Stop, Supervisor, freeze
+from prefd.daemon.supervisor import Stop, Supervisor
 from prefd.daemon.turns import Limits, take_turns
 from prefd.daemon.watch import Watcher
 
@@ -38,6 +40,9 @@ log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
 """After an unexpected failure, so that one that stays does not fill the log."""
+
+REFUSED_SECONDS = 5.0
+"""After a disk has refused a change of a job's state."""
 
 REST = 4.0
 """Times as long as it takes to look through the queue, nobody looks again: a burst of files is not slowed by each of them."""
@@ -61,6 +66,7 @@ class Service:
         self.socket = str(home.socket)
         self.limits = Limits(config.parallel, config.groups)
         self.running: dict[int, asyncio.Task[None]] = {}
+        self._refused: dict[int, str] = {}
         self._references: dict[int, Reference | None] = {}
         self.catalog: Catalog | None = None
         self.catalog_error: str | None = None
@@ -104,6 +110,7 @@ class Service:
             "queue": {"paused_at": self.table.queue_paused_at()},
             "watcher": asdict(self.watcher.health),
             "catalog": {"error": self.catalog_error, "losses": len(self.catalog.losses) if self.catalog else 0},
+            "worker": self.config.worker.model_dump(),
             "memory_rss_bytes": psutil.Process().memory_info().rss,
         }
 
@@ -136,6 +143,9 @@ class Service:
         while not self.stop.is_set():
             try:
                 await work()
+            except Unreadable as error:
+                log.error("%s", error)
+                mend(self.home, self.table, error.why)
             except Exception:
                 log.exception("this should not happen; going on")
                 await self._pause(PAUSE_SECONDS)
@@ -184,9 +194,10 @@ class Service:
             if refused := self._unknown(file):
                 self._reject(claimed, (refused,))
                 return
+            stocks = await asyncio.to_thread(lambda: [take_stock(self.home, spec) for spec in file.specs])
             jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
-            for job, spec in zip(jobs, file.specs):
-                freeze(self.home, job.id, spec)
+            for job, spec, stock in zip(jobs, file.specs, stocks):
+                freeze(self.home, job.id, spec, stock)
                 log.info("job %d queued: %s (%s)", job.id, job.name, claimed.name)
             for note in file.notes:
                 log.info("job %d: %s", jobs[0].id, note)
@@ -217,6 +228,7 @@ class Service:
         while not self.stop.is_set():
             self.queued.clear()
             began = time.monotonic()
+            self.table.write_missing_records()
             await self._recover()
             for job in self._take_turns():
                 task = self.running[job.id] = asyncio.create_task(self._run(job))
@@ -281,6 +293,11 @@ class Service:
         except CatalogError as error:
             self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
         except Exception as error:
+            if refused(error):
+                log.error("job %d waits, for its state cannot be written: %s", job.id, error)
+                self._refused[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
+                await self._pause(REFUSED_SECONDS)
+                return
             log.exception("job %d", job.id)
             if not self.table.get(job.id).ended:
                 self.table.transition(job.id, "failed", f"the daemon could not run it: {type(error).__name__}: {error}")
@@ -297,6 +314,7 @@ class Service:
             grace=self.config.stop_grace_seconds,
             stop=self.stop,
             on_update=_log_state(),
+            limits=self.config.worker,
         )
         await supervisor.run(catalog)
 
@@ -306,24 +324,24 @@ class Service:
             if job.id in self.running:
                 continue
             if job.owner != "daemon":
-                if not _owner_lives(job):
+                if not job.owner_lives:
                     self.table.transition(job.id, "failed", f"the process that ran it ({job.owner}) is gone")
                 continue
             if job.state == "queued":
                 continue
-            if job.worker_pid is not None and job.worker_started is not None:
-                worker = ProcessId(job.worker_pid, job.worker_started)
-                if worker.is_alive():
-                    log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid)
-                    await end(worker, self.config.stop_grace_seconds)
-            back = self.table.put_back(job.id, "the daemon ended while it ran; it goes on from where it stood")
+            if (worker := job.worker_process) is not None and worker.is_alive():
+                log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid)
+                await end(worker, self.config.stop_grace_seconds)
+            why = self._refused.pop(job.id, "the daemon ended while it ran; it goes on from where it stood")
+            back = self.table.put_back(job.id, why)
             log.info("job %d %s: %s", back.id, back.state, back.reason)
 
 
-def _owner_lives(job: Job) -> bool:
-    pid = job.owner.removeprefix("run:")
-    process = ProcessId.of(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
-    return process is not None and process.is_alive() and process.started <= job.created_at + 1
+def refused(error: Exception) -> bool:
+    """Whether it is only that nothing can be written now: the disk is full, say."""
+    if isinstance(error, JobTableError):
+        return not isinstance(error, Unreadable)
+    return isinstance(error, OSError) and error.errno in DISK_TROUBLE
 
 
 def _log_state() -> Callable[[Job, Any], None]:
@@ -359,5 +377,5 @@ def serve(home: Home, worker: Sequence[str] = WORKER) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     home.create()
     config = Config.load(home)
-    with lock.held(home), JobTable.open(home.database) as table:
+    with lock.held(home), open_table(home) as table:
         asyncio.run(_run(home, config, table, worker))

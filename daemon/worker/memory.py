@@ -17,6 +17,7 @@ import psutil
 from mlx import nn
 from mlx.utils import tree_flatten
 
+from prefd.daemon.oom import remedy
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.batches import Batching, tokens_of
 from prefd.daemon.worker.engine.head import SLICE_LOGITS
@@ -133,19 +134,6 @@ def machine() -> tuple[int, int]:
     total = int(info.get("max_recommended_working_set_size") or info.get("total_memory") or info["memory_size"])
     free = min(total, psutil.virtual_memory().available) if sys.platform == "darwin" else total
     return total, free
-
-
-def remedy(training: TrainingSpec) -> str:
-    """The settings that make a job smaller, the ones that are not used yet."""
-    ways = []
-    if not training.grad_checkpoint:
-        ways.append("training.grad_checkpoint: true (a quarter of the batch's)")
-    ways.append("a smaller data.max_length or training.batch_tokens")
-    if training.fine_tune == "full":
-        ways.append("training.fine_tune: lora")
-    elif training.quantize is None:
-        ways.append("training.quantize: {bits: 4}")
-    return "; ".join(ways)
 
 
 def check(found: Estimate, training: TrainingSpec) -> str | None:
