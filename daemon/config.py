@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -24,6 +24,20 @@ class WatchConfig(SpecModel):
     polling: bool = Field(False, description="poll instead of waiting for events: for network mounts")
 
 
+class LogConfig(SpecModel):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is less than this is left out"
+    )
+    format: Literal["text", "json"] = Field("text", description="json: one object a line, for machines")
+    max_bytes: int = Field(10_000_000, ge=1000, description="daemon.log is set aside, as daemon.log.1, at this size")
+    keep: int = Field(3, ge=1, le=100, description="and so many earlier ones are kept")
+
+
+class NotifyConfig(SpecModel):
+    command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
+    timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -35,6 +49,8 @@ class Config(SpecModel):
     groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
     watch: WatchConfig = WatchConfig()
     worker: WorkerLimits = WorkerLimits()
+    log: LogConfig = LogConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @classmethod
     def load(cls, home: Home) -> Config:
@@ -62,6 +78,7 @@ class Config(SpecModel):
         """What `prefd init` writes: every setting, commented out, with its default and what it does."""
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
         lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[worker]", *_settings(WorkerLimits)]
+        lines += ["[log]", *_settings(LogConfig), "[notify]", *_settings(NotifyConfig)]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:

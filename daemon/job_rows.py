@@ -23,14 +23,14 @@ def find(db: sqlite3.Connection, job_id: int) -> Job:
     row = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         raise JobNotFound(f"there is no job {job_id}")
-    return _job(row)
+    return job_of(row)
 
 
 def in_states(db: sqlite3.Connection, states: Sequence[State]) -> list[Job]:
     """Oldest first."""
     marks = ", ".join("?" * len(states))
     rows = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
-    return [_job(row) for row in rows]
+    return [job_of(row) for row in rows]
 
 
 def insert(db: sqlite3.Connection, **values: Any) -> int:
@@ -57,21 +57,24 @@ def record_of(db: sqlite3.Connection, job_id: int) -> Record:
     rows = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,))
     names = [column[0] for column in rows.description]
     row = dict(zip(names, rows.fetchone(), strict=True)) | {"waiting": ""}  # as of now only, and told without a record
-    history = db.execute("SELECT at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
+    history = db.execute("SELECT rowid, at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
     return Record(row, history.fetchall())
 
 
 def restore(db: sqlite3.Connection, record: Record) -> None:
-    """The job of a record, in whatever state it was; what this version has no column for is left out."""
+    """The row of a record, in whatever state it was; what this version has no column for is left out."""
     known = {name for _, name, *_ in db.execute("PRAGMA table_info(jobs)")}
-    job_id = insert(db, **{name: value for name, value in record.row.items() if name in known})
-    db.executemany(
-        "INSERT INTO history (job_id, at, state, reason) VALUES (?, ?, ?, ?)",
-        [(job_id, *event) for event in record.history],
-    )
+    insert(db, **{name: value for name, value in record.row.items() if name in known})
 
 
-def _job(row: tuple[Any, ...]) -> Job:
+def restore_history(db: sqlite3.Connection, records: Sequence[Record]) -> None:
+    """Every line under its old number, by which others know it; new ones behind them."""
+    lines = [(line[0], record.row["id"], *line[1:]) for record in records for line in record.history]
+    lines.sort(key=lambda line: (line[0] is None, line[0] or 0))
+    db.executemany("INSERT INTO history (rowid, job_id, at, state, reason) VALUES (?, ?, ?, ?, ?)", lines)
+
+
+def job_of(row: tuple[Any, ...]) -> Job:
     values = dict(zip(COLUMNS.split(", "), row, strict=True))
     values["phase_seconds"] = json.loads(values["phase_seconds"])
     for flag in ("cancel_requested", "pause_requested", "fresh"):

@@ -41,6 +41,7 @@ from prefd.daemon.job import (
     RETRIED_FRESH,
     RUNNING,
     STATES,
+    Change,
     Event,
     IllegalTransition,
     Job,
@@ -59,6 +60,7 @@ __all__ = [  # what the table's users need besides it
     "RESUMED",
     "RUNNING",
     "STATES",
+    "Change",
     "Event",
     "IllegalTransition",
     "Job",
@@ -93,6 +95,7 @@ class JobTable:
         with cls(connect(path), path) as table, table._transaction():
             for record in records:
                 job_rows.restore(table._db, record)
+            job_rows.restore_history(table._db, records)
             table._db.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
             table._db.execute("INSERT INTO sqlite_sequence VALUES ('jobs', ?)", (last_id,))
             table._db.execute("UPDATE queue SET paused_at = ?", (paused_at,))
@@ -188,6 +191,24 @@ class JobTable:
         """The names of the claimed files that have a job."""
         with explained(self._path):
             return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
+
+    def contents(self, after: int = 0) -> builtins.list[tuple[int, str]]:
+        """(id, spec without the names in it) of every job with a higher id than `after`, oldest first."""
+        with explained(self._path):
+            rows = self._db.execute(
+                "SELECT id, CASE WHEN json_valid(spec) THEN json_remove(spec, '$.name', '$.group') ELSE spec END "
+                "FROM jobs WHERE id > ? ORDER BY id",
+                (after,),
+            )
+            return rows.fetchall()
+
+    def note(self, job_id: int, text: str) -> Job:
+        """A line in the job's history, which is its reason too where it has none. Raises JobNotFound."""
+        with self._transaction():
+            job = job_rows.find(self._db, job_id)
+            self._record(job_id, job_rows.now_for(self._db, job_id), job.state, text)
+            self._db.execute("UPDATE jobs SET reason = ? WHERE id = ? AND reason = ''", (text, job_id))
+            return job_rows.find(self._db, job_id)
 
     def states(self, job_ids: Iterable[int]) -> dict[int, State]:
         """The state of each of these jobs that there is."""
@@ -329,6 +350,40 @@ class JobTable:
             job_rows.find(self._db, job_id)
             rows = self._db.execute("SELECT at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
             return [Event(*row) for row in rows]
+
+    def last_change(self) -> int:
+        """The number of the newest line of history, 0 where there is none. Lines are numbered in the order of commits."""
+        with explained(self._path):
+            newest: int = self._db.execute("SELECT coalesce(max(rowid), 0) FROM history").fetchone()[0]
+            return newest
+
+    def changes(self, after: int, limit: int, job_id: int | None = None) -> builtins.list[Change]:
+        """The first `limit` lines of history behind number `after`, of one job or of all."""
+        with explained(self._path):
+            rows = self._db.execute(
+                "SELECT h.rowid, h.job_id, name, owner, at, h.state, h.reason, "
+                "h.rowid = (SELECT max(rowid) FROM history WHERE job_id = h.job_id) "
+                "FROM history AS h JOIN jobs ON jobs.id = h.job_id "
+                "WHERE h.rowid > ? AND (? IS NULL OR h.job_id = ?) ORDER BY h.rowid LIMIT ?",
+                (after, job_id, job_id, limit),
+            )
+            return [Change(*row[:-1], newest=bool(row[-1])) for row in rows]
+
+    def page(
+        self, states: Sequence[State], group: str | None, before: int | None, limit: int
+    ) -> tuple[builtins.list[Job], bool]:
+        """The newest `limit` jobs of these states (all, when none is named) and group, with ids below `before`; oldest
+        first. And whether there are older ones.
+        """
+        marks = ", ".join("?" * len(states or STATES))
+        with explained(self._path):
+            rows = self._db.execute(
+                f"SELECT {job_rows.COLUMNS} FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group) "
+                "AND id < coalesce(?, 9223372036854775807) ORDER BY id DESC LIMIT ?",
+                (*(states or STATES), group, before, limit + 1),
+            )
+            found = [job_rows.job_of(row) for row in rows]
+        return found[:limit][::-1], len(found) > limit
 
     def list(self, *states: State) -> builtins.list[Job]:
         """The jobs in these states (all, when none is named), oldest first."""

@@ -123,9 +123,11 @@ def _record(home: Home, records: Records, job_id: int, said: str) -> Record | No
 
 
 def _said(record: Record, said: str) -> Record:
-    """With a line of history; as the reason too, where the job has not ended of one."""
-    row = record.row if record.row["state"] in ENDED else record.row | {"reason": said}
-    return Record(row, [*record.history, (time.time(), row["state"], said)])
+    """With `said` as its reason and a line of history. A job that has ended keeps its reason, and does not end again."""
+    if record.row["state"] in ENDED:
+        return record
+    row = record.row | {"reason": said}
+    return Record(row, [*record.history, (None, time.time(), row["state"], said)])
 
 
 def _ended(record: Record, run: RunDir) -> Record:
@@ -136,7 +138,7 @@ def _ended(record: Record, run: RunDir) -> Record:
         return record
     state, reason = _end(outcome)
     row = record.row | {"state": state, "reason": reason, "finished_at": time.time(), "worker_pid": None}
-    return Record(row, [*record.history, (row["finished_at"], state, reason)])
+    return Record(row, [*record.history, (None, row["finished_at"], state, reason)])
 
 
 def _end(outcome: Outcome) -> tuple[State, str]:
@@ -171,4 +173,4 @@ def _from_results(run: RunDir, job_id: int) -> Record | None:
         "priority": spec.get("priority", 0),
         "after": json.dumps(spec.get("after", [])),
     }
-    return Record(row, [(begun, state, reason)])
+    return Record(row, [(None, begun, state, reason)])

@@ -26,8 +26,8 @@ OF_THE_TABLE = ".table.json"
 class Record(NamedTuple):
     row: dict[str, Any]
     """As in the table `jobs`, by column."""
-    history: list[tuple[float, str, str]]
-    """When (Unix time), which state, why; oldest first."""
+    history: list[tuple[int | None, float, str, str]]
+    """The line's number in the table (None: a new one), when (Unix time), which state, why; oldest first."""
 
 
 @dataclass
@@ -55,8 +55,8 @@ class Records:
         """None where there is none that can be read."""
         match read_json(self.runs / str(job_id) / FILE):
             case {"row": {"id": int() as number, "spec": str(), "state": str()} as row, "history": list() as history}:
-                if number == job_id and all(isinstance(each, list) and len(each) == 3 for each in history):
-                    return Record(row, [(each[0], each[1], each[2]) for each in history])
+                if number == job_id and all(isinstance(each, list) and len(each) == 4 for each in history):
+                    return Record(row, [(each[0], each[1], each[2], each[3]) for each in history])
         return None
 
     def write_table(self, last_id: int, paused_at: float | None) -> None:

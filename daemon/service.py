@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,22 +20,28 @@ from typing import Any
 
 import psutil
 
-from prefd.daemon import control, lock
+from prefd.daemon import control, lock, notify
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.config import Config
-from prefd.daemon.frozen import freeze, take_stock
+from prefd.daemon.frozen import Stock, freeze, take_stock
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import Claimed, Inbox
+from prefd.daemon.inbox import Claimed
+from prefd.daemon.intake import Intake
 from prefd.daemon.jobs import RUNNING, Job, JobTable, JobTableError, Unreadable
+from prefd.daemon.logs import start_logging
+from prefd.daemon.posted import keep_posted
 from prefd.daemon.process import WORKER, end
+from prefd.daemon.pulse import Pulse, report
 from prefd.daemon.rebuild import mend, open_table
 from prefd.daemon.rundir import DISK_TROUBLE, RunDir
-from prefd.daemon.spec import Reference
+from prefd.daemon.spec import JobSpec, Reference
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor
+from prefd.daemon.systemd import Notifier
+from prefd.daemon.text import clip
 from prefd.daemon.turns import Limits, take_turns
-from prefd.daemon.watch import Watcher
+from prefd.daemon.twins import Twins
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +50,10 @@ PAUSE_SECONDS = 1.0
 
 REFUSED_SECONDS = 5.0
 """After a disk has refused a change of a job's state."""
+STEP_SECONDS = 180.0
+"""What a loop does between two signs of life takes less, beside a worker's end: listing the plugins may take 120."""
+
+STOP_MARGIN_SECONDS = 30.0
 
 REST = 4.0
 """Times as long as it takes to look through the queue, nobody looks again: a burst of files is not slowed by each of them."""
@@ -51,16 +62,25 @@ REST = 4.0
 class Service:
     """One daemon. The home's lock is held by whoever makes it."""
 
-    def __init__(self, home: Home, config: Config, table: JobTable, worker: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self,
+        home: Home,
+        config: Config,
+        table: JobTable,
+        worker: Sequence[str] = WORKER,
+        notifier: Notifier | None = None,
+    ) -> None:
         self.home = home
         self.config = config
         self.table = table
         self.worker = worker
         self.stop = Stop()
-        self.inbox = Inbox(home, config.watch.settle_seconds)
-        self.dropped = asyncio.Event()
+        self.pulse = Pulse()
+        self.notifier = notifier or Notifier()
+        alive = functools.partial(self._alive, self._take_dropped)
+        self.intake = Intake(home, config.watch, table.sources, self._admit, self.stop.is_set, alive)
+        self.twins = Twins(table)
         self.queued = asyncio.Event()
-        self.watcher = Watcher(home.jobs, config.watch, self.dropped)
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
@@ -78,7 +98,9 @@ class Service:
             lock.announce(self.home, self.socket)
             helpers = [
                 asyncio.create_task(control.serve_control(self, listener)),
-                asyncio.create_task(self.watcher.run()),
+                asyncio.create_task(self.intake.watcher.run()),
+                asyncio.create_task(report(self.notifier, self.pulse, self.socket, self._in_a_line)),
+                asyncio.create_task(notify.Notifier(self.home, self.config.notify, self.table).run()),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -108,7 +130,7 @@ class Service:
             "active": active,
             "jobs": self.table.counts(),
             "queue": {"paused_at": self.table.queue_paused_at()},
-            "watcher": asdict(self.watcher.health),
+            "watcher": asdict(self.intake.health),
             "catalog": {"error": self.catalog_error, "losses": len(self.catalog.losses) if self.catalog else 0},
             "worker": self.config.worker.model_dump(),
             "memory_rss_bytes": psutil.Process().memory_info().rss,
@@ -116,8 +138,10 @@ class Service:
 
     def request_stop(self) -> None:
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
+        patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
+        self.notifier.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
         self.stop.request()
-        self.dropped.set()
+        self.intake.changed.set()
         self.queued.set()
 
     def act(self, action: str, job_id: int) -> Job:
@@ -131,6 +155,20 @@ class Service:
         jobs = [job.to_json() for job in QUEUE_ACTIONS[action](self.table)]
         self.queued.set()
         return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
+
+    def _in_a_line(self) -> str:
+        """What it does, for `systemctl status`."""
+        counts = [f"{count} {state}" for state, count in self.table.counts().items() if count]
+        paused = ["the queue is paused"] if self.table.queue_paused_at() is not None else []
+        return "; ".join([*(["stopping"] if self.stop.is_set() else []), *paused, ", ".join(counts) or "no jobs yet"])
+
+    async def submit(self, data: bytes, name: str) -> list[Job]:
+        """See Controlled."""
+        file = await asyncio.to_thread(read_specs, data, name, await self._catalog(), self.home.jobs)
+        if refused := self._unknown(file):
+            raise SpecError(refused)
+        stocks = await asyncio.to_thread(self._take_stock, file.specs)
+        return self._queue(file, await asyncio.to_thread(keep_posted, self.home, data, name), stocks)
 
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = RunDir(self.home.job(job.id)).progress()
@@ -149,6 +187,11 @@ class Service:
             except Exception:
                 log.exception("this should not happen; going on")
                 await self._pause(PAUSE_SECONDS)
+        self.pulse.rest(work.__name__)
+
+    def _alive(self, work: Callable[[], Awaitable[None]], waits: float = 0.0) -> None:
+        """`work` is about to do something, or to wait for so many seconds."""
+        self.pulse.beat(work.__name__, waits + self.config.stop_grace_seconds + STEP_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -156,62 +199,55 @@ class Service:
             await asyncio.sleep(0.1)
 
     async def _take_dropped(self) -> None:
-        """Pick up what a crash left, then claim and admit files for as long as the daemon runs."""
+        """Claim and admit files for as long as the daemon runs."""
+        self._alive(self._take_dropped)
         with suppress(CatalogError):
             await self._catalog()  # now, so that the first drop need not wait for it
-        self._mend_folders()
-        for claimed in self.inbox.unrecorded(self.table.sources()):
-            await self._admit(claimed)
-        while not self.stop.is_set():
-            self.dropped.clear()
-            self._mend_folders()
-            for name in self.inbox.complete():
-                if self.stop.is_set():
-                    return
-                if taken := self.inbox.claim(name):
-                    await self._admit(taken)
-            self.watcher.health.last_rescan = time.time()
-            rescan, due = self.config.watch.rescan_seconds, self.inbox.due_in()
-            await _wait(self.dropped, rescan if due is None else min(due, rescan))
-
-    def _mend_folders(self) -> None:
-        if not (self.home.accepted.is_dir() and self.home.rejected.is_dir()):
-            log.warning("%s was gone; it is made again", self.home.jobs)
-            self.home.create()
+        await self.intake.run()
 
     async def _admit(self, claimed: Claimed) -> None:
-        """A claimed file becomes a queued job, or those of its sweep, or goes to rejected/ with the reason beside it."""
+        """A claimed file becomes a queued job, or those of its sweep, or goes to rejected/ with the reason beside it.
+
+        What this raises is the machine's trouble, and the file is handed over again.
+        """
         try:
             catalog = await self._catalog()
-            file = await asyncio.to_thread(read_specs, claimed.read(), claimed.name, catalog, self.home.jobs)
+            data = await self.intake.ask(claimed.read)
+            file = await self.intake.ask(read_specs, data, claimed.name, catalog, self.home.jobs)
         except SpecError as error:
-            self._reject(claimed, error.lines)
-        except OSError as error:
-            log.error("%s cannot be read and stays there: %s", claimed.path, error.strerror or error)
+            await self.intake.reject(claimed, error.lines)
         except CatalogError as error:
-            self._reject(claimed, (f"the losses cannot be listed: {error}", "put it right and drop the file again"))
+            if isinstance(error.__cause__, OSError):  # the machine's trouble, not the spec's
+                raise
+            lines = (f"the losses cannot be listed: {error}", "put it right and drop the file again")
+            await self.intake.reject(claimed, lines)
         else:
             if refused := self._unknown(file):
-                self._reject(claimed, (refused,))
+                await self.intake.reject(claimed, (refused,))
                 return
-            stocks = await asyncio.to_thread(lambda: [take_stock(self.home, spec) for spec in file.specs])
-            jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
-            for job, spec, stock in zip(jobs, file.specs, stocks):
-                freeze(self.home, job.id, spec, stock)
-                log.info("job %d queued: %s (%s)", job.id, job.name, claimed.name)
-            for note in file.notes:
-                log.info("job %d: %s", jobs[0].id, note)
-            self.queued.set()
+            self._queue(file, claimed, await self.intake.ask(self._take_stock, file.specs))
+
+    def _take_stock(self, specs: Sequence[JobSpec]) -> list[Stock]:
+        return [take_stock(self.home, spec) for spec in specs]
+
+    def _queue(self, file: SpecFile, claimed: Claimed, stocks: Sequence[Stock]) -> list[Job]:
+        """A claimed file's jobs, queued."""
+        jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
+        for job, spec, stock in zip(jobs, file.specs, stocks):
+            freeze(self.home, job.id, spec, stock)
+            log.info("job %d queued: %s (%s)", job.id, job.name, clip(claimed.name, 200))
+            if job.reason == "" and (twin := self.twins.before(job.id)) is not None:
+                log.info("job %d: %s", job.id, self.table.note(job.id, f"the same spec as job {twin}").reason)
+        for note in file.notes:
+            log.info("job %d: %s", jobs[0].id, note)
+        self.queued.set()
+        return jobs
 
     def _unknown(self, file: SpecFile) -> str | None:
         """What is wrong with the jobs that its jobs are to run after. They are there already: so none waits in a circle."""
         wanted = {each for spec in file.specs for each in spec.after}
         unknown = sorted(wanted - self.table.states(wanted).keys())
         return f"{file.file}: after: there is no job {unknown[0]}" if unknown else None
-
-    def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:
-        target = self.inbox.reject(claimed, lines)
-        log.warning("rejected %s: %s", target.name, "; ".join(lines))
 
     async def _catalog(self) -> Catalog:
         """The losses as they are now. Raises CatalogError."""
@@ -226,6 +262,7 @@ class Service:
     async def _run_queued(self) -> None:
         """Put back what says that it runs and does not, then start the jobs whose turn it is."""
         while not self.stop.is_set():
+            self._alive(self._run_queued, waits=self.config.watch.rescan_seconds)
             self.queued.clear()
             began = time.monotonic()
             self.table.write_missing_records()
@@ -233,7 +270,8 @@ class Service:
             for job in self._take_turns():
                 task = self.running[job.id] = asyncio.create_task(self._run(job))
                 task.add_done_callback(functools.partial(self._ended, job.id))
-            await asyncio.sleep(REST * (time.monotonic() - began))
+            rescan = self.config.watch.rescan_seconds  # an orphan's end may have taken a minute: nobody rests that long
+            await asyncio.sleep(min(REST * (time.monotonic() - began), rescan))
             await _wait(self.queued, self.config.watch.rescan_seconds)
 
     def _take_turns(self) -> list[Job]:
@@ -321,6 +359,7 @@ class Service:
     async def _recover(self) -> None:
         """No worker is left from before, and no job says that it runs and does not."""
         for job in self.table.list(*RUNNING, "queued"):
+            self._alive(self._run_queued, waits=self.config.watch.rescan_seconds)
             if job.id in self.running:
                 continue
             if job.owner != "daemon":
@@ -362,20 +401,25 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:
-    service = Service(home, config, table, worker)
+    service = Service(home, config, table, worker, Notifier.take(os.environ))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, service.request_stop)
     await service.run()
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER) -> None:
-    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr.
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> None:
+    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
 
     Raises AlreadyRunning (prefd.daemon.lock), ConfigError, JobTableError.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     home.create()
     config = Config.load(home)
-    with lock.held(home), open_table(home) as table:
+    with lock.held(home):
+        start_logging(config.log, home.log if to_file else None)
+        _serve(home, config, worker)
+
+
+def _serve(home: Home, config: Config, worker: Sequence[str]) -> None:
+    with open_table(home) as table:
         asyncio.run(_run(home, config, table, worker))

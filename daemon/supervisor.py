@@ -21,6 +21,7 @@ from prefd.daemon.frozen import freeze
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
 from prefd.daemon.limits import WorkerLimits
+from prefd.daemon.logs import bound_log
 from prefd.daemon.oom import MemoryWatch, remedy
 from prefd.daemon.process import (
     NO_ROOM,
@@ -261,6 +262,7 @@ class Supervisor:
                 await asyncio.wait({exited}, timeout=TICK_SECONDS)
                 job = self.table.get(self.job_id)
                 self._show(job, run)
+                bound_log(run.log)
                 memory.look()
                 if exited.done():
                     break

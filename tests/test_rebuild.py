@@ -106,6 +106,7 @@ def facts(jobs: list[Job]) -> list[tuple[object, ...]]:
 def test_every_loss_is_set_aside_and_every_job_is_there_again(filled: Home, lose: Callable[[Path], None]) -> None:
     with JobTable.open_readonly(filled.database) as table:
         before, histories = table.list()[:6], [table.history(number) for number in range(1, 7)]
+        numbers = [change.number for change in table.changes(0, 1000) if change.job_id < 7]
         specs = [table.spec(number) for number in range(1, 7)]
     lose(filled.database)
     left = filled.database.read_bytes() if filled.database.exists() else None
@@ -114,8 +115,12 @@ def test_every_loss_is_set_aside_and_every_job_is_there_again(filled: Home, lose
         assert facts(after) == facts(before)
         assert [table.spec(job.id) for job in after] == specs
         for job, history in zip(after, histories):
-            assert table.history(job.id)[:-1] == history
-            assert table.history(job.id)[-1].reason.startswith("rebuilt from runs/, for the database could not be read")
+            said = [event.reason for event in table.history(job.id)[len(history) :]]
+            assert table.history(job.id)[: len(history)] == history
+            assert [reason.startswith("rebuilt from runs/, for the database") for reason in said] == [True] * (
+                not job.ended
+            )
+        assert [change.number for change in table.changes(0, 1000)][: len(numbers)] == numbers, "events keep their ids"
         assert after[1].reason == "no row of /data/pairs.jsonl can be used", "why a job ended stays its reason"
         assert after[3].reason.startswith("rebuilt from runs/")
         assert table.add(homes.make_spec(), "new.yaml").id == 8, "7 was given, and is never given again"
@@ -233,7 +238,7 @@ def test_a_record_is_whole_at_every_change_and_written_again_when_one_is_lost(fi
         table.write_records()
     for number, state in enumerate(("done", "failed", "training", "queued", "paused", "queued"), start=1):
         record = json.loads((filled.job(number) / "job.json").read_text())
-        assert (record["row"]["state"], record["history"][-1][1]) == (state, state)
+        assert (record["row"]["state"], record["history"][-1][2]) == (state, state)
 
 
 @settings(max_examples=15, deadline=None)

@@ -139,7 +139,7 @@ def test_a_dead_watcher_leaves_a_daemon_that_rescans(place: Place, monkeypatch: 
         place.drop("a.yaml")
         place.wait_for("done")
         watcher = client.status()["watcher"]
-        assert (watcher["mode"], watcher["error"]) == ("rescans only", "RuntimeError: no inotify here")
+        assert (watcher["mode"], watcher["error"]) == ("polling", "RuntimeError: no inotify here")
 
 
 def test_a_burst_of_files_is_claimed_once_each(place: Place) -> None:

@@ -23,6 +23,7 @@ class Exit(IntEnum):
 # By name, because importing them would import what raises them (httpx, pydantic, zarr).
 EXPECTED = {
     "prefd.daemon.specfile.SpecError": Exit.FAILED,
+    "prefd.daemon.watched.FolderUnusable": Exit.FAILED,
     "prefd.daemon.config.ConfigError": Exit.FAILED,
     "prefd.daemon.catalog.CatalogError": Exit.FAILED,
     "prefd.daemon.job.JobNotFound": Exit.NOT_FOUND,
