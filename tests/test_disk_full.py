@@ -42,8 +42,7 @@ class Full:
         return getattr(self.db, name)
 
 
-@pytest.mark.parametrize("number", range(1, 7))
-@pytest.mark.parametrize("error", REFUSALS)
+@pytest.mark.parametrize(("number", "error"), [(number, REFUSALS[number % 2]) for number in range(1, 7)])
 def test_three_refused_commits_anywhere_delay_a_job_and_lose_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch, number: int, error: Exception
 ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from prefd.daemon import frozen
 from prefd.daemon.frozen import Stock, changes, data_of, freeze, frozen_spec, frozen_stock, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, write_json
+from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import phase
 
 
@@ -160,19 +161,19 @@ def test_show_prints_what_a_job_was_claimed_with(home: Path, pairs: Path) -> Non
 
 
 def test_the_digest_is_not_made_on_the_daemons_loop(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: list[Any] = []
+    looped: list[bool] = []
     real = frozen.data_of
 
-    def data(*arguments: Any) -> Any:
-        threads.append(threading.current_thread())
-        return real(*arguments)
+    def data(spec: JobSpec) -> Any:
+        looped.append(asyncio._get_running_loop() is not None)
+        return real(spec)
 
     monkeypatch.setattr(frozen, "data_of", data)
     with place.daemon():
         place.drop("a.yaml")
         place.wait_for("done")
-    assert threads
-    assert all("asyncio" in thread.name for thread in threads), "a pool's"
+    assert looped
+    assert not any(looped)
 
 
 def test_nothing_heavy_is_imported_to_take_stock() -> None:
