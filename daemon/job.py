@@ -106,8 +106,6 @@ class Job:
     """When the process of `prefd run` started, as `worker_started`."""
     crashes: int
     """How often its worker has crashed without getting any further."""
-    crash_mark: str
-    """How far it was then."""
 
     @property
     def ended(self) -> bool:

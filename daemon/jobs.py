@@ -294,8 +294,9 @@ class JobTable:
     def count_crash(self, job_id: int, mark: str) -> int:
         """How often its worker has crashed without getting any further than `mark`, this time included."""
         with self._transaction():
-            job = job_rows.find(self._db, job_id)
-            count = job.crashes + 1 if job.crash_mark == mark else 1
+            crashes = job_rows.find(self._db, job_id).crashes
+            (before,) = self._db.execute("SELECT crash_mark FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            count = crashes + 1 if before == mark else 1
             self._db.execute("UPDATE jobs SET crashes = ?, crash_mark = ? WHERE id = ?", (count, mark, job_id))
             self._changed.add(job_id)
             return count

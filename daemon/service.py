@@ -132,7 +132,7 @@ class Service:
             "queue": {"paused_at": self.table.queue_paused_at()},
             "watcher": asdict(self.intake.health),
             "catalog": {"error": self.catalog_error, "losses": len(self.catalog.losses) if self.catalog else 0},
-            "worker": self.config.worker.model_dump(),
+            "worker": self.config.worker.model_dump() | {"limits": self.config.worker.describe()},
             "memory_rss_bytes": psutil.Process().memory_info().rss,
         }
 
