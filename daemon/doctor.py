@@ -19,7 +19,7 @@ from prefd.daemon import blas, lock, render
 from prefd.daemon.catalog import CatalogError, load_catalog
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import JobTable, JobTableError
+from prefd.daemon.jobs import JobTable, JobTableError, Unreadable
 from prefd.daemon.process import WORKER
 
 PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
@@ -125,6 +125,16 @@ def check_config(home: Home) -> Iterator[Finding]:
     yield Finding("ok", "config", str(home.config) if home.config.exists() else "no config.toml: every default holds")
 
 
+def check_worker(home: Home) -> Iterator[Finding]:
+    try:
+        limits = Config.load(home).worker
+    except ConfigError:  # told by check_config
+        return
+    yield Finding("ok", "workers", limits.describe() or "no limits: [worker] in config.toml sets cpus, memory and nice")
+    for doubt in limits.doubts():
+        yield Finding("warn", "workers", doubt, f"edit [worker] in {home.config}")
+
+
 def check_plugins(home: Home) -> Iterator[Finding]:
     try:
         catalog = load_catalog(home)
@@ -144,9 +154,18 @@ def check_plugins(home: Home) -> Iterator[Finding]:
 def check_jobs(home: Home) -> Iterator[Finding]:
     try:
         with JobTable.open_readonly(home.database) as jobs:
+            jobs.check()
             counts = jobs.counts()
+    except Unreadable as error:
+        remedy = (
+            "prefd start: it sets the database aside and rebuilds it from runs/ (`prefd stop` first, where it runs)"
+        )
+        yield Finding("fail", "jobs", f"{home.database}: {error.why}", remedy)
+        return
     except JobTableError as error:
-        yield Finding("fail", "jobs", str(error), f"move {home.database} away; the runs and the cache stay")
+        yield Finding(
+            "fail", "jobs", str(error), "look at the file's rights, the disk, and whether prefd is up to date"
+        )
         return
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     yield Finding("ok", "jobs", told or "none yet")
@@ -242,6 +261,7 @@ CHECKS: tuple[Callable[[Home], Iterator[Finding]], ...] = (
     check_home,
     check_disk,
     check_config,
+    check_worker,
     check_plugins,
     check_jobs,
     check_daemon,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -21,6 +20,7 @@ import psutil
 from dropping import SETTLE_SECONDS, Drop
 
 from prefd.daemon import lock
+from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
 from prefd.daemon.jobs import RETRIED_FRESH, RUNNING, Job, JobTable
@@ -267,7 +267,7 @@ def audit(home: Home, drops: Sequence[Drop]) -> Counts:
                     wanted = 1 + sum(event.reason == RETRIED_FRESH for event in events)
                     counts["run twice"] += states.count("done") > wanted
                     counts["half-read"] += drop.jobs == 1 and not same_spec(
-                        drop, table.spec(job.id), frozen_spec(home.job(job.id))
+                        drop, table.spec(job.id), frozen_spec(RunDir(home.job(job.id)))
                     )
                     counts["started unasked"] += started_unasked(RunDir(home.job(job.id)), states)
             counts["rejected wrongly"] += rejected_wrongly(home, drop)
@@ -276,11 +276,6 @@ def audit(home: Home, drops: Sequence[Drop]) -> Counts:
     counts["left in jobs/"] = sum(entry.is_file() for entry in os.scandir(home.jobs))
     counts["database not whole"] = database_faults(home.database)
     return counts
-
-
-def frozen_spec(folder: Path) -> JobSpec:
-    content = json.loads((folder / "spec.json").read_bytes())
-    return JobSpec.model_validate({key: value for key, value in content.items() if key in JobSpec.model_fields})
 
 
 def same_spec(drop: Drop, row: JobSpec, frozen: JobSpec) -> bool:

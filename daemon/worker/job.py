@@ -10,8 +10,10 @@ from typing import Any
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
+from prefd.daemon import frozen
 from prefd.daemon.caches import open_cache
 from prefd.daemon.config import Config
+from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
@@ -37,7 +39,13 @@ class Job:
     def load(cls, home: Home, job_id: int) -> Job:
         """The job with the spec that was frozen when it was claimed. Raises OSError and ValueError where there is none."""
         run = RunDir(home.job(job_id))
-        return cls(home, run, JobSpec.model_validate_json(run.spec.read_bytes()))
+        return cls(home, run, frozen_spec(run))
+
+    @cached_property
+    def changes(self) -> list[str]:
+        """What is not as it was when the job was claimed, in words."""
+        stock = frozen.frozen_stock(self.run)
+        return [] if stock is None else frozen.changes(stock, frozen.take_stock(self.home, self.spec))
 
     @cached_property
     def plugins(self) -> Plugins:
