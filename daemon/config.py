@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -23,6 +23,15 @@ class WatchConfig(SpecModel):
     polling: bool = Field(False, description="poll instead of waiting for events: for network mounts")
 
 
+class LogConfig(SpecModel):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is less than this is left out"
+    )
+    format: Literal["text", "json"] = Field("text", description="json: one object a line, for machines")
+    max_bytes: int = Field(10_000_000, ge=1000, description="daemon.log is set aside, as daemon.log.1, at this size")
+    keep: int = Field(3, ge=1, le=100, description="and so many earlier ones are kept")
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -33,6 +42,7 @@ class Config(SpecModel):
     parallel: int = Field(1, ge=1, description="jobs run at a time; their models share this machine's memory")
     groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
     watch: WatchConfig = WatchConfig()
+    log: LogConfig = LogConfig()
 
     @classmethod
     def load(cls, home: Home) -> Config:
@@ -59,7 +69,7 @@ class Config(SpecModel):
     def template() -> str:
         """What `prefd init` writes: every setting, commented out, with its default and what it does."""
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
-        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig)]
+        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[log]", *_settings(LogConfig)]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:

@@ -172,7 +172,7 @@ def _check(
         told = explain(error, JobSpec, document, lines)
         told += faults_of_losses(readable_losses(document.get("loss")), catalog)
         raise SpecError(*told) from None
-    if faults := faults_of_losses(spec.losses, catalog):
+    if faults := faults_of_losses(spec.losses, catalog) or _faults_of_batches(spec, catalog):
         raise SpecError(*faults)
     if not spec.name.isprintable():
         raise SpecError(f"name: must be printable and on one line, got {shown(spec.name)}")
@@ -233,6 +233,15 @@ def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) ->
         return []
     faults = [line for place, loss in losses.items() for line in _faults_of_loss(place, loss, catalog)]
     return faults[:MAX_FAULTS] + more_than(MAX_FAULTS, len(faults))
+
+
+def _faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[str]:
+    """A loss that looks across its batch is given the batch whole."""
+    if catalog is None or spec.training is None or spec.training.batch_tokens is None:
+        return []
+    whole = [loss.name for loss in spec.losses.values() if not catalog.losses[loss.name].batch_independent]
+    said = "looks across its batch, which is training.batch_size pairs and is never cut; leave it out"
+    return [f"training.batch_tokens: {name} {said}" for name in whole[:1]]
 
 
 def _faults_of_loss(place: str, loss: LossSpec, catalog: Catalog) -> list[str]:
