@@ -25,6 +25,7 @@ SECTIONS = {
         "logs": "logs",
         "watch": "watch",
         "wait": "watch",
+        "events": "events",
         "cancel": "queue",
         "pause": "queue",
         "resume": "queue",
