@@ -1,6 +1,9 @@
 import os
+import socket
+import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import fakes
@@ -117,6 +120,17 @@ def test_what_is_not_a_regular_file_is_never_opened_and_reported_once(
     os.mkfifo(made.jobs / "fifo.yaml")
     inbox.complete()
     assert sum("fifo.yaml" in record.getMessage() for record in caplog.records) == 2
+
+
+def test_sockets_and_devices_are_left_alone_too(made: Home, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.jobs)  # a socket's path may not be long
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.yaml")
+    with suppress(PermissionError):  # only root makes one
+        os.mknod("device.yaml", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    assert settled(inbox) == []
+    assert set(inbox.left_alone.values()) == {"is not a regular file and is left alone: copy the spec itself"}
+    assert "'socket.yaml'" in inbox.left_alone
 
 
 def test_a_folder_that_is_gone_is_the_callers_to_mend(made: Home, inbox: Inbox) -> None:
