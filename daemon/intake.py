@@ -68,7 +68,10 @@ class Intake:
                 self.changed.clear()
                 try:
                     await self._take_in()
-                except (FolderUnusable, OSError) as error:
+                except Exception as error:
+                    self.folder.forget()  # what was claimed before it failed is looked for again
+                    if not isinstance(error, FolderUnusable | OSError):
+                        raise
                     self._trouble(_told(error))
                     wait = min(TROUBLED_SECONDS, self.config.rescan_seconds)
                 else:

@@ -52,6 +52,10 @@ class WatchedFolder:
         self._identity = identity(self.home.jobs)
         return True
 
+    def forget(self) -> None:
+        """Have the next check take it for another one."""
+        self._identity = None
+
     def require_mount(self) -> None:
         """Raises FolderUnusable where `jobs/` was on a mount that is not there now."""
         known = Mount.from_json(read_json(self._record))
