@@ -60,7 +60,7 @@ GOOD: list[dict[str, Any]] = [
     {"training": {"lr_schedule": {"name": "cosine_decay", "warmup": 0.1}}},
     {"training": {"optimizer": "muon", "optimizer_config": {"momentum": 0.9}}},
     {"sweep": {"loss.name": ["ipo", "sigmoid"]}, "loss": {"beta": 0.1}},
-    {"sweep": {"loss": {"beta": [0.1, 0.2]}}},
+    {"sweep": {"loss": {"beta": [0.1, 0.2]}}, "loss": {"name": "ipo"}},
     {"sweep": {"training.lora.rank": [4, 8], "model": ["a", "b"]}},
     {"sweep": {"loss": [{"name": "ipo"}, {"name": "cpo", "beta": 0.05}]}},
 ]
