@@ -40,9 +40,10 @@ bench-cache: venv ## measure the reference cache against a raw memory map
 bench-qat: blas model ## measure quantized policies, trained with and without QAT
 	$(PY) benchmarks/bench_qat.py $(ARGS)
 
-faults: blas ## kill writers and runs, damage files, fill disks: the full count
+faults: blas ## kill writers, runs and daemons, damage files, fill disks: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)
 	$(PY) benchmarks/faults_training.py
+	$(PY) benchmarks/faults_daemon.py
 
 model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 	@$(PY) contrib/smollm2/build.py

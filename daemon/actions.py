@@ -18,6 +18,14 @@ JOB_ACTIONS: Mapping[str, Callable[[JobTable, int], Job]] = {
 }
 """`POST /v1/jobs/<id>/<action>` answers with the job. Each raises JobNotFound; some, IllegalTransition."""
 
+JOB_SUMMARIES: Mapping[str, str] = {
+    "cancel": "Call it off; no effect on one that has ended",
+    "pause": "Save its state and free its memory",
+    "resume": "Let a paused job go on",
+    "retry": "Run an ended job again, from its last checkpoint",
+    "retry-fresh": "Run an ended job again, from nothing",
+}
+
 QUEUE_ACTIONS: Mapping[str, Callable[[JobTable], list[Job]]] = {
     "pause": JobTable.pause_queue,
     "pause-all": lambda table: table.pause_queue(running_too=True),
@@ -25,3 +33,10 @@ QUEUE_ACTIONS: Mapping[str, Callable[[JobTable], list[Job]]] = {
     "resume-all": lambda table: table.resume_queue(paused_too=True),
 }
 """`POST /v1/queue/<action>` answers with the jobs that it acted on."""
+
+QUEUE_SUMMARIES: Mapping[str, str] = {
+    "pause": "Start no job; what runs goes on",
+    "pause-all": "Start no job, and pause what runs",
+    "resume": "Start jobs again",
+    "resume-all": "Start jobs again, and let every paused one go on",
+}

@@ -26,6 +26,7 @@ SECTIONS = {
         "logs": "logs",
         "watch": "watch",
         "wait": "watch",
+        "events": "events",
         "cancel": "queue",
         "pause": "queue",
         "resume": "queue",

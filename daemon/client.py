@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefd.daemon.home import Home
 from prefd.daemon.lock import announced, is_held
+
+if TYPE_CHECKING:
+    import httpx
+
+SILENCE_SECONDS = 45.0
+"""An event stream that says nothing for so long is dead: the daemon's heart beats every 15 s."""
 
 
 class DaemonNotRunning(Exception):
@@ -56,7 +67,34 @@ class Client:
         """Ask one of QUEUE_ACTIONS: {"queue": as in `status`, "jobs": [Job.to_json() of those acted on]}."""
         return self._ask("POST", f"/v1/queue/{action}")
 
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
+    def submit(self, spec: bytes, name: str, media: str = "application/json") -> list[dict[str, Any]]:
+        """Hand in a spec, or a sweep, as a file holds it: its jobs, queued. What is wrong with it is a ControlError (422)."""
+        answer = self._ask("POST", "/v1/jobs", params={"name": name}, content=spec, headers={"Content-Type": media})
+        jobs: list[dict[str, Any]] = answer["jobs"]
+        return jobs
+
+    def events(self, after: str | None = None, job_id: int | None = None) -> Iterator[Received]:
+        """What happens from now on, or behind the event `after` (`0`: from the first job on); the first says `open`.
+
+        It ends when the daemon stops or the connection is cut: whoever goes on comes back with the last `id`.
+        """
+        given = {"after": after, "job": job_id}
+        params = {name: value for name, value in given.items() if value is not None}
+        with self._http() as (http, httpx):
+            try:
+                with http.stream("GET", "/v1/events", params=params, timeout=SILENCE_SECONDS) as reply:
+                    if reply.is_error:
+                        reply.read()
+                        _refuse(reply)
+                    yield from read_events(reply.iter_lines())
+            except httpx.ConnectError:
+                raise self._not_running() from None
+            except httpx.TransportError:
+                return
+
+    @contextmanager
+    def _http(self) -> Iterator[tuple[httpx.Client, ModuleType]]:
+        """A client of the socket, and its library. Raises DaemonNotRunning where nobody listens."""
         known = announced(self.home)
         listening = known.socket if known else str(self.home.socket)
         try:
@@ -67,21 +105,64 @@ class Client:
         import httpx  # here: it takes longer to import than the daemon takes to answer
 
         transport = httpx.HTTPTransport(uds=listening)
-        try:
-            with httpx.Client(transport=transport, base_url="http://prefd", timeout=self.timeout) as http:
-                reply = http.request(method, path)
-        except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
-            raise self._not_running() from None
-        except httpx.TimeoutException:
-            raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
-        try:
-            value = reply.json()
-        except ValueError:
-            raise ControlError(reply.status_code, f"the daemon's answer is not JSON: {reply.text[:200]!r}") from None
-        if not isinstance(value, dict) or reply.is_error:
-            message = value.get("error") if isinstance(value, dict) else None
-            raise ControlError(reply.status_code, str(message or f"HTTP {reply.status_code}"))
+        with httpx.Client(transport=transport, base_url="http://prefd", timeout=self.timeout) as http:
+            yield http, httpx
+
+    def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        with self._http() as (http, httpx):
+            try:
+                reply = http.request(method, path, **more)
+            except httpx.TimeoutException:
+                raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
+            except httpx.TransportError:
+                raise self._not_running() from None
+        if reply.is_error:
+            _refuse(reply)
+        value = _json(reply)
+        if not isinstance(value, dict):
+            raise ControlError(reply.status_code, f"the daemon's answer is not JSON: {reply.text[:200]!r}")
         return value
 
     def _not_running(self) -> DaemonNotRunning:
         return DaemonNotRunning(f"no daemon runs on {self.home.root}; start one with `prefd start`")
+
+
+@dataclass(frozen=True)
+class Received:
+    """An event, and the id to come back with once it has been dealt with."""
+
+    id: str
+    kind: str
+    """`open`, `job`, `metrics`, `progress` or `reset`."""
+    data: dict[str, Any]
+
+
+def read_events(lines: Iterable[str]) -> Iterator[Received]:
+    """Server-sent events, as the daemon writes them: one line of JSON each. A block that is cut off is none."""
+    place, kind, data = "", "open", "{}"
+    fresh = False
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if not line and fresh:
+            yield Received(place, kind, json.loads(data))
+            kind, data, fresh = "open", "{}", False
+        elif name == "id":
+            place, fresh = value, True
+        elif name == "event":
+            kind = value
+        elif name == "data":
+            data, fresh = value, True
+
+
+def _refuse(reply: httpx.Response) -> NoReturn:
+    """Raises the error that the daemon answered with."""
+    value = _json(reply)
+    message = value.get("error") if isinstance(value, dict) else None
+    raise ControlError(reply.status_code, str(message or f"HTTP {reply.status_code}: {reply.text[:200]}"))
+
+
+def _json(reply: httpx.Response) -> Any:
+    try:
+        return reply.json()
+    except ValueError:
+        return None

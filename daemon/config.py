@@ -32,6 +32,11 @@ class LogConfig(SpecModel):
     keep: int = Field(3, ge=1, le=100, description="and so many earlier ones are kept")
 
 
+class NotifyConfig(SpecModel):
+    command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
+    timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -43,6 +48,7 @@ class Config(SpecModel):
     groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
     watch: WatchConfig = WatchConfig()
     log: LogConfig = LogConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @classmethod
     def load(cls, home: Home) -> Config:
@@ -70,6 +76,7 @@ class Config(SpecModel):
         """What `prefd init` writes: every setting, commented out, with its default and what it does."""
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
         lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[log]", *_settings(LogConfig)]
+        lines += ["[notify]", *_settings(NotifyConfig)]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:

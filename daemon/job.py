@@ -46,6 +46,21 @@ class Event(NamedTuple):
     reason: str
 
 
+class Change(NamedTuple):
+    """A line of history, with the job it is of."""
+
+    number: int
+    job_id: int
+    name: str
+    owner: str
+    at: float
+    """Unix time."""
+    state: State
+    reason: str
+    newest: bool
+    """Whether nothing has happened to the job since."""
+
+
 @dataclass(frozen=True)
 class Job:
     id: int

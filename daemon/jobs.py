@@ -29,6 +29,7 @@ from prefd.daemon.job import (
     RETRIED_FRESH,
     RUNNING,
     STATES,
+    Change,
     Event,
     IllegalTransition,
     Job,
@@ -46,6 +47,7 @@ __all__ = [  # what the table's users need besides it
     "RESUMED",
     "RUNNING",
     "STATES",
+    "Change",
     "Event",
     "IllegalTransition",
     "Job",
@@ -290,6 +292,40 @@ class JobTable:
             self._get(job_id)
             rows = self._db.execute("SELECT at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
             return [Event(*row) for row in rows]
+
+    def last_change(self) -> int:
+        """The number of the newest line of history, 0 where there is none. Lines are numbered in the order of commits."""
+        with explained(self._path):
+            newest: int = self._db.execute("SELECT coalesce(max(rowid), 0) FROM history").fetchone()[0]
+            return newest
+
+    def changes(self, after: int, limit: int, job_id: int | None = None) -> builtins.list[Change]:
+        """The first `limit` lines of history behind number `after`, of one job or of all."""
+        with explained(self._path):
+            rows = self._db.execute(
+                "SELECT h.rowid, h.job_id, name, owner, at, h.state, h.reason, "
+                "h.rowid = (SELECT max(rowid) FROM history WHERE job_id = h.job_id) "
+                "FROM history AS h JOIN jobs ON jobs.id = h.job_id "
+                "WHERE h.rowid > ? AND (? IS NULL OR h.job_id = ?) ORDER BY h.rowid LIMIT ?",
+                (after, job_id, job_id, limit),
+            )
+            return [Change(*row[:-1], newest=bool(row[-1])) for row in rows]
+
+    def page(
+        self, states: Sequence[State], group: str | None, before: int | None, limit: int
+    ) -> tuple[builtins.list[Job], bool]:
+        """The newest `limit` jobs of these states (all, when none is named) and group, with ids below `before`; oldest
+        first. And whether there are older ones.
+        """
+        marks = ", ".join("?" * len(states or STATES))
+        with explained(self._path):
+            rows = self._db.execute(
+                f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group) "
+                "AND id < coalesce(?, 9223372036854775807) ORDER BY id DESC LIMIT ?",
+                (*(states or STATES), group, before, limit + 1),
+            )
+            found = [_job(row) for row in rows]
+        return found[:limit][::-1], len(found) > limit
 
     def list(self, *states: State) -> builtins.list[Job]:
         """The jobs in these states (all, when none is named), oldest first."""

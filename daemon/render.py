@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-SCHEMA = 1
+from prefd.daemon.document import document
+
 PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: whoever reads it counts lines
 
 STATE_STYLES = {
@@ -36,9 +37,9 @@ def stdout() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
-def emit_json(document: Mapping[str, Any]) -> None:
-    """One JSON document on stdout. NaN and infinities, which JSON has not, become null."""
-    click.echo(json.dumps({"schema": SCHEMA, **_finite(dict(document))}, indent=1, ensure_ascii=False))
+def emit_json(fields: Mapping[str, Any]) -> None:
+    """One JSON document on stdout, under its schema's number."""
+    click.echo(json.dumps(document(fields), indent=1, ensure_ascii=False))
 
 
 def note(message: str) -> None:
@@ -151,13 +152,3 @@ def plural(count: int, noun: str) -> str:
 
 def _is_cut(cell: str | Text) -> bool:
     return isinstance(cell, Text) and bool(cell.no_wrap)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

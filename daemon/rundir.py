@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -132,8 +132,18 @@ class RunDir:
             text = self.metrics.read_text(encoding="utf-8")
         except FileNotFoundError:
             return
-        for line in text.splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+        yield from filter(None, map(as_row, text.splitlines()))
+
+
+def is_evaluation(row: Mapping[str, Any]) -> bool:
+    """Whether a line of metrics.jsonl is of the held-out pairs."""
+    return any(key.startswith("eval_") for key in row)
+
+
+def as_row(line: str | bytes) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None for one that a crash has cut."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from prefd.daemon import control, lock
+from prefd.daemon import control, lock, notify
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.config import Config
@@ -29,6 +29,7 @@ from prefd.daemon.inbox import Claimed
 from prefd.daemon.intake import Intake
 from prefd.daemon.jobs import RUNNING, Job, JobTable
 from prefd.daemon.logs import start_logging
+from prefd.daemon.posted import keep_posted
 from prefd.daemon.process import WORKER, ProcessId, end
 from prefd.daemon.pulse import Pulse, report
 from prefd.daemon.rundir import RunDir
@@ -94,6 +95,7 @@ class Service:
                 asyncio.create_task(control.serve_control(self, listener)),
                 asyncio.create_task(self.intake.watcher.run()),
                 asyncio.create_task(report(self.notifier, self.pulse, self.socket, self._in_a_line)),
+                asyncio.create_task(notify.Notifier(self.home, self.config.notify, self.table).run()),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -154,6 +156,13 @@ class Service:
         paused = ["the queue is paused"] if self.table.queue_paused_at() is not None else []
         return "; ".join([*(["stopping"] if self.stop.is_set() else []), *paused, ", ".join(counts) or "no jobs yet"])
 
+    async def submit(self, data: bytes, name: str) -> list[Job]:
+        """See Controlled."""
+        file = await asyncio.to_thread(read_specs, data, name, await self._catalog(), self.home.jobs)
+        if refused := self._unknown(file):
+            raise SpecError(refused)
+        return self._queue(file, await asyncio.to_thread(keep_posted, self.home, data, name))
+
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = RunDir(self.home.job(job.id)).progress()
         return None if progress is None else asdict(progress)
@@ -206,15 +215,20 @@ class Service:
             if refused := self._unknown(file):
                 await self.intake.reject(claimed, (refused,))
                 return
-            jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
-            for job, spec in zip(jobs, file.specs):
-                freeze(self.home, job.id, spec)
-                log.info("job %d queued: %s (%s)", job.id, job.name, clip(claimed.name, 200))
-                if job.reason == "" and (twin := self.twins.before(job.id)) is not None:
-                    log.info("job %d: %s", job.id, self.table.note(job.id, f"the same spec as job {twin}").reason)
-            for note in file.notes:
-                log.info("job %d: %s", jobs[0].id, note)
-            self.queued.set()
+            self._queue(file, claimed)
+
+    def _queue(self, file: SpecFile, claimed: Claimed) -> list[Job]:
+        """A claimed file's jobs, queued."""
+        jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
+        for job, spec in zip(jobs, file.specs):
+            freeze(self.home, job.id, spec)
+            log.info("job %d queued: %s (%s)", job.id, job.name, clip(claimed.name, 200))
+            if job.reason == "" and (twin := self.twins.before(job.id)) is not None:
+                log.info("job %d: %s", job.id, self.table.note(job.id, f"the same spec as job {twin}").reason)
+        for note in file.notes:
+            log.info("job %d: %s", jobs[0].id, note)
+        self.queued.set()
+        return jobs
 
     def _unknown(self, file: SpecFile) -> str | None:
         """What is wrong with the jobs that its jobs are to run after. They are there already: so none waits in a circle."""

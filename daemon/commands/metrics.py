@@ -15,7 +15,7 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.describe import describe_loss
 from prefd.daemon.home import Home
 from prefd.daemon.report import PART
-from prefd.daemon.rundir import RunDir
+from prefd.daemon.rundir import RunDir, is_evaluation
 
 Row = dict[str, Any]
 
@@ -75,10 +75,6 @@ def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json
         render.note(f"job {job_id} ({job.name}) has no metrics yet: it is {job.state}")
         return
     show(train, evals, last)
-
-
-def is_evaluation(row: Row) -> bool:
-    return any(key.startswith("eval_") for key in row)
 
 
 def draw(png: Path, train: list[Row], evals: list[Row], title: str) -> None:

@@ -1,0 +1,76 @@
+"""The application: every room's endpoints, and what an error looks like."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from prefd.daemon.api import jobs, openapi, prometheus, queue, service, stream
+from prefd.daemon.api.endpoint import Controlled, Endpoint, Refusal, refusal
+from prefd.daemon.catalog import CatalogError
+from prefd.daemon.jobs import IllegalTransition, JobNotFound, JobTableError
+from prefd.daemon.specfile import SpecError
+
+log = logging.getLogger(__name__)
+
+STATUSES: dict[type[Exception], int] = {
+    JobNotFound: 404,
+    IllegalTransition: 409,
+    CatalogError: 503,
+    JobTableError: 503,
+}
+"""What is expected to go wrong; the message is the error's."""
+
+
+def endpoints(daemon: Controlled, hub: stream.Hub) -> list[Endpoint]:
+    """All there are, under /v1."""
+    found = [
+        *service.endpoints(daemon),
+        *jobs.endpoints(daemon),
+        *queue.endpoints(daemon),
+        *stream.endpoints(daemon, hub),
+        *prometheus.endpoints(daemon, lambda: hub.streams),
+    ]
+    return [*found, openapi.endpoint(found)]
+
+
+def make_app(daemon: Controlled, hub: stream.Hub) -> Starlette:
+    """Every answer but the event stream and the metrics is JSON; every error an answers.Error."""
+
+    def expected(status: int) -> Callable[[Request, Exception], Response]:
+        return lambda request, error: refusal(status, str(error))
+
+    async def not_a_job(request: Request, error: Exception) -> Response:
+        assert isinstance(error, SpecError)
+        return refusal(422, *error.lines)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)
+        return refusal(error.status, *error.lines)
+
+    async def no_such_route(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+
+    async def gone(request: Request, error: Exception) -> Response:
+        return refusal(400, "the request was cut off")
+
+    async def broken(request: Request, error: Exception) -> Response:
+        return refusal(500, f"{type(error).__name__}: {error}")
+
+    return Starlette(
+        routes=[each.route() for each in endpoints(daemon, hub)],
+        exception_handlers={
+            **{kind: expected(status) for kind, status in STATUSES.items()},
+            SpecError: not_a_job,
+            Refusal: refused,
+            HTTPException: no_such_route,
+            ClientDisconnect: gone,
+            Exception: broken,
+        },
+    )

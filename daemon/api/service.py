@@ -1,0 +1,27 @@
+"""The daemon itself: what it does, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from prefd.daemon.api import answers
+from prefd.daemon.api.endpoint import Controlled, Endpoint, answer
+
+
+def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+    async def status(request: Request) -> Response:
+        return answer(daemon.status())
+
+    async def stop(request: Request) -> Response:
+        daemon.request_stop()
+        return answer({"stopping": True}, 202)
+
+    return [
+        Endpoint("GET", "/v1/status", "What the daemon is doing", status, answers.Status),
+        Endpoint(
+            "POST", "/v1/stop", "Stop the daemon; a second time, without waiting", stop, answers.Stopping, status=202
+        ),
+    ]

@@ -1,0 +1,89 @@
+"""`prefd events`: what happens to jobs, as it happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prefd.daemon import render
+from prefd.daemon.commands.common import json_option, require_home
+from prefd.daemon.document import compact, document
+from prefd.daemon.home import Home
+from prefd.daemon.report import SHOWN
+
+if TYPE_CHECKING:
+    from prefd.daemon.client import Received
+
+PATIENCE_SECONDS = 10.0  # for a daemon that is being restarted
+RETRY_SECONDS = 0.2
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd events                    every change of a job, and what training reports
+  prefd events 3
+  prefd events --after 0          from the first job on
+  prefd events --json | jq 'select(.event == "job") | .data.state'"""
+)
+@click.argument("job_id", metavar="[ID]", required=False, type=click.IntRange(min=1))
+@click.option("--after", metavar="EVENT", help="Go on behind this event (the `id` of --json); 0: from the first.")
+@json_option
+@click.pass_obj
+def events(home: Home, job_id: int | None, after: str | None, as_json: bool) -> None:
+    """Follow all jobs, or one, until Ctrl-C.
+
+    Over a restart of the daemon it goes on where it was, with nothing missed and nothing twice. With --json, one
+    document a line, progress too. Exit code 4 when no daemon runs.
+    """
+    last = after
+    try:
+        for event in follow(home, after, job_id):
+            last = event.id
+            if as_json:
+                shown = document({"id": event.id, "event": event.kind, "data": event.data})
+                click.echo(compact(shown))
+            elif line := told(event):
+                click.echo(line)
+    except KeyboardInterrupt:
+        if last is not None:
+            render.note(f"`prefd events --after {last}` goes on from here")
+
+
+def follow(home: Home, after: str | None, job_id: int | None) -> Iterator[Received]:
+    """Events without end, over restarts of the daemon. Raises DaemonNotRunning when it has been gone for a while."""
+    from prefd.daemon.client import Client, DaemonNotRunning
+
+    client = Client(require_home(home))
+    lost: float | None = None
+    while True:
+        try:
+            for event in client.events(after, job_id):
+                after = event.id
+                if event.kind != "open":
+                    yield event
+            lost = time.monotonic()
+        except DaemonNotRunning:
+            if lost is None or time.monotonic() - lost > PATIENCE_SECONDS:
+                raise
+        time.sleep(RETRY_SECONDS)
+
+
+def told(event: Received) -> str:
+    """One line of what happened; nothing for what `prefd watch` shows better."""
+    data: dict[str, Any] = event.data
+    if event.kind == "job":
+        reason = (data["reason"].splitlines() or [""])[0]
+        said = f"{data['state']}: {reason}" if reason else data["state"]
+        return f"{render.clock(data['at'])}  job {data['job']} ({data['name']})  {said}"
+    if event.kind == "metrics":
+        values = {key.removeprefix("eval_"): value for key, value in data["values"].items()}
+        held_out = "  held out:" if values.keys() != data["values"].keys() else ""
+        numbers = [f"{name} {render.number(values[key])}" for key, name in SHOWN.items() if key in values]
+        return f"job {data['job']}  step {values.get('step', '-')}{held_out}  {'  '.join(numbers)}"
+    if event.kind == "reset":
+        return f"the events begin again: {data['reason']}"
+    return ""

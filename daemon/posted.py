@@ -1,0 +1,34 @@
+"""A spec that came through the control API, put where a dropped one lies once it is claimed."""
+
+from __future__ import annotations
+
+import os
+
+from ulid import ULID
+
+from prefd.daemon.home import Home
+from prefd.daemon.inbox import Claimed, short
+
+
+def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
+    """`data` in `jobs/accepted/`, whole and on disk, as if it had been dropped under `name` and claimed. Raises OSError.
+
+    A crash before its row leaves what a crash after any claim leaves: the next daemon makes it a job.
+    """
+    ulid = ULID()
+    beside = home.accepted / f".{ulid}.tmp"
+    claimed = Claimed(home.accepted / f"{ulid}-{short(name)}", name)
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(claimed.path)
+    finally:
+        beside.unlink(missing_ok=True)
+    folder = os.open(home.accepted, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return claimed
