@@ -121,7 +121,7 @@ def _ask(home: Home, worker: Sequence[str]) -> Catalog:
     except subprocess.TimeoutExpired:
         raise CatalogError(f"listing the plugins took longer than {TIMEOUT_SECONDS:g} s: does one hang?") from None
     except OSError as error:
-        raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from None
+        raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from error
     if child.returncode != 0:
         said = [line for line in child.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
         last = clip(said[-1], 300) if said else "it said nothing"

@@ -45,8 +45,7 @@ class Client:
         """{"pid", "version", "started_at", "uptime_s", "home", "socket", "stopping": bool,
         "active": [Job.to_json() | {"progress": null | Progress as a dict}], "jobs": {state: count},
         "queue": {"paused_at": null | float},
-        "watcher": {"mode": "events"|"polling"|"rescans only", "last_event": float|null, "last_rescan": float|null,
-        "error": str|null}, "catalog": {"error": str|null, "losses": int}, "memory_rss_bytes": int}
+        "watcher": WatchHealth as a dict, "catalog": {"error": str|null, "losses": int}, "memory_rss_bytes": int}
         """
         return self._ask("GET", "/v1/status")
 

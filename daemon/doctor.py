@@ -167,7 +167,9 @@ def check_daemon(home: Home) -> Iterator[Finding]:
         return
     yield Finding("ok", "daemon", f"running, pid {answer['pid']}, up {render.duration(answer['uptime_s'])}")
     if answer["watcher"]["error"]:
-        yield Finding("warn", "watcher", str(answer["watcher"]["error"]), "specs are found by rescans meanwhile")
+        yield Finding("warn", "watcher", str(answer["watcher"]["error"]), "jobs/ is polled meanwhile")
+    if answer["watcher"]["folder"]:
+        yield Finding("fail", "folder", str(answer["watcher"]["folder"]), "mount it, or give yourself the right to it")
 
 
 def check_cache(home: Home) -> Iterator[Finding]:

@@ -1,33 +1,34 @@
 """The watched folder: which files are complete, claiming them, and setting the bad ones aside.
 
 A claim is one rename into `jobs/accepted/`; nothing is read as a spec before it. A file is complete when its size,
-time and inode have not changed for the settle time and (where Linux can tell) nobody has it open for writing. Names,
-not contents, decide who is a candidate: dotfiles and editors' leavings are passed over, and whatever is not a regular
-file is never opened.
+time and inode have not changed for the settle time and (where Linux can tell) nobody has it open for writing: as it is
+found, when it is claimed, and once more after the rename, when nobody new can come by its old name. One that was still
+written then waits in `accepted/`. Names, not contents, decide who is a candidate: dotfiles and editors' leavings are
+passed over, and whatever is not a regular file is never opened.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
 import re
-import signal
 import stat
-import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from ulid import ULID
 
+from prefd.daemon.files import has_writer, open_regular, rename_new, short, sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.text import clip
+from prefd.daemon.watched import WatchedFolder
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,13 @@ LEAVINGS = ("~", ".swp", ".swx", ".tmp", ".temp", ".partial", ".part", ".crdownl
 EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
 STILL_WRITTEN_SECONDS = 30.0
+STILL_WRITTEN = "has not changed for a while but is still open for writing: waiting"
 ULID_LENGTH = 26
 CLAIMED = re.compile(r"[0-9A-Z]{26}-[^\ud800-\udfff]+", re.DOTALL)
 """An accepted file's name: a ULID, and the name as it was dropped (which was UTF-8)."""
-MAX_NAME_BYTES = 180
-"""What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
+
+Signature = tuple[int, int, int]
+"""A file's size, time and inode. The time only as something that changes: clocks are set back."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Claimed:
 
     def read(self) -> bytes:
         """The file's first MAX_BYTES + 1 bytes: enough to read it or to refuse it."""
-        with open(_open(self.path), "rb") as file:
+        with open(open_regular(self.path), "rb") as file:
             return file.read(MAX_BYTES + 1)
 
 
@@ -63,7 +66,7 @@ class Claimed:
 class _Sighting:
     """What a file looked like, and when (monotonic seconds) it was first seen to look like that."""
 
-    signature: tuple[int, int, int]
+    signature: Signature
     since: float
 
 
@@ -73,22 +76,35 @@ class Inbox:
     def __init__(self, home: Home, settle_seconds: float) -> None:
         self.home = home
         self.settle_seconds = settle_seconds
+        self.can_tell_writers = True
+        """False on a network mount; then the settle time has to do."""
+        self.noticed = 0
+        """How often something new was seen."""
         self._seen: dict[str, _Sighting] = {}
-        self._reported: set[str] = set()
+        self._settled: dict[str, Signature] = {}
+        self._kept: dict[str, tuple[Claimed, _Sighting]] = {}
+        self._reported: dict[str, str] = {}
+
+    @property
+    def left_alone(self) -> dict[str, str]:
+        """What lies here and is no job, by its printable name: why."""
+        return {clip(ascii(name), 120): what for name, what in list(self._reported.items())}
 
     def due_in(self, now: float | None = None) -> float | None:
         """In how many seconds a file that was seen may be complete; None when none is waited for."""
         now = time.monotonic() if now is None else now
-        if not self._seen:
+        moments = [seen.since + self._patience(seen.signature) for seen in self._seen.values()]
+        moments += [seen.since + self._patience(seen.signature) for _, seen in self._kept.values()]
+        if not moments:
             return None
-        first = min(seen.since + self._patience(seen.signature[0]) for seen in self._seen.values())
+        first = min(moments)
         return first - now if first > now else self.settle_seconds / 2  # overdue: it is still open for writing
 
     def complete(self, now: float | None = None) -> list[str]:
         """Names of the files that can be claimed, oldest first. `now`: monotonic seconds. Raises OSError."""
         now = time.monotonic() if now is None else now
-        found: dict[str, _Sighting] = {}
-        present: set[str] = set()
+        waiting: dict[str, _Sighting] = {}
+        present: set[str] = set(self._kept)
         ready: list[tuple[int, str]] = []
         with os.scandir(self.home.jobs) as entries:
             for entry in entries:
@@ -96,56 +112,152 @@ class Inbox:
                 info = self._candidate(entry)
                 if info is None:
                     continue
-                signature = (info.st_size, info.st_mtime_ns, info.st_ino)
                 seen = self._seen.get(entry.name)
-                if seen is None or seen.signature != signature:
-                    seen = _Sighting(signature, now)
-                if now - seen.since >= self._patience(info.st_size) and not self._being_written(entry.name):
+                if seen is None or seen.signature != _signature(info):
+                    seen = _Sighting(_signature(info), now)
+                    self.noticed += entry.name not in self._reported
+                if self._is_complete(entry.name, self.home.jobs / entry.name, seen, now):
                     ready.append((info.st_mtime_ns, entry.name))
-                    continue
-                found[entry.name] = seen
-                if now - seen.since > STILL_WRITTEN_SECONDS:
-                    self._report(entry.name, "has not changed for a while but is still open for writing: waiting")
-        self._seen = found
-        self._reported &= present
+                    self._settled[entry.name] = seen.signature
+                else:
+                    waiting[entry.name] = seen
+        self._seen = waiting
+        self._settled = {name: self._settled[name] for _, name in ready}
+        self._reported = {name: what for name, what in self._reported.items() if name in present}
         return [name for _, name in sorted(ready)]
 
     def claim(self, name: str) -> Claimed | None:
-        """Take the file for ourselves; None when it is gone or cannot be read (it stays, and is reported once)."""
+        """Take the file for ourselves.
+
+        None when it is gone, has changed since it was complete, is still written, or cannot be claimed: then it stays,
+        is reported once, and is tried again whenever it is complete.
+        """
         source = self.home.jobs / name
+        claimed = Claimed(self.home.accepted / f"{ULID()}-{short(name)}", name)
         try:
-            os.close(_open(source))
-            target = self.home.accepted / f"{ULID()}-{short(name)}"
-            os.rename(source, target)  # over nothing: the prefix is new
+            descriptor = open_regular(source)
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._report(name, f"cannot be claimed and stays in {self.home.jobs}: {error.strerror or error}")
+            self._cannot_claim(name, error)
             return None
-        _sync(self.home.accepted)
-        _sync(self.home.jobs)
-        return Claimed(target, name)
+        try:
+            return self._claim(name, source, claimed, descriptor)
+        finally:
+            os.close(descriptor)
 
-    def unrecorded(self, recorded: set[str]) -> list[Claimed]:
-        """Claimed files without a job: a crash came between the rename and the row."""
+    def _claim(self, name: str, source: Path, claimed: Claimed, descriptor: int) -> Claimed | None:
+        before = _signature(os.fstat(descriptor))
+        if self._settled.get(name, before) != before or self._has_writer(descriptor):
+            self._seen[name] = _Sighting(before, time.monotonic())
+            return None
+        try:
+            os.fsync(descriptor)  # a claim that outlives a power cut is of the content that was seen
+            os.rename(source, claimed.path)  # over nothing: the prefix is new
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                self._cannot_claim(name, error)
+            if not os.path.lexists(claimed.path):  # NFS may say so of a rename that was done, when its answer was lost
+                return None
+        try:
+            sync_folder(self.home.accepted)
+            sync_folder(self.home.jobs)
+            now = _signature(os.stat(claimed.path, follow_symlinks=False))
+        except OSError as error:
+            self.keep(claimed, f"is claimed, and is tried again: {error.strerror or error}")
+            return None
+        if now != before or self._has_writer(descriptor):
+            self.keep(claimed)
+            return None
+        self._reported.pop(name, None)
+        return claimed
+
+    def keep(self, claimed: Claimed, why: str = "", now: float | None = None) -> None:
+        """Have a claimed file come back from `kept`, once it has settled (again); `why` is told once."""
+        signature = (-1, -1, -1)  # of a file that cannot be looked at
+        with suppress(OSError):
+            signature = _signature(os.stat(claimed.path, follow_symlinks=False))
+        self._kept[claimed.source] = claimed, _Sighting(signature, time.monotonic() if now is None else now)
+        if why:
+            self._report(claimed.source, why)
+
+    def kept(self, now: float | None = None) -> list[Claimed]:
+        """The claimed files that can be taken in now, oldest claim first; `keep` those that cannot after all.
+
+        Raises OSError.
+        """
+        now = time.monotonic() if now is None else now
+        ready: list[Claimed] = []
+        for source, (claimed, seen) in sorted(self._kept.items()):
+            try:
+                signature = _signature(os.stat(claimed.path, follow_symlinks=False))
+            except FileNotFoundError:  # someone took it out of accepted/
+                del self._kept[source]
+                continue
+            if seen.signature != signature:
+                seen = _Sighting(signature, now)
+            if self._is_complete(source, claimed.path, seen, now):
+                ready.append(claimed)
+                del self._kept[source]
+            else:
+                self._kept[source] = claimed, seen
+        return ready
+
+    def keep_unrecorded(self, recorded: set[str]) -> None:
+        """Keep the claimed files without a job: a crash came between the rename and the row. Raises OSError."""
         with os.scandir(self.home.accepted) as entries:
-            names = sorted(
+            names = [
                 entry.name
                 for entry in entries
-                if entry.name not in recorded and CLAIMED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-            )
-        return [Claimed(self.home.accepted / name, name[ULID_LENGTH + 1 :]) for name in names]
+                if entry.name not in recorded
+                and entry.name not in self._kept
+                and CLAIMED.fullmatch(entry.name)
+                and entry.is_file(follow_symlinks=False)
+            ]
+        for name in names:
+            self.keep(Claimed(self.home.accepted / name, name[ULID_LENGTH + 1 :]))
+
+    def taken_in(self, claimed: Claimed) -> None:
+        """It is a job now, or rejected."""
+        self._reported.pop(claimed.source, None)
 
     def reject(self, claimed: Claimed, lines: tuple[str, ...]) -> Path:
-        """Move a claimed file to `jobs/rejected/`, with `<name>.error.txt` beside it. Where it went."""
-        target = _unused(self.home.rejected, claimed.name, ".error.txt")
-        error = target.with_name(f"{target.name}.error.txt")
-        error.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        """Move a claimed file to `jobs/rejected/`, with `<name>.error.txt` beside it. Where it went. Raises OSError.
+
+        The reason is there, whole, before the file is. One that lies there without its file is of a crash between the
+        two, or of a file that was taken out again: it is replaced.
+        """
+        target = _unused(self.home.rejected, claimed.name)
+        beside = self.home.rejected / f".{ULID()}.tmp"
+        try:
+            beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            beside.replace(target.with_name(f"{target.name}.error.txt"))
+        finally:
+            beside.unlink(missing_ok=True)
         os.rename(claimed.path, target)
         return target
 
-    def _patience(self, size: int) -> float:
-        return self.settle_seconds * (EMPTY_PATIENCE if size == 0 else 1)
+    def _patience(self, signature: Signature) -> float:
+        return self.settle_seconds * (EMPTY_PATIENCE if signature[0] == 0 else 1)
+
+    def _is_complete(self, name: str, path: Path, seen: _Sighting, now: float) -> bool:
+        if now - seen.since < self._patience(seen.signature):
+            return False
+        try:
+            descriptor = open_regular(path)
+        except OSError:
+            return True  # `claim` says what is wrong with it
+        try:
+            if not self._has_writer(descriptor):
+                return True
+        finally:
+            os.close(descriptor)
+        if now - seen.since > STILL_WRITTEN_SECONDS:
+            self._report(name, STILL_WRITTEN)
+        return False
+
+    def _has_writer(self, descriptor: int) -> bool:
+        return self.can_tell_writers and has_writer(descriptor)
 
     def _candidate(self, entry: os.DirEntry[str]) -> os.stat_result | None:
         name = entry.name
@@ -169,20 +281,13 @@ class Inbox:
             return None
         return info
 
-    def _being_written(self, name: str) -> bool:
-        try:
-            descriptor = _open(self.home.jobs / name)
-        except OSError:
-            return False  # `claim` says what is wrong with it
-        try:
-            return _has_writer(descriptor)
-        finally:
-            os.close(descriptor)
+    def _cannot_claim(self, name: str, error: OSError) -> None:
+        self._report(name, f"cannot be claimed and stays in {self.home.jobs}: {error.strerror or error}")
 
     def _report(self, name: str, what: str) -> None:
-        """Say it once for as long as the file is there."""
-        if name not in self._reported:
-            self._reported.add(name)
+        """Say it once for as long as the file is there, and it is so."""
+        if self._reported.get(name) != what:
+            self._reported[name] = what
             log.warning("%s %s", clip(ascii(name), 120), what)
 
 
@@ -190,7 +295,9 @@ def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
     """Put a spec (paths absolute) into `jobs/` as JSON, whole at once and over nothing; the file it became.
 
     Works with no daemon running. `name` is the spec file's; the file is `<its stem>.json`, or `-2`, `-3`.
+    Raises FolderUnusable where `jobs/` is not mounted, and OSError.
     """
+    WatchedFolder(home).require_mount()
     home.jobs.mkdir(parents=True, exist_ok=True)
     beside = home.jobs / f".{ULID()}.tmp"
     with beside.open("x", encoding="utf-8") as file:
@@ -201,76 +308,24 @@ def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
     try:
         for number in range(1, 10_000):
             target = home.jobs / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
-            if _rename_new(beside, target):
-                _sync(home.jobs)
+            if rename_new(beside, target):
+                sync_folder(home.jobs)
                 return target
         raise FileExistsError(errno.EEXIST, f"{home.jobs} is full of files called {stem}-*.json")
     finally:
         beside.unlink(missing_ok=True)
 
 
-def short(name: str) -> str:
-    """`name` cut to MAX_NAME_BYTES, keeping its suffix."""
-    if len(name.encode()) <= MAX_NAME_BYTES:
-        return name
-    suffix = PurePath(name).suffix if len(PurePath(name).suffix) < 10 else ""
-    kept = name.encode()[: MAX_NAME_BYTES - len(suffix.encode())].decode("utf-8", "ignore")
-    return kept + suffix
+def _signature(info: os.stat_result) -> Signature:
+    return info.st_size, info.st_mtime_ns, info.st_ino
 
 
-def _open(path: Path) -> int:
-    """A descriptor of a regular file: no symlink is followed, no FIFO waited for. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return descriptor
-
-
-def _has_writer(descriptor: int) -> bool:
-    """Whether anyone has the file open for writing. Linux can tell, by refusing a lease; elsewhere False."""
-    if sys.platform != "linux":
-        return False
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease's default signal would end us
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN  # others: not our file, or a file system without leases
-    return False
-
-
-def _rename_new(source: Path, target: Path) -> bool:
-    """Give `source` the name `target`, whole at once; False when that is taken."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if target.exists():
-            return False
-        os.rename(source, target)
-    return True
-
-
-def _unused(folder: Path, name: str, companion: str) -> Path:
-    """A path in `folder` for `name`, numbered when it, or its companion, is there."""
+def _unused(folder: Path, name: str) -> Path:
+    """A path in `folder` for `name`, numbered when it is there."""
     kept = PurePath(short(name))
     number = 1
     while True:
         target = folder / (kept.name if number == 1 else f"{kept.stem}-{number}{kept.suffix}")
-        if not os.path.lexists(target) and not os.path.lexists(f"{target}{companion}"):
+        if not os.path.lexists(target):
             return target
         number += 1
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)

@@ -12,181 +12,57 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from prefd.daemon.job import (
+    ALLOWED,
+    CANCELLED_PAUSED,
+    CANCELLED_RUNNING,
+    CANCELLED_WAITING,
+    ENDED,
+    PAUSED,
+    QUEUE_PAUSED,
+    RESUMED,
+    RETRIED,
+    RETRIED_FRESH,
+    RUNNING,
+    STATES,
+    Change,
+    Event,
+    IllegalTransition,
+    Job,
+    JobNotFound,
+    State,
+)
+from prefd.daemon.migrations import VERSION, JobTableError, explained, migrate, migrated_copy, version_of
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
     from prefd.daemon.spec import JobSpec
 
-State = Literal["queued", "precomputing", "training", "paused", "done", "failed", "cancelled"]
-STATES: tuple[State, ...] = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
-ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
-RUNNING: tuple[State, ...] = ("precomputing", "training")
+__all__ = [  # what the table's users need besides it
+    "ENDED",
+    "QUEUE_PAUSED",
+    "RESUMED",
+    "RUNNING",
+    "STATES",
+    "Change",
+    "Event",
+    "IllegalTransition",
+    "Job",
+    "JobNotFound",
+    "JobTable",
+    "JobTableError",
+    "State",
+]
 
-ALLOWED: Mapping[State, frozenset[State]] = {
-    "queued": frozenset({"precomputing", "training", "paused", "failed", "cancelled"}),
-    "precomputing": frozenset({"queued", "training", "paused", "done", "failed", "cancelled"}),
-    "training": frozenset({"queued", "paused", "done", "failed", "cancelled"}),
-    "paused": frozenset({"queued", "cancelled"}),
-    "done": frozenset(),
-    "failed": frozenset(),
-    "cancelled": frozenset(),
-}
-
-CANCELLED_WAITING = "cancelled before it started"
-CANCELLED_PAUSED = "cancelled while it waited to go on"
-CANCELLED_RUNNING = "cancelled while it ran"
-PAUSED = "paused by you"
-QUEUE_PAUSED = "the queue is paused by you"
-RESUMED = "resumed by you"
-RETRIED = "retried by you: it goes on from its last checkpoint"
-RETRIED_FRESH = "retried by you: it begins from nothing"
 BUSY_SECONDS = 10.0
-MIGRATIONS = (
-    """
-CREATE TABLE jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL,
-    state TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    source TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    spec TEXT NOT NULL,
-    created_at REAL NOT NULL,
-    started_at REAL,
-    finished_at REAL,
-    phase_seconds TEXT NOT NULL DEFAULT '{}',
-    worker_pid INTEGER,
-    worker_started REAL,
-    cancel_requested INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX jobs_state ON jobs (state);
--- A claimed file is one job, whatever happens between the claim and the row.
-CREATE UNIQUE INDEX jobs_claim ON jobs (source) WHERE owner = 'daemon';
-CREATE TABLE history (
-    job_id INTEGER NOT NULL REFERENCES jobs (id),
-    at REAL NOT NULL,
-    state TEXT NOT NULL,
-    reason TEXT NOT NULL
-);
-CREATE INDEX history_job ON history (job_id);
-""",
-    """
-ALTER TABLE jobs ADD COLUMN job_group TEXT NOT NULL DEFAULT '';
-ALTER TABLE jobs ADD COLUMN description TEXT NOT NULL DEFAULT '';
--- A claimed file is one job, or those of its sweep by number, whatever happens between the claim and the rows.
-ALTER TABLE jobs ADD COLUMN part INTEGER NOT NULL DEFAULT 0;
-DROP INDEX jobs_claim;
-CREATE UNIQUE INDEX jobs_claim ON jobs (source, part) WHERE owner = 'daemon';
-CREATE INDEX jobs_group ON jobs (job_group);
-""",
-    """
-ALTER TABLE jobs ADD COLUMN pause_requested INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE jobs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;
-ALTER TABLE jobs ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE jobs ADD COLUMN not_before REAL;
-ALTER TABLE jobs ADD COLUMN after TEXT NOT NULL DEFAULT '[]';
-ALTER TABLE jobs ADD COLUMN waiting TEXT NOT NULL DEFAULT '';
--- One row: when the whole queue was paused, NULL while it is not.
-CREATE TABLE queue (id INTEGER PRIMARY KEY CHECK (id = 1), paused_at REAL);
-INSERT INTO queue VALUES (1, NULL);
-""",
-)
-"""What makes each version of the schema out of the one before; the first, out of nothing. Never changed, only added to."""
-VERSION = len(MIGRATIONS)
 COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
     "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, "
     "priority, not_before, after, waiting, job_group, description"
 )
-
-
-class JobNotFound(LookupError):
-    """No job has this id."""
-
-
-class IllegalTransition(ValueError):
-    """A job cannot go from the one state to the other."""
-
-
-class JobTableError(Exception):
-    """The database cannot be read or written; the message names it and says what to do."""
-
-
-class Event(NamedTuple):
-    at: float
-    """Unix time."""
-    state: State
-    reason: str
-
-
-class Change(NamedTuple):
-    """A line of history, with the job it is of."""
-
-    number: int
-    job_id: int
-    name: str
-    owner: str
-    at: float
-    """Unix time."""
-    state: State
-    reason: str
-    newest: bool
-    """Whether nothing has happened to the job since."""
-
-
-@dataclass(frozen=True)
-class Job:
-    id: int
-    name: str
-    state: State
-    reason: str
-    """In words; the first line is enough for a table."""
-    source: str
-    """The claimed file's name in `jobs/accepted/`, or the path given to `prefd run`."""
-    owner: str
-    """`daemon`, or `run:<pid>` for a job of `prefd run`."""
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    phase_seconds: Mapping[str, float]
-    """Seconds spent in `precompute` and in `training`."""
-    worker_pid: int | None
-    worker_started: float | None
-    cancel_requested: bool
-    pause_requested: bool
-    attempt: int
-    """1, and one more for each retry."""
-    fresh: bool
-    """Whether it is to begin from nothing: what its earlier attempts left is to be set aside first."""
-    priority: int
-    """The higher goes first."""
-    not_before: float | None
-    """Unix time."""
-    after: tuple[int, ...]
-    """The jobs that must be done before it."""
-    waiting: str
-    """Why it is queued and does not run, in words; empty where it is only not its turn."""
-    group: str
-    """Jobs that belong together: a spec's `group`, or a sweep's name."""
-    description: str
-    """What a sweep sets in this job, in words."""
-
-    @property
-    def ended(self) -> bool:
-        return self.state in ENDED
-
-    @property
-    def pausing(self) -> bool:
-        """Whether it is paused, or is about to be."""
-        return self.state == "paused" or self.pause_requested
-
-    def to_json(self) -> dict[str, Any]:
-        """What `--json` prints: every field."""
-        return asdict(self)
 
 
 class JobTable:
@@ -199,28 +75,28 @@ class JobTable:
     @classmethod
     def open(cls, path: Path) -> JobTable:
         """Open for writing; create as needed. Raises JobTableError."""
-        with _explained(path):
+        with explained(path):
             db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             table = cls(db, path)
             with table._transaction():
-                _migrate(db, _version(db, path))
+                migrate(db, version_of(db, path))
             return table
 
     @classmethod
     def open_readonly(cls, path: Path) -> JobTable:
         """Open for reading, daemon or no daemon; an empty table where there is no file. Raises JobTableError."""
-        with _explained(path):
+        with explained(path):
             if not path.exists():
                 return cls.open(Path(":memory:"))
             db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-            version = _version(db, path)
+            version = version_of(db, path)
             if version == 0:  # another process is creating it at this moment
                 db.close()
                 return cls.open(Path(":memory:"))
-            return cls(db if version == VERSION else _migrated_copy(db, path), path)
+            return cls(db if version == VERSION else migrated_copy(db, path), path)
 
     def close(self) -> None:
         self._db.close()
@@ -256,12 +132,12 @@ class JobTable:
 
     def get(self, job_id: int) -> Job:
         """Raises JobNotFound."""
-        with _explained(self._path):
+        with explained(self._path):
             return self._get(job_id)
 
     def spec(self, job_id: int) -> JobSpec:
         """The spec as it was claimed. Raises JobNotFound."""
-        with _explained(self._path):
+        with explained(self._path):
             row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             raise JobNotFound(f"there is no job {job_id}")
@@ -271,18 +147,18 @@ class JobTable:
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state (zeros included)."""
-        with _explained(self._path):
+        with explained(self._path):
             found = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
         return {state: found.get(state, 0) for state in STATES}
 
     def sources(self) -> set[str]:
         """The names of the claimed files that have a job."""
-        with _explained(self._path):
+        with explained(self._path):
             return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
 
     def states(self, job_ids: Iterable[int]) -> dict[int, State]:
         """The state of each of these jobs that there is."""
-        with _explained(self._path):
+        with explained(self._path):
             rows = self._db.execute(
                 "SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(job_ids)),)
             )
@@ -290,7 +166,7 @@ class JobTable:
 
     def tell_waiting(self, waiting: Mapping[int, str]) -> None:
         """Why each of these jobs does not run, where it is queued."""
-        with _explained(self._path):
+        with explained(self._path):
             said = dict(self._db.execute("SELECT id, waiting FROM jobs WHERE state = 'queued'").fetchall())
         changed = [(why, job_id) for job_id, why in waiting.items() if said.get(job_id, why) != why]
         if changed:
@@ -373,7 +249,7 @@ class JobTable:
 
     def queue_paused_at(self) -> float | None:
         """Since when (Unix time) no job is started, None while they are."""
-        with _explained(self._path):
+        with explained(self._path):
             paused_at: float | None = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
             return paused_at
 
@@ -394,20 +270,20 @@ class JobTable:
 
     def history(self, job_id: int) -> builtins.list[Event]:
         """Every state the job has been in, oldest first. Raises JobNotFound."""
-        with _explained(self._path):
+        with explained(self._path):
             self._get(job_id)
             rows = self._db.execute("SELECT at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
             return [Event(*row) for row in rows]
 
     def last_change(self) -> int:
         """The number of the newest line of history, 0 where there is none. Lines are numbered in the order of commits."""
-        with _explained(self._path):
+        with explained(self._path):
             newest: int = self._db.execute("SELECT coalesce(max(rowid), 0) FROM history").fetchone()[0]
             return newest
 
     def changes(self, after: int, limit: int, job_id: int | None = None) -> builtins.list[Change]:
         """The first `limit` lines of history behind number `after`, of one job or of all."""
-        with _explained(self._path):
+        with explained(self._path):
             rows = self._db.execute(
                 "SELECT h.rowid, h.job_id, name, owner, at, h.state, h.reason, "
                 "h.rowid = (SELECT max(rowid) FROM history WHERE job_id = h.job_id) "
@@ -415,7 +291,7 @@ class JobTable:
                 "WHERE h.rowid > ? AND (? IS NULL OR h.job_id = ?) ORDER BY h.rowid LIMIT ?",
                 (after, job_id, job_id, limit),
             )
-            return [Change(*row[:-1], newest=bool(row[-1])) for row in rows]
+            return [Change._make([*row[:-1], bool(row[-1])]) for row in rows]
 
     def page(
         self, states: Sequence[State], group: str | None, before: int | None, limit: int
@@ -424,7 +300,7 @@ class JobTable:
         first. And whether there are older ones.
         """
         marks = ", ".join("?" * len(states or STATES))
-        with _explained(self._path):
+        with explained(self._path):
             rows = self._db.execute(
                 f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group) "
                 "AND id < coalesce(?, 9223372036854775807) ORDER BY id DESC LIMIT ?",
@@ -435,7 +311,7 @@ class JobTable:
 
     def list(self, *states: State) -> builtins.list[Job]:
         """The jobs in these states (all, when none is named), oldest first."""
-        with _explained(self._path):
+        with explained(self._path):
             return self._list(states or STATES)
 
     def _list(self, states: Sequence[State]) -> builtins.list[Job]:
@@ -521,7 +397,7 @@ class JobTable:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _explained(self._path):
+        with explained(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -529,42 +405,6 @@ class JobTable:
             finally:
                 if self._db.in_transaction:  # the body or the commit failed
                     self._db.execute("ROLLBACK")
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        remedy = ""
-        if not isinstance(error, sqlite3.OperationalError):  # "file is not a database", "disk image is malformed"
-            remedy = "; move it away to start with an empty one (runs/ keeps every job's results)"
-        raise JobTableError(f"{path}: {error}{remedy}") from error
-
-
-def _version(db: sqlite3.Connection, path: Path) -> int:
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise JobTableError(f"{path} was written by a newer prefd (schema {version}, this one knows {VERSION})")
-    return version
-
-
-def _migrate(db: sqlite3.Connection, version: int) -> None:
-    """Bring the schema from `version` to VERSION, within the transaction that is open."""
-    for migration in MIGRATIONS[version:]:
-        for statement in migration.split(";\n"):
-            db.execute(statement)
-    if version < VERSION:
-        db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    """An older database, as this version would have it, in memory: reading changes no file."""
-    copy = sqlite3.connect(":memory:", isolation_level=None)
-    db.backup(copy)
-    db.close()
-    _migrate(copy, _version(copy, path))
-    return copy
 
 
 def _job(row: tuple[Any, ...]) -> Job:

@@ -24,7 +24,8 @@ from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import Claimed, Inbox
+from prefd.daemon.inbox import Claimed
+from prefd.daemon.intake import Intake
 from prefd.daemon.jobs import RUNNING, Job, JobTable
 from prefd.daemon.notify import Notifier
 from prefd.daemon.posted import keep_posted
@@ -33,8 +34,8 @@ from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import Reference
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor, freeze
+from prefd.daemon.text import clip
 from prefd.daemon.turns import Limits, take_turns
-from prefd.daemon.watch import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,8 @@ class Service:
         self.table = table
         self.worker = worker
         self.stop = Stop()
-        self.inbox = Inbox(home, config.watch.settle_seconds)
-        self.dropped = asyncio.Event()
+        self.intake = Intake(home, config.watch, table.sources, self._admit, self.stop.is_set)
         self.queued = asyncio.Event()
-        self.watcher = Watcher(home.jobs, config.watch, self.dropped)
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
@@ -74,7 +73,7 @@ class Service:
             lock.announce(self.home, self.socket)
             helpers = [
                 asyncio.create_task(control.serve_control(self, listener)),
-                asyncio.create_task(self.watcher.run()),
+                asyncio.create_task(self.intake.watcher.run()),
                 asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
             ]
             log.info("serving %s", self.home.root)
@@ -105,7 +104,7 @@ class Service:
             "active": active,
             "jobs": self.table.counts(),
             "queue": {"paused_at": self.table.queue_paused_at()},
-            "watcher": asdict(self.watcher.health),
+            "watcher": asdict(self.intake.health),
             "catalog": {"error": self.catalog_error, "losses": len(self.catalog.losses) if self.catalog else 0},
             "memory_rss_bytes": psutil.Process().memory_info().rss,
         }
@@ -113,7 +112,7 @@ class Service:
     def request_stop(self) -> None:
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
         self.stop.request()
-        self.dropped.set()
+        self.intake.changed.set()
         self.queued.set()
 
     def act(self, action: str, job_id: int) -> Job:
@@ -156,43 +155,30 @@ class Service:
             await asyncio.sleep(0.1)
 
     async def _take_dropped(self) -> None:
-        """Pick up what a crash left, then claim and admit files for as long as the daemon runs."""
+        """Claim and admit files for as long as the daemon runs."""
         with suppress(CatalogError):
             await self._catalog()  # now, so that the first drop need not wait for it
-        self._mend_folders()
-        for claimed in self.inbox.unrecorded(self.table.sources()):
-            await self._admit(claimed)
-        while not self.stop.is_set():
-            self.dropped.clear()
-            self._mend_folders()
-            for name in self.inbox.complete():
-                if self.stop.is_set():
-                    return
-                if taken := self.inbox.claim(name):
-                    await self._admit(taken)
-            self.watcher.health.last_rescan = time.time()
-            rescan, due = self.config.watch.rescan_seconds, self.inbox.due_in()
-            await _wait(self.dropped, rescan if due is None else min(due, rescan))
-
-    def _mend_folders(self) -> None:
-        if not (self.home.accepted.is_dir() and self.home.rejected.is_dir()):
-            log.warning("%s was gone; it is made again", self.home.jobs)
-            self.home.create()
+        await self.intake.run()
 
     async def _admit(self, claimed: Claimed) -> None:
-        """A claimed file becomes a queued job, or those of its sweep, or goes to rejected/ with the reason beside it."""
+        """A claimed file becomes a queued job, or those of its sweep, or goes to rejected/ with the reason beside it.
+
+        What this raises is the machine's trouble, and the file is handed over again.
+        """
         try:
             catalog = await self._catalog()
-            file = await asyncio.to_thread(read_specs, claimed.read(), claimed.name, catalog, self.home.jobs)
+            data = await self.intake.ask(claimed.read)
+            file = await self.intake.ask(read_specs, data, claimed.name, catalog, self.home.jobs)
         except SpecError as error:
-            self._reject(claimed, error.lines)
-        except OSError as error:
-            log.error("%s cannot be read and stays there: %s", claimed.path, error.strerror or error)
+            await self.intake.reject(claimed, error.lines)
         except CatalogError as error:
-            self._reject(claimed, (f"the losses cannot be listed: {error}", "put it right and drop the file again"))
+            if isinstance(error.__cause__, OSError):  # the machine's trouble, not the spec's
+                raise
+            lines = (f"the losses cannot be listed: {error}", "put it right and drop the file again")
+            await self.intake.reject(claimed, lines)
         else:
             if refused := self._unknown(file):
-                self._reject(claimed, (refused,))
+                await self.intake.reject(claimed, (refused,))
                 return
             self._queue(file, claimed)
 
@@ -201,7 +187,7 @@ class Service:
         jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
         for job, spec in zip(jobs, file.specs):
             freeze(self.home, job.id, spec)
-            log.info("job %d queued: %s (%s)", job.id, job.name, claimed.name)
+            log.info("job %d queued: %s (%s)", job.id, job.name, clip(claimed.name, 200))
         for note in file.notes:
             log.info("job %d: %s", jobs[0].id, note)
         self.queued.set()
@@ -212,10 +198,6 @@ class Service:
         wanted = {each for spec in file.specs for each in spec.after}
         unknown = sorted(wanted - self.table.states(wanted).keys())
         return f"{file.file}: after: there is no job {unknown[0]}" if unknown else None
-
-    def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:
-        target = self.inbox.reject(claimed, lines)
-        log.warning("rejected %s: %s", target.name, "; ".join(lines))
 
     async def _catalog(self) -> Catalog:
         """The losses as they are now. Raises CatalogError."""

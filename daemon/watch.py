@@ -1,39 +1,51 @@
-"""Hints that `jobs/` may have changed: file events where they work, and a rescan every few seconds in any case.
+"""Hints that `jobs/` may have changed: file events where they work, and looking again and again where they do not.
 
-watchfiles is a hint, not the truth: a non-UTF-8 name kills it, a replaced folder silences it, a network mount never
-speaks. So it is rebuilt whenever it dies or the folder becomes another one, and nobody depends on it.
+watchfiles is a hint, not the truth: a non-UTF-8 name kills it, a replaced folder silences it, it says nothing of a queue
+that overflowed, and a network mount never speaks. So it is rebuilt whenever it dies or the folder becomes another one, a
+folder on a network mount is polled, and nobody depends on any of it: there is a rescan every few seconds in any case.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from prefd.daemon.config import WatchConfig
+from prefd.daemon.mounts import mount_of
+from prefd.daemon.text import clip
+from prefd.daemon.threads import in_thread
+from prefd.daemon.watched import identity
 
 log = logging.getLogger(__name__)
 
-DEBOUNCE_MS = 50
+DEBOUNCE_MS, STEP_MS = 50, 10
+POLL_SECONDS = 1.0
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 60.0
 
 
 @dataclass
 class WatchHealth:
-    """What `prefd status` shows of the watcher."""
+    """Filled in by the watcher and by the intake, read by the control API."""
 
-    mode: Literal["events", "polling", "rescans only"] = "rescans only"
+    mode: Literal["events", "polling"] = "polling"
+    why: str = ""
+    """Why it is polled."""
     last_event: float | None = None
-    """Unix time."""
+    """When (Unix time) something was last noticed in the folder."""
     last_rescan: float | None = None
     error: str | None = None
+    """Why there are no file events, where there should be."""
+    folder: str | None = None
+    """Why nothing can be claimed from the folder."""
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """What is in the folder and no job, by name: why."""
 
 
 class Watcher:
@@ -49,55 +61,103 @@ class Watcher:
         """Until it is cancelled."""
         retry = FIRST_RETRY_SECONDS
         while True:
+            if why := await self._why_silent():
+                self.health.error = None
+                await self._poll(why, None)
+                continue
             began = time.monotonic()
-            stop = asyncio.Event()
-            events = asyncio.create_task(self._events(stop))
-            replaced = asyncio.create_task(self._replaced())
-            try:
-                await asyncio.wait({events, replaced}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stop.set()
-                replaced.cancel()
-                await asyncio.gather(events, replaced, return_exceptions=True)
+            error = await self._listen()
             self.changed.set()
+            if error is None:  # the folder is another one now
+                retry = FIRST_RETRY_SECONDS
+                await self._poll("the folder was replaced", FIRST_RETRY_SECONDS)
+                continue
             if time.monotonic() - began > LAST_RETRY_SECONDS:
                 retry = FIRST_RETRY_SECONDS
-            await asyncio.sleep(retry)
+            self._tell(error)
+            await self._poll("file events fail", retry)
             retry = min(retry * 2, LAST_RETRY_SECONDS)
 
-    async def _events(self, stop: asyncio.Event) -> None:
+    async def _why_silent(self) -> str | None:
+        """Why the folder must be polled; None where file events can be had."""
+        if self.config.polling:
+            return "watch.polling is set"
         try:
-            self.health.mode = "polling" if self.config.polling else "events"
+            mount = await in_thread(mount_of, self.folder)
+        except OSError:
+            return None  # the claimer says what is wrong with it
+        return f"{mount.describe()} tells of no changes made elsewhere" if mount and mount.is_silent else None
+
+    async def _poll(self, why: str, seconds: float | None) -> None:
+        """Have the folder looked at every POLL_SECONDS, for `seconds`, or until it is another one."""
+        self.health.mode, self.health.why = "polling", why
+        first, began = await self._identity(), time.monotonic()
+        while True:
+            left = POLL_SECONDS if seconds is None else min(POLL_SECONDS, began + seconds - time.monotonic())
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
+            self.changed.set()
+            if seconds is None and await self._identity() != first:
+                return
+
+    async def _listen(self) -> str | None:
+        """Pass file events on. Returns when the folder has become another one (None), or what ended the events."""
+        stop = asyncio.Event()
+        events = asyncio.create_task(self._events(stop))
+        replaced = asyncio.create_task(self._replaced())
+        try:
+            await asyncio.wait({events, replaced}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.set()
+            replaced.cancel()
+            await asyncio.gather(events, replaced, return_exceptions=True)
+        return events.result()
+
+    async def _events(self, stop: asyncio.Event) -> str | None:
+        try:
             watching = awatch(
                 self.folder,
                 watch_filter=None,
                 recursive=False,
                 debounce=DEBOUNCE_MS,
-                force_polling=self.config.polling,
+                step=STEP_MS,
+                force_polling=False,
                 stop_event=stop,
+                yield_on_timeout=True,
             )
-            async for _ in watching:
-                self.health.last_event = time.time()
+            self.health.mode, self.health.why = "events", ""
+            async for changes in watching:
                 self.health.error = None
+                if not changes:
+                    continue
+                self.health.last_event = time.time()
                 self.changed.set()
-        except Exception as error:  # noqa: BLE001  # whatever kills a watcher, the rescans go on
-            text = f"{type(error).__name__}: {error}"
-            if text != self.health.error:
-                log.warning("the watcher of %s failed (%s); rescans go on, and it is tried again", self.folder, text)
-            self.health.error = text
-        finally:
-            self.health.mode = "rescans only"
+                if (Change.deleted, str(self.folder)) in changes:  # a new one may well have the old one's inode
+                    return None
+        except BaseExceptionGroup as error:
+            return _cause(error.exceptions[0])
+        except Exception as error:  # noqa: BLE001  # whatever kills a watcher, the polls go on
+            return _cause(error)
+        return None
 
     async def _replaced(self) -> None:
         """Returns when the folder is no longer the one that is being watched."""
-        first = _identity(self.folder)
-        while _identity(self.folder) == first:
+        first = await self._identity()
+        while await self._identity() == first:
             await asyncio.sleep(self.config.rescan_seconds)
 
+    async def _identity(self) -> tuple[int, int] | None:
+        try:
+            return await in_thread(identity, self.folder)
+        except OSError:
+            return None
 
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        info = os.stat(folder)
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino
+    def _tell(self, error: str) -> None:
+        if error != self.health.error:
+            log.warning("file events for %s fail (%s); it is polled, and they are tried again", self.folder, error)
+        self.health.error = error
+
+
+def _cause(error: BaseException) -> str:
+    return clip(f"{type(error).__name__}: {error}", 300)

@@ -16,7 +16,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 blas.preload()  # before anything imports mlx
 
+import fakes  # tests/fakes.py
+import homes  # tests/homes.py
 import tiny  # tests/tiny.py
+from places import Place
+
+from prefd.daemon import service, supervisor, watch
+from prefd.daemon.home import Home
 
 ROOT = Path(__file__).parent.parent
 SMOL = Path(os.environ.get("PREFD_SMOL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
@@ -70,3 +76,25 @@ def pairs_file(tmp_path: Path) -> Path:
 def home(tmp_path: Path) -> Path:
     """The path of a prefd home that does not exist yet."""
     return tmp_path / "home"
+
+
+@pytest.fixture
+def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A made home, whose daemon has stand-in workers and little patience."""
+    monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(watch, "FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(service, "PAUSE_SECONDS", 0.05)
+    made = Home(home)
+    made.create()
+    return Place(made, tmp_path, fakes.make_worker(tmp_path))
+
+
+@pytest.fixture
+def made(home: Path) -> Home:
+    """Job 1 done, 2 failed, 3 training, 4 queued."""
+    there = Home(home)
+    homes.add_done(there)
+    homes.add_failed(there, name="all-bad")
+    homes.add_running(there, name="half-way")
+    homes.add_queued(there, name="next")
+    return there

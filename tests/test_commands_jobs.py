@@ -16,17 +16,6 @@ from prefd.daemon.jobs import STATES, JobTable
 from prefd.daemon.specfile import SpecFile
 
 
-@pytest.fixture
-def made(home: Path) -> Home:
-    """Job 1 done, 2 failed, 3 training, 4 queued."""
-    there = Home(home)
-    homes.add_done(there)
-    homes.add_failed(there, name="all-bad")
-    homes.add_running(there, name="half-way")
-    homes.add_queued(there, name="next")
-    return there
-
-
 def test_state_names_are_the_tables() -> None:
     assert STATE_NAMES == STATES
 

@@ -6,23 +6,11 @@ import json
 from pathlib import Path
 
 import homes
-import pytest
 from homes import invoke
 
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
-
-
-@pytest.fixture
-def made(home: Path) -> Home:
-    """Job 1 done, 2 failed, 3 training, 4 queued."""
-    there = Home(home)
-    homes.add_done(there)
-    homes.add_failed(there, name="all-bad")
-    homes.add_running(there, name="half-way")
-    homes.add_queued(there, name="next")
-    return there
 
 
 def states(home: Home) -> list[str]:

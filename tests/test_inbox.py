@@ -1,12 +1,14 @@
 import os
 import sys
+import time
 from pathlib import Path
 
 import fakes
 import pytest
 
+from prefd.daemon.files import short
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import Inbox, short, submit
+from prefd.daemon.inbox import Inbox, submit
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import read_spec
 
@@ -190,7 +192,11 @@ def test_a_crash_between_claim_and_row_is_found(made: Home, inbox: Inbox, tmp_pa
     (made.accepted / "notes.txt").write_text("someone's own")
     (made.accepted / ("0" * 26 + "-link.yaml")).symlink_to(tmp_path)
     (made.accepted / ("0" * 26 + "-folder.yaml")).mkdir()
-    assert Inbox(made, SETTLE).unrecorded({recorded.source}) == [lost]
+    after = Inbox(made, SETTLE)
+    after.keep_unrecorded({recorded.source})
+    assert after.kept() == []
+    assert after.kept(time.monotonic() + SETTLE) == [lost]
+    assert after.kept(time.monotonic() + SETTLE) == []
 
 
 # --- rejecting

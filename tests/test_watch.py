@@ -47,15 +47,14 @@ async def hint(watcher: Watcher, act: Callable[[], object]) -> None:
             continue
 
 
-@pytest.mark.parametrize("polling", [False, True])
-def test_a_dropped_file_is_a_hint(tmp_path: Path, polling: bool) -> None:
+def test_a_dropped_file_is_a_hint(tmp_path: Path) -> None:
     async def body(watcher: Watcher) -> None:
-        assert watcher.health.mode == ("polling" if polling else "events")
+        assert watcher.health.mode == "events"
         await hint(watcher, lambda: (tmp_path / f"{time.monotonic_ns()}.yaml").write_text("x"))
         assert watcher.health.last_event is not None
         assert watcher.health.error is None
 
-    watched(tmp_path, WatchConfig(polling=polling), body)
+    watched(tmp_path, WatchConfig(), body)
 
 
 def test_a_hint_comes_quickly(tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ def test_a_folder_that_is_deleted_and_made_again_is_watched_again(tmp_path: Path
 
     async def body(watcher: Watcher) -> None:
         shutil.rmtree(folder)
-        while watcher.health.mode != "rescans only":
+        while watcher.health.mode != "polling":
             await asyncio.sleep(0.005)
         folder.mkdir()
         while watcher.health.mode != "events":

@@ -23,11 +23,12 @@ class Exit(IntEnum):
 # By name, because importing them would import what raises them (httpx, pydantic, zarr).
 EXPECTED = {
     "prefd.daemon.specfile.SpecError": Exit.FAILED,
+    "prefd.daemon.watched.FolderUnusable": Exit.FAILED,
     "prefd.daemon.config.ConfigError": Exit.FAILED,
     "prefd.daemon.catalog.CatalogError": Exit.FAILED,
-    "prefd.daemon.jobs.JobNotFound": Exit.NOT_FOUND,
-    "prefd.daemon.jobs.IllegalTransition": Exit.FAILED,
-    "prefd.daemon.jobs.JobTableError": Exit.FAILED,
+    "prefd.daemon.job.JobNotFound": Exit.NOT_FOUND,
+    "prefd.daemon.job.IllegalTransition": Exit.FAILED,
+    "prefd.daemon.migrations.JobTableError": Exit.FAILED,
     "prefd.daemon.client.DaemonNotRunning": Exit.NO_DAEMON,
     "prefd.daemon.client.ControlError": Exit.FAILED,
     "prefd.daemon.lock.AlreadyRunning": Exit.FAILED,

@@ -14,8 +14,8 @@ from prefd.daemon.home import Home
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Job
 
-Tell = Callable[["Job", dict[str, Any]], None]
-"""Says what became of a job, given as it was before and as it is now (`Job.to_json()`)."""
+Tell = Callable[["Job", dict[str, Any]], tuple[bool, str]]
+"""Whether something came of it, and what became of a job, given as it was before and as it is now (`Job.to_json()`)."""
 
 
 @click.command(
@@ -149,40 +149,34 @@ def act(home: Home, action: str, job_ids: tuple[int, ...], tell: Tell, as_json: 
         render.emit_json({"jobs": documents})
         return
     for job, after in zip(before, documents):
-        tell(job, after)
+        came_of_it, said = tell(job, after)
+        (click.echo if came_of_it else render.note)(f"job {job.id} ({job.name}) {said}")
 
 
-def tell_cancelled(job: Job, after: dict[str, Any]) -> None:
+def tell_cancelled(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
     if job.ended:
-        render.note(f"job {job.id} ({job.name}) had already ended: {job.state}")
-    elif after["state"] == "cancelled":
-        click.echo(f"job {job.id} ({job.name}) is cancelled")
-    else:
-        click.echo(f"job {job.id} ({job.name}) is {after['state']} and will stop")
+        return False, f"had already ended: {job.state}"
+    return True, "is cancelled" if after["state"] == "cancelled" else f"is {after['state']} and will stop"
 
 
-def tell_paused(job: Job, after: dict[str, Any]) -> None:
+def tell_paused(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
     if job.ended:
-        render.note(f"job {job.id} ({job.name}) had already ended: {job.state}")
-    elif job.pausing:
-        render.note(f"job {job.id} ({job.name}) was paused already")
-    elif after["state"] == "paused":
-        click.echo(f"job {job.id} ({job.name}) is paused")
-    else:
-        click.echo(f"job {job.id} ({job.name}) is {after['state']}, and is paused as soon as its state is saved")
-
-
-def tell_resumed(job: Job, after: dict[str, Any]) -> None:
+        return False, f"had already ended: {job.state}"
     if job.pausing:
-        click.echo(f"job {job.id} ({job.name}) goes on from where it stood")
-    elif job.ended:
-        render.note(f"job {job.id} ({job.name}) has ended: {job.state}")
-    else:
-        render.note(f"job {job.id} ({job.name}) was not paused: it is {after['state']}")
+        return False, "was paused already"
+    if after["state"] == "paused":
+        return True, "is paused"
+    return True, f"is {after['state']}, and is paused as soon as its state is saved"
 
 
-def tell_retried(job: Job, after: dict[str, Any]) -> None:
-    click.echo(f"job {job.id} ({job.name}) is {after['state']} again, attempt {after['attempt']}")
+def tell_resumed(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+    if job.pausing:
+        return True, "goes on from where it stood"
+    return False, f"has ended: {job.state}" if job.ended else f"was not paused: it is {after['state']}"
+
+
+def tell_retried(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+    return True, f"is {after['state']} again, attempt {after['attempt']}"
 
 
 def ask(home: Home, action: str, job_id: int) -> dict[str, Any]:

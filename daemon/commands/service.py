@@ -16,6 +16,7 @@ from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.home import make_home
 from prefd.daemon.home import Home
+from prefd.daemon.watchhealth import watch_facts
 
 START_SECONDS = 60.0  # for the socket to answer; the catalogue's child may be slow on a cold disk
 STOP_MARGIN_SECONDS = 15.0  # beyond the worker's own grace
@@ -176,11 +177,8 @@ def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     for job in answer["active"]:
         facts.append(("now", f"job {job['id']} ({job['name']}): {job['state']}{how_far(job.get('progress'))}"))
-    watcher, catalog = answer["watcher"], answer["catalog"]
-    rescan = f", last rescan {render.clock(watcher['last_rescan'])}" if watcher["last_rescan"] else ""
-    facts.append(("watching", f"{watcher['mode']}{rescan}"))
-    if watcher["error"]:
-        facts.append(("", str(watcher["error"])))
+    facts += watch_facts(answer["watcher"])
+    catalog = answer["catalog"]
     facts.append(("losses", str(catalog["losses"]) if not catalog["error"] else f"none: {catalog['error']}"))
     facts.append(("memory", render.size(answer["memory_rss_bytes"])))
     return facts

@@ -1,0 +1,73 @@
+"""Files that other programs put in a folder: opened without following or waiting, renamed over nothing, made durable."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import stat
+import sys
+from pathlib import Path, PurePath
+
+MAX_NAME_BYTES = 180
+"""What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor of a regular file: no symlink is followed, no FIFO waited for. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def has_writer(descriptor: int) -> bool:
+    """Whether anyone has the file open for writing. Linux can tell, by refusing a lease; elsewhere False.
+
+    Not to be asked of a network mount: NFS 4 and CIFS refuse leases of their own accord.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease's default signal would end us
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # others: not our file, or a file system without leases
+    return False
+
+
+def rename_new(source: Path, target: Path) -> bool:
+    """Give `source` the name `target`, whole at once; False when that is taken."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if target.exists():
+            return False
+        os.rename(source, target)
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def short(name: str) -> str:
+    """`name` cut to MAX_NAME_BYTES, keeping its suffix."""
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    suffix = PurePath(name).suffix if len(PurePath(name).suffix) < 10 else ""
+    kept = name.encode()[: MAX_NAME_BYTES - len(suffix.encode())].decode("utf-8", "ignore")
+    return kept + suffix

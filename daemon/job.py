@@ -1,0 +1,112 @@
+"""One job as the table holds it: its states, what it may become, and why it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+State = Literal["queued", "precomputing", "training", "paused", "done", "failed", "cancelled"]
+STATES: tuple[State, ...] = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
+ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
+RUNNING: tuple[State, ...] = ("precomputing", "training")
+
+ALLOWED: Mapping[State, frozenset[State]] = {
+    "queued": frozenset({"precomputing", "training", "paused", "failed", "cancelled"}),
+    "precomputing": frozenset({"queued", "training", "paused", "done", "failed", "cancelled"}),
+    "training": frozenset({"queued", "paused", "done", "failed", "cancelled"}),
+    "paused": frozenset({"queued", "cancelled"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+
+CANCELLED_WAITING = "cancelled before it started"
+CANCELLED_PAUSED = "cancelled while it waited to go on"
+CANCELLED_RUNNING = "cancelled while it ran"
+PAUSED = "paused by you"
+QUEUE_PAUSED = "the queue is paused by you"
+RESUMED = "resumed by you"
+RETRIED = "retried by you: it goes on from its last checkpoint"
+RETRIED_FRESH = "retried by you: it begins from nothing"
+
+
+class JobNotFound(LookupError):
+    """No job has this id."""
+
+
+class IllegalTransition(ValueError):
+    """A job cannot go from the one state to the other."""
+
+
+class Event(NamedTuple):
+    at: float
+    """Unix time."""
+    state: State
+    reason: str
+
+
+class Change(NamedTuple):
+    """A line of history, with the job it is of."""
+
+    number: int
+    job_id: int
+    name: str
+    owner: str
+    at: float
+    """Unix time."""
+    state: State
+    reason: str
+    newest: bool
+    """Whether nothing has happened to the job since."""
+
+
+@dataclass(frozen=True)
+class Job:
+    id: int
+    name: str
+    state: State
+    reason: str
+    """In words; the first line is enough for a table."""
+    source: str
+    """The claimed file's name in `jobs/accepted/`, or the path given to `prefd run`."""
+    owner: str
+    """`daemon`, or `run:<pid>` for a job of `prefd run`."""
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    phase_seconds: Mapping[str, float]
+    """Seconds spent in `precompute` and in `training`."""
+    worker_pid: int | None
+    worker_started: float | None
+    cancel_requested: bool
+    pause_requested: bool
+    attempt: int
+    """1, and one more for each retry."""
+    fresh: bool
+    """Whether it is to begin from nothing: what its earlier attempts left is to be set aside first."""
+    priority: int
+    """The higher goes first."""
+    not_before: float | None
+    """Unix time."""
+    after: tuple[int, ...]
+    """The jobs that must be done before it."""
+    waiting: str
+    """Why it is queued and does not run, in words; empty where it is only not its turn."""
+    group: str
+    """Jobs that belong together: a spec's `group`, or a sweep's name."""
+    description: str
+    """What a sweep sets in this job, in words."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def pausing(self) -> bool:
+        """Whether it is paused, or is about to be."""
+        return self.state == "paused" or self.pause_requested
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: every field."""
+        return asdict(self)

@@ -1,0 +1,103 @@
+"""The job database's schema: each version is made of the one before, within one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MIGRATIONS = (
+    """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    source TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    phase_seconds TEXT NOT NULL DEFAULT '{}',
+    worker_pid INTEGER,
+    worker_started REAL,
+    cancel_requested INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX jobs_state ON jobs (state);
+-- A claimed file is one job, whatever happens between the claim and the row.
+CREATE UNIQUE INDEX jobs_claim ON jobs (source) WHERE owner = 'daemon';
+CREATE TABLE history (
+    job_id INTEGER NOT NULL REFERENCES jobs (id),
+    at REAL NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX history_job ON history (job_id);
+""",
+    """
+ALTER TABLE jobs ADD COLUMN job_group TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN description TEXT NOT NULL DEFAULT '';
+-- A claimed file is one job, or those of its sweep by number, whatever happens between the claim and the rows.
+ALTER TABLE jobs ADD COLUMN part INTEGER NOT NULL DEFAULT 0;
+DROP INDEX jobs_claim;
+CREATE UNIQUE INDEX jobs_claim ON jobs (source, part) WHERE owner = 'daemon';
+CREATE INDEX jobs_group ON jobs (job_group);
+""",
+    """
+ALTER TABLE jobs ADD COLUMN pause_requested INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE jobs ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN not_before REAL;
+ALTER TABLE jobs ADD COLUMN after TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE jobs ADD COLUMN waiting TEXT NOT NULL DEFAULT '';
+-- One row: when the whole queue was paused, NULL while it is not.
+CREATE TABLE queue (id INTEGER PRIMARY KEY CHECK (id = 1), paused_at REAL);
+INSERT INTO queue VALUES (1, NULL);
+""",
+)
+"""What makes each version of the schema out of the one before; the first, out of nothing. Never changed, only added to."""
+VERSION = len(MIGRATIONS)
+
+
+class JobTableError(Exception):
+    """The database cannot be read or written; the message names it and says what to do."""
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """sqlite3's own errors as JobTableError, with the file's name."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        remedy = ""
+        if not isinstance(error, sqlite3.OperationalError):  # "file is not a database", "disk image is malformed"
+            remedy = "; move it away to start with an empty one (runs/ keeps every job's results)"
+        raise JobTableError(f"{path}: {error}{remedy}") from error
+
+
+def version_of(db: sqlite3.Connection, path: Path) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise JobTableError(f"{path} was written by a newer prefd (schema {version}, this one knows {VERSION})")
+    return version
+
+
+def migrate(db: sqlite3.Connection, version: int) -> None:
+    """Bring the schema from `version` to VERSION, within the transaction that is open."""
+    for migration in MIGRATIONS[version:]:
+        for statement in migration.split(";\n"):
+            db.execute(statement)
+    if version < VERSION:
+        db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """An older database, as this version would have it, in memory: reading changes no file."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    db.backup(copy)
+    db.close()
+    migrate(copy, version_of(copy, path))
+    return copy

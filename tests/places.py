@@ -1,0 +1,146 @@
+"""A home with a daemon in it, in a thread or a process of its own, whose workers are stand-ins."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+
+from prefd.daemon import lock
+from prefd.daemon.client import Client, DaemonNotRunning
+from prefd.daemon.config import Config, WatchConfig
+from prefd.daemon.home import Home
+from prefd.daemon.jobs import Job, JobTable, State
+from prefd.daemon.service import Service
+from prefd.daemon.spec import JobSpec
+
+QUICK = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=0.2), stop_grace_seconds=1.0)
+
+
+@dataclass
+class Place:
+    """A home with a stand-in worker, and what a test does with it."""
+
+    home: Home
+    folder: Path
+    worker: tuple[str, ...]
+    services: list[Service] = field(default_factory=list)
+
+    @contextmanager
+    def daemon(self, config: Config = QUICK) -> Iterator[Client]:
+        """A daemon in a thread, stopped (and checked to have stopped cleanly) at the end."""
+        failures: list[BaseException] = []
+        running: list[Service] = []
+
+        async def serve() -> None:
+            with lock.held(self.home), JobTable.open(self.home.database) as table:
+                running.append(Service(self.home, config, table, self.worker))
+                await running[0].run()
+
+        def run() -> None:
+            try:
+                asyncio.run(serve())
+            except BaseException as error:  # noqa: BLE001  # raised again in the test's thread
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        client = Client(self.home)
+        try:
+            fakes.wait_for(lambda: bool(failures) or answers(client))
+            self.services += running
+            yield client
+        finally:
+            if running:
+                running[0].stop.request()
+            thread.join(20)
+        assert not thread.is_alive()
+        assert failures == []
+        assert lock.holder(self.home) is None
+
+    def drop(self, file: str, text: str | bytes | None = None, **spec: Any) -> None:
+        """Rename a file into jobs/: `text`, or a good spec."""
+        beside = self.folder / f"beside-{time.monotonic_ns()}"
+        text = fakes.spec_text(self.folder, **spec) if text is None else text
+        beside.write_bytes(text if isinstance(text, bytes) else text.encode())
+        beside.rename(self.home.jobs / file)
+
+    def spec(self, name: str = "ok", **more: Any) -> JobSpec:
+        """A good spec, as a table has it."""
+        return JobSpec.model_validate_json(fakes.spec_text(self.folder, name, **more))
+
+    def jobs(self, *states: State) -> list[Job]:
+        with JobTable.open_readonly(self.home.database) as table:
+            return table.list(*states)
+
+    def wait_for(self, *states: State) -> list[Job]:
+        """The jobs, once they are in exactly these states (oldest first)."""
+        fakes.wait_for(lambda: [job.state for job in self.jobs()] == list(states), 20)
+        return self.jobs()
+
+    def rejected(self) -> dict[str, str]:
+        """What each rejected file's error says, without this test's paths."""
+        return {
+            path.name.removesuffix(".error.txt"): path.read_text().strip().replace(str(self.folder), "F")
+            for path in self.home.rejected.glob("*.error.txt")
+        }
+
+    def log(self, job_id: int) -> str:
+        path = self.home.job(job_id) / "worker.log"
+        return path.read_text() if path.exists() else ""
+
+
+def answers(client: Client) -> bool:
+    try:
+        client.status()
+    except DaemonNotRunning:
+        return False
+    return True
+
+
+SERVE = (
+    "import json, sys; from pathlib import Path; from prefd.daemon.home import Home; from prefd.daemon import service\n"
+    "service.serve(Home(Path(sys.argv[1])), json.loads(sys.argv[2]))"
+)
+
+
+@contextmanager
+def process(place: Place) -> Iterator[subprocess.Popen[str]]:
+    """The daemon of `place` as a process, killed at the end."""
+    place.home.config.write_text("stop_grace_seconds = 5\n[watch]\nsettle_seconds = 0.05\n")
+    command = [sys.executable, "-c", SERVE, str(place.home.root), json.dumps(place.worker)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            fakes.wait_for(lambda: answers(Client(place.home)), 20)
+            yield child
+        finally:
+            child.kill()
+
+
+def fail_first(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    errors: list[Exception],
+    when: Callable[..., bool] = lambda *_: True,
+) -> None:
+    """Let calls of `owner.name` whose arguments are as `when` says raise `errors`, the first first, and then work."""
+    real = getattr(owner, name)
+
+    def call(*arguments: Any, **more: Any) -> Any:
+        if errors and when(*arguments):
+            raise errors.pop(0)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(owner, name, call)
