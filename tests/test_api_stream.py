@@ -53,11 +53,11 @@ def test_a_client_is_told_what_happens_while_it_listens(made: Home) -> None:
     with serving(made):
         events = Client(made).events()
         first = next(events)
-        assert (first.kind, first.data, first.id) == ("open", {}, "6-2.4")
+        assert (first.kind, first.data, first.id) == ("open", {}, "7-2.4")
         homes.write_metrics(RunDir(made.job(job.id)), homes.metric_rows()[:5])
         end(made, job.id, "trained 5 steps")
         found = [event for event in until(events, "done") if event.kind != "progress"]
-        assert [(event.kind, event.id) for event in found] == [("metrics", "6-2.5"), ("job", "7")]
+        assert [(event.kind, event.id) for event in found] == [("metrics", "7-2.5"), ("job", "8")]
         assert found[0].data == {"job": 2, "line": 5, "values": homes.metric_rows()[4]}
         assert found[1].data["reason"] == "trained 5 steps"
         events.close()

@@ -41,13 +41,12 @@ def connect(home: Home, seconds: float = 5.0) -> socket.socket:
 def ask(home: Home, request: bytes) -> bytes:
     """Everything that is answered until the connection is closed."""
     with connect(home) as there:
-        answer = b""
-        try:
+        with suppress(ConnectionError):  # closed while we still write
             there.sendall(request)
+        answer = b""
+        with suppress(ConnectionError):
             while more := there.recv(65_536):
                 answer += more
-        except OSError:  # closed while we still wrote
-            pass
         return answer
 
 

@@ -35,8 +35,8 @@ def scrape(home: Home) -> tuple[Samples, dict[str, tuple[str, str]]]:
     return samples, {family.name: (family.type, family.documentation) for family in families}
 
 
-def at(samples: Samples, name: str, **labels: str) -> float:
-    return samples[name, frozenset(labels.items())]
+def at(samples: Samples, family: str, **labels: str) -> float:
+    return samples[family, frozenset(labels.items())]
 
 
 def test_jobs_by_state_queue_watcher_and_process(made: Home) -> None:
