@@ -5,7 +5,7 @@ from pathlib import Path
 
 import fakes
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefd.daemon.spec import JobSpec, TrainingSpec
@@ -133,7 +133,7 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["name", "model", "adapter", "reference", "data", "loss", "training", "other"])
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy with other things
 @given(st.dictionaries(FIELDS, JSON))
 def test_any_values_in_the_fields_give_a_spec_or_a_spec_error(value: dict[str, object]) -> None:
     read_or_refuse(json.dumps(value).encode(), "x.json")
