@@ -19,9 +19,11 @@ class ConfigError(Exception):
 
 
 class WatchConfig(SpecModel):
-    settle_seconds: float = Field(0.5, gt=0, description="a dropped file is complete when unchanged for this long")
+    settle_seconds: float = Field(
+        0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
+    )
     rescan_seconds: float = Field(5.0, gt=0, description="look at jobs/ at least this often, events or not")
-    polling: bool = Field(False, description="poll instead of waiting for events: for network mounts")
+    polling: bool = Field(False, description="poll instead of waiting for events; network mounts are polled anyway")
 
 
 class LogConfig(SpecModel):

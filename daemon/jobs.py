@@ -368,7 +368,7 @@ class JobTable:
                 "WHERE h.rowid > ? AND (? IS NULL OR h.job_id = ?) ORDER BY h.rowid LIMIT ?",
                 (after, job_id, job_id, limit),
             )
-            return [Change(*row[:-1], newest=bool(row[-1])) for row in rows]
+            return [Change(*row)._replace(newest=bool(row[-1])) for row in rows]
 
     def page(
         self, states: Sequence[State], group: str | None, before: int | None, limit: int

@@ -37,6 +37,7 @@ class Job:
 
     @classmethod
     def load(cls, home: Home, job_id: int) -> Job:
+        """The job with the spec that was frozen when it was claimed. Raises OSError and ValueError where there is none."""
         run = RunDir(home.job(job_id))
         return cls(home, run, frozen_spec(run))
 
@@ -48,6 +49,7 @@ class Job:
 
     @cached_property
     def plugins(self) -> Plugins:
+        """Raises `ConfigError` for a config.toml that cannot be read; a plugin that fails is in its own report."""
         return load_plugins(Config.load(self.home).plugin_files(self.home))
 
     @cached_property
@@ -65,6 +67,7 @@ class Job:
 
     @cached_property
     def tokenizer(self) -> Any:
+        """The policy's. Raises `JobError` where it cannot be loaded, or where the reference's has other tokens."""
         tokenizer = models.tokenizer(self.policy)
         if self.reference.model != self.policy.model:
             models.check_same_vocabulary(self.policy, tokenizer, self.reference)
@@ -72,6 +75,7 @@ class Job:
 
     @cached_property
     def data(self) -> PreparedData:
+        """The pairs as tokens. Raises `DataError` where nothing can be trained on."""
         data = prepare(self.spec.data, self.tokenizer, self.plugins.formats)
         for line in data.report.lines():
             log.info("%s", line)
@@ -87,6 +91,7 @@ class Job:
         return open_cache(self.home)
 
     def identify(self, source: ModelSource) -> ReferenceFingerprint:
+        """Who `source` is as a reference on this device. Raises `JobError` and `BadWeights`."""
         memo = ReferenceCache(self.home.cache).memo
         return identify(source, models.compute_dtype(source), models.device(), memo)
 
@@ -100,6 +105,7 @@ class Job:
         return self.cache.reference(self.fingerprint)
 
     def key(self, completion: Completion) -> bytes:
+        """(32 bytes) where the cache has the reference's numbers of `completion`."""
         return self.fingerprint.key(completion.ids, completion.start)
 
     @property
