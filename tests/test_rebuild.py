@@ -302,6 +302,17 @@ def test_after_a_loss_each_job_goes_on_exactly_once(place: Place, caplog: pytest
     assert "4 jobs rebuilt from runs/" in caplog.text
 
 
+@pytest.mark.parametrize("lose", [removed, emptied])
+def test_a_database_that_is_taken_from_a_running_daemon_is_rebuilt(place: Place, lose: Callable[[Path], None]) -> None:
+    with place.daemon():
+        place.drop("a.yaml")
+        place.wait_for("done")
+        lose(place.home.database)
+        fakes.wait_for(lambda: place.home.database.exists() and place.home.database.stat().st_size > 0, 20)
+        place.drop("b.yaml")
+        place.wait_for("done", "done")
+
+
 def test_a_database_lost_under_a_running_daemon_is_rebuilt_and_it_goes_on(place: Place) -> None:
     with place.daemon():
         place.drop("a.yaml")
