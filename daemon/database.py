@@ -23,8 +23,8 @@ class Unreadable(JobTableError):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"{path}: {why}; the daemon sets it aside and rebuilds it from runs/ when it is started "
-            "(`prefd start`; `prefd stop` first where one runs)"
+            f"{path}: {why}; the daemon sets it aside and rebuilds it from runs/ when it is started (`prefd start`), and "
+            "within seconds where one runs"
         )
         self.why = why
 
@@ -45,13 +45,24 @@ def refuse_lost(path: Path) -> None:
 
     SQLite would make a new one, and begin again with job 1, in the folder of the old.
     """
-    if path.exists() and path.stat().st_size > 0:
-        return
-    there = "is empty" if path.exists() else "is gone"
+    try:
+        if path.stat().st_size > 0:
+            return
+        there = "is empty"
+    except FileNotFoundError:
+        there = "is gone"
     if path.with_name(f"{path.name}-wal").exists():
         raise Unreadable(path, f"it {there}, and its -wal file is still there")
     if any(Records(path.parent / "runs").ids()):
         raise Unreadable(path, f"it {there}, and there are jobs in runs/")
+
+
+def inode(path: Path) -> int | None:
+    """Which file has this name."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def refuse_damaged(db: sqlite3.Connection, path: Path) -> None:

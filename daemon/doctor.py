@@ -167,9 +167,7 @@ def check_jobs(home: Home) -> Iterator[Finding]:
             jobs.check()
             counts = jobs.counts()
     except Unreadable as error:
-        remedy = (
-            "prefd start: it sets the database aside and rebuilds it from runs/ (`prefd stop` first, where it runs)"
-        )
+        remedy = "prefd start: it sets the database aside and rebuilds it from runs/; a daemon that runs does so within seconds"
         yield Finding("fail", "jobs", f"{home.database}: {error.why}", remedy)
         return
     except JobTableError as error:

@@ -25,6 +25,7 @@ from prefd.daemon.database import (
     connect,
     connect_readonly,
     explained,
+    inode,
     refuse_damaged,
     refuse_lost,
 )
@@ -80,6 +81,7 @@ class JobTable:
         self._path = path
         self._records = records
         self._changed: set[int] = set()
+        self._inode = inode(path)
 
     @classmethod
     def open(cls, path: Path) -> JobTable:
@@ -104,11 +106,18 @@ class JobTable:
         """Go on with the file that has the database's name now."""
         self._db.close()
         self._db = connect(self._path)
+        self._inode = inode(self._path)
 
     def check(self) -> None:
         """Look at every page. Raises Unreadable for any damage."""
         with explained(self._path):
             refuse_damaged(self._db, self._path)
+
+    def check_there(self) -> None:
+        """Raises Unreadable where the file that is open here has lost its name: what it is told, nobody will read."""
+        refuse_lost(self._path)
+        if inode(self._path) != self._inode:
+            raise Unreadable(self._path, "another file has its name")
 
     def write_records(self) -> None:
         """Write the records in the jobs' folders that are not as their rows are."""

@@ -1,8 +1,8 @@
 """How much of the machine a worker may take: `[worker]` in config.toml.
 
 CPUs and niceness the worker sets itself, first of all, from its environment: whatever it starts inherits them. Memory is
-watched from outside: a limit on address space (RLIMIT_AS) would count what is only mapped, which MLX, Zarr and Arrow do
-with far more than they use.
+watched from outside: a limit on address space (RLIMIT_AS) would count what is only mapped or reserved, and a worker that
+trains a two-layer model has 990 MB of that for the 130 MB that it holds.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ class Records:
         folder = self.runs / str(job_id)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / FILE, record._asdict())
+            write_json(
+                folder / FILE, record._asdict(), flush=len(record.history) > 1
+            )  # until then the claimed file has it
             self.missing.discard(job_id)
         except OSError as error:
             if job_id not in self.missing:
@@ -64,7 +66,7 @@ class Records:
         with suppress(OSError):
             self.runs.mkdir(parents=True, exist_ok=True)
             if self.read_table() != (last_id, paused_at):
-                write_json(self.runs / OF_THE_TABLE, {"last_id": last_id, "paused_at": paused_at})
+                write_json(self.runs / OF_THE_TABLE, {"last_id": last_id, "paused_at": paused_at}, flush=False)
 
     def read_table(self) -> tuple[int, float | None]:
         """The last number given to a job as far as is known, and since when the queue is paused."""

@@ -47,13 +47,17 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as JSON: written beside, flushed to disk, renamed."""
+def write_json(path: Path, value: Any, flush: bool = True) -> None:
+    """Replace `path` by `value` as JSON: written beside, flushed to disk, renamed.
+
+    Without `flush`, a power cut may leave it empty; a crash of the process never does.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with beside.open("w", encoding="utf-8") as file:
         json.dump(value, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
+        if flush:
+            file.flush()
+            os.fsync(file.fileno())
     beside.replace(path)
 
 

@@ -265,6 +265,7 @@ class Service:
             self._alive(self._run_queued, waits=self.config.watch.rescan_seconds)
             self.queued.clear()
             began = time.monotonic()
+            self.table.check_there()
             self.table.write_missing_records()
             await self._recover()
             for job in self._take_turns():

@@ -77,10 +77,10 @@ def test_a_record_that_cannot_be_written_stops_nothing_and_is_written_later(
 ) -> None:
     real, full = rundir.write_json, [True]
 
-    def write(path: Path, value: Any) -> None:
+    def write(path: Path, value: Any, flush: bool = True) -> None:
         if full and path.name == "job.json":
             raise FULL
-        real(path, value)
+        real(path, value, flush)
 
     monkeypatch.setattr(records, "write_json", write)
     with place.daemon():

@@ -153,7 +153,7 @@ def test_jobs_that_run_while_everything_is_pruned_score_again_and_never_fail(
         for _ in range(2):
             row = jobs.add(spec, "ipo.json", owner="run:1")
             folder = there.job(row.id)
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             write_json(folder / "spec.json", json.loads(spec.model_dump_json()))
             jobs.transition(row.id, "precomputing")
             job = Job.load(there, row.id)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import Place
 
-from prefd.daemon import rebuild
+from prefd.daemon import doctor, rebuild
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.migrations import VERSION
@@ -132,11 +132,10 @@ def test_every_loss_is_set_aside_and_every_job_is_there_again(filled: Home, lose
 def test_reading_commands_say_what_helps_and_change_nothing(filled: Home, lose: Callable[[Path], None]) -> None:
     lose(filled.database)
     before = filled.database.read_bytes()
-    told = invoke(filled, "doctor", "--json").stdout
-    (finding,) = [each for each in json.loads(told)["findings"] if each["subject"] == "jobs"]
-    assert finding["level"] == "fail"
-    assert finding["remedy"].startswith("prefd start: it sets the database aside and rebuilds it from runs/")
-    if lose in (not_a_database,):
+    (finding,) = doctor.check_jobs(filled)
+    assert finding.level == "fail"
+    assert finding.remedy.startswith("prefd start: it sets the database aside and rebuilds it from runs/")
+    if lose is not_a_database:
         result = invoke(filled, "jobs")
         assert result.exit_code == 1
         assert "rebuilds it from runs/ when it is started" in " ".join(result.stderr.split())
@@ -241,7 +240,7 @@ def test_a_record_is_whole_at_every_change_and_written_again_when_one_is_lost(fi
         assert (record["row"]["state"], record["history"][-1][2]) == (state, state)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["pause", "resume", "cancel", "retry", "train"])), max_size=8)
 )
@@ -300,6 +299,17 @@ def test_after_a_loss_each_job_goes_on_exactly_once(place: Place, caplog: pytest
     assert not (place.home.job(4) / "starts.txt").exists()
     assert "5 jobs" not in caplog.text
     assert "4 jobs rebuilt from runs/" in caplog.text
+
+
+@pytest.mark.parametrize("lose", [removed, emptied])
+def test_a_database_that_is_taken_from_a_running_daemon_is_rebuilt(place: Place, lose: Callable[[Path], None]) -> None:
+    with place.daemon():
+        place.drop("a.yaml")
+        place.wait_for("done")
+        lose(place.home.database)
+        fakes.wait_for(lambda: place.home.database.exists() and place.home.database.stat().st_size > 0, 20)
+        place.drop("b.yaml")
+        place.wait_for("done", "done")
 
 
 def test_a_database_lost_under_a_running_daemon_is_rebuilt_and_it_goes_on(place: Place) -> None:

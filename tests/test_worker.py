@@ -27,7 +27,7 @@ FLUSH_EVERY_BATCH = [
     """
 from prefd.daemon.worker import precompute
 from prefd.daemon.worker.__main__ import main
-precompute.FLUSH_EVERY_S, precompute.BATCH_TOKENS = 0, 64
+precompute.FLUSH_EVERY_S, precompute.BATCH_TOKENS = 0, {"cpu": 64, "gpu": 64}
 raise SystemExit(main())
 """,
 ]
