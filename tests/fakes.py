@@ -1,7 +1,7 @@
 """A stand-in for `prefd.daemon.worker`: as quick as an empty script, and it does what the job's name says.
 
 `ok` ends well; `fail` says why it failed; `crash`, `segfault`, `killed`, `mute` leave no outcome; `sleep` works until it
-is stopped (exit code 75), `once` does so the first time only; `deaf` ignores SIGTERM; `stopped` ends with 75 unasked.
+is stopped (exit code 75), `noisy` too, and logs without end, `once` does so the first time only; `deaf` ignores SIGTERM; `stopped` ends with 75 unasked.
 `crash@training` crashes in that phase only. What `catalog` prints is the text of CATALOG_FILE, or, after a `!`, its
 dying words.
 """
@@ -102,7 +102,9 @@ if name in ("segfault", "killed"):
 first = not os.path.exists("again")
 if name == "once":
     open("again", "w").close()
-while name in ("sleep", "deaf") or (name == "once" and first):
+while name in ("sleep", "deaf", "noisy") or (name == "once" and first):
+    if name == "noisy":
+        print("x" * 1000, flush=True)
     time.sleep(0.02)
 write(command + ".json", {"ok": True, "reason": "", "summary": {"line": "reference: 0 of 16 completions scored"}})
 """
