@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from prefd.daemon.explain import explain
 from prefd.daemon.home import Home
+from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.parse import MAX_BYTES, ParseError, parse
 from prefd.daemon.specmodel import SpecModel
 
@@ -18,9 +19,11 @@ class ConfigError(Exception):
 
 
 class WatchConfig(SpecModel):
-    settle_seconds: float = Field(0.5, gt=0, description="a dropped file is complete when unchanged for this long")
+    settle_seconds: float = Field(
+        0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
+    )
     rescan_seconds: float = Field(5.0, gt=0, description="look at jobs/ at least this often, events or not")
-    polling: bool = Field(False, description="poll instead of waiting for events: for network mounts")
+    polling: bool = Field(False, description="poll instead of waiting for events; network mounts are polled anyway")
 
 
 class LogConfig(SpecModel):
@@ -47,6 +50,7 @@ class Config(SpecModel):
     parallel: int = Field(1, ge=1, description="jobs run at a time; their models share this machine's memory")
     groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
     watch: WatchConfig = WatchConfig()
+    worker: WorkerLimits = WorkerLimits()
     log: LogConfig = LogConfig()
     notify: NotifyConfig = NotifyConfig()
 
@@ -75,8 +79,8 @@ class Config(SpecModel):
     def template() -> str:
         """What `prefd init` writes: every setting, commented out, with its default and what it does."""
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
-        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[log]", *_settings(LogConfig)]
-        lines += ["[notify]", *_settings(NotifyConfig)]
+        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[worker]", *_settings(WorkerLimits)]
+        lines += ["[log]", *_settings(LogConfig), "[notify]", *_settings(NotifyConfig)]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:

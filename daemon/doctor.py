@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -13,9 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from packaging.requirements import Requirement
@@ -26,7 +23,7 @@ from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.doctor_machine import check_limits, check_service, check_socket, check_watch
 from prefd.daemon.finding import Finding
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import JobTable, JobTableError
+from prefd.daemon.jobs import JobTable, JobTableError, Unreadable
 from prefd.daemon.process import WORKER
 
 PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
@@ -138,6 +135,16 @@ def check_config(home: Home) -> Iterator[Finding]:
     yield Finding("ok", "config", str(home.config) if home.config.exists() else "no config.toml: every default holds")
 
 
+def check_worker(home: Home) -> Iterator[Finding]:
+    try:
+        limits = Config.load(home).worker
+    except ConfigError:  # told by check_config
+        return
+    yield Finding("ok", "workers", limits.describe() or "no limits: [worker] in config.toml sets cpus, memory and nice")
+    for doubt in limits.doubts():
+        yield Finding("warn", "workers", doubt, f"edit [worker] in {home.config}")
+
+
 def check_plugins(home: Home) -> Iterator[Finding]:
     try:
         catalog = load_catalog(home)
@@ -155,32 +162,24 @@ def check_plugins(home: Home) -> Iterator[Finding]:
 
 
 def check_jobs(home: Home) -> Iterator[Finding]:
-    remedy = f"move {home.database} away; the runs and the cache stay"
     try:
         with JobTable.open_readonly(home.database) as jobs:
+            jobs.check()
             counts = jobs.counts()
-        damage = database_damage(home.database)
-    except JobTableError as error:
-        yield Finding("fail", "jobs", str(error), remedy)
+    except Unreadable as error:
+        remedy = (
+            "prefd start: it sets the database aside and rebuilds it from runs/ (`prefd stop` first, where it runs)"
+        )
+        yield Finding("fail", "jobs", f"{home.database}: {error.why}", remedy)
         return
-    if damage:
-        yield Finding("fail", "jobs", f"{home.database} is damaged: {damage}", remedy)
+    except JobTableError as error:
+        yield Finding(
+            "fail", "jobs", str(error), "look at the file's rights, the disk, and whether prefd is up to date"
+        )
         return
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     size = f"; {render.size(home.database.stat().st_size)}, whole" if home.database.exists() else ""
     yield Finding("ok", "jobs", (told or "none yet") + size)
-
-
-def database_damage(path: Path) -> str:
-    """What SQLite finds wrong with the pages of a database; empty where it is whole, or not there."""
-    if not path.exists():
-        return ""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            found = [str(row[0]) for row in database.execute("PRAGMA quick_check(1)")]
-    except sqlite3.Error as error:
-        return str(error)
-    return "" if found == ["ok"] else " ".join(found[0].split())
 
 
 def check_daemon(home: Home) -> Iterator[Finding]:
@@ -273,6 +272,7 @@ CHECKS: tuple[Callable[[Home], Iterator[Finding]], ...] = (
     check_home,
     check_disk,
     check_config,
+    check_worker,
     check_plugins,
     check_jobs,
     check_watch,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prefd.daemon.job import Job
 
     ParamType = click.ParamType[Any]
-else:  # generic since click 8.3 only
+else:  # generic in the newest click only
     ParamType = click.ParamType
 
 Offer = tuple[str, str]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prefd.daemon import render
+from prefd.daemon.columns import emit
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.complete import GROUP, JOB
 from prefd.daemon.commands.errors import Exit, Failure
@@ -18,6 +19,8 @@ from prefd.daemon.home import Home
 from prefd.daemon.rundir import Progress, RunDir
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from prefd.daemon.jobs import Job
     from prefd.daemon.specfile import SpecFile
 
@@ -166,16 +169,21 @@ def jobs(home: Home, states: tuple[Any, ...], group: str | None, last: int | Non
     rows = [
         (
             str(job.id),
-            render.state(job.state),
+            job.state,
             render.clock(job.created_at),
             render.duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
-            render.one_line(job.name),
-            render.one_line(detail(home, job)),
+            job.name,
+            detail(home, job),
         )
         for job in shown
     ]
-    columns = ["id", "state", "submitted", "took", "name", "progress, or why"]
-    render.stdout().print(render.table(columns, rows, right=["id", "took"]))
+    emit(["id", "state", "submitted", "took", "name", "progress, or why"], rows, ["id", "took"], dressed)
+
+
+def dressed(row: tuple[str, ...]) -> tuple[str | Text, ...]:
+    """A row of `prefd jobs` as a terminal shows it."""
+    number, state, submitted, took, name, why = row
+    return number, render.state(state), submitted, took, render.one_line(name), render.one_line(why)
 
 
 def detail(home: Home, job: Job) -> str:

@@ -73,6 +73,7 @@ def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
     facts += watch_facts(answer["watcher"])
     catalog = answer["catalog"]
     facts.append(("losses", str(catalog["losses"]) if not catalog["error"] else f"none: {catalog['error']}"))
+    facts += [("workers", answer["worker"]["limits"])] if answer["worker"]["limits"] else []
     return facts
 
 
