@@ -62,7 +62,7 @@ def test_status_and_stop_without_a_daemon(there: Home) -> None:
     assert document["jobs"]["queued"] == 1
     assert document["usage"]["disk"]["free_bytes"] > 0
     assert document["usage"]["memory"]["daemon_bytes"] is None
-    assert "cache 0 B, runs 0 B; " in result.stdout
+    assert "disk    cache 0 B, runs " in result.stdout
     assert invoke(there, "stop").exit_code == Exit.NO_DAEMON
 
 
