@@ -45,7 +45,7 @@ def check_watch(home: Home) -> Iterator[Finding]:
         seen = event_seen(home.jobs)
     except OSError as error:
         limits = f"sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288 (now {inotify()})"
-        remedy = limits if inotify() else "drops are noticed by rescans meanwhile"
+        remedy = limits if inotify() else "jobs/ is polled meanwhile"
         yield Finding("warn", "watch", f"file events cannot be had: {error}", remedy)
         return
     if seen:

@@ -1,7 +1,7 @@
 """The daemon's log: a line a record for people, or a JSON object a line for machines.
 
 Whatever runs in the daemon logs with the standard library; what a record becomes is decided here. A message about a job
-begins with `job %d`, and so its record says which job in a field of its own. Names come from strangers: control
+says `job %d`, and so its record says which job in a field of its own. Names come from strangers: control
 characters are escaped, and only a record starts at the margin of a line, so no name can forge one.
 
 In the foreground the log goes to stderr, which the journal or a container keeps. With `--detach` or `--log-to-file` it
@@ -50,11 +50,13 @@ def to_journal() -> bool:
 
 
 def job_of(record: logging.LogRecord) -> int | None:
-    """The job that a record is about."""
-    if isinstance(record.msg, str) and record.msg.startswith("job %d") and isinstance(record.args, tuple):
-        first = record.args[0] if record.args else None
-        return first if isinstance(first, int) else None
-    return None
+    """The job that a record is about: the value of the first `job %d` in its message."""
+    message, values = str(record.msg), record.args
+    at = message.find("job %d")
+    index = message.count("%", 0, at)  # values before it
+    if at < 0 or not isinstance(values, tuple) or index >= len(values):
+        return None
+    return job if isinstance(job := values[index], int) else None
 
 
 def printable(line: str) -> str:
@@ -145,10 +147,11 @@ class LogFile(RotatingFileHandler):
                 stream.close()
 
 
-def bound_log(log: Path, limit: int = WORKER_LOG_BYTES) -> bool:
-    """Cut a log that another process appends to, once it is longer than `limit` bytes; what stood there is kept beside
-    it, as far as the disk has room. Whether it was cut. Lines that are written at that very moment may be lost.
+def bound_log(log: Path, limit: int | None = None) -> bool:
+    """Cut a log that another process appends to, once it is longer than `limit` bytes (WORKER_LOG_BYTES); what stood there
+    is kept beside it, as far as the disk has room. Whether it was cut. Lines written at that very moment may be lost.
     """
+    limit = WORKER_LOG_BYTES if limit is None else limit
     try:
         if log.stat().st_size <= limit:
             return False

@@ -3,7 +3,7 @@
 `ok` ends well; `fail` says why it failed; `crash`, `segfault`, `killed`, `mute` leave no outcome; `sleep` works until it
 is stopped (exit code 75), `once` does so the first time only; `deaf` ignores SIGTERM; `stopped` ends with 75 unasked.
 `shaky` crashes the first time it is run; `steps` crashes five times, each time a checkpoint further; `greedy` takes 300 MB;
-`full` finds no room four times; `starved` says that it cannot allocate, and aborts; `environment` writes down what it was told.
+`noisy` sleeps and logs without end; `full` finds no room four times; `starved` says that it cannot allocate, and aborts; `environment` writes down what it was told.
 `crash@training` crashes in that phase only. What `catalog` prints is the text of CATALOG_FILE, or, after a `!`, its
 dying words.
 """
@@ -128,7 +128,9 @@ if name == "environment":
     write("told.json", {key: value for key, value in os.environ.items() if key.startswith("PREFD_") or "THREADS" in key})
 if name == "once":
     open("again", "w").close()
-while name in ("sleep", "deaf") or (name == "once" and first):
+while name in ("sleep", "deaf", "noisy") or (name == "once" and first):
+    if name == "noisy":
+        print("x" * 1000, flush=True)
     time.sleep(0.02)
 write(command + ".json", {"ok": True, "reason": "", "summary": {"line": "reference: 0 of 16 completions scored"}})
 """

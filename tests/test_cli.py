@@ -96,6 +96,11 @@ def test_help_has_a_summary_that_fits_and_examples(name: str, command: click.Com
     assert all(param.help for param in command.params if isinstance(param, click.Option))
 
 
+def test_no_command_asks_a_question() -> None:
+    for name, command in every_command():
+        assert not any(isinstance(param, click.Option) and param.prompt for param in command.params), name
+
+
 @pytest.mark.parametrize("name", [*READS, "cache ls", "cache show"])
 def test_read_commands_take_json(name: str) -> None:
     assert "--json" in CliRunner().invoke(cli, [*name.split(), "--help"]).output

@@ -60,6 +60,9 @@ def test_status_and_stop_without_a_daemon(there: Home) -> None:
     document = json.loads(invoke(there, "status", "--json").stdout)
     assert document["running"] is False
     assert document["jobs"]["queued"] == 1
+    assert document["usage"]["disk"]["free_bytes"] > 0
+    assert document["usage"]["memory"]["daemon_bytes"] is None
+    assert "disk    cache 0 B, runs " in result.stdout
     assert invoke(there, "stop").exit_code == Exit.NO_DAEMON
 
 
@@ -86,7 +89,10 @@ def test_a_detached_daemon_answers_takes_a_job_and_stops(
     shown = invoke(there, "status")
     assert shown.exit_code == Exit.OK
     assert f"pid {pid}" in shown.stdout
-    assert json.loads(invoke(there, "status", "--json").stdout)["running"] is True
+    document = json.loads(invoke(there, "status", "--json").stdout)
+    assert document["running"] is True
+    assert 20e6 < document["usage"]["memory"]["daemon_bytes"] < 150e6, "mlx is not in it"
+    assert "memory    daemon " in shown.stdout
 
     again = invoke(there, "start", "--detach")
     assert again.exit_code == Exit.FAILED

@@ -17,6 +17,7 @@ from homes import invoke
 from prefd.cache.store import ReferenceCache
 from prefd.daemon import blas, doctor, lock
 from prefd.daemon.commands.errors import Exit
+from prefd.daemon.finding import Finding
 from prefd.daemon.home import Home
 
 
@@ -27,7 +28,7 @@ def there(home: Path) -> Home:
     return made
 
 
-def only(found: Sequence[doctor.Finding]) -> doctor.Finding:
+def only(found: Sequence[Finding]) -> Finding:
     assert len(found) == 1, found
     return found[0]
 

@@ -81,7 +81,7 @@ def test_inotifys_limits_are_the_remedy_where_they_are_used_up(
     assert "sysctl fs.inotify.max_user_instances=512" in found.remedy
     assert "(now max_user_instances 8, max_user_watches 8,192)" in found.remedy
     monkeypatch.setattr(doctor_machine, "INOTIFY", tmp_path / "none")
-    assert only(check_watch(there)).remedy == "drops are noticed by rescans meanwhile"
+    assert only(check_watch(there)).remedy == "jobs/ is polled meanwhile"
 
 
 def test_polling_is_said_with_its_reason(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fakes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import Place
 
-from prefd.daemon import logs
+from prefd.daemon import logs, supervisor
+from prefd.daemon.home import Home
 from prefd.daemon.logs import JsonFormatter, TextFormatter, bound_log
 
 
@@ -56,7 +59,15 @@ def test_a_json_record_says_when_what_and_of_which_job() -> None:
         "logger": "prefd.daemon.service",
         "job": 3,
     }
-    assert "job" not in json.loads(JsonFormatter().format(record("rejected %s", "job 3")))
+    later = record("told %s that job %d is %s", "them", 4, "done")
+    assert json.loads(JsonFormatter().format(later))["job"] == 4
+    for other in (
+        record("rejected %s", "job 3"),
+        record("job %d"),
+        record("job %d", "x"),
+        record("100 %% of job %d", 3),
+    ):
+        assert logs.job_of(other) is None
 
 
 def test_a_failure_brings_its_traceback() -> None:
@@ -202,3 +213,22 @@ def test_a_workers_log_is_cut_once_it_is_too_long_and_the_worker_goes_on(tmp_pat
     assert (tmp_path / "worker.log.1").stat().st_size > 20_000
     assert bound_log(log, 10**9) is False
     assert bound_log(tmp_path / "none.log", 0) is False
+
+
+def test_the_daemon_bounds_the_log_of_a_job_that_writes_without_end(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "WORKER_LOG_BYTES", 5000)
+    monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
+    made = Home(home)
+    made.create()
+    place = Place(made, tmp_path, fakes.make_worker(tmp_path))
+    folder = made.job(1)
+    with place.daemon() as client:
+        place.drop("noisy.json", name="noisy")
+        fakes.wait_for(lambda: (folder / "worker.log.1").exists())
+        first = (folder / "worker.log.1").stat().st_mtime_ns
+        fakes.wait_for(lambda: (folder / "worker.log.1").stat().st_mtime_ns > first)
+        assert (folder / "worker.log").stat().st_size < 10_000
+        client.act("cancel", 1)
+        place.wait_for("cancelled")

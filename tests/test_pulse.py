@@ -18,7 +18,8 @@ from prefd.daemon import lock, pulse, service, supervisor
 from prefd.daemon.client import Client
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import Inbox
+from prefd.daemon.intake import Intake
+from prefd.daemon.job import Job
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.pulse import Pulse
 from prefd.daemon.service import Service
@@ -148,8 +149,7 @@ def test_a_hung_loop_is_not_said_to_be_alive(
         fakes.wait_for(lambda: manager.pings_within(0.25) >= 2)
         try:
             if hung == "folder":
-                monkeypatch.setattr(Service, "_admit", hanging(Service._admit))
-                (Home(home).jobs / "a.json").write_text(fakes.spec_text(tmp_path))
+                monkeypatch.setattr(Intake, "_take_in", hanging(Intake._take_in))
             elif hung == "queue":
                 monkeypatch.setattr(Service, "_recover", hanging(Service._recover))
             else:
@@ -169,13 +169,13 @@ def test_no_ping_comes_while_the_event_loop_is_blocked(
 ) -> None:
     stuck, released = threading.Event(), threading.Event()
 
-    def block(self: Inbox) -> list[str]:
+    def block(self: Service) -> list[Job]:
         stuck.set()
         released.wait(20)
         return []
 
     with daemon(Home(home), tmp_path, manager):
-        monkeypatch.setattr(Inbox, "complete", block)
+        monkeypatch.setattr(Service, "_take_turns", block)
         try:
             assert stuck.wait(10)
             assert manager.pings_within(0.4) == 0

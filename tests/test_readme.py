@@ -12,6 +12,8 @@ from conftest import ROOT
 from jobs_on_disk import make_job, run_precompute, run_training
 
 from prefd.daemon.cli import cli
+from prefd.daemon.config import Config
+from prefd.daemon.home import Home
 from prefd.daemon.specfile import read_spec, read_specs
 from prefd.plugins.conformance import assert_conforms
 from prefd.plugins.manager import load_plugins
@@ -26,6 +28,14 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_every_spec_is_one(block: str) -> None:
     assert all(spec.training is not None for spec in read_specs(block.encode(), "readme.yaml").specs)
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_every_config_is_one(block: str, home: Path) -> None:
+    made = Home(home)
+    made.create()
+    made.config.write_text(block)
+    assert Config.load(made) != Config()
 
 
 def test_the_full_spec_shows_every_key() -> None:

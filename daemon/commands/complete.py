@@ -15,6 +15,10 @@ from prefd.daemon.text import clip
 if TYPE_CHECKING:
     from prefd.daemon.job import Job
 
+    ParamType = click.ParamType[Any]
+else:  # generic in the newest click only
+    ParamType = click.ParamType
+
 Offer = tuple[str, str]
 """A value, and what it is in a few words."""
 
@@ -24,7 +28,7 @@ ACTIVE = ("queued", "precomputing", "training", "paused")
 ENDED = ("done", "failed", "cancelled")
 
 
-class Word(click.ParamType):
+class Word(ParamType):
     """A word that the shell can complete with what `offers` finds in the home."""
 
     name = "text"

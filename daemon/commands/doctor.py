@@ -28,7 +28,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured.
     """
-    from prefd.daemon.doctor import Finding, findings
+    from prefd.daemon.doctor import findings
+    from prefd.daemon.finding import Finding
 
     console = render.stdout()
     found: list[Finding] = []

@@ -10,6 +10,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, require_home
+from prefd.daemon.commands.complete import JOB
 from prefd.daemon.document import compact, document
 from prefd.daemon.home import Home
 from prefd.daemon.report import SHOWN
@@ -29,7 +30,7 @@ Examples:
   prefd events --after 0          from the first job on
   prefd events --json | jq 'select(.event == "job") | .data.state'"""
 )
-@click.argument("job_id", metavar="[ID]", required=False, type=click.IntRange(min=1))
+@click.argument("job_id", metavar="[ID]", required=False, type=JOB)
 @click.option("--after", metavar="EVENT", help="Go on behind this event (the `id` of --json); 0: from the first.")
 @json_option
 @click.pass_obj
