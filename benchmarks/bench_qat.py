@@ -34,9 +34,9 @@ from prefd.daemon.home import Home
 from prefd.daemon.rundir import write_json
 from prefd.daemon.spec import JobSpec, QATSpec, TrainingSpec
 from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import split
+from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import completion_logprobs
+from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.precompute import precompute
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.sources import ModelSource
@@ -155,8 +155,9 @@ def evaluate(job: Job, model: nn.Module) -> dict[str, float]:
     model.eval()
     reference = cached_reference(job)
     ratios, levels = [], []
-    for batch in split(job.data.held_out, 4):
-        policy = completion_logprobs(model, both_sides(batch)).means
+    scorer = Scorer.of(model)
+    for batch in Batching(4, 2048).split(job.data.held_out):
+        policy = scorer.logprobs(both_sides(batch)).means
         ratios.append(np.array(policy - reference(both_sides(batch)).means).reshape(2, -1))
         levels.append(np.array(policy).reshape(2, -1))
     chosen, rejected = np.concatenate(ratios, axis=1)

@@ -29,8 +29,11 @@ from prefd.daemon import blas
 
 blas.preload()
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
 import mlx.core as mx
 import numpy as np
+from live_reference import live_reference
 
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import write_json
@@ -38,12 +41,12 @@ from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import Scorer
+from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.precompute import keyed_batches, score
 from prefd.daemon.worker.tokens import Completion, Example
-from prefd.daemon.worker.trainer import Trainer
-from prefd.daemon.worker.training import batching_of, cached_reference, scoring_options
+from prefd.daemon.worker.trainer import ReferenceScores, Trainer
+from prefd.daemon.worker.training import batching_of, cached_reference
 from prefd.plugins.types import Logprobs
 
 ROOT = Path(__file__).parent.parent
@@ -194,8 +197,8 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
     mx.random.seed(0)
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, training)
-    scorer = simpler(Scorer.of(model, scoring_options(job)), variant)
-    reference = Timed(live_reference(job, variant) if variant.endswith("live") else cached_reference(job))
+    scorer = simpler(Scorer.of(model, Options.of(job.spec)), variant)
+    reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
     optimizer = make_optimizer(training, schedule.total_steps, model)
     trainer = Trainer(scorer, optimizer, job.loss, reference, batching_of(training, job.loss))
@@ -219,6 +222,10 @@ def simpler(scorer: Scorer, variant: str) -> Scorer:
     return scorer
 
 
+def second_model(job: Job, variant: str) -> ReferenceScores:
+    return live_reference(simpler(Scorer.of(models.load(job.reference).freeze()), variant))
+
+
 class Timed:
     """Adds up the seconds that a source of reference log-probabilities takes."""
 
@@ -232,16 +239,6 @@ class Timed:
         mx.eval(found)
         self.seconds += time.perf_counter() - began
         return found
-
-
-def live_reference(job: Job, variant: str) -> Any:
-    """The reference as other trainers have it: a second model in memory, run again in every step."""
-    scorer = simpler(Scorer.of(models.load(job.reference).freeze()), variant)
-
-    def scores(completions: Sequence[Completion]) -> Logprobs:
-        return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
-
-    return scores
 
 
 def heading(given: argparse.Namespace, workload: str, scored: dict[str, Any]) -> list[str]:

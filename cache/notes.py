@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.durable import flush
 from prefd.cache.index import prefixes_of
 from prefd.cache.layout import chunk_path
-from prefd.cache.segment import flush
 
 FOLDER = "pruned"
 SUFFIX = ".npz"

@@ -20,14 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from prefd.cache.agreement import TOLERANCE, Disagreement, differing
+from prefd.cache.durable import flush, flush_for_good
 from prefd.cache.ids import following, is_id, new_id
 from prefd.cache.index import Index
 from prefd.cache.segment import (
     DamagedEntry,
     DamagedSegment,
     Segment,
-    flush,
-    flush_for_good,
     open_segment,
     write_segment,
 )

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from prefd.cache.ids import new_id
 from prefd.cache.index import Index
 from prefd.cache.layout import ARRAYS, chunk_path
-from prefd.cache.segment import DamagedEntry, Segment, entry_crc, raise_if_unreadable
+from prefd.cache.segment import DamagedEntry, Segment, entry_crc
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import StoredReference
+from prefd.cache.unreadable import raise_if_unreadable
 from prefd.cache.values import InvalidLogprobs, check_logprobs
 
 

@@ -11,9 +11,6 @@ are checked entry by entry (`read`) or all at once (`check_logprobs`).
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import json
 import math
 import os
@@ -30,6 +27,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.durable import flush, flush_tree
 from prefd.cache.layout import (
     ARRAYS,
     CHECKSUM_BYTES,
@@ -41,31 +39,12 @@ from prefd.cache.layout import (
     shape_of,
 )
 from prefd.cache.mapping import bytes_of
+from prefd.cache.unreadable import raise_if_unreadable
 from prefd.cache.values import flattened
 
-FLUSH_THREADS = 8  # a journal commits what is flushed at the same time at once
-EMPTY_DRIVE_CACHE: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
 CRC_CHUNK = 2**20
 Key = bytes  # 32 of them
 LENGTH = struct.Struct("<I")
-MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
-"""Errors that say nothing about the segment: raised, never taken for damage."""
-
-
-class NotPermitted(PermissionError):
-    """A file of the cache that this user may not read. Its values are there: nothing is scored again or set aside."""
-
-    def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
-
-
-def raise_if_unreadable(error: BaseException) -> None:
-    """Raise what says nothing about the bytes that were to be read: a right that is missing, or the machine's trouble."""
-    if isinstance(error, PermissionError):
-        said = "this user may not read it; give it the right to, or run prefd as the cache's owner"
-        raise NotPermitted(error.errno, said, error.filename) from error
-    if isinstance(error, OSError) and error.errno in MACHINE_TROUBLE:
-        raise error
 
 
 class DamagedSegment(Exception):
@@ -128,38 +107,6 @@ def _write_array(folder: Path, name: str, data: npt.NDArray[Any]) -> tuple[list[
     document = array_document(name, data.shape)
     document_path(folder, name).write_bytes(document)
     return [data.nbytes + CHECKSUM_BYTES, crc], int(google_crc32c.value(document))
-
-
-def flush_tree(folder: Path) -> None:
-    """fsync every file and folder in the tree at `folder`, the files first."""
-    tree = [(Path(parent), files) for parent, _, files in os.walk(folder)]
-    with ThreadPoolExecutor(FLUSH_THREADS) as pool:
-        list(pool.map(flush, [parent / name for parent, files in tree for name in files]))
-        list(pool.map(flush, [parent for parent, _ in tree]))
-
-
-def flush(path: Path) -> None:
-    """fsync a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def flush_for_good(path: Path) -> None:
-    """fsync, and on macOS also empty the drive's cache, of this and of all that was flushed before: fsync does not.
-
-    The one flush before something is acknowledged. What is lost in a power cut before it, checksums find.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-        if EMPTY_DRIVE_CACHE is not None:
-            with contextlib.suppress(OSError):  # a file system that cannot, a network's for one
-                fcntl.fcntl(descriptor, EMPTY_DRIVE_CACHE)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, eq=False)

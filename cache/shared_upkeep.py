@@ -23,7 +23,8 @@ from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.ids import is_id
 from prefd.cache.prune import SWEEP_AFTER_S, PruneReport, Removed, nothing
 from prefd.cache.segment import DamagedSegment, open_segment
-from prefd.cache.shared import SharedCache, SharedSegments
+from prefd.cache.shared import SharedCache
+from prefd.cache.shared_segments import SharedSegments
 from prefd.cache.stored import FINGERPRINT, age_of
 from prefd.cache.verify import Damage
 

@@ -15,9 +15,10 @@ from typing import Any
 import zarr
 
 from prefd.cache.agreement import tolerance
+from prefd.cache.durable import flush
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
-from prefd.cache.segment import flush, raise_if_unreadable
+from prefd.cache.unreadable import raise_if_unreadable
 
 FORMAT = {"format": "prefd-reference-cache", "version": 1}
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.durable import flush, flush_for_good
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.ids import is_id
 from prefd.cache.layout import ARRAYS, chunk_path
@@ -26,13 +27,11 @@ from prefd.cache.notes import Note, Notes
 from prefd.cache.segment import (
     DamagedSegment,
     Segment,
-    flush,
-    flush_for_good,
     open_segment,
-    raise_if_unreadable,
     write_segment,
 )
 from prefd.cache.store import ReferenceCache, children
+from prefd.cache.unreadable import raise_if_unreadable
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 Entries = Mapping[bytes, npt.NDArray[np.float32]]

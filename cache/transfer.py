@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.durable import flush
 from prefd.cache.reference import Reference
-from prefd.cache.segment import DamagedSegment, Segment, flush
+from prefd.cache.segment import DamagedSegment, Segment
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import Entries, files_of_a_segment, whole_references
 from prefd.cache.unpack import CHUNK, FORMAT, MANIFEST, unpack

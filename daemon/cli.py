@@ -15,7 +15,7 @@ from prefd.daemon.commands.errors import explain
 from prefd.daemon.home import Home
 
 SECTIONS = {
-    "The daemon": {"init": "home", "start": "service", "stop": "service", "status": "service", "doctor": "doctor"},
+    "The daemon": {"init": "home", "start": "service", "stop": "service", "status": "status", "doctor": "doctor"},
     "Jobs": {
         "run": "run",
         "validate": "specs",

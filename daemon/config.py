@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -28,6 +28,15 @@ class NotifyConfig(SpecModel):
     timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
 
 
+class LogConfig(SpecModel):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is less than this is left out"
+    )
+    format: Literal["text", "json"] = Field("text", description="json: one object a line, for machines")
+    max_bytes: int = Field(10_000_000, ge=1000, description="daemon.log is set aside, as daemon.log.1, at this size")
+    keep: int = Field(3, ge=1, le=100, description="and so many earlier ones are kept")
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -39,6 +48,7 @@ class Config(SpecModel):
     groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
     watch: WatchConfig = WatchConfig()
     notify: NotifyConfig = NotifyConfig()
+    log: LogConfig = LogConfig()
 
     @classmethod
     def load(cls, home: Home) -> Config:
@@ -64,8 +74,11 @@ class Config(SpecModel):
     @staticmethod
     def template() -> str:
         """What `prefd init` writes: every setting, commented out, with its default and what it does."""
+        sections: dict[str, type[SpecModel]] = {"watch": WatchConfig, "notify": NotifyConfig, "log": LogConfig}
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
-        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[notify]", *_settings(NotifyConfig)]
+        lines += _settings(Config)
+        for name, model in sections.items():
+            lines += [f"[{name}]", *_settings(model)]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:

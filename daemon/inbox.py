@@ -160,8 +160,7 @@ class Inbox:
             if not os.path.lexists(claimed.path):  # NFS may say so of a rename that was done, when its answer was lost
                 return None
         try:
-            sync_folder(self.home.accepted)
-            sync_folder(self.home.jobs)
+            self._make_durable()
             now = _signature(os.stat(claimed.path, follow_symlinks=False))
         except OSError as error:
             self.keep(claimed, f"is claimed, and is tried again: {error.strerror or error}")
@@ -201,6 +200,13 @@ class Inbox:
                 del self._kept[source]
             else:
                 self._kept[source] = claimed, seen
+        try:
+            if ready:
+                self._make_durable()
+        except OSError as error:
+            for claimed in ready:
+                self.keep(claimed, f"is claimed, and is tried again: {error.strerror or error}", now)
+            return []
         return ready
 
     def keep_unrecorded(self, recorded: set[str]) -> None:
@@ -236,6 +242,11 @@ class Inbox:
             beside.unlink(missing_ok=True)
         os.rename(claimed.path, target)
         return target
+
+    def _make_durable(self) -> None:
+        """Else a power cut could undo the rename of a file whose job has been written down: it would run twice."""
+        sync_folder(self.home.accepted)
+        sync_folder(self.home.jobs)
 
     def _patience(self, signature: Signature) -> float:
         return self.settle_seconds * (EMPTY_PATIENCE if signature[0] == 0 else 1)

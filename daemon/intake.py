@@ -35,7 +35,7 @@ class Stopping(Exception):
 
 class Intake:
     """Of one home. `recorded`: the names of the claimed files that have a job. `admit`: makes a claimed file jobs, or
-    rejects it; whatever it raises, the file is kept and handed over again.
+    rejects it; whatever it raises, the file is kept and handed over again. `alive`: told before each wait of how many seconds.
     """
 
     def __init__(
@@ -45,12 +45,14 @@ class Intake:
         recorded: Callable[[], set[str]],
         admit: Callable[[Claimed], Awaitable[None]],
         stopping: Callable[[], bool],
+        alive: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.home = home
         self.config = config
         self.recorded = recorded
         self.admit = admit
         self.stopping = stopping
+        self.alive = alive
         self.changed = asyncio.Event()
         self.inbox = Inbox(home, config.settle_seconds)
         self.folder = WatchedFolder(home)
@@ -72,6 +74,7 @@ class Intake:
                     due = self.inbox.due_in()
                     wait = self.config.rescan_seconds if due is None else min(due, self.config.rescan_seconds)
                 self.health.left_alone = self.inbox.left_alone
+                self.alive(wait)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.changed.wait(), wait)
 
@@ -86,6 +89,7 @@ class Intake:
         task = asyncio.ensure_future(in_thread(work, *args, **kwargs))
         while not task.done():
             await asyncio.wait({task}, timeout=TICK_SECONDS)
+            self.alive(0)  # a mount that hangs is not this loop's doing
             if not task.done() and self.stopping():
                 task.cancel()
                 raise Stopping

@@ -156,6 +156,24 @@ class JobTable:
         with explained(self._path):
             return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
 
+    def contents(self, after: int = 0) -> builtins.list[tuple[int, str]]:
+        """(id, spec without the names in it) of every job with a higher id than `after`, oldest first."""
+        with explained(self._path):
+            rows = self._db.execute(
+                "SELECT id, CASE WHEN json_valid(spec) THEN json_remove(spec, '$.name', '$.group') ELSE spec END "
+                "FROM jobs WHERE id > ? ORDER BY id",
+                (after,),
+            )
+            return rows.fetchall()
+
+    def note(self, job_id: int, text: str) -> Job:
+        """A line in the job's history, which is its reason too where it has none. Raises JobNotFound."""
+        with self._transaction():
+            job = self._get(job_id)
+            self._record(job_id, time.time(), job.state, text)
+            self._db.execute("UPDATE jobs SET reason = ? WHERE id = ? AND reason = ''", (text, job_id))
+            return self._get(job_id)
+
     def states(self, job_ids: Iterable[int]) -> dict[int, State]:
         """The state of each of these jobs that there is."""
         with explained(self._path):

@@ -40,7 +40,7 @@ MAX_REASON = 4_000
 SAID_BYTES = 2_000
 
 
-class Notifier:
+class EndHook:
     """Of one home. The command's failure is logged, and changes nothing else."""
 
     def __init__(self, home: Home, config: NotifyConfig, table: JobTable) -> None:

@@ -162,6 +162,9 @@ class ScheduleSpec(SpecModel):
         for at, ((name, kind), value) in enumerate(zip(kinds.items(), self.arguments)):
             if not _is(kind, value):
                 yield ("arguments", at), f"{name} must be {KINDS[kind]}, got {shown(value)}", value
+            elif self.name == "cosine_decay" and name == "end" and value > self.arguments[0]:
+                said = f"{shown(value)} is above the learning rate, {shown(self.arguments[0])}, that it decays from"
+                yield ("arguments", at), said, value
 
     @property
     def first_rate(self) -> float | None:
@@ -170,7 +173,9 @@ class ScheduleSpec(SpecModel):
 
     def warmup_steps(self, total: int) -> int:
         """Of a job of `total` steps; a fraction leaves one step at least."""
-        return self.warmup if isinstance(self.warmup, int) else min(math.ceil(self.warmup * total), total - 1)
+        if isinstance(self.warmup, int):
+            return self.warmup
+        return min(math.ceil(round(self.warmup * total, 6)), total - 1)  # 0.07 · 100 is 7.000000000000001
 
     def faults_with(self, learning_rate: float, iters: int | None) -> Iterator[Fault]:
         """What contradicts the rest of the training block, each at its place in it."""

@@ -116,7 +116,7 @@ def tail(log: Path, lines: int = 8, since: int = 0, limit: int = 2000) -> str:
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(since, size - limit))
+            file.seek(max(since if since <= size else 0, size - limit))  # shorter than it was: it has been cut
             text = file.read(limit).decode("utf-8", "replace")
     except OSError:
         return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,20 +28,29 @@ from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed
 from prefd.daemon.intake import Intake
 from prefd.daemon.jobs import RUNNING, Job, JobTable
-from prefd.daemon.notify import Notifier
+from prefd.daemon.logs import start_logging
+from prefd.daemon.notify import EndHook
 from prefd.daemon.posted import keep_posted
 from prefd.daemon.process import WORKER, ProcessId, end
+from prefd.daemon.pulse import Pulse, report
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import Reference
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor, freeze
+from prefd.daemon.systemd import Notifier
 from prefd.daemon.text import clip
 from prefd.daemon.turns import Limits, take_turns
+from prefd.daemon.twins import Twins
 
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
 """After an unexpected failure, so that one that stays does not fill the log."""
+
+STEP_SECONDS = 180.0
+"""What a loop does between two signs of life takes less, beside a worker's end: listing the plugins may take 120."""
+
+STOP_MARGIN_SECONDS = 30.0
 
 REST = 4.0
 """Times as long as it takes to look through the queue, nobody looks again: a burst of files is not slowed by each of them."""
@@ -49,13 +59,24 @@ REST = 4.0
 class Service:
     """One daemon. The home's lock is held by whoever makes it."""
 
-    def __init__(self, home: Home, config: Config, table: JobTable, worker: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self,
+        home: Home,
+        config: Config,
+        table: JobTable,
+        worker: Sequence[str] = WORKER,
+        notifier: Notifier | None = None,
+    ) -> None:
         self.home = home
         self.config = config
         self.table = table
         self.worker = worker
         self.stop = Stop()
-        self.intake = Intake(home, config.watch, table.sources, self._admit, self.stop.is_set)
+        self.pulse = Pulse()
+        self.notifier = notifier or Notifier()
+        alive = functools.partial(self._alive, self._take_dropped)
+        self.intake = Intake(home, config.watch, table.sources, self._admit, self.stop.is_set, alive)
+        self.twins = Twins(table)
         self.queued = asyncio.Event()
         self.started_at = time.time()
         self.started = time.monotonic()
@@ -74,7 +95,8 @@ class Service:
             helpers = [
                 asyncio.create_task(control.serve_control(self, listener)),
                 asyncio.create_task(self.intake.watcher.run()),
-                asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
+                asyncio.create_task(EndHook(self.home, self.config.notify, self.table).run()),
+                asyncio.create_task(report(self.notifier, self.pulse, self.socket, self._in_a_line)),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -111,6 +133,8 @@ class Service:
 
     def request_stop(self) -> None:
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
+        patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
+        self.notifier.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
         self.stop.request()
         self.intake.changed.set()
         self.queued.set()
@@ -134,6 +158,12 @@ class Service:
             raise SpecError(refused)
         return self._queue(file, await asyncio.to_thread(keep_posted, self.home, data, name))
 
+    def _in_a_line(self) -> str:
+        """What it does, for `systemctl status`."""
+        counts = [f"{count} {state}" for state, count in self.table.counts().items() if count]
+        paused = ["the queue is paused"] if self.table.queue_paused_at() is not None else []
+        return "; ".join([*(["stopping"] if self.stop.is_set() else []), *paused, ", ".join(counts) or "no jobs yet"])
+
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = RunDir(self.home.job(job.id)).progress()
         return None if progress is None else asdict(progress)
@@ -148,6 +178,11 @@ class Service:
             except Exception:
                 log.exception("this should not happen; going on")
                 await self._pause(PAUSE_SECONDS)
+        self.pulse.rest(work.__name__)
+
+    def _alive(self, work: Callable[[], Awaitable[None]], waits: float = 0.0) -> None:
+        """`work` is about to do something, or to wait for so many seconds."""
+        self.pulse.beat(work.__name__, waits + self.config.stop_grace_seconds + STEP_SECONDS)
 
     async def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -156,6 +191,7 @@ class Service:
 
     async def _take_dropped(self) -> None:
         """Claim and admit files for as long as the daemon runs."""
+        self._alive(self._take_dropped)
         with suppress(CatalogError):
             await self._catalog()  # now, so that the first drop need not wait for it
         await self.intake.run()
@@ -188,6 +224,8 @@ class Service:
         for job, spec in zip(jobs, file.specs):
             freeze(self.home, job.id, spec)
             log.info("job %d queued: %s (%s)", job.id, job.name, clip(claimed.name, 200))
+            if job.reason == "" and (twin := self.twins.before(job.id)) is not None:
+                log.info("job %d: %s", job.id, self.table.note(job.id, f"the same spec as job {twin}").reason)
         for note in file.notes:
             log.info("job %d: %s", jobs[0].id, note)
         self.queued.set()
@@ -212,13 +250,15 @@ class Service:
     async def _run_queued(self) -> None:
         """Put back what says that it runs and does not, then start the jobs whose turn it is."""
         while not self.stop.is_set():
+            self._alive(self._run_queued, waits=self.config.watch.rescan_seconds)
             self.queued.clear()
             began = time.monotonic()
             await self._recover()
             for job in self._take_turns():
                 task = self.running[job.id] = asyncio.create_task(self._run(job))
                 task.add_done_callback(functools.partial(self._ended, job.id))
-            await asyncio.sleep(REST * (time.monotonic() - began))
+            rescan = self.config.watch.rescan_seconds  # an orphan's end may have taken a minute: nobody rests that long
+            await asyncio.sleep(min(REST * (time.monotonic() - began), rescan))
             await _wait(self.queued, self.config.watch.rescan_seconds)
 
     def _take_turns(self) -> list[Job]:
@@ -300,6 +340,7 @@ class Service:
     async def _recover(self) -> None:
         """No worker is left from before, and no job says that it runs and does not."""
         for job in self.table.list(*RUNNING, "queued"):
+            self._alive(self._run_queued, waits=self.config.watch.rescan_seconds)
             if job.id in self.running:
                 continue
             if job.owner != "daemon":
@@ -341,20 +382,25 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:
-    service = Service(home, config, table, worker)
+    service = Service(home, config, table, worker, Notifier.take(os.environ))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, service.request_stop)
     await service.run()
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER) -> None:
-    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr.
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> None:
+    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
 
     Raises AlreadyRunning (prefd.daemon.lock), ConfigError, JobTableError.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     home.create()
     config = Config.load(home)
-    with lock.held(home), JobTable.open(home.database) as table:
+    with lock.held(home):
+        start_logging(config.log, home.log if to_file else None)
+        _serve(home, config, worker)
+
+
+def _serve(home: Home, config: Config, worker: Sequence[str]) -> None:
+    with JobTable.open(home.database) as table:
         asyncio.run(_run(home, config, table, worker))

@@ -26,6 +26,10 @@ def _faults(spec: JobSpec) -> Iterator[str]:
     yield from _data("data.path", spec.data.path)
     if isinstance(spec.data.validation, str):
         yield from _data("data.validation", spec.data.validation)
+        if (
+            spec.data.validation == spec.data.path and Path(spec.data.path).is_file()
+        ):  # a dataset may have a split for it
+            yield "data.validation: it is data.path itself, whose pairs are trained on; give a fraction, or other pairs"
 
 
 def _model(field: str, value: str) -> Iterator[str]:

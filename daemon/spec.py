@@ -164,7 +164,7 @@ class TrainingSpec(SpecModel):
     )
     chunk_tokens: int = Field(4096, ge=16, description="longer prompts and answers run in pieces of this size, exactly")
     grad_checkpoint: bool = Field(False, description="a quarter of the activations' memory for 1.4 times the time")
-    epochs: float | None = Field(None, gt=0, description="passes over the data; default 1")
+    epochs: float | None = Field(None, gt=0, le=1_000_000, description="passes over the data; default 1")
     iters: int | None = Field(None, ge=1, description="optimizer steps, instead of epochs")
     steps_per_report: int = Field(1, ge=1)
     steps_per_eval: int | None = Field(None, ge=1, description="default: once an epoch, and at the end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ class SpecError(Exception):
         self.lines: tuple[str, ...] = lines
 
 
+MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT}
 MAX_FAULTS = 20
 """Lines told of one sweep."""
 
@@ -78,7 +80,7 @@ def read_spec(data: bytes, name: str, catalog: Catalog | None = None) -> JobSpec
 
 
 def read_specs(data: bytes, name: str, catalog: Catalog | None = None, folder: Path | None = None) -> SpecFile:
-    """What is in `data`, by the suffix of `name`. Raises SpecError, and nothing else.
+    """What is in `data`, by the suffix of `name`. Raises SpecError; and OSError where the machine fails, not the spec.
 
     With `catalog`, the loss is checked too; with `folder`, paths are made absolute from there, and looked at. Every
     fault that can be found is told at once, and where one combination of a sweep has one, none of it is a job.
@@ -172,7 +174,7 @@ def _check(
         told = explain(error, JobSpec, document, lines)
         told += faults_of_losses(readable_losses(document.get("loss")), catalog)
         raise SpecError(*told) from None
-    if faults := faults_of_losses(spec.losses, catalog):
+    if faults := faults_of_losses(spec.losses, catalog) or _faults_of_batches(spec, catalog):
         raise SpecError(*faults)
     if not spec.name.isprintable():
         raise SpecError(f"name: must be printable and on one line, got {shown(spec.name)}")
@@ -180,12 +182,18 @@ def _check(
 
 
 def _placed(spec: JobSpec, folder: Path) -> JobSpec:
-    """`spec` with absolute paths, all of which lead to something. Raises SpecError."""
+    """`spec` with absolute paths, all of which lead to something. Raises SpecError; OSError where the machine fails."""
     try:
         spec = spec.resolved(folder)
     except (OSError, RuntimeError, ValueError) as error:  # a path with a NUL, or `~nobody`
         raise SpecError(f"a path in it cannot be used: {clip(str(error), 200)}") from None
-    if faults := faults_of_sources(spec):
+    try:
+        faults = faults_of_sources(spec)
+    except OSError as error:
+        if error.errno in MACHINE_TROUBLE:
+            raise
+        faults = [f"{clip(str(error.filename), 200)} cannot be looked at: {error.strerror or error}"]
+    if faults:
         raise SpecError(*faults)
     return spec
 
@@ -226,6 +234,15 @@ def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) ->
     if catalog is None:
         return []
     return [line for place, loss in losses.items() for line in _faults_of_loss(place, loss, catalog)]
+
+
+def _faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[str]:
+    """A loss that looks across its batch is given the batch whole."""
+    if catalog is None or spec.training is None or spec.training.batch_tokens is None:
+        return []
+    whole = [loss.name for loss in spec.losses.values() if not catalog.losses[loss.name].batch_independent]
+    said = "looks across its batch, which is training.batch_size pairs and is never cut; leave it out"
+    return [f"training.batch_tokens: {name} {said}" for name in whole[:1]]
 
 
 def _faults_of_loss(place: str, loss: LossSpec, catalog: Catalog) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Literal
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
+from prefd.daemon.logs import bound_log
 from prefd.daemon.process import (
     STOPPED,
     WORKER,
@@ -202,6 +203,7 @@ class Supervisor:
                 await asyncio.wait({exited}, timeout=TICK_SECONDS)
                 job = self.table.get(self.job_id)
                 self._show(job, run)
+                bound_log(run.log)
                 if asked_at is None and not exited.done() and self._to_stop(job):
                     asked_at = time.monotonic()
                     signal_group(process.pid, signal.SIGTERM)

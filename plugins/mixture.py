@@ -37,10 +37,10 @@ class Mixture:
         outputs = [part.loss(x) for part in self.parts]
         losses = reduce(mx.add, (part.weight * out.losses for part, out in zip(self.parts, outputs)))
         leading = next((out for part, out in zip(self.parts, outputs) if part.preference), outputs[0])
-        metrics = {}
+        metrics: dict[str, mx.array] = {}
         for label, out in zip(self._labels(), outputs):
-            metrics[f"loss/{label}"] = mx.stop_gradient(out.losses)
             metrics |= {f"{metric}/{label}": values for metric, values in out.metrics.items()}
+            metrics[f"loss/{label}"] = mx.stop_gradient(out.losses)
         return LossOutput(losses, leading.chosen_rewards, leading.rejected_rewards, metrics)
 
     def _labels(self) -> Iterator[str]:

@@ -92,7 +92,27 @@ class LossOutput:
     """What the loss believes each answer to be worth; with a reference, 0 where the policy equals it."""
     rejected_rewards: mx.array
     metrics: dict[str, mx.array] = field(default_factory=dict)
-    """Extra metrics by name; the trainer logs their means."""
+    """Extra metrics by name, none of `TRAINERS_METRICS`; the trainer logs their means."""
+
+
+TRAINERS_METRICS = frozenset(
+    [
+        "step",
+        "epoch",
+        "loss",
+        "rewards/chosen",
+        "rewards/rejected",
+        "rewards/margins",
+        "rewards/accuracies",
+        "logps/chosen",
+        "logps/rejected",
+        "grad_norm",
+        "learning_rate",
+        "tokens_per_second",
+        "peak_memory_gb",
+    ]
+)
+"""Names that a line of metrics.jsonl has whatever the loss is."""
 
 
 Loss = Callable[..., Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
+
+from moto.server import ThreadedMotoServer
 
 from prefd.cache.bucket import Bucket
 
@@ -32,6 +35,17 @@ class FaultyStore:
 
     def count(self, method: str, part: str = "") -> int:
         return sum(each == method and part in path for each, path in self.seen)
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """The address of moto's own S3 API server, which listens on loopback only and ends with the block."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @contextmanager

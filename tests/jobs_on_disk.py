@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,3 +31,40 @@ def run_precompute(job: Job, stop: threading.Event | None = None) -> Outcome:
 
 def run_training(job: Job, stop: threading.Event | None = None) -> Outcome:
     return train(job, stop or threading.Event())
+
+
+def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int = 1, **more: Any) -> Job:
+    """A job on `pairs` that steps far enough for a test to see; `training` and `data` in `more` are put over that."""
+    asked = more.pop("training", {})
+    lora = {} if asked.get("fine_tune") == "full" else {"rank": 4}
+    training = {"batch_size": 2, "learning_rate": 1e-3, "lora": lora} | asked
+    data = {"path": str(pairs), "validation": 0.25} | more.pop("data", {})
+    return make_job(home, job_id, model=str(model), data=data, loss={"name": loss}, training=training, **more)
+
+
+def finished(made: Job) -> Job:
+    """`made`, run to its end."""
+    run_precompute(made)
+    run_training(made)
+    return made
+
+
+def metrics(made: Job) -> list[dict[str, float]]:
+    """The lines of its steps, without those of evaluations."""
+    return [line for line in made.run.read_metrics() if "loss" in line]
+
+
+def adapter_digest(made: Job) -> str:
+    return hashlib.sha256((made.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
+
+
+class StopAtLook(threading.Event):
+    """An event that is found set from the n-th look on; training looks once a step."""
+
+    def __init__(self, look: int) -> None:
+        super().__init__()
+        self.left = look
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left <= 0

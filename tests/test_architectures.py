@@ -15,9 +15,10 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from prefd.daemon.worker.engine.head import logsumexp
+from prefd.daemon.worker.engine.logsumexp import logsumexp
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.tokens import Completion
+from prefd.plugins.types import Logprobs
 
 FULL_LOGITS = {"gpt_neox", "lille-130m"}
 """Whose trunk gives logits: there is no faster way, and none is taken."""
@@ -62,7 +63,7 @@ def batch() -> list[Completion]:
 def naive(model: nn.Module, completions: list[Completion]) -> tuple[list[Any], dict[str, Any]]:
     """Each completion alone, full logits; and the gradient of the sum of all.
 
-    The sum over the vocabulary is head.py's, which test_head.py holds against float64: over 49 k tokens mlx's own is
+    The sum over the vocabulary is prefd's own, which test_logsumexp.py holds against float64: over 49 k tokens mlx's own is
     1e-4 off on a CPU, and its gradients with it.
     """
 
@@ -82,11 +83,10 @@ def assert_exact(model: nn.Module, scorer: Scorer, nats: float = 2e-5) -> None:
     completions = batch()
     values, slopes = naive(model, completions)
 
-    def total() -> tuple[mx.array, mx.array]:
-        tokens = scorer.logprobs(completions, gradients=True).tokens
-        return tokens.sum(), tokens
+    def total(scored: Logprobs) -> tuple[mx.array, mx.array]:
+        return scored.tokens.sum(), scored.tokens
 
-    (_, tokens), gradients = nn.value_and_grad(model, total)()
+    (_, tokens), gradients = scorer.value_and_grad(completions, total)
     for row, value in enumerate(values):
         found = np.array(tokens)[row, : len(value)]
         np.testing.assert_allclose(found, value, rtol=1e-4, atol=nats)
@@ -108,9 +108,10 @@ def test_numbers_and_gradients_are_those_of_full_logits(name: str) -> None:
 
 
 HARD = {
-    "unlike lengths batched": Options(slack=1.0),
+    "as on a GPU": Options(slack=1.0, lazily=True),
     "in pieces": Options(chunk_tokens=5),
     "layers recomputed, in pieces, batched": Options(slack=1.0, chunk_tokens=7, checkpoint_layers=True),
+    "and as one graph": Options(slack=1.0, lazily=True, chunk_tokens=7, checkpoint_layers=True),
 }
 
 
@@ -132,11 +133,12 @@ def test_quantized_weights_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "llama untied"])
-@pytest.mark.parametrize("options", [Options(), Options(chunk_tokens=5, checkpoint_layers=True)], ids=repr)
-def test_a_head_that_is_trained_has_its_gradient(name: str, options: Options) -> None:
+@pytest.mark.parametrize("lazily", [False, True])
+@pytest.mark.parametrize("options", [{}, {"chunk_tokens": 5, "checkpoint_layers": True}], ids=repr)
+def test_a_head_that_is_trained_has_its_gradient(name: str, options: dict[str, Any], lazily: bool) -> None:
     model = architectures.build(name)
     model.train()
-    scorer = Scorer.of(model, options)
+    scorer = Scorer.of(model, Options(lazily=lazily, **options))
     assert scorer.parts is not None
     assert_exact(model, scorer)
 

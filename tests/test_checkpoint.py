@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import mlx.core as mx
 import pytest
 from mlx import nn
 from mlx.optimizers import AdamW
 from mlx.utils import tree_flatten
 
-from prefd.daemon.worker.checkpoint import Checkpoints, Published
+from prefd.daemon.worker import checkpoint
+from prefd.daemon.worker.checkpoint import Checkpoints, Published, seal_of
 
 CONFIG = {"fine_tune_type": "lora"}
 FILES = ["adapter_config.json", "adapters.safetensors", "optimizer.safetensors", "state.json"]
@@ -102,6 +106,36 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert other.values() == before
     assert f"checkpoint {newest} is damaged" in caplog.text
     assert steps(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+def test_a_checkpoint_that_may_not_be_read_now_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    run = Run(tmp_path)
+    run.save(1)
+    run.save(2)
+    original = Path.open
+
+    def refused(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.name == "optimizer.safetensors":
+            raise OSError(number, os.strerror(number), str(self))
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        with pytest.raises(OSError, match=r"optimizer\.safetensors"):
+            run.checkpoints.restore(run.model, run.optimizer)
+    assert steps(tmp_path) == [1, 2]
+    found = run.checkpoints.restore(run.model, run.optimizer)
+    assert found is not None
+    assert found.step == 2
+
+
+def test_a_large_file_is_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PIECE", 7)
+    (tmp_path / "file").write_bytes(content := bytes(range(256)))
+    assert seal_of(tmp_path / "file") == [256, google_crc32c.value(content)]
 
 
 def test_when_all_are_damaged_the_run_begins_anew(tmp_path: Path) -> None:

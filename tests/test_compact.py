@@ -214,7 +214,7 @@ def test_a_merge_is_acknowledged_after_the_drive_has_it(
     for seed in range(2):
         reference.put(entries(seed=seed))
     emptied: list[int] = []
-    monkeypatch.setattr("prefd.cache.segment.EMPTY_DRIVE_CACHE", -1)
+    monkeypatch.setattr("prefd.cache.durable.EMPTY_DRIVE_CACHE", -1)
     monkeypatch.setattr("fcntl.fcntl", lambda descriptor, _: emptied.append(os.fstat(descriptor).st_ino))
     compact(stored)
     assert emptied == [stored.segments.stat().st_ino]

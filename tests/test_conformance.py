@@ -107,6 +107,11 @@ def lets_a_gradient_through_a_metric(x: LossInput) -> LossOutput:
     return replace(sound(x), metrics={"nll": -x.policy_chosen.means})
 
 
+def names_a_metric_as_the_trainer_does(x: LossInput) -> LossOutput:
+    """Its metric would stand for the loss in the log."""
+    return replace(sound(x), metrics={"loss": mx.stop_gradient(x.policy_chosen.means)})
+
+
 def divides_by_the_width(x: LossInput) -> LossOutput:
     """Takes the mean over the columns, padding and all."""
     chosen, rejected = (
@@ -220,6 +225,7 @@ FAULTS: list[tuple[Loss, str, str]] = [
     (depends_on_nothing, "gradient", "the loss does not depend on the policy"),
     (lets_a_gradient_through_its_rewards, "rewards", "flows through chosen_rewards"),
     (lets_a_gradient_through_a_metric, "rewards", "flows through metric 'nll'"),
+    (names_a_metric_as_the_trainer_does, "shapes", "its metric 'loss' has a name that is the trainer's own"),
     (divides_by_the_width, "padding", "with five more columns of padding"),
     (centres_by_the_batch, "batch", "declare `batch_independent = False`"),
     (looks_at_the_first_pair, "batch", "in another order"),

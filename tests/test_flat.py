@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx import optimizers
 
-from prefd.daemon.flat import IGNORED, KNOWN, LOSSES, NAMES, REFUSED, is_flat
+from prefd.daemon.flat import is_flat
+from prefd.daemon.flat_settings import IGNORED, KNOWN, LOSSES, NAMES, REFUSED
 from prefd.daemon.spec import JobSpec, OutputSpec, QATSpec, TrainingSpec
-from prefd.daemon.specfile import SpecError, SpecFile, read_specs
+from prefd.daemon.specfile import SpecError, SpecFile, load_specs, read_specs
 
 DPO = """
 model: org/small-instruct
@@ -104,6 +107,86 @@ def test_the_preference_settings_map_one_to_one() -> None:
     assert spec.reference.model == "org/reference"
     features = (spec.data.prompt_feature, spec.data.chosen_feature, spec.data.rejected_feature)
     assert features == ("question", "good", "bad")
+
+
+AS_THEIR_README = """
+model: ./small
+train: true
+data: ./preferences
+train_mode: {mode}
+beta: 0.3
+dpo_cpo_loss_type: dpop
+delta: 20.0
+reference_model_path: ./first
+prompt_feature: asked
+chosen_feature: better
+rejected_feature: worse
+batch_size: 2
+learning_rate: 4e-6
+iters: 40
+"""
+"""A preference run's file, its data a folder of train.jsonl and valid.jsonl."""
+SEVEN: dict[str, tuple[Any, tuple[str, ...], Any]] = {
+    "beta": (0.7, ("loss", "beta"), 0.7),
+    "dpo_cpo_loss_type": ("dpop", ("loss", "name"), {"dpo": "dpop", "cpo": "cpo_dpop"}),
+    "delta": (5.0, ("loss", "delta"), 5.0),
+    "reference_model_path": ("second", ("reference", "model"), "second"),
+    "prompt_feature": ("question", ("data", "prompt_feature"), "question"),
+    "chosen_feature": ("yes", ("data", "chosen_feature"), "yes"),
+    "rejected_feature": ("no", ("data", "rejected_feature"), "no"),
+}
+"""Each of the preference settings: another value, its place in a spec, and what stands there then."""
+
+
+@pytest.fixture
+def their_folder(tmp_path: Path) -> Path:
+    for name in ("small", "first", "second"):
+        fakes.model_folder(tmp_path / name)
+    (tmp_path / "preferences").mkdir()
+    for name in ("train.jsonl", "valid.jsonl"):
+        (tmp_path / "preferences" / name).write_text("{}\n")
+    return tmp_path
+
+
+def leaves(spec: JobSpec) -> dict[tuple[str, ...], Any]:
+    """Each value of a spec by its place."""
+
+    def walk(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+        if isinstance(value, dict):
+            for name, each in value.items():
+                yield from walk(each, (*place, name))
+        else:
+            yield place, value
+
+    return dict(walk(spec.model_dump(mode="json"), ()))
+
+
+@pytest.mark.parametrize("mode", ["dpo", "cpo"])
+@pytest.mark.parametrize("name", SEVEN)
+def test_each_of_the_seven_preference_settings_decides_one_place_of_the_spec(
+    their_folder: Path, name: str, mode: str
+) -> None:
+    file = their_folder / "theirs.yaml"
+    text = AS_THEIR_README.format(mode=mode)
+    file.write_text(text)
+    every = {**fakes.CATALOG["losses"], "cpo_dpop": fakes.CATALOG["losses"]["dpop"]}
+    catalog = fakes.catalog({**fakes.CATALOG, "losses": every})
+    before = load_specs(file, catalog)
+    unused = mode == "cpo" and name == "reference_model_path"
+    assert (f"ignored: {name}, because CPO has no reference" in before.notes) is unused
+    value, place, then = SEVEN[name]
+    other = "sigmoid" if name == "dpo_cpo_loss_type" else value
+    file.write_text(re.sub(rf"^{name}: .*$", f"{name}: {other}", text, flags=re.MULTILINE))
+    was, now = leaves(before.spec), leaves(load_specs(file, catalog).spec)
+    changed = {at for at in was.keys() | now.keys() if was.get(at) != now.get(at)}
+    if unused:
+        assert changed == set()
+    elif name == "dpo_cpo_loss_type":  # delta is dpop's alone
+        assert changed == {place, ("loss", "delta")}
+        assert was[place] == then[mode]
+    else:
+        assert changed == {place}
+        assert now[place] == (str(their_folder / "second") if name == "reference_model_path" else then)
 
 
 def test_what_decides_the_result_and_is_left_out_is_as_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx_lm
@@ -16,6 +17,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.tokens import Completion
+from prefd.plugins.types import Logprobs
 
 Array = npt.NDArray[np.float64]
 
@@ -39,11 +41,12 @@ def model(tiny_model: Path) -> nn.Module:
 
 
 WAYS = {
-    "as on a CPU": Options(),
-    "unlike lengths batched, as on a GPU": Options(slack=1.0),
+    "as on a CPU": Options(slack=0.0, lazily=False),
+    "as on a GPU": Options(slack=1.0, lazily=True),
     "in pieces": Options(chunk_tokens=16),
     "layers recomputed": Options(checkpoint_layers=True),
     "all of it": Options(slack=0.3, chunk_tokens=7, checkpoint_layers=True),
+    "all of it as one graph": Options(slack=0.3, lazily=True, chunk_tokens=7, checkpoint_layers=True),
 }
 
 
@@ -71,8 +74,8 @@ def test_equals_full_logits_in_float64(scorer: Scorer, shapes: list[tuple[int, f
         np.testing.assert_allclose(tokens[row, :size], naive(scorer.model, one), atol=2e-5)
         assert mask[row].tolist() == [1.0] * size + [0.0] * (mask.shape[1] - size)
         assert not tokens[row, size:].any()
-    with_gradients = scorer.logprobs(batch, gradients=True)
-    assert np.array(with_gradients.tokens).tobytes() == tokens.tobytes()
+    (_, with_gradients), _ = scorer.value_and_grad(batch, lambda scored: (scored.sums.sum(), scored.tokens))
+    assert np.array(with_gradients).tobytes() == tokens.tobytes()
 
 
 def assert_independent_of_neighbours(model: nn.Module, batch: list[Completion], tolerance: float) -> None:
@@ -110,9 +113,9 @@ def test_gradients_equal_those_of_full_logits(scorer: Scorer) -> None:
         mx.array(np.random.default_rng(row).normal(size=len(one.ids) - one.start)) for row, one in enumerate(batch)
     ]
 
-    def ours() -> mx.array:
-        tokens = scorer.logprobs(batch, gradients=True).tokens
-        return sum(((tokens[row, : len(weight)] * weight).sum() for row, weight in enumerate(weights)), mx.array(0.0))
+    def ours(scored: Logprobs) -> tuple[mx.array, None]:
+        rows = [(scored.tokens[row, : len(weight)] * weight).sum() for row, weight in enumerate(weights)]
+        return sum(rows, mx.array(0.0)), None
 
     def full() -> mx.array:
         total = mx.array(0.0)
@@ -122,15 +125,17 @@ def test_gradients_equal_those_of_full_logits(scorer: Scorer) -> None:
             total = total - (nn.losses.cross_entropy(logits, targets) * weight).sum()
         return total
 
-    mine, theirs = (dict(nn.utils.tree_flatten(nn.value_and_grad(scorer.model, f)()[1])) for f in (ours, full))
+    mine = dict(nn.utils.tree_flatten(scorer.value_and_grad(batch, ours)[1]))
+    theirs = dict(nn.utils.tree_flatten(nn.value_and_grad(scorer.model, full)()[1]))
     assert mine.keys() == theirs.keys()
     for name, gradient in theirs.items():
         scale = float(mx.abs(gradient).max())
         np.testing.assert_allclose(np.array(mine[name]) / scale, np.array(gradient) / scale, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [Options(), Options(checkpoint_layers=True), Options(chunk_tokens=16)], ids=repr)
-def test_dropout_is_the_same_when_a_layer_runs_again(tiny_model: Path, options: Options) -> None:
+@pytest.mark.parametrize("lazily", [False, True])
+@pytest.mark.parametrize("options", [{}, {"checkpoint_layers": True}, {"chunk_tokens": 16}], ids=repr)
+def test_dropout_is_the_same_when_a_layer_runs_again(tiny_model: Path, options: dict[str, Any], lazily: bool) -> None:
     """A second run that drew other masks would give the gradient of another function."""
     model = mlx_lm.load(str(tiny_model))[0]
     model.freeze()
@@ -140,21 +145,22 @@ def test_dropout_is_the_same_when_a_layer_runs_again(tiny_model: Path, options: 
     start = dict(nn.utils.tree_flatten(model.trainable_parameters()))
     start = {name: 0.05 * mx.random.normal(value.shape) for name, value in start.items()}
     direction = {name: mx.random.normal(value.shape) for name, value in start.items()}
-    scorer = Scorer.of(model, options)
+    scorer = Scorer.of(model, Options(lazily=lazily, **options))
     batch = [completion(60, 20, 1), completion(45, 20, 1)]
 
-    def total() -> mx.array:
+    def total() -> tuple[mx.array, Any]:
         mx.random.seed(7)
-        return scorer.logprobs(batch, gradients=True).sums.sum()
+        (value, _), gradient = scorer.value_and_grad(batch, lambda scored: (scored.sums.sum(), None))
+        return value, gradient
 
     def along(step: float) -> float:
         moved = {name: value + step * direction[name] for name, value in start.items()}
         model.update(nn.utils.tree_unflatten(list(moved.items())))
-        return total().item()  # type: ignore[return-value]  # a scalar
+        return total()[0].item()  # type: ignore[return-value]  # a scalar
 
     measured = (along(2e-3) - along(-2e-3)) / 4e-3
     along(0)
-    gradient = dict(nn.utils.tree_flatten(nn.value_and_grad(model, total)()[1]))
+    gradient = dict(nn.utils.tree_flatten(total()[1]))
     slope = sum(float((gradient[name] * direction[name]).sum()) for name in direction)
     assert slope == pytest.approx(measured, rel=0.03)
 

@@ -16,7 +16,7 @@ from prefd.daemon.worker import memory
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.logprobs import Options, Scorer
-from prefd.daemon.worker.memory import Estimate, activations, check, estimate, machine
+from prefd.daemon.worker.memory import Estimate, activations, check, container_limits, estimate, machine
 from prefd.daemon.worker.tokens import Completion, Example
 
 GIB = 2**30
@@ -40,13 +40,10 @@ def measured(model: nn.Module, one: Example, options: Options) -> int:
     """Bytes that a forward and backward pass over one pair takes at its peak."""
     scorer = Scorer.of(model, options)
 
-    def total() -> mx.array:
-        return scorer.logprobs([one.chosen, one.rejected], gradients=True).sums.sum()
-
     mx.eval(model.parameters())
     before = mx.get_active_memory()
     mx.reset_peak_memory()
-    mx.eval(nn.value_and_grad(model, total)())
+    mx.eval(scorer.value_and_grad([one.chosen, one.rejected], lambda scored: (scored.sums.sum(), None)))
     return mx.get_peak_memory() - before
 
 
@@ -113,6 +110,16 @@ def test_a_job_whose_weights_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(memory, "machine", lambda: (16 * GIB, 8 * GIB))
     with pytest.raises(JobError, match=r"weights 17\.0 GiB.*16\.0 GiB in all.*fine_tune: lora"):
         say(17 * GIB, 0, fine_tune="full")
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("1:name=systemd:/x\n0::/a/b\n")
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/memory.max").write_text("max\n")
+    (tmp_path / "a/b/memory.max").write_text("8589934592\n")
+    assert container_limits(tmp_path, own) == [8 * GIB]
+    assert container_limits(tmp_path, tmp_path / "none") == []
 
 
 def test_the_machine_has_memory() -> None:

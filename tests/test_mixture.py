@@ -47,7 +47,7 @@ def test_each_parts_own_loss_and_metrics_are_kept_apart() -> None:
     x = Numbers(2).batch()
     own = Part("spread", 1.0, spread, True)
     out = Mixture([part("sigmoid", 0.5), own, part("sigmoid", 1.0, beta=0.3)])(x)
-    assert list(out.metrics) == ["loss/sigmoid", "loss/spread", "spread/spread", "loss/sigmoid:2"]
+    assert list(out.metrics) == ["loss/sigmoid", "spread/spread", "loss/spread", "loss/sigmoid:2"]
     assert mx.array_equal(out.metrics["loss/sigmoid"], part("sigmoid").loss(x).losses)
     assert mx.array_equal(out.metrics["loss/sigmoid:2"], part("sigmoid", beta=0.3).loss(x).losses)
 

@@ -14,7 +14,7 @@ from prefd.daemon import notify
 from prefd.daemon.config import Config, NotifyConfig
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
-from prefd.daemon.notify import Notifier
+from prefd.daemon.notify import EndHook
 
 WRITES = """
 import json, os, sys, time
@@ -47,7 +47,7 @@ def notified(home: Home, config: NotifyConfig, enough: Callable[[], bool], secon
     """A notifier on `home`, as a daemon runs it, until `enough()`."""
 
     async def run(table: JobTable) -> None:
-        task = asyncio.create_task(Notifier(home, config, table).run())
+        task = asyncio.create_task(EndHook(home, config, table).run())
         deadline = time.monotonic() + seconds
         while not enough():
             assert not task.done()
@@ -107,7 +107,7 @@ def test_what_ended_before_the_command_was_configured_is_not_told(made: Home) ->
     notified(made, command(made), lambda: len(told(made)) == 1)
     assert told(made)[0]["PREFD_JOB_NAME"] == "new"
     with JobTable.open(made.database) as table:  # switched off and on again
-        asyncio.run(Notifier(made, NotifyConfig(), table).run())
+        asyncio.run(EndHook(made, NotifyConfig(), table).run())
     homes.add_done(made, name="meanwhile")
     begun(made, command(made))
     assert len(told(made)) == 1

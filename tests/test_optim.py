@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import load_model
 
-from prefd.daemon.optimization import CONFIGS
+from prefd.daemon.optimization import CONFIGS, ScheduleSpec
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.optim import clip, global_norm, learning_rate, make_optimizer, matrices_of_layers
@@ -81,6 +81,13 @@ def test_no_schedule_is_one_learning_rate() -> None:
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_a_fraction_of_warmup_fits_every_length(total: int) -> None:
     assert rates(total, lr_schedule={"name": "constant", "warmup": 0.9})[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("fraction", "total", "steps"), [(0.07, 100, 7), (0.14, 50, 7), (0.1, 25, 3), (0.0, 9, 0)])
+def test_a_fraction_of_warmup_is_rounded_up_from_the_number_that_is_meant(
+    fraction: float, total: int, steps: int
+) -> None:
+    assert ScheduleSpec.model_validate({"name": "constant", "warmup": fraction}).warmup_steps(total) == steps
 
 
 def test_a_warmup_longer_than_the_job_is_told_with_the_number_of_steps() -> None:

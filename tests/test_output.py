@@ -15,9 +15,8 @@ import mlx_lm
 import pytest
 import tiny
 from adapted import apart, logits
-from jobs_on_disk import run_precompute, run_training
+from jobs_on_disk import job, run_precompute, run_training
 from mlx_lm import fuse
-from test_training import job
 
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
@@ -62,14 +61,13 @@ def test_a_job_that_quantizes_at_load_may_be_fused_in_full_precision(
         ({"peft": True}, {"rope_traditional": True}, r"output\.peft: .* has rope_traditional"),
     ],
 )
-def test_an_output_that_cannot_be_had_is_refused_before_the_first_step(
+def test_an_output_that_cannot_be_had_is_refused_before_the_reference_runs(
     home: Path, tmp_path: Path, pairs_file: Path, output: dict[str, Any], config: dict[str, Any], message: str
 ) -> None:
     made = job(home, tiny.build_llama(tmp_path / "model", **config), pairs_file, output=output)
-    run_precompute(made)
     with pytest.raises(JobError, match=message):
-        run_training(made)
-    assert not made.run.metrics.exists()
+        run_precompute(made)
+    assert made.cache.references() == []
 
 
 @pytest.fixture(scope="module")

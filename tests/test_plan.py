@@ -87,10 +87,13 @@ def test_batches_hold_everything_once_within_the_budget_and_prompts_together(
         prompts = {batch[row].ids[: batch[row].start - 1].tobytes(): batch[row].start - 1 for row in rows}
         tokens = sum(prompts.values()) + sum(plan.cost(batch[row]) for row in rows)
         assert len(rows) == 1 or tokens <= budget
-    if budget == 600 or len(made) == 1:
-        return
-    longest = [max(len(batch[row].ids) for row in rows) for rows in made]
-    assert longest[0] == max(len(one.ids) for one in batch)
+    assert max(len(batch[row].ids) for row in made[0]) == max(len(one.ids) for one in batch)
+    families: dict[bytes, set[int]] = {}
+    for row, one in enumerate(batch):
+        families.setdefault(one.ids[: one.start - 1].tobytes(), set()).add(row)
+    for family in families.values():
+        whole = batch[min(family)].start - 1 + sum(plan.cost(batch[row]) for row in family)
+        assert whole > budget or any(family <= set(rows) for rows in made)
 
 
 def test_a_prompt_of_one_token_has_nothing_to_share() -> None:

@@ -31,14 +31,15 @@ Rows = list[dict[str, Any]]
 
 def scored(job: Job) -> int:
     """How many completions went through the reference's forward pass, counted there and as the report says."""
+    needed = {one.ids.tobytes() for one in Needs.of(job).completions.values()}  # a scorer tries itself on others first
     with pytest.MonkeyPatch.context() as patch:
         forwards: list[int] = []
 
-        def counted(scorer: Scorer, batch: Any, score: Any = precompute.score) -> Any:
-            forwards.append(len(batch))
-            return score(scorer, batch)
+        def counted(self: Scorer, batch: Any, logprobs: Any = Scorer.logprobs) -> Any:
+            forwards.append(sum(one.ids.tobytes() in needed for one in batch))
+            return logprobs(self, batch)
 
-        patch.setattr(precompute, "score", counted)
+        patch.setattr(Scorer, "logprobs", counted)
         outcome = run_precompute(job)
     assert sum(forwards) == outcome.summary["scored"]
     return sum(forwards)
@@ -220,7 +221,7 @@ def test_other_column_names_are_given_in_the_spec(
 def test_a_stopped_pass_keeps_what_it_committed(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precompute, "BATCH_TOKENS", 64)
+    monkeypatch.setattr(precompute, "BATCH_TOKENS", {models.device(): 64})
     unbroken = make_job(home.with_name("unbroken"), model=str(tiny_model), data={"path": str(pairs_file)})
     run_precompute(unbroken)
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})

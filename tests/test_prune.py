@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -132,15 +133,20 @@ def test_a_clock_set_back_makes_nothing_old(cache: ReferenceCache) -> None:
 
 
 class Submitted:
-    """No job at the first look, one that needs `name` at every later one."""
+    """No job at the first look, one that needs `name` at every later one; `meanwhile` happens between the two."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, meanwhile: Callable[[], object] = lambda: None) -> None:
         self.name = name
+        self.meanwhile = meanwhile
         self.looks = 0
 
     def __call__(self) -> set[str]:
         self.looks += 1
-        return set() if self.looks == 1 else {self.name}
+        if self.looks == 1:
+            return set()
+        if self.looks == 2:
+            self.meanwhile()
+        return {self.name}
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -162,18 +168,10 @@ def test_a_whole_reference_is_put_back_too(cache: ReferenceCache) -> None:
     assert (left(cache), report.removed, report.protected) == ([1, 2, 3, 4], [], [FINGERPRINT.name])
 
 
-def test_what_a_writer_has_put_meanwhile_is_not_overwritten(
-    cache: ReferenceCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_writer_has_put_meanwhile_is_not_overwritten(cache: ReferenceCache) -> None:
     """The job found its entries gone, and has scored them: what was set aside is of no use any more."""
-    submitted = Submitted(OTHER.name)
-
-    def score_again() -> set[str]:
-        if submitted.looks == 1:
-            cache.reference(OTHER).put(entries(seed=4))
-        return submitted()
-
-    prune(cache, reference=OTHER.name, needed=score_again)
+    submitted = Submitted(OTHER.name, lambda: cache.reference(OTHER).put(entries(seed=4)))
+    prune(cache, reference=OTHER.name, needed=submitted)
     assert left(cache) == [1, 2, 3, 4]
     assert verify(cache, deep=True).ok
     assert not list(cache.staging.iterdir())
@@ -181,29 +179,18 @@ def test_what_a_writer_has_put_meanwhile_is_not_overwritten(
 
 def test_what_is_set_aside_is_no_old_leftover_to_another_prune(cache: ReferenceCache) -> None:
     """Its folder was last used days ago."""
-    submitted = Submitted(OTHER.name)
-
-    def another() -> set[str]:
-        if submitted.looks == 1:
-            prune(cache)
-        return submitted()
-
-    prune(cache, max_size=0, needed=another)
+    prune(cache, max_size=0, needed=Submitted(OTHER.name, lambda: prune(cache)))
     assert left(cache) == [4]
 
 
 def test_an_error_or_an_interrupt_midway_puts_everything_back(
     cache: ReferenceCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submitted = Submitted(OTHER.name)
-
-    def interrupted() -> set[str]:
-        if submitted.looks == 1:
-            raise KeyboardInterrupt
-        return submitted()
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prune(cache, max_size=0, needed=interrupted)
+        prune(cache, max_size=0, needed=Submitted(OTHER.name, interrupt))
     assert left(cache) == [1, 2, 3, 4]
     with monkeypatch.context() as patch:
         patch.setattr("prefd.cache.prune.size_of", lambda path: 1 / 0)

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import tiny
 from adapted import TOKENS, apart, logits, move
-from jobs_on_disk import make_job, run_precompute, run_training
+from jobs_on_disk import StopAtLook, adapter_digest, job, make_job, metrics, run_precompute, run_training
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model, quantize_model
-from test_training import adapter_digest, job, metrics
 
 from prefd.daemon.spec import QATSpec, TrainingSpec
 from prefd.daemon.worker import models
@@ -210,7 +209,7 @@ def test_a_job_resumed_across_the_start_step_ends_bit_identical(
     for job_id, at in enumerate((1, 2, 3), start=3):  # before, at and after it begins
         broken = job(home, tiny_model, pairs_file, job_id=job_id, training=settings)
         with pytest.raises(Stopped):
-            run_training(broken, StopAfter(at))
+            run_training(broken, StopAtLook(at))
         run_training(make_job(home, job_id, **broken.spec.model_dump()))
         assert adapter_digest(broken) == adapter_digest(unbroken)
     assert adapter_digest(plain) != adapter_digest(unbroken)
@@ -219,18 +218,6 @@ def test_a_job_resumed_across_the_start_step_ends_bit_identical(
     assert losses[0][2] != losses[1][2]
     names = [mx.load(str(each.run.adapter / "adapters.safetensors")).keys() for each in (plain, unbroken)]  # type: ignore[union-attr]
     assert names[0] == names[1]
-
-
-class StopAfter:
-    """A stop event that is set during step `at`: the trainer asks twice a step."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.asked = 0
-
-    def is_set(self) -> bool:
-        self.asked += 1
-        return self.asked >= 2 * self.at - 1
 
 
 def test_evaluation_is_of_the_rounded_policy(home: Path, tiny_model: Path, pairs_file: Path) -> None:

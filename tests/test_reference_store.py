@@ -123,7 +123,7 @@ def test_an_unfinished_write_is_seen_by_nobody(reference: Reference, monkeypatch
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("prefd.cache.segment.flush", full)
+    monkeypatch.setattr("prefd.cache.durable.flush", full)
     with pytest.raises(OSError, match="No space left"):
         reference.put(values)
     monkeypatch.undo()
@@ -139,7 +139,7 @@ def test_a_put_is_acknowledged_after_all_that_leads_to_it_was_flushed(
     """The first of every view flushes the folder's own name: another writer may have made it, and not flushed it yet."""
     other = again(reference)
     flushed: list[int | str] = []
-    monkeypatch.setattr("prefd.cache.segment.EMPTY_DRIVE_CACHE", -1)
+    monkeypatch.setattr("prefd.cache.durable.EMPTY_DRIVE_CACHE", -1)
     monkeypatch.setattr("os.fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
     monkeypatch.setattr("fcntl.fcntl", lambda *_: flushed.append("the drive's cache"))
     reference.put(entries(seed=1))

@@ -18,7 +18,8 @@ import pytest
 import zarr
 
 from prefd.cache.layout import ARRAYS
-from prefd.cache.segment import DamagedEntry, DamagedSegment, NotPermitted, chunk_path, open_segment, write_segment
+from prefd.cache.segment import DamagedEntry, DamagedSegment, chunk_path, open_segment, write_segment
+from prefd.cache.unreadable import NotPermitted
 
 IDENTITY = "ab" * 32
 Entries = dict[bytes, npt.NDArray[np.float32]]

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import PAIRS
-from faulty_store import environment, flip_object, new_prefix
+from faulty_store import environment, flip_object, moto, new_prefix
 from jobs_on_disk import make_job, run_precompute
-from moto.server import ThreadedMotoServer
 from test_segment import entries
 
 from prefd.cache.bucket import Bucket, CannotShare
@@ -31,13 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The server's address. It listens on loopback only and ends with the module."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    made = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    made.start()
-    host, port = made.get_host_and_port()
-    yield f"http://{host}:{port}"
-    made.stop()
+    with moto() as address:
+        yield address
 
 
 @pytest.fixture

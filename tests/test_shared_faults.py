@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_store import FaultyStore, Rule, environment, faulty_store, flip_object, new_prefix, obey
-from moto.server import ThreadedMotoServer
+from faulty_store import FaultyStore, Rule, environment, faulty_store, flip_object, moto, new_prefix, obey
 from test_segment import Entries, entries
 from test_verify import flip
 
@@ -21,7 +19,8 @@ from prefd.cache.layout import chunk_path
 from prefd.cache.prune import prune
 from prefd.cache.reference import Reference
 from prefd.cache.segment import Segment
-from prefd.cache.shared import SharedCache, SharedSegments
+from prefd.cache.shared import SharedCache
+from prefd.cache.shared_segments import SharedSegments
 from prefd.cache.shared_upkeep import prune_shared, verify_shared
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import whole_references
@@ -33,13 +32,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[FaultyStore]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with faulty_store(f"http://{host}:{port}") as made:
+    with moto() as address, faulty_store(address) as made:
         yield made
-    server.stop()
 
 
 @pytest.fixture

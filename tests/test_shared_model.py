@@ -20,7 +20,8 @@ from prefd.cache.compact import compact
 from prefd.cache.layout import chunk_path
 from prefd.cache.prune import prune
 from prefd.cache.reference import Reference
-from prefd.cache.shared import SharedCache, SharedSegments
+from prefd.cache.shared import SharedCache
+from prefd.cache.shared_segments import SharedSegments
 from prefd.cache.shared_upkeep import prune_shared, verify_shared
 from prefd.cache.stored import whole_references
 from prefd.cache.verify import repair, verify

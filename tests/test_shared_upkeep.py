@@ -20,7 +20,8 @@ from prefd.cache.bucket import Bucket
 from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.rescue import evict
-from prefd.cache.shared import SharedCache, SharedSegments
+from prefd.cache.shared import SharedCache
+from prefd.cache.shared_segments import SharedSegments
 from prefd.cache.shared_upkeep import prune_shared, verify_shared
 from prefd.cache.stored import whole_references
 from prefd.daemon.commands.errors import Exit

@@ -67,3 +67,14 @@ def test_adapter_reference_and_validation_are_looked_at_too(spec: JobSpec, tmp_p
         "reference.model: no such folder: F/ref (a model on the hub is written as organisation/name)",
         "data.validation: no such file or folder: F/held-out.jsonl",
     ]
+
+
+def test_pairs_that_are_trained_on_are_not_held_out(spec: JobSpec, tmp_path: Path) -> None:
+    def held_out(data: dict[str, str]) -> list[str]:
+        return faults(JobSpec.model_validate(spec.model_dump() | {"data": data}), tmp_path)
+
+    path = str(tmp_path / "pairs.jsonl")
+    assert held_out({"path": path, "validation": path}) == [
+        "data.validation: it is data.path itself, whose pairs are trained on; give a fraction, or other pairs"
+    ]
+    assert held_out({"path": "org/pairs", "validation": "org/pairs"}) == []  # its validation split

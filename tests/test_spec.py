@@ -16,6 +16,8 @@ from prefd.daemon.specfile import SpecError, load_specs
 BASE = {"model": "org/model", "data.path": "org/pairs", "training.seed": 0}
 FULL = {"training.fine_tune": "full"}
 SCHEDULE = "training.lr_schedule"
+WHOLE_BATCH = fakes.loss() | {"batch_independent": False}
+CATALOG = fakes.CATALOG | {"losses": fakes.CATALOG["losses"] | {"aot": WHOLE_BATCH}}
 
 
 def refused(folder: Path, settings: dict[str, Any]) -> list[str]:
@@ -32,7 +34,7 @@ def refused(folder: Path, settings: dict[str, Any]) -> list[str]:
     document = {name: value for name, value in document.items() if value != {}}
     (folder / "job.json").write_text(json.dumps(document))
     with pytest.raises(SpecError) as caught:
-        load_specs(folder / "job.json", fakes.catalog())
+        load_specs(folder / "job.json", fakes.catalog(CATALOG))
     return [line.removeprefix("job.json: ") for line in caught.value.lines]
 
 
@@ -70,7 +72,7 @@ OUT_OF_RANGE = {
     "training.gradient_accumulation_steps": [0],
     "training.batch_tokens": [0],
     "training.chunk_tokens": [15, 0],
-    "training.epochs": [0, -1],
+    "training.epochs": [0, -1, 1e7],
     "training.iters": [0],
     "training.steps_per_report": [0],
     "training.steps_per_eval": [0],
@@ -122,6 +124,9 @@ def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, name: s
         ({SCHEDULE: {"name": "step_decay"}}, "training.lr_schedule: give its arguments: step_decay takes [init, decay_rate, step_size]"),
         ({SCHEDULE: {"name": "cosine_decay", "arguments": [1e-5]}}, "training.lr_schedule.arguments: cosine_decay takes [init, decay_steps, end], got [1e-05]"),
         ({SCHEDULE: {"name": "cosine_decay", "arguments": [1e-5, 0]}}, "training.lr_schedule.arguments[1]: decay_steps must be a whole number of steps, at least 1, got 0"),
+        ({SCHEDULE: {"name": "linear_schedule", "arguments": [1e-5, 0.0]}}, "training.lr_schedule.arguments: linear_schedule takes [init, end, steps], got [1e-05, 0.0]"),
+        ({SCHEDULE: {"name": "exponential_decay"}}, "training.lr_schedule: give its arguments: exponential_decay takes [init, decay_rate]"),
+        ({SCHEDULE: {"name": "cosine_decay", "arguments": [1e-5, 9, 1e-4]}}, "training.lr_schedule.arguments[2]: 0.0001 is above the learning rate, 1e-05, that it decays from"),
         ({SCHEDULE: {"name": "constant", "warmup": 5}, "training.iters": 5}, "training.lr_schedule.warmup: 5 steps of warmup, and the job has 5; a fraction such as 0.1 fits every length"),
         ({"training.early_stopping": {}, "training.iters": 4, "training.steps_per_eval": 1}, "training.early_stopping: could end the job at evaluation 4 at the earliest, and it has 4; evaluate more often (training.steps_per_eval), or lower training.early_stopping.patience"),
         *(
@@ -131,6 +136,8 @@ def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, name: s
         ({"data.chosen_feature": "text", "data.rejected_feature": "text"}, 'data.rejected_feature: "text" is data.chosen_feature already; name another'),
         ({"loss": [{"name": "sigmoid", "weight": 0}]}, "loss[0].weight: must be greater than 0, got 0"),
         ({"loss": {"name": "sigmoid", "beta": -1}}, "loss.beta: must be above 0, got -1 (sigmoid)"),
+        ({"loss": {"name": "aot"}, "training.batch_tokens": 512}, "training.batch_tokens: aot looks across its batch, which is training.batch_size pairs and is never cut; leave it out"),
+        ({"loss": [{"name": "cpo"}, {"name": "aot"}], "training.batch_tokens": 512}, "training.batch_tokens: aot looks across its batch, which is training.batch_size pairs and is never cut; leave it out"),
     ],
 )  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused_at_one_of_them(

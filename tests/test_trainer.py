@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from jobs_on_disk import make_job, run_precompute
+from live_reference import live_reference
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.optim import make_optimizer
-from prefd.daemon.worker.tokens import Completion
-from prefd.daemon.worker.trainer import Trainer, padded
+from prefd.daemon.worker.trainer import ReferenceScores, Trainer, padded
 from prefd.daemon.worker.training import cached_reference
-from prefd.plugins.types import Logprobs
 
 STEPS = 20
 
@@ -36,15 +34,8 @@ def losses(job: Job, reference: Any, steps: int = STEPS) -> list[float]:
     return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, steps + 1)]
 
 
-def live_reference(job: Job) -> Any:
-    model = models.load(job.reference)
-    model.freeze()
-    scorer = Scorer.of(model)
-
-    def scores(completions: Sequence[Completion]) -> Logprobs:
-        return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
-
-    return scores
+def live(job: Job) -> ReferenceScores:
+    return live_reference(Scorer.of(models.load(job.reference).freeze()))
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "hinge", "ipo", "dpop"])
@@ -54,8 +45,8 @@ def test_cached_training_equals_training_with_a_live_reference(
     training = {"batch_size": 2, "iters": STEPS, "learning_rate": 1e-3, "seed": 1}
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}, loss={"name": loss}, training=training)
     run_precompute(job)
-    cached, live = losses(job, cached_reference(job)), losses(job, live_reference(job))
-    np.testing.assert_allclose(cached, live, atol=1e-4)
+    cached, alongside = losses(job, cached_reference(job)), losses(job, live(job))
+    np.testing.assert_allclose(cached, alongside, atol=1e-4)
     assert abs(cached[-1] - cached[0]) > 1e-3  # it did learn
 
 
@@ -65,8 +56,8 @@ def test_cached_training_equals_live_training_on_a_real_model(home: Path, smol_m
     training = {"batch_size": 1, "iters": STEPS, "learning_rate": 1e-4, "lora": {"rank": 4}, "num_layers": 3}
     job = make_job(home, model=str(smol_model), data={"path": str(pairs_file)}, training=training)
     run_precompute(job)
-    cached, live = losses(job, cached_reference(job), 8), losses(job, live_reference(job), 8)
-    np.testing.assert_allclose(cached, live, atol=1e-4)
+    cached, alongside = losses(job, cached_reference(job), 8), losses(job, live(job), 8)
+    np.testing.assert_allclose(cached, alongside, atol=1e-4)
     assert min(cached) < cached[0] - 0.005
 
 
@@ -76,3 +67,22 @@ def test_rows_of_different_lengths_are_padded_with_zeros() -> None:
     assert np.array(rows.mask).tolist() == [[1, 1], [1, 0]]
     assert np.array(rows.sums).tolist() == [-3, -3]
     assert np.array(rows.means).tolist() == [-1.5, -3]
+
+
+def test_an_evaluation_weighs_every_pair_alike_whatever_its_batch(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    """Three pairs in batches of two and one."""
+    spec = {"loss": {"name": "cpo"}, "training": {"lora": {"rank": 4, "dropout": 0.5}}}
+    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "validation": 0.0}, **spec)
+    assert job.spec.training is not None
+    model = models.load(job.policy)
+    models.make_trainable(model, job.policy, job.spec.training)
+    trainer = Trainer(Scorer.of(model), make_optimizer(job.spec.training, 1, model), job.loss, None, Batching(2, 512))
+    three = job.data.train[:3]
+    assert [len(batch) for batch in trainer.batching.split(three)] == [2, 1]
+    alone = [trainer.evaluate([each]) for each in three]
+    assert len({each["eval_loss"] for each in alone}) == 3
+    for name, value in trainer.evaluate(three).items():
+        assert value == pytest.approx(np.mean([each[name] for each in alone]), rel=1e-6), name
+    assert model.training

@@ -14,8 +14,8 @@ from test_segment import Entries, entries
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path
 from prefd.cache.reference import Reference
-from prefd.cache.segment import NotPermitted
 from prefd.cache.store import ReferenceCache
+from prefd.cache.unreadable import NotPermitted
 from prefd.cache.verify import VerifyReport, repair, verify
 
 FINGERPRINT = ReferenceFingerprint({"weights": "w", "compute_dtype": "float32"}, {"model": "m"})

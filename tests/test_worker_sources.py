@@ -9,10 +9,12 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 import tiny
+from adapted import adapted
+from mlx.utils import tree_flatten
 
 from prefd.cache.fingerprint import differences
 from prefd.daemon.spec import QuantizeSpec
-from prefd.daemon.worker import models
+from prefd.daemon.worker import models, sources
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, identify
 
@@ -117,9 +119,42 @@ def test_what_changes_a_number_changes_the_identity_and_is_named(folder: Path, t
     assert changed_by(ModelSource(str(half))) == ["weight_dtype", "weights"]
 
 
+def test_another_way_of_scoring_is_another_reference(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identify(ModelSource(str(folder)), "float32", "cpu")
+    monkeypatch.setattr(sources, "SCORING", sources.SCORING + 1)
+    after = identify(ModelSource(str(folder)), "float32", "cpu")
+    assert differences(before.identity, after.identity) == ["scoring"]
+
+
 def test_half_precision_weights_compute_in_float32_on_a_cpu(folder: Path) -> None:
     save_as_bfloat16(folder, folder)
     source = ModelSource(str(folder))
     expected = "float32" if models.device() == "cpu" else "bfloat16"
     assert models.compute_dtype(source) == expected
     assert models.load(source).model.norm.weight.dtype == getattr(mx, expected)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_an_adapters_own_values_stay_float32_where_the_model_computes_in_half_precision(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    save_as_bfloat16(folder, folder)
+    source, policy = adapted(folder, tmp_path / "adapter", fine_tune=kind)
+    expected = dict(tree_flatten(policy.trainable_parameters()))
+    monkeypatch.setattr(models, "device", lambda: "gpu")
+    model = models.load(source)
+    found = dict(tree_flatten(model.parameters()))
+    assert {found.pop(name).dtype for name in expected} == {mx.float32}
+    assert {value.dtype for value in found.values()} == {mx.bfloat16}
+    again = dict(tree_flatten(model.parameters()))
+    assert all(mx.array_equal(again[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("config", [{}, {"num_layers": 2}, {"num_layers": 2, "lora_parameters": {}}])
+def test_an_adapter_whose_config_lacks_something_is_named(
+    folder: Path, tmp_path: Path, config: dict[str, object]
+) -> None:
+    source, _ = adapted(folder, tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(JobError, match=r"with adapter .*/adapter cannot be loaded: "):
+        models.load(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,9 +73,13 @@ def new_text(jobs: JobTable, job_id: int, log: Path, position: int) -> Iterator[
 
 
 def read_from(log: Path, position: int) -> tuple[str, int]:
-    """What stands in `log` from byte `position` on, and where it ends. Broken UTF-8 is shown as �."""
+    """What stands in `log` from byte `position` on, and where it ends. Broken UTF-8 is shown as �. A log that is shorter
+    than that was cut, and is read from its start.
+    """
     try:
         with log.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < position:
+                position = 0
             file.seek(position)
             data = file.read()
     except FileNotFoundError:

@@ -30,7 +30,8 @@ class Schedule:
     def plan(cls, examples: Sequence[Example], training: TrainingSpec) -> Schedule:
         pairs_per_step = training.batch_size * training.gradient_accumulation_steps
         steps_per_epoch = -(-len(examples) // pairs_per_step)
-        steps = training.iters or max(1, math.ceil((training.epochs or 1.0) * steps_per_epoch))
+        wanted = round((training.epochs or 1.0) * steps_per_epoch, 6)  # 1.1 of 50 steps are 55.00000000000001
+        steps = training.iters or max(1, math.ceil(wanted))
         return cls(examples, pairs_per_step, steps, training.seed)
 
     @property
@@ -59,6 +60,12 @@ class Batching:
     """At most so many tokens in one, but for a pair that is longer alone. None: pairs stay as they come, for a loss
     that looks across its batch.
     """
+
+    def most_tokens(self, examples: Sequence[Example]) -> int:
+        """Tokens in the largest micro-batch that can come of `examples`."""
+        sizes = sorted(map(tokens_of, examples), reverse=True)
+        together = sum(sizes[: self.pairs])
+        return together if self.tokens is None else max(sizes[0], min(self.tokens, together))
 
     def split(self, examples: Sequence[Example]) -> list[list[Example]]:
         if self.tokens is None:

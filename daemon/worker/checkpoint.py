@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,17 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
-from prefd.cache.segment import flush
+from prefd.cache.durable import flush
+from prefd.cache.unreadable import raise_if_unreadable
+from prefd.daemon.worker.errors import JobError
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "adapters.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
+PIECE = 2**22
+"""Bytes read at once."""
 
 
 def save_adapter(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:
@@ -40,6 +45,15 @@ def _write_adapter(folder: Path, model: nn.Module, config: Mapping[str, Any]) ->
     weights = dict(tree_flatten(model.trainable_parameters()))
     mx.save_safetensors(str(folder / WEIGHTS), weights, metadata={"format": "mlx"})
     (folder / "adapter_config.json").write_text(json.dumps(dict(config), indent=4, sort_keys=True), encoding="utf-8")
+
+
+@contextmanager
+def told(what: str, folder: Path, more: str = "") -> Iterator[None]:
+    """`JobError` for what the disk refuses inside the block; MLX has its own error for a file that cannot be written."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise JobError(f"{what} cannot be written in {folder}: {error}; is the disk full?{more}") from error
 
 
 class DamagedCheckpoint(Exception):
@@ -80,7 +94,7 @@ class Checkpoints:
         with Published(self.path(step)) as made:
             _write_adapter(made, model, config)
             mx.save_safetensors(str(made / OPTIMIZER), dict(tree_flatten(optimizer.state)))
-            document = {"step": step, **state, "files": {path.name: seal(path.read_bytes()) for path in made.iterdir()}}
+            document = {"step": step, **state, "files": {path.name: seal_of(path) for path in made.iterdir()}}
             (made / STATE).write_bytes(sealed(document))
         self.prune(max(self.keep, 2), best)
 
@@ -140,6 +154,15 @@ def seal(content: bytes) -> list[int]:
     return [len(content), int(google_crc32c.value(content))]
 
 
+def seal_of(path: Path) -> list[int]:
+    """The seal of a file's content, a piece of it in memory at a time: an optimizer's state may be as large as that is."""
+    size, crc = 0, 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            size, crc = size + len(piece), google_crc32c.extend(crc, piece)
+    return [size, int(crc)]
+
+
 def sealed(document: Mapping[str, Any]) -> bytes:
     """`document` as JSON with a seal of its own."""
     return json.dumps(
@@ -148,7 +171,9 @@ def sealed(document: Mapping[str, Any]) -> bytes:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The state in the checkpoint at `folder`. Raises `DamagedCheckpoint` where any file is not as it was written."""
+    """The state in the checkpoint at `folder`. Raises `DamagedCheckpoint` where any file is not as it was written, and
+    OSError for what says nothing about the files: a right that is missing, or too many open files.
+    """
     try:
         content = (folder / STATE).read_bytes()
         document: dict[str, Any] = json.loads(content)
@@ -156,9 +181,10 @@ def read_state(folder: Path) -> dict[str, Any]:
         if sealed(document) != content:
             raise DamagedCheckpoint(f"{STATE} is not what was written")
         for name, expected in document["files"].items():
-            if seal((folder / name).read_bytes()) != expected:
+            if seal_of(folder / name) != expected:
                 raise DamagedCheckpoint(f"{name} is not what was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise_if_unreadable(error)
         raise DamagedCheckpoint(f"{type(error).__name__}: {error}") from error
     return document
 

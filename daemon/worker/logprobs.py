@@ -8,18 +8,20 @@ tried when a `Scorer` is made, and where it is not, the next simpler way is take
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
+from mlx.utils import tree_map_with_path
 
+from prefd.daemon.spec import JobSpec, TrainingSpec
 from prefd.daemon.worker.engine import plan, randomness
-from prefd.daemon.worker.engine.head import Head, token_logprobs
+from prefd.daemon.worker.engine.head import Head, differentiate_now, logprobs_lazily, logprobs_now
 from prefd.daemon.worker.engine.plan import Branch, Stem
 from prefd.daemon.worker.engine.prefix import make_caches, taken, takes_padding
 from prefd.daemon.worker.engine.trunk import Parts, candidates, named, recomputed
@@ -28,21 +30,68 @@ from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
 
+Share = Callable[[Logprobs], tuple[mx.array, Any]]
+"""Log-probabilities → a scalar, and whatever else is to come back with it."""
 GPU_SLACK = 0.1
 TOLERANCE = {mx.float32: 2e-4, mx.float16: 2e-2, mx.bfloat16: 0.15}
 """Nats by which a token's log-probability may differ between two ways of computing it."""
+GRADIENT_TOLERANCE = {mx.float32: 1e-3, mx.float16: 5e-2, mx.bfloat16: 0.25}
+"""The share of an array's gradient by which it may differ."""
+
+
+def on_gpu() -> bool:
+    return bool(mx.default_device() == mx.gpu)
 
 
 @dataclass(frozen=True)
 class Options:
     """How a scorer goes about it; nothing here changes a number by more than rounding."""
 
-    slack: float = 0.0
+    slack: float = field(default_factory=lambda: GPU_SLACK if on_gpu() else 0.0)
     """The share of padding for which sequences of unlike length are batched: 0 keeps every number to the last bit."""
+    lazily: bool = field(default_factory=lambda: on_gpu())
+    """Forward and backward pass as one graph; else the head is computed at once, between the trunk's two passes."""
     chunk_tokens: int | None = None
     """Longer prompts and answers run in pieces of this size, each again in the backward pass."""
     checkpoint_layers: bool = False
     """Keep only each layer's input for the backward pass: a quarter of the memory for 1.4 times the time."""
+
+    @classmethod
+    def of(cls, spec: JobSpec) -> Options:
+        """What a job asks for. Its reference runs in the same pieces as its policy, so that their numbers are the same."""
+        training = spec.training or TrainingSpec()
+        longer = spec.data.max_length > training.chunk_tokens
+        return cls(chunk_tokens=training.chunk_tokens if longer else None, checkpoint_layers=training.grad_checkpoint)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Completions and the plan by which they run."""
+
+    completions: Sequence[Completion]
+    stems: list[Stem]
+
+    @property
+    def branches(self) -> list[Branch]:
+        return [branch for stem in self.stems for branch in stem.branches]
+
+    @property
+    def targets(self) -> mx.array:
+        """(N,) in the order in which they are computed."""
+        return mx.array(np.concatenate([branch.targets.reshape(-1) for branch in self.branches]))
+
+    def table(self, values: mx.array) -> Logprobs:
+        """(N,) values in the order they were computed → rows in the order of `completions`, 0 behind each end."""
+        lengths = np.array([len(one.ids) - one.start for one in self.completions])
+        table = np.full((len(lengths), int(lengths.max())), len(values), dtype=np.int32)  # the zero at the end
+        mask = np.arange(table.shape[1]) < lengths[:, None]
+        begin = 0
+        for branch in self.branches:
+            for row in branch.rows:
+                table[row, : lengths[row]] = np.arange(begin, begin + lengths[row])
+                begin += branch.targets.shape[1]
+        filled = mx.concatenate([values, mx.zeros(1)])
+        return Logprobs(filled[mx.array(table)], mx.array(mask.astype(np.float32)))
 
 
 @dataclass(frozen=True)
@@ -54,34 +103,79 @@ class Scorer:
     """None: the trunk is not to be had apart, and logits are computed at every position."""
     shares_prompts: bool
     vocabulary: int
-    options: Options = Options()
+    options: Options
 
     @classmethod
     def of(cls, model: nn.Module, options: Options | None = None) -> Scorer:
         """The fastest scorer whose numbers and gradients are those of `model`'s own full logits."""
-        return choose(model, options or Options(slack=0.0 if mx.default_device() == mx.cpu else GPU_SLACK))
+        return choose(model, options or Options())
 
     def describe(self) -> str:
         if self.parts is None:
-            return "logits at every position (no faster way holds for this architecture)"
+            return (
+                "logits at every position, whole (no faster way holds for this architecture: chunk_tokens and "
+                "grad_checkpoint do nothing)"
+            )
         return "logits at answers only" + ("; prompts shared" if self.shares_prompts else "; prompts not shared")
 
-    def logprobs(self, completions: Sequence[Completion], gradients: bool = False) -> Logprobs:
+    def logprobs(self, completions: Sequence[Completion]) -> Logprobs:
         """Log-probability of every completion token given what is before it, in nats.
 
-        Returns (B, T) float32 tokens and mask, T the longest completion; with `gradients`, differentiable in the
-        model's trainable parameters.
+        Returns (B, T) float32 tokens and mask, T the longest completion.
         """
+        work = self._plan(completions)
+        states = self._states(work, gradients=False)
+        if self.options.lazily:
+            return work.table(logprobs_lazily(self._head(), states, work.targets, gradients=False))
+        return work.table(logprobs_now(self._head(), states, work.targets))
+
+    def value_and_grad(self, completions: Sequence[Completion], share: Share) -> tuple[tuple[mx.array, Any], Any]:
+        """`share` of `logprobs(completions)`, and the gradient of its scalar in the model's trainable parameters.
+
+        The numbers are those of `logprobs`, to the last bit. As `nn.value_and_grad` returns them: ((scalar, whatever else),
+        a tree of arrays).
+        """
+        work = self._plan(completions)
+        if not self.options.lazily:
+            return self._through_the_head_first(work, share)
+
+        def whole() -> tuple[mx.array, Any]:
+            states = self._states(work, gradients=True)
+            return share(work.table(logprobs_lazily(self._head(), states, work.targets, gradients=True)))
+
+        made: tuple[tuple[mx.array, Any], Any] = nn.value_and_grad(self.model, whole)()
+        return made
+
+    def _through_the_head_first(self, work: _Work, share: Share) -> tuple[tuple[mx.array, Any], Any]:
+        """The trunk's gradient is traced with cotangents that are filled in when the head's are known.
+
+        So the head can be computed outside of any trace, and the trunk's forward pass keeps only what its backward pass needs.
+        """
+
+        def pulled() -> tuple[mx.array, tuple[mx.array, mx.array]]:
+            states = self._states(work, gradients=True)
+            cotangents = mx.array(np.zeros(states.shape, np.float32))
+            return (states.astype(mx.float32) * cotangents).sum(), (states, cotangents)
+
+        (_, (states, cotangents)), gradients = nn.value_and_grad(self.model, pulled)()
+        mx.eval(states, cotangents)
+        shared, by_state, by_parameter = differentiate_now(
+            self._head(), states, work.targets, lambda values: share(work.table(values))
+        )
+        np.array(cotangents, copy=False)[:] = np.array(by_state)
+        return shared, tree_map_with_path(
+            lambda name, slope: slope + by_parameter[name] if name in by_parameter else slope, gradients
+        )
+
+    def _plan(self, completions: Sequence[Completion]) -> _Work:
         if self.shares_prompts:
             slack = self.options.slack if takes_padding(make_caches(self.model)) else 0.0
-            stems = plan.shared(completions, self.options.slack, slack)
-        else:
-            stems = plan.apart(completions, self.options.slack)
-        branches = [branch for stem in stems for branch in stem.branches]
-        states = [hidden for stem in stems for hidden in self._hidden(stem, gradients)]
-        targets = mx.array(np.concatenate([branch.targets.reshape(-1) for branch in branches]))
-        values = token_logprobs(self._head(), mx.concatenate(states), targets, gradients)
-        return _table(completions, branches, values)
+            return _Work(completions, plan.shared(completions, self.options.slack, slack))
+        return _Work(completions, plan.apart(completions, self.options.slack))
+
+    def _states(self, work: _Work, gradients: bool) -> mx.array:
+        """(N, D) hidden states that predict the work's targets."""
+        return mx.concatenate([hidden for stem in work.stems for hidden in self._hidden(stem, gradients)])
 
     def _head(self) -> Head:
         if self.parts is None:
@@ -120,36 +214,22 @@ class Scorer:
         return mx.concatenate([recomputed(trunk, module, (piece,), known) for piece in pieces], axis=1)
 
 
-def _table(completions: Sequence[Completion], branches: Sequence[Branch], values: mx.array) -> Logprobs:
-    """Values in the order they were computed → rows in the order of `completions`, 0 behind each end."""
-    lengths = np.array([len(one.ids) - one.start for one in completions])
-    table = np.full((len(completions), int(lengths.max())), len(values), dtype=np.int32)  # the zero at the end
-    mask = np.arange(table.shape[1]) < lengths[:, None]
-    begin = 0
-    for branch in branches:
-        for row in branch.rows:
-            table[row, : lengths[row]] = np.arange(begin, begin + lengths[row])
-            begin += branch.targets.shape[1]
-    filled = mx.concatenate([values, mx.zeros(1)])
-    return Logprobs(filled[mx.array(table)], mx.array(mask.astype(np.float32)))
-
-
 def choose(model: nn.Module, options: Options) -> Scorer:
     """The first of the ways, fastest first, that agrees with full logits on a few tokens, gradients included."""
     with _undisturbed(model):
         logits = model(mx.array([[1]]))
-        plain = Scorer(model, None, False, logits.shape[-1], Options(options.slack))
+        plain = Scorer(model, None, False, logits.shape[-1], Options(options.slack, options.lazily))
         tokens = _probe(logits.shape[-1], batched=options.slack > 0)
         expected = _measured(plain, tokens)
         for parts in candidates(model):
             for shares in (True, False):
                 way = replace(plain, parts=parts, shares_prompts=shares, options=options)
-                if _holds(way, tokens, expected, TOLERANCE[logits.dtype]):
+                if _holds(way, tokens, expected, logits.dtype):
                     return way
     return plain
 
 
-def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, tolerance: float) -> bool:
+def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, dtype: mx.Dtype) -> bool:
     harder = replace(
         way.options,
         slack=2.0 if way.options.slack else 0.0,  # so that unlike lengths do meet
@@ -160,13 +240,12 @@ def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, toler
         caches = make_caches(way.model) if way.shares_prompts else None
         if way._run(mx.array([[1]]), caches, gradients=False).shape[-1] == way.vocabulary:
             return False  # what looked like the trunk gives logits
-        holds = _agree(_measured(tried, tokens), expected, tolerance)
+        wrong = _disagreement(_measured(tried, tokens), expected, dtype)
     except Exception as error:  # noqa: BLE001  # an architecture may refuse in any way: then this way is not taken
-        log.debug("%s: %s: %s", way.describe(), type(error).__name__, error)
-        return False
-    if not holds:
-        log.debug("%s: not the numbers of full logits", way.describe())
-    return holds
+        wrong = f"{type(error).__name__}: {error}"
+    if wrong:
+        log.info("%s: not for this model: %s", way.describe(), wrong)
+    return not wrong
 
 
 def _probe(vocabulary: int, batched: bool) -> list[Completion]:
@@ -183,33 +262,37 @@ def _probe(vocabulary: int, batched: bool) -> list[Completion]:
 class _Measured:
     tokens: npt.NDArray[np.float32]
     gradients: dict[str, tuple[float, float]]
-    """For each trainable array, the norm of Σ tokens' gradient, and its largest element."""
+    """Of Σ tokens, for each trainable array: its norm, and its product with a fixed random array, which a wrong sign or place
+    changes as much as a wrong size."""
 
 
 def _measured(scorer: Scorer, completions: Sequence[Completion]) -> _Measured:
-    def total() -> tuple[mx.array, mx.array]:
-        scored = scorer.logprobs(completions, gradients=True)
+    def total(scored: Logprobs) -> tuple[mx.array, mx.array]:
         return scored.tokens.sum(), scored.tokens
 
     if not named(scorer.model.trainable_parameters()):
         return _Measured(np.array(scorer.logprobs(completions).tokens), {})
-    (_, tokens), gradients = nn.value_and_grad(scorer.model, total)()
-    sizes = {
-        name: mx.stack([mx.linalg.norm(value.astype(mx.float32)), mx.abs(value).max().astype(mx.float32)])
-        for name, value in named(gradients)
-    }
-    mx.eval(tokens, sizes)
-    return _Measured(np.array(tokens), {name: (float(size[0]), float(size[1])) for name, size in sizes.items()})
+    (_, tokens), gradients = scorer.value_and_grad(completions, total)
+    seen = {}
+    for name, value in named(gradients):
+        exact = value.astype(mx.float32)
+        random = mx.random.normal(exact.shape, key=mx.random.key(0))
+        seen[name] = mx.stack([mx.linalg.norm(exact), (exact * random).sum()])
+    mx.eval(tokens, seen)
+    return _Measured(np.array(tokens), {name: (float(size[0]), float(size[1])) for name, size in seen.items()})
 
 
-def _agree(one: _Measured, other: _Measured, tolerance: float) -> bool:
-    if not np.abs(one.tokens - other.tokens).max() <= tolerance:
-        return False
-    scale = max((size for sizes in other.gradients.values() for size in sizes), default=0.0)
-    return all(
-        np.allclose(one.gradients[name], sizes, rtol=100 * tolerance, atol=tolerance * scale)
-        for name, sizes in other.gradients.items()
-    )
+def _disagreement(found: _Measured, expected: _Measured, dtype: mx.Dtype) -> str:
+    """What is not as expected, in words; empty where all is."""
+    apart = float(np.abs(found.tokens - expected.tokens).max())
+    if not apart <= TOLERANCE[dtype]:
+        return f"log-probabilities {apart:.2g} nats off those of full logits"
+    largest = max((norm for norm, _ in expected.gradients.values()), default=0.0)
+    for name, wanted in expected.gradients.items():
+        limit = GRADIENT_TOLERANCE[dtype] * max(wanted[0], 0.05 * largest)  # small ones are mostly rounding
+        if not np.abs(np.subtract(found.gradients[name], wanted)).max() <= limit:
+            return f"the gradient of {name} is not that of full logits"
+    return ""
 
 
 @contextmanager

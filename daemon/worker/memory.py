@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import mlx.core as mx
@@ -18,7 +20,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from prefd.daemon.spec import TrainingSpec
-from prefd.daemon.worker.batches import Batching, tokens_of
+from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.engine.head import SLICE_LOGITS
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.tokens import Example
@@ -73,17 +75,19 @@ def nbytes(tree: Any) -> int:
 
 
 def estimate(
-    model: nn.Module, optimizer_state: Any, examples: Sequence[Example], batching: Batching, grad_checkpoint: bool
+    model: nn.Module,
+    optimizer_state: Any,
+    examples: Sequence[Example],
+    batching: Batching,
+    grad_checkpoint: bool,
+    copies: int = 0,
 ) -> Estimate:
-    """What training `model`, whose weights need not be in memory yet, on `examples` takes."""
+    """What training `model`, whose weights need not be in memory yet, on `examples` takes; `copies` bytes of weights more."""
     gradients = nbytes(model.trainable_parameters())
-    longest = max(examples, key=tokens_of)
-    tokens = max(tokens_of(longest), min(batching.tokens or 0, sum(map(tokens_of, examples))))
-    if batching.tokens is None:
-        tokens = tokens_of(longest) * batching.pairs
-    reach = max(len(longest.chosen.ids), len(longest.rejected.ids))
+    tokens = batching.most_tokens(examples)
+    reach = max(len(side.ids) for each in examples for side in (each.chosen, each.rejected))
     return Estimate(
-        nbytes(model.parameters()),
+        nbytes(model.parameters()) + copies,
         nbytes(optimizer_state),
         2 * gradients,  # a step's sum, and what is being added to it
         activations(model, tokens, reach, grad_checkpoint),
@@ -128,11 +132,26 @@ def machine() -> tuple[int, int]:
     """Bytes that the device has in all, and that are free now."""
     if mx.default_device() == mx.cpu:
         memory = psutil.virtual_memory()
-        return memory.total, memory.available
+        total = min([memory.total, *container_limits()])
+        return total, min(memory.available, total)
     info = mx.device_info()
-    total = int(info.get("max_recommended_working_set_size") or info.get("total_memory") or info["memory_size"])
+    names = ("max_recommended_working_set_size", "total_memory", "memory_size")
+    total = next((int(info[name]) for name in names if info.get(name)), psutil.virtual_memory().total)
     free = min(total, psutil.virtual_memory().available) if sys.platform == "darwin" else total
     return total, free
+
+
+def container_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """The memory limits, in bytes, of the control groups that this process is in (Linux, version 2)."""
+    try:
+        path = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return []
+    found = []
+    for folder in (PurePosixPath(path), *PurePosixPath(path).parents):
+        with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
+            found.append(int((root / folder.relative_to("/") / "memory.max").read_text()))
+    return found
 
 
 def remedy(training: TrainingSpec) -> str:

@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from prefd.cache.segment import flush
-from prefd.plugins.types import LossInput, LossOutput
+from prefd.cache.durable import flush
+from prefd.daemon.worker.errors import JobError
+from prefd.plugins.types import TRAINERS_METRICS, LossInput, LossOutput
 
 Sums = dict[str, mx.array]
+AUTHORS = "that is its author's to mend, by `prefd check-loss NAME`"
 
 
 def pair_metrics(x: LossInput, out: LossOutput) -> Sums:
-    """Each metric of one batch, summed over its pairs, so that batches of any size add up."""
-    per_pair = {
+    """Each metric of one batch, summed over its pairs, so that batches of any size add up.
+
+    Raises `JobError` for what a plugin's loss may not give: one number for a whole batch, or a metric by a name that is
+    the trainer's own.
+    """
+    own = {
         "loss": out.losses,
         "rewards/chosen": out.chosen_rewards,
         "rewards/rejected": out.rejected_rewards,
-        "rewards/margins": out.chosen_rewards - out.rejected_rewards,
-        "rewards/accuracies": (out.chosen_rewards > out.rejected_rewards).astype(mx.float32),
-        "logps/chosen": x.policy_chosen.sums,
-        "logps/rejected": x.policy_rejected.sums,
-    } | out.metrics
+    }
+    _check(own | out.metrics, len(x.policy_chosen.tokens))
+    if taken := sorted(TRAINERS_METRICS & out.metrics.keys()):
+        raise JobError(f"the loss brings a metric {taken[0]!r}, which is the trainer's own; {AUTHORS}")
+    per_pair = (
+        own
+        | {
+            "rewards/margins": out.chosen_rewards - out.rejected_rewards,
+            "rewards/accuracies": (out.chosen_rewards > out.rejected_rewards).astype(mx.float32),
+            "logps/chosen": x.policy_chosen.sums,
+            "logps/rejected": x.policy_rejected.sums,
+        }
+        | out.metrics
+    )
     return {name: mx.stop_gradient(values).astype(mx.float32).sum() for name, values in per_pair.items()}
+
+
+def _check(given: Mapping[str, Any], pairs: int) -> None:
+    for name, values in given.items():
+        if (shape := getattr(values, "shape", None)) != (pairs,):
+            found = type(values).__name__ if shape is None else f"shape {shape}"
+            raise JobError(f"the loss gave {name!r} as {found} for {pairs} pairs, expected ({pairs},); {AUTHORS}")
 
 
 @dataclass

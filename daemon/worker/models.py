@@ -21,9 +21,11 @@ from mlx_lm.utils import (
 )
 
 from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.text import nearest
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, read_adapter_config, stored_dtype
 
+ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -39,18 +41,32 @@ def compute_dtype(source: ModelSource) -> str:
     return "float32" if device() == "cpu" else DTYPES[stored_dtype(source)]
 
 
-def load(source: ModelSource, lazy: bool = False) -> nn.Module:
-    """The model at `source`, in evaluation mode, its weights in memory unless `lazy`: then they are read when first
-    used. Raises `JobError` when it cannot be loaded.
+def load(source: ModelSource) -> nn.Module:
+    """The model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
+    model = unread(source)
+    mx.eval(model.parameters())
+    return model
+
+
+def unread(source: ModelSource) -> nn.Module:
+    """As `load`, with the weights still on disk: each is read when it is first used.
+
+    An adapter's own leaves are float32 whatever the model computes in, as those of a new adapter are: in half precision
+    most steps of training would round to nothing.
     """
     model, _ = open_base(source)
     put_adapter(model, source)
     if can_run_metal():
         maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac
+    adapters = [
+        (module, {name: module[name].astype(mx.float32) for name in ADAPTER_LEAVES if name in module})
+        for module in model.modules()
+        if "lora_a" in module
+    ]
     model.set_dtype(getattr(mx, compute_dtype(source)))
+    for module, leaves in adapters:
+        module.update(leaves)
     model.eval()
-    if not lazy:
-        mx.eval(model.parameters())
     return model
 
 
@@ -81,7 +97,7 @@ def put_adapter(model: nn.Module, source: ModelSource) -> None:
 def _explained(where: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, RuntimeError, FileNotFoundError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, FileNotFoundError) as error:
         raise JobError(f"model {where} cannot be loaded: {str(error).strip()[:500]}") from error
 
 
@@ -142,8 +158,9 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
             model.unfreeze()
     elif source.adapter is not None:
         made = _adapters_own(source, training)
-        model.unfreeze(keys=["lora_a", "lora_b", "m"], strict=False)
+        model.unfreeze(keys=list(ADAPTER_LEAVES), strict=False)
     else:
+        _check_keys(model, source, training)
         try:
             linear_to_lora_layers(model, training.num_layers, lora, use_dora=training.fine_tune == "dora")
         except ValueError as error:  # mlx-lm: "QuantizedSwitchLinear doesn't support DoRA yet."
@@ -153,9 +170,23 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
             ) from error
         _check_adapted(model, source)
     if not tree_flatten(model.trainable_parameters()):
-        raise JobError(f"nothing to train: no layer of {source.model} matches training.lora.keys {training.lora.keys}")
+        raise JobError(f"nothing to train: no layer of {source.model} has a module that {training.fine_tune} can adapt")
     model.train()
     return made
+
+
+def _check_keys(model: nn.Module, source: ModelSource, training: TrainingSpec) -> None:
+    """A key of `training.lora.keys` that names nothing would be passed over in silence."""
+    if not training.lora.keys:
+        return
+    layers = model.layers if training.num_layers == -1 else model.layers[-training.num_layers :]
+    names = {name for part in (model, *layers) for name, _ in part.named_modules()}
+    if unknown := [key for key in training.lora.keys if key not in names]:
+        near = nearest(unknown[0], names)
+        raise JobError(
+            f"training.lora.keys: no module {unknown[0]!r} in the layers that are trained of {source.model}"
+            + (f"; did you mean {near!r}?" if near else "")
+        )
 
 
 def _check_adapted(model: nn.Module, source: ModelSource) -> None:

@@ -11,6 +11,7 @@ from mlx import nn
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear
 
 from prefd.daemon.worker import fuse, peft
+from prefd.daemon.worker.checkpoint import told
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
 
@@ -43,9 +44,11 @@ def write(job: Job) -> dict[str, Path]:
     mx.clear_cache()  # the trained model's memory
     if wanted.fuse:
         log.info("fusing the adapter into the model")
-        fuse.write_fused(replace(job.policy, adapter=run.adapter), run.fused, wanted.dequantize)
+        with told("the fused model", run.root):
+            fuse.write_fused(replace(job.policy, adapter=run.adapter), run.fused, wanted.dequantize)
         made["fused"] = run.fused
     if wanted.peft:
-        peft.write_peft(job.policy, run.adapter, run.peft)
+        with told("the PEFT adapter", run.root):
+            peft.write_peft(job.policy, run.adapter, run.peft)
         made["peft"] = run.peft
     return made

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from prefd.cache.bucket import CannotShare
 from prefd.cache.fingerprint import BadWeights
-from prefd.cache.segment import NotPermitted
 from prefd.cache.store import NotACache
+from prefd.cache.unreadable import NotPermitted
 from prefd.daemon.config import ConfigError
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import Outcome, Phase

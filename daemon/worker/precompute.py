@@ -20,7 +20,7 @@ from prefd.daemon.worker import models
 from prefd.daemon.worker.engine.plan import batches
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import Scorer
+from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
@@ -29,7 +29,7 @@ from prefd.daemon.worker.training_run import plan
 
 log = logging.getLogger(__name__)
 
-BATCH_TOKENS = 2048
+BATCH_TOKENS = {"cpu": 2048, "gpu": 16384}
 FLUSH_EVERY_S = 15.0
 FLUSH_ENTRIES = 4096
 
@@ -66,7 +66,7 @@ def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes,
     """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    scorer = Scorer.of(models.load(job.reference).freeze())
+    scorer = Scorer.of(models.load(job.reference).freeze(), Options.of(job.spec))
     log.info("scoring: %s", scorer.describe())
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
@@ -87,7 +87,9 @@ def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes,
 def keyed_batches(missing: dict[bytes, Completion]) -> list[list[tuple[bytes, Completion]]]:
     """`missing` in batches of bounded size, answers to one prompt together."""
     items = list(missing.items())
-    return [[items[row] for row in batch] for batch in batches([one for _, one in items], BATCH_TOKENS)]
+    return [
+        [items[row] for row in batch] for batch in batches([one for _, one in items], BATCH_TOKENS[models.device()])
+    ]
 
 
 def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:

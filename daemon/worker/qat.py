@@ -168,6 +168,12 @@ class QAT:
             raise JobError(f"training.qat: no trained weight can be quantized in groups of {spec.group_size}")
         return made
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rounded copies of what is trained."""
+        bases = (base_of(module) if isinstance(module, ADAPTERS) else module for module in self.trained)
+        return sum(base.weight.nbytes for base in bases)
+
     def before(self, step: int) -> None:
         """Begin, if `step` (from 1) is the first that it is for."""
         if self.active or self.start_step is None or step <= self.start_step:

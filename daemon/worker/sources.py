@@ -20,6 +20,10 @@ from prefd.daemon.worker.errors import JobError
 
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+SCORING = 2
+"""The way of scoring, in the identity beside the weights: one more whenever a change to it changes a number, be it in the last
+digit. 1: logits at every position; 2: prompts shared, logits at answers, sums over the vocabulary in pairs.
+"""
 VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "*.tiktoken", "added_tokens.json")
 
@@ -88,6 +92,7 @@ def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | 
         "quantization": None if source.quantize is None else source.quantize.model_dump(),
         "tokenizer": _digest_files(source.folder, TOKENIZER_FILES),
         "chat_template": _digest_template(source.folder),
+        "scoring": SCORING,
         "mlx": _minor(versions["mlx"]),
         "mlx_lm": _minor(versions["mlx-lm"]),
     }

@@ -86,28 +86,26 @@ class Trainer:
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
 
-        def share() -> tuple[mx.array, Sums]:
-            x = self._forward(batch, gradients=True)
+        reference = self._reference(batch)
+
+        def share(policy: Logprobs) -> tuple[mx.array, Sums]:
+            x = LossInput(*halves(policy), *reference)
             out = self.loss(x)
             return out.losses.sum() / pairs, pair_metrics(x, out)
 
-        (_, sums), gradients = nn.value_and_grad(self.model, share)()
+        (_, sums), gradients = self.scorer.value_and_grad(both_sides(batch), share)
         return sums, gradients
 
-    def _forward(self, batch: Sequence[Example], gradients: bool = False) -> LossInput:
-        policy = self.scorer.logprobs(both_sides(batch), gradients)
-        reference = None if self.reference is None else self.reference(both_sides(batch))
-        (policy_chosen, policy_rejected) = halves(policy)
-        if reference is None:
-            return LossInput(policy_chosen, policy_rejected)
-        return LossInput(policy_chosen, policy_rejected, *halves(reference))
+    def _reference(self, batch: Sequence[Example]) -> tuple[Logprobs, Logprobs] | tuple[None, None]:
+        """(chosen, rejected)"""
+        return (None, None) if self.reference is None else halves(self.reference(both_sides(batch)))
 
     def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
         """Metrics over held-out `examples`, named `eval_…`; nothing is trained."""
         self.model.eval()
         mean = Mean()
         for batch in self.batching.split(examples):
-            x = self._forward(batch)
+            x = LossInput(*halves(self.scorer.logprobs(both_sides(batch))), *self._reference(batch))
             sums = pair_metrics(x, self.loss(x))
             mx.eval(sums)
             mean.add(sums, len(batch))

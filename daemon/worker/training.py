@@ -21,22 +21,22 @@ from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import GPU_SLACK, Options, Scorer
+from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.optim import make_optimizer
-from prefd.daemon.worker.qat import QAT
+from prefd.daemon.worker.policy import Policy
 from prefd.daemon.worker.selection import Selection
-from prefd.daemon.worker.sources import stored_dtype
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
-from prefd.daemon.worker.training_run import Run, plan
+from prefd.daemon.worker.training_run import Run, schedule_of
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
 
 START_CHECK_PAIRS = 2
-BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}  # a CPU gains nothing from more, and a GPU does
+BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
+"""A CPU gains nothing from more, and a GPU does."""
 
 
 def train(job: Job, stop: StopEvent) -> Outcome:
@@ -51,22 +51,20 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     `JobError` for what the job's owner can mend.
     """
     began = time.monotonic()
-    training, schedule = plan(job)
+    training, schedule = schedule_of(job)
     reference = cached_reference(job) if job.loss.needs_reference else None
-    mx.random.seed(training.seed)  # decides the adapter's initial values
-    model = models.load(job.policy, lazy=True)
-    fine_tune = models.make_trainable(model, job.policy, training)
-    output.check(job, model)
-    stored = getattr(mx, models.DTYPES[stored_dtype(job.policy)])
-    qat = QAT.install(model, training.qat, stored, schedule.total_steps)
+    policy = Policy.of(job, training, schedule.total_steps)
+    model = policy.model
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
     batching = batching_of(training, job.loss)
-    needed = memory.estimate(model, optimizer.state, job.examples, batching, training.grad_checkpoint)
+    needed = memory.estimate(
+        model, optimizer.state, job.examples, batching, training.grad_checkpoint, policy.qat.nbytes
+    )
     log.info("memory: %s", needed)
     tight = memory.check(needed, training)
     mx.eval(model.parameters(), optimizer.state)
-    scorer = Scorer.of(model, scoring_options(job))
+    scorer = Scorer.of(model, Options.of(job.spec))
     log.info("training: %s", scorer.describe())
     trainer = Trainer(scorer, optimizer, job.loss, reference, batching, training.seed, training.max_grad_norm)
     run = Run(
@@ -75,32 +73,21 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
         schedule,
         trainer,
         Checkpoints(job.run.checkpoints, training.keep_checkpoints),
-        fine_tune.adapter_config(job.policy),
+        policy.fine_tune.adapter_config(job.policy),
         Selection.of(training),
-        qat,
+        policy.qat,
     )
     run.warn(tight)
-    run.warn(None if scorer.parts else f"slower than need be: {scorer.describe()}")
+    run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")
+    if training.batch_tokens and batching.tokens is None:
+        run.warn("training.batch_tokens does nothing: the loss compares the pairs of a batch, which is then not cut")
     done = run.restore()
-    if not done:
-        if reference is not None and job.starts_as_reference:
-            drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
-            log.info("step 0: policy = reference within %.2g nats per token", drift)
-        run.check_metrics()
+    if not done and reference is not None and job.starts_as_reference:
+        drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
+        log.info("step 0: policy = reference within %.2g nats per token", drift)
     run.go_on(stop)
     run.publish()
     return run.outcome(time.monotonic() - began)
-
-
-def scoring_options(job: Job) -> Options:
-    training = job.spec.training
-    assert training is not None
-    longer = job.spec.data.max_length > training.chunk_tokens
-    return Options(
-        slack=0.0 if models.device() == "cpu" else GPU_SLACK,
-        chunk_tokens=training.chunk_tokens if longer else None,
-        checkpoint_layers=training.grad_checkpoint,
-    )
 
 
 def batching_of(training: TrainingSpec, loss: Objective) -> Batching:

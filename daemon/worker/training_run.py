@@ -18,18 +18,20 @@ import numpy as np
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.batches import Schedule
-from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter
+from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter, told
 from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.likelihood import chosen_falls
-from prefd.daemon.worker.metrics import MetricsLog
+from prefd.daemon.worker.metrics import MetricsLog, pair_metrics
 from prefd.daemon.worker.optim import learning_rate
+from prefd.daemon.worker.policy import Policy
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Example
 from prefd.daemon.worker.trainer import Trainer
+from prefd.plugins.probes import loss_input, random_pairs
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,19 @@ SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
 
 
 def plan(job: Job) -> tuple[TrainingSpec, Schedule]:
-    """The job's training and its steps. Raises `JobError` for settings that do not fit the data, before any model."""
+    """As `schedule_of`, with the policy tried as far as that goes without reading a weight.
+
+    Raises `JobError` for whatever cannot be trained, `LossParameterError` for a loss that cannot be had so.
+    """
+    training, schedule = schedule_of(job)
+    Policy.of(job, training, schedule.total_steps)
+    return training, schedule
+
+
+def schedule_of(job: Job) -> tuple[TrainingSpec, Schedule]:
+    """The job's training and its steps. Raises `JobError` for settings that do not fit the data or the loss, before any
+    model; `LossParameterError` for a loss that cannot be had so.
+    """
     training = job.spec.training
     if training is None:
         raise JobError("the spec has no training: block; it only fills the cache")
@@ -52,7 +66,15 @@ def plan(job: Job) -> tuple[TrainingSpec, Schedule]:
         every = training.steps_per_eval or schedule.steps_per_epoch
         if said := training.early_stopping.too_few(math.ceil(schedule.total_steps / every)):
             raise JobError(f"training.early_stopping: {said}")
+    _try_loss(job, training)
     return training, schedule
+
+
+def _try_loss(job: Job, training: TrainingSpec) -> None:
+    """Raises `JobError` for a loss that gives something else than a loss a pair, and for a metric that there is not."""
+    x = loss_input(random_pairs(0), job.loss.needs_reference)
+    names = pair_metrics(x, job.loss(x))
+    Selection.of(training).see(0, {f"eval_{name}": 0.0 for name in names})
 
 
 @dataclass
@@ -71,6 +93,7 @@ class Run:
     def __post_init__(self) -> None:
         self.metrics = MetricsLog(self.job.run.metrics)
         self.data_sha256 = digest_examples(self.job.examples)
+        self.weights_sha256 = self.job.identify(self.job.policy).identity["weights"]
         self.step = self.adapter_step = 0
         self.warnings: list[str] = []
 
@@ -81,27 +104,26 @@ class Run:
             log.warning("%s", said)
 
     def restore(self) -> int:
-        """The step that the newest checkpoint was saved after, 0 without one. Raises `JobError` when the pairs are not
-        those it was saved with: some would be seen twice, others never.
+        """The step that the newest checkpoint was saved after, 0 without one. Raises `JobError` when the pairs or the
+        model's weights are not those it was saved with.
         """
         found = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
         if found is not None:
-            if found.state["data_sha256"] != self.data_sha256:
-                raise JobError(
-                    f"the pairs are not those that the checkpoint of step {found.step} was trained on; put "
-                    f"{self.job.spec.data.path} back as it was, or begin anew: "
-                    f"`prefd retry {self.job.run.root.name} --fresh`"
-                )
+            self._check_same("pairs", self.job.spec.data.path, found.state["data_sha256"], self.data_sha256, found.step)
+            weights = found.state.get("weights_sha256", self.weights_sha256)  # not in the first checkpoints there were
+            self._check_same("weights", self.job.spec.model, weights, self.weights_sha256, found.step)
             self.step = found.step
             self.selection.restore(found.state["selection"])
             log.info("going on from the checkpoint of step %d", found.step)
         self.metrics.truncate_after(self.step)
         return self.step
 
-    def check_metrics(self) -> None:
-        """Raises `JobError` now, not at the first evaluation, for a metric that there is not."""
-        if self.selection.in_use:
-            Selection.of(self.training).see(0, self.trainer.evaluate(self.job.data.held_out[:1]))
+    def _check_same(self, what: str, where: str, then: str, now: str, step: int) -> None:
+        if then != now:
+            raise JobError(
+                f"the {what} are not those that the checkpoint of step {step} was trained on; put {where} back as it was, "
+                f"or begin anew: `prefd retry {self.job.run.root.name} --fresh`"
+            )
 
     def go_on(self, stop: StopEvent) -> None:
         """Step by step to the end, or to where the held-out pairs stop improving."""
@@ -117,10 +139,13 @@ class Run:
             if evaluation is not None:
                 self.metrics.append(self._stamp() | evaluation)
             is_best = evaluation is not None and self.selection.best_step == self.step
-            if last or is_best or self.step % self.training.save_every == 0 or stop.is_set():
+            asked = (
+                stop.is_set()
+            )  # once: asked to stop between two looks, it would end without the checkpoint it promises
+            if last or is_best or asked or self.step % self.training.save_every == 0:
                 self._save()
             report.advance(1, {name: line[name] for name in SHOWN})
-            if stop.is_set() and not last:
+            if asked and not last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
         if self.selection.stop:
             log.info("%s", self.selection.why_stopped())
@@ -165,17 +190,13 @@ class Run:
             "epoch": epoch,
             "steps_into_epoch": place,
             "data_sha256": self.data_sha256,
+            "weights_sha256": self.weights_sha256,
             "selection": self.selection.state(),
         }
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
-        try:
+        with told(f"the checkpoint of step {self.step}", self.checkpoints.folder, self._last_good()):
             self.metrics.flush()
             self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
-        except (OSError, RuntimeError) as error:  # MLX's own for a file that cannot be written
-            raise JobError(
-                f"the checkpoint of step {self.step} cannot be written in {self.checkpoints.folder}: {error}; is the disk "
-                f"full?{self._last_good()}"
-            ) from error
 
     def publish(self) -> None:
         """The adapter, of the last step or the best."""
@@ -185,7 +206,8 @@ class Run:
                 self.adapter_step = best
             else:
                 self.warn(f"the best checkpoint, of step {best}, is damaged: the adapter is the last step's")
-        save_adapter(self.job.run.adapter, self.trainer.model, self.config)
+        with told("the adapter", self.job.run.root):
+            save_adapter(self.job.run.adapter, self.trainer.model, self.config)
         self.checkpoints.prune(self.training.keep_checkpoints, best)
 
     def outcome(self, seconds: float) -> Outcome:

@@ -1,0 +1,24 @@
+"""Files that cannot be read for a reason which says nothing about their bytes: an error, never damage."""
+
+from __future__ import annotations
+
+import errno
+
+MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
+"""Errors that say nothing about the file: raised, never taken for damage."""
+
+
+class NotPermitted(PermissionError):
+    """A file that this user may not read. What it holds is there: nothing is scored again, set aside or removed."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def raise_if_unreadable(error: BaseException) -> None:
+    """Raise what says nothing about the bytes that were to be read: a right that is missing, or the machine's trouble."""
+    if isinstance(error, PermissionError):
+        said = "this user may not read it; give it the right to, or run prefd as its owner"
+        raise NotPermitted(error.errno, said, error.filename) from error
+    if isinstance(error, OSError) and error.errno in MACHINE_TROUBLE:
+        raise error

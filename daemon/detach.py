@@ -1,0 +1,65 @@
+"""A daemon in the background: a process of its own session, which no terminal's end reaches.
+
+It is started anew rather than forked: it inherits no thread, no lock and no descriptor but its log, and its working
+folder is the home. Its umask is the user's; the home itself is closed to others.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from prefd.daemon.home import Home
+
+START_SECONDS = 60.0  # for the socket to answer; the catalogue's child may be slow on a cold disk
+LOG_LINES = 15
+
+
+class NotStarted(Exception):
+    """The daemon did not come up; the message ends with what it said."""
+
+
+def start_detached(home: Home) -> int:
+    """The pid of a daemon on `home`, once its control socket answers. Raises NotStarted."""
+    with home.log.open("ab") as log:
+        begin = log.tell()
+        daemon = subprocess.Popen(
+            [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(home.root), "start", "--log-to-file"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home.root,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while (code := daemon.poll()) is None:
+        if answers(home, daemon.pid):
+            daemon.returncode = 0  # it outlives us: nothing for Popen to wait for or to warn of
+            return daemon.pid
+        if time.monotonic() > deadline:
+            daemon.terminate()
+            said = f"the daemon did not answer within {START_SECONDS:.0f} s and was ended"
+            raise NotStarted(f"{said}\n{tail(home.log, begin)}")
+        time.sleep(0.1)
+    raise NotStarted(f"the daemon ended at once, with exit code {code}\n{tail(home.log, begin)}")
+
+
+def answers(home: Home, pid: int) -> bool:
+    """Whether the daemon that answers on `home` is process `pid`."""
+    from prefd.daemon.client import Client, ControlError, DaemonNotRunning
+
+    try:
+        return bool(Client(home).status()["pid"] == pid)
+    except (DaemonNotRunning, ControlError):
+        return False
+
+
+def tail(log: Path, begin: int) -> str:
+    """The last lines that were written to `log` since byte `begin`; since its start, where it has been rotated."""
+    with log.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(begin if begin <= size else 0)
+        lines = file.read().decode("utf-8", errors="replace").splitlines()
+    return "\n".join([f"{log} ends with:", *lines[-LOG_LINES:]]) if lines else f"{log} says nothing"

@@ -1,0 +1,97 @@
+"""What a daemon does about mounts and about the kernel's limits, each in a process with its own of these.
+
+    unshare --user --map-root-user --mount python tests/apart.py WHAT FOLDER
+
+Run by tests/test_apart.py; it prints `ok`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fakes
+from places import QUICK, Place
+
+from prefd.daemon import watch
+from prefd.daemon.config import WatchConfig
+from prefd.daemon.home import Home
+
+
+def unmounted(place: Place) -> None:
+    """jobs/ is a mount, which goes away with a file in it, and comes back."""
+    server, jobs = place.folder / "server", place.home.jobs
+    server.mkdir()
+    run("mount", "-t", "tmpfs", "tmpfs", server)
+    for folder in (place.home.accepted, place.home.rejected):
+        folder.rmdir()
+    run("mount", "--bind", server, jobs)
+    with place.daemon() as client:
+        (jobs / "a.yaml").write_text(fakes.spec_text(place.folder))
+        place.wait_for("done")
+        run("umount", "--lazy", jobs)
+        (server / "b.yaml").write_text(fakes.spec_text(place.folder))  # another machine drops it meanwhile
+        fakes.wait_for(lambda: "jobs is not mounted (it was tmpfs" in str(client.status()["watcher"]["folder"]))
+        (jobs / "astray.yaml").write_text(fakes.spec_text(place.folder))
+        time.sleep(0.6)
+        assert [path.name for path in jobs.iterdir()] == ["astray.yaml"], "nothing is made or claimed under the mount"
+    with place.daemon() as client:  # nor by a daemon that starts without the mount
+        fakes.wait_for(lambda: client.status()["watcher"]["folder"] is not None)
+        lost = server / "accepted" / "01J00000000000000000000000-c.yaml"  # claimed, and its daemon died
+        lost.write_text(fakes.spec_text(place.folder))
+        run("mount", "--bind", server, jobs)
+        place.wait_for("done", "done", "done")
+        assert client.status()["watcher"]["folder"] is None
+        (jobs / "d.yaml").write_text(fakes.spec_text(place.folder))
+        place.wait_for("done", "done", "done", "done")
+        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        run("umount", "--lazy", jobs)
+    assert [path.name for path in jobs.iterdir()] == ["astray.yaml"]
+
+
+def no_instances(place: Place) -> None:
+    """The kernel gives no inotify instance (EMFILE)."""
+    without_events(place, "max_inotify_instances", "Too many open files")
+
+
+def no_watches(place: Place) -> None:
+    """The kernel gives no inotify watch (ENOSPC)."""
+    without_events(place, "max_inotify_watches", "watch limit reached")
+
+
+def without_events(place: Place, limit: str, said: str) -> None:
+    setting = Path("/proc/sys/user") / limit  # of this user namespace
+    before = setting.read_text()
+    setting.write_text("0")
+    slow = QUICK.model_copy(update={"watch": WatchConfig(settle_seconds=0.05, rescan_seconds=60)})
+    with place.daemon(slow) as client:
+        fakes.wait_for(lambda: said in str(client.status()["watcher"]["error"]))
+        place.drop("a.yaml")
+        place.wait_for("done")
+        assert client.status()["watcher"]["mode"] == "polling"
+        setting.write_text(before)
+        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        place.drop("b.yaml")
+        place.wait_for("done", "done")
+        client.stop(10)
+
+
+def run(*command: object) -> None:
+    subprocess.run([str(part) for part in command], check=True)
+
+
+def main(what: str, folder: Path) -> None:
+    watch.POLL_SECONDS = watch.FIRST_RETRY_SECONDS = 0.05
+    watch.LAST_RETRY_SECONDS = 0.1
+    home = Home(folder / "home")
+    home.create()
+    {"unmounted": unmounted, "no_instances": no_instances, "no_watches": no_watches}[what](
+        Place(home, folder, fakes.make_worker(folder))
+    )
+    print("ok")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,21 @@
+"""The reference as other trainers have it: a second model in memory, run again in every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from prefd.daemon.worker.logprobs import Scorer
+from prefd.daemon.worker.tokens import Completion
+from prefd.daemon.worker.trainer import ReferenceScores
+from prefd.plugins.types import Logprobs
+
+
+def live_reference(scorer: Scorer) -> ReferenceScores:
+    """What a trainer reads the cache with, answered by `scorer` instead."""
+
+    def scores(completions: Sequence[Completion]) -> Logprobs:
+        return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
+
+    return scores

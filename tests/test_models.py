@@ -1,0 +1,131 @@
+"""What of a model is trained, adapters to begin with, and what a model cannot be trained as."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx_lm
+import pytest
+import tiny
+from adapted import adapted, apart, logits
+from jobs_on_disk import finished, job, make_job
+from mlx.utils import tree_flatten
+
+from prefd.daemon.worker import models
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.fuse import write_fused
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "full"])
+def test_adapter_loads_in_mlx_lm_with_the_trained_numbers(
+    home: Path, tiny_model: Path, pairs_file: Path, kind: str
+) -> None:
+    made = finished(job(home, tiny_model, pairs_file, training={"fine_tune": kind, "num_layers": 1}))
+    config = json.loads((made.run.adapter / "adapter_config.json").read_text())
+    assert (config["fine_tune_type"], config["num_layers"]) == (kind, 1)
+    prompt = mx.array([[5, 6, 7]])
+    before = mlx_lm.load(str(tiny_model))[0](prompt)
+    after = mlx_lm.load(str(tiny_model), adapter_path=str(made.run.adapter))[0](prompt)
+    assert float(mx.abs(after - before).max()) > 1e-4
+    weights = mx.load(str(made.run.adapter / "adapters.safetensors"))
+    assert isinstance(weights, dict)
+    assert all(".layers.1." in name for name in weights)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"lora": {"rank": 2}}, r"training\.lora\.rank is 2 and adapter .* has 4; leave it out"),
+        ({"num_layers": 1}, r"training\.num_layers is 1 and adapter .* has 2; leave it out"),
+        ({"fine_tune": "dora"}, r"adapter .* is lora and training\.fine_tune is dora"),
+    ],
+)
+def test_a_setting_that_is_not_the_adapters_own_is_refused(
+    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path, training: dict[str, Any], message: str
+) -> None:
+    adapted(tiny_model, tmp_path / "adapter")
+    clash = make_job(
+        home,
+        model=str(tiny_model),
+        adapter=str(tmp_path / "adapter"),
+        data={"path": str(pairs_file)},
+        training=training,
+    )
+    with pytest.raises(JobError, match=message):
+        finished(clash)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("lora", 4), ("lora", 6), ("lora", 8), ("dora", 4), ("dora", 8)])
+def test_a_policy_quantized_at_load_trains_and_its_adapter_loads(
+    tiny_model: Path, tmp_path: Path, kind: str, bits: int
+) -> None:
+    source, policy = adapted(
+        tiny_model, tmp_path / "adapter", fine_tune=kind, quantize={"bits": bits, "group_size": 32}
+    )
+    assert apart(logits(models.load(source)), logits(policy)) == 0
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"fine_tune": "dora"}, r"cannot be trained with dora: SwitchLinear doesn't support DoRA yet\. Name layers"),
+        ({"lora": {"keys": ["mlp.switch_mlp"]}}, r"Can't convert layer of type SwitchGLU to LoRA"),
+    ],
+)
+def test_experts_take_lora_and_what_they_do_not_take_is_refused(
+    tmp_path: Path, training: dict[str, Any], message: str
+) -> None:
+    model = tiny.build(tmp_path / "moe", tiny.QWEN3_MOE)
+    _, policy = adapted(model, tmp_path / "adapter")
+    whole, _ = mlx_lm.load(str(model), adapter_path=str(tmp_path / "adapter"))
+    assert apart(logits(whole), logits(policy)) == 0
+    adapted(model, tmp_path / "attention", fine_tune="dora", lora={"rank": 2, "keys": ["self_attn.q_proj"]})
+    with pytest.raises(JobError, match=message):
+        adapted(model, tmp_path / "refused", **training)
+
+
+def test_full_training_of_quantized_weights_and_dora_on_six_bits_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    for bits in (4, 6):
+        source, _ = adapted(tiny_model, tmp_path / "adapter", quantize={"bits": bits, "group_size": 32})
+        write_fused(source, tmp_path / f"{bits}", dequantize=False)
+    with pytest.raises(
+        JobError, match=r"is quantized \(model\..* and 14 more\), and quantized weights cannot be trained in full"
+    ):
+        adapted(tmp_path / "4", tmp_path / "x", fine_tune="full")
+    with pytest.raises(JobError, match=r"has 6-bit weights \(model\..*\), which mlx-lm's DoRA cannot adapt"):
+        adapted(tmp_path / "6", tmp_path / "x", fine_tune="dora")
+    with pytest.raises(JobError, match=r"embed"):
+        adapted(tmp_path / "4", tmp_path / "x", fine_tune="dora", lora={"keys": ["model.embed_tokens"]})
+
+
+def test_only_what_was_asked_for_is_trainable(tiny_model: Path, home: Path, pairs_file: Path) -> None:
+    made = job(home, tiny_model, pairs_file, training={"lora": {"keys": ["self_attn.q_proj"]}, "num_layers": 1})
+    assert made.spec.training is not None
+    model = models.load(made.policy)
+    models.make_trainable(model, made.policy, made.spec.training)
+    names = [name for name, _ in tree_flatten(model.trainable_parameters())]
+    assert names == ["model.layers.1.self_attn.q_proj.lora_a", "model.layers.1.self_attn.q_proj.lora_b"]
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"num_layers": 3}, r"training\.num_layers is 3; .* has 2 layers"),
+        (
+            {"lora": {"keys": ["nope"]}},
+            r"training\.lora\.keys: no module 'nope' in the layers that are trained of .*tiny$",
+        ),
+        (
+            {"lora": {"keys": ["self_attn.q_proj", "self_attn.qproj"]}},
+            r"training\.lora\.keys: no module 'self_attn\.qproj' in .*; did you mean 'self_attn\.q_proj'\?",
+        ),
+    ],
+)
+def test_settings_the_model_cannot_have(
+    home: Path, tiny_model: Path, pairs_file: Path, training: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(JobError, match=message):
+        finished(job(home, tiny_model, pairs_file, training=training))

@@ -1,0 +1,116 @@
+"""Each way in which watchfiles fails or is silent, and a daemon that finds every file all the same.
+
+tests/test_apart.py has those that need a mount or the kernel's limits: no inotify instances, no watches, unmounting.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import fakes
+import pytest
+from places import Place
+
+from prefd.daemon import mounts, watch
+from prefd.daemon.config import Config, WatchConfig
+from prefd.daemon.mounts import Mount
+
+EVENTS_ONLY = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=30), stop_grace_seconds=1.0)
+"""No rescan helps: what is found is found by an event, or by polling."""
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+def test_a_name_that_is_not_utf8_ends_the_events_and_the_folder_is_polled(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
+    with place.daemon(EVENTS_ONLY) as client:
+        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        os.mknod(os.fsencode(place.home.jobs) + b"/bad\xff.yaml")
+        fakes.wait_for(lambda: "bad" in str(client.status()["watcher"]["left_alone"]))
+        place.drop("a.yaml")
+        place.wait_for("done")
+        assert client.status()["watcher"]["left_alone"] == {
+            r"'bad\udcff.yaml'": "has a name that is not UTF-8 and is left alone"
+        }
+        client.stop(10)
+
+
+def test_a_folder_that_is_deleted_and_made_again_is_watched_again(place: Place) -> None:
+    with place.daemon(EVENTS_ONLY) as client:
+        for count in (1, 2):
+            fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+            shutil.rmtree(place.home.jobs)  # the new one often has the old one's inode
+            fakes.wait_for(place.home.rejected.is_dir)
+            place.drop(f"{count}.yaml")
+            place.wait_for(*["done"] * count)
+        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        assert client.status()["watcher"]["error"] is None
+        client.stop(10)
+
+
+def test_a_renamed_folder_is_not_ours_any_more_and_the_new_one_is(place: Place) -> None:
+    away = place.folder / "away"
+    with place.daemon() as client:
+        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        place.home.jobs.rename(away)
+        (away / "old.yaml").write_text(fakes.spec_text(place.folder, name=""))
+        fakes.wait_for(place.home.rejected.is_dir)
+        place.drop("new.yaml", name="")
+        (job,) = place.wait_for("done")
+        assert job.name == "new"
+        assert (away / "old.yaml").exists()
+
+
+def test_files_written_right_after_the_folder_was_made_are_all_found(place: Place) -> None:
+    spec = fakes.spec_text(place.folder, name="")
+    with place.daemon() as client:
+        client.act_on_queue("pause")
+        for turn in range(3):
+            place.home.jobs.rename(place.folder / f"away{turn}")
+            place.home.jobs.mkdir(exist_ok=True)
+            for number in range(10):
+                (place.home.jobs / f"{turn}-{number}.yaml").write_text(spec)
+            fakes.wait_for(lambda turn=turn: len(place.jobs()) == 10 * (turn + 1))
+    assert sorted(job.name for job in place.jobs()) == [f"{turn}-{number}" for turn in range(3) for number in range(10)]
+
+
+def test_a_queue_that_overflows_says_nothing_and_the_rescan_finds_the_file(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(*_: object, stop_event: asyncio.Event, **__: object) -> AsyncIterator[set[Any]]:
+        await stop_event.wait()
+        return
+        yield set()
+
+    monkeypatch.setattr(watch, "awatch", deaf)
+    with place.daemon() as client:
+        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        place.drop("a.yaml")
+        place.wait_for("done")
+        assert client.status()["watcher"]["last_event"] is None
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_a_network_mount_is_polled_by_itself_and_any_folder_where_it_is_asked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch, setting: bool
+) -> None:
+    def no_events(*_: object, **__: object) -> None:
+        raise AssertionError("there are none to be had")
+
+    listed = [Mount("/", "ext4" if setting else "9p", "host")]
+    monkeypatch.setattr(mounts, "mounts", lambda: listed)
+    monkeypatch.setattr(watch, "awatch", no_events)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
+    with place.daemon(Config(watch=WatchConfig(settle_seconds=0.1, rescan_seconds=30, polling=setting))) as client:
+        place.drop("a.yaml")
+        place.wait_for("done")
+        watcher = client.status()["watcher"]
+        why = "watch.polling is set" if setting else "9p from host tells of no changes made elsewhere"
+        assert (watcher["mode"], watcher["why"], watcher["error"]) == ("polling", why, None)
+        assert watcher["last_event"] > time.time() - 20
+        client.stop(10)
