@@ -13,10 +13,10 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo test lint bench-train bench-cache bench-qat faults
+.PHONY: help venv blas model demo test lint bench-train bench-cache bench-qat bench-daemon faults
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 demo: blas model ## train SmolLM2 twice from one reference cache, and show what came of it
 	$(PY) contrib/demo/demo.py $(ARGS)
@@ -37,12 +37,16 @@ bench-train: blas model ## measure training against a live reference and against
 bench-cache: venv ## measure the reference cache against a raw memory map
 	$(PY) benchmarks/bench_cache.py $(ARGS)
 
+bench-daemon: blas ## measure the daemon: from drop to claim, status and jobs, idling
+	$(PY) benchmarks/bench_daemon.py $(ARGS)
+
 bench-qat: blas model ## measure quantized policies, trained with and without QAT
 	$(PY) benchmarks/bench_qat.py $(ARGS)
 
-faults: blas ## kill writers and runs, damage files, fill disks: the full count
+faults: blas ## kill writers, runs and daemons, damage files, fill disks: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)
 	$(PY) benchmarks/faults_training.py
+	$(PY) benchmarks/faults_daemon.py
 
 model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 	@$(PY) contrib/smollm2/build.py

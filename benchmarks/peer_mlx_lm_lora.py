@@ -1,4 +1,5 @@
-"""mlx-lm-lora's DPO trainer on the examples that prefd trains on: its own `train_dpo`, its defaults but for the size.
+"""mlx-lm-lora's trainers on the examples that prefd trains on: its own `train_dpo` and `train_cpo`, their defaults but for
+the size.
 
 It does not start on a CPU as it is: it asks the device for a working set and sets a wired limit, which only Metal has.
 Both questions are answered here, and nothing else is changed.
@@ -22,20 +23,22 @@ from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Example
 
 
-def train(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
-    """One epoch; the seconds and the loss of each step. Two models in memory: that is how it works."""
+def train(job: Job, examples: Sequence[Example], loss: str = "sigmoid") -> dict[str, Any]:
+    """One epoch; the seconds and the loss of each step. `loss` as prefd names it: those that begin with cpo have no
+    reference. For the others two models are in memory: that is how it works.
+    """
     if mx.default_device() == mx.cpu:
         info = mx.device_info
         mx.device_info = lambda *arguments: {**info(*arguments), "max_recommended_working_set_size": 0}
         mx.set_wired_limit = lambda _: 0
+    from mlx_lm_lora.trainer.cpo_trainer import CPOTrainingArgs, train_cpo
     from mlx_lm_lora.trainer.dpo_trainer import DPOTrainingArgs, train_dpo
 
     training = job.spec.training
     assert training is not None
     mx.random.seed(0)
     np.random.seed(0)
-    model, reference = models.load(job.policy), models.load(job.reference)
-    reference.freeze()
+    model = models.load(job.policy)
     models.make_trainable(model, job.policy, training)
     rows = [
         {
@@ -55,7 +58,9 @@ def train(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
         def on_val_loss_report(self, info: dict[str, Any]) -> None: ...
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        arguments = DPOTrainingArgs(
+        free = loss.startswith("cpo")
+        arguments = (CPOTrainingArgs if free else DPOTrainingArgs)(
+            loss_type=loss.removeprefix("cpo_") if loss != "cpo" else "sigmoid",
             batch_size=training.batch_size,
             iters=len(examples) // training.batch_size,
             max_seq_length=job.spec.data.max_length,
@@ -64,14 +69,12 @@ def train(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
             adapter_file=str(Path(folder) / "adapters.safetensors"),
         )
         mx.reset_peak_memory()
-        train_dpo(
-            model,
-            reference,
-            make_optimizer(training, arguments.iters, model),
-            rows,
-            args=arguments,
-            training_callback=Note(),
-        )
+        optimizer = make_optimizer(training, arguments.iters, model)
+        if free:
+            train_cpo(model, optimizer, rows, args=arguments, training_callback=Note())
+        else:
+            reference = models.load(job.reference).freeze()
+            train_dpo(model, reference, optimizer, rows, args=arguments, training_callback=Note())
     return {
         "seconds": [1 / step["iterations_per_second"] for step in steps],
         "losses": [step["train_loss"] for step in steps],

@@ -19,10 +19,13 @@ from typing import Any
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.home import Home
 from prefd.daemon.process import WORKER
+from prefd.daemon.remembered import remember_losses
 from prefd.daemon.spec import LossSpec
 from prefd.daemon.text import clip
 
 TIMEOUT_SECONDS = 120.0
+TRIES = 3
+"""A child that was killed (for its memory, say) has shown nothing wrong with the plugins: it is asked again, so often in all."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 """(path, mtime in ns, size) of everything a catalogue depends on."""
@@ -110,14 +113,17 @@ def _ask(home: Home, worker: Sequence[str]) -> Catalog:
     stamp = _stamp(home)  # before the child looks, so that a change meanwhile is seen
     command = [*worker, "catalog", "--home", str(home.root)]
     try:
-        child = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            start_new_session=True,  # a Ctrl-C at the terminal is the daemon's to handle
-            check=False,
-        )
+        for _ in range(TRIES):
+            child = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT_SECONDS,
+                start_new_session=True,  # a Ctrl-C at the terminal is the daemon's to handle
+                check=False,
+            )
+            if child.returncode >= 0:
+                break
     except subprocess.TimeoutExpired:
         raise CatalogError(f"listing the plugins took longer than {TIMEOUT_SECONDS:g} s: does one hang?") from None
     except OSError as error:
@@ -131,7 +137,9 @@ def _ask(home: Home, worker: Sequence[str]) -> Catalog:
     except ValueError:
         text = child.stdout.decode("utf-8", "replace")
         raise CatalogError(f"listing the plugins gave no JSON: {clip(text, 200)!r}: does one print?") from None
-    return Catalog.from_json(value, home, stamp)
+    catalog = Catalog.from_json(value, home, stamp)
+    remember_losses(home, {name: loss.summary for name, loss in catalog.losses.items()})
+    return catalog
 
 
 def _stamp(home: Home) -> Stamp:

@@ -45,7 +45,8 @@ class Client:
         """{"pid", "version", "started_at", "uptime_s", "home", "socket", "stopping": bool,
         "active": [Job.to_json() | {"progress": null | Progress as a dict}], "jobs": {state: count},
         "queue": {"paused_at": null | float},
-        "watcher": WatchHealth as a dict, "catalog": {"error": str|null, "losses": int}, "memory_rss_bytes": int}
+        "watcher": WatchHealth as a dict, "catalog": {"error": str|null, "losses": int},
+        "worker": {"cpus": int, "memory": str, "nice": int, "limits": str}, "memory_rss_bytes": int}
         """
         return self._ask("GET", "/v1/status")
 

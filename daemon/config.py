@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from prefd.daemon.explain import explain
 from prefd.daemon.home import Home
+from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.parse import MAX_BYTES, ParseError, parse
 from prefd.daemon.specmodel import SpecModel
 
@@ -18,14 +19,11 @@ class ConfigError(Exception):
 
 
 class WatchConfig(SpecModel):
-    settle_seconds: float = Field(0.5, gt=0, description="a dropped file is complete when unchanged for this long")
+    settle_seconds: float = Field(
+        0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
+    )
     rescan_seconds: float = Field(5.0, gt=0, description="look at jobs/ at least this often, events or not")
-    polling: bool = Field(False, description="poll instead of waiting for events: for network mounts")
-
-
-class NotifyConfig(SpecModel):
-    command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
-    timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
+    polling: bool = Field(False, description="poll instead of waiting for events; network mounts are polled anyway")
 
 
 class LogConfig(SpecModel):
@@ -35,6 +33,11 @@ class LogConfig(SpecModel):
     format: Literal["text", "json"] = Field("text", description="json: one object a line, for machines")
     max_bytes: int = Field(10_000_000, ge=1000, description="daemon.log is set aside, as daemon.log.1, at this size")
     keep: int = Field(3, ge=1, le=100, description="and so many earlier ones are kept")
+
+
+class NotifyConfig(SpecModel):
+    command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
+    timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -47,8 +50,9 @@ class Config(SpecModel):
     parallel: int = Field(1, ge=1, description="jobs run at a time; their models share this machine's memory")
     groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
     watch: WatchConfig = WatchConfig()
-    notify: NotifyConfig = NotifyConfig()
+    worker: WorkerLimits = WorkerLimits()
     log: LogConfig = LogConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @classmethod
     def load(cls, home: Home) -> Config:
@@ -74,11 +78,9 @@ class Config(SpecModel):
     @staticmethod
     def template() -> str:
         """What `prefd init` writes: every setting, commented out, with its default and what it does."""
-        sections: dict[str, type[SpecModel]] = {"watch": WatchConfig, "notify": NotifyConfig, "log": LogConfig}
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
-        lines += _settings(Config)
-        for name, model in sections.items():
-            lines += [f"[{name}]", *_settings(model)]
+        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[worker]", *_settings(WorkerLimits)]
+        lines += ["[log]", *_settings(LogConfig), "[notify]", *_settings(NotifyConfig)]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:

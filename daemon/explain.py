@@ -13,8 +13,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from prefd.daemon.describe import amount
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
 
+MAX_FAULTS = 20
+"""Lines told of one spec."""
 NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
 EXPECTED = {
     "string_type": "text",
@@ -30,12 +33,24 @@ EXPECTED = {
 
 
 def explain(error: ValidationError, model: type[BaseModel], value: Any, lines: Mapping[Path, int]) -> list[str]:
-    """One line for each path that `error` names, in the order of the text where `lines` (path → line) tells it."""
+    """One line for each path that `error` names, in the order of the text where `lines` (path → line) tells it.
+
+    At most MAX_FAULTS, and how many more there are.
+    """
     by_path: dict[Path, list[ErrorDetails]] = {}
     for fault in error.errors(include_url=False):
         by_path.setdefault(_path(fault, value), []).append(fault)
     ordered = sorted(by_path.items(), key=lambda item: lines.get(item[0], 0))
-    return [(f"line {lines[path]}: " if path in lines else "") + _line(path, faults, model) for path, faults in ordered]
+    told = [
+        (f"line {lines[path]}: " if path in lines else "") + _line(path, faults, model)
+        for path, faults in ordered[:MAX_FAULTS]
+    ]
+    return told + more_than(len(told), len(ordered))
+
+
+def more_than(told: int, faults: int) -> list[str]:
+    """The line that says how many faults are not told; none where all are."""
+    return [f"… and {amount(faults - told, 'more fault')}"] if faults > told else []
 
 
 def _path(fault: ErrorDetails, value: Any) -> Path:

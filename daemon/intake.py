@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 NETWORK_SETTLE_SECONDS = 3.0
 """A network mount shows a file's size and time as they were up to some seconds ago."""
+CLAIMS = 32
+"""Files claimed at a time, before they are handed on."""
 SLOW_SECONDS = 5.0
 TICK_SECONDS = 0.2
 TROUBLED_SECONDS = 1.0
@@ -66,7 +68,10 @@ class Intake:
                 self.changed.clear()
                 try:
                     await self._take_in()
-                except (FolderUnusable, OSError) as error:
+                except Exception as error:
+                    self.folder.forget()  # what was claimed before it failed is looked for again
+                    if not isinstance(error, FolderUnusable | OSError):
+                        raise
                     self._trouble(_told(error))
                     wait = min(TROUBLED_SECONDS, self.config.rescan_seconds)
                 else:
@@ -101,33 +106,44 @@ class Intake:
 
     async def _take_in(self) -> None:
         """One look at the folder, and everything that is complete in it. Raises FolderUnusable, OSError, Stopping."""
-        if await self.ask(self.folder.check):
+        noticed = self.inbox.noticed
+        while (found := await self.ask(self._look)) is None:
             self._suit(self.folder.is_remote)
             await self.ask(self.inbox.keep_unrecorded, self.recorded())
-        noticed = self.inbox.noticed
-        names = await self.ask(self.inbox.complete)
         self.health.last_rescan = time.time()
         if self.inbox.noticed > noticed and self.health.mode == "polling":
             self.health.last_event = time.time()
-        for claimed in await self.ask(self.inbox.kept):
-            await self._hand_on(claimed)
-        for name in names:
-            taken = await self.ask(self.inbox.claim, name)
-            if taken is not None:
-                await self._hand_on(taken)
+        taken, names = found
+        await self._hand_on(taken)
+        for at in range(0, len(names), CLAIMS):
+            await self._hand_on(await self.ask(self._claim, names[at : at + CLAIMS]))
 
-    async def _hand_on(self, claimed: Claimed) -> None:
-        if self.stopping():  # the next daemon finds it, as after a crash
-            raise Stopping
-        try:
-            await self.admit(claimed)
-        except Stopping:
-            raise
-        except Exception as error:  # the file is a job's only trace: it is never let go
-            log.debug("%s", claimed.source, exc_info=error)
-            await self.ask(self.inbox.keep, claimed, f"is claimed, and is tried again: {_told(error)}")
-        else:
-            self.inbox.taken_in(claimed)
+    def _look(self) -> tuple[list[Claimed], list[str]] | None:
+        """What can be handed on now, and the names of what can be claimed besides; None where the folder is a new one.
+
+        In one go, because each turn of the loop costs milliseconds while a job trains.
+        """
+        if self.folder.check():
+            return None
+        names = self.inbox.complete()
+        return self.inbox.kept() + self._claim(names[:CLAIMS]), names[CLAIMS:]
+
+    def _claim(self, names: list[str]) -> list[Claimed]:
+        return [claimed for claimed in map(self.inbox.claim, names) if claimed is not None]
+
+    async def _hand_on(self, taken: list[Claimed]) -> None:
+        for claimed in taken:
+            if self.stopping():  # the next daemon finds it, as after a crash
+                raise Stopping
+            try:
+                await self.admit(claimed)
+            except Stopping:
+                raise
+            except Exception as error:  # the file is a job's only trace: it is never let go
+                log.debug("%s", claimed.source, exc_info=error)
+                await self.ask(self.inbox.keep, claimed, f"is claimed, and is tried again: {_told(error)}")
+            else:
+                self.inbox.taken_in(claimed)
 
     def _suit(self, is_remote: bool) -> None:
         """What is complete is harder to tell on a network mount."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:  # it brings asyncio and psutil, and who lists jobs needs neither
+    from prefd.daemon.process import ProcessId
 
 State = Literal["queued", "precomputing", "training", "paused", "done", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
@@ -79,6 +82,7 @@ class Job:
     """Seconds spent in `precompute` and in `training`."""
     worker_pid: int | None
     worker_started: float | None
+    """In seconds since `boot`, where the system counts so, else Unix time."""
     cancel_requested: bool
     pause_requested: bool
     attempt: int
@@ -97,6 +101,11 @@ class Job:
     """Jobs that belong together: a spec's `group`, or a sweep's name."""
     description: str
     """What a sweep sets in this job, in words."""
+    boot: str
+    owner_started: float | None
+    """When the process of `prefd run` started, as `worker_started`."""
+    crashes: int
+    """How often its worker has crashed without getting any further."""
 
     @property
     def ended(self) -> bool:
@@ -107,6 +116,27 @@ class Job:
         """Whether it is paused, or is about to be."""
         return self.state == "paused" or self.pause_requested
 
+    @property
+    def worker_process(self) -> ProcessId | None:
+        from prefd.daemon.process import ProcessId
+
+        if self.worker_pid is None or self.worker_started is None:
+            return None
+        return ProcessId(self.worker_pid, self.worker_started, self.boot)
+
+    @property
+    def owner_lives(self) -> bool:
+        """Whether the process of `prefd run` that owns the job still runs."""
+        from prefd.daemon.process import ProcessId
+
+        pid = self.owner.removeprefix("run:")
+        if not pid.isdecimal() or len(pid) > 9:
+            return False
+        if self.owner_started is not None:
+            return ProcessId(int(pid), self.owner_started, self.boot).is_alive()
+        process = ProcessId.of(int(pid))  # a job of an earlier version
+        return process is not None and process.is_alive()
+
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: every field."""
-        return asdict(self)
+        return dict(vars(self))  # asdict copies each value, which takes as long as all the rest of `prefd jobs --json`

@@ -1,7 +1,8 @@
 """JobTable: jobs, their states and their history, in one SQLite file that anyone may read.
 
 WAL mode: readers never wait for the daemon, nor it for them. Every transition is one transaction, checked against the
-table of those that exist, with a line of history. The spec is in the row too, so the row alone is the job.
+table of those that exist, with a line of history and a record in the job's own folder (records.py), from which a lost
+database is rebuilt. The spec is in the row too, so the row alone is the job.
 """
 
 from __future__ import annotations
@@ -14,8 +15,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
+from prefd.daemon import job_rows
+from prefd.daemon.database import (
+    IN_MEMORY,
+    JobTableError,
+    Unreadable,
+    connect,
+    connect_readonly,
+    explained,
+    refuse_damaged,
+    refuse_lost,
+)
 from prefd.daemon.job import (
     ALLOWED,
     CANCELLED_PAUSED,
@@ -36,9 +48,10 @@ from prefd.daemon.job import (
     JobNotFound,
     State,
 )
-from prefd.daemon.migrations import VERSION, JobTableError, explained, migrate, migrated_copy, version_of
+from prefd.daemon.records import Record, Records
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
+    from prefd.daemon.process import ProcessId
     from prefd.daemon.spec import JobSpec
 
 __all__ = [  # what the table's users need besides it
@@ -55,48 +68,69 @@ __all__ = [  # what the table's users need besides it
     "JobTable",
     "JobTableError",
     "State",
+    "Unreadable",
 ]
-
-BUSY_SECONDS = 10.0
-COLUMNS = (
-    "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
-    "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, "
-    "priority, not_before, after, waiting, job_group, description"
-)
 
 
 class JobTable:
     """Used from one thread. A context manager that closes itself."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, records: Records | None = None) -> None:
         self._db = connection
         self._path = path
+        self._records = records
+        self._changed: set[int] = set()
 
     @classmethod
     def open(cls, path: Path) -> JobTable:
-        """Open for writing; create as needed. Raises JobTableError."""
-        with explained(path):
-            db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA foreign_keys = ON")
-            table = cls(db, path)
-            with table._transaction():
-                migrate(db, version_of(db, path))
-            return table
+        """Open for writing; create as needed. Raises JobTableError, and Unreadable where a database was lost."""
+        if path == IN_MEMORY:
+            return cls(connect(path), path)
+        refuse_lost(path)
+        return cls(connect(path), path, Records(path.parent / "runs"))
+
+    @classmethod
+    def create(cls, path: Path, records: Sequence[Record], last_id: int, paused_at: float | None) -> None:
+        """A database at `path` with these jobs in it, whole on disk; the next job's number is above `last_id`."""
+        with cls(connect(path), path) as table, table._transaction():
+            for record in records:
+                job_rows.restore(table._db, record)
+            job_rows.restore_history(table._db, records)
+            table._db.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
+            table._db.execute("INSERT INTO sqlite_sequence VALUES ('jobs', ?)", (last_id,))
+            table._db.execute("UPDATE queue SET paused_at = ?", (paused_at,))
+
+    def reopen(self) -> None:
+        """Go on with the file that has the database's name now."""
+        self._db.close()
+        self._db = connect(self._path)
+
+    def check(self) -> None:
+        """Look at every page. Raises Unreadable for any damage."""
+        with explained(self._path):
+            refuse_damaged(self._db, self._path)
+
+    def write_records(self) -> None:
+        """Write the records in the jobs' folders that are not as their rows are."""
+        if self._records is None:
+            return
+        with explained(self._path):
+            for job_id in [job.id for job in job_rows.in_states(self._db, STATES)]:
+                if self._records.read(job_id) != (record := job_rows.record_of(self._db, job_id)):
+                    self._records.write(record)
+            self._record_table()
+
+    def write_missing_records(self) -> None:
+        """Those that could not be written when they should have been."""
+        if self._records is not None and self._records.missing:
+            with explained(self._path):
+                for job_id in sorted(self._records.missing):
+                    self._records.write(job_rows.record_of(self._db, job_id))
 
     @classmethod
     def open_readonly(cls, path: Path) -> JobTable:
         """Open for reading, daemon or no daemon; an empty table where there is no file. Raises JobTableError."""
-        with explained(path):
-            if not path.exists():
-                return cls.open(Path(":memory:"))
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-            version = version_of(db, path)
-            if version == 0:  # another process is creating it at this moment
-                db.close()
-                return cls.open(Path(":memory:"))
-            return cls(db if version == VERSION else migrated_copy(db, path), path)
+        return cls(connect_readonly(path), path)
 
     def close(self) -> None:
         self._db.close()
@@ -123,17 +157,19 @@ class JobTable:
                 "SELECT id FROM jobs WHERE source = ? AND owner = 'daemon' ORDER BY part", (source,)
             )
             if owner == "daemon" and (found := taken.fetchall()):
-                return [self._get(job_id) for (job_id,) in found]
+                return [job_rows.find(self._db, job_id) for (job_id,) in found]
             said = descriptions or [""] * len(specs)
-            return [
+            made = [
                 self._insert(spec, source, owner, now, part, description)
                 for part, (spec, description) in enumerate(zip(specs, said, strict=True))
             ]
+            self._record_table()
+            return made
 
     def get(self, job_id: int) -> Job:
         """Raises JobNotFound."""
         with explained(self._path):
-            return self._get(job_id)
+            return job_rows.find(self._db, job_id)
 
     def spec(self, job_id: int) -> JobSpec:
         """The spec as it was claimed. Raises JobNotFound."""
@@ -169,10 +205,10 @@ class JobTable:
     def note(self, job_id: int, text: str) -> Job:
         """A line in the job's history, which is its reason too where it has none. Raises JobNotFound."""
         with self._transaction():
-            job = self._get(job_id)
-            self._record(job_id, time.time(), job.state, text)
+            job = job_rows.find(self._db, job_id)
+            self._record(job_id, job_rows.now_for(self._db, job_id), job.state, text)
             self._db.execute("UPDATE jobs SET reason = ? WHERE id = ? AND reason = ''", (text, job_id))
-            return self._get(job_id)
+            return job_rows.find(self._db, job_id)
 
     def states(self, job_ids: Iterable[int]) -> dict[int, State]:
         """The state of each of these jobs that there is."""
@@ -194,22 +230,26 @@ class JobTable:
     def transition(self, job_id: int, state: State, reason: str = "", took: Mapping[str, float] | None = None) -> Job:
         """Move a job, in one transaction. `took`: seconds to add to its phases. Raises IllegalTransition, JobNotFound."""
         with self._transaction():
-            return self._move(self._get(job_id), state, reason, took or {})
+            return self._move(job_rows.find(self._db, job_id), state, reason, took or {})
 
-    def set_worker(self, job_id: int, pid: int | None, started: float | None) -> None:
-        """Which process works on it (None: none)."""
+    def set_worker(self, job_id: int, worker: ProcessId) -> None:
+        """Which process works on it, until its next change of state."""
         with self._transaction():
-            self._db.execute("UPDATE jobs SET worker_pid = ?, worker_started = ? WHERE id = ?", (pid, started, job_id))
+            self._db.execute(
+                "UPDATE jobs SET worker_pid = ?, worker_started = ?, boot = ? WHERE id = ?",
+                (worker.pid, worker.started, worker.boot, job_id),
+            )
+            self._changed.add(job_id)
 
     def request_cancel(self, job_id: int) -> Job:
         """A queued or paused job is cancelled now; a running one when its worker has stopped. No effect on an ended one."""
         with self._transaction():
-            job = self._get(job_id)
+            job = job_rows.find(self._db, job_id)
             if job.ended:
                 return job
-            self._db.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))
+            self._set(job_id, "cancel_requested", 1)
             if job.state in RUNNING:
-                return self._get(job_id)
+                return job_rows.find(self._db, job_id)
             return self._move(job, "cancelled", CANCELLED_WAITING if job.started_at is None else CANCELLED_PAUSED, {})
 
     def request_pause(self, job_id: int) -> Job:
@@ -218,12 +258,12 @@ class JobTable:
         No effect on an ended or paused one. Raises IllegalTransition for one of `prefd run`, which has no queue to wait in.
         """
         with self._transaction():
-            return self._request_pause(self._get(job_id))
+            return self._request_pause(job_rows.find(self._db, job_id))
 
     def resume(self, job_id: int) -> Job:
         """A paused job is queued again, and one that is about to be paused is not. No effect on others."""
         with self._transaction():
-            return self._resume(self._get(job_id))
+            return self._resume(job_rows.find(self._db, job_id))
 
     def retry(self, job_id: int, fresh: bool = False) -> Job:
         """An ended job is queued again, to go on from its last checkpoint, or from nothing with `fresh`.
@@ -232,23 +272,34 @@ class JobTable:
         not ended, or that is done and has nothing to go on with.
         """
         with self._transaction():
-            job = self._get(job_id)
+            job = job_rows.find(self._db, job_id)
             if not job.ended:
                 raise IllegalTransition(f"job {job_id} is {job.state}: only a job that has ended can be run again")
             if job.state == "done" and not fresh:
                 raise IllegalTransition(f"job {job_id} is done: there is nothing to go on with; --fresh trains it anew")
             # A path given to `prefd run` may have been given twice: its job's own number tells the two apart.
             self._db.execute(
-                "UPDATE jobs SET attempt = attempt + 1, fresh = fresh OR ?, cancel_requested = 0, owner = 'daemon', "
+                "UPDATE jobs SET attempt = attempt + 1, fresh = fresh OR ?, cancel_requested = 0, crashes = 0, "
+                "owner = 'daemon', "
                 "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
                 (fresh, job_id),
             )
-            return self._write(self._get(job_id), "queued", RETRIED_FRESH if fresh else RETRIED, {})
+            return self._write(job_rows.find(self._db, job_id), "queued", RETRIED_FRESH if fresh else RETRIED, {})
 
     def begun_afresh(self, job_id: int) -> None:
         """What the job's earlier attempts left has been set aside."""
         with self._transaction():
-            self._db.execute("UPDATE jobs SET fresh = 0 WHERE id = ?", (job_id,))
+            self._set(job_id, "fresh", 0)
+
+    def count_crash(self, job_id: int, mark: str) -> int:
+        """How often its worker has crashed without getting any further than `mark`, this time included."""
+        with self._transaction():
+            crashes = job_rows.find(self._db, job_id).crashes
+            (before,) = self._db.execute("SELECT crash_mark FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            count = crashes + 1 if before == mark else 1
+            self._db.execute("UPDATE jobs SET crashes = ?, crash_mark = ? WHERE id = ?", (count, mark, job_id))
+            self._changed.add(job_id)
+            return count
 
     def put_back(
         self, job_id: int, reason: str, took: Mapping[str, float] | None = None, otherwise: State = "queued"
@@ -258,7 +309,7 @@ class JobTable:
         One transaction, so that whatever is asked for meanwhile is either seen here or acts on the state this leaves.
         """
         with self._transaction():
-            job = self._get(job_id)
+            job = job_rows.find(self._db, job_id)
             if job.cancel_requested:
                 return self._move(job, "cancelled", CANCELLED_RUNNING, took or {})
             if job.pause_requested:
@@ -275,21 +326,29 @@ class JobTable:
         """Start no job until `resume_queue`. With `running_too`, pause the running ones: these are returned."""
         with self._transaction():
             self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
+            self._record_table()
             self._db.execute("UPDATE jobs SET waiting = ? WHERE state = 'queued' AND owner = 'daemon'", (QUEUE_PAUSED,))
-            running = [job for job in self._list(RUNNING) if job.owner == "daemon"] if running_too else []
+            running = (
+                [job for job in job_rows.in_states(self._db, RUNNING) if job.owner == "daemon"] if running_too else []
+            )
             return [self._request_pause(job) for job in running]
 
     def resume_queue(self, paused_too: bool = False) -> builtins.list[Job]:
         """Start jobs again. With `paused_too`, resume every paused job: these are returned."""
         with self._transaction():
             self._db.execute("UPDATE queue SET paused_at = NULL")
+            self._record_table()
             self._db.execute("UPDATE jobs SET waiting = '' WHERE waiting = ?", (QUEUE_PAUSED,))
-            return [self._resume(job) for job in self._list(("paused", *RUNNING)) if paused_too and job.pausing]
+            return [
+                self._resume(job)
+                for job in job_rows.in_states(self._db, ("paused", *RUNNING))
+                if paused_too and job.pausing
+            ]
 
     def history(self, job_id: int) -> builtins.list[Event]:
         """Every state the job has been in, oldest first. Raises JobNotFound."""
         with explained(self._path):
-            self._get(job_id)
+            job_rows.find(self._db, job_id)
             rows = self._db.execute("SELECT at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
             return [Event(*row) for row in rows]
 
@@ -309,7 +368,7 @@ class JobTable:
                 "WHERE h.rowid > ? AND (? IS NULL OR h.job_id = ?) ORDER BY h.rowid LIMIT ?",
                 (after, job_id, job_id, limit),
             )
-            return [Change._make([*row[:-1], bool(row[-1])]) for row in rows]
+            return [Change(*row)._replace(newest=bool(row[-1])) for row in rows]
 
     def page(
         self, states: Sequence[State], group: str | None, before: int | None, limit: int
@@ -320,22 +379,17 @@ class JobTable:
         marks = ", ".join("?" * len(states or STATES))
         with explained(self._path):
             rows = self._db.execute(
-                f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group) "
+                f"SELECT {job_rows.COLUMNS} FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group) "
                 "AND id < coalesce(?, 9223372036854775807) ORDER BY id DESC LIMIT ?",
                 (*(states or STATES), group, before, limit + 1),
             )
-            found = [_job(row) for row in rows]
+            found = [job_rows.job_of(row) for row in rows]
         return found[:limit][::-1], len(found) > limit
 
     def list(self, *states: State) -> builtins.list[Job]:
         """The jobs in these states (all, when none is named), oldest first."""
         with explained(self._path):
-            return self._list(states or STATES)
-
-    def _list(self, states: Sequence[State]) -> builtins.list[Job]:
-        marks = ", ".join("?" * len(states))
-        rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
-        return [_job(row) for row in rows]
+            return job_rows.in_states(self._db, states or STATES)
 
     def _request_pause(self, job: Job) -> Job:
         if job.ended or job.state == "paused":
@@ -344,42 +398,50 @@ class JobTable:
             raise IllegalTransition(f"job {job.id} is run by `prefd run` ({job.owner}): end it there, with Ctrl-C")
         if job.state == "queued":
             return self._move(job, "paused", PAUSED, {})
-        self._db.execute("UPDATE jobs SET pause_requested = 1 WHERE id = ?", (job.id,))
-        return self._get(job.id)
+        self._set(job.id, "pause_requested", 1)
+        return job_rows.find(self._db, job.id)
 
     def _resume(self, job: Job) -> Job:
         if job.state == "paused":
             return self._move(job, "queued", RESUMED, {})
-        self._db.execute("UPDATE jobs SET pause_requested = 0 WHERE id = ?", (job.id,))
-        return self._get(job.id)
+        self._set(job.id, "pause_requested", 0)
+        return job_rows.find(self._db, job.id)
 
     def _insert(self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str) -> Job:
-        row = self._db.execute(
-            "INSERT INTO jobs (name, state, reason, source, owner, spec, created_at, job_group, description, part, "
-            "priority, not_before, after) VALUES (?, 'queued', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(
-                    spec.name,
-                    source,
-                    owner,
-                    spec.model_dump_json(exclude_unset=True),
-                    now,
-                    spec.group,
-                    description,
-                    part,
-                ),
-                *(spec.priority, spec.starts_at, json.dumps(spec.after)),
-            ),
-        )
-        assert row.lastrowid is not None
-        self._record(row.lastrowid, now, "queued", "")
-        return self._get(row.lastrowid)
+        from prefd.daemon.process import ProcessId
 
-    def _get(self, job_id: int) -> Job:
-        row = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        if row is None:
-            raise JobNotFound(f"there is no job {job_id}")
-        return _job(row)
+        pid = owner.removeprefix("run:")
+        process = ProcessId.of(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
+        job_id = job_rows.insert(
+            self._db,
+            name=spec.name,
+            state="queued",
+            reason="",
+            source=source,
+            owner=owner,
+            spec=spec.model_dump_json(exclude_unset=True),
+            created_at=now,
+            job_group=spec.group,
+            description=description,
+            part=part,
+            priority=spec.priority,
+            not_before=spec.starts_at,
+            after=json.dumps(spec.after),
+            boot=process.boot if process else "",
+            owner_started=process.started if process else None,
+        )
+        self._record(job_id, now, "queued", "")
+        return job_rows.find(self._db, job_id)
+
+    def _record_table(self) -> None:
+        if self._records is not None:
+            last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
+            paused_at = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
+            self._records.write_table(last[0] if last else 0, paused_at)
+
+    def _set(self, job_id: int, column: str, value: int) -> None:
+        self._db.execute(f"UPDATE jobs SET {column} = ? WHERE id = ?", (value, job_id))
+        self._changed.add(job_id)
 
     def _move(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
         if state not in ALLOWED[job.state]:
@@ -387,7 +449,7 @@ class JobTable:
         return self._write(job, state, reason, took)
 
     def _write(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
-        now = time.time()
+        now = job_rows.now_for(self._db, job.id)
         seconds = dict(job.phase_seconds)
         for phase, more in took.items():
             seconds[phase] = seconds.get(phase, 0.0) + more
@@ -406,30 +468,31 @@ class JobTable:
             ),
         )
         self._record(job.id, now, state, reason)
-        return self._get(job.id)
+        return job_rows.find(self._db, job.id)
 
     def _record(self, job_id: int, at: float, state: State, reason: str) -> None:
-        self._db.execute(
-            "INSERT INTO history (job_id, at, state, reason) VALUES (?, ?, ?, ?)", (job_id, at, state, reason)
-        )
+        job_rows.note(self._db, job_id, at, state, reason)
+        self._changed.add(job_id)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._changed = set()
         with explained(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._write_changed()
                 self._db.execute("COMMIT")
             finally:
                 if self._db.in_transaction:  # the body or the commit failed
                     self._db.execute("ROLLBACK")
+                    if self._records is not None:
+                        self._records.missing |= {job_id for job_id in self._changed if self._exists(job_id)}
 
+    def _write_changed(self) -> None:
+        if self._records is not None:
+            for job_id in sorted(self._changed):
+                self._records.write(job_rows.record_of(self._db, job_id))
 
-def _job(row: tuple[Any, ...]) -> Job:
-    values = dict(zip(COLUMNS.split(", "), row, strict=True))
-    values["phase_seconds"] = json.loads(values["phase_seconds"])
-    for flag in ("cancel_requested", "pause_requested", "fresh"):
-        values[flag] = bool(values[flag])
-    values["after"] = tuple(json.loads(values["after"]))
-    values["group"] = values.pop("job_group")  # `group` is a word of SQL's own
-    return Job(**values)
+    def _exists(self, job_id: int) -> bool:
+        return self._db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 MIGRATIONS = (
     """
@@ -57,32 +54,17 @@ ALTER TABLE jobs ADD COLUMN waiting TEXT NOT NULL DEFAULT '';
 CREATE TABLE queue (id INTEGER PRIMARY KEY CHECK (id = 1), paused_at REAL);
 INSERT INTO queue VALUES (1, NULL);
 """,
+    """
+-- Start times of worker and owner are counted from this boot; '' where they are Unix time.
+ALTER TABLE jobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN owner_started REAL;
+-- How often its worker has crashed without getting any further, and how far that was.
+ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN crash_mark TEXT NOT NULL DEFAULT '';
+""",
 )
 """What makes each version of the schema out of the one before; the first, out of nothing. Never changed, only added to."""
 VERSION = len(MIGRATIONS)
-
-
-class JobTableError(Exception):
-    """The database cannot be read or written; the message names it and says what to do."""
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """sqlite3's own errors as JobTableError, with the file's name."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        remedy = ""
-        if not isinstance(error, sqlite3.OperationalError):  # "file is not a database", "disk image is malformed"
-            remedy = "; move it away to start with an empty one (runs/ keeps every job's results)"
-        raise JobTableError(f"{path}: {error}{remedy}") from error
-
-
-def version_of(db: sqlite3.Connection, path: Path) -> int:
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise JobTableError(f"{path} was written by a newer prefd (schema {version}, this one knows {VERSION})")
-    return version
 
 
 def migrate(db: sqlite3.Connection, version: int) -> None:
@@ -92,12 +74,3 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
             db.execute(statement)
     if version < VERSION:
         db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    """An older database, as this version would have it, in memory: reading changes no file."""
-    copy = sqlite3.connect(":memory:", isolation_level=None)
-    db.backup(copy)
-    db.close()
-    migrate(copy, version_of(copy, path))
-    return copy

@@ -49,8 +49,15 @@ class Mount:
 
 
 def mounts() -> list[Mount]:
-    """Every mount, the later of two on one folder last. Looks at the kernel's list only: a mount that hangs is no matter."""
-    return [Mount(each.mountpoint, each.fstype, each.device) for each in psutil.disk_partitions(all=True)]
+    """Every mount, the later of two on one folder last; none where the system does not tell.
+
+    It looks at the kernel's list only, so a mount that hangs is no matter.
+    """
+    try:
+        listed = psutil.disk_partitions(all=True)
+    except OSError:  # no /proc, in a chroot
+        return []
+    return [Mount(each.mountpoint, each.fstype, each.device) for each in listed]
 
 
 def mount_of(path: Path) -> Mount | None:

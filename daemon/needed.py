@@ -13,6 +13,7 @@ from typing import Any
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_json
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import StoredReference, stored_references
+from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
 from prefd.daemon.jobs import ENDED, STATES, Job, JobTable
@@ -128,7 +129,7 @@ def newest_specs(home: Home) -> dict[str, tuple[int, JobSpec]]:
         if outcome is None or not outcome.ok or "fingerprint" not in outcome.summary:
             continue
         try:
-            found[outcome.summary["fingerprint"]] = (job_id, JobSpec.model_validate_json(run.spec.read_bytes()))
+            found[outcome.summary["fingerprint"]] = (job_id, frozen_spec(run))
         except (OSError, ValueError):
             continue  # of another version of prefd
     return found

@@ -23,6 +23,8 @@ MAX_DEPTH = 32
 MAX_NODES = 5_000  # a spec has a few dozen
 MAX_DOTS = 2_000
 MAX_INTEGER = 2**63
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""What moves a terminal's cursor, changes its colours, or ends a C string; tabs and line ends are text."""
 CUT = "; is the file cut short?"
 
 
@@ -70,15 +72,19 @@ def _decode(data: bytes) -> str:
 
 
 def _check_tree(root: Any) -> None:
-    """Depth, numbers that no spec can hold, and a mapping at the top."""
+    """Depth, size, numbers and characters that no spec can hold, and a mapping at the top."""
     if not isinstance(root, dict):
         raise ParseError(f"expected `key: value` lines at the top, got {kind(root)}")
     waiting: list[tuple[Path, Any]] = [((), root)]
+    seen = 0
     while waiting:
         path, value = waiting.pop()
+        seen += 1
+        if seen > MAX_NODES:
+            raise ParseError(f"more than {MAX_NODES} values: not a job spec")
         for text in (value, *path[-1:]):
-            if isinstance(text, str) and not _is_text(text):
-                raise ParseError(f"{dotted(path)}: half of a surrogate pair (\\ud800 to \\udfff) is not text")
+            if isinstance(text, str):
+                _check_text(path, text)
         if len(path) > MAX_DEPTH:
             raise ParseError(f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, dict):
@@ -91,12 +97,13 @@ def _check_tree(root: Any) -> None:
             raise ParseError(f"{dotted(path)}: the number is too large")
 
 
-def _is_text(text: str) -> bool:
+def _check_text(path: Path, text: str) -> None:
+    if found := CONTROL.search(text):
+        raise ParseError(f"{dotted(path)}: a control character ({found[0]!a}) is not text")
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise ParseError(f"{dotted(path)}: half of a surrogate pair (\\ud800 to \\udfff) is not text") from None
 
 
 def cut_short(position: int, text: str) -> str:

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -22,27 +23,36 @@ WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
 STOPPED = 75
 """A worker's exit code when it was told to stop and has saved its state."""
 
+NO_ROOM = 74
+"""And when the disk takes no more of what it has to write."""
+
 
 @dataclass(frozen=True)
 class ProcessId:
+    """On Linux `started` is counted in seconds since the boot `boot`: the clock may be set, and no start time moves.
+
+    Elsewhere, and in databases of earlier versions, `boot` is "" and `started` Unix time, as the system keeps it.
+    """
+
     pid: int
     started: float
-    """Unix time, as psutil gives it."""
+    boot: str = ""
 
     @classmethod
     def of(cls, pid: int) -> ProcessId | None:
         """The process that has this pid now."""
-        try:
-            return cls(pid, psutil.Process(pid).create_time())
-        except psutil.Error:
-            return None
+        boot = boot_id()
+        started = _started(pid, boot)
+        return None if started is None else cls(pid, started, boot)
 
     def is_alive(self) -> bool:
         """Whether this very process still runs (a zombie does not)."""
+        if self.boot not in ("", boot_id()):
+            return False
+        started = _started(self.pid, self.boot)
         try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < 1
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+            same = started is not None and abs(started - self.started) < (0.001 if self.boot else 1)
+            return same and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
@@ -50,6 +60,27 @@ class ProcessId:
         """Send `number` to the process's group, which it leads; nothing when it is gone."""
         if self.is_alive():
             signal_group(self.pid, number)
+
+
+@cache
+def boot_id() -> str:
+    """Which boot of this machine it is, where start times are counted from it; "" elsewhere."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int, boot: str) -> float | None:
+    """When `pid` started, in seconds since the boot, or in Unix time where `boot` is ""; None where there is none."""
+    try:
+        if not boot:
+            return float(psutil.Process(pid).create_time())
+        # psutil adds the time of the boot, which follows the clock. Field 22, after the name, which may hold anything.
+        ticks = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19]
+        return int(ticks) / os.sysconf("SC_CLK_TCK")
+    except (OSError, psutil.Error):
+        return None
 
 
 def lock_worker(path: Path) -> int | None:
@@ -93,7 +124,7 @@ async def end(process: ProcessId, grace: float) -> bool:
 def why_it_ended(returncode: int, log: Path, since: int = 0) -> str:
     """The end of a worker that left no outcome, in words, with the last lines it logged after byte `since`."""
     if returncode == -signal.SIGKILL:
-        cause = "the worker was killed by SIGKILL; possibly the system ran out of memory"
+        cause = "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent"
     elif returncode < 0:
         cause = f"the worker died of {_signal_name(-returncode)}"
     elif returncode == 0:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefd.daemon import render
 from prefd.daemon.describe import Fact, spec_facts
+from prefd.daemon.frozen import frozen_stock
+from prefd.daemon.frozen import lines as frozen_lines
 from prefd.daemon.rundir import Outcome, Phase, RunDir
 
 if TYPE_CHECKING:
@@ -35,12 +37,17 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     states = {event.state for event in history}
     needs_reference = "precomputing" in states or "training" not in states
     facts += [] if spec is None else spec_facts(spec, needs_reference)
+    facts += _block("claimed with", [] if (stock := frozen_stock(run)) is None else frozen_lines(stock))
     facts += _block("history", [f"{render.clock(event.at)}  {_event(event)}" for event in history])
     ends = {phase: run.outcome(phase) for phase in PHASES}
     data = [end.summary["data"] for end in ends.values() if end is not None and end.summary.get("data")]
     facts += _block("rows", data_lines(data[0] if data else {}))
     for phase, end in ends.items():
-        facts += phase_facts(phase, end, job.phase_seconds.get(phase))
+        facts += [
+            each
+            for each in phase_facts(phase, end, job.phase_seconds.get(phase))
+            if each[0] != "warning" or each not in facts
+        ]
     if (progress := run.progress()) is not None and not job.ended:
         facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
     return facts + [(name, str(path)) for name, path in outputs(job, run).items()]
@@ -53,6 +60,7 @@ def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunD
     return {
         "job": job.to_json(),
         "spec": None if spec is None else spec.model_dump(mode="json"),
+        "frozen": None if (stock := frozen_stock(run)) is None else vars(stock),
         "history": [event._asdict() for event in history],
         **{phase: None if (end := run.outcome(phase)) is None else asdict(end) for phase in PHASES},
         "progress": None if progress is None else asdict(progress),
@@ -67,12 +75,13 @@ def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) ->
         return _block(phase, said)
     summary = outcome.summary
     said += [] if outcome.ok else ["failed"]
+    warnings: list[Fact] = [("warning", text) for text in summary.get("warnings") or ()]
     if phase == "training":
         said += [render.plural(summary["steps"], "step")] if "steps" in summary else []
         lines = _block(phase, ["; ".join(said), *training_lines(summary)]) + held_out_facts(summary.get("eval"))
-        return lines + best_facts(summary.get("best")) + [("warning", text) for text in summary.get("warnings") or ()]
+        return lines + best_facts(summary.get("best")) + warnings
     said += [summary["line"]] if summary.get("line") else []
-    return _block(phase, ["; ".join(said)])
+    return _block(phase, ["; ".join(said)]) + warnings
 
 
 def data_lines(data: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ The worker and the daemon share nothing else, so each can die and the other stil
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -13,8 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-KEPT = ("spec.json", "worker.log", ".worker.lock", "attempts")
+KEPT = ("spec.json", "job.json", "worker.log", ".worker.lock", "attempts")
 """What a run begun from nothing keeps of the earlier one: the log goes on."""
+
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What a disk says that takes no more: it may take more later, and nothing else is wrong."""
 
 Phase = Literal["precompute", "training"]
 T = TypeVar("T")
@@ -51,6 +55,18 @@ def write_json(path: Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path) -> Any | None:
@@ -100,6 +116,13 @@ class RunDir:
     def peft(self) -> Path:
         return self.root / "peft"
 
+    def read_frozen(self) -> dict[str, Any] | None:
+        """What spec.json holds, with the spec under `spec`, in an earlier version's too; None where it cannot be read."""
+        found = read_json(self.spec)
+        if isinstance(found, dict) and {"model", "data"} <= found.keys():
+            found = {"spec": found}
+        return found if isinstance(found, dict) and isinstance(found.get("spec"), dict) else None
+
     def set_aside(self, attempt: int) -> None:
         """Move what attempts up to `attempt` left to `attempts/<attempt>/`. Done again after a crash, it moves the rest."""
         left = [path for path in self.root.iterdir() if path.name not in KEPT]
@@ -114,6 +137,12 @@ class RunDir:
 
     def write_progress(self, progress: Progress) -> None:
         write_json(self.root / "progress.json", asdict(progress) | {"updated_at": time.time()})
+
+    def mark(self, phase: Phase) -> str:
+        """How far the phase has got for good: what was saved, and what was left to do when its worker began."""
+        newest = max((path.name for path in self.checkpoints.glob("step-*")), default="nothing")
+        progress = self.progress()
+        return f"{phase}: {newest} saved, {progress.total if progress else 'unknown'} to do"
 
     def outcome(self, phase: Phase) -> Outcome | None:
         """None where there is none, or one that this version cannot read."""

@@ -20,23 +20,24 @@ from typing import Any
 
 import psutil
 
-from prefd.daemon import control, lock
+from prefd.daemon import control, lock, notify
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.config import Config
+from prefd.daemon.frozen import Stock, freeze, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed
 from prefd.daemon.intake import Intake
-from prefd.daemon.jobs import RUNNING, Job, JobTable
+from prefd.daemon.jobs import RUNNING, Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.logs import start_logging
-from prefd.daemon.notify import EndHook
 from prefd.daemon.posted import keep_posted
-from prefd.daemon.process import WORKER, ProcessId, end
+from prefd.daemon.process import WORKER, end
 from prefd.daemon.pulse import Pulse, report
-from prefd.daemon.rundir import RunDir
-from prefd.daemon.spec import Reference
+from prefd.daemon.rebuild import mend, open_table
+from prefd.daemon.rundir import DISK_TROUBLE, RunDir
+from prefd.daemon.spec import JobSpec, Reference
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
-from prefd.daemon.supervisor import Stop, Supervisor, freeze
+from prefd.daemon.supervisor import Stop, Supervisor
 from prefd.daemon.systemd import Notifier
 from prefd.daemon.text import clip
 from prefd.daemon.turns import Limits, take_turns
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
 """After an unexpected failure, so that one that stays does not fill the log."""
 
+REFUSED_SECONDS = 5.0
+"""After a disk has refused a change of a job's state."""
 STEP_SECONDS = 180.0
 """What a loop does between two signs of life takes less, beside a worker's end: listing the plugins may take 120."""
 
@@ -83,6 +86,7 @@ class Service:
         self.socket = str(home.socket)
         self.limits = Limits(config.parallel, config.groups)
         self.running: dict[int, asyncio.Task[None]] = {}
+        self._refused: dict[int, str] = {}
         self._references: dict[int, Reference | None] = {}
         self.catalog: Catalog | None = None
         self.catalog_error: str | None = None
@@ -95,8 +99,8 @@ class Service:
             helpers = [
                 asyncio.create_task(control.serve_control(self, listener)),
                 asyncio.create_task(self.intake.watcher.run()),
-                asyncio.create_task(EndHook(self.home, self.config.notify, self.table).run()),
                 asyncio.create_task(report(self.notifier, self.pulse, self.socket, self._in_a_line)),
+                asyncio.create_task(notify.Notifier(self.home, self.config.notify, self.table).run()),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -128,6 +132,7 @@ class Service:
             "queue": {"paused_at": self.table.queue_paused_at()},
             "watcher": asdict(self.intake.health),
             "catalog": {"error": self.catalog_error, "losses": len(self.catalog.losses) if self.catalog else 0},
+            "worker": self.config.worker.model_dump() | {"limits": self.config.worker.describe()},
             "memory_rss_bytes": psutil.Process().memory_info().rss,
         }
 
@@ -151,18 +156,19 @@ class Service:
         self.queued.set()
         return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
 
-    async def submit(self, data: bytes, name: str) -> list[Job]:
-        """See Controlled."""
-        file = await asyncio.to_thread(read_specs, data, name, await self._catalog(), self.home.jobs)
-        if refused := self._unknown(file):
-            raise SpecError(refused)
-        return self._queue(file, await asyncio.to_thread(keep_posted, self.home, data, name))
-
     def _in_a_line(self) -> str:
         """What it does, for `systemctl status`."""
         counts = [f"{count} {state}" for state, count in self.table.counts().items() if count]
         paused = ["the queue is paused"] if self.table.queue_paused_at() is not None else []
         return "; ".join([*(["stopping"] if self.stop.is_set() else []), *paused, ", ".join(counts) or "no jobs yet"])
+
+    async def submit(self, data: bytes, name: str) -> list[Job]:
+        """See Controlled."""
+        file = await asyncio.to_thread(read_specs, data, name, await self._catalog(), self.home.jobs)
+        if refused := self._unknown(file):
+            raise SpecError(refused)
+        stocks = await asyncio.to_thread(self._take_stock, file.specs)
+        return self._queue(file, await asyncio.to_thread(keep_posted, self.home, data, name), stocks)
 
     def _progress(self, job: Job) -> dict[str, Any] | None:
         progress = RunDir(self.home.job(job.id)).progress()
@@ -175,6 +181,9 @@ class Service:
         while not self.stop.is_set():
             try:
                 await work()
+            except Unreadable as error:
+                log.error("%s", error)
+                mend(self.home, self.table, error.why)
             except Exception:
                 log.exception("this should not happen; going on")
                 await self._pause(PAUSE_SECONDS)
@@ -216,13 +225,16 @@ class Service:
             if refused := self._unknown(file):
                 await self.intake.reject(claimed, (refused,))
                 return
-            self._queue(file, claimed)
+            self._queue(file, claimed, await self.intake.ask(self._take_stock, file.specs))
 
-    def _queue(self, file: SpecFile, claimed: Claimed) -> list[Job]:
+    def _take_stock(self, specs: Sequence[JobSpec]) -> list[Stock]:
+        return [take_stock(self.home, spec) for spec in specs]
+
+    def _queue(self, file: SpecFile, claimed: Claimed, stocks: Sequence[Stock]) -> list[Job]:
         """A claimed file's jobs, queued."""
         jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
-        for job, spec in zip(jobs, file.specs):
-            freeze(self.home, job.id, spec)
+        for job, spec, stock in zip(jobs, file.specs, stocks):
+            freeze(self.home, job.id, spec, stock)
             log.info("job %d queued: %s (%s)", job.id, job.name, clip(claimed.name, 200))
             if job.reason == "" and (twin := self.twins.before(job.id)) is not None:
                 log.info("job %d: %s", job.id, self.table.note(job.id, f"the same spec as job {twin}").reason)
@@ -253,6 +265,7 @@ class Service:
             self._alive(self._run_queued, waits=self.config.watch.rescan_seconds)
             self.queued.clear()
             began = time.monotonic()
+            self.table.write_missing_records()
             await self._recover()
             for job in self._take_turns():
                 task = self.running[job.id] = asyncio.create_task(self._run(job))
@@ -318,6 +331,11 @@ class Service:
         except CatalogError as error:
             self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
         except Exception as error:
+            if refused(error):
+                log.error("job %d waits, for its state cannot be written: %s", job.id, error)
+                self._refused[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
+                await self._pause(REFUSED_SECONDS)
+                return
             log.exception("job %d", job.id)
             if not self.table.get(job.id).ended:
                 self.table.transition(job.id, "failed", f"the daemon could not run it: {type(error).__name__}: {error}")
@@ -334,6 +352,7 @@ class Service:
             grace=self.config.stop_grace_seconds,
             stop=self.stop,
             on_update=_log_state(),
+            limits=self.config.worker,
         )
         await supervisor.run(catalog)
 
@@ -344,24 +363,24 @@ class Service:
             if job.id in self.running:
                 continue
             if job.owner != "daemon":
-                if not _owner_lives(job):
+                if not job.owner_lives:
                     self.table.transition(job.id, "failed", f"the process that ran it ({job.owner}) is gone")
                 continue
             if job.state == "queued":
                 continue
-            if job.worker_pid is not None and job.worker_started is not None:
-                worker = ProcessId(job.worker_pid, job.worker_started)
-                if worker.is_alive():
-                    log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid)
-                    await end(worker, self.config.stop_grace_seconds)
-            back = self.table.put_back(job.id, "the daemon ended while it ran; it goes on from where it stood")
+            if (worker := job.worker_process) is not None and worker.is_alive():
+                log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid)
+                await end(worker, self.config.stop_grace_seconds)
+            why = self._refused.pop(job.id, "the daemon ended while it ran; it goes on from where it stood")
+            back = self.table.put_back(job.id, why)
             log.info("job %d %s: %s", back.id, back.state, back.reason)
 
 
-def _owner_lives(job: Job) -> bool:
-    pid = job.owner.removeprefix("run:")
-    process = ProcessId.of(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
-    return process is not None and process.is_alive() and process.started <= job.created_at + 1
+def refused(error: Exception) -> bool:
+    """Whether it is only that nothing can be written now: the disk is full, say."""
+    if isinstance(error, JobTableError):
+        return not isinstance(error, Unreadable)
+    return isinstance(error, OSError) and error.errno in DISK_TROUBLE
 
 
 def _log_state() -> Callable[[Job, Any], None]:
@@ -402,5 +421,5 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
 
 
 def _serve(home: Home, config: Config, worker: Sequence[str]) -> None:
-    with JobTable.open(home.database) as table:
+    with open_table(home) as table:
         asyncio.run(_run(home, config, table, worker))

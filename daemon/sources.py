@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefd.daemon.rundir import read_json
 from prefd.daemon.spec import JobSpec
+from prefd.daemon.text import clip
 
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -15,6 +16,11 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 def faults_of_sources(spec: JobSpec) -> list[str]:
     """`field: what is wrong` for each source of a resolved spec that cannot be what it should be."""
     return list(_faults(spec))
+
+
+def shown_path(path: Path) -> str:
+    """A path in a message: on one line, printable, and no longer than a message may be."""
+    return clip(str(path), 300)
 
 
 def _faults(spec: JobSpec) -> Iterator[str]:
@@ -37,21 +43,21 @@ def _model(field: str, value: str) -> Iterator[str]:
     if not folder.is_absolute():  # a hub id: whether it can be had is the worker's to find out
         return
     if not folder.is_dir():
-        yield f"{field}: no such folder: {folder} (a model on the hub is written as organisation/name)"
+        yield f"{field}: no such folder: {shown_path(folder)} (a model on the hub is written as organisation/name)"
         return
     if not (folder / "config.json").is_file():
-        yield f"{field}: {folder} has no config.json: is it a model folder?"
+        yield f"{field}: {shown_path(folder)} has no config.json: is it a model folder?"
     if not any(folder.glob("model*.safetensors")):
         if any(any(folder.glob(pattern)) for pattern in PICKLES):
-            yield f"{field}: {folder} has its weights as pickles only; prefd loads safetensors only: convert it first"
+            yield f"{field}: {shown_path(folder)} has its weights as pickles only; prefd loads safetensors only: convert it first"
         else:
-            yield f"{field}: {folder} has no weights (model*.safetensors)"
+            yield f"{field}: {shown_path(folder)} has no weights (model*.safetensors)"
         return
     index = read_json(folder / INDEX)
     weights = index.get("weight_map") if isinstance(index, dict) else None
     named = {str(file) for file in weights.values()} if isinstance(weights, dict) else set()
     if missing := sorted(name for name in named if not (folder / name).is_file()):
-        yield f"{field}: {folder} lacks {missing[0]} ({len(missing)} of {len(named)} files that its index names)"
+        yield f"{field}: {shown_path(folder)} lacks {clip(missing[0])} ({len(missing)} of {len(named)} files that its index names)"
 
 
 def _adapter(field: str, value: str | None) -> Iterator[str]:
@@ -59,7 +65,7 @@ def _adapter(field: str, value: str | None) -> Iterator[str]:
         return
     for name in ("adapter_config.json", "adapters.safetensors"):
         if not (Path(value) / name).is_file():
-            yield f"{field}: {value} has no {name}: it must be a folder that mlx-lm can load as an adapter"
+            yield f"{field}: {shown_path(Path(value))} has no {name}: it must be a folder that mlx-lm can load as an adapter"
             return
 
 
@@ -68,8 +74,10 @@ def _data(field: str, value: str) -> Iterator[str]:
     if not path.is_absolute():
         return
     if not path.exists():
-        yield f"{field}: no such file or folder: {path}"
+        yield f"{field}: no such file or folder: {shown_path(path)}"
+    elif not (path.is_file() or path.is_dir()):
+        yield f"{field}: {shown_path(path)} is neither a file nor a folder"
     elif path.is_dir() and not any(path.iterdir()):
-        yield f"{field}: {path} is an empty folder"
+        yield f"{field}: {shown_path(path)} is an empty folder"
     elif path.is_file() and path.stat().st_size == 0:
-        yield f"{field}: {path} is empty"
+        yield f"{field}: {shown_path(path)} is empty"

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.describe import amount
-from prefd.daemon.explain import explain
+from prefd.daemon.explain import MAX_FAULTS, explain, more_than
 from prefd.daemon.flat import is_flat, translate
 from prefd.daemon.parse import MAX_BYTES, PARSERS, Parsed, ParseError, parse
 from prefd.daemon.sources import faults_of_sources
@@ -39,8 +39,7 @@ class SpecError(Exception):
 
 
 MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT}
-MAX_FAULTS = 20
-"""Lines told of one sweep."""
+"""What a look at a source may end of without saying anything about the spec."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,7 @@ def _read_sweep(name: str, parsed: Parsed, check: Check) -> SpecFile:
                 faults.setdefault(line, []).append(combination)
     if faults:
         told = [_of_combinations(line, where, len(combinations)) for line, where in faults.items()]
-        more = [f"… and {amount(len(told) - MAX_FAULTS, 'more fault')}"] if len(told) > MAX_FAULTS else []
-        raise SpecError(*told[:MAX_FAULTS], *more)
+        raise SpecError(*told[:MAX_FAULTS], *more_than(MAX_FAULTS, len(told)))
     bodies = [spec.model_dump_json() for spec in specs]
     for at, body in enumerate(bodies):
         if (first := bodies.index(body)) < at:
@@ -233,7 +231,8 @@ def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) ->
     """A line for each thing wrong with a spec's losses, by place; none without a catalogue."""
     if catalog is None:
         return []
-    return [line for place, loss in losses.items() for line in _faults_of_loss(place, loss, catalog)]
+    faults = [line for place, loss in losses.items() for line in _faults_of_loss(place, loss, catalog)]
+    return faults[:MAX_FAULTS] + more_than(MAX_FAULTS, len(faults))
 
 
 def _faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[str]:

@@ -17,18 +17,23 @@ from pathlib import Path
 from typing import Literal
 
 from prefd.daemon.catalog import Catalog
+from prefd.daemon.frozen import freeze
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
+from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.logs import bound_log
+from prefd.daemon.oom import MemoryWatch, remedy
 from prefd.daemon.process import (
+    NO_ROOM,
     STOPPED,
     WORKER,
     ProcessId,
     lock_worker,
     signal_group,
+    tail,
     why_it_ended,
 )
-from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir, write_json
+from prefd.daemon.rundir import DISK_TROUBLE, Outcome, Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
 
@@ -37,6 +42,14 @@ STATE_OF: dict[Phase, State] = {"precompute": "precomputing", "training": "train
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
+
+CRASHES = 3
+"""How often a worker may die without a word, and without having got any further, before its job counts as failed."""
+CRASH_WAITS = (2.0, 10.0)
+"""Seconds before the second try, and before the third."""
+
+ROOM_WAIT = 30.0
+"""Seconds until it is looked again whether a full disk takes more."""
 
 Watch = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
@@ -59,9 +72,12 @@ class Stop:
         return self.requests > 1
 
 
+How = Literal["ok", "failed", "stopped", "crashed", "no room"]
+
+
 @dataclass(frozen=True)
 class PhaseEnd:
-    how: Literal["ok", "failed", "stopped"]
+    how: How
     reason: str
     seconds: float = 0.0
 
@@ -74,13 +90,8 @@ def phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
     return ["precompute", "training"] if catalog.need_reference(spec.losses.values()) else ["training"]
 
 
-def freeze(home: Home, job_id: int, spec: JobSpec) -> RunDir:
-    """The job's folder with its spec in it, as the worker reads it. The first call decides."""
-    run = RunDir(home.job(job_id))
-    run.root.mkdir(parents=True, exist_ok=True)
-    if not run.spec.exists():
-        write_json(run.spec, spec.model_dump(mode="json", exclude_unset=True))
-    return run
+def own_environment() -> dict[str, str]:
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid())}
 
 
 def still_works(run: RunDir) -> str:
@@ -101,6 +112,7 @@ class Supervisor:
         stop: Stop | None = None,
         when_stopped: State = "queued",
         on_update: Watch | None = None,
+        limits: WorkerLimits | None = None,
     ) -> None:
         self.home = home
         self.table = table
@@ -110,10 +122,24 @@ class Supervisor:
         self.stop = stop or Stop()
         self.when_stopped = when_stopped
         self.on_update = on_update
+        self.limits = limits or WorkerLimits()
+        self._try_again_in: float | None = None
         self._shown: tuple[State, Progress | None] | None = None
 
     async def run(self, catalog: Catalog) -> Job:
         """Take the job as far as it goes: to its end, or to a pause, or back to the queue when `stop` is requested."""
+        while True:
+            self._try_again_in = None
+            job = await self._run_phases(catalog)
+            if self._try_again_in is None:
+                return job
+            await self._rest(self._try_again_in)
+            job = self.table.get(self.job_id)
+            if self.stop.is_set():
+                waits = job.state == "queued" and self.when_stopped != "queued"
+                return self._move(self.when_stopped, self._why_stopped()) if waits else job
+
+    async def _run_phases(self, catalog: Catalog) -> Job:
         job = self.table.get(self.job_id)
         if job.state != "queued":  # paused or cancelled since it was chosen
             return job
@@ -122,11 +148,14 @@ class Supervisor:
             planned = phases(spec, catalog)
         except SpecError as error:
             return self._move("failed", str(error))
-        run = freeze(self.home, self.job_id, spec)
-        if job.fresh and (held := await self._begin_afresh(job, run)) is not None:
-            return held
+        run = await asyncio.to_thread(freeze, self.home, self.job_id, spec)
+        if job.fresh:
+            if (held := await self._begin_afresh(job, run)) is not None:
+                return held
+            await asyncio.to_thread(freeze, self.home, self.job_id, spec, anew=True)
         reason, took = "", dict[str, float]()
         for phase in planned:
+            run.forget_outcome(phase)  # before anyone can take it for the end of the phase that begins
             job = self._move(STATE_OF[phase], reason, took)
             if self._to_stop(job):
                 return self._put_back(self._why_stopped())
@@ -134,9 +163,37 @@ class Supervisor:
             reason, took = ended.reason, {phase: ended.seconds}
             if ended.how == "stopped":
                 return self._put_back(reason, took)
+            if ended.how == "crashed":
+                return self._crashed(phase, run, ended)
+            if ended.how == "no room":
+                return self._try_again(ROOM_WAIT, reason, took)
             if ended.how == "failed":
                 return self._move("failed", reason, took)
         return self._move("done", reason, took)
+
+    def _crashed(self, phase: Phase, run: RunDir, ended: PhaseEnd) -> Job:
+        """Back to the queue, to be tried again, unless it has crashed too often where it stands."""
+        count = self.table.count_crash(self.job_id, run.mark(phase))
+        took: dict[str, float] = {phase: ended.seconds}
+        if count >= CRASHES:
+            return self._move("failed", f"crashed {count} times without getting any further: {ended.reason}", took)
+        wait = CRASH_WAITS[count - 1]
+        said = f"crash {count} of {CRASHES}, tried again in {wait:g} s from where it stood: {ended.reason}"
+        return self._try_again(wait, said, took)
+
+    def _try_again(self, wait: float, reason: str, took: dict[str, float]) -> Job:
+        job = self.table.put_back(self.job_id, reason, took)
+        self._try_again_in = wait if job.state == "queued" else None
+        self._show(job, None)
+        return job
+
+    async def _rest(self, seconds: float) -> None:
+        """So long, unless the job is wanted elsewhere meanwhile."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self.stop.is_set():
+            if self.table.get(self.job_id).state != "queued":
+                return
+            await asyncio.sleep(TICK_SECONDS)
 
     async def _begin_afresh(self, job: Job, run: RunDir) -> Job | None:
         """Set aside what earlier attempts left, once none of their workers writes there; the job, where that cannot be."""
@@ -155,7 +212,6 @@ class Supervisor:
 
     async def _run_phase(self, phase: Phase, run: RunDir) -> PhaseEnd:
         began = time.monotonic()
-        run.forget_outcome(phase)
         (run.root / "progress.json").unlink(missing_ok=True)
         lock = await self._lock(run)
         if lock is None and self._to_stop(self.table.get(self.job_id)):
@@ -173,15 +229,18 @@ class Supervisor:
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=(lock,),
-                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                    env=os.environ | self.limits.environment(self.job_id) | own_environment(),
                 )
         except OSError as error:
+            if error.errno in DISK_TROUBLE:
+                raise
             return PhaseEnd("failed", f"cannot start a worker ({self.worker[0]}): {error.strerror or error}")
         finally:
             os.close(lock)
-        asked = await self._attend(process, run)
-        seconds = time.monotonic() - began
-        return self._judge(asked, run.outcome(phase), process.returncode or 0, run.log, since, seconds)
+        memory = MemoryWatch(process.pid, self.limits.memory_bytes)
+        asked = await self._attend(process, run, memory)
+        how, reason = self._judge(asked, memory, run.outcome(phase), process.returncode or 0, run.log, since)
+        return PhaseEnd(how, reason, time.monotonic() - began)
 
     async def _lock(self, run: RunDir) -> int | None:
         """The lock of the job's one worker; an orphan that has it gets the time to see that its daemon is gone."""
@@ -192,27 +251,35 @@ class Supervisor:
             await asyncio.sleep(TICK_SECONDS)
         return lock
 
-    async def _attend(self, process: asyncio.subprocess.Process, run: RunDir) -> bool:
+    async def _attend(self, process: asyncio.subprocess.Process, run: RunDir, memory: MemoryWatch) -> bool:
         """Wait for the worker's end, passing on progress, and the wish to stop it. Whether it was asked to."""
         exited = asyncio.ensure_future(process.wait())
-        asked_at: float | None = None
+        asked, told_at = False, None
         try:
-            found = ProcessId.of(process.pid)
-            self.table.set_worker(self.job_id, process.pid, found.started if found else None)
+            if (found := ProcessId.of(process.pid)) is not None:
+                self.table.set_worker(self.job_id, found)
             while not exited.done():
                 await asyncio.wait({exited}, timeout=TICK_SECONDS)
                 job = self.table.get(self.job_id)
                 self._show(job, run)
                 bound_log(run.log)
-                if asked_at is None and not exited.done() and self._to_stop(job):
-                    asked_at = time.monotonic()
+                memory.look()
+                if exited.done():
+                    break
+                asked = asked or self._to_stop(job)
+                if told_at is None and (asked or memory.over):
+                    told_at = time.monotonic()
                     signal_group(process.pid, signal.SIGTERM)
-                elif asked_at is not None and (self.stop.hurried or time.monotonic() - asked_at > self.grace):
+                elif told_at is not None and (self._waited(told_at) or memory.far_over):
                     signal_group(process.pid, signal.SIGKILL)
         finally:
             signal_group(process.pid, signal.SIGKILL)  # what it may have left behind, or all of it on our own failure
             await exited
-        return asked_at is not None
+        return asked
+
+    def _waited(self, since: float) -> bool:
+        """Whether a worker that was told to stop at `since` has had its time."""
+        return self.stop.hurried or time.monotonic() - since > self.grace
 
     def _to_stop(self, job: Job) -> bool:
         return job.cancel_requested or job.pausing or self.stop.is_set()
@@ -226,22 +293,46 @@ class Supervisor:
         return "stopped by a signal (Ctrl-C, or SIGTERM)"
 
     def _judge(
-        self, asked: bool, outcome: Outcome | None, returncode: int, log: Path, since: int, seconds: float
-    ) -> PhaseEnd:
+        self, asked: bool, memory: MemoryWatch, outcome: Outcome | None, returncode: int, log: Path, since: int
+    ) -> tuple[How, str]:
         if outcome is not None and outcome.ok:
-            return PhaseEnd("ok", outcome.reason or str(outcome.summary.get("line", "")), seconds)
+            return "ok", outcome.reason or str(outcome.summary.get("line", ""))
         if outcome is not None and not (asked and self.table.get(self.job_id).cancel_requested):
-            return PhaseEnd("failed", outcome.reason, seconds)
+            return "failed", outcome.reason
         if asked:
-            return PhaseEnd("stopped", self._why_stopped(), seconds)
-        if returncode != STOPPED:
-            return PhaseEnd("failed", why_it_ended(returncode, log, since), seconds)
+            return "stopped", self._why_stopped()
+        if memory.over:
+            return "failed", self._make_smaller(
+                f"its worker took {memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}", log, since
+            )
+        if returncode == STOPPED:
+            return self._stopped_outside()
+        if returncode == NO_ROOM:
+            return (
+                "no room",
+                f"the disk takes no more; it goes on when there is room: {tail(log, lines=1, since=since)}",
+            )
+        if (said := memory.verdict(returncode, tail(log, since=since))) is not None:
+            return "failed", self._make_smaller(said, log, since)
+        return "crashed", why_it_ended(returncode, log, since)
+
+    def _make_smaller(self, said: str, log: Path, since: int) -> str:
+        """The end of a worker that took too much, with the settings to change; trying again would end the same way."""
+        training = self.table.spec(self.job_id).training
+        ways = remedy(training) if training else "a smaller data.max_length"
+        if self.limits.memory:
+            ways += f"; or a larger worker.memory in {self.home.config}"
+        said = f"{said}. Make the job smaller and submit it again: {ways}"
+        last = tail(log, since=since)
+        return f"{said}\nits log ends:\n{last}" if last else said
+
+    def _stopped_outside(self) -> tuple[How, str]:
         before = 0
         for event in self.table.history(self.job_id):
             before = 0 if event.state in ENDED else before + (event.reason == STOPPED_OUTSIDE)
         if before + 1 >= STOPS_OUTSIDE:
-            return PhaseEnd("failed", f"its worker was stopped from outside {before + 1} times", seconds)
-        return PhaseEnd("stopped", STOPPED_OUTSIDE, seconds)
+            return "failed", f"its worker was stopped from outside {before + 1} times"
+        return "stopped", STOPPED_OUTSIDE
 
     def _put_back(self, reason: str, took: dict[str, float] | None = None) -> Job:
         job = self.table.put_back(self.job_id, reason, took, self.when_stopped)
@@ -271,6 +362,7 @@ def run_in_foreground(
     *,
     grace: float = 60.0,
     worker: Sequence[str] = WORKER,
+    limits: WorkerLimits | None = None,
 ) -> Job:
     """`prefd run`: add the job as this process's own, run it here, and return it ended.
 
@@ -290,6 +382,7 @@ def run_in_foreground(
             stop=stop,
             when_stopped="cancelled",
             on_update=on_update,
+            limits=limits,
         )
 
         async def run() -> Job:

@@ -62,7 +62,9 @@ def axes_of(value: Any) -> Axes:
     count = math.prod(len(values) for values in axes.values())
     if count > MAX_JOBS:
         lengths = " × ".join(str(len(values)) for values in axes.values())
-        raise SweepError(f"{KEY}: {lengths} = {count:,} combinations; at most {MAX_JOBS}: sweep in several specs")
+        raise SweepError(
+            f"{KEY}: {clip(lengths, 100)} = {clip(f'{count:,}', 40)} combinations; at most {MAX_JOBS}: sweep in several specs"
+        )
     return axes
 
 

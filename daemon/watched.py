@@ -2,17 +2,23 @@
 
 A folder that was deleted is made again. One that is not mounted is waited for: making `accepted/` in the folder under
 the mount would take specs where nobody looks for them, and hide them when the mount is back. So where `jobs/` is on
-another mount than the home, that is written down, and outlives the daemon.
+another mount than the home, that is written down, and outlives the daemon. A folder that is not the home's own may also
+be another's, on another machine: the first who claims from it marks it.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
+from typing import Any
+
+from ulid import ULID
 
 from prefd.daemon.home import Home
 from prefd.daemon.mounts import Mount, is_mounted, mount_of
 from prefd.daemon.rundir import read_json, write_json
+from prefd.daemon.text import clip
 
 
 class FolderUnusable(Exception):
@@ -48,13 +54,17 @@ class WatchedFolder:
             raise FolderUnusable(f"{self.home.jobs} points to {os.readlink(self.home.jobs)}, which is not there")
         for folder in (self.home.jobs, self.home.accepted, self.home.rejected):
             folder.mkdir(exist_ok=True)
-        self._remember_mount()
+        self._remember()
         self._identity = identity(self.home.jobs)
         return True
 
+    def forget(self) -> None:
+        """Have the next check take it for another one."""
+        self._identity = None
+
     def require_mount(self) -> None:
         """Raises FolderUnusable where `jobs/` was on a mount that is not there now."""
-        known = Mount.from_json(read_json(self._record))
+        known = Mount.from_json(self._remembered().get("mount"))
         if known is not None and not is_mounted(known):
             raise FolderUnusable(
                 f"{known.point} is not mounted (it was {known.describe()}): nothing is claimed until it is back; "
@@ -72,13 +82,36 @@ class WatchedFolder:
     def _is_whole(self) -> bool:
         return self.home.accepted.is_dir() and self.home.rejected.is_dir()
 
-    def _remember_mount(self) -> None:
+    def _remembered(self) -> dict[str, Any]:
+        known = read_json(self._record)
+        return known if isinstance(known, dict) else {}
+
+    def _remember(self) -> None:
+        """Write down what there is to know of a folder that is not simply the home's own. Raises FolderUnusable."""
         mount = mount_of(self.home.jobs)
         self.is_remote = mount is not None and mount.is_silent
-        if mount is None or mount == mount_of(self.home.root):
+        apart = None if mount is None or mount == mount_of(self.home.root) else mount.to_json()
+        if apart is None and not self.home.jobs.is_symlink():
             self._record.unlink(missing_ok=True)
-        elif mount != Mount.from_json(read_json(self._record)):
-            write_json(self._record, mount.to_json())
+            return
+        known = self._remembered()
+        home_id = str(known.get("id") or ULID())
+        if known != (told := {"id": home_id, "mount": apart}):
+            write_json(self._record, told)
+        self._take(home_id)
+
+    def _take(self, home_id: str) -> None:
+        """Mark the folder as this home's: another's claims without a row there would be taken for those of a crash."""
+        mark = self.home.accepted / ".home"
+        ours = {"id": home_id, "home": str(self.home.root), "host": platform.node()}
+        theirs = read_json(mark)
+        if theirs is None:
+            write_json(mark, ours)
+        elif isinstance(theirs, dict) and theirs.get("id") != home_id:
+            if (theirs.get("home"), theirs.get("host")) != (ours["home"], ours["host"]):
+                whose = clip(f"{theirs.get('home')} on {theirs.get('host')}", 300)
+                raise FolderUnusable(f"{self.home.jobs} is watched for {whose}; if it is not any more, delete {mark}")
+            write_json(mark, ours)
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

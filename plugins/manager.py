@@ -48,6 +48,8 @@ class Plugin:
 
 @dataclass(frozen=True)
 class RegisteredLoss:
+    """A loss that a plugin has registered, and under which name."""
+
     name: str
     loss: Loss
     schema: LossSchema

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import fakes
@@ -51,6 +52,37 @@ def unmounted(place: Place) -> None:
     assert [path.name for path in jobs.iterdir()] == ["astray.yaml"]
 
 
+def full(place: Place) -> None:
+    """The home's disk is full when two specs are claimed, a good one and a bad one."""
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place.home.root)
+    place.home.create()
+    with place.daemon() as client:
+        for name, text in (("good", fakes.spec_text(place.folder, name="")), ("bad", "nonsense: true")):
+            (place.home.jobs / f"{name}.tmp").write_text(text)
+        fill(place.home.root / "filler")
+        for name in ("good", "bad"):
+            (place.home.jobs / f"{name}.tmp").rename(place.home.jobs / f"{name}.yaml")
+        fakes.wait_for(lambda: len(client.status()["watcher"]["left_alone"]) == 2)
+        told = " ".join(client.status()["watcher"]["left_alone"].values())
+        assert told.count("is claimed, and is tried again") == 2, told
+        assert "full" in told, told
+        assert "No space left on device" in told, told
+        time.sleep(0.5)
+        assert place.jobs() == []
+        (place.home.root / "filler").unlink()
+        place.wait_for("done")
+        fakes.wait_for(lambda: "nonsense: unknown key" in place.rejected().get("bad.yaml", ""))
+        fakes.wait_for(lambda: client.status()["watcher"]["left_alone"] == {})
+    assert sorted(path.name for path in place.home.rejected.iterdir()) == ["bad.yaml", "bad.yaml.error.txt"]
+
+
+def fill(path: Path) -> None:
+    """Write to `path` until the disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
 def no_instances(place: Place) -> None:
     """The kernel gives no inotify instance (EMFILE)."""
     without_events(place, "max_inotify_instances", "Too many open files")
@@ -87,7 +119,7 @@ def main(what: str, folder: Path) -> None:
     watch.LAST_RETRY_SECONDS = 0.1
     home = Home(folder / "home")
     home.create()
-    {"unmounted": unmounted, "no_instances": no_instances, "no_watches": no_watches}[what](
+    {"unmounted": unmounted, "full": full, "no_instances": no_instances, "no_watches": no_watches}[what](
         Place(home, folder, fakes.make_worker(folder))
     )
     print("ok")

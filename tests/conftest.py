@@ -82,8 +82,11 @@ def home(tmp_path: Path) -> Path:
 def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A made home, whose daemon has stand-in workers and little patience."""
     monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(supervisor, "CRASH_WAITS", (0.02, 0.05))
     monkeypatch.setattr(watch, "FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor, "ROOM_WAIT", 0.05)
     monkeypatch.setattr(service, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(service, "REFUSED_SECONDS", 0.05)
     made = Home(home)
     made.create()
     return Place(made, tmp_path, fakes.make_worker(tmp_path))

@@ -2,6 +2,8 @@
 
 `ok` ends well; `fail` says why it failed; `crash`, `segfault`, `killed`, `mute` leave no outcome; `sleep` works until it
 is stopped (exit code 75), `once` does so the first time only; `deaf` ignores SIGTERM; `stopped` ends with 75 unasked.
+`shaky` crashes the first time it is run; `steps` crashes five times, each time a checkpoint further; `greedy` takes 300 MB;
+`full` finds no room four times; `starved` says that it cannot allocate, and aborts; `environment` writes down what it was told.
 `crash@training` crashes in that phase only. What `catalog` prints is the text of CATALOG_FILE, or, after a `!`, its
 dying words.
 """
@@ -63,7 +65,8 @@ if command == "catalog":
     sys.exit()
 
 with open("spec.json") as file:
-    name = json.load(file)["name"]
+    name = json.load(file)
+name = name.get("spec", name)["name"]
 with open("starts.txt", "a") as file:
     file.write(f"{command} {os.getpid()}\\n")
 name, _, only = name.partition("@")
@@ -100,6 +103,29 @@ if name == "stopped":
 if name in ("segfault", "killed"):
     os.kill(os.getpid(), signal.SIGSEGV if name == "segfault" else signal.SIGKILL)
 first = not os.path.exists("again")
+if name == "shaky" and first:
+    open("again", "w").close()
+    os.kill(os.getpid(), signal.SIGSEGV)
+if name == "steps":
+    os.makedirs("checkpoints", exist_ok=True)
+    step = len(os.listdir("checkpoints"))
+    if step < 5:
+        os.mkdir("checkpoints/step-%08d" % step)
+        os.kill(os.getpid(), signal.SIGSEGV)
+if name == "greedy":
+    taken = bytearray(300_000_000)
+    time.sleep(20)
+if name == "full":
+    with open("full", "a") as file:
+        file.write("x")
+    if os.path.getsize("full") < 5:
+        print("[Errno 28] No space left on device", flush=True)
+        sys.exit(74)
+if name == "starved":
+    print("libc++abi: terminating due to uncaught exception: std::bad_alloc", flush=True)
+    os.abort()
+if name == "environment":
+    write("told.json", {key: value for key, value in os.environ.items() if key.startswith("PREFD_") or "THREADS" in key})
 if name == "once":
     open("again", "w").close()
 while name in ("sleep", "deaf") or (name == "once" and first):

@@ -22,6 +22,7 @@ from prefd.daemon.client import Client, DaemonNotRunning
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable, State
+from prefd.daemon.rebuild import open_table
 from prefd.daemon.service import Service
 from prefd.daemon.spec import JobSpec
 
@@ -44,7 +45,7 @@ class Place:
         running: list[Service] = []
 
         async def serve() -> None:
-            with lock.held(self.home), JobTable.open(self.home.database) as table:
+            with lock.held(self.home), open_table(self.home) as table:
                 running.append(Service(self.home, config, table, self.worker))
                 await running[0].run()
 

@@ -23,7 +23,7 @@ def why_not() -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["unmounted", "no_instances", "no_watches"])
+@pytest.mark.parametrize("what", ["unmounted", "full", "no_instances", "no_watches"])
 def test_it_is_survived_and_no_file_is_lost(tmp_path: Path, what: str) -> None:
     if reason := why_not():
         pytest.skip(f"mounts and limits of its own: {reason}")

@@ -219,6 +219,22 @@ def test_every_frame_is_one_line_of_json(made: Home) -> None:
     assert json.loads(data.removeprefix(b"data: "))["reason"] == reason
 
 
+def test_a_stream_of_a_database_that_was_set_aside_ends_and_the_next_one_begins_again(made: Home) -> None:
+    homes.add_done(made, name="old")
+    with serving(made):
+        events = Client(made).events("0")
+        last = [next(events) for _ in range(5)][-1].id
+        made.database.rename(made.root / "aside")
+        for beside in made.root.glob("prefd.sqlite3-*"):
+            beside.unlink()
+        homes.add_queued(made, name="new")
+        assert all(event.data.get("name") != "new" for event in events), "the old one ends"
+        again = Client(made).events(last)
+        kinds = [(event.kind, event.data.get("name")) for event in itertools.islice(again, 3)]
+        assert kinds == [("open", None), ("reset", None), ("job", "new")]
+        again.close()
+
+
 @pytest.mark.slow
 def test_over_kill_9_of_the_daemon_every_change_is_told_once_and_every_end_notified_once(place: Place) -> None:
     """A client follows; the daemon is killed in the middle of jobs, twice; history, stream and the hook's file agree."""

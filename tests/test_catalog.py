@@ -66,6 +66,24 @@ def test_a_child_that_fails_is_an_error_in_words_and_tried_again(
     assert load_catalog(made, worker).losses
 
 
+def test_a_child_that_is_killed_is_asked_again_but_not_for_ever(made: Home, tmp_path: Path) -> None:
+    script = tmp_path / "killed.sh"
+    worker = " ".join(fakes.make_worker(tmp_path))
+    script.write_text(
+        f'echo >> {tmp_path}/asked; [ $(wc -l < {tmp_path}/asked) -eq $KILLED ] || kill -9 $$; {worker} "$@"'
+    )
+    for killed, asked in (("3", 3), ("9", 6)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KILLED", killed)
+            if asked == 3:
+                assert load_catalog(made, ("sh", str(script))).losses
+            else:
+                made.config.write_text("# another one")
+                with pytest.raises(CatalogError, match=r"listing the plugins failed \(exit code -9\)"):
+                    load_catalog(made, ("sh", str(script)))
+        assert (tmp_path / "asked").read_text().count("\n") == asked
+
+
 def test_a_worker_that_cannot_be_run_is_named(made: Home) -> None:
     with pytest.raises(CatalogError, match="cannot run /no/such/python: No such file"):
         load_catalog(made, ("/no/such/python",))

@@ -29,6 +29,7 @@ COMMANDS = [
     "doctor",
     "run",
     "validate",
+    "schema",
     "submit",
     "jobs",
     "show",
@@ -46,6 +47,7 @@ COMMANDS = [
     "cache",
     "metrics",
     "compare",
+    "completion",
 ]
 NOT_JSON = {"schema", "completion"}  # a JSON Schema, and a shell's language
 HEAVY = ["mlx", "zarr", "datasets", "starlette", "uvicorn", "httpx", "matplotlib", "transformers"]

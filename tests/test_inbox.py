@@ -1,6 +1,9 @@
 import os
+import socket
+import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import fakes
@@ -119,6 +122,17 @@ def test_what_is_not_a_regular_file_is_never_opened_and_reported_once(
     assert sum("fifo.yaml" in record.getMessage() for record in caplog.records) == 2
 
 
+def test_sockets_and_devices_are_left_alone_too(made: Home, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.jobs)  # a socket's path may not be long
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.yaml")
+    with suppress(PermissionError):  # only root makes one
+        os.mknod("device.yaml", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    assert settled(inbox) == []
+    assert set(inbox.left_alone.values()) == {"is not a regular file and is left alone: copy the spec itself"}
+    assert "'socket.yaml'" in inbox.left_alone
+
+
 def test_a_folder_that_is_gone_is_the_callers_to_mend(made: Home, inbox: Inbox) -> None:
     made.jobs.rename(made.root / "away")
     with pytest.raises(OSError, match="jobs"):
@@ -139,6 +153,46 @@ def test_a_claim_moves_the_file_and_the_same_name_again_is_another_claim(made: H
         sources.add(claimed.source)
     assert {path.name for path in made.accepted.iterdir()} == sources
     assert len(sources) == 2
+
+
+def test_a_file_that_changed_since_it_was_complete_is_not_claimed_and_settles_anew(made: Home, inbox: Inbox) -> None:
+    (made.jobs / "a.yaml").write_text("one")
+    now = time.monotonic()
+    inbox.complete(now - SETTLE)
+    assert inbox.complete(now) == ["a.yaml"]
+    (made.jobs / "a.yaml").write_text("one and two")
+    assert inbox.claim("a.yaml") is None
+    assert inbox.due_in() is not None
+    assert inbox.complete(now + SETTLE / 2) == []
+    assert inbox.complete(now + 3 * SETTLE) == ["a.yaml"]
+    claimed = inbox.claim("a.yaml")
+    assert claimed is not None
+    assert claimed.read() == b"one and two"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
+def test_a_file_that_was_opened_since_it_was_complete_is_not_claimed(made: Home, inbox: Inbox) -> None:
+    (made.jobs / "a.yaml").write_text("one")
+    assert settled(inbox) == ["a.yaml"]
+    with (made.jobs / "a.yaml").open("a"):
+        assert inbox.claim("a.yaml") is None
+    assert inbox.claim("a.yaml") is not None
+
+
+def test_a_kept_claim_settles_and_is_forgotten_when_someone_takes_it(made: Home, inbox: Inbox) -> None:
+    (made.jobs / "a.yaml").write_text("one")
+    claimed = inbox.claim("a.yaml")
+    assert claimed is not None
+    inbox.keep(claimed, "is tried again", now=0.0)
+    assert inbox.left_alone == {repr(claimed.source): "is tried again"}
+    claimed.path.write_text("one and two")
+    assert [inbox.kept(SETTLE), inbox.kept(1.9 * SETTLE), inbox.kept(2 * SETTLE)] == [[], [], [claimed]]
+    inbox.taken_in(claimed)
+    assert inbox.left_alone == {}
+    inbox.keep(claimed, now=0.0)
+    claimed.path.unlink()
+    assert inbox.kept(SETTLE) == []
+    assert inbox.due_in() is None
 
 
 def test_a_file_that_went_away_is_no_claim(inbox: Inbox) -> None:

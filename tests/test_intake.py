@@ -82,6 +82,18 @@ def test_whatever_fails_at_a_claim_is_tried_again_and_told_once(
     assert told or step in ("the opening", "the listing of losses"), "these failed at a look that is made again anyway"
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), RuntimeError("can't start new thread")])
+def test_files_claimed_before_a_look_failed_are_not_forgotten(
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    fail_first(monkeypatch, Inbox, "claim", [error], lambda _, name: name == "b.yaml")
+    for name in ("a.yaml", "b.yaml"):
+        place.drop(name, name="")
+        os.utime(place.home.jobs / name, (ord(name[0]),) * 2)
+    with place.daemon():
+        assert {job.name for job in place.wait_for("done", "done")} == {"a", "b"}
+
+
 @pytest.mark.parametrize("step", ["the reason", "the reason's name", "the move"])
 def test_a_rejection_that_fails_is_made_once_it_can_be(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, step: str

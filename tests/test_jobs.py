@@ -1,16 +1,21 @@
 import itertools
+import os
 import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefd.daemon import jobs
+from prefd.daemon.frozen import freeze, frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.job import ALLOWED, ENDED, STATES, IllegalTransition, JobNotFound, State
 from prefd.daemon.jobs import JobTable, JobTableError
+from prefd.daemon.process import ProcessId
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.supervisor import freeze
 
 SPEC = JobSpec.model_validate({"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.5}})
 ROUTES: dict[State, tuple[State, ...]] = {
@@ -29,7 +34,7 @@ def test_a_job_goes_through_its_states_and_keeps_its_history(path: Path) -> None
         job = table.add(SPEC, "01-a.yaml")
         assert (job.state, job.name, job.owner, job.started_at) == ("queued", "a", "daemon", None)
         table.transition(job.id, "precomputing", "scoring")
-        table.set_worker(job.id, 42, 1.5)
+        table.set_worker(job.id, ProcessId(42, 1.5))
         assert table.get(job.id).worker_pid == 42
         table.transition(job.id, "training", "all scored", {"precompute": 2.0})
         table.transition(job.id, "queued", "stopped", {"training": 1.0})
@@ -53,7 +58,7 @@ def test_a_kept_spec_says_only_what_its_file_said(path: Path) -> None:
     with JobTable.open(path) as table:
         kept = table.spec(table.add(spec, "x").id)
     run = freeze(Home(path.parent), 1, kept)
-    for each in (kept, JobSpec.model_validate_json(run.spec.read_bytes())):
+    for each in (kept, frozen_spec(run)):
         assert each == spec
         assert each.training is not None
         assert each.training.lora.model_fields_set == {"scale"}
@@ -296,7 +301,7 @@ def test_a_file_that_is_no_database_is_named_and_left_as_it_is(path: Path) -> No
     path.write_bytes(b"this is not a database, it only has its name" * 20)
     before = path.read_bytes()
     for opening in (JobTable.open, JobTable.open_readonly):
-        with pytest.raises(JobTableError, match=r"jobs\.sqlite3: file is not a database; move it away"):
+        with pytest.raises(JobTableError, match=r"jobs\.sqlite3: file is not a database; the daemon sets it aside"):
             opening(path)
     assert path.read_bytes() == before
 
@@ -314,3 +319,34 @@ def test_the_jobs_of_a_file_are_added_all_or_none_and_once(path: Path) -> None:
         assert table.add_all(specs, "01-a.yaml") == first, "after a crash the same file is claimed again"
         assert table.sources() == {"01-a.yaml"}
         assert len(table.list()) == 3
+
+
+# --- the clock
+
+
+def test_a_clock_set_back_a_day_turns_no_jobs_time_round(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with JobTable.open(path) as table:
+        first = table.add(SPEC, "a")
+        table.transition(first.id, "training")
+        real = time.time
+        monkeypatch.setattr(jobs.time, "time", lambda: real() - 86_400)
+        second = table.add(SPEC, "b")
+        done = table.transition(first.id, "done", took={"training": 2.0})
+        assert second.id > first.id
+        assert second.created_at < first.created_at, "it was claimed when the clock said so"
+        assert done.started_at is not None
+        assert done.finished_at is not None
+        assert first.created_at <= done.started_at <= done.finished_at
+        moments = [event.at for event in table.history(first.id)]
+        assert moments == sorted(moments)
+        assert done.phase_seconds == {"training": 2.0}
+        assert [job.id for job in table.list()] == [1, 2]
+
+
+def test_a_job_of_prefd_run_is_alive_while_its_process_is_whatever_the_clock_says(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with JobTable.open(path) as table:
+        table.add(SPEC, "a", owner=f"run:{os.getpid()}")
+        monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: 5.0)
+        assert table.get(1).owner_lives

@@ -57,3 +57,12 @@ def test_this_machines_own_list_has_a_root() -> None:
     assert is_mounted(root)
     assert Mount.from_json(root.to_json()) == root
     assert Mount.from_json({"point": 1, "more": 2}) is None
+
+
+def test_without_a_list_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/filesystems")
+
+    monkeypatch.setattr(mounts.psutil, "disk_partitions", refuse)
+    assert mounts.mounts() == []
+    assert mount_of(Path("/")) is None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fakes
+import psutil
 import pytest
 
 from prefd.daemon.process import ProcessId, end, lock_worker, signal_group, tail, why_it_ended
@@ -34,6 +35,31 @@ def test_a_process_is_known_by_pid_and_start(child: "subprocess.Popen[bytes]") -
     assert process is not None
     assert process.is_alive()
     assert not ProcessId(child.pid, process.started - 100).is_alive()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere start times do not follow the clock")
+def test_a_process_is_known_after_the_clock_was_set_back_a_day(
+    child: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = ProcessId.of(child.pid)
+    assert process is not None
+    then, real = psutil.Process(child.pid).create_time(), psutil.boot_time()
+    monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: real - 86_400)  # as the kernel's btime does
+    assert psutil.Process(child.pid).create_time() == pytest.approx(then - 86_400), "psutil's own would not do"
+    assert process.is_alive()
+    assert process == ProcessId.of(child.pid)
+
+
+def test_a_process_of_another_boot_is_gone(child: "subprocess.Popen[bytes]") -> None:
+    process = ProcessId.of(child.pid)
+    assert process is not None
+    assert not ProcessId(process.pid, process.started, "another boot").is_alive()
+
+
+def test_a_start_time_of_an_earlier_version_is_still_understood(child: "subprocess.Popen[bytes]") -> None:
+    started = psutil.Process(child.pid).create_time()
+    assert ProcessId(child.pid, started).is_alive()
+    assert not ProcessId(child.pid, started - 100).is_alive()
 
 
 def test_an_unreaped_process_is_not_alive(child: "subprocess.Popen[bytes]") -> None:
@@ -84,7 +110,7 @@ def test_the_worker_lock_lives_as_long_as_whoever_inherited_it(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("returncode", "said"),
     [
-        (-signal.SIGKILL, "the worker was killed by SIGKILL; possibly the system ran out of memory; its log ends:\none\ntwo"),
+        (-signal.SIGKILL, "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent; its log ends:\none\ntwo"),
         (-signal.SIGSEGV, "the worker died of SIGSEGV; its log ends:\none\ntwo"),
         (-99, "the worker died of signal 99; its log ends:\none\ntwo"),
         (3, "the worker ended with exit code 3 and did not say why; its log ends:\none\ntwo"),

@@ -11,9 +11,10 @@ import fakes
 import pytest
 from places import SERVE, Place, answers, fail_first, process
 
-from prefd.daemon import service, supervisor
+from prefd.daemon import supervisor
 from prefd.daemon.client import Client
 from prefd.daemon.jobs import JobTable, JobTableError
+from prefd.daemon.process import ProcessId
 
 
 def test_a_stop_puts_the_running_job_back_and_the_next_daemon_goes_on(place: Place) -> None:
@@ -63,9 +64,9 @@ def test_the_worker_of_a_dead_daemon_is_ended_before_its_job_goes_on(place: Plac
         job = table.add(place.spec(), "a")
         table.transition(job.id, "training")
         with subprocess.Popen(["sleep", "60"], start_new_session=True) as orphan:
-            found = service.ProcessId.of(orphan.pid)
+            found = ProcessId.of(orphan.pid)
             assert found is not None
-            table.set_worker(job.id, found.pid, found.started)
+            table.set_worker(job.id, found)
             with place.daemon():
                 place.wait_for("done")
                 assert orphan.wait(5) == -signal.SIGTERM
@@ -76,7 +77,7 @@ def test_a_foreign_process_with_the_workers_old_pid_is_left_alone(place: Place) 
         job = table.add(place.spec(), "a")
         table.transition(job.id, "training")
         with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
-            table.set_worker(job.id, stranger.pid, time.time() - 10_000)
+            table.set_worker(job.id, ProcessId(stranger.pid, time.time() - 10_000))
             with place.daemon():
                 place.wait_for("done")
             assert stranger.poll() is None
@@ -104,14 +105,14 @@ def test_jobs_of_prefd_run_are_left_to_it_until_it_is_gone(place: Place) -> None
 
 
 def test_an_unexpected_failure_is_the_jobs_not_the_daemons(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    full: list[Exception] = [OSError(28, "No space left on device")]
-    fail_first(monkeypatch, supervisor, "freeze", full, lambda _, job_id, __: job_id == 1)
+    odd: list[Exception] = [RuntimeError("this cannot happen")]
+    fail_first(monkeypatch, supervisor, "freeze", odd, lambda _, job_id, *__: job_id == 1)
     with place.daemon():
         place.drop("a.yaml")
         place.wait_for("failed")
         place.drop("b.yaml")
         failed, _ = place.wait_for("failed", "done")
-        assert "No space left on device" in failed.reason
+        assert failed.reason == "the daemon could not run it: RuntimeError: this cannot happen"
 
 
 def test_a_failure_at_the_claim_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,7 @@ def test_make_says_what_it_can_do() -> None:
         "lint",
         "bench-train",
         "bench-cache",
+        "bench-daemon",
         "bench-qat",
         "faults",
         "model",

@@ -1,13 +1,16 @@
+import errno
 import json
+import os
 import random
 from datetime import datetime
 from pathlib import Path
 
 import fakes
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from prefd.daemon import specfile
 from prefd.daemon.spec import JobSpec, TrainingSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_specs, read_spec, read_specs
 
@@ -133,7 +136,7 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["name", "model", "adapter", "reference", "data", "loss", "training", "other"])
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])  # of a machine that is busy
 @given(st.dictionaries(FIELDS, JSON))
 def test_any_values_in_the_fields_give_a_spec_or_a_spec_error(value: dict[str, object]) -> None:
     read_or_refuse(json.dumps(value).encode(), "x.json")
@@ -262,6 +265,19 @@ def test_a_path_that_no_system_takes_is_an_error_of_the_spec(tmp_path: Path) -> 
         text = json.dumps({"model": model, "data": {"path": "p"}})
         with pytest.raises(SpecError):
             read_specs(text.encode(), "a.json", fakes.catalog(), tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE])
+def test_a_source_that_may_not_be_looked_at_is_the_specs_fault_and_a_machine_in_trouble_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> list[str]:
+        raise OSError(code, os.strerror(code), "/secret/model")
+
+    monkeypatch.setattr(specfile, "faults_of_sources", refuse)
+    kind = SpecError if code == errno.EACCES else OSError
+    with pytest.raises(kind, match=os.strerror(code)):
+        read_specs(GOOD.encode(), "a.yaml", fakes.catalog(), tmp_path)
 
 
 def test_every_error_is_told_at_once_the_losss_too(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from typing import Any
 import fakes
 import pytest
 
-from prefd.daemon import supervisor
+from prefd.daemon import oom, supervisor
 from prefd.daemon.catalog import Catalog
+from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable
+from prefd.daemon.limits import WorkerLimits, usable_cpus
 from prefd.daemon.process import lock_worker
-from prefd.daemon.rundir import KEPT, Progress
+from prefd.daemon.rundir import KEPT, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.supervisor import STOPPED_OUTSIDE, Stop, Supervisor, run_in_foreground
 
@@ -27,6 +30,7 @@ from prefd.daemon.supervisor import STOPPED_OUTSIDE, Stop, Supervisor, run_in_fo
 @pytest.fixture(autouse=True)
 def _quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(supervisor, "CRASH_WAITS", (0.02, 0.05))
 
 
 @dataclass
@@ -103,7 +107,7 @@ def test_a_job_is_precomputed_then_trained_in_its_own_folder(bench: Bench) -> No
         ("done", "reference: 0 of 16 completions scored"),
     ]
     run = bench.home.job(job.id)
-    assert JobSpec.model_validate_json((run / "spec.json").read_text()) == bench.table.spec(job.id)
+    assert frozen_spec(RunDir(run)) == bench.table.spec(job.id)
     assert (run / "worker.log").read_text() == "hello from precompute\nhello from training\n"
 
 
@@ -131,32 +135,133 @@ def test_a_loss_that_has_gone_since_fails_the_job_in_words(bench: Bench) -> None
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("fail", "data.path: no column called chosen"),
         ("mute", "the worker ended without saying how it went; its log ends:\nhello from precompute"),
-        ("killed", "the worker was killed by SIGKILL; possibly the system ran out of memory; its log ends:\nhello from precompute"),
+        ("killed", "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent; its log ends:\nhello from precompute"),
         ("segfault", "the worker died of SIGSEGV; its log ends:\nhello from precompute"),
     ],
 )  # fmt: skip
-def test_a_failure_has_its_reason(bench: Bench, name: str, said: str) -> None:
+def test_a_worker_that_crashes_is_tried_three_times_and_the_reason_is_its_logs_end(
+    bench: Bench, name: str, said: str
+) -> None:
     job = bench.add(name)
     failed = bench.run(job)
-    assert (failed.state, failed.reason) == ("failed", said)
-    assert bench.starts(job) == ["precompute"]
+    assert (failed.state, failed.reason) == ("failed", f"crashed 3 times without getting any further: {said}")
+    assert bench.starts(job) == ["precompute"] * 3
+    assert [event.reason for event in bench.table.history(job.id) if event.state == "queued"][1:] == [
+        f"crash 1 of 3, tried again in 0.02 s from where it stood: {said}",
+        f"crash 2 of 3, tried again in 0.05 s from where it stood: {said}",
+    ]
     assert bench.run(bench.add("ok")).state == "done"
+
+
+def test_a_failure_that_has_its_reason_is_not_tried_again(bench: Bench) -> None:
+    job = bench.add("fail")
+    failed = bench.run(job)
+    assert (failed.state, failed.reason) == ("failed", "data.path: no column called chosen")
+    assert bench.starts(job) == ["precompute"]
+
+
+def test_a_job_whose_worker_crashes_once_ends_well(bench: Bench) -> None:
+    job = bench.add("shaky@training")
+    assert bench.run(job).state == "done"
+    assert bench.starts(job) == ["precompute", "training", "precompute", "training"]
+
+
+def test_crashes_are_counted_anew_when_the_job_got_further(bench: Bench) -> None:
+    job = bench.add("steps@training")
+    assert bench.run(job).state == "done"
+    assert bench.starts(job).count("training") == 6
+
+
+def test_crashes_are_counted_over_a_restart_of_the_daemon_and_a_retry_counts_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CRASH_WAITS", (60.0, 60.0))
+    job = bench.add("segfault")
+    for _ in range(2):
+        stop = Stop()
+
+        async def during(stop: Stop = stop, starts: int = bench.table.get(job.id).crashes) -> None:
+            while bench.table.get(job.id).crashes == starts:
+                await asyncio.sleep(0.01)
+            stop.request()
+
+        assert bench.run(job, stop=stop, during=during).state == "queued"
+    assert bench.run(job).reason.startswith("crashed 3 times")
+    assert bench.table.retry(job.id).crashes == 0
+
+
+@pytest.mark.parametrize("ask", ["request_cancel", "request_pause"])
+def test_a_job_can_be_called_off_or_paused_while_it_waits_to_be_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    monkeypatch.setattr(supervisor, "CRASH_WAITS", (60.0, 60.0))
+    job = bench.add("segfault")
+
+    async def during() -> None:
+        while bench.table.get(job.id).reason == "" or bench.table.get(job.id).state != "queued":
+            await asyncio.sleep(0.01)
+        getattr(bench.table, ask)(job.id)
+
+    assert bench.run(job, during=during).state == ("cancelled" if ask == "request_cancel" else "paused")
+
+
+# --- memory
+
+
+def test_a_worker_that_takes_more_than_it_may_is_stopped_and_told_what_to_change(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oom, "LOOK_SECONDS", 0.0)
+    job = bench.add("greedy")
+    failed = bench.run(job, limits=WorkerLimits(memory="100MB"))
+    assert failed.state == "failed"
+    said = r"its worker took 0\.\d\d GB, and worker\.memory allows 100MB\. Make the job smaller and submit it again: "
+    assert re.match(said + r"training\.grad_checkpoint: true .*; or a larger worker\.memory in ", failed.reason)
+    assert bench.starts(job) == ["precompute"]
+    assert bench.run(bench.add("ok"), limits=WorkerLimits(memory="100MB")).state == "done"
+
+
+def test_an_allocation_that_failed_is_named_and_not_tried_again(bench: Bench) -> None:
+    job = bench.add("starved")
+    failed = bench.run(job)
+    assert failed.reason.startswith("the worker ran out of memory (std::bad_alloc); it took ")
+    assert bench.starts(job) == ["precompute"]
+
+
+def test_a_kill_that_the_system_counted_is_named_and_not_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = iter([4, 5])
+    monkeypatch.setattr(oom, "kills", lambda: next(counts))
+    job = bench.add("killed")
+    failed = bench.run(job)
+    assert failed.reason.startswith("the system ran out of memory and killed the worker; it took 0.0")
+    assert "training.grad_checkpoint: true" in failed.reason
+    assert bench.starts(job) == ["precompute"]
+
+
+def test_limits_reach_the_worker(bench: Bench) -> None:
+    job = bench.add("environment")
+    bench.run(job, limits=WorkerLimits(cpus=1, nice=5))
+    told = json.loads((bench.home.job(job.id) / "told.json").read_text())
+    assert told["PREFD_WORKER_NICE"] == "5"
+    assert int(told["PREFD_WORKER_CPUS"]) in usable_cpus()
+    assert (told["OMP_NUM_THREADS"], told["OPENBLAS_NUM_THREADS"]) == ("1", "1")
+    assert int(told["PREFD_PARENT"]) == os.getpid()
 
 
 def test_a_crash_shows_the_end_of_its_log(bench: Bench) -> None:
     failed = bench.run(bench.add("crash@training"))
     assert failed.state == "failed"
     first, *log = failed.reason.splitlines()
-    assert first == "the worker ended with exit code 1 and did not say why; its log ends:"
+    assert first.endswith("further: the worker ended with exit code 1 and did not say why; its log ends:")
     assert log[-1] == "RuntimeError: an unexpected thing"
     assert "precompute" not in failed.reason
 
 
 def test_an_old_outcome_is_never_taken_for_a_new_one(bench: Bench) -> None:
     job = bench.add("crash")
-    bench.home.job(job.id).mkdir()
     (bench.home.job(job.id) / "precompute.json").write_text('{"ok": true, "reason": "old"}')
     assert bench.run(job).state == "failed"
 
@@ -321,7 +426,6 @@ def test_a_resume_before_the_worker_has_stopped_puts_the_job_back_in_the_queue(b
 
 def test_a_stop_while_an_orphan_has_the_lock_fails_nothing(bench: Bench) -> None:
     job, stop = bench.add("ok"), Stop()
-    bench.home.job(job.id).mkdir()
     orphan = lock_worker(bench.home.job(job.id) / ".worker.lock")
     assert orphan is not None
 
@@ -430,7 +534,6 @@ def test_a_fresh_start_waits_for_an_orphan_and_a_stop_ends_the_wait(bench: Bench
 
 def test_a_job_never_has_two_workers(bench: Bench) -> None:
     job = bench.add("ok")
-    bench.home.job(job.id).mkdir()
     orphan = lock_worker(bench.home.job(job.id) / ".worker.lock")
     assert orphan is not None
     failed = bench.run(job, grace=0.1)
@@ -439,7 +542,6 @@ def test_a_job_never_has_two_workers(bench: Bench) -> None:
     assert not (bench.home.job(job.id) / "starts.txt").exists()
 
     second = bench.add("ok")
-    bench.home.job(second.id).mkdir()
     held = lock_worker(bench.home.job(second.id) / ".worker.lock")
     assert held is not None
     threading.Timer(0.2, lambda: os.close(held)).start()

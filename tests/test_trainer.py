@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from adapted import move
 from jobs_on_disk import make_job, run_precompute
 from live_reference import live_reference
 
@@ -69,20 +70,41 @@ def test_rows_of_different_lengths_are_padded_with_zeros() -> None:
     assert np.array(rows.means).tolist() == [-1.5, -3]
 
 
-def test_an_evaluation_weighs_every_pair_alike_whatever_its_batch(
-    home: Path, tiny_model: Path, pairs_file: Path
-) -> None:
-    """Three pairs in batches of two and one."""
-    spec = {"loss": {"name": "cpo"}, "training": {"lora": {"rank": 4, "dropout": 0.5}}}
-    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "validation": 0.0}, **spec)
+def trainer_with_dropout(home: Path, tiny_model: Path, pairs_file: Path, rate: float) -> tuple[Trainer, Job]:
+    """Its adapter is not that of the first step, or dropout would change nothing."""
+    training = {"optimizer": "sgd", "learning_rate": rate, "lora": {"rank": 4, "dropout": 0.5}}
+    data = {"path": str(pairs_file), "validation": 0.0}
+    job = make_job(home, model=str(tiny_model), data=data, loss={"name": "cpo"}, training=training)
     assert job.spec.training is not None
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, job.spec.training)
-    trainer = Trainer(Scorer.of(model), make_optimizer(job.spec.training, 1, model), job.loss, None, Batching(2, 512))
+    move(model)
+    optimizer = make_optimizer(job.spec.training, 1, model)
+    return Trainer(Scorer.of(model), optimizer, job.loss, None, Batching(2, 512), seed=7), job
+
+
+def test_an_evaluation_weighs_every_pair_alike_whatever_its_batch_and_drops_nothing(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    """Three pairs in batches of two and one."""
+    trainer, job = trainer_with_dropout(home, tiny_model, pairs_file, rate=1.0)
     three = job.data.train[:3]
     assert [len(batch) for batch in trainer.batching.split(three)] == [2, 1]
     alone = [trainer.evaluate([each]) for each in three]
     assert len({each["eval_loss"] for each in alone}) == 3
     for name, value in trainer.evaluate(three).items():
         assert value == pytest.approx(np.mean([each[name] for each in alone]), rel=1e-6), name
-    assert model.training
+    assert trainer.model.training
+
+
+def test_what_is_dropped_is_decided_by_the_seed_and_the_step(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    trainer, job = trainer_with_dropout(home, tiny_model, pairs_file, rate=1e-30)
+
+    def loss(step: int) -> float:
+        return trainer.step(step, job.data.train[:2])["loss"]
+
+    first, second = loss(1), loss(2)
+    assert first != second
+    assert (loss(1), loss(2)) == (first, second)
+    trainer.seed = 8
+    assert loss(1) != first

@@ -84,6 +84,30 @@ def test_a_link_into_nothing_is_waited_for(made: Home, tmp_path: Path) -> None:
     assert folder.check()
 
 
+def test_a_folder_that_is_another_homes_is_left_to_it(made: Home, tmp_path: Path) -> None:
+    """Else each would take the other's claims for its own of before a crash, and run them again."""
+    shared, other = tmp_path / "shared", Home(tmp_path / "other")
+    made.jobs.rename(shared)
+    other.create()
+    for folder in (other.accepted, other.rejected, other.jobs):
+        folder.rmdir()
+    for home in (made, other):
+        home.jobs.symlink_to(shared)
+    assert WatchedFolder(made).check()
+    with pytest.raises(
+        FolderUnusable,
+        match=rf"jobs is watched for {made.root} on .*; if it is not any more, delete .*/accepted/.home$",
+    ):
+        WatchedFolder(other).check()
+    made.root.rename(tmp_path / "moved")
+    assert WatchedFolder(Home(tmp_path / "moved")).check(), "it is known by its id, wherever it lies"
+    (tmp_path / "moved" / "watched.json").unlink()
+    (tmp_path / "moved").rename(made.root)
+    assert WatchedFolder(made).check(), "and by its place, whatever its id"
+    (shared / "accepted" / ".home").unlink()
+    assert WatchedFolder(other).check()
+
+
 def test_a_home_that_is_gone_is_not_made_again(made: Home, tmp_path: Path) -> None:
     folder = WatchedFolder(made)
     folder.check()

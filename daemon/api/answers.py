@@ -48,6 +48,16 @@ class ActiveJob(Job):
     progress: Progress | None
 
 
+class Worker(Answer):
+    """What each job's worker may take; 0 and "" are no limit."""
+
+    cpus: int
+    memory: str
+    nice: int
+    limits: str
+    """In words; empty where there are none."""
+
+
 class Status(Answer):
     pid: int
     version: str
@@ -63,6 +73,7 @@ class Status(Answer):
     queue: Queue
     watcher: WatchHealth
     catalog: CatalogHealth
+    worker: Worker
     memory_rss_bytes: int
 
 
@@ -95,10 +106,22 @@ class HistoryLine(Answer):
     reason: str
 
 
+class Frozen(Answer):
+    """What a job was claimed with."""
+
+    versions: dict[str, str]
+    plugins: dict[str, str]
+    """Distribution → version, and file → `sha256:…`."""
+    data: dict[str, dict[str, Any]]
+    """File → its bytes and sha256; hub dataset → its revision."""
+
+
 class JobDocument(Answer):
     job: Job
     spec: dict[str, Any] | None
     """As it was claimed; null where this version of prefd does not understand it."""
+    frozen: Frozen | None
+    """null for a job of an earlier version of prefd, and before it is frozen."""
     history: list[HistoryLine]
     precompute: Outcome | None
     """How the phase ended."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from enum import IntEnum
 from typing import IO, Any
 
 import click
 
 from prefd.daemon import render
+from prefd.daemon.rundir import DISK_TROUBLE
 
 
 class Exit(IntEnum):
@@ -28,7 +28,7 @@ EXPECTED = {
     "prefd.daemon.catalog.CatalogError": Exit.FAILED,
     "prefd.daemon.job.JobNotFound": Exit.NOT_FOUND,
     "prefd.daemon.job.IllegalTransition": Exit.FAILED,
-    "prefd.daemon.migrations.JobTableError": Exit.FAILED,
+    "prefd.daemon.database.JobTableError": Exit.FAILED,
     "prefd.daemon.client.DaemonNotRunning": Exit.NO_DAEMON,
     "prefd.daemon.client.ControlError": Exit.FAILED,
     "prefd.daemon.lock.AlreadyRunning": Exit.FAILED,
@@ -36,9 +36,6 @@ EXPECTED = {
     "prefd.cache.bucket.CannotShare": Exit.FAILED,
     "prefd.cache.bucket.StoreTrouble": Exit.FAILED,
 }
-
-
-DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 class Failure(click.ClickException):

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prefd.daemon import render
+from prefd.daemon.columns import emit
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
+from prefd.daemon.commands.complete import GROUP, JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import Progress, RunDir
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from prefd.daemon.jobs import Job
     from prefd.daemon.specfile import SpecFile
 
@@ -35,9 +39,7 @@ Examples:
 )
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="The higher goes first; default 0.")
-@click.option(
-    "--after", type=click.IntRange(min=1), metavar="ID", multiple=True, help="When this job is done (repeatable)."
-)
+@click.option("--after", type=JOB, metavar="ID", multiple=True, help="When this job is done (repeatable).")
 @click.option("--not-before", metavar="WHEN", help="2026-11-23 02:00, 02:00 (the next one), or +3h.")
 @json_option
 @click.pass_obj
@@ -148,7 +150,7 @@ Examples:
   prefd jobs --json | jq '.jobs[] | select(.state == "done") | .id'"""
 )
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_NAMES), help="Only these (repeatable).")
-@click.option("--group", metavar="NAME", help="Only this group, such as a sweep's jobs.")
+@click.option("--group", metavar="NAME", type=GROUP, help="Only this group, such as a sweep's jobs.")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
 @json_option
 @click.pass_obj
@@ -167,16 +169,21 @@ def jobs(home: Home, states: tuple[Any, ...], group: str | None, last: int | Non
     rows = [
         (
             str(job.id),
-            render.state(job.state),
+            job.state,
             render.clock(job.created_at),
             render.duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
-            render.one_line(job.name),
-            render.one_line(detail(home, job)),
+            job.name,
+            detail(home, job),
         )
         for job in shown
     ]
-    columns = ["id", "state", "submitted", "took", "name", "progress, or why"]
-    render.stdout().print(render.table(columns, rows, right=["id", "took"]))
+    emit(["id", "state", "submitted", "took", "name", "progress, or why"], rows, ["id", "took"], dressed)
+
+
+def dressed(row: tuple[str, ...]) -> tuple[str | Text, ...]:
+    """A row of `prefd jobs` as a terminal shows it."""
+    number, state, submitted, took, name, why = row
+    return number, render.state(state), submitted, took, render.one_line(name), render.one_line(why)
 
 
 def detail(home: Home, job: Job) -> str:

@@ -54,7 +54,13 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     console = Console(stderr=True, highlight=False, markup=False) if as_json else render.stdout()
     with job_view(home, console) as view:
         job = run_in_foreground(
-            home, spec, str(spec_path.absolute()), load_catalog(home), view.update, grace=config.stop_grace_seconds
+            home,
+            spec,
+            str(spec_path.absolute()),
+            load_catalog(home),
+            view.update,
+            grace=config.stop_grace_seconds,
+            limits=config.worker,
         )
         view.update(job, None)
     if as_json:

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 import click
 
-BYTES = {"": 1, "B": 1} | {
-    name: base**power
-    for power, letter in enumerate("kMGT", start=1)
-    for name, base in ((letter, 1000), (f"{letter}B", 1000), (f"{letter}i", 1024), (f"{letter}iB", 1024))
-}
+from prefd.daemon.sizes import parse_size
+
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
@@ -23,10 +20,10 @@ class Sample:
 
 def size(text: str) -> int:
     """Bytes: 2GB, 500M, 1.5GiB."""
-    parsed = _parse(text.lower(), {name.lower(): factor for name, factor in BYTES.items()})
+    parsed = parse_size(text)
     if parsed is None:
         raise click.BadParameter(f"{text!r} is no size; give 2GB, 500MB or 1.5GiB")
-    return int(parsed)
+    return parsed
 
 
 def duration(text: str) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon import blas
+from prefd.daemon import blas, limits
 
 PHASES = ("precompute", "training")
 
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    limits.apply()  # before there is a thread
     blas.preload()  # before anything imports mlx
     if given.task in PHASES:
         from prefd.daemon.worker.phase import run_phase

@@ -10,8 +10,10 @@ from typing import Any
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
+from prefd.daemon import frozen
 from prefd.daemon.caches import open_cache
 from prefd.daemon.config import Config
+from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
@@ -35,11 +37,19 @@ class Job:
 
     @classmethod
     def load(cls, home: Home, job_id: int) -> Job:
+        """The job with the spec that was frozen when it was claimed. Raises OSError and ValueError where there is none."""
         run = RunDir(home.job(job_id))
-        return cls(home, run, JobSpec.model_validate_json(run.spec.read_bytes()))
+        return cls(home, run, frozen_spec(run))
+
+    @cached_property
+    def changes(self) -> list[str]:
+        """What is not as it was when the job was claimed, in words."""
+        stock = frozen.frozen_stock(self.run)
+        return [] if stock is None else frozen.changes(stock, frozen.take_stock(self.home, self.spec))
 
     @cached_property
     def plugins(self) -> Plugins:
+        """Raises `ConfigError` for a config.toml that cannot be read; a plugin that fails is in its own report."""
         return load_plugins(Config.load(self.home).plugin_files(self.home))
 
     @cached_property
@@ -57,6 +67,7 @@ class Job:
 
     @cached_property
     def tokenizer(self) -> Any:
+        """The policy's. Raises `JobError` where it cannot be loaded, or where the reference's has other tokens."""
         tokenizer = models.tokenizer(self.policy)
         if self.reference.model != self.policy.model:
             models.check_same_vocabulary(self.policy, tokenizer, self.reference)
@@ -64,6 +75,7 @@ class Job:
 
     @cached_property
     def data(self) -> PreparedData:
+        """The pairs as tokens. Raises `DataError` where nothing can be trained on."""
         data = prepare(self.spec.data, self.tokenizer, self.plugins.formats)
         for line in data.report.lines():
             log.info("%s", line)
@@ -79,6 +91,7 @@ class Job:
         return open_cache(self.home)
 
     def identify(self, source: ModelSource) -> ReferenceFingerprint:
+        """Who `source` is as a reference on this device. Raises `JobError` and `BadWeights`."""
         memo = ReferenceCache(self.home.cache).memo
         return identify(source, models.compute_dtype(source), models.device(), memo)
 
@@ -92,6 +105,7 @@ class Job:
         return self.cache.reference(self.fingerprint)
 
     def key(self, completion: Completion) -> bytes:
+        """(32 bytes) where the cache has the reference's numbers of `completion`."""
         return self.fingerprint.key(completion.ids, completion.start)
 
     @property

@@ -19,6 +19,7 @@ import psutil
 from mlx import nn
 from mlx.utils import tree_flatten
 
+from prefd.daemon.oom import remedy
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.engine.head import SLICE_LOGITS
@@ -152,19 +153,6 @@ def container_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/pro
         with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
             found.append(int((root / folder.relative_to("/") / "memory.max").read_text()))
     return found
-
-
-def remedy(training: TrainingSpec) -> str:
-    """The settings that make a job smaller, the ones that are not used yet."""
-    ways = []
-    if not training.grad_checkpoint:
-        ways.append("training.grad_checkpoint: true (a quarter of the batch's)")
-    ways.append("a smaller data.max_length or training.batch_tokens")
-    if training.fine_tune == "full":
-        ways.append("training.fine_tune: lora")
-    elif training.quantize is None:
-        ways.append("training.quantize: {bits: 4}")
-    return "; ".join(ways)
 
 
 def check(found: Estimate, training: TrainingSpec) -> str | None:

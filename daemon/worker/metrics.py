@@ -61,11 +61,13 @@ class Mean:
     sums: dict[str, float] = field(default_factory=dict)
 
     def add(self, sums: Sums, pairs: int) -> None:
+        """Take in a batch of `pairs` pairs; waits for its numbers."""
         self.pairs += pairs
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(np.array(value))
 
     def means(self, prefix: str = "") -> dict[str, float]:
+        """Each metric's mean over every pair so far, by its name behind `prefix`."""
         return {prefix + name: value / self.pairs for name, value in self.sums.items()}
 
 

@@ -130,6 +130,7 @@ class FineTune:
     lora_parameters: dict[str, Any]
 
     def adapter_config(self, source: ModelSource) -> dict[str, Any]:
+        """What adapter_config.json says of an adapter on `source`."""
         return vars(self) | {"model": source.model}
 
 

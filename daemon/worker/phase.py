@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from prefd.cache.bucket import CannotShare
 from prefd.cache.fingerprint import BadWeights
 from prefd.cache.store import NotACache
 from prefd.cache.unreadable import NotPermitted
+from prefd.daemon import oom
 from prefd.daemon.config import ConfigError
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import Outcome, Phase
+from prefd.daemon.rundir import DISK_TROUBLE, Outcome, Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.data import DataError
 from prefd.daemon.worker.errors import JobError, Stopped
@@ -23,7 +25,7 @@ from prefd.plugins.manager import LossParameterError
 
 log = logging.getLogger(__name__)
 
-FAILED, STOPPED = 1, 75
+FAILED, NO_ROOM, STOPPED = 1, 74, 75
 PHASES: dict[Phase, Callable[[Job, stopping.StopEvent], Outcome]] = {"precompute": precompute, "training": train}
 EXPECTED = (JobError, DataError, BadWeights, CannotShare, NotACache, NotPermitted, ConfigError, LossParameterError)
 
@@ -34,6 +36,18 @@ def run_phase(phase: Phase, root: Path, job_id: int) -> int:
     stopping.watch_parent(stop)
     job = Job.load(Home(root), job_id)
     job.run.forget_outcome(phase)
+    for change in job.changes:
+        log.warning("%s", change)
+    try:
+        return _run(phase, job, stop)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        log.error("%s", error)
+        return NO_ROOM
+
+
+def _run(phase: Phase, job: Job, stop: stopping.StopEvent) -> int:
     try:
         outcome = PHASES[phase](job, stop)
     except Stopped as stopped:
@@ -41,9 +55,33 @@ def run_phase(phase: Phase, root: Path, job_id: int) -> int:
         return STOPPED
     except EXPECTED as error:
         log.error("%s", error)
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
+            return NO_ROOM
         outcome = Outcome(False, str(error))
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+            raise
+        if said := no_memory(error, job):
+            log.exception("out of memory in %s", phase)
+            return _end(job, phase, Outcome(False, said))
         log.exception("unexpected error in %s", phase)
         outcome = Outcome(False, f"{type(error).__name__}: {error} (the traceback is in worker.log)")
+    return _end(job, phase, outcome)
+
+
+def _end(job: Job, phase: Phase, outcome: Outcome) -> int:
+    if job.changes:
+        warnings = [*job.changes, *outcome.summary.get("warnings", [])]
+        outcome = replace(outcome, summary=outcome.summary | {"warnings": warnings})
     job.run.write_outcome(phase, outcome)
     return 0 if outcome.ok else FAILED
+
+
+def no_memory(error: Exception, job: Job) -> str | None:
+    """In words, with the settings to change, where `error` is that memory ran out."""
+    said = f"{type(error).__name__}: {error}"
+    if not isinstance(error, MemoryError | RuntimeError) or not oom.SAID.search(said):
+        return None
+    training = job.spec.training
+    ways = oom.remedy(training) if training else "a smaller data.max_length"
+    return f"the worker ran out of memory ({said}). Make the job smaller and submit it again: {ways}"

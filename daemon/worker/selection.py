@@ -80,9 +80,11 @@ class Selection:
 
     @property
     def stop(self) -> bool:
+        """Whether the patience is at its end."""
         return self.stopping is not None and self.stopping.stale >= self.patience
 
     def see(self, step: int, evaluation: Mapping[str, float]) -> None:
+        """Take in the metrics of the evaluation behind `step`. Raises `JobError` for a metric that is not among them."""
         for part in self._parts.values():
             part.see(step, evaluation)
 
@@ -93,6 +95,7 @@ class Selection:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state()` gave."""
         for name, part in self._parts.items():
             part.value, part.step, part.stale = (state[name][key] for key in ("value", "step", "stale"))
 

@@ -23,12 +23,16 @@ def on_signals() -> threading.Event:
 
 
 def watch_parent(event: threading.Event, every_s: float = 1.0) -> None:
-    """Set `event` when this process's parent dies: a worker without a daemon saves its state and ends."""
-    parent = os.getppid()
+    """Set `event` when this process's parent dies: a worker without a daemon saves its state and ends.
+
+    $PREFD_PARENT says who that is, for it may be gone before anyone here could look.
+    """
+    parent = int(os.environ.get("PREFD_PARENT") or os.getppid())
 
     def watch() -> None:
-        while not event.wait(every_s):
-            if os.getppid() != parent:
-                event.set()
+        while os.getppid() == parent:
+            if event.wait(every_s):
+                return
+        event.set()
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()

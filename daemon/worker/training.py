@@ -79,8 +79,6 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     )
     run.warn(tight)
     run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")
-    if training.batch_tokens and batching.tokens is None:
-        run.warn("training.batch_tokens does nothing: the loss compares the pairs of a batch, which is then not cut")
     done = run.restore()
     if not done and reference is not None and job.starts_as_reference:
         drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))

@@ -139,9 +139,7 @@ class Run:
             if evaluation is not None:
                 self.metrics.append(self._stamp() | evaluation)
             is_best = evaluation is not None and self.selection.best_step == self.step
-            asked = (
-                stop.is_set()
-            )  # once: asked to stop between two looks, it would end without the checkpoint it promises
+            asked = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
             if last or is_best or asked or self.step % self.training.save_every == 0:
                 self._save()
             report.advance(1, {name: line[name] for name in SHOWN})
@@ -211,6 +209,7 @@ class Run:
         self.checkpoints.prune(self.training.keep_checkpoints, best)
 
     def outcome(self, seconds: float) -> Outcome:
+        """The job's report, with the numbers of its first and last step and all that was warned of."""
         lines = list(self.job.run.read_metrics())
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]

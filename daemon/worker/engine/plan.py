@@ -52,6 +52,7 @@ class Stem:
 
 
 def padded(length: int) -> int:
+    """`length` tokens up to the next multiple."""
     return -(-length // MULTIPLE) * MULTIPLE
 
 

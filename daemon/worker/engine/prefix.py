@@ -32,6 +32,7 @@ class JoinedKV:
 
     @property
     def size(self) -> int:
+        """Tokens so far, padding with them."""
         return sum(keys.shape[2] for keys, _ in self.pieces)
 
     @property
@@ -40,10 +41,12 @@ class JoinedKV:
         return self.size if self.padding is None else self.size - self.padding
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Take in another piece, (B, heads, tokens, dim) each; returns everything so far."""
         self.pieces = [*self.pieces, (keys, values)]
         return self.keys_and_values()
 
     def keys_and_values(self) -> tuple[mx.array, mx.array]:
+        """(B, heads, size, dim) each; there must be a piece."""
         if len(self.pieces) == 1:
             return self.pieces[0]
         return (

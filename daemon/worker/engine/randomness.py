@@ -11,12 +11,14 @@ ODD = 0x9E3779B97F4A7C15  # a multiplier that spreads neighbouring numbers over 
 
 
 def state() -> int:
+    """The 64 bits that everything drawn from now on depends on."""
     current: Any = mx.random.state  # typed as object
     high, low = np.array(current[0]).tolist()
     return (int(high) << 32) | int(low)
 
 
 def restore(number: int) -> None:
+    """Draw from now on what was drawn after `state()` gave `number`."""
     mx.random.seed(number)
 
 

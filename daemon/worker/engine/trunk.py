@@ -40,6 +40,7 @@ class Parts:
         return at(self.model, self.path)
 
     def head(self, vocabulary: int) -> Head:
+        """What the model does behind its trunk; what is trained there is everything outside the layers."""
         prefix = ".".join(self.path)
         layers = f"{prefix}.{_layers_key(self.model, self.trunk)}."
 

@@ -1,0 +1,209 @@
+"""How quick and how small the daemon is: from a dropped file to its claim, the commands that ask it, and its idling.
+
+    python benchmarks/bench_daemon.py [--drops 200] [--jobs 10000] [--idle 60] [--markdown daemon.md]
+
+The daemon is `prefd start` as a user starts it, on the default settings, with `--jobs` ended jobs in its history. Specs are
+renamed into `jobs/`, 150 ms apart on average. A file counts as claimed at the moment of its rename into `accepted/`, which
+the file system writes down, and as a job at its row's. Then the same while a job trains (a tiny model, without end). A
+command's time is that of a new process, from its start to its end, on a warm page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+import fakes
+import psutil
+
+from prefd.daemon.client import Client
+from prefd.daemon.config import Config
+from prefd.daemon.home import Home
+from prefd.daemon.jobs import JobTable
+from prefd.daemon.spec import JobSpec
+
+PREFD = (sys.executable, "-P", "-m", "prefd.daemon.cli")
+SETTLE_MS = 1000 * Config().watch.settle_seconds
+GAP_SECONDS = 0.15
+COMMANDS = 15
+MARGIN_MS = 100.0
+Row = tuple[str, str, str, bool]
+"""What, found, goal, whether it is met."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--drops", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=10_000, help="in the history")
+    parser.add_argument("--idle", type=float, default=60.0, help="seconds to look at the idle daemon")
+    parser.add_argument("--markdown", type=Path, help="write the table here too")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
+        home = Home(Path(folder) / "home")
+        make_history(home, given.jobs)
+        with daemon(home) as process:
+            rows = list(measure(home, process, given.drops, given.jobs, given.idle))
+    about = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {given.drops} drops each;"
+    lines = [
+        f"{about} a settle time of {SETTLE_MS:.0f} ms is part of every claim.",
+        "",
+        "| | found | goal | |",
+        "|---|---|---|---|",
+        *(f"| {what} | {found} | {goal} | {'met' if met else 'missed'} |" for what, found, goal, met in rows),
+    ]
+    print("\n".join(lines))
+    if given.markdown:
+        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def measure(home: Home, process: psutil.Process, drops: int, jobs: int, idle: float) -> Iterator[Row]:
+    """Each row as it is found; what comes first disturbs nothing that comes after."""
+    tell(f"idle for {idle:g} s")
+    began, before = time.monotonic(), process.cpu_times()
+    time.sleep(idle)
+    after = process.cpu_times()
+    share = (after.user + after.system - before.user - before.system) / (time.monotonic() - began)
+    yield "idle: CPU", f"{share:.2%}", "< 1 %", share < 0.01
+    yield memory("idle", process)
+    Client(home).act_on_queue("pause")
+    tell(f"{drops} drops, idle")
+    yield from latency("idle", home, drops)
+    for command, goal in ((("status",), 300.0), (("jobs",), 500.0)):
+        tell(f"prefd {command[0]}")
+        times = [timed(home, *command) for _ in range(COMMANDS)]
+        of = f" ({jobs:,} jobs in the history)" if command == ("jobs",) else ""
+        found = f"{median(times):.0f} ms, at most {max(times):.0f}"
+        yield f"`prefd {command[0]}`{of}", found, f"< {goal:.0f} ms", median(times) < goal
+    tell("starting a training")
+    start_training(home)
+    tell(f"{drops} drops, with a job that trains")
+    yield from latency("a job trains", home, drops)
+    yield memory("after it all", process)
+
+
+def memory(when: str, process: psutil.Process) -> Row:
+    megabytes = process.memory_info().rss / 1e6
+    return f"{when}: memory (RSS)", f"{megabytes:.0f} MB", "< 150 MB", megabytes < 150
+
+
+def latency(when: str, home: Home, drops: int) -> Iterator[Row]:
+    claims, rows = drop(home, drops, when.split()[0])
+    for what, times in (("claimed", claims), ("a job", rows)):
+        p99 = sorted(times)[max(0, -(-99 * len(times) // 100) - 1)]
+        goal = SETTLE_MS + MARGIN_MS
+        found = f"median {median(times):.0f} ms, p99 {p99:.0f}, at most {max(times):.0f}"
+        yield f"{when}: from drop to {what}", found, f"p99 < {goal:.0f} ms" if what == "claimed" else "", p99 < goal
+
+
+def drop(home: Home, count: int, prefix: str) -> tuple[list[float], list[float]]:
+    """Milliseconds from each drop to its claim, and to its job's row."""
+    dice = random.Random(0)
+    beside = home.root / "beside"
+    text = fakes.spec_text(home.root.parent, name="")
+    dropped: dict[str, float] = {}
+    for number in range(count):
+        time.sleep(dice.uniform(0, 2 * GAP_SECONDS))
+        beside.write_text(text, encoding="utf-8")
+        name = f"{prefix}-{number}.yaml"
+        beside.rename(home.jobs / name)
+        dropped[name] = time.time()
+    fakes.wait_for(lambda: not list(home.jobs.glob("*.yaml")), 30)
+    time.sleep(0.5)
+    claimed = {path.name[27:]: path.stat().st_ctime_ns / 1e9 for path in home.accepted.iterdir()}
+    with JobTable.open_readonly(home.database) as table:
+        created = {job.source[27:]: job.created_at for job in table.list("queued")}
+    return (
+        [1000 * (claimed[name] - at) for name, at in dropped.items()],
+        [1000 * (created[name] - at) for name, at in dropped.items()],
+    )
+
+
+def timed(home: Home, *command: str) -> float:
+    """Milliseconds that a command takes, as a process of its own."""
+    began = time.perf_counter()
+    subprocess.run([*PREFD, "--home", str(home.root), *command], check=True, stdout=subprocess.DEVNULL)
+    return 1000 * (time.perf_counter() - began)
+
+
+def start_training(home: Home) -> None:
+    """A job that trains a tiny model and does not end; the queue is paused again once it does."""
+    folder = home.root.parent
+    build = "import sys, tiny; from pathlib import Path; tiny.build_llama(Path(sys.argv[1]))"
+    tests = Path(fakes.__file__).parent
+    subprocess.run([sys.executable, "-c", build, str(folder / "tiny")], check=True, cwd=tests)
+    pairs = [
+        {"prompt": f"What is {n}?", "chosen": f"It is {n}. " * 9, "rejected": "Who knows? " * 9} for n in range(64)
+    ]
+    data = folder / "training.jsonl"
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    spec = {
+        "name": "endless",
+        "priority": 1,
+        "model": str(folder / "tiny"),
+        "data": {"path": str(data), "validation": 0.0},
+        "training": {"iters": 10**6, "batch_size": 8},
+    }
+    (folder / "endless").write_text(json.dumps(spec), encoding="utf-8")
+    (folder / "endless").rename(home.jobs / "endless.json")
+    client = Client(home)
+    fakes.wait_for(lambda: any(path.name.endswith("endless.json") for path in home.accepted.iterdir()), 30)
+    time.sleep(0.5)
+    client.act_on_queue("resume")
+    fakes.wait_for(lambda: [job["state"] for job in client.status()["active"]] == ["training"], 120)
+    client.act_on_queue("pause")
+    fakes.wait_for(lambda: (client.status()["active"][0]["progress"] or {}).get("phase") == "training", 60)
+
+
+def make_history(home: Home, jobs: int) -> None:
+    """A home with so many jobs that are done."""
+    tell(f"{jobs} jobs of the past")
+    home.create()
+    spec = JobSpec.model_validate_json(fakes.spec_text(home.root.parent))
+    with JobTable.open(home.database) as table:
+        table.add_all([spec] * jobs, f"{'0' * 26}-past.yaml")
+    with sqlite3.connect(home.database) as database:
+        database.execute("UPDATE jobs SET state = 'done', started_at = created_at, finished_at = created_at + 60")
+        database.execute("""UPDATE jobs SET phase_seconds = '{"precompute": 20.5, "training": 39.5}'""")
+        database.execute("INSERT INTO history SELECT id, created_at + 60, 'done', '' FROM jobs")
+    database.close()
+
+
+@contextmanager
+def daemon(home: Home) -> Iterator[psutil.Process]:
+    """`prefd start`, once it answers and has settled."""
+    with (home.root.parent / "log").open("wb") as log:
+        child = subprocess.Popen([*PREFD, "--home", str(home.root), "start"], stderr=log, stdout=log)
+    try:
+        fakes.wait_for(lambda: _answers(home), 60)
+        time.sleep(3)
+        yield psutil.Process(child.pid)
+    finally:
+        subprocess.run([*PREFD, "--home", str(home.root), "stop"], check=False, capture_output=True)
+        child.wait(30)
+
+
+def _answers(home: Home) -> bool:
+    status = subprocess.run([*PREFD, "--home", str(home.root), "status", "--json"], check=False, capture_output=True)
+    return status.returncode == 0 and json.loads(status.stdout)["catalog"]["losses"] > 0
+
+
+def tell(what: str) -> None:
+    print(what, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""How much of what runs is padding, on the lengths of real pairs: below a tenth, however it is batched."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prefd.daemon.spec import DataSpec, TrainingSpec
+from prefd.daemon.worker import models, training
+from prefd.daemon.worker.batches import Batching, Schedule
+from prefd.daemon.worker.data import prepare
+from prefd.daemon.worker.engine import plan
+from prefd.daemon.worker.logprobs import GPU_SLACK
+from prefd.daemon.worker.sources import ModelSource
+from prefd.daemon.worker.tokens import Completion, Example
+from prefd.plugins.manager import load_plugins
+
+LENGTHS = Path(__file__).parent / "alpaca_eval_lengths.csv"
+"""Tokens of the prompts and answers of 450 pairs of alpaca_eval, by SmolLM2's tokenizer, at most 1,024 a side."""
+SLACK = {"cpu": 0.0, "gpu": GPU_SLACK}
+DEVICES = list(SLACK)
+SCORED_AT_ONCE = (2048, 16384)
+
+
+def lengths() -> list[tuple[int, int, int]]:
+    with LENGTHS.open(newline="") as file:
+        return [(int(row["prompt"]), int(row["chosen"]), int(row["rejected"])) for row in csv.DictReader(file)]
+
+
+def pairs() -> list[Example]:
+    """Pairs of these lengths, their tokens made up: no two prompts are alike, nor two answers."""
+    made = []
+    for row, (prompt, *answers) in enumerate(lengths(), 1):
+        ids = np.random.default_rng(row).integers(0, 49152, prompt + max(answers)).astype(np.uint32)
+        made.append(Example(row, *(Completion(ids[: prompt + answer], prompt) for answer in answers)))
+    return made
+
+
+def sides(examples: Sequence[Example]) -> list[Completion]:
+    return [side for each in examples for side in (each.chosen, each.rejected)]
+
+
+def padding(batches: Iterator[list[Completion]], slack: float) -> float:
+    """The share of the tokens that run for `batches` which need not have: not in a prefix, nor in an answer to it."""
+    run = needed = 0
+    for batch in batches:
+        stems = plan.shared(batch, slack, slack)
+        run += sum(stem.tokens.size + sum(branch.tokens.size for branch in stem.branches) for stem in stems)
+        needed += sum({one.ids[: one.start - 1].tobytes(): one.start - 1 for one in batch}.values())
+        needed += sum(len(one.ids) - one.start for one in batch)
+    return 1 - needed / run
+
+
+def scored(examples: Sequence[Example], budget: int) -> Iterator[list[Completion]]:
+    distinct = list(dict.fromkeys(sides(examples)))
+    return ([distinct[row] for row in batch] for batch in plan.batches(distinct, budget))
+
+
+def trained(examples: Sequence[Example], batch_size: int, tokens: int) -> Iterator[list[Completion]]:
+    schedule = Schedule.plan(examples, TrainingSpec(batch_size=batch_size))
+    for step in range(1, schedule.total_steps + 1):
+        for batch in Batching(batch_size, tokens).split(schedule.pairs(step)):
+            yield sides(batch)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("budget", SCORED_AT_ONCE)
+def test_a_reference_pass_runs_less_than_a_tenth_of_padding(device: str, budget: int) -> None:
+    assert 0.02 < padding(scored(pairs(), budget), SLACK[device]) < 0.1
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_an_epoch_runs_less_than_a_tenth_of_padding(device: str, batch_size: int) -> None:
+    share = padding(trained(pairs(), batch_size, training.BATCH_TOKENS[device]), SLACK[device])
+    assert 0.02 < share < 0.1
+
+
+@pytest.mark.smol
+def test_the_lengths_are_those_of_the_real_pairs(smol_model: Path, shared_pairs: Path) -> None:
+    tokenizer = models.tokenizer(ModelSource(str(smol_model)))
+    found = prepare(DataSpec(path=str(shared_pairs), validation=0.0), tokenizer, load_plugins().formats).train
+    assert lengths() == [
+        (each.chosen.start, len(each.chosen) - each.chosen.start, len(each.rejected) - each.rejected.start)
+        for each in found
+    ]
+    assert padding(scored(found, SCORED_AT_ONCE[0]), 0.0) < 0.1
+    assert padding(trained(found, 4, training.BATCH_TOKENS["cpu"]), 0.0) < 0.1
