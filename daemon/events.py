@@ -69,6 +69,14 @@ class Cursor:
         return "-".join([str(self.line), *(f"{job}.{lines}" for job, lines in sorted(self.metrics.items()))])
 
 
+def database_of(home: Home) -> int:
+    """Which file the database is: another number when it was set aside and made again. 0 while there is none."""
+    try:
+        return os.stat(home.database).st_ino
+    except OSError:
+        return 0
+
+
 def end_of(table: JobTable, home: Home) -> Cursor:
     """Behind all that has happened until now."""
     line = table.last_change()

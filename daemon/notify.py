@@ -1,7 +1,7 @@
 """`notify.command`: a program of the user's that is run when a job has ended.
 
-Ends are lines of the table's history, and `notified.json` in the home says up to which one they have been told; it is
-written when the command has ended, well or badly. So each end is told once, in order, one at a time: also an end that came
+Ends are lines of the table's history, and `notified.json` in the home says up to which one they have been told (one of a
+database that was set aside and made again is not believed); it is written when the command has ended, well or badly. So each end is told once, in order, one at a time: also an end that came
 just before a crash, or was written without the daemon (`prefd cancel`). Only where the daemon itself is killed while the
 command runs is the command run again for that end, with the same PREFD_EVENT_ID, by which it can tell.
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from prefd.daemon import report
 from prefd.daemon.config import NotifyConfig
 from prefd.daemon.document import document
+from prefd.daemon.events import database_of
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, Change, Job, JobTable, JobTableError
 from prefd.daemon.rundir import RunDir, read_json, write_json
@@ -54,11 +55,10 @@ class Notifier:
         if not self.config.command:
             self.record.forget()
             return
-        told: int | None = None
         trouble = ""
         while True:
             try:
-                told = self._begin() if told is None else await self._tell(told)
+                await self._tell(self._begin())
                 trouble = ""
             except (JobTableError, OSError) as error:
                 if str(error) != trouble:
@@ -75,14 +75,15 @@ class Notifier:
             return newest
         return told
 
-    async def _tell(self, told: int) -> int:
-        """Run the command for each end behind `told`; up to where that is now."""
+    async def _tell(self, told: int) -> None:
+        """Run the command for each end behind `told`."""
         for change in self.table.changes(told, CHANGES):
             if change.state in ENDED and change.owner == "daemon":
                 await self._tell_of(change)
                 self.record.write(change.number)
             told = change.number
-        return told
+        if told != self.record.told:
+            self.record.write(told)
 
     async def _tell_of(self, change: Change) -> None:
         """Run the command for one end. Cancelled meanwhile, it is waited for a little, and its end counts."""
@@ -121,18 +122,25 @@ class Notifier:
 
 
 class Record:
-    """`notified.json`: the last line of history whose end was told."""
+    """`notified.json`: the last line of history that was looked at, and the database it is of."""
 
     def __init__(self, home: Home) -> None:
+        self.home = home
         self.path = home.root / "notified.json"
+        self.told: int | None = None
+        self._database = 0
 
     def read(self) -> int | None:
-        value = read_json(self.path)
-        told = value.get("told") if isinstance(value, dict) else None
-        return told if isinstance(told, int) else None
+        """None where there is none, or one of a database that was set aside since."""
+        if self.told is None:
+            value = read_json(self.path)
+            if isinstance(value, dict) and isinstance(value.get("told"), int):
+                self.told, self._database = value["told"], value.get("database", 0)
+        return self.told if self._database == database_of(self.home) else None
 
     def write(self, told: int) -> None:
-        write_json(self.path, {"told": told})
+        self.told, self._database = told, database_of(self.home)
+        write_json(self.path, {"told": told, "database": self._database})
 
     def forget(self) -> None:
         """So that a command that is configured later is not told of what ended before."""

@@ -117,9 +117,9 @@ SERVE = (
 
 
 @contextmanager
-def process(place: Place) -> Iterator[subprocess.Popen[str]]:
-    """The daemon of `place` as a process, killed at the end."""
-    place.home.config.write_text("stop_grace_seconds = 5\n[watch]\nsettle_seconds = 0.05\n")
+def process(place: Place, settings: str = "") -> Iterator[subprocess.Popen[str]]:
+    """The daemon of `place` as a process with these further settings, killed at the end."""
+    place.home.config.write_text(f"stop_grace_seconds = 5\n[watch]\nsettle_seconds = 0.05\n{settings}")
     command = [sys.executable, "-c", SERVE, str(place.home.root), json.dumps(place.worker)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
         try:

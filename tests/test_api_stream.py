@@ -6,9 +6,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import fakes
 import homes
 import psutil
 import pytest
+from places import Place, process
 from served import serving, talking
 
 from prefd.daemon.api import stream as streams
@@ -16,7 +18,8 @@ from prefd.daemon.api.stream import Hub, stream
 from prefd.daemon.client import Client, ControlError, DaemonNotRunning, Received, read_events
 from prefd.daemon.events import Cursor
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import JobTable
+from prefd.daemon.jobs import ENDED, JobTable
+from prefd.daemon.rebuild import mend
 from prefd.daemon.rundir import Progress, RunDir
 
 
@@ -215,3 +218,46 @@ def test_every_frame_is_one_line_of_json(made: Home) -> None:
             block += next(pieces)
     (data,) = [line for line in block.split(b"\n") if line.startswith(b"data: ")]
     assert json.loads(data.removeprefix(b"data: "))["reason"] == reason
+
+
+def test_a_stream_ends_when_the_database_is_made_again_and_the_next_one_tells_of_the_new(made: Home) -> None:
+    homes.add_done(made, name="old")
+    with serving(made):
+        events = Client(made).events("0")
+        assert next(events).kind == "open"
+        with JobTable.open(made.database) as table:
+            mend(made, table, "damaged for this test")
+        homes.add_queued(made, name="new")
+        assert "new" not in [event.data.get("name") for event in events], "it ends by itself"
+        again = Client(made).events("0")
+        assert "new" in (event.data.get("name") for event in again)
+        again.close()
+
+
+@pytest.mark.slow
+def test_over_kill_9_of_the_daemon_every_change_is_told_once_and_every_end_notified_once(place: Place) -> None:
+    """A client follows; the daemon is killed in the middle of jobs, twice; history, stream and the hook's file agree."""
+    told = place.home.root / "told"
+    hook = f'[notify]\ncommand = ["/bin/sh", "-c", "echo $PREFD_JOB_ID $PREFD_JOB_STATE >> {told}"]\n'
+    seen: list[Received] = []
+    after = "0"
+    for round_ in range(3):
+        with process(place, hook):
+            for number in range(3):
+                place.drop(f"{round_}-{number}.json", name="ok" if number else "fail")
+            ended = 3 * round_ + (3 if round_ == 2 else 1)
+            for event in Client(place.home).events(after):
+                after = event.id
+                if event.kind == "job":
+                    seen.append(event)
+                    if len({each.data["job"] for each in seen if each.data["state"] in ENDED}) >= ended:
+                        break
+            if round_ == 2:
+                fakes.wait_for(lambda: told.exists() and len(told.read_text().splitlines()) >= 9)
+    with JobTable.open_readonly(place.home.database) as table:
+        everything = [change for change in table.changes(0, 10_000) if change.number <= int(after.split("-")[0])]
+    assert [(change.job_id, change.state, change.reason) for change in everything] == [
+        (event.data["job"], event.data["state"], event.data["reason"]) for event in seen
+    ]
+    ends = sorted(line.split() for line in told.read_text().splitlines())
+    assert ends == sorted([str(job.id), job.state] for job in place.jobs())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import homes
 import pytest
 from click.testing import CliRunner
 
+from prefd.daemon import commands
 from prefd.daemon.cli import MODULES, cli
 from prefd.daemon.commands.errors import EXPECTED, Exit, explain
 from prefd.daemon.home import Home
@@ -47,22 +49,7 @@ COMMANDS = [
     "compare",
     "completion",
 ]
-READS = [
-    "status",
-    "doctor",
-    "validate",
-    "jobs",
-    "show",
-    "logs",
-    "watch",
-    "wait",
-    "events",
-    "losses",
-    "check-loss",
-    "plugins",
-    "metrics",
-    "compare",
-]
+NOT_JSON = {"schema", "completion"}  # a JSON Schema, and a shell's language
 HEAVY = ["mlx", "zarr", "datasets", "starlette", "uvicorn", "httpx", "matplotlib", "transformers"]
 
 
@@ -101,9 +88,20 @@ def test_no_command_asks_a_question() -> None:
         assert not any(isinstance(param, click.Option) and param.prompt for param in command.params), name
 
 
-@pytest.mark.parametrize("name", [*READS, "cache ls", "cache show"])
-def test_read_commands_take_json(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [name for name, command in every_command() if not isinstance(command, click.Group) and name not in NOT_JSON]
+)
+def test_every_command_takes_json(name: str) -> None:
     assert "--json" in CliRunner().invoke(cli, [*name.split(), "--help"]).output
+
+
+def test_no_command_asks_questions() -> None:
+    """Nothing has to be answered, so nothing has to be skipped."""
+    sources = (Path(commands.__file__).parent).glob("*.py")
+    asking = [
+        path.name for path in sources if re.search(r"click\.(confirm|prompt)|prompt=|\binput\(", path.read_text())
+    ]
+    assert asking == []
 
 
 def test_the_group_lists_every_command_in_eighty_columns() -> None:

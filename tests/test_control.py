@@ -1,9 +1,14 @@
+import os
+import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import homes
 import pytest
+from places import Place
 from served import serving, talking
 
 from prefd.daemon.actions import QUEUE_ACTIONS
@@ -11,6 +16,8 @@ from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 from prefd.daemon.control import listening
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
+from prefd.daemon.lock import holder
+from prefd.daemon.rundir import write_json
 
 
 @pytest.fixture
@@ -115,3 +122,22 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(made: Home) ->
         listener.listen()
         with pytest.raises(ControlError, match=r"^the daemon did not answer within 0\.2 s$"):
             Client(made, timeout=0.2).status()
+
+
+def test_what_a_killed_daemon_left_behind_stops_nobody(place: Place) -> None:
+    """Lock file, a socket that nobody listens on, and a pid that is another program's by now."""
+    home = place.home
+    home.lock.touch()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(home.socket))
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    write_json(home.run / "daemon.json", {"pid": other.pid, "started_at": 1.0, "socket": str(home.socket)})
+    try:
+        assert holder(home) is None
+        with pytest.raises(DaemonNotRunning):
+            Client(home).status()
+        with place.daemon() as client:
+            assert client.status()["pid"] == os.getpid()
+        assert other.poll() is None
+    finally:
+        other.communicate(b"\n")

@@ -197,10 +197,18 @@ def test_a_stop_waits_a_little_for_the_command_and_then_the_next_daemon_runs_it_
 
 
 def test_a_record_of_another_database_is_not_believed(made: Home) -> None:
-    notify.Record(made).write(999)
+    begun(made, command(made))
     homes.add_done(made, name="old")
-    notified(made, command(made), lambda: notify.Record(made).read() == 4)
-    assert told(made) == []
+    made.database.rename(made.root / "aside")
+    for beside in made.root.glob("prefd.sqlite3-*"):
+        beside.unlink()
+    (made.root / "runs" / "1").rename(made.root / "elsewhere")
+    homes.add_done(made, name="made again")
+    notified(made, command(made), in_a_while())
+    assert told(made) == [], "neither is an end that this daemon has seen"
+    homes.add_done(made, name="new")
+    notified(made, command(made), lambda: len(told(made)) == 1)
+    assert told(made)[0]["PREFD_JOB_NAME"] == "new"
 
 
 def test_the_setting_is_a_list_and_its_time_is_positive(made: Home) -> None:

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 
 from prefd.daemon.api.endpoint import Controlled, Endpoint, Query, Refusal, query_of
 from prefd.daemon.document import compact
-from prefd.daemon.events import MAX_ID, Cursor, Follower, Told, end_of
+from prefd.daemon.events import MAX_ID, Cursor, Follower, Told, database_of, end_of
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import RUNNING, JobTable, JobTableError
 from prefd.daemon.rundir import RunDir
@@ -87,12 +87,19 @@ class Hub:
         self._wake = asyncio.Event()
 
     async def _look(self) -> None:
+        while True:
+            with suppress(JobTableError):  # a stream that needs it meets the same, and says so
+                await self._look_at(database_of(self.home))
+            self._notify()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look_at(self, database: int) -> None:
+        """While that is the database."""
         with JobTable.open_readonly(self.home.database) as table:
-            while True:
-                with suppress(JobTableError):  # a stream that needs it meets the same, and says so
-                    if (now := self._state(table)) != self._seen:
-                        self._seen = now
-                        self._notify()
+            while database_of(self.home) == database:
+                if (now := self._state(table)) != self._seen:
+                    self._seen = now
+                    self._notify()
                 await asyncio.sleep(LOOK_SECONDS)
 
     def _state(self, table: JobTable) -> object:
@@ -147,6 +154,7 @@ def endpoints(daemon: Controlled, hub: Hub) -> Sequence[Endpoint]:
 
 async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIterator[bytes]:
     """The body: frames as they come, until the client goes or the hub is closed."""
+    database = database_of(hub.home)
     with hub.listening(), JobTable.open_readonly(hub.home.database) as table:
         follower = Follower(table, hub.home, cursor or end_of(table, hub.home), job_id)
         yield f"retry: {RETRY_MS}\nid: {follower.cursor}\n\n".encode()  # a place to come back to, before any event
@@ -154,6 +162,9 @@ async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIt
         try:
             while True:
                 news, closed = hub.news(), hub.closed
+                if database_of(hub.home) != database:  # set aside and made again: this one tells no more
+                    yield b": the database was made again; come back\n\n"
+                    return
                 while events := follower.take():
                     yield b"".join(map(frame, events))
                     await asyncio.sleep(0)  # a client that catches up does not hold the others

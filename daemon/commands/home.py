@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from prefd.daemon import render
+from prefd.daemon.commands.common import json_option
 from prefd.daemon.home import Home
 
 
@@ -15,15 +16,21 @@ Examples:
   prefd --home ~/tuning init
   PREFD_HOME=~/tuning prefd init"""
 )
+@json_option
 @click.pass_obj
-def init(home: Home) -> None:
+def init(home: Home, as_json: bool) -> None:
     """Make a home for jobs, runs and cache.
 
     It has the watched folder, and a config.toml with every setting explained. What is there already stays as it is.
     """
     there = home.root.is_dir()
     wrote = make_home(home)
-    click.echo(home.root)
+    if as_json:
+        render.emit_json(
+            {"home": str(home.root), "jobs": str(home.jobs), "config": str(home.config), "made": not there}
+        )
+    else:
+        click.echo(home.root)
     render.note("the home was there already" if there else f"made a home; specs go into {home.jobs}")
     if wrote:
         render.note(f"wrote the settings, all at their defaults: {home.config}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from prefd.daemon import blas, render
-from prefd.daemon.commands.common import require_home
+from prefd.daemon.commands.common import json_option, require_home
 from prefd.daemon.commands.errors import Failure
 from prefd.daemon.commands.home import make_home
 from prefd.daemon.detach import NotStarted, start_detached
@@ -22,8 +22,9 @@ Examples:
 )
 @click.option("--detach", is_flag=True, help="Return once it answers; it logs to <home>/daemon.log.")
 @click.option("--log-to-file", is_flag=True, help="Log to <home>/daemon.log here too, which is rotated.")
+@json_option
 @click.pass_obj
-def start(home: Home, detach: bool, log_to_file: bool) -> None:
+def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
     """Start the daemon.
 
     It watches <home>/jobs and runs what is put there, one job at a time unless config.toml says otherwise; jobs that were queued or running when it last
@@ -31,6 +32,8 @@ def start(home: Home, detach: bool, log_to_file: bool) -> None:
     """
     from prefd.daemon import lock
 
+    if as_json and not detach:
+        raise click.UsageError("--json says what was started: it needs --detach")
     if not home.root.is_dir():
         make_home(home)
         render.note(f"made a home at {home.root}")
@@ -47,7 +50,10 @@ def start(home: Home, detach: bool, log_to_file: bool) -> None:
         pid = start_detached(home)
     except NotStarted as error:
         raise Failure(str(error)) from None
-    click.echo(pid)
+    if as_json:
+        render.emit_json({"pid": pid, "home": str(home.root), "log": str(home.log)})
+    else:
+        click.echo(pid)
     render.note(f"the daemon runs with pid {pid}; its log is {home.log}")
 
 
@@ -57,8 +63,9 @@ Examples:
   prefd stop
   prefd stop && prefd start --detach      restart it"""
 )
+@json_option
 @click.pass_obj
-def stop(home: Home) -> None:
+def stop(home: Home, as_json: bool) -> None:
     """Stop the daemon and wait for its end.
 
     A running job saves its state and goes on at the next start."""
@@ -71,8 +78,11 @@ def stop(home: Home) -> None:
         grace = Config().stop_grace_seconds
     wait = grace + STOP_MARGIN_SECONDS
     client = Client(home)
-    if client.status()["active"]:
+    status = client.status()
+    if status["active"]:
         render.note(f"waiting for what runs to save its state, up to {grace:.0f} s")
     if not client.stop(wait_seconds=wait):
         raise Failure(f"asked the daemon to stop, and it has not ended within {wait:.0f} s: see `prefd status`")
+    if as_json:
+        render.emit_json({"stopped": True, "pid": status["pid"]})
     render.note("the daemon has stopped")
