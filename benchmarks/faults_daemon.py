@@ -103,7 +103,7 @@ def tables(done: list[dict[str, Any]], seed: int) -> list[str]:
         "job was then let go on to its end; an adapter's SHA-256 and its losses were compared with an unbroken twin's.",
         "",
     ]
-    lines += ["| fault | seen | must be 0 | seconds |", "|---|---|---|---|"]
+    lines += ["| fault | seen | must be 0 | seconds, all homes added up |", "|---|---|---|---|"]
     for fault, title in TITLES.items():
         if found := [each for each in done if each["round"][0] == fault]:
             counts = total(each["counts"] for each in found)

@@ -19,6 +19,7 @@ from typing import Any
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.home import Home
 from prefd.daemon.process import WORKER
+from prefd.daemon.remembered import remember_losses
 from prefd.daemon.spec import LossSpec
 from prefd.daemon.text import clip
 
@@ -136,7 +137,9 @@ def _ask(home: Home, worker: Sequence[str]) -> Catalog:
     except ValueError:
         text = child.stdout.decode("utf-8", "replace")
         raise CatalogError(f"listing the plugins gave no JSON: {clip(text, 200)!r}: does one print?") from None
-    return Catalog.from_json(value, home, stamp)
+    catalog = Catalog.from_json(value, home, stamp)
+    remember_losses(home, {name: loss.summary for name, loss in catalog.losses.items()})
+    return catalog
 
 
 def _stamp(home: Home) -> Stamp:

@@ -19,6 +19,7 @@ SECTIONS = {
     "Jobs": {
         "run": "run",
         "validate": "specs",
+        "schema": "schema",
         "submit": "jobs",
         "jobs": "jobs",
         "show": "show",
@@ -34,6 +35,7 @@ SECTIONS = {
         "compare": "compare",
     },
     "Losses and cache": {"losses": "losses", "check-loss": "losses", "plugins": "losses", "cache": "cache"},
+    "The shell": {"completion": "completion"},
 }
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 

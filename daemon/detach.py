@@ -14,6 +14,7 @@ from pathlib import Path
 from prefd.daemon.home import Home
 
 START_SECONDS = 60.0  # for the socket to answer; the catalogue's child may be slow on a cold disk
+END_SECONDS = 10.0
 LOG_LINES = 15
 
 
@@ -39,11 +40,20 @@ def start_detached(home: Home) -> int:
             daemon.returncode = 0  # it outlives us: nothing for Popen to wait for or to warn of
             return daemon.pid
         if time.monotonic() > deadline:
-            daemon.terminate()
+            end(daemon)
             said = f"the daemon did not answer within {START_SECONDS:.0f} s and was ended"
             raise NotStarted(f"{said}\n{tail(home.log, begin)}")
         time.sleep(0.1)
     raise NotStarted(f"the daemon ended at once, with exit code {code}\n{tail(home.log, begin)}")
+
+
+def end(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
 
 
 def answers(home: Home, pid: int) -> bool:

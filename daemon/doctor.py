@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal, TypeVar
+
+from packaging.requirements import Requirement
 
 from prefd.daemon import blas, lock, render
 from prefd.daemon.catalog import CatalogError, load_catalog
 from prefd.daemon.config import Config, ConfigError
+from prefd.daemon.doctor_machine import check_limits, check_service, check_socket, check_watch
+from prefd.daemon.finding import Finding
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable, JobTableError, Unreadable
 from prefd.daemon.process import WORKER
@@ -31,31 +35,31 @@ DISK_FAIL, DISK_WARN = 500e6, 5e9
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Finding:
-    level: Literal["ok", "warn", "fail"]
-    subject: str
-    detail: str
-    remedy: str = ""
-
-
 def check_python(home: Home) -> Iterator[Finding]:
     where = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
     yield Finding("ok", "python", where)
 
 
 def check_packages(home: Home) -> Iterator[Finding]:
-    found, missing = [], []
-    for name in ("prefd", *PACKAGES):
+    """What prefd needs is there, in versions that it was made for."""
+    found = [f"prefd {metadata.version('prefd')}"]
+    wrong = []
+    for wanted in map(Requirement, metadata.requires("prefd") or ()):
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
         try:
-            found.append(f"{name} {metadata.version(name)}")
+            version = metadata.version(wanted.name)
         except metadata.PackageNotFoundError:
-            missing.append(name)
-    if missing:
-        yield Finding(
-            "fail", "packages", f"not installed: {', '.join(missing)}", "install prefd again in this environment"
-        )
-    yield Finding("ok", "packages", ", ".join(found))
+            wrong.append(f"{wanted.name} is not installed")
+            continue
+        if not wanted.specifier.contains(version, prereleases=True):
+            wrong.append(f"{wanted.name} is {version}, and prefd needs {wanted.specifier}")
+        if wanted.name in PACKAGES:
+            found.append(f"{wanted.name} {version}")
+    if wrong:
+        yield Finding("fail", "packages", "; ".join(wrong), "install prefd again in this environment")
+    else:
+        yield Finding("ok", "packages", ", ".join(found))
 
 
 def check_device(home: Home) -> Iterator[Finding]:
@@ -104,6 +108,12 @@ def check_home(home: Home) -> Iterator[Finding]:
         yield Finding(
             "fail", "home", f"{folder} cannot be written: {error.strerror}", "prefd init, or give yourself the right"
         )
+        return
+    mode = stat.S_IMODE(home.root.stat().st_mode)
+    if mode & 0o022:
+        level: Literal["warn", "fail"] = "fail" if mode & 0o002 else "warn"
+        said = f"{home.root} can be written by others (mode {mode:04o}), who can put jobs and plugins there"
+        yield Finding(level, "home", said, f"chmod 700 {home.root}")
         return
     yield Finding("ok", "home", f"{home.root} can be written")
 
@@ -168,7 +178,8 @@ def check_jobs(home: Home) -> Iterator[Finding]:
         )
         return
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    yield Finding("ok", "jobs", told or "none yet")
+    size = f"; {render.size(home.database.stat().st_size)}, whole" if home.database.exists() else ""
+    yield Finding("ok", "jobs", (told or "none yet") + size)
 
 
 def check_daemon(home: Home) -> Iterator[Finding]:
@@ -264,7 +275,11 @@ CHECKS: tuple[Callable[[Home], Iterator[Finding]], ...] = (
     check_worker,
     check_plugins,
     check_jobs,
+    check_watch,
+    check_limits,
+    check_socket,
     check_daemon,
+    check_service,
     check_cache,
     check_shared_cache,
 )

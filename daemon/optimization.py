@@ -133,7 +133,7 @@ TO_ZERO = ("cosine_decay", "linear_schedule")
 class ScheduleSpec(SpecModel):
     """mlx-lm's `lr_schedule`."""
 
-    name: ScheduleName
+    name: ScheduleName = Field(description="the function of the step, mlx-lm's or MLX's")
     warmup: int | float = Field(0, ge=0, description="steps, or a fraction of the job's steps below 1")
     warmup_init: float = Field(0.0, ge=0, description="learning rate of the first step of the warmup")
     arguments: list[int | float] | None = Field(None, description="what the function of this name takes")
@@ -230,8 +230,8 @@ class BestCheckpointSpec(WatchedMetric):
 class EarlyStoppingSpec(WatchedMetric):
     """End the job when `patience` evaluations in a row have not improved the best one by more than `min_delta`."""
 
-    patience: int = Field(3, ge=1)
-    min_delta: float = Field(0.0, ge=0)
+    patience: int = Field(3, ge=1, description="evaluations without an improvement before it ends")
+    min_delta: float = Field(0.0, ge=0, description="what counts as an improvement is more than this")
 
     def too_few(self, evaluations: int) -> str | None:
         """What to say where the job ends no later than it could be stopped."""

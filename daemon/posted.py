@@ -6,7 +6,7 @@ import os
 
 from ulid import ULID
 
-from prefd.daemon.files import short
+from prefd.daemon.files import short, sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed
 
@@ -27,9 +27,5 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
         beside.rename(claimed.path)
     finally:
         beside.unlink(missing_ok=True)
-    folder = os.open(home.accepted, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(home.accepted)
     return claimed

@@ -47,10 +47,11 @@ async def report(notifier: Notifier, pulse: Pulse, listening: str, status: Calla
         return
     while not await answers(listening):
         await asyncio.sleep(0.05)
-    notifier.tell(READY=1, STATUS=status())
+    notifier.tell(READY=1)
     patience = notifier.watchdog_seconds
     hanging: list[str] = []
     while True:
+        notifier.status(status())
         silent = pulse.silent()
         if patience is not None and not await answers(listening):
             silent.append("the control socket")
@@ -59,7 +60,6 @@ async def report(notifier: Notifier, pulse: Pulse, listening: str, status: Calla
         if silent and silent != hanging:
             log.error("%s: no sign of life; the watchdog is told nothing until there is", ", ".join(silent))
         hanging = silent
-        notifier.status(status())
         await asyncio.sleep(STATUS_SECONDS if patience is None else min(patience / 2, STATUS_SECONDS))
 
 

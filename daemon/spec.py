@@ -44,7 +44,10 @@ class ReferenceSpec(SpecModel):
 class DataSpec(SpecModel):
     """Where the pairs are and how a row is read."""
 
-    path: Text = Field(description="a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id")
+    path: Text = Field(
+        description="a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id",
+        examples=["./pairs.jsonl"],
+    )
     split: Text = Field("train", description="the split, for a dataset that has them")
     revision: Text | None = Field(None, description="git revision of a HF dataset")
     prompt_feature: Text = Field("auto", description="column with the prompt")
@@ -106,22 +109,24 @@ Losses = Annotated[
 class LoraSpec(SpecModel):
     """mlx-lm's `lora_parameters`."""
 
-    rank: int = Field(8, ge=1)
-    scale: float = Field(20.0, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: int = Field(8, ge=1, description="of the adapter's matrices")
+    scale: float = Field(20.0, gt=0, description="what the adapter's product is multiplied by")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the adapter's inputs left out in a step")
     keys: list[Text] | None = Field(None, min_length=1, description="modules to adapt; default: every linear layer")
 
 
 class QuantizeSpec(SpecModel):
-    bits: Literal[2, 3, 4, 5, 6, 8] = 4
-    group_size: Literal[32, 64, 128] = 64
+    """Quantization of the policy's weights at load."""
+
+    bits: Literal[2, 3, 4, 5, 6, 8] = Field(4, description="of a quantized weight")
+    group_size: Literal[32, 64, 128] = Field(64, description="weights that share a scale")
 
 
 class QATSpec(SpecModel):
     """Quantization-aware training: steps see the weights as quantizing the fused model will round them."""
 
-    bits: Literal[2, 3, 4, 5, 6, 8] = 4
-    group_size: Literal[32, 64, 128] = 64
+    bits: Literal[2, 3, 4, 5, 6, 8] = Field(4, description="of a weight as it will be quantized")
+    group_size: Literal[32, 64, 128] = Field(64, description="weights that will share a scale")
     start_step: int = Field(0, ge=0, description="optimizer steps on unrounded weights before it begins")
 
 
@@ -144,16 +149,20 @@ class OutputSpec(SpecModel):
 
 
 class TrainingSpec(SpecModel):
-    fine_tune: Literal["lora", "dora", "full"] = "lora"
-    lora: LoraSpec = LoraSpec()
+    """How the policy is trained. Left out, the job only fills the cache."""
+
+    fine_tune: Literal["lora", "dora", "full"] = Field("lora", description="an adapter, or every weight")
+    lora: LoraSpec = Field(LoraSpec(), description="the adapter, of lora and dora")
     num_layers: int = Field(-1, ge=-1, description="train the last N layers; -1: all")
     quantize: QuantizeSpec | None = Field(None, description="quantize the policy's weights at load (QLoRA)")
     qat: QATSpec | None = Field(None, description="train for being quantized afterwards")
-    optimizer: OptimizerName = "adamw"
-    optimizer_config: dict[str, Any] = Field({}, description="what this optimizer takes, such as betas and eps")
-    learning_rate: float = Field(1e-5, gt=0)
+    optimizer: OptimizerName = Field("adamw", description="MLX's optimizer of this name")
+    optimizer_config: dict[str, Any] = Field(
+        {}, description="what this optimizer takes, such as betas and eps", examples=[{"betas": [0.9, 0.98]}]
+    )
+    learning_rate: float = Field(1e-5, gt=0, description="of every step, unless lr_schedule says more")
     lr_schedule: ScheduleSpec | None = Field(None, description="default: the same learning rate at every step")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, as the optimizer has it; adam has none")
     max_grad_norm: float | None = Field(None, gt=0, description="clip the gradient's global norm; default: no clipping")
     batch_size: int = Field(4, ge=1, description="pairs in a micro-batch")
     gradient_accumulation_steps: int = Field(1, ge=1, description="micro-batches in one optimizer step")
@@ -166,14 +175,14 @@ class TrainingSpec(SpecModel):
     grad_checkpoint: bool = Field(False, description="a quarter of the activations' memory for 1.4 times the time")
     epochs: float | None = Field(None, gt=0, le=1_000_000, description="passes over the data; default 1")
     iters: int | None = Field(None, ge=1, description="optimizer steps, instead of epochs")
-    steps_per_report: int = Field(1, ge=1)
+    steps_per_report: int = Field(1, ge=1, description="optimizer steps between lines of metrics.jsonl")
     steps_per_eval: int | None = Field(None, ge=1, description="default: once an epoch, and at the end")
     save_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(2, ge=1, description="the newest ones; older ones are removed")
     best_checkpoint: BestCheckpointSpec | None = Field(None, description="keep the best one too, by this metric")
     load_best_model_at_end: bool = Field(False, description="the adapter is the best checkpoint's, not the last one's")
     early_stopping: EarlyStoppingSpec | None = Field(None, description="end when the held-out pairs stop improving")
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="of the order of the pairs, new weights and dropout")
 
     @model_validator(mode="before")
     @classmethod
@@ -264,14 +273,19 @@ class JobSpec(SpecModel):
     group: str = Field("", max_length=200, description="jobs that belong together; a sweep's are grouped by its name")
     priority: int = Field(0, ge=-1000, le=1000, description="the higher goes first in the queue")
     after: list[JobNumber] = Field([], max_length=100, description="numbers of the jobs that must be done before")
-    not_before: str | None = Field(None, description="do not start before this moment, such as 2026-11-23 02:00")
-    model: Text = Field(description="HF id or folder; the policy starts here")
-    adapter: Text | None = Field(None, description="start from this adapter")
+    not_before: str | None = Field(
+        None, description="do not start before this moment", examples=["2026-11-23 02:00", "2026-11-23 02:00+01:00"]
+    )
+    model: Text = Field(
+        description="HF id or folder; the policy starts here",
+        examples=["./model", "mlx-community/SmolLM2-135M-Instruct"],
+    )
+    adapter: Text | None = Field(None, description="start from this adapter", examples=["./sft-adapter"])
     reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")
-    data: DataSpec
+    data: DataSpec = Field(description="the pairs")
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
-    training: TrainingSpec | None = None
-    output: OutputSpec = OutputSpec()
+    training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
+    output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
 
     @field_validator("not_before", mode="before")
     @classmethod

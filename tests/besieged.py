@@ -75,7 +75,9 @@ class Besieged:
     dropped: list[Drop] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     counts: Counts = field(
-        default_factory=lambda: dict.fromkeys(("retries", "two workers at once", "failed by itself"), 0)
+        default_factory=lambda: dict.fromkeys(
+            ("retries", "daemons that ended by themselves", "jobs that failed by themselves", "two workers at once"), 0
+        )
     )
     _writers: list[threading.Thread] = field(default_factory=list)
 
@@ -93,11 +95,14 @@ class Besieged:
 
     def tend(self) -> None:
         """Drop what is next, retry what a kill has failed, and look whether any job has two workers."""
+        if self.daemon.poll() is not None:
+            self.counts["daemons that ended by themselves"] += 1
+            self._start()
         with JobTable.open(self.home.database) as table:
             ended = table.list("done", "failed", "cancelled")
             for job in ended:
                 if job.state == "failed":
-                    self.counts["failed by itself"] += "killed" not in job.reason
+                    self.counts["jobs that failed by themselves"] += "killed" not in job.reason
                     self.counts["retries"] += 1
                     table.retry(job.id)
         while len(self.dropped) - sum(job.state == "done" for job in ended) < self.at_once:
@@ -135,23 +140,26 @@ class Besieged:
 
     # --- those who kill
 
-    def strike(self, rng: random.Random) -> None:
-        """SIGKILL the daemon, or a worker, or both; write down what they were at; start the daemon again."""
+    def strike(self, rng: random.Random) -> bool:
+        """SIGKILL the daemon, or a worker, or both; write down what they were at; start the daemon again.
+
+        False where the worker was gone before.
+        """
         busy = workers(self.home)
         victim = rng.choices(["daemon", "worker", "both"], [45, 40, 15])[0] if busy else "daemon"
         worker = rng.choice(busy) if victim != "daemon" else None
         if victim != "worker":
             self.daemon.kill()
-        if worker is not None:
-            kill(worker.pid)
+        hit = worker is not None and kill(worker.pid)
         if victim == "worker":
             assert worker is not None
-            self.seen[f"worker | {self._scene_of(worker)}"] += 1
-            return
+            self.seen[f"worker | {self._scene_of(worker)}"] += hit
+            return hit
         self.daemon.wait()
-        self.seen[f"{victim} | {self._scene()}"] += 1
+        self.seen[f"{'both' if hit else 'daemon'} | {self._scene()}"] += 1
         time.sleep(rng.choice([0.0, rng.uniform(0, 0.3), rng.uniform(1, 2)]))  # the last: its orphans end by themselves
         self._start()
+        return True
 
     def say(self, count: int) -> None:
         """How many of `count` kills are done, now and then."""
@@ -193,7 +201,7 @@ class Besieged:
         self.counts["did not end"] = 0 if self.tend_until(lambda: self._done() >= good, PATIENCE_SECONDS, 0.1) else 1
         self.tend_until(lambda: not self._in_folder(), 10)
         self.daemon.send_signal(signal.SIGTERM)
-        self.counts["daemon's exit not 0"] = int(self.daemon.wait(60) != 0)
+        self.counts["unclean ends"] = int(self.daemon.wait(60) != 0)
         self.counts |= audit(self.home, self.dropped)
 
     def _done(self) -> int:
@@ -211,11 +219,13 @@ class Besieged:
             kill(worker.pid)
 
 
-def kill(pid: int) -> None:
+def kill(pid: int) -> bool:
+    """Whether it was there."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
-        return
+        return False
+    return True
 
 
 def job_scene(run: RunDir, state: str) -> str:

@@ -33,15 +33,13 @@ def burst(folder: Path, count: int, seed: int) -> Found:
     besieged.begin()
     half = FILES_PER_KILL * count // 2
     try:
-        besieged.drop(*(stand_in(spec, number, "burst") for number in range(half)))
         besieged.drop(*(stand_in(spec, 100_000 + at, way) for at, way in enumerate(ONE_BY_ONE * (1 + count // 25))))
-        for at in range(count):
-            if at == count // 2:
-                besieged.drop(*(stand_in(spec, number, "burst") for number in range(half, 2 * half)))
-            moment = rng.choice(DURING_A_BURST)(besieged, rng)
-            besieged.tend_until(moment, AIM_SECONDS)
-            besieged.strike(rng)
-            besieged.say(count)
+        for kills, numbers in ((count // 2, range(half)), (count, range(half, 2 * half))):
+            besieged.drop(*(stand_in(spec, number, "burst") for number in numbers))
+            while sum(besieged.seen.values()) < kills:
+                besieged.tend_until(rng.choice(DURING_A_BURST)(besieged, rng), AIM_SECONDS)
+                if besieged.strike(rng):
+                    besieged.say(count)
         besieged.finish()
     finally:
         besieged.close()

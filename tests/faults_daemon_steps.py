@@ -188,7 +188,7 @@ class Life:
         return self.trace.read_text().splitlines()
 
     def live(self) -> Counts:
-        counts = {"did not end": 0, "daemon's exit not 0": 0}
+        counts = {"did not end": 0, "unclean ends": 0}
         try:
             for drop in self.drops:
                 drop.write(self.home)
@@ -200,7 +200,7 @@ class Life:
         if self.daemon.end(signal.SIGTERM) == -signal.SIGKILL:
             self.again()
             self.daemon.end(signal.SIGTERM)
-        counts["daemon's exit not 0"] = int(self.daemon.status != 0)
+        counts["unclean ends"] = int(self.daemon.status != 0)
         return {"kills": self.kills} | counts | audit(self.home, self.drops)
 
     def again(self) -> None:
@@ -268,7 +268,7 @@ def rivals(folder: Path, count: int, seed: int) -> Found:
     wait_for(lambda: answers(home) == last.pid)
     with JobTable.open_readonly(home.database) as table:
         fakes.wait_for(lambda: table.counts()["done"] == count, PATIENCE_SECONDS)
-    counts["daemon's exit not 0"] = last.end(signal.SIGTERM)
+    counts["unclean ends"] = last.end(signal.SIGTERM)
     return {"counts": counts | audit(home, drops), "seen": {}}
 
 

@@ -58,9 +58,9 @@ def kills(folder: Path, count: int, seed: int) -> Found:
     try:
         while left[0] > 0:
             besieged.tend_until(rng.choice(WHILE_TRAINING)(besieged, rng), AIM_SECONDS)
-            besieged.strike(rng)
-            left[0] -= 1
-            besieged.say(count)
+            if besieged.strike(rng):
+                left[0] -= 1
+                besieged.say(count)
         besieged.finish()
     finally:
         besieged.close()

@@ -27,6 +27,7 @@ COMMANDS = [
     "doctor",
     "run",
     "validate",
+    "schema",
     "submit",
     "jobs",
     "show",
@@ -44,6 +45,7 @@ COMMANDS = [
     "cache",
     "metrics",
     "compare",
+    "completion",
 ]
 READS = [
     "status",

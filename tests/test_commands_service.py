@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,9 +115,13 @@ def test_a_daemon_that_cannot_start_shows_the_end_of_its_log(there: Home) -> Non
 
 
 @pytest.mark.slow
-def test_a_foreground_daemon_ends_cleanly_on_ctrl_c(there: Home) -> None:
+def test_a_foreground_daemon_tells_systemd_how_it_is_and_ends_cleanly_on_ctrl_c(there: Home, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(there.root), "start"]
-    daemon = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(60)
+    environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+    daemon = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 60
     while not there.root.is_dir() or lock.holder(there) is None:
         assert daemon.poll() is None, daemon.communicate()
@@ -125,8 +130,12 @@ def test_a_foreground_daemon_ends_cleanly_on_ctrl_c(there: Home) -> None:
     while invoke(there, "status").exit_code != Exit.OK:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert [manager.recv(4096) for _ in range(3)] == [b"READY=1", b"STATUS=no jobs yet", b"WATCHDOG=1"]
     daemon.send_signal(signal.SIGINT)
     out, err = daemon.communicate(timeout=60)
+    while not (told := manager.recv(4096)).startswith(b"STOPPING=1"):
+        assert told == b"WATCHDOG=1"
+    manager.close()
     assert daemon.returncode == 0, err
     assert out == "", "logs go to stderr"
     assert f"made a home at {there.root}" in err

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import homes
 import pytest
 from homes import invoke
 
 from prefd.cache.store import ReferenceCache
-from prefd.daemon import blas, doctor
+from prefd.daemon import blas, doctor, lock
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
 
@@ -51,6 +56,7 @@ def test_json_has_every_finding(there: Home) -> None:
     found = json.loads(invoke(there, "doctor", "--json").stdout)["findings"]
     subjects = {finding["subject"] for finding in found}
     assert {"python", "packages", "device", "home", "disk", "config", "plugins", "jobs", "daemon", "cache"} <= subjects
+    assert {"watch", "limits", "socket", "service"} <= subjects
 
 
 def test_a_failure_gives_its_remedy_and_exit_code(there: Home) -> None:
@@ -149,3 +155,63 @@ def test_a_damaged_job_table_fails(there: Home) -> None:
     found = only(list(doctor.check_jobs(there)))
     assert found.level == "fail"
     assert str(there.database) in found.detail
+
+
+def test_what_is_not_the_version_that_prefd_needs_fails(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(list(doctor.check_packages(there))).level == "ok"
+    wanted = ["mlx>=99", "no-such-distribution>=1", "zarr>=3", "obstore>=99; extra == 's3'"]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: wanted)
+    found = only(list(doctor.check_packages(there)))
+    mlx = doctor.metadata.version("mlx")
+    assert found.detail == f"mlx is {mlx}, and prefd needs >=99; no-such-distribution is not installed"
+    assert (found.level, found.remedy) == ("fail", "install prefd again in this environment")
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o700, "ok"), (0o755, "ok"), (0o775, "warn"), (0o777, "fail")])
+def test_a_home_that_others_can_write_is_told(there: Home, mode: int, level: str) -> None:
+    there.root.chmod(mode)
+    found = only(list(doctor.check_home(there)))
+    assert found.level == level
+    assert found.remedy == ("" if level == "ok" else f"chmod 700 {there.root}")
+
+
+@pytest.mark.parametrize(("free", "level"), [(100e6, "fail"), (1e9, "warn"), (50e9, "ok")])
+def test_a_disk_that_is_nearly_full_is_told(
+    there: Home, monkeypatch: pytest.MonkeyPatch, free: float, level: str
+) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    found = only(list(doctor.check_disk(there)))
+    assert found.level == level
+    assert bool(found.remedy) == (level != "ok")
+
+
+def test_a_database_with_a_damaged_page_fails(there: Home) -> None:
+    for number in range(3):
+        homes.add_queued(there, name=f"job-{number}")
+    with closing(sqlite3.connect(there.database)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    found = only(list(doctor.check_jobs(there)))
+    assert (found.level, found.detail.split(";")[0]) == ("ok", "3 queued")
+    assert found.detail.endswith(", whole")
+    pages = bytearray(there.database.read_bytes())
+    pages[-2000:] = b"\xff" * 2000
+    there.database.write_bytes(pages)
+    found = only(list(doctor.check_jobs(there)))
+    assert found.level == "fail"
+    assert str(there.database) in found.detail
+
+
+def test_a_daemon_that_does_not_answer_fails(there: Home) -> None:
+    with lock.held(there):
+        lock.announce(there, str(there.socket))
+        found = only(list(doctor.check_daemon(there)))
+    assert found.level == "fail"
+    assert found.remedy == f"look at {there.log}; end it with `kill {os.getpid()}`"
+
+
+def test_a_plugin_that_cannot_be_loaded_fails_and_is_named(there: Home) -> None:
+    (there.root / "bad.py").write_text("import no_such_module\n")
+    there.config.write_text("plugins = ['bad.py']\n")
+    failed = [finding for finding in doctor.check_plugins(there) if finding.level == "fail"]
+    assert "no_such_module" in only(failed).detail
+    assert "bad.py" in only(failed).remedy

@@ -15,6 +15,7 @@ from prefd.daemon.commands.cache_transfer import export, import_
 from prefd.daemon.commands.cache_upkeep import compact, prune
 from prefd.daemon.commands.cache_verify import verify
 from prefd.daemon.commands.common import json_option, require_home
+from prefd.daemon.commands.complete import REFERENCE
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.explain import explain
 from prefd.daemon.commands.stores import SHORT
@@ -88,7 +89,7 @@ Examples:
   prefd cache show 3f9a
   prefd cache show 3f9a --json | jq '.references[0].identity'"""
 )
-@click.argument("prefix", metavar="[FINGERPRINT-PREFIX]", default="")
+@click.argument("prefix", metavar="[FINGERPRINT-PREFIX]", default="", type=REFERENCE)
 @json_option
 @click.pass_obj
 def show(home: Home, prefix: str, as_json: bool) -> None:

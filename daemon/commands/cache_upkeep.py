@@ -8,6 +8,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
+from prefd.daemon.commands.complete import REFERENCE
 from prefd.daemon.commands.errors import Failure
 from prefd.daemon.commands.stores import SHORT, find_cache, need_shared, pick, pick_from
 from prefd.daemon.commands.units import duration, size
@@ -81,7 +82,13 @@ Examples:
 )
 @click.option("--max-size", type=size, metavar="SIZE", help="Remove the least recently used until it fits.")
 @click.option("--unused-for", type=duration, metavar="TIME", help="Remove what no job has read for so long.")
-@click.option("--reference", "prefix", metavar="PREFIX", help="Remove one reference, by the start of its fingerprint.")
+@click.option(
+    "--reference",
+    "prefix",
+    metavar="PREFIX",
+    type=REFERENCE,
+    help="Remove one reference, by the start of its fingerprint.",
+)
 @click.option("--shared", is_flag=True, help="Do so in the object store of cache_url, and not here.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option

@@ -12,6 +12,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
+from prefd.daemon.commands.complete import REFERENCE
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.stores import SHORT, ask_worker, find_cache, need_shared, pick
 from prefd.daemon.commands.units import Sample, duration, sample
@@ -39,7 +40,9 @@ Examples:
 @click.option("--repair", is_flag=True, help="Quarantine what is damaged, and save what is whole of it.")
 @click.option("--rescore", type=sample, metavar="N|P%", help="Score so many again with the model, and compare.")
 @click.option("--spec", metavar="SPEC", type=click.Path(path_type=Path), help="Draw them from this spec's pairs.")
-@click.option("--reference", "prefix", metavar="PREFIX", default="", help="Only where the fingerprint starts so.")
+@click.option(
+    "--reference", "prefix", metavar="PREFIX", default="", type=REFERENCE, help="Only where the fingerprint starts so."
+)
 @click.option(
     "--max-duration", type=duration, metavar="TIME", help="Stop after 90s, 10m or 2h, and say how far it came."
 )

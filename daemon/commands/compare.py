@@ -11,6 +11,7 @@ from rich.text import Text
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs, read_spec
+from prefd.daemon.commands.complete import JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.comparison import MEASURES, Compared, best, differing, gather, notes, shorten
 from prefd.daemon.home import Home
@@ -33,7 +34,7 @@ Examples:
   prefd compare 3 4 --plot curves.png --metric loss --metric rewards/margins
   prefd compare 3 4 --json | jq '.best["eval_rewards/accuracies"]'"""
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=JOB)
 @click.option("--plot", "png", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Draw a PNG.")
 @click.option("--metric", "metrics", metavar="NAME", multiple=True, help="A metric to draw (repeatable).")
 @json_option

@@ -13,6 +13,7 @@ import click
 from prefd.daemon import render
 from prefd.daemon.columns import emit
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
+from prefd.daemon.commands.complete import GROUP, JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import Progress, RunDir
@@ -38,9 +39,7 @@ Examples:
 )
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="The higher goes first; default 0.")
-@click.option(
-    "--after", type=click.IntRange(min=1), metavar="ID", multiple=True, help="When this job is done (repeatable)."
-)
+@click.option("--after", type=JOB, metavar="ID", multiple=True, help="When this job is done (repeatable).")
 @click.option("--not-before", metavar="WHEN", help="2026-11-23 02:00, 02:00 (the next one), or +3h.")
 @json_option
 @click.pass_obj
@@ -151,7 +150,7 @@ Examples:
   prefd jobs --json | jq '.jobs[] | select(.state == "done") | .id'"""
 )
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_NAMES), help="Only these (repeatable).")
-@click.option("--group", metavar="NAME", help="Only this group, such as a sweep's jobs.")
+@click.option("--group", metavar="NAME", type=GROUP, help="Only this group, such as a sweep's jobs.")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
 @json_option
 @click.pass_obj

@@ -12,6 +12,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs
+from prefd.daemon.commands.complete import JOB
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 
@@ -28,7 +29,7 @@ Examples:
   prefd logs 3 --last 20
   prefd logs 3 -f           until the job ends"""
 )
-@click.argument("job_id", metavar="ID", type=int)
+@click.argument("job_id", metavar="ID", type=JOB)
 @click.option("-f", "--follow", is_flag=True, help="Go on printing as lines come, until the job ends.")
 @click.option("--last", "-n", type=click.IntRange(min=0), metavar="N", help="Only the last N lines (then follow).")
 @json_option

@@ -11,6 +11,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
+from prefd.daemon.commands.complete import LOSS
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 
@@ -30,7 +31,7 @@ Examples:
   prefd losses dpop
   prefd losses --json | jq '.losses.ipo.params'"""
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=LOSS)
 @json_option
 @click.pass_obj
 def losses(home: Home, name: str | None, as_json: bool) -> None:
@@ -142,7 +143,7 @@ Examples:
   prefd check-loss dpop
   prefd check-loss my_loss --json | jq '.checks[] | select(.result == "failed")'""",
 )
-@click.argument("name")
+@click.argument("name", type=LOSS)
 @json_option
 @click.pass_context
 def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:

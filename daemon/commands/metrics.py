@@ -10,6 +10,7 @@ from rich.table import Table
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs, read_spec
+from prefd.daemon.commands.complete import JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.describe import describe_loss
 from prefd.daemon.home import Home
@@ -43,7 +44,7 @@ Examples:
   prefd metrics 3 --plot curves.png
   prefd metrics 3 --json | jq '.train[-1]'"""
 )
-@click.argument("job_id", metavar="ID", type=int)
+@click.argument("job_id", metavar="ID", type=JOB)
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N rows of each table.")
 @click.option("--plot", "png", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Draw a PNG.")
 @json_option

@@ -9,6 +9,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs
+from prefd.daemon.commands.complete import ACTIVE_JOB, ENDED_JOB, PAUSED_JOB
 from prefd.daemon.home import Home
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Examples:
   prefd cancel 3
   prefd cancel 4 5 6"""
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=ACTIVE_JOB)
 @json_option
 @click.pass_obj
 def cancel(home: Home, job_ids: tuple[int, ...], as_json: bool) -> None:
@@ -44,7 +45,7 @@ Examples:
   prefd pause               nothing new starts; what runs goes on
   prefd pause --all         and what runs is paused too"""
 )
-@click.argument("job_ids", metavar="[ID]...", nargs=-1, type=int)
+@click.argument("job_ids", metavar="[ID]...", nargs=-1, type=ACTIVE_JOB)
 @click.option("--all", "everything", is_flag=True, help="The queue and every running job.")
 @json_option
 @click.pass_obj
@@ -84,7 +85,7 @@ Examples:
   prefd resume              jobs start again
   prefd resume --all        and every paused job goes on"""
 )
-@click.argument("job_ids", metavar="[ID]...", nargs=-1, type=int)
+@click.argument("job_ids", metavar="[ID]...", nargs=-1, type=PAUSED_JOB)
 @click.option("--all", "everything", is_flag=True, help="The queue and every paused job.")
 @json_option
 @click.pass_obj
@@ -117,7 +118,7 @@ Examples:
   prefd retry 3             go on from the last checkpoint
   prefd retry 3 --fresh     begin from nothing"""
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=ENDED_JOB)
 @click.option("--fresh", is_flag=True, help="Begin from nothing; what there is goes to runs/<id>/attempts/.")
 @json_option
 @click.pass_obj

@@ -6,6 +6,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs, read_spec
+from prefd.daemon.commands.complete import JOB
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 
@@ -16,7 +17,7 @@ Examples:
   prefd show 3
   prefd show 3 --json | jq -r .adapter"""
 )
-@click.argument("job_id", metavar="ID", type=int)
+@click.argument("job_id", metavar="ID", type=JOB)
 @json_option
 @click.pass_obj
 def show(home: Home, job_id: int, as_json: bool) -> None:

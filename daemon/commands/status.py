@@ -26,6 +26,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """Show what the daemon is doing.
 
     Exit code 4 when it is not running."""
+    from prefd.daemon import usage
     from prefd.daemon.client import Client, DaemonNotRunning
 
     home = require_home(ctx.obj)
@@ -35,22 +36,27 @@ def status(ctx: click.Context, as_json: bool) -> None:
         with read_jobs(home) as jobs:
             counts, paused_at = jobs.counts(), jobs.queue_paused_at()
         queue = {"paused_at": paused_at}
+        taken = usage.gather(home)
         if as_json:
-            render.emit_json({"running": False, "home": str(home.root), "jobs": dict(counts), "queue": queue})
+            known = {"home": str(home.root), "jobs": dict(counts), "queue": queue, "usage": taken}
+            render.emit_json({"running": False, **known})
         else:
             facts = [
                 ("daemon", "not running"),
                 ("home", str(home.root)),
                 ("jobs", count_jobs(counts)),
                 *queue_facts(queue),
+                *usage.facts(taken),
             ]
             render.stdout().print(render.facts(facts))
             render.note(str(error))
         ctx.exit(Exit.NO_DAEMON)
+    workers = {job["id"]: job["worker_pid"] for job in answer["active"] if job["worker_pid"] is not None}
+    taken = usage.gather(home, answer["pid"], workers)
     if as_json:
-        render.emit_json({"running": True, **answer})
+        render.emit_json({"running": True, **answer, "usage": taken})
     else:
-        render.stdout().print(render.facts(describe(answer)))
+        render.stdout().print(render.facts([*describe(answer), *usage.facts(taken)]))
 
 
 def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
@@ -68,7 +74,6 @@ def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
     catalog = answer["catalog"]
     facts.append(("losses", str(catalog["losses"]) if not catalog["error"] else f"none: {catalog['error']}"))
     facts += [("workers", answer["worker"]["limits"])] if answer["worker"]["limits"] else []
-    facts.append(("memory", render.size(answer["memory_rss_bytes"])))
     return facts
 
 

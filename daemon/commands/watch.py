@@ -12,6 +12,7 @@ from rich.console import Console
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs, read_spec
+from prefd.daemon.commands.complete import JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
@@ -30,7 +31,7 @@ Examples:
   prefd watch 3
   prefd watch 3 > progress.txt    plain lines where there is no terminal"""
 )
-@click.argument("job_id", metavar="[ID]", required=False, type=int)
+@click.argument("job_id", metavar="[ID]", required=False, type=JOB)
 @json_option
 @click.pass_context
 def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
@@ -65,7 +66,7 @@ Examples:
   prefd wait 3 && prefd show 3
   prefd wait 3 4 5"""
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=int)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=JOB)
 @json_option
 @click.pass_context
 def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:

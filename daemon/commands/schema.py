@@ -1,0 +1,29 @@
+"""`prefd schema`: a spec as JSON Schema, so that an editor completes and checks it."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from prefd.daemon.home import Home
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd schema > prefd.schema.json
+then, as the first line of a spec:
+  # yaml-language-server: $schema=prefd.schema.json       in YAML
+  #:schema prefd.schema.json                              in TOML"""
+)
+@click.pass_obj
+def schema(home: Home) -> None:
+    """Print a spec's JSON Schema, for editors.
+
+    It has the losses of this home's plugins with their parameters: print it again when they change.
+    """
+    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.specschema import spec_schema
+
+    click.echo(json.dumps(spec_schema(load_catalog(home)), indent=1, ensure_ascii=False))

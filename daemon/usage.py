@@ -1,0 +1,92 @@
+"""What prefd takes of the machine: disk and memory, looked at within a bounded time.
+
+A home may hold millions of files. Their sizes are added up until the time is over, and what was found by then is told as a
+lower bound; keeping a running total would be wrong after every crash and every `rm`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from prefd.daemon import render
+from prefd.daemon.home import Home
+
+BUDGET_SECONDS = 0.04
+"""For each folder: 5,000 files or so."""
+
+
+def gather(home: Home, daemon: int | None = None, workers: Mapping[int, int] | None = None) -> dict[str, Any]:
+    """{"disk": {"free_bytes", "total_bytes"}, "home": {"cache_bytes", "runs_bytes", "complete": whether those are all},
+    "memory": {"available_bytes", "total_bytes", "daemon_bytes": null | int, "workers": [{"job", "bytes"}]}}
+
+    `daemon`: its pid; `workers`: job → pid. A process that is gone by now has none.
+    """
+    disk = shutil.disk_usage(home.root)
+    machine = psutil.virtual_memory()
+    (cache, all_of_cache), (runs, all_of_runs) = (size_of(folder) for folder in (home.cache, home.runs))
+    held = {job: memory_of(pid) for job, pid in (workers or {}).items()}
+    return {
+        "disk": {"free_bytes": disk.free, "total_bytes": disk.total},
+        "home": {"cache_bytes": cache, "runs_bytes": runs, "complete": all_of_cache and all_of_runs},
+        "memory": {
+            "available_bytes": machine.available,
+            "total_bytes": machine.total,
+            "daemon_bytes": None if daemon is None else memory_of(daemon),
+            "workers": [{"job": job, "bytes": count} for job, count in held.items() if count is not None],
+        },
+    }
+
+
+def facts(usage: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The same for people, as lines of `prefd status`."""
+    memory, disk, home = usage["memory"], usage["disk"], usage["home"]
+    holders = [] if memory["daemon_bytes"] is None else [f"daemon {render.size(memory['daemon_bytes'])}"]
+    holders += [f"job {worker['job']} {render.size(worker['bytes'])}" for worker in memory["workers"]]
+    free = f"{render.size(memory['available_bytes'])} of {render.size(memory['total_bytes'])} available"
+    over = "" if home["complete"] else "more than "
+    taken = f"cache {render.size(home['cache_bytes'])}, runs {render.size(home['runs_bytes'])}"
+    return [
+        ("memory", "; ".join([*([", ".join(holders)] if holders else []), free])),
+        ("disk", f"{over}{taken}; {render.size(disk['free_bytes'])} of {render.size(disk['total_bytes'])} free"),
+    ]
+
+
+def memory_of(pid: int) -> int | None:
+    """Resident bytes of a process and of what it has started; None where it is gone."""
+    try:
+        process = psutil.Process(pid)
+        total = int(process.memory_info().rss)
+    except psutil.Error:
+        return None
+    with suppress(psutil.Error):
+        for child in process.children(recursive=True):
+            with suppress(psutil.Error):
+                total += int(child.memory_info().rss)
+    return total
+
+
+def size_of(folder: Path, seconds: float | None = None) -> tuple[int, bool]:
+    """Bytes on disk below `folder`, as far as they could be added up in time, and whether that is all of them."""
+    deadline = time.monotonic() + (BUDGET_SECONDS if seconds is None else seconds)
+    total, left = 0, [os.fspath(folder)]
+    while left:
+        try:
+            with os.scandir(left.pop()) as entries:
+                for entry in entries:
+                    if time.monotonic() > deadline:
+                        return total, False
+                    with suppress(OSError):  # gone since it was listed
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+                        if entry.is_dir(follow_symlinks=False):
+                            left.append(entry.path)
+        except OSError:
+            continue
+    return total, True
