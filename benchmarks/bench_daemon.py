@@ -1,6 +1,6 @@
 """How quick and how small the daemon is: from a dropped file to its claim, the commands that ask it, and its idling.
 
-    python benchmarks/bench_daemon.py [--drops 200] [--jobs 10000] [--idle 60] [--markdown daemon.md]
+    python benchmarks/bench_daemon.py [--drops 200] [--jobs 10000] [--idle 60] [--nice 0] [--markdown daemon.md]
 
 The daemon is `prefd start` as a user starts it, on the default settings, with `--jobs` ended jobs in its history. Specs are
 renamed into `jobs/`, 150 ms apart on average. A file counts as claimed at the moment of its rename into `accepted/`, which
@@ -50,11 +50,13 @@ def main() -> None:
     parser.add_argument("--drops", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=10_000, help="in the history")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to look at the idle daemon")
+    parser.add_argument("--nice", type=int, default=0, help="of the worker, as `nice` under [worker] in config.toml")
     parser.add_argument("--markdown", type=Path, help="write the table here too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
         home = Home(Path(folder) / "home")
         make_history(home, given.jobs)
+        home.config.write_text(f"[worker]\nnice = {given.nice}\n", encoding="utf-8")
         with daemon(home) as process:
             rows = list(measure(home, process, given.drops, given.jobs, given.idle))
     about = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {given.drops} drops each;"

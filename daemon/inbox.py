@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 LEAVINGS = ("~", ".swp", ".swx", ".tmp", ".temp", ".partial", ".part", ".crdownload", ".bak", ".orig", ".lock")
 EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
+LATE_SECONDS = 0.2
+"""So late a change may be noticed and count from when it was made: a busy machine takes a while to tell of it."""
 STILL_WRITTEN_SECONDS = 30.0
 STILL_WRITTEN = "has not changed for a while but is still open for writing: waiting"
 ULID_LENGTH = 26
@@ -114,7 +116,7 @@ class Inbox:
                     continue
                 seen = self._seen.get(entry.name)
                 if seen is None or seen.signature != _signature(info):
-                    seen = _Sighting(_signature(info), now)
+                    seen = _Sighting(_signature(info), now - self._noticed_late(info))
                     self.noticed += entry.name not in self._reported
                 if self._is_complete(entry.name, self.home.jobs / entry.name, seen, now):
                     ready.append((info.st_mtime_ns, entry.name))
@@ -247,6 +249,12 @@ class Inbox:
         """Else a power cut could undo the rename of a file whose job has been written down: it would run twice."""
         sync_folder(self.home.accepted)
         sync_folder(self.home.jobs)
+
+    def _noticed_late(self, info: os.stat_result) -> float:
+        """For how many seconds the file has been as it is, by a clock that may have been set: so only up to a bound."""
+        if not self.can_tell_writers:  # the clock is another machine's
+            return 0.0
+        return max(0.0, min(time.time() - info.st_ctime, LATE_SECONDS, self.settle_seconds / 2))
 
     def _patience(self, signature: Signature) -> float:
         return self.settle_seconds * (EMPTY_PATIENCE if signature[0] == 0 else 1)

@@ -24,7 +24,7 @@ from prefd.daemon.watched import identity
 
 log = logging.getLogger(__name__)
 
-DEBOUNCE_MS, STEP_MS = 50, 10
+DEBOUNCE_MS, STEP_MS = 50, 25
 POLL_SECONDS = 1.0
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 60.0

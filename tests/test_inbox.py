@@ -9,6 +9,7 @@ from pathlib import Path
 import fakes
 import pytest
 
+from prefd.daemon import inbox as inbox_module
 from prefd.daemon.files import short
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Inbox, submit
@@ -26,7 +27,9 @@ def made(home: Path) -> Home:
 
 
 @pytest.fixture
-def inbox(made: Home) -> Inbox:
+def inbox(made: Home, monkeypatch: pytest.MonkeyPatch) -> Inbox:
+    """One for which a file begins to settle when it is first looked at."""
+    monkeypatch.setattr(inbox_module, "LATE_SECONDS", 0.0)
     return Inbox(made, SETTLE)
 
 
@@ -49,6 +52,23 @@ def test_a_file_is_complete_when_it_has_not_changed_for_the_settle_time(made: Ho
     assert inbox.complete(0.8) == []
     assert inbox.complete(0.9) == ["a.yaml"]
     assert inbox.due_in(0.9) is None
+
+
+@pytest.mark.parametrize(("clock", "credit"), [(0.1, 0.1), (86_400.0, 0.2), (-86_400.0, 0.0)])
+def test_a_file_that_is_noticed_late_settles_from_when_it_was_put_there_within_bounds(
+    made: Home, monkeypatch: pytest.MonkeyPatch, clock: float, credit: float
+) -> None:
+    (made.jobs / "a.yaml").write_text("one")
+    changed = (made.jobs / "a.yaml").stat().st_ctime
+    monkeypatch.setattr(inbox_module.time, "time", lambda: changed + clock)
+    local, remote = Inbox(made, SETTLE), Inbox(made, SETTLE)
+    remote.can_tell_writers = False
+    for each in (local, remote):
+        each.complete(0.0)
+    assert local.due_in(0.0) == pytest.approx(SETTLE - credit)
+    assert remote.due_in(0.0) == SETTLE
+    assert local.complete(SETTLE - credit - 0.001) == []
+    assert local.complete(SETTLE - credit + 0.001) == ["a.yaml"]
 
 
 def test_a_replaced_file_settles_anew(made: Home, inbox: Inbox, tmp_path: Path) -> None:
