@@ -130,7 +130,15 @@ class Besieged:
             time.sleep(every)
         return True
 
+    def serving(self) -> bool:
+        """Whether the daemon has got so far that it said who it is."""
+        holder = lock.announced(self.home)
+        return holder is not None and holder.pid == self.daemon.pid
+
     def running(self) -> list[Job]:
+        """Of a daemon that serves: the one before left the jobs in the state that it died in."""
+        if not self.serving():
+            return []
         with JobTable.open_readonly(self.home.database) as table:
             return table.list(*RUNNING)
 
@@ -177,8 +185,7 @@ class Besieged:
             return "between a claim and its row"
         if any(not RunDir(home.job(job.id)).spec.exists() for job in jobs):
             return "between a row and its spec.json"
-        holder = lock.announced(home)
-        if holder is None or holder.pid != self.daemon.pid:
+        if not self.serving():
             return "starting"
         scenes = [job_scene(RunDir(home.job(job.id)), job.state) for job in jobs if job.state in RUNNING]
         if scenes:

@@ -44,7 +44,7 @@ class Drop:
 def slow_writer(home: Home, drop: Drop) -> None:
     """A few bytes, a rest, the next few; the file is open all the while."""
     with (home.jobs / drop.file).open("xb", buffering=0) as file:
-        _write_slowly(file.write, drop.content, rests=4)
+        _write_slowly(file.write, drop.content, rests=2)
 
 
 def rename_in(home: Home, drop: Drop) -> None:
