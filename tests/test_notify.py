@@ -123,7 +123,7 @@ def test_pauses_and_the_jobs_of_prefd_run_are_not_told_and_cancelled_ones_are(ma
         table.request_cancel(2)
     notified(made, command(made), lambda: len(told(made)) == 1)
     assert told(made)[0]["PREFD_JOB_STATE"] == "cancelled"
-    assert told(made)[0]["cwd"] == str(made.job(2))
+    assert told(made)[0]["cwd"] == told(made)[0]["PREFD_RUN_DIR"] == str(made.job(2))
 
 
 @pytest.mark.parametrize(
