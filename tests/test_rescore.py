@@ -13,7 +13,7 @@ from jobs_on_disk import make_job, run_precompute
 from prefd.cache.rescue import evict
 from prefd.cache.stored import whole_references
 from prefd.cache.verify import verify
-from prefd.daemon.worker import precompute
+from prefd.daemon.worker import models, precompute
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.rescore import Request, rescore
@@ -63,7 +63,7 @@ def test_a_planted_wrong_value_is_found_evicted_and_scored_again(job: Job, error
 
 
 def test_the_sample_has_the_size_that_was_asked_for(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precompute, "BATCH_TOKENS", 200)
+    monkeypatch.setattr(precompute, "BATCH_TOKENS", {models.device(): 200})
     run_precompute(job)
     for request, sampled in (
         ({"sample": 3, "percent": False}, 3),

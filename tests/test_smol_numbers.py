@@ -86,7 +86,7 @@ class Float64Llama:
 def batch(smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Completion]:
     """Real pairs of different lengths, one of them long."""
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    long = {"prompt": "Count.", "chosen": " ".join(map(str, range(120))), "rejected": "One, two, many."}
+    long = {"prompt": "Count.", "chosen": " ".join(map(str, range(60))), "rejected": "One, two, many."}
     path.write_text("".join(json.dumps(row) + "\n" for row in [*PAIRS[:4], long]))
     tokenizer = mlx_lm.utils.load_tokenizer(smol_model)
     data = prepare(DataSpec(path=str(path), validation=0.0), tokenizer, load_plugins().formats)
@@ -96,7 +96,7 @@ def batch(smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Co
 def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, batch: list[Completion]) -> None:
     model = mlx_lm.load(str(smol_model))[0]
     exact = Float64Llama(smol_model)
-    picked = [batch[0], batch[1], batch[5], max(batch, key=len)]
+    picked = [batch[0], batch[5], max(batch, key=len)]
     together = np.array(Scorer.of(model).logprobs(picked).tokens)
     for row, one in enumerate(picked):
         np.testing.assert_allclose(
