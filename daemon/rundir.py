@@ -140,7 +140,7 @@ class RunDir:
         return _as(Progress, read_json(self.root / "progress.json"))
 
     def write_progress(self, progress: Progress) -> None:
-        write_json(self.root / "progress.json", asdict(progress) | {"updated_at": time.time()})
+        write_json(self.root / "progress.json", asdict(progress) | {"updated_at": time.time()}, flush=False)
 
     def mark(self, phase: Phase) -> str:
         """How far the phase has got for good: what was saved, and what was left to do when its worker began."""

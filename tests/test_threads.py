@@ -29,3 +29,24 @@ def test_work_that_hangs_holds_up_neither_the_loop_nor_its_end() -> None:
     asyncio.run(body())
     assert time.monotonic() - began < 5
     hang.set()  # its answer finds nobody
+
+
+def test_a_thread_that_has_done_its_work_does_the_next() -> None:
+    async def body() -> set[int]:
+        return {await in_thread(threading.get_ident) for _ in range(20)}
+
+    assert len(asyncio.run(body())) == 1
+
+
+def test_work_beside_work_that_hangs_is_done_by_another_thread() -> None:
+    hang = threading.Event()
+
+    async def body() -> list[int]:
+        stuck = asyncio.create_task(in_thread(hang.wait, 20))
+        await asyncio.sleep(0.05)
+        found = await asyncio.wait_for(asyncio.gather(*(in_thread(divmod, n, 1) for n in range(5))), 5)
+        hang.set()
+        assert await stuck
+        return [quotient for quotient, _ in found]
+
+    assert asyncio.run(body()) == [0, 1, 2, 3, 4]
