@@ -64,6 +64,8 @@ def main() -> None:
         )
     ]
     for title, settings in LINES.items():
+        if given.only and given.only not in title:
+            continue
         lines += ["", f"**{title}**", "", *table([BASE | each for each in settings], given)]
         if given.markdown:  # after each table, for whoever stops it early
             given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -73,6 +75,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", help="the tables whose title has this")
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
     parser.add_argument("--child", help=argparse.SUPPRESS)

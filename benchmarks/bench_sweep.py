@@ -52,7 +52,8 @@ def main() -> None:
             loss: timed([sys.executable, __file__, "--child", loss, "--home", str(setting.root)], loss)
             for loss in ((*WITH_REFERENCE, *WITHOUT) if given.all else (first, WITHOUT[0]))
         }
-    lines = report(given, ours, theirs, forwards)
+        usable = len(Job.load(setting, 1).examples)
+    lines = report(given, usable, ours, theirs, forwards)
     print("\n".join(lines))
     if given.markdown:
         given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -97,7 +98,7 @@ def scored(home: Home, number: int) -> int:
 
 
 def report(
-    given: argparse.Namespace, ours: dict[str, float], theirs: dict[str, float], forwards: list[int]
+    given: argparse.Namespace, usable: int, ours: dict[str, float], theirs: dict[str, float], forwards: list[int]
 ) -> list[str]:
     first, *others = [ours[loss] for loss in WITH_REFERENCE if loss in ours]
     free = mean(ours[loss] for loss in WITHOUT if loss in ours)
@@ -107,7 +108,7 @@ def report(
     counted = "all sixteen were run" if given.all else "five were run, the other eleven counted as those of their kind"
     return [
         (
-            f"{given.model.name}, {given.pairs} pairs of {given.data.name} cut at {given.max_length} tokens, batch size "
+            f"{given.model.name}, {usable} pairs of {given.data.name} cut at {given.max_length} tokens, batch size "
             f"{given.batch_size}, one epoch, LoRA rank 8 on every layer; whole commands, {counted}; on "
             f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
         ),
