@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from prefd.daemon.systemd import Notifier
+from prefd.daemon.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
 
@@ -39,24 +39,24 @@ class Pulse:
         return sorted(loop for loop, until in self._until.items() if until < now)
 
 
-async def report(notifier: Notifier, pulse: Pulse, listening: str, status: Callable[[], str]) -> None:
+async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: Callable[[], str]) -> None:
     """Tell systemd that the daemon is ready once its socket answers, then what it does and that it lives, until
     cancelled. `status`: what it does, in a line.
     """
-    if not notifier.address:
+    if not manager.address:
         return
     while not await answers(listening):
         await asyncio.sleep(0.05)
-    notifier.tell(READY=1)
-    patience = notifier.watchdog_seconds
+    manager.tell(READY=1)
+    patience = manager.watchdog_seconds
     hanging: list[str] = []
     while True:
-        notifier.status(status())
+        manager.status(status())
         silent = pulse.silent()
         if patience is not None and not await answers(listening):
             silent.append("the control socket")
         if patience is not None and not silent:
-            notifier.tell(WATCHDOG=1)
+            manager.tell(WATCHDOG=1)
         if silent and silent != hanging:
             log.error("%s: no sign of life; the watchdog is told nothing until there is", ", ".join(silent))
         hanging = silent

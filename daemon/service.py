@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from prefd.daemon import control, lock, notify
+from prefd.daemon import control, lock
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.config import Config
@@ -30,6 +30,7 @@ from prefd.daemon.inbox import Claimed
 from prefd.daemon.intake import Intake
 from prefd.daemon.jobs import RUNNING, Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.logs import start_logging
+from prefd.daemon.notify import Notifier
 from prefd.daemon.posted import keep_posted
 from prefd.daemon.process import WORKER, end
 from prefd.daemon.pulse import Pulse, report
@@ -38,7 +39,7 @@ from prefd.daemon.rundir import DISK_TROUBLE, RunDir
 from prefd.daemon.spec import JobSpec, Reference
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.supervisor import Stop, Supervisor
-from prefd.daemon.systemd import Notifier
+from prefd.daemon.systemd import ServiceManager
 from prefd.daemon.text import clip
 from prefd.daemon.turns import Limits, take_turns
 from prefd.daemon.twins import Twins
@@ -68,7 +69,7 @@ class Service:
         config: Config,
         table: JobTable,
         worker: Sequence[str] = WORKER,
-        notifier: Notifier | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self.home = home
         self.config = config
@@ -76,7 +77,7 @@ class Service:
         self.worker = worker
         self.stop = Stop()
         self.pulse = Pulse()
-        self.notifier = notifier or Notifier()
+        self.manager = manager or ServiceManager()
         alive = functools.partial(self._alive, self._take_dropped)
         self.intake = Intake(home, config.watch, table.sources, self._admit, self.stop.is_set, alive)
         self.twins = Twins(table)
@@ -99,8 +100,8 @@ class Service:
             helpers = [
                 asyncio.create_task(control.serve_control(self, listener)),
                 asyncio.create_task(self.intake.watcher.run()),
-                asyncio.create_task(report(self.notifier, self.pulse, self.socket, self._in_a_line)),
-                asyncio.create_task(notify.Notifier(self.home, self.config.notify, self.table).run()),
+                asyncio.create_task(report(self.manager, self.pulse, self.socket, self._in_a_line)),
+                asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -139,7 +140,7 @@ class Service:
     def request_stop(self) -> None:
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
         patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
-        self.notifier.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
+        self.manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
         self.stop.request()
         self.intake.changed.set()
         self.queued.set()
@@ -180,14 +181,18 @@ class Service:
         """Do `work` again and again until the stop, whatever it raises."""
         while not self.stop.is_set():
             try:
-                await work()
-            except Unreadable as error:
-                log.error("%s", error)
-                mend(self.home, self.table, error.why)
+                await self._or_mend(work)
             except Exception:
                 log.exception("this should not happen; going on")
                 await self._pause(PAUSE_SECONDS)
         self.pulse.rest(work.__name__)
+
+    async def _or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Unreadable as error:
+            log.error("%s", error)
+            mend(self.home, self.table, error.why)
 
     def _alive(self, work: Callable[[], Awaitable[None]], waits: float = 0.0) -> None:
         """`work` is about to do something, or to wait for so many seconds."""
@@ -402,7 +407,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 
 async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:
-    service = Service(home, config, table, worker, Notifier.take(os.environ))
+    service = Service(home, config, table, worker, ServiceManager.take(os.environ))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, service.request_stop)

@@ -13,7 +13,7 @@ from collections.abc import MutableMapping
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
-class Notifier:
+class ServiceManager:
     """Says nothing where nobody listens, and never fails: a daemon without systemd is as good."""
 
     def __init__(self, address: str = "", watchdog_seconds: float | None = None) -> None:
@@ -23,7 +23,7 @@ class Notifier:
         self._told = ""
 
     @classmethod
-    def take(cls, environment: MutableMapping[str, str]) -> Notifier:
+    def take(cls, environment: MutableMapping[str, str]) -> ServiceManager:
         """The one that `environment` names. Its variables are taken out: they are not for the workers."""
         address, interval, pid = (environment.pop(name, "") for name in VARIABLES)
         ours = not pid or pid == str(os.getpid())

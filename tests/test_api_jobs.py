@@ -11,6 +11,7 @@ from served import serving, talking
 from prefd.daemon.client import Client, ControlError
 from prefd.daemon.home import Home
 from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.watched import FolderUnusable, WatchedFolder
 
 
 @pytest.fixture
@@ -88,6 +89,18 @@ def test_a_posted_spec_is_a_job_at_once_and_runs(place: Place) -> None:
         assert [job["name"] for job in sweep] == ["both-1", "both-2"]
         place.wait_for("done", "done", "done")
     assert [path.name for path in place.home.accepted.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_posted_spec_is_not_put_under_a_mount_that_is_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def require_mount(self: WatchedFolder) -> None:
+        raise FolderUnusable("/mnt is not mounted")
+
+    with place.daemon() as client, talking(place.home) as http:
+        monkeypatch.setattr(WatchedFolder, "require_mount", require_mount)
+        reply = http.post("/v1/jobs", content=fakes.spec_text(place.folder))
+        assert (reply.status_code, reply.json()["error"]) == (503, "/mnt is not mounted")
+        assert not list(place.home.accepted.iterdir())
+        assert sum(client.status()["jobs"].values()) == 0
 
 
 def test_a_posted_spec_that_is_none_is_refused_as_a_dropped_one_and_leaves_nothing(place: Place) -> None:

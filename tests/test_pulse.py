@@ -23,7 +23,7 @@ from prefd.daemon.job import Job
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.pulse import Pulse
 from prefd.daemon.service import Service
-from prefd.daemon.systemd import Notifier
+from prefd.daemon.systemd import ServiceManager
 
 QUICK = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=0.1), stop_grace_seconds=0)
 WATCHDOG_SECONDS = 0.2
@@ -67,7 +67,7 @@ def daemon(home: Home, folder: Path, manager: Manager) -> Iterator[Client]:
     running: list[Service] = []
 
     async def serve() -> None:
-        notifier = Notifier(manager.socket.getsockname(), WATCHDOG_SECONDS)
+        notifier = ServiceManager(manager.socket.getsockname(), WATCHDOG_SECONDS)
         with lock.held(home), JobTable.open(home.database) as table:
             running.append(Service(home, QUICK, table, worker, notifier))
             await running[0].run()

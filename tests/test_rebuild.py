@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import Place
 
-from prefd.daemon import doctor, rebuild
+from prefd.daemon import doctor, rebuild, service
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.migrations import VERSION
@@ -272,6 +273,25 @@ def test_whatever_was_asked_a_rebuilt_table_says_what_the_lost_one_said(
 
 
 # --- the daemon over it
+
+
+def test_a_rebuild_that_the_disk_refuses_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def refused_once(home: Home, table: JobTable, why: str) -> None:
+        tried.append(why)
+        if len(tried) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rebuild.mend(home, table, why)
+
+    monkeypatch.setattr(service, "mend", refused_once)
+    with place.daemon():
+        place.drop("a.yaml", name="done")
+        place.wait_for("done")
+        place.home.database.unlink()
+        fakes.wait_for(lambda: len(tried) >= 2 and place.home.database.exists())
+        place.drop("b.yaml", name="done")
+        place.wait_for("done", "done")
 
 
 def test_after_a_loss_each_job_goes_on_exactly_once(place: Place, caplog: pytest.LogCaptureFixture) -> None:

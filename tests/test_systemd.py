@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.systemd import Notifier
+from prefd.daemon.systemd import ServiceManager
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -27,7 +27,7 @@ def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
 def test_systemd_is_told_by_datagram(listener: tuple[socket.socket, str]) -> None:
     theirs, address = listener
     environment = {"NOTIFY_SOCKET": address, "HOME": "h"}
-    notifier = Notifier.take(environment)
+    notifier = ServiceManager.take(environment)
     assert environment == {"HOME": "h"}, "no worker is to talk to systemd"
     notifier.tell(READY=1, STATUS="2 jobs\nrun")
     assert theirs.recv(4096) == b"READY=1\nSTATUS=2 jobs run"
@@ -35,20 +35,20 @@ def test_systemd_is_told_by_datagram(listener: tuple[socket.socket, str]) -> Non
 
 def test_a_status_is_told_once(listener: tuple[socket.socket, str]) -> None:
     theirs, address = listener
-    notifier = Notifier(address)
+    notifier = ServiceManager(address)
     for text in ("one", "one", "two"):
         notifier.status(text)
     assert [theirs.recv(4096), theirs.recv(4096)] == [b"STATUS=one", b"STATUS=two"]
 
 
 def test_without_systemd_nothing_is_said_and_nothing_fails(tmp_path: Path) -> None:
-    for notifier in (Notifier.take({}), Notifier(str(tmp_path / "gone")), Notifier("@prefd-nobody")):
+    for notifier in (ServiceManager.take({}), ServiceManager(str(tmp_path / "gone")), ServiceManager("@prefd-nobody")):
         notifier.tell(READY=1)
         notifier.status("fine")
 
 
 def test_a_manager_that_does_not_read_holds_nothing_up(listener: tuple[socket.socket, str]) -> None:
-    notifier = Notifier(listener[1])
+    notifier = ServiceManager(listener[1])
     for number in range(5000):
         notifier.tell(STATUS=str(number) * 50)
 
@@ -68,5 +68,5 @@ def test_a_manager_that_does_not_read_holds_nothing_up(listener: tuple[socket.so
 def test_the_watchdog_is_this_process_s_own(environment: dict[str, str], seconds: float | None) -> None:
     if environment.get("WATCHDOG_PID") == "this one":
         environment["WATCHDOG_PID"] = str(os.getpid())
-    assert Notifier.take(environment).watchdog_seconds == seconds
+    assert ServiceManager.take(environment).watchdog_seconds == seconds
     assert environment == {}

@@ -16,11 +16,12 @@ import tiny
 from conftest import PAIRS
 from jobs_on_disk import StopAtLook, adapter_digest, finished, job, make_job, metrics, run_precompute, run_training
 
-from prefd.daemon.report import phase_facts
+from prefd.daemon.report import phase_facts, training_lines
 from prefd.daemon.worker import likelihood
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.trainer import Trainer
+from prefd.daemon.worker.training_run import Run
 from prefd.plugins.types import LossInput, LossOutput
 
 
@@ -167,6 +168,22 @@ def test_an_adapter_that_cannot_be_written_ends_the_job_with_a_sentence(
     (made.run.root / ".adapter.partial").write_text("a file where the folder should be")
     with pytest.raises(JobError, match=r"the adapter cannot be written in .*: .*; is the disk full\?$"):
         run_training(made)
+
+
+def test_metrics_that_are_gone_at_the_end_do_not_fail_what_was_trained(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job(home, tiny_model, pairs_file, "cpo")
+    publish = Run.publish
+
+    def taken_away(self: Run) -> None:
+        made.run.metrics.unlink()
+        publish(self)
+
+    monkeypatch.setattr(Run, "publish", taken_away)
+    outcome = run_training(made)
+    assert outcome.ok
+    assert training_lines(outcome.summary) == []
 
 
 def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(

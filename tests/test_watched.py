@@ -1,4 +1,4 @@
-"""What becomes of `jobs/` when it is deleted, replaced, or its mount goes away; tests/test_unmounted.py has real mounts."""
+"""What becomes of `jobs/` when it is deleted, replaced, or its mount goes away; tests/test_apart.py has real mounts."""
 
 from pathlib import Path
 

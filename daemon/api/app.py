@@ -15,6 +15,7 @@ from prefd.daemon.api.endpoint import Controlled, Endpoint, Refusal, refusal
 from prefd.daemon.catalog import CatalogError
 from prefd.daemon.jobs import IllegalTransition, JobNotFound, JobTableError
 from prefd.daemon.specfile import SpecError
+from prefd.daemon.watched import FolderUnusable
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ STATUSES: dict[type[Exception], int] = {
     IllegalTransition: 409,
     CatalogError: 503,
     JobTableError: 503,
+    FolderUnusable: 503,
 }
 """What is expected to go wrong; the message is the error's."""
 

@@ -218,8 +218,8 @@ class Run:
             "steps": self.step,
             "pairs": len(self.schedule.examples),
             "seconds": seconds,
-            "first": steps[0],
-            "last": steps[-1],
+            "first": steps[0] if steps else None,  # None: metrics.jsonl was taken away after the last step
+            "last": steps[-1] if steps else None,
             "eval": evaluations[-1] if evaluations else None,
             "best": self._best(),
             "warnings": self.warnings,
