@@ -7,15 +7,13 @@ database is rebuilt. The spec is in the row too, so the row alone is the job.
 
 from __future__ import annotations
 
-import builtins
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from prefd.daemon import job_rows
 from prefd.daemon.database import (
@@ -26,7 +24,6 @@ from prefd.daemon.database import (
     connect_readonly,
     explained,
     inode,
-    refuse_damaged,
     refuse_lost,
 )
 from prefd.daemon.job import (
@@ -49,6 +46,7 @@ from prefd.daemon.job import (
     JobNotFound,
     State,
 )
+from prefd.daemon.job_queries import JobQueries
 from prefd.daemon.records import Record, Records
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
@@ -73,12 +71,11 @@ __all__ = [  # what the table's users need besides it
 ]
 
 
-class JobTable:
+class JobTable(JobQueries):
     """Used from one thread. A context manager that closes itself."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, records: Records | None = None) -> None:
-        self._db = connection
-        self._path = path
+        super().__init__(connection, path)
         self._records = records
         self._changed: set[int] = set()
         self._inode = inode(path)
@@ -108,11 +105,6 @@ class JobTable:
         self._db = connect(self._path)
         self._inode = inode(self._path)
 
-    def check(self) -> None:
-        """Look at every page. Raises Unreadable for any damage."""
-        with explained(self._path):
-            refuse_damaged(self._db, self._path)
-
     def check_there(self) -> None:
         """Raises Unreadable where the file that is open here has lost its name: what it is told, nobody will read."""
         refuse_lost(self._path)
@@ -141,24 +133,13 @@ class JobTable:
         """Open for reading, daemon or no daemon; an empty table where there is no file. Raises JobTableError."""
         return cls(connect_readonly(path), path)
 
-    def close(self) -> None:
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:
         """A new job in state `queued`. A claimed file that has a job already gives that job."""
         return self.add_all([spec], source, owner)[0]
 
     def add_all(
         self, specs: Sequence[JobSpec], source: str, owner: str = "daemon", descriptions: Sequence[str] = ()
-    ) -> builtins.list[Job]:
+    ) -> list[Job]:
         """A new job for each of a file's specs, all of them or none. A claimed file that has jobs already gives these."""
         now = time.time()
         with self._transaction():
@@ -175,42 +156,6 @@ class JobTable:
             self._record_table()
             return made
 
-    def get(self, job_id: int) -> Job:
-        """Raises JobNotFound."""
-        with explained(self._path):
-            return job_rows.find(self._db, job_id)
-
-    def spec(self, job_id: int) -> JobSpec:
-        """The spec as it was claimed. Raises JobNotFound."""
-        with explained(self._path):
-            row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        if row is None:
-            raise JobNotFound(f"there is no job {job_id}")
-        from prefd.daemon.spec import JobSpec
-
-        return JobSpec.model_validate_json(row[0])
-
-    def counts(self) -> dict[State, int]:
-        """How many jobs are in each state (zeros included)."""
-        with explained(self._path):
-            found = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
-        return {state: found.get(state, 0) for state in STATES}
-
-    def sources(self) -> set[str]:
-        """The names of the claimed files that have a job."""
-        with explained(self._path):
-            return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
-
-    def contents(self, after: int = 0) -> builtins.list[tuple[int, str]]:
-        """(id, spec without the names in it) of every job with a higher id than `after`, oldest first."""
-        with explained(self._path):
-            rows = self._db.execute(
-                "SELECT id, CASE WHEN json_valid(spec) THEN json_remove(spec, '$.name', '$.group') ELSE spec END "
-                "FROM jobs WHERE id > ? ORDER BY id",
-                (after,),
-            )
-            return rows.fetchall()
-
     def note(self, job_id: int, text: str) -> Job:
         """A line in the job's history, which is its reason too where it has none. Raises JobNotFound."""
         with self._transaction():
@@ -218,14 +163,6 @@ class JobTable:
             self._record(job_id, job_rows.now_for(self._db, job_id), job.state, text)
             self._db.execute("UPDATE jobs SET reason = ? WHERE id = ? AND reason = ''", (text, job_id))
             return job_rows.find(self._db, job_id)
-
-    def states(self, job_ids: Iterable[int]) -> dict[int, State]:
-        """The state of each of these jobs that there is."""
-        with explained(self._path):
-            rows = self._db.execute(
-                "SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(job_ids)),)
-            )
-            return dict(rows.fetchall())
 
     def tell_waiting(self, waiting: Mapping[int, str]) -> None:
         """Why each of these jobs does not run, where it is queued."""
@@ -325,13 +262,7 @@ class JobTable:
                 return self._move(job, "paused", PAUSED, took or {})
             return self._move(job, otherwise, reason, took or {})
 
-    def queue_paused_at(self) -> float | None:
-        """Since when (Unix time) no job is started, None while they are."""
-        with explained(self._path):
-            paused_at: float | None = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
-            return paused_at
-
-    def pause_queue(self, running_too: bool = False) -> builtins.list[Job]:
+    def pause_queue(self, running_too: bool = False) -> list[Job]:
         """Start no job until `resume_queue`. With `running_too`, pause the running ones: these are returned."""
         with self._transaction():
             self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
@@ -342,7 +273,7 @@ class JobTable:
             )
             return [self._request_pause(job) for job in running]
 
-    def resume_queue(self, paused_too: bool = False) -> builtins.list[Job]:
+    def resume_queue(self, paused_too: bool = False) -> list[Job]:
         """Start jobs again. With `paused_too`, resume every paused job: these are returned."""
         with self._transaction():
             self._db.execute("UPDATE queue SET paused_at = NULL")
@@ -353,52 +284,6 @@ class JobTable:
                 for job in job_rows.in_states(self._db, ("paused", *RUNNING))
                 if paused_too and job.pausing
             ]
-
-    def history(self, job_id: int) -> builtins.list[Event]:
-        """Every state the job has been in, oldest first. Raises JobNotFound."""
-        with explained(self._path):
-            job_rows.find(self._db, job_id)
-            rows = self._db.execute("SELECT at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
-            return [Event(*row) for row in rows]
-
-    def last_change(self) -> int:
-        """The number of the newest line of history, 0 where there is none. Lines are numbered in the order of commits."""
-        with explained(self._path):
-            newest: int = self._db.execute("SELECT coalesce(max(rowid), 0) FROM history").fetchone()[0]
-            return newest
-
-    def changes(self, after: int, limit: int, job_id: int | None = None) -> builtins.list[Change]:
-        """The first `limit` lines of history behind number `after`, of one job or of all."""
-        with explained(self._path):
-            rows = self._db.execute(
-                "SELECT h.rowid, h.job_id, name, owner, at, h.state, h.reason, "
-                "h.rowid = (SELECT max(rowid) FROM history WHERE job_id = h.job_id) "
-                "FROM history AS h JOIN jobs ON jobs.id = h.job_id "
-                "WHERE h.rowid > ? AND (? IS NULL OR h.job_id = ?) ORDER BY h.rowid LIMIT ?",
-                (after, job_id, job_id, limit),
-            )
-            return [Change(*row)._replace(newest=bool(row[-1])) for row in rows]
-
-    def page(
-        self, states: Sequence[State], group: str | None, before: int | None, limit: int
-    ) -> tuple[builtins.list[Job], bool]:
-        """The newest `limit` jobs of these states (all, when none is named) and group, with ids below `before`; oldest
-        first. And whether there are older ones.
-        """
-        marks = ", ".join("?" * len(states or STATES))
-        with explained(self._path):
-            rows = self._db.execute(
-                f"SELECT {job_rows.COLUMNS} FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group) "
-                "AND id < coalesce(?, 9223372036854775807) ORDER BY id DESC LIMIT ?",
-                (*(states or STATES), group, before, limit + 1),
-            )
-            found = [job_rows.job_of(row) for row in rows]
-        return found[:limit][::-1], len(found) > limit
-
-    def list(self, *states: State) -> builtins.list[Job]:
-        """The jobs in these states (all, when none is named), oldest first."""
-        with explained(self._path):
-            return job_rows.in_states(self._db, states or STATES)
 
     def _request_pause(self, job: Job) -> Job:
         if job.ended or job.state == "paused":
