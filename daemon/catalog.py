@@ -22,6 +22,7 @@ from prefd.daemon.process import WORKER
 from prefd.daemon.remembered import remember_losses
 from prefd.daemon.spec import LossSpec
 from prefd.daemon.text import clip
+from prefd.daemon.threads import in_thread
 
 TIMEOUT_SECONDS = 120.0
 TRIES = 3
@@ -107,6 +108,26 @@ def load_catalog(home: Home, worker: Sequence[str] = WORKER) -> Catalog:
         if known is None or known.stale():
             known = _known[key] = _ask(home, worker)
         return known
+
+
+class Losses:
+    """The catalogue as a daemon knows it. `latest` may be stale; `error` says why there is none now."""
+
+    def __init__(self, home: Home, worker: Sequence[str] = WORKER) -> None:
+        self.home = home
+        self.worker = worker
+        self.latest: Catalog | None = None
+        self.error: str | None = None
+
+    async def now(self) -> Catalog:
+        """Raises CatalogError."""
+        try:
+            self.latest = await in_thread(load_catalog, self.home, self.worker)
+        except CatalogError as error:
+            self.error = str(error)
+            raise
+        self.error = None
+        return self.latest
 
 
 def _ask(home: Home, worker: Sequence[str]) -> Catalog:

@@ -36,6 +36,8 @@ from prefd.daemon.process import (
 from prefd.daemon.rundir import DISK_TROUBLE, Outcome, Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
+from prefd.daemon.stop import Stop
+from prefd.daemon.threads import in_thread
 
 TICK_SECONDS = 0.2
 STATE_OF: dict[Phase, State] = {"precompute": "precomputing", "training": "training"}
@@ -53,23 +55,6 @@ ROOM_WAIT = 30.0
 
 Watch = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
-
-
-class Stop:
-    """A request to stop, made by signal handlers and the control API. A second request means: without waiting."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-
-    def request(self) -> None:
-        self.requests += 1
-
-    def is_set(self) -> bool:
-        return self.requests > 0
-
-    @property
-    def hurried(self) -> bool:
-        return self.requests > 1
 
 
 How = Literal["ok", "failed", "stopped", "crashed", "no room"]
@@ -148,11 +133,11 @@ class Supervisor:
             planned = phases(spec, catalog)
         except SpecError as error:
             return self._move("failed", str(error))
-        run = await asyncio.to_thread(freeze, self.home, self.job_id, spec)
+        run = await in_thread(freeze, self.home, self.job_id, spec)
         if job.fresh:
             if (held := await self._begin_afresh(job, run)) is not None:
                 return held
-            await asyncio.to_thread(freeze, self.home, self.job_id, spec, anew=True)
+            await in_thread(freeze, self.home, self.job_id, spec, anew=True)
         reason, took = "", dict[str, float]()
         for phase in planned:
             run.forget_outcome(phase)  # before anyone can take it for the end of the phase that begins

@@ -21,7 +21,7 @@ import homes  # tests/homes.py
 import tiny  # tests/tiny.py
 from places import Place
 
-from prefd.daemon import service, supervisor, watch
+from prefd.daemon import runner, service, supervisor, watch
 from prefd.daemon.home import Home
 
 ROOT = Path(__file__).parent.parent
@@ -86,7 +86,7 @@ def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(watch, "FIRST_RETRY_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "ROOM_WAIT", 0.05)
     monkeypatch.setattr(service, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(service, "REFUSED_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "REFUSED_SECONDS", 0.05)
     made = Home(home)
     made.create()
     return Place(made, tmp_path, fakes.make_worker(tmp_path))

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from places import Place, fail_first, process
 
-from prefd.daemon import records, rundir, service, supervisor
+from prefd.daemon import admission, records, rundir, supervisor
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.worker import phase
 from prefd.daemon.worker.errors import JobError
@@ -62,7 +62,7 @@ def test_three_refused_commits_anywhere_delay_a_job_and_lose_nothing(
     assert json.loads((place.home.job(1) / "job.json").read_text())["row"]["state"] == "done"
 
 
-@pytest.mark.parametrize("owner", [service, supervisor])
+@pytest.mark.parametrize("owner", [admission, supervisor])
 def test_a_spec_that_cannot_be_frozen_waits_for_room(
     place: Place, monkeypatch: pytest.MonkeyPatch, owner: object
 ) -> None:

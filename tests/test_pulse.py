@@ -22,6 +22,7 @@ from prefd.daemon.intake import Intake
 from prefd.daemon.job import Job
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.pulse import Pulse
+from prefd.daemon.runner import Runner
 from prefd.daemon.service import Service
 from prefd.daemon.systemd import ServiceManager
 
@@ -151,7 +152,7 @@ def test_a_hung_loop_is_not_said_to_be_alive(
             if hung == "folder":
                 monkeypatch.setattr(Intake, "_take_in", hanging(Intake._take_in))
             elif hung == "queue":
-                monkeypatch.setattr(Service, "_recover", hanging(Service._recover))
+                monkeypatch.setattr(Runner, "_recover", hanging(Runner._recover))
             else:
                 monkeypatch.setattr(pulse, "ANSWER_SECONDS", 0.1)
                 Home(home).socket.rename(tmp_path / "away")
@@ -169,13 +170,13 @@ def test_no_ping_comes_while_the_event_loop_is_blocked(
 ) -> None:
     stuck, released = threading.Event(), threading.Event()
 
-    def block(self: Service) -> list[Job]:
+    def block(self: Runner, jobs: list[Job]) -> list[Job]:
         stuck.set()
         released.wait(20)
         return []
 
     with daemon(Home(home), tmp_path, manager):
-        monkeypatch.setattr(Service, "_take_turns", block)
+        monkeypatch.setattr(Runner, "_take_turns", block)
         try:
             assert stuck.wait(10)
             assert manager.pings_within(0.4) == 0

@@ -24,7 +24,8 @@ from prefd.daemon.limits import WorkerLimits, usable_cpus
 from prefd.daemon.process import lock_worker
 from prefd.daemon.rundir import KEPT, Progress, RunDir
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.supervisor import STOPPED_OUTSIDE, Stop, Supervisor, run_in_foreground
+from prefd.daemon.stop import Stop
+from prefd.daemon.supervisor import STOPPED_OUTSIDE, Supervisor, run_in_foreground
 
 
 @pytest.fixture(autouse=True)
