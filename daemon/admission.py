@@ -45,12 +45,13 @@ class Admission:
 
     def queue(self, file: SpecFile, stocks: Sequence[Stock], claimed: Claimed) -> list[Job]:
         """The jobs of a claimed file; those there are already, where it has some. Raises JobTableError, OSError."""
-        jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings)
+        twins = [self.twins.of(spec) for spec in file.specs]
+        reasons = [f"the same spec as job {twin}" if twin else "" for twin in twins]
+        jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons)
         for job, spec, stock in zip(jobs, file.specs, stocks):
             freeze(self.home, job.id, spec, stock)
-            log.info("job %d queued: %s (%s)", job.id, job.name, clip(claimed.name, 200))
-            if job.reason == "" and (twin := self.twins.before(job.id)) is not None:
-                log.info("job %d: %s", job.id, self.table.note(job.id, f"the same spec as job {twin}").reason)
+            said = f": {job.reason}" if job.reason else ""
+            log.info("job %d queued: %s (%s)%s", job.id, job.name, clip(claimed.name, 200), said)
         for note in file.notes:
             log.info("job %d: %s", jobs[0].id, note)
         self.wake()

@@ -17,6 +17,13 @@ from prefd.daemon.job import STATES, Change, Event, Job, JobNotFound, State
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
     from prefd.daemon.spec import JobSpec
 
+UNNAMED = "json_remove(spec, '$.name', '$.group')"
+
+
+def row_of(spec: JobSpec) -> str:
+    """The column `spec`."""
+    return spec.model_dump_json(exclude_unset=True)
+
 
 class JobQueries:
     """Used from one thread. A context manager that closes itself. All of it raises JobTableError."""
@@ -68,14 +75,19 @@ class JobQueries:
             return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
 
     def contents(self, after: int = 0) -> builtins.list[tuple[int, str]]:
-        """(id, spec without the names in it) of every job with a higher id than `after`, oldest first."""
+        """(id, `content`) of every job with a higher id than `after`, oldest first."""
         with explained(self._path):
             rows = self._db.execute(
-                "SELECT id, CASE WHEN json_valid(spec) THEN json_remove(spec, '$.name', '$.group') ELSE spec END "
-                "FROM jobs WHERE id > ? ORDER BY id",
+                f"SELECT id, CASE WHEN json_valid(spec) THEN {UNNAMED} ELSE spec END FROM jobs WHERE id > ? ORDER BY id",
                 (after,),
             )
             return rows.fetchall()
+
+    def content(self, spec: JobSpec) -> str:
+        """The spec as rows hold it, without the names in it."""
+        with explained(self._path):
+            content: str = self._db.execute(f"SELECT {UNNAMED} FROM (SELECT ? AS spec)", (row_of(spec),)).fetchone()[0]
+            return content
 
     def states(self, job_ids: Iterable[int]) -> dict[int, State]:
         """The state of each of these jobs that there is."""

@@ -46,7 +46,7 @@ from prefd.daemon.job import (
     JobNotFound,
     State,
 )
-from prefd.daemon.job_queries import JobQueries
+from prefd.daemon.job_queries import JobQueries, row_of
 from prefd.daemon.records import Record, Records
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
@@ -138,9 +138,17 @@ class JobTable(JobQueries):
         return self.add_all([spec], source, owner)[0]
 
     def add_all(
-        self, specs: Sequence[JobSpec], source: str, owner: str = "daemon", descriptions: Sequence[str] = ()
+        self,
+        specs: Sequence[JobSpec],
+        source: str,
+        owner: str = "daemon",
+        descriptions: Sequence[str] = (),
+        reasons: Sequence[str] = (),
     ) -> list[Job]:
-        """A new job for each of a file's specs, all of them or none. A claimed file that has jobs already gives these."""
+        """A new job for each of a file's specs, all of them or none. A claimed file that has jobs already gives these.
+
+        `descriptions`: each job's settings, in words. `reasons`: what is to be said of it.
+        """
         now = time.time()
         with self._transaction():
             taken = self._db.execute(
@@ -148,21 +156,11 @@ class JobTable(JobQueries):
             )
             if owner == "daemon" and (found := taken.fetchall()):
                 return [job_rows.find(self._db, job_id) for (job_id,) in found]
-            said = descriptions or [""] * len(specs)
-            made = [
-                self._insert(spec, source, owner, now, part, description)
-                for part, (spec, description) in enumerate(zip(specs, said, strict=True))
-            ]
+            none = [""] * len(specs)
+            said = zip(specs, descriptions or none, reasons or none, strict=True)
+            made = [self._insert(spec, source, owner, now, part, *words) for part, (spec, *words) in enumerate(said)]
             self._record_table()
             return made
-
-    def note(self, job_id: int, text: str) -> Job:
-        """A line in the job's history, which is its reason too where it has none. Raises JobNotFound."""
-        with self._transaction():
-            job = job_rows.find(self._db, job_id)
-            self._record(job_id, job_rows.now_for(self._db, job_id), job.state, text)
-            self._db.execute("UPDATE jobs SET reason = ? WHERE id = ? AND reason = ''", (text, job_id))
-            return job_rows.find(self._db, job_id)
 
     def tell_waiting(self, waiting: Mapping[int, str]) -> None:
         """Why each of these jobs does not run, where it is queued."""
@@ -301,7 +299,9 @@ class JobTable(JobQueries):
         self._set(job.id, "pause_requested", 0)
         return job_rows.find(self._db, job.id)
 
-    def _insert(self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str) -> Job:
+    def _insert(
+        self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str, reason: str
+    ) -> Job:
         from prefd.daemon.process import ProcessId
 
         pid = owner.removeprefix("run:")
@@ -310,10 +310,10 @@ class JobTable(JobQueries):
             self._db,
             name=spec.name,
             state="queued",
-            reason="",
+            reason=reason,
             source=source,
             owner=owner,
-            spec=spec.model_dump_json(exclude_unset=True),
+            spec=row_of(spec),
             created_at=now,
             job_group=spec.group,
             description=description,
@@ -324,7 +324,7 @@ class JobTable(JobQueries):
             boot=process.boot if process else "",
             owner_started=process.started if process else None,
         )
-        self._record(job_id, now, "queued", "")
+        self._record(job_id, now, "queued", reason)
         return job_rows.find(self._db, job_id)
 
     def _record_table(self) -> None:

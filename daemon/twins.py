@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefd.daemon.jobs import JobTable
+from prefd.daemon.spec import JobSpec
 
 
 class Twins:
@@ -12,13 +13,9 @@ class Twins:
         self.table = table
         self._read = 0
         self._latest: dict[int, int] = {}
-        self._earlier: dict[int, int] = {}
 
-    def before(self, job_id: int) -> int | None:
-        """The last job before `job_id` with the same spec, whatever the two are called."""
-        for each, content in self.table.contents(self._read):
-            key = hash(content)
-            if key in self._latest:
-                self._earlier[each] = self._latest[key]
-            self._latest[key] = self._read = each
-        return self._earlier.get(job_id)
+    def of(self, spec: JobSpec) -> int | None:
+        """The last job so far with the same spec, whatever the two are called."""
+        for job_id, content in self.table.contents(self._read):
+            self._latest[hash(content)] = self._read = job_id
+        return self._latest.get(hash(self.table.content(spec)))
