@@ -66,7 +66,10 @@ def main() -> None:
         "",
         "| | found | goal | |",
         "|---|---|---|---|",
-        *(f"| {what} | {found} | {goal} | {goal and ('met' if met else 'missed')} |" for what, found, goal, met in rows),
+        *(
+            f"| {what} | {found} | {goal} | {goal and ('met' if met else 'missed')} |"
+            for what, found, goal, met in rows
+        ),
     ]
     print("\n".join(lines))
     if given.markdown:
