@@ -3,10 +3,14 @@
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from places import Place, process
 
 from prefd.daemon import oom
 from prefd.daemon.oom import MemoryWatch
@@ -81,3 +85,46 @@ def test_the_remedy_names_the_settings_that_are_not_used_yet() -> None:
     assert "grad_checkpoint" in oom.remedy(TrainingSpec())
     small = TrainingSpec.model_validate({"grad_checkpoint": True, "quantize": {"bits": 4}})
     assert oom.remedy(small) == "a smaller data.max_length, training.batch_tokens or training.chunk_tokens"
+
+
+# --- the kernel's own
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A memory group of 150 MB, without swap; `cgroup.procs` in it takes processes."""
+    root = Path("/sys/fs/cgroup")
+    old = (root / "memory").is_dir()
+    made = (root / "memory" if old else root) / f"prefd-test-{os.getpid()}"
+    try:
+        made.mkdir()
+    except OSError as error:
+        pytest.skip(f"no memory group can be made here: {error.strerror}")
+    try:
+        limits = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes") if old else ("memory.max", "memory.swap.max")
+        (made / limits[0]).write_text("150000000")
+        with suppress(OSError):  # where swap is not counted, there is none
+            (made / limits[1]).write_text("150000000" if old else "0")
+        yield made
+    except OSError as error:
+        pytest.skip(f"no memory group can be given a limit here: {error.strerror}")
+    finally:
+        deadline = time.monotonic() + 10
+        while made.exists() and time.monotonic() < deadline:
+            with suppress(OSError):  # its last process is not quite gone
+                made.rmdir()
+            time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_kernel_kills_is_named_once_and_the_daemon_lives(place: Place, group: Path) -> None:
+    with process(place) as daemon:
+        (group / "cgroup.procs").write_text(str(daemon.pid))
+        place.drop("a.yaml", name="greedy")
+        place.wait_for("failed")
+        place.drop("b.yaml")
+        failed, _ = place.wait_for("failed", "done")
+        assert daemon.poll() is None
+    assert failed.reason.startswith("the system ran out of memory and killed the worker; it took 0.")
+    assert "Make the job smaller and submit it again: training.grad_checkpoint: true" in failed.reason
+    assert (place.home.job(1) / "starts.txt").read_text().count("precompute") == 1, "it was not tried again"
