@@ -2,8 +2,8 @@
 
 A later run is compared with it, and what has changed is said in the job's report. Contents are told by SHA-256, of at
 most DIGEST_BYTES in all, so that a claim takes seconds at worst; of what lies beyond, by size and time of change. A hub
-dataset is known by the revision that the spec asks for. Training that goes on from a checkpoint is stricter: there the
-tokens themselves must be those it began with (worker/training_run.py).
+dataset is known by its commit, where the hub could be asked, and that is the one the job reads. Training that goes on from
+a checkpoint is stricter: there the tokens themselves must be those it began with (worker/training_run.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon import hub
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, write_json
@@ -40,12 +41,12 @@ class Stock:
     plugins: dict[str, str] = field(default_factory=dict)
     """Distribution → version, and file → `sha256:…`."""
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """File → {"bytes", "sha256"}, or undigested {"bytes", "changed_ns"}, or {"error"}; hub id → {"revision"}."""
+    """File → {"bytes", "sha256"}, or undigested {"bytes", "changed_ns"}, or {"error"}; hub id → {"revision", "commit"?}."""
 
 
-def take_stock(home: Home, spec: JobSpec) -> Stock:
-    """As things are now. Reads the job's data: not for an event loop's own thread."""
-    return Stock(versions(), plugins(home), data_of(spec))
+def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = None) -> Stock:
+    """As things are now. Reads the job's data: not for an event loop's own thread. `commits`: as in `data_of`."""
+    return Stock(versions(), plugins(home), data_of(spec, commits))
 
 
 def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, anew: bool = False) -> RunDir:
@@ -101,19 +102,32 @@ def plugins(home: Home) -> dict[str, str]:
     return found
 
 
-def data_of(spec: JobSpec) -> dict[str, dict[str, Any]]:
-    """The rows to train on, and those held out where they have a source of their own."""
+def commits(stock: Stock) -> dict[str, str]:
+    """Hub id → the commit that the job reads."""
+    return {name: each["commit"] for name, each in stock.data.items() if "commit" in each}
+
+
+def data_of(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """The rows to train on, and those held out where they have a source of their own.
+
+    `commits`: those of hub datasets; the hub is asked where that is None.
+    """
     validation = spec.data.validation
     found: dict[str, dict[str, Any]] = {}
     left = DIGEST_BYTES
     for source in [spec.data.path, *([validation] if isinstance(validation, str) else [])]:
         if not Path(source).exists():
-            found[source] = {"revision": spec.data.revision or "the newest"}
+            found[source] = _hub_dataset(source, spec.data.revision if source == spec.data.path else None, commits)
             continue
         for path in _files(Path(source)):
             found[str(path)] = each = _file(path, left)
             left -= each["bytes"] if "sha256" in each else 0
     return found
+
+
+def _hub_dataset(name: str, revision: str | None, commits: Mapping[str, str] | None) -> dict[str, Any]:
+    commit = hub.commit_of(name, revision) if commits is None else commits.get(name)
+    return {"revision": revision or "the newest"} | ({"commit": commit} if commit else {})
 
 
 def _file(path: Path, left: int) -> dict[str, Any]:
@@ -178,7 +192,7 @@ def lines(stock: Stock) -> list[str]:
 
 def _shown(each: Mapping[str, Any]) -> str:
     if "revision" in each:
-        return f"revision {each['revision']}"
+        return f"revision {each['revision']}" + (f", commit {each['commit'][:12]}" if "commit" in each else "")
     if "error" in each:
         return f"cannot be read: {each['error']}"
     digest = each.get("sha256")

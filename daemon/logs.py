@@ -37,6 +37,7 @@ def start_logging(config: LogConfig, file: Path | None) -> None:
     handler = logging.StreamHandler() if file is None else LogFile(file, config.max_bytes, config.keep)
     handler.setFormatter(Severities(formatter) if journal else formatter)
     logging.basicConfig(level=config.level.upper(), handlers=[handler], force=True)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of each change of the folder
     logging.captureWarnings(True)
     faulthandler.enable(2)  # where every thread stood, when it crashes or its watchdog ends it
 

@@ -121,6 +121,8 @@ def test_long_context_and_recomputation_are_exact_too(name: str, options: Option
     model = adapted(name)
     scorer = Scorer.of(model, options)
     assert scorer.parts is not None
+    assert scorer.shares_prompts
+    assert scorer.grouped == (name == "gemma2" and options.slack > 0)
     assert_exact(model, scorer)
 
 

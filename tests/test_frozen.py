@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import fakes
 import homes
+import huggingface_hub
 import pytest
 from homes import invoke
 from jobs_on_disk import make_job
 from places import Place
 
-from prefd.daemon import frozen
+from prefd.daemon import frozen, hub
 from prefd.daemon.frozen import Stock, changes, data_of, freeze, frozen_spec, frozen_stock, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, write_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import phase
+from prefd.daemon.worker.job import Job
 
 
 def sha256(data: bytes) -> str:
@@ -85,6 +91,76 @@ def test_held_out_pairs_and_hub_datasets_are_known_too(pairs: Path) -> None:
         "org/pairs": {"revision": "v2"},
         str(pairs): {"bytes": pairs.stat().st_size, "sha256": sha256(pairs.read_bytes())},
     }
+
+
+@pytest.fixture
+def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A hub on this machine that knows org/pairs; the paths it was asked for."""
+    asked: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            known = self.path.startswith("/api/datasets/org/pairs")
+            text = json.dumps({"id": "org/pairs", "sha": "c0ffee" * 6 + "c0ff"} if known else {"error": "not here"})
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        api = functools.partial(huggingface_hub.HfApi, endpoint=f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(huggingface_hub, "HfApi", api)
+        monkeypatch.setattr(hub, "_silent_until", 0.0)
+        yield asked
+        server.shutdown()
+        thread.join()
+
+
+def test_a_hub_dataset_is_known_by_its_commit_and_read_at_it(
+    tmp_path: Path, tiny_model: Path, hub_server: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"path": "org/pairs", "validation": "org/other"}
+    run = freeze(Home(tmp_path), 1, homes.make_spec(model=str(tiny_model), data=data))
+    stock = frozen_stock(run)
+    assert stock is not None
+    commit = "c0ffee" * 6 + "c0ff"
+    assert stock.data == {
+        "org/pairs": {"revision": "the newest", "commit": commit},
+        "org/other": {"revision": "the newest"},
+    }
+    assert frozen.lines(stock)[0] == "org/pairs: revision the newest, commit c0ffeec0ffee"
+    assert len(hub_server) == 2
+    assert Job.load(Home(tmp_path), 1).changes == []
+    assert len(hub_server) == 2, "later runs do not ask: they read what was claimed"
+    read: list[object] = []
+
+    def read_rows(source: str, splits: Sequence[str], revision: str | None) -> Iterator[dict[str, str]]:
+        read.append((source, revision))
+        yield {"prompt": "p", "chosen": "c", "rejected": "r"}
+
+    monkeypatch.setattr("prefd.daemon.worker.pairs.read_rows", read_rows)
+    job = Job.load(Home(tmp_path), 1)
+    assert len(job.data.train) == 1
+    assert read == [("org/pairs", commit), ("org/other", None)]
+
+
+def test_a_hub_that_cannot_be_reached_holds_up_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def unreachable(*_: object, **__: object) -> object:
+        tried.append("")
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
+    monkeypatch.setattr(hub, "_silent_until", 0.0)
+    spec = homes.make_spec(data={"path": "org/pairs"})
+    assert data_of(spec) == data_of(spec) == {"org/pairs": {"revision": "the newest"}}
+    assert len(tried) == 1, "it is left alone for a while"
 
 
 def test_what_is_too_large_to_digest_is_known_by_size_and_time(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +240,9 @@ def test_the_digest_is_not_made_on_the_daemons_loop(place: Place, monkeypatch: p
     looped: list[bool] = []
     real = frozen.data_of
 
-    def data(spec: JobSpec) -> Any:
+    def data(spec: JobSpec, commits: Any) -> Any:
         looped.append(asyncio._get_running_loop() is not None)
-        return real(spec)
+        return real(spec, commits)
 
     monkeypatch.setattr(frozen, "data_of", data)
     with place.daemon():

@@ -122,6 +122,23 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
     assert container_limits(tmp_path, tmp_path / "none") == []
 
 
+def test_an_older_containers_limit_counts(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("8:pids:/\n4:memory:/a/b\n0::/\n")
+    for folder, limit in (("memory/a/b", 4 * GIB), ("memory/a", 2**63 - 4096)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    assert container_limits(tmp_path, own) == [4 * GIB, 2**63 - 4096]
+
+
+def test_a_reference_larger_than_memory_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Linear(1024, 1024, bias=False)
+    memory.check_weights(model, "org/large")
+    monkeypatch.setattr(memory, "machine", lambda: (4 * 2**20 - 1, 2**20))
+    with pytest.raises(JobError, match=r"of org/large take 0\.0 GiB.*score on a larger machine"):
+        memory.check_weights(model, "org/large")
+
+
 def test_the_machine_has_memory() -> None:
     total, free = machine()
     assert 0 < free <= total

@@ -113,7 +113,7 @@ class Frozen(Answer):
     plugins: dict[str, str]
     """Distribution → version, and file → `sha256:…`."""
     data: dict[str, dict[str, Any]]
-    """File → its bytes and sha256; hub dataset → its revision."""
+    """File → its bytes and sha256; hub dataset → its revision and commit."""
 
 
 class JobDocument(Answer):

@@ -96,16 +96,18 @@ class PreparedData:
     report: DataReport
 
 
-def prepare(spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat]) -> PreparedData:
+def prepare(
+    spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
+) -> PreparedData:
     """Load, tokenize and split. The same spec, files and tokenizer give the same examples and the same split.
 
-    Raises `DataError` where nothing can be trained on, also for a tokenizer without EOS.
+    `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on, also for a tokenizer without EOS.
     """
-    examples, report = _encode(load_pairs(spec, formats), tokenizer, spec.max_length, "data.path")
+    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec.max_length, "data.path")
     if isinstance(spec.validation, str):
         # A dataset with several splits keeps such pairs in one of these; a file has none.
         splits = ["validation", "test", spec.split]
-        found = pairs_of(spec.validation, spec, formats, splits, "data.validation")
+        found = pairs_of(spec.validation, spec, formats, splits, "data.validation", commits)
         held_out, validation = _encode(found, tokenizer, spec.max_length, "data.validation")
         train = examples
     else:

@@ -44,8 +44,9 @@ class Job:
     @cached_property
     def changes(self) -> list[str]:
         """What is not as it was when the job was claimed, in words."""
-        stock = frozen.frozen_stock(self.run)
-        return [] if stock is None else frozen.changes(stock, frozen.take_stock(self.home, self.spec))
+        if (stock := frozen.frozen_stock(self.run)) is None:
+            return []
+        return frozen.changes(stock, frozen.take_stock(self.home, self.spec, frozen.commits(stock)))
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -76,7 +77,9 @@ class Job:
     @cached_property
     def data(self) -> PreparedData:
         """The pairs as tokens. Raises `DataError` where nothing can be trained on."""
-        data = prepare(self.spec.data, self.tokenizer, self.plugins.formats)
+        stock = frozen.frozen_stock(self.run)
+        commits = {} if stock is None else frozen.commits(stock)
+        data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, commits)
         for line in data.report.lines():
             log.info("%s", line)
         return data

@@ -104,6 +104,8 @@ class Scorer:
     shares_prompts: bool
     vocabulary: int
     options: Options
+    grouped: bool = False
+    """Masks of unlike prompts have another axis (JoinedKV), as the soft cap of gemma2's attention needs."""
 
     @classmethod
     def of(cls, model: nn.Module, options: Options | None = None) -> Scorer:
@@ -187,7 +189,7 @@ class Scorer:
         caches = None
         if stem.tokens.size:
             padding = mx.array(stem.padding) if stem.padding.any() else None
-            caches = make_caches(self.model, padding)
+            caches = make_caches(self.model, padding, self.grouped)
             self._run(mx.array(stem.tokens), caches, gradients)
         made = []
         for branch in stem.branches:
@@ -221,9 +223,10 @@ def choose(model: nn.Module, options: Options) -> Scorer:
         plain = Scorer(model, None, False, logits.shape[-1], Options(options.slack, options.lazily))
         tokens = _probe(logits.shape[-1], batched=options.slack > 0)
         expected = _measured(plain, tokens)
+        padded = [(True, True)] if options.slack else []
         for parts in candidates(model):
-            for shares in (True, False):
-                way = replace(plain, parts=parts, shares_prompts=shares, options=options)
+            for shares, grouped in [(True, False), *padded, (False, False)]:
+                way = replace(plain, parts=parts, shares_prompts=shares, grouped=grouped, options=options)
                 if _holds(way, tokens, expected, logits.dtype):
                     return way
     return plain

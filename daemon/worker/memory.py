@@ -143,16 +143,33 @@ def machine() -> tuple[int, int]:
 
 
 def container_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """The memory limits, in bytes, of the control groups that this process is in (Linux, version 2)."""
+    """The memory limits, in bytes, of the control groups that this process is in (Linux, versions 1 and 2)."""
+    found: list[int] = []
     try:
-        path = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return []
-    found = []
-    for folder in (PurePosixPath(path), *PurePosixPath(path).parents):
-        with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
-            found.append(int((root / folder.relative_to("/") / "memory.max").read_text()))
+        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return found
+    for _, kinds, path in groups:
+        if kinds == "":
+            top, name = root, "memory.max"
+        elif "memory" in kinds.split(","):
+            top, name = root / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        for folder in (PurePosixPath(path), *PurePosixPath(path).parents):
+            with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
+                found.append(int((top / folder.relative_to("/") / name).read_text()))
     return found
+
+
+def check_weights(model: nn.Module, name: str) -> None:
+    """Raises `JobError` where the weights of the model `name`, not read yet, are larger than memory."""
+    weights, (total, _) = nbytes(model.parameters()), machine()
+    if weights > total:
+        raise JobError(
+            f"the weights of {name} take {gib(weights)}; this machine has {gib(total)} in all. Name a smaller reference, or "
+            "score on a larger machine and bring the cache here (`prefd cache export`, or cache_url)"
+        )
 
 
 def check(found: Estimate, training: TrainingSpec) -> str | None:

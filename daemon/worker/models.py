@@ -22,6 +22,7 @@ from mlx_lm.utils import (
 
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.text import nearest
+from prefd.daemon.worker import memory
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, read_adapter_config, stored_dtype
 
@@ -44,6 +45,7 @@ def compute_dtype(source: ModelSource) -> str:
 def load(source: ModelSource) -> nn.Module:
     """The model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
     model = unread(source)
+    memory.check_weights(model, source.model)
     mx.eval(model.parameters())
     return model
 

@@ -60,16 +60,23 @@ class LoadedPairs:
     unusable: Unusable = field(default_factory=Unusable)
 
 
-def load_pairs(spec: DataSpec, formats: Mapping[str, RowFormat]) -> LoadedPairs:
+def load_pairs(
+    spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
+) -> LoadedPairs:
     """The pairs of `spec.path`. Raises `DataError` where there is not one."""
-    return pairs_of(spec.path, spec, formats, [spec.split])
+    return pairs_of(spec.path, spec, formats, [spec.split], commits=commits)
 
 
 def pairs_of(
-    source: str, spec: DataSpec, formats: Mapping[str, RowFormat], splits: Sequence[str], key: str = "data.path"
+    source: str,
+    spec: DataSpec,
+    formats: Mapping[str, RowFormat],
+    splits: Sequence[str],
+    key: str = "data.path",
+    commits: Mapping[str, str] | None = None,
 ) -> LoadedPairs:
     """The pairs of `source`, read with the spec's columns. `key` is the field of the spec that names the source."""
-    revision = spec.revision if source == spec.path else None
+    revision = (commits or {}).get(source) or (spec.revision if source == spec.path else None)
     try:
         rows = list(read_rows(source, splits, revision))
     except DataError as error:

@@ -24,11 +24,18 @@ class JoinedKV:
 
     Stands in for mlx-lm's `KVCache` and `RotatingKVCache`: nothing is forgotten, and a sliding window is the mask's
     business, as in a pass without a cache. `padding` (B,) counts the tokens at the left of each row that are none.
+    `grouped`: the model's attention scores have an axis for the queries that share a key, and so must its masks.
     """
 
-    def __init__(self, pieces: list[tuple[mx.array, mx.array]] | None = None, padding: mx.array | None = None) -> None:
+    def __init__(
+        self,
+        pieces: list[tuple[mx.array, mx.array]] | None = None,
+        padding: mx.array | None = None,
+        grouped: bool = False,
+    ) -> None:
         self.pieces = pieces or []
         self.padding = padding
+        self.grouped = grouped
 
     @property
     def size(self) -> int:
@@ -55,26 +62,26 @@ class JoinedKV:
         )
 
     def make_mask(self, N: int, return_array: bool = False, window_size: int | None = None) -> mx.array | str | None:
-        """What mlx-lm's own caches answer: "causal", an array (N, size + N) of booleans, or None for a single token."""
+        """What mlx-lm's own caches answer: "causal", booleans ([B, 1,] N, size + N), or None for a single token."""
         if self.padding is not None or window_size is not None or return_array:
             mask: mx.array = create_causal_mask(N, offset=self.size, window_size=window_size, left_padding=self.padding)
-            return mask
+            return mask[:, None] if self.grouped and mask.ndim == 4 else mask
         return None if N == 1 else "causal"
 
     def empty(self) -> bool:
         return not self.pieces
 
 
-def make_caches(model: nn.Module, padding: mx.array | None = None) -> list[Any]:
-    """Empty caches for every layer of `model`."""
-    return [_value(cache, padding) for cache in make_prompt_cache(model)]
+def make_caches(model: nn.Module, padding: mx.array | None = None, grouped: bool = False) -> list[Any]:
+    """Empty caches for every layer of `model`; `padding` and `grouped` as in JoinedKV."""
+    return [_value(cache, padding, grouped) for cache in make_prompt_cache(model)]
 
 
-def _value(cache: Any, padding: mx.array | None) -> Any:
+def _value(cache: Any, padding: mx.array | None, grouped: bool) -> Any:
     if type(cache) in (KVCache, RotatingKVCache):
-        return JoinedKV(padding=padding)
+        return JoinedKV(padding=padding, grouped=grouped)
     if type(cache) is CacheList:
-        return CacheList(*(_value(each, padding) for each in cache.caches))
+        return CacheList(*(_value(each, padding, grouped) for each in cache.caches))
     return cache
 
 
@@ -90,7 +97,7 @@ def mapped(cache: Any, on_array: OnArray) -> Any:
     """A copy of `cache` with `on_array` applied to each of its arrays, always in the same order."""
     if isinstance(cache, JoinedKV):
         pieces = [(on_array(keys), on_array(values)) for keys, values in cache.pieces]
-        return JoinedKV(pieces, None if cache.padding is None else on_array(cache.padding))
+        return JoinedKV(pieces, None if cache.padding is None else on_array(cache.padding), cache.grouped)
     if isinstance(cache, CacheList):
         return CacheList(*(mapped(each, on_array) for each in cache.caches))
     made = copy.copy(cache)
