@@ -1,7 +1,7 @@
 """A sweep of the eight losses over the same pairs: prefd's jobs, one after the other in one home, against as many runs of
 mlx-lm-lora, each of which loads two models where there is a reference and runs both in every step.
 
-    python benchmarks/bench_sweep.py [--pairs 100] [--max-length 96] [--all] [--markdown results.md]
+    python benchmarks/bench_sweep.py [--pairs 100] [--max-length 128] [--all] [--markdown results.md]
 
 Whole commands are timed, loading and all. The losses of a kind (with a reference, or without) do the same work, so by
 default prefd's first job, which scores the reference, and one job more of each kind are run, and one run of each kind of
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from bench_train import DATA, MODEL, PEERS, prepare
+from bench_train import PEERS, add_options, prepare
 
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
@@ -61,13 +61,8 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--max-length", type=int, default=96)
+    add_options(parser, pairs=100, max_length=128)
     parser.add_argument("--all", action="store_true", help="run every loss, not one of each kind")
-    parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--data", type=Path, default=next(path for path in DATA if path.exists()))
-    parser.add_argument("--markdown", type=Path, help="write the table here too")
     parser.add_argument("--child", choices=[*WITH_REFERENCE, *WITHOUT], help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

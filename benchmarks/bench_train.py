@@ -93,21 +93,26 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--max-length", type=int, default=1024)
+    add_options(parser, pairs=8, max_length=1024)
     parser.add_argument(
         "--variants", nargs="+", choices=TITLES, default=USUAL, help="the first is what others are divided by"
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS)
-    parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--data", type=Path, default=next(path for path in DATA if path.exists()))
-    parser.add_argument("--markdown", type=Path, help="write the tables here too")
     parser.add_argument("--child", choices=["score", *TITLES], help=argparse.SUPPRESS)
     parser.add_argument("--workload", choices=WORKLOADS, help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def add_options(parser: argparse.ArgumentParser, pairs: int, max_length: int) -> None:
+    """What a benchmark of training runs on, with these defaults."""
+    parser.add_argument("--pairs", type=int, default=pairs)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--max-length", type=int, default=max_length)
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--data", type=Path, default=next(path for path in DATA if path.exists()))
+    parser.add_argument("--markdown", type=Path, help="write the tables here too")
 
 
 def workload_report(given: argparse.Namespace, workload: str, variants: Sequence[str], home: Home) -> list[str]:

@@ -9,17 +9,31 @@ log = logging.getLogger(__name__)
 
 HUB_SECONDS = 4.0
 """A claim waits no longer for the hub."""
-SILENT_SECONDS = 60.0
-"""A hub that could not be reached is left alone for so long: one without a network holds up no burst of claims."""
+KEPT_SECONDS = 60.0
+"""An answer holds for so long: the jobs of a sweep read one commit. So does none: without a network, claims do not wait."""
 
+_answers: dict[tuple[str, str | None], tuple[float, str | None]] = {}
 _silent_until = 0.0
 
 
 def commit_of(dataset: str, revision: str | None) -> str | None:
     """The commit that `revision` (the newest, where it is None) names now; None where the hub does not say."""
     global _silent_until
-    if time.monotonic() < _silent_until:
+    now = time.monotonic()
+    until, commit = _answers.get((dataset, revision), (_silent_until, None))
+    if now < until:
+        return commit
+    try:
+        commit = _ask(dataset, revision)
+    except Exception as error:  # noqa: BLE001  # of whichever HTTP client the library has, or HF_HUB_OFFLINE
+        log.info("the hub does not say which commit of %s is meant: %s", dataset, error)
+        _silent_until = time.monotonic() + KEPT_SECONDS
         return None
+    _answers[dataset, revision] = (time.monotonic() + KEPT_SECONDS, commit)
+    return commit
+
+
+def _ask(dataset: str, revision: str | None) -> str | None:
     from huggingface_hub import HfApi  # 30 MB, and most specs name files
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -27,7 +41,4 @@ def commit_of(dataset: str, revision: str | None) -> str | None:
         return HfApi().dataset_info(dataset, revision=revision, timeout=HUB_SECONDS).sha
     except (HfHubHTTPError, HFValidationError) as error:  # it answered; what is wrong, the job's worker says
         log.debug("%s: %s", dataset, error)
-    except Exception as error:  # noqa: BLE001  # of whichever HTTP client the library has, or HF_HUB_OFFLINE
-        log.info("the hub does not say which commit of %s is the newest: %s", dataset, error)
-        _silent_until = time.monotonic() + SILENT_SECONDS
-    return None
+        return None

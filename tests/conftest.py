@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ import fakes  # tests/fakes.py
 import homes  # tests/homes.py
 import tiny  # tests/tiny.py
 from places import Place
+from supervised import Bench
 
 from prefd.daemon import runner, service, supervisor, watch
 from prefd.daemon.home import Home
+from prefd.daemon.jobs import JobTable
 
 ROOT = Path(__file__).parent.parent
 SMOL = Path(os.environ.get("PREFD_SMOL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
@@ -79,7 +82,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A made home, whose daemon has stand-in workers and little patience."""
     monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(supervisor, "CRASH_WAITS", (0.02, 0.05))
@@ -87,13 +90,28 @@ def place(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(supervisor, "ROOM_WAIT", 0.05)
     monkeypatch.setattr(service, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(runner, "REFUSED_SECONDS", 0.05)
-    made = Home(home)
-    made.create()
     return Place(made, tmp_path, fakes.make_worker(tmp_path))
 
 
 @pytest.fixture
+def bench(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A made home's job table, and supervisors of little patience for its jobs."""
+    monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(supervisor, "CRASH_WAITS", (0.02, 0.05))
+    with JobTable.open(made.database) as table:
+        yield Bench(made, table, fakes.make_worker(tmp_path), tmp_path)
+
+
+@pytest.fixture
 def made(home: Path) -> Home:
+    """A home with nothing in it."""
+    made = Home(home)
+    made.create()
+    return made
+
+
+@pytest.fixture
+def four_jobs(home: Path) -> Home:
     """Job 1 done, 2 failed, 3 training, 4 queued."""
     there = Home(home)
     homes.add_done(there)

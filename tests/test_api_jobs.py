@@ -1,6 +1,5 @@
 import json
 import time
-from pathlib import Path
 
 import fakes
 import homes
@@ -12,13 +11,6 @@ from prefd.daemon.client import Client, ControlError
 from prefd.daemon.home import Home
 from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.watched import FolderUnusable, WatchedFolder
-
-
-@pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
 
 
 def test_jobs_are_listed_by_state_and_group_a_page_at_a_time(made: Home) -> None:

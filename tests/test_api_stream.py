@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import fakes
 import homes
@@ -21,13 +20,6 @@ from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, JobTable
 from prefd.daemon.rebuild import mend
 from prefd.daemon.rundir import Progress, RunDir
-
-
-@pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,6 @@ from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
 from prefd.daemon.home import Home
 
 
-@pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
-
-
 def test_the_child_is_asked_once_until_something_changes(made: Home, tmp_path: Path) -> None:
     worker = fakes.make_worker(tmp_path)
     first = load_catalog(made, worker)

@@ -20,8 +20,8 @@ def test_state_names_are_the_tables() -> None:
     assert STATE_NAMES == STATES
 
 
-def test_jobs_lists_every_state_with_its_reason_or_progress(made: Home) -> None:
-    lines = invoke(made, "jobs").stdout.splitlines()
+def test_jobs_lists_every_state_with_its_reason_or_progress(four_jobs: Home) -> None:
+    lines = invoke(four_jobs, "jobs").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "3", "4"]
     assert "done" in lines[1]
     assert "1m20s" in lines[1]
@@ -30,10 +30,10 @@ def test_jobs_lists_every_state_with_its_reason_or_progress(made: Home) -> None:
     assert "next" in lines[4]
 
 
-def test_jobs_can_be_narrowed(made: Home) -> None:
-    shown = json.loads(invoke(made, "jobs", "--state", "failed", "--state", "queued", "--json").stdout)["jobs"]
+def test_jobs_can_be_narrowed(four_jobs: Home) -> None:
+    shown = json.loads(invoke(four_jobs, "jobs", "--state", "failed", "--state", "queued", "--json").stdout)["jobs"]
     assert [job["id"] for job in shown] == [2, 4]
-    assert [job["id"] for job in json.loads(invoke(made, "jobs", "--last", 1, "--json").stdout)["jobs"]] == [4]
+    assert [job["id"] for job in json.loads(invoke(four_jobs, "jobs", "--last", 1, "--json").stdout)["jobs"]] == [4]
 
 
 def test_an_empty_home_has_no_jobs_and_that_is_fine(home: Path) -> None:
@@ -45,13 +45,13 @@ def test_an_empty_home_has_no_jobs_and_that_is_fine(home: Path) -> None:
     assert json.loads(invoke(Home(home), "jobs", "--json").stdout) == {"schema": 1, "jobs": []}
 
 
-def test_jobs_fit_eighty_columns(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_fit_eighty_columns(four_jobs: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert max(map(len, invoke(made, "jobs").stdout.splitlines())) <= 80
+    assert max(map(len, invoke(four_jobs, "jobs").stdout.splitlines())) <= 80
 
 
-def test_show_tells_a_done_job_from_spec_to_adapter(made: Home) -> None:
-    shown = invoke(made, "show", 1).stdout
+def test_show_tells_a_done_job_from_spec_to_adapter(four_jobs: Home) -> None:
+    shown = invoke(four_jobs, "show", 1).stdout
     for part in [
         "smol-ipo",
         "done",
@@ -64,7 +64,7 @@ def test_show_tells_a_done_job_from_spec_to_adapter(made: Home) -> None:
         "0.6681 → 0.3931",
         "0.5333 → 0.9000",
         "loss 0.3931  accuracy 0.9000  margin 0.6000",
-        str(made.job(1) / "adapter"),
+        str(four_jobs.job(1) / "adapter"),
     ]:
         assert part in shown, part
     begin = shown.index("history")
@@ -73,27 +73,27 @@ def test_show_tells_a_done_job_from_spec_to_adapter(made: Home) -> None:
     ]
 
 
-def test_show_tells_why_a_job_failed(made: Home) -> None:
-    shown = invoke(made, "show", 2)
+def test_show_tells_why_a_job_failed(four_jobs: Home) -> None:
+    shown = invoke(four_jobs, "show", 2)
     assert shown.exit_code == Exit.OK
     assert "reason" in shown.stdout
     assert "no row of /data/pairs.jsonl can be used" in shown.stdout
     assert "adapter" not in shown.stdout
 
 
-def test_show_json_holds_the_whole_job(made: Home) -> None:
-    document = json.loads(invoke(made, "show", 1, "--json").stdout)
+def test_show_json_holds_the_whole_job(four_jobs: Home) -> None:
+    document = json.loads(invoke(four_jobs, "show", 1, "--json").stdout)
     assert document["job"]["state"] == "done"
     assert document["spec"]["loss"] == {"name": "ipo", "beta": 0.1}
     assert [event["state"] for event in document["history"]] == ["queued", "precomputing", "training", "done"]
     assert document["precompute"]["summary"]["data"]["used"] == 120
     assert document["training"]["summary"]["steps"] == 12
-    assert document["adapter"] == str(made.job(1) / "adapter")
-    assert json.loads(invoke(made, "show", 3, "--json").stdout)["adapter"] is None
+    assert document["adapter"] == str(four_jobs.job(1) / "adapter")
+    assert json.loads(invoke(four_jobs, "show", 3, "--json").stdout)["adapter"] is None
 
 
-def test_show_of_a_job_that_is_not_there(made: Home) -> None:
-    result = invoke(made, "show", 17)
+def test_show_of_a_job_that_is_not_there(four_jobs: Home) -> None:
+    result = invoke(four_jobs, "show", 17)
     assert result.exit_code == Exit.NOT_FOUND
     assert "17" in result.stderr
 
@@ -124,16 +124,16 @@ def test_submit_hands_in_none_when_one_is_wrong(home: Path, tmp_path: Path, tiny
 
 
 def test_submit_says_of_all_specs_when_they_may_run(
-    made: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
+    four_jobs: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
     specs = [homes.write_spec(tmp_path / f"{name}.json", tiny_model, pairs_file, priority=1) for name in "ab"]
     options = ["--priority", 7, "--after", 3, "--after", 4, "--not-before", "2999-01-01 02:00"]
-    assert invoke(made, "submit", *specs, *options).exit_code == Exit.OK
+    assert invoke(four_jobs, "submit", *specs, *options).exit_code == Exit.OK
     for name in "ab":
-        written = json.loads((made.jobs / f"{name}.json").read_text())
+        written = json.loads((four_jobs.jobs / f"{name}.json").read_text())
         assert (written["priority"], written["after"]) == (7, [3, 4])
         assert written["not_before"].startswith("2999-01-01 02:00:00")
-    assert invoke(made, "validate", made.jobs / "a.json").exit_code == Exit.OK
+    assert invoke(four_jobs, "validate", four_jobs.jobs / "a.json").exit_code == Exit.OK
 
 
 @pytest.mark.parametrize(
@@ -146,32 +146,32 @@ def test_submit_says_of_all_specs_when_they_may_run(
     ],
 )
 def test_submit_hands_in_none_that_could_never_run(
-    made: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, options: list[object], code: Exit, said: str
+    four_jobs: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, options: list[object], code: Exit, said: str
 ) -> None:
-    result = invoke(made, "submit", homes.write_spec(tmp_path / "a.json", tiny_model, pairs_file), *options)
+    result = invoke(four_jobs, "submit", homes.write_spec(tmp_path / "a.json", tiny_model, pairs_file), *options)
     assert result.exit_code == code
     assert said in result.stderr
-    assert not list(made.jobs.glob("*.json"))
+    assert not list(four_jobs.jobs.glob("*.json"))
 
 
-def test_what_a_job_waits_for_is_shown(made: Home) -> None:
-    with JobTable.open(made.database) as table:
+def test_what_a_job_waits_for_is_shown(four_jobs: Home) -> None:
+    with JobTable.open(four_jobs.database) as table:
         table.tell_waiting({4: "waits for job 3"})
-    assert invoke(made, "jobs", "--state", "queued").stdout.rstrip().endswith("waits for job 3")
-    assert "waits for job 3" in invoke(made, "show", 4).stdout
+    assert invoke(four_jobs, "jobs", "--state", "queued").stdout.rstrip().endswith("waits for job 3")
+    assert "waits for job 3" in invoke(four_jobs, "show", 4).stdout
 
 
-def test_the_jobs_of_a_sweep_stand_together(made: Home) -> None:
-    with JobTable.open(made.database) as table:
+def test_the_jobs_of_a_sweep_stand_together(four_jobs: Home) -> None:
+    with JobTable.open(four_jobs.database) as table:
         specs = [homes.make_spec(name=f"many-{number}", group="many") for number in (1, 2)]
         table.add_all(specs, "01-many.json", descriptions=["loss.beta 0.1", "loss.beta 0.2"])
-    lines = invoke(made, "jobs", "--group", "many").stdout.splitlines()
+    lines = invoke(four_jobs, "jobs", "--group", "many").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["5", "6"]
     assert lines[2].strip().endswith("loss.beta 0.2")
-    shown = invoke(made, "show", 6).stdout
+    shown = invoke(four_jobs, "show", 6).stdout
     assert "group" in shown
     assert "loss.beta 0.2" in shown
-    assert "no such job in group few" in invoke(made, "jobs", "--group", "few").stderr
+    assert "no such job in group few" in invoke(four_jobs, "jobs", "--group", "few").stderr
 
 
 def test_submit_hands_a_sweep_in_as_one_file(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -191,14 +191,14 @@ def test_submit_hands_a_sweep_in_as_one_file(home: Path, tmp_path: Path, tiny_mo
 
 
 def test_submit_tells_every_job_that_a_file_became(
-    made: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    four_jobs: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     specs = tuple(homes.make_spec(name=f"many-{number}") for number in (1, 2))
-    with JobTable.open(made.database) as table:
+    with JobTable.open(four_jobs.database) as table:
         table.add_all(specs, "01JABCDEFGHJKMNPQRSTVWXYZ0-many.json")
         table.add(homes.make_spec(), "01JABCDEFGHJKMNPQRSTVWXYZ1-one.json")
-    files = [made.jobs / "many.json", made.jobs / "one.json"]
-    assert find_jobs(made, files, since=0.0) == {files[0]: [5, 6], files[1]: [7]}
+    files = [four_jobs.jobs / "many.json", four_jobs.jobs / "one.json"]
+    assert find_jobs(four_jobs, files, since=0.0) == {files[0]: [5, 6], files[1]: [7]}
     tell_submitted(SpecFile("many.yaml", specs, ("a", "b"), sweep={}), files[0], [5, 6])
     tell_submitted(SpecFile("one.yaml", specs[:1]), files[1], [7])
     tell_submitted(SpecFile("one.yaml", specs[:1]), files[1], None)

@@ -7,13 +7,6 @@ from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.home import Home
 
 
-@pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
-
-
 def test_no_file_and_an_empty_file_give_the_defaults(made: Home) -> None:
     assert Config.load(made) == Config()
     made.config.write_text("\n")

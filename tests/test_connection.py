@@ -24,13 +24,6 @@ from prefd.daemon.client import Client
 from prefd.daemon.home import Home
 
 
-@pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
-
-
 def connect(home: Home, seconds: float = 5.0) -> socket.socket:
     there = socket.socket(socket.AF_UNIX)
     there.settimeout(seconds)

@@ -20,13 +20,6 @@ from prefd.daemon.lock import holder
 from prefd.daemon.rundir import write_json
 
 
-@pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
-
-
 def test_every_request_is_answered(made: Home) -> None:
     with serving(made) as daemon:
         client = Client(made)

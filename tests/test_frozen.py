@@ -115,6 +115,7 @@ def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         thread.start()
         api = functools.partial(huggingface_hub.HfApi, endpoint=f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setattr(huggingface_hub, "HfApi", api)
+        monkeypatch.setattr(hub, "_answers", {})
         monkeypatch.setattr(hub, "_silent_until", 0.0)
         yield asked
         server.shutdown()
@@ -135,6 +136,7 @@ def test_a_hub_dataset_is_known_by_its_commit_and_read_at_it(
     }
     assert frozen.lines(stock)[0] == "org/pairs: revision the newest, commit c0ffeec0ffee"
     assert len(hub_server) == 2
+    assert data_of(frozen_spec(run)) == stock.data, "a minute later it would ask again"
     assert Job.load(Home(tmp_path), 1).changes == []
     assert len(hub_server) == 2, "later runs do not ask: they read what was claimed"
     read: list[object] = []
@@ -157,6 +159,7 @@ def test_a_hub_that_cannot_be_reached_holds_up_no_claim(monkeypatch: pytest.Monk
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
+    monkeypatch.setattr(hub, "_answers", {})
     monkeypatch.setattr(hub, "_silent_until", 0.0)
     spec = homes.make_spec(data={"path": "org/pairs"})
     assert data_of(spec) == data_of(spec) == {"org/pairs": {"revision": "the newest"}}

@@ -20,13 +20,6 @@ SETTLE = 0.5
 
 
 @pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
-
-
-@pytest.fixture
 def inbox(made: Home, monkeypatch: pytest.MonkeyPatch) -> Inbox:
     """One for which a file begins to settle when it is first looked at."""
     monkeypatch.setattr(inbox_module, "LATE_SECONDS", 0.0)

@@ -9,13 +9,6 @@ from prefd.daemon.home import Home
 from prefd.daemon.lock import AlreadyRunning, announce, held, holder, is_held
 
 
-@pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
-
-
 def test_the_second_daemon_is_told_who_holds_the_home(made: Home) -> None:
     assert holder(made) is None
     with held(made):

@@ -16,13 +16,6 @@ from prefd.daemon.rundir import RunDir
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-@pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
-
-
 def scrape(home: Home) -> tuple[Samples, dict[str, tuple[str, str]]]:
     """What Prometheus would read: samples by name and labels; type and help by family."""
     with serving(home), talking(home) as http:

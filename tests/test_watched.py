@@ -12,13 +12,6 @@ from prefd.daemon.watched import FolderUnusable, WatchedFolder
 
 
 @pytest.fixture
-def made(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
-
-
-@pytest.fixture
 def listed(made: Home, monkeypatch: pytest.MonkeyPatch) -> list[Mount]:
     """The mounts that there are, as a test has them."""
     listed = [Mount("/", "ext4", "/dev/sda1")]
