@@ -4,23 +4,30 @@ tests/test_apart.py has those that need a mount or the kernel's limits: no inoti
 """
 
 import asyncio
+import ctypes
 import os
 import shutil
+import signal
+import struct
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import fakes
 import pytest
-from places import Place
+from places import Place, process
 
 from prefd.daemon import mounts, watch
+from prefd.daemon.client import Client
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.mounts import Mount
 
 EVENTS_ONLY = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=30), stop_grace_seconds=1.0)
 """No rescan helps: what is found is found by an event, or by polling."""
+MOVED, OVERFLOWN = 0xC0, 0x4000
+"""inotify's bits."""
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
@@ -77,6 +84,48 @@ def test_files_written_right_after_the_folder_was_made_are_all_found(place: Plac
                 (place.home.jobs / f"{turn}-{number}.yaml").write_text(spec)
             fakes.wait_for(lambda turn=turn: len(place.jobs()) == 10 * (turn + 1))
     assert sorted(job.name for job in place.jobs()) == [f"{turn}-{number}" for turn in range(3) for number in range(10)]
+
+
+def overflow(folder: Path) -> bool:
+    """Have more happen in `folder` than the kernel keeps for a watcher that does not read; whether it lost some."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    mine = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(mine, os.fsencode(folder), MOVED) > 0
+    kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    names = [folder / ".a", folder / ".b"]
+    names[0].touch()
+    for _ in range(kept // 2 + 1):  # two events each
+        names[0].rename(names[1])
+        names.reverse()
+    try:
+        told = bytearray()
+        while True:
+            try:
+                told += os.read(mine, 1 << 20)
+            except BlockingIOError:
+                break
+    finally:
+        os.close(mine)
+    at, last = 0, 0
+    while at < len(told):
+        _, last, _, size = struct.unpack_from("iIII", told, at)
+        at += 16 + size
+    return last == OVERFLOWN
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_a_file_that_comes_when_the_kernels_queue_is_full_is_found(place: Place) -> None:
+    with process(place, "rescan_seconds = 60\n") as daemon:
+        client = Client(place.home)
+        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        daemon.send_signal(signal.SIGSTOP)
+        try:
+            assert overflow(place.home.jobs)
+            place.drop("a.yaml")
+        finally:
+            daemon.send_signal(signal.SIGCONT)
+        place.wait_for("done")
 
 
 def test_a_queue_that_overflows_says_nothing_and_the_rescan_finds_the_file(
