@@ -47,7 +47,8 @@ LINES: dict[str, list[dict[str, Any]]] = {
     "tokens run at once": [{"length": 128, "pairs": 8, "batch_tokens": tokens} for tokens in (256, 1024, 4096)],
     "layers recomputed": [{"length": 512, "pairs": 1, "grad_checkpoint": chosen} for chosen in (False, True)],
     "pieces of a long sequence": [
-        {"length": 1024, "pairs": 1, "chunk_tokens": chunk, "grad_checkpoint": True} for chunk in (None, 512, 128)
+        {"length": 1024, "pairs": 1, "chunk_tokens": chunk, "grad_checkpoint": recomputed}
+        for chunk, recomputed in ((None, False), (512, False), (128, False), (None, True), (128, True))
     ],
 }
 
@@ -130,8 +131,9 @@ def measure(
     optimizer.init(model.trainable_parameters())
     examples = synthetic(pairs, length)
     batching = Batching(pairs, batch_tokens)
-    guess = memory.estimate(model, optimizer.state, examples, batching, grad_checkpoint)
-    scorer = Scorer.of(model, Options(chunk_tokens=chunk_tokens, checkpoint_layers=grad_checkpoint))
+    options = Options(chunk_tokens=chunk_tokens, checkpoint_layers=grad_checkpoint)
+    guess = memory.estimate(model, optimizer.state, examples, batching, options)
+    scorer = Scorer.of(model, options)
     trainer = Trainer(scorer, optimizer, Sigmoid(), zeros, batching)
     mx.reset_peak_memory()
     seconds = []

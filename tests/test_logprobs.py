@@ -175,3 +175,22 @@ def test_a_scorer_leaves_no_trace_in_the_random_state_or_the_model(tiny_model: P
     assert np.array_equal(np.array(mx.random.normal((4,))), expected)
     after = {name: np.array(value).tobytes() for name, value in nn.utils.tree_flatten(model.parameters())}
     assert after == before
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+@pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
+def test_in_pieces_a_long_answer_takes_a_fraction_of_the_memory(tiny_model: Path, full: bool, lazily: bool) -> None:
+    model = mlx_lm.load(str(tiny_model))[0]
+    if not full:
+        model.freeze()
+        linear_to_lora_layers(model, -1, {"rank": 8, "scale": 20.0, "dropout": 0.0})
+    model.train()
+    peaks = []
+    for chunk_tokens in (None, 64):
+        scorer = Scorer.of(model, Options(chunk_tokens=chunk_tokens, lazily=lazily))
+        mx.eval(model.parameters())
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(scorer.value_and_grad([completion(1500, 500)], lambda scored: (scored.sums.sum(), None)))
+        peaks.append(mx.get_peak_memory() - before)
+    assert peaks[1] < peaks[0] / 3

@@ -48,19 +48,19 @@ def measured(model: nn.Module, one: Example, options: Options) -> int:
 
 
 @pytest.mark.smol
-@pytest.mark.parametrize("grad_checkpoint", [False, True])
-def test_the_estimate_of_a_pass_is_near_what_is_measured(smol_model: Path, grad_checkpoint: bool) -> None:
+@pytest.mark.parametrize("options", [Options(), Options(checkpoint_layers=True), Options(chunk_tokens=64)], ids=str)
+def test_the_estimate_of_a_pass_is_near_what_is_measured(smol_model: Path, options: Options) -> None:
     model = adapted(smol_model)
     one = example(1, 40, 200, 90, vocab=40_000)
-    guess = estimate(model, {}, [one], Batching(1, 1024), grad_checkpoint)
-    found = measured(model, one, Options(checkpoint_layers=grad_checkpoint))
+    guess = estimate(model, {}, [one], Batching(1, 1024), options)
+    found = measured(model, one, options)
     assert 0.6 < guess.activations / found < 1.6
 
 
 def test_what_is_counted_is_exact(tiny_model: Path) -> None:
     model = adapted(tiny_model)
     state = {"m": mx.zeros((10, 10)), "v": [mx.zeros(7)]}
-    guess = estimate(model, state, [example(1, 5, 20, 9)], Batching(4, 1024), False)
+    guess = estimate(model, state, [example(1, 5, 20, 9)], Batching(4, 1024), Options())
     leaves = dict(nn.utils.tree_flatten(model.parameters()))
     assert guess.weights == sum(value.nbytes for value in leaves.values())
     assert guess.optimizer == 428
@@ -71,16 +71,18 @@ def test_what_is_counted_is_exact(tiny_model: Path) -> None:
 def test_the_largest_micro_batch_decides(tiny_model: Path) -> None:
     model = adapted(tiny_model)
     pairs = [example(row, 10, 64, 32) for row in range(1, 9)]
-    assert estimate(model, {}, pairs, Batching(4, 300), False).tokens == 300
-    assert estimate(model, {}, [*pairs, example(9, 10, 500, 32)], Batching(4, 300), False).tokens == 10 + 512 + 32
-    assert estimate(model, {}, pairs, Batching(4, None), False).tokens == 4 * (10 + 64 + 32)
+    assert estimate(model, {}, pairs, Batching(4, 300), Options()).tokens == 300
+    assert estimate(model, {}, [*pairs, example(9, 10, 500, 32)], Batching(4, 300), Options()).tokens == 10 + 512 + 32
+    assert estimate(model, {}, pairs, Batching(4, None), Options()).tokens == 4 * (10 + 64 + 32)
 
 
 def test_longer_sequences_and_more_layers_take_more(tiny_model: Path) -> None:
     model = adapted(tiny_model)
-    base = activations(model, 500, 200, False)
-    assert base < activations(model, 500, 400, False) < activations(model, 1000, 400, False)
-    assert activations(model, 500, 200, True) <= base
+    base = activations(model, 500, 200, Options())
+    assert base < activations(model, 500, 400, Options()) < activations(model, 1000, 400, Options())
+    assert activations(model, 500, 200, Options(checkpoint_layers=True)) <= base
+    assert activations(model, 500, 200, Options(chunk_tokens=16)) < base
+    assert activations(model, 500, 200, Options(chunk_tokens=200)) == base
 
 
 def say(counted: int, batch: int, **training: object) -> str | None:

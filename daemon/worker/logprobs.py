@@ -24,7 +24,7 @@ from prefd.daemon.worker.engine import plan, randomness
 from prefd.daemon.worker.engine.head import Head, differentiate_now, logprobs_lazily, logprobs_now
 from prefd.daemon.worker.engine.plan import Branch, Stem
 from prefd.daemon.worker.engine.prefix import make_caches, taken, takes_padding
-from prefd.daemon.worker.engine.trunk import Parts, candidates, named, recomputed
+from prefd.daemon.worker.engine.trunk import Parts, candidates, in_pieces, named
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs
 
@@ -213,7 +213,7 @@ class Scorer:
         pieces = [tokens[:, begin : begin + size] for begin in range(0, tokens.shape[1], size)]
         if not gradients:
             return mx.concatenate([trunk(piece, **known) for piece in pieces], axis=1)
-        return mx.concatenate([recomputed(trunk, module, (piece,), known) for piece in pieces], axis=1)
+        return in_pieces(trunk, module, pieces, known)
 
 
 def choose(model: nn.Module, options: Options) -> Scorer:

@@ -24,12 +24,15 @@ from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.engine.head import SLICE_LOGITS
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.tokens import Example
 
 KEPT_PER_OUTPUT = 2.8
 """Numbers kept for the backward pass for each output of a layer's matrices."""
 KEPT_PER_SCORE = 1.8
 """The same for each attention score."""
+KEPT_OF_KEYS = 4
+"""Copies of a piece's keys and values: each of these, and its gradient."""
 SLICE_COPIES = 3
 """Logits, their exponentials and their gradient."""
 GIB = 2**30
@@ -80,7 +83,7 @@ def estimate(
     optimizer_state: Any,
     examples: Sequence[Example],
     batching: Batching,
-    grad_checkpoint: bool,
+    options: Options,
     copies: int = 0,
 ) -> Estimate:
     """What training `model`, whose weights need not be in memory yet, on `examples` takes; `copies` bytes of weights more."""
@@ -91,13 +94,16 @@ def estimate(
         nbytes(model.parameters()) + copies,
         nbytes(optimizer_state),
         2 * gradients,  # a step's sum, and what is being added to it
-        activations(model, tokens, reach, grad_checkpoint),
+        activations(model, tokens, reach, options),
         tokens,
     )
 
 
-def activations(model: nn.Module, tokens: int, reach: int, grad_checkpoint: bool) -> int:
-    """Bytes of one forward and backward pass over `tokens` tokens, the longest sequence of which has `reach`."""
+def activations(model: nn.Module, tokens: int, reach: int, options: Options) -> int:
+    """Bytes of one forward and backward pass over `tokens` tokens, the longest sequence of which has `reach`.
+
+    In pieces of `chunk_tokens` it is one piece of each sequence at a time, and the keys and values of all.
+    """
     layers: Any = model.layers
     arguments = getattr(model, "args", None)
     heads = _argument(arguments, "num_attention_heads", "n_head")
@@ -105,10 +111,14 @@ def activations(model: nn.Module, tokens: int, reach: int, grad_checkpoint: bool
     width = _width(layers[0], experts) if len(layers) else 0
     layer = 4 * (KEPT_PER_OUTPUT * width + KEPT_PER_SCORE * heads * 0.75 * reach)
     head = SLICE_COPIES * 4 * min(SLICE_LOGITS, tokens * _argument(arguments, "vocab_size"))
-    kept = tokens * len(layers) * layer
-    if grad_checkpoint:
-        hidden = _argument(arguments, "hidden_size", "n_embd")
-        kept = min(kept, tokens * (2 * 4 * hidden * len(layers) + 4 * layer))
+    hidden = _argument(arguments, "hidden_size", "n_embd")
+    piece = tokens * min(1.0, (options.chunk_tokens or reach) / reach)
+    kept = piece * len(layers) * layer
+    if options.checkpoint_layers:
+        kept = min(kept, piece * (2 * 4 * hidden * len(layers) + 4 * layer))
+    if piece < tokens:
+        shared = heads // (_argument(arguments, "num_key_value_heads") or heads or 1) or 1
+        kept += tokens * len(layers) * KEPT_OF_KEYS * 4 * hidden / shared
     return int(kept + head)
 
 

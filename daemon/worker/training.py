@@ -58,13 +58,12 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
     batching = batching_of(training, job.loss)
-    needed = memory.estimate(
-        model, optimizer.state, job.examples, batching, training.grad_checkpoint, policy.qat.nbytes
-    )
+    options = Options.of(job.spec)
+    needed = memory.estimate(model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
     log.info("memory: %s", needed)
     tight = memory.check(needed, training)
     mx.eval(model.parameters(), optimizer.state)
-    scorer = Scorer.of(model, Options.of(job.spec))
+    scorer = Scorer.of(model, options)
     log.info("training: %s", scorer.describe())
     trainer = Trainer(scorer, optimizer, job.loss, reference, batching, training.seed, training.max_grad_norm)
     run = Run(

@@ -8,7 +8,7 @@ given hidden states, so that soft caps, scales and tied embeddings are as the ar
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -121,42 +121,84 @@ class StandIn:
 
 
 class Recomputed:
-    """A layer under `mx.checkpoint`, its caches' arrays passed in and out, so that the second run repeats the first."""
+    """A layer that runs again in the backward pass, its caches' arrays passed in and out: the second run repeats the first."""
 
     def __init__(self, layer: nn.Module) -> None:
         self._layer = layer
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return recomputed(self._layer, self._layer, args, kwargs)
+        parameters = dict(named(self._layer.trainable_parameters()))
+        return _recomputed(self._layer, self._layer, parameters, args, kwargs)[0]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
 
 
-def recomputed(function: Callable[..., Any], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def in_pieces(
+    trunk: Callable[..., mx.array], module: nn.Module, pieces: Sequence[mx.array], known: dict[str, Any]
+) -> mx.array:
+    """`trunk` over each of `pieces` (B, T), after one another in the same caches: (B, ΣT, D) hidden states.
+
+    For the backward pass it keeps each piece's inputs, and runs the piece again there.
+    """
+    parameters = dict(named(module.trainable_parameters()))
+    made = []
+    for piece in pieces:
+        hidden, parameters = _recomputed(trunk, module, parameters, (piece,), known)
+        made.append(hidden)
+    return mx.concatenate(made, axis=1)
+
+
+def _recomputed(
+    function: Callable[..., Any],
+    module: nn.Module,
+    parameters: Parameters,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Any, Parameters]:
     """`function(*args, **kwargs)` that keeps its inputs for the backward pass, and runs again there.
 
-    Gradients flow to the parameters of `module`, which `function` is made of, to floating-point arrays among the arguments, and through caches.
+    Gradients flow to `parameters`, those of `module` which `function` is made of, to floating-point arrays among the
+    arguments, and through caches. Who uses the parameters again takes those that come back: so their gradients are
+    added up on the way, and not kept for each piece.
     """
     arrays = _gathered((args, kwargs))
     given = _with((args, kwargs), arrays)  # the caches go on after this, and the second run starts where the first did
-    parameters = dict(named(module.trainable_parameters()))
     random = randomness.state()
-    after: list[Any] = []
+    made: list[Any] = []
 
-    def run(values: list[mx.array], inputs: list[mx.array]) -> tuple[Any, list[mx.array]]:
-        arguments, keywords = _with(given, inputs)
+    def run(*values: mx.array) -> list[mx.array]:
+        own, inputs = values[: len(parameters)], values[len(parameters) :]
+        arguments, keywords = _with(given, list(inputs))
         randomness.restore(random)  # the same dropout in both runs
-        with replaced_parameters(module, dict(zip(parameters, values))):
+        with replaced_parameters(module, dict(zip(parameters, own))):
             out = function(*arguments, **keywords)
-        after[:] = _caches((arguments, keywords))
-        return out, _gathered(after)
+        made[:] = out, _caches((arguments, keywords))
+        return [*own, *_gathered(made)]
 
-    out, left = mx.checkpoint(run)(list(parameters.values()), arrays)
-    for cache, made in zip(_caches((args, kwargs)), _with(after, left)):
-        vars(cache).update(vars(made))
+    results = _kept_only(run, len(parameters))(*parameters.values(), *arrays)
+    out, after = _with(made, results[len(parameters) :])
+    for cache, left in zip(_caches((args, kwargs)), after):
+        vars(cache).update(vars(left))
     randomness.restore(randomness.following(random))
-    return out
+    return out, dict(zip(parameters, results))
+
+
+def _kept_only(run: Callable[..., list[mx.array]], parameters: int) -> Callable[..., list[mx.array]]:
+    """`run`, which keeps its inputs for the backward pass and runs again there. The first `parameters` of them are such.
+
+    mx.checkpoint leaves it to the scheduler when that is. Here it is when the gradient has come so far, and nothing
+    before it has its turn until the parameters' gradients are there: else what they are made of would pile up.
+    """
+    kept = mx.custom_function(run)
+
+    @kept.vjp
+    def pulled(primals: list[mx.array], cotangents: list[mx.array], _: Any) -> list[mx.array]:
+        slopes = mx.vjp(run, mx.depends(primals, cotangents), cotangents)[1]
+        own, inputs = slopes[:parameters], slopes[parameters:]
+        return [*own, *(mx.depends(inputs, own) if own and inputs else inputs)]
+
+    return kept
 
 
 @contextmanager
