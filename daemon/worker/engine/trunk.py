@@ -141,7 +141,7 @@ def in_pieces(
 
     For the backward pass it keeps each piece's inputs, and runs the piece again there.
     """
-    parameters = dict(named(module.trainable_parameters()))
+    parameters: Parameters = dict(named(module.trainable_parameters()))
     made = []
     for piece in pieces:
         hidden, parameters = _recomputed(trunk, module, parameters, (piece,), known)
@@ -190,15 +190,16 @@ def _kept_only(run: Callable[..., list[mx.array]], parameters: int) -> Callable[
     mx.checkpoint leaves it to the scheduler when that is. Here it is when the gradient has come so far, and nothing
     before it has its turn until the parameters' gradients are there: else what they are made of would pile up.
     """
-    kept = mx.custom_function(run)
 
-    @kept.vjp
     def pulled(primals: list[mx.array], cotangents: list[mx.array], _: Any) -> list[mx.array]:
         slopes = mx.vjp(run, mx.depends(primals, cotangents), cotangents)[1]
         own, inputs = slopes[:parameters], slopes[parameters:]
         return [*own, *(mx.depends(inputs, own) if own and inputs else inputs)]
 
-    return kept
+    kept: Any = mx.custom_function(run)
+    kept.vjp(pulled)
+    made: Callable[..., list[mx.array]] = kept
+    return made
 
 
 @contextmanager
