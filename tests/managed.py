@@ -1,6 +1,6 @@
 """prefd under a real systemd: a user's manager that has its own mounts, processes and control group.
 
-    unshare --mount --pid --fork --mount-proc python tests/managed.py FOLDER
+    unshare --mount --pid --fork --mount-proc python tests/managed.py
 
 Run by tests/test_service_live.py, as root; it prints `ok`.
 """
@@ -100,5 +100,6 @@ def run(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) / "an account")
+    run("mount", "-t", "tmpfs", "tmpfs", "/mnt")
+    main(Path("/mnt/an account"))
     print("ok")

@@ -89,15 +89,20 @@ def test_a_socket_left_by_a_killed_daemon_is_replaced(made: Home) -> None:
         assert Client(made).status()["pid"] == 42
 
 
-def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(tmp_path: Path) -> None:
+def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = tempfile.TemporaryDirectory(prefix="pf-")
+    monkeypatch.setattr(tempfile, "tempdir", short.name)
     deep = Home(tmp_path / ("d" * 60) / ("e" * 60))
     deep.create()
     with serving(deep):
         assert Client(deep).status()["pid"] == 42
         assert not deep.socket.exists()
-        (private,) = Path(tempfile.gettempdir()).glob("prefd-*/prefd.sock")
+        (private,) = Path(short.name).glob("prefd-*/prefd.sock")
         assert stat.S_IMODE(private.parent.stat().st_mode) == 0o700
     assert not private.parent.exists()
+    short.cleanup()
 
 
 def test_no_daemon_is_said_with_the_remedy(made: Home, tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ APART = ("unshare", "--mount", "--pid", "--fork", "--mount-proc")
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SYSTEMD.exists() or shutil.which("systemctl") is None, reason="no systemd here")
-def test_systemd_starts_watches_restarts_and_stops_it(tmp_path: Path) -> None:
+def test_systemd_starts_watches_restarts_and_stops_it() -> None:
     mounting = "mount -t tmpfs tmpfs /run && mount -t cgroup2 none /mnt && mkdir /mnt/prefd-try && rmdir /mnt/prefd-try"
     tried = subprocess.run([*APART, "sh", "-c", mounting], capture_output=True, text=True, check=False)
     if os.geteuid() != 0 or tried.returncode:
         pytest.skip(f"no manager of its own can be started here: {tried.stderr.strip() or 'not root'}")
     script = Path(__file__).with_name("managed.py")
     done = subprocess.run(
-        [*APART, sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=200, check=False
+        [*APART, sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=False
     )
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
