@@ -103,7 +103,7 @@ def test_neighbours_change_nothing_but_rounding(model: nn.Module) -> None:
 def test_neighbours_change_no_bit_of_a_real_model_on_cpu(smol_model: Path) -> None:
     if mx.default_device() != mx.cpu:
         pytest.skip("bit equality is promised on CPU")
-    batch = with_siblings((9, 33, 31, 150), 49152)
+    batch = with_siblings((9, 33, 100), 49152)
     assert_independent_of_neighbours(mlx_lm.load(str(smol_model))[0], batch, tolerance=0)
 
 

@@ -87,7 +87,7 @@ def batch(smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Co
     """Real pairs of different lengths, one of them long."""
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
     long = {"prompt": "Count.", "chosen": " ".join(map(str, range(60))), "rejected": "One, two, many."}
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*PAIRS[:4], long]))
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*PAIRS[:2], long]))
     tokenizer = mlx_lm.utils.load_tokenizer(smol_model)
     data = prepare(DataSpec(path=str(path), validation=0.0), tokenizer, load_plugins().formats)
     return [side for example in data.train for side in (example.chosen, example.rejected)]
@@ -96,7 +96,7 @@ def batch(smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Co
 def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, batch: list[Completion]) -> None:
     model = mlx_lm.load(str(smol_model))[0]
     exact = Float64Llama(smol_model)
-    picked = [batch[0], batch[5], max(batch, key=len)]
+    picked = [batch[0], max(batch, key=lambda one: len(one.ids))]
     together = np.array(Scorer.of(model).logprobs(picked).tokens)
     for row, one in enumerate(picked):
         np.testing.assert_allclose(
@@ -108,7 +108,7 @@ def test_logprobs_equal_full_logits_in_any_batch(smol_model: Path, batch: list[C
     model = mlx_lm.load(str(smol_model))[0]
     scorer = Scorer.of(model)
     expected = [naive(model, one) for one in batch]
-    for picked in ([1, 8], list(range(len(batch)))[::-1]):
+    for picked in ([1, 4], list(range(len(batch)))[::-1]):
         tokens = np.array(scorer.logprobs([batch[row] for row in picked]).tokens)
         for place, row in enumerate(picked):
             np.testing.assert_allclose(tokens[place, : len(expected[row])], expected[row], rtol=0, atol=2e-4)

@@ -236,7 +236,7 @@ def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, dtype
     harder = replace(
         way.options,
         slack=2.0 if way.options.slack else 0.0,  # so that unlike lengths do meet
-        chunk_tokens=3 if way.options.chunk_tokens else None,
+        chunk_tokens=5 if way.options.chunk_tokens else None,
     )
     tried = replace(way, options=harder)
     try:
