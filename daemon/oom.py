@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from prefd.daemon.cgroups import memory_groups
 from prefd.daemon.spec import TrainingSpec
 
 LOOK_SECONDS = 1.0
@@ -83,17 +84,7 @@ def kills() -> int:
 
 
 def _counters() -> list[Path]:
-    found = [Path("/proc/vmstat")]
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return found
-    for _, kind, place in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        if not kind:
-            found.append(Path(f"/sys/fs/cgroup{place}/memory.events"))
-        elif "memory" in kind.split(","):
-            found.append(Path(f"/sys/fs/cgroup/memory{place}/memory.oom_control"))
-    return found
+    return [Path("/proc/vmstat"), *(groups[0].events for groups in memory_groups())]
 
 
 def _count(path: Path, name: str) -> int:

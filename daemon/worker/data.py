@@ -101,7 +101,8 @@ def prepare(
 ) -> PreparedData:
     """Load, tokenize and split. The same spec, files and tokenizer give the same examples and the same split.
 
-    `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on, also for a tokenizer without EOS.
+    `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
+    also for a tokenizer without EOS.
     """
     examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec.max_length, "data.path")
     if isinstance(spec.validation, str):

@@ -7,11 +7,12 @@ side by side). An estimate alone never refuses a job: only what is counted does.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -19,6 +20,7 @@ import psutil
 from mlx import nn
 from mlx.utils import tree_flatten
 
+from prefd.daemon.cgroups import OWN, ROOT, memory_groups
 from prefd.daemon.oom import remedy
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.batches import Batching
@@ -117,8 +119,8 @@ def activations(model: nn.Module, tokens: int, reach: int, options: Options) -> 
     if options.checkpoint_layers:
         kept = min(kept, piece * (2 * 4 * hidden * len(layers) + 4 * layer))
     if piece < tokens:
-        shared = heads // (_argument(arguments, "num_key_value_heads") or heads or 1) or 1
-        kept += tokens * len(layers) * KEPT_OF_KEYS * 4 * hidden / shared
+        share = (_argument(arguments, "num_key_value_heads") or heads) / max(heads, 1)
+        kept += tokens * len(layers) * KEPT_OF_KEYS * 4 * hidden * share
     return int(kept + head)
 
 
@@ -152,23 +154,12 @@ def machine() -> tuple[int, int]:
     return total, free
 
 
-def container_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """The memory limits, in bytes, of the control groups that this process is in (Linux, versions 1 and 2)."""
-    found: list[int] = []
-    try:
-        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
-    except OSError:
-        return found
-    for _, kinds, path in groups:
-        if kinds == "":
-            top, name = root, "memory.max"
-        elif "memory" in kinds.split(","):
-            top, name = root / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        for folder in (PurePosixPath(path), *PurePosixPath(path).parents):
-            with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
-                found.append(int((top / folder.relative_to("/") / name).read_text()))
+def container_limits(root: Path = ROOT, own: Path = OWN) -> list[int]:
+    """The memory limits, in bytes, of the control groups that this process is in."""
+    found = []
+    for group in itertools.chain.from_iterable(memory_groups(root, own)):
+        with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
+            found.append(int(group.limit.read_text()))
     return found
 
 
