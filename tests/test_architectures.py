@@ -16,6 +16,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from prefd.daemon.worker.engine.logsumexp import logsumexp
+from prefd.daemon.worker.engine.plan import Slack
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs
@@ -108,10 +109,10 @@ def test_numbers_and_gradients_are_those_of_full_logits(name: str) -> None:
 
 
 HARD = {
-    "as on a GPU": Options(slack=1.0, lazily=True),
+    "as on a GPU": Options(slack=Slack(1.0), lazily=True),
     "in pieces": Options(chunk_tokens=5),
-    "layers recomputed, in pieces, batched": Options(slack=1.0, chunk_tokens=7, checkpoint_layers=True),
-    "and as one graph": Options(slack=1.0, lazily=True, chunk_tokens=7, checkpoint_layers=True),
+    "layers recomputed, in pieces, batched": Options(slack=Slack(1.0), chunk_tokens=7, checkpoint_layers=True),
+    "and as one graph": Options(slack=Slack(1.0), lazily=True, chunk_tokens=7, checkpoint_layers=True),
 }
 
 
@@ -122,7 +123,7 @@ def test_long_context_and_recomputation_are_exact_too(name: str, options: Option
     scorer = Scorer.of(model, options)
     assert scorer.parts is not None
     assert scorer.shares_prompts
-    assert scorer.grouped == (name == "gemma2" and options.slack > 0)
+    assert scorer.grouped == (name == "gemma2" and options.slack.share > 0)
     assert_exact(model, scorer)
 
 

@@ -82,7 +82,7 @@ def test_iters_go_on_into_the_next_epoch_and_a_part_of_one_is_at_least_a_step() 
 
 
 def test_a_pair_costs_its_prompt_once_and_both_answers_padded() -> None:
-    assert tokens_of(example(1, 33, 5)) == 10 + 64 + 32
+    assert tokens_of(example(1, 33, 5)) == 10 + 40 + 32
 
 
 @given(pairs, st.integers(1, 5), st.one_of(st.none(), st.integers(1, 2000)))

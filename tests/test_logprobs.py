@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from mlx import nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
+from prefd.daemon.worker.engine import plan
+from prefd.daemon.worker.engine.plan import Slack
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs
@@ -41,12 +43,12 @@ def model(tiny_model: Path) -> nn.Module:
 
 
 WAYS = {
-    "as on a CPU": Options(slack=0.0, lazily=False),
-    "as on a GPU": Options(slack=1.0, lazily=True),
+    "as on a CPU": Options(slack=plan.CPU, lazily=False),
+    "as on a GPU": Options(slack=Slack(1.0), lazily=True),
     "in pieces": Options(chunk_tokens=16),
     "layers recomputed": Options(checkpoint_layers=True),
-    "all of it": Options(slack=0.3, chunk_tokens=7, checkpoint_layers=True),
-    "all of it as one graph": Options(slack=0.3, lazily=True, chunk_tokens=7, checkpoint_layers=True),
+    "all of it": Options(slack=Slack(0.3), chunk_tokens=7, checkpoint_layers=True),
+    "all of it as one graph": Options(slack=Slack(0.3), lazily=True, chunk_tokens=7, checkpoint_layers=True),
 }
 
 
@@ -79,7 +81,7 @@ def test_equals_full_logits_in_float64(scorer: Scorer, shapes: list[tuple[int, f
 
 
 def assert_independent_of_neighbours(model: nn.Module, batch: list[Completion], tolerance: float) -> None:
-    scorer = Scorer.of(model, Options(slack=0.0))
+    scorer = Scorer.of(model, Options(slack=plan.CPU))
     together = np.array(scorer.logprobs(batch).tokens)
     for row, one in enumerate(batch):
         alone = np.array(scorer.logprobs([one]).tokens)[0]
@@ -103,7 +105,7 @@ def test_neighbours_change_nothing_but_rounding(model: nn.Module) -> None:
 def test_neighbours_change_no_bit_of_a_real_model_on_cpu(smol_model: Path) -> None:
     if mx.default_device() != mx.cpu:
         pytest.skip("bit equality is promised on CPU")
-    batch = with_siblings((9, 33, 100), 49152)
+    batch = with_siblings((9, 33, 41, 100, 300), 49152)
     assert_independent_of_neighbours(mlx_lm.load(str(smol_model))[0], batch, tolerance=0)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefd.daemon.worker.engine import plan
-from prefd.daemon.worker.engine.plan import Stem
+from prefd.daemon.worker.engine.plan import EQUAL, Slack, Stem
 from prefd.daemon.worker.tokens import Completion
 
 shapes = st.lists(
@@ -37,15 +37,16 @@ def predicted(stems: list[Stem], count: int) -> list[list[tuple[list[int], int]]
                 if stem.tokens.size:
                     prefix = int(branch.stem_rows[at])
                     before = stem.tokens[prefix, stem.padding[prefix] :].tolist()
-                for place, target in zip(branch.places[at].tolist(), branch.targets[at].tolist()):
-                    if target:
-                        found[row].append((before + branch.tokens[at, : place + 1].tolist(), target))
+                for place, target in zip(branch.places.tolist(), branch.targets.tolist()):
+                    if place // branch.tokens.shape[1] == at:
+                        column = place % branch.tokens.shape[1]
+                        found[row].append((before + branch.tokens[at, : column + 1].tolist(), target))
     return found
 
 
-@given(shapes, st.sampled_from([0.0, 0.1, 1.0]))
+@given(shapes, st.sampled_from([EQUAL, plan.GPU, plan.CPU, Slack(1.0), Slack(0.5, 20, 60)]))
 def test_every_answer_token_is_predicted_once_from_all_before_it(
-    picked: list[tuple[int, int, int]], slack: float
+    picked: list[tuple[int, int, int]], slack: Slack
 ) -> None:
     batch = completions(picked)
     expected = [[(one.ids[:at].tolist(), int(one.ids[at])) for at in range(one.start, len(one.ids))] for one in batch]
@@ -54,23 +55,39 @@ def test_every_answer_token_is_predicted_once_from_all_before_it(
 
 
 @given(shapes)
-def test_without_slack_a_prompt_runs_alone_once_and_only_equal_lengths_are_batched(
+def test_without_slack_a_prompt_runs_once_and_only_equal_lengths_are_batched(
     picked: list[tuple[int, int, int]],
 ) -> None:
     batch = completions(picked)
     stems = plan.shared(batch)
-    assert all(len(stem.tokens) == 1 and not stem.padding.any() for stem in stems)
-    assert len(stems) == len({one.ids[: one.start - 1].tobytes() for one in batch})
+    assert not any(stem.padding.any() for stem in stems)
+    assert sum(len(stem.tokens) for stem in stems) == len({one.ids[: one.start - 1].tobytes() for one in batch})
     for stem in stems:
         for branch in stem.branches:
             assert {plan.cost(batch[row]) for row in branch.rows} == {branch.tokens.shape[1]}
-            assert branch.tokens.shape[1] % plan.MULTIPLE == branch.targets.shape[1] % plan.MULTIPLE == 0
+            assert branch.tokens.shape[1] % plan.MULTIPLE == 0
+            assert branch.tokens.shape[1] >= plan.SHORTEST
+
+
+@given(shapes, st.integers(0, 60), st.integers(8, 200))
+def test_what_is_shorter_or_longer_than_the_slack_says_runs_alone(
+    picked: list[tuple[int, int, int]], shortest: int, longest: int
+) -> None:
+    batch = completions(picked)
+    slack = Slack(1.0, shortest, longest)
+    for stem in plan.shared(batch, slack, slack):
+        for branch in stem.branches:
+            reach = max(batch[row].start - 1 + plan.cost(batch[row]) for row in branch.rows)
+            assert reach <= longest or len(branch.rows) == len(stem.tokens) == 1
+        assert min(stem.tokens.shape[1] - stem.padding) >= shortest or len(stem.tokens) == 1
+    for branch in plan.apart(batch, slack)[0].branches:
+        assert shortest <= branch.tokens.shape[1] <= longest or len(branch.rows) == 1
 
 
 @given(shapes, st.floats(0.01, 1))
 def test_slack_bounds_the_padding(picked: list[tuple[int, int, int]], slack: float) -> None:
     batch = completions(picked)
-    for stem in plan.shared(batch, slack, slack):
+    for stem in plan.shared(batch, Slack(slack), Slack(slack)):
         assert stem.tokens.size <= (1 + slack) * (stem.tokens.size - stem.padding.sum())
         for branch in stem.branches:
             assert branch.tokens.size <= (1 + slack) * sum(plan.cost(batch[row]) for row in branch.rows)
@@ -102,8 +119,8 @@ def test_a_prompt_of_one_token_has_nothing_to_share() -> None:
     assert stem.branches[0].tokens[0, :2].tolist() == [5, 6]
 
 
-@pytest.mark.parametrize("slack", [0.0, 0.1])
-def test_padding_of_pairs_as_long_as_real_ones_is_below_a_tenth(slack: float) -> None:
+@pytest.mark.parametrize("slack", [EQUAL, plan.CPU, plan.GPU])
+def test_padding_of_pairs_as_long_as_real_ones_is_below_a_tenth(slack: Slack) -> None:
     random = np.random.default_rng(0)
     batch = []
     for pair in range(64):  # prompts of about 50 tokens, chosen answers of about 515, rejected ones of about 170

@@ -22,7 +22,7 @@ from mlx.utils import tree_map_with_path
 from prefd.daemon.spec import JobSpec, TrainingSpec
 from prefd.daemon.worker.engine import plan, randomness
 from prefd.daemon.worker.engine.head import Head, differentiate_now, logprobs_lazily, logprobs_now
-from prefd.daemon.worker.engine.plan import Branch, Stem
+from prefd.daemon.worker.engine.plan import Branch, Slack, Stem
 from prefd.daemon.worker.engine.prefix import make_caches, taken, takes_padding
 from prefd.daemon.worker.engine.trunk import Parts, candidates, in_pieces, named
 from prefd.daemon.worker.tokens import Completion
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 Share = Callable[[Logprobs], tuple[mx.array, Any]]
 """Log-probabilities → a scalar, and whatever else is to come back with it."""
-GPU_SLACK = 0.1
 TOLERANCE = {mx.float32: 2e-4, mx.float16: 2e-2, mx.bfloat16: 0.15}
 """Nats by which a token's log-probability may differ between two ways of computing it."""
 GRADIENT_TOLERANCE = {mx.float32: 1e-3, mx.float16: 5e-2, mx.bfloat16: 0.25}
@@ -47,8 +46,8 @@ def on_gpu() -> bool:
 class Options:
     """How a scorer goes about it; nothing here changes a number by more than rounding."""
 
-    slack: float = field(default_factory=lambda: GPU_SLACK if on_gpu() else 0.0)
-    """The share of padding for which sequences of unlike length are batched: 0 keeps every number to the last bit."""
+    slack: Slack = field(default_factory=lambda: plan.GPU if on_gpu() else plan.CPU)
+    """Which sequences are batched."""
     lazily: bool = field(default_factory=lambda: on_gpu())
     """Forward and backward pass as one graph; else the head is computed at once, between the trunk's two passes."""
     chunk_tokens: int | None = None
@@ -78,7 +77,7 @@ class _Work:
     @property
     def targets(self) -> mx.array:
         """(N,) in the order in which they are computed."""
-        return mx.array(np.concatenate([branch.targets.reshape(-1) for branch in self.branches]))
+        return mx.array(np.concatenate([branch.targets for branch in self.branches]))
 
     def table(self, values: mx.array) -> Logprobs:
         """(N,) values in the order they were computed → rows in the order of `completions`, 0 behind each end."""
@@ -89,7 +88,7 @@ class _Work:
         for branch in self.branches:
             for row in branch.rows:
                 table[row, : lengths[row]] = np.arange(begin, begin + lengths[row])
-                begin += branch.targets.shape[1]
+                begin += lengths[row]
         filled = mx.concatenate([values, mx.zeros(1)])
         return Logprobs(filled[mx.array(table)], mx.array(mask.astype(np.float32)))
 
@@ -171,7 +170,9 @@ class Scorer:
 
     def _plan(self, completions: Sequence[Completion]) -> _Work:
         if self.shares_prompts:
-            slack = self.options.slack if takes_padding(make_caches(self.model)) else 0.0
+            slack = self.options.slack
+            if not takes_padding(make_caches(self.model)):
+                slack = replace(slack, share=0.0)
             return _Work(completions, plan.shared(completions, self.options.slack, slack))
         return _Work(completions, plan.apart(completions, self.options.slack))
 
@@ -185,7 +186,7 @@ class Scorer:
         return self.parts.head(self.vocabulary)
 
     def _hidden(self, stem: Stem, gradients: bool) -> list[mx.array]:
-        """For each branch, the (b·K, D) hidden states that predict its targets."""
+        """For each branch, the (n, D) hidden states that predict its targets."""
         caches = None
         if stem.tokens.size:
             padding = mx.array(stem.padding) if stem.padding.any() else None
@@ -195,8 +196,7 @@ class Scorer:
         for branch in stem.branches:
             own = None if caches is None else taken(caches, mx.array(branch.stem_rows), len(stem.tokens))
             hidden = self._run(mx.array(branch.tokens), own, gradients)
-            rows = mx.arange(len(branch.rows))[:, None]
-            made.append(hidden[rows, mx.array(branch.places)].reshape(-1, hidden.shape[-1]))
+            made.append(hidden.reshape(-1, hidden.shape[-1])[mx.array(branch.places)])
         return made
 
     def _run(self, tokens: mx.array, caches: list[Any] | None, gradients: bool) -> mx.array:
@@ -221,9 +221,9 @@ def choose(model: nn.Module, options: Options) -> Scorer:
     with _undisturbed(model):
         logits = model(mx.array([[1]]))
         plain = Scorer(model, None, False, logits.shape[-1], Options(options.slack, options.lazily))
-        tokens = _probe(logits.shape[-1], batched=options.slack > 0)
+        tokens = _probe(logits.shape[-1], batched=options.slack.share > 0)
         expected = _measured(plain, tokens)
-        padded = [(True, True)] if options.slack else []
+        padded = [(True, True)] if options.slack.share else []
         for parts in candidates(model):
             for shares, grouped in [(True, False), *padded, (False, False)]:
                 way = replace(plain, parts=parts, shares_prompts=shares, grouped=grouped, options=options)
@@ -235,7 +235,7 @@ def choose(model: nn.Module, options: Options) -> Scorer:
 def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, dtype: mx.Dtype) -> bool:
     harder = replace(
         way.options,
-        slack=2.0 if way.options.slack else 0.0,  # so that unlike lengths do meet
+        slack=Slack(2.0) if way.options.slack.share else way.options.slack,  # so that unlike lengths do meet
         chunk_tokens=5 if way.options.chunk_tokens else None,
     )
     tried = replace(way, options=harder)

@@ -20,9 +20,10 @@ from prefd.daemon.worker.errors import JobError
 
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-SCORING = 2
+SCORING = 3
 """The way of scoring, in the identity beside the weights: one more whenever a change to it changes a number, be it in the last
-digit. 1: logits at every position; 2: prompts shared, logits at answers, sums over the vocabulary in pairs.
+digit. 1: logits at every position; 2: prompts shared, logits at answers, sums over the vocabulary in pairs;
+3: segments padded to a multiple of 8, no longer of 32.
 """
 VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "*.tiktoken", "added_tokens.json")

@@ -2,16 +2,12 @@
 
 A completion is run as its *prefix*, every token of the prompt but the last, and its *segment*, from the prompt's last
 token to the answer's last but one: the tokens whose outputs predict the answer. Completions with the same prefix share
-its pass; a segment is right-padded to a multiple of 32.
-
-With `slack` 0 a completion's numbers do not depend on what runs beside it: a prefix runs alone and unpadded, and only
-segments of one padded length are batched. On a CPU they are then the same to the last bit (a matrix product splits its
-sums by the padded length), so a policy that starts as the reference has log-ratios of exactly zero, and small batches
-cost nothing there. On a GPU they do: a `slack` of 0.1 batches what is at most a tenth longer together.
+its pass; a segment is right-padded. What is batched, and how unlike the lengths in a batch may be, is a `Slack`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +16,31 @@ import numpy.typing as npt
 
 from prefd.daemon.worker.tokens import Completion
 
-MULTIPLE = 32
+MULTIPLE = 8
+SHORTEST = 32
+"""Tokens that a segment is padded to at least: over fewer a BLAS may use other kernels, which round otherwise."""
 Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Slack:
+    """What is batched, padded to the longest."""
+
+    share: float = 0.0
+    """The share of padding, of the tokens that are none, up to which unlike lengths are."""
+    shortest: int = 0
+    """A sequence of fewer tokens runs alone."""
+    longest: float = math.inf
+    """And so does one of more, its prompt included."""
+
+
+GPU = Slack(0.1)
+CPU = Slack(0.25, SHORTEST, 256)
+"""Four passes over 64 tokens take a third longer than one over them all; from 256 on there is nothing to gain. In between
+a completion's numbers are also the same to the last bit whatever runs beside it, so that a policy that starts as the
+reference has log-ratios of exactly zero: OpenBLAS splits longer sums, those of attention, by their padded length.
+"""
+EQUAL = Slack()
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +54,9 @@ class Branch:
     tokens: Ints
     """(b, L) token ids, 0 behind the end: attention is causal, so nothing before the end sees them."""
     places: Ints
-    """(b, K) columns whose outputs predict the answer, the last one repeated up to a multiple of 32."""
+    """(n,) indices into the b·L outputs: those that predict a token of an answer, answer after answer."""
     targets: Ints
-    """(b, K) the token predicted at each place; 0 where it is a repetition."""
+    """(n,) the token that each predicts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +71,8 @@ class Stem:
 
 
 def padded(length: int) -> int:
-    """`length` tokens up to the next multiple."""
-    return -(-length // MULTIPLE) * MULTIPLE
+    """What `length` tokens of a segment are padded to."""
+    return max(SHORTEST, -(-length // MULTIPLE) * MULTIPLE)
 
 
 def cost(completion: Completion) -> int:
@@ -61,26 +80,22 @@ def cost(completion: Completion) -> int:
     return padded(len(completion.ids) - completion.start)
 
 
-def shared(completions: Sequence[Completion], slack: float = 0.0, stem_slack: float = 0.0) -> list[Stem]:
+def shared(completions: Sequence[Completion], slack: Slack = EQUAL, stem_slack: Slack = EQUAL) -> list[Stem]:
     """The plan in which every prefix runs once."""
     by_prefix: dict[bytes, list[int]] = {}
     for row, one in enumerate(completions):
         by_prefix.setdefault(one.ids[: one.start - 1].tobytes(), []).append(row)
-    prefixes = sorted(by_prefix.values(), key=lambda rows: completions[rows[0]].start)
+    prefixes = list(by_prefix.values())
     starts = [completions[rows[0]].start - 1 for rows in prefixes]
-    # Without slack, equal lengths would still share a matrix product whose height is theirs together.
-    batches = [[at] for at in range(len(prefixes))] if stem_slack == 0 else list(_alike(starts, stem_slack))
-    return [_stem(completions, [prefixes[at] for at in batch], slack) for batch in batches]
+    reaches = [start + max(cost(completions[row]) for row in rows) for start, rows in zip(starts, prefixes)]
+    together = _together(starts, reaches, stem_slack)
+    return [_stem(completions, [prefixes[at] for at in batch], slack) for batch in together]
 
 
-def apart(completions: Sequence[Completion], slack: float = 0.0) -> list[Stem]:
+def apart(completions: Sequence[Completion], slack: Slack = EQUAL) -> list[Stem]:
     """The plan in which every completion runs whole, its prompt with it."""
     lengths = [padded(len(one.ids) - 1) for one in completions]
-    order = sorted(range(len(completions)), key=lengths.__getitem__)
-    branches = [
-        _branch(completions, [order[at] for at in batch], [0] * len(batch), 0)
-        for batch in _alike([lengths[row] for row in order], slack)
-    ]
+    branches = [_branch(completions, rows, [0] * len(rows), 0) for rows in _together(lengths, lengths, slack)]
     nothing = np.zeros((0, 0), np.int32)
     return [Stem(nothing, np.zeros(0, np.int32), branches)]
 
@@ -112,19 +127,18 @@ def batches(completions: Sequence[Completion], budget: int) -> list[list[int]]:
     return made
 
 
-def _stem(completions: Sequence[Completion], prefixes: Sequence[list[int]], slack: float) -> Stem:
+def _stem(completions: Sequence[Completion], prefixes: Sequence[list[int]], slack: Slack) -> Stem:
     sizes = [completions[rows[0]].start - 1 for rows in prefixes]
     tokens = np.zeros((len(prefixes), max(sizes)), np.int32)
     for at, (rows, size) in enumerate(zip(prefixes, sizes)):
         tokens[at, tokens.shape[1] - size :] = completions[rows[0]].ids[:size]
     padding = np.array([tokens.shape[1] - size for size in sizes], np.int32)
-    order = sorted(
-        ((row, at) for at, rows in enumerate(prefixes) for row in rows), key=lambda one: cost(completions[one[0]])
-    )
-    branches = []
-    for batch in _alike([cost(completions[row]) for row, _ in order], slack):
-        picked = [order[at] for at in batch]
-        branches.append(_branch(completions, [row for row, _ in picked], [at for _, at in picked], None))
+    continued = [(row, at) for at, rows in enumerate(prefixes) for row in rows]
+    lengths = [cost(completions[row]) for row, _ in continued]
+    branches = [
+        _branch(completions, [continued[at][0] for at in batch], [continued[at][1] for at in batch], None)
+        for batch in _together(lengths, [tokens.shape[1] + length for length in lengths], slack)
+    ]
     return Stem(tokens, padding, branches)
 
 
@@ -133,24 +147,32 @@ def _branch(completions: Sequence[Completion], rows: list[int], stem_rows: Seque
     picked = [completions[row] for row in rows]
     firsts = [one.start - 1 if begin is None else begin for one in picked]
     width = max(padded(len(one.ids) - 1 - first) for one, first in zip(picked, firsts))
-    answers = [len(one.ids) - one.start for one in picked]
-    height = max(padded(answer) for answer in answers)
     tokens = np.zeros((len(rows), width), np.int32)
-    places = np.zeros((len(rows), height), np.int32)
-    targets = np.zeros((len(rows), height), np.int32)
-    for at, (one, first, answer) in enumerate(zip(picked, firsts, answers)):
+    places = []
+    for at, (one, first) in enumerate(zip(picked, firsts)):
         tokens[at, : len(one.ids) - 1 - first] = one.ids[first:-1]
-        places[at] = one.start - 1 - first + np.minimum(np.arange(height), answer - 1)
-        targets[at, :answer] = one.ids[one.start :]
-    return Branch(rows, np.array(stem_rows, np.int32), tokens, places, targets)
+        places.append(at * width + np.arange(one.start - 1 - first, len(one.ids) - 1 - first, dtype=np.int32))
+    targets = np.concatenate([one.ids[one.start :] for one in picked]).astype(np.int32)
+    return Branch(rows, np.array(stem_rows, np.int32), tokens, np.concatenate(places), targets)
 
 
-def _alike(lengths: Sequence[int], slack: float) -> Iterator[list[int]]:
-    """Indices into ascending `lengths`, in runs that waste at most `slack` of their tokens when padded to the longest."""
+def _together(lengths: Sequence[int], reaches: Sequence[int], slack: Slack) -> Iterator[list[int]]:
+    """Indices into `lengths` in batches. `reaches`: tokens of the longest sequence that each is part of."""
+    batched: list[int] = []
+    for at in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if lengths[at] >= slack.shortest and reaches[at] <= slack.longest:
+            batched.append(at)
+        else:
+            yield [at]
+    yield from ([batched[at] for at in run] for run in _alike([lengths[at] for at in batched], slack.share))
+
+
+def _alike(lengths: Sequence[int], share: float) -> Iterator[list[int]]:
+    """Indices into ascending `lengths`, in runs that waste at most `share` of their tokens when padded to the longest."""
     run: list[int] = []
     tokens = 0
     for at, length in enumerate(lengths):
-        if run and length * (len(run) + 1) > (1 + slack) * (tokens + length):
+        if run and length * (len(run) + 1) > (1 + share) * (tokens + length):
             yield run
             run, tokens = [], 0
         run.append(at)
