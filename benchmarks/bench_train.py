@@ -40,6 +40,7 @@ from prefd.daemon.rundir import write_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
+from prefd.daemon.worker.engine.plan import Slack
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.optim import make_optimizer
@@ -58,6 +59,7 @@ TITLES = {
     "cached": "prefd",
     "checkpointed": "prefd, layers recomputed",
     "live": "prefd, live reference",
+    "alone": "prompts shared, nothing batched",
     "apart": "logits at answers only",
     "full": "cached reference, logits everywhere",
     "full-live": "live reference, logits everywhere",
@@ -220,10 +222,13 @@ def simpler(scorer: Scorer, variant: str) -> Scorer:
     """`scorer` with what a variant leaves out left out, or with its layers recomputed."""
     if variant == "checkpointed":
         return replace(scorer, options=replace(scorer.options, checkpoint_layers=True))
+    alone = replace(scorer, options=replace(scorer.options, slack=Slack(longest=0)))
+    if variant == "alone":
+        return alone
     if variant == "apart":
-        return replace(scorer, shares_prompts=False)
+        return replace(alone, shares_prompts=False)
     if variant.startswith("full"):
-        return replace(scorer, shares_prompts=False, parts=None)
+        return replace(alone, shares_prompts=False, parts=None)
     return scorer
 
 
