@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
@@ -23,6 +23,7 @@ from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.metrics import Mean, Sums, pair_metrics
 from prefd.daemon.worker.optim import clip, global_norm
+from prefd.daemon.worker.start import Start, measure_noise
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
@@ -42,6 +43,7 @@ class Trainer:
     batching: Batching
     seed: int = 0
     max_grad_norm: float | None = None
+    start: Start = field(default_factory=Start)
 
     @property
     def model(self) -> nn.Module:
@@ -71,6 +73,7 @@ class Trainer:
             )
         self.optimizer.update(self.model, clip(total, metrics["grad_norm"], self.max_grad_norm))
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
+        self.start.moved(float(self.optimizer.learning_rate.item()))
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
 
@@ -85,32 +88,46 @@ class Trainer:
 
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
-
         reference = self._reference(batch)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
-            x = LossInput(*halves(policy), *reference)
+            x = self._loss_input(policy, reference)
             out = self.loss(x)
             return out.losses.sum() / pairs, pair_metrics(x, out)
 
         (_, sums), gradients = self.scorer.value_and_grad(both_sides(batch), share)
         return sums, gradients
 
-    def _reference(self, batch: Sequence[Example]) -> tuple[Logprobs, Logprobs] | tuple[None, None]:
-        """(chosen, rejected)"""
-        return (None, None) if self.reference is None else halves(self.reference(both_sides(batch)))
+    def _reference(self, batch: Sequence[Example]) -> Logprobs | None:
+        """Of both sides; None where the loss takes none."""
+        return None if self.reference is None else self.reference(both_sides(batch))
+
+    def _loss_input(self, policy: Logprobs, reference: Logprobs | None) -> LossInput:
+        """Log-probabilities of both sides as the loss sees them."""
+        if reference is None:
+            return LossInput(*halves(policy))
+        seen = self.start.reference_for(policy, reference)
+        return LossInput(*halves(policy), *halves(seen), noise=self.start.noise)
 
     def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
         """Metrics over held-out `examples`, named `eval_…`; nothing is trained."""
         self.model.eval()
         mean = Mean()
         for batch in self.batching.split(examples):
-            x = LossInput(*halves(self.scorer.logprobs(both_sides(batch))), *self._reference(batch))
+            x = self._loss_input(self.scorer.logprobs(both_sides(batch)), self._reference(batch))
             sums = pair_metrics(x, self.loss(x))
             mx.eval(sums)
             mean.add(sums, len(batch))
         self.model.train()
         return mean.means("eval_")
+
+    def measure_noise(self, batch: Sequence[Example], same: bool) -> None:
+        """Measure how much of a log-ratio is rounding. `same`: the policy is the reference, still."""
+        assert self.reference is not None
+        sides = both_sides(batch)
+        self.model.eval()
+        self.start.noise = measure_noise(self.scorer, sides, self.reference(sides) if same else None)
+        self.model.train()
 
     def check_start(self, batch: Sequence[Example], compute_dtype: str) -> float:
         """The mean |log π − log ref| per token of an untrained policy that starts as the reference.
