@@ -9,7 +9,6 @@ gradient jumps (`LossInput.noise`).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,6 @@ import numpy.typing as npt
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs
-
-log = logging.getLogger(__name__)
 
 CERTAINTY = 3.0
 """How many times the largest difference measured counts as noise: few answers are measured, of many that come."""
@@ -80,9 +77,7 @@ def measure_noise(scorer: Scorer, completions: Sequence[Completion], reference: 
     if reference is not None:
         others.append(_rows(reference, completions))
     differences = [one - other for rows in others for one, other in zip(trained, rows)]
-    noise = CERTAINTY * max(_sizes(differences))
-    log.info("rounding: a log-ratio of n tokens is not to be told from 0 within %.2g·√n nats", noise)
-    return noise
+    return CERTAINTY * max(_sizes(differences))
 
 
 def _as_trained(scorer: Scorer, completions: Sequence[Completion]) -> Logprobs:

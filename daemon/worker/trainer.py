@@ -5,6 +5,7 @@ The gradient of a step is that of the mean loss over all its pairs, whatever mic
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from prefd.daemon.worker.optim import clip, global_norm
 from prefd.daemon.worker.start import Start, measure_noise
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
+
+log = logging.getLogger(__name__)
 
 Loss = Callable[[LossInput], LossOutput]
 ReferenceScores = Callable[[Sequence[Completion]], Logprobs]
@@ -124,10 +127,13 @@ class Trainer:
     def measure_noise(self, batch: Sequence[Example], same: bool) -> None:
         """Measure how much of a log-ratio is rounding. `same`: the policy is the reference, still."""
         assert self.reference is not None
-        sides = both_sides(batch)
         self.model.eval()
-        self.start.noise = measure_noise(self.scorer, sides, self.reference(sides) if same else None)
+        for micro_batch in self.batching.split(batch):
+            sides = both_sides(micro_batch)
+            noise = measure_noise(self.scorer, sides, self.reference(sides) if same else None)
+            self.start.noise = max(self.start.noise, noise)
         self.model.train()
+        log.info("rounding: a log-ratio of n tokens is not to be told from 0 within %.2g·√n nats", self.start.noise)
 
     def check_start(self, batch: Sequence[Example], compute_dtype: str) -> float:
         """The mean |log π − log ref| per token of an untrained policy that starts as the reference.
