@@ -6,7 +6,7 @@ Each loss trains from the cache and with a live reference beside the policy, on 
 tiny model, in float64: full logits, a live reference, no batching, nothing of prefd's engine. Said is the largest
 difference of a step's loss. `dpop as it was` is without what `worker/start.py` does: rounding then chooses which pairs the
 penalty pulls at. On Linux each of `--cores` runs in a process of its own under OPENBLAS_CORETYPE, with one thread and with
-two (SmolLM2 with two only); a loss without a reference has nothing live to differ from.
+two (SmolLM2 with one only); a loss without a reference has nothing live to differ from.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def arguments() -> argparse.Namespace:
 def child(core: str, threads: int, steps: int) -> dict[str, dict[str, float]]:
     set_here = {"OPENBLAS_NUM_THREADS": str(threads), "OPENBLAS_THREAD_TIMEOUT": "4"}
     set_here |= {"OPENBLAS_CORETYPE": core} if core else {}
-    command = [sys.executable, __file__, "--child", "--steps", str(steps), *(["--real"] if threads == 2 else [])]
+    command = [sys.executable, __file__, "--child", "--steps", str(steps), *(["--real"] if threads == 1 else [])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **set_here})
     result: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
     return result
