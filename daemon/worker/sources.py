@@ -19,6 +19,7 @@ from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
 from prefd.daemon.worker.errors import JobError
 
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
+TOKENIZER_FILES_OF_HUB = [pattern for pattern in HUB_FILES if pattern != "*.safetensors"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SCORING = 3
 """The way of scoring, in the identity beside the weights: one more whenever a change to it changes a number, be it in the last
@@ -52,6 +53,12 @@ class ModelSource:
                 f"model {self.model}: it needs model*.safetensors, found {found}; convert it (mlx_lm.convert)"
             )
         return folder
+
+    @cached_property
+    def tokenizer_folder(self) -> Path:
+        """The local folder with the tokenizer's files; of a hub id, no weights are downloaded for it."""
+        folder = Path(self.model)
+        return self.folder if folder.is_dir() else _download(self.model, TOKENIZER_FILES_OF_HUB)
 
     @property
     def weight_files(self) -> list[Path]:
@@ -125,13 +132,13 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
     return _read_json(adapter / "adapter_config.json")
 
 
-def _download(model: str) -> Path:
+def _download(model: str, files: list[str] = HUB_FILES) -> Path:
     if not HUB_ID.match(model):
         raise JobError(f"model {model}: there is no such folder, and it is not a hub id (org/name)")
     from huggingface_hub import snapshot_download  # slow to import, and most models are local
 
     try:
-        return Path(snapshot_download(model, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(model, allow_patterns=files))
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise JobError(f"model {model}: it is no local folder and could not be downloaded ({first})") from error

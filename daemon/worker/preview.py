@@ -1,0 +1,196 @@
+"""A job's pairs as it will train on them, for `prefd preview` and `prefd validate`: from the job's own code, nothing else.
+
+The text that is shown is decoded from the very ids that are trained on. The tokenizer is loaded, no weight is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+from prefd.daemon.home import Home
+from prefd.daemon.previews import Part, Request, ShownPair
+from prefd.daemon.rundir import RunDir
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.worker.data import DataError, PreparedData
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.remarks import badness, remarks_on
+from prefd.daemon.worker.tokens import Completion, Example
+
+NOT_WHOLE = "�"
+"""What half a character decodes to."""
+
+
+def check(home: Home, spec: JobSpec) -> dict[str, Any]:
+    """{"data": the data report}, or {"not_reached": why} where the hub, which has the data or the tokenizer, is silent.
+
+    Raises what a job's first phase would raise before any model is loaded.
+    """
+    job = Job(home, RunDir(home.runs / "none"), spec)
+    if why := _not_reached(job):
+        return {"not_reached": why}
+    if spec.training is not None:
+        from prefd.daemon.worker.training_run import schedule_of  # the trainer, which nobody else here needs
+
+        schedule_of(job)
+    return {"data": job.data.report.to_json()}
+
+
+def preview(home: Home, request: Request) -> dict[str, Any]:
+    """The pairs that are asked for, and what is to be known of all; or {"not_reached"}, as of `check`.
+
+    Raises what loading a job's data would raise.
+    """
+    job = Job(home, RunDir(home.runs / "none"), JobSpec.model_validate(request.spec))
+    if why := _not_reached(job):
+        return {"not_reached": why}
+    special = special_ids(job.tokenizer)
+    uses = _uses(job)
+    chosen, missing = select(job.data, request, special)
+    return {
+        "model": job.policy.model,
+        "chat_template": bool(job.tokenizer.has_chat_template),
+        "ends": {job.tokenizer.decode([each]): each for each in _ends(job.examples)},
+        "max_length": job.spec.data.max_length,
+        "tokens": lengths(job.examples),
+        "data": job.data.report.to_json(),
+        "pairs": [asdict(shown(job, example, uses[id(example)], special)) for example in chosen],
+        "missing": missing,
+    }
+
+
+def select(data: PreparedData, request: Request, special: frozenset[int]) -> tuple[list[Example], dict[str, str]]:
+    """The examples that are asked for; and of each named row that is none, why."""
+    if request.named:
+        found = [(name, [each for each in every(data) if is_named(each, name)]) for name in request.named]
+        missing = {name: why_missing(data, name) for name, examples in found if not examples}
+        return [example for _, examples in found for example in examples], missing
+    if request.worst:
+        limit = data.report.max_length
+        return sorted(every(data), key=lambda one: badness(one, special, limit), reverse=True)[: request.count], {}
+    return every(data)[: request.count], {}
+
+
+def every(data: PreparedData) -> list[Example]:
+    """All pairs in the order of the rows; those of a held-out source of its own come last."""
+    if data.report.validation is not None:
+        return [*data.train, *data.held_out]
+    return sorted([*data.train, *data.held_out], key=lambda example: example.row)
+
+
+def place_of(example: Example) -> str:
+    return f"row {example.row}"
+
+
+def is_named(example: Example, name: str) -> bool:
+    return name in (str(example.row), place_of(example))
+
+
+def why_missing(data: PreparedData, name: str) -> str:
+    """Why there is no pair of the row called `name`."""
+    sources = [each for each in (data.report.train, data.report.validation) if each is not None]
+    for source in sources:
+        for reason, rows in source.unusable.rows.items():
+            if name in map(str, rows):
+                return f"row {name} of {source.source} is not used: {reason}"
+    has = " and ".join(f"{source.source} has {source.rows} rows" for source in sources)
+    return f"there is no row {name}: {has}, counted from 1"
+
+
+def shown(job: Job, example: Example, use: str, special: frozenset[int]) -> ShownPair:
+    remarks = [remark.text for remark in remarks_on(example, special, job.spec.data.max_length)]
+    prompt, chosen = parts(job.tokenizer, example.chosen, special)
+    _, rejected = parts(job.tokenizer, example.rejected, special)
+    return ShownPair(place_of(example), use, prompt, chosen, rejected, remarks)
+
+
+def parts(tokenizer: Any, side: Completion, special: frozenset[int]) -> tuple[Part, Part]:
+    """The prompt and the answer of one side; both are decoded as the one text that they are."""
+    ids = side.ids.tolist()
+    texts = pieces(tokenizer, ids)
+    marks = [token in special for token in ids]
+    counts = counted(side)
+    at = side.start
+    prompt = Part(ids[:at], texts[:at], marks[:at], [False] * at)
+    return prompt, Part(ids[at:], texts[at:], marks[at:], counts, side.cut)
+
+
+def counted(side: Completion) -> list[bool]:
+    """Of each of the answer's tokens, whether it enters the loss."""
+    return [True] * (len(side) - side.start)
+
+
+def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text of `ids`; a character of several tokens is the last one's.
+
+    Each is decoded behind the piece before it: a tokenizer may drop the space that a text of its own begins with.
+    """
+    texts: list[str] = []
+    before = begin = 0
+    known = ""
+    for end in range(1, len(ids) + 1):
+        text = _decode(tokenizer, ids[before:end])
+        if text.endswith(NOT_WHOLE) and end < len(ids):
+            texts.append("")
+            continue
+        texts.append(text[len(known) :])
+        before, begin = begin, end
+        known = _decode(tokenizer, ids[before:begin])
+    return texts
+
+
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Every token that was added as a whole: those that a template writes, also where they are not called special."""
+    return frozenset([*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder])
+
+
+def lengths(examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+    """The least, the median and the most tokens of prompts and answers."""
+    counts = {
+        "prompt": [each.chosen.start for each in examples],
+        "chosen": [len(each.chosen) - each.chosen.start for each in examples],
+        "rejected": [len(each.rejected) - each.rejected.start for each in examples],
+    }
+    return {name: {"least": min(of), "median": median(of), "most": max(of)} for name, of in counts.items()}
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _ends(examples: Sequence[Example]) -> list[int]:
+    """The tokens that whole answers end with, the most frequent first."""
+    counts: dict[int, int] = {}
+    for side in (side for each in examples for side in (each.chosen, each.rejected) if not side.cut):
+        counts[int(side.ids[-1])] = counts.get(int(side.ids[-1]), 0) + 1
+    return sorted(counts, key=lambda token: -counts[token])
+
+
+def _uses(job: Job) -> Mapping[int, str]:
+    """What becomes of each example, by its identity: pairs of two sources may have the same row."""
+    trains = "scored" if job.spec.training is None else "trained on"
+    return {id(each): trains for each in job.data.train} | {id(each): "held out" for each in job.data.held_out}
+
+
+def _not_reached(job: Job) -> str | None:
+    """Why the data cannot be looked at, where that is the network's doing. Raises what else is wrong with it."""
+    try:
+        assert job.data
+    except (DataError, JobError) as error:
+        if any(map(_is_the_networks, _causes(error))):
+            return str(error)
+        raise
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _is_the_networks(error: BaseException) -> bool:
+    return isinstance(error, ConnectionError) or type(error).__name__ == "LocalEntryNotFoundError"
