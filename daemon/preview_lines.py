@@ -32,13 +32,17 @@ NAMES = max(map(len, COLORS)) + 2
 
 def overview(found: Mapping[str, Any]) -> list[Fact]:
     """What is to be known of all the pairs."""
-    template = "with its chat template" if found["chat_template"] else "without a chat template: texts are read as they are"
+    template = (
+        "with its chat template" if found["chat_template"] else "without a chat template: texts are read as they are"
+    )
     facts: list[Fact] = [("model", f"{found['model']}, {template}")]
     facts += data_facts("data", found["data"])
-    spans = [f"{name} {_span(of)}" for name, of in found["tokens"].items()]
+    spans = [
+        f"{name} {_span(of, 'median ' if at == 0 else '')}" for at, (name, of) in enumerate(found["tokens"].items())
+    ]
     ends = " or ".join(shown_text(text).plain for text in found["ends"]) or "nothing: all are cut"
-    facts.append(("tokens", f"{'; '.join(spans)}; both at most {found['max_length']}"))
-    return [*facts, ("", f"whole answers end with {ends}")]
+    facts.append(("tokens", ", ".join(spans)))
+    return [*facts, ("", f"prompt and answer at most {found['max_length']}; whole answers end with {ends}")]
 
 
 def data_facts(name: str, data: Mapping[str, Any]) -> list[Fact]:
@@ -50,16 +54,15 @@ def data_facts(name: str, data: Mapping[str, Any]) -> list[Fact]:
 def pair_lines(pair: ShownPair, console: Console, full: bool = False, tokens: bool = False) -> Iterator[Text]:
     """One pair, in lines no wider than the console. `full`: nothing is left out; `tokens`: a line for each."""
     yield _rule(f"{pair.place}, {pair.use} ", min(console.width, 80))
-    yield from (Text(f"! {remark}", style="yellow") for remark in pair.remarks)
-    for name in COLORS:
+    for remark in pair.remarks:
+        yield from Text(f"! {remark}", style="yellow").wrap(console, console.width)
+    for name, color in COLORS.items():
         part: Part = getattr(pair, name)
-        heading = Text(f"{name:<{NAMES}}", style=f"bold {COLORS[name]}")
-        yield heading + Text(_heading(name, part, pair.use), style="not bold")
-        bar = Text(f"{INDENT}{BARS[name]} ", style=COLORS[name])
+        yield Text.assemble((f"{name:<{NAMES}}", f"bold {color}"), (_heading(name, part, pair.use), color))
         block = token_lines(part, full) if tokens else text_lines(part, console, full)
-        yield from (bar + line for line in block)
+        yield from (Text(f"{INDENT}{BARS[name]} ", style=color).append_text(line) for line in block)
         if name == "prompt":
-            yield Text(f"{INDENT}└── the prompt ends here; each answer goes on from it", style=COLORS[name])
+            yield Text(f"{INDENT}└── the prompt ends here; each answer goes on from it", style=color)
 
 
 def text_lines(part: Part, console: Console, full: bool) -> Iterator[Text]:
@@ -69,7 +72,7 @@ def text_lines(part: Part, console: Console, full: bool) -> Iterator[Text]:
     is_answer = any(part.counted)
     for at in _kept(last + 1, full):
         if at is None:
-            made.append(f" … {_left_out(last + 1)} … ", style="bold yellow")
+            _append_line(made, f"… {_left_out(last + 1)} …\n")
             continue
         if is_answer and not part.counted[at] and (at == 0 or part.counted[at - 1]):
             made.append(UNCOUNTED[0], style="bold yellow")
@@ -77,7 +80,7 @@ def text_lines(part: Part, console: Console, full: bool) -> Iterator[Text]:
         if is_answer and not part.counted[at] and (at == last or part.counted[at + 1]):
             made.append(UNCOUNTED[1], style="bold yellow")
     if part.cut:
-        made.append(f"✂ {render.plural(part.cut, 'token')} cut", style="bold yellow")
+        _append_line(made, f"✂ {render.plural(part.cut, 'token')} cut")
     width = max(console.width - len(INDENT) - 2, 20)
     for line in made.split("\n", allow_blank=False):
         yield from line.wrap(console, width) or [Text()]
@@ -91,13 +94,17 @@ def token_lines(part: Part, full: bool) -> Iterator[Text]:
             yield Text(f"… {_left_out(len(part.ids))} …", style="bold yellow")
             continue
         text = shown_text(part.texts[at], _token_style(part, at), first=True, last=True)
-        line = Text(f"{at:>5}  {part.ids[at]:>7}  ", style="dim") + Text(style="not dim").append_text(text)
-        line.right_crop(len(line.plain) - len(line.plain.rstrip("\n")))
+        line = Text.assemble((f"{at:>5}  {part.ids[at]:>7}  ", "dim"), text)
         if not part.texts[at]:
             line.append("(the character ends with a later token)", style="dim")
         if is_answer and not part.counted[at]:
             line.append("  not trained on", style="yellow")
-        yield Text(" ").join(line.split("\n"))
+        yield Text().join(line.split("\n"))
+
+
+def _append_line(text: Text, note: str) -> None:
+    """`note`, which is not of the text, on a line of its own: it has no sign of a line end before it."""
+    text.append(("" if text.plain.endswith("\n") else "\n") + note, style="bold yellow")
 
 
 def shown_text(text: str, style: str = "", first: bool = False, last: bool = False) -> Text:
@@ -152,10 +159,10 @@ def _rule(title: str, width: int) -> Text:
     return Text(title, style="bold") + Text("─" * max(width - len(title), 3), style="dim")
 
 
-def _span(of: Mapping[str, float]) -> str:
+def _span(of: Mapping[str, float], median: str) -> str:
     if of["least"] == of["most"]:
         return f"{of['least']:g}"
-    return f"{of['least']:g} to {of['most']:g}, median {of['median']:g}"
+    return f"{of['least']:g}–{of['most']:g} ({median}{of['median']:g})"
 
 
 def _style_of(line: str, data: Mapping[str, Any]) -> str:

@@ -78,12 +78,13 @@ def preview_pairs(home: Path) -> dict[str, Any]:
 
 
 def check_data(home: Path) -> dict[str, Any]:
-    """Reads the spec, resolved, as JSON from stdin."""
+    """Reads {"specs": resolved specs} as JSON from stdin."""
     from prefd.daemon.home import Home
     from prefd.daemon.spec import JobSpec
     from prefd.daemon.worker.preview import check
 
-    return check(Home(home), JobSpec.model_validate_json(sys.stdin.buffer.read()))
+    specs = [JobSpec.model_validate(each) for each in json.load(sys.stdin)["specs"]]
+    return {"found": check(Home(home), specs)}
 
 
 def score_again(home: Path) -> dict[str, Any]:

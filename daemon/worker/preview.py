@@ -5,17 +5,16 @@ The text that is shown is decoded from the very ids that are trained on. The tok
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 from prefd.daemon.home import Home
-from prefd.daemon.previews import Part, Request, ShownPair
+from prefd.daemon.previews import Part, Request, ShownPair, what_decides_tokens
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker.data import DataError, PreparedData
-from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.data import PreparedData, load_pairs
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.remarks import badness, remarks_on
 from prefd.daemon.worker.tokens import Completion, Example
@@ -24,29 +23,57 @@ NOT_WHOLE = "�"
 """What half a character decodes to."""
 
 
-def check(home: Home, spec: JobSpec) -> dict[str, Any]:
-    """{"data": the data report}, or {"not_reached": why} where the hub, which has the data or the tokenizer, is silent.
+def check(home: Home, specs: Sequence[JobSpec]) -> list[dict[str, Any]]:
+    """Of each job {"data": the data report}, {"not_reached": why} where the hub, which has its data or tokenizer, is
+    silent, or {"error"}: what its first phase would end with before any model is loaded.
 
-    Raises what a job's first phase would raise before any model is loaded.
+    Jobs whose pairs are the same tokens are told of one reading.
     """
-    job = Job(home, RunDir(home.runs / "none"), spec)
-    if why := _not_reached(job):
-        return {"not_reached": why}
-    if spec.training is not None:
-        from prefd.daemon.worker.training_run import schedule_of  # the trainer, which nobody else here needs
+    data: dict[str, PreparedData] = {}
+    found: dict[str, dict[str, Any]] = {}
+    answers = []
+    for spec in specs:
+        job = Job(home, RunDir(home.runs / "none"), spec)
+        key = what_decides_tokens(spec)
+        if key in data:
+            vars(job)["data"] = data[key]
+        if key not in found:
+            found[key] = _checked(job, lambda job: {"data": job.data.report.to_json()})
+            if "data" in found[key]:
+                data[key] = job.data
+            elif "not_reached" in found[key]:
+                found[key] |= _checked(job, _read_rows)
+        answers.append(found[key] | (_checked(job, _plan) if "data" in found[key] else {}))
+    return answers
 
+
+def _checked(job: Job, look: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
+    """What `look` gives, or why it cannot."""
+    from prefd.daemon.worker.phase import EXPECTED  # the trainer is behind it, which a preview does not need
+
+    try:
+        return look(job)
+    except EXPECTED as error:
+        return {"not_reached" if is_the_networks(error) else "error": str(error)}
+
+
+def _read_rows(job: Job) -> dict[str, Any]:
+    """What can be looked at without a tokenizer."""
+    load_pairs(job.spec.data, job.plugins.formats)
+    return {}
+
+
+def _plan(job: Job) -> dict[str, Any]:
+    from prefd.daemon.worker.training_run import schedule_of
+
+    if job.spec.training is not None:
         schedule_of(job)
-    return {"data": job.data.report.to_json()}
+    return {}
 
 
 def preview(home: Home, request: Request) -> dict[str, Any]:
-    """The pairs that are asked for, and what is to be known of all; or {"not_reached"}, as of `check`.
-
-    Raises what loading a job's data would raise.
-    """
+    """The pairs that are asked for, and what is to be known of all. Raises what loading a job's data would raise."""
     job = Job(home, RunDir(home.runs / "none"), JobSpec.model_validate(request.spec))
-    if why := _not_reached(job):
-        return {"not_reached": why}
     special = special_ids(job.tokenizer)
     uses = _uses(job)
     chosen, missing = select(job.data, request, special)
@@ -175,22 +202,9 @@ def _uses(job: Job) -> Mapping[int, str]:
     return {id(each): trains for each in job.data.train} | {id(each): "held out" for each in job.data.held_out}
 
 
-def _not_reached(job: Job) -> str | None:
-    """Why the data cannot be looked at, where that is the network's doing. Raises what else is wrong with it."""
-    try:
-        assert job.data
-    except (DataError, JobError) as error:
-        if any(map(_is_the_networks, _causes(error))):
-            return str(error)
-        raise
-    return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _is_the_networks(error: BaseException) -> bool:
-    return isinstance(error, ConnectionError) or type(error).__name__ == "LocalEntryNotFoundError"
+def is_the_networks(error: BaseException) -> bool:
+    """Whether `error` says nothing but that the hub cannot be reached."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    return any(isinstance(each, ConnectionError) or type(each).__name__ == "LocalEntryNotFoundError" for each in causes)
