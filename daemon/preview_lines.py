@@ -7,6 +7,8 @@ signs and words are the same with and without colour.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +24,8 @@ SPARED = 20
 """No gap is smaller than this: the words for it would take as much room."""
 COLORS = {"prompt": "cyan", "chosen": "green", "rejected": "red"}
 BARS = {"prompt": "│", "chosen": "┃", "rejected": "┃"}
-LINE_END, TAB, SPACE = "⏎", "⇥", "·"
+SIGNS = {"\n": "⏎\n", "\t": "⇥"}
+SPACE = "·"
 UNCOUNTED = ("⟪", "⟫")
 COUNTS = {"trained on": "trained on", "held out": "evaluated on", "scored": "scored"}
 """Use of a pair → what the tokens of its answers are."""
@@ -109,21 +112,23 @@ def _append_line(text: Text, note: str) -> None:
 
 def shown_text(text: str, style: str = "", first: bool = False, last: bool = False) -> Text:
     """`text` with a sign for whatever would not be seen; spaces get one where it begins (`first`) or ends (`last`) a block."""
-    made = Text()
     leading = len(text) - len(text.lstrip(" ")) if first else 0
     trailing = len(text.rstrip(" ")) if last else len(text)
-    for at, character in enumerate(text):
-        if character == "\n":
-            made.append(LINE_END + "\n", style="dim")
-        elif character == "\t":
-            made.append(TAB, style="dim")
-        elif character == " " and (at < leading or at >= trailing):
-            made.append(SPACE, style="dim")
-        elif character.isprintable():
-            made.append(character, style=style)
-        else:
-            made.append(character.encode("unicode_escape").decode(), style="bold yellow")
-    return made
+    signs = [
+        (SPACE, "dim") if each == " " and not leading <= at < trailing else _sign(each, style)
+        for at, each in enumerate(text)
+    ]
+    runs = groupby(signs, key=itemgetter(1))
+    return Text.assemble(*(("".join(sign for sign, _ in run), of) for of, run in runs))
+
+
+def _sign(character: str, style: str) -> tuple[str, str]:
+    """What is shown of a character, and its style."""
+    if character in SIGNS:
+        return SIGNS[character], "dim"
+    if character.isprintable():
+        return character, style
+    return character.encode("unicode_escape").decode(), "bold yellow"
 
 
 def _token_style(part: Part, at: int) -> str:
