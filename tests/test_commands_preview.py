@@ -99,8 +99,13 @@ def test_data_that_a_run_refuses_is_refused(home: Path, tmp_path: Path, tiny_mod
     ("sweep", "more", "note", "tokens"),
     [
         ({"training.seed": [0, 1]}, [], "many-1; all have these tokens", 128),
-        ({"data.max_length": [60, 90]}, [], "many-1; 1 have other tokens: see --job", 60),
-        ({"data.max_length": [60, 90]}, ["--job", 2], "many-2; 1 have other tokens: see --job", 90),
+        ({"data.max_length": [60, 90]}, [], "many-1; 1 of them have these tokens, and --job shows another", 60),
+        (
+            {"data.max_length": [60, 90]},
+            ["--job", 2],
+            "many-2; 1 of them have these tokens, and --job shows another",
+            90,
+        ),
     ],
 )
 def test_of_a_sweep_it_says_which_job_it_shows(
@@ -132,12 +137,13 @@ def test_a_flat_config_is_a_spec_too(home: Path, tmp_path: Path, tiny_model: Pat
     assert "  ┃ Eight.<|im_end|>" in result.stdout.splitlines()
 
 
-@pytest.mark.parametrize("columns", ["80", "120"])
-def test_on_a_terminal_it_is_coloured_and_fits(home: Path, spec: Path, columns: str) -> None:
-    shown = on_terminal(["--home", str(home), "preview", str(spec)], {"COLUMNS": columns})
-    assert "\x1b[1;35m<|im_end|>" in shown
-    assert "\x1b[32m" in shown
-    assert "\x1b[31m" in shown
-    plain = on_terminal(["--home", str(home), "preview", str(spec)], {"COLUMNS": columns, "NO_COLOR": "1"})
+def test_on_a_terminal_it_is_coloured_and_fits(home: Path, spec: Path) -> None:
+    coloured, plain = (
+        on_terminal(["--home", str(home), "preview", str(spec)], environment)
+        for environment in ({"COLUMNS": "120"}, {"COLUMNS": "80", "NO_COLOR": "1"})
+    )
+    for style in ("\x1b[1;35m<|im_end|>", "\x1b[32m", "\x1b[31m"):
+        assert style in coloured
     assert "\x1b[3" not in plain
-    assert max(map(len, re.sub(r"\x1b\[[\d;]*m", "", plain).splitlines())) <= int(columns)
+    for shown, width in ((coloured, 120), (plain, 80)):
+        assert max(map(len, re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines())) <= width

@@ -91,6 +91,7 @@ def pick_job(file: SpecFile, number: int | None) -> JobSpec:
     spec = file.specs[(number or 1) - 1]
     if file.sweep is not None:
         alike = sum(what_decides_tokens(each) == what_decides_tokens(spec) for each in file.specs)
-        others = "all have these tokens" if alike == count else f"{count - alike} have other tokens: see --job"
+        others = f"{'all' if alike == count else f'{alike} of them'} have these tokens"
+        others += "" if alike == count else ", and --job shows another"
         render.note(f"{file.file}: a sweep of {count} jobs, of which this is {spec.name}; {others}")
     return spec
