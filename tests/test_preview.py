@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 from conftest import PAIRS
@@ -19,6 +20,7 @@ from prefd.daemon.previews import Request, ShownPair
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import preview as worker
 from prefd.daemon.worker.data import DataError
+from prefd.daemon.worker.tokens import Completion, Example
 
 QUESTION = "<|im_start|>user\nWhat is two plus two?<|im_end|>\n<|im_start|>assistant\n"
 
@@ -124,6 +126,12 @@ class TestPieces:
 
 
 class TestWhichPairs:
+    def test_a_row_is_named_by_its_number_or_its_place(self) -> None:
+        side = Completion(np.array([1, 2], np.uint32), 1)
+        example = Example(9, side, side, "pairs.jsonl:12")
+        assert all(worker.is_named(example, name) for name in ("9", "row 9", "pairs.jsonl:12"))
+        assert not any(worker.is_named(example, name) for name in ("12", "pairs.jsonl:9", ""))
+
     def places(self, found: dict[str, Any]) -> list[str]:
         return [pair.place for pair in pairs_in(found)]
 

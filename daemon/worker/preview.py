@@ -108,12 +108,9 @@ def every(data: PreparedData) -> list[Example]:
     return sorted([*data.train, *data.held_out], key=lambda example: example.row)
 
 
-def place_of(example: Example) -> str:
-    return f"row {example.row}"
-
-
 def is_named(example: Example, name: str) -> bool:
-    return name in (str(example.row), place_of(example))
+    """Whether `name` is the number of the example's row, or where it stands."""
+    return name in (str(example.row), f"row {example.row}", str(example))
 
 
 def why_missing(data: PreparedData, name: str) -> str:
@@ -131,7 +128,7 @@ def shown(job: Job, example: Example, use: str, special: frozenset[int]) -> Show
     remarks = [remark.text for remark in remarks_on(example, special, job.spec.data.max_length)]
     prompt, chosen = parts(job.tokenizer, example.chosen, special)
     _, rejected = parts(job.tokenizer, example.rejected, special)
-    return ShownPair(place_of(example), use, prompt, chosen, rejected, remarks)
+    return ShownPair(str(example), use, prompt, chosen, rejected, remarks)
 
 
 def parts(tokenizer: Any, side: Completion, special: frozenset[int]) -> tuple[Part, Part]:
@@ -139,15 +136,9 @@ def parts(tokenizer: Any, side: Completion, special: frozenset[int]) -> tuple[Pa
     ids = side.ids.tolist()
     texts = pieces(tokenizer, ids)
     marks = [token in special for token in ids]
-    counts = counted(side)
     at = side.start
     prompt = Part(ids[:at], texts[:at], marks[:at], [False] * at)
-    return prompt, Part(ids[at:], texts[at:], marks[at:], counts, side.cut)
-
-
-def counted(side: Completion) -> list[bool]:
-    """Of each of the answer's tokens, whether it enters the loss."""
-    return [True] * (len(side) - side.start)
+    return prompt, Part(ids[at:], texts[at:], marks[at:], side.own.tolist(), side.cut)
 
 
 def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:

@@ -15,7 +15,7 @@ The rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,11 @@ class Completion:
         """(start,)"""
         return self.ids[: self.start]
 
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """(n − start,) which of the answer's tokens count: all of them."""
+        return np.ones(len(self.ids) - self.start, np.bool_)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -60,6 +65,11 @@ class Example:
     """1-based, in the order of the files."""
     chosen: Completion
     rejected: Completion
+    place: str = field(default="", compare=False)
+    """Where its row stands, as `pairs.jsonl:4`."""
+
+    def __str__(self) -> str:
+        return self.place or f"row {self.row}"
 
 
 class Encoder:
@@ -87,10 +97,10 @@ class Encoder:
         kept = [side.ids[: self._max_length] for side in sides]
         if kept[0] == kept[1]:
             raise UnusableRow("identical after truncation")
-        completions = [_completion(side, len(prompt), self._max_length) for side in sides]
-        self.truncated += any(each.cut for each in completions)
-        self.boundary += any(each.apart for each in completions)
-        return Example(row, *completions)
+        chosen, rejected = (_completion(side, len(prompt), self._max_length) for side in sides)
+        self.truncated += bool(chosen.cut or rejected.cut)
+        self.boundary += chosen.apart or rejected.apart
+        return Example(row, chosen, rejected)
 
     def completion(self, prompt: Text, answer: Text) -> Completion:
         """The tokens of one answer, as those of a pair's side. Raises `UnusableRow`, and counts nothing."""
