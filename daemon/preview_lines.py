@@ -51,7 +51,7 @@ def overview(found: Mapping[str, Any]) -> list[Fact]:
 def data_facts(name: str, data: Mapping[str, Any]) -> list[Fact]:
     """The data report, with what someone should look at in yellow."""
     lines = data["lines"]
-    return [(name if at == 0 else "", Text(line, style=_style_of(line, data))) for at, line in enumerate(lines)]
+    return [(name if at == 0 else "", shown_text(line, _style_of(line, data))) for at, line in enumerate(lines)]
 
 
 def pair_lines(pair: ShownPair, console: Console, full: bool = False, tokens: bool = False) -> Iterator[Text]:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobs_on_disk import make_job
 from mlx_lm.utils import load_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from prefd.daemon.home import Home
 from prefd.daemon.previews import Request, ShownPair
@@ -116,6 +117,20 @@ class TestPieces:
         texts = worker.pieces(tokenizer, ids)
         assert len(texts) == len(ids)
         assert "".join(texts) == text
+
+    def test_spaces_of_a_tokenizer_that_drops_the_first(self, tmp_path: Path) -> None:
+        """A word's space is in its token (▁), and decoding drops the one that a text begins with."""
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        made.train_from_iterator(["two of them in the other one"], trainers.BpeTrainer(special_tokens=["<s>", "</s>"]))
+        made.save(str(tmp_path / "tokenizer.json"))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "bos_token": "<s>"}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+        tokenizer = load_tokenizer(tmp_path)
+        ids = tokenizer.encode("two of them", add_special_tokens=False)
+        assert worker.pieces(tokenizer, ids) == ["two", " of", " them"]
+        assert worker.pieces(tokenizer, [0, *ids, 1])[-1] == "</s>"
+        assert "".join(worker.pieces(tokenizer, [0, *ids, 1])) == tokenizer.decode([0, *ids, 1])
 
     @pytest.mark.smol
     def test_on_a_real_tokenizer(self, smol_model: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from prefd.daemon.preview_lines import data_facts, pair_lines, shown_text
 from prefd.daemon.previews import Part, ShownPair
@@ -141,15 +142,16 @@ def test_a_token_within_a_character_says_so() -> None:
     ]
 
 
-def test_what_to_look_at_in_the_report_stands_out() -> None:
+def test_what_to_look_at_in_the_report_stands_out_and_no_column_name_controls_the_terminal() -> None:
     lines = [
         "/a.jsonl: 3 rows in format explicit, 2 usable",
-        "unusable: 1 × empty completion (row 2)",
+        "columns not read: \x1b[2J",
         "2 pairs to train on, 0 held out",
     ]
     facts = data_facts("data", {"source": "/a.jsonl", "validation": None, "lines": lines})
-    assert [(name, str(text), text.style) for name, text in facts if not isinstance(text, str)] == [
-        ("data", lines[0], ""),
-        ("", lines[1], "yellow"),
-        ("", lines[2], ""),
+    found = [(name, text.plain, [span.style for span in text.spans]) for name, text in facts if isinstance(text, Text)]
+    assert found == [
+        ("data", lines[0], []),
+        ("", "columns not read: \\x1b[2J", ["yellow", "bold yellow", "yellow"]),
+        ("", lines[2], []),
     ]
