@@ -104,17 +104,17 @@ class TestTokens:
 class TestPieces:
     def test_a_character_of_several_tokens_is_the_last_ones(self, tokenizer: Any) -> None:
         ids = tokenizer.encode("a é", add_special_tokens=False)
-        assert worker.pieces(tokenizer, ids)[-2:] == ["", "é"]
+        assert worker.decode_each(tokenizer, ids)[-2:] == ["", "é"]
 
     def test_half_a_character_at_the_end_is_not_hidden(self, tokenizer: Any) -> None:
         ids = tokenizer.encode("aé", add_special_tokens=False)[:-1]
-        assert worker.pieces(tokenizer, ids) == ["a", "�"]
+        assert worker.decode_each(tokenizer, ids) == ["a", "�"]
 
     @settings(deadline=None, max_examples=100)
     @given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(tiny.SPECIAL)), max_size=6).map("".join))
     def test_pieces_make_the_text_that_the_ids_are(self, tokenizer: Any, text: str) -> None:
         ids = tokenizer.encode(text, add_special_tokens=False)
-        texts = worker.pieces(tokenizer, ids)
+        texts = worker.decode_each(tokenizer, ids)
         assert len(texts) == len(ids)
         assert "".join(texts) == text
 
@@ -128,16 +128,16 @@ class TestPieces:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
         tokenizer = load_tokenizer(tmp_path)
         ids = tokenizer.encode("two of them", add_special_tokens=False)
-        assert worker.pieces(tokenizer, ids) == ["two", " of", " them"]
-        assert worker.pieces(tokenizer, [0, *ids, 1])[-1] == "</s>"
-        assert "".join(worker.pieces(tokenizer, [0, *ids, 1])) == tokenizer.decode([0, *ids, 1])
+        assert worker.decode_each(tokenizer, ids) == ["two", " of", " them"]
+        assert worker.decode_each(tokenizer, [0, *ids, 1])[-1] == "</s>"
+        assert "".join(worker.decode_each(tokenizer, [0, *ids, 1])) == tokenizer.decode([0, *ids, 1])
 
     @pytest.mark.smol
     def test_on_a_real_tokenizer(self, smol_model: Path) -> None:
         tokenizer = load_tokenizer(smol_model)
         text = "<|im_start|>user\n  Grüße, 日本 🙂\tand more<|im_end|>"
         ids = tokenizer.encode(text, add_special_tokens=False)
-        assert "".join(worker.pieces(tokenizer, ids)) == text
+        assert "".join(worker.decode_each(tokenizer, ids)) == text
 
 
 class TestWhichPairs:
@@ -177,11 +177,11 @@ class TestWhichPairs:
 
     def test_a_row_that_is_no_pair_says_why(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
         rows = write(tmp_path / "a.jsonl", PAIRS[0], PAIRS[1] | {"chosen": ""})
-        found = asked(home, tiny_model, rows, named=["2", "3"])
+        found = asked(home, tiny_model, rows, named=["2", "row 3"])
         assert found["pairs"] == []
         assert found["missing"] == {
             "2": f"row 2 of {rows} is not used: empty completion",
-            "3": f"there is no row 3: {rows} has 2 rows, counted from 1",
+            "row 3": f"there is no row 3: {rows} has 2 rows, counted from 1",
         }
 
     def test_the_worst_first(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:

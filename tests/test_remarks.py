@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prefd.daemon.worker.remarks import badness, remarks_on
+from prefd.daemon.worker.remarks import find_remarks, rank
 from prefd.daemon.worker.tokens import Completion, Example
 
 PROMPT = [1, 50, 51]
@@ -18,7 +18,7 @@ def side(answer: list[int], cut: int = 0, apart: bool = False) -> Completion:
 
 
 def said(chosen: Completion, rejected: Completion) -> list[str]:
-    return [remark.text for remark in remarks_on(Example(1, chosen, rejected), SPECIAL, 64)]
+    return [remark.text for remark in find_remarks(Example(1, chosen, rejected), SPECIAL, 64)]
 
 
 PLAIN = side([10, 11, EOS])
@@ -28,7 +28,7 @@ def test_an_ordinary_pair_has_none() -> None:
     assert said(PLAIN, side([20, EOS])) == []
 
 
-@pytest.mark.parametrize(("cut", "words"), [(1, "1 token"), (7, "7 tokens")])
+@pytest.mark.parametrize(("cut", "words"), [(1, "1 token"), (1739, "1,739 tokens")])
 def test_a_cut_answer(cut: int, words: str) -> None:
     expected = f"rejected is cut at max_length 64: {words} left out, its end-of-turn token among them"
     assert said(PLAIN, side([20, 21], cut=cut)) == [expected]
@@ -80,5 +80,5 @@ def test_the_worst_is_cut_then_apart_then_of_several_turns_then_alike_then_long(
         Example(8, side([30, EOS]), side([31, EOS])),
     ]
     shuffled = [ordered[at] for at in (3, 7, 1, 6, 0, 4, 2, 5)]
-    worst = sorted(shuffled, key=lambda one: badness(one, SPECIAL, 64), reverse=True)
+    worst = sorted(shuffled, key=lambda one: rank(one, SPECIAL, 64), reverse=True)
     assert [example.row for example in worst] == [1, 2, 3, 4, 5, 6, 7, 8]

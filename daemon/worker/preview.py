@@ -16,7 +16,7 @@ from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker.data import PreparedData, load_pairs
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.remarks import badness, remarks_on
+from prefd.daemon.worker.remarks import find_remarks, rank
 from prefd.daemon.worker.tokens import Completion, Example
 
 NOT_WHOLE = "�"
@@ -76,32 +76,34 @@ def preview(home: Home, request: Request) -> dict[str, Any]:
     job = Job(home, RunDir(home.runs / "none"), JobSpec.model_validate(request.spec))
     special = special_ids(job.tokenizer)
     uses = _uses(job)
-    chosen, missing = select(job.data, request, special)
+    chosen, missing = select_examples(job.data, request, special)
     return {
         "model": job.policy.model,
         "chat_template": bool(job.tokenizer.has_chat_template),
         "ends": {job.tokenizer.decode([each]): each for each in _ends(job.examples)},
         "max_length": job.spec.data.max_length,
-        "tokens": lengths(job.examples),
+        "tokens": measure_lengths(job.examples),
         "data": job.data.report.to_json(),
-        "pairs": [asdict(shown(job, example, uses[id(example)], special)) for example in chosen],
+        "pairs": [asdict(show_pair(job, example, uses[id(example)], special)) for example in chosen],
         "missing": missing,
     }
 
 
-def select(data: PreparedData, request: Request, special: frozenset[int]) -> tuple[list[Example], dict[str, str]]:
+def select_examples(
+    data: PreparedData, request: Request, special: frozenset[int]
+) -> tuple[list[Example], dict[str, str]]:
     """The examples that are asked for; and of each named row that is none, why."""
     if request.named:
-        found = [(name, [each for each in every(data) if is_named(each, name)]) for name in request.named]
+        found = [(name, [each for each in order_examples(data) if is_named(each, name)]) for name in request.named]
         missing = {name: why_missing(data, name) for name, examples in found if not examples}
         return [example for _, examples in found for example in examples], missing
+    examples = order_examples(data)
     if request.worst:
-        limit = data.report.max_length
-        return sorted(every(data), key=lambda one: badness(one, special, limit), reverse=True)[: request.count], {}
-    return every(data)[: request.count], {}
+        examples.sort(key=lambda one: rank(one, special, data.report.max_length), reverse=True)
+    return examples[: request.count], {}
 
 
-def every(data: PreparedData) -> list[Example]:
+def order_examples(data: PreparedData) -> list[Example]:
     """All pairs in the order of the rows; those of a held-out source of its own come last."""
     if data.report.validation is not None:
         return [*data.train, *data.held_out]
@@ -115,6 +117,7 @@ def is_named(example: Example, name: str) -> bool:
 
 def why_missing(data: PreparedData, name: str) -> str:
     """Why there is no pair of the row called `name`."""
+    name = name.removeprefix("row ")
     sources = [each for each in (data.report.train, data.report.validation) if each is not None]
     for source in sources:
         for reason, rows in source.unusable.rows.items():
@@ -124,24 +127,24 @@ def why_missing(data: PreparedData, name: str) -> str:
     return f"there is no row {name}: {has}, counted from 1"
 
 
-def shown(job: Job, example: Example, use: str, special: frozenset[int]) -> ShownPair:
-    remarks = [remark.text for remark in remarks_on(example, special, job.spec.data.max_length)]
-    prompt, chosen = parts(job.tokenizer, example.chosen, special)
-    _, rejected = parts(job.tokenizer, example.rejected, special)
+def show_pair(job: Job, example: Example, use: str, special: frozenset[int]) -> ShownPair:
+    remarks = [remark.text for remark in find_remarks(example, special, job.spec.data.max_length)]
+    prompt, chosen = split_side(job.tokenizer, example.chosen, special)
+    _, rejected = split_side(job.tokenizer, example.rejected, special)
     return ShownPair(str(example), use, prompt, chosen, rejected, remarks)
 
 
-def parts(tokenizer: Any, side: Completion, special: frozenset[int]) -> tuple[Part, Part]:
+def split_side(tokenizer: Any, side: Completion, special: frozenset[int]) -> tuple[Part, Part]:
     """The prompt and the answer of one side; both are decoded as the one text that they are."""
     ids = side.ids.tolist()
-    texts = pieces(tokenizer, ids)
+    texts = decode_each(tokenizer, ids)
     marks = [token in special for token in ids]
     at = side.start
     prompt = Part(ids[:at], texts[:at], marks[:at], [False] * at)
     return prompt, Part(ids[at:], texts[at:], marks[at:], side.own.tolist(), side.cut)
 
 
-def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+def decode_each(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """What each token adds to the text of `ids`; a character of several tokens is the last one's.
 
     Each is decoded behind the piece before it: a tokenizer may drop the space that a text of its own begins with.
@@ -165,7 +168,7 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset([*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder])
 
 
-def lengths(examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+def measure_lengths(examples: Sequence[Example]) -> dict[str, dict[str, float]]:
     """The least, the median and the most tokens of prompts and answers."""
     counts = {
         "prompt": [each.chosen.start for each in examples],

@@ -28,23 +28,23 @@ class Remark(NamedTuple):
     text: str
 
 
-def remarks_on(example: Example, special: Collection[int], max_length: int) -> list[Remark]:
+def find_remarks(example: Example, special: Collection[int], max_length: int) -> list[Remark]:
     """The gravest first."""
     found = [*_of_answers(example, special, max_length), *_of_both(example)]
     return sorted(found, key=lambda remark: (-remark.gravity, -remark.amount))
 
 
-def badness(example: Example, special: Collection[int], max_length: int) -> tuple[int, float, int]:
+def rank(example: Example, special: Collection[int], max_length: int) -> tuple[int, float, int]:
     """Sorts pairs, the worst last: by their gravest remark, then by length."""
     length = len(example.chosen) + len(example.rejected)
-    worst = next(iter(remarks_on(example, special, max_length)), Remark(0, 0, ""))
+    worst = next(iter(find_remarks(example, special, max_length)), Remark(0, 0, ""))
     return worst.gravity, worst.amount, length
 
 
 def _of_answers(example: Example, special: Collection[int], max_length: int) -> Iterator[Remark]:
     for name, side in (("chosen", example.chosen), ("rejected", example.rejected)):
         if side.cut:
-            lost = f"{side.cut} {'token' if side.cut == 1 else 'tokens'}"
+            lost = f"{side.cut:,} {'token' if side.cut == 1 else 'tokens'}"
             text = f"{name} is cut at max_length {max_length}: {lost} left out, its end-of-turn token among them"
             yield Remark(5, side.cut, text)
         if side.apart:
