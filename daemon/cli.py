@@ -19,6 +19,7 @@ SECTIONS = {
     "Jobs": {
         "run": "run",
         "validate": "specs",
+        "preview": "preview",
         "schema": "schema",
         "submit": "jobs",
         "jobs": "jobs",

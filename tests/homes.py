@@ -24,6 +24,12 @@ REPORT = {
     "truncated": 3,
     "boundary": 0,
     "unusable": {"identical sides": {"count": 2, "rows": [4, 17]}},
+    "lines": [
+        "/data/pairs.jsonl: 128 rows in format messages, 126 usable",
+        "unusable: 2 × identical sides (rows 4, 17)",
+        "3 pairs cut at max_length 1024",
+        "120 pairs to train on, 6 held out",
+    ],
 }
 
 

@@ -225,12 +225,14 @@ class TestReport:
                 "nothing left after truncation": {"count": 1, "rows": [11]},
             },
             "validation": None,
+            "lines": data.report.lines(),
         }
         assert len(data.train) + len(data.held_out) == 9
         assert json.loads(json.dumps(data.report.to_json())) == data.report.to_json()
         assert data.report.lines() == [
             f"{tmp_path / 'a.jsonl'}: 11 rows in format explicit, 9 usable",
-            "unusable: 1 × empty completion (row 10); 1 × nothing left after truncation (row 11)",
+            "unusable: 1 × empty completion (row 10)",
+            "unusable: 1 × nothing left after truncation (row 11)",
             "1 pair cut at max_length 150",
             f"{len(data.train)} pairs to train on, {len(data.held_out)} held out",
         ]

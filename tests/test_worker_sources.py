@@ -89,6 +89,23 @@ def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -
         models.load(ModelSource("no-such-org/no-such-model"))
 
 
+def test_no_weights_are_downloaded_for_a_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def download(model: str, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    source = ModelSource("org/model")
+    assert models.tokenizer(source).eos_token == "<|im_end|>"
+    (patterns,) = asked
+    assert "tokenizer.model" in patterns
+    assert "*.safetensors" not in patterns
+    assert source.folder == folder
+    assert "*.safetensors" in asked[1]
+
+
 def test_an_adapter_folder_without_its_files_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"needs adapter_config\.json and adapters\.safetensors"):
         models.load(ModelSource(str(folder), adapter=tmp_path))

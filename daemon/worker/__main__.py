@@ -68,6 +68,25 @@ def explain_needs(home: Path) -> dict[str, Any]:
     return explain(home, JobSpec.model_validate_json(sys.stdin.buffer.read()))
 
 
+def preview_pairs(home: Path) -> dict[str, Any]:
+    """Reads a `previews.Request` as JSON from stdin."""
+    from prefd.daemon.home import Home
+    from prefd.daemon.previews import Request
+    from prefd.daemon.worker.preview import preview
+
+    return preview(Home(home), Request(**json.load(sys.stdin)))
+
+
+def check_data(home: Path) -> dict[str, Any]:
+    """Reads {"specs": resolved specs} as JSON from stdin."""
+    from prefd.daemon.home import Home
+    from prefd.daemon.spec import JobSpec
+    from prefd.daemon.worker.preview import check
+
+    specs = [JobSpec.model_validate(each) for each in json.load(sys.stdin)["specs"]]
+    return {"found": check(Home(home), specs)}
+
+
 def score_again(home: Path) -> dict[str, Any]:
     """Reads a `rescore.Request` as JSON from stdin."""
     from prefd.daemon.worker.rescore import Request, rescore
@@ -84,9 +103,11 @@ def check_loss(home: Path) -> dict[str, Any]:
 
 ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "catalog": list_plugins,
+    "check-data": check_data,
     "check-loss": check_loss,
     "device": describe_device,
     "explain": explain_needs,
+    "preview": preview_pairs,
     "rescore": score_again,
 }
 

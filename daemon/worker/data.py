@@ -46,8 +46,7 @@ class SourceReport:
 
     def lines(self, max_length: int) -> list[str]:
         lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable"]
-        if self.unusable:
-            lines.append(f"unusable: {self.unusable}")
+        lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
             lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
         if self.boundary:
@@ -72,9 +71,10 @@ class DataReport:
     max_length: int
 
     def to_json(self) -> dict[str, Any]:
-        """The training source's counts, `used`, `held_out`, and under `validation` the held-out source's, or None."""
+        """The training source's counts, `used`, `held_out`, under `validation` the held-out source's, or None, and `lines`."""
         validation = None if self.validation is None else self.validation.to_json() | {"overlap": self.overlap}
-        return self.train.to_json() | {"used": self.used, "held_out": self.held_out, "validation": validation}
+        counts = {"used": self.used, "held_out": self.held_out, "validation": validation, "lines": self.lines()}
+        return self.train.to_json() | counts
 
     def lines(self) -> list[str]:
         """The same in words, a line for each thing a user should know."""

@@ -106,7 +106,7 @@ def _explained(where: str) -> Iterator[None]:
 def tokenizer(source: ModelSource) -> Any:
     """mlx-lm's TokenizerWrapper for `source`."""
     try:
-        return load_tokenizer(source.folder)
+        return load_tokenizer(source.config_folder)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {str(error).strip()[:500]}") from error
 

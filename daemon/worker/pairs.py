@@ -34,7 +34,11 @@ class Unusable:
         return {reason: {"count": len(rows), "rows": rows[:SHOWN_ROWS]} for reason, rows in self._sorted()}
 
     def __str__(self) -> str:
-        return "; ".join(f"{len(rows)} × {reason} ({_listed(rows)})" for reason, rows in self._sorted())
+        return "; ".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Each reason, with how many rows it has and which."""
+        return [f"{len(rows)} × {reason} ({_listed(rows)})" for reason, rows in self._sorted()]
 
     def _sorted(self) -> list[tuple[str, list[int]]]:
         ordered = sorted(self.rows.items(), key=lambda item: -len(item[1]))

@@ -18,7 +18,8 @@ from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_we
 from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
 from prefd.daemon.worker.errors import JobError
 
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
+WEIGHTS = "*.safetensors"
+HUB_FILES = ["*.json", WEIGHTS, "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SCORING = 3
 """The way of scoring, in the identity beside the weights: one more whenever a change to it changes a number, be it in the last
@@ -38,13 +39,21 @@ class ModelSource:
     quantize: QuantizeSpec | None = None
 
     @cached_property
-    def folder(self) -> Path:
-        """The local folder. Raises `JobError` where there is none or it holds no safetensors."""
+    def config_folder(self) -> Path:
+        """The local folder with config and tokenizer; of a hub id, no weights are downloaded for it. Raises `JobError`."""
         folder = Path(self.model)
         if not folder.is_dir():
-            folder = _download(self.model)
+            folder = _download(self.model, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
         if not (folder / "config.json").is_file():
             raise JobError(f"model {self.model}: no config.json in {folder}; is it a model folder?")
+        return folder
+
+    @cached_property
+    def folder(self) -> Path:
+        """The local folder. Raises `JobError` where there is none or it holds no safetensors."""
+        folder = self.config_folder
+        if not Path(self.model).is_dir():
+            folder = _download(self.model, HUB_FILES)
         if not any(folder.glob("model*.safetensors")):
             pickles = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
             found = f"only {pickles[0]}, a pickle, which can run code" if pickles else "none"
@@ -58,7 +67,7 @@ class ModelSource:
         return sorted(self.folder.glob("model*.safetensors"))
 
     def config(self) -> dict[str, Any]:
-        config = _read_json(self.folder / "config.json")
+        config = _read_json(self.config_folder / "config.json")
         if config.get("model_file") is not None:
             raise JobError(
                 f"model {self.model}: config.json asks to run {config['model_file']}; prefd runs no model code"
@@ -125,13 +134,13 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
     return _read_json(adapter / "adapter_config.json")
 
 
-def _download(model: str) -> Path:
+def _download(model: str, files: list[str]) -> Path:
     if not HUB_ID.match(model):
         raise JobError(f"model {model}: there is no such folder, and it is not a hub id (org/name)")
     from huggingface_hub import snapshot_download  # slow to import, and most models are local
 
     try:
-        return Path(snapshot_download(model, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(model, allow_patterns=files))
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise JobError(f"model {model}: it is no local folder and could not be downloaded ({first})") from error

@@ -15,7 +15,7 @@ The rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ class Completion:
     """(n,) read-only."""
     start: int
     """Index of the answer's first token; 1 ≤ start < n."""
+    cut: int = 0
+    """How many tokens `max_length` has taken from the end, EOS included."""
+    apart: bool = False
+    """Whether the answer was set behind its prompt by rule 2."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Completion) and self.start == other.start and np.array_equal(self.ids, other.ids)
@@ -47,6 +51,11 @@ class Completion:
         """(start,)"""
         return self.ids[: self.start]
 
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """(n − start,) which of the answer's tokens count: all of them."""
+        return np.ones(len(self.ids) - self.start, np.bool_)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -56,6 +65,11 @@ class Example:
     """1-based, in the order of the files."""
     chosen: Completion
     rejected: Completion
+    place: str = field(default="", compare=False)
+    """Where its row stands, as `pairs.jsonl:4`."""
+
+    def __str__(self) -> str:
+        return self.place or f"row {self.row}"
 
 
 class Encoder:
@@ -83,15 +97,16 @@ class Encoder:
         kept = [side.ids[: self._max_length] for side in sides]
         if kept[0] == kept[1]:
             raise UnusableRow("identical after truncation")
-        self.truncated += any(len(side.ids) > self._max_length for side in sides)
-        self.boundary += any(side.apart for side in sides)
-        return Example(row, *(_completion(ids, len(prompt)) for ids in kept))
+        chosen, rejected = (_completion(side, len(prompt), self._max_length) for side in sides)
+        self.truncated += bool(chosen.cut or rejected.cut)
+        self.boundary += chosen.apart or rejected.apart
+        return Example(row, chosen, rejected)
 
     def completion(self, prompt: Text, answer: Text) -> Completion:
         """The tokens of one answer, as those of a pair's side. Raises `UnusableRow`, and counts nothing."""
         prompt_ids, sides = self._sides(Pair(prompt, answer, answer))
         self._check_room(prompt_ids)
-        return _completion(sides[0].ids[: self._max_length], len(prompt_ids))
+        return _completion(sides[0], len(prompt_ids), self._max_length)
 
     def _sides(self, pair: Pair) -> tuple[list[int], list[_Side]]:
         """The prompt's tokens, and both sides before truncation."""
@@ -148,7 +163,7 @@ def _opening(tokenizer: ChatTokenizer) -> list[int]:
     return []
 
 
-def _completion(ids: list[int], start: int) -> Completion:
-    array = np.array(ids, dtype=np.uint32)
+def _completion(side: _Side, start: int, max_length: int) -> Completion:
+    array = np.array(side.ids[:max_length], dtype=np.uint32)
     array.flags.writeable = False
-    return Completion(array, start)
+    return Completion(array, start, max(len(side.ids) - max_length, 0), side.apart)
