@@ -129,3 +129,26 @@ def test_settings_the_model_cannot_have(
 ) -> None:
     with pytest.raises(JobError, match=message):
         finished(job(home, tiny_model, pairs_file, training=training))
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+def test_a_base_of_every_mode_trains_and_ends_where_its_adapter_says(
+    home: Path, tmp_path: Path, pairs_file: Path, mode: str
+) -> None:
+    base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
+    for job_id, kind in enumerate(("lora", "dora"), start=1):
+        more = {"data": {"validation": 0.0}, "training": {"fine_tune": kind, "iters": 2, "learning_rate": 0.01}}
+        made = finished(job(home, base, pairs_file, job_id=job_id, output={"fuse": True, "dequantize": True}, **more))
+        fused, whole = (mlx_lm.load(str(p), adapter_path=a)[0] for p, a in (
+            (made.run.fused, None), (base, str(made.run.adapter))
+        ))  # fmt: skip
+        assert apart(logits(fused), logits(whole)) < 1e-5
+    refused = job(home, base, pairs_file, job_id=3, training={"quantize": {"bits": 4}})
+    with pytest.raises(JobError, match=r"is already quantized; remove training\.quantize"):
+        finished(refused)
+    dora = {"fine_tune": "dora", "lora": {"keys": ["model.embed_tokens"]}}
+    with pytest.raises(JobError, match=r"has a quantized embedding .* which mlx-lm's DoRA cannot adapt"):
+        finished(job(home, base, pairs_file, job_id=4, training=dora))
+    full = {"fine_tune": "full", "lora": {"rank": 8}}
+    with pytest.raises(JobError, match=r"is quantized .* cannot be trained in full"):
+        finished(job(home, base, pairs_file, job_id=5, training=full))

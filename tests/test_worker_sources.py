@@ -158,3 +158,17 @@ def test_an_adapter_whose_config_lacks_something_is_named(
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(JobError, match=r"with adapter .*/adapter cannot be loaded: "):
         models.load(source)
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+@pytest.mark.parametrize(("dtype", "name"), [(mx.float32, "F32"), (mx.bfloat16, "BF16"), (mx.float16, "F16")])
+def test_the_stored_type_of_a_base_of_every_mode_is_that_of_its_floats(
+    tmp_path: Path, mode: str, dtype: mx.Dtype, name: str
+) -> None:
+    plain = tiny.build_llama(tmp_path / "plain")
+    weights = mx.load(str(plain / "model.safetensors"))
+    assert isinstance(weights, dict)
+    mx.save_safetensors(str(plain / "model.safetensors"), {key: value.astype(dtype) for key, value in weights.items()})
+    source = ModelSource(str(tiny.quantized(plain, tmp_path / "base", mode)))
+    assert sources.stored_dtype(source) == name
+    assert models.compute_dtype(source) == "float32"  # on a CPU
