@@ -10,6 +10,7 @@ import stat
 import sys
 from pathlib import Path, PurePath
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_NAME_BYTES = 180
 """What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
 
@@ -62,6 +63,15 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether git has left its note of where the file is in the file's place. False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def short(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from prefd.daemon.adapters import AdapterError, read_adapter
 from prefd.daemon.rundir import read_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.text import clip
@@ -63,10 +64,10 @@ def _model(field: str, value: str) -> Iterator[str]:
 def _adapter(field: str, value: str | None) -> Iterator[str]:
     if value is None:
         return
-    for name in ("adapter_config.json", "adapters.safetensors"):
-        if not (Path(value) / name).is_file():
-            yield f"{field}: {shown_path(Path(value))} has no {name}: it must be a folder that mlx-lm can load as an adapter"
-            return
+    try:
+        read_adapter(Path(value))
+    except AdapterError as error:
+        yield f"{field}: {shown_path(Path(value))} {clip(str(error), 500)}"
 
 
 def _data(field: str, value: str) -> Iterator[str]:

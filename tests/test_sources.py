@@ -63,7 +63,7 @@ def test_adapter_reference_and_validation_are_looked_at_too(spec: JobSpec, tmp_p
     fields = spec.model_dump() | {"adapter": str(tmp_path), "reference": {"model": str(tmp_path / "ref")}}
     fields["data"]["validation"] = str(tmp_path / "held-out.jsonl")
     assert faults(JobSpec.model_validate(fields), tmp_path) == [
-        "adapter: F has no adapter_config.json: it must be a folder that mlx-lm can load as an adapter",
+        "adapter: F has no adapter_config.json: it must be a folder with an adapter of mlx-lm or PEFT",
         "reference.model: no such folder: F/ref (a model on the hub is written as organisation/name)",
         "data.validation: no such file or folder: F/held-out.jsonl",
     ]

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_weights
+from prefd.daemon import adapters
+from prefd.daemon.adapters import AdapterConfig
 from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
 from prefd.daemon.worker.errors import JobError
 
@@ -116,13 +118,12 @@ def stored_dtype(source: ModelSource) -> str:
     return max(counts, key=lambda dtype: counts[dtype], default="F32")
 
 
-def read_adapter_config(adapter: Path) -> dict[str, Any]:
-    """adapter_config.json. Raises `JobError` where the folder is not an mlx-lm adapter."""
-    if not (adapter / "adapter_config.json").is_file() or not (adapter / "adapters.safetensors").is_file():
-        raise JobError(
-            f"adapter {adapter}: it needs adapter_config.json and adapters.safetensors, as mlx-lm writes them"
-        )
-    return _read_json(adapter / "adapter_config.json")
+def read_adapter(adapter: Path) -> AdapterConfig:
+    """What the folder `adapter` holds, in mlx-lm's words. Raises `JobError` where that cannot be loaded."""
+    try:
+        return adapters.read_adapter(adapter)
+    except adapters.AdapterError as error:
+        raise JobError(f"adapter {adapter} {error}") from error
 
 
 def _download(model: str) -> Path:
@@ -138,9 +139,11 @@ def _download(model: str) -> Path:
 
 
 def _digest_adapter(adapter: Path, memo: Path | None) -> str:
-    config = read_adapter_config(adapter)
-    matters = {name: config.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
-    return digest_json([matters, digest_weights([adapter / "adapters.safetensors"], memo)])
+    found = read_adapter(adapter)
+    matters = {name: found.raw.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
+    if found.is_peft:
+        matters = {"peft": found.fine_tune_type} | {name: found.lora_parameters[name] for name in ("rank", "scale")}
+    return digest_json([matters, digest_weights([found.weights], memo)])
 
 
 def _digest_files(folder: Path, patterns: tuple[str, ...]) -> str:
