@@ -10,6 +10,8 @@ import stat
 import sys
 from pathlib import Path, PurePath
 
+from prefd.cache.durable import flush
+
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_NAME_BYTES = 180
 """What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
@@ -55,14 +57,7 @@ def rename_new(source: Path, target: Path) -> bool:
 
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)
+    flush(folder)
 
 
 def is_lfs_pointer(path: Path) -> bool:
