@@ -14,8 +14,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prefd.daemon.describe import amount
+from prefd.daemon.foreign import advice
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
 
+MOST_PLACES = 3
 MAX_FAULTS = 20
 """Lines told of one spec."""
 NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
@@ -97,7 +99,9 @@ def _did_you_mean(path: Path, model: type[BaseModel]) -> str:
     prefix = "".join(f"{part}." for part in level if isinstance(part, str))
     elsewhere = [name for name in every_field(model) if name.rpartition(".")[2] == key]
     if elsewhere:
-        return f"did you mean {elsewhere[0]}?"
+        return f"did you mean {' or '.join(elsewhere[:MOST_PLACES])}?"
+    if foreign := advice(str(key)):
+        return foreign
     if near := nearest(str(key), known):
         return f"did you mean {prefix}{near}?"
     return f"known here: {', '.join(known)}" if known else "nothing goes here"

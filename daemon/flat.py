@@ -34,6 +34,7 @@ from prefd.daemon.flat_settings import (
     REFUSED,
     WEIGHT_DECAY,
 )
+from prefd.daemon.lossnames import NOT_HERE
 from prefd.daemon.optimization import CONFIGS
 from prefd.daemon.spec import HUB_ID, resolve_path
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
@@ -133,7 +134,7 @@ def _loss(made: Translation, given: Mapping[str, Any]) -> None:
     """`train_mode` and `dpo_cpo_loss_type` are one of our eight; `delta` is `dpop`'s alone."""
     mode, kind = given.get("train_mode"), given.get("dpo_cpo_loss_type", "sigmoid")
     if mode not in ("dpo", "cpo"):
-        why = f"got {shown(mode)}: prefd trains on preference pairs" if mode else "the default there is sft"
+        why = f"got {shown(mode)}{_of_mode(mode)}" if mode else "the default there is sft"
         made.faults.append(("train_mode", f"must be dpo or cpo; {why}"))
         mode = "dpo"
     if not isinstance(kind, str) or kind not in LOSSES[mode]:
@@ -144,6 +145,14 @@ def _loss(made: Translation, given: Mapping[str, Any]) -> None:
         made.put("delta", given["delta"])
     elif "delta" in given:
         made.notes.append(f"ignored: delta, because only dpop has one, and dpo_cpo_loss_type is {kind}")
+
+
+def _of_mode(mode: Any) -> str:
+    """What there is to say of a train_mode that prefd has not."""
+    said = NOT_HERE.get(mode.lower()) if isinstance(mode, str) else None
+    if mode == "sft":
+        return ": sft trains on single answers, and prefd on preference pairs"
+    return f": {mode.upper()} {said}" if said else ""
 
 
 def _lora(made: Translation, given: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a spec points to, looked at without being opened: model, adapter and dataset paths. Hub ids pass."""
+"""What a spec points to, looked at without loading it: model, adapter and dataset paths. Hub ids pass."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prefd.daemon.adapters import AdapterError, read_adapter
+from prefd.daemon.modelfiles import faults_of_files
 from prefd.daemon.rundir import read_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.text import clip
@@ -54,6 +55,7 @@ def _model(field: str, value: str) -> Iterator[str]:
         else:
             yield f"{field}: {shown_path(folder)} has no weights (model*.safetensors)"
         return
+    yield from (f"{field}: {shown_path(folder)} {fault}" for fault in faults_of_files(folder, whole=False))
     index = read_json(folder / INDEX)
     weights = index.get("weight_map") if isinstance(index, dict) else None
     named = {str(file) for file in weights.values()} if isinstance(weights, dict) else set()

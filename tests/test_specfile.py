@@ -52,9 +52,9 @@ def change(old: str, new: str) -> str:
     ("text", "lines"),
     [
         (change("learning_rate", "lr"), ["line 6: training.lr: unknown key; did you mean training.learning_rate?"]),
-        (GOOD + "beta: 0.1\n", [f"line 8: beta: unknown key; known here: {', '.join(JobSpec.model_fields)}"]),
+        (GOOD + "beta: 0.1\n", ["line 8: beta: unknown key; it is a parameter of the loss: loss: {name: …, beta: …} (`prefd losses NAME` lists a loss's own)"]),
         (GOOD + "learning_rate: 0.1\n", ["line 8: learning_rate: unknown key; did you mean training.learning_rate?"]),
-        (change("rank: 8", "rank: 8, alpha: 16"), ["line 7: training.lora.alpha: unknown key; known here: rank, scale, dropout, keys"]),
+        (change("rank: 8", "rank: 8, alpha: 16"), ["line 7: training.lora.alpha: unknown key; mlx-lm has a scale in its place, alpha / rank: training.lora.scale"]),
         (change("rank: 8", "rank: many"), ['line 7: training.lora.rank: expected a whole number, got "many"']),
         (change("rank: 8", "rank: '8'"), ['line 7: training.lora.rank: expected a whole number, got "8" (take the quotes away)']),
         (change("rank: 8", "rank: 8.5"), ["line 7: training.lora.rank: expected a whole number, got 8.5"]),

@@ -25,7 +25,7 @@ from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.text import clip
 from prefd.daemon.worker import memory, peft_start
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.sources import ModelSource, read_adapter, stored_dtype
+from prefd.daemon.worker.sources import ModelSource, loading_failed, read_adapter, stored_dtype
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -78,7 +78,7 @@ def open_base(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
 
     Raises `JobError` when it cannot be loaded.
     """
-    with _explained(source.model):
+    with _explained(source, source.model):
         model, config = load_model(source.folder, lazy=True)
         if source.quantize is None:
             return model, config
@@ -91,7 +91,7 @@ def put_adapter(model: nn.Module, source: ModelSource) -> None:
     """Load the adapter of `source`, if it has one, onto `model`. Raises `JobError` when it does not fit."""
     if source.adapter is None:
         return
-    with _explained(f"{source.model} with adapter {source.adapter}"):
+    with _explained(source, f"{source.model} with adapter {source.adapter}"):
         adapter = read_adapter(source.adapter)
         if adapter.is_peft:
             peft_start.put(model, source, adapter)
@@ -100,11 +100,13 @@ def put_adapter(model: nn.Module, source: ModelSource) -> None:
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
+def _explained(source: ModelSource, where: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, FileNotFoundError) as error:
-        raise JobError(f"model {where} cannot be loaded: {str(error).strip()[:500]}") from error
+    except JobError:
+        raise
+    except Exception as error:  # whatever a model's code does with files that it was not written for
+        raise JobError(f"model {where} cannot be loaded: {loading_failed(source, error)}") from error
 
 
 def tokenizer(source: ModelSource) -> Any:

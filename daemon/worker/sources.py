@@ -17,6 +17,7 @@ from typing import Any
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_weights
 from prefd.daemon import adapters
 from prefd.daemon.adapters import AdapterConfig
+from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with
 from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
 from prefd.daemon.worker.errors import JobError
 
@@ -53,6 +54,8 @@ class ModelSource:
             raise JobError(
                 f"model {self.model}: it needs model*.safetensors, found {found}; convert it (mlx_lm.convert)"
             )
+        for fault in faults_of_files(folder):
+            raise JobError(f"model {self.model} {fault}")
         return folder
 
     @property
@@ -66,6 +69,15 @@ class ModelSource:
                 f"model {self.model}: config.json asks to run {config['model_file']}; prefd runs no model code"
             )
         return config
+
+
+def loading_failed(source: ModelSource, error: BaseException) -> str:
+    """Why mlx-lm cannot load `source`, in words for whoever named it."""
+    said = str(error).strip()[:500] or type(error).__name__
+    if isinstance(error, KeyError | NameError | AttributeError | IndexError | TypeError):
+        said = f"{type(error).__name__}: {said}"  # mlx-lm's own, which is no sentence
+    method = quantized_with(source.config())
+    return said if method is None else f"{said}; its config.json says that it is quantized with {method}: {REMEDY}"
 
 
 def policy_start(spec: JobSpec) -> ModelSource:
