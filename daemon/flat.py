@@ -34,6 +34,7 @@ from prefd.daemon.flat_settings import (
     REFUSED,
     WEIGHT_DECAY,
 )
+from prefd.daemon.foreign import advice
 from prefd.daemon.lossnames import NOT_HERE
 from prefd.daemon.optimization import CONFIGS
 from prefd.daemon.spec import HUB_ID, resolve_path
@@ -329,10 +330,16 @@ def _others(made: Translation, given: Mapping[str, Any], value: Mapping[str, Any
     for name in value:
         if name not in KNOWN:
             near = nearest(name, KNOWN)
-            what = f"did you mean {near}?" if near else "mlx-lm-lora has no such setting"
+            what = f"did you mean {near}?" if near else _of_another_trainer(made, name)
             made.faults.append((clip(name), f"unknown key; {what}"))
     if made.assumed:
         made.notes.append(f"not in the file, so as in mlx-lm-lora: {', '.join(made.assumed)}")
+
+
+def _of_another_trainer(made: Translation, name: str) -> str:
+    """What a setting is that mlx-lm-lora has not, by the names of the file where all of it has one there."""
+    said = PLACE.sub(lambda found: made._name(found[0]), advice(name) or "")
+    return said if said and not PLACE.search(said) else "mlx-lm-lora has no such setting"
 
 
 def _switch(made: Translation, given: Mapping[str, Any], name: str, default: bool = False) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-OF_THE_LOSS = "it is a parameter of the loss: loss: {{name: …, {0}: …}} (`prefd losses NAME` lists a loss's own)"
+OF_THE_LOSS = "it is a parameter of the loss: loss: {{name: …, {0}: …}}, in a sweep loss.{0} (`prefd losses NAME` lists a loss's own)"
 ONE_LENGTH = "data.max_length bounds prompt and answer together: the end of the answer is cut, and a prompt never is"
 CALLED: Mapping[str, str] = {
     **dict.fromkeys(("model_name_or_path", "base_model", "pretrained_model_name_or_path"), "model"),
@@ -59,6 +59,13 @@ SAID: Mapping[str, str] = {
     "trust_remote_code": "prefd runs no model code",
 }
 """Their name → what there is in its place."""
+
+VALUES: Mapping[str, str] = {
+    "qlora": "QLoRA is lora with training.quantize: {bits: 4}",
+    "qdora": "QDoRA is dora with training.quantize: {bits: 4}",
+    **dict.fromkeys(("adamw_torch", "adamw_torch_fused", "adamw_hf"), "it is adamw here"),
+}
+"""Their values → what they are here."""
 
 
 def advice(key: str) -> str | None:

@@ -73,7 +73,7 @@ class LossSpec(SpecModel):
     """A loss by name; every other key is one of that loss's parameters."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    name: str
+    name: str = Field(description="which loss; `prefd losses` lists them, and DPO's is sigmoid")
 
     @property
     def params(self) -> dict[str, Any]:
