@@ -14,6 +14,7 @@ from adapted import adapted
 from jobs_on_disk import job, run_precompute, run_training
 from mlx import nn
 
+from prefd.daemon.report import phase_facts
 from prefd.daemon.worker import fuse, fusecheck, memory
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.fusecheck import Comparison, compare
@@ -98,11 +99,15 @@ def test_a_job_tells_what_fusing_cost(home: Path, tiny_model: Path, pairs_file: 
     quantize = {"quantize": {"bits": 4, "group_size": 32}, "learning_rate": 0.01}
     made = job(home, tiny_model, pairs_file, training=quantize, output={"fuse": True})
     run_precompute(made)
-    summary = json.loads(json.dumps(run_training(made).summary))
+    outcome = run_training(made)
+    summary = json.loads(json.dumps(outcome.summary))
     check = summary["fused_check"]
     assert 0 < check["lost"] < check["scatter"]
     assert check["share"] == pytest.approx(check["lost"] / check["effect"])
-    assert any("the fused model, quantized anew, loses" in warning for warning in summary["warnings"])
+    assert outcome.reason.endswith(f"; fused, {check['share']:.0%} of what was trained is lost")
+    (warning,) = summary["warnings"]
+    assert f"the fused model, quantized anew, loses {check['share']:.0%} of what was trained" in warning
+    assert ("fusing", check["line"]) in phase_facts("training", outcome, None)
 
 
 def test_a_machine_without_the_memory_says_that_it_did_not_compare(
@@ -117,7 +122,9 @@ def test_a_machine_without_the_memory_says_that_it_did_not_compare(
         written(*args)
 
     monkeypatch.setattr(fuse, "write_fused", small)
-    summary = run_training(made).summary
+    outcome = run_training(made)
+    summary = outcome.summary
+    assert outcome.reason.endswith("; the fused model was not compared with base and adapter")
     assert "fused_check" not in summary
     assert any("was not compared with base and adapter: it takes" in warning for warning in summary["warnings"])
     assert made.run.fused.exists()

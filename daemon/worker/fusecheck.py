@@ -64,6 +64,16 @@ class Comparison:
         """The largest `lost` that is not a fault."""
         return self.scatter * (UNRELATED if self.requantized else ROUNDING[self.stored])
 
+    @property
+    def tells(self) -> bool:
+        """Whether so much is lost that the job's owner should know."""
+        return self.share > (0 if self.requantized else LOSS_TO_WARN_OF)
+
+    @property
+    def part(self) -> str:
+        """The share in words."""
+        return "all" if self.share >= 1 else f"{self.share:.0%}"
+
     def describe(self) -> str:
         """The numbers, in words."""
         return (
@@ -73,14 +83,13 @@ class Comparison:
 
     def warning(self) -> str | None:
         """What the job's owner should know, None where next to nothing is lost."""
-        if self.share <= (0 if self.requantized else LOSS_TO_WARN_OF):
+        if not self.tells:
             return None
         why = "quantized anew" if self.requantized else f"rounded to {models.DTYPES[self.stored]}"
         remedy = (
             "output.dequantize: true keeps all of it, at full size" if self.requantized else "the adapter has it all"
         )
-        loses = "all" if self.share >= 1 else f"{self.share:.0%}"
-        return f"the fused model, {why}, loses {loses} of what was trained: its {self.describe()}; {remedy}"
+        return f"the fused model, {why}, loses {self.part} of what was trained: its {self.describe()}; {remedy}"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -35,7 +35,7 @@ def check(job: Job, model: nn.Module) -> None:
         peft.check(job.policy, model)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Written:
     """The folders that were made, by name, and what is to be said of them."""
 
@@ -43,13 +43,16 @@ class Written:
     fused_check: dict[str, Any] | None = None
     """How the fused model compares with base and adapter: `Comparison.to_json`."""
     warnings: list[str] = field(default_factory=list)
+    loss: str = ""
+    """What the job's reason says of it."""
 
     def add_to(self, outcome: Outcome) -> Outcome:
         """`outcome` with all of it in its summary."""
         summary = outcome.summary | {name: str(folder) for name, folder in self.folders.items()}
         if self.fused_check is not None:
             summary["fused_check"] = self.fused_check
-        return replace(outcome, summary=summary | {"warnings": [*summary.get("warnings", ()), *self.warnings]})
+        summary["warnings"] = [*summary.get("warnings", ()), *self.warnings]
+        return replace(outcome, reason=outcome.reason + self.loss, summary=summary)
 
 
 def write(job: Job) -> Written:
@@ -71,20 +74,23 @@ def write(job: Job) -> Written:
 
 
 def _write_fused(job: Job) -> Written:
-    source, found, warnings = replace(job.policy, adapter=job.run.adapter), [], []
+    source = replace(job.policy, adapter=job.run.adapter)
+    made = Written({"fused": job.run.fused})
 
     def check(folder: Path) -> None:
         try:
             compared = fusecheck.compare(source, folder, fusecheck.sequences_of(job.examples))
         except fusecheck.NotCompared as reason:
-            warnings.append(str(reason))
+            made.warnings.append(str(reason))
+            made.loss = "; the fused model was not compared with base and adapter"
             return
         log.info("the fused model: %s", compared.describe())
-        found.append(compared.to_json())
-        warnings.extend(filter(None, [compared.warning()]))
+        made.fused_check = compared.to_json()
+        made.warnings.extend(filter(None, [compared.warning()]))
+        made.loss = f"; fused, {compared.part} of what was trained is lost" if compared.tells else ""
 
     with told("the fused model", job.run.root):
         fuse.write_fused(source, job.run.fused, job.spec.output.dequantize, check)
-    for warning in warnings:
+    for warning in made.warnings:
         log.warning("%s", warning)
-    return Written({"fused": job.run.fused}, found[0] if found else None, warnings)
+    return made
