@@ -89,24 +89,20 @@ def quantized_with(config: Mapping[str, Any]) -> str | None:
 
 def _format_fault(config: Mapping[str, Any], headers: list[Header]) -> str | None:
     method = quantized_with(config)
-    if method is None:
+    if method is None or (method in LOADED and method not in ("awq", "gptq")):
         return None
     tensors = {name: each for header in headers for name, each in header.items()}
-    packed = any(each.get("dtype") in PACKED for each in tensors.values())
-    said = f"is quantized with {clip(method)}, as its config.json says, in a format that mlx-lm cannot load"
-    if method not in LOADED:
-        return f"{said}: {REMEDY}" if packed else None  # plain weights and a config that is left over
-    if method not in ("awq", "gptq"):
+    if not tensors:  # told as another fault, or still on their way
         return None
+    said = f"is quantized with {clip(method)}, as its config.json says, a format that mlx-lm cannot load"
+    if not any(each.get("dtype") in PACKED for each in tensors.values()):
+        return f"{said}, though its weights are plain: take quantization_config out of config.json"
+    if method not in LOADED:
+        return f"{said}: {REMEDY}"
     bits = (config.get("quantization_config") or {}).get("bits", 4)
-    if not any(name.endswith(".qweight") for name in tensors):
-        return (
-            f"has a config.json that says it is quantized with {method}, and no packed weights: take quantization_config "
-            "out of it where they are plain"
-        )
     if bits != 4 or any(name.endswith(".g_idx") for name in tensors):
-        why = f"it has {bits} bits" if bits != 4 else "its groups are out of order (g_idx)"
-        return f"{said} ({why}): {REMEDY}"
+        why = f"it has {bits} bits" if bits != 4 else "its groups are out of order, g_idx"
+        return f"{said} so ({why}): {REMEDY}"
     return None
 
 

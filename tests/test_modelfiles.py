@@ -86,33 +86,36 @@ def test_a_file_that_is_cut_short_is_named_with_its_sizes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "hqq", "torchao"])
-def test_a_format_that_mlx_lm_does_not_know_is_refused_where_weights_are_in_it(folder: Path, method: str) -> None:
+def test_a_format_that_mlx_lm_does_not_know_is_refused(folder: Path, method: str) -> None:
+    said = f"is quantized with {method}, as its config.json says, a format that mlx-lm cannot load"
     configure(folder, quantization_config={"quant_method": method})
-    assert list(faults_of_files(folder)) == [], "plain weights and a config that is left over"
-    models.load(ModelSource(str(folder)))
+    assert fault(folder) == f"{said}, though its weights are plain: take quantization_config out of config.json"
     put(folder, **{"model.layers.0.mlp.up_proj.weight": mx.zeros((4096, 1), mx.uint8)})
     assert fault(folder) == (
-        f"is quantized with {method}, as its config.json says, in a format that mlx-lm cannot load: name the model that it "
-        "was made from (training.quantize quantizes one at load), or one in MLX's own format (mlx_lm.convert -q)"
+        f"{said}: name the model that it was made from (training.quantize quantizes one at load), or one in MLX's own format "
+        "(mlx_lm.convert -q)"
     )
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])
 def test_gptq_and_awq_are_told_what_mlx_lm_would_trip_over(folder: Path, method: str) -> None:
+    said = f"is quantized with {method}, as its config.json says, a format that mlx-lm cannot load"
     configure(folder, quantization_config={"quant_method": method, "bits": 4})
-    assert fault(folder) == (
-        f"has a config.json that says it is quantized with {method}, and no packed weights: take quantization_config out of "
-        "it where they are plain"
-    )
+    assert fault(folder) == f"{said}, though its weights are plain: take quantization_config out of config.json"
     put(folder, **{"model.layers.0.mlp.up_proj.qweight": mx.zeros((8, 128), mx.int32)})
     with pytest.raises(
         JobError, match=rf"cannot be loaded: KeyError: .*; its config\.json says .* with {method}: name the"
     ):
         models.load(ModelSource(str(folder)))
     put(folder, **{"model.layers.0.mlp.up_proj.g_idx": mx.zeros((8,), mx.int32)})
-    assert "in a format that mlx-lm cannot load (its groups are out of order (g_idx)): name the model" in fault(folder)
+    assert fault(folder).startswith(f"{said} so (its groups are out of order, g_idx): name the model")
     configure(folder, quantization_config={"quant_method": method, "bits": 8})
-    assert "in a format that mlx-lm cannot load (it has 8 bits): name the model" in fault(folder)
+    assert fault(folder).startswith(f"{said} so (it has 8 bits): name the model")
+
+
+def test_a_format_that_only_the_text_models_config_names_is_seen(folder: Path) -> None:
+    configure(folder, text_config={"quantization_config": {"quant_method": "hqq"}})
+    assert fault(folder).startswith("is quantized with hqq")
 
 
 def test_mlxs_own_format_beside_another_name_is_loaded(tmp_path: Path) -> None:
