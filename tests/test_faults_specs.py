@@ -63,7 +63,9 @@ def test_fused_models_of_quantized_bases_are_what_they_claim(home: Path, tmp_pat
     text = (CASES / "27-mxfp4" / name).read_text()
     family = tiny.QWEN3_MOE if "moe" in name else tiny.LLAMA
     model = tiny.build(tmp_path / "plain", family)
-    mode = next((each for each in ("mxfp4", "mxfp8", "nvfp4", "affine") if each in name), "mxfp4" if "moe" in name else None)
+    mode = next(
+        (each for each in ("mxfp4", "mxfp8", "nvfp4", "affine") if each in name), "mxfp4" if "moe" in name else None
+    )
     if mode is not None:
         model = tiny.quantized(model, tmp_path / "base", mode)
     named = text.splitlines()[0].removeprefix("model: ")

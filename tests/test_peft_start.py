@@ -17,6 +17,7 @@ from mlx import nn
 from safetensors.numpy import load_file, save_file
 from test_peft import by_pefts_formula
 
+from prefd.daemon.spec import QuantizeSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.peft import write_peft
@@ -223,4 +224,13 @@ def test_a_pickle_or_a_pointer_in_the_place_of_the_weights_is_named(tiny_model: 
         models.load(source)
     path.rename(tmp_path / "peft/adapter_model.bin")
     with pytest.raises(JobError, match=r"adapter_model\.bin, a pickle, which can run code: load it with PEFT"):
+        models.load(source)
+
+
+def test_dora_on_weights_that_mlx_lms_dora_cannot_take_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    source, _ = peft_adapter(tiny_model, tmp_path / "peft", fine_tune="dora", num_layers=1)
+    source = replace(source, quantize=QuantizeSpec(bits=6, group_size=32))
+    with pytest.raises(
+        JobError, match=r"is dora, and .* has 6-bit weights \(model\.layers\.1\..*\), which mlx-lm's DoRA"
+    ):
         models.load(source)

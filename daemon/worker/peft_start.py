@@ -38,6 +38,12 @@ def put(model: nn.Module, source: ModelSource, adapter: AdapterConfig) -> None:
             f"adapter {adapter.folder} is on {strange[0]}, which {what} in {source.model} ({len(strange)} of {len(modules)} "
             f"modules): name the model that it was trained on, or {INSTEAD}"
         )
+    words = [(name, found[name].bits) for name in sorted(modules) if "scales" in found[name] and 32 % found[name].bits]
+    if words and adapter.fine_tune_type == "dora":
+        raise JobError(
+            f"adapter {adapter.folder} is dora, and {source.model} has {words[0][1]}-bit weights ({words[0][0]}), which mlx-lm's "
+            "DoRA cannot adapt; name a model of 4 or 8 bits, or the one that it was made from"
+        )
     parameters = adapter.lora_parameters | {"keys": place(modules, len(model.layers))[1]}
     num_layers = place(modules, len(model.layers))[0]
     linear_to_lora_layers(model, num_layers, parameters, use_dora=adapter.fine_tune_type == "dora")
