@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from prefd.daemon.adapters import MLX_WEIGHTS, PEFT_WEIGHTS
 from prefd.daemon.flat_settings import (
     ALIASES,
     AS_WRITTEN,
@@ -272,13 +273,13 @@ def _length(made: Translation, given: Mapping[str, Any]) -> None:
 
 
 def _adapter(made: Translation, given: Mapping[str, Any]) -> None:
-    """mlx-lm's adapters are folders: weights, and a config beside them that says what they are."""
+    """Adapters are folders: weights, and a config beside them that says what they are, mlx-lm's or PEFT's."""
     if "resume_adapter_file" not in given:
         return
     file = given["resume_adapter_file"]
     if not isinstance(file, str):
         made.put("resume_adapter_file", file)
-    elif FilePath(file).name == "adapters.safetensors":
+    elif FilePath(file).name in (MLX_WEIGHTS, PEFT_WEIGHTS):
         made.put("resume_adapter_file", str(FilePath(file).parent))
     else:
         remedy = "copy it to a folder of its own as adapters.safetensors, with the adapter_config.json"

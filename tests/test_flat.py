@@ -294,6 +294,8 @@ def test_an_adapter_to_go_on_from_is_its_folder() -> None:
     assert file.spec.adapter == "old"
     assert training(file).lora.model_fields_set == set(), "its own rank and scale"
     assert not any("scale" in note for note in file.notes)
+    peft = read(resume_adapter_file="old/adapter_model.safetensors", lora_parameters=None)
+    assert peft.spec.adapter == file.spec.adapter
     assert "adapter_config.json" in faults(resume_adapter_file="old/0000100_adapters.safetensors")[0]
 
 

@@ -15,7 +15,7 @@ from jobs_on_disk import job, run_precompute, run_training
 from mlx import nn
 
 from prefd.daemon.report import phase_facts
-from prefd.daemon.worker import fuse, fusecheck, memory
+from prefd.daemon.worker import fuse, fusecheck, memory, models
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.fusecheck import Comparison, compare
 
@@ -71,6 +71,13 @@ def test_rounding_is_allowed_by_the_stored_type(changes: dict[str, Any], allowed
         assert found.warning() is None
     else:
         assert warning in str(found.warning())
+
+
+def test_a_gpu_has_fewer_digits_in_its_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Comparison(1.0, 1e-4, 1.0, 4, 100, False, "F32")
+    monkeypatch.setattr(models, "device", lambda: "gpu")
+    assert found.allowed == 0.02
+    assert replace(found, stored="BF16").allowed == 0.1
 
 
 @pytest.mark.parametrize("quantize", [None, {"bits": 4, "group_size": 32}], ids=["plain", "quantized"])
@@ -132,7 +139,6 @@ def test_a_machine_without_the_memory_says_that_it_did_not_compare(
 
 @pytest.mark.parametrize("mode", tiny.MODES)
 def test_memory_counts_packed_weights_as_they_lie(tmp_path: Path, mode: str) -> None:
-    from prefd.daemon.worker import models
     from prefd.daemon.worker.sources import ModelSource
 
     base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)

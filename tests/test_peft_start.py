@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx_lm
+import numpy as np
 import pytest
 import tiny
 from adapted import adapted, apart, logits
@@ -234,3 +235,16 @@ def test_dora_on_weights_that_mlx_lms_dora_cannot_take_is_refused(tiny_model: Pa
         JobError, match=r"is dora, and .* has 6-bit weights \(model\.layers\.1\..*\), which mlx-lm's DoRA"
     ):
         models.load(source)
+
+
+def test_a_reference_may_have_one_too(home: Path, tiny_model: Path, tmp_path: Path, pairs_file: Path) -> None:
+    source, _ = peft_adapter(tiny_model, tmp_path / "peft")
+    scored = {}
+    for job_id, adapter in enumerate((str(source.adapter), str(tmp_path / "mlx-peft")), start=1):
+        reference = {"model": str(tiny_model), "adapter": adapter}
+        made = job(home, tiny_model, pairs_file, job_id=job_id, reference=reference)
+        run_precompute(made)
+        assert not made.starts_as_reference
+        sides = [side for each in made.examples for side in (each.chosen, each.rejected)]
+        scored[job_id] = np.concatenate(made.store.get([made.key(side) for side in sides]))
+    np.testing.assert_allclose(scored[1], scored[2], atol=1e-5)
