@@ -51,6 +51,10 @@ def faults_of_files(folder: Path, whole: bool = True) -> Iterator[str]:
             yield f"has a {clip(path.name)} that {error}: copy or download it again"
             return
     config = read_json(folder / "config.json")
+    if whole and not (isinstance(config, dict) and isinstance(config.get("model_type"), str)):
+        lacks = "cannot be read as JSON" if config is None else "has no model_type, which says what kind of model it is"
+        yield f"has a config.json that {lacks}: copy or download it again"
+        return
     if isinstance(config, dict) and (fault := _format_fault(config, list(headers.values()))):
         yield fault
 

@@ -126,3 +126,28 @@ def test_mlxs_own_format_beside_another_name_is_loaded(tmp_path: Path) -> None:
 
 def test_a_spec_of_good_files_stays_without_faults(tmp_path: Path) -> None:
     assert faults_of_sources(JobSpec.model_validate_json(fakes.spec_text(tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "has no model_type, which says what kind of model it is"),
+        ("{}", "has no model_type, which says what kind of model it is"),
+    ],
+)
+def test_a_config_that_says_nothing_of_a_model_is_named(folder: Path, config: str, message: str) -> None:
+    (folder / "config.json").write_text(config)
+    assert fault(folder, at_a_claim=False) == f"has a config.json that {message}: copy or download it again"
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"), [(5, "Missing 27 parameters: "), (1, "Received 9 parameters not in model: ")]
+)
+def test_weights_of_another_config_are_told_on_one_line(folder: Path, layers: int, said: str) -> None:
+    configure(folder, num_hidden_layers=layers)
+    with pytest.raises(JobError) as raised:
+        models.load(ModelSource(str(folder)))
+    start = f"model {folder} cannot be loaded: its weights are not those that its config.json describes: {said}model.layers."
+    assert str(raised.value).startswith(start)
+    assert "\n" not in str(raised.value)

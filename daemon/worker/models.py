@@ -201,12 +201,16 @@ def _resolved_keys(model: nn.Module, source: ModelSource, training: TrainingSpec
     for key in training.lora.keys:
         ends = sorted(name for name in inside | beside if name == key or name.endswith(f".{key}"))
         if key not in known and len(ends) != 1:
-            raise JobError(_no_such_key(key, ends, inside, source))
+            adaptable = sorted(
+                {name for layer in layers for name, module in layer.named_modules() if "weight" in module}
+            )
+            raise JobError(_no_such_key(key, ends, adaptable, source))
         resolved.append(key if key in known else ends[0])
     return {"keys": list(dict.fromkeys(resolved))}
 
 
-def _no_such_key(key: str, ends: list[str], inside: set[str], source: ModelSource) -> str:
+def _no_such_key(key: str, ends: list[str], names: list[str], source: ModelSource) -> str:
+    """`ends`: the modules whose names end with `key`; `names`: all that have a weight."""
     if key == "all-linear":
         return (
             "training.lora.keys: all-linear is PEFT's word for what is the default here: leave training.lora.keys out"
@@ -214,10 +218,9 @@ def _no_such_key(key: str, ends: list[str], inside: set[str], source: ModelSourc
     message = f"training.lora.keys: no module {key!r} in the layers that are trained of {source.model}"
     if ends:
         return f"{message}, and {len(ends)} that end so: write {' or '.join(ends)}"
-    spelt = {re.sub(r"[\W_]", "", name).lower(): name for name in inside}
+    spelt = {re.sub(r"[\W_]", "", name).lower(): name for name in names}
     if near := spelt.get(re.sub(r"[\W_]", "", key).lower()):  # never one of another meaning, as qkv_proj is for q_proj
         return f"{message}; did you mean {near!r}?"
-    names = sorted(name for name in inside if "proj" in name or "." in name) or sorted(inside)
     return f"{message}; it has {clip(', '.join(names), 300)}"
 
 

@@ -19,6 +19,7 @@ from prefd.daemon import adapters
 from prefd.daemon.adapters import AdapterConfig
 from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with
 from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
+from prefd.daemon.text import clip
 from prefd.daemon.worker.errors import JobError
 
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
@@ -73,7 +74,9 @@ class ModelSource:
 
 def loading_failed(source: ModelSource, error: BaseException) -> str:
     """Why mlx-lm cannot load `source`, in words for whoever named it."""
-    said = str(error).strip()[:500] or type(error).__name__
+    said = clip(" ".join(str(error).split()), 400) or type(error).__name__
+    if said.startswith(("Missing ", "Received ")):  # mlx's, of a list of tensors
+        said = f"its weights are not those that its config.json describes: {said}"
     if isinstance(error, KeyError | NameError | AttributeError | IndexError | TypeError):
         said = f"{type(error).__name__}: {said}"  # mlx-lm's own, which is no sentence
     method = quantized_with(source.config())
