@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import (
@@ -28,6 +29,8 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, loading_failed, read_adapter, stored_dtype
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
+ADAPTABLE = (nn.Linear, nn.QuantizedLinear, SwitchLinear, QuantizedSwitchLinear)
+"""What mlx-lm's adapters go on in a layer."""
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -201,16 +204,16 @@ def _resolved_keys(model: nn.Module, source: ModelSource, training: TrainingSpec
     for key in training.lora.keys:
         ends = sorted(name for name in inside | beside if name == key or name.endswith(f".{key}"))
         if key not in known and len(ends) != 1:
-            adaptable = sorted(
-                {name for layer in layers for name, module in layer.named_modules() if "weight" in module}
-            )
-            raise JobError(_no_such_key(key, ends, adaptable, source))
+            found = {
+                name for layer in layers for name, module in layer.named_modules() if isinstance(module, ADAPTABLE)
+            }
+            raise JobError(_no_such_key(key, ends, sorted(found), source))
         resolved.append(key if key in known else ends[0])
     return {"keys": list(dict.fromkeys(resolved))}
 
 
 def _no_such_key(key: str, ends: list[str], names: list[str], source: ModelSource) -> str:
-    """`ends`: the modules whose names end with `key`; `names`: all that have a weight."""
+    """`ends`: the modules whose names end with `key`; `names`: all that there are."""
     if key == "all-linear":
         return (
             "training.lora.keys: all-linear is PEFT's word for what is the default here: leave training.lora.keys out"
