@@ -58,6 +58,8 @@ def test_numbers_are_root_mean_squares_of_the_median_position() -> None:
     ("changes", "allowed", "warning"),
     [
         ({}, 1e-3, None),
+        ({"effect": 1e-5, "lost": 1e-5}, 1e-3, None),  # of the comparison, not of the weights
+        ({"in_bfloat16": True, "lost": 0.05, "effect": 0.01}, 0.1, None),
         ({"stored": "BF16", "lost": 0.09, "effect": 0.2}, 0.1, None),
         ({"stored": "BF16", "lost": 0.09, "effect": 0.1}, 0.1, "rounded to bfloat16, loses 90% of what was trained"),
         ({"requantized": True, "lost": 0.5}, 1.0, "quantized anew, loses 50% of what was trained"),

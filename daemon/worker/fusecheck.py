@@ -55,6 +55,9 @@ class Comparison:
     positions: int
     requantized: bool
     stored: str
+    """The type of the weights, as in `ROUNDING`."""
+    in_bfloat16: bool = False
+    """Whether base and adapter computed some of it in bfloat16, whatever the weights are."""
 
     @property
     def share(self) -> float:
@@ -64,13 +67,17 @@ class Comparison:
     @property
     def allowed(self) -> float:
         """The largest `lost` that is not a fault."""
-        rounding = max(ROUNDING[self.stored], ON_A_GPU if models.device() == "gpu" else 0.0)
+        rounding = ROUNDING["BF16" if self.in_bfloat16 else self.stored]
+        if models.device() == "gpu":
+            rounding = max(rounding, ON_A_GPU)
         return self.scatter * (UNRELATED if self.requantized else rounding)
 
     @property
     def tells(self) -> bool:
-        """Whether so much is lost that the job's owner should know."""
-        return self.share > (0 if self.requantized else LOSS_TO_WARN_OF)
+        """Whether so much is lost that the job's owner should know. Nothing is by weights that stay float32."""
+        if self.requantized:
+            return self.share > 0
+        return self.stored != "F32" and self.share > LOSS_TO_WARN_OF
 
     @property
     def part(self) -> str:
@@ -144,7 +151,8 @@ def compare(source: ModelSource, fused: Path, sequences: Sequence[Sequence[int]]
         len(sequences),
         len(whole),
         requantized,
-        "BF16" if _embeds_in_bfloat16(source) else stored_dtype(source),
+        stored_dtype(source),
+        _embeds_in_bfloat16(source),
     )
     if not made.lost <= made.allowed:  # NaN too
         raise JobError(
