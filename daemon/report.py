@@ -78,6 +78,8 @@ def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) ->
     if phase == "training":
         said += [render.plural(summary["steps"], "step")] if "steps" in summary else []
         lines = _block(phase, ["; ".join(said), *training_lines(summary)]) + held_out_facts(summary.get("eval"))
+        if line := (summary.get("fused_check") or {}).get("line"):
+            lines.append(("fusing", line))
         return lines + best_facts(summary.get("best")) + warnings
     said += [summary["line"]] if summary.get("line") else []
     return _block(phase, ["; ".join(said)]) + warnings

@@ -1,10 +1,12 @@
-"""What a spec points to, looked at without being opened: model, adapter and dataset paths. Hub ids pass."""
+"""What a spec points to, looked at without loading it: model, adapter and dataset paths. Hub ids pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from prefd.daemon.adapters import CONFIG, AdapterError, read_adapter
+from prefd.daemon.modelfiles import faults_of_files
 from prefd.daemon.rundir import read_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.text import clip
@@ -42,17 +44,27 @@ def _model(field: str, value: str) -> Iterator[str]:
     folder = Path(value)
     if not folder.is_absolute():  # a hub id: whether it can be had is the worker's to find out
         return
+    if folder.is_file():
+        yield f"{field}: {shown_path(folder)} is a file: name the folder that it is in"
+        return
     if not folder.is_dir():
         yield f"{field}: no such folder: {shown_path(folder)} (a model on the hub is written as organisation/name)"
         return
     if not (folder / "config.json").is_file():
+        if (folder / CONFIG).is_file():
+            base = "reference.adapter" if field.startswith("reference") else "adapter"
+            yield f"{field}: {shown_path(folder)} is an adapter: name it as {base}, and the model that it is on as {field}"
+            return
         yield f"{field}: {shown_path(folder)} has no config.json: is it a model folder?"
     if not any(folder.glob("model*.safetensors")):
         if any(any(folder.glob(pattern)) for pattern in PICKLES):
             yield f"{field}: {shown_path(folder)} has its weights as pickles only; prefd loads safetensors only: convert it first"
         else:
-            yield f"{field}: {shown_path(folder)} has no weights (model*.safetensors)"
+            others = sorted(path.name for pattern in ("*.gguf", "*.safetensors") for path in folder.glob(pattern))
+            found = f", only {clip(others[0])}, which mlx-lm does not load by that name" if others else ""
+            yield f"{field}: {shown_path(folder)} has no weights (model*.safetensors){found}"
         return
+    yield from (f"{field}: {shown_path(folder)} {fault}" for fault in faults_of_files(folder, whole=False))
     index = read_json(folder / INDEX)
     weights = index.get("weight_map") if isinstance(index, dict) else None
     named = {str(file) for file in weights.values()} if isinstance(weights, dict) else set()
@@ -63,10 +75,16 @@ def _model(field: str, value: str) -> Iterator[str]:
 def _adapter(field: str, value: str | None) -> Iterator[str]:
     if value is None:
         return
-    for name in ("adapter_config.json", "adapters.safetensors"):
-        if not (Path(value) / name).is_file():
-            yield f"{field}: {shown_path(Path(value))} has no {name}: it must be a folder that mlx-lm can load as an adapter"
-            return
+    if Path(value).is_file():
+        yield f"{field}: {shown_path(Path(value))} is a file: name the folder that it is in"
+        return
+    if (Path(value) / "config.json").is_file() and not (Path(value) / CONFIG).is_file():
+        yield f"{field}: {shown_path(Path(value))} is a model, not an adapter: name it as {field.removesuffix('adapter')}model"
+        return
+    try:
+        read_adapter(Path(value))
+    except AdapterError as error:
+        yield f"{field}: {shown_path(Path(value))} {clip(str(error), 500)}"
 
 
 def _data(field: str, value: str) -> Iterator[str]:

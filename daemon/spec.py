@@ -73,7 +73,7 @@ class LossSpec(SpecModel):
     """A loss by name; every other key is one of that loss's parameters."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    name: str
+    name: str = Field(description="which loss; `prefd losses` lists them, and DPO's is sigmoid")
 
     @property
     def params(self) -> dict[str, Any]:
@@ -112,7 +112,9 @@ class LoraSpec(SpecModel):
     rank: int = Field(8, ge=1, description="of the adapter's matrices")
     scale: float = Field(20.0, gt=0, description="what the adapter's product is multiplied by")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the adapter's inputs left out in a step")
-    keys: list[Text] | None = Field(None, min_length=1, description="modules to adapt; default: every linear layer")
+    keys: list[Text] | None = Field(
+        None, min_length=1, description="modules to adapt, by the end of their names; default: every linear layer"
+    )
 
 
 class QuantizeSpec(SpecModel):
@@ -280,7 +282,9 @@ class JobSpec(SpecModel):
         description="HF id or folder; the policy starts here",
         examples=["./model", "mlx-community/SmolLM2-135M-Instruct"],
     )
-    adapter: Text | None = Field(None, description="start from this adapter", examples=["./sft-adapter"])
+    adapter: Text | None = Field(
+        None, description="start from this adapter, mlx-lm's or PEFT's", examples=["./sft-adapter"]
+    )
     reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")
     data: DataSpec = Field(description="the pairs")
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import homes
 import numpy as np
 import pytest
 import tiny
@@ -13,6 +15,8 @@ from jobs_on_disk import make_job, run_precompute
 from prefd.cache.rescue import evict
 from prefd.cache.stored import whole_references
 from prefd.cache.verify import verify
+from prefd.daemon.frozen import Stock, freeze
+from prefd.daemon.home import Home
 from prefd.daemon.worker import models, precompute
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
@@ -84,3 +88,27 @@ def test_nothing_to_compare_is_an_error(job: Job, tmp_path: Path) -> None:
     )
     with pytest.raises(JobError, match=r"is now reference .* and was .* when the job ran"):
         ask(other, fingerprint=job.fingerprint.name)
+
+
+def test_a_jobs_hub_dataset_is_read_at_the_commit_that_the_job_read(
+    home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Home(home)
+    made.create()
+    spec = homes.make_spec(model=str(tiny_model), data={"path": "org/pairs", "validation": 0.0}, training=None)
+    commit = "c0ffee" * 6 + "c0ff"
+    freeze(made, 7, spec, Stock(data={"org/pairs": {"revision": "the newest", "commit": commit}}))
+    read: list[object] = []
+
+    def read_rows(source: str, splits: Sequence[str], revision: str | None, **_: Any) -> Iterator[dict[str, str]]:
+        """The newest rows are others."""
+        read.append(revision)
+        yield {"prompt": "Is it?", "chosen": "Yes." if revision == commit else "Perhaps.", "rejected": "No."}
+
+    monkeypatch.setattr("prefd.daemon.worker.pairs.read_rows", read_rows)
+    job = Job.load(made, 7)
+    run_precompute(job)
+    found = ask(job, fingerprint=job.fingerprint.name, job_id=7)
+    assert (found["cached"], found["wrong"]) == (2, [])
+    assert read == [commit, commit]
+    assert ask(job)["cached"] == 1, "without the job it is the newest, of which one answer is new"

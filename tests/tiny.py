@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
+from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 CHATML = (
@@ -81,3 +82,18 @@ def build(folder: Path, config: dict[str, Any], seed: int = 0) -> Path:
     weights = {name: mx.random.normal(value.shape, key=key) * 0.1 for (name, value), key in zip(shapes, keys)}
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     return folder
+
+
+def quantized(base: Path, folder: Path, mode: str) -> Path:
+    """The model at `base` as `mlx_lm.convert -q --q-mode MODE` makes it of it, at `folder`."""
+    model, config = quantize_model(*load_model(base), None, None, mode=mode)
+    folder.mkdir(parents=True)
+    for path in base.glob("tokenizer*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    save_model(folder, model)
+    save_config(config, folder / "config.json")
+    return folder
+
+
+MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
+"""MLX's ways to quantize. Only the first has scales that are floats, and biases."""

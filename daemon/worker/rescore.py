@@ -37,6 +37,8 @@ class Request:
     percent: bool = False
     fingerprint: str | None = None
     """Which reference the spec had when it ran."""
+    job_id: int | None = None
+    """The job that `spec` is of: its pairs are read as it read them, a hub dataset at the commit that it was claimed with."""
     seconds: float | None = None
     """Time to score in; loading is not counted."""
     seed: int | None = None
@@ -45,7 +47,8 @@ class Request:
 def rescore(root: Path, request: Request) -> dict[str, Any]:
     """The answer as JSON; differences are in nats a token. Raises `JobError` when there is nothing to compare."""
     home = Home(root)
-    job = Job(home, RunDir(home.runs / "none"), JobSpec.model_validate(request.spec))
+    run = RunDir(home.runs / "none" if request.job_id is None else home.job(request.job_id))
+    job = Job(home, run, JobSpec.model_validate(request.spec))
     if request.fingerprint not in (None, job.fingerprint.name):
         raise JobError(
             f"{job.reference.model} is now reference {job.fingerprint.name[:12]}, and was {request.fingerprint} when the "

@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_weights
+from prefd.daemon import adapters
+from prefd.daemon.adapters import AdapterConfig
+from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with
 from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
+from prefd.daemon.text import clip
 from prefd.daemon.worker.errors import JobError
 
 WEIGHTS = "*.safetensors"
@@ -46,6 +50,7 @@ class ModelSource:
             folder = _download(self.model, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
         if not (folder / "config.json").is_file():
             raise JobError(f"model {self.model}: no config.json in {folder}; is it a model folder?")
+        _check_files(self.model, folder)
         return folder
 
     @cached_property
@@ -57,9 +62,11 @@ class ModelSource:
         if not any(folder.glob("model*.safetensors")):
             pickles = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
             found = f"only {pickles[0]}, a pickle, which can run code" if pickles else "none"
-            raise JobError(
-                f"model {self.model}: it needs model*.safetensors, found {found}; convert it (mlx_lm.convert)"
-            )
+            remedy = "convert it (mlx_lm.convert)"
+            if not pickles and not Path(self.model).is_dir():  # its tokenizer is here, and the hub may be out of reach
+                remedy = f"run it again where the hub can be reached, and if the model has none there, {remedy}"
+            raise JobError(f"model {self.model}: it needs model*.safetensors, found {found}; {remedy}")
+        _check_files(self.model, folder)
         return folder
 
     @property
@@ -73,6 +80,17 @@ class ModelSource:
                 f"model {self.model}: config.json asks to run {config['model_file']}; prefd runs no model code"
             )
         return config
+
+
+def loading_failed(source: ModelSource, error: BaseException) -> str:
+    """Why mlx-lm cannot load `source`, in words for whoever named it."""
+    said = clip(" ".join(str(error).split()), 400) or type(error).__name__
+    if said.startswith(("Missing ", "Received ")):  # mlx's, of a list of tensors
+        said = f"its weights are not those that its config.json describes: {said}"
+    if isinstance(error, KeyError | NameError | AttributeError | IndexError | TypeError):
+        said = f"{type(error).__name__}: {said}"  # mlx-lm's own, which is no sentence
+    method = quantized_with(source.config())
+    return said if method is None else f"{said}; its config.json says that it is quantized with {method}: {REMEDY}"
 
 
 def policy_start(spec: JobSpec) -> ModelSource:
@@ -125,13 +143,17 @@ def stored_dtype(source: ModelSource) -> str:
     return max(counts, key=lambda dtype: counts[dtype], default="F32")
 
 
-def read_adapter_config(adapter: Path) -> dict[str, Any]:
-    """adapter_config.json. Raises `JobError` where the folder is not an mlx-lm adapter."""
-    if not (adapter / "adapter_config.json").is_file() or not (adapter / "adapters.safetensors").is_file():
-        raise JobError(
-            f"adapter {adapter}: it needs adapter_config.json and adapters.safetensors, as mlx-lm writes them"
-        )
-    return _read_json(adapter / "adapter_config.json")
+def read_adapter(adapter: Path) -> AdapterConfig:
+    """What the folder `adapter` holds, in mlx-lm's words. Raises `JobError` where that cannot be loaded."""
+    try:
+        return adapters.read_adapter(adapter)
+    except adapters.AdapterError as error:
+        raise JobError(f"adapter {adapter} {error}") from error
+
+
+def _check_files(model: str, folder: Path) -> None:
+    for fault in faults_of_files(folder):
+        raise JobError(f"model {model} {fault}")
 
 
 def _download(model: str, files: list[str]) -> Path:
@@ -147,9 +169,11 @@ def _download(model: str, files: list[str]) -> Path:
 
 
 def _digest_adapter(adapter: Path, memo: Path | None) -> str:
-    config = read_adapter_config(adapter)
-    matters = {name: config.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
-    return digest_json([matters, digest_weights([adapter / "adapters.safetensors"], memo)])
+    found = read_adapter(adapter)
+    matters = {name: found.raw.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
+    if found.is_peft:
+        matters = {"peft": found.fine_tune_type} | {name: found.lora_parameters[name] for name in ("rank", "scale")}
+    return digest_json([matters, digest_weights([found.weights], memo)])
 
 
 def _digest_files(folder: Path, patterns: tuple[str, ...]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -42,8 +41,7 @@ BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
 def train(job: Job, stop: StopEvent) -> Outcome:
     """Train the job's policy to the end and write what the spec's `output:` asks for. Raises as `fit` does."""
     outcome = fit(job, stop)
-    made = output.write(job)  # the policy and the optimizer are out of memory by now
-    return replace(outcome, summary=outcome.summary | {name: str(folder) for name, folder in made.items()})
+    return output.write(job).add_to(outcome)  # the policy and the optimizer are out of memory by now
 
 
 def fit(job: Job, stop: StopEvent) -> Outcome:
