@@ -119,11 +119,13 @@ def every_field(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name in model.model_fields:
         yield prefix + name
     for name, field in model.model_fields.items():
-        if inner := _model_in(field.annotation):
+        if inner := _model_in(field.annotation, in_lists=False):  # a list's members have no dotted name
             yield from every_field(inner, f"{prefix}{name}.")
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: Any, in_lists: bool = True) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
+    if typing.get_origin(annotation) is list and not in_lists:
+        return None
+    return next(filter(None, (_model_in(each, in_lists) for each in typing.get_args(annotation))), None)

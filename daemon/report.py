@@ -12,6 +12,7 @@ from prefd.daemon.describe import Fact, spec_facts
 from prefd.daemon.frozen import frozen_stock
 from prefd.daemon.frozen import lines as frozen_lines
 from prefd.daemon.rundir import Outcome, Phase, RunDir
+from prefd.daemon.text import listed_places
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Event, Job
@@ -104,10 +105,9 @@ def source_lines(source: Mapping[str, Any], parts: list[str]) -> list[str]:
     read = f"{render.plural(source.get('rows', 0), 'row')} ({source.get('format', '?')})"
     lines = [f"{read}: {', '.join(parts)}" if parts else read]
     for reason, each in unusable.items():
-        more = ", …" if each["count"] > len(each["rows"]) else ""
-        rows = f"row{'' if each['count'] == 1 else 's'} {', '.join(map(str, each['rows']))}{more}"
-        lines.append(f"  {reason}: {each['count']} ({rows})")
-    return lines
+        places = each.get("places") or [f"row {row}" for row in each["rows"]]  # which earlier versions did not note
+        lines.append(f"  {reason}: {each['count']} ({listed_places(places, each['count'])})")
+    return lines + [f"  {note}" for note in source.get("notes") or ()]
 
 
 def training_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ REPORT = {
     "held_out": 6,
     "truncated": 3,
     "boundary": 0,
-    "unusable": {"identical sides": {"count": 2, "rows": [4, 17]}},
+    "unusable": {"identical sides": {"count": 2, "rows": [4, 17], "places": ["pairs.jsonl:4", "pairs.jsonl:17"]}},
 }
 
 

@@ -59,7 +59,7 @@ def test_show_tells_a_done_job_from_spec_to_adapter(four_jobs: Home) -> None:
         "lora of rank 8; 1 epoch, 2 pairs a batch; adamw at 5e-05; seed 0",
         "reference: 212 of 252 completions scored",
         "128 rows (messages): 120 used, 6 held out, 3 truncated, 2 unusable",
-        "identical sides: 2 (rows 4, 17)",
+        "identical sides: 2 (pairs.jsonl:4, 17)",
         "48s; 12 steps",
         "0.6681 → 0.3931",
         "0.5333 → 0.9000",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import homes
 
@@ -15,13 +16,18 @@ def words(facts: list[report.Fact]) -> dict[str, str]:
 
 
 def test_data_lines_name_rows_by_reason() -> None:
-    unusable = {"empty completion": {"count": 1, "rows": [7]}, "identical sides": {"count": 12, "rows": [1, 2, 3]}}
+    unusable: dict[str, dict[str, Any]] = {
+        "empty completion": {"count": 1, "rows": [7]},
+        "identical sides": {"count": 12, "rows": [1, 2, 3]},
+    }
+    unusable["not JSON"] = {"count": 3, "rows": [8, 9, 20], "places": ["a.jsonl:8", "a.jsonl:9", "b.jsonl:1"]}
     held_out = {"rows": 9, "format": "hh", "truncated": 0, "boundary": 0, "unusable": {}, "overlap": 2}
     data = homes.REPORT | {"unusable": unusable, "boundary": 4, "validation": held_out}
     assert report.data_lines(data) == [
-        "128 rows (messages): 120 used, 6 held out, 3 truncated, 4 tokenized apart, 13 unusable",
+        "128 rows (messages): 120 used, 6 held out, 3 truncated, 4 tokenized apart, 16 unusable",
         "  empty completion: 1 (row 7)",
-        "  identical sides: 12 (rows 1, 2, 3, …)",
+        "  identical sides: 12 (row 1, 2, 3, …)",
+        "  not JSON: 3 (a.jsonl:8, 9, b.jsonl:1)",
         "9 rows (hh): 2 with a prompt that is trained on too",
     ]
     assert report.data_lines({}) == []

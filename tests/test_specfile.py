@@ -85,7 +85,8 @@ def test_json_and_toml_get_the_same_messages_without_lines() -> None:
     text = json.dumps({"model": "org/name", "data": {"path": "p"}, "training": {"lr": 1}})
     assert said(text, "job.json") == ["training.lr: unknown key; did you mean training.learning_rate?"]
     assert said('model = "m"\n[data]\npaht = "p"\n', "job.toml") == [
-        "data.path: missing: a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id",
+        "data.path: missing: a jsonl, json, csv, tsv, parquet or arrow file, a folder of them, "
+        "a HF dataset id, or a list of these",
         "data.paht: unknown key; did you mean data.path?",
     ]
 

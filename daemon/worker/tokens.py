@@ -15,7 +15,8 @@ The rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,16 @@ class Example:
     """1-based, in the order of the files."""
     chosen: Completion
     rejected: Completion
+    place: str = field(default="", compare=False)
+    """Where its row stands, as `pairs.jsonl:4`."""
+
+    def __str__(self) -> str:
+        return self.place or f"row {self.row}"
+
+
+def places(examples: Sequence[Example]) -> str:
+    """Where the rows of `examples` stand, for a message."""
+    return ", ".join(dict.fromkeys(map(str, sorted(examples, key=lambda each: each.row))))
 
 
 class Encoder:
@@ -85,7 +96,8 @@ class Encoder:
             raise UnusableRow("identical after truncation")
         self.truncated += any(len(side.ids) > self._max_length for side in sides)
         self.boundary += any(side.apart for side in sides)
-        return Example(row, *(_completion(ids, len(prompt)) for ids in kept))
+        chosen, rejected = (_completion(ids, len(prompt)) for ids in kept)
+        return Example(row, chosen, rejected)
 
     def completion(self, prompt: Text, answer: Text) -> Completion:
         """The tokens of one answer, as those of a pair's side. Raises `UnusableRow`, and counts nothing."""
