@@ -19,6 +19,15 @@ from prefd.daemon.text import Path, clip, dotted, nearest, shown
 MAX_FAULTS = 20
 """Lines told of one spec."""
 NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
+OTHERS = {
+    **dict.fromkeys(("data.name", "data.subset", "data.dataset_config", "data.config_name"), "data.config"),
+    **dict.fromkeys(("data.train_split", "data.dataset_train_split"), "data.split"),
+    **dict.fromkeys(
+        ("data.test_split", "data.valid_split", "data.eval_split", "data.dataset_test_split"), "data.validation_split"
+    ),
+    "data.weight": "data.path: [{path: …, weight: …}]",
+}
+"""What other trainers call a setting: names that are nearer in spelling to one of another meaning."""
 EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -92,6 +101,8 @@ def _quoted_number(expected: str, given: Any) -> str:
 
 
 def _did_you_mean(path: Path, model: type[BaseModel]) -> str:
+    if elsewhere_called := OTHERS.get(dotted(path)):
+        return f"did you mean {elsewhere_called}?"
     *level, key = path
     known = fields_at(model, tuple(level))
     prefix = "".join(f"{part}." for part in level if isinstance(part, str))

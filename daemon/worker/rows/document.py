@@ -11,11 +11,14 @@ from typing import Any
 from prefd.daemon.datafiles import SPLIT_NAMES
 from prefd.daemon.text import clip
 from prefd.daemon.worker.rows.placed import DataFile
-from prefd.daemon.worker.rows.splits import name_one, quoted
+from prefd.daemon.worker.rows.splits import name_one, quoted, tells_of_split
 from prefd.plugins.types import UnusableRow
 
 BLANK = re.compile(r"[ \t\r\n]*")
 MESSAGE_KEYS = {"role", "from"}
+COLUMNS = {"prompt", "chosen", "rejected"}
+WRAPPERS = {"data", "dataset", "examples", "instances", "items", "pairs", "preferences", "records", "rows", "samples"}
+"""Keys that rows are put under, whatever else is told beside them."""
 
 
 class TwiceTheKey(UnusableRow):
@@ -59,7 +62,8 @@ def _add_placed(file: DataFile, text: str, found: list[tuple[int, Any]]) -> None
         line += text.count("\n", counted, at)
         counted = at
         lines.append(line)
-    apart = "\n" in text.strip() and all(one < other for one, other in pairwise(lines))
+    listed_on_a_line = text.lstrip().startswith("[") and "\n" not in text.strip()
+    apart = not listed_on_a_line and all(one < other for one, other in pairwise(lines))
     for number, (line, (_, row)) in enumerate(zip(lines, found), 1):
         file.add(row, *((line, "line") if apart else (number, "row")))
 
@@ -106,24 +110,34 @@ def _skip(text: str, at: int) -> int:
 
 def _unwrapped(file: DataFile, value: Any, splits: tuple[str, ...]) -> list[Any] | None:
     """The rows in an object that is not one row itself; None where it is one, or may be."""
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict) or not value or any(isinstance(value.get(name), str) for name in COLUMNS):
         return None
-    lists = {key: each for key, each in value.items() if _is_rows(each)}
     if set(value) == {"columns", "index", "data"} and _is_table(value):
         file.note('written by pandas with orient="split"; read as its rows')
         return [dict(zip(value["columns"], cells)) for cells in value["data"]]
-    if lists and not any(isinstance(each, list) for key, each in value.items() if key not in lists):
-        return _of_split(file, lists, splits) if len(lists) > 1 else _only(file, lists, splits)
+    if all(_is_rows(each) or _is_columns(each) for each in value.values()) and any(map(tells_of_split, value)):
+        rows = _of_split(file, value, splits)
+        return _of_columns(file, rows) if isinstance(rows, dict) else rows
+    wrapped = [key for key, each in value.items() if _is_rows(each) and (key.lower() in WRAPPERS or len(value) == 1)]
+    if len(wrapped) == 1:
+        file.note(f"its rows were read from under {clip(wrapped[0])!r}")
+        return [_unnumbered(row) for row in value[wrapped[0]]]
     return _of_columns(file, value)
+
+
+def _unnumbered(row: Any) -> Any:
+    """The hub's own viewer puts each row beside its number."""
+    return row["row"] if isinstance(row, dict) and {"row_idx", "row"} <= row.keys() else row
 
 
 def _is_rows(value: Any) -> bool:
     """A list of objects that are not chat messages."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(each, dict) and not MESSAGE_KEYS & each.keys() for each in value)
-    )
+    return isinstance(value, list) and all(isinstance(each, dict) and not MESSAGE_KEYS & each.keys() for each in value)
+
+
+def _is_columns(value: Any) -> bool:
+    """A list for each column, as `DatasetDict.to_dict` gives for each split."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(each, list) for each in value.values())
 
 
 def _is_table(value: Mapping[str, Any]) -> bool:
@@ -136,16 +150,8 @@ def _is_table(value: Mapping[str, Any]) -> bool:
     )
 
 
-def _only(file: DataFile, lists: Mapping[str, list[Any]], splits: tuple[str, ...]) -> list[Any]:
-    """The one list of rows; refused where its key says that it is of another split."""
-    ((key, rows),) = lists.items()
-    if _split(key) and not any(_names(split, key) for split in splits):
-        return _of_split(file, lists, splits)
-    file.note(f"its rows were read from under {clip(key)!r}")
-    return rows
-
-
-def _of_split(file: DataFile, lists: Mapping[str, list[Any]], splits: tuple[str, ...]) -> list[Any]:
+def _of_split(file: DataFile, lists: Mapping[str, Any], splits: tuple[str, ...]) -> Any:
+    """What stands under the first of `splits` that there is; refused where there is none, with those there are."""
     for split in splits:
         for key, rows in lists.items():
             if _names(split, key):
@@ -161,10 +167,6 @@ def _of_split(file: DataFile, lists: Mapping[str, list[Any]], splits: tuple[str,
 
 def _names(split: str, key: str) -> bool:
     return key == split or key.lower() in SPLIT_NAMES.get(split, {split.lower()})
-
-
-def _split(key: str) -> bool:
-    return any(key.lower() in names for names in SPLIT_NAMES.values())
 
 
 def _of_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | None:

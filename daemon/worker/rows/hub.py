@@ -10,7 +10,7 @@ from prefd.daemon.datasources import Source
 from prefd.daemon.worker.rows.placed import DataError, Place, Rows
 from prefd.daemon.worker.rows.splits import name_one, quoted
 
-SPLITS = re.compile(r"Unknown split .*Should be one of (?P<names>\[.*\])", re.DOTALL)
+SPLITS = re.compile(r"(Unknown split .*Should be one of|Bad split: .*Available splits:) (?P<names>\[.*\])", re.DOTALL)
 CONFIGS = re.compile(r"(available configs: |not found\. Available: )(?P<names>\[.*?\])", re.DOTALL)
 
 

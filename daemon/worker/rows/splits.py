@@ -24,5 +24,9 @@ def tells_of_held_out(label: str) -> bool:
     return not words_of(label).isdisjoint(SPLIT_NAMES["validation"] | SPLIT_NAMES["test"])
 
 
+def tells_of_split(label: str) -> bool:
+    return any(not names.isdisjoint(words_of(label)) for names in SPLIT_NAMES.values())
+
+
 def quoted(splits: Iterable[str]) -> str:
     return " or ".join(map(repr, splits))
