@@ -29,6 +29,7 @@ WRAPPED: dict[str, tuple[Any, str]] = {
     ),
     "under train": ({"train": ROWS}, "its rows were read from under 'train'"),
     "by split": ({"train": ROWS, "test": ROWS[:1]}, "its rows were read from under 'train', and not 'test'"),
+    "under data, by split": ({"data": {"train": ROWS}}, "its rows were read from under 'train'"),
     "by column": (COLUMNS, "a list for each column; read as its rows"),
     "by split and column": ({"train": COLUMNS}, "a list for each column; read as its rows"),
     "pandas, columns": (INDEXED, 'written by pandas with orient="columns"; read as its rows'),
@@ -116,6 +117,13 @@ def test_nul_bytes_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"a": 1}\n' + b"\0" * 40)
     assert str(found(path).rows[1]) == "not JSON, but NUL bytes"
+
+
+def test_pythons_repr_is_told_as_what_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", "".join(f"{row!r}\n" for row in ROWS))
+    assert {str(row) for row in found(path).rows} == {"Python's repr and not JSON (write it with json.dumps)"}
+    said = "Python's repr and not JSON (write it with json.dumps): Expecting property name enclosed in double quotes"
+    assert failure(write(tmp_path / "a.json", repr(ROWS))).startswith(f"{tmp_path / 'a.json'}: {said}")
 
 
 def test_the_split_that_is_asked_for_is_read(tmp_path: Path) -> None:

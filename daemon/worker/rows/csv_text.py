@@ -86,7 +86,8 @@ def _records(file: DataFile, separator: str) -> Iterator[Iterator[tuple[int, lis
         try:
             yield _numbered(file, reader)
         except csv.Error as error:
-            raise file.fault(f"not CSV at line {reader.line_num}: {error}") from error
+            remedy = "write it with a CSV library, which puts cells into quotes, or as one JSON object a line (.jsonl)"
+            raise file.fault(f"not CSV at line {reader.line_num}: {error}; {remedy}") from error
 
 
 def _numbered(file: DataFile, reader: Any) -> Iterator[tuple[int, list[str]]]:

@@ -122,6 +122,8 @@ def _unwrapped(file: DataFile, value: Any, splits: tuple[str, ...]) -> list[Any]
     if len(wrapped) == 1:
         file.note(f"its rows were read from under {clip(wrapped[0])!r}")
         return [_unnumbered(row) for row in value[wrapped[0]]]
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and not WRAPPERS.isdisjoint(value):
+        return _unwrapped(file, inner, splits)
     return _of_columns(file, value)
 
 

@@ -58,7 +58,8 @@ def read_json(file: DataFile, splits: tuple[str, ...]) -> None:
     except RecursionError as error:
         raise file.fault("not JSON that can be read: nested too deeply") from error
     except json.JSONDecodeError as error:
-        raise file.fault(f"not JSON: {error}; write a list of objects, or one object a line") from error
+        what = _why_not_json(data)
+        raise file.fault(f"{what}: {error}; write a list of objects, or one object a line") from error
 
 
 def _rest(file: DataFile, stream: BinaryIO) -> bytes:
@@ -100,5 +101,13 @@ def _parse_line(line: bytes) -> Row:
     except TwiceTheKey as reason:
         return reason
     except (ValueError, RecursionError):
-        return UnusableRow("not JSON, but NUL bytes" if b"\0" in line else "not JSON")
+        return UnusableRow(_why_not_json(line))
     return row if isinstance(row, dict) else UnusableRow("not a JSON object")
+
+
+def _why_not_json(line: bytes) -> str:
+    if b"\0" in line:
+        return "not JSON, but NUL bytes"
+    if line.lstrip().startswith((b"{'", b"[{'")):
+        return "Python's repr and not JSON (write it with json.dumps)"
+    return "not JSON"
