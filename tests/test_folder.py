@@ -13,6 +13,8 @@ from prefd.daemon.datafiles import is_data, split_of, suffix_of
 from prefd.daemon.datasources import Source
 from prefd.daemon.worker.rows import DataError, read_rows
 
+FOLDERS = "harmless-base, helpful-base"
+
 
 def make(folder: Path, *names: str) -> Path:
     for name in names:
@@ -95,7 +97,10 @@ def test_hh_rlhf_as_it_lies_on_the_hub(tmp_path: Path) -> None:
     (tmp_path / "red-team-attempts" / "red_team_attempts.jsonl.gz").write_bytes(gzip.compress(b'{"transcript": ""}'))
     assert names_read(tmp_path) == ["harmless-base/train.jsonl.gz", "helpful-base/train.jsonl.gz"]
     left = "harmless-base/test.jsonl.gz, helpful-base/test.jsonl.gz, red-team-attempts/red_team_attempts.jsonl.gz"
-    assert found(tmp_path).notes == [f"{tmp_path.name}: 2 of 5 files read; not read: {left}"]
+    assert found(tmp_path).notes == [
+        f"{tmp_path.name}: 2 of 5 files read; not read: {left}",
+        f"{tmp_path.name}: files of several folders are read as one: {FOLDERS} (data.data_dir reads one of them)",
+    ]
     one = read_rows(Source("data.path", str(tmp_path), ("test",), data_dir="harmless-base"))
     assert one.rows == [{"chosen": "harmless-base", "rejected": "test"}]
     assert str(one.places[0]) == "test.jsonl.gz:1"

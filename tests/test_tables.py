@@ -70,6 +70,18 @@ def test_rows_of_parquet_are_counted_through_its_groups(tmp_path: Path) -> None:
     assert list(map(str, found(tmp_path / "a.parquet").places))[-1] == "a.parquet row 3"
 
 
+def test_what_datasets_keeps_as_json_is_what_was_written(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"chosen": "text", "tools": [{"a": {"x": None}}, {"a": 1}], "more": {"kwargs": [1, "b"]}},
+        {"chosen": [{"role": "user"}], "tools": None, "more": None},
+    ]
+    whole = datasets.Dataset.from_list(rows, on_mixed_types="use_json")
+    assert "Json" in str(whole.features)
+    whole.save_to_disk(tmp_path / "saved")
+    whole.to_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "saved") == read(tmp_path / "a.parquet") == rows
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     table = pa.table([["a"], ["b"]], names=["chosen", "chosen"])
     pq.write_table(table, tmp_path / "a.parquet")

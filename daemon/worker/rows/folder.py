@@ -54,7 +54,11 @@ def _ends(label: str, split: str) -> bool:
 
 def _notes(chosen: list[PurePath], names: list[PurePath]) -> list[str]:
     left = [name for name in names if name not in set(chosen)]
-    return [f"{len(chosen)} of {len(names)} files read; not read: {_listed(left)}"] if left else []
+    notes = [f"{len(chosen)} of {len(names)} files read; not read: {_listed(left)}"] if left else []
+    folders = list(dict.fromkeys(name.parent for name in chosen))
+    if len(folders) > 1:
+        notes.append(f"files of several folders are read as one: {_listed(folders)} (data.data_dir reads one of them)")
+    return notes
 
 
 def _listed(names: list[PurePath]) -> str:

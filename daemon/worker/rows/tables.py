@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,9 +46,30 @@ def _add(file: DataFile, batches: Iterator[pa.RecordBatch]) -> None:
     for batch in batches:
         if len(set(batch.schema.names)) < len(batch.schema.names):
             raise file.fault(f"two columns have the same name: {', '.join(batch.schema.names)}")
+        decoders = {each.name: decode for each in batch.schema if (decode := _decoder(each.type)) is not None}
         for row in batch.to_pylist():
             number += 1
-            file.add(row, number, "row")
+            file.add(row | {name: decode(row[name]) for name, decode in decoders.items()}, number, "row")
+
+
+def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
+    """What turns a cell of this type into what was written: `datasets` keeps what has no one type as JSON text.
+
+    None where there is nothing to turn.
+    """
+    if isinstance(kind, pa.JsonType):
+        return lambda cell: None if cell is None else json.loads(cell)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        item = _decoder(kind.value_type)
+        return item and (lambda cells: None if cells is None else [item(each) for each in cells])
+    if pa.types.is_struct(kind):
+        inner = {each.name: decode for each in kind if (decode := _decoder(each.type)) is not None}
+        return (
+            (lambda cell: cell and cell | {name: decode(cell[name]) for name, decode in inner.items()})
+            if inner
+            else None
+        )
+    return None
 
 
 @contextmanager
