@@ -50,6 +50,21 @@ def test_all_that_the_spec_says_is_passed_on(calls: list[Any]) -> None:
     assert list(map(str, got.places)) == [f"org/pairs[test] row {number}" for number in (1, 2, 3)]
 
 
+def test_what_is_no_text_stays_as_it_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = datasets.Features({"chosen": datasets.Json(), "image": datasets.Image()})
+    picture = {"bytes": b"no picture", "path": None}
+    rows = [{"chosen": [{"role": "user", "content": "Q"}], "image": picture}, {"chosen": "text", "image": None}]
+    whole = datasets.Dataset.from_list(rows, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: whole)
+    assert read("org/pairs") == rows
+
+
+def test_a_part_of_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = datasets.Dataset.from_list(ROWS)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: whole.select([2, 0]))
+    assert read("org/pairs", "train[:50%]") == [ROWS[2], ROWS[0]]
+
+
 def test_the_first_split_that_is_there(calls: list[Any]) -> None:
     assert read("org/pairs", "validation", "test", "train") == ROWS
     assert [split for *_, split, _ in calls] == ["validation", "test"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 from typing import Any
 
 from prefd.daemon.datasources import Source
-from prefd.daemon.worker.rows.placed import DataError, Place, Rows
+from prefd.daemon.worker.rows.placed import DataError, DataFile, Rows
 from prefd.daemon.worker.rows.splits import name_one, quoted
+from prefd.daemon.worker.rows.tables import BATCH, add_batches
 
 SPLITS = re.compile(r"(Unknown split .*Should be one of|Bad split: .*Available splits:) (?P<names>\[.*\])", re.DOTALL)
 CONFIGS = re.compile(r"(available configs: |not found\. Available: )(?P<names>\[.*?\])", re.DOTALL)
@@ -37,10 +39,11 @@ def read_hub(source: Source, into: Rows) -> None:
 
 def _add(source: Source, split: str, rows: Any, into: Rows) -> None:
     """Rows are numbered in their split: on the hub there are no files with lines."""
-    name = f"{source.path}[{split}]"
-    for number, row in enumerate(rows, 1):
-        into.rows.append(row)
-        into.places.append(Place(name, number, "row"))
+    tables = rows.with_format("arrow").iter(
+        BATCH
+    )  # and not as `datasets` decodes them, which needs Pillow for an image
+    batches = (batch for table in tables for batch in table.to_batches())
+    add_batches(DataFile(Path(source.path), f"{source.path}[{split}]", into), batches)
 
 
 def _refused(source: Source, error: Exception) -> DataError:

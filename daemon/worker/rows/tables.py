@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 def read_parquet(file: DataFile, splits: tuple[str, ...]) -> None:
     with _told(file, "parquet"), pq.ParquetFile(file.path) as table:
         if table.metadata.num_rows:
-            _add(file, table.iter_batches(BATCH))
+            add_batches(file, table.iter_batches(BATCH))
 
 
 def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
@@ -32,16 +32,17 @@ def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
             return
         if source.read(6) == b"ARROW1":
             table = pa.ipc.open_file(source)
-            _add(file, map(table.get_batch, range(table.num_record_batches)))
+            add_batches(file, map(table.get_batch, range(table.num_record_batches)))
         else:
             source.seek(0)
-            _add(file, iter(pa.ipc.open_stream(source)))
+            add_batches(file, iter(pa.ipc.open_stream(source)))
             source.seek(source.size() - len(STREAM_END))
             if source.read() != STREAM_END:  # pyarrow takes a file cut between two batches for a whole one
                 raise file.fault("it ends too early; fetch it again")
 
 
-def _add(file: DataFile, batches: Iterator[pa.RecordBatch]) -> None:
+def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
+    """Add every row of a table, as plain values: an image stays the bytes that it is stored as."""
     number = 0
     for batch in batches:
         if len(set(batch.schema.names)) < len(batch.schema.names):
