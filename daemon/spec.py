@@ -123,7 +123,7 @@ class DataSpec(SpecModel):
         if self.validation_split is None:
             return
         if isinstance(self.validation, float):
-            if "validation" in self.model_fields_set:
+            if self.validation != type(self).model_fields["validation"].default:  # which a spec in full has, too
                 said = "data.validation is a fraction, and this a whole split; give one of the two"
                 yield ("validation_split",), said, self.validation_split
             if any(self.validation_split in source.splits for source in self.sources):

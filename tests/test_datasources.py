@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from prefd.daemon.datasources import Source
 from prefd.daemon.describe import spec_facts
 from prefd.daemon.explain import explain
-from prefd.daemon.frozen import data_of
+from prefd.daemon.frozen import Stock, changes, data_of
 from prefd.daemon.sources import faults_of_sources
 from prefd.daemon.spec import DataSpec, JobSpec
 
@@ -128,6 +128,12 @@ def test_paths_are_absolute_in_a_claimed_job_and_nothing_is_added(tmp_path: Path
     assert JobSpec.model_validate_json(json.dumps({"model": "org/model", "data": dumped})).data == resolved.data
 
 
+def test_a_spec_written_out_in_full_is_the_same_spec() -> None:
+    spec = job(path=[{"path": "org/a", "weight": 0.5}, "org/b"], validation_split="test", config="prefs")
+    assert JobSpec.model_validate(spec.model_dump()).data == spec.data
+    assert JobSpec.model_validate_json(spec.model_dump_json()).data == spec.data
+
+
 class TestFaultsOfSources:
     def faults(self, folder: Path, **settings: Any) -> list[str]:
         spec = homes.make_spec(model="org/model", data=settings).resolved(folder)
@@ -197,6 +203,18 @@ def test_every_dataset_is_known_by_its_files(tmp_path: Path, monkeypatch: pytest
     assert list(found) == [str(tmp_path / "hh/harmless/train.jsonl.gz"), str(tmp_path / "a.tsv"), "org/a", "org/b"]
     assert found["org/a"] == {"revision": "v1", "commit": "org/a@v1"}
     assert found["org/b"] == {"revision": "the newest", "commit": "org/b@None"}
+
+
+def test_what_has_changed_in_one_of_several_datasets_is_told(tmp_path: Path) -> None:
+    for name in ("a.jsonl.gz", "b.tsv"):
+        (tmp_path / name).write_bytes(b"before")
+    spec = job(path=[str(tmp_path / "a.jsonl.gz"), {"path": str(tmp_path / "b.tsv"), "weight": 0.5}])
+    before = Stock(data=data_of(spec))
+    (tmp_path / "a.jsonl.gz").write_bytes(b"after it")
+    (tmp_path / "b.tsv").unlink()
+    first, second = changes(before, Stock(data=data_of(spec)))
+    assert first.startswith(f"data: {tmp_path / 'a.jsonl.gz'} has changed since the job was claimed (6 bytes, sha256 ")
+    assert second == f"data: {tmp_path / 'b.tsv'} was there when the job was claimed, and is gone"
 
 
 def test_a_spec_is_described_by_each_of_its_datasets() -> None:

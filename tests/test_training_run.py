@@ -152,6 +152,17 @@ def test_a_checkpoint_of_other_pairs_is_not_gone_on_from(home: Path, tiny_model:
         run_training(changed)
 
 
+def test_a_checkpoint_of_other_pairs_names_every_dataset(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    other = pairs_file.with_name("other.jsonl")
+    other.write_text(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
+    paths = [str(pairs_file), {"path": str(other), "weight": 1.0}]
+    made = finished(job(home, tiny_model, pairs_file, "cpo", data={"path": paths}))
+    with other.open("a") as file:
+        file.write(json.dumps(PAIRS[0] | {"prompt": "And then?"}) + "\n")
+    with pytest.raises(JobError, match=rf"; put {pairs_file}, {other} back as it was, or begin anew"):
+        run_training(Job.load(made.home, 1))
+
+
 def test_a_checkpoint_of_another_model_under_the_same_name_is_not_gone_on_from(
     home: Path, tmp_path: Path, pairs_file: Path
 ) -> None:
