@@ -48,10 +48,14 @@ def is_data(name: PurePath) -> bool:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every data file below `folder`, in the order of the folders, and of names in each."""
-    for place, folders, names in os.walk(folder):
+    """Every data file below `folder`. Raises OSError for a folder in it that cannot be looked into."""
+    for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         yield from (Path(place, name) for name in sorted(names) if is_data(PurePath(name)))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def split_of(name: PurePath) -> str | None:
@@ -60,9 +64,10 @@ def split_of(name: PurePath) -> str | None:
     The innermost part of the path that tells of one decides. A shard's split has exactly the name before its number.
     """
     stem = stem_of(name)
-    if shard := SHARD.fullmatch(stem):
-        return None if shard["split"].lower() in NEUTRAL else _known(shard["split"]) or shard["split"]
-    for part in (stem, *reversed(name.parts[:-1])):
+    shard = SHARD.fullmatch(stem)
+    if shard and shard["split"].lower() not in NEUTRAL:
+        return _known(shard["split"]) or shard["split"]
+    for part in (*(() if shard else (stem,)), *reversed(name.parts[:-1])):
         if split := _split_in(part):
             return split
     return None

@@ -118,9 +118,12 @@ def data_of(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str
             if source.path not in found:
                 found[source.path] = _hub_dataset(source.path, source.revision, commits)
             continue
-        for path in _files(source.local):
-            if str(path) in found:
-                continue
+        try:
+            files = [path for path in _files(source.local) if str(path) not in found]
+        except OSError as error:  # the job's worker says what is wrong with it
+            found[str(source.local)] = {"error": error.strerror or str(error)}
+            continue
+        for path in files:
             found[str(path)] = each = _file(path, left)
             left -= each["bytes"] if "sha256" in each else 0
     return found

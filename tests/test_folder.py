@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path, PurePath
+from typing import Any
 
+import homes
 import pytest
 from test_rows import ROWS, failure, found, write_rows
 
 from prefd.daemon.datafiles import is_data, split_of, suffix_of
 from prefd.daemon.datasources import Source
+from prefd.daemon.frozen import data_of
 from prefd.daemon.worker.rows import DataError, read_rows
 
 FOLDERS = "harmless-base, helpful-base"
@@ -45,6 +49,8 @@ def names_read(folder: Path, *splits: str) -> list[str]:
         ("train_prefs/0.parquet", "train_prefs"),
         ("sft_train.jsonl", "sft_train"),
         ("data-00000-of-00003.arrow", None),
+        ("train/data-00000-of-00003.arrow", "train"),
+        ("train_prefs/data-00000-of-00003.arrow", "train_prefs"),
         ("pairs.jsonl", None),
         ("restrained.jsonl", None),
         ("testament.csv", None),
@@ -168,6 +174,40 @@ def test_names_without_a_split_are_all_train(tmp_path: Path) -> None:
         "b/2.json",
         "part-00000-of-00002.parquet",
     ]
+
+
+def test_the_only_split_there_is_may_have_any_name_but_a_held_out_ones(tmp_path: Path) -> None:
+    folder = make(tmp_path, "train_prefs-00000-of-00002.parquet", "train_prefs-00001-of-00002.parquet")
+    assert len(names_read(folder)) == 2
+    assert found(folder).notes == [f"{tmp_path.name}: its only split is 'train_prefs', and was read"]
+
+
+@pytest.mark.parametrize("other", ["train.jsonl.gz", "train.json", "train.parquet"])
+def test_rows_in_two_forms_are_not_read_twice(tmp_path: Path, other: str) -> None:
+    folder = make(tmp_path, "train.jsonl")
+    (folder / other).write_bytes(b"")
+    first, second = sorted(["train.jsonl", other])
+    assert failure(folder) == (
+        f"{folder}: {first} and {second} look like the same rows in two forms; "
+        "take one of them away, or give the files to read as a list in data.path"
+    )
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "a.jsonl", "sub/b.jsonl")
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert failure(tmp_path) == f"{tmp_path / 'sub'}: cannot be read: Permission denied"
+    spec = homes.make_spec(data={"path": str(tmp_path)})
+    assert data_of(spec) == {str(tmp_path): {"error": "Permission denied"}}
 
 
 def test_lines_are_those_of_the_file_in_the_folder(tmp_path: Path) -> None:

@@ -28,11 +28,13 @@ def files_of(folder: Path, splits: tuple[str, ...], key: str = "data.split") -> 
     found_splits: dict[str | None, list[PurePath]] = {}
     for name in names:
         found_splits.setdefault(split_of(name), []).append(name)
+    only = next(iter(found_splits)) if len(found_splits) == 1 else None
     for split in splits:
         if chosen := _of(split, found_splits, names):
-            return [folder / name for name in chosen], _notes(chosen, names)
-    if "train" in splits and len(found_splits) == 1 and not tells_of_held_out(next(iter(found_splits)) or ""):
-        return [folder / name for name in names], _notes(names, names)
+            return _checked(folder, chosen), _notes(chosen, names)
+    if "train" in splits and len(found_splits) == 1 and not tells_of_held_out(only or ""):
+        notes = _notes(names, names) + ([f"its only split is {only!r}, and was read"] if only else [])
+        return _checked(folder, names), notes
     raise _uncertain(folder, splits, found_splits, key)
 
 
@@ -45,6 +47,19 @@ def _of(split: str, found: Splits, names: list[PurePath]) -> list[PurePath]:
         return chosen
     ending = [label for label in found if label is not None and _ends(label, plain)]
     return found[ending[0]] if len(ending) == 1 else []
+
+
+def _checked(folder: Path, chosen: list[PurePath]) -> list[Path]:
+    """Raises `DataError` for a file that is there in two forms, whose rows would all be there twice."""
+    first: dict[PurePath, PurePath] = {}
+    for name in chosen:
+        other = first.setdefault(name.with_name(stem_of(name)), name)
+        if other != name:
+            twice = f"{other} and {name.name} look like the same rows in two forms"
+            raise DataError(
+                f"{folder}: {twice}; take one of them away, or give the files to read as a list in data.path"
+            )
+    return [folder / name for name in chosen]
 
 
 def _ends(label: str, split: str) -> bool:

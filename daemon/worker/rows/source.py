@@ -86,7 +86,10 @@ def _read_folder(source: Source, folder: Path, prefix: str, found: Rows) -> None
     if (saved := saved_splits(folder)) is not None:
         _read_saved(source, folder, prefix, saved, found)
         return
-    files, notes = files_of(folder, source.splits, source.split_key)
+    try:
+        files, notes = files_of(folder, source.splits, source.split_key)
+    except OSError as error:
+        raise DataError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
     found.notes += [f"{prefix.rstrip('/') or folder.name}: {note}" for note in notes]
     for file in files:
         read_file(DataFile(file, prefix + str(file.relative_to(folder)), found, source.split_key), source.splits)
