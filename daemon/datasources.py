@@ -18,7 +18,11 @@ class SourceSpec(SpecModel):
     """One dataset of several. What it leaves out is as `data` says beside `path`."""
 
     path: Text = Field(description="as data.path")
-    weight: float = Field(1.0, description="share of its pairs that is used, chosen once for all jobs; at most 1")
+    weight: float = Field(
+        1.0,
+        description="share of its pairs that is used, the same ones in every job; above 0, at most 1",
+        json_schema_extra={"exclusiveMinimum": 0, "maximum": 1},
+    )
     split: Text | None = Field(None, description="as data.split, of this dataset")
     config: Text | None = Field(None, description="as data.config, of this dataset")
     data_dir: Text | None = Field(None, description="as data.data_dir, of this dataset")

@@ -41,10 +41,14 @@ class Unusable:
         }
 
     def __str__(self) -> str:
-        return "; ".join(
+        return "; ".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Each reason, with how many rows it has and which."""
+        return [
             f"{len(rows)} × {reason} ({listed_places(self._places(rows), len(rows))})"
             for reason, rows in self._sorted()
-        )
+        ]
 
     def _places(self, rows: Sequence[int]) -> list[str]:
         return [str(self.places[row - 1]) for row in rows[:SHOWN_ROWS]]

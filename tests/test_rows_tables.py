@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from test_rows import MESSAGES, ROWS, failure, found, read
 
+from prefd.daemon.datasources import Source
+from prefd.daemon.worker.rows import DataError, read_rows
+
 
 def write_arrow(path: Path, rows: list[dict[str, Any]], stream: bool = True, batch: int = 2) -> Path:
     table = pa.Table.from_pylist(rows)
@@ -101,6 +104,15 @@ class TestSaveToDisk:
         assert (got.rows, got.notes) == (ROWS, [])
         assert str(got.places[2]) == "train row 3"
         assert found(saved / "train", "other").notes == ["train: saved without splits: 'other' means nothing there"]
+
+    def test_a_held_out_split(self, saved: Path) -> None:
+        assert read_rows(Source("data.validation_split", str(saved), ("test",))).rows == ROWS[:1]
+        with pytest.raises(
+            DataError, match=r"no split 'dev' was saved, but train, test; name one of them \(data\.valid"
+        ):
+            read_rows(Source("data.validation_split", str(saved), ("dev",)))
+        with pytest.raises(DataError, match="a dataset that was saved without splits; give data.validation the path"):
+            read_rows(Source("data.validation_split", str(saved / "train"), ("test",)))
 
     def test_files_that_map_leaves_beside_it_are_not_read(self, saved: Path) -> None:
         write_arrow(saved / "train" / "cache-0123456789abcdef.arrow", ROWS)
