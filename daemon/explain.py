@@ -25,7 +25,11 @@ OTHERS = {
     **dict.fromkeys(
         ("data.test_split", "data.valid_split", "data.eval_split", "data.dataset_test_split"), "data.validation_split"
     ),
-    "data.weight": "data.path: [{path: …, weight: …}]",
+    **dict.fromkeys(("data.weight", "dataset_mixer", "dataset_mixture"), "data.path: [{path: …, weight: …}]"),
+    "dataset_name": "data.path",
+    "dataset_config": "data.config",
+    "dataset_train_split": "data.split",
+    "dataset_test_split": "data.validation_split",
 }
 """What other trainers call a setting: names that are nearer in spelling to one of another meaning."""
 EXPECTED = {

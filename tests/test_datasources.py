@@ -119,6 +119,23 @@ def test_what_cannot_be_is_refused_at_its_place(settings: dict[str, Any], line: 
     assert refused(**settings) == [line]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("dataset_name", "data.path"),
+        ("dataset_config", "data.config"),
+        ("dataset_train_split", "data.split"),
+        ("dataset_test_split", "data.validation_split"),
+        ("dataset_mixer", "data.path: [{path: …, weight: …}]"),
+    ],
+)
+def test_names_that_trl_and_the_handbook_have_lead_to_ours(name: str, meant: str) -> None:
+    document = {"model": "org/model", "data": {"path": "org/a"}, name: "x"}
+    with pytest.raises(ValidationError) as caught:
+        JobSpec.model_validate(document)
+    assert explain(caught.value, JobSpec, document, {}) == [f"{name}: unknown key; did you mean {meant}?"]
+
+
 def test_paths_are_absolute_in_a_claimed_job_and_nothing_is_added(tmp_path: Path) -> None:
     settings = {"path": ["a.jsonl", {"path": "b.jsonl", "weight": 0.5}], "validation_split": "test"}
     resolved = job(**settings).resolved(tmp_path)

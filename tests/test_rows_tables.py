@@ -111,7 +111,7 @@ class TestSaveToDisk:
             DataError, match=r"no split 'dev' was saved, but train, test; name one of them \(data\.valid"
         ):
             read_rows(Source("data.validation_split", str(saved), ("dev",)))
-        with pytest.raises(DataError, match="a dataset that was saved without splits; give data.validation the path"):
+        with pytest.raises(DataError, match=r"a dataset that was saved without splits; give data\.validation the path"):
             read_rows(Source("data.validation_split", str(saved / "train"), ("test",)))
 
     def test_files_that_map_leaves_beside_it_are_not_read(self, saved: Path) -> None:
