@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from prefd.daemon import lossnames
 from prefd.daemon.describe import amount
-from prefd.daemon.foreign import VALUES, advice
+from prefd.daemon.foreign import PLACED, VALUES, advice
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
 
 MOST_PLACES = 3
@@ -123,6 +123,8 @@ def _value_hint(fault: ErrorDetails) -> str:
 
 
 def _did_you_mean(path: Path, model: type[BaseModel]) -> str:
+    if placed := PLACED.get(dotted(path)):
+        return f"did you mean {placed}?"
     *level, key = path
     known = fields_at(model, tuple(level))
     prefix = "".join(f"{part}." for part in level if isinstance(part, str))
@@ -160,11 +162,13 @@ def every_field(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name in model.model_fields:
         yield prefix + name
     for name, field in model.model_fields.items():
-        if inner := _model_in(field.annotation):
+        if inner := _model_in(field.annotation, in_lists=False):  # a list's members have no dotted name
             yield from every_field(inner, f"{prefix}{name}.")
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: Any, in_lists: bool = True) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
+    if typing.get_origin(annotation) is list and not in_lists:
+        return None
+    return next(filter(None, (_model_in(each, in_lists) for each in typing.get_args(annotation))), None)

@@ -112,7 +112,8 @@ IGNORED: Mapping[str, str] = {
 }
 REFUSED: Mapping[str, str] = {
     "load_in_mxfp4": "prefd quantizes to 4, 6 or 8 bits: use load_in_4bits, load_in_6bits or load_in_8bits",
-    "hf_dataset": "write the dataset's id as data, or a spec of prefd's own form with data.path and data.split",
+    "hf_dataset": "write the dataset's id as data, or a spec of prefd's own form, which has data.path (a list, too), "
+    "data.config, data.split and data.validation_split",
     "sweep": "it goes with a spec of prefd's own form, with loss, data and training as blocks",
     "system_feature": "prefd reads system messages from chat messages only: put them into the rows' prompts",
 }

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 
 OF_THE_LOSS = "it is a parameter of the loss: loss: {{name: …, {0}: …}}, in a sweep loss.{0} (`prefd losses NAME` lists a loss's own)"
 ONE_LENGTH = "data.max_length bounds prompt and answer together: the end of the answer is cut, and a prompt never is"
+MIXED = "several datasets are a list here: data.path: [{path: …, weight: …}]"
+PLACED: Mapping[str, str] = {"data.name": "data.config", "data.weight": "data.path: [{path: …, weight: …}]"}
+"""Names that are a setting of ours in another place, by all of their path → ours."""
 CALLED: Mapping[str, str] = {
     **dict.fromkeys(("model_name_or_path", "base_model", "pretrained_model_name_or_path"), "model"),
     **dict.fromkeys(
         ("ref_model", "reference_model", "ref_model_name_or_path", "reference_model_path"), "reference.model"
     ),
     **dict.fromkeys(("dataset", "datasets", "dataset_name", "train_file", "train_data"), "data.path"),
-    **dict.fromkeys(
-        ("test_size", "val_size", "val_set_size", "val_split", "eval_split", "eval_dataset"), "data.validation"
-    ),
+    **dict.fromkeys(("subset", "dataset_config", "config_name"), "data.config"),
+    **dict.fromkeys(("train_split", "dataset_train_split"), "data.split"),
+    **dict.fromkeys(("test_split", "valid_split", "eval_split", "dataset_test_split"), "data.validation_split"),
+    **dict.fromkeys(("test_size", "val_size", "val_set_size", "val_split", "eval_dataset"), "data.validation"),
     **dict.fromkeys(("lora_r", "lora_rank", "r"), "training.lora.rank"),
     "lora_dropout": "training.lora.dropout",
     **dict.fromkeys(("target_modules", "lora_target", "lora_target_modules"), "training.lora.keys"),
@@ -36,6 +40,7 @@ CALLED: Mapping[str, str] = {
 }
 """Their name → ours, which takes the same value or says what it takes."""
 SAID: Mapping[str, str] = {
+    **dict.fromkeys(("dataset_mixer", "dataset_mixture"), MIXED),
     **{
         name: OF_THE_LOSS.format(name)
         for name in ("beta", "delta", "gamma", "label_smoothing", "length_normalize", "nll_weight")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
+NUMBERED = re.compile(r"(?P<file>.*(?::|\brow ))\d+", re.DOTALL)
+"""A row's place: `pairs.jsonl:4`, `pairs.parquet row 4`, `row 4`."""
 Path = tuple[str | int, ...]
 """Where a value is: keys and list indices from the top."""
 
@@ -27,6 +30,18 @@ def clip(text: str, length: int = 60) -> str:
     """`text` on one line, printable, at most `length` characters."""
     line = "".join(char if char.isprintable() else " " for char in text[: length + 1]).strip()
     return line if len(text) <= length else line[: length - 1] + "…"
+
+
+def listed_places(places: Sequence[str], count: int) -> str:
+    """The first places of `count` rows, each file named once: `a.jsonl:4, 7, b.jsonl:1, …`."""
+    shown: list[str] = []
+    before = ""
+    for place in places:
+        match = NUMBERED.fullmatch(place)
+        file = match["file"] if match else ""
+        shown.append(place[len(file) :] if file and file == before else place)
+        before = file
+    return ", ".join(shown) + (", …" if count > len(places) else "")
 
 
 def one_line(error: BaseException) -> str:

@@ -243,7 +243,7 @@ def test_rescore_finds_a_wrong_value_and_repair_takes_it_out(scored: Job) -> Non
     result = invoke(home, "cache", "verify", "--deep", "--rescore", "100%", "--repair")
     assert result.exit_code == Exit.FAILED, result.output
     assert "scored 16 of 16 again" in result.stdout
-    assert "wrong: row 2 of" in result.stdout
+    assert "wrong: pairs.jsonl:2 of" in result.stdout
     assert "took the wrong values out of 1 segment" in result.stdout
     assert "no job of this home has used it" in result.stderr
     again = make_job(home.root, 2, **scored.spec.model_dump())

@@ -60,7 +60,7 @@ def test_show_tells_a_done_job_from_spec_to_adapter(four_jobs: Home) -> None:
         "reference: 212 of 252 completions scored",
         "128 rows in format messages, 126 usable",
         "120 pairs to train on, 6 held out",
-        "unusable: 2 × identical sides (rows 4, 17)",
+        "unusable: 2 × identical sides (pairs.jsonl:4, 17)",
         "48s; 12 steps",
         "0.6681 → 0.3931",
         "0.5333 → 0.9000",

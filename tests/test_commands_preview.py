@@ -32,7 +32,7 @@ def test_it_shows_rows_as_the_model_sees_them(home: Path, spec: Path, tiny_model
         "tokens  prompt 30–43 (median 39), chosen 5–15 (8), rejected 4–34 (26.5)",
         "        prompt and answer at most 128; whole answers end with <|im_end|>",
         "",
-        "row 1, trained on ──────────────────────────────────────────────────────────────",
+        "pairs.jsonl:1, trained on ──────────────────────────────────────────────────────",
         "prompt    30 tokens, read and not trained on",
         "  │ <|im_start|>user⏎",
         "  │ What is two plus two?<|im_end|>⏎",
@@ -48,7 +48,7 @@ def test_it_shows_rows_as_the_model_sees_them(home: Path, spec: Path, tiny_model
 
 def test_three_rows_unless_told_otherwise(home: Path, spec: Path) -> None:
     found = json.loads(invoke(Home(home), "preview", spec, "--json").stdout)
-    assert [pair["place"] for pair in found["pairs"]] == ["row 1", "row 2", "row 3"]
+    assert [pair["place"] for pair in found["pairs"]] == ["pairs.jsonl:1", "pairs.jsonl:2", "pairs.jsonl:3"]
 
 
 def test_json_has_the_texts_and_with_tokens_each_token(home: Path, spec: Path, tiny_model: Path) -> None:
@@ -77,8 +77,8 @@ def test_a_row_that_is_not_used_says_why_and_the_others_are_shown(home: Path, tm
     spec = homes.write_spec(tmp_path / "a.json", tiny_model, rows)
     result = invoke(Home(home), "preview", spec, "--row", 2, "--row", 1)
     assert result.exit_code == Exit.NOT_FOUND
-    assert "row 1, trained on" in result.stdout
-    assert result.stderr == f"error: row 2 of {rows} is not used: empty completion\n"
+    assert "rows.jsonl:1, trained on" in result.stdout
+    assert result.stderr == "error: row 2 (rows.jsonl:2) is not used: empty completion\n"
 
 
 def test_the_worst_and_a_row_at_once_is_a_usage_error(home: Path, spec: Path) -> None:

@@ -109,7 +109,7 @@ def test_validate_opens_the_data(home: Path, tmp_path: Path, tiny_model: Path, p
     lines = [line.strip() for line in invoke(Home(home), "validate", spec).stdout.splitlines()]
     assert lines[-3:] == [
         f"rows       {pairs_file}: 9 rows in format explicit, 8 usable",
-        "unusable: 1 × empty completion (row 9)",
+        "unusable: 1 × empty completion (pairs.jsonl:9)",
         "8 pairs to train on, 0 held out",
     ]
     (document,) = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"]

@@ -177,7 +177,9 @@ class TestHeldOut:
             "format": "explicit",
             "truncated": 0,
             "boundary": 0,
-            "unusable": {"empty completion": {"count": 1, "rows": [5]}},
+            "unusable": {"empty completion": {"count": 1, "rows": [5], "places": ["b.csv:6"]}},
+            "notes": [],
+            "left_out": 0,
             "overlap": 1,
         }
         assert data.report.lines()[-1] == "1 pair held out with a prompt that is trained on too"
@@ -221,9 +223,11 @@ class TestReport:
             "truncated": 1,
             "boundary": 0,
             "unusable": {
-                "empty completion": {"count": 1, "rows": [10]},
-                "nothing left after truncation": {"count": 1, "rows": [11]},
+                "empty completion": {"count": 1, "rows": [10], "places": ["a.jsonl:10"]},
+                "nothing left after truncation": {"count": 1, "rows": [11], "places": ["a.jsonl:11"]},
             },
+            "notes": [],
+            "left_out": 0,
             "validation": None,
             "lines": data.report.lines(),
         }
@@ -231,8 +235,8 @@ class TestReport:
         assert json.loads(json.dumps(data.report.to_json())) == data.report.to_json()
         assert data.report.lines() == [
             f"{tmp_path / 'a.jsonl'}: 11 rows in format explicit, 9 usable",
-            "unusable: 1 × empty completion (row 10)",
-            "unusable: 1 × nothing left after truncation (row 11)",
+            "unusable: 1 × empty completion (a.jsonl:10)",
+            "unusable: 1 × nothing left after truncation (a.jsonl:11)",
             "1 pair cut at max_length 150",
             f"{len(data.train)} pairs to train on, {len(data.held_out)} held out",
         ]
@@ -248,7 +252,7 @@ class TestReport:
             prepared(tokenizer, pairs_file, max_length=2)
         assert str(caught.value) == (
             f"data.path: {pairs_file}: none of its 8 rows can be used: "
-            "8 × nothing left after truncation (rows 1, 2, 3, 4, 5, …)"
+            "8 × nothing left after truncation (pairs.jsonl:1, 2, 3, 4, 5, …)"
         )
 
     def test_a_tokenizer_without_eos_fails_saying_so(self, tmp_path: Path, pairs_file: Path) -> None:

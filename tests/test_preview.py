@@ -61,7 +61,7 @@ class TestTokens:
         job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": 60})
         examples = {example.row: example for example in job.examples}
         for pair in pairs_in(asked(home, tiny_model, pairs_file, {"max_length": 60}, count=99)):
-            example = examples.pop(int(pair.place.removeprefix("row ")))
+            example = examples.pop(int(pair.place.removeprefix("pairs.jsonl:")))
             assert [*pair.prompt.ids, *pair.chosen.ids] == example.chosen.ids.tolist()
             assert [*pair.prompt.ids, *pair.rejected.ids] == example.rejected.ids.tolist()
             assert (pair.chosen.cut, pair.rejected.cut) == (example.chosen.cut, example.rejected.cut)
@@ -154,7 +154,7 @@ class TestWhichPairs:
         self, home: Path, tiny_model: Path, pairs_file: Path
     ) -> None:
         found = asked(home, tiny_model, pairs_file, {"validation": 0.4}, count=99)
-        assert self.places(found) == [f"row {number}" for number in range(1, 9)]
+        assert self.places(found) == [f"pairs.jsonl:{number}" for number in range(1, 9)]
         uses = [pair.use for pair in pairs_in(found)]
         assert (uses.count("trained on"), uses.count("held out")) == (5, 3)
         assert (found["data"]["used"], found["data"]["held_out"]) == (5, 3)
@@ -163,33 +163,41 @@ class TestWhichPairs:
         train, others = write(tmp_path / "a.jsonl", *PAIRS[:2]), write(tmp_path / "b.jsonl", *PAIRS[2:4])
         shown = pairs_in(asked(home, tiny_model, train, {"validation": str(others)}, count=99))
         assert [(pair.place, pair.use) for pair in shown] == [
-            ("row 1", "trained on"),
-            ("row 2", "trained on"),
-            ("row 1", "held out"),
-            ("row 2", "held out"),
+            ("a.jsonl:1", "trained on"),
+            ("a.jsonl:2", "trained on"),
+            ("b.jsonl:1", "held out"),
+            ("b.jsonl:2", "held out"),
         ]
         assert shown[2].chosen.text == "Yes, it is a star.<|im_end|>"
 
     def test_named_rows_in_the_order_they_are_named(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
-        found = asked(home, tiny_model, pairs_file, named=["7", "row 2"])
-        assert self.places(found) == ["row 7", "row 2"]
+        found = asked(home, tiny_model, pairs_file, named=["7", "row 2", "pairs.jsonl:3"])
+        assert self.places(found) == ["pairs.jsonl:7", "pairs.jsonl:2", "pairs.jsonl:3"]
         assert found["missing"] == {}
 
     def test_a_row_that_is_no_pair_says_why(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
         rows = write(tmp_path / "a.jsonl", PAIRS[0], PAIRS[1] | {"chosen": ""})
-        found = asked(home, tiny_model, rows, named=["2", "row 3"])
+        found = asked(home, tiny_model, rows, named=["2", "a.jsonl:2", "row 3"])
         assert found["pairs"] == []
         assert found["missing"] == {
-            "2": f"row 2 of {rows} is not used: empty completion",
+            "2": "row 2 (a.jsonl:2) is not used: empty completion",
+            "a.jsonl:2": "row 2 (a.jsonl:2) is not used: empty completion",
             "row 3": f"there is no row 3: {rows} has 2 rows, counted from 1",
         }
+
+    def test_a_row_that_a_weight_leaves_out_says_so(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
+        data = {"path": [{"path": str(pairs_file), "weight": 0.5}]}
+        found = asked(home, tiny_model, pairs_file, data, named=list("12345678"))
+        assert len(found["pairs"]) == len(found["missing"]) == 4
+        for name, reason in found["missing"].items():
+            assert reason == f"row {name} (pairs.jsonl:{name}) is not used: its dataset has a weight below 1"
 
     def test_the_worst_first(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
         alike = {"prompt": "q", "chosen": "one " * 20 + "a", "rejected": "one " * 20 + "b"}
         cut = {"prompt": "q", "chosen": "word" * 200, "rejected": "d"}
         rows = write(tmp_path / "a.jsonl", PAIRS[0], alike, PAIRS[1], cut)
         found = asked(home, tiny_model, rows, {"max_length": 200}, count=2, worst=True)
-        assert self.places(found) == ["row 4", "row 2"]
+        assert self.places(found) == ["a.jsonl:4", "a.jsonl:2"]
 
     def test_a_job_that_trains_nothing_scores_its_pairs(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
         spec = {"model": str(tiny_model), "data": {"path": str(pairs_file), "validation": 0.0}}

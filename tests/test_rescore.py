@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from jobs_on_disk import make_job, run_precompute
 from prefd.cache.rescue import evict
 from prefd.cache.stored import whole_references
 from prefd.cache.verify import verify
+from prefd.daemon.datasources import Source
 from prefd.daemon.frozen import Stock, freeze
 from prefd.daemon.home import Home
-from prefd.daemon.worker import models, precompute
+from prefd.daemon.worker import models, precompute, rows
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.rescore import Request, rescore
@@ -100,10 +100,11 @@ def test_a_jobs_hub_dataset_is_read_at_the_commit_that_the_job_read(
     freeze(made, 7, spec, Stock(data={"org/pairs": {"revision": "the newest", "commit": commit}}))
     read: list[object] = []
 
-    def read_rows(source: str, splits: Sequence[str], revision: str | None, **_: Any) -> Iterator[dict[str, str]]:
+    def read_rows(source: Source, called: str) -> rows.Rows:
         """The newest rows are others."""
-        read.append(revision)
-        yield {"prompt": "Is it?", "chosen": "Yes." if revision == commit else "Perhaps.", "rejected": "No."}
+        read.append(source.revision)
+        row = {"prompt": "Is it?", "chosen": "Yes." if source.revision == commit else "Perhaps.", "rejected": "No."}
+        return rows.Rows([row], [rows.Place("org/pairs[train]", 1, "row")])
 
     monkeypatch.setattr("prefd.daemon.worker.pairs.read_rows", read_rows)
     job = Job.load(made, 7)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefd.daemon import specfile
-from prefd.daemon.spec import JobSpec, TrainingSpec
+from prefd.daemon.spec import DataSpec, JobSpec, TrainingSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_specs, read_spec, read_specs
 
 GOOD = """
@@ -85,7 +85,7 @@ def test_json_and_toml_get_the_same_messages_without_lines() -> None:
     text = json.dumps({"model": "org/name", "data": {"path": "p"}, "training": {"lr": 1}})
     assert said(text, "job.json") == ["training.lr: unknown key; did you mean training.learning_rate?"]
     assert said('model = "m"\n[data]\npaht = "p"\n', "job.toml") == [
-        "data.path: missing: a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id",
+        f"data.path: missing: {DataSpec.model_fields['path'].description}",
         "data.paht: unknown key; did you mean data.path?",
     ]
 

@@ -74,7 +74,7 @@ def test_a_config_that_does_not_fit_is_told(folder: Path, changes: dict[str, obj
 
 def test_config_that_is_not_json_is_named(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    with pytest.raises(JobError, match=r"has a config\.json that cannot be read as JSON"):
+    with pytest.raises(JobError, match=r"config\.json cannot be read as JSON"):
         identify(ModelSource(str(folder)), "float32", "cpu")
 
 

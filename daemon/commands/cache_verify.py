@@ -235,7 +235,7 @@ def show_rescored(rescored: list[dict[str, Any]], evicted: list[str]) -> None:
             f"scored {each['checked']:,} of {each['cached']:,} again for {name}: {apart} (tolerance {each['tolerance']:g})"
         )
         for entry in each["wrong"][:SHOWN_WRONG]:
-            click.echo(f"  wrong: row {entry['row']} of {each['data']}, by {entry['mean']:.2g} on average")
+            click.echo(f"  wrong: {entry['place']} of {each['data']}, by {entry['mean']:.2g} on average")
         if len(each["wrong"]) > SHOWN_WRONG:
             click.echo(f"  and {len(each['wrong']) - SHOWN_WRONG} more")
         if each["wrong"] and not evicted:

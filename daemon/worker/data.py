@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefd.daemon.spec import DataSpec
-from prefd.daemon.worker.pairs import LoadedPairs, Unusable, load_pairs, none_usable, pairs_of
+from prefd.daemon.worker.mixing import load_held_out, load_pairs
+from prefd.daemon.worker.pairs import LoadedPairs, Unusable, none_usable
 from prefd.daemon.worker.prompts import ChatTokenizer
 from prefd.daemon.worker.rows import DataError
 from prefd.daemon.worker.tokens import Encoder, Example
@@ -29,6 +30,10 @@ class SourceReport:
     boundary: int
     """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
     unusable: Unusable
+    notes: tuple[str, ...] = ()
+    """What had to be decided to read it."""
+    left_out: int = 0
+    """Usable rows that a weight leaves out."""
 
     @property
     def usable(self) -> int:
@@ -42,10 +47,13 @@ class SourceReport:
             "truncated": self.truncated,
             "boundary": self.boundary,
             "unusable": self.unusable.to_json(),
+            "notes": list(self.notes),
+            "left_out": self.left_out,
         }
 
     def lines(self, max_length: int) -> list[str]:
         lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable"]
+        lines += self.notes
         lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
             lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
@@ -105,13 +113,12 @@ def prepare(
     also for a tokenizer without EOS.
     """
     examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec.max_length, "data.path")
-    if isinstance(spec.validation, str):
-        # A dataset with several splits keeps such pairs in one of these; a file has none.
-        splits = ["validation", "test", spec.split]
-        found = pairs_of(spec.validation, spec, formats, splits, "data.validation", commits)
+    found = load_held_out(spec, formats, commits)
+    if found is not None:
         held_out, validation = _encode(found, tokenizer, spec.max_length, "data.validation")
         train = examples
     else:
+        assert isinstance(spec.validation, float)
         train, held_out = split(examples, spec.validation)
         validation = None
     prompts = {_prompt_key(example) for example in train}
@@ -145,13 +152,20 @@ def _encode(
     examples = []
     for row, pair in found.pairs:
         try:
-            examples.append(encoder.encode(pair, row))
+            examples.append(replace(encoder.encode(pair, row), place=str(found.places[row - 1])))
         except UnusableRow as reason:
             found.unusable.add(str(reason), row)
     if not examples:
         raise none_usable(found, key)
     return examples, SourceReport(
-        found.source, found.rows, found.format, encoder.truncated, encoder.boundary, found.unusable
+        found.source,
+        found.rows,
+        found.format,
+        encoder.truncated,
+        encoder.boundary,
+        found.unusable,
+        tuple(found.notes),
+        found.left_out,
     )
 
 

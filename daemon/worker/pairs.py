@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prefd.daemon.datasources import Source
 from prefd.daemon.spec import DataSpec
-from prefd.daemon.worker.rows import DataError, Row, read_rows
+from prefd.daemon.text import listed_places
+from prefd.daemon.worker.rows import DataError, Place, Row, read_rows
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
 SHOWN_ROWS = 5
+"""How many rows of each reason are shown."""
 NEARLY_ALL = 0.9
-"""How many row numbers of each reason are shown."""
 
 
 class Unusable:
-    """Numbers (1-based) of the rows that cannot be used, by reason."""
+    """The rows that cannot be used, by reason: their numbers (1-based), and where they stand."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: Sequence[Place]) -> None:
+        self.places = places
+        """Of every row of the source, the usable ones too."""
         self.rows: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
@@ -30,66 +34,78 @@ class Unusable:
         self.rows.setdefault(reason, []).append(row)
 
     def to_json(self) -> dict[str, Any]:
-        """{reason: {count, rows: the first few}}, the most frequent reason first."""
-        return {reason: {"count": len(rows), "rows": rows[:SHOWN_ROWS]} for reason, rows in self._sorted()}
+        """{reason: {count, rows and places: the first few}}, the most frequent reason first."""
+        return {
+            reason: {"count": len(rows), "rows": rows[:SHOWN_ROWS], "places": self._places(rows)}
+            for reason, rows in self._sorted()
+        }
 
     def __str__(self) -> str:
         return "; ".join(self.lines())
 
     def lines(self) -> list[str]:
         """Each reason, with how many rows it has and which."""
-        return [f"{len(rows)} × {reason} ({_listed(rows)})" for reason, rows in self._sorted()]
+        return [
+            f"{len(rows)} × {reason} ({listed_places(self._places(rows), len(rows))})"
+            for reason, rows in self._sorted()
+        ]
+
+    def _places(self, rows: Sequence[int]) -> list[str]:
+        return [str(self.places[row - 1]) for row in rows[:SHOWN_ROWS]]
 
     def _sorted(self) -> list[tuple[str, list[int]]]:
         ordered = sorted(self.rows.items(), key=lambda item: -len(item[1]))
         return [(reason, sorted(rows)) for reason, rows in ordered]
 
 
-def _listed(rows: Sequence[int]) -> str:
-    more = ", …" if len(rows) > SHOWN_ROWS else ""
-    return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:SHOWN_ROWS]))}{more}"
-
-
 @dataclass
 class LoadedPairs:
-    """The usable pairs of one source."""
+    """The usable pairs of one source, or of several that are trained on together."""
 
     source: str
-    rows: int
-    """How many rows the source has, usable or not."""
+    places: list[Place]
+    """Where each row stands, usable or not: row 1 first."""
+    notes: list[str]
+    """What the user should know of how it was read."""
     format: str
     """Name of the row format that was found."""
-    pairs: list[tuple[int, Pair]]
+    pairs: list[tuple[int, Pair]] = field(default_factory=list)
     """With the 1-based number of each pair's row, in the order of the files."""
-    unusable: Unusable = field(default_factory=Unusable)
 
+    left_out: int = 0
+    """Pairs that a weight leaves out."""
 
-def load_pairs(
-    spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
-) -> LoadedPairs:
-    """The pairs of `spec.path`. Raises `DataError` where there is not one."""
-    return pairs_of(spec.path, spec, formats, [spec.split], commits=commits)
+    def __post_init__(self) -> None:
+        self.unusable = Unusable(self.places)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the source has, usable or not."""
+        return len(self.places)
 
 
 def pairs_of(
-    source: str,
+    source: Source,
     spec: DataSpec,
     formats: Mapping[str, RowFormat],
-    splits: Sequence[str],
-    key: str = "data.path",
     commits: Mapping[str, str] | None = None,
+    called: str = "",
 ) -> LoadedPairs:
-    """The pairs of `source`, read with the spec's columns. `key` is the field of the spec that names the source."""
-    revision = (commits or {}).get(source) or (spec.revision if source == spec.path else None)
+    """The pairs of one source, read with the spec's columns. `called`: what its rows are named by, among several.
+
+    Raises `DataError` where there is not one.
+    """
+    key = source.key
+    commit = (commits or {}).get(source.path) or source.revision
     try:
-        rows = list(read_rows(source, splits, revision))
+        read = read_rows(replace(source, revision=commit), called)
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
-    rows = _with_columns(rows, spec, source)
+    rows = _with_columns(read.rows, spec, source.path)
     name, matching = detect_format(rows, formats)
     if not any(matching):
-        _check_columns(rows, source, key)
-    found = LoadedPairs(source, len(rows), name, [])
+        _check_columns(rows, source.path, key)
+    found = LoadedPairs(source.path, read.places, read.notes, name)
     for number, (row, matches) in enumerate(zip(rows, matching), 1):
         try:
             found.pairs.append((number, _pair(row, matches, name, formats[name])))

@@ -14,8 +14,9 @@ from prefd.daemon.home import Home
 from prefd.daemon.previews import Part, Request, ShownPair, what_decides_tokens
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker.data import PreparedData, load_pairs
+from prefd.daemon.worker.data import PreparedData
 from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.remarks import find_remarks, rank
 from prefd.daemon.worker.tokens import Completion, Example
 
@@ -59,7 +60,8 @@ def _checked(job: Job, look: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
 
 def _read_rows(job: Job) -> dict[str, Any]:
     """What can be looked at without a tokenizer."""
-    load_pairs(job.spec.data, job.plugins.formats)
+    for load in (load_pairs, load_held_out):
+        load(job.spec.data, job.plugins.formats)
     return {}
 
 
@@ -117,14 +119,15 @@ def is_named(example: Example, name: str) -> bool:
 
 def why_missing(data: PreparedData, name: str) -> str:
     """Why there is no pair of the row called `name`."""
-    name = name.removeprefix("row ")
     sources = [each for each in (data.report.train, data.report.validation) if each is not None]
     for source in sources:
-        for reason, rows in source.unusable.rows.items():
-            if name in map(str, rows):
-                return f"row {name} of {source.source} is not used: {reason}"
+        places = source.unusable.places
+        row = next((row for row, place in enumerate(places, 1) if name in (str(row), f"row {row}", str(place))), None)
+        if row is not None:
+            reasons = (reason for reason, rows in source.unusable.rows.items() if row in rows)
+            return f"row {row} ({places[row - 1]}) is not used: {next(reasons, 'its dataset has a weight below 1')}"
     has = " and ".join(f"{source.source} has {source.rows} rows" for source in sources)
-    return f"there is no row {name}: {has}, counted from 1"
+    return f"there is no row {name.removeprefix('row ')}: {has}, counted from 1"
 
 
 def show_pair(job: Job, example: Example, use: str, special: frozenset[int]) -> ShownPair:

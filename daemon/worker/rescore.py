@@ -60,7 +60,7 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
     cached = dict(zip(keys, store.find(keys))) if store else {}
     held = sorted(key for key, value in cached.items() if value is not None)
     if not held:
-        raise JobError(f"none of the completions of {job.spec.data.path} is cached for {job.reference.model}")
+        raise JobError(f"none of the completions of {job.spec.data.where} is cached for {job.reference.model}")
     wanted = round(len(held) * request.sample / 100) if request.percent else int(request.sample)
     chosen = random.Random(request.seed).sample(held, min(max(wanted, 1), len(held)))
     limit = tolerance(job.fingerprint.identity)
@@ -82,11 +82,13 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
             means.append(apart.mean)
             largest = max(largest, apart.largest)
             if apart.beyond(limit):
-                wrong.append({"key": key.hex(), "row": needs.rows[key], "mean": apart.mean, "max": apart.largest})
+                row = needs.rows[key]
+                where = {"row": row.row, "place": str(row)}
+                wrong.append({"key": key.hex(), **where, "mean": apart.mean, "max": apart.largest})
     return {
         "fingerprint": job.fingerprint.name,
         "model": job.reference.model,
-        "data": job.spec.data.path,
+        "data": job.spec.data.where,
         "cached": len(held),
         "sampled": len(chosen),
         "checked": len(means),

@@ -50,7 +50,7 @@ class ModelSource:
             folder = _download(self.model, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
         if not (folder / "config.json").is_file():
             raise JobError(f"model {self.model}: no config.json in {folder}; is it a model folder?")
-        _check_files(self.model, folder)
+        _check_files(self.model, folder, whole=False)
         return folder
 
     @cached_property
@@ -66,7 +66,7 @@ class ModelSource:
             if not pickles and not Path(self.model).is_dir():  # its tokenizer is here, and the hub may be out of reach
                 remedy = f"run it again where the hub can be reached, and if the model has none there, {remedy}"
             raise JobError(f"model {self.model}: it needs model*.safetensors, found {found}; {remedy}")
-        _check_files(self.model, folder)
+        _check_files(self.model, folder, whole=True)
         return folder
 
     @property
@@ -151,8 +151,8 @@ def read_adapter(adapter: Path) -> AdapterConfig:
         raise JobError(f"adapter {adapter} {error}") from error
 
 
-def _check_files(model: str, folder: Path) -> None:
-    for fault in faults_of_files(folder):
+def _check_files(model: str, folder: Path, whole: bool) -> None:
+    for fault in faults_of_files(folder, whole):
         raise JobError(f"model {model} {fault}")
 
 

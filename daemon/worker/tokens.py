@@ -15,6 +15,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,6 +71,11 @@ class Example:
 
     def __str__(self) -> str:
         return self.place or f"row {self.row}"
+
+
+def places(examples: Sequence[Example]) -> str:
+    """Where the rows of `examples` stand, for a message."""
+    return ", ".join(dict.fromkeys(map(str, sorted(examples, key=lambda each: each.row))))
 
 
 class Encoder:

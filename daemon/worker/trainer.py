@@ -23,7 +23,7 @@ from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.metrics import Mean, Sums, pair_metrics
 from prefd.daemon.worker.optim import clip, global_norm
-from prefd.daemon.worker.tokens import Completion, Example
+from prefd.daemon.worker.tokens import Completion, Example, places
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
 Loss = Callable[[LossInput], LossOutput]
@@ -65,7 +65,7 @@ class Trainer:
         metrics = mean.means() | {"grad_norm": global_norm(total)}
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise NotFinite(
-                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on rows "
+                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on "
                 f"{self._not_finite(examples)}; lower training.learning_rate or the loss's beta, set "
                 "training.max_grad_norm, or look at those rows"
             )
@@ -74,14 +74,14 @@ class Trainer:
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
 
-    def _not_finite(self, examples: Sequence[Example]) -> list[int]:
-        """The rows whose own loss or gradient is not finite; all of them where it takes more than one."""
+    def _not_finite(self, examples: Sequence[Example]) -> str:
+        """The places of the rows whose own loss or gradient is not finite; all of them where it takes more than one."""
 
         def finite(example: Example) -> bool:
             sums, gradients = self._gradients([example], 1)
             return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(global_norm(gradients))
 
-        return sorted(example.row for example in ([each for each in examples if not finite(each)] or examples))
+        return places([each for each in examples if not finite(each)] or examples)
 
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""

@@ -29,7 +29,7 @@ from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
-from prefd.daemon.worker.tokens import Example
+from prefd.daemon.worker.tokens import Example, places
 from prefd.daemon.worker.trainer import Trainer
 from prefd.plugins.probes import loss_input, random_pairs
 
@@ -109,7 +109,9 @@ class Run:
         """
         found = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
         if found is not None:
-            self._check_same("pairs", self.job.spec.data.path, found.state["data_sha256"], self.data_sha256, found.step)
+            self._check_same(
+                "pairs", self.job.spec.data.where, found.state["data_sha256"], self.data_sha256, found.step
+            )
             weights = found.state.get("weights_sha256", self.weights_sha256)  # not in the first checkpoints there were
             self._check_same("weights", self.job.spec.model, weights, self.weights_sha256, found.step)
             self.step = found.step
@@ -166,11 +168,9 @@ class Run:
             return None
         found = self.trainer.evaluate(held_out)
         if not math.isfinite(found["eval_loss"]):
-            rows = sorted(
-                each.row for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])
-            )
+            bad = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])]
             raise JobError(
-                f"step {self.step}: eval_loss is {found['eval_loss']}, on held-out rows {rows}; lower "
+                f"step {self.step}: eval_loss is {found['eval_loss']}, on the held-out {places(bad)}; lower "
                 f"training.learning_rate or the loss's beta, or look at those rows{self._last_good()}"
             )
         self.selection.see(self.step, found)
