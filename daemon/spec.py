@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
@@ -23,6 +23,7 @@ from prefd.daemon.optimization import (
     weight_decay_faults,
 )
 from prefd.daemon.specmodel import Fault, SpecModel, refuse
+from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
 from prefd.daemon.text import shown
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
@@ -55,6 +56,40 @@ class DataSpec(SpecModel):
     rejected_feature: Text = Field("auto", description="column with the other answer")
     max_length: int = Field(1024, ge=2, description="tokens of prompt and completion together; the end is cut")
     validation: Fraction | Text = Field(0.05, description="fraction of the prompts held out, or a path to other pairs")
+    chat_template: Literal["auto", "none"] = Field(
+        "auto", description="none: the rows are templated already, or want no template"
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {},
+        description="arguments of the chat template for every row; a row's own column wins",
+        examples=[{"enable_thinking": False}],
+    )
+    date: str = Field(
+        DEFAULT_DATE,
+        description="the moment that a chat template prints which prints one; today: the day of the claim",
+        examples=["2026-01-31", "2026-01-31T09:30", "today"],
+    )
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def a_day(cls, value: Any) -> Any:
+        if isinstance(value, date):  # TOML has them
+            value = value.isoformat()
+        if isinstance(value, str):
+            parse_date(value)
+        return value
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def the_templates_own(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if fault := describe_reserved(value):
+            raise ValueError(fault)
+        return value
+
+    @property
+    def moment(self) -> datetime:
+        """What a chat template takes for now."""
+        return parse_date(self.date)
 
     @model_validator(mode="after")
     def a_column_each(self) -> Self:
@@ -342,6 +377,12 @@ class JobSpec(SpecModel):
     def without_training(self) -> JobSpec:
         """The job that only fills the cache."""
         return self.model_copy(update={"training": None, "output": OutputSpec()})
+
+    def dated(self, today: date | None = None) -> JobSpec:
+        """This spec with the date that its prompts are rendered as of spelt out, whatever the day or the default becomes."""
+        moment = parse_date(self.data.date, today)
+        day = moment.date() if moment.time() == moment.min.time() else moment
+        return self.model_copy(update={"data": self.data.model_copy(update={"date": day.isoformat()})})
 
     def resolved(self, folder: Path) -> JobSpec:
         """This spec with every relative path made absolute from `folder`, the spec file's own."""

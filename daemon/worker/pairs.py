@@ -10,6 +10,7 @@ from typing import Any
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.rows import DataError, Row, read_rows
 from prefd.plugins.formats.fields import is_text
+from prefd.plugins.formats.messages import decode_row
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
 SHOWN_ROWS = 5
@@ -81,6 +82,7 @@ def pairs_of(
         rows = list(read_rows(source, splits, revision))
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
+    rows = [row if isinstance(row, UnusableRow) else decode_row(row) for row in rows]
     rows = _with_columns(rows, spec, source)
     name, matching = detect_format(rows, formats)
     if not any(matching):

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.spec import HUB_ID
+from prefd.plugins.formats.fields import without_none
+from prefd.plugins.formats.messages import decode_row
 from prefd.plugins.types import UnusableRow
 
 Row = Mapping[str, Any] | UnusableRow
@@ -154,7 +156,7 @@ def _csv(path: Path) -> Iterator[Row]:
                 if not cells:
                     continue
                 if len(cells) == len(header):
-                    yield {name: _cell(cell) for name, cell in zip(header, cells)}
+                    yield decode_row(dict(zip(header, cells)))
                 else:
                     yield UnusableRow(f"not as many cells as the header's {len(header)}")
     except csv.Error as error:
@@ -163,15 +165,9 @@ def _csv(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
 
 
-def _cell(cell: str) -> Any:
-    if cell.startswith("[{"):
-        try:
-            value = json.loads(cell)
-        except (ValueError, RecursionError):
-            return cell
-        if all(isinstance(item, dict) and "role" in item for item in value):
-            return value
-    return cell
+def _unpadded(row: Mapping[str, Any]) -> Row:
+    """A row of columnar data, whose structs have None for each key that the row itself has not."""
+    return {name: without_none(value) for name, value in row.items()}
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -180,9 +176,10 @@ def _parquet(path: Path) -> Iterator[Row]:
     try:
         # Streamed, so that nothing is copied; what locks it makes all the same lie in a folder that goes away.
         with tempfile.TemporaryDirectory(prefix="prefd-") as cache:
-            yield from datasets.load_dataset(
+            rows = datasets.load_dataset(
                 "parquet", data_files=str(path), split="train", streaming=True, cache_dir=cache
             )
+            yield from map(_unpadded, rows)
     except Exception as error:  # pyarrow's, fsspec's or datasets' own: each says that the file is not what it should be
         raise DataError(f"{path}: not a parquet file that can be read: {_first_line(error)}") from error
 
@@ -200,7 +197,7 @@ def _hub_rows(name: str, splits: Sequence[str], revision: str | None) -> Iterato
             if not isinstance(error, ValueError):
                 break  # not an unknown split: no other will be found, and each try without a network takes 25 s
         else:
-            yield from rows
+            yield from map(_unpadded, rows)
             return
     raise DataError(
         f"{name}: there is no file or folder of that name, and it could not be loaded from the Hugging Face Hub "
