@@ -9,7 +9,7 @@ from typing import Any
 
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.pairs import LoadedPairs, Unusable, load_pairs, none_usable, pairs_of
-from prefd.daemon.worker.prompts import ChatTokenizer
+from prefd.daemon.worker.prompts import ChatTokenizer, Settings
 from prefd.daemon.worker.rows import DataError
 from prefd.daemon.worker.tokens import Encoder, Example
 from prefd.plugins.types import RowFormat, UnusableRow
@@ -29,6 +29,8 @@ class SourceReport:
     boundary: int
     """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
     unusable: Unusable
+    notes: Sequence[str] = ()
+    """What else the data's owner should know, a line each."""
 
     @property
     def usable(self) -> int:
@@ -42,7 +44,7 @@ class SourceReport:
             "truncated": self.truncated,
             "boundary": self.boundary,
             "unusable": self.unusable.to_json(),
-        }
+        } | ({"notes": list(self.notes)} if self.notes else {})
 
     def lines(self, max_length: int) -> list[str]:
         lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable"]
@@ -54,7 +56,7 @@ class SourceReport:
             lines.append(
                 f"{_pairs(self.boundary)} with the answer set behind the prompt's own tokens, as they do not join"
             )
-        return lines
+        return [*lines, *self.notes]
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,12 @@ def prepare(
     `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
     also for a tokenizer without EOS.
     """
-    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec.max_length, "data.path")
+    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec, "data.path")
     if isinstance(spec.validation, str):
         # A dataset with several splits keeps such pairs in one of these; a file has none.
         splits = ["validation", "test", spec.split]
         found = pairs_of(spec.validation, spec, formats, splits, "data.validation", commits)
-        held_out, validation = _encode(found, tokenizer, spec.max_length, "data.validation")
+        held_out, validation = _encode(found, tokenizer, spec, "data.validation")
         train = examples
     else:
         train, held_out = split(examples, spec.validation)
@@ -136,10 +138,10 @@ def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], 
 
 
 def _encode(
-    found: LoadedPairs, tokenizer: ChatTokenizer, max_length: int, key: str
+    found: LoadedPairs, tokenizer: ChatTokenizer, spec: DataSpec, key: str
 ) -> tuple[list[Example], SourceReport]:
     try:
-        encoder = Encoder(tokenizer, max_length)
+        encoder = Encoder(tokenizer, spec.max_length, Settings.of(spec))
     except ValueError as error:
         raise DataError(f"model: {error}") from error
     examples = []
@@ -151,7 +153,7 @@ def _encode(
     if not examples:
         raise none_usable(found, key)
     return examples, SourceReport(
-        found.source, found.rows, found.format, encoder.truncated, encoder.boundary, found.unusable
+        found.source, found.rows, found.format, encoder.truncated, encoder.boundary, found.unusable, encoder.notes()
     )
 
 

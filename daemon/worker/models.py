@@ -14,6 +14,7 @@ from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import (
     can_run_metal,
+    load_config,
     load_model,
     load_tokenizer,
     maybe_set_recommended_wired_limit,
@@ -104,9 +105,11 @@ def _explained(where: str) -> Iterator[None]:
 
 
 def tokenizer(source: ModelSource) -> Any:
-    """mlx-lm's TokenizerWrapper for `source`."""
+    """mlx-lm's TokenizerWrapper for `source`, as `mlx_lm.load` makes it: with the EOS ids of config.json or, before them,
+    generation_config.json.
+    """
     try:
-        return load_tokenizer(source.folder)
+        return load_tokenizer(source.folder, eos_token_ids=load_config(source.folder).get("eos_token_id"))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {str(error).strip()[:500]}") from error
 
