@@ -107,7 +107,7 @@ def source_lines(source: Mapping[str, Any], parts: list[str]) -> list[str]:
         more = ", …" if each["count"] > len(each["rows"]) else ""
         rows = f"row{'' if each['count'] == 1 else 's'} {', '.join(map(str, each['rows']))}{more}"
         lines.append(f"  {reason}: {each['count']} ({rows})")
-    return lines
+    return lines + [f"  {note}" for note in source.get("notes") or ()]
 
 
 def training_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefd.daemon.spec import DataSpec
@@ -82,7 +82,7 @@ class DataReport:
         """The same in words, a line for each thing a user should know."""
         lines = self.train.lines(self.max_length)
         if self.validation is not None:
-            lines += self.validation.lines(self.max_length)
+            lines += [line for line in self.validation.lines(self.max_length) if line not in lines]
         lines.append(f"{_pairs(self.used)} to train on, {self.held_out} held out")
         if self.overlap:
             lines.append(f"{_pairs(self.overlap)} held out with a prompt that is trained on too")
@@ -96,6 +96,11 @@ class PreparedData:
     train: list[Example]
     held_out: list[Example]
     report: DataReport
+
+    def with_notes(self, notes: Sequence[str]) -> PreparedData:
+        """The same, with more that the report says."""
+        train = replace(self.report.train, notes=[*self.report.train.notes, *notes])
+        return replace(self, report=replace(self.report, train=train))
 
 
 def prepare(

@@ -26,6 +26,7 @@ from prefd.daemon.text import nearest
 from prefd.daemon.worker import memory
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, read_adapter_config, stored_dtype
+from prefd.daemon.worker.tables import bound_positions
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -58,6 +59,7 @@ def unread(source: ModelSource) -> nn.Module:
     most steps of training would round to nothing.
     """
     model, _ = open_base(source)
+    bound_positions(model)
     put_adapter(model, source)
     if can_run_metal():
         maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac

@@ -103,16 +103,23 @@ def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | 
     )
 
 
-def stored_dtype(source: ModelSource) -> str:
-    """The floating-point type that most of the stored weights have, in safetensors' words (F32, BF16, F16)."""
-    counts: dict[str, int] = {}
+def read_headers(source: ModelSource) -> dict[str, dict[str, Any]]:
+    """What the safetensors files say of each tensor: dtype, shape and data_offsets."""
+    found: dict[str, dict[str, Any]] = {}
     for path in source.weight_files:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__" and tensor["dtype"] in ("F32", "BF16", "F16"):
-                size = tensor["data_offsets"][1] - tensor["data_offsets"][0]
-                counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
+        found |= {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+    return found
+
+
+def stored_dtype(source: ModelSource) -> str:
+    """The floating-point type that most of the stored weights have, in safetensors' words (F32, BF16, F16)."""
+    counts: dict[str, int] = {}
+    for tensor in read_headers(source).values():
+        if tensor["dtype"] in ("F32", "BF16", "F16"):
+            size = tensor["data_offsets"][1] - tensor["data_offsets"][0]
+            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
     return max(counts, key=lambda dtype: counts[dtype], default="F32")
 
 
