@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timezone, tzinfo
+from datetime import date, datetime, tzinfo
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -82,7 +82,7 @@ def _words(at: datetime) -> dict[str, str]:
         "e": f"{at.day:2}",
         "k": f"{at.hour:2}",
         "l": f"{at.hour % 12 or 12:2}",
-        "s": str(int(at.replace(tzinfo=timezone.utc).timestamp())),
+        "s": str(int(at.replace(tzinfo=datetimes.UTC).timestamp())),
         "n": "\n",
         "t": "\t",
     }
@@ -155,7 +155,7 @@ def _stand_ins(clock: Clock) -> list[tuple[Any, Any]]:
             return format_moment(self, format)
 
     def seconds() -> float:
-        return clock.read().replace(tzinfo=timezone.utc).timestamp()
+        return clock.read().replace(tzinfo=datetimes.UTC).timestamp()
 
     def split(at: float | None = None) -> time.struct_time:
         return time.gmtime(seconds() if at is None else at)

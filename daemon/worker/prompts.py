@@ -100,8 +100,8 @@ class Prompter:
             if pair.tools:
                 raise UnusableRow("tools, but the tokenizer has no chat template")
             remarks |= {"transcript"} if not all(isinstance(text, str) for text in (prompt, *sides)) else set()
-            plain = (self._plain(prompt, side) for side in sides)
-            return Texts(plain_prompt(prompt), *plain, frozenset(remarks))
+            plain = [self._plain(prompt, side) for side in sides]
+            return Texts(plain_prompt(prompt), plain[0], plain[1], frozenset(remarks))
         if not isinstance(prompt, str) and not prompt:
             raise UnusableRow("empty prompt")  # templates look at the first message
         chat = self._chat(pair)
@@ -112,7 +112,7 @@ class Prompter:
         answers = [self._answer(chat, start, _as_messages(side, "assistant")) for side in sides]
         if start.rstrip().endswith(self._think_start) and any(self._think_end not in each.text for each in answers):
             remarks.add("thinking")
-        return Texts(start, *answers, frozenset(remarks))
+        return Texts(start, answers[0], answers[1], frozenset(remarks))
 
     def _chat(self, pair: Pair) -> Chat:
         if fault := describe_reserved(pair.chat_template_kwargs):

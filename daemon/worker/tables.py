@@ -119,23 +119,27 @@ class BoundedEmbedding(nn.Embedding):
     """A table of positions that padding, which runs on behind the last token, does not read past the end of."""
 
     def __call__(self, x: mx.array) -> mx.array:
-        return super().__call__(_within(x, self["weight"].shape[0]))
+        return _bounded(super(), self, x)
 
 
 class BoundedQuantizedEmbedding(nn.QuantizedEmbedding):
     """The same of a quantized table."""
 
     def __call__(self, x: mx.array) -> mx.array:
-        return super().__call__(_within(x, self["weight"].shape[0]))
+        return _bounded(super(), self, x)
 
 
-def _within(positions: mx.array, rows: int) -> mx.array:
-    return mx.clip(positions, 0, rows - 1)
+def _bounded(table: Any, module: Any, positions: mx.array) -> mx.array:
+    found: mx.array = table.__call__(mx.clip(positions, 0, module["weight"].shape[0] - 1))
+    return found
 
 
 def bound_positions(model: nn.Module) -> None:
     """Keep `model` from looking up positions that its table has not."""
-    bounded = {nn.Embedding: BoundedEmbedding, nn.QuantizedEmbedding: BoundedQuantizedEmbedding}
     for name, module in model.named_modules():
-        if POSITIONS.search(name) and type(module) in bounded:
-            module.__class__ = bounded[type(module)]
+        if not POSITIONS.search(name):
+            continue
+        if type(module) is nn.Embedding:
+            module.__class__ = BoundedEmbedding
+        elif type(module) is nn.QuantizedEmbedding:
+            module.__class__ = BoundedQuantizedEmbedding

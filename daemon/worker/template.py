@@ -175,9 +175,9 @@ class Template:
                 others = [*messages[:at], changed, *messages[at + 1 :]]
                 if self._same(chat._replace(prompt=others), text, generation):
                     raise UnusableRow(f"the chat template does not show {what}")
-        if generation and chat.tools and not all(_name(tool) in text for tool in chat.tools):
-            if self._same(chat._replace(tools=None), text, generation):
-                raise UnusableRow("the chat template does not show tools")
+        named = all(_name(tool) in text for tool in chat.tools or ())
+        if generation and not named and self._same(chat._replace(tools=None), text, generation):
+            raise UnusableRow("the chat template does not show tools")
 
     def _same(self, chat: Chat, text: str, generation: bool) -> bool:
         try:

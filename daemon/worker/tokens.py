@@ -142,7 +142,9 @@ class Encoder:
             why = "data.chat_template is none" if settings.template == "none" else "the tokenizer has no chat template"
             lines.append(f"{why}: messages are written as Human:/Assistant:")
         if self._prompter.unread:
-            lines.append(f"chat_template_kwargs that the chat template does not read: {', '.join(self._prompter.unread)}")
+            lines.append(
+                f"chat_template_kwargs that the chat template does not read: {', '.join(self._prompter.unread)}"
+            )
         if ending := self._prompter.stray_ending:
             lines.append(
                 f"the chat template ends an answer with {ending!r}, which is no EOS of the model's: answers end with another "
