@@ -81,3 +81,10 @@ def build(folder: Path, config: dict[str, Any], seed: int = 0) -> Path:
     weights = {name: mx.random.normal(value.shape, key=key) * 0.1 for (name, value), key in zip(shapes, keys)}
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     return folder
+
+
+def build_chat(folder: Path, chat_template: str | None, eos_token_id: int | list[int] = 2, **tokenizer: Any) -> Path:
+    """As `build_llama`, with another template, other tokens in its tokenizer_config.json, and these EOS ids in its config."""
+    build_llama(folder, eos_token_id=eos_token_id)
+    build_tokenizer(folder, chat_template, **tokenizer)
+    return folder

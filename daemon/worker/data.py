@@ -29,6 +29,8 @@ class SourceReport:
     boundary: int
     """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
     unusable: Unusable
+    merged: int = 0
+    """Those of `boundary` whose answer and prompt would merge into other tokens."""
     notes: Sequence[str] = ()
     """What else the data's owner should know, a line each."""
 
@@ -52,9 +54,9 @@ class SourceReport:
             lines.append(f"unusable: {self.unusable}")
         if self.truncated:
             lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
-        if self.boundary:
+        if self.merged:
             lines.append(
-                f"{_pairs(self.boundary)} with the answer set behind the prompt's own tokens, as they do not join"
+                f"{_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
             )
         return [*lines, *self.notes]
 
@@ -158,7 +160,14 @@ def _encode(
     if not examples:
         raise none_usable(found, key)
     return examples, SourceReport(
-        found.source, found.rows, found.format, encoder.truncated, encoder.boundary, found.unusable, encoder.notes()
+        found.source,
+        found.rows,
+        found.format,
+        encoder.truncated,
+        encoder.boundary,
+        found.unusable,
+        encoder.merged,
+        encoder.notes(),
     )
 
 

@@ -110,6 +110,9 @@ class Prompter:
         start = self.template.render(chat, add_generation_prompt=True)
         self.template.check_shown(chat, start)
         answers = [self._answer(chat, start, _as_messages(side, "assistant")) for side in sides]
+        self.template.check_tools_shown(chat, start)
+        if any(each.composed for each in answers):
+            remarks.add("rewritten")
         if start.rstrip().endswith(self._think_start) and any(self._think_end not in each.text for each in answers):
             remarks.add("thinking")
         return Texts(start, answers[0], answers[1], frozenset(remarks))

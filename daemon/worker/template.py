@@ -148,7 +148,8 @@ class Template:
         """What the template itself writes around turns: a text with any of it has been through a template already."""
         asked, answered = self._content_forms(_user(PROBE), _assistant(PROBE))
         texts = self._try([asked], generation=True) + self._try([asked, answered])
-        known = {*self._inner.get_added_vocab(), *self._inner.all_special_tokens}
+        added: dict[str, int] = getattr(self._inner, "get_added_vocab", dict)()
+        known = {*added, *getattr(self._inner, "all_special_tokens", ())}
         found = {token for token in known if token.strip() and token in texts} | set(MARKUP.findall(texts))
         bos = self._inner.bos_token
         if bos and texts.count(bos) <= 2:  # one for each text: it opens no turn
@@ -175,8 +176,11 @@ class Template:
                 others = [*messages[:at], changed, *messages[at + 1 :]]
                 if self._same(chat._replace(prompt=others), text, generation):
                     raise UnusableRow(f"the chat template does not show {what}")
+
+    def check_tools_shown(self, chat: Chat, text: str) -> None:
+        """Raises `UnusableRow` where `text`, the prompt of `chat`, says nothing of its tools."""
         named = all(_name(tool) in text for tool in chat.tools or ())
-        if generation and not named and self._same(chat._replace(tools=None), text, generation):
+        if not named and self._same(chat._replace(tools=None), text, generation=True):
             raise UnusableRow("the chat template does not show tools")
 
     def _same(self, chat: Chat, text: str, generation: bool) -> bool:

@@ -32,6 +32,10 @@ from prefd.plugins.formats.messages import uniform_message
 from prefd.plugins.types import Pair, Text, UnusableRow
 
 REMARKS = {
+    "rewritten": (
+        "whose prompt the chat template writes otherwise when an answer follows: the answer is set behind the prompt as "
+        "generation has it"
+    ),
     "turns": "whose answer has several turns: only the assistant's own tokens count",
     "thinking": (
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
@@ -101,6 +105,8 @@ class Encoder:
         """Rows with a side that was cut."""
         self.boundary = 0
         """Rows with an answer set behind its prompt by rule 2."""
+        self.merged = 0
+        """Those of them where the tokens at the boundary would have merged."""
         self._tokenizer = tokenizer
         self._prompter = Prompter(tokenizer, settings)
         self._max_length = max_length
@@ -118,6 +124,7 @@ class Encoder:
             raise UnusableRow("identical after truncation")
         self.truncated += any(len(side.ids) > self._max_length for side in sides)
         self.boundary += any(side.apart for side in sides)
+        self.merged += any(side.merged for side in sides)
         self._remarks.update(remarks)
         return Example(row, *(self._completion(side, len(prompt)) for side in sides))
 
@@ -180,7 +187,7 @@ class Encoder:
         counted = None
         if answer.own is not None:
             counted = [*self._counted(before, answer.text, answer.own, ids[len(prompt) :]), True]
-        return _Side([*ids, answer.eos], apart or answer.composed, counted)
+        return _Side([*ids, answer.eos], apart or answer.composed, apart and not answer.composed, counted)
 
     def _counted(self, before: str, text: str, own: Sequence[Span], ids: Sequence[int]) -> list[bool]:
         """Which of `ids`, the tokens of `text` behind `before`, have a character in one of the spans of `text`."""
@@ -216,6 +223,8 @@ class _Side:
     """Prompt, answer and EOS, before truncation."""
     apart: bool
     """Whether the answer was set behind the prompt by rule 2."""
+    merged: bool
+    """Whether that was for tokens that merge, and not for what the template does."""
     counted: list[bool] | None = None
     """Of the answer's tokens, where not all count."""
 

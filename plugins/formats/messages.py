@@ -147,4 +147,4 @@ def _decoded(value: Any) -> Any:
 
 
 def _article(role: str) -> str:
-    return "an" if role[0] in "aeiou" else "a"
+    return "an" if role[0] in "ai" else "a"
