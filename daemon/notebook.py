@@ -10,6 +10,7 @@ reference.of_texts([("Name a prime.", "Seven.")], tokenizer)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 Logprobs = npt.NDArray[np.float32]
 
 
-def load_tokenizer(model: str) -> Any:
+def load_tokenizer(model: str | Path) -> Any:
     """The tokenizer of a folder or hub id as jobs have it, with the EOS tokens that the model's config names."""
     from prefd.daemon.worker import models
     from prefd.daemon.worker.sources import ModelSource
 
-    return models.tokenizer(ModelSource(model))
+    return models.tokenizer(ModelSource(str(model)))
 
 
 class UnknownReference(LookupError):

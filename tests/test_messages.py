@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -32,8 +32,15 @@ def reason(message: dict[str, Any]) -> str:
 
 class TestContents:
     def test_text_parts_of_every_spelling_are_text_parts(self) -> None:
-        parts = [{"type": "text", "text": "a", "image_url": None}, "b", {"text": "c"}, {"type": "input_text", "text": ""}]
-        assert uniform_message(user(parts))["content"] == [{"type": "text", "text": text} for text in ("a", "b", "c", "")]
+        parts = [
+            {"type": "text", "text": "a", "image_url": None},
+            "b",
+            {"text": "c"},
+            {"type": "input_text", "text": ""},
+        ]
+        assert uniform_message(user(parts))["content"] == [
+            {"type": "text", "text": text} for text in ("a", "b", "c", "")
+        ]
 
     @pytest.mark.parametrize(
         ("part", "expected"),
@@ -108,11 +115,18 @@ class TestCalls:
 
 
 class TestTools:
-    SCHEMA: Any = {"type": "object", "properties": {"unit": {"default": None, "enum": ["c", None]}}}
+    SCHEMA: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {"unit": {"default": None, "enum": ["c", None]}},
+    }
 
     @pytest.mark.parametrize("written", [list, json.dumps, lambda tools: [json.dumps(tool) for tool in tools]])
     def test_nulls_of_a_schema_survive_and_padding_does_not(self, written: Any) -> None:
-        tool = {"type": "function", "strict": None, "function": {"name": "w", "description": None, "parameters": self.SCHEMA}}
+        tool = {
+            "type": "function",
+            "strict": None,
+            "function": {"name": "w", "description": None, "parameters": self.SCHEMA},
+        }
         pair = finish({"tools": written([tool])}, "q", "a", "b")
         assert pair.tools == [{"type": "function", "function": {"name": "w", "parameters": self.SCHEMA}}]
 
@@ -144,7 +158,9 @@ class TestText:
         ],
     )
     def test_pythons_repr_of_messages_is_refused_with_the_remedy(self, text: str) -> None:
-        expected = "Python's repr of messages; write JSON (json.dumps, or DataFrame.to_json(orient='records', lines=True))"
+        expected = (
+            "Python's repr of messages; write JSON (json.dumps, or DataFrame.to_json(orient='records', lines=True))"
+        )
         with pytest.raises(UnusableRow) as caught:
             read_text({"chosen": text}, "chosen")
         assert str(caught.value) == expected
@@ -155,6 +171,8 @@ class TestText:
         with pytest.raises(UnusableRow, match="begins as the JSON of messages and is not"):
             read_text({"chosen": json.dumps(self.CHAT)[:-5]}, "chosen")
 
-    @pytest.mark.parametrize("prose", ["[1, 2]", "{'a': 1}", '{"name": "x"}', "a {'role': 'b'}", "[{'id': 3}]", "", "{"])
+    @pytest.mark.parametrize(
+        "prose", ["[1, 2]", "{'a': 1}", '{"name": "x"}', "a {'role': 'b'}", "[{'id': 3}]", "", "{"]
+    )
     def test_other_text_is_prose(self, prose: str) -> None:
         assert read_text({"chosen": prose}, "chosen") == prose

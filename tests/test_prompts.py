@@ -28,7 +28,9 @@ LLAMA3 = (
     "{{ 'Today: ' + date_string + '\n' }}" + tiny.CHATML
 )
 IGNORES_CLOCK = "{% set unused = strftime_now('%d') %}" + tiny.CHATML
-DRAWS = "{{ ['one', 'two', 'three', 'four', 'five', 'six', 'seven'] | random }}{{ lipsum(n=1, html=False) }}" + tiny.CHATML
+DRAWS = (
+    "{{ ['one', 'two', 'three', 'four', 'five', 'six', 'seven'] | random }}{{ lipsum(n=1, html=False) }}" + tiny.CHATML
+)
 PARTS_ONLY = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] }}{% for p in m['content'] %}{{ '|' + p['text'] }}{% endfor %}"
     "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant|' }}{% endif %}"
@@ -46,7 +48,8 @@ USERS_ONLY = (
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 NO_SYSTEM = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + tiny.CHATML
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    + tiny.CHATML
 )
 # A thinking block is dropped from every turn but the last, as Qwen3's template does.
 FORGETS = (
@@ -130,7 +133,11 @@ class TestEndOfTurn:
     @pytest.mark.parametrize("where", ["config", "generation"])
     @pytest.mark.parametrize("given", ["stone", f"stone{END}", f"stone{END}\n", f"stone{END}\n{EOS}"])
     def test_an_answer_ends_with_what_ends_a_turn_once(self, load: Load, where: str, given: str) -> None:
-        ids = {"eos_token_id": [0, 2]} if where == "config" else {"eos_token_id": 0, "generation": {"eos_token_id": [0, 2]}}
+        ids = (
+            {"eos_token_id": [0, 2]}
+            if where == "config"
+            else {"eos_token_id": 0, "generation": {"eos_token_id": [0, 2]}}
+        )
         tokenizer = load(eos_token=EOS, **ids)
         side = Encoder(tokenizer, 100).encode(Pair("q", given, "b"), 1).chosen
         stone = tokenizer.encode("stone", add_special_tokens=False)
@@ -138,7 +145,11 @@ class TestEndOfTurn:
 
     def test_the_eos_ids_are_those_of_mlx_lm(self, tmp_path: Path) -> None:
         folder = tiny.build_chat(tmp_path, tiny.CHATML, [0, 2], eos_token=EOS)
-        assert models.tokenizer(ModelSource(str(folder))).eos_token_ids == mlx_lm.load(str(folder))[1].eos_token_ids == {0, 2}
+        assert (
+            models.tokenizer(ModelSource(str(folder))).eos_token_ids
+            == mlx_lm.load(str(folder))[1].eos_token_ids
+            == {0, 2}
+        )
 
     def test_one_of_the_configs_inside_an_answer_is_refused(self, load: Load) -> None:
         tokenizer = load(eos_token_id=[0, 2], eos_token=EOS)
@@ -148,8 +159,10 @@ class TestEndOfTurn:
         (_, side), notes = encoded(load(eos_token_id=0, eos_token=EOS), Pair("q", "a", "b"))
         assert side == f"a{END}\n{EOS}"
         assert notes == [
-            f"the chat template ends an answer with '{END}', which is no EOS of the model's: answers end with another token "
-            "behind it; add it to eos_token_id in the model's generation_config.json"
+            (
+                f"the chat template ends an answer with '{END}', which is no EOS of the model's: answers end with another token "
+                "behind it; add it to eos_token_id in the model's generation_config.json"
+            )
         ]
 
     def test_a_config_alone_may_name_it(self, load: Load) -> None:
@@ -163,7 +176,9 @@ class TestHiddenInputs:
         assert notes == ["the chat template prints the date; prompts are rendered as of 2024-07-26 (data.date)"]
         (prompt, _), notes = encoded(load(DATED), Pair("q", "a", "b"), settings("2026-01-31T09:30"))
         assert prompt.startswith("Today: 31 Jan 2026 09:30\n")
-        assert notes == ["the chat template prints the date; prompts are rendered as of 2026-01-31 09:30:00 (data.date)"]
+        assert notes == [
+            "the chat template prints the date; prompts are rendered as of 2026-01-31 09:30:00 (data.date)"
+        ]
 
     def test_a_date_that_the_row_brings_is_the_rows(self, load: Load) -> None:
         pair = Pair("q", "a", "b", chat_template_kwargs={"date_string": "1 May 1999"})
@@ -232,7 +247,10 @@ class TestSettings:
         assert Encoder(load(), 100).encode(Pair("[INST] Hi [/INST]", "a", "b"), 1)  # not this template's
 
     def test_thinking_is_not_taken_for_a_templates_own(self, load: Load) -> None:
-        assert encoded(load(THINKS), Pair("what is <think>?", "<think>why</think>a", "b</think>c"))[0][1] == f"why</think>a{END}"
+        assert (
+            encoded(load(THINKS), Pair("what is <think>?", "<think>why</think>a", "b</think>c"))[0][1]
+            == f"why</think>a{END}"
+        )
 
     def test_no_template_is_told_of_where_there_are_messages(self, load: Load) -> None:
         pair = Pair([user("q")], [answer("a")], [answer("b")])
@@ -250,7 +268,9 @@ class TestWhatTemplatesRead:
     def test_parts_are_joined_for_a_template_of_strings(self, load: Load) -> None:
         pair = Pair([user(list(self.PARTS))], [answer([{"type": "text", "text": f"Hello{END}"}])], "Go")
         tokenizer = load()
-        assert Encoder(tokenizer, 100).encode(pair, 1) == Encoder(tokenizer, 100).encode(Pair("Greet me.", "Hello", "Go"), 1)
+        assert Encoder(tokenizer, 100).encode(pair, 1) == Encoder(tokenizer, 100).encode(
+            Pair("Greet me.", "Hello", "Go"), 1
+        )
 
     def test_parts_are_kept_for_a_template_of_parts_and_strings_become_some(self, load: Load) -> None:
         pair = Pair([user(list(self.PARTS)), answer("ok"), user("more")], "a", "b")
@@ -261,7 +281,9 @@ class TestWhatTemplatesRead:
         ("template", "written"),
         [(AS_OBJECT, '{"city": "Rome"}'), (AS_TEXT, '{"city": "Rome"}'), (AS_PRINTED, '{"city": "Rome"}')],
     )
-    def test_arguments_are_written_as_json_whatever_the_template_takes(self, load: Load, template: str, written: str) -> None:
+    def test_arguments_are_written_as_json_whatever_the_template_takes(
+        self, load: Load, template: str, written: str
+    ) -> None:
         found, _ = encoded(load(template), Pair("q", [call()], "b"))
         assert found[1] == f"<call>weather{written}</call>{END}"
 
@@ -301,8 +323,10 @@ class TestRemarks:
     def test_sides_that_repeat_their_prompt(self, load: Load) -> None:
         notes = encoded(load(), Pair("Greet me.", "Greet me. Hello", [answer("Greet me.\nGo")]))[1]
         assert notes == [
-            "1 pair whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen "
-            "and rejected"
+            (
+                "1 pair whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen "
+                "and rejected"
+            )
         ]
         assert encoded(load(), Pair("Greet me.", "Greet me. Hello", "Go"))[1] == []
 
@@ -312,8 +336,10 @@ class TestRemarks:
             encoder.encode(Pair("q", *sides), row)
         notes = encoder.notes()
         assert [note for note in notes if "thinking" in note] == [
-            "2 pairs whose answer does not close the thinking block that the prompt opens: the model learns to answer inside "
-            "it; close it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
+            (
+                "2 pairs whose answer does not close the thinking block that the prompt opens: the model learns to answer inside "
+                "it; close it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
+            )
         ]
         assert encoder.merged == 0
         assert notes[0].startswith("3 pairs whose prompt the chat template writes otherwise")
@@ -353,7 +379,9 @@ class TestTurns:
         self.check(load(FORGETS), turns, [f"a b{END}", f"why</think>c{END}"])
 
     def test_what_cannot_be_told_apart_is_refused(self, load: Load) -> None:
-        counts = AS_OBJECT.replace("m.role + '\n'", "m.role + '\n' + (loop.length | string if m.role == 'assistant' else '')")
+        counts = AS_OBJECT.replace(
+            "m.role + '\n'", "m.role + '\n' + (loop.length | string if m.role == 'assistant' else '')"
+        )
         turns = [call(), {"role": "tool", "content": "sunny"}, answer("Sunny")]
         assert reason(load(counts), Pair("q", turns, "b")) == (
             "the chat template changes earlier turns of the answer, so the assistant's own tokens cannot be told apart"

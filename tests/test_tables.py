@@ -115,7 +115,9 @@ class TestTokens:
             "language_model.model.layers.0.attention.output.weight": 8,
             "audio_tower.embed_positions.weight": 9,
         }
-        mx.save_safetensors(str(model / "model.safetensors"), {name: mx.zeros((rows, 4)) for name, rows in shapes.items()})
+        mx.save_safetensors(
+            str(model / "model.safetensors"), {name: mx.zeros((rows, 4)) for name, rows in shapes.items()}
+        )
         tables = Tables.of(ModelSource(str(model)))
         assert (tables.tokens, tables.positions) == (96, None)
 
@@ -145,7 +147,9 @@ class TestPositions:
         assert len(side) == 32
         model, _ = models.open_base(made.policy)
         logits = model(mx.array(side.ids[None, :-1].astype(np.int32)))[0]
-        expected = (logits - mx.logsumexp(logits, axis=-1, keepdims=True))[mx.arange(31), mx.array(side.ids[1:].astype(np.int32))]
+        expected = (logits - mx.logsumexp(logits, axis=-1, keepdims=True))[
+            mx.arange(31), mx.array(side.ids[1:].astype(np.int32))
+        ]
         [value] = made.store.get([made.key(side)])
         np.testing.assert_allclose(value, np.array(expected)[side.start - 1 :], atol=1e-4)
         assert run_training(made).ok
@@ -160,7 +164,9 @@ class TestPositions:
         rows = [*ROWS, {"prompt": "Say 7", "chosen": "yes " * 9, "rejected": "no"}]
         done = run_precompute(job(home, model, rows))
         assert done.summary["data"]["notes"] == [
-            f"1 pair of more than 30 tokens, which is what {model} was made for (max_position_embeddings); to cut them "
-            "there, set data.max_length to 30"
+            (
+                f"1 pair of more than 30 tokens, which is what {model} was made for (max_position_embeddings); to cut them "
+                "there, set data.max_length to 30"
+            )
         ]
         assert "notes" not in run_precompute(job(home, model, ROWS, 2)).summary["data"]

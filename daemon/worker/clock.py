@@ -111,7 +111,7 @@ class Clock:
         try:
             for module in filter(None, map(sys.modules.get, modules)):
                 for name, value in list(vars(module).items()):
-                    if (stand_in := self._stand_in(value)) is not None:
+                    if (stand_in := self._stand_in(name, value)) is not None:
                         replaced.append((module, name, value))
                         setattr(module, name, stand_in)
             yield
@@ -121,7 +121,10 @@ class Clock:
             self.was_drawn_from |= random.getstate() != seeded
             random.setstate(state)
 
-    def _stand_in(self, value: Any) -> Any:
+    def _stand_in(self, name: str, value: Any) -> Any:
+        """What is put in the place of `value`, the `name` of a module; None for what is no clock."""
+        if (isinstance(value, type) and issubclass(value, date)) or (name == "datetime" and hasattr(value, "now")):
+            value = datetime if hasattr(value, "now") else date  # also where something else stands in for it already
         return next((mine for known, mine in self._stand_ins if value is known), None)
 
 
