@@ -43,6 +43,8 @@ COMPOSED = {
     "R": "%H:%M",
     "F": "%Y-%m-%d",
 }
+DATE, DATETIME = 0, 1
+"""For what is no clock of Python's own, in place of an id."""
 DIRECTIVE = re.compile(r"%([-_0^#]*)[EO]?(.)", re.DOTALL)
 
 
@@ -110,10 +112,9 @@ class Clock:
         seeded = random.getstate()
         try:
             for module in filter(None, map(sys.modules.get, modules)):
-                for name, value in list(vars(module).items()):
-                    if (stand_in := self._stand_in(name, value)) is not None:
-                        replaced.append((module, name, value))
-                        setattr(module, name, stand_in)
+                for name, value in self._clocks_in(module):
+                    replaced.append((module, name, value))
+                    setattr(module, name, self._stand_in(value))
             yield
         finally:
             for module, name, value in replaced:
@@ -121,15 +122,23 @@ class Clock:
             self.was_drawn_from |= random.getstate() != seeded
             random.setstate(state)
 
-    def _stand_in(self, name: str, value: Any) -> Any:
-        """What is put in the place of `value`, the `name` of a module; None for what is no clock."""
-        if (isinstance(value, type) and issubclass(value, date)) or (name == "datetime" and hasattr(value, "now")):
-            value = datetime if hasattr(value, "now") else date  # also where something else stands in for it already
-        return next((mine for known, mine in self._stand_ins if value is known), None)
+    def _clocks_in(self, module: ModuleType) -> list[tuple[str, Any]]:
+        """The names of `module` that tell the time, also where something else stands in for Python's already."""
+        return [
+            (name, value)
+            for name, value in vars(module).items()
+            if id(value) in self._stand_ins
+            or (isinstance(value, type) and issubclass(value, date))
+            or (name == "datetime" and hasattr(value, "now"))
+        ]
+
+    def _stand_in(self, value: Any) -> Any:
+        known = self._stand_ins.get(id(value))
+        return self._stand_ins[DATETIME if hasattr(value, "now") else DATE] if known is None else known
 
 
-def _stand_ins(clock: Clock) -> list[tuple[Any, Any]]:
-    """Each of Python's clocks, with what is put in its place."""
+def _stand_ins(clock: Clock) -> dict[int, Any]:
+    """What is put in the place of each of Python's clocks, by the clock's id."""
 
     class StillDate(date):
         @classmethod
@@ -179,12 +188,14 @@ def _stand_ins(clock: Clock) -> list[tuple[Any, Any]]:
         "asctime": lambda at=None: strftime(COMPOSED["c"], at),
     }
     classes = {"date": StillDate, "datetime": StillDatetime}
-    return [
-        (datetimes, _stand_in_module(datetimes, classes)),
-        (time, _stand_in_module(time, functions)),
-        *((getattr(datetimes, name), stand_in) for name, stand_in in classes.items()),
-        *((getattr(time, name), stand_in) for name, stand_in in functions.items()),
-    ]
+    return {
+        id(datetimes): _stand_in_module(datetimes, classes),
+        id(time): _stand_in_module(time, functions),
+        DATE: StillDate,
+        DATETIME: StillDatetime,
+        **{id(getattr(datetimes, name)): stand_in for name, stand_in in classes.items()},
+        **{id(getattr(time, name)): stand_in for name, stand_in in functions.items()},
+    }
 
 
 def _stand_in_module(module: ModuleType, changed: dict[str, Any]) -> SimpleNamespace:
