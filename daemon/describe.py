@@ -38,7 +38,8 @@ def source_facts(name: str, model: str, adapter: str | None) -> list[Fact]:
 def describe_data(data: DataSpec) -> str:
     held_out = data.validation
     share = f"{100 * held_out:.3g} % of the prompts" if isinstance(held_out, float) else held_out
-    return f"at most {data.max_length} tokens; held out: {share}"
+    template = "; no chat template" if data.chat_template == "none" else ""
+    return f"at most {data.max_length} tokens; held out: {share}{template}"
 
 
 def describe_loss(spec: JobSpec) -> str:

@@ -49,4 +49,4 @@ def parse_date(text: str, today: date | None = None) -> datetime:
 def describe_reserved(names: Iterable[str]) -> str | None:
     """What is wrong with template arguments of these `names`; None where nothing is."""
     reserved = RESERVED & set(names)
-    return f"chat_template_kwargs may not set {', '.join(sorted(reserved))}" if reserved else None
+    return f"may not set {', '.join(sorted(reserved))}" if reserved else None

@@ -78,6 +78,19 @@ class TestContents:
     def test_rarer_roles_are_the_templates_to_show(self, role: str) -> None:
         assert uniform_message({"role": role, "content": "Hi", "name": None}) == {"role": role, "content": "Hi"}
 
+    @pytest.mark.parametrize(
+        ("messages", "expected"),
+        [
+            ([{"from": "human", "value": "Hi"}], "messages need role and content; these have from, value"),
+            ([user("Hi"), {"role": 3, "content": "a"}], "a message's role is a number"),
+            ([user({"a": 1})], "the content of 'user' is an object, not text"),
+        ],
+    )
+    def test_what_keeps_a_list_from_being_messages_is_told(self, messages: Any, expected: str) -> None:
+        with pytest.raises(UnusableRow) as caught:
+            read_text({"chosen": messages}, "chosen")
+        assert str(caught.value) == f"wrong types: {expected}"
+
 
 class TestCalls:
     @pytest.mark.parametrize(

@@ -246,6 +246,15 @@ class TestSettings:
         assert reason(load(INST), pair).startswith("templated already: it holds '")
         assert Encoder(load(), 100).encode(Pair("[INST] Hi [/INST]", "a", "b"), 1)  # not this template's
 
+    def test_another_models_markup_is_told_of(self, load: Load) -> None:
+        notes = encoded(load(), Pair("<|start_header_id|>user<|end_header_id|>Hi", "a", "b"))[1]
+        assert notes == [
+            (
+                "1 pair whose prompt holds the markup of another model's chat template, which is plain text to this one: give "
+                "the rows without it"
+            )
+        ]
+
     def test_thinking_is_not_taken_for_a_templates_own(self, load: Load) -> None:
         assert (
             encoded(load(THINKS), Pair("what is <think>?", "<think>why</think>a", "b</think>c"))[0][1]

@@ -21,6 +21,7 @@ The rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +34,11 @@ from prefd.daemon.worker.template import PROBE, Chat, ChatTokenizer, Template
 from prefd.plugins.formats.fields import content_text, is_empty
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
+FOREIGN = re.compile(
+    r"<\|(im_start|start_header_id|begin_of_text|user|assistant|system|start|turn)\|?>|<｜(User|Assistant)｜>"
+    r"|<start_of_turn>|\[INST\]"
+)
+"""How the templates of known models begin a turn."""
 __all__ = ["Answer", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
@@ -107,6 +113,7 @@ class Prompter:
         chat = self._chat(pair)
         for text in (prompt, *sides):
             self._check_untemplated(text)
+        remarks |= {"foreign"} if any(FOREIGN.search(content) for content in _contents(prompt)) else set()
         start = self.template.render(chat, add_generation_prompt=True)
         self.template.check_shown(chat, start)
         answers = [self._answer(chat, start, _as_messages(side, "assistant")) for side in sides]
@@ -119,7 +126,7 @@ class Prompter:
 
     def _chat(self, pair: Pair) -> Chat:
         if fault := describe_reserved(pair.chat_template_kwargs):
-            raise UnusableRow(fault)
+            raise UnusableRow(f"chat_template_kwargs {fault}")
         kwargs = {**self.settings.kwargs, **pair.chat_template_kwargs}
         self.unread |= dict.fromkeys(self.template.unread(list(kwargs)))
         return Chat(_as_messages(pair.prompt, "user"), pair.tools, kwargs)
@@ -201,7 +208,7 @@ class Prompter:
         return text
 
     def _check_untemplated(self, text: Text) -> None:
-        contents = [text] if isinstance(text, str) else [content_text(message) for message in text]
+        contents = _contents(text)
         marker = next((each for each in self.template.markers if any(each in content for content in contents)), None)
         if marker is not None:
             raise UnusableRow(
@@ -212,6 +219,10 @@ class Prompter:
 
 def _as_messages(text: Text, role: str) -> Sequence[Message]:
     return [{"role": role, "content": text.strip()}] if isinstance(text, str) else text
+
+
+def _contents(text: Text) -> list[str]:
+    return [text] if isinstance(text, str) else [content_text(message) for message in text]
 
 
 def _turns(side: Text) -> int:

@@ -41,6 +41,10 @@ REMARKS = {
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
         "it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
     ),
+    "foreign": (
+        "whose prompt holds the markup of another model's chat template, which is plain text to this one: give the rows "
+        "without it"
+    ),
     "repeats": (
         "whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen and rejected"
     ),

@@ -37,7 +37,22 @@ def read_text(row: Mapping[str, Any], column: str) -> Text:
         return value
     if is_messages(value):
         return [uniform_message(message) for message in value]
-    raise UnusableRow(f"wrong types: {column} is {kind_of(value)}, not text or chat messages")
+    raise UnusableRow(f"wrong types: {_fault(value) or f'{column} is {kind_of(value)}, not text or chat messages'}")
+
+
+def _fault(value: Any) -> str | None:
+    """What is wrong with messages that are none; None for what never was meant for some."""
+    if not isinstance(value, list | tuple) or not all(isinstance(each, Mapping) for each in value):
+        return None
+    for message in value:
+        if "role" not in message:
+            listed = ", ".join(map(str, message)) or "nothing"
+            return f"messages need role and content; these have {listed}"
+        if not isinstance(message["role"], str):
+            return f"a message's role is {kind_of(message['role'])}"
+        if not _is_content(message.get("content")):
+            return f"the content of {message['role']!r} is {kind_of(message['content'])}, not text"
+    return None
 
 
 def finish(row: Mapping[str, Any], prompt: Text, chosen: Text, rejected: Text) -> Pair:
