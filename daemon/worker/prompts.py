@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -98,31 +98,44 @@ class Prompter:
 
     def texts(self, pair: Pair) -> Texts:
         """What `pair` reads as. Raises `UnusableRow`."""
-        prompt, chosen, rejected = pair.prompt, self._without_eos(pair.chosen), self._without_eos(pair.rejected)
-        sides = chosen, rejected
-        remarks = {"repeats"} if all(_repeats(prompt, side) for side in sides) else set()
-        remarks |= {"turns"} if any(_turns(side) > 1 for side in sides) else set()
-        if not self.is_chat:
-            if pair.tools:
-                raise UnusableRow("tools, but the tokenizer has no chat template")
-            remarks |= {"transcript"} if not all(isinstance(text, str) for text in (prompt, *sides)) else set()
-            plain = [self._plain(prompt, side) for side in sides]
-            return Texts(plain_prompt(prompt), plain[0], plain[1], frozenset(remarks))
-        if not isinstance(prompt, str) and not prompt:
+        pair = replace(pair, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected))
+        start, answers = self._rendered(pair) if self.is_chat else self._plain(pair)
+        return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
+
+    def _rendered(self, pair: Pair) -> tuple[str, list[Answer]]:
+        """The prompt and both answers through the chat template."""
+        if not isinstance(pair.prompt, str) and not pair.prompt:
             raise UnusableRow("empty prompt")  # templates look at the first message
         chat = self._chat(pair)
-        for text in (prompt, *sides):
+        for text in (pair.prompt, pair.chosen, pair.rejected):
             self._check_untemplated(text)
-        remarks |= {"foreign"} if any(FOREIGN.search(content) for content in _contents(prompt)) else set()
         start = self.template.render(chat, add_generation_prompt=True)
         self.template.check_shown(chat, start)
-        answers = [self._answer(chat, start, _as_messages(side, "assistant")) for side in sides]
+        sides = [_as_messages(side, "assistant") for side in (pair.chosen, pair.rejected)]
+        answers = [self._answer(chat, start, side) for side in sides]
         self.template.check_tools_shown(chat, start)
-        if any(each.composed for each in answers):
-            remarks.add("rewritten")
-        if start.rstrip().endswith(self._think_start) and any(self._think_end not in each.text for each in answers):
-            remarks.add("thinking")
-        return Texts(start, answers[0], answers[1], frozenset(remarks))
+        return start, answers
+
+    def _plain(self, pair: Pair) -> tuple[str, list[Answer]]:
+        """The prompt and both answers as plain text."""
+        if pair.tools:
+            raise UnusableRow("tools, but the tokenizer has no chat template")
+        sides = [plain_answer(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
+        return plain_prompt(pair.prompt), [Answer(text, self._eos, own=own) for text, own in sides]
+
+    def _remarks(self, pair: Pair, start: str, answers: Sequence[Answer]) -> frozenset[str]:
+        """What the pair's owner should know of it."""
+        sides = pair.chosen, pair.rejected
+        opens_thinking = start.rstrip().endswith(self._think_start)
+        found = {
+            "repeats": all(_repeats(pair.prompt, side) for side in sides),
+            "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
+            "transcript": not self.is_chat and not all(isinstance(text, str) for text in (pair.prompt, *sides)),
+            "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
+            "rewritten": any(each.composed for each in answers),
+            "thinking": opens_thinking and any(self._think_end not in each.text for each in answers),
+        }
+        return frozenset(name for name, holds in found.items() if holds)
 
     def _chat(self, pair: Pair) -> Chat:
         if fault := describe_reserved(pair.chat_template_kwargs):
@@ -138,10 +151,6 @@ class Prompter:
         if any(eos in ending for eos in self._eos_texts):
             return None
         return next((token for token in self.template.markers if ending.strip().startswith(token)), None)
-
-    def _plain(self, prompt: Text, side: Text) -> Answer:
-        text, own = plain_answer(prompt, side)
-        return Answer(text, self._eos, own=own)
 
     def _answer(self, chat: Chat, start: str, answer: Sequence[Message]) -> Answer:
         full = self.template.render(chat, answer)
@@ -223,10 +232,6 @@ def _as_messages(text: Text, role: str) -> Sequence[Message]:
 
 def _contents(text: Text) -> list[str]:
     return [text] if isinstance(text, str) else [content_text(message) for message in text]
-
-
-def _turns(side: Text) -> int:
-    return 1 if isinstance(side, str) else len(side)
 
 
 def _repeats(prompt: Text, side: Text) -> bool:

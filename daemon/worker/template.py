@@ -151,7 +151,7 @@ class Template:
         added: dict[str, int] = getattr(self._inner, "get_added_vocab", dict)()
         known = {*added, *getattr(self._inner, "all_special_tokens", ())}
         found = {token for token in known if token.strip() and token in texts} | set(MARKUP.findall(texts))
-        bos = self._inner.bos_token
+        bos = getattr(self._inner, "bos_token", None)
         if bos and texts.count(bos) <= 2:  # one for each text: it opens no turn
             found.discard(bos)
         thinking = f"{self._tokenizer.think_start} {self._tokenizer.think_end} <think> </think>"
@@ -159,7 +159,7 @@ class Template:
 
     def unread(self, names: Sequence[str]) -> list[str]:
         """Those of the arguments `names` that no template of the tokenizer's mentions."""
-        source = self._inner.chat_template
+        source = getattr(self._inner, "chat_template", None)
         if not source or self._renderer is not self._inner:
             return []
         text = source if isinstance(source, str) else " ".join(map(str, source.values()))

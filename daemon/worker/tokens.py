@@ -198,7 +198,7 @@ class Encoder:
         tokenizer: Any = getattr(self._tokenizer, "_tokenizer", self._tokenizer)
         try:
             encoded = tokenizer(before + text, add_special_tokens=False, return_offsets_mapping=True)
-        except NotImplementedError:
+        except (NotImplementedError, TypeError, ValueError):  # not every tokenizer can
             encoded = {"input_ids": [], "offset_mapping": []}
         if list(encoded["input_ids"][-len(ids) :]) != list(ids):
             raise UnusableRow("an answer of several turns, and a tokenizer that does not say where its tokens are")
