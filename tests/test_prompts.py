@@ -387,15 +387,29 @@ class TestTurns:
         turns = [answer("why</think>a b"), user("more"), answer("why</think>c")]
         self.check(load(FORGETS), turns, [f"a b{END}", f"why</think>c{END}"])
 
+    def test_a_call_that_has_a_thinking_block_only_as_the_last_turn(self, load: Load) -> None:
+        """Qwen3's template gives the last turn an empty one, and a turn that a tool's result follows none."""
+        thinks = "('<think></think>' if m.role == 'assistant' and loop.last else '')"
+        template = AS_OBJECT.replace("m.role + '\n' + m.content", f"m.role + '\n' + {thinks} + m.content")
+        turns = [
+            call(),
+            {"role": "tool", "content": "sunny"},
+            call(name="time"),
+            {"role": "tool", "content": "6"},
+            answer("Sunny"),
+        ]
+        expected = [f'<call>{name}{{"city": "Rome"}}</call>{END}' for name in ("weather", "time")]
+        self.check(load(template), turns, [*expected, f"<think></think>Sunny{END}"])
+
     def test_what_cannot_be_told_apart_is_refused(self, load: Load) -> None:
         counts = AS_OBJECT.replace(
             "m.role + '\n'", "m.role + '\n' + (loop.length | string if m.role == 'assistant' else '')"
         )
-        turns = [call(), {"role": "tool", "content": "sunny"}, answer("Sunny")]
+        turns = [call(), {"role": "tool", "content": "sunny"}, call(name="time")]
         assert reason(load(counts), Pair("q", turns, "b")) == (
             "the chat template changes earlier turns of the answer, so the assistant's own tokens cannot be told apart"
         )
-        self.check(load(counts), [answer("a b"), user("more"), answer("c")], [f"a b{END}", f"c{END}"])
+        self.check(load(counts), [answer("a b"), user("more"), answer("c")], [f"4a b{END}", f"c{END}"])
 
     def test_a_cut_answer_counts_what_is_left(self, load: Load) -> None:
         tokenizer = load()

@@ -14,6 +14,8 @@ from prefd.plugins.types import Message, Text, UnusableRow
 
 PROBE = "prefdturn"
 TRANSCRIPT = {"user": "Human", "assistant": "Assistant"}
+TELLING = 20
+"""Characters at the end of a message by which it is known."""
 UNCERTAIN = "the chat template changes earlier turns of the answer, so the assistant's own tokens cannot be told apart"
 
 
@@ -38,12 +40,25 @@ def own_spans(render: Render, answer: Sequence[Message], full: str, eos: Sequenc
 
 
 def _by_growth(render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str]) -> Span | None:
-    """The turn as what the chat grows by; None where later turns change earlier ones."""
+    """The turn as what the chat grows by; where later turns change it (a thinking block that only the last has), as what
+    stands in its place up to the first EOS. None where even that is not where the turn before ends.
+    """
     before, after = render(answer[:at], generation=True), render(answer[: at + 1])
-    if not after.startswith(before):
+    if not full.startswith(before):
         return None
     end = len(before) + _behind_last_eos(after[len(before) :], eos)
-    return Span(len(before), end) if full[:end] == after[:end] else None
+    if after.startswith(before) and full[:end] == after[:end]:
+        return Span(len(before), end)
+    ends = [place + len(one) for one in eos if (place := full.find(one, len(before))) >= 0]
+    turn = full[len(before) : min(ends, default=0)]
+    return Span(len(before), min(ends)) if turn and _says(turn, answer[at]) else None
+
+
+def _says(turn: str, message: Message) -> bool:
+    """Whether all that `message` ends with, and its calls, stand in `turn`."""
+    calls = [call.get("function") or call for call in message.get("tool_calls") or ()]
+    names = [str(call.get("name")) for call in calls]
+    return content_text(message).strip()[-TELLING:] in turn and all(name in turn for name in names)
 
 
 def _by_content(render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str]) -> Span:
