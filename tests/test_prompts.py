@@ -270,6 +270,17 @@ class TestSettings:
         assert notes == [f"data.chat_template is none: {written}"]
         assert encoded(load(None), Pair("q", " a", " b"))[1] == []
 
+    def test_a_template_where_no_tokenizer_looks_is_told_of(self, tmp_path: Path) -> None:
+        folder = tiny.build_chat(tmp_path, None)
+        (folder / "chat_template.json").write_text(json.dumps({"chat_template": tiny.CHATML}))
+        tokenizer = models.tokenizer(ModelSource(str(folder)))
+        assert encoded(tokenizer, Pair([user("q")], [answer("a")], "b"))[1] == [
+            (
+                "the tokenizer has no chat template: messages are written as Human:/Assistant:; its folder has a "
+                "chat_template.json, which is for processors: put the text in it into chat_template.jinja"
+            )
+        ]
+
 
 class TestWhatTemplatesRead:
     PARTS = ({"type": "text", "text": "Greet "}, {"type": "text", "text": "me."})
@@ -410,6 +421,10 @@ class TestTurns:
             "the chat template changes earlier turns of the answer, so the assistant's own tokens cannot be told apart"
         )
         self.check(load(counts), [answer("a b"), user("more"), answer("c")], [f"4a b{END}", f"c{END}"])
+
+    def test_sides_on_which_the_assistant_says_the_same_are_refused(self, load: Load) -> None:
+        sides = [[answer("a"), user(said), answer("c")] for said in ("more", "less")]
+        assert reason(load(), Pair("q", *sides)) == "the assistant says the same on both sides"
 
     def test_a_cut_answer_counts_what_is_left(self, load: Load) -> None:
         tokenizer = load()

@@ -152,6 +152,13 @@ class Prompter:
             return None
         return next((token for token in self.template.markers if ending.strip().startswith(token)), None)
 
+    @property
+    def overlooked(self) -> str:
+        """What is to be said of a template that lies where no tokenizer looks."""
+        if self.settings.template == "none" or not (self.template.folder / "chat_template.json").is_file():
+            return ""
+        return "; its folder has a chat_template.json, which is for processors: put the text in it into chat_template.jinja"
+
     def _answer(self, chat: Chat, start: str, answer: Sequence[Message]) -> Answer:
         full = self.template.render(chat, answer)
         self.template.check_shown(chat, full, answer)

@@ -86,9 +86,9 @@ def check_tables(data: PreparedData, sources: Iterable[ModelSource], tokenizer: 
 
 def _placed(data: PreparedData) -> Iterator[tuple[Example, str]]:
     """Each example with where it stands."""
-    yield from ((example, f"row {example.row}") for example in data.train)
+    yield from ((example, str(example)) for example in data.train)
     apart = "" if data.report.validation is None else "held-out "
-    yield from ((example, f"{apart}row {example.row}") for example in data.held_out)
+    yield from ((example, f"{apart}{example}") for example in data.held_out)
 
 
 def _check_tokens(example: Example, place: str, tables: Tables, source: ModelSource, tokenizer: Any) -> None:

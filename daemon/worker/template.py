@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from prefd.daemon.worker.clock import Clock
@@ -63,6 +64,11 @@ class Template:
         self._modules = (JINJAS_CLOCK, *_modules_of(tokenizer, self._inner))
         self._clock = Clock(moment)
         self._elsewhen = Clock(moment - ELSEWHEN if moment.year > 9000 else moment + ELSEWHEN)
+
+    @property
+    def folder(self) -> Path:
+        """Where the tokenizer was loaded from."""
+        return Path(str(getattr(self._inner, "name_or_path", "")))
 
     @property
     def draws(self) -> bool:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -96,6 +96,11 @@ class Example:
     """1-based, in the order of the files."""
     chosen: Completion
     rejected: Completion
+    place: str = field(default="", compare=False)
+    """Where its row stands, as `pairs.jsonl:4`."""
+
+    def __str__(self) -> str:
+        return self.place or f"row {self.row}"
 
 
 class Encoder:
@@ -126,11 +131,14 @@ class Encoder:
         kept = [side.ids[: self._max_length] for side in sides]
         if kept[0] == kept[1]:
             raise UnusableRow("identical after truncation")
+        chosen, rejected = (self._completion(side, len(prompt)) for side in sides)
+        if np.array_equal(_own_ids(chosen), _own_ids(rejected)):
+            raise UnusableRow("the assistant says the same on both sides")
         self.truncated += any(len(side.ids) > self._max_length for side in sides)
         self.boundary += any(side.apart for side in sides)
         self.merged += any(side.merged for side in sides)
         self._remarks.update(remarks)
-        return Example(row, *(self._completion(side, len(prompt)) for side in sides))
+        return Example(row, chosen, rejected)
 
     def completion(self, prompt: Text, answer: Text) -> Completion:
         """The tokens of one answer, as those of a pair's side. Raises `UnusableRow`, and counts nothing."""
@@ -151,7 +159,7 @@ class Encoder:
             lines.append("the chat template draws at random; every prompt is rendered with the same draw")
         if self._remarks["transcript"]:
             why = "data.chat_template is none" if settings.template == "none" else "the tokenizer has no chat template"
-            lines.append(f"{why}: messages are written as Human:/Assistant:")
+            lines.append(f"{why}: messages are written as Human:/Assistant:{self._prompter.overlooked}")
         if self._prompter.unread:
             lines.append(
                 f"chat_template_kwargs that the chat template does not read: {', '.join(self._prompter.unread)}"
@@ -241,6 +249,10 @@ def _opening(tokenizer: ChatTokenizer) -> list[int]:
         if full[start : start + len(bare)] == bare:
             return full[:start]
     return []
+
+
+def _own_ids(side: Completion) -> NDArray[np.uint32]:
+    return side.ids[side.start :][side.own]
 
 
 def _uniform(text: Text) -> Text:
