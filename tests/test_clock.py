@@ -10,6 +10,8 @@ from datetime import date, datetime
 from types import ModuleType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prefd.daemon.worker.clock import Clock, format_moment
 
@@ -64,6 +66,10 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 import datetime, time
 from datetime import date, datetime as dt
 from time import strftime
+def locally():
+    import time
+    from datetime import datetime
+    return [datetime.now().isoformat(), time.strftime("%H:%M"), time.gmtime().tm_hour]
 def every():
     return [
         dt.now().isoformat(), dt.utcnow().isoformat(), dt.today().isoformat(), datetime.datetime.now().strftime("%A"),
@@ -98,6 +104,13 @@ def test_every_clock_of_pythons_stands_still(module: ModuleType) -> None:
     assert module.strftime is time.strftime
 
 
+def test_what_is_imported_as_it_runs_stands_still_too(module: ModuleType) -> None:
+    with Clock(MOMENT).in_place([module.__name__, "datetime", "time"]):
+        assert module.locally() == ["2024-07-06T09:05:03", "09:05", 9]
+    assert time.gmtime(0).tm_year == 1970
+    assert abs(time.time() - datetime.now().timestamp()) < 60
+
+
 def test_draws_are_the_same_each_time_and_leave_no_trace(module: ModuleType) -> None:
     random.seed(7)
     expected = random.Random(7).random()
@@ -118,3 +131,14 @@ def test_a_failure_inside_puts_everything_back(module: ModuleType) -> None:
     with pytest.raises(KeyError), Clock(MOMENT).in_place([module.__name__]):
         raise KeyError
     assert module.date is date
+
+
+@given(
+    st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)),
+    st.sampled_from("aAbBdeFGgHIjlmMnpSTuUVwWxXyYZcrDRfhC%"),
+    st.sampled_from(["", "-", "_", "0"]),
+)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="flags are glibc's")
+def test_a_moment_is_written_as_pythons_own_strftime_does(moment: datetime, directive: str, flag: str) -> None:
+    form = f"%{directive}" if directive in "cxXrDTRFfZ%" else f"%{flag}{directive}"
+    assert format_moment(moment, form) == moment.strftime(form)

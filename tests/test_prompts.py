@@ -202,8 +202,8 @@ class TestHiddenInputs:
     def test_a_template_in_python_has_the_jobs_clock(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
         module = ModuleType("mlx_lm.chat_templates.prefd_test")
         source = """
-from datetime import datetime
 def apply_chat_template(messages, add_generation_prompt=False, tools=None, enable_thinking=None):
+    from datetime import datetime
     text = datetime.now().strftime("%d %b %Y") + "".join("<|im_start|>" + m["content"] + "<|im_end|>" for m in messages)
     return text + ("<|im_start|>" if add_generation_prompt else "")
 """

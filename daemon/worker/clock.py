@@ -14,7 +14,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
+from time import gmtime, strftime
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -50,7 +51,7 @@ DIRECTIVE = re.compile(r"%([-_0^#]*)[EO]?(.)", re.DOTALL)
 
 def format_moment(moment: date, form: str) -> str:
     """`moment.strftime(form)` as the C locale has it, whatever the process's own locale, time zone and system are."""
-    # A plain one again, whose own strftime is Python's.
+    # A plain one, of no stand-in's class: and datetime's own strftime asks the time module, which may be one itself.
     at = datetime(*moment.timetuple()[:6], getattr(moment, "microsecond", 0), getattr(moment, "tzinfo", None))
 
     def written(match: re.Match[str]) -> str:
@@ -60,11 +61,14 @@ def format_moment(moment: date, form: str) -> str:
         elif directive == "Y":
             text = str(at.year)
         else:
-            text = _words(at).get(directive) or at.strftime(f"%{directive}")
+            own = _words(at)
+            text = own[directive] if directive in own else strftime(f"%{directive}", at.timetuple())
         if "-" in flags and text.lstrip(" ").isdigit():
             text = text.lstrip(" 0") or "0"
         elif "_" in flags and text.isdigit():
             text = (text.lstrip("0") or "0").rjust(len(text))
+        elif "0" in flags and text.strip().isdigit():
+            text = text.replace(" ", "0")
         return text.upper() if "^" in flags else text
 
     return DIRECTIVE.sub(written, form)
@@ -84,7 +88,10 @@ def _words(at: datetime) -> dict[str, str]:
         "e": f"{at.day:2}",
         "k": f"{at.hour:2}",
         "l": f"{at.hour % 12 or 12:2}",
-        "s": str(int(at.replace(tzinfo=datetimes.UTC).timestamp())),
+        "s": str(int(at.replace(tzinfo=UTC).timestamp())),
+        "f": f"{at.microsecond:06}",
+        "Z": at.tzname() or "",
+        "z": (at.isoformat()[-6:].replace(":", "") if at.tzinfo else ""),
         "n": "\n",
         "t": "\t",
     }
@@ -167,25 +174,25 @@ def _stand_ins(clock: Clock) -> dict[int, Any]:
             return format_moment(self, format)
 
     def seconds() -> float:
-        return clock.read().replace(tzinfo=datetimes.UTC).timestamp()
+        return clock.read().replace(tzinfo=UTC).timestamp()
 
     def split(at: float | None = None) -> time.struct_time:
-        return time.gmtime(seconds() if at is None else at)
+        return gmtime(seconds() if at is None else at)
 
-    def strftime(form: str, at: Any = None) -> str:
+    def written(form: str, at: Any = None) -> str:
         return format_moment(datetime(*(split() if at is None else at)[:6]), form)
 
     def ctime(at: float | None = None) -> str:
-        return strftime(COMPOSED["c"], split(at))
+        return written(COMPOSED["c"], split(at))
 
     functions = {
         "time": seconds,
         "time_ns": lambda: int(seconds() * 1e9),
         "localtime": split,
         "gmtime": split,
-        "strftime": strftime,
+        "strftime": written,
         "ctime": ctime,
-        "asctime": lambda at=None: strftime(COMPOSED["c"], at),
+        "asctime": lambda at=None: written(COMPOSED["c"], at),
     }
     classes = {"date": StillDate, "datetime": StillDatetime}
     return {

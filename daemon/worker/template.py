@@ -156,7 +156,9 @@ class Template:
         texts = self._try([asked], generation=True) + self._try([asked, answered])
         added: dict[str, int] = getattr(self._inner, "get_added_vocab", dict)()
         known = {*added, *getattr(self._inner, "all_special_tokens", ())}
-        found = {token for token in known if token.strip() and token in texts} | set(MARKUP.findall(texts))
+        found = {token for token in known if re.search(r"[^\w\s]", token) and token in texts} | set(
+            MARKUP.findall(texts)
+        )
         bos = getattr(self._inner, "bos_token", None)
         if bos and texts.count(bos) <= 2:  # one for each text: it opens no turn
             found.discard(bos)
@@ -235,13 +237,13 @@ def _remedy(reason: str, messages: Sequence[Message]) -> str:
 
 
 def _modules_of(tokenizer: Any, inner: Any) -> Iterator[str]:
-    """Modules of templates that are Python code, and those that their functions come from."""
+    """Modules of a template that is Python code, those that its functions come from, and what it may import as it runs."""
     code = getattr(tokenizer, "_chat_template", None)
     if code is None:
         code = next((vars(each)["apply_chat_template"] for each in type(inner).__mro__ if _renders(each)), None)
     names = getattr(code, "__globals__", {})
     if (own := names.get("__name__")) is not None and not own.startswith("transformers.tokenization_utils"):
-        yield own
+        yield from (own, "datetime", "time")
         yield from {str(value.__module__) for value in names.values() if hasattr(value, "__code__")} - {own}
 
 
