@@ -27,6 +27,11 @@ def test_data_lines_name_rows_by_reason() -> None:
     assert report.data_lines({}) == []
 
 
+def test_data_lines_end_with_what_else_there_is_to_know() -> None:
+    notes = ["the chat template prints the date; prompts are rendered as of 2024-07-26 (data.date)"]
+    assert report.data_lines(homes.REPORT | {"notes": notes})[-1] == f"  {notes[0]}"
+
+
 def test_a_job_without_reference_has_its_rows_from_training(home: Path) -> None:
     there = Home(home)
     job = homes.add_running(there)

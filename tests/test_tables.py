@@ -121,6 +121,26 @@ class TestTokens:
         tables = Tables.of(ModelSource(str(model)))
         assert (tables.tokens, tables.positions) == (96, None)
 
+    def test_weights_that_are_not_here_are_not_fetched_to_look_at_rows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A hub model of which config and tokenizer are here."""
+        model = tiny.build_llama(tmp_path, max_position_embeddings=30)
+        weights = (model / "model.safetensors").rename(tmp_path / "elsewhere")
+        asked: list[bool] = []
+
+        def download(name: str, **how: Any) -> str:
+            asked.append(how.get("local_files_only", False))
+            return str(model)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+        source = ModelSource("org/model")
+        monkeypatch.setattr(ModelSource, "config", lambda self: json.loads((model / "config.json").read_text()))
+        assert Tables.of(source, here_only=True) == Tables(None, None, "", 30)
+        assert asked == [True]
+        weights.rename(model / "model.safetensors")
+        assert Tables.of(source, here_only=True).tokens == 320
+
 
 class TestPositions:
     @pytest.fixture

@@ -83,11 +83,18 @@ class Job:
         stock = frozen.frozen_stock(self.run)
         commits = {} if stock is None else frozen.commits(stock)
         data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, commits)
-        models_of_it = {source.model: source for source in (self.reference, self.policy)}
-        data = data.with_notes(check_tables(data, models_of_it.values(), self.tokenizer, self.spec.data.max_length))
+        data = data.with_notes(self._check_tables(data, here_only=True))
         for line in data.report.lines():
             log.info("%s", line)
         return data
+
+    def _check_tables(self, data: PreparedData, here_only: bool) -> list[str]:
+        sources = {source.model: source for source in (self.reference, self.policy)}
+        return check_tables(data, sources.values(), self.tokenizer, self.spec.data.max_length, here_only)
+
+    def check_tables(self) -> None:
+        """Raises `JobError` where a model lacks a token or a position of the pairs; weights are downloaded to tell."""
+        self._check_tables(self.data, here_only=False)
 
     @property
     def examples(self) -> list[Example]:

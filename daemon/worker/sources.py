@@ -57,6 +57,14 @@ class ModelSource:
     def weight_files(self) -> list[Path]:
         return sorted(self.folder.glob("model*.safetensors"))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether its weights are on this machine already; nothing is downloaded."""
+        folder: Path | None = Path(self.model)
+        if not Path(self.model).is_dir():
+            folder = _downloaded(self.model)
+        return folder is not None and any(folder.glob("model*.safetensors"))
+
     def config(self) -> dict[str, Any]:
         config = _read_json(self.folder / "config.json")
         if config.get("model_file") is not None:
@@ -142,6 +150,16 @@ def _download(model: str) -> Path:
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise JobError(f"model {model}: it is no local folder and could not be downloaded ({first})") from error
+
+
+def _downloaded(model: str) -> Path | None:
+    """Where the weights of `model` were downloaded to before, if they were."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.safetensors"], local_files_only=True))
+    except (OSError, ValueError):
+        return None
 
 
 def _digest_adapter(adapter: Path, memo: Path | None) -> str:

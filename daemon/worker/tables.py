@@ -40,21 +40,24 @@ class Tables:
     """Positions that a model without a table of them was made for."""
 
     @classmethod
-    def of(cls, source: ModelSource) -> Tables:
-        """Read from the headers and the config of `source`; no tensor is loaded."""
+    def of(cls, source: ModelSource, here_only: bool = False) -> Tables:
+        """Read from the headers and the config of `source`; no tensor is loaded. With `here_only` no weights are
+        downloaded for it: the tables of those that are not here are not known.
+        """
         config = source.config()
-        text = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
+        text = config.get("text_config")
+        known = {**(text if isinstance(text, dict) else {}), **config}
+        made_for = _number(known.get("max_position_embeddings"))
+        if here_only and not source.has_weights:
+            return cls(None, None, "", made_for)
         rows = {name: each["shape"][0] for name, each in read_headers(source).items() if each.get("shape")}
         rows = {name: count for name, count in rows.items() if not ELSEWHERE.search(name)}
         tokens = [count for kind in (TOKENS, HEADS) if (count := _main(rows, kind)) is not None]
-        positions = _main(rows, POSITIONS)
-        named = next((name for name in LEARNED if positions is not None and config.get(name) == positions), "its table")
-        known = {**(text or {}), **config}
+        vocabulary = min(tokens, default=_number(known.get("vocab_size")))
+        if (positions := _main(rows, POSITIONS)) is None:
+            return cls(vocabulary, None, "", made_for)
         return cls(
-            min(tokens, default=_number(known.get("vocab_size"))),
-            positions,
-            named,
-            None if positions is not None else _number(known.get("max_position_embeddings")),
+            vocabulary, positions, next((name for name in LEARNED if config.get(name) == positions), "its table"), None
         )
 
 
@@ -67,11 +70,16 @@ def _number(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def check_tables(data: PreparedData, sources: Iterable[ModelSource], tokenizer: Any, max_length: int) -> list[str]:
-    """What should be known of lengths, a line each. Raises `JobError` for a token or a position that a model has not."""
+def check_tables(
+    data: PreparedData, sources: Iterable[ModelSource], tokenizer: Any, max_length: int, here_only: bool = False
+) -> list[str]:
+    """What should be known of lengths, a line each. Raises `JobError` for a token or a position that a model has not.
+
+    `here_only`: as in `Tables.of`.
+    """
     notes: dict[str, None] = {}
     for source in sources:
-        tables = Tables.of(source)
+        tables = Tables.of(source, here_only)
         for example, place in _placed(data):
             _check_tokens(example, place, tables, source, tokenizer)
             _check_positions(example, place, tables, source, max_length)
