@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date, datetime
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from transformers.utils import chat_template_utils
 from prefd.daemon.frozen import Stock, freeze, frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.spec import JobSpec
+from prefd.daemon.worker import training_run
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
 
@@ -110,3 +112,21 @@ def test_a_checkpoint_that_does_not_fit_names_what_has_changed(home: Path, dated
     )
     tiny.build_tokenizer(dated_model, DATED)
     assert run_training(again(made)).ok
+
+
+def test_a_library_that_makes_other_tokens_is_named(
+    home: Path, dated_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job(home, dated_model, pairs_file, training={"iters": 6, "save_every": 2})
+    run_precompute(made)
+    with pytest.raises(Stopped):
+        run_training(made, StopAtLook(3))
+    original = metadata.version
+    monkeypatch.setattr(training_run, "digest_examples", lambda examples: "others")
+    with pytest.raises(JobError, match="so another prefd made them: go on with that one, or begin anew"):
+        run_training(again(made))
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == "tokenizers" else original(name))
+    with pytest.raises(
+        JobError, match=rf"; tokenizers was {original('tokenizers')} and is 0\.1: put that back as it was, or"
+    ):
+        run_training(again(made))

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import mlx.core as mx
@@ -35,6 +36,8 @@ from prefd.plugins.probes import loss_input, random_pairs
 
 log = logging.getLogger(__name__)
 
+TOKENIZING = ("transformers", "tokenizers", "jinja2")
+"""Libraries whose versions tokens may depend on."""
 SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
 
 
@@ -130,9 +133,11 @@ class Run:
         """Which of what the pairs' tokens are made of is not as it was, and what to do."""
         now = self._tokens_of()
         changed = [
-            f"the {name.replace('_', ' ')} of {self.job.spec.model} has changed since"
-            for name, digest in tokens_of.items()
-            if digest != now[name]
+            f"{name} was {then} and is {now[name]}"
+            if name in TOKENIZING
+            else f"the {name} of {self.job.spec.model} has changed since"
+            for name, then in tokens_of.items()
+            if then != now.get(name, then)
         ]
         if changed := [*self.job.changes, *changed]:
             return f"{'; '.join(changed)}: put that back as it was"
@@ -141,9 +146,10 @@ class Run:
         return "the same rows and the same tokenizer give others now, so another prefd made them: go on with that one"
 
     def _tokens_of(self) -> dict[str, str]:
-        """What the tokens are made of besides the data, by digest."""
+        """What the tokens are made of besides the data: digests of files, and versions."""
         identity = self.job.identify(self.job.policy).identity
-        return {name: identity[name] for name in ("tokenizer", "chat_template")}
+        files = {"tokenizer": identity["tokenizer"], "chat template": identity["chat_template"]}
+        return files | {name: metadata.version(name) for name in TOKENIZING}
 
     def go_on(self, stop: StopEvent) -> None:
         """Step by step to the end, or to where the held-out pairs stop improving."""
