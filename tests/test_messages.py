@@ -57,6 +57,13 @@ class TestContents:
     def test_other_parts_are_refused_by_name(self, part: dict[str, Any], expected: str) -> None:
         assert reason(user([{"type": "text", "text": "What is it?"}, part])) == expected
 
+    def test_parts_as_json_text_are_parts_and_as_pythons_repr_refused(self) -> None:
+        parts = [{"type": "text", "text": "Hi"}]
+        assert uniform_message(user(json.dumps(parts))) == user(parts)
+        assert reason(user(str(parts))).startswith("Python's repr of messages; write JSON")
+        for prose in ("[1]", '[{"type": "circle"}]', "[x]", "[]", "[{'type': 'circle'}]"):
+            assert uniform_message(user(prose)) == user(prose)
+
     @pytest.mark.parametrize("role", ["user", "system", "tool", "assistant"])
     def test_a_message_without_content_is_refused(self, role: str) -> None:
         article = "an" if role == "assistant" else "a"
@@ -156,6 +163,14 @@ class TestText:
         assert row == {"chosen": list(self.CHAT), "rejected": "b", "n": 1, "meta": '{"a": 1}'}
         assert read_text({"chosen": json.dumps(self.CHAT)}, "chosen") == list(self.CHAT)
 
+    def test_messages_each_as_json_text_are_messages(self) -> None:
+        assert decode_row({"chosen": [json.dumps(message) for message in self.CHAT]}) == {"chosen": list(self.CHAT)}
+        assert decode_row({"tags": ["a", '{"a": 1}']}) == {"tags": ["a", '{"a": 1}']}
+
+    def test_json_of_messages_without_roles_is_refused(self) -> None:
+        with pytest.raises(UnusableRow, match="JSON of messages of which not all have a role"):
+            read_text({"chosen": '[{"content": "Hi"}, {"role": "assistant", "content": "a"}]'}, "chosen")
+
     def test_one_message_alone_is_a_list_of_it(self) -> None:
         assert decode_row({"a": answer("x"), "b": json.dumps(answer("x"))}) == {"a": [answer("x")], "b": [answer("x")]}
 
@@ -167,6 +182,7 @@ class TestText:
             "[{'content': 'Hi', 'role': 'user'}]",
             "[{'from': 'human', 'value': 'Hi'}]",
             "array([{'role': 'user', 'content': 'Hi'}], dtype=object)",
+            "{'content': 'Hi',\n 'role': 'user'}",
             "[HumanMessage(content='Hi')]",
         ],
     )
@@ -185,7 +201,20 @@ class TestText:
             read_text({"chosen": json.dumps(self.CHAT)[:-5]}, "chosen")
 
     @pytest.mark.parametrize(
-        "prose", ["[1, 2]", "{'a': 1}", '{"name": "x"}', "a {'role': 'b'}", "[{'id': 3}]", "", "{"]
+        "prose",
+        [
+            "[1, 2]",
+            "{'a': 1}",
+            "{'value': 3}",
+            '{"value": 3}',
+            '[{"value": 3}]',
+            '{"role": "admin"}',
+            '{"name": "x"}',
+            "a {'role': 'b'}",
+            "[{'id': 3}]",
+            "",
+            "{",
+        ],
     )
     def test_other_text_is_prose(self, prose: str) -> None:
         assert read_text({"chosen": prose}, "chosen") == prose

@@ -19,22 +19,27 @@ OLD_AND_RARE_ROLES = ("developer", "function", "ipython")
 """Taken where the chat template shows them."""
 TEXT_PARTS = (None, "text", "input_text", "output_text")
 MEDIA = {"image": "an image", "audio": "audio", "video": "a video", "file": "a file", "document": "a document"}
-AS_JSON = re.compile(r"""\s*\[?\s*\{\s*"(role|content|from|value)"\s*:""")
-AS_REPR = re.compile(r"""\s*(array\()?\[?\s*(\{\s*'(role|content|from|value|type|text)'\s*:|\w*Message\w*\(\w+=)""")
+AS_JSON = re.compile(r"""\s*(\[\s*)?\{\s*"\w+"\s*:""")
+AS_MESSAGES = re.compile(r"""\s*(\[\s*\{\s*"(role|content|from)"\s*:|\{\s*"role"\s*:\s*"(system|user|assistant)")""")
+AS_REPR = re.compile(
+    r"""\s*(array\()?(\[\s*\{\s*'(role|content|from|value)'\s*:|\{\s*'(role|content)'\s*:.*'(role|content)'\s*:|\[?\w*Message\w*\(\w+=)""",
+    re.DOTALL,
+)
+PARTS_AS_REPR = re.compile(r"""\s*\[\s*\{\s*'type'\s*:\s*'text'\s*,\s*'text'\s*:""")
+REPR = "Python's repr of messages; write JSON (json.dumps, or DataFrame.to_json(orient='records', lines=True))"
 
 
 def decode_messages(value: Any) -> Any:
-    """`value`, or the messages that it is the JSON text of; one message alone as a list of it."""
-    if isinstance(value, str):
-        if not AS_JSON.match(value):
-            return value
-        try:
-            decoded = json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    else:
-        decoded = value
-    messages = [decoded] if isinstance(decoded, Mapping) else decoded
+    """`value`, or the messages that it is the JSON text of, as a whole or one by one; one message alone as a list of it."""
+    decoded = _decoded(value) if isinstance(value, str) and AS_JSON.match(value) else value
+    is_one = isinstance(decoded, Mapping) and not decoded.keys().isdisjoint(("content", "tool_calls", "value"))
+    messages = [decoded] if is_one else decoded
+    if (
+        isinstance(messages, list)
+        and messages
+        and all(isinstance(each, str) and AS_JSON.match(each) for each in messages)
+    ):
+        messages = [_decoded(each) for each in messages]
     return messages if _look_like_messages(messages) else value
 
 
@@ -57,11 +62,13 @@ def decode_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def check_prose(text: str) -> None:
     """Raises `UnusableRow` for messages that were written as text and cannot be read for certain."""
     if AS_REPR.match(text):
-        raise UnusableRow(
-            "Python's repr of messages; write JSON (json.dumps, or DataFrame.to_json(orient='records', lines=True))"
-        )
-    if AS_JSON.match(text):
+        raise UnusableRow(REPR)
+    if not AS_MESSAGES.match(text):
+        return
+    if (decoded := _decoded(text)) is text:
         raise UnusableRow("text that begins as the JSON of messages and is not; write messages, or whole JSON")
+    if isinstance(decoded, list) and all(isinstance(each, Mapping) and "content" in each for each in decoded):
+        raise UnusableRow("JSON of messages of which not all have a role")
 
 
 def uniform_message(given: Message) -> Message:
@@ -74,7 +81,7 @@ def uniform_message(given: Message) -> Message:
         message.setdefault("tool_calls", [{"type": "function", "function": call}])
     if calls := _decoded(message.pop("tool_calls", None)):
         message["tool_calls"] = _uniform_calls(calls)
-    content = message.get("content")
+    content = _decoded_parts(message.get("content"))
     if isinstance(content, list | tuple):
         content = [_text_part(part) for part in content]
     if content is None and not any(message.get(key) for key in ("tool_calls", "reasoning_content", "thinking")):
@@ -116,6 +123,19 @@ def _with_arguments(call: dict[str, Any]) -> Mapping[str, Any]:
         return call | {"arguments": json.loads(arguments or "{}")}
     except (ValueError, RecursionError):
         raise UnusableRow("the arguments of a tool call are text that is not JSON") from None
+
+
+def _decoded_parts(content: Any) -> Any:
+    """`content`, or the text parts that it is the JSON text of. Raises `UnusableRow` for Python's repr of them."""
+    if not isinstance(content, str) or not content.lstrip().startswith("["):
+        return content
+    if PARTS_AS_REPR.match(content):
+        raise UnusableRow(REPR)
+    parts = _decoded(content)
+    are_parts = isinstance(parts, list) and all(
+        isinstance(each, Mapping) and each.get("type") == "text" for each in parts
+    )
+    return parts if are_parts and parts else content
 
 
 def _text_part(part: Any) -> Mapping[str, Any]:
