@@ -14,6 +14,9 @@ import mlx_lm
 import numpy as np
 import pytest
 import tiny
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.prompts import Settings
@@ -68,6 +71,8 @@ THINKS = (
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 Load = Callable[..., Any]
+LOADED: dict[str | None, Any] = {}
+"""Tokenizers by template, for a test of many examples."""
 
 
 @pytest.fixture(scope="module")
@@ -440,3 +445,21 @@ class TestTurns:
         assert whole != side
         assert hash(whole) == hash(side)
         assert whole.own.all()
+
+    @settings_of_hypothesis(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        template=st.sampled_from([tiny.CHATML, INST, None]),
+        words=st.lists(st.text("ab \n四é<>", min_size=1).filter(str.strip), min_size=3, max_size=7).filter(
+            lambda them: len(them) % 2
+        ),
+    )
+    def test_every_assistants_turn_counts_whole_and_nothing_else(
+        self, load: Load, template: str | None, words: list[str]
+    ) -> None:
+        tokenizer = LOADED.setdefault(template, load(template) if template not in LOADED else None)
+        turns = [answer(each) if at % 2 == 0 else user(each) for at, each in enumerate(words)]
+        side = Encoder(tokenizer, 2000).encode(Pair("q", turns, "no such words"), 1).chosen
+        said = words[::2]
+        before = "" if template == tiny.CHATML else " "
+        ends = [END] * len(said) if template is not None else [*[""] * (len(said) - 1), END]
+        assert own(tokenizer, side) == [f"{before}{each}{end}" for each, end in zip(said, ends)]
