@@ -81,7 +81,7 @@ class TestContents:
         expected = f"role {role!r} is not one of system, user, assistant, tool: rename it"
         assert reason({"role": role, "content": "Hi"}) == expected
 
-    @pytest.mark.parametrize("role", ["developer", "function", "ipython"])
+    @pytest.mark.parametrize("role", ["developer", "function", "ipython", "environment"])
     def test_rarer_roles_are_the_templates_to_show(self, role: str) -> None:
         assert uniform_message({"role": role, "content": "Hi", "name": None}) == {"role": role, "content": "Hi"}
 

@@ -15,7 +15,7 @@ from typing import Any
 from prefd.plugins.types import Message, UnusableRow
 
 ROLES = ("system", "user", "assistant", "tool")
-OLD_AND_RARE_ROLES = ("developer", "function", "ipython")
+OLD_AND_RARE_ROLES = ("developer", "function", "ipython", "environment")
 """Taken where the chat template shows them."""
 TEXT_PARTS = (None, "text", "input_text", "output_text")
 MEDIA = {"image": "an image", "audio": "audio", "video": "a video", "file": "a file", "document": "a document"}
