@@ -49,7 +49,7 @@ class SourceReport:
         } | ({"notes": list(self.notes)} if self.notes else {})
 
     def lines(self, max_length: int) -> list[str]:
-        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable"]
+        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable", *self.notes]
         if self.unusable:
             lines.append(f"unusable: {self.unusable}")
         if self.truncated:
@@ -58,7 +58,7 @@ class SourceReport:
             lines.append(
                 f"{_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
             )
-        return [*lines, *self.notes]
+        return lines
 
 
 @dataclass(frozen=True)
