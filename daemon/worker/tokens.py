@@ -60,6 +60,10 @@ class Completion:
     """(n,) read-only."""
     start: int
     """Index of the answer's first token; 1 ≤ start < n."""
+    cut: int = 0
+    """How many tokens `max_length` has taken from the end, EOS included."""
+    apart: bool = False
+    """Whether the answer was set behind its prompt by rule 2."""
     counted: NDArray[np.bool_] | None = None
     """(n − start,) read-only: which of the answer's tokens are the assistant's own; None: all are."""
 
@@ -134,8 +138,8 @@ class Encoder:
         chosen, rejected = (self._completion(side, len(prompt)) for side in sides)
         if np.array_equal(_own_ids(chosen), _own_ids(rejected)):
             raise UnusableRow("the assistant says the same on both sides")
-        self.truncated += any(len(side.ids) > self._max_length for side in sides)
-        self.boundary += any(side.apart for side in sides)
+        self.truncated += bool(chosen.cut or rejected.cut)
+        self.boundary += chosen.apart or rejected.apart
         self.merged += any(side.merged for side in sides)
         self._remarks.update(remarks)
         return Example(row, chosen, rejected)
@@ -173,8 +177,9 @@ class Encoder:
         return lines + [f"{number} pair{'s'[: number > 1]} {words}" for number, words in counted if number]
 
     def _completion(self, side: _Side, start: int) -> Completion:
-        counted = None if side.counted is None else _read_only(side.counted[: self._max_length - start], np.bool_)
-        return Completion(_read_only(side.ids[: self._max_length], np.uint32), start, counted)
+        ids = _read_only(side.ids[: self._max_length], np.uint32)
+        counted = None if side.counted is None else _read_only(side.counted[: len(ids) - start], np.bool_)
+        return Completion(ids, start, len(side.ids) - len(ids), side.apart, counted)
 
     def _sides(self, pair: Pair) -> tuple[list[int], list[_Side], frozenset[str]]:
         """The prompt's tokens, both sides before truncation, and what there is to be said of them."""
