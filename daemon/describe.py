@@ -53,7 +53,8 @@ def describe_data(data: DataSpec) -> str:
     share = f"{100 * held_out:.3g} % of the prompts" if isinstance(held_out, float) else held_out
     if data.validation_split is not None:
         share = f"the split {data.validation_split}" + (f" of {held_out}" if isinstance(held_out, str) else "")
-    return f"at most {data.max_length} tokens; held out: {share}"
+    template = "; no chat template" if data.chat_template == "none" else ""
+    return f"at most {data.max_length} tokens; held out: {share}{template}"
 
 
 def describe_loss(spec: JobSpec) -> str:

@@ -49,12 +49,14 @@ def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = No
 
 
 def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, anew: bool = False) -> RunDir:
-    """The job's folder with its spec in it, as the worker reads it. The first call decides, unless `anew`."""
+    """The job's folder with its spec in it, as the worker reads it, and the date of its prompts. The first call decides,
+    unless `anew`.
+    """
     run = RunDir(home.job(job_id))
     run.root.mkdir(parents=True, exist_ok=True)
     if anew or not run.spec.exists():
         frozen = vars(stock or take_stock(home, spec))
-        write_json(run.spec, {"spec": spec.model_dump(mode="json", exclude_unset=True), **frozen})
+        write_json(run.spec, {"spec": spec.dated().model_dump(mode="json", exclude_unset=True), **frozen})
     return run
 
 

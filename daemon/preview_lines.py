@@ -29,6 +29,8 @@ SPACE = "·"
 UNCOUNTED = ("⟪", "⟫")
 COUNTS = {"trained on": "trained on", "held out": "evaluated on", "scored": "scored"}
 """Use of a pair → what the tokens of its answers are."""
+PLAIN = ("columns read: ", "the chat template prints the date")
+"""Lines of a data report that tell of nothing doubtful begin so, or with their source."""
 INDENT = "  "
 NAMES = max(map(len, COLORS)) + 2
 
@@ -172,5 +174,5 @@ def _span(of: Mapping[str, float], median: str) -> str:
 
 def _style_of(line: str, data: Mapping[str, Any]) -> str:
     sources: Sequence[str] = [each["source"] for each in (data, data.get("validation")) if each]
-    is_plain = any(line.startswith(source) for source in sources) or " to train on, " in line
+    is_plain = line.startswith((*sources, *PLAIN)) or " to train on, " in line
     return "" if is_plain else "yellow"

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
@@ -25,6 +25,7 @@ from prefd.daemon.optimization import (
     weight_decay_faults,
 )
 from prefd.daemon.specmodel import Fault, SpecModel, refuse
+from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
 from prefd.daemon.text import shown
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
@@ -58,6 +59,19 @@ class DataSpec(SpecModel):
     max_length: int = Field(1024, ge=2, description="tokens of prompt and completion together; the end is cut")
     validation: Fraction | Text = Field(0.05, description="fraction of the prompts held out, or a path to other pairs")
     validation_split: Text | None = Field(None, description="hold out this split of the dataset instead of a fraction")
+    chat_template: Literal["auto", "none"] = Field(
+        "auto", description="none: the rows are templated already, or want no template"
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        {},
+        description="arguments of the chat template for every row; a row's own column wins",
+        examples=[{"enable_thinking": False}],
+    )
+    date: str = Field(
+        DEFAULT_DATE,
+        description="the moment that a chat template prints which prints one; today: the day of the claim",
+        examples=["2026-01-31", "2026-01-31T09:30", "today"],
+    )
 
     @property
     def sources(self) -> list[Source]:
@@ -145,6 +159,27 @@ class DataSpec(SpecModel):
         if isinstance(self.validation, str):
             update["validation"] = resolve_source(self.validation, folder)
         return self.model_copy(update=update)
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def a_day(cls, value: Any) -> Any:
+        if isinstance(value, date):  # TOML has them
+            value = value.isoformat()
+        if isinstance(value, str):
+            parse_date(value)
+        return value
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def the_templates_own(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if fault := describe_reserved(value):
+            raise ValueError(fault)
+        return value
+
+    @property
+    def moment(self) -> datetime:
+        """What a chat template takes for now."""
+        return parse_date(self.date)
 
     @model_validator(mode="after")
     def a_column_each(self) -> Self:
@@ -436,6 +471,12 @@ class JobSpec(SpecModel):
     def without_training(self) -> JobSpec:
         """The job that only fills the cache."""
         return self.model_copy(update={"training": None, "output": OutputSpec()})
+
+    def dated(self, today: date | None = None) -> JobSpec:
+        """This spec with the date that its prompts are rendered as of spelt out, whatever the day or the default becomes."""
+        moment = parse_date(self.data.date, today)
+        day = moment.date() if moment.time() == moment.min.time() else moment
+        return self.model_copy(update={"data": self.data.model_copy(update={"date": day.isoformat()})})
 
     def resolved(self, folder: Path) -> JobSpec:
         """This spec with every relative path made absolute from `folder`, the spec file's own."""

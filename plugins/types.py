@@ -53,7 +53,9 @@ class Logprobs(NamedTuple):
     tokens: mx.array
     """(B, T) float32: log-probability of each completion token in nats, 0 where `mask` is 0."""
     mask: mx.array
-    """(B, T) float32: 1 for completion tokens (EOS included), 0 for padding."""
+    """(B, T) float32: 1 for completion tokens (EOS included), 0 for padding and, within an answer of several turns, for
+    what a user or a tool says there.
+    """
 
     @property
     def sums(self) -> mx.array:

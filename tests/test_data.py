@@ -35,12 +35,26 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_tokenizer(folder)
 
 
-def user(content: str) -> dict[str, str]:
+def user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
 
 
-def answer(content: str) -> dict[str, str]:
+def answer(content: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": content}
+
+
+def text(content: str) -> list[dict[str, Any]]:
+    """Two parts that are `content` together."""
+    return [{"type": "text", "text": content[:2]}, {"type": "text", "text": content[2:]}]
+
+
+def call(arguments: dict[str, Any], as_text: bool) -> dict[str, Any]:
+    function = {"name": "weather", "arguments": json.dumps(arguments) if as_text else arguments}
+    return {
+        "role": "assistant",
+        "content": "calling weather",
+        "tool_calls": [{"type": "function", "function": function}],
+    }
 
 
 Shape = Callable[[str, str, str], dict[str, Any]]
@@ -49,6 +63,16 @@ SHAPES: dict[str, Shape] = {
     "explicit messages": lambda p, c, r: {"prompt": [user(p)], "chosen": [answer(c)], "rejected": [answer(r)]},
     "messages and strings": lambda p, c, r: {"prompt": [user(p)], "chosen": c, "rejected": r},
     "string prompt": lambda p, c, r: {"prompt": p, "chosen": [answer(c)], "rejected": [answer(r)]},
+    "text parts": lambda p, c, r: {
+        "prompt": [user(text(p))],
+        "chosen": [answer(text(c))],
+        "rejected": [answer(text(r))],
+    },
+    "messages as JSON text": lambda p, c, r: {
+        "chosen": json.dumps([user(p), answer(c)]),
+        "rejected": json.dumps([user(p), answer(r)]),
+    },
+    "one message as JSON text": lambda p, c, r: {"prompt": p, "chosen": json.dumps(answer(c)), "rejected": r},
     "implicit messages": lambda p, c, r: {"chosen": [user(p), answer(c)], "rejected": [user(p), answer(r)]},
     "messages with the prompt beside": lambda p, c, r: {
         "prompt": p,
@@ -134,6 +158,37 @@ class TestShapes:
             tokenizer.decode(example.chosen.prompt.tolist()).partition("<|im_start|>")[0] for example in data.train
         ]
         assert heads == ["", *['[{"type": "function", "function": {"name": "now"}}]!'] * 7]
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    @pytest.mark.parametrize("as_text", [False, True])
+    def test_calls_of_every_file_have_their_own_arguments_and_no_others(
+        self, tmp_path: Path, suffix: str, as_text: bool
+    ) -> None:
+        """Parquet gives each struct the keys of all; JSON text keeps a null that is meant."""
+        calls = "{% for c in message.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}"
+        template = tiny.CHATML.replace(
+            "{{ '<|im_start|>'",
+            "{{ message.tool_calls[0].function.name if message.tool_calls }}" + calls + "{{ '<|im_start|>'",
+            1,
+        )
+        tiny.build_tokenizer(tmp_path / "model", template)
+        given = [{"city": "Rome"}, {"unit": "c"}, {"city": "Oslo", "unit": None} if as_text else {"city": "Oslo"}]
+        rows = [pair | {"prompt": [user(pair["prompt"]), call(given[n % 3], as_text)]} for n, pair in enumerate(PAIRS)]
+        tokenizer = load_tokenizer(tmp_path / "model")
+        data = prepared(tokenizer, source(tmp_path, rows, suffix), validation=0.0)
+        assert not data.report.train.unusable
+        for n, example in enumerate(data.train):
+            prompt = tokenizer.decode(example.chosen.prompt.tolist())
+            assert f"weather{json.dumps(given[n % 3])}<|im_start|>assistant" in prompt
+
+    def test_one_line_for_what_both_sources_have_to_say(self, tmp_path: Path) -> None:
+        tiny.build_tokenizer(tmp_path / "model", "{{ strftime_now('%Y') }}" + tiny.CHATML)
+        write(tmp_path / "a.jsonl", PAIRS[:5])
+        write(tmp_path / "b.jsonl", PAIRS[5:])
+        data = prepared(load_tokenizer(tmp_path / "model"), tmp_path / "a.jsonl", validation=str(tmp_path / "b.jsonl"))
+        note = "the chat template prints the date; prompts are rendered as of 2024-07-26 (data.date)"
+        assert data.report.lines().count(note) == 1
+        assert data.report.to_json()["notes"] == [note]
 
 
 class TestHeldOut:

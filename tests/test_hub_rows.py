@@ -52,7 +52,7 @@ def test_all_that_the_spec_says_is_passed_on(calls: list[Any]) -> None:
 
 def test_what_is_no_text_stays_as_it_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     features = datasets.Features({"chosen": datasets.Json(), "image": datasets.Image()})
-    picture = {"bytes": b"no picture", "path": None}
+    picture = {"bytes": b"no picture", "path": "a.png"}
     rows = [{"chosen": [{"role": "user", "content": "Q"}], "image": picture}, {"chosen": "text", "image": None}]
     whole = datasets.Dataset.from_list(rows, features=features)
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: whole)

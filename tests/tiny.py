@@ -97,3 +97,10 @@ def quantized(base: Path, folder: Path, mode: str) -> Path:
 
 MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
 """MLX's ways to quantize. Only the first has scales that are floats, and biases."""
+
+
+def build_chat(folder: Path, chat_template: str | None, eos_token_id: int | list[int] = 2, **tokenizer: Any) -> Path:
+    """As `build_llama`, with another template, other tokens in its tokenizer_config.json, and these EOS ids in its config."""
+    build_llama(folder, eos_token_id=eos_token_id)
+    build_tokenizer(folder, chat_template, **tokenizer)
+    return folder

@@ -10,7 +10,7 @@ from typing import Any
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.pairs import LoadedPairs, Unusable, none_usable
-from prefd.daemon.worker.prompts import ChatTokenizer
+from prefd.daemon.worker.prompts import ChatTokenizer, Settings
 from prefd.daemon.worker.rows import DataError
 from prefd.daemon.worker.tokens import Encoder, Example
 from prefd.plugins.types import RowFormat, UnusableRow
@@ -30,10 +30,12 @@ class SourceReport:
     boundary: int
     """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
     unusable: Unusable
-    notes: tuple[str, ...] = ()
-    """What had to be decided to read it."""
+    merged: int = 0
+    """Those of `boundary` whose answer and prompt would merge into other tokens."""
     left_out: int = 0
     """Usable rows that a weight leaves out."""
+    notes: Sequence[str] = ()
+    """What else the data's owner should know, a line each."""
 
     @property
     def usable(self) -> int:
@@ -57,9 +59,9 @@ class SourceReport:
         lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
             lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
-        if self.boundary:
+        if self.merged:
             lines.append(
-                f"{_pairs(self.boundary)} with the answer set behind the prompt's own tokens, as they do not join"
+                f"{_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
             )
         return lines
 
@@ -88,7 +90,7 @@ class DataReport:
         """The same in words, a line for each thing a user should know."""
         lines = self.train.lines(self.max_length)
         if self.validation is not None:
-            lines += self.validation.lines(self.max_length)
+            lines += [line for line in self.validation.lines(self.max_length) if line not in lines]
         lines.append(f"{_pairs(self.used)} to train on, {self.held_out} held out")
         if self.overlap:
             lines.append(f"{_pairs(self.overlap)} held out with a prompt that is trained on too")
@@ -103,6 +105,11 @@ class PreparedData:
     held_out: list[Example]
     report: DataReport
 
+    def with_notes(self, notes: Sequence[str]) -> PreparedData:
+        """The same, with more that the report says."""
+        train = replace(self.report.train, notes=[*self.report.train.notes, *notes])
+        return replace(self, report=replace(self.report, train=train))
+
 
 def prepare(
     spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
@@ -112,10 +119,10 @@ def prepare(
     `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
     also for a tokenizer without EOS.
     """
-    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec.max_length, "data.path")
+    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec, "data.path")
     found = load_held_out(spec, formats, commits)
     if found is not None:
-        held_out, validation = _encode(found, tokenizer, spec.max_length, "data.validation")
+        held_out, validation = _encode(found, tokenizer, spec, "data.validation")
         train = examples
     else:
         assert isinstance(spec.validation, float)
@@ -143,10 +150,10 @@ def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], 
 
 
 def _encode(
-    found: LoadedPairs, tokenizer: ChatTokenizer, max_length: int, key: str
+    found: LoadedPairs, tokenizer: ChatTokenizer, spec: DataSpec, key: str
 ) -> tuple[list[Example], SourceReport]:
     try:
-        encoder = Encoder(tokenizer, max_length)
+        encoder = Encoder(tokenizer, spec.max_length, Settings.of(spec))
     except ValueError as error:
         raise DataError(f"model: {error}") from error
     examples = []
@@ -164,8 +171,9 @@ def _encode(
         encoder.truncated,
         encoder.boundary,
         found.unusable,
-        tuple(found.notes),
+        encoder.merged,
         found.left_out,
+        [*found.notes, *encoder.notes()],
     )
 
 

@@ -16,6 +16,7 @@ from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import (
     can_run_metal,
+    load_config,
     load_model,
     load_tokenizer,
     maybe_set_recommended_wired_limit,
@@ -27,6 +28,7 @@ from prefd.daemon.text import clip
 from prefd.daemon.worker import memory, peft_start
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, loading_failed, read_adapter, stored_dtype
+from prefd.daemon.worker.tables import bound_positions
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
 ADAPTABLE = (nn.Linear, nn.QuantizedLinear, SwitchLinear, QuantizedSwitchLinear)
@@ -61,6 +63,7 @@ def unread(source: ModelSource) -> nn.Module:
     most steps of training would round to nothing.
     """
     model, _ = open_base(source)
+    bound_positions(model)
     put_adapter(model, source)
     if can_run_metal():
         maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac
@@ -113,9 +116,12 @@ def _explained(source: ModelSource, where: str) -> Iterator[None]:
 
 
 def tokenizer(source: ModelSource) -> Any:
-    """mlx-lm's TokenizerWrapper for `source`."""
+    """mlx-lm's TokenizerWrapper for `source`, as `mlx_lm.load` makes it: with the EOS ids of config.json or, before them,
+    generation_config.json.
+    """
     try:
-        return load_tokenizer(source.config_folder)
+        folder = source.config_folder
+        return load_tokenizer(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {str(error).strip()[:500]}") from error
 

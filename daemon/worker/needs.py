@@ -24,6 +24,8 @@ class Needs:
 
     @classmethod
     def of(cls, job: Job) -> Needs:
+        """Raises `JobError` where a model lacks a token or a position of the pairs."""
+        job.check_tables()
         completions: dict[bytes, Completion] = {}
         rows: dict[bytes, Example] = {}
         sides = [(example, side) for example in job.examples for side in (example.chosen, example.rejected)]

@@ -12,6 +12,7 @@ from prefd.daemon.spec import DataSpec
 from prefd.daemon.text import listed_places
 from prefd.daemon.worker.rows import DataError, Place, Row, read_rows
 from prefd.plugins.formats.fields import is_text
+from prefd.plugins.formats.messages import decode_row
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
 SHOWN_ROWS = 5
@@ -101,7 +102,8 @@ def pairs_of(
         read = read_rows(replace(source, revision=commit), called)
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
-    rows = _with_columns(read.rows, spec, source.path)
+    decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in read.rows]
+    rows = _with_columns(decoded, spec, source.path)
     name, matching = detect_format(rows, formats)
     if not any(matching):
         _check_columns(rows, source.path, key)

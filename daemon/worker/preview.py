@@ -17,6 +17,7 @@ from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker.data import PreparedData
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.mixing import load_held_out, load_pairs
+from prefd.daemon.worker.prompts import Prompter, Settings
 from prefd.daemon.worker.remarks import find_remarks, rank
 from prefd.daemon.worker.tokens import Completion, Example
 
@@ -81,7 +82,7 @@ def preview(home: Home, request: Request) -> dict[str, Any]:
     chosen, missing = select_examples(job.data, request, special)
     return {
         "model": job.policy.model,
-        "chat_template": bool(job.tokenizer.has_chat_template),
+        "chat_template": Prompter(job.tokenizer, Settings.of(job.spec.data)).is_chat,
         "ends": {job.tokenizer.decode([each]): each for each in _ends(job.examples)},
         "max_length": job.spec.data.max_length,
         "tokens": measure_lengths(job.examples),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -17,7 +18,7 @@ from typing import Any
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_weights
 from prefd.daemon import adapters
 from prefd.daemon.adapters import AdapterConfig
-from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with
+from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with, read_header
 from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
 from prefd.daemon.text import clip
 from prefd.daemon.worker.errors import JobError
@@ -72,6 +73,14 @@ class ModelSource:
     @property
     def weight_files(self) -> list[Path]:
         return sorted(self.folder.glob("model*.safetensors"))
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether its weights are on this machine already; nothing is downloaded."""
+        folder: Path | None = Path(self.model)
+        if not Path(self.model).is_dir():
+            folder = _downloaded(self.model)
+        return folder is not None and any(folder.glob("model*.safetensors"))
 
     def config(self) -> dict[str, Any]:
         config = _read_json(self.config_folder / "config.json")
@@ -130,16 +139,21 @@ def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | 
     )
 
 
+def read_headers(source: ModelSource) -> dict[str, Mapping[str, Any]]:
+    """What the safetensors files say of each tensor: dtype, shape and data_offsets."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for path in source.weight_files:
+        found |= read_header(path)
+    return found
+
+
 def stored_dtype(source: ModelSource) -> str:
     """The floating-point type that most of the stored weights have, in safetensors' words (F32, BF16, F16)."""
     counts: dict[str, int] = {}
-    for path in source.weight_files:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__" and tensor["dtype"] in ("F32", "BF16", "F16"):
-                size = tensor["data_offsets"][1] - tensor["data_offsets"][0]
-                counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
+    for tensor in read_headers(source).values():
+        if tensor["dtype"] in ("F32", "BF16", "F16"):
+            size = tensor["data_offsets"][1] - tensor["data_offsets"][0]
+            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
     return max(counts, key=lambda dtype: counts[dtype], default="F32")
 
 
@@ -166,6 +180,16 @@ def _download(model: str, files: list[str]) -> Path:
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise JobError(f"model {model}: it is no local folder and could not be downloaded ({first})") from error
+
+
+def _downloaded(model: str) -> Path | None:
+    """Where the weights of `model` were downloaded to before, if they were."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.safetensors"], local_files_only=True))
+    except (OSError, ValueError):
+        return None
 
 
 def _digest_adapter(adapter: Path, memo: Path | None) -> str:

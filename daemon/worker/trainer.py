@@ -86,26 +86,30 @@ class Trainer:
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
 
-        reference = self._reference(batch)
+        reference, sides = self._reference(batch), both_sides(batch)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
-            x = LossInput(*halves(policy), *reference)
+            x = LossInput(*halves(counted(policy, sides)), *reference)
             out = self.loss(x)
             return out.losses.sum() / pairs, pair_metrics(x, out)
 
-        (_, sums), gradients = self.scorer.value_and_grad(both_sides(batch), share)
+        (_, sums), gradients = self.scorer.value_and_grad(sides, share)
         return sums, gradients
 
     def _reference(self, batch: Sequence[Example]) -> tuple[Logprobs, Logprobs] | tuple[None, None]:
         """(chosen, rejected)"""
-        return (None, None) if self.reference is None else halves(self.reference(both_sides(batch)))
+        if self.reference is None:
+            return None, None
+        sides = both_sides(batch)
+        return halves(counted(self.reference(sides), sides))
 
     def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
         """Metrics over held-out `examples`, named `eval_…`; nothing is trained."""
         self.model.eval()
         mean = Mean()
         for batch in self.batching.split(examples):
-            x = LossInput(*halves(self.scorer.logprobs(both_sides(batch))), *self._reference(batch))
+            sides = both_sides(batch)
+            x = LossInput(*halves(counted(self.scorer.logprobs(sides), sides)), *self._reference(batch))
             sums = pair_metrics(x, self.loss(x))
             mx.eval(sums)
             mean.add(sums, len(batch))
@@ -144,6 +148,17 @@ def halves(both: Logprobs) -> tuple[Logprobs, Logprobs]:
         Logprobs(both.tokens[:middle], both.mask[:middle]),
         Logprobs(both.tokens[middle:], both.mask[middle:]),
     )
+
+
+def counted(scored: Logprobs, completions: Sequence[Completion]) -> Logprobs:
+    """`scored` without the tokens of `completions` that are not the assistant's own."""
+    if all(each.counted is None for each in completions):
+        return scored
+    own = np.zeros(scored.mask.shape, np.float32)
+    for row, each in zip(own, completions):
+        row[: len(each.own)] = each.own
+    mask = scored.mask * mx.array(own)
+    return Logprobs(scored.tokens * mask, mask)
 
 
 def padded(values: Sequence[np.ndarray[tuple[int], np.dtype[np.float32]]]) -> Logprobs:

@@ -50,6 +50,7 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     """
     began = time.monotonic()
     training, schedule = schedule_of(job)
+    job.check_tables()
     reference = cached_reference(job) if job.loss.needs_reference else None
     policy = Policy.of(job, training, schedule.total_steps)
     model = policy.model

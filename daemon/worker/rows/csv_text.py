@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from prefd.daemon.text import clip
 from prefd.daemon.worker.rows.opened import opened
 from prefd.daemon.worker.rows.placed import DataFile
+from prefd.plugins.formats.messages import decode_row
 from prefd.plugins.types import UnusableRow
 
 MAX_CELL = 2**27
@@ -39,7 +39,7 @@ def _read(file: DataFile, promised: str) -> None:
             raise file.fault(f"two columns have the same name: {', '.join(header)}")
         for line, cells in records:
             if len(cells) == len(header):
-                file.add({name: _cell(cell) for name, cell in zip(header, cells)}, line)
+                file.add(decode_row(dict(zip(header, cells))), line)
             else:
                 file.add(UnusableRow(f"not as many cells as the header's {len(header)}"), line)
 
@@ -115,15 +115,3 @@ def _check_cells(file: DataFile, cells: list[str], line: int) -> None:
             cell.encode()
         except UnicodeEncodeError:
             raise file.fault(f"not UTF-8 at line {line}; save the file as UTF-8") from None
-
-
-def _cell(cell: str) -> Any:
-    """One that holds the JSON of chat messages is those messages."""
-    if cell.startswith("[{"):
-        try:
-            value = json.loads(cell)
-        except (ValueError, RecursionError):
-            return cell
-        if all(isinstance(item, dict) and "role" in item for item in value):
-            return value
-    return cell

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from prefd.daemon.worker.rows.opened import begins, check_foreign
 from prefd.daemon.worker.rows.placed import DataError, DataFile, Rows
+from prefd.plugins.formats.fields import without_none
 
 BATCH = 1024
 STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
@@ -42,13 +43,17 @@ def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
 
 
 def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
-    """Add every row of a table, as plain values: an image stays the bytes that it is stored as."""
+    """Add every row of a table, as plain values: an image stays the bytes that it is stored as.
+
+    A struct has None for each key that its row has not: those are dropped, and none within JSON text.
+    """
     number = 0
     for batch in batches:
         if len(set(batch.schema.names)) < len(batch.schema.names):
             raise file.fault(f"two columns have the same name: {', '.join(batch.schema.names)}")
         decoders = {each.name: decode for each in batch.schema if (decode := _decoder(each.type)) is not None}
-        for row in batch.to_pylist():
+        for padded in batch.to_pylist():
+            row = {name: without_none(value) for name, value in padded.items()}
             number += 1
             file.add(row | {name: decode(row[name]) for name, decode in decoders.items()}, number, "row")
 
@@ -66,7 +71,7 @@ def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
     if pa.types.is_struct(kind):
         inner = {each.name: decode for each in kind if (decode := _decoder(each.type)) is not None}
         return (
-            (lambda cell: cell and cell | {name: decode(cell[name]) for name, decode in inner.items()})
+            (lambda cell: cell and cell | {name: decode(cell[name]) for name, decode in inner.items() if name in cell})
             if inner
             else None
         )
