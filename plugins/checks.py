@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 import mlx.core as mx
 
+from prefd.plugins.kinks import jumps_at_reference
 from prefd.plugins.probes import PairRows, extreme_pairs, loss_input, random_pairs
 from prefd.plugins.schema import LossSchema
 from prefd.plugins.types import TRAINERS_METRICS, LossInput, LossOutput
@@ -242,6 +243,19 @@ def reference(subject: Subject) -> str:
     return f"the loss is {values[0]:.6g} where the policy is the reference"
 
 
+def rounding(subject: Subject) -> str:
+    """Rounding decides no gradient: it does not jump where the policy is the reference, within `LossInput.noise`."""
+    if not subject.schema.needs_reference:
+        return "it takes no reference"
+    for setting, loss in subject.settings:
+        if jumps_at_reference(loss):
+            raise Fault(
+                "the gradient jumps where the policy is the reference, so rounding decides it there, with "
+                f"{setting}: count a log-ratio within `chosen_noise` and `rejected_noise` of LossInput as 0"
+            )
+    return "no jump of the gradient within the noise of a log-ratio of 0"
+
+
 CHECKS: dict[str, Callable[[Subject], Finding | str]] = {
     "shapes": shapes,
     "repeatable": repeatable,
@@ -251,6 +265,7 @@ CHECKS: dict[str, Callable[[Subject], Finding | str]] = {
     "padding": padding,
     "batch": batch,
     "reference": reference,
+    "rounding": rounding,
 }
 
 

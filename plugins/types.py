@@ -75,13 +75,35 @@ class Logprobs(NamedTuple):
 
 @dataclass(frozen=True)
 class LossInput:
-    """What a loss sees of a batch of B pairs."""
+    """What a loss sees of a batch of B pairs.
+
+    Log-probabilities are rounded, and by how much depends on what else ran beside a sequence. So a policy that has not
+    moved from its reference does not give the reference's stored numbers to the last digit, and the sign of so small a
+    log-ratio means nothing. While no step has moved the policy, the trainer hands the loss the policy's own numbers as
+    the reference's: every log-ratio is exactly 0. From then on a loss whose gradient jumps somewhere asks whether
+    its argument is further from that place than `chosen_noise` and `rejected_noise` (as `beyond` in
+    `prefd.plugins.losses.logits` does); a smooth loss needs to ask nothing.
+    """
 
     policy_chosen: Logprobs
     policy_rejected: Logprobs
     reference_chosen: Logprobs | None = None
     """None when the loss is reference-free."""
     reference_rejected: Logprobs | None = None
+    noise: float = 0.0
+    """A bound on the rounding in a log-ratio of one token, in nats; that of n tokens grows with √n. Measured when the job
+    starts; 0 where every sequence has the same bits whatever runs beside it, and where there is no reference.
+    """
+
+    @property
+    def chosen_noise(self) -> mx.array:
+        """(B,) nats: a chosen answer's log-ratio, summed over its tokens, is not to be told from 0 within this."""
+        return self.noise * mx.sqrt(self.policy_chosen.lengths)
+
+    @property
+    def rejected_noise(self) -> mx.array:
+        """(B,) The same for the rejected answers."""
+        return self.noise * mx.sqrt(self.policy_rejected.lengths)
 
 
 @dataclass(frozen=True)

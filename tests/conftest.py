@@ -15,6 +15,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are as many as the cores
     os.environ.pop("COLUMNS", None)  # set by xdist for its own output
 
+ROOT = Path(__file__).parent.parent
+os.environ["XDG_CACHE_HOME"] = str(
+    ROOT / ".pytest_cache" / "user"
+)  # what is found of the machine is not the user's here
+
 blas.preload()  # before anything imports mlx
 
 import fakes  # tests/fakes.py
@@ -27,7 +32,6 @@ from prefd.daemon import runner, service, supervisor, watch
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
 
-ROOT = Path(__file__).parent.parent
 SMOL = Path(os.environ.get("PREFD_SMOL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
 SHARED_PAIRS = ROOT.parent / "shared" / "data" / "alpaca_eval_pairs.jsonl"
 

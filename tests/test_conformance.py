@@ -214,6 +214,14 @@ class LeavesOutTooMuch:
         return sound(x)
 
 
+def jumps_where_the_policy_is_the_reference(x: LossInput) -> LossOutput:
+    """Pulls at a side that is worth less than under the reference, be it by rounding."""
+    assert x.reference_chosen is not None
+    out = sound(x)
+    chosen = x.policy_chosen.sums - x.reference_chosen.sums
+    return replace(out, losses=out.losses + 50 * mx.maximum(-chosen, 0))
+
+
 FAULTS: list[tuple[Loss, str, str]] = [
     (sums_the_batch, "shapes", "losses has shape () for 1 pairs, expected (1,)"),
     (returns_an_array, "shapes", "it returned array, not a LossOutput"),
@@ -232,6 +240,7 @@ FAULTS: list[tuple[Loss, str, str]] = [
     (forgets_the_reference, "reference", "expected one value for every pair"),
     (rewards_without_the_reference, "reference", "chosen_rewards are"),
     (uses_a_reference_that_it_does_not_need, "reference", "when a reference is given"),
+    (jumps_where_the_policy_is_the_reference, "rounding", "count a log-ratio within `chosen_noise`"),
     (KeepsState, "repeatable", "losses of one batch differ between two calls"),
     (throws_dice, "repeatable", "losses of one batch differ between two calls"),
     (BreaksAtItsBound, "finite", "with share=1.0"),

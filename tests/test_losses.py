@@ -151,6 +151,35 @@ def test_loss_where_policy_equals_reference(name: str, value: float) -> None:
     np.testing.assert_allclose(np.array(LOSSES[name].create({})(same).losses), value, rtol=1e-6)
 
 
+def one_token(chosen_log_ratio: float, noise: float) -> LossInput:
+    """A pair of one-token answers, the rejected one as likely as under the reference."""
+    side = [Logprobs(mx.array([[value]]), mx.ones((1, 1))) for value in (-2.0 + chosen_log_ratio, -1.0, -2.0, -1.0)]
+    return LossInput(*side, noise=noise)
+
+
+@pytest.mark.parametrize(("log_ratio", "penalty"), [(-1e-3, 0.0), (-2.1e-3, 50 * 2.1e-3), (1e-3, 0.0), (-1.0, 50.0)])
+def test_dpop_punishes_a_chosen_answer_that_lost_more_than_rounding_and_that_in_full(
+    log_ratio: float, penalty: float
+) -> None:
+    """Within a noise of 2e-3 nats nothing, beyond it δ times all of the loss."""
+    value = np.array(LOSSES["dpop"].create({})(one_token(log_ratio, noise=2e-3)).losses)[0]
+    assert value == pytest.approx(math.log1p(math.exp(-0.1 * log_ratio)) + penalty, rel=1e-4)
+
+
+@pytest.mark.parametrize(("slack", "value"), [(3e-3, 0.0), (5e-3, 5e-4), (-1e-3, 0.0)])
+def test_hinge_is_0_within_rounding_of_its_corner(slack: float, value: float) -> None:
+    """The corner is at z = 1/β = 10; a noise of 2e-3 nats on each side makes 4e-3 of z."""
+    found = np.array(LOSSES["hinge"].create({})(one_token(10.0 - slack, noise=2e-3)).losses)[0]
+    assert found == pytest.approx(value, rel=2e-3)
+
+
+def test_noise_grows_with_the_root_of_an_answers_tokens() -> None:
+    x = LossInput(
+        *(Logprobs(mx.zeros((2, 9)), mx.array([[1.0] * 9, [1.0] * 4 + [0.0] * 5])) for _ in range(4)), noise=0.5
+    )
+    assert np.array(x.chosen_noise).tolist() == np.array(x.rejected_noise).tolist() == [1.5, 1.0]
+
+
 @pytest.mark.parametrize("name", BUILT_IN)
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), scale=st.sampled_from([1e-3, 1.0, 30.0]), pad=st.integers(1, 9))

@@ -44,7 +44,7 @@ def predicted(stems: list[Stem], count: int) -> list[list[tuple[list[int], int]]
     return found
 
 
-@given(shapes, st.sampled_from([EQUAL, plan.GPU, plan.CPU, Slack(1.0), Slack(0.5, 20, 60)]))
+@given(shapes, st.sampled_from([EQUAL, plan.GPU, plan.CPU, *plan.SAME_BITS.values(), Slack(1.0), Slack(0.5, 20, 60)]))
 def test_every_answer_token_is_predicted_once_from_all_before_it(
     picked: list[tuple[int, int, int]], slack: Slack
 ) -> None:

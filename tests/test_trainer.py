@@ -29,12 +29,14 @@ STEPS = 20
 def losses(job: Job, reference: Any, steps: int = STEPS) -> list[float]:
     """The first losses of `job`'s training with references from `reference`."""
     assert job.spec.training is not None
-    mx.random.seed(0)
+    mx.random.seed(job.spec.training.seed)
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, job.spec.training)
     schedule = Schedule.plan(job.data.train, job.spec.training)
     optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
     trainer = Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
+    trainer.measure_noise(schedule.pairs(1), same=True)
+    trainer.start.unmoved = True
     return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, steps + 1)]
 
 

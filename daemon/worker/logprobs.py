@@ -25,6 +25,7 @@ from prefd.daemon.worker.engine.head import Head, differentiate_now, logprobs_la
 from prefd.daemon.worker.engine.plan import Branch, Slack, Stem
 from prefd.daemon.worker.engine.prefix import make_caches, taken, takes_padding
 from prefd.daemon.worker.engine.trunk import Parts, candidates, in_pieces, named
+from prefd.daemon.worker.kernels import what_keeps_bits
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs
 
@@ -47,7 +48,7 @@ class Options:
     """How a scorer goes about it; nothing here changes a number by more than rounding."""
 
     slack: Slack = field(default_factory=lambda: plan.GPU if on_gpu() else plan.CPU)
-    """Which sequences are batched."""
+    """Which sequences are batched. `plan.CPU` is narrowed to what changes no bit, where there is such a part of it."""
     lazily: bool = field(default_factory=lambda: on_gpu())
     """Forward and backward pass as one graph; else the head is computed at once, between the trunk's two passes."""
     chunk_tokens: int | None = None
@@ -103,6 +104,8 @@ class Scorer:
     shares_prompts: bool
     vocabulary: int
     options: Options
+    same_bits: bool = False
+    """A completion's numbers were seen to be the same, to the last bit, whatever runs beside it."""
     grouped: bool = False
     """Masks of unlike prompts have another axis (JoinedKV), as the soft cap of gemma2's attention needs."""
 
@@ -117,7 +120,13 @@ class Scorer:
                 "logits at every position, whole (no faster way holds for this architecture: chunk_tokens and "
                 "grad_checkpoint do nothing)"
             )
-        return "logits at answers only" + ("; prompts shared" if self.shares_prompts else "; prompts not shared")
+        shared = "prompts shared" if self.shares_prompts else "prompts not shared"
+        return f"logits at answers only; {shared}{self._describe_batches()}"
+
+    def _describe_batches(self) -> str:
+        if self.options.lazily or not self.options.slack.share:
+            return ""
+        return "; batched to the same bits" if self.same_bits else "; batched to rounding, with this BLAS's kernels"
 
     def logprobs(self, completions: Sequence[Completion]) -> Logprobs:
         """Log-probability of every completion token given what is before it, in nats.
@@ -171,7 +180,7 @@ class Scorer:
     def _plan(self, completions: Sequence[Completion]) -> _Work:
         if self.shares_prompts:
             slack = self.options.slack
-            if not takes_padding(make_caches(self.model)):
+            if not (slack.unlike_prompts and takes_padding(make_caches(self.model))):
                 slack = replace(slack, share=0.0)
             return _Work(completions, plan.shared(completions, self.options.slack, slack))
         return _Work(completions, plan.apart(completions, self.options.slack))
@@ -228,8 +237,34 @@ def choose(model: nn.Module, options: Options) -> Scorer:
             for shares, grouped in [(True, False), *padded, (False, False)]:
                 way = replace(plain, parts=parts, shares_prompts=shares, grouped=grouped, options=options)
                 if _holds(way, tokens, expected, logits.dtype):
-                    return way
+                    return _narrowed(way)
     return plain
+
+
+def _narrowed(way: Scorer) -> Scorer:
+    """`way` batching what keeps its bits; where nothing does, there is no reason to batch less than pays."""
+    if way.options.slack != plan.CPU:
+        return way
+
+    def batching(slack: Slack) -> Scorer:
+        return replace(way, same_bits=True, options=replace(way.options, slack=slack))
+
+    kept = what_keeps_bits(way.model, plan.SAME_BITS, lambda slack: _same_alone_and_together(batching(slack)))
+    return way if kept is None else batching(plan.SAME_BITS[kept])
+
+
+def _same_alone_and_together(way: Scorer) -> bool:
+    """Whether completions of lengths that meet in batches have, together, the bits of each alone."""
+    ids = np.random.default_rng(0).integers(1, way.vocabulary, 1000).astype(np.uint32)
+    tried, begin = [], 0
+    for prompt, answers in ((57, (40, 44)), (60, (75,)), (50, (38,)), (33, (32,)), (110, (100,)), (6, (3, 8))):
+        for number, answer in enumerate(answers):
+            rest = begin + prompt + 100 * number
+            tried.append(Completion(np.concatenate([ids[begin : begin + prompt], ids[rest : rest + answer]]), prompt))
+        begin += prompt
+    rows = np.array(way.logprobs(tried).tokens)
+    alone = [np.array(way.logprobs([each]).tokens)[0] for each in tried]
+    return all(np.array_equal(row[: len(one)], one) for row, one in zip(rows, alone))
 
 
 def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, dtype: mx.Dtype) -> bool:

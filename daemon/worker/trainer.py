@@ -5,10 +5,11 @@ The gradient of a step is that of the mean loss over all its pairs, whatever mic
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
@@ -23,8 +24,11 @@ from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.metrics import Mean, Sums, pair_metrics
 from prefd.daemon.worker.optim import clip, global_norm
+from prefd.daemon.worker.start import Start, measure_noise
 from prefd.daemon.worker.tokens import Completion, Example, places
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
+
+log = logging.getLogger(__name__)
 
 Loss = Callable[[LossInput], LossOutput]
 ReferenceScores = Callable[[Sequence[Completion]], Logprobs]
@@ -42,6 +46,7 @@ class Trainer:
     batching: Batching
     seed: int = 0
     max_grad_norm: float | None = None
+    start: Start = field(default_factory=Start)
 
     @property
     def model(self) -> nn.Module:
@@ -71,6 +76,7 @@ class Trainer:
             )
         self.optimizer.update(self.model, clip(total, metrics["grad_norm"], self.max_grad_norm))
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
+        self.start.moved(float(self.optimizer.learning_rate.item()))
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
 
@@ -85,23 +91,27 @@ class Trainer:
 
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
-
-        reference, sides = self._reference(batch), both_sides(batch)
+        sides = both_sides(batch)
+        reference = self._reference(sides)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
-            x = LossInput(*halves(counted(policy, sides)), *reference)
+            x = self._loss_input(counted(policy, sides), reference)
             out = self.loss(x)
             return out.losses.sum() / pairs, pair_metrics(x, out)
 
         (_, sums), gradients = self.scorer.value_and_grad(sides, share)
         return sums, gradients
 
-    def _reference(self, batch: Sequence[Example]) -> tuple[Logprobs, Logprobs] | tuple[None, None]:
-        """(chosen, rejected)"""
-        if self.reference is None:
-            return None, None
-        sides = both_sides(batch)
-        return halves(counted(self.reference(sides), sides))
+    def _reference(self, sides: Sequence[Completion]) -> Logprobs | None:
+        """Of the tokens of `sides` that count; None where the loss takes none."""
+        return None if self.reference is None else counted(self.reference(sides), sides)
+
+    def _loss_input(self, policy: Logprobs, reference: Logprobs | None) -> LossInput:
+        """Log-probabilities of both sides as the loss sees them, each of the tokens that count."""
+        if reference is None:
+            return LossInput(*halves(policy))
+        seen = self.start.reference_for(policy, reference)
+        return LossInput(*halves(policy), *halves(seen), noise=self.start.noise)
 
     def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
         """Metrics over held-out `examples`, named `eval_…`; nothing is trained."""
@@ -109,12 +119,23 @@ class Trainer:
         mean = Mean()
         for batch in self.batching.split(examples):
             sides = both_sides(batch)
-            x = LossInput(*halves(counted(self.scorer.logprobs(sides), sides)), *self._reference(batch))
+            x = self._loss_input(counted(self.scorer.logprobs(sides), sides), self._reference(sides))
             sums = pair_metrics(x, self.loss(x))
             mx.eval(sums)
             mean.add(sums, len(batch))
         self.model.train()
         return mean.means("eval_")
+
+    def measure_noise(self, batch: Sequence[Example], same: bool) -> None:
+        """Measure how much of a log-ratio is rounding. `same`: the policy is the reference, still."""
+        assert self.reference is not None
+        self.model.eval()
+        for micro_batch in self.batching.split(batch):
+            sides = both_sides(micro_batch)
+            noise = measure_noise(self.scorer, sides, self.reference(sides) if same else None)
+            self.start.noise = max(self.start.noise, noise)
+        self.model.train()
+        log.info("rounding: a log-ratio of n tokens is not to be told from 0 within %.2g·√n nats", self.start.noise)
 
     def check_start(self, batch: Sequence[Example], compute_dtype: str) -> float:
         """The mean |log π − log ref| per token of an untrained policy that starts as the reference.

@@ -29,6 +29,7 @@ from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
 from prefd.daemon.worker.training_run import Run, schedule_of
+from prefd.plugins.kinks import jumps_at_reference
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
@@ -77,13 +78,37 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     )
     run.warn(tight)
     run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")
-    done = run.restore()
-    if not done and reference is not None and job.starts_as_reference:
-        drift = trainer.check_start(schedule.pairs(1)[:START_CHECK_PAIRS], models.compute_dtype(job.policy))
-        log.info("step 0: policy = reference within %.2g nats per token", drift)
+    run.restore()
+    if reference is not None:
+        _meet_reference(job, run, policy)
     run.go_on(stop)
     run.publish()
     return run.outcome(time.monotonic() - began)
+
+
+def _meet_reference(job: Job, run: Run, policy: Policy) -> None:
+    """Check at the start that a policy which starts as the reference gives its numbers, and measure what is rounding.
+
+    Raises `JobError` where it does not give them.
+    """
+    trainer, pairs = run.trainer, run.schedule.pairs(1)[:START_CHECK_PAIRS]
+    if not run.step:
+        same = job.starts_as_reference
+        if same:
+            drift = trainer.check_start(pairs, models.compute_dtype(job.policy))
+            log.info("step 0: policy = reference within %.2g nats per token", drift)
+        trainer.measure_noise(pairs, same)
+        drops = job.policy.adapter is not None and policy.fine_tune.lora_parameters.get("dropout", 0.0) > 0
+        trainer.start.unmoved = same and not drops  # what an adapter that has learnt something drops is no rounding
+    elif not run.knows_noise:
+        trainer.measure_noise(pairs, same=False)
+    if jumps_at_reference(job.loss):
+        trainer.start.shielded = True
+        run.warn(
+            "the loss's gradient jumps where policy and reference are equal, and it takes no notice of rounding: a "
+            "log-ratio that is nothing but rounding is handed to it as exactly 0 (its author can mend it: `prefd "
+            "check-loss NAME` says how)"
+        )
 
 
 def batching_of(training: TrainingSpec, loss: Objective) -> Batching:

@@ -99,6 +99,8 @@ class Run:
         self.data_sha256 = digest_examples(self.job.examples)
         self.weights_sha256 = self.job.identify(self.job.policy).identity["weights"]
         self.step = self.adapter_step = 0
+        self.knows_noise = False
+        """A checkpoint told how much of a log-ratio is rounding; the first checkpoints there were did not."""
         self.warnings: list[str] = []
 
     def warn(self, said: str | None) -> None:
@@ -120,6 +122,9 @@ class Run:
                 raise self._changed("weights", found.step, f"put {self.job.spec.model} back as it was")
             self.step = found.step
             self.selection.restore(found.state["selection"])
+            self.knows_noise = "start" in found.state
+            if self.knows_noise:
+                self.trainer.start.restore(found.state["start"])
             log.info("going on from the checkpoint of step %d", found.step)
         self.metrics.truncate_after(self.step)
         return self.step
@@ -179,6 +184,8 @@ class Run:
 
     def _step(self) -> dict[str, float]:
         self.qat.before(self.step)
+        if self.qat.active:
+            self.trainer.start.unmoved = False  # its weights are rounded, and the reference's are not
         try:
             metrics = self.trainer.step(self.step, self.schedule.pairs(self.step))
         except NotFinite as error:
@@ -218,6 +225,7 @@ class Run:
             "tokens_of": self._tokens_of(),
             "weights_sha256": self.weights_sha256,
             "selection": self.selection.state(),
+            "start": self.trainer.start.state(),
         }
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
         with told(f"the checkpoint of step {self.step}", self.checkpoints.folder, self._last_good()):
@@ -254,6 +262,7 @@ class Run:
             "adapter": str(self.job.run.adapter),
             "adapter_step": self.adapter_step,
             "peak_memory_gb": mx.get_peak_memory() / 1e9,
+            "log_ratio_noise": self.trainer.start.noise,
             "data": self.job.data.report.to_json(),
         }
         said = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"

@@ -13,6 +13,7 @@ from prefd.plugins.losses.logits import (
     Beta,
     Delta,
     LabelSmoothing,
+    beyond,
     hinge_loss,
     ipo_loss,
     logps,
@@ -73,7 +74,8 @@ class Hinge:
 
     def __call__(self, x: LossInput) -> LossOutput:
         chosen, rejected = logratios(x)
-        return output(hinge_loss(chosen - rejected, self.beta), self.beta, chosen, rejected)
+        losses = hinge_loss(chosen - rejected, self.beta, x.chosen_noise + x.rejected_noise)
+        return output(losses, self.beta, chosen, rejected)
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ class DPOP:
     """DPO-Positive: −log σ(β z) + δ · max(0, log ref(y_c|x) − log π(y_c|x)).
 
     Smaug (Pal et al. 2024, eq. 3, with the penalty outside the logarithm): punishes a chosen answer that becomes less
-    likely than under the reference. Use it when the policy drifts from the reference. If it is unstable, take δ down
-    to 10 first; a larger β is more aggressive.
+    likely than under the reference, by more than rounding (`LossInput.noise`): δ would multiply that too. Use it when the
+    policy drifts from the reference. If it is unstable, take δ down to 10 first; a larger β is more aggressive.
     """
 
     beta: Beta = 0.1
@@ -109,7 +111,8 @@ class DPOP:
 
     def __call__(self, x: LossInput) -> LossOutput:
         chosen, rejected = logratios(x)
-        losses = sigmoid_loss(chosen - rejected, self.beta) + self.delta * mx.maximum(-chosen, 0)
+        penalty = beyond(-chosen, x.chosen_noise)
+        losses = sigmoid_loss(chosen - rejected, self.beta) + self.delta * penalty
         return output(losses, self.beta, chosen, rejected)
 
 

@@ -36,9 +36,14 @@ def sigmoid_loss(logits: mx.array, beta: float, label_smoothing: float = 0.0) ->
     return logistic_loss(beta * logits, label_smoothing)
 
 
-def hinge_loss(logits: mx.array, beta: float) -> mx.array:
-    """max(0, 1 − β z), (B,): 1 at z = 0."""
-    return mx.maximum(1 - beta * logits, 0)
+def beyond(values: mx.array, noise: mx.array | float = 0.0) -> mx.array:
+    """max(0, v), (B,), where a v within `noise` of 0 counts as 0: rounding decides neither the value nor the gradient."""
+    return mx.where(values > noise, values, 0)
+
+
+def hinge_loss(logits: mx.array, beta: float, noise: mx.array | float = 0.0) -> mx.array:
+    """max(0, 1 − β z), (B,): 1 at z = 0. `noise`: how far rounding may put z from its value, in nats."""
+    return beyond(1 - beta * logits, beta * noise)
 
 
 def ipo_loss(logits: mx.array, beta: float) -> mx.array:

@@ -32,13 +32,21 @@ class Slack:
     """A sequence of fewer tokens runs alone."""
     longest: float = math.inf
     """And so does one of more, its prompt included."""
+    unlike_prompts: bool = True
+    """Whether prompts of unlike lengths are, padded at the left."""
 
 
 GPU = Slack(0.1)
-CPU = Slack(0.25, SHORTEST, 256)
-"""Four passes over 64 tokens take a third longer than one over them all; from 256 on there is nothing to gain. In between
-a completion's numbers are also the same to the last bit whatever runs beside it, so that a policy that starts as the
-reference has log-ratios of exactly zero: OpenBLAS splits longer sums, those of attention, by their padded length.
+CPU = Slack(0.25, longest=256)
+"""Four passes over 64 tokens take a third longer than one over them all; from 256 on there is nothing to gain."""
+SAME_BITS = {
+    "all": Slack(0.25, SHORTEST, 256),
+    "but unlike prompts": Slack(0.25, SHORTEST, 256, unlike_prompts=False),
+}
+"""The parts of it in which a completion may have the same numbers to the last bit whatever runs beside it, the wider first.
+
+Which holds depends on the kernel at hand: `kernels.py` has it tried. Some look at the number of rows, others at where in a
+padded row a prompt begins; and all of OpenBLAS's split longer sums, those of attention, by their padded length.
 """
 EQUAL = Slack()
 
