@@ -1,0 +1,111 @@
+"""The answers to one prompt that stand in one row: in numbered columns, or in a list."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from prefd.plugins.formats.chats import as_chat
+from prefd.plugins.formats.fields import is_text
+from prefd.plugins.formats.names import LISTS, is_answer_base, key_of, numbered_columns
+from prefd.plugins.types import UnusableRow
+
+TEXTS = ("response", "answer", "text", "completion", "output", "content", "generation", "summary")
+"""Keys of the answer's text in a list of objects."""
+
+
+class Answers(NamedTuple):
+    """At least two answers."""
+
+    texts: Sequence[Any]
+    marks: tuple[str, ...]
+    """What tells them apart: the ends of their columns' names, or places in the list from 0."""
+    names: tuple[str, ...]
+    """Their columns; none for a list."""
+    columns: frozenset[str]
+    items: Sequence[Mapping[str, Any]] = ()
+    """What a list's objects say of each answer."""
+
+    @property
+    def listed(self) -> str:
+        """The answers in words."""
+        return " and ".join(self.names) or f"the answers of {min(self.columns)}"
+
+
+def find_answers(row: Mapping[str, Any]) -> Answers | None:
+    """The answers of `row`; None where there are not two, or more than one set of them."""
+    found = [answers for answers in (*_numbered(row), *_lists(row)) if len(answers.texts) > 1]
+    return found[0] if len(found) == 1 else None
+
+
+def _numbered(row: Mapping[str, Any]) -> list[Answers]:
+    found = []
+    for base, columns in numbered_columns(row).items():
+        if is_answer_base(base) and all(is_text(as_chat(row[column])) for column in columns.values()):
+            texts = [as_chat(row[column]) for column in columns.values()]
+            found.append(Answers(texts, tuple(columns), tuple(columns.values()), frozenset(columns.values())))
+    return found
+
+
+def _lists(row: Mapping[str, Any]) -> list[Answers]:
+    found = []
+    for column in sorted(row):
+        words = key_of(column).split("_")
+        value = row[column]
+        if words[-1] in LISTS and isinstance(value, list | tuple) and value and (answers := _in_list(column, value)):
+            found.append(answers)
+    return found
+
+
+def _in_list(column: str, value: Sequence[Any]) -> Answers | None:
+    marks = tuple(map(str, range(len(value))))
+    if all(isinstance(one, Mapping) for one in value):
+        keys = [key for key in TEXTS if all(is_text(as_chat(one.get(key))) for one in value)]
+        if keys:
+            return Answers([as_chat(one[keys[0]]) for one in value], marks, (), frozenset([column]), value)
+        return None
+    if all(is_text(as_chat(one)) for one in value):
+        return Answers([as_chat(one) for one in value], marks, (), frozenset([column]))
+    return None
+
+
+def number(value: Any) -> float | None:
+    """`value` as a number, also out of text; None where it is none."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        return None
+    return float(value)
+
+
+def as_turns(prompt: Any, answer: Any) -> list[Mapping[str, Any]] | None:
+    """The conversation of a list of the user's turns and a list of the answers to them, as Chatbot Arena's in Kaggle.
+
+    None where they are no lists. Raises `UnusableRow` for lists that do not fit each other.
+    """
+    asked, answered = _strings(prompt), _strings(answer)
+    if asked is None:
+        return None
+    if answered is None or len(asked) != len(answered) or None in [*asked, *answered]:
+        raise UnusableRow("wrong types: the prompt is a list of turns, and an answer has not one text for each")
+    return [
+        {"role": role, "content": text}
+        for turn in zip(asked, answered)
+        for role, text in zip(("user", "assistant"), turn)
+    ]
+
+
+def _strings(value: Any) -> list[str | None] | None:
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, list) and value and all(one is None or isinstance(one, str) for one in value):
+        return value
+    return None

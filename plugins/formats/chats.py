@@ -1,0 +1,90 @@
+"""Other spellings of chat messages as `{role, content}`: ShareGPT's from/value, a message alone, pairs of turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefd.plugins.formats.fields import content_text, is_messages
+from prefd.plugins.types import Message, UnusableRow
+
+SHAREGPT = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "observation": "tool",
+}
+"""ShareGPT's `from` as a role."""
+ROLES = ("system", "user", "assistant", "tool")
+TEMPLATES_OWN = ("developer", "function", "ipython", "environment")
+"""Roles that some chat templates know and others refuse by themselves."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+
+
+def as_chat(value: Any) -> Any:
+    """`value` as chat messages where it is such in another spelling; anything else as it is."""
+    if isinstance(value, Mapping):
+        value = [value] if _is_sharegpt(value) or is_messages([value]) else value
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    if all(map(_is_sharegpt, value)):
+        return [{"role": SHAREGPT.get(one["from"].lower(), one["from"]), "content": one["value"]} for one in value]
+    if all(isinstance(one, Mapping) and {"input", "output"} <= one.keys() for one in value):
+        return _turns([(one["input"], one["output"]) for one in value])
+    if all(_is_turn(one) for one in value):
+        return _turns(value)
+    return value
+
+
+def check_messages(value: Any) -> None:
+    """Raises `UnusableRow` for a role that nobody knows, and for what is no text."""
+    if not is_messages(value):
+        return
+    for message in value:
+        if message["role"] not in (*ROLES, *TEMPLATES_OWN):
+            raise UnusableRow(f"role {message['role']!r} is not one of {', '.join(ROLES)}: rename it")
+        parts = message.get("content")
+        for part in parts if isinstance(parts, list | tuple) else ():
+            kind = str(part.get("type") or "text")
+            if kind not in TEXT_PARTS:
+                raise UnusableRow(f"{kind!r} in a message: prefd trains on text")
+
+
+def user_texts(value: Any) -> list[str]:
+    """What `value` says that is no assistant's: a text, or the texts of its messages, each with single spaces."""
+    if isinstance(value, str):
+        return [squeezed(value)]
+    value = as_chat(value)
+    if is_messages(value):
+        return [squeezed(content_text(message)) for message in value if message["role"] != "assistant"]
+    if isinstance(value, Mapping):
+        return [text for one in value.values() if isinstance(one, str | list) for text in user_texts(one)]
+    return [text for one in value for text in user_texts(one)] if isinstance(value, list | tuple) else []
+
+
+def squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def is_transcript(value: Any) -> bool:
+    """Whether it is text that begins with HH-RLHF's `Human:`."""
+    return isinstance(value, str) and value.lstrip().startswith("Human:")
+
+
+def _is_sharegpt(value: Any) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("from"), str) and isinstance(value.get("value"), str)
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(text, str) for text in value)
+
+
+def _turns(pairs: Sequence[Sequence[str]]) -> list[Message]:
+    """[user, assistant] pairs, as in LLaMA-Factory's `history`, one message after the other."""
+    return [{"role": role, "content": text} for pair in pairs for role, text in zip(("user", "assistant"), pair)]

@@ -1,0 +1,28 @@
+"""A pair out of two answers that a format has found, read as the shape they have with the row's prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefd.plugins.formats import explicit, hh, implicit_messages
+from prefd.plugins.formats.chats import is_transcript
+from prefd.plugins.formats.contract import columns_of, readable
+from prefd.plugins.formats.fields import is_conversation
+from prefd.plugins.formats.sides import Sides
+from prefd.plugins.types import Pair, UnclearRow
+
+
+def compose(row: Mapping[str, Any], sides: Sides) -> tuple[Pair, frozenset[str]]:
+    """The pair of `sides` after the row's prompt, and the columns it is made of. Raises `UnusableRow`."""
+    found = readable(row, sides)
+    prompt, both = found.values["prompt"], (found.values["chosen"], found.values["rejected"])
+    if is_transcript(prompt) or (prompt is None and all(map(is_transcript, both))):
+        pair_of = hh.pair_of
+    elif all(map(is_conversation, both)):
+        pair_of = implicit_messages.pair_of
+    elif prompt is None:
+        raise UnclearRow("no column is known to be the prompt; name it (data.prompt_feature)")
+    else:
+        pair_of = explicit.pair_of
+    return pair_of(row, found), columns_of(row, sides)

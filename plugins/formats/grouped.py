@@ -1,0 +1,93 @@
+"""Rows of one answer with its score, several rows to a prompt: HelpSteer2, and `{prompt, response, score}`.
+
+The rows of a prompt are brought together wherever they stand; a pair has the number of its chosen answer's row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from prefd.plugins.formats.answers import number
+from prefd.plugins.formats.compose import compose
+from prefd.plugins.formats.matching import matches_of, unused_note
+from prefd.plugins.formats.prompt import find_prompt, with_turns
+from prefd.plugins.formats.sides import Sides
+from prefd.plugins.formats.single import Single, find_single
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
+
+
+class Grouped:
+    """Pairs by `data.pairs` of the answers to one prompt; the best against the worst by default."""
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        single = find_single(row)
+        return single is not None and bool(single.scores)
+
+    def pair(self, row: Mapping[str, Any]) -> Pair:
+        raise UnusableRow("one scored answer: the others to its prompt stand in other rows")
+
+    def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
+        reading, used, unused = Reading(), Counter[str](), 0
+        groups: dict[str, list[tuple[int, Mapping[str, Any], Single]]] = {}
+        for row_number, row in rows.items():
+            try:
+                single = _single(row)
+                groups.setdefault(_prompt_key(row, single), []).append((row_number, row, single))
+            except UnusableRow as reason:
+                reading.unusable.append((row_number, reason))
+        for members in groups.values():
+            columns = {options.score or single.scores[0] for _, _, single in members}
+            try:
+                pairs, left = _pairs(members, options)
+            except UnusableRow as reason:
+                reading.unusable += [(row_number, reason) for row_number, *_ in members]
+                continue
+            for pair_number, pair, read in pairs:
+                reading.pairs.append((pair_number, pair))
+                reading.columns |= read | columns
+            used.update(columns)
+            unused += left
+        reading.pairs.sort(key=lambda one: one[0])
+        reading.notes += [
+            f"answers to one prompt are compared by {name} ({count} prompts)" for name, count in used.items()
+        ]
+        reading.notes += unused_note(unused, options)
+        return reading
+
+
+def _single(row: Mapping[str, Any]) -> Single:
+    single = find_single(row)
+    if single is None or not single.scores:
+        raise UnusableRow("no answer with a score")
+    return single
+
+
+def _pairs(
+    members: list[tuple[int, Mapping[str, Any], Single]], options: ReadOptions
+) -> tuple[list[tuple[int, Pair, frozenset[str]]], int]:
+    if len(members) < 2:
+        raise UnusableRow("no other answer to its prompt")
+    scores = [number(row.get(options.score or single.scores[0])) for _, row, single in members]
+    matches, left = matches_of(scores, options)
+    found = []
+    for match in matches:
+        (chosen_number, row, chosen), (_, _, rejected) = members[match.chosen], members[match.rejected]
+        pair, read = compose(row, Sides(chosen.answer, rejected.answer, frozenset([chosen.column])))
+        found.append((chosen_number, replace(pair, margin=match.margin), read))
+    return found, len(left)
+
+
+def _prompt_key(row: Mapping[str, Any], single: Single) -> str:
+    prompt = find_prompt(row, frozenset([single.column]), [single.answer])
+    text, _ = with_turns(row, prompt.text, prompt.columns | {single.column})
+    return json.dumps([text, row.get("tools"), row.get("chat_template_kwargs")], sort_keys=True, default=str)
+
+
+@hookimpl
+def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    register("grouped", Grouped())

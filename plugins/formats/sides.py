@@ -1,0 +1,61 @@
+"""The two sides of a pair, whatever their columns are called: `chosen` and `rejected`, `answer` and `rejected_answer`, …
+
+A pair of names is taken only where they themselves say which side is the better one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from prefd.plugins.formats.chats import as_chat
+from prefd.plugins.formats.fields import is_messages, is_text
+from prefd.plugins.formats.names import key_of, side_of
+
+STACK_EXCHANGE = ("response_j", "response_k")
+"""Of lvwerra/stack-exchange-paired: j is the better one."""
+CONVERSATIONS = ("messages", "conversation", "conversations")
+
+
+class Sides(NamedTuple):
+    """The values of both sides, chat messages made uniform."""
+
+    chosen: Any
+    rejected: Any
+    columns: frozenset[str]
+    prompt: Any = None
+    """What comes before the chosen side, where that is the last answer of a conversation."""
+
+
+def find_sides(row: Mapping[str, Any]) -> Sides | None:
+    """The sides of `row`; None where no two columns are them."""
+    named = _named(tuple(sorted(row)))
+    if named is None:
+        return None
+    chosen, rejected = (as_chat(row[column]) for column in named)
+    if named[0] not in CONVERSATIONS or side_of(named[0]) == "chosen":
+        return Sides(chosen, rejected, frozenset(named))
+    if not is_messages(chosen) or not chosen or chosen[-1]["role"] != "assistant" or not is_text(rejected):
+        return None
+    if is_messages(rejected) and rejected and rejected[0]["role"] != "assistant":
+        return Sides(chosen, rejected, frozenset(named))  # two whole conversations
+    return Sides(chosen[-1:], rejected, frozenset(named), chosen[:-1])
+
+
+@lru_cache(maxsize=1024)
+def _named(columns: tuple[str, ...]) -> tuple[str, str] | None:
+    if {"chosen", "rejected"} <= set(columns):
+        return "chosen", "rejected"
+    by_key = {key_of(column): column for column in columns}
+    better, worse, answers = (
+        [one for one in columns if side_of(one) == side] for side in ("chosen", "rejected", "answer")
+    )
+    if len(better) == len(worse) == 1:
+        return better[0], worse[0]
+    if len(worse) == 1 and not better:
+        beside = answers or [by_key[key] for key in CONVERSATIONS if key in by_key]
+        return (beside[0], worse[0]) if len(beside) == 1 else None
+    if not better and not worse and set(STACK_EXCHANGE) <= by_key.keys():
+        return by_key[STACK_EXCHANGE[0]], by_key[STACK_EXCHANGE[1]]
+    return None

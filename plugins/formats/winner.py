@@ -1,0 +1,149 @@
+"""Answers in columns or a list, and a column that says which won: PKU-SafeRLHF, HelpSteer3, SHP, Chatbot Arena, MT-Bench.
+
+Ties are no pair. Which column and which number means which answer is decided over all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from prefd.plugins.formats.answers import Answers, as_turns, find_answers, number
+from prefd.plugins.formats.ballot import Ballot, integers, one_hot, verdicts, winner_of, winner_of_one_hot
+from prefd.plugins.formats.compose import compose
+from prefd.plugins.formats.fields import is_messages
+from prefd.plugins.formats.names import key_of, numbered_columns, words_of
+from prefd.plugins.formats.sides import Sides, find_sides
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
+
+NO_WORST = (
+    "the winner of more than two answers is known, and not the worst: data.pairs: best_rest takes it against each other"
+)
+
+
+class Winner:
+    """The winner is chosen, the other rejected."""
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        return find_sides(row) is None and find_answers(row) is not None and bool(verdicts(row) or one_hot(row))
+
+    def pair(self, row: Mapping[str, Any]) -> Pair:
+        reading = self.read({1: row}, ReadOptions())
+        if not reading.pairs:
+            raise reading.unusable[0][1]
+        return reading.pairs[0][1]
+
+    def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
+        reading = Reading()
+        column = options.winner or _column_of(rows)
+        ballot = Ballot(column, integers([row.get(column) for row in rows.values()]), options.winner is not None)
+        for number_, row in rows.items():
+            try:
+                for pair, columns in _pairs(row, ballot, options):
+                    reading.pairs.append((number_, pair))
+                    reading.columns |= columns
+            except UnusableRow as reason:
+                reading.unusable.append((number_, reason))
+        reading.notes += _notes(rows, ballot)
+        return reading
+
+
+def _pairs(row: Mapping[str, Any], ballot: Ballot, options: ReadOptions) -> list[tuple[Pair, frozenset[str]]]:
+    answers = find_answers(row)
+    if answers is None:
+        raise UnusableRow("not in the dataset's format (winner)")
+    hot = {} if ballot.named else one_hot(row)
+    if hot:
+        best, used = winner_of_one_hot(hot, row, answers), frozenset(hot.values()) | _tie_columns(row)
+    elif not ballot.column:
+        raise UnclearRow(_several(verdicts(row)))
+    else:
+        best, used = winner_of(ballot, row, answers), frozenset([ballot.column])
+    others = [place for place in range(len(answers.texts)) if place != best]
+    if len(others) > 1 and options.pairs == "best_worst":
+        raise UnclearRow(NO_WORST)
+    return [_pair(row, answers, (best, other), used, ballot) for other in others]
+
+
+def _pair(
+    row: Mapping[str, Any], answers: Answers, places: tuple[int, int], used: frozenset[str], ballot: Ballot
+) -> tuple[Pair, frozenset[str]]:
+    chosen, rejected = (_cut(_whole(row, answers.texts[place]), row.get("turn")) for place in places)
+    sides = Sides(chosen, rejected, answers.columns)
+    if chosen is not answers.texts[places[0]] and as_turns(row.get("prompt"), answers.texts[places[0]]):
+        # a list of turns: the prompt is in both conversations
+        pair, columns = compose({column: value for column, value in row.items() if column != "prompt"}, sides)
+        columns |= {"prompt"}
+    else:
+        pair, columns = compose(row, sides)
+    if isinstance(row.get("turn"), int):
+        columns |= {"turn"}
+    margin, scored = _margin(row, answers, places, ballot)
+    return replace(pair, margin=margin), columns | used | scored
+
+
+def _whole(row: Mapping[str, Any], answer: Any) -> Any:
+    return as_turns(row.get("prompt"), answer) or answer
+
+
+def _cut(answer: Any, turn: Any) -> Any:
+    """A conversation up to the answer that was judged: MT-Bench's `turn` 1 is about the first of two."""
+    if not is_messages(answer) or not isinstance(turn, int) or turn < 1:
+        return answer
+    ends = [place for place, message in enumerate(answer, 1) if message["role"] == "assistant"]
+    return answer[: ends[turn - 1]] if turn <= len(ends) else answer
+
+
+def _margin(
+    row: Mapping[str, Any], answers: Answers, places: tuple[int, int], ballot: Ballot
+) -> tuple[float | None, frozenset[str]]:
+    """By the answers' own scores, or the strength of the preference; None where there is neither."""
+    if ballot.column and ballot.signed:
+        amount = number(row.get(ballot.column))
+        return (None if amount is None else abs(amount)), frozenset()
+    scores = numbered_columns(row).get(("score",), {})
+    columns = [scores[answers.marks[place]] for place in places if answers.marks[place] in scores]
+    values = [number(row[column]) for column in columns]
+    if len(values) != 2 or values[0] is None or values[1] is None:
+        return None, frozenset()
+    return values[0] - values[1], frozenset(columns)
+
+
+def _column_of(rows: Mapping[int, Mapping[str, Any]]) -> str:
+    """The column of the winner, "" where several may be it."""
+    found = sorted({column for row in rows.values() for column in verdicts(row)})
+    safer = [column for column in found if "safer" in words_of(column)]
+    if len(found) > len(
+        safer
+    ):  # PKU-SafeRLHF: the better answer is what preference is about, unless the spec asks for the safer
+        found = [column for column in found if column not in safer]
+    return found[0] if len(found) == 1 else ""
+
+
+def _several(columns: list[str]) -> str:
+    listed = " and ".join(map(repr, columns))
+    return f"the columns {listed} may each say which answer won; name the one (data.winner_feature: {' or '.join(columns)})"
+
+
+def _tie_columns(row: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(column for column in row if key_of(column) in ("winner_tie", "tie"))
+
+
+def _notes(rows: Mapping[int, Mapping[str, Any]], ballot: Ballot) -> list[str]:
+    if not ballot.column:
+        return []
+    notes = [f"which answer is chosen goes by the column {ballot.column}"]
+    others = sorted({column for row in rows.values() for column in verdicts(row)} - {ballot.column})
+    for column in others:
+        differ = sum(row.get(column) != row.get(ballot.column) for row in rows.values())
+        notes.append(
+            f"{column} says otherwise in {differ} of {len(rows)} rows (data.winner_feature: {column} would go by it)"
+        )
+    return notes
+
+
+@hookimpl
+def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    register("winner", Winner())
