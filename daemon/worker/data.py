@@ -29,10 +29,19 @@ class SourceReport:
     boundary: int
     """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
     unusable: Unusable
+    pairs: int
+    """Usable pairs: as many as usable rows, but where a row gives several or several rows give one."""
+    used_rows: frozenset[int]
+    """Rows with a usable pair."""
+    unread: Sequence[str] = ()
+    """Columns that no pair is made of."""
+    notes: Sequence[str] = ()
+    """What the user should know of how it was read."""
 
     @property
     def usable(self) -> int:
-        return self.rows - len(self.unusable)
+        lost = {number for numbers in self.unusable.rows.values() for number in numbers}
+        return self.rows - len(lost - self.used_rows)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,10 +51,16 @@ class SourceReport:
             "truncated": self.truncated,
             "boundary": self.boundary,
             "unusable": self.unusable.to_json(),
+            "pairs": self.pairs,
+            "unread": list(self.unread),
+            "notes": list(self.notes),
         }
 
     def lines(self, max_length: int) -> list[str]:
-        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable"]
+        pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
+        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable{pairs}", *self.notes]
+        if self.unread:
+            lines.append(f"columns not read: {', '.join(self.unread)}")
         if self.unusable:
             lines.append(f"unusable: {self.unusable}")
         if self.truncated:
@@ -151,7 +166,16 @@ def _encode(
     if not examples:
         raise none_usable(found, key)
     return examples, SourceReport(
-        found.source, found.rows, found.format, encoder.truncated, encoder.boundary, found.unusable
+        found.source,
+        found.rows,
+        found.format,
+        encoder.truncated,
+        encoder.boundary,
+        found.unusable,
+        len(examples),
+        frozenset(example.row for example in examples),
+        found.unread,
+        found.notes,
     )
 
 

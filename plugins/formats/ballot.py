@@ -15,10 +15,41 @@ from prefd.plugins.formats.names import is_metadata, key_of, numbered_columns, w
 from prefd.plugins.types import UnclearRow, UnusableRow
 
 VERDICTS = frozenset(
-    ["winner", "winning", "preferred", "preference", "better", "best", "choice", "chosen", "selected", "label", "labels", "safer"]
+    [
+        "winner",
+        "winning",
+        "preferred",
+        "preference",
+        "better",
+        "best",
+        "choice",
+        "chosen",
+        "selected",
+        "label",
+        "labels",
+        "safer",
+    ]
 )
 BESIDE = frozenset(
-    ["response", "answer", "output", "completion", "model", "summary", "side", "id", "index", "idx", "human", "overall", "strength", "number", "letter", "name", "conversation"]
+    [
+        "response",
+        "answer",
+        "output",
+        "completion",
+        "model",
+        "summary",
+        "side",
+        "id",
+        "index",
+        "idx",
+        "human",
+        "overall",
+        "strength",
+        "number",
+        "letter",
+        "name",
+        "conversation",
+    ]
 )
 TIES = frozenset(["tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "none", "bothbad", "bad", "good"])
 FIRST, SECOND = frozenset(["first", "left"]), frozenset(["second", "right"])
@@ -45,9 +76,7 @@ class Ballot(NamedTuple):
 
 def verdicts(row: Mapping[str, Any]) -> list[str]:
     """The columns of `row` that may say which answer won."""
-    return [
-        column for column in sorted(row) if _is_verdict(column) and not isinstance(row[column], list | dict | tuple)
-    ]
+    return [column for column in sorted(row) if is_verdict(column) and not isinstance(row[column], list | dict | tuple)]
 
 
 def one_hot(row: Mapping[str, Any]) -> dict[str, str]:
@@ -83,7 +112,8 @@ def winner_of_one_hot(columns: Mapping[str, str], row: Mapping[str, Any], answer
     return answers.marks.index(chosen[0])
 
 
-def _is_verdict(column: str) -> bool:
+def is_verdict(column: str) -> bool:
+    """Whether a column of this name may say which answer won."""
     words = set(words_of(column))
     return bool(words & VERDICTS) and words <= VERDICTS | BESIDE
 

@@ -39,7 +39,7 @@ class Explicit:
 
 def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
     """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
-    prompt, chosen, rejected = (read_text(found.values, column) for column in ("prompt", "chosen", "rejected"))
+    chosen, rejected, prompt = (read_text(found.values, column) for column in ("chosen", "rejected", "prompt"))
     if is_conversation(chosen) or is_conversation(rejected):
         raise UnusableRow("a side begins before the answer")
     return finished(row, found, prompt, chosen, rejected)

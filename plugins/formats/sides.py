@@ -5,7 +5,7 @@ A pair of names is taken only where they themselves say which side is the better
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -41,6 +41,11 @@ def find_sides(row: Mapping[str, Any]) -> Sides | None:
     if is_messages(rejected) and rejected and rejected[0]["role"] != "assistant":
         return Sides(chosen, rejected, frozenset(named))  # two whole conversations
     return Sides(chosen[-1:], rejected, frozenset(named), chosen[:-1])
+
+
+def has_sides(columns: Iterable[str]) -> bool:
+    """Whether two of `columns` are named as the sides of a pair."""
+    return _named(tuple(sorted(columns))) is not None
 
 
 @lru_cache(maxsize=1024)

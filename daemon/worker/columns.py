@@ -1,0 +1,79 @@
+"""The columns that a spec names, under the names that row formats look for, and those that it leaves out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefd.daemon.spec import DataSpec
+from prefd.daemon.worker.rows import DataError, Row
+from prefd.plugins.formats.ballot import is_verdict
+from prefd.plugins.formats.names import SCORES, SYSTEMS, key_of
+from prefd.plugins.types import ReadOptions, UnusableRow
+
+ROLES = ("prompt", "chosen", "rejected", "system")
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """A dataset's rows with the spec's columns renamed, and what they were called before."""
+
+    rows: list[Row]
+    renamed: Mapping[str, str]
+    """{name that formats look for: column}."""
+    columns: list[str]
+    """The dataset's own columns, in order of appearance."""
+    options: ReadOptions
+
+    def original(self, name: str) -> str:
+        return self.renamed.get(name, name)
+
+
+def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
+    """Raises `DataError` for a column that the spec names and no row has."""
+    columns = columns_of(rows)
+    renamed = {role: getattr(spec, f"{role}_feature") for role in ROLES}
+    renamed = {role: column for role, column in renamed.items() if column != "auto"}
+    winner, score = (None if name == "auto" else name for name in (spec.winner_feature, spec.score_feature))
+    for key, column in {f"{role}_feature": column for role, column in renamed.items()}.items():
+        _check_known(key, column, columns, source)
+    for column in spec.ignore_columns:
+        _check_known("ignore_columns", column, columns, source)
+    if winner is not None:
+        _check_known("winner_feature", winner, columns, source)
+        if not is_verdict(winner):
+            renamed["winner"], winner = winner, "winner"
+    if score in columns and key_of(score) not in SCORES:
+        renamed["score"], score = score, "score"
+    dropped = set(spec.ignore_columns) | _displaced(columns, renamed)
+    options = ReadOptions(spec.pairs, winner, score)
+    named: list[Row] = [row if isinstance(row, UnusableRow) else _renamed(row, renamed, dropped) for row in rows]
+    return NamedRows(named, renamed, columns, options)
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Every column that any row has, in order of appearance."""
+    return list(dict.fromkeys(column for row in rows if not isinstance(row, UnusableRow) for column in row))
+
+
+def _check_known(key: str, column: str, columns: Sequence[str], source: str) -> None:
+    if column in columns:
+        return
+    near = difflib.get_close_matches(column, columns, n=3)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    listed = ", ".join(columns) or "none"
+    raise DataError(f"data.{key}: {source} has no column {column!r}; its columns: {listed}.{hint}")
+
+
+def _displaced(columns: Sequence[str], renamed: Mapping[str, str]) -> set[str]:
+    """Columns whose part the spec gives to another one."""
+    others = {column for column in columns if "system" in renamed and key_of(column) in SYSTEMS}
+    return others - set(renamed.values())
+
+
+def _renamed(row: Mapping[str, Any], renamed: Mapping[str, str], dropped: set[str]) -> dict[str, Any]:
+    gone = dropped | set(renamed.values())
+    kept = {column: value for column, value in row.items() if column not in gone}
+    return kept | {name: row.get(column) for name, column in renamed.items() if column not in dropped}

@@ -1,0 +1,81 @@
+"""Columns that nobody read: which they are, and which of them may be a prompt, a system turn or an answer.
+
+Such a column must repeat what was read. Where it says something else, a row is not what its reader takes it for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefd.daemon.spec import DataSpec
+from prefd.plugins.formats.chats import as_chat, squeezed
+from prefd.plugins.formats.fields import content_text, is_text
+from prefd.plugins.formats.names import PROMPTS, SYSTEMS, is_answer_base, is_metadata, key_of, numbered, side_of
+from prefd.plugins.formats.prompt import LEAST, answer_text, is_blank, repeats
+from prefd.plugins.types import Pair, Text, UnclearRow
+
+REMEDIES = {
+    "prompt": "name the prompt's column (data.prompt_feature)",
+    "system": "name the system turn's column (data.system_feature: {column})",
+    "answer": "name the answers' columns (data.chosen_feature and data.rejected_feature)",
+}
+
+
+def looks_like(column: str) -> str | None:
+    """What a column of this name is expected to hold: `prompt`, `system`, `answer`, or nothing of the kind."""
+    key = key_of(column)
+    if key in PROMPTS:
+        return "prompt"
+    if key in SYSTEMS:
+        return "system"
+    one = numbered(column)
+    return "answer" if side_of(column) or (one is not None and is_answer_base(one.base)) else None
+
+
+def settled(spec: DataSpec) -> set[str]:
+    """The parts whose columns the spec names, so that no other column can be them."""
+    named = {
+        "prompt": [spec.prompt_feature],
+        "system": [spec.system_feature],
+        "answer": [spec.chosen_feature, spec.rejected_feature],
+    }
+    return {part for part, features in named.items() if all(feature != "auto" for feature in features)}
+
+
+def check_unread(row: Mapping[str, Any], pairs: Sequence[Pair], columns: Mapping[str, str]) -> None:
+    """Raises `UnclearRow` for a column of `columns` ({column: what it looks like}) that says what no pair of the row says."""
+    texts = [text for pair in pairs for side in (pair.prompt, pair.chosen, pair.rejected) for text in _texts(side)]
+    for column, part in columns.items():
+        value = row.get(column)
+        if is_blank(value) or (part == "answer" and not is_text(as_chat(value))):
+            continue
+        if not (_is_among(answer_text(as_chat(value)), texts) if part == "answer" else repeats(value, texts)):
+            remedy = REMEDIES[part].format(column=column)
+            kind = {"prompt": "a prompt", "system": "a system turn", "answer": "an answer"}[part]
+            raise UnclearRow(
+                f"the column {column!r} looks like {kind} and says something else than what was read; "
+                f"{remedy}, or leave it out (data.ignore_columns: [{column}])"
+            )
+
+
+def may_be_prompt(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Which of `columns` hold texts of their own that may be prompts, by no name that is known."""
+    found = []
+    for column in columns:
+        values = [as_chat(row.get(column)) for row in rows if not is_blank(row.get(column))]
+        texts = {str(value) for value in values if is_text(value)}
+        if texts and not is_metadata(column) and (len(texts) > 1 or len(rows) == 1):
+            found.append(column)
+    return found
+
+
+def _texts(side: Text) -> list[str]:
+    if isinstance(side, str):
+        return [squeezed(side)]
+    return [squeezed(content_text(message)) for message in side]
+
+
+def _is_among(answer: str, texts: Sequence[str]) -> bool:
+    said = squeezed(answer)
+    return any(said == text or (len(said) >= LEAST and said in text) for text in texts)
