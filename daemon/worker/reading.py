@@ -15,6 +15,7 @@ from prefd.daemon.worker.shapes import check_columns
 from prefd.daemon.worker.unread import check_unread, looks_like, may_be_prompt, settled
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.implicit_text import NO_PROMPT, ImplicitText
+from prefd.plugins.formats.prompt import is_blank
 from prefd.plugins.types import DatasetFormat, Pair, Reading, RowFormat, UnclearRow, UnusableRow
 
 NEARLY_ALL = 0.9
@@ -84,7 +85,7 @@ def read_dataset(
         _check_implicit(made, named, reading.columns, f"{key}: {source}")
     _score(made, named, reading.columns, spec, source)
     read = {named.original(column) for column in reading.columns}
-    made.unread = [column for column in named.columns if column not in read]
+    made.unread = [column for column in named.columns if column not in read and _is_filled(rows, column)]
     return made
 
 
@@ -255,6 +256,10 @@ def _score(made: Dataset, named: NamedRows, read: set[str], spec: DataSpec, sour
     ):
         if rows:
             made.notes.append(f"in {len(rows)} pairs {what} ({listed(rows)}); data.min_margin leaves such pairs out")
+
+
+def _is_filled(rows: Sequence[Row], column: str) -> bool:
+    return any(not isinstance(row, UnusableRow) and not is_blank(row.get(column)) for row in rows)
 
 
 def _row(named: NamedRows, number: int) -> Mapping[str, Any]:

@@ -27,6 +27,8 @@ class Answers(NamedTuple):
     columns: frozenset[str]
     items: Sequence[Mapping[str, Any]] = ()
     """What a list's objects say of each answer."""
+    key: str = ""
+    """Of its text in them."""
 
     @property
     def listed(self) -> str:
@@ -64,7 +66,7 @@ def _in_list(column: str, value: Sequence[Any]) -> Answers | None:
     if all(isinstance(one, Mapping) for one in value):
         keys = [key for key in TEXTS if all(is_text(as_chat(one.get(key))) for one in value)]
         if keys:
-            return Answers([as_chat(one[keys[0]]) for one in value], marks, (), frozenset([column]), value)
+            return Answers([as_chat(one[keys[0]]) for one in value], marks, (), frozenset([column]), value, keys[0])
         return None
     if all(is_text(as_chat(one)) for one in value):
         return Answers([as_chat(one) for one in value], marks, (), frozenset([column]))

@@ -53,7 +53,7 @@ BESIDE = frozenset(
 )
 TIES = frozenset(["tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "none", "bothbad", "bad", "good"])
 FIRST, SECOND = frozenset(["first", "left"]), frozenset(["second", "right"])
-INDEX = frozenset(["index", "idx", "id", "choice"])
+INDEX = frozenset(["index", "idx"])
 SHP = ("human_ref_A", "human_ref_B")
 """Of stanfordnlp/SHP: its `labels` is 1 where A was preferred."""
 
@@ -152,7 +152,7 @@ def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     counted_from_1 = {place + 1: place for place in range(count)}
     if answers.names and all(mark.isdigit() for mark in answers.marks):
         by_mark = {int(mark): place for place, mark in enumerate(answers.marks)}
-        if not seen <= by_mark.keys() or (by_mark == counted_from_1 and words & {"index", "idx"} and count not in seen):
+        if not seen <= by_mark.keys() or (by_mark == counted_from_1 and words & INDEX and count not in seen):
             return None
         return by_mark
     if 0 not in seen and count in seen and seen <= counted_from_1.keys():

@@ -1,4 +1,4 @@
-"""Other spellings of chat messages as `{role, content}`: ShareGPT's from/value, a message alone, pairs of turns."""
+"""Other spellings of chat messages as `{role, content}`: ShareGPT's from/value, role/text, a message alone, pairs of turns."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ SHAREGPT = {
     "observation": "tool",
 }
 """ShareGPT's `from` as a role."""
+SPELLINGS = (("from", "value"), ("role", "text"))
+"""Keys of who speaks and what is said; `role` and `text` are PKU's processed-hh-rlhf."""
 ROLES = ("system", "user", "assistant", "tool")
 TEMPLATES_OWN = ("developer", "function", "ipython", "environment")
 """Roles that some chat templates know and others refuse by themselves."""
@@ -34,7 +36,7 @@ def as_chat(value: Any) -> Any:
     if not isinstance(value, list | tuple) or not value:
         return value
     if all(map(_is_sharegpt, value)):
-        return [{"role": SHAREGPT.get(one["from"].lower(), one["from"]), "content": one["value"]} for one in value]
+        return list(map(_from_sharegpt, value))
     if all(isinstance(one, Mapping) and {"input", "output"} <= one.keys() for one in value):
         return _turns([(one["input"], one["output"]) for one in value])
     if all(_is_turn(one) for one in value):
@@ -78,7 +80,18 @@ def is_transcript(value: Any) -> bool:
 
 
 def _is_sharegpt(value: Any) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("from"), str) and isinstance(value.get("value"), str)
+    return (
+        isinstance(value, Mapping)
+        and any(isinstance(value.get(who), str) and isinstance(value.get(said), str) for who, said in SPELLINGS)
+        and value.get("content") is None
+    )
+
+
+def _from_sharegpt(value: Mapping[str, Any]) -> Message:
+    who, said = next(
+        keys for keys in SPELLINGS if isinstance(value.get(keys[0]), str) and isinstance(value.get(keys[1]), str)
+    )
+    return {"role": SHAREGPT.get(value[who].lower(), value[who]), "content": value[said]}
 
 
 def _is_turn(value: Any) -> bool:

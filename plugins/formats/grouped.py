@@ -13,7 +13,7 @@ from typing import Any
 
 from prefd.plugins.formats.answers import number
 from prefd.plugins.formats.compose import compose
-from prefd.plugins.formats.matching import matches_of, unused_note
+from prefd.plugins.formats.matching import check_agree, matches_of, unused_note
 from prefd.plugins.formats.prompt import find_prompt, with_turns
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.formats.single import Single, find_single
@@ -41,7 +41,7 @@ class Grouped:
             except UnusableRow as reason:
                 reading.unusable.append((row_number, reason))
         for members in groups.values():
-            columns = {options.score or single.scores[0] for _, _, single in members}
+            columns = {options.score or members[0][2].scores[0]}
             try:
                 pairs, left = _pairs(members, options)
             except UnusableRow as reason:
@@ -72,7 +72,10 @@ def _pairs(
 ) -> tuple[list[tuple[int, Pair, frozenset[str]]], int]:
     if len(members) < 2:
         raise UnusableRow("no other answer to its prompt")
-    scores = [number(row.get(options.score or single.scores[0])) for _, row, single in members]
+    names = [options.score] if options.score else members[0][2].scores
+    kinds = {name: [number(row.get(name)) for _, row, _ in members] for name in names}
+    check_agree(kinds)
+    scores = kinds[names[0]]
     matches, left = matches_of(scores, options)
     found = []
     for match in matches:

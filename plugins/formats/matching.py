@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from prefd.plugins.types import ReadOptions, UnusableRow
+from prefd.plugins.types import ReadOptions, UnclearRow, UnusableRow
 
 
 class Match(NamedTuple):
@@ -35,6 +35,17 @@ def matches_of(scores: Sequence[float | None], options: ReadOptions) -> tuple[li
     else:
         found = [_match(best, worst)]
     return found, set(range(len(scores))) - {place for match in found for place in match[:2]}
+
+
+def check_agree(scores: Mapping[str, Sequence[float | None]]) -> None:
+    """Raises `UnclearRow` where two kinds of scores put two answers in different orders."""
+    for (name, ours), (other, theirs) in combinations(scores.items(), 2):
+        known = [(a, b) for a, b in zip(ours, theirs) if a is not None and b is not None]
+        if any((a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in combinations(known, 2)):
+            raise UnclearRow(
+                f"{name} and {other} disagree on which answer is better; name the one to go by "
+                f"(data.score_feature: {name} or {other})"
+            )
 
 
 def _match(one: tuple[int, float], other: tuple[int, float]) -> Match:

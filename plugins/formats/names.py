@@ -70,7 +70,7 @@ SCORES = [
     "overall_scores",
     "rm_scores",
 ]
-"""Names of an answer's score, higher is better; of several the first is taken."""
+"""Names of an answer's score, higher is better; of several that agree the first is taken."""
 RANKS = ("rank", "ranks")
 """Names of an answer's place, 1 is the best."""
 MEDIA = frozenset(["image", "images", "audio", "audios", "video", "videos", "pixel_values"])
@@ -155,8 +155,6 @@ METADATA = frozenset(
     ]
 )
 """Words of names whose columns are about the row: they are listed where nobody reads them, and hinder nothing."""
-MARKS = (("0", "1"), ("1", "2"), ("a", "b"))
-"""How two answers are told apart at the end of their columns' names."""
 
 
 @lru_cache(maxsize=4096)
@@ -202,9 +200,13 @@ def is_answer_base(base: tuple[str, ...]) -> bool:
 
 
 def numbered_columns(columns: Iterable[str]) -> dict[tuple[str, ...], dict[str, str]]:
-    """{name without its mark: {mark: column}}, the marks in order."""
+    """{name without its mark: {mark: column}}, the marks in order; names that have a mark twice are left out."""
     found: dict[tuple[str, ...], dict[str, str]] = {}
+    twice = set()
     for column in sorted(columns):
         if one := numbered(column):
-            found.setdefault(one.base, {})[one.mark] = column
-    return {base: dict(sorted(marks.items())) for base, marks in found.items()}
+            marks = found.setdefault(one.base, {})
+            if one.mark in marks:
+                twice.add(one.base)
+            marks[one.mark] = column
+    return {base: dict(sorted(marks.items())) for base, marks in found.items() if base not in twice}

@@ -36,22 +36,18 @@ def find_prompt(row: Mapping[str, Any], taken: frozenset[str], answers: Sequence
     if row.get("prompt") is not None and "prompt" not in taken:
         value = _opened(row["prompt"])
         return Prompt(_without_answer(value, answers) if answers else value, frozenset(["prompt"]))
-    named = {key: column for column, key in _prompt_columns(tuple(sorted(row))) if column not in taken}
-    values = {key: _opened(row[column]) for key, column in named.items()}
-    values = {key: value for key, value in values.items() if not is_blank(value)}
-    if len(values) > 1 and isinstance(values.get("history"), list | tuple):
-        del values["history"]
+    names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in taken}
+    values = {column: _opened(row[column]) for column in names}
+    values = {column: value for column, value in values.items() if not is_blank(value)}
+    if len(values) > 1:
+        values = {
+            c: value for c, value in values.items() if names[c] != "history" or not isinstance(value, list | tuple)
+        }
     if not values:
         return Prompt(None)
-    if isinstance(values.get("instruction"), str) and isinstance(values.get("input"), str):
-        # Alpaca's: the input is what the instruction is to be carried out on
-        values["instruction"] = f"{values['instruction'].rstrip()}\n{values.pop('input')}"
-        used = frozenset([named["instruction"], named["input"]])
-    else:
-        used = frozenset()
-    key = _fullest(values, [named[key] for key in values])
-    column = named[key]
-    text = _without_answer(values[key], answers)
+    values, used = _with_input(values, names)
+    column = _fullest(values)
+    text = _without_answer(values[column], answers)
     if is_messages(text) and text[-1]["role"] == "assistant":
         raise UnclearRow(
             f"the column {column!r} ends with an answer that is neither side: it is not the prompt alone; "
@@ -114,16 +110,26 @@ def _prompt_columns(columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((column, key_of(column)) for column in columns if key_of(column) in PROMPTS)
 
 
-def _fullest(values: Mapping[str, Any], columns: Sequence[str]) -> str:
-    """The one that says all that the others say. Raises `UnclearRow` where none does."""
-    for key in sorted(values, key=lambda key: (not is_messages(values[key]), -len(str(values[key])), key)):
-        texts = user_texts(values[key])
-        if is_text(values[key]) and all(repeats(other, texts) for other in values.values()):
-            return key
+def _with_input(values: dict[str, Any], names: Mapping[str, str]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Alpaca's `input`, which its `instruction` is to be carried out on, behind that; and the two columns."""
+    both = [[column for column in values if names[column] == key] for key in ("instruction", "input")]
+    if any(len(columns) != 1 or not isinstance(values[columns[0]], str) for columns in both):
+        return values, frozenset()
+    (instruction,), (source,) = both
+    joined = f"{values[instruction].rstrip()}\n{values[source]}"
+    return {**values, instruction: joined, source: joined}, frozenset([instruction, source])
+
+
+def _fullest(values: Mapping[str, Any]) -> str:
+    """The column that says all that the others say. Raises `UnclearRow` where none does."""
+    for column in sorted(values, key=lambda one: (not is_messages(values[one]), -len(str(values[one])), one)):
+        texts = user_texts(values[column])
+        if is_text(values[column]) and all(repeats(other, texts) for other in values.values()):
+            return column
     if len(values) == 1:
-        (column,) = columns
+        (column,) = values
         raise UnclearRow(f"the column {column!r} looks like the prompt and is neither text nor chat messages")
-    listed, either = " and ".join(map(repr, sorted(columns))), " or ".join(sorted(columns))
+    listed, either = " and ".join(map(repr, sorted(values))), " or ".join(sorted(values))
     raise UnclearRow(
         f"the columns {listed} may each be the prompt and differ; name the one (data.prompt_feature: {either})"
     )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from prefd.plugins.formats.answers import Answers, find_answers, number
 from prefd.plugins.formats.ballot import one_hot, verdicts
 from prefd.plugins.formats.compose import compose
-from prefd.plugins.formats.matching import matches_of, unused_note
+from prefd.plugins.formats.matching import check_agree, matches_of, unused_note
 from prefd.plugins.formats.names import RANKS, SCORES, key_of, numbered_columns, words_of
 from prefd.plugins.formats.sides import Sides, find_sides
 from prefd.plugins.hookspecs import hookimpl
@@ -57,6 +57,7 @@ class Ranked:
             used[scored] += 1
             unused += left
         reading.notes += [f"answers are compared by {name} ({count} rows)" for name, count in used.items()]
+        reading.notes += _unread_keys(rows, used)
         reading.notes += unused_note(unused, options)
         return reading
 
@@ -67,8 +68,7 @@ def _pairs(row: Mapping[str, Any], options: ReadOptions) -> tuple[list[Pair], fr
         raise UnusableRow("not in the dataset's format (ranked)")
     scored = _pick(_scored(row, answers), options.score)
     low_is_good = words_of(scored.name)[-1] in RANKS
-    values = [None if value is None else -value if low_is_good else value for value in scored.values]
-    matches, left = matches_of(values, options)
+    matches, left = matches_of(_signed(scored.name, scored.values), options)
     pairs, columns = [], answers.columns | scored.columns
     for match in matches:
         sides = Sides(answers.texts[match.chosen], answers.texts[match.rejected], answers.columns)
@@ -76,6 +76,21 @@ def _pairs(row: Mapping[str, Any], options: ReadOptions) -> tuple[list[Pair], fr
         pairs.append(replace(pair, margin=None if low_is_good else match.margin))
         columns |= read
     return pairs, columns, scored.name, len(left)
+
+
+def _unread_keys(rows: Mapping[int, Mapping[str, Any]], used: Counter[str]) -> list[str]:
+    """What the objects of a list say of each answer beside its text and its score."""
+    keys: dict[str, set[str]] = {}
+    for row in rows.values():
+        if (answers := find_answers(row)) and answers.items:
+            column = min(answers.columns)
+            keys.setdefault(column, set()).update(key for item in answers.items for key in item if key != answers.key)
+    read = {column: {name.rpartition(".")[2] for name in used if name.startswith(f"{column}.")} for column in keys}
+    return [
+        f"of {column}, not read: {', '.join(sorted(found - read[column]))}"
+        for column, found in keys.items()
+        if found - read[column]
+    ]
 
 
 def _scored(row: Mapping[str, Any], answers: Answers) -> list[Scored]:
@@ -110,13 +125,19 @@ def _pick(scored: Sequence[Scored], named: str | None) -> Scored:
         if key not in names:
             raise UnusableRow(f"no answer has a number in {named!r}")
         return names[key]
-    known = [name for name in (*SCORES, *RANKS) if name in names] or [
-        name for name in sorted(names) if name.split("_")[-1] in (*SCORES, *RANKS)
-    ]
-    if not known or (known[0] not in (*SCORES, *RANKS) and len(known) > 1):
+    exact = [name for name in (*SCORES, *RANKS) if name in names]
+    check_agree({name: _signed(name, names[name].values) for name in exact})
+    known = exact or [name for name in sorted(names) if name.split("_")[-1] in (*SCORES, *RANKS)]
+    if not known or (not exact and len(known) > 1):
         listed = " or ".join(sorted(names))
         raise UnclearRow(f"it is not certain which number is the score; name it (data.score_feature: {listed})")
     return names[known[0]]
+
+
+def _signed(name: str, values: Sequence[float | None]) -> list[float | None]:
+    """`values` so that higher is better."""
+    low_is_good = words_of(name)[-1] in RANKS
+    return [None if value is None else -value if low_is_good else value for value in values]
 
 
 def _own_name(name: str) -> str:
