@@ -71,8 +71,8 @@ class Reading:
     """With the number of the row that each pair comes from: its chosen answer's, where it comes from two."""
     unusable: list[tuple[int, UnusableRow]] = field(default_factory=list)
     """Number of each row that gave nothing, and why."""
-    columns: set[str] = field(default_factory=set)
-    """Every column that a pair was made of."""
+    columns: dict[int, set[str]] = field(default_factory=dict)
+    """By the number of a row, the columns that its pairs were made of."""
     notes: list[str] = field(default_factory=list)
     """What a user should know of how the rows were read, a line each."""
 

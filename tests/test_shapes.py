@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from conftest import ROOT
+from dataset_rows import SHAPES, TRIPLES, Row, Shape, Triple, answer, chat, rows_of, user
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.data import load_pairs
+from prefd.daemon.worker.reading import Dataset, read_dataset
 from prefd.daemon.worker.rows import DataError
 from prefd.plugins import formats
 from prefd.plugins.formats.prompt import answer_text
@@ -21,16 +26,24 @@ FORMATS: dict[str, RowFormat] = {}
 formats.register_formats(FORMATS.__setitem__)
 
 
-def shapes() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in SHARED.read_text().splitlines()] if SHARED.is_file() else []
+def read(rows: list[Row], **spec: Any) -> Dataset:
+    return read_dataset(rows, DataSpec(path="x", **spec), FORMATS, "ROWS", "data.path")
+
+
+def texts(made: Dataset) -> list[tuple[str, str]]:
+    return [(answer_text(pair.chosen).strip(), answer_text(pair.rejected).strip()) for _, pair in made.pairs]
 
 
 def as_messages(pair: Pair) -> list[Any]:
-    return [{"role": "user", "content": pair.prompt}] if isinstance(pair.prompt, str) else list(pair.prompt)
+    return [user(pair.prompt)] if isinstance(pair.prompt, str) else list(pair.prompt)
+
+
+def shared_shapes() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in SHARED.read_text().splitlines()] if SHARED.is_file() else []
 
 
 @pytest.mark.skipif(not SHARED.is_file(), reason="the shared list of shapes is not here")
-@pytest.mark.parametrize("shape", shapes(), ids=lambda shape: shape["name"])
+@pytest.mark.parametrize("shape", shared_shapes(), ids=lambda shape: shape["name"])
 def test_every_shape_of_the_shared_list_is_read_as_it_expects(shape: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in shape["rows"]))
@@ -47,3 +60,568 @@ def test_every_shape_of_the_shared_list_is_read_as_it_expects(shape: dict[str, A
             assert as_messages(pair) == expected["prompt"]
         else:
             assert expected["prompt_contains"] in str(pair.prompt)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_is_read_to_its_pairs(name: str) -> None:
+    made = read(rows_of(SHAPES[name]))
+    assert made.unusable == []
+    assert [number for number, _ in made.pairs] == [1, 2, 3]
+    assert texts(made) == [(triple.better, triple.worse) for triple in TRIPLES]
+    assert [as_messages(pair) for _, pair in made.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_dataset_of_one_row_is_read_to_its_pair_or_refused(name: str) -> None:
+    for swapped in (False, True):
+        try:
+            made = read([SHAPES[name].row(TRIPLES[0], swapped)])
+        except DataError:
+            continue  # of one number it may not be certain what it counts from
+        assert texts(made) == [(TRIPLES[0].better, TRIPLES[0].worse)]
+
+
+PROMPT_NAMES = ["prompt", "question", "query", "instruction", "context", "post", "Prompt", "user_prompt", "history"]
+SIDE_NAMES = [
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"),
+    ("preferred", "dispreferred"),
+    ("preferred_output", "non_preferred_output"),
+    ("accepted", "rejected"),
+    ("winning_response", "losing_response"),
+    ("response", "rejected_response"),
+    ("answer", "rejected"),
+    ("response_j", "response_k"),
+]
+ANSWER_BASES = ["response", "answer", "output", "completion"]
+VERDICTS = [
+    "winner",
+    "preferred",
+    "choice",
+    "label",
+    "labels",
+    "better_response_id",
+    "overall_preference",
+    "preference",
+]
+EXTRAS = [
+    *(
+        "id",
+        "score",
+        "source",
+        "notes",
+        "task",
+        "title",
+        "category",
+        "label",
+        "labels",
+        "winner",
+        "choice",
+        "rank",
+        "model",
+    ),
+    *(
+        "prompt",
+        "question",
+        "query",
+        "input",
+        "context",
+        "messages",
+        "conversations",
+        "post",
+        "text",
+        "system_prompt_id",
+    ),
+    *("response", "answer", "completion", "response_0", "response_2", "answer_a", "answer_b", "preferred", "rejected"),
+    *(
+        "chosen",
+        "rejected_response",
+        "score_chosen",
+        "score_0",
+        "scores",
+        "ranks",
+        "rating",
+        "responses",
+        "images",
+        "split",
+    ),
+]
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-3, 9),
+    st.floats(0, 9),
+    st.booleans(),
+    st.sampled_from(["", "a", "A", "response_a", "tie", "What is the answer to this one, please?", "He did not say."]),
+    st.just([]),
+    st.just([1.0, 2.0]),
+    st.just(["One of them.", "Another of them."]),
+    st.just(chat("Who are you?", "I am the butler.")),
+    st.just([{"from": "human", "value": "Who are you?"}]),
+)
+
+
+def renamed(rows: list[Row], names: dict[str, str]) -> list[Row]:
+    if any(new in rows[0] and new not in names for new in names.values()):
+        return rows
+    return [{names.get(column, column): value for column, value in row.items()} for row in rows]
+
+
+@st.composite
+def disguised(draw: st.DrawFn) -> tuple[Shape, list[Row]]:
+    """A known shape's rows with columns renamed within the known names, others beside them, in any order."""
+    shape = SHAPES[draw(st.sampled_from(sorted(SHAPES)))]
+    rows = rows_of(shape)
+    columns = set(rows[0])
+    for name in columns & {"prompt", "question", "query", "instruction"}:
+        if isinstance(rows[0][name], str) and "input" not in columns:
+            rows = renamed(rows, {name: draw(st.sampled_from(PROMPT_NAMES))})
+    if {"chosen", "rejected"} <= set(rows[0]):
+        rows = renamed(rows, dict(zip(("chosen", "rejected"), draw(st.sampled_from(SIDE_NAMES)))))
+    for old in ANSWER_BASES:
+        for mark in ("_0", "_1", "_2", "_a", "_b"):
+            if f"{old}{mark}" in rows[0]:
+                new = draw(st.shared(st.sampled_from(ANSWER_BASES), key="base"))
+                rows = renamed(rows, {f"{old}{mark}": f"{new}{mark}"})
+    for old in ("winner", "better_response_id", "overall_preference", "labels", "preference", "preferred", "choice"):
+        if old in rows[0]:
+            rows = renamed(rows, {old: draw(st.sampled_from(VERDICTS))})
+            break
+    for extra in draw(st.lists(st.sampled_from(EXTRAS), max_size=2, unique=True)):
+        values = draw(st.lists(VALUES, min_size=3, max_size=3))
+        rows = [row if extra in row else row | {extra: value} for row, value in zip(rows, values)]
+    order = draw(st.integers(0, 2**16))
+    return shape, [dict(random.Random(order).sample(sorted(row.items()), len(row))) for row in rows]
+
+
+@settings(deadline=None, max_examples=1500)
+@given(disguised())
+def test_shuffled_renamed_and_extra_columns_give_the_same_pairs_or_none(case: tuple[Shape, list[Row]]) -> None:
+    shape, rows = case
+    try:
+        made = read(rows)
+    except DataError:
+        return
+    for number, pair in made.pairs:
+        triple = TRIPLES[number - 1]
+        assert (answer_text(pair.chosen).strip(), answer_text(pair.rejected).strip()) == (triple.better, triple.worse)
+        assert as_messages(pair) == shape.prompt(triple)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sampled_from(sorted(SHAPES)), st.randoms(use_true_random=False))
+def test_the_order_of_columns_changes_nothing(name: str, order: random.Random) -> None:
+    rows = [dict(order.sample(sorted(row.items()), len(row))) for row in rows_of(SHAPES[name])]
+    assert read(rows).pairs == read(rows_of(SHAPES[name])).pairs
+
+
+def of(*columns: str, **more: Any) -> list[Row]:
+    """A row for each triple, with its question, better and worse answer under three names."""
+    return [dict(zip(columns, triple)) | more for triple in TRIPLES]
+
+
+class TestRefused:
+    """What is not certain, with the setting to write."""
+
+    @pytest.mark.parametrize(
+        ("rows", "expected"),
+        [
+            (
+                [row | {"query": "Something else altogether?"} for row in of("question", "chosen", "rejected")],
+                (
+                    "the columns 'query' and 'question' may each be the prompt and differ; name the one "
+                    "(data.prompt_feature: query or question) (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                [row | {"question": "Something else altogether?"} for row in of("prompt", "chosen", "rejected")],
+                (
+                    "the column 'question' looks like a prompt and says something else than what was read; name the prompt's "
+                    "column (data.prompt_feature), or leave it out (data.ignore_columns: [question]) (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                [row | {"answer": "42"} for row in of("prompt", "chosen", "rejected")],
+                (
+                    "the column 'answer' looks like an answer and says something else than what was read; name the answers' "
+                    "columns (data.chosen_feature and data.rejected_feature), or leave it out (data.ignore_columns: [answer]) "
+                    "(rows 1, 2, 3)"
+                ),
+            ),
+            (
+                of("prompt", "response_a", "response_b"),
+                (
+                    "has response_a and response_b, and no column is known to say which is preferred; its columns: prompt, "
+                    "response_a, response_b. Name the column that says it with data.winner_feature, or the one with each "
+                    "answer's score with data.score_feature"
+                ),
+            ),
+            (
+                of("prompt", "response_a", "response_b", winner=1),
+                (
+                    "winner holds 1, which does not say for certain which of response_a and response_b won; write the name of "
+                    "the winning column (response_a or response_b) into it (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                of("prompt", "response_0", "response_1", winner=1, preferred=0),
+                (
+                    "the columns 'preferred' and 'winner' may each say which answer won; name the one (data.winner_feature: "
+                    "preferred or winner) (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                of("title", "chosen", "rejected"),
+                (
+                    "no column is known to be the prompt, and 'title' may be it; name it (data.prompt_feature: title), or, where "
+                    "both sides begin with their prompt, leave it out (data.ignore_columns: [title])"
+                ),
+            ),
+            (
+                [{"chosen": triple.better, "rejected": triple.worse} for triple in TRIPLES],
+                (
+                    "in 2 of 3 rows the sides have no first words in common (rows 1, 3): these are answers without their "
+                    "prompts; add a column 'prompt'"
+                ),
+            ),
+            (
+                [
+                    {
+                        "messages": chat(triple.question, "Never mind."),
+                        "chosen": triple.better,
+                        "rejected": triple.worse,
+                    }
+                    for triple in TRIPLES
+                ],
+                (
+                    "the column 'messages' ends with an answer that is neither side: it is not the prompt alone; name the "
+                    "prompt's column (data.prompt_feature), or leave it out (data.ignore_columns: [messages]) (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                [
+                    row | {"system": "Be brief.", "system_prompt": "Be long."}
+                    for row in of("prompt", "chosen", "rejected")
+                ],
+                (
+                    "the columns 'system' and 'system_prompt' may each be the system turn and differ; name the one "
+                    "(data.system_feature: system or system_prompt) (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                of("prompt", "preferred_answer", "other"),
+                (
+                    "has 'preferred_answer' for the chosen answer and none for the rejected one; its columns: prompt, "
+                    "preferred_answer, other. Name it with data.rejected_feature"
+                ),
+            ),
+        ],
+    )
+    def test_the_message_has_the_setting(self, rows: list[Row], expected: str) -> None:
+        with pytest.raises(DataError) as caught:
+            read(rows)
+        assert str(caught.value).removeprefix("data.path: ROWS").removeprefix(":").strip() == expected
+
+    def test_the_setting_settles_it(self) -> None:
+        rows = [row | {"query": "Something else?", "answer": "42"} for row in of("question", "chosen", "rejected")]
+        made = read(rows, prompt_feature="question", ignore_columns=["answer"])
+        assert made.unread == ["query", "answer"]
+        assert made.pairs[0][1] == Pair(TRIPLES[0].question, TRIPLES[0].better, TRIPLES[0].worse)
+
+    @pytest.mark.parametrize("column", ["images", "image", "audio", "videos"])
+    def test_what_is_no_text_is_refused(self, column: str) -> None:
+        made = read([row | {column: ["a.png"]} for row in of("prompt", "chosen", "rejected")])
+        assert made.pairs == []
+        assert {str(reason) for _, reason in made.unusable} == {
+            f"the column {column!r} is no text: prefd trains on text"
+        }
+
+    def test_an_empty_column_of_images_hinders_nothing(self) -> None:
+        made = read([row | {"images": []} for row in of("prompt", "chosen", "rejected")])
+        assert (len(made.pairs), made.unread) == (3, [])
+
+    def test_a_few_odd_rows_are_left_out_and_named(self) -> None:
+        rows = [
+            {"prompt": f"What is {i}?", "question": f"What is {i}?", "chosen": "a", "rejected": "b"} for i in range(20)
+        ]
+        rows[4]["question"] = "What is another?"
+        made = read(rows)
+        assert [number for number, _ in made.unusable] == [5]
+        assert len(made.pairs) == 19
+
+
+class TestWinner:
+    ROWS = staticmethod(
+        lambda says: [row | {"winner": value} for row, value in zip(of("prompt", "response_a", "response_b"), says)]
+    )
+
+    def test_ties_are_no_pair_and_are_named(self) -> None:
+        made = read(self.ROWS(["response_a", "tie (bothbad)", "tie"]))
+        assert texts(made) == [(TRIPLES[0].better, TRIPLES[0].worse)]
+        assert [(number, str(reason)) for number, reason in made.unusable] == [
+            (2, "a tie: winner is 'tie (bothbad)'"),
+            (3, "a tie: winner is 'tie'"),
+        ]
+
+    def test_a_strength_of_0_is_a_tie(self) -> None:
+        rows = [
+            row | {"overall_preference": value}
+            for row, value in zip(of("prompt", "response1", "response2"), (-3, 0, 1))
+        ]
+        made = read(rows)
+        assert [(number, pair.margin) for number, pair in made.pairs] == [(1, 3.0), (3, 1.0)]
+        assert texts(made)[1] == (TRIPLES[2].worse, TRIPLES[2].better)
+        assert [(number, str(reason)) for number, reason in made.unusable] == [(2, "a tie: overall_preference is 0")]
+
+    def test_a_strength_that_may_be_a_number_is_refused(self) -> None:
+        rows = [
+            row | {"overall_preference": value} for row, value in zip(of("prompt", "response1", "response2"), (1, 2, 1))
+        ]
+        with pytest.raises(DataError, match="never below 0: it may be a strength or the number of an answer"):
+            read(rows)
+
+    def test_the_model_that_won_may_be_named(self) -> None:
+        rows = [row | {"model_a": "x", "model_b": "y"} for row in self.ROWS(["y", "x", "x"])]
+        assert texts(read(rows))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
+
+    def test_another_name_than_the_answers_is_said(self) -> None:
+        made = read(self.ROWS(["response_a", "response_a", "response_c"]))
+        assert [str(reason) for _, reason in made.unusable] == [
+            "winner 'response_c' is none of response_a and response_b"
+        ]
+
+    def test_the_safer_answer_where_the_spec_asks_for_it(self) -> None:
+        rows = rows_of(SHAPES["PKU-SafeRLHF"])
+        made = read(rows, winner_feature="safer_response_id")
+        assert texts(made)[1] == (TRIPLES[1].worse, TRIPLES[1].better)
+        assert (
+            "better_response_id says otherwise in 1 of 3 rows (data.winner_feature: better_response_id would go by it)"
+            in made.notes
+        )
+
+    def test_a_column_of_any_name_where_the_spec_names_it(self) -> None:
+        rows = [row | {"verdict": value} for row, value in zip(of("prompt", "response_a", "response_b"), "ABA")]
+        made = read(rows, winner_feature="verdict")
+        assert texts(made)[1] == (TRIPLES[1].worse, TRIPLES[1].better)
+        assert made.unread == []
+
+    def test_it_is_refused_where_the_sides_have_names(self) -> None:
+        with pytest.raises(
+            DataError, match=r"data\.winner_feature: the rows of ROWS are in format explicit, which has one pair"
+        ):
+            read(of("prompt", "chosen", "rejected", label=1), winner_feature="label")
+
+    def test_only_the_judged_turn_of_a_conversation_is_read(self) -> None:
+        def talk(one: str, two: str) -> list[Any]:
+            return [*chat("First?", one), *chat("Second?", two)]
+
+        row = {"winner": "model_a", "turn": 1, "conversation_a": talk("a", "c"), "conversation_b": talk("b", "d")}
+        assert read([row]).pairs == [(1, Pair([user("First?")], [answer("a")], [answer("b")]))]
+        both = read([row | {"turn": 2}]).pairs
+        assert both == [(1, Pair([user("First?")], talk("a", "c")[1:], talk("b", "d")[1:]))]
+
+
+class TestRanked:
+    ROW: ClassVar[Row] = {
+        "prompt": "Which?",
+        "completions": [
+            {"response": text, "score": score}
+            for text, score in (("b", 2), ("a", 9), ("c", 2.0), ("d", None), ("e", 5))
+        ],
+    }
+
+    @pytest.mark.parametrize(
+        ("pairs", "expected"),
+        [
+            ("best_worst", [("a", "b", 7.0)]),
+            ("best_rest", [("a", "b", 7.0), ("a", "c", 7.0), ("a", "e", 4.0)]),
+            ("all", [("a", "b", 7.0), ("e", "b", 3.0), ("a", "c", 7.0), ("a", "e", 4.0), ("e", "c", 3.0)]),
+        ],
+    )
+    def test_pairs_by_the_setting(self, pairs: Any, expected: list[tuple[str, str, float]]) -> None:
+        made = read([self.ROW], pairs=pairs)
+        assert [(pair.chosen, pair.rejected, pair.margin) for _, pair in made.pairs] == expected
+        assert {number for number, _ in made.pairs} == {1}
+
+    def test_answers_in_no_pair_are_counted(self) -> None:
+        assert "3 scored answers are in no pair (data.pairs: best_rest or all takes more)" in read([self.ROW]).notes
+
+    def test_equal_scores_are_a_tie(self) -> None:
+        tied = {"prompt": "Which?", "answers": ["a", "b"], "scores": [1, 1]}
+        made = read([tied, tied | {"scores": [2, 1]}])
+        assert [(number, str(reason)) for number, reason in made.unusable] == [
+            (1, "a tie: all answers have the same score")
+        ]
+
+    def test_scores_that_disagree_are_refused(self) -> None:
+        row = {"prompt": "Which?", "answers": ["a", "b"], "scores": [1, 2], "ratings": [2, 1]}
+        with pytest.raises(
+            DataError, match=r"scores and ratings disagree .* \(data\.score_feature: scores or ratings\)"
+        ):
+            read([row])
+        assert read([row], score_feature="ratings").pairs[0][1] == Pair("Which?", "a", "b")
+
+    def test_a_key_of_the_answers_where_the_spec_names_it(self) -> None:
+        rows = rows_of(SHAPES["UltraFeedback"])
+        for row in rows:
+            for item, score in zip(row["completions"], (1.0, 2.0, 3.0)):
+                item["fine-grained_score"] = score
+        assert texts(read(rows, score_feature="fine-grained_score"))[0] == ("Nobody knows.", TRIPLES[0].better)
+
+    def test_what_is_said_of_each_answer_and_not_read_is_listed(self) -> None:
+        (note,) = [note for note in read(rows_of(SHAPES["UltraFeedback"])).notes if "not read" in note]
+        assert (
+            note
+            == "of completions, not read: annotations, critique, custom_system_prompt, fine-grained_score, model, principle"
+        )
+
+
+class TestGrouped:
+    ROWS: ClassVar[list[Row]] = [
+        {"prompt": "P", "response": "worse", "helpfulness": 1, "verbosity": 3},
+        {"prompt": "Q", "response": "only", "helpfulness": 1, "verbosity": 3},
+        {"prompt": "P", "response": "best", "helpfulness": 4, "verbosity": 1},
+        {"prompt": "R", "response": "x", "helpfulness": 2, "verbosity": 1},
+        {"prompt": "R", "response": "y", "helpfulness": 2, "verbosity": 1},
+        {"prompt": "P", "response": "middle", "helpfulness": 2, "verbosity": 1},
+    ]
+
+    def test_the_answers_to_one_prompt_are_brought_together(self) -> None:
+        made = read(self.ROWS)
+        assert made.pairs == [(3, Pair("P", "best", "worse"))]
+        assert made.pairs[0][1].margin == 3.0
+        assert sorted((number, str(reason)) for number, reason in made.unusable) == [
+            (2, "no other answer to its prompt"),
+            (4, "a tie: all answers have the same score"),
+            (5, "a tie: all answers have the same score"),
+        ]
+        assert made.unread == ["verbosity"]
+        assert made.notes == [
+            "answers to one prompt are compared by helpfulness (1 prompts)",
+            "1 scored answers are in no pair (data.pairs: best_rest or all takes more)",
+        ]
+
+    def test_each_pair_has_the_row_of_its_chosen_answer(self) -> None:
+        made = read(self.ROWS, pairs="all")
+        assert [(number, pair.chosen, pair.rejected) for number, pair in made.pairs] == [
+            (3, "best", "worse"),
+            (3, "best", "middle"),
+            (6, "middle", "worse"),
+        ]
+
+    def test_another_score_where_the_spec_names_it(self) -> None:
+        assert [number for number, _ in read(self.ROWS, score_feature="verbosity").pairs] == [1]
+
+    def test_another_system_turn_is_another_prompt(self) -> None:
+        rows = [row | {"system": "s" if place == 2 else "t"} for place, row in enumerate(self.ROWS)]
+        assert read(rows).pairs == [
+            (6, Pair([{"role": "system", "content": "t"}, user("P")], "middle", "worse")),
+        ]
+
+
+class TestMargins:
+    ROWS: ClassVar[list[Row]] = [
+        {"prompt": "a", "chosen": "x", "rejected": "y", "score_chosen": 2.0, "score_rejected": 9.0},
+        {"prompt": "b", "chosen": "x", "rejected": "y", "score_chosen": 5.0, "score_rejected": 5.0},
+        {"prompt": "c", "chosen": "x", "rejected": "y", "score_chosen": 6.0, "score_rejected": 5.0},
+        {"prompt": "d", "chosen": "x", "rejected": "y", "score_chosen": None, "score_rejected": 5.0},
+    ]
+
+    def test_inverted_and_equal_scores_are_counted_and_named(self) -> None:
+        made = read(self.ROWS)
+        assert (len(made.pairs), made.unread) == (4, [])
+        assert made.notes == [
+            "in 1 pairs chosen scores lower than rejected (row 1); data.min_margin leaves such pairs out",
+            "in 1 pairs both sides have the same score (row 2); data.min_margin leaves such pairs out",
+        ]
+
+    @pytest.mark.parametrize(("least", "kept"), [(0.0, [2, 3]), (0.5, [3]), (1.0, [3]), (1.5, [])])
+    def test_pairs_below_the_margin_are_left_out(self, least: float, kept: list[int]) -> None:
+        made = read(self.ROWS, min_margin=least)
+        assert [number for number, _ in made.pairs] == kept
+        reasons = {number: str(reason) for number, reason in made.unusable}
+        assert reasons[1] == f"a margin below data.min_margin {least:g}"
+        assert reasons[4] == "no scores, which data.min_margin needs"
+
+    @pytest.mark.parametrize(
+        ("chosen", "rejected"),
+        [
+            ("chosen_score", "rejected_score"),
+            ("chosen-rating", "rejected-rating"),
+            ("rating_chosen", "rating_rejected"),
+        ],
+    )
+    def test_the_scores_have_other_names_too(self, chosen: str, rejected: str) -> None:
+        made = read(of("prompt", "chosen", "rejected", **{chosen: 3, rejected: "1.5"}))
+        assert [pair.margin for _, pair in made.pairs] == [1.5] * 3
+        assert made.unread == []
+
+    def test_without_any_scores_the_setting_is_refused(self) -> None:
+        with pytest.raises(DataError, match=r"data\.min_margin: ROWS has no scores of both sides"):
+            read(of("prompt", "chosen", "rejected"), min_margin=1.0)
+
+
+class TestPrompt:
+    def test_a_system_column_is_a_system_turn_where_it_says_something(self) -> None:
+        rows = [
+            row | {"system": system} for row, system in zip(of("prompt", "chosen", "rejected"), ("Be kind.", "", None))
+        ]
+        made = read(rows)
+        assert [pair.prompt for _, pair in made.pairs] == [
+            [{"role": "system", "content": "Be kind."}, user(TRIPLES[0].question)],
+            TRIPLES[1].question,
+            TRIPLES[2].question,
+        ]
+
+    def test_a_system_column_of_any_name_where_the_spec_names_it(self) -> None:
+        made = read(of("prompt", "chosen", "rejected", persona="Be kind."), system_feature="persona")
+        assert as_messages(made.pairs[0][1])[0] == {"role": "system", "content": "Be kind."}
+        assert made.unread == []
+
+    def test_a_system_turn_that_is_there_is_not_there_twice(self) -> None:
+        turn = {"role": "system", "content": "Be kind."}
+        row = {"system": " Be kind.", "chosen": [turn, *chat("Q", "a")], "rejected": [turn, *chat("Q", "b")]}
+        assert read([row]).pairs == [(1, Pair([turn, user("Q")], [answer("a")], [answer("b")]))]
+        with pytest.raises(DataError, match="the column 'system' is not the system turn of the messages"):
+            read([row | {"system": "Be rude."}])
+
+    def test_a_system_column_stands_before_a_conversation_without_one(self) -> None:
+        row = {"system": "Be kind.", "chosen": chat("Q", "a"), "rejected": chat("Q", "b")}
+        assert as_messages(read([row]).pairs[0][1]) == [{"role": "system", "content": "Be kind."}, user("Q")]
+
+    def test_a_history_of_messages_comes_before_the_prompt(self) -> None:
+        row = {"history": chat("Before?", "Yes."), "prompt": "Now?", "chosen": "a", "rejected": "b"}
+        assert as_messages(read([row]).pairs[0][1]) == [*chat("Before?", "Yes."), user("Now?")]
+
+    def test_a_conversation_that_ends_with_the_chosen_answer_is_the_prompt_without_it(self) -> None:
+        row = {"messages": chat("Q", "a"), "chosen": "a", "rejected": "b"}
+        assert read([row]).pairs == [(1, Pair([user("Q")], "a", "b"))]
+
+    def test_how_many_words_became_the_prompt_is_said(self) -> None:
+        rows = [{"chosen": f"Say {'a ' * n}yes", "rejected": f"Say {'a ' * n}no"} for n in (1, 2, 4)]
+        assert read(rows).notes == [
+            "no column is the prompt: it is the words that both sides begin with, 2 to 5 of them (median 3)"
+        ]
+
+
+@pytest.mark.parametrize("role", ["Human", "gpt", "bot"])
+def test_a_role_that_nobody_knows_is_named(role: str) -> None:
+    made = read([{"prompt": "Q", "chosen": [{"role": role, "content": "a"}], "rejected": [answer("b")]}])
+    assert [str(reason) for _, reason in made.unusable] == [
+        f"role {role!r} is not one of system, user, assistant, tool: rename it"
+    ]
+
+
+def test_unpaired_rows_say_so() -> None:
+    made = read([{"prompt": triple.question, "completion": triple.better, "label": True} for triple in TRIPLES])
+    assert made.pairs == []
+    assert {str(reason) for _, reason in made.unusable} == {
+        (
+            "unpaired: one answer (completion) and a label, and no second answer to its prompt; prefd's losses compare two, "
+            "a chosen and a rejected one"
+        )
+    }
+
+
+def test_a_triple_has_what_the_shapes_are_made_of() -> None:
+    assert all(isinstance(triple, Triple) and len(set(triple)) == 3 for triple in TRIPLES)

@@ -10,7 +10,7 @@ from typing import Any
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.ballot import is_verdict
-from prefd.plugins.formats.names import SCORES, SYSTEMS, key_of
+from prefd.plugins.formats.names import SCORES, SYSTEMS, key_of, side_of
 from prefd.plugins.types import ReadOptions, UnusableRow
 
 ROLES = ("prompt", "chosen", "rejected", "system")
@@ -48,6 +48,8 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
     if score in columns and key_of(score) not in SCORES:
         renamed["score"], score = score, "score"
     dropped = set(spec.ignore_columns) | _displaced(columns, renamed)
+    if score is not None and winner is None:
+        dropped |= {column for column in columns if is_verdict(column) and side_of(column) is None}
     options = ReadOptions(spec.pairs, winner, score)
     named: list[Row] = [row if isinstance(row, UnusableRow) else _renamed(row, renamed, dropped) for row in rows]
     return NamedRows(named, renamed, columns, options)

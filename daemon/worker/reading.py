@@ -80,12 +80,13 @@ def read_dataset(
     strict = hasattr(formats[name], "columns") or isinstance(formats[name], DatasetFormat)
     if strict:
         _check_repeats(made, named, reading.columns, spec)
+    read = {column for columns in reading.columns.values() for column in columns}
     _refuse_unclear(made, len(rows), f"{key}: {source}")
     if isinstance(formats[name], ImplicitText):
-        _check_implicit(made, named, reading.columns, f"{key}: {source}")
-    _score(made, named, reading.columns, spec, source)
-    read = {named.original(column) for column in reading.columns}
-    made.unread = [column for column in named.columns if column not in read and _is_filled(rows, column)]
+        _check_implicit(made, named, read, f"{key}: {source}")
+    _score(made, named, read, spec, source)
+    originals = {named.original(column) for column in read}
+    made.unread = [column for column in named.columns if column not in originals and _is_filled(rows, column)]
     return made
 
 
@@ -135,7 +136,7 @@ def _read_each(rows: Sequence[Row], name: str, matching: Sequence[bool], row_for
             reading.unusable.append((number, reason))
         else:
             reading.pairs.append((number, pair))
-            reading.columns |= columns
+            reading.columns[number] = columns
     return reading
 
 
@@ -173,11 +174,11 @@ def _check_options(spec: DataSpec, name: str, row_format: RowFormat, source: str
             )
 
 
-def _check_repeats(made: Dataset, named: NamedRows, read: set[str], spec: DataSpec) -> None:
+def _check_repeats(made: Dataset, named: NamedRows, read: Mapping[int, set[str]], spec: DataSpec) -> None:
     """Moves rows to `unusable` that have something of a pair in a column that was not read."""
     certain = settled(spec)
     columns = {column: looks_like(column) for row in named.rows if not isinstance(row, UnusableRow) for column in row}
-    parts = {column: part for column, part in columns.items() if part and part not in certain and column not in read}
+    parts = {column: part for column, part in columns.items() if part and part not in certain}
     if not parts:
         return
     of_row: dict[int, list[Pair]] = {}
@@ -185,7 +186,8 @@ def _check_repeats(made: Dataset, named: NamedRows, read: set[str], spec: DataSp
         of_row.setdefault(number, []).append(pair)
     for number, pairs in of_row.items():
         try:
-            check_unread(_row(named, number), pairs, parts)
+            left = {column: part for column, part in parts.items() if column not in read[number]}
+            check_unread(_row(named, number), pairs, left)
         except UnclearRow as reason:
             made.unusable.append((number, reason))
     unclear = {number for number, reason in made.unusable if isinstance(reason, UnclearRow)}

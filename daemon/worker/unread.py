@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.spec import DataSpec
+from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import content_text, is_text
 from prefd.plugins.formats.names import PROMPTS, SYSTEMS, is_answer_base, is_metadata, key_of, numbered, side_of
 from prefd.plugins.formats.prompt import LEAST, answer_text, is_blank, repeats
 from prefd.plugins.types import Pair, Text, UnclearRow
 
+WORDS = 3
+"""From how many words on a column as `winner` is taken for an answer."""
 REMEDIES = {
     "prompt": "name the prompt's column (data.prompt_feature)",
     "system": "name the system turn's column (data.system_feature: {column})",
@@ -23,13 +26,15 @@ REMEDIES = {
 
 
 def looks_like(column: str) -> str | None:
-    """What a column of this name is expected to hold: `prompt`, `system`, `answer`, or nothing of the kind."""
+    """What a column of this name may hold: `prompt`, `system`, `answer`, `verdict` (a word, or an answer), or none of these."""
     key = key_of(column)
     if key in PROMPTS:
         return "prompt"
     if key in SYSTEMS:
         return "system"
     one = numbered(column)
+    if is_verdict(column) and side_of(column) is None:
+        return "verdict"
     return "answer" if side_of(column) or (one is not None and is_answer_base(one.base)) else None
 
 
@@ -39,6 +44,7 @@ def settled(spec: DataSpec) -> set[str]:
         "prompt": [spec.prompt_feature],
         "system": [spec.system_feature],
         "answer": [spec.chosen_feature, spec.rejected_feature],
+        "verdict": [spec.chosen_feature, spec.rejected_feature],
     }
     return {part for part, features in named.items() if all(feature != "auto" for feature in features)}
 
@@ -48,8 +54,12 @@ def check_unread(row: Mapping[str, Any], pairs: Sequence[Pair], columns: Mapping
     texts = [text for pair in pairs for side in (pair.prompt, pair.chosen, pair.rejected) for text in _texts(side)]
     for column, part in columns.items():
         value = row.get(column)
-        if is_blank(value) or (part == "answer" and not is_text(as_chat(value))):
+        if is_blank(value) or (part in ("answer", "verdict") and not is_text(as_chat(value))):
             continue
+        if part == "verdict":
+            if len(answer_text(as_chat(value)).split()) < WORDS:
+                continue  # who won, of answers that are read by their own names
+            part = "answer"
         if not (_is_among(answer_text(as_chat(value)), texts) if part == "answer" else repeats(value, texts)):
             remedy = REMEDIES[part].format(column=column)
             kind = {"prompt": "a prompt", "system": "a system turn", "answer": "an answer"}[part]

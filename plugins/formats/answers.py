@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.names import LISTS, is_answer_base, key_of, numbered_columns
-from prefd.plugins.types import UnusableRow
 
 TEXTS = ("response", "answer", "text", "completion", "output", "content", "generation", "summary")
 """Keys of the answer's text in a list of objects."""
@@ -83,31 +81,3 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         return None
     return float(value)
-
-
-def as_turns(prompt: Any, answer: Any) -> list[Mapping[str, Any]] | None:
-    """The conversation of a list of the user's turns and a list of the answers to them, as Chatbot Arena's in Kaggle.
-
-    None where they are no lists. Raises `UnusableRow` for lists that do not fit each other.
-    """
-    asked, answered = _strings(prompt), _strings(answer)
-    if asked is None:
-        return None
-    if answered is None or len(asked) != len(answered) or None in [*asked, *answered]:
-        raise UnusableRow("wrong types: the prompt is a list of turns, and an answer has not one text for each")
-    return [
-        {"role": role, "content": text}
-        for turn in zip(asked, answered)
-        for role, text in zip(("user", "assistant"), turn)
-    ]
-
-
-def _strings(value: Any) -> list[str | None] | None:
-    if isinstance(value, str) and value.startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
-    if isinstance(value, list) and value and all(one is None or isinstance(one, str) for one in value):
-        return value
-    return None

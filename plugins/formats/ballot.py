@@ -63,6 +63,8 @@ class Ballot(NamedTuple):
 
     column: str
     numbers: frozenset[int] = frozenset()
+    below_0: bool = False
+    """Whether any row holds a number below 0."""
     named: bool = False
     """Whether the spec names it."""
     from_zero: bool = False
@@ -121,7 +123,7 @@ def is_verdict(column: str) -> bool:
 def _by_sign(ballot: Ballot, amount: float, answers: Answers) -> int:
     if len(answers.texts) != 2:
         raise UnclearRow(_unclear(ballot, answers))
-    if ballot.numbers and ballot.numbers <= {1, 2} and not ballot.named:
+    if not ballot.below_0 and amount != 0 and not ballot.named:
         raise UnclearRow(
             f"{ballot.column} is never below 0: it may be a strength or the number of an answer; {_remedy(answers)}"
         )
@@ -200,6 +202,11 @@ def _remedy(answers: Answers) -> str:
         else "the winning answer's letter (A, B, …)"
     )
     return f"write {what} into it"
+
+
+def ballot_of(column: str, values: Sequence[Any], named: bool) -> Ballot:
+    """The ballot in `column`, whose values in all rows these are."""
+    return Ballot(column, integers(values), any((number(value) or 0) < 0 for value in values), named)
 
 
 def integers(values: Sequence[Any]) -> frozenset[int]:

@@ -10,6 +10,7 @@ from prefd.plugins.formats.fields import finish, is_conversation
 from prefd.plugins.formats.names import MEDIA, key_of
 from prefd.plugins.formats.prompt import Prompt, find_prompt, is_blank, with_turns
 from prefd.plugins.formats.sides import Sides, find_sides
+from prefd.plugins.formats.turns import as_turns
 from prefd.plugins.types import Pair, Text, UnusableRow
 
 OPTIONAL = frozenset(["tools", "chat_template_kwargs"])
@@ -35,13 +36,15 @@ def known(row: Mapping[str, Any], sides: Sides | None = None) -> Known | None:
         return None
     values = {column: row[column] for column in OPTIONAL & row.keys()}
     values |= {"chosen": sides.chosen, "rejected": sides.rejected}
-    problem = None
     try:
         prompt = _prompt(row, sides)
+        turns = as_turns(prompt.text, sides.chosen, sides.rejected)
     except UnusableRow as reason:
-        prompt, problem = Prompt(None), reason
+        return Known(values | {"prompt": None}, sides.columns | (OPTIONAL & row.keys()), reason)
+    if turns is not None:
+        values |= dict(zip(("chosen", "rejected"), turns))
     columns = sides.columns | prompt.columns | (OPTIONAL & row.keys())
-    return Known(values | {"prompt": prompt.text}, columns, problem)
+    return Known(values | {"prompt": None if turns else prompt.text}, columns)
 
 
 def _prompt(row: Mapping[str, Any], sides: Sides) -> Prompt:

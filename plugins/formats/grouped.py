@@ -49,7 +49,7 @@ class Grouped:
                 continue
             for pair_number, pair, read in pairs:
                 reading.pairs.append((pair_number, pair))
-                reading.columns |= read | columns
+                reading.columns.setdefault(pair_number, set()).update(read | columns)
             used.update(columns)
             unused += left
         reading.pairs.sort(key=lambda one: one[0])

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from prefd.plugins.formats.answers import Answers, as_turns, find_answers, number
-from prefd.plugins.formats.ballot import Ballot, integers, one_hot, verdicts, winner_of, winner_of_one_hot
+from prefd.plugins.formats.answers import Answers, find_answers, number
+from prefd.plugins.formats.ballot import Ballot, ballot_of, one_hot, verdicts, winner_of, winner_of_one_hot
 from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.fields import is_messages
-from prefd.plugins.formats.names import key_of, numbered_columns, words_of
+from prefd.plugins.formats.names import key_of, words_of
+from prefd.plugins.formats.scored import known_scores, scores_of, signed
 from prefd.plugins.formats.sides import Sides, find_sides
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
@@ -38,12 +39,12 @@ class Winner:
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         reading = Reading()
         column = options.winner or _column_of(rows)
-        ballot = Ballot(column, integers([row.get(column) for row in rows.values()]), options.winner is not None)
+        ballot = ballot_of(column, [row.get(column) for row in rows.values()], options.winner is not None)
         for number_, row in rows.items():
             try:
                 for pair, columns in _pairs(row, ballot, options):
                     reading.pairs.append((number_, pair))
-                    reading.columns |= columns
+                    reading.columns.setdefault(number_, set()).update(columns)
             except UnusableRow as reason:
                 reading.unusable.append((number_, reason))
         reading.notes += _notes(rows, ballot)
@@ -61,6 +62,8 @@ def _pairs(row: Mapping[str, Any], ballot: Ballot, options: ReadOptions) -> list
         raise UnclearRow(_several(verdicts(row)))
     else:
         best, used = winner_of(ballot, row, answers), frozenset([ballot.column])
+    if not ballot.named:
+        _check_scores(row, answers, best, ballot.column or ", ".join(sorted(hot.values())))
     others = [place for place in range(len(answers.texts)) if place != best]
     if len(others) > 1 and options.pairs == "best_worst":
         raise UnclearRow(NO_WORST)
@@ -70,22 +73,12 @@ def _pairs(row: Mapping[str, Any], ballot: Ballot, options: ReadOptions) -> list
 def _pair(
     row: Mapping[str, Any], answers: Answers, places: tuple[int, int], used: frozenset[str], ballot: Ballot
 ) -> tuple[Pair, frozenset[str]]:
-    chosen, rejected = (_cut(_whole(row, answers.texts[place]), row.get("turn")) for place in places)
-    sides = Sides(chosen, rejected, answers.columns)
-    if chosen is not answers.texts[places[0]] and as_turns(row.get("prompt"), answers.texts[places[0]]):
-        # a list of turns: the prompt is in both conversations
-        pair, columns = compose({column: value for column, value in row.items() if column != "prompt"}, sides)
-        columns |= {"prompt"}
-    else:
-        pair, columns = compose(row, sides)
+    chosen, rejected = (_cut(answers.texts[place], row.get("turn")) for place in places)
+    pair, columns = compose(row, Sides(chosen, rejected, answers.columns))
     if isinstance(row.get("turn"), int):
         columns |= {"turn"}
     margin, scored = _margin(row, answers, places, ballot)
     return replace(pair, margin=margin), columns | used | scored
-
-
-def _whole(row: Mapping[str, Any], answer: Any) -> Any:
-    return as_turns(row.get("prompt"), answer) or answer
 
 
 def _cut(answer: Any, turn: Any) -> Any:
@@ -96,6 +89,18 @@ def _cut(answer: Any, turn: Any) -> Any:
     return answer[: ends[turn - 1]] if turn <= len(ends) else answer
 
 
+def _check_scores(row: Mapping[str, Any], answers: Answers, best: int, who: str) -> None:
+    """Raises `UnclearRow` where the answers have scores by which another one is better."""
+    for scored in known_scores(scores_of(row, answers)):
+        values = signed(scored.name, scored.values)
+        ours = values[best]
+        if ours is not None and any(value is not None and value > ours for value in values):
+            raise UnclearRow(
+                f"{who} and {scored.name} disagree on which answer is better; name the one to go by "
+                f"(data.winner_feature: {who}, or data.score_feature: {scored.name})"
+            )
+
+
 def _margin(
     row: Mapping[str, Any], answers: Answers, places: tuple[int, int], ballot: Ballot
 ) -> tuple[float | None, frozenset[str]]:
@@ -103,12 +108,11 @@ def _margin(
     if ballot.column and ballot.signed:
         amount = number(row.get(ballot.column))
         return (None if amount is None else abs(amount)), frozenset()
-    scores = numbered_columns(row).get(("score",), {})
-    columns = [scores[answers.marks[place]] for place in places if answers.marks[place] in scores]
-    values = [number(row[column]) for column in columns]
-    if len(values) != 2 or values[0] is None or values[1] is None:
-        return None, frozenset()
-    return values[0] - values[1], frozenset(columns)
+    for scored in known_scores(scores_of(row, answers)):
+        chosen, rejected = (scored.values[place] for place in places)
+        if not scored.is_rank and chosen is not None and rejected is not None:
+            return chosen - rejected, scored.columns
+    return None, frozenset()
 
 
 def _column_of(rows: Mapping[int, Mapping[str, Any]]) -> str:
