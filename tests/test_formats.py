@@ -64,7 +64,10 @@ def test_each_row_is_of_its_own_format(name: str) -> None:
 
 
 def test_general_formats_are_registered_before_special_ones() -> None:
-    assert list(BUILT_IN) == ["implicit_text", "explicit", "implicit_messages", "hh"]
+    assert list(BUILT_IN) == [
+        *("implicit_text", "unpaired", "grouped", "ranked", "winner"),
+        *("explicit", "implicit_messages", "hh", "openai", "summaries"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from prefd.plugins.formats import explicit, hh, implicit_messages
 from prefd.plugins.formats.chats import is_transcript
 from prefd.plugins.formats.contract import columns_of, readable
 from prefd.plugins.formats.fields import is_conversation
 from prefd.plugins.formats.sides import Sides
-from prefd.plugins.types import Pair, UnclearRow
+from prefd.plugins.types import Pair, UnclearRow, UnusableRow
+
+T = TypeVar("T")
+
+
+def gather(attempts: Iterable[Callable[[], T]]) -> tuple[list[T], list[UnusableRow]]:
+    """What the attempts give, and why some give nothing. Raises the first reason where none gives anything."""
+    found: list[T] = []
+    reasons: list[UnusableRow] = []
+    for attempt in attempts:
+        try:
+            found.append(attempt())
+        except UnusableRow as reason:
+            reasons.append(reason)
+    if not found:
+        raise reasons[0]
+    return found, reasons
 
 
 def compose(row: Mapping[str, Any], sides: Sides) -> tuple[Pair, frozenset[str]]:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefd.plugins.formats.answers import number
-from prefd.plugins.formats.compose import compose
-from prefd.plugins.formats.matching import check_agree, matches_of, unused_note
+from prefd.plugins.formats.compose import compose, gather
+from prefd.plugins.formats.matching import Match, check_agree, matches_of, unused_note
 from prefd.plugins.formats.prompt import find_prompt, with_turns
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.formats.single import Single, find_single
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
+
+Member = tuple[int, Mapping[str, Any], Single]
+"""A row by its number, with its answer."""
 
 
 class Grouped:
@@ -33,7 +37,7 @@ class Grouped:
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         reading, used, unused = Reading(), Counter[str](), 0
-        groups: dict[str, list[tuple[int, Mapping[str, Any], Single]]] = {}
+        groups: dict[str, list[Member]] = {}
         for row_number, row in rows.items():
             try:
                 single = _single(row)
@@ -43,10 +47,11 @@ class Grouped:
         for members in groups.values():
             columns = {options.score or members[0][2].scores[0]}
             try:
-                pairs, left = _pairs(members, options)
+                pairs, lost, left = _pairs(members, options)
             except UnusableRow as reason:
                 reading.unusable += [(row_number, reason) for row_number, *_ in members]
                 continue
+            reading.unusable += [(members[0][0], reason) for reason in lost]
             for pair_number, pair, read in pairs:
                 reading.pairs.append((pair_number, pair))
                 reading.columns.setdefault(pair_number, set()).update(read | columns)
@@ -68,21 +73,22 @@ def _single(row: Mapping[str, Any]) -> Single:
 
 
 def _pairs(
-    members: list[tuple[int, Mapping[str, Any], Single]], options: ReadOptions
-) -> tuple[list[tuple[int, Pair, frozenset[str]]], int]:
+    members: Sequence[Member], options: ReadOptions
+) -> tuple[list[tuple[int, Pair, frozenset[str]]], list[UnusableRow], int]:
     if len(members) < 2:
         raise UnusableRow("no other answer to its prompt")
     names = [options.score] if options.score else members[0][2].scores
     kinds = {name: [number(row.get(name)) for _, row, _ in members] for name in names}
     check_agree(kinds)
-    scores = kinds[names[0]]
-    matches, left = matches_of(scores, options)
-    found = []
-    for match in matches:
-        (chosen_number, row, chosen), (_, _, rejected) = members[match.chosen], members[match.rejected]
-        pair, read = compose(row, Sides(chosen.answer, rejected.answer, frozenset([chosen.column])))
-        found.append((chosen_number, replace(pair, margin=match.margin), read))
-    return found, len(left)
+    matches, left = matches_of(kinds[names[0]], options)
+    found, lost = gather(partial(_pair, members, match) for match in matches)
+    return found, lost, len(left)
+
+
+def _pair(members: Sequence[Member], match: Match) -> tuple[int, Pair, frozenset[str]]:
+    (chosen_number, row, chosen), (_, _, rejected) = members[match.chosen], members[match.rejected]
+    pair, read = compose(row, Sides(chosen.answer, rejected.answer, frozenset([chosen.column])))
+    return chosen_number, replace(pair, margin=match.margin), read
 
 
 def _prompt_key(row: Mapping[str, Any], single: Single) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
-from prefd.plugins.formats.answers import find_answers
+from prefd.plugins.formats.answers import Answers, find_answers
 from prefd.plugins.formats.ballot import one_hot, verdicts
-from prefd.plugins.formats.compose import compose
-from prefd.plugins.formats.matching import matches_of, unused_note
+from prefd.plugins.formats.compose import compose, gather
+from prefd.plugins.formats.matching import Match, matches_of, unused_note
 from prefd.plugins.formats.scored import pick, scores_of, signed
 from prefd.plugins.formats.sides import Sides, find_sides
 from prefd.plugins.hookspecs import hookimpl
@@ -40,33 +41,46 @@ class Ranked:
         reading, used, unused = Reading(), Counter[str](), 0
         for row_number, row in rows.items():
             try:
-                pairs, columns, scored, left = _pairs(row, options)
+                found = _read_row(row, options)
             except UnusableRow as reason:
                 reading.unusable.append((row_number, reason))
                 continue
-            reading.pairs += [(row_number, pair) for pair in pairs]
-            reading.columns[row_number] = set(columns)
-            used[scored] += 1
-            unused += left
+            reading.pairs += [(row_number, pair) for pair in found.pairs]
+            reading.unusable += [(row_number, reason) for reason in found.lost]
+            reading.columns[row_number] = found.columns
+            used[found.scored] += 1
+            unused += found.left
         reading.notes += [f"answers are compared by {name} ({count} rows)" for name, count in used.items()]
         reading.notes += _unread_keys(rows, used)
         reading.notes += unused_note(unused, options)
         return reading
 
 
-def _pairs(row: Mapping[str, Any], options: ReadOptions) -> tuple[list[Pair], frozenset[str], str, int]:
+class _Found(NamedTuple):
+    """What one row gave."""
+
+    pairs: list[Pair]
+    lost: list[UnusableRow]
+    columns: set[str]
+    scored: str
+    left: int
+
+
+def _read_row(row: Mapping[str, Any], options: ReadOptions) -> _Found:
     answers = find_answers(row)
     if answers is None:
         raise UnusableRow("not in the dataset's format (ranked)")
     scored = pick(scores_of(row, answers), options.score)
     matches, left = matches_of(signed(scored.name, scored.values), options)
-    pairs, columns = [], answers.columns | scored.columns
-    for match in matches:
-        sides = Sides(answers.texts[match.chosen], answers.texts[match.rejected], answers.columns)
-        pair, read = compose(row, sides)
-        pairs.append(replace(pair, margin=None if scored.is_rank else match.margin))
-        columns |= read
-    return pairs, columns, scored.name, len(left)
+    found, lost = gather(partial(_pair, row, answers, match) for match in matches)
+    pairs = [replace(pair, margin=None) if scored.is_rank else pair for pair, _ in found]
+    columns = {column for _, read in found for column in read} | answers.columns | scored.columns
+    return _Found(pairs, lost, columns, scored.name, len(left))
+
+
+def _pair(row: Mapping[str, Any], answers: Answers, match: Match) -> tuple[Pair, frozenset[str]]:
+    pair, columns = compose(row, Sides(answers.texts[match.chosen], answers.texts[match.rejected], answers.columns))
+    return replace(pair, margin=match.margin), columns
 
 
 def _unread_keys(rows: Mapping[int, Mapping[str, Any]], used: Counter[str]) -> list[str]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, find_answers, number
 from prefd.plugins.formats.ballot import Ballot, ballot_of, one_hot, verdicts, winner_of, winner_of_one_hot
-from prefd.plugins.formats.compose import compose
+from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.names import key_of, words_of
 from prefd.plugins.formats.scored import known_scores, scores_of, signed
@@ -42,7 +43,9 @@ class Winner:
         ballot = ballot_of(column, [row.get(column) for row in rows.values()], options.winner is not None)
         for number_, row in rows.items():
             try:
-                for pair, columns in _pairs(row, ballot, options):
+                found, lost = _pairs(row, ballot, options)
+                reading.unusable += [(number_, reason) for reason in lost]
+                for pair, columns in found:
                     reading.pairs.append((number_, pair))
                     reading.columns.setdefault(number_, set()).update(columns)
             except UnusableRow as reason:
@@ -51,7 +54,9 @@ class Winner:
         return reading
 
 
-def _pairs(row: Mapping[str, Any], ballot: Ballot, options: ReadOptions) -> list[tuple[Pair, frozenset[str]]]:
+def _pairs(
+    row: Mapping[str, Any], ballot: Ballot, options: ReadOptions
+) -> tuple[list[tuple[Pair, frozenset[str]]], list[UnusableRow]]:
     answers = find_answers(row)
     if answers is None:
         raise UnusableRow("not in the dataset's format (winner)")
@@ -67,7 +72,7 @@ def _pairs(row: Mapping[str, Any], ballot: Ballot, options: ReadOptions) -> list
     others = [place for place in range(len(answers.texts)) if place != best]
     if len(others) > 1 and options.pairs == "best_worst":
         raise UnclearRow(NO_WORST)
-    return [_pair(row, answers, (best, other), used, ballot) for other in others]
+    return gather(partial(_pair, row, answers, (best, other), used, ballot) for other in others)
 
 
 def _pair(
