@@ -7,12 +7,17 @@ import random
 from pathlib import Path
 from typing import Any, ClassVar
 
+import mlx_lm
+import numpy as np
 import pytest
 from conftest import ROOT
 from dataset_rows import SHAPES, TRIPLES, Row, Shape, Triple, answer, chat, rows_of, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jobs_on_disk import make_job, run_precompute
 
+from prefd.cache.store import ReferenceCache
+from prefd.daemon.notebook import ReferenceLogprobs
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.data import load_pairs
 from prefd.daemon.worker.reading import Dataset, read_dataset
@@ -188,6 +193,8 @@ def disguised(draw: st.DrawFn) -> tuple[Shape, list[Row]]:
             rows = renamed(rows, {old: draw(st.sampled_from(VERDICTS))})
             break
     for extra in draw(st.lists(st.sampled_from(EXTRAS), max_size=2, unique=True)):
+        if extra == "input" and "instruction" in rows[0]:
+            continue  # Alpaca's: another prompt is meant
         values = draw(st.lists(VALUES, min_size=3, max_size=3))
         rows = [row if extra in row else row | {extra: value} for row, value in zip(rows, values)]
     order = draw(st.integers(0, 2**16))
@@ -625,3 +632,74 @@ def test_unpaired_rows_say_so() -> None:
 
 def test_a_triple_has_what_the_shapes_are_made_of() -> None:
     assert all(isinstance(triple, Triple) and len(set(triple)) == 3 for triple in TRIPLES)
+
+
+def test_a_file_of_columns_is_no_conversation() -> None:
+    row = {"prompt": ["Say red.", "Say blue."], "chosen": ["red", "blue"], "rejected": ["no", "never"]}
+    made = read([row])
+    assert made.pairs == []
+    assert [str(reason) for _, reason in made.unusable] == ["wrong types: chosen is a list, not text or chat messages"]
+
+
+CASES = ROOT.parent / "shared" / "faults" / "cases"
+FAULTS: dict[str, list[tuple[Any, Any, Any]]] = {
+    "01-orca-question": [
+        (
+            [{"role": "system", "content": "You are terse."}, user("Sum 2 and 2?")],
+            "The answer is 4.",
+            "The answer is 5.",
+        ),
+        ([{"role": "system", "content": "You are terse."}, user("Is water wet?")], "Yes, it is.", "No idea."),
+        ("Colour of a lemon?", "A lemon is yellow.", "A lemon is blue, often."),
+    ],
+    "01b-question-no-common-words": [("Is water wet?", "Yes", "No"), ("Is fire cold?", "No", "Yes")],
+    "02-system-column": [
+        ([{"role": "system", "content": "Talk like a sailor."}, user("Greet me.")], "Ahoy!", "Hello."),
+        ([{"role": "system", "content": "Be formal."}, user("Greet me.")], "Good day.", "Yo."),
+    ],
+    "03-alpaca": [
+        ("Translate to French\ncat", "The translation is chat.", "The translation is chien."),
+        ("Add\n1 2", "It is 3", "It is 4"),
+    ],
+    "06-sharegpt": [([user("Hi")], [answer("Hello")], [answer("Go")])],
+    "06b-sharegpt-lists": [([user("Hi")], [answer("Hello")], [answer("Go")])],
+    "07-axolotl-chat": [([user("Hi")], [answer("Hello")], [answer("Go")])],
+    "07b-messages-col-lists": [([user("Hi")], [answer("Hello")], [answer("Go")])],
+    "07c-messages-col-str": [([user("Hi")], "I say hello", "I say go")],
+}
+"""What each reported input is to be read as; rows of the same shapes are in `dataset_rows.py`."""
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not here")
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_reported_input_is_read_as_it_was_meant(name: str) -> None:
+    made = load_pairs(DataSpec(path=str(CASES / name / "data.jsonl")), FORMATS)
+    assert [pair for _, pair in made.pairs] == [Pair(*expected) for expected in FAULTS[name]]
+
+
+END_TO_END = [
+    "orca_dpo_pairs",
+    "PKU-SafeRLHF",
+    "HelpSteer3",
+    "OpenAI",
+    "UltraFeedback",
+    "LLaMA-Factory sharegpt",
+    "SHP",
+]
+
+
+@pytest.mark.parametrize("name", END_TO_END)
+def test_what_the_reference_scores_is_the_question_with_its_answers(name: str, home: Path, tiny_model: Path) -> None:
+    path = home.parent / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows_of(SHAPES[name])))
+    job = make_job(home, model=str(tiny_model), data={"path": str(path), "validation": 0.0, "max_length": 4096})
+    run_precompute(job)
+    reference = ReferenceLogprobs(ReferenceCache.open(job.home.cache), "")
+    tokenizer = mlx_lm.utils.load_tokenizer(tiny_model)
+    asked = [(SHAPES[name].prompt(triple), text) for triple in TRIPLES for text in (triple.better, triple.worse)]
+    for (prompt, text), found in zip(asked, reference.of_texts(asked, tokenizer, 4096)):
+        assert found is not None, (prompt, text)
+        start = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True))
+        whole = tokenizer.apply_chat_template([*prompt, answer(text)])
+        np.testing.assert_array_equal(found, reference.of_tokens(whole[: start + len(found)], start))
+    assert len(list(reference.every())) == len(asked)

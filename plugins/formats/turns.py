@@ -1,4 +1,4 @@
-"""A prompt that is a list of the user's turns, and sides that are lists of the answers to them: Chatbot Arena's on Kaggle."""
+"""A prompt that is the JSON of the user's turns, and sides that are the answers to them: Chatbot Arena's on Kaggle."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def _turn(asked: str | None, answered: str | None) -> list[Message]:
 
 
 def _texts(value: Any) -> list[str | None] | None:
-    """The texts in a list, or in the JSON of one; None stands for a turn that is missing."""
-    if isinstance(value, str) and value.startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
+    """The texts in the JSON of a list; None stands for a turn that is missing. A real list may be a whole column of rows."""
+    if not isinstance(value, str) or not value.startswith("["):
+        return None
+    try:
+        value = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
     if isinstance(value, list) and value and all(one is None or isinstance(one, str) for one in value):
         return value
     return None
