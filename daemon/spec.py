@@ -50,7 +50,9 @@ class DataSpec(SpecModel):
     )
     split: Text = Field("train", description="the split, for a dataset that has them")
     revision: Text | None = Field(None, description="git revision of a HF dataset")
-    prompt_feature: Text = Field("auto", description="column with the prompt")
+    prompt_feature: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+        "auto", description="column with the prompt, or a list of columns whose texts are joined, a line break between"
+    )
     chosen_feature: Text = Field("auto", description="column with the preferred answer")
     rejected_feature: Text = Field("auto", description="column with the other answer")
     system_feature: Text = Field("auto", description="column with the system turn")
@@ -73,10 +75,11 @@ class DataSpec(SpecModel):
         faults: list[Fault] = []
         taken: dict[str, str] = {}
         for name in ("prompt_feature", "chosen_feature", "rejected_feature", "system_feature"):
-            column = getattr(self, name)
-            if column != "auto" and column in taken:
-                faults.append(((name,), f"{shown(column)} is data.{taken[column]} already; name another", column))
-            taken.setdefault(column, name)
+            named = getattr(self, name)
+            for column in [named] if isinstance(named, str) else named:
+                if column != "auto" and column in taken:
+                    faults.append(((name,), f"{shown(column)} is data.{taken[column]} already; name another", column))
+                taken.setdefault(column, name)
         refuse(faults)
         return self
 

@@ -237,7 +237,8 @@ class TestRefused:
                 [row | {"query": "Something else altogether?"} for row in of("question", "chosen", "rejected")],
                 (
                     "the columns 'query' and 'question' may each be the prompt and differ; name the one "
-                    "(data.prompt_feature: query or question) (rows 1, 2, 3)"
+                    "(data.prompt_feature: query or question), or all, to be joined in that order ([query, question]) "
+                    "(rows 1, 2, 3)"
                 ),
             ),
             (
@@ -391,6 +392,27 @@ class TestWinner:
         rows = [row | {"model_a": "x", "model_b": "y"} for row in self.ROWS(["y", "x", "x"])]
         assert texts(read(rows))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
 
+    @pytest.mark.parametrize(
+        ("first", "second", "tie"),
+        [
+            ("A>B", "B>A", "A=B"),
+            ("A>>B", "A<B", "A==B"),
+            ("[[A]]", "[[B]]", "[[C]] tie"),
+            ("Response A", "response_b", "Both"),
+        ],
+    )
+    def test_verdicts_in_other_words(self, first: str, second: str, tie: str) -> None:
+        made = read(self.ROWS([first, second, tie.removeprefix("[[C]] ")]))
+        assert texts(made) == [(TRIPLES[0].better, TRIPLES[0].worse), (TRIPLES[1].worse, TRIPLES[1].better)]
+        assert [number for number, reason in made.unusable if str(reason).startswith("a tie")] == [3]
+
+    def test_answers_that_are_the_first_and_the_second(self) -> None:
+        rows = [
+            row | {"winner": value}
+            for row, value in zip(of("prompt", "first_response", "second_response"), ("second", "first", "first"))
+        ]
+        assert texts(read(rows))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
+
     def test_another_name_than_the_answers_is_said(self) -> None:
         made = read(self.ROWS(["response_a", "response_a", "response_c"]))
         assert [str(reason) for _, reason in made.unusable] == [
@@ -475,6 +497,19 @@ class TestRanked:
                 item["fine-grained_score"] = score
         assert texts(read(rows, score_feature="fine-grained_score"))[0] == ("Nobody knows.", TRIPLES[0].better)
 
+    def test_numbers_that_may_be_an_order_are_never_suggested(self) -> None:
+        row = {"prompt": "Which?", "responses": ["a", "b"], "ranking": [1, 2]}
+        for spec in ({}, {"score_feature": "ranking"}):
+            with pytest.raises(
+                DataError, match="ranking may be places or an order; where 1 is the best answer's, call it 'ranks'"
+            ):
+                read([row], **spec)
+        assert read([row | {"ranks": row.pop("ranking")}]).pairs[0][1] == Pair("Which?", "a", "b")
+
+    def test_scores_may_be_named_with_the_mark_inside(self) -> None:
+        rows = of("prompt", "response_a", "response_b", response_a_score=1, response_b_score=4)
+        assert texts(read(rows))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
+
     def test_what_is_said_of_each_answer_and_not_read_is_listed(self) -> None:
         (note,) = [note for note in read(rows_of(SHAPES["UltraFeedback"])).notes if "not read" in note]
         assert (
@@ -504,8 +539,8 @@ class TestGrouped:
         ]
         assert made.unread == ["verbosity"]
         assert made.notes == [
-            "answers to one prompt are compared by helpfulness (1 prompts)",
-            "1 scored answers are in no pair (data.pairs: best_rest or all takes more)",
+            "answers to one prompt are compared by helpfulness (1 prompt)",
+            "1 scored answer is in no pair (data.pairs: best_rest or all takes more)",
         ]
 
     def test_each_pair_has_the_row_of_its_chosen_answer(self) -> None:
@@ -518,6 +553,11 @@ class TestGrouped:
 
     def test_another_score_where_the_spec_names_it(self) -> None:
         assert [number for number, _ in read(self.ROWS, score_feature="verbosity").pairs] == [1]
+
+    def test_ranks_are_better_the_lower_they_are(self) -> None:
+        made = read([{"prompt": "P", "response": text, "rank": rank} for text, rank in (("b", 2), ("a", 1))])
+        assert made.pairs == [(2, Pair("P", "a", "b"))]
+        assert made.pairs[0][1].margin is None
 
     def test_another_system_turn_is_another_prompt(self) -> None:
         rows = [row | {"system": "s" if place == 2 else "t"} for place, row in enumerate(self.ROWS)]
@@ -538,8 +578,8 @@ class TestMargins:
         made = read(self.ROWS)
         assert (len(made.pairs), made.unread) == (4, [])
         assert made.notes == [
-            "in 1 pairs chosen scores lower than rejected (row 1); data.min_margin leaves such pairs out",
-            "in 1 pairs both sides have the same score (row 2); data.min_margin leaves such pairs out",
+            "in 1 pair chosen scores lower than rejected (row 1); data.min_margin leaves such pairs out",
+            "in 1 pair both sides have the same score (row 2); data.min_margin leaves such pairs out",
         ]
 
     @pytest.mark.parametrize(("least", "kept"), [(0.0, [2, 3]), (0.5, [3]), (1.0, [3]), (1.5, [])])
@@ -569,6 +609,20 @@ class TestMargins:
 
 
 class TestPrompt:
+    def test_several_columns_are_joined_where_the_spec_names_them(self) -> None:
+        rows = of("question", "chosen", "rejected", context="A page about it.", id=1)
+        made = read(rows, prompt_feature=["context", "question"])
+        assert made.pairs[0][1].prompt == f"A page about it.\n{TRIPLES[0].question}"
+        assert made.unread == ["id"]
+        with pytest.raises(
+            DataError, match=r"data\.prompt_feature: ROWS has no column 'contxt'; .* Did you mean 'context'"
+        ):
+            read(rows, prompt_feature=["contxt", "question"])
+        assert [
+            str(reason)
+            for _, reason in read([row | {"context": 5} for row in rows], prompt_feature=["context"]).unusable
+        ] == ["wrong types: context is a number, and only texts can be joined"] * 3
+
     def test_a_system_column_is_a_system_turn_where_it_says_something(self) -> None:
         rows = [
             row | {"system": system} for row, system in zip(of("prompt", "chosen", "rejected"), ("Be kind.", "", None))
@@ -617,6 +671,11 @@ def test_a_role_that_nobody_knows_is_named(role: str) -> None:
     assert [str(reason) for _, reason in made.unusable] == [
         f"role {role!r} is not one of system, user, assistant, tool: rename it"
     ]
+
+
+def test_a_conversation_a_row_has_nothing_to_compare() -> None:
+    with pytest.raises(DataError, match=r"has one conversation a row \('messages'\) and no second answer to compare"):
+        read([{"messages": chat("Q", "a"), "id": 1}])
 
 
 def test_unpaired_rows_say_so() -> None:

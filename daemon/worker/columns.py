@@ -10,7 +10,10 @@ from typing import Any
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.ballot import is_verdict
-from prefd.plugins.formats.names import SCORES, SYSTEMS, key_of, side_of
+from prefd.plugins.formats.fields import kind_of
+from prefd.plugins.formats.names import RANKS, SCORES, SYSTEMS, key_of, side_of, words_of
+from prefd.plugins.formats.prompt import is_blank
+from prefd.plugins.formats.scored import is_order
 from prefd.plugins.types import ReadOptions, UnusableRow
 
 ROLES = ("prompt", "chosen", "rejected", "system")
@@ -26,6 +29,8 @@ class NamedRows:
     columns: list[str]
     """The dataset's own columns, in order of appearance."""
     options: ReadOptions
+    joined: frozenset[str] = frozenset()
+    """The columns that the spec joins to the prompt."""
 
     def original(self, name: str) -> str:
         return self.renamed.get(name, name)
@@ -34,8 +39,14 @@ class NamedRows:
 def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
     """Raises `DataError` for a column that the spec names and no row has."""
     columns = columns_of(rows)
+    joined: list[str] = []
+    if not isinstance(spec.prompt_feature, str):
+        joined = spec.prompt_feature
+        for column in joined:
+            _check_known("prompt_feature", column, columns, source)
+        rows = [row if isinstance(row, UnusableRow) else _joined(row, joined) for row in rows]
     renamed = {role: getattr(spec, f"{role}_feature") for role in ROLES}
-    renamed = {role: column for role, column in renamed.items() if column != "auto"}
+    renamed = {role: column for role, column in renamed.items() if isinstance(column, str) and column != "auto"}
     winner, score = (None if name == "auto" else name for name in (spec.winner_feature, spec.score_feature))
     for key, column in {f"{role}_feature": column for role, column in renamed.items()}.items():
         _check_known(key, column, columns, source)
@@ -45,14 +56,16 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
         _check_known("winner_feature", winner, columns, source)
         if not is_verdict(winner):
             renamed["winner"], winner = winner, "winner"
-    if score in columns and key_of(score) not in SCORES:
+    if score in columns and key_of(score) not in SCORES and not is_order(score) and RANKS.isdisjoint(words_of(score)):
         renamed["score"], score = score, "score"
     dropped = set(spec.ignore_columns) | _displaced(columns, renamed)
     if score is not None and winner is None:
         dropped |= {column for column in columns if is_verdict(column) and side_of(column) is None}
     options = ReadOptions(spec.pairs, winner, score)
     named: list[Row] = [row if isinstance(row, UnusableRow) else _renamed(row, renamed, dropped) for row in rows]
-    return NamedRows(named, renamed, columns, options)
+    return NamedRows(
+        named, {**renamed, **({"prompt": joined[0]} if joined else {})}, columns, options, frozenset(joined)
+    )
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
@@ -67,6 +80,16 @@ def _check_known(key: str, column: str, columns: Sequence[str], source: str) -> 
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listed = ", ".join(columns) or "none"
     raise DataError(f"data.{key}: {source} has no column {column!r}; its columns: {listed}.{hint}")
+
+
+def _joined(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
+    """`row` with the texts of `columns` in one column, a line break between; or why they cannot be joined."""
+    texts = [row.get(column) for column in columns if not is_blank(row.get(column))]
+    for column in columns:
+        if not is_blank(row.get(column)) and not isinstance(row.get(column), str):
+            return UnusableRow(f"wrong types: {column} is {kind_of(row.get(column))}, and only texts can be joined")
+    kept = {column: value for column, value in row.items() if column not in columns}
+    return kept | {"prompt": "\n".join(str(text).strip() for text in texts)}
 
 
 def _displaced(columns: Sequence[str], renamed: Mapping[str, str]) -> set[str]:

@@ -85,7 +85,7 @@ def read_dataset(
     if isinstance(formats[name], ImplicitText):
         _check_implicit(made, named, read, f"{key}: {source}")
     _score(made, named, read, spec, source)
-    originals = {named.original(column) for column in read}
+    originals = {named.original(column) for column in read} | named.joined
     made.unread = [column for column in named.columns if column not in originals and _is_filled(rows, column)]
     return made
 
@@ -257,7 +257,9 @@ def _score(made: Dataset, named: NamedRows, read: set[str], spec: DataSpec, sour
         ([number for number, margin in known if margin == 0], "both sides have the same score"),
     ):
         if rows:
-            made.notes.append(f"in {len(rows)} pairs {what} ({listed(rows)}); data.min_margin leaves such pairs out")
+            made.notes.append(
+                f"in {len(rows)} {'pair' if len(rows) == 1 else 'pairs'} {what} ({listed(rows)}); data.min_margin leaves such pairs out"
+            )
 
 
 def _is_filled(rows: Sequence[Row], column: str) -> bool:

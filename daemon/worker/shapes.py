@@ -9,8 +9,8 @@ from prefd.daemon.worker.columns import columns_of
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.answers import find_answers
 from prefd.plugins.formats.ballot import verdicts
-from prefd.plugins.formats.names import side_of
-from prefd.plugins.formats.sides import has_sides
+from prefd.plugins.formats.names import key_of, side_of
+from prefd.plugins.formats.sides import CONVERSATIONS, has_sides
 from prefd.plugins.types import UnusableRow
 
 
@@ -43,6 +43,11 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
         return (
             f"has {' and '.join(map(repr, who))}, which may say which answer is preferred, and no two columns are known "
             f"to be the answers; its columns: {listed}. Call them answer_a and answer_b"
+        )
+    if alone := [column for column in columns if key_of(column) in CONVERSATIONS]:
+        return (
+            f"has one conversation a row ({alone[0]!r}) and no second answer to compare; its columns: {listed}. "
+            "prefd's losses compare two answers to one prompt, a chosen and a rejected one"
         )
     missing = [name for name in ("chosen", "rejected") if name not in columns]
     near = [column for name in missing for column in difflib.get_close_matches(name, columns, n=2)]

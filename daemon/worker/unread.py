@@ -40,7 +40,7 @@ def looks_like(column: str) -> str | None:
 
 def settled(spec: DataSpec) -> set[str]:
     """The parts whose columns the spec names, so that no other column can be them."""
-    named = {
+    named: dict[str, list[str | list[str]]] = {
         "prompt": [spec.prompt_feature],
         "system": [spec.system_feature],
         "answer": [spec.chosen_feature, spec.rejected_feature],

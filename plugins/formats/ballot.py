@@ -6,6 +6,7 @@ whether 1 is the second, or says that the first won.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -54,6 +55,7 @@ BESIDE = frozenset(
 TIES = frozenset(["tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "none", "bothbad", "bad", "good"])
 FIRST, SECOND = frozenset(["first", "left"]), frozenset(["second", "right"])
 INDEX = frozenset(["index", "idx"])
+COMPARED = re.compile(r"\W*([A-Za-z0-9])\s*(>+|<+|=+)\s*([A-Za-z0-9])\W*")
 SHP = ("human_ref_A", "human_ref_B")
 """Of stanfordnlp/SHP: its `labels` is 1 where A was preferred."""
 
@@ -173,6 +175,8 @@ def _by_name(ballot: Ballot, value: str, row: Mapping[str, Any], answers: Answer
     exact = exact or _by_model(value, row, answers)
     if len(exact) == 1:
         return exact[0]
+    if compared := COMPARED.fullmatch(value.strip()):
+        return _by_comparison(compared, ballot, answers)
     if words and set(words) <= TIES:
         raise UnusableRow(f"a tie: {ballot.column} is {value!r}")
     if words and set(words[:-1]) <= BESIDE | {"assistant", "option", "ref"}:
@@ -182,6 +186,16 @@ def _by_name(ballot: Ballot, value: str, row: Mapping[str, Any], answers: Answer
     if len(answers.texts) == 2 and words and set(words[1:]) <= BESIDE and words[0] in FIRST | SECOND:
         return 0 if words[0] in FIRST else 1
     raise UnusableRow(f"{ballot.column} {value[:40]!r} is none of {answers.listed}")
+
+
+def _by_comparison(compared: re.Match[str], ballot: Ballot, answers: Answers) -> int:
+    """`A>B`, `A<<B`, `A=B`."""
+    first, sign, second = (compared[group].lower() for group in (1, 2, 3))
+    if "=" in sign or {first, second} != set(answers.marks):
+        if sign.strip("="):
+            raise UnusableRow(f"{ballot.column} {compared[0]!r} is none of {answers.listed}")
+        raise UnusableRow(f"a tie: {ballot.column} is {compared[0]!r}")
+    return answers.marks.index(first if ">" in sign else second)
 
 
 def _by_model(value: str, row: Mapping[str, Any], answers: Answers) -> list[int]:

@@ -15,7 +15,9 @@ from typing import Any
 from prefd.plugins.formats.answers import number
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.matching import Match, check_agree, matches_of, unused_note
+from prefd.plugins.formats.names import RANKS, words_of
 from prefd.plugins.formats.prompt import find_prompt, with_turns
+from prefd.plugins.formats.scored import signed
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.formats.single import Single, find_single
 from prefd.plugins.hookspecs import hookimpl
@@ -59,7 +61,8 @@ class Grouped:
             unused += left
         reading.pairs.sort(key=lambda one: one[0])
         reading.notes += [
-            f"answers to one prompt are compared by {name} ({count} prompts)" for name, count in used.items()
+            f"answers to one prompt are compared by {name} ({count} {'prompt' if count == 1 else 'prompts'})"
+            for name, count in used.items()
         ]
         reading.notes += unused_note(unused, options)
         return reading
@@ -78,10 +81,12 @@ def _pairs(
     if len(members) < 2:
         raise UnusableRow("no other answer to its prompt")
     names = [options.score] if options.score else members[0][2].scores
-    kinds = {name: [number(row.get(name)) for _, row, _ in members] for name in names}
+    kinds = {name: signed(name, [number(row.get(name)) for _, row, _ in members]) for name in names}
     check_agree(kinds)
     matches, left = matches_of(kinds[names[0]], options)
     found, lost = gather(partial(_pair, members, match) for match in matches)
+    if not RANKS.isdisjoint(words_of(names[0])):
+        found = [(place, replace(pair, margin=None), read) for place, pair, read in found]
     return found, lost, len(left)
 
 

@@ -59,4 +59,4 @@ def unused_note(count: int, options: ReadOptions) -> list[str]:
         return []
     how = {"best_worst": "data.pairs: best_rest or all takes more", "best_rest": "data.pairs: all takes more"}
     remedy = f" ({how[options.pairs]})" if options.pairs in how else ""
-    return [f"{count} scored answers are in no pair{remedy}"]
+    return [f"{count} scored {'answer is' if count == 1 else 'answers are'} in no pair{remedy}"]

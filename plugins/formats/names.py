@@ -71,7 +71,7 @@ SCORES = [
     "rm_scores",
 ]
 """Names of an answer's score, higher is better; of several that agree the first is taken."""
-RANKS = ("rank", "ranks")
+RANKS = frozenset(["rank", "ranks"])
 """Names of an answer's place, 1 is the best."""
 MEDIA = frozenset(["image", "images", "audio", "audios", "video", "videos", "pixel_values"])
 METADATA = frozenset(
@@ -157,6 +157,9 @@ METADATA = frozenset(
 """Words of names whose columns are about the row: they are listed where nobody reads them, and hinder nothing."""
 
 
+ORDINALS = {"first": "1", "second": "2"}
+
+
 @lru_cache(maxsize=4096)
 def words_of(column: str) -> tuple[str, ...]:
     """The words of a name in lower case: `human_ref_A`, `responseA` and `response-1` have three, two and two."""
@@ -183,20 +186,25 @@ def side_of(column: str) -> str | None:
 
 
 class Numbered(NamedTuple):
-    """A column that is one of several alike: `human_ref_A` is `A` of `human_ref`."""
+    """A column that is one of several alike: `human_ref_A` is `a` of `human_ref`, `first_response` is `1` of `response`."""
 
     base: tuple[str, ...]
     mark: str
 
 
 def numbered(column: str) -> Numbered | None:
-    *base, mark = words_of(column) or ("",)
-    return Numbered(tuple(base), mark) if base and (len(mark) == 1 or mark.isdigit()) else None
+    words = [ORDINALS.get(word, word) for word in words_of(column)]
+    places = [place for place, word in enumerate(words) if len(word) == 1 or word.isdigit()]
+    if not places or len(words) == 1 or (len(places) > 1 and places[-1] != len(words) - 1):
+        return None
+    base = (*words[: places[-1]], *words[places[-1] + 1 :])
+    return Numbered(base, words[places[-1]])
 
 
 def is_answer_base(base: tuple[str, ...]) -> bool:
     """Whether numbered columns of this name are answers (`response`, `conversation`), not what is said of them."""
-    return base[-1] in ANSWERS | CHATS | {"ref", "candidate"} and METADATA.isdisjoint(base)
+    last = ANSWERS | CHATS | {"ref", "candidate"}
+    return base[-1] in last and set(base) <= last | {"model", "assistant", "human", "generated", "ai"}
 
 
 def numbered_columns(columns: Iterable[str]) -> dict[tuple[str, ...], dict[str, str]]:

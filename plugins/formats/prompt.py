@@ -129,9 +129,10 @@ def _fullest(values: Mapping[str, Any]) -> str:
     if len(values) == 1:
         (column,) = values
         raise UnclearRow(f"the column {column!r} looks like the prompt and is neither text nor chat messages")
-    listed, either = " and ".join(map(repr, sorted(values))), " or ".join(sorted(values))
+    names = sorted(values)
     raise UnclearRow(
-        f"the columns {listed} may each be the prompt and differ; name the one (data.prompt_feature: {either})"
+        f"the columns {' and '.join(map(repr, names))} may each be the prompt and differ; name the one "
+        f"(data.prompt_feature: {' or '.join(names)}), or all, to be joined in that order ([{', '.join(names)}])"
     )
 
 

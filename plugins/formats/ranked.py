@@ -50,7 +50,10 @@ class Ranked:
             reading.columns[row_number] = found.columns
             used[found.scored] += 1
             unused += found.left
-        reading.notes += [f"answers are compared by {name} ({count} rows)" for name, count in used.items()]
+        reading.notes += [
+            f"answers are compared by {name} ({count} {'row' if count == 1 else 'rows'})"
+            for name, count in used.items()
+        ]
         reading.notes += _unread_keys(rows, used)
         reading.notes += unused_note(unused, options)
         return reading

@@ -37,7 +37,7 @@ def scores_of(row: Mapping[str, Any], answers: Answers) -> list[Scored]:
             for base, columns in numbered_columns(row).items()
             if set(answers.marks) <= columns.keys() and frozenset(columns.values()) != answers.columns
         ]
-        found = [one for one in found if words_of(one.name)[-1] in (*SCORES, *RANKS)]
+        found = [one for one in found if words_of(one.name)[-1] in (*SCORES, *sorted(RANKS))]
     else:
         lists = {column: row[column] for column in sorted(row) if column not in answers.columns}
         found = [
@@ -55,14 +55,25 @@ def pick(scored: Sequence[Scored], named: str | None) -> Scored:
         key = key_of(named.rpartition(".")[2])
         if key not in names:
             raise UnusableRow(f"no answer has a number in {named!r}")
+        if is_order(key):
+            raise UnclearRow(f"{named} may be places or an order; where 1 is the best answer's, call it 'ranks'")
         return names[key]
-    exact = [name for name in (*SCORES, *RANKS) if name in names]
+    exact = [name for name in (*SCORES, *sorted(RANKS)) if name in names]
     check_agree({name: signed(name, names[name].values) for name in exact})
-    known = exact or [name for name in sorted(names) if name.split("_")[-1] in (*SCORES, *RANKS)]
+    known = exact or [name for name in sorted(names) if name.split("_")[-1] in (*SCORES, *sorted(RANKS))]
     if not known or (not exact and len(known) > 1):
-        listed = " or ".join(sorted(names))
+        listed = " or ".join(sorted(name for name in names if not is_order(name)))
+        if not listed:
+            raise UnclearRow(
+                f"{' and '.join(sorted(names))} may be places or an order; where 1 is the best answer's, call it 'ranks'"
+            )
         raise UnclearRow(f"it is not certain which number is the score; name it (data.score_feature: {listed})")
     return names[known[0]]
+
+
+def is_order(name: str) -> bool:
+    """Whether neither a high nor a low number is certain to be the good one."""
+    return not {"ranking", "rankings", "order", "ordering", "position", "positions", "place"}.isdisjoint(words_of(name))
 
 
 def signed(name: str, values: Sequence[float | None]) -> list[float | None]:
@@ -78,4 +89,4 @@ def _own_name(name: str) -> str:
 def known_scores(scored: Sequence[Scored]) -> list[Scored]:
     """Those whose names say that they are scores or ranks, the surest first."""
     names = {_own_name(one.name): one for one in scored}
-    return [names[name] for name in (*SCORES, *RANKS) if name in names]
+    return [names[name] for name in (*SCORES, *sorted(RANKS)) if name in names]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from prefd.plugins.formats.answers import find_answers, number
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_text
-from prefd.plugins.formats.names import SCORES, key_of, side_of
+from prefd.plugins.formats.names import RANKS, SCORES, key_of, side_of
 from prefd.plugins.formats.prompt import find_prompt
 from prefd.plugins.formats.sides import find_sides
 from prefd.plugins.types import UnusableRow
@@ -31,7 +31,7 @@ def find_single(row: Mapping[str, Any]) -> Single | None:
     if not is_text(answer) or not _has_prompt(row, columns[0]):
         return None
     named = {key_of(column): column for column in sorted(row) if number(row[column]) is not None}
-    return Single(columns[0], answer, tuple(named[key] for key in SCORES if key in named))
+    return Single(columns[0], answer, tuple(named[key] for key in (*SCORES, *sorted(RANKS)) if key in named))
 
 
 def _has_prompt(row: Mapping[str, Any], answer: str) -> bool:
