@@ -82,7 +82,7 @@ class DatasetFormat(RowFormat, Protocol):
     """A format that reads a dataset as a whole."""
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
-        """The pairs of `rows`, which are by number; each row must come back, in a pair or as unusable."""
+        """The pairs of `rows`, which are by number. A row that is in neither list of the reading counts as used."""
 
 
 class UnusableRow(ValueError):

@@ -74,7 +74,7 @@ def read_dataset(
     name, matching = detect_format(named.rows, formats)
     if not any(matching):
         check_columns(named.rows, source, key)
-    reading = _read(named, name, matching, formats[name])
+    reading = _read(named, name, matching, formats[name], f"{key}: {source}")
     made = Dataset(name, reading.pairs, reading.unusable, notes=reading.notes)
     _check_options(spec, name, formats[name], source)
     strict = hasattr(formats[name], "columns") or isinstance(formats[name], DatasetFormat)
@@ -113,14 +113,18 @@ def listed(rows: Sequence[int]) -> str:
     return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:SHOWN_ROWS]))}{more}"
 
 
-def _read(named: NamedRows, name: str, matching: Sequence[bool], row_format: RowFormat) -> Reading:
+def _read(named: NamedRows, name: str, matching: Sequence[bool], row_format: RowFormat, where: str) -> Reading:
     if not isinstance(row_format, DatasetFormat):
         return _read_each(named.rows, name, matching, row_format)
     broken = [(number, row) for number, row in enumerate(named.rows, 1) if isinstance(row, UnusableRow)]
     rows = {number: row for number, row in enumerate(named.rows, 1) if not isinstance(row, UnusableRow)}
-    reading = row_format.read(rows, named.options)
-    for _, pair in reading.pairs:
-        _check_pair(pair, name)
+    try:
+        reading = row_format.read(rows, named.options)
+        for number, pair in reading.pairs:
+            _check_pair(pair, name)
+            rows[number]  # a pair has the number of one of its rows
+    except Exception as error:  # a plugin's fault
+        raise DataError(f"{where}: format {name!r} failed: {type(error).__name__}: {error}") from error
     reading.unusable += broken
     return reading
 
