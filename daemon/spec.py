@@ -79,6 +79,8 @@ class DataSpec(SpecModel):
             for column in [named] if isinstance(named, str) else named:
                 if column != "auto" and column in taken:
                     faults.append(((name,), f"{shown(column)} is data.{taken[column]} already; name another", column))
+                if column in self.ignore_columns:
+                    faults.append((("ignore_columns",), f"{shown(column)} is data.{name}; take it out of one", column))
                 taken.setdefault(column, name)
         refuse(faults)
         return self

@@ -137,6 +137,8 @@ EXTRAS = [
         "post",
         "text",
         "system_prompt_id",
+        "persona",
+        "passage",
     ),
     *("response", "answer", "completion", "response_0", "response_2", "answer_a", "answer_b", "preferred", "rejected"),
     *(
@@ -245,14 +247,14 @@ class TestRefused:
                 [row | {"question": "Something else altogether?"} for row in of("prompt", "chosen", "rejected")],
                 (
                     "the column 'question' looks like a prompt and says something else than what was read; name the prompt's "
-                    "column (data.prompt_feature), or leave it out (data.ignore_columns: [question]) (rows 1, 2, 3)"
+                    "column (data.prompt_feature: prompt or question), or leave it out (data.ignore_columns: [question]) (rows 1, 2, 3)"
                 ),
             ),
             (
                 [row | {"answer": "42"} for row in of("prompt", "chosen", "rejected")],
                 (
-                    "the column 'answer' looks like an answer and says something else than what was read; name the answers' "
-                    "columns (data.chosen_feature and data.rejected_feature), or leave it out (data.ignore_columns: [answer]) "
+                    "the column 'answer' looks like an answer and says something else than what was read; name the sides' "
+                    "columns (data.chosen_feature: chosen, data.rejected_feature: rejected), or leave it out (data.ignore_columns: [answer]) "
                     "(rows 1, 2, 3)"
                 ),
             ),
@@ -314,6 +316,37 @@ class TestRefused:
                 (
                     "the columns 'system' and 'system_prompt' may each be the system turn and differ; name the one "
                     "(data.system_feature: system or system_prompt) (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                of("prompt", "chosen", "rejected", persona="You are a pirate."),
+                (
+                    "the column 'persona' looks like a system turn and says something else than what was read; name the system "
+                    "turn's column (data.system_feature: persona), or leave it out (data.ignore_columns: [persona]) (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                of("question", "chosen", "rejected", passage="A page about it."),
+                (
+                    "the columns 'passage' and 'question' may each be the prompt and differ; name the one (data.prompt_feature: "
+                    "passage or question), or all, to be joined in that order ([passage, question]) (rows 1, 2, 3)"
+                ),
+            ),
+            (
+                [
+                    {"prompt": "Another?", "chosen": chat(t.question, t.better), "rejected": chat(t.question, t.worse)}
+                    for t in TRIPLES
+                ],
+                (
+                    "the prompt column is not what the conversations begin with; leave it out (data.ignore_columns: [prompt]) "
+                    "(rows 1, 2, 3)"
+                ),
+            ),
+            (
+                of("prompt", "response_0", "response_1", better_response_id=1, answer="Something of its own."),
+                (
+                    "the column 'answer' looks like an answer and says something else than what was read; leave it out "
+                    "(data.ignore_columns: [answer]) (rows 1, 2, 3)"
                 ),
             ),
             (
@@ -434,6 +467,12 @@ class TestWinner:
         assert texts(made)[1] == (TRIPLES[1].worse, TRIPLES[1].better)
         assert made.unread == []
 
+    def test_a_cell_of_text_says_the_turn_as_well(self) -> None:
+        talks = {f"conversation_{mark}": [*chat("First?", mark), *chat("Second?", mark * 2)] for mark in "ab"}
+        assert read([talks | {"winner": "b", "turn": "1"}]).pairs == [
+            (1, Pair([user("First?")], [answer("b")], [answer("a")]))
+        ]
+
     def test_it_is_refused_where_the_sides_have_names(self) -> None:
         with pytest.raises(
             DataError, match=r"data\.winner_feature: the rows of ROWS are in format explicit, which has one pair"
@@ -471,6 +510,10 @@ class TestRanked:
         made = read([self.ROW], pairs=pairs)
         assert [(pair.chosen, pair.rejected, pair.margin) for _, pair in made.pairs] == expected
         assert {number for number, _ in made.pairs} == {1}
+
+    def test_where_a_row_has_one_pair_the_setting_is_said_to_have_no_effect(self) -> None:
+        made = read(of("prompt", "chosen", "rejected"), pairs="all")
+        assert made.notes == ["data.pairs: all has no effect: format explicit has one pair a row"]
 
     def test_answers_in_no_pair_are_counted(self) -> None:
         assert "3 scored answers are in no pair (data.pairs: best_rest or all takes more)" in read([self.ROW]).notes

@@ -76,7 +76,7 @@ def read_dataset(
         check_columns(named.rows, source, key)
     reading = _read(named, name, matching, formats[name], f"{key}: {source}")
     made = Dataset(name, reading.pairs, reading.unusable, notes=reading.notes)
-    _check_options(spec, name, formats[name], source)
+    _check_options(spec, made, formats[name], source)
     strict = hasattr(formats[name], "columns") or isinstance(formats[name], DatasetFormat)
     if strict:
         _check_repeats(made, named, reading.columns, spec)
@@ -166,16 +166,18 @@ def _check_pair(pair: Any, name: str) -> None:
         raise UnusableRow(f"format {name!r} failed: it gave no pair of texts or chat messages")
 
 
-def _check_options(spec: DataSpec, name: str, row_format: RowFormat, source: str) -> None:
-    """Raises `DataError` for a setting that only formats of several answers can honour."""
+def _check_options(spec: DataSpec, made: Dataset, row_format: RowFormat, source: str) -> None:
+    """Raises `DataError` for a column that only formats of several answers can honour; says what else has no effect."""
     if isinstance(row_format, DatasetFormat):
         return
-    for key in ("winner_feature", "score_feature", "pairs"):
-        if getattr(spec, key) != DataSpec.model_fields[key].default:
+    for key in ("winner_feature", "score_feature"):
+        if getattr(spec, key) != "auto":
             raise DataError(
-                f"data.{key}: the rows of {source} are in format {name}, which has one pair a row and no use for it; "
-                "leave it out"
+                f"data.{key}: the rows of {source} are in format {made.format}, which has one pair a row and no use for "
+                "it; leave it out"
             )
+    if spec.pairs != "best_worst":
+        made.notes.append(f"data.pairs: {spec.pairs} has no effect: format {made.format} has one pair a row")
 
 
 def _check_repeats(made: Dataset, named: NamedRows, read: Mapping[int, set[str]], spec: DataSpec) -> None:
@@ -190,8 +192,7 @@ def _check_repeats(made: Dataset, named: NamedRows, read: Mapping[int, set[str]]
         of_row.setdefault(number, []).append(pair)
     for number, pairs in of_row.items():
         try:
-            left = {column: part for column, part in parts.items() if column not in read[number]}
-            check_unread(_row(named, number), pairs, left)
+            check_unread(_row(named, number), pairs, parts, read.get(number, set()))
         except UnclearRow as reason:
             made.unusable.append((number, reason))
     unclear = {number for number, reason in made.unusable if isinstance(reason, UnclearRow)}

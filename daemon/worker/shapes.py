@@ -10,14 +10,14 @@ from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.answers import find_answers
 from prefd.plugins.formats.ballot import verdicts
 from prefd.plugins.formats.names import key_of, side_of
-from prefd.plugins.formats.sides import CONVERSATIONS, has_sides
+from prefd.plugins.formats.sides import CONVERSATIONS, named_sides
 from prefd.plugins.types import UnusableRow
 
 
 def check_columns(rows: Sequence[Row], source: str, key: str) -> None:
     """Raises `DataError` for a dataset none of whose rows have the columns of a pair."""
     columns = columns_of(rows)
-    if has_sides(columns) or all(isinstance(row, UnusableRow) for row in rows):
+    if named_sides(columns) or all(isinstance(row, UnusableRow) for row in rows):
         return
     if not columns:
         raise DataError(f"{key}: {source} has no columns: each row needs chosen and rejected (and prompt, or not)")

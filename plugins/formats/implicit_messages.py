@@ -9,7 +9,7 @@ from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
 from prefd.plugins.hookspecs import hookimpl
-from prefd.plugins.types import Message, Pair, RowFormat, Text, UnusableRow
+from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
 
 class ImplicitMessages:
@@ -37,7 +37,9 @@ def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
     prompt, chosen, rejected = split_conversations(chosen, rejected)
     column = as_chat(found.values["prompt"])
     if column is not None and not _agrees(read_text({"prompt": column}, "prompt"), prompt):
-        raise UnusableRow("the prompt column is not what the conversations begin with")
+        raise UnclearRow(
+            "the prompt column is not what the conversations begin with; leave it out (data.ignore_columns: [prompt])"
+        )
     return finished(row, found, prompt, chosen, rejected)
 
 

@@ -30,7 +30,7 @@ class Sides(NamedTuple):
 
 def find_sides(row: Mapping[str, Any]) -> Sides | None:
     """The sides of `row`; None where no two columns are them."""
-    named = _named(tuple(sorted(row)))
+    named = named_sides(row)
     if named is None:
         return None
     chosen, rejected = (as_chat(row[column]) for column in named)
@@ -43,9 +43,9 @@ def find_sides(row: Mapping[str, Any]) -> Sides | None:
     return Sides(chosen[-1:], rejected, frozenset(named), chosen[:-1])
 
 
-def has_sides(columns: Iterable[str]) -> bool:
-    """Whether two of `columns` are named as the sides of a pair."""
-    return _named(tuple(sorted(columns))) is not None
+def named_sides(columns: Iterable[str]) -> tuple[str, str] | None:
+    """The two of `columns` that are named as the sides of a pair."""
+    return _named(tuple(sorted(columns)))
 
 
 @lru_cache(maxsize=1024)

@@ -80,7 +80,7 @@ def _pair(
 ) -> tuple[Pair, frozenset[str]]:
     chosen, rejected = (_cut(answers.texts[place], row.get("turn")) for place in places)
     pair, columns = compose(row, Sides(chosen, rejected, answers.columns))
-    if isinstance(row.get("turn"), int):
+    if number(row.get("turn")) is not None and is_messages(answers.texts[places[0]]):
         columns |= {"turn"}
     margin, scored = _margin(row, answers, places, ballot)
     return replace(pair, margin=margin), columns | used | scored
@@ -88,10 +88,11 @@ def _pair(
 
 def _cut(answer: Any, turn: Any) -> Any:
     """A conversation up to the answer that was judged: MT-Bench's `turn` 1 is about the first of two."""
-    if not is_messages(answer) or not isinstance(turn, int) or turn < 1:
+    turns = number(turn)
+    if not is_messages(answer) or turns is None or turns < 1:
         return answer
     ends = [place for place, message in enumerate(answer, 1) if message["role"] == "assistant"]
-    return answer[: ends[turn - 1]] if turn <= len(ends) else answer
+    return answer[: ends[int(turns) - 1]] if turns <= len(ends) else answer
 
 
 def _check_scores(row: Mapping[str, Any], answers: Answers, best: int, who: str) -> None:
