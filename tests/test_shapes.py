@@ -350,6 +350,11 @@ class TestRefused:
                 ),
             ),
             (
+                of("prompt", "preferred", "rejected", accepted="Another one."),
+                ("has preferred and accepted, which may each be the chosen answer; its columns: prompt, preferred, rejected, "
+                "accepted. Name the sides with data.chosen_feature and data.rejected_feature"),
+            ),
+            (
                 of("prompt", "preferred_answer", "other"),
                 (
                     "has 'preferred_answer' for the chosen answer and none for the rejected one; its columns: prompt, "

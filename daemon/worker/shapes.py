@@ -34,6 +34,11 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
         )
     for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
         there = [column for column in columns if side_of(column) == side]
+        if len(there) > 1:
+            return (
+                f"has {' and '.join(there)}, which may each be the {side} answer; its columns: {listed}. "
+                f"Name the sides with data.chosen_feature and data.rejected_feature"
+            )
         if len(there) == 1 and there[0] != side:
             return (
                 f"has {there[0]!r} for the {side} answer and none for the {other} one; its columns: {listed}. "

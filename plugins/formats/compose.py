@@ -37,6 +37,8 @@ def compose(row: Mapping[str, Any], sides: Sides) -> tuple[Pair, frozenset[str]]
         pair_of = hh.pair_of
     elif all(map(is_conversation, both)):
         pair_of = implicit_messages.pair_of
+    elif isinstance(prompt, str) and not prompt.strip():
+        raise UnusableRow("empty prompt")
     elif prompt is None:
         raise UnclearRow("no column is known to be the prompt; name it (data.prompt_feature)")
     else:

@@ -33,8 +33,8 @@ def find_prompt(row: Mapping[str, Any], taken: frozenset[str], answers: Sequence
 
     `answers`: where a conversation ends with one of them, the prompt is what comes before it.
     """
-    if row.get("prompt") is not None and "prompt" not in taken:
-        value = _opened(row["prompt"])
+    value = None if "prompt" in taken else _opened(row.get("prompt"))
+    if value is not None and value != [] and value != {}:
         return Prompt(_without_answer(value, answers) if answers else value, frozenset(["prompt"]))
     names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in taken}
     values = {column: _opened(row[column]) for column in names}

@@ -17,7 +17,7 @@ from prefd.plugins.formats.ballot import one_hot, verdicts
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.matching import Match, matches_of, unused_note
 from prefd.plugins.formats.scored import pick, scores_of, signed
-from prefd.plugins.formats.sides import Sides, find_sides
+from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
 
@@ -26,7 +26,7 @@ class Ranked:
     """Pairs by `data.pairs`; the best against the worst by default."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        if find_sides(row) is not None or verdicts(row) or one_hot(row):
+        if find_sides(row) is not None or has_worse_side(row) or verdicts(row) or one_hot(row):
             return False
         answers = find_answers(row)
         return answers is not None and bool(scores_of(row, answers))

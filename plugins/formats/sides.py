@@ -30,7 +30,7 @@ class Sides(NamedTuple):
 
 def find_sides(row: Mapping[str, Any]) -> Sides | None:
     """The sides of `row`; None where no two columns are them."""
-    named = named_sides(row)
+    named = named_sides(row) or named_sides(column for column in row if _may_be_side(row[column]))
     if named is None:
         return None
     chosen, rejected = (as_chat(row[column]) for column in named)
@@ -41,6 +41,16 @@ def find_sides(row: Mapping[str, Any]) -> Sides | None:
     if is_messages(rejected) and rejected and rejected[0]["role"] != "assistant":
         return Sides(chosen, rejected, frozenset(named))  # two whole conversations
     return Sides(chosen[-1:], rejected, frozenset(named), chosen[:-1])
+
+
+def has_worse_side(row: Mapping[str, Any]) -> bool:
+    """Whether a text is named as the worse answer: then nothing else says which one is."""
+    return any(side_of(column) == "rejected" and _may_be_side(row[column]) for column in row)
+
+
+def _may_be_side(value: Any) -> bool:
+    chat = as_chat(value)
+    return is_text(chat) and len(chat) > 0
 
 
 def named_sides(columns: Iterable[str]) -> tuple[str, str] | None:

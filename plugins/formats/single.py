@@ -10,7 +10,7 @@ from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.names import RANKS, SCORES, key_of, side_of
 from prefd.plugins.formats.prompt import find_prompt
-from prefd.plugins.formats.sides import find_sides
+from prefd.plugins.formats.sides import find_sides, has_worse_side
 from prefd.plugins.types import UnusableRow
 
 
@@ -25,7 +25,7 @@ class Single(NamedTuple):
 def find_single(row: Mapping[str, Any]) -> Single | None:
     """The one answer of `row` after its prompt; None where there is not exactly one."""
     columns = [column for column in sorted(row) if side_of(column) == "answer"]
-    if len(columns) != 1 or find_sides(row) is not None or find_answers(row) is not None:
+    if len(columns) != 1 or find_sides(row) is not None or has_worse_side(row) or find_answers(row) is not None:
         return None
     answer = as_chat(row[columns[0]])
     if not is_text(answer) or not _has_prompt(row, columns[0]):

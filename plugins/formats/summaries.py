@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefd.plugins.formats.answers import find_answers
-from prefd.plugins.formats.ballot import Ballot, winner_of
+from prefd.plugins.formats.ballot import Ballot, verdicts, winner_of
 from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.hookspecs import hookimpl
@@ -25,19 +25,20 @@ class Summaries:
             isinstance(info, Mapping)
             and any(isinstance(info.get(key), str) for key in ("post", "article"))
             and "summaries" in row
-            and "choice" in row
+            and len(verdicts(row)) == 1
         )
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         answers = find_answers({"summaries": row.get("summaries")})
         if answers is None or len(answers.texts) != 2 or not self.matches(row):
             raise UnusableRow("not two summaries of one post")
-        best = winner_of(Ballot("choice", from_zero=True), row, answers)
+        (choice,) = verdicts(row)
+        best = winner_of(Ballot(choice, from_zero=True), row, answers)
         sides = Sides(answers.texts[best], answers.texts[1 - best], answers.columns)
         return compose({"prompt": _prompt(row["info"])}, sides)[0]
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
-        return frozenset(["info", "summaries", "choice"])
+        return frozenset(["info", "summaries", *verdicts(row)])
 
 
 def _prompt(info: Mapping[str, Any]) -> str:

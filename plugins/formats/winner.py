@@ -16,7 +16,7 @@ from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.names import key_of, words_of
 from prefd.plugins.formats.scored import known_scores, scores_of, signed
-from prefd.plugins.formats.sides import Sides, find_sides
+from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
 
@@ -29,7 +29,12 @@ class Winner:
     """The winner is chosen, the other rejected."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        return find_sides(row) is None and find_answers(row) is not None and bool(verdicts(row) or one_hot(row))
+        return (
+            find_sides(row) is None
+            and not has_worse_side(row)
+            and find_answers(row) is not None
+            and bool(verdicts(row) or one_hot(row))
+        )
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         reading = self.read({1: row}, ReadOptions())
