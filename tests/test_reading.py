@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from prefd.daemon.spec import DataSpec
-from prefd.daemon.worker.reading import Dataset, WatchedRow, read_dataset
+from prefd.daemon.worker.dataset import Dataset
+from prefd.daemon.worker.reading import read_dataset
 from prefd.daemon.worker.rows import DataError
+from prefd.daemon.worker.watched_row import WatchedRow
 from prefd.plugins import formats
 from prefd.plugins.types import DatasetFormat, Pair, Reading, ReadOptions, RowFormat, UnusableRow
 

@@ -20,7 +20,8 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.notebook import ReferenceLogprobs
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.data import load_pairs
-from prefd.daemon.worker.reading import Dataset, read_dataset
+from prefd.daemon.worker.dataset import Dataset
+from prefd.daemon.worker.reading import read_dataset
 from prefd.daemon.worker.rows import DataError
 from prefd.plugins import formats
 from prefd.plugins.formats.prompt import answer_text
@@ -351,8 +352,10 @@ class TestRefused:
             ),
             (
                 of("prompt", "preferred", "rejected", accepted="Another one."),
-                ("has preferred and accepted, which may each be the chosen answer; its columns: prompt, preferred, rejected, "
-                "accepted. Name the sides with data.chosen_feature and data.rejected_feature"),
+                (
+                    "has preferred and accepted, which may each be the chosen answer; its columns: prompt, preferred, rejected, "
+                    "accepted. Name the sides with data.chosen_feature and data.rejected_feature"
+                ),
             ),
             (
                 of("prompt", "preferred_answer", "other"),
@@ -479,9 +482,7 @@ class TestWinner:
         ]
 
     def test_it_is_refused_where_the_sides_have_names(self) -> None:
-        with pytest.raises(
-            DataError, match=r"data\.winner_feature: the rows of ROWS are in format explicit, which has one pair"
-        ):
+        with pytest.raises(DataError, match=r"data\.winner_feature: ROWS is in format explicit, which has one pair"):
             read(of("prompt", "chosen", "rejected", label=1), winner_feature="label")
 
     def test_only_the_judged_turn_of_a_conversation_is_read(self) -> None:

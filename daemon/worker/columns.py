@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from prefd.daemon.spec import DataSpec
@@ -29,8 +30,15 @@ class NamedRows:
     columns: list[str]
     """The dataset's own columns, in order of appearance."""
     options: ReadOptions
+    filled: frozenset[str] = frozenset()
+    """Those of `columns` that hold something in any row."""
     joined: frozenset[str] = frozenset()
-    """The columns that the spec joins to the prompt."""
+    """Those that the spec joins to the prompt."""
+
+    @cached_property
+    def usable(self) -> dict[int, Mapping[str, Any]]:
+        """The rows that are some, by number, from 1."""
+        return {number: row for number, row in enumerate(self.rows, 1) if not isinstance(row, UnusableRow)}
 
     def original(self, name: str) -> str:
         return self.renamed.get(name, name)
@@ -39,6 +47,7 @@ class NamedRows:
 def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
     """Raises `DataError` for a column that the spec names and no row has."""
     columns = columns_of(rows)
+    filled = frozenset(column for column in columns if any(_is_filled(row, column) for row in rows))
     joined: list[str] = []
     if not isinstance(spec.prompt_feature, str):
         joined = spec.prompt_feature
@@ -64,13 +73,17 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
     options = ReadOptions(spec.pairs, winner, score)
     named: list[Row] = [row if isinstance(row, UnusableRow) else _renamed(row, renamed, dropped) for row in rows]
     return NamedRows(
-        named, {**renamed, **({"prompt": joined[0]} if joined else {})}, columns, options, frozenset(joined)
+        named, {**renamed, **({"prompt": joined[0]} if joined else {})}, columns, options, filled, frozenset(joined)
     )
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
     """Every column that any row has, in order of appearance."""
     return list(dict.fromkeys(column for row in rows if not isinstance(row, UnusableRow) for column in row))
+
+
+def _is_filled(row: Row, column: str) -> bool:
+    return not isinstance(row, UnusableRow) and not is_blank(row.get(column))
 
 
 def _check_known(key: str, column: str, columns: Sequence[str], source: str) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefd.daemon.spec import DataSpec
-from prefd.daemon.worker.reading import SHOWN_ROWS, listed, read_dataset
+from prefd.daemon.worker.dataset import SHOWN_ROWS, listed
+from prefd.daemon.worker.reading import read_dataset
 from prefd.daemon.worker.rows import DataError, read_rows
 from prefd.plugins.types import Pair, RowFormat
 

@@ -71,7 +71,7 @@ def _in_list(column: str, value: Sequence[Any]) -> Answers | None:
     return None
 
 
-def number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
     """`value` as a number, also out of text; None where it is none."""
     if isinstance(value, str):
         try:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prefd.plugins.formats.answers import Answers, number
+from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.chats import squeezed
 from prefd.plugins.formats.names import is_metadata, key_of, numbered_columns, words_of
 from prefd.plugins.types import UnclearRow, UnusableRow
@@ -96,7 +96,7 @@ def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
     value = row.get(ballot.column)
     if value is None or value == "":
         raise UnusableRow(f"{ballot.column} is missing: no answer is preferred")
-    amount = number(value)
+    amount = as_number(value)
     if ballot.signed and amount is not None:
         return _by_sign(ballot, amount, answers)
     if amount is not None and amount.is_integer():
@@ -108,7 +108,7 @@ def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
 
 def winner_of_one_hot(columns: Mapping[str, str], row: Mapping[str, Any], answers: Answers) -> int:
     """As `winner_of`, of a column for each answer."""
-    chosen = [mark for mark, column in columns.items() if number(row[column]) == 1 or row[column] is True]
+    chosen = [mark for mark, column in columns.items() if as_number(row[column]) == 1 or row[column] is True]
     if not chosen:
         raise UnusableRow("a tie: no answer is preferred")
     if len(chosen) > 1 or chosen[0] not in answers.marks:
@@ -220,10 +220,10 @@ def _remedy(answers: Answers) -> str:
 
 def ballot_of(column: str, values: Sequence[Any], named: bool) -> Ballot:
     """The ballot in `column`, whose values in all rows these are."""
-    return Ballot(column, integers(values), any((number(value) or 0) < 0 for value in values), named)
+    return Ballot(column, integers(values), any((as_number(value) or 0) < 0 for value in values), named)
 
 
 def integers(values: Sequence[Any]) -> frozenset[int]:
     """The whole numbers among `values`."""
-    found = (number(value) for value in values)
+    found = (as_number(value) for value in values)
     return frozenset(int(one) for one in found if one is not None and one.is_integer())

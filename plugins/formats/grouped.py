@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from prefd.plugins.formats.answers import number
+from prefd.plugins.formats.answers import as_number
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.matching import Match, check_agree, matches_of, unused_note
 from prefd.plugins.formats.names import RANKS, words_of
@@ -81,7 +81,7 @@ def _pairs(
     if len(members) < 2:
         raise UnusableRow("no other answer to its prompt")
     names = [options.score] if options.score else members[0][2].scores
-    kinds = {name: signed(name, [number(row.get(name)) for _, row, _ in members]) for name in names}
+    kinds = {name: signed(name, [as_number(row.get(name)) for _, row, _ in members]) for name in names}
     check_agree(kinds)
     matches, left = matches_of(kinds[names[0]], options)
     found, lost = gather(partial(_pair, members, match) for match in matches)

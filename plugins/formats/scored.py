@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prefd.plugins.formats.answers import Answers, number
+from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.matching import check_agree
 from prefd.plugins.formats.names import RANKS, SCORES, key_of, numbered_columns, words_of
 from prefd.plugins.types import UnclearRow, UnusableRow
@@ -29,11 +29,13 @@ def scores_of(row: Mapping[str, Any], answers: Answers) -> list[Scored]:
     if answers.items:
         (column,) = answers.columns
         keys = sorted({key for item in answers.items for key in item})
-        found = [Scored(key, [number(item.get(key)) for item in answers.items], frozenset()) for key in keys]
+        found = [Scored(key, [as_number(item.get(key)) for item in answers.items], frozenset()) for key in keys]
         found = [one._replace(name=f"{column}.{one.name}") for one in found]
     elif answers.names:
         found = [
-            Scored("_".join(base), [number(row[columns[mark]]) for mark in answers.marks], frozenset(columns.values()))
+            Scored(
+                "_".join(base), [as_number(row[columns[mark]]) for mark in answers.marks], frozenset(columns.values())
+            )
             for base, columns in numbered_columns(row).items()
             if set(answers.marks) <= columns.keys() and frozenset(columns.values()) != answers.columns
         ]
@@ -41,7 +43,7 @@ def scores_of(row: Mapping[str, Any], answers: Answers) -> list[Scored]:
     else:
         lists = {column: row[column] for column in sorted(row) if column not in answers.columns}
         found = [
-            Scored(column, [number(one) for one in value], frozenset([column]))
+            Scored(column, [as_number(one) for one in value], frozenset([column]))
             for column, value in lists.items()
             if isinstance(value, list | tuple) and len(value) == len(answers.texts)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from prefd.plugins.formats.answers import find_answers, number
+from prefd.plugins.formats.answers import as_number, find_answers
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.names import RANKS, SCORES, key_of, side_of
@@ -30,7 +30,7 @@ def find_single(row: Mapping[str, Any]) -> Single | None:
     answer = as_chat(row[columns[0]])
     if not is_text(answer) or not _has_prompt(row, columns[0]):
         return None
-    named = {key_of(column): column for column in sorted(row) if number(row[column]) is not None}
+    named = {key_of(column): column for column in sorted(row) if as_number(row[column]) is not None}
     return Single(columns[0], answer, tuple(named[key] for key in (*SCORES, *sorted(RANKS)) if key in named))
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from prefd.plugins.formats.answers import Answers, find_answers, number
+from prefd.plugins.formats.answers import Answers, as_number, find_answers
 from prefd.plugins.formats.ballot import Ballot, ballot_of, one_hot, verdicts, winner_of, winner_of_one_hot
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_messages
@@ -46,15 +46,15 @@ class Winner:
         reading = Reading()
         column = options.winner or _column_of(rows)
         ballot = ballot_of(column, [row.get(column) for row in rows.values()], options.winner is not None)
-        for number_, row in rows.items():
+        for number, row in rows.items():
             try:
                 found, lost = _pairs(row, ballot, options)
-                reading.unusable += [(number_, reason) for reason in lost]
+                reading.unusable += [(number, reason) for reason in lost]
                 for pair, columns in found:
-                    reading.pairs.append((number_, pair))
-                    reading.columns.setdefault(number_, set()).update(columns)
+                    reading.pairs.append((number, pair))
+                    reading.columns.setdefault(number, set()).update(columns)
             except UnusableRow as reason:
-                reading.unusable.append((number_, reason))
+                reading.unusable.append((number, reason))
         reading.notes += _notes(rows, ballot)
         return reading
 
@@ -85,7 +85,7 @@ def _pair(
 ) -> tuple[Pair, frozenset[str]]:
     chosen, rejected = (_cut(answers.texts[place], row.get("turn")) for place in places)
     pair, columns = compose(row, Sides(chosen, rejected, answers.columns))
-    if number(row.get("turn")) is not None and is_messages(answers.texts[places[0]]):
+    if as_number(row.get("turn")) is not None and is_messages(answers.texts[places[0]]):
         columns |= {"turn"}
     margin, scored = _margin(row, answers, places, ballot)
     return replace(pair, margin=margin), columns | used | scored
@@ -93,7 +93,7 @@ def _pair(
 
 def _cut(answer: Any, turn: Any) -> Any:
     """A conversation up to the answer that was judged: MT-Bench's `turn` 1 is about the first of two."""
-    turns = number(turn)
+    turns = as_number(turn)
     if not is_messages(answer) or turns is None or turns < 1:
         return answer
     ends = [place for place, message in enumerate(answer, 1) if message["role"] == "assistant"]
@@ -117,7 +117,7 @@ def _margin(
 ) -> tuple[float | None, frozenset[str]]:
     """By the answers' own scores, or the strength of the preference; None where there is neither."""
     if ballot.column and ballot.signed:
-        amount = number(row.get(ballot.column))
+        amount = as_number(row.get(ballot.column))
         return (None if amount is None else abs(amount)), frozenset()
     for scored in known_scores(scores_of(row, answers)):
         chosen, rejected = (scored.values[place] for place in places)
