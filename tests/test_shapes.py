@@ -723,8 +723,56 @@ def test_a_role_that_nobody_knows_is_named(role: str) -> None:
 
 
 def test_a_conversation_a_row_has_nothing_to_compare() -> None:
-    with pytest.raises(DataError, match=r"has one conversation a row \('messages'\) and no second answer to compare"):
+    with pytest.raises(DataError, match=r"is unpaired: it has one conversation a row \('messages'\) and no second"):
         read([{"messages": chat("Q", "a"), "id": 1}])
+
+
+def test_a_list_of_answers_without_scores_is_no_ranking() -> None:
+    rows: list[Row] = [{"instruction": t.question, "input": "", "output": [t.better, t.worse]} for t in TRIPLES]
+    with pytest.raises(
+        DataError, match=r"has lists of answers \('output'\), and nothing says which of them is the better"
+    ):
+        read(rows)
+    rows = [{"prompt": t.question, "responses": [t.better, t.worse]} for t in TRIPLES]
+    with pytest.raises(
+        DataError, match="has the answers of responses, and no column is known to say which is preferred"
+    ):
+        read(rows)
+
+
+def test_the_tools_of_openais_files_reach_the_pair() -> None:
+    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+    call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "now"}}]}
+    row = {
+        "input": {"messages": [user("What time is it?")], "tools": tools, "parallel_tool_calls": True},
+        "preferred_output": [call],
+        "non_preferred_output": [answer("I do not know.")],
+    }
+    made = read([row])
+    assert made.pairs == [(1, Pair([user("What time is it?")], [call], [answer("I do not know.")], tools))]
+    strange = read([row | {"input": {**row["input"], "temperature": 1.0}}])
+    assert [str(reason) for _, reason in strange.unusable] == ["input has temperature beside messages and tools"]
+
+
+def test_the_labels_of_shp_are_believed_whatever_the_scores() -> None:
+    rows = [row | {"score_A": 1, "score_B": 1} for row in rows_of(SHAPES["SHP"])]
+    assert texts(read(rows)) == [(t.better, t.worse) for t in TRIPLES]
+    rows = [row | {"score_A": 9, "score_B": 1} for row in rows_of(SHAPES["SHP"])]
+    made = read(rows)
+    assert texts(made) == [(t.better, t.worse) for t in TRIPLES]
+    assert "in 1 pair chosen scores lower than rejected (row 2); data.min_margin leaves such pairs out" in made.notes
+
+
+def test_a_winner_and_scores_that_disagree_are_refused() -> None:
+    rows = of("prompt", "response_a", "response_b", winner="response_a", score_a=1, score_b=2)
+    with pytest.raises(DataError) as caught:
+        read(rows)
+    assert str(caught.value) == (
+        "data.path: ROWS: winner and score disagree on which answer is better; name the one to go by "
+        "(data.winner_feature: winner, or data.score_feature: score) (rows 1, 2, 3)"
+    )
+    assert texts(read(rows, winner_feature="winner"))[0] == (TRIPLES[0].better, TRIPLES[0].worse)
+    assert texts(read(rows, score_feature="score"))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
 
 
 def test_unpaired_rows_say_so() -> None:

@@ -49,9 +49,14 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
             f"has {' and '.join(map(repr, who))}, which may say which answer is preferred, and no two columns are known "
             f"to be the answers; its columns: {listed}. Call them answer_a and answer_b"
         )
+    if several := [column for column in columns if side_of(column) == "answer" and isinstance(first.get(column), list)]:
+        return (
+            f"has lists of answers ({several[0]!r}), and nothing says which of them is the better one; its columns: {listed}. "
+            "Put the answers into columns 'chosen' and 'rejected', or their scores into a list 'scores'"
+        )
     if alone := [column for column in columns if key_of(column) in CONVERSATIONS]:
         return (
-            f"has one conversation a row ({alone[0]!r}) and no second answer to compare; its columns: {listed}. "
+            f"is unpaired: it has one conversation a row ({alone[0]!r}) and no second answer; its columns: {listed}. "
             "prefd's losses compare two answers to one prompt, a chosen and a rejected one"
         )
     missing = [name for name in ("chosen", "rejected") if name not in columns]

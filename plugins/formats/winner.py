@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, as_number, find_answers
-from prefd.plugins.formats.ballot import Ballot, ballot_of, one_hot, verdicts, winner_of, winner_of_one_hot
+from prefd.plugins.formats.ballot import SHP, Ballot, ballot_of, one_hot, verdicts, winner_of, winner_of_one_hot
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.names import key_of, words_of
@@ -72,7 +72,7 @@ def _pairs(
         raise UnclearRow(_several(verdicts(row)))
     else:
         best, used = winner_of(ballot, row, answers), frozenset([ballot.column])
-    if not ballot.named:
+    if not ballot.named and answers.names != SHP:
         _check_scores(row, answers, best, ballot.column or ", ".join(sorted(hot.values())))
     others = [place for place in range(len(answers.texts)) if place != best]
     if len(others) > 1 and options.pairs == "best_worst":
