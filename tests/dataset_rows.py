@@ -217,6 +217,7 @@ SHAPES: dict[str, Shape] = {
         prompt=with_system
     ),
     "stack-exchange-paired": plain(qid="1", question="question", date="d", response_j="better", response_k="worse"),
+    "y_w and y_l": plain(question="question", y_w="better", y_l="worse"),
     "accepted and rejected": plain(instruction="question", accepted="better", rejected="worse"),
     "preferred and dispreferred": plain(prompt="question", preferred="better", dispreferred="worse"),
     "winning and losing": plain(prompt="question", winning_response="better", losing_response="worse"),

@@ -179,6 +179,7 @@ class TestHeldOut:
             "boundary": 0,
             "unusable": {"empty completion": {"count": 1, "rows": [5]}},
             "pairs": 4,
+            "columns": ["prompt", "chosen", "rejected"],
             "unread": [],
             "notes": [],
             "overlap": 1,
@@ -228,6 +229,7 @@ class TestReport:
                 "nothing left after truncation": {"count": 1, "rows": [11]},
             },
             "pairs": 9,
+            "columns": ["prompt", "chosen", "rejected"],
             "unread": [],
             "notes": [],
             "validation": None,
@@ -245,9 +247,10 @@ class TestReport:
         rows = [pair | {"id": str(at), "score_chosen": 1, "score_rejected": 2} for at, pair in enumerate(PAIRS)]
         write(tmp_path / "a.jsonl", rows)
         report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0).report
-        assert report.lines()[:3] == [
+        assert report.lines()[:4] == [
             f"{tmp_path / 'a.jsonl'}: 8 rows in format explicit, 8 usable",
             "in 8 pairs chosen scores lower than rejected (rows 1, 2, 3, 4, 5, …); data.min_margin leaves such pairs out",
+            "columns read: prompt, chosen, rejected, score_chosen, score_rejected",
             "columns not read: id",
         ]
         assert report.to_json()["unread"] == ["id"]

@@ -454,6 +454,13 @@ class TestWinner:
         ]
         assert texts(read(rows))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
 
+    def test_an_answer_that_is_missing_is_named(self) -> None:
+        rows = self.ROWS(["response_a", "response_a", "response_a"])
+        rows[1]["response_b"] = None
+        assert [(number, str(reason)) for number, reason in read(rows).unusable] == [
+            (2, "wrong types: response_b is missing, not text or chat messages")
+        ]
+
     def test_another_name_than_the_answers_is_said(self) -> None:
         made = read(self.ROWS(["response_a", "response_a", "response_c"]))
         assert [str(reason) for _, reason in made.unusable] == [

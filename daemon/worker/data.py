@@ -16,6 +16,9 @@ from prefd.plugins.types import RowFormat, UnusableRow
 
 __all__ = ["DataError", "DataReport", "LoadedPairs", "PreparedData", "SourceReport", "load_pairs", "prepare"]
 
+CONTRACT = frozenset(["prompt", "chosen", "rejected", "tools", "chat_template_kwargs"])
+"""Columns that need no word where they are read."""
+
 
 @dataclass(frozen=True)
 class SourceReport:
@@ -33,6 +36,8 @@ class SourceReport:
     """Usable pairs: as many as usable rows, but where a row gives several or several rows give one."""
     used_rows: frozenset[int]
     """Rows with a usable pair."""
+    columns: Sequence[str] = ()
+    """Columns that any pair is made of."""
     unread: Sequence[str] = ()
     """Columns that no pair is made of."""
     notes: Sequence[str] = ()
@@ -52,6 +57,7 @@ class SourceReport:
             "boundary": self.boundary,
             "unusable": self.unusable.to_json(),
             "pairs": self.pairs,
+            "columns": list(self.columns),
             "unread": list(self.unread),
             "notes": list(self.notes),
         }
@@ -59,6 +65,8 @@ class SourceReport:
     def lines(self, max_length: int) -> list[str]:
         pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
         lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable{pairs}", *self.notes]
+        if not CONTRACT.issuperset(self.columns):
+            lines.append(f"columns read: {', '.join(self.columns)}")
         if self.unread:
             lines.append(f"columns not read: {', '.join(self.unread)}")
         if self.unusable:
@@ -174,6 +182,7 @@ def _encode(
         found.unusable,
         len(examples),
         frozenset(example.row for example in examples),
+        found.columns,
         found.unread,
         found.notes,
     )

@@ -37,6 +37,12 @@ class Dataset:
     """How rows are named in messages and notes, by their numbers."""
 
     @property
+    def columns(self) -> list[str]:
+        """Columns that any pair is made of, in their order."""
+        unread = set(self.unread)
+        return [column for column in self.named.columns if column not in unread and column in self.named.filled]
+
+    @property
     def unread(self) -> list[str]:
         """Columns that hold something and that no pair is made of, in their order."""
         read = {self.named.original(column) for columns in self.read.values() for column in columns} | self.named.joined

@@ -49,6 +49,8 @@ class LoadedPairs:
     pairs: list[tuple[int, Pair]]
     """With the 1-based number of each pair's row, in the order of the files."""
     unusable: Unusable = field(default_factory=Unusable)
+    columns: list[str] = field(default_factory=list)
+    """Columns that any pair is made of."""
     unread: list[str] = field(default_factory=list)
     """Columns that no pair is made of."""
     notes: list[str] = field(default_factory=list)
@@ -77,7 +79,9 @@ def pairs_of(
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
     made = read_dataset(rows, spec, formats, source, key)
-    found = LoadedPairs(source, len(rows), made.format, made.pairs, unread=made.unread, notes=made.notes)
+    found = LoadedPairs(
+        source, len(rows), made.format, made.pairs, columns=made.columns, unread=made.unread, notes=made.notes
+    )
     for number, reason in made.unusable:
         found.unusable.add(str(reason), number)
     if not found.pairs:

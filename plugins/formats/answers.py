@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prefd.plugins.formats.chats import as_chat
-from prefd.plugins.formats.fields import is_text
+from prefd.plugins.formats.fields import is_text, kind_of
 from prefd.plugins.formats.names import LISTS, is_answer_base, key_of, numbered_columns
+from prefd.plugins.types import UnusableRow
 
 TEXTS = ("response", "answer", "text", "completion", "output", "content", "generation", "summary")
 """Keys of the answer's text in a list of objects."""
@@ -38,6 +39,15 @@ def find_answers(row: Mapping[str, Any]) -> Answers | None:
     """The answers of `row`; None where there are not two, or more than one set of them."""
     found = [answers for answers in (*_numbered(row), *_lists(row)) if len(answers.texts) > 1]
     return found[0] if len(found) == 1 else None
+
+
+def why_none(row: Mapping[str, Any], format_name: str) -> UnusableRow:
+    """Why a row of a dataset whose rows have answers has none."""
+    for base, columns in numbered_columns(row).items():
+        for column in columns.values():
+            if is_answer_base(base) and not is_text(as_chat(row[column])):
+                return UnusableRow(f"wrong types: {column} is {kind_of(row[column])}, not text or chat messages")
+    return UnusableRow(f"not in the dataset's format ({format_name})")
 
 
 def _numbered(row: Mapping[str, Any]) -> list[Answers]:

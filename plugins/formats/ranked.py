@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from prefd.plugins.formats.answers import Answers, find_answers
+from prefd.plugins.formats.answers import Answers, find_answers, why_none
 from prefd.plugins.formats.ballot import one_hot, verdicts
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.matching import Match, matches_of, unused_note
@@ -72,7 +72,7 @@ class _Found(NamedTuple):
 def _read_row(row: Mapping[str, Any], options: ReadOptions) -> _Found:
     answers = find_answers(row)
     if answers is None:
-        raise UnusableRow("not in the dataset's format (ranked)")
+        raise why_none(row, "ranked")
     scored = pick(scores_of(row, answers), options.score)
     matches, left = matches_of(signed(scored.name, scored.values), options)
     found, lost = gather(partial(_pair, row, answers, match) for match in matches)

@@ -13,8 +13,8 @@ from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_messages, is_text
 from prefd.plugins.formats.names import key_of, side_of
 
-STACK_EXCHANGE = ("response_j", "response_k")
-"""Of lvwerra/stack-exchange-paired: j is the better one."""
+KNOWN = (("response_j", "response_k"), ("y_w", "y_l"))
+"""The better one first: lvwerra/stack-exchange-paired's, and the papers' winner and loser."""
 CONVERSATIONS = ("messages", "conversation", "conversations")
 
 
@@ -71,6 +71,7 @@ def _named(columns: tuple[str, ...]) -> tuple[str, str] | None:
     if len(worse) == 1 and not better:
         beside = answers or [by_key[key] for key in CONVERSATIONS if key in by_key]
         return (beside[0], worse[0]) if len(beside) == 1 else None
-    if not better and not worse and set(STACK_EXCHANGE) <= by_key.keys():
-        return by_key[STACK_EXCHANGE[0]], by_key[STACK_EXCHANGE[1]]
+    known = [pair for pair in KNOWN if set(pair) <= by_key.keys()]
+    if not better and not worse and len(known) == 1:
+        return by_key[known[0][0]], by_key[known[0][1]]
     return None

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from prefd.plugins.formats.answers import Answers, as_number, find_answers
+from prefd.plugins.formats.answers import Answers, as_number, find_answers, why_none
 from prefd.plugins.formats.ballot import SHP, Ballot, ballot_of, one_hot, verdicts, winner_of, winner_of_one_hot
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_messages
@@ -64,7 +64,7 @@ def _pairs(
 ) -> tuple[list[tuple[Pair, frozenset[str]]], list[UnusableRow]]:
     answers = find_answers(row)
     if answers is None:
-        raise UnusableRow("not in the dataset's format (winner)")
+        raise why_none(row, "winner")
     hot = {} if ballot.named else one_hot(row)
     if hot:
         best, used = winner_of_one_hot(hot, row, answers), frozenset(hot.values()) | _tie_columns(row)
