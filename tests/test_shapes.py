@@ -501,6 +501,33 @@ class TestWinner:
         both = read([row | {"turn": 2}]).pairs
         assert both == [(1, Pair([user("First?")], talk("a", "c")[1:], talk("b", "d")[1:]))]
 
+    @pytest.mark.parametrize("pairs", ["best_rest", "all"])
+    def test_the_winner_of_many_is_paired_with_each_other_one_where_asked_for(self, pairs: Any) -> None:
+        row = {"prompt": "Which?", "answer_a": "x", "answer_b": "y", "answer_c": "z", "winner": "B"}
+        with pytest.raises(DataError, match=r"not the worst: data\.pairs: best_rest takes it against each other"):
+            read([row])
+        assert [(pair.chosen, pair.rejected) for _, pair in read([row], pairs=pairs).pairs] == [("y", "x"), ("y", "z")]
+
+    def test_lists_of_turns_are_conversations(self) -> None:
+        row = {
+            "prompt": '["First?", "Second?"]',
+            "response_a": '["a", "b"]',
+            "response_b": '["c", "d"]',
+            "winner_model_a": 0,
+            "winner_model_b": 1,
+            "winner_tie": 0,
+        }
+        rest = [user("Second?"), answer("d")]
+        assert read([row]).pairs == [
+            (1, Pair([user("First?")], [answer("c"), *rest], [answer("a"), user("Second?"), answer("b")]))
+        ]
+        for odd in ('["a"]', '["a", null]', "a"):
+            assert [str(reason) for _, reason in read([row | {"response_a": odd}]).unusable] == [
+                "wrong types: the prompt is a list of turns, and an answer has not one text for each"
+            ]
+        tied = read([row, row | {"winner_model_b": 0, "winner_tie": 1}])
+        assert [str(reason) for _, reason in tied.unusable] == ["a tie: no answer is preferred"]
+
 
 class TestRanked:
     ROW: ClassVar[Row] = {
@@ -610,6 +637,12 @@ class TestGrouped:
     def test_another_score_where_the_spec_names_it(self) -> None:
         assert [number for number, _ in read(self.ROWS, score_feature="verbosity").pairs] == [1]
 
+    @given(st.permutations(range(9)))
+    def test_the_order_of_rows_changes_no_pair(self, order: list[int]) -> None:
+        rows = [{"prompt": f"P{n % 3}", "response": f"answer {n}", "score": n} for n in range(9)]
+        pairs = {(pair.prompt, pair.chosen, pair.rejected) for _, pair in read([rows[n] for n in order]).pairs}
+        assert pairs == {(f"P{n}", f"answer {n + 6}", f"answer {n}") for n in range(3)}
+
     def test_ranks_are_better_the_lower_they_are(self) -> None:
         made = read([{"prompt": "P", "response": text, "rank": rank} for text, rank in (("b", 2), ("a", 1))])
         assert made.pairs == [(2, Pair("P", "a", "b"))]
@@ -709,6 +742,12 @@ class TestPrompt:
     def test_a_history_of_messages_comes_before_the_prompt(self) -> None:
         row = {"history": chat("Before?", "Yes."), "prompt": "Now?", "chosen": "a", "rejected": "b"}
         assert as_messages(read([row]).pairs[0][1]) == [*chat("Before?", "Yes."), user("Now?")]
+
+    def test_a_history_that_is_no_turns_is_refused(self) -> None:
+        rows = of("prompt", "chosen", "rejected", history=["Before?", "Yes."])
+        with pytest.raises(DataError, match="the column 'history' is neither chat messages nor pairs of"):
+            read(rows)
+        assert read(rows, ignore_columns=["history"]).pairs[0][1].prompt == TRIPLES[0].question
 
     def test_a_conversation_that_ends_with_the_chosen_answer_is_the_prompt_without_it(self) -> None:
         row = {"messages": chat("Q", "a"), "chosen": "a", "rejected": "b"}
