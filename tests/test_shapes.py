@@ -371,6 +371,12 @@ class TestRefused:
             read(rows)
         assert str(caught.value).removeprefix("data.path: ROWS").removeprefix(":").strip() == expected
 
+    def test_another_column_may_be_the_prompt_also_where_no_row_is_read(self) -> None:
+        with pytest.raises(DataError, match="'title' may be it; name it"):
+            read([{"title": f"Title {n}", "chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(3)])
+        made = read([{"system": 5, "chosen": f"Q{n} yes", "rejected": f"Q{n} no"} for n in range(3)])
+        assert {str(reason) for _, reason in made.unusable} == {"wrong types: system is not the text of a system turn"}
+
     def test_the_setting_settles_it(self) -> None:
         rows = [row | {"query": "Something else?", "answer": "42"} for row in of("question", "chosen", "rejected")]
         made = read(rows, prompt_feature="question", ignore_columns=["answer"])

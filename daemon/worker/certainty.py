@@ -9,6 +9,7 @@ from prefd.daemon.worker.dataset import Dataset
 from prefd.daemon.worker.rows import DataError
 from prefd.daemon.worker.unread import check_unread, looks_like, may_be_prompt, settled
 from prefd.plugins.formats.implicit_text import NO_PROMPT
+from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import Pair, UnclearRow
 
 MANY = 0.1
@@ -57,6 +58,7 @@ def check_implicit(made: Dataset) -> None:
     """Raises `DataError` where the words that both sides begin with may not be the prompt; says how many they are."""
     rows = list(made.named.usable.values())
     read = {column for columns in made.read.values() for column in columns}
+    read |= set(named_sides(column for row in rows[:1] for column in row) or ())
     columns = [column for column in made.named.columns if column not in read and any(column in row for row in rows)]
     if others := may_be_prompt(rows, columns):
         raise DataError(
