@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
@@ -136,3 +138,62 @@ def test_rows_of_no_format_are_told_in_the_words_of_the_plainest() -> None:
         "explicit",
         ["wrong types: chosen is a number, not text or chat messages"],
     )
+
+
+NAMES = [
+    *(
+        "prompt",
+        "chosen",
+        "rejected",
+        "system",
+        "history",
+        "messages",
+        "question",
+        "instruction",
+        "input",
+        "context",
+        "tools",
+    ),
+    *(
+        "response",
+        "response_0",
+        "response_1",
+        "answers",
+        "completions",
+        "scores",
+        "score",
+        "rank",
+        "winner",
+        "labels",
+        "choice",
+    ),
+    *(
+        "overall_preference",
+        "info",
+        "summaries",
+        "preferred_output",
+        "turn",
+        "images",
+        "",
+        "winner_model_a",
+        "winner_model_b",
+    ),
+]
+LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text("aH:\n [{", max_size=6)
+KEYS = st.sampled_from(
+    ["role", "content", "from", "value", "text", "score", "post", "messages", "input", "output", "", "type"]
+)
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=7), min_size=1, max_size=3))
+def test_whatever_the_rows_hold_they_are_read_or_refused(rows: list[Any]) -> None:
+    try:
+        made = read_dataset(rows, DataSpec(path="x"), BUILT_IN, "ROWS", "data.path")
+    except DataError:
+        return
+    accounted = {number for number, _ in made.pairs} | {number for number, _ in made.unusable}
+    assert accounted == set(range(1, len(rows) + 1)) or made.format == "grouped"
