@@ -138,6 +138,14 @@ class TestRefused:
                 ),
             ),
             (
+                of("title", "response_0", "response_1", better_response_id=1),
+                "no column is known to be the prompt; name it (data.prompt_feature: title) (rows 1, 2, 3)",
+            ),
+            (
+                of("id", "response_0", "response_1", better_response_id=1),
+                "no column is known to be the prompt; give each row its prompt (a column 'prompt') (rows 1, 2, 3)",
+            ),
+            (
                 of("prompt", "preferred_answer", "other"),
                 (
                     "has 'preferred_answer' for the chosen answer and none for the rejected one; its columns: prompt, "
