@@ -53,9 +53,23 @@ class DataSpec(SpecModel):
     config: Text | None = Field(None, description="which subset of a HF dataset that has several")
     data_dir: Text | None = Field(None, description="folder in the dataset that is read, and nothing else of it")
     revision: Text | None = Field(None, description="git revision of a HF dataset")
-    prompt_feature: Text = Field("auto", description="column with the prompt")
+    prompt_feature: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+        "auto", description="column with the prompt, or a list of columns whose texts are joined, a line break between"
+    )
     chosen_feature: Text = Field("auto", description="column with the preferred answer")
     rejected_feature: Text = Field("auto", description="column with the other answer")
+    system_feature: Text = Field("auto", description="column with the system turn")
+    winner_feature: Text = Field("auto", description="column that says which of several answers is preferred")
+    score_feature: Text = Field("auto", description="column, or key of a listed answer, with an answer's score")
+    ignore_columns: list[Text] = Field(
+        [], description="columns that are not read, though they look like a prompt or an answer"
+    )
+    pairs: Literal["best_worst", "best_rest", "all"] = Field(
+        "best_worst", description="of several scored answers to a prompt: which make a pair"
+    )
+    min_margin: float | None = Field(
+        None, ge=0, description="leave out pairs whose scores differ by less; default: none"
+    )
     max_length: int = Field(1024, ge=2, description="tokens of prompt and completion together; the end is cut")
     validation: Fraction | Text = Field(0.05, description="fraction of the prompts held out, or a path to other pairs")
     validation_split: Text | None = Field(None, description="hold out this split of the dataset instead of a fraction")
@@ -185,11 +199,14 @@ class DataSpec(SpecModel):
     def a_column_each(self) -> Self:
         faults: list[Fault] = []
         taken: dict[str, str] = {}
-        for name in ("prompt_feature", "chosen_feature", "rejected_feature"):
-            column = getattr(self, name)
-            if column != "auto" and column in taken:
-                faults.append(((name,), f"{shown(column)} is data.{taken[column]} already; name another", column))
-            taken.setdefault(column, name)
+        for name in ("prompt_feature", "chosen_feature", "rejected_feature", "system_feature"):
+            named = getattr(self, name)
+            for column in [named] if isinstance(named, str) else named:
+                if column != "auto" and column in taken:
+                    faults.append(((name,), f"{shown(column)} is data.{taken[column]} already; name another", column))
+                if column in self.ignore_columns:
+                    faults.append((("ignore_columns",), f"{shown(column)} is data.{name}; take it out of one", column))
+                taken.setdefault(column, name)
         refuse(faults)
         return self
 

@@ -233,6 +233,9 @@ class TestHeldOut:
             "truncated": 0,
             "boundary": 0,
             "unusable": {"empty completion": {"count": 1, "rows": [5], "places": ["b.csv:6"]}},
+            "pairs": 4,
+            "columns": ["prompt", "chosen", "rejected"],
+            "unread": [],
             "notes": [],
             "left_out": 0,
             "overlap": 1,
@@ -281,6 +284,9 @@ class TestReport:
                 "empty completion": {"count": 1, "rows": [10], "places": ["a.jsonl:10"]},
                 "nothing left after truncation": {"count": 1, "rows": [11], "places": ["a.jsonl:11"]},
             },
+            "pairs": 9,
+            "columns": ["prompt", "chosen", "rejected"],
+            "unread": [],
             "notes": [],
             "left_out": 0,
             "validation": None,
@@ -295,6 +301,40 @@ class TestReport:
             "1 pair cut at max_length 150",
             f"{len(data.train)} pairs to train on, {len(data.held_out)} held out",
         ]
+
+    def test_columns_that_nobody_read_are_listed(self, tokenizer: Any, tmp_path: Path) -> None:
+        rows = [pair | {"id": str(at), "score_chosen": 1, "score_rejected": 2} for at, pair in enumerate(PAIRS)]
+        write(tmp_path / "a.jsonl", rows)
+        report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0).report
+        assert report.lines()[:4] == [
+            f"{tmp_path / 'a.jsonl'}: 8 rows in format explicit, 8 usable",
+            "in 8 pairs chosen scores lower than rejected (a.jsonl:1, 2, 3, 4, 5, …); data.min_margin leaves such pairs out",
+            "columns read: prompt, chosen, rejected, score_chosen, score_rejected",
+            "columns not read: id",
+        ]
+        assert report.to_json()["unread"] == ["id"]
+        assert report.to_json()["notes"] == report.lines()[1:2]
+
+    def test_several_pairs_a_row_and_several_rows_a_pair_add_up(self, tokenizer: Any, tmp_path: Path) -> None:
+        listed = {"prompt": "Which?", "answers": ["red", "blue", "green"], "scores": [1, 2, 3]}
+        write(tmp_path / "a.jsonl", [listed])
+        report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0, pairs="all").report
+        assert report.lines()[0] == f"{tmp_path / 'a.jsonl'}: 1 rows in format ranked, 1 usable, 3 pairs"
+        write(
+            tmp_path / "b.jsonl",
+            [{"prompt": "Which?", "response": text, "score": len(text)} for text in ("red", "blue")],
+        )
+        report = prepared(tokenizer, tmp_path / "b.jsonl", validation=0.0).report
+        assert report.lines()[0] == f"{tmp_path / 'b.jsonl'}: 2 rows in format grouped, 2 usable, 1 pair"
+        assert report.used == 1
+
+    def test_a_pair_that_cannot_be_used_does_not_take_its_row_away(self, tokenizer: Any, tmp_path: Path) -> None:
+        listed = {"prompt": "Which?", "answers": ["red", "", "green"], "scores": [1, 2, 3]}
+        write(tmp_path / "a.jsonl", [listed])
+        data = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0, pairs="all")
+        assert data.report.lines()[0].endswith("1 rows in format ranked, 1 usable")
+        assert "unusable: 2 × empty completion (a.jsonl:1)" in data.report.lines()
+        assert (len(data.train), data.report.train.pairs) == (1, 1)
 
     def test_pairs_that_do_not_join_are_told_of(self, tmp_path: Path) -> None:
         tiny.build_tokenizer(tmp_path, None)

@@ -100,6 +100,7 @@ def test_the_preference_settings_map_one_to_one() -> None:
         prompt_feature="question",
         chosen_feature="good",
         rejected_feature="bad",
+        system_feature="persona",
     )
     spec = file.spec
     assert (spec.loss.name, spec.loss.params) == ("dpop", {"beta": 0.05, "delta": 10.0})
@@ -107,6 +108,7 @@ def test_the_preference_settings_map_one_to_one() -> None:
     assert spec.reference.model == "org/reference"
     features = (spec.data.prompt_feature, spec.data.chosen_feature, spec.data.rejected_feature)
     assert features == ("question", "good", "bad")
+    assert spec.data.system_feature == "persona"
 
 
 AS_THEIR_README = """

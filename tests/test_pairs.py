@@ -143,8 +143,12 @@ class TestColumns:
 
     def test_missing_columns_are_named_with_what_to_do(self, tmp_path: Path) -> None:
         assert failure(tmp_path, [{"prompt": "Q", "chosen_answer": "a", "bad": "b"}]) == (
-            "data.path: PATH has no column 'chosen' or 'rejected'; its columns: prompt, chosen_answer, bad. "
-            "Did you mean 'chosen_answer'? Name the columns with data.chosen_feature and data.rejected_feature"
+            "data.path: PATH has 'chosen_answer' for the chosen answer and none for the rejected one; its columns: prompt, "
+            "chosen_answer, bad. Name it with data.rejected_feature"
+        )
+        assert failure(tmp_path, [{"prompt": "Q", "chosen_one": "a", "bad": "b"}]) == (
+            "data.path: PATH has no column 'chosen' or 'rejected'; its columns: prompt, chosen_one, bad. "
+            "Did you mean 'chosen_one'? Name the columns with data.chosen_feature and data.rejected_feature"
         )
         assert failure(tmp_path, [{"text": "Q"}]) == (
             "data.path: PATH has no column 'chosen' or 'rejected'; its columns: text. "

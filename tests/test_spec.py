@@ -134,6 +134,9 @@ def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, name: s
             ({"data.validation": 0.0, "training.steps_per_eval": 1, f"training.{name}": value}, f"training.{name}: goes by the held-out pairs, and data.validation is 0; hold some out")
             for name, value in {"early_stopping": {"patience": 1}, "best_checkpoint": {"mode": "min"}, "load_best_model_at_end": True}.items()
         ),
+        ({"data.prompt_feature": ["a", "b"], "data.system_feature": "b"}, 'data.system_feature: "b" is data.prompt_feature already; name another'),
+        ({"data.prompt_feature": "a", "data.ignore_columns": ["a"]}, 'data.ignore_columns: "a" is data.prompt_feature; take it out of one'),
+        ({"data.pairs": "best"}, "data.pairs: must be 'best_worst', 'best_rest' or 'all', got \"best\""),
         ({"data.chosen_feature": "text", "data.rejected_feature": "text"}, 'data.rejected_feature: "text" is data.chosen_feature already; name another'),
         ({"loss": [{"name": "sigmoid", "weight": 0}]}, "loss[0].weight: must be greater than 0, got 0"),
         ({"loss": {"name": "sigmoid", "beta": -1}}, "loss.beta: must be above 0, got -1 (sigmoid)"),

@@ -17,6 +17,9 @@ from prefd.plugins.types import RowFormat, UnusableRow
 
 __all__ = ["DataError", "DataReport", "LoadedPairs", "PreparedData", "SourceReport", "load_pairs", "prepare"]
 
+CONTRACT = frozenset(["prompt", "chosen", "rejected", "tools", "chat_template_kwargs"])
+"""Columns that need no word where they are read."""
+
 
 @dataclass(frozen=True)
 class SourceReport:
@@ -30,16 +33,25 @@ class SourceReport:
     boundary: int
     """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
     unusable: Unusable
+    pairs: int
+    """Usable pairs: as many as usable rows, but where a row gives several or several rows give one."""
+    used_rows: frozenset[int]
+    """Rows with a usable pair."""
+    columns: Sequence[str] = ()
+    """Columns that any pair is made of."""
+    unread: Sequence[str] = ()
+    """Columns that no pair is made of."""
     merged: int = 0
     """Those of `boundary` whose answer and prompt would merge into other tokens."""
     left_out: int = 0
-    """Usable rows that a weight leaves out."""
+    """Usable pairs that a weight leaves out."""
     notes: Sequence[str] = ()
     """What else the data's owner should know, a line each."""
 
     @property
     def usable(self) -> int:
-        return self.rows - len(self.unusable)
+        lost = {number for numbers in self.unusable.rows.values() for number in numbers}
+        return self.rows - len(lost - self.used_rows)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -49,13 +61,20 @@ class SourceReport:
             "truncated": self.truncated,
             "boundary": self.boundary,
             "unusable": self.unusable.to_json(),
+            "pairs": self.pairs,
+            "columns": list(self.columns),
+            "unread": list(self.unread),
             "notes": list(self.notes),
             "left_out": self.left_out,
         }
 
     def lines(self, max_length: int) -> list[str]:
-        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable"]
-        lines += self.notes
+        pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
+        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable{pairs}", *self.notes]
+        if not CONTRACT.issuperset(self.columns):
+            lines.append(f"columns read: {', '.join(self.columns)}")
+        if self.unread:
+            lines.append(f"columns not read: {', '.join(self.unread)}")
         lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
             lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
@@ -171,6 +190,10 @@ def _encode(
         encoder.truncated,
         encoder.boundary,
         found.unusable,
+        len(examples),
+        frozenset(example.row for example in examples),
+        found.columns,
+        found.unread,
         encoder.merged,
         found.left_out,
         [*found.notes, *encoder.notes()],

@@ -74,6 +74,8 @@ def joined(parts: Sequence[LoadedPairs]) -> LoadedPairs:
     notes = [line for part in parts for line in _lines(part)]
     formats = ", ".join(dict.fromkeys(part.format for part in parts))
     made = LoadedPairs(", ".join(dict.fromkeys(part.source for part in parts)), places, notes, formats)
+    made.columns = list(dict.fromkeys(column for part in parts for column in part.columns))
+    made.unread = list(dict.fromkeys(column for part in parts for column in _unread(part, made.columns)))
     before = 0
     for part in parts:
         made.pairs += [(before + row, pair) for row, pair in part.pairs]
@@ -87,3 +89,8 @@ def joined(parts: Sequence[LoadedPairs]) -> LoadedPairs:
 
 def _lines(part: LoadedPairs) -> list[str]:
     return [f"{part.source}: {part.rows} rows in format {part.format}", *part.notes]
+
+
+def _unread(part: LoadedPairs, columns: Sequence[str]) -> list[str]:
+    """Its columns that no pair is made of; with its source, those that other parts' pairs are made of."""
+    return [f"{column} (of {part.source})" if column in columns else column for column in part.unread]

@@ -71,12 +71,17 @@ def check_prose(text: str) -> None:
         raise UnusableRow("JSON of messages of which not all have a role")
 
 
+def check_role(role: str) -> None:
+    """Raises `UnusableRow` for one that no chat template knows."""
+    if role not in (*ROLES, *OLD_AND_RARE_ROLES):
+        raise UnusableRow(f"role {role!r} is not one of {', '.join(ROLES)}: rename it")
+
+
 def uniform_message(given: Message) -> Message:
     """One message with what templates look at made uniform. Raises `UnusableRow` for one that cannot be trained on."""
     message = _without_padding(given)
     role = message["role"]
-    if role not in (*ROLES, *OLD_AND_RARE_ROLES):
-        raise UnusableRow(f"role {role!r} is not one of {', '.join(ROLES)}: rename it")
+    check_role(role)
     if (call := message.pop("function_call", None)) is not None:  # OpenAI's, before there were several
         message.setdefault("tool_calls", [{"type": "function", "function": call}])
     if calls := _decoded(message.pop("tool_calls", None)):
