@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from prefd.daemon.spec import DataSpec, JobSpec, LossSpec, OutputSpec, TrainingSpec
+    from prefd.daemon.dataspec import DataSpec
+    from prefd.daemon.spec import JobSpec, LossSpec, OutputSpec, TrainingSpec
 
 Fact = tuple[str, "str | Text"]
 """A name and its value; an empty name goes on with the one above."""

@@ -38,7 +38,7 @@ from prefd.daemon.flat_settings import (
 from prefd.daemon.foreign import advice
 from prefd.daemon.lossnames import NOT_HERE
 from prefd.daemon.optimization import CONFIGS
-from prefd.daemon.spec import HUB_ID, resolve_path
+from prefd.daemon.specpaths import HUB_ID, resolve_path
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
 
 HEAD = re.compile(r"^(line \d+: )?([A-Za-z_][\w.\[\]]*)(?=: )")

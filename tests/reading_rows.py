@@ -6,7 +6,7 @@ from typing import Any
 
 from dataset_rows import TRIPLES, Row, user
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
 from prefd.daemon.worker.reading import read_dataset
 from prefd.plugins import formats

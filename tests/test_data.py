@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_lm.utils import load_tokenizer
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.data import DataError, PreparedData, prepare, split
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins import formats

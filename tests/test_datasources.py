@@ -11,11 +11,12 @@ import pytest
 from pydantic import ValidationError
 
 from prefd.daemon.datasources import Source
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.describe import spec_facts
 from prefd.daemon.explain import explain
 from prefd.daemon.frozen import Stock, changes, data_of
 from prefd.daemon.sources import faults_of_sources
-from prefd.daemon.spec import DataSpec, JobSpec
+from prefd.daemon.spec import JobSpec
 
 
 def data(**settings: Any) -> DataSpec:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.mixing import load_pairs
 from prefd.daemon.worker.rows import DataError
 from prefd.plugins import formats

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.pairs import LoadedPairs
 from prefd.daemon.worker.rows import DataError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.data import LoadedPairs, load_pairs
 from prefd.daemon.worker.rows import DataError
 from prefd.plugins import formats

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
 from prefd.daemon.worker.reading import read_dataset
 from prefd.daemon.worker.rows import DataError

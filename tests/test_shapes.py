@@ -18,8 +18,8 @@ from jobs_on_disk import make_job, run_precompute
 from reading_rows import FORMATS, as_messages, read, texts
 
 from prefd.cache.store import ReferenceCache
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.notebook import ReferenceLogprobs
-from prefd.daemon.spec import DataSpec
 from prefd.daemon.worker.data import load_pairs
 from prefd.daemon.worker.rows import DataError
 from prefd.plugins.formats.prompt import answer_text

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefd.daemon import specfile
-from prefd.daemon.spec import DataSpec, JobSpec, TrainingSpec
+from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.spec import JobSpec, TrainingSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_specs, read_spec, read_specs
 
 GOOD = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
 from prefd.daemon.worker.rows import DataError
 from prefd.daemon.worker.unread import check_unread, looks_like, may_be_prompt, settled

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.fields import kind_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.pairs import LoadedPairs, Unusable, none_usable
 from prefd.daemon.worker.prompts import ChatTokenizer, Settings

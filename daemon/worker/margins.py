@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
 from prefd.daemon.worker.rows import DataError
 from prefd.plugins.formats.answers import as_number

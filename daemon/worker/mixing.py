@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from prefd.daemon.datasources import Source
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.pairs import LoadedPairs, pairs_of
 from prefd.daemon.worker.rows import Place
 from prefd.plugins.types import Pair, RowFormat

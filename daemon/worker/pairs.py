@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from prefd.daemon.datasources import Source
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.text import listed_places
 from prefd.daemon.worker.dataset import SHOWN_ROWS
 from prefd.daemon.worker.reading import read_dataset

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
 from prefd.daemon.worker.spans import Span, own_spans, plain_answer, plain_prompt
 from prefd.daemon.worker.template import PROBE, Chat, ChatTokenizer, Template

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.certainty import check_implicit, check_options, check_repeats, refuse_unclear
 from prefd.daemon.worker.columns import NamedRows, name_columns
 from prefd.daemon.worker.dataset import Dataset, listed

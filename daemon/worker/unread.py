@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import content_text, is_text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefd.daemon.datafiles import METADATA, SUPPORTED, suffix_of
 from prefd.daemon.datasources import Source
-from prefd.daemon.spec import HUB_ID
+from prefd.daemon.specpaths import HUB_ID
 from prefd.daemon.worker.rows.csv_text import read_csv, read_tsv
 from prefd.daemon.worker.rows.folder import files_of
 from prefd.daemon.worker.rows.hub import read_hub
