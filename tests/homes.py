@@ -17,6 +17,7 @@ from prefd.daemon.spec import JobSpec
 STEPS = 12
 
 REPORT = {
+    "source": "/data/pairs.jsonl",
     "rows": 128,
     "format": "messages",
     "used": 120,
