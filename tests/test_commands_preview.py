@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from conftest import PAIRS
 from homes import invoke
 from test_cli import on_terminal
 
-from prefd.daemon.commands.errors import Exit
+from prefd.daemon.commands.errors import Exit, Failure
+from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
 
 
@@ -85,6 +87,24 @@ def test_the_worst_and_a_row_at_once_is_a_usage_error(home: Path, spec: Path) ->
     result = invoke(Home(home), "preview", spec, "--row", 2, "--worst")
     assert result.exit_code == Exit.USAGE
     assert "--row names the pairs and --worst finds them: give one of the two" in result.stderr
+
+
+def test_a_number_of_rows_beside_a_named_one_is_a_usage_error(home: Path, spec: Path) -> None:
+    result = invoke(Home(home), "preview", spec, "--row", 2, "--rows", 3)
+    assert result.exit_code == Exit.USAGE
+    assert "--row names the pairs and --rows says how many: give one of the two" in result.stderr
+
+
+def test_all_lines_of_what_a_worker_says_are_told(monkeypatch: pytest.MonkeyPatch, home: Path, spec: Path) -> None:
+    said = subprocess.CompletedProcess(
+        [], 1, json.dumps({"error": "the first line\nthe second"}), "INFO noise\nthe second"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
+    with pytest.raises(Failure, match=r"^the first line\nthe second$"):
+        ask_worker(Home(home), "preview", {})
+    said.stdout = ""
+    with pytest.raises(Failure, match=r"^the second$"):
+        ask_worker(Home(home), "preview", {})
 
 
 def test_data_that_a_run_refuses_is_refused(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:

@@ -79,7 +79,7 @@ def test_one_subset_is_trained_on_and_its_test_split_held_out(
     shown = invoke(there, "show", 1).stdout
     assert f"{hh} (data_dir harmless-base)" in shown
     assert "held out: the split test" in shown
-    assert "identical sides: 1 (train.jsonl.gz:5)" in shown
+    assert "unusable: 1 × identical sides (train.jsonl.gz:5)" in shown
     assert "harmless-base: 1 of 2 files read; not read: test.jsonl.gz" in shown
 
 

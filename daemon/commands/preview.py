@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
@@ -55,6 +56,9 @@ def preview(
     """
     from prefd.daemon.previews import Request, ShownPair
 
+    rows_given = click.get_current_context().get_parameter_source("rows") is not ParameterSource.DEFAULT
+    if named and rows_given:
+        raise click.UsageError("--row names the pairs and --rows says how many: give one of the two")
     if named and worst:
         raise click.UsageError("--row names the pairs and --worst finds them: give one of the two")
     [(_, file)] = check_specs(home, [spec_path])

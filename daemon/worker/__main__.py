@@ -1,7 +1,7 @@
 """A worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
 
 Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with 0 done, 1 failed, 75 stopped on
-request with their state saved. The other tasks print one JSON document, or exit with 1 and a sentence on stderr.
+request with their state saved. The other tasks print one JSON document; with exit code 1 it is {"error": what is wrong, in words}.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not isinstance(error, EXPECTED):
             raise
         print(error, file=sys.stderr)
+        print(json.dumps({"error": str(error)}))  # stderr has other lines before it
         return 1
     print(json.dumps(found))
     return 0
