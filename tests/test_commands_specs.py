@@ -106,7 +106,9 @@ def test_validate_opens_the_data(home: Path, tmp_path: Path, tiny_model: Path, p
     rows = pairs_file.read_text().splitlines()
     pairs_file.write_text("\n".join([*rows, json.dumps({"prompt": "q", "chosen": "a", "rejected": ""})]))
     spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file)
-    lines = [line.strip() for line in invoke(Home(home), "validate", spec).stdout.splitlines()]
+    result = invoke(Home(home), "validate", spec)
+    assert result.exit_code == Exit.OK, result.output
+    lines = [line.strip() for line in result.stdout.splitlines()]
     assert lines[-3:] == [
         f"rows       {pairs_file}: 9 rows in format explicit, 8 usable",
         "unusable: 1 × empty completion (pairs.jsonl:9)",
