@@ -79,7 +79,8 @@ def arguments() -> argparse.Namespace:
 
 
 def child(core: str, threads: int, steps: int) -> dict[str, dict[str, float]]:
-    set_here = {"OPENBLAS_NUM_THREADS": str(threads)} | ({"OPENBLAS_CORETYPE": core} if core else {})
+    set_here = {"OPENBLAS_NUM_THREADS": str(threads), "OPENBLAS_THREAD_TIMEOUT": "4"}
+    set_here |= {"OPENBLAS_CORETYPE": core} if core else {}
     command = [sys.executable, __file__, "--child", "--steps", str(steps), *(["--real"] if threads == 2 else [])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **set_here})
     result: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])

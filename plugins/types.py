@@ -143,19 +143,24 @@ class LossInput:
     """None when the loss is reference-free."""
     reference_rejected: Logprobs | None = None
     noise: float = 0.0
-    """A bound on the rounding in a log-ratio of one token, in nats; that of n tokens grows with √n. Measured when the job
-    starts; 0 where every sequence has the same bits whatever runs beside it, and where there is no reference.
+    """How far rounding may put the log-ratio of one token from its value, in nats; of n tokens, √n times as far. Measured
+    on some pairs when the job starts, with a margin; 0 where there is no reference.
     """
 
     @property
     def chosen_noise(self) -> mx.array:
         """(B,) nats: a chosen answer's log-ratio, summed over its tokens, is not to be told from 0 within this."""
-        return self.noise * mx.sqrt(self.policy_chosen.lengths)
+        return _noise_of(self.policy_chosen, self.noise)
 
     @property
     def rejected_noise(self) -> mx.array:
         """(B,) The same for the rejected answers."""
-        return self.noise * mx.sqrt(self.policy_rejected.lengths)
+        return _noise_of(self.policy_rejected, self.noise)
+
+
+def _noise_of(side: Logprobs, noise: float) -> mx.array:
+    """(B,) The noise of each answer's log-ratio, from that of one token's."""
+    return mx.sqrt(side.lengths) * float(noise)
 
 
 @dataclass(frozen=True)

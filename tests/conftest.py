@@ -25,6 +25,7 @@ blas.preload()  # before anything imports mlx
 import fakes  # tests/fakes.py
 import homes  # tests/homes.py
 import tiny  # tests/tiny.py
+from hypothesis import HealthCheck, settings
 from places import Place
 from supervised import Bench
 
@@ -32,6 +33,8 @@ from prefd.daemon import runner, service, supervisor, watch
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
 
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")  # a busy machine is slow, and no test is about that
 SMOL = Path(os.environ.get("PREFD_SMOL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
 SHARED_PAIRS = ROOT.parent / "shared" / "data" / "alpaca_eval_pairs.jsonl"
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import fakes
@@ -129,16 +128,11 @@ def test_of_many_jobs_the_newest_are_offered_and_it_takes_no_heavy_import(there:
     line = {"COMP_WORDS": f"prefd --home {there.root} logs ", "COMP_CWORD": "4", "_PREFD_COMPLETE": "bash_complete"}
     code = "import sys\nfrom prefd.daemon.cli import cli\ntry: cli(prog_name='prefd')\nexcept SystemExit: pass\n"
     code += "print(*[name for name in ('mlx', 'pydantic', 'httpx', 'zarr', 'numpy') if name in sys.modules])"
-    seconds = []
-    for _ in range(3):
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | line, capture_output=True, text=True, check=True
-        )
-        seconds.append(time.monotonic() - began)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | line, capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == ""
     assert "plain,304" in done.stdout
-    assert min(seconds) < 0.5, "0.2 s where nothing else runs"
 
 
 def ask(shell: str, script: str, home: Home, tmp_path: Path) -> str:

@@ -33,7 +33,7 @@ CORES = [core for core, flag in NEEDS.items() if flag in flags()][:3]
 
 
 @pytest.mark.skipif("openblas" not in kernel_in_use(), reason="OpenBLAS is not behind MLX here")
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2] if (os.cpu_count() or 1) > 1 else [1])
 @pytest.mark.parametrize("core", CORES)
 def test_numbers_hold_with_every_kernel(core: str, threads: int) -> None:
     """A scorer that says so keeps every bit whatever runs beside a sequence, and any other changes nothing but rounding; a
@@ -51,14 +51,17 @@ def test_numbers_hold_with_every_kernel(core: str, threads: int) -> None:
 
 def measured(core: str, threads: int) -> dict[str, Any]:
     """What exactness.py finds in a child; on a real model too, once for each of the two kernels that most machines have."""
-    real = [str(SMOL)] if SMOL.exists() and threads == 2 and core in ("SkylakeX", "Haswell") else []
+    real = [str(SMOL)] if SMOL.exists() and threads == 1 and core in ("SkylakeX", "Haswell") else []
     here = Path(__file__).parent
     child = subprocess.run(
         [sys.executable, "-P", str(here / "exactness.py"), *real],
-        env={**os.environ, "OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": str(threads), "PYTHONPATH": str(here)},
+        env=os.environ
+        | {"OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": str(threads), "PYTHONPATH": str(here)}
+        | {"OPENBLAS_THREAD_TIMEOUT": "4"},  # a thread that waits for another gives its core away soon
         stdout=subprocess.PIPE,
         check=True,
         text=True,
+        timeout=280,
     )
     found: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     assert f" {core}, {threads} threads" in found["kernel"]

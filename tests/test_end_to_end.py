@@ -160,7 +160,7 @@ def test_a_killed_daemon_goes_on_after_a_restart_to_the_same_adapter(daemon: Dae
 
 def test_a_job_paused_cancelled_and_retried_ends_with_the_unbroken_adapter(daemon: Daemon) -> None:
     daemon.start()
-    daemon.drop("it", training={"iters": 60, "save_every": 50, "seed": 3}, loss={"name": "cpo"})  # one phase is enough
+    daemon.drop("it", training={"iters": 240, "save_every": 50, "seed": 3}, loss={"name": "cpo"})  # one phase is enough
     metrics = daemon.home.runs / "1" / "metrics.jsonl"
 
     def ask(*words: str) -> None:
@@ -183,7 +183,7 @@ def test_a_job_paused_cancelled_and_retried_ends_with_the_unbroken_adapter(daemo
     ask("retry", "1")
     ask("wait", "1")
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines() if '"loss"' in line]
-    assert steps == list(range(1, 61)), "every step once"
+    assert steps == list(range(1, 241)), "every step once"
     assert daemon.prefd("retry", "1").returncode == 1
     ask("retry", "1", "--fresh")
     ask("wait", "1")

@@ -41,6 +41,12 @@ def test_a_loss_that_counts_what_is_within_the_noise_as_0_does_not_jump() -> Non
     assert not jumps_at_reference(one_side_beyond_rounding)
 
 
+@pytest.mark.parametrize("beta", [10.0, 1e3])
+@pytest.mark.parametrize("name", ["sigmoid", "hinge", "ipo", "dpop"])
+def test_a_steep_loss_that_is_smooth_does_not_jump(name: str, beta: float) -> None:
+    assert not jumps_at_reference(LOSSES[name].create({"beta": beta}))
+
+
 @pytest.mark.parametrize("name", [name for name, each in LOSSES.items() if each.schema.needs_reference])
 def test_no_loss_of_prefd_jumps(name: str) -> None:
     assert not jumps_at_reference(LOSSES[name].create({}))

@@ -108,7 +108,7 @@ def test_neighbours_change_no_bit_of_a_real_model_where_the_scorer_says_so(smol_
     """With the kernel at hand; test_cores.py has others."""
     scorer = Scorer.of(mlx_lm.load(str(smol_model))[0])
     apart = neighbours_apart(scorer, with_siblings((9, 33, 41, 100, 300), 49152))
-    assert apart <= (0 if scorer.same_bits else 5e-5)
+    assert apart <= (0 if scorer.same_bits else 3e-4)
     assert ("batched to the same bits" in scorer.describe()) == scorer.same_bits
 
 

@@ -173,6 +173,21 @@ def test_hinge_is_0_within_rounding_of_its_corner(slack: float, value: float) ->
     assert found == pytest.approx(value, rel=2e-3)
 
 
+def test_hinge_trains_from_its_start_whatever_the_noise() -> None:
+    """Much noise and a large β would put the start itself within rounding of the corner: nothing would be trained."""
+    loss = LOSSES["hinge"].create({"beta": 0.5})
+    x = one_token(0.0, noise=3.0)
+
+    def total(tokens: mx.array) -> mx.array:
+        policy = x.policy_chosen._replace(tokens=tokens)
+        return loss(
+            LossInput(policy, x.policy_rejected, x.reference_chosen, x.reference_rejected, x.noise)
+        ).losses.sum()
+
+    assert total(x.policy_chosen.tokens).item() == 1.0
+    assert mx.grad(total)(x.policy_chosen.tokens).tolist() == [[-0.5]]
+
+
 def test_noise_grows_with_the_root_of_an_answers_tokens() -> None:
     x = LossInput(
         *(Logprobs(mx.zeros((2, 9)), mx.array([[1.0] * 9, [1.0] * 4 + [0.0] * 5])) for _ in range(4)), noise=0.5

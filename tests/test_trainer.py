@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -18,6 +17,7 @@ from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.optim import make_optimizer
+from prefd.daemon.worker.start import Start
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import ReferenceScores, Trainer, padded
 from prefd.daemon.worker.training import cached_reference
@@ -26,17 +26,29 @@ from prefd.plugins.types import LossInput, LossOutput
 STEPS = 20
 
 
-def losses(job: Job, reference: Any, steps: int = STEPS) -> list[float]:
-    """The first losses of `job`'s training with references from `reference`."""
+def trainer_of(job: Job, reference: ReferenceScores | None) -> Trainer:
+    """The trainer of `job`, before its first step."""
     assert job.spec.training is not None
     mx.random.seed(job.spec.training.seed)
     model = models.load(job.policy)
     models.make_trainable(model, job.policy, job.spec.training)
     schedule = Schedule.plan(job.data.train, job.spec.training)
     optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
-    trainer = Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
-    trainer.measure_noise(schedule.pairs(1), same=True)
-    trainer.start.unmoved = True
+    return Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
+
+
+def losses(job: Job, reference: ReferenceScores, steps: int = STEPS, start: Start | None = None) -> list[float]:
+    """The first losses of `job`'s training with references from `reference`, which is its policy's start; `start`: in
+    place of what is measured of it.
+    """
+    assert job.spec.training is not None
+    trainer = trainer_of(job, reference)
+    schedule = Schedule.plan(job.data.train, job.spec.training)
+    if start is None:
+        trainer.measure_noise(schedule.pairs(1), same=True)
+        trainer.start.unmoved = True
+    else:
+        trainer.start = start
     return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, steps + 1)]
 
 

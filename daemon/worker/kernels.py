@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +22,7 @@ import platformdirs
 import threadpoolctl
 from mlx import nn
 
+from prefd.daemon.rundir import write_json
 from prefd.daemon.worker.engine.trunk import named
 
 log = logging.getLogger(__name__)
@@ -34,15 +33,19 @@ Plan = TypeVar("Plan")
 NOTHING = "nothing"
 
 
-def what_keeps_bits(model: nn.Module, plans: Mapping[str, Plan], tried: Callable[[Plan], bool]) -> str | None:
-    """The name of the first of `plans` for which `tried` holds, with the kernel in use and models of the shape of `model`:
-    from the file where it is known. None where none holds.
+def find_plan_that_keeps_bits(
+    model: nn.Module, way: str, plans: Mapping[str, Plan], keeps_bits: Callable[[Plan], bool]
+) -> str | None:
+    """Returns the name of the first of `plans` for which `keeps_bits` holds, None where it holds for none.
+
+    It is called only where the answer for this kernel, a model of this shape and this `way` of running it is not in the
+    file yet.
     """
-    kernel, shape = kernel_in_use(), _shape_of(model)
+    kernel, shape = kernel_in_use(), f"{way}, model {_digest_shapes(model)}"
     known = _read().get(kernel, {}).get(shape)
-    if known in plans or known == NOTHING:
+    if isinstance(known, str) and known in (*plans, NOTHING):
         return None if known == NOTHING else known
-    answer = next((name for name, plan in plans.items() if tried(plan)), None)
+    answer = next((name for name, plan in plans.items() if keeps_bits(plan)), None)
     log.info("%s: sequences that run together keep their bits: %s", kernel, answer or NOTHING)
     _keep(kernel, shape, answer or NOTHING)
     return answer
@@ -64,7 +67,7 @@ def place() -> Path:
     return Path(platformdirs.user_cache_dir("prefd", appauthor=False)) / "kernels.json"
 
 
-def _shape_of(model: nn.Module) -> str:
+def _digest_shapes(model: nn.Module) -> str:
     """A digest of the names, shapes and types of all parameters, and of which adapters do anything yet."""
     digest = hashlib.sha256()
     for name, value in named(model.parameters()):
@@ -87,8 +90,6 @@ def _keep(kernel: str, shape: str, answer: str) -> None:
     kept.setdefault(kernel, {})[shape] = answer
     try:
         place().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place().parent, prefix=".kernels-", delete=False) as file:
-            json.dump(kept, file, indent=1)
-        os.replace(file.name, place())
+        write_json(place(), kept)
     except OSError as error:
         log.info("%s cannot be written (%s): it will be tried again", place(), error.strerror or error)

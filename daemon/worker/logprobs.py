@@ -25,7 +25,7 @@ from prefd.daemon.worker.engine.head import Head, differentiate_now, logprobs_la
 from prefd.daemon.worker.engine.plan import Branch, Slack, Stem
 from prefd.daemon.worker.engine.prefix import make_caches, taken, takes_padding
 from prefd.daemon.worker.engine.trunk import Parts, candidates, in_pieces, named
-from prefd.daemon.worker.kernels import what_keeps_bits
+from prefd.daemon.worker.kernels import find_plan_that_keeps_bits
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs
 
@@ -105,7 +105,7 @@ class Scorer:
     vocabulary: int
     options: Options
     same_bits: bool = False
-    """A completion's numbers were seen to be the same, to the last bit, whatever runs beside it."""
+    """In all that was tried, a completion's numbers were the same to the last bit whatever ran beside it."""
     grouped: bool = False
     """Masks of unlike prompts have another axis (JoinedKV), as the soft cap of gemma2's attention needs."""
 
@@ -120,8 +120,10 @@ class Scorer:
                 "logits at every position, whole (no faster way holds for this architecture: chunk_tokens and "
                 "grad_checkpoint do nothing)"
             )
-        shared = "prompts shared" if self.shares_prompts else "prompts not shared"
-        return f"logits at answers only; {shared}{self._describe_batches()}"
+        return f"logits at answers only; {self._describe_sharing()}{self._describe_batches()}"
+
+    def _describe_sharing(self) -> str:
+        return "prompts shared" if self.shares_prompts else "prompts not shared"
 
     def _describe_batches(self) -> str:
         if self.options.lazily or not self.options.slack.share:
@@ -249,22 +251,42 @@ def _narrowed(way: Scorer) -> Scorer:
     def batching(slack: Slack) -> Scorer:
         return replace(way, same_bits=True, options=replace(way.options, slack=slack))
 
-    kept = what_keeps_bits(way.model, plan.SAME_BITS, lambda slack: _same_alone_and_together(batching(slack)))
+    pieces = f"in pieces of {way.options.chunk_tokens}" if way.options.chunk_tokens else "whole"
+    kept = find_plan_that_keeps_bits(
+        way.model,
+        f"{way._describe_sharing()}, {pieces}",
+        plan.SAME_BITS,
+        lambda slack: _same_alone_and_together(batching(slack)),
+    )
     return way if kept is None else batching(plan.SAME_BITS[kept])
+
+
+TOGETHER = (
+    ((57, (40, 44)), (60, (75,)), (50, (38,)), (33, (32,)), (110, (100,)), (6, (3, 8))),
+    ((31, (41, 15)),),
+    ((94, (8, 10)),),
+    ((101, (67, 97)),),
+)
+"""What is tried: prompts and the answers to each, in tokens, that run together. Kernels change at some number of rows."""
 
 
 def _same_alone_and_together(way: Scorer) -> bool:
     """Whether completions of lengths that meet in batches have, together, the bits of each alone."""
-    ids = np.random.default_rng(0).integers(1, way.vocabulary, 1000).astype(np.uint32)
-    tried, begin = [], 0
-    for prompt, answers in ((57, (40, 44)), (60, (75,)), (50, (38,)), (33, (32,)), (110, (100,)), (6, (3, 8))):
-        for number, answer in enumerate(answers):
-            rest = begin + prompt + 100 * number
-            tried.append(Completion(np.concatenate([ids[begin : begin + prompt], ids[rest : rest + answer]]), prompt))
-        begin += prompt
-    rows = np.array(way.logprobs(tried).tokens)
-    alone = [np.array(way.logprobs([each]).tokens)[0] for each in tried]
-    return all(np.array_equal(row[: len(one)], one) for row, one in zip(rows, alone))
+    random = np.random.default_rng(0)
+    for shapes in TOGETHER:
+        prompts = [(random.integers(1, way.vocabulary, size), answers) for size, answers in shapes]
+        tried = [
+            Completion(
+                np.concatenate([prompt, random.integers(1, way.vocabulary, size)]).astype(np.uint32), len(prompt)
+            )
+            for prompt, answers in prompts
+            for size in answers
+        ]
+        rows = np.array(way.logprobs(tried).tokens)
+        alone = [np.array(way.logprobs([each]).tokens)[0] for each in tried]
+        if not all(np.array_equal(row[: len(one)], one) for row, one in zip(rows, alone)):
+            return False
+    return True
 
 
 def _holds(way: Scorer, tokens: Sequence[Completion], expected: _Measured, dtype: mx.Dtype) -> bool:

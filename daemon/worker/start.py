@@ -23,6 +23,8 @@ from prefd.plugins.types import Logprobs
 
 CERTAINTY = 3.0
 """How many times the largest difference measured counts as noise: few answers are measured, of many that come."""
+LEAST = 1e-6
+"""Nats for one token that are counted anyway: the last digit of a float32 log-probability. A step changes that too."""
 
 Rows = list[npt.NDArray[np.float64]]
 
@@ -77,7 +79,7 @@ def measure_noise(scorer: Scorer, completions: Sequence[Completion], reference: 
     if reference is not None:
         others.append(_rows(reference, completions))
     differences = [one - other for rows in others for one, other in zip(trained, rows)]
-    return CERTAINTY * max(_sizes(differences))
+    return float(CERTAINTY * max(LEAST, *_sizes(differences)))
 
 
 def _as_trained(scorer: Scorer, completions: Sequence[Completion]) -> Logprobs:

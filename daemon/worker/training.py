@@ -6,8 +6,10 @@ The only model in this process is the policy; the reference is read from the cac
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import mlx.core as mx
@@ -16,7 +18,7 @@ from prefd.cache.reference import MissingEntry
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker import memory, models, output
-from prefd.daemon.worker.batches import Batching
+from prefd.daemon.worker.batches import Batching, tokens_of
 from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
@@ -26,7 +28,7 @@ from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.policy import Policy
 from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
-from prefd.daemon.worker.tokens import Completion
+from prefd.daemon.worker.tokens import Completion, Example
 from prefd.daemon.worker.trainer import Trainer, padded
 from prefd.daemon.worker.training_run import Run, schedule_of
 from prefd.plugins.kinks import jumps_at_reference
@@ -35,6 +37,11 @@ from prefd.plugins.types import Logprobs
 log = logging.getLogger(__name__)
 
 START_CHECK_PAIRS = 2
+MUCH_NOISE = 0.3
+"""Nats of an answer's log-ratio from which on rounding is told of."""
+NOISE_PAIRS = 4
+NOISE_OF_PAIRS = 16
+"""Rounding is measured on the shortest of the first pairs: what is short runs in batches, which is what it comes from."""
 BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
 """A CPU gains nothing from more, and a GPU does."""
 
@@ -92,16 +99,17 @@ def _meet_reference(job: Job, run: Run, policy: Policy) -> None:
     Raises `JobError` where it does not give them.
     """
     trainer, pairs = run.trainer, run.schedule.pairs(1)[:START_CHECK_PAIRS]
+    short = sorted(run.schedule.examples[:NOISE_OF_PAIRS], key=tokens_of)[:NOISE_PAIRS]
     if not run.step:
         same = job.starts_as_reference
         if same:
             drift = trainer.check_start(pairs, models.compute_dtype(job.policy))
             log.info("step 0: policy = reference within %.2g nats per token", drift)
-        trainer.measure_noise(pairs, same)
-        drops = job.policy.adapter is not None and policy.fine_tune.lora_parameters.get("dropout", 0.0) > 0
-        trainer.start.unmoved = same and not drops  # what an adapter that has learnt something drops is no rounding
+        trainer.measure_noise(short, same)
+        trainer.start.unmoved = same and not _drops(job, policy)
     elif not run.knows_noise:
-        trainer.measure_noise(pairs, same=False)
+        trainer.measure_noise(short, same=False)
+    run.warn(noise_warning(trainer.start.noise, run.schedule.examples))
     if jumps_at_reference(job.loss):
         trainer.start.shielded = True
         run.warn(
@@ -109,6 +117,27 @@ def _meet_reference(job: Job, run: Run, policy: Policy) -> None:
             "log-ratio that is nothing but rounding is handed to it as exactly 0 (its author can mend it: `prefd "
             "check-loss NAME` says how)"
         )
+
+
+def _drops(job: Job, policy: Policy) -> bool:
+    """Whether the policy starts from an adapter that has learnt something and drops a part of it in training: its numbers are
+    then not the reference's, and that is no rounding.
+    """
+    kind, dropout = policy.fine_tune.fine_tune_type, policy.fine_tune.lora_parameters.get("dropout", 0.0)
+    return job.policy.adapter is not None and kind != "full" and dropout > 0
+
+
+def noise_warning(noise: float, examples: Sequence[Example]) -> str | None:
+    """What the job's owner should know where rounding is no small part of what they will look at."""
+    typical = median(int(each.chosen.own.sum()) for each in examples)
+    nats = noise * math.sqrt(typical)
+    if nats < MUCH_NOISE:
+        return None
+    return (
+        f"log-ratios are known to within {nats:.2g} nats only, for answers of {typical:.0f} tokens: that is rounding in this "
+        "model's precision. Rewards within beta times that say nothing, and dpop's penalty begins beyond it; float32 weights "
+        "have less of it"
+    )
 
 
 def batching_of(training: TrainingSpec, loss: Objective) -> Batching:

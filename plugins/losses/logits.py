@@ -18,6 +18,10 @@ Weight = Annotated[float, Range(at_least=0)]
 LabelSmoothing = Annotated[float, Range(at_least=0, below=0.5)]
 
 
+MOST_NOISE = 0.1
+"""Of `hinge_loss`, which is 1 at the start."""
+
+
 def softplus(x: mx.array) -> mx.array:
     """log(1 + eˣ) = −log σ(−x), without overflow, and with every digit of its gradient."""
     return mx.logaddexp(x, 0)  # in this order: MLX's gradient in the second argument loses its digits
@@ -42,8 +46,11 @@ def beyond(values: mx.array, noise: mx.array | float = 0.0) -> mx.array:
 
 
 def hinge_loss(logits: mx.array, beta: float, noise: mx.array | float = 0.0) -> mx.array:
-    """max(0, 1 − β z), (B,): 1 at z = 0. `noise`: how far rounding may put z from its value, in nats."""
-    return beyond(1 - beta * logits, beta * noise)
+    """max(0, 1 − β z), (B,): 1 at z = 0. `noise`: how far rounding may put z from its value, in nats.
+
+    Of the way from the start to the corner, rounding takes MOST_NOISE at most: a loss that is 0 at the start trains nothing.
+    """
+    return beyond(1 - beta * logits, mx.minimum(beta * noise, MOST_NOISE))
 
 
 def ipo_loss(logits: mx.array, beta: float) -> mx.array:
