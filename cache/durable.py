@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FLUSH_THREADS = 8  # a journal commits what is flushed at the same time at once
+NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
+"""What a file system says that cannot fsync a folder."""
 EMPTY_DRIVE_CACHE: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
 
 
@@ -21,10 +25,13 @@ def flush_tree(folder: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """fsync a file or a folder."""
+    """fsync a file, or a folder where the file system can: some networks' cannot, and keep names by themselves."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDERS or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise
     finally:
         os.close(descriptor)
 
@@ -36,7 +43,7 @@ def flush_for_good(path: Path) -> None:
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        flush(path)
         if EMPTY_DRIVE_CACHE is not None:
             with contextlib.suppress(OSError):  # a file system that cannot, a network's for one
                 fcntl.fcntl(descriptor, EMPTY_DRIVE_CACHE)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from prefd.daemon.commands.errors import explain
+from prefd.daemon.commands.mistyped import no_such_command, no_such_option
 from prefd.daemon.home import Home
 
 SECTIONS = {
@@ -19,6 +20,7 @@ SECTIONS = {
     "Jobs": {
         "run": "run",
         "validate": "specs",
+        "preview": "preview",
         "schema": "schema",
         "submit": "jobs",
         "jobs": "jobs",
@@ -37,6 +39,8 @@ SECTIONS = {
     "Losses and cache": {"losses": "losses", "check-loss": "losses", "plugins": "losses", "cache": "cache"},
     "The shell": {"completion": "completion"},
 }
+TYPED = "prefd.daemon.typed"
+"""In click's context: what came behind `prefd`."""
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 
 
@@ -60,9 +64,22 @@ class Prefd(click.Group):
             with formatter.section(section):
                 formatter.write_dl([(name, command.get_short_help_str(70)) for name, command in commands if command])
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in MODULES and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise no_such_command(ctx, args[0], MODULES)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            raise no_such_option(ctx, error, ctx.meta[TYPED]) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:

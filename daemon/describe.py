@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from prefd.daemon.spec import DataSpec, JobSpec, LossSpec, OutputSpec, TrainingSpec
+    from prefd.daemon.dataspec import DataSpec
+    from prefd.daemon.spec import JobSpec, LossSpec, OutputSpec, TrainingSpec
 
 Fact = tuple[str, "str | Text"]
 """A name and its value; an empty name goes on with the one above."""
@@ -22,7 +23,8 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
         facts.append(("reference", "a frozen copy of where the policy starts"))
     else:
         facts += source_facts("reference", spec.reference.model, spec.reference.adapter)
-    facts += [("data", spec.data.path), ("", describe_data(spec.data))]
+    told = [*describe_sources(spec.data), describe_data(spec.data)]
+    facts += [("" if index else "data", line) for index, line in enumerate(told)]
     facts += [("queue", queue)] if (queue := describe_queue(spec)) else []
     if spec.training is None:
         return [*facts, ("training", "none: the job only fills the cache")]
@@ -35,10 +37,25 @@ def source_facts(name: str, model: str, adapter: str | None) -> list[Fact]:
     return facts if adapter is None else [*facts, ("", f"with the adapter {adapter}")]
 
 
+def describe_sources(data: DataSpec) -> list[str]:
+    """Each dataset, as `org/pairs (config prefs, split train_prefs, weight 0.5)`."""
+    lines = []
+    for source in data.sources:
+        asked = {"config": source.config, "data_dir": source.data_dir, "revision": source.revision}
+        parts = [f"{name} {value}" for name, value in asked.items() if value is not None]
+        parts += [f"split {source.splits[0]}"] if source.splits != ("train",) else []
+        parts += [f"weight {source.weight:g}"] if source.weight != 1 else []
+        lines.append(source.path + (f" ({', '.join(parts)})" if parts else ""))
+    return lines
+
+
 def describe_data(data: DataSpec) -> str:
     held_out = data.validation
     share = f"{100 * held_out:.3g} % of the prompts" if isinstance(held_out, float) else held_out
-    return f"at most {data.max_length} tokens; held out: {share}"
+    if data.validation_split is not None:
+        share = f"the split {data.validation_split}" + (f" of {held_out}" if isinstance(held_out, str) else "")
+    template = "; no chat template" if data.chat_template == "none" else ""
+    return f"at most {data.max_length} tokens; held out: {share}{template}"
 
 
 def describe_loss(spec: JobSpec) -> str:

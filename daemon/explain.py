@@ -13,9 +13,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from prefd.daemon import lossnames
 from prefd.daemon.describe import amount
+from prefd.daemon.foreign import PLACED, VALUES, advice
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
 
+MOST_PLACES = 3
+FIRST = {"loss": "name", "data": "path", "reference": "model", "lr_schedule": "name", "quantize": "bits", "qat": "bits"}
+"""Of a block, the setting that people give in its place."""
 MAX_FAULTS = 20
 """Lines told of one spec."""
 NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
@@ -76,13 +81,15 @@ def _line(path: Path, faults: list[ErrorDetails], model: type[BaseModel]) -> str
         return f"{where}: missing" + (f": {field.description}" if field and field.description else "")
     if fault["type"] in EXPECTED:
         expected = " or ".join(dict.fromkeys(EXPECTED[each["type"]] for each in faults if each["type"] in EXPECTED))
-        return f"{where}: expected {expected}, got {shown(given)}{_quoted_number(expected, given)}"
+        hint = _quoted_number(expected, given) + _as_a_mapping(path, expected, given)
+        return f"{where}: expected {expected}, got {shown(given)}{hint}"
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{where}: {message}" if where else message
     message = message.replace("Input should be a valid", "expected a").replace("Input should be", "must be")
     message = message.replace("String should", "must").replace("List should", "must")
-    return f"{where}: {message[:1].lower()}{clip(message[1:], 200)}, got {shown(given)}"
+    hint = _value_hint(fault)
+    return f"{where}: {message[:1].lower()}{clip(message[1:], 200)}, got {shown(given)}{hint}"
 
 
 def _quoted_number(expected: str, given: Any) -> str:
@@ -91,16 +98,52 @@ def _quoted_number(expected: str, given: Any) -> str:
     return ""
 
 
+def _as_a_mapping(path: Path, expected: str, given: Any) -> str:
+    """How a block is written that was given as the one value that matters most in it."""
+    block = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
+    if expected != "a mapping" or isinstance(given, dict | list) or block not in FIRST:
+        return ""
+    value = shown(given).strip('"')
+    if block == "loss" and (said := lossnames.advice(value, ())):
+        return f"; write {{name: …}} ({said})"
+    return f"; write {{{FIRST[block]}: {value}}}"
+
+
+def _value_hint(fault: ErrorDetails) -> str:
+    """The value that is meant, where one differs by its case or is the beginning of its words; none that is only alike."""
+    given = fault["input"]
+    if fault["type"] != "literal_error" or not isinstance(given, str):
+        return ""
+    if said := VALUES.get(given.lower()):
+        return f"; {said}"
+    plain = given.lower().replace("-", "_")
+    values = re.findall(r"'([^']*)'", str(fault.get("ctx", {}).get("expected", "")))
+    meant = [value for value in values if value == plain or value.startswith(f"{plain}_")]
+    return f"; did you mean {meant[0]}?" if len(meant) == 1 else ""
+
+
 def _did_you_mean(path: Path, model: type[BaseModel]) -> str:
+    if placed := PLACED.get(dotted(path)):
+        return f"did you mean {placed}?"
     *level, key = path
     known = fields_at(model, tuple(level))
     prefix = "".join(f"{part}." for part in level if isinstance(part, str))
-    elsewhere = [name for name in every_field(model) if name.rpartition(".")[2] == key]
+    elsewhere = [name for name in every_field(model) if name.rpartition(".")[2] == key and _reachable(name, prefix)]
     if elsewhere:
-        return f"did you mean {elsewhere[0]}?"
+        return f"did you mean {' or '.join(elsewhere[:MOST_PLACES])}?"
+    if foreign := advice(str(key)):
+        return foreign
     if near := nearest(str(key), known):
         return f"did you mean {prefix}{near}?"
     return f"known here: {', '.join(known)}" if known else "nothing goes here"
+
+
+def _reachable(name: str, prefix: str) -> bool:
+    """Whether a key under `prefix` may have been meant for the setting `name`: it is in the same block, or in a large one.
+
+    `mode` of a quantization is not that of early stopping.
+    """
+    return name.startswith(prefix) or name.count(".") <= 1
 
 
 def fields_at(model: type[BaseModel], path: Path) -> Mapping[str, Any]:
@@ -119,11 +162,13 @@ def every_field(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name in model.model_fields:
         yield prefix + name
     for name, field in model.model_fields.items():
-        if inner := _model_in(field.annotation):
+        if inner := _model_in(field.annotation, in_lists=False):  # a list's members have no dotted name
             yield from every_field(inner, f"{prefix}{name}.")
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: Any, in_lists: bool = True) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_model_in, typing.get_args(annotation))), None)
+    if typing.get_origin(annotation) is list and not in_lists:
+        return None
+    return next(filter(None, (_model_in(each, in_lists) for each in typing.get_args(annotation))), None)

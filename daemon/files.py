@@ -10,6 +10,9 @@ import stat
 import sys
 from pathlib import Path, PurePath
 
+from prefd.cache.durable import flush
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_NAME_BYTES = 180
 """What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
 
@@ -54,14 +57,16 @@ def rename_new(source: Path, target: Path) -> bool:
 
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    flush(folder)
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether git has left its note of where the file is in the file's place. False where it cannot be read."""
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def short(name: str) -> str:

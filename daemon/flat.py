@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from prefd.daemon.adapters import MLX_WEIGHTS, PEFT_WEIGHTS
 from prefd.daemon.flat_settings import (
     ALIASES,
     AS_WRITTEN,
@@ -34,8 +35,10 @@ from prefd.daemon.flat_settings import (
     REFUSED,
     WEIGHT_DECAY,
 )
+from prefd.daemon.foreign import advice
+from prefd.daemon.lossnames import NOT_HERE
 from prefd.daemon.optimization import CONFIGS
-from prefd.daemon.spec import HUB_ID, resolve_path
+from prefd.daemon.specpaths import HUB_ID, resolve_path
 from prefd.daemon.text import Path, clip, dotted, nearest, shown
 
 HEAD = re.compile(r"^(line \d+: )?([A-Za-z_][\w.\[\]]*)(?=: )")
@@ -133,7 +136,7 @@ def _loss(made: Translation, given: Mapping[str, Any]) -> None:
     """`train_mode` and `dpo_cpo_loss_type` are one of our eight; `delta` is `dpop`'s alone."""
     mode, kind = given.get("train_mode"), given.get("dpo_cpo_loss_type", "sigmoid")
     if mode not in ("dpo", "cpo"):
-        why = f"got {shown(mode)}: prefd trains on preference pairs" if mode else "the default there is sft"
+        why = f"got {shown(mode)}{_of_mode(mode)}" if mode else "the default there is sft"
         made.faults.append(("train_mode", f"must be dpo or cpo; {why}"))
         mode = "dpo"
     if not isinstance(kind, str) or kind not in LOSSES[mode]:
@@ -144,6 +147,14 @@ def _loss(made: Translation, given: Mapping[str, Any]) -> None:
         made.put("delta", given["delta"])
     elif "delta" in given:
         made.notes.append(f"ignored: delta, because only dpop has one, and dpo_cpo_loss_type is {kind}")
+
+
+def _of_mode(mode: Any) -> str:
+    """What there is to say of a train_mode that prefd has not."""
+    said = NOT_HERE.get(mode.lower()) if isinstance(mode, str) else None
+    if mode == "sft":
+        return ": sft trains on single answers, and prefd on preference pairs"
+    return f": {mode.upper()} {said}" if said else ""
 
 
 def _lora(made: Translation, given: Mapping[str, Any]) -> None:
@@ -262,13 +273,13 @@ def _length(made: Translation, given: Mapping[str, Any]) -> None:
 
 
 def _adapter(made: Translation, given: Mapping[str, Any]) -> None:
-    """mlx-lm's adapters are folders: weights, and a config beside them that says what they are."""
+    """Adapters are folders: weights, and a config beside them that says what they are, mlx-lm's or PEFT's."""
     if "resume_adapter_file" not in given:
         return
     file = given["resume_adapter_file"]
     if not isinstance(file, str):
         made.put("resume_adapter_file", file)
-    elif FilePath(file).name == "adapters.safetensors":
+    elif FilePath(file).name in (MLX_WEIGHTS, PEFT_WEIGHTS):
         made.put("resume_adapter_file", str(FilePath(file).parent))
     else:
         remedy = "copy it to a folder of its own as adapters.safetensors, with the adapter_config.json"
@@ -320,10 +331,16 @@ def _others(made: Translation, given: Mapping[str, Any], value: Mapping[str, Any
     for name in value:
         if name not in KNOWN:
             near = nearest(name, KNOWN)
-            what = f"did you mean {near}?" if near else "mlx-lm-lora has no such setting"
+            what = f"did you mean {near}?" if near else _of_another_trainer(made, name)
             made.faults.append((clip(name), f"unknown key; {what}"))
     if made.assumed:
         made.notes.append(f"not in the file, so as in mlx-lm-lora: {', '.join(made.assumed)}")
+
+
+def _of_another_trainer(made: Translation, name: str) -> str:
+    """What a setting is that mlx-lm-lora has not, by the names of the file where all of it has one there."""
+    said = PLACE.sub(lambda found: made._name(found[0]), advice(name) or "")
+    return said if said and not PLACE.search(said) else "mlx-lm-lora has no such setting"
 
 
 def _switch(made: Translation, given: Mapping[str, Any], name: str, default: bool = False) -> bool:

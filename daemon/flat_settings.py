@@ -18,6 +18,7 @@ NAMES: Mapping[str, Path] = {
     "prompt_feature": ("data", "prompt_feature"),
     "chosen_feature": ("data", "chosen_feature"),
     "rejected_feature": ("data", "rejected_feature"),
+    "system_feature": ("data", "system_feature"),
     "max_seq_length": ("data", "max_length"),
     "dpo_cpo_loss_type": ("loss", "name"),
     "beta": ("loss", "beta"),
@@ -50,7 +51,17 @@ NAMES: Mapping[str, Path] = {
 WEIGHT_DECAY: Path = ("training", "weight_decay")
 """In `optimizer_config` there."""
 AS_WRITTEN = (
-    *("name", "model", "data", "prompt_feature", "chosen_feature", "rejected_feature", "max_seq_length", "beta"),
+    *(
+        "name",
+        "model",
+        "data",
+        "prompt_feature",
+        "chosen_feature",
+        "rejected_feature",
+        "system_feature",
+        "max_seq_length",
+        "beta",
+    ),
     *("train_type", "num_layers", "learning_rate", "lr_schedule", "batch_size", "gradient_accumulation_steps"),
     *("epochs", "seed", "grad_checkpoint"),
 )
@@ -112,9 +123,9 @@ IGNORED: Mapping[str, str] = {
 }
 REFUSED: Mapping[str, str] = {
     "load_in_mxfp4": "prefd quantizes to 4, 6 or 8 bits: use load_in_4bits, load_in_6bits or load_in_8bits",
-    "hf_dataset": "write the dataset's id as data, or a spec of prefd's own form with data.path and data.split",
+    "hf_dataset": "write the dataset's id as data, or a spec of prefd's own form, which has data.path (a list, too), "
+    "data.config, data.split and data.validation_split",
     "sweep": "it goes with a spec of prefd's own form, with loss, data and training as blocks",
-    "system_feature": "prefd reads system messages from chat messages only: put them into the rows' prompts",
 }
 """What would change the result and cannot be done, with the remedy."""
 KNOWN = (

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from prefd.daemon import hub
 from prefd.daemon.config import Config, ConfigError
+from prefd.daemon.datafiles import walk
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, write_json
 from prefd.daemon.spec import JobSpec
@@ -29,8 +30,6 @@ DIGEST_BYTES = 4 * 2**30
 MOST_FILES = 10_000
 PLUGIN_GROUP = "prefd"
 VERSIONS = ("prefd", "mlx", "mlx-lm")
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
-"""In a folder, files of other kinds are no data."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,14 @@ def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = No
 
 
 def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, anew: bool = False) -> RunDir:
-    """The job's folder with its spec in it, as the worker reads it. The first call decides, unless `anew`."""
+    """The job's folder with its spec in it, as the worker reads it, and the date of its prompts. The first call decides,
+    unless `anew`.
+    """
     run = RunDir(home.job(job_id))
     run.root.mkdir(parents=True, exist_ok=True)
     if anew or not run.spec.exists():
         frozen = vars(stock or take_stock(home, spec))
-        write_json(run.spec, {"spec": spec.model_dump(mode="json", exclude_unset=True), **frozen})
+        write_json(run.spec, {"spec": spec.dated().model_dump(mode="json", exclude_unset=True), **frozen})
     return run
 
 
@@ -112,14 +113,19 @@ def data_of(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str
 
     `commits`: those of hub datasets; the hub is asked where that is None.
     """
-    validation = spec.data.validation
     found: dict[str, dict[str, Any]] = {}
     left = DIGEST_BYTES
-    for source in [spec.data.path, *([validation] if isinstance(validation, str) else [])]:
-        if not Path(source).exists():
-            found[source] = _hub_dataset(source, spec.data.revision if source == spec.data.path else None, commits)
+    for source in [*spec.data.sources, *spec.data.held_out_sources]:
+        if source.local is None:
+            if source.path not in found:
+                found[source.path] = _hub_dataset(source.path, source.revision, commits)
             continue
-        for path in _files(Path(source)):
+        try:
+            files = [path for path in _files(source.local) if str(path) not in found]
+        except OSError as error:  # the job's worker says what is wrong with it
+            found[str(source.local)] = {"error": error.strerror or str(error)}
+            continue
+        for path in files:
             found[str(path)] = each = _file(path, left)
             left -= each["bytes"] if "sha256" in each else 0
     return found
@@ -142,18 +148,8 @@ def _file(path: Path, left: int) -> dict[str, Any]:
 
 
 def _files(source: Path) -> Iterator[Path]:
-    if not source.is_dir():
-        yield source
-        return
-    count = 0
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith((".", "_")):
-                count += 1
-                if count > MOST_FILES:
-                    return
-                yield Path(folder, name)
+    """The file itself; of a folder every data file, whichever split it is of."""
+    yield from islice(walk(source), MOST_FILES) if source.is_dir() else [source]
 
 
 @lru_cache(maxsize=4096)

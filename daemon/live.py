@@ -15,7 +15,8 @@ from rich.text import Text
 from prefd.daemon import render, report
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job
-from prefd.daemon.rundir import Phase, Progress, RunDir
+from prefd.daemon.preview_lines import data_facts
+from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
 
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 LABEL = 14  # columns for the phase's name
@@ -45,6 +46,7 @@ class Milestones:
         self.home = home
         self.console = console
         self.state = ""
+        self.rows_told = False
 
     def update(self, job: Job) -> bool:
         """Print what a change of state has to say; whether there was one."""
@@ -55,10 +57,18 @@ class Milestones:
         if not self.state:
             self.console.print(Text.assemble((f"job {job.id}", "bold"), f"  {job.name}"))
         elif phase is not None and ((outcome := run.outcome(phase)) is None or outcome.ok):
+            self._tell_rows(outcome)
             line = report.phase_line(phase, outcome, job.phase_seconds.get(phase))
             self.console.print(f"{phase:<{LABEL}}{line or 'stopped'}")
         self.state = job.state
         return True
+
+    def _tell_rows(self, outcome: Outcome | None) -> None:
+        """What became of the rows, as the first phase that has read them says it."""
+        data = {} if outcome is None or self.rows_told else outcome.summary.get("data") or {}
+        for name, line in data_facts("rows", data) if data.get("lines") else ():
+            self.console.print(Text.assemble(f"{name:<{LABEL}}", line), soft_wrap=True)
+            self.rows_told = True
 
     def end(self, job: Job) -> None:
         """Where an ended job leaves the reader."""

@@ -9,7 +9,8 @@ reference.of_texts([("Name a prime.", "Seven.")], tokenizer)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,20 @@ import numpy.typing as npt
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
+from prefd.daemon.templating import DEFAULT_DATE, parse_date
 
 if TYPE_CHECKING:
     from prefd.plugins.types import Text
 
 Logprobs = npt.NDArray[np.float32]
+
+
+def load_tokenizer(model: str | Path) -> Any:
+    """The tokenizer of a folder or hub id as jobs have it, with the EOS tokens that the model's config names."""
+    from prefd.daemon.worker import models
+    from prefd.daemon.worker.sources import ModelSource
+
+    return models.tokenizer(ModelSource(str(model)))
 
 
 class UnknownReference(LookupError):
@@ -57,15 +67,25 @@ class ReferenceLogprobs:
         return self._store.get([self._fingerprint.key(np.asarray(ids, dtype=np.uint32), completion_start)])[0]
 
     def of_texts(
-        self, pairs: Sequence[tuple[Text, Text]], tokenizer: Any, max_length: int = 1024
+        self,
+        pairs: Sequence[tuple[Text, Text]],
+        tokenizer: Any,
+        max_length: int = 1024,
+        *,
+        date: str = DEFAULT_DATE,
+        chat_template: str = "auto",
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Logprobs | None]:
         """For each (prompt, completion), its log-probabilities; None where the cache does not hold it.
 
-        `tokenizer` is mlx-lm's (`mlx_lm.utils.load_tokenizer(model)`), and tokenizes as in a job: chat template, EOS,
-        and truncation to `max_length`, which decides what was scored.
+        `tokenizer` is mlx-lm's, as `mlx_lm.load` gives it (`load_tokenizer` here, without the model), and tokenizes as in
+        a job: chat template, EOS, and truncation to `max_length`, which decides what was scored. The other arguments are
+        those of the job's `data:` block.
         """
+        from prefd.daemon.worker.prompts import Settings
         from prefd.daemon.worker.tokens import Encoder
 
-        encoder = Encoder(tokenizer, max_length)
+        settings = Settings(parse_date(date), chat_template, chat_template_kwargs or {})
+        encoder = Encoder(tokenizer, max_length, settings)
         completions = [encoder.completion(prompt, completion) for prompt, completion in pairs]
         return self._store.find([self._fingerprint.key(one.ids, one.start) for one in completions])

@@ -205,6 +205,13 @@ def _is(kind: Kind, value: float) -> bool:
     return value >= 0 if kind == "end" else 0 < value <= (1 if kind == "factor" else math.inf)
 
 
+METRICS = (
+    *("eval_loss", "eval_rewards/chosen", "eval_rewards/rejected", "eval_rewards/margins", "eval_rewards/accuracies"),
+    *("eval_logps/chosen", "eval_logps/rejected"),
+)
+"""What every loss's evaluations have."""
+
+
 class WatchedMetric(SpecModel):
     """A metric of the held-out pairs, and which way is better."""
 
@@ -214,7 +221,11 @@ class WatchedMetric(SpecModel):
     @model_validator(mode="after")
     def metric_of_an_evaluation(self) -> Self:
         if not self.metric.startswith("eval_"):
-            said = f"must be a metric of the evaluations, such as eval_loss; did you mean eval_{self.metric}?"
+            known = f"eval_{self.metric}" in METRICS
+            hint = (
+                f"did you mean eval_{self.metric}?" if known else f"there are {', '.join(METRICS)}, and the loss's own"
+            )
+            said = f"must be a metric of the evaluations, such as eval_loss; {hint}"
             refuse([(("metric",), said, self.metric)])
         return self
 

@@ -16,10 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon.files import sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, JobTable, State, Unreadable
 from prefd.daemon.records import Record, Records
-from prefd.daemon.rundir import Outcome, Phase, RunDir, sync_folder
+from prefd.daemon.rundir import Outcome, Phase, RunDir
 
 log = logging.getLogger(__name__)
 

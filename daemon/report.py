@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from prefd.daemon.spec import JobSpec
 
 PHASES: tuple[Phase, ...] = ("precompute", "training")
-TOLD = {"truncated": "truncated", "boundary": "tokenized apart"}
 OUTPUTS = ("adapter", "fused", "peft")  # folders of a run
 SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin"}
 PART = "loss/"  # of a mixture
@@ -79,35 +78,18 @@ def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) ->
     if phase == "training":
         said += [render.plural(summary["steps"], "step")] if "steps" in summary else []
         lines = _block(phase, ["; ".join(said), *training_lines(summary)]) + held_out_facts(summary.get("eval"))
+        if line := (summary.get("fused_check") or {}).get("line"):
+            lines.append(("fusing", line))
         return lines + best_facts(summary.get("best")) + warnings
     said += [summary["line"]] if summary.get("line") else []
     return _block(phase, ["; ".join(said)]) + warnings
 
 
 def data_lines(data: Mapping[str, Any]) -> list[str]:
-    """The data report: what was read, what is used, and what is not, by reason and row."""
+    """The data report in the worker's own words; of a job that ran before reports had words, its two counts."""
     if not data:
         return []
-    used = [f"{data.get('used', 0)} used", f"{data.get('held_out', 0)} held out"]
-    lines = source_lines(data, used)
-    if held_out := data.get("validation"):
-        overlap = held_out.get("overlap")
-        lines += source_lines(held_out, [f"{overlap} with a prompt that is trained on too"] if overlap else [])
-    return lines
-
-
-def source_lines(source: Mapping[str, Any], parts: list[str]) -> list[str]:
-    """One source's rows: `parts` and its other counts on the first line, then a line for each reason not to use some."""
-    unusable: Mapping[str, Mapping[str, Any]] = source.get("unusable") or {}
-    parts = parts + [f"{source[name]} {words}" for name, words in TOLD.items() if source.get(name)]
-    parts += [f"{sum(each['count'] for each in unusable.values())} unusable"] if unusable else []
-    read = f"{render.plural(source.get('rows', 0), 'row')} ({source.get('format', '?')})"
-    lines = [f"{read}: {', '.join(parts)}" if parts else read]
-    for reason, each in unusable.items():
-        more = ", …" if each["count"] > len(each["rows"]) else ""
-        rows = f"row{'' if each['count'] == 1 else 's'} {', '.join(map(str, each['rows']))}{more}"
-        lines.append(f"  {reason}: {each['count']} ({rows})")
-    return lines
+    return data.get("lines") or [f"{data.get('used', 0)} used, {data.get('held_out', 0)} held out"]
 
 
 def training_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -61,18 +61,6 @@ def write_json(path: Path, value: Any, flush: bool = True) -> None:
     beside.replace(path)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def read_json(path: Path) -> Any | None:
     """The JSON at `path`, or None where there is none that can be read."""
     try:

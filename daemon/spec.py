@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
+from prefd.daemon.datasources import Text
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.moments import parse_moment
 from prefd.daemon.optimization import (
     BestCheckpointSpec,
@@ -23,15 +24,11 @@ from prefd.daemon.optimization import (
     weight_decay_faults,
 )
 from prefd.daemon.specmodel import Fault, SpecModel, refuse
-from prefd.daemon.text import shown
-
-HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+from prefd.daemon.specpaths import resolve_path, resolve_source
+from prefd.daemon.templating import parse_date
 
 Scalar = bool | int | float | str | None
 JobNumber = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Text = Annotated[str, Field(min_length=1)]
-"""Where "" would be taken for the spec's own folder, or for a name that nothing has."""
 
 
 class ReferenceSpec(SpecModel):
@@ -41,39 +38,11 @@ class ReferenceSpec(SpecModel):
     adapter: Text | None = Field(None, description="adapter folder to load on it")
 
 
-class DataSpec(SpecModel):
-    """Where the pairs are and how a row is read."""
-
-    path: Text = Field(
-        description="a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id",
-        examples=["./pairs.jsonl"],
-    )
-    split: Text = Field("train", description="the split, for a dataset that has them")
-    revision: Text | None = Field(None, description="git revision of a HF dataset")
-    prompt_feature: Text = Field("auto", description="column with the prompt")
-    chosen_feature: Text = Field("auto", description="column with the preferred answer")
-    rejected_feature: Text = Field("auto", description="column with the other answer")
-    max_length: int = Field(1024, ge=2, description="tokens of prompt and completion together; the end is cut")
-    validation: Fraction | Text = Field(0.05, description="fraction of the prompts held out, or a path to other pairs")
-
-    @model_validator(mode="after")
-    def a_column_each(self) -> Self:
-        faults: list[Fault] = []
-        taken: dict[str, str] = {}
-        for name in ("prompt_feature", "chosen_feature", "rejected_feature"):
-            column = getattr(self, name)
-            if column != "auto" and column in taken:
-                faults.append(((name,), f"{shown(column)} is data.{taken[column]} already; name another", column))
-            taken.setdefault(column, name)
-        refuse(faults)
-        return self
-
-
 class LossSpec(SpecModel):
     """A loss by name; every other key is one of that loss's parameters."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    name: str
+    name: str = Field(description="which loss; `prefd losses` lists them, and DPO's is sigmoid")
 
     @property
     def params(self) -> dict[str, Any]:
@@ -112,7 +81,9 @@ class LoraSpec(SpecModel):
     rank: int = Field(8, ge=1, description="of the adapter's matrices")
     scale: float = Field(20.0, gt=0, description="what the adapter's product is multiplied by")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the adapter's inputs left out in a step")
-    keys: list[Text] | None = Field(None, min_length=1, description="modules to adapt; default: every linear layer")
+    keys: list[Text] | None = Field(
+        None, min_length=1, description="modules to adapt, by the end of their names; default: every linear layer"
+    )
 
 
 class QuantizeSpec(SpecModel):
@@ -280,7 +251,9 @@ class JobSpec(SpecModel):
         description="HF id or folder; the policy starts here",
         examples=["./model", "mlx-community/SmolLM2-135M-Instruct"],
     )
-    adapter: Text | None = Field(None, description="start from this adapter", examples=["./sft-adapter"])
+    adapter: Text | None = Field(
+        None, description="start from this adapter, mlx-lm's or PEFT's", examples=["./sft-adapter"]
+    )
     reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")
     data: DataSpec = Field(description="the pairs")
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
@@ -343,19 +316,18 @@ class JobSpec(SpecModel):
         """The job that only fills the cache."""
         return self.model_copy(update={"training": None, "output": OutputSpec()})
 
+    def dated(self, today: date | None = None) -> JobSpec:
+        """This spec with the date that its prompts are rendered as of spelt out, whatever the day or the default becomes."""
+        moment = parse_date(self.data.date, today)
+        day = moment.date() if moment.time() == moment.min.time() else moment
+        return self.model_copy(update={"data": self.data.model_copy(update={"date": day.isoformat()})})
+
     def resolved(self, folder: Path) -> JobSpec:
         """This spec with every relative path made absolute from `folder`, the spec file's own."""
         update: dict[str, Any] = {
             "model": resolve_source(self.model, folder),
             "adapter": None if self.adapter is None else resolve_path(self.adapter, folder),
-            "data": self.data.model_copy(
-                update={
-                    "path": resolve_source(self.data.path, folder),
-                    "validation": self.data.validation
-                    if isinstance(self.data.validation, float)
-                    else resolve_source(self.data.validation, folder),
-                }
-            ),
+            "data": self.data.resolved(folder),
         }
         if self.reference is not None:
             adapter = self.reference.adapter
@@ -374,16 +346,3 @@ def losses_by_place(loss: T | Sequence[T]) -> dict[str, T]:
     if isinstance(loss, list):
         return {f"loss[{index}]": each for index, each in enumerate(loss)}
     return {"loss": cast("T", loss)}
-
-
-def resolve_path(value: str, folder: Path) -> str:
-    path = Path(value).expanduser()
-    return str(path if path.is_absolute() else (folder / path).resolve())
-
-
-def resolve_source(value: str, folder: Path) -> str:
-    """A folder or file where there is one, or where `value` can only be a path; a hub id (`org/name`) otherwise."""
-    local = resolve_path(value, folder)
-    if Path(local).exists() or not HUB_ID.match(value):
-        return local
-    return value

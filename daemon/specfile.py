@@ -17,12 +17,13 @@ from prefd.daemon.catalog import Catalog
 from prefd.daemon.describe import amount
 from prefd.daemon.explain import MAX_FAULTS, explain, more_than
 from prefd.daemon.flat import is_flat, translate
+from prefd.daemon.lossnames import advice
 from prefd.daemon.parse import MAX_BYTES, PARSERS, Parsed, ParseError, parse
 from prefd.daemon.sources import faults_of_sources
 from prefd.daemon.spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
 from prefd.daemon.sweep import KEY, Combination, SweepError, axes_of, expand, swept_lines, unique, value_at
 from prefd.daemon.text import Path as Place
-from prefd.daemon.text import clip, nearest, shown
+from prefd.daemon.text import clip, shown
 from prefd.plugins.schema import problems
 
 SUFFIXES = tuple(PARSERS)
@@ -249,8 +250,8 @@ def _faults_of_loss(place: str, loss: LossSpec, catalog: Catalog) -> list[str]:
     if found is not None:
         faults = problems(found.params, loss.params)
         return [f"{place}.{clip(name)}: {clip(message, 300)} ({found.name})" for name, message in faults]
-    near = nearest(loss.name, catalog.losses)
-    known = f"did you mean {near}? " if near else ""
+    said = advice(clip(loss.name), catalog.losses)
+    known = f"{said}{' ' if said.endswith('?') else '; '}" if said else ""
     failed = [f"plugin {plugin.name} failed: {plugin.error}" for plugin in catalog.plugins if plugin.error]
     known += f"known: {', '.join(sorted(catalog.losses))}" + "".join(f" ({clip(each, 200)})" for each in failed)
     return [f"{place}.name: no loss is called {clip(loss.name)!r}; {known}"]

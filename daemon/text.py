@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from difflib import get_close_matches
+import re
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 from typing import Any
 
+NUMBERED = re.compile(r"(?P<file>.*(?::|\brow ))\d+", re.DOTALL)
+"""A row's place: `pairs.jsonl:4`, `pairs.parquet row 4`, `row 4`."""
 Path = tuple[str | int, ...]
 """Where a value is: keys and list indices from the top."""
 
@@ -29,6 +32,18 @@ def clip(text: str, length: int = 60) -> str:
     return line if len(text) <= length else line[: length - 1] + "…"
 
 
+def listed_places(places: Sequence[str], count: int) -> str:
+    """The first places of `count` rows, each file named once: `a.jsonl:4, 7, b.jsonl:1, …`."""
+    shown: list[str] = []
+    before = ""
+    for place in places:
+        match = NUMBERED.fullmatch(place)
+        file = match["file"] if match else ""
+        shown.append(place[len(file) :] if file and file == before else place)
+        before = file
+    return ", ".join(shown) + (", …" if count > len(places) else "")
+
+
 def one_line(error: BaseException) -> str:
     return clip(str(error) or type(error).__name__, 200)
 
@@ -44,15 +59,34 @@ def shown(value: Any) -> str:
     return kind(value)
 
 
+SAME_WORD = 0.7
+"""Two spellings of one word are at least so alike."""
+SAME_NAME = 0.9
+"""Two names are, where one has no `_` between its words."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that `word` most likely stands for: close spelling, its initials (`lr`), or a part of it."""
-    names = list(known)
-    word = word[:100]
-    plain = {name.replace("_", "").lower(): name for name in names}
-    for name in names:
-        if "_" in name and word.lower() == "".join(part[0] for part in name.split("_") if part):
-            return name
-    if close := get_close_matches(word.replace("_", "").replace("-", "").lower(), plain, n=1, cutoff=0.65):
-        return plain[close[0]]
-    parts = [name for name in names if len(word) >= 4 and (word.lower() in name or name in word.lower())]
-    return parts[0] if len(parts) == 1 else None
+    """The known name that `word` is a slip of: misspelt, shortened to its initials (`lr`) or to some of its words.
+
+    Never one that is only alike: a word more or another word (`eval_batch_size`, `system_feature`) is another meaning,
+    and whoever takes advice on `delta` and writes `beta` trains something else.
+    """
+    names, word = list(known), word[:100].lower().replace("-", "_").strip("_")
+    parts = word.split("_")
+    initials = [name for name in names if "_" in name and word == "".join(part[:1] for part in name.split("_"))]
+    if initials or not word:
+        return initials[0] if initials else None
+    alike = {name: _alike(parts, name.lower().split("_")) for name in names}
+    best = max(names, key=lambda name: alike[name], default=None)
+    if best is not None and alike[best]:
+        return best
+    longer = [name for name in names if len(word) >= 4 and f"_{word}_" in f"_{name.lower()}_"]
+    return longer[0] if len(longer) == 1 else None
+
+
+def _alike(parts: list[str], others: list[str]) -> float:
+    """How alike two names are, 0 where they are two names."""
+    whole = SequenceMatcher(None, "".join(parts), "".join(others)).ratio()
+    words = [SequenceMatcher(None, *pair).ratio() for pair in zip(parts, others)]
+    same_words = len(parts) == len(others) and all(word >= SAME_WORD for word in words)
+    return whole if same_words or whole >= SAME_NAME else 0.0

@@ -18,6 +18,8 @@ from typing import Any
 
 TYPES: dict[type, str] = {float: "number", int: "integer", bool: "boolean", str: "string"}
 RESERVED = ("name", "weight")
+SLIP = 0.8
+"""How alike a misspelt name and the one that is meant are, at least."""
 BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "exclusiveMinimum": (operator.gt, "above"),
     "exclusiveMaximum": (operator.lt, "below"),
@@ -120,7 +122,7 @@ def problems(params: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) 
     found = []
     for name, value in given.items():
         if name not in params:
-            near = difflib.get_close_matches(name, params, n=1)
+            near = difflib.get_close_matches(name, params, n=1, cutoff=SLIP)  # `delta` is no slip of `beta`
             known = f"did you mean {near[0]}?" if near else f"known: {', '.join(params) or 'none'}"
             found.append((name, f"unknown parameter; {known}"))
         elif fault := _fault(params[name], value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import mlx.core as mx
 
@@ -28,10 +28,21 @@ class Pair:
     rejected: Text
     tools: Sequence[Mapping[str, Any]] | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    margin: float | None = field(default=None, compare=False)
+    """The score of `chosen` less that of `rejected`, where the data has scores."""
 
 
 class RowFormat(Protocol):
-    """How one shape of dataset row becomes a `Pair`. Pure: no files, no tokenizer."""
+    """How one shape of dataset row becomes a `Pair`. Pure: no files, no tokenizer.
+
+    These two methods are all that a format needs. It may have two more:
+
+    - `columns(row) -> Collection[str]`: the columns of `row` that its pair is made of. The job's report lists those that
+      no row's pair is made of; of a format without this method, those that its `pair` did not look up. A format that
+      has it is also held to it: a column that nobody read and that looks like a prompt or an answer fails the job.
+    - `read(rows, options) -> Reading`: for shapes in which a row gives several pairs, or several rows one (see
+      `DatasetFormat`). `pair` is then asked of no row.
+    """
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Whether `row` has this shape (its types, not whether it is usable)."""
@@ -40,8 +51,49 @@ class RowFormat(Protocol):
         """The pair in `row`. Raises `UnusableRow` with the reason when there is none."""
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a job's spec says about how its rows are read."""
+
+    pairs: Literal["best_worst", "best_rest", "all"] = "best_worst"
+    """Of several answers to a prompt: the best against the worst, against each other one, or each against each."""
+    winner: str | None = None
+    """Column that says which answer won (`data.winner_feature`)."""
+    score: str | None = None
+    """Column, or key of an answer, that holds its score (`data.score_feature`)."""
+
+
+@dataclass
+class Reading:
+    """What a format made of a dataset."""
+
+    pairs: list[tuple[int, Pair]] = field(default_factory=list)
+    """With the number of the row that each pair comes from: its chosen answer's, where it comes from two."""
+    unusable: list[tuple[int, UnusableRow]] = field(default_factory=list)
+    """Number of each row that gave nothing, and why."""
+    columns: dict[int, set[str]] = field(default_factory=dict)
+    """By the number of a row, the columns that its pairs were made of."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know of how the rows were read, a line each."""
+
+
+@runtime_checkable
+class DatasetFormat(RowFormat, Protocol):
+    """A format that reads a dataset as a whole."""
+
+    def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
+        """The pairs of `rows`, which are by number. A row that is in neither list of the reading counts as used."""
+
+
 class UnusableRow(ValueError):
     """A row that cannot be trained on. The message is a short reason, counted and shown in the job's report."""
+
+
+class UnclearRow(UnusableRow):
+    """A row of which it is not certain what is meant. The message has the setting that says it.
+
+    Where many rows of a dataset are unclear the job is refused with that message.
+    """
 
 
 class Logprobs(NamedTuple):
@@ -53,7 +105,9 @@ class Logprobs(NamedTuple):
     tokens: mx.array
     """(B, T) float32: log-probability of each completion token in nats, 0 where `mask` is 0."""
     mask: mx.array
-    """(B, T) float32: 1 for completion tokens (EOS included), 0 for padding."""
+    """(B, T) float32: 1 for completion tokens (EOS included), 0 for padding and, within an answer of several turns, for
+    what a user or a tool says there.
+    """
 
     @property
     def sums(self) -> mx.array:

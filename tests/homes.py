@@ -17,13 +17,20 @@ from prefd.daemon.spec import JobSpec
 STEPS = 12
 
 REPORT = {
+    "source": "/data/pairs.jsonl",
     "rows": 128,
     "format": "messages",
     "used": 120,
     "held_out": 6,
     "truncated": 3,
     "boundary": 0,
-    "unusable": {"identical sides": {"count": 2, "rows": [4, 17]}},
+    "unusable": {"identical sides": {"count": 2, "rows": [4, 17], "places": ["pairs.jsonl:4", "pairs.jsonl:17"]}},
+    "lines": [
+        "/data/pairs.jsonl: 128 rows in format messages, 126 usable",
+        "unusable: 2 × identical sides (pairs.jsonl:4, 17)",
+        "3 pairs cut at max_length 1024",
+        "120 pairs to train on, 6 held out",
+    ],
 }
 
 

@@ -29,6 +29,7 @@ COMMANDS = [
     "doctor",
     "run",
     "validate",
+    "preview",
     "schema",
     "submit",
     "jobs",

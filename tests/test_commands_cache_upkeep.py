@@ -21,7 +21,8 @@ from test_verify import flip
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path
 from prefd.cache.store import ReferenceCache
-from prefd.daemon.commands.errors import Exit
+from prefd.daemon.commands import cache_verify
+from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 from prefd.daemon.needed import NeededReferences, newest_specs, references_of
 from prefd.daemon.worker.job import Job
@@ -223,6 +224,18 @@ def scored(home: Path, tiny_model: Path, pairs_file: Path) -> Job:
 
 
 @pytest.mark.slow
+def test_rescore_asks_about_the_job_that_used_the_reference(scored: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def ask_worker(home: Home, task: str, document: dict[str, Any]) -> dict[str, Any]:
+        asked.append(document)
+        raise Failure("enough")
+
+    monkeypatch.setattr(cache_verify, "ask_worker", ask_worker)
+    invoke(scored.home, "cache", "verify", "--rescore", "1")
+    assert [(each["job_id"], each["fingerprint"]) for each in asked] == [(1, scored.fingerprint.name)]
+
+
 def test_rescore_finds_a_wrong_value_and_repair_takes_it_out(scored: Job) -> None:
     home = scored.home
     assert newest_specs(home)[scored.fingerprint.name][0] == 1
@@ -230,7 +243,7 @@ def test_rescore_finds_a_wrong_value_and_repair_takes_it_out(scored: Job) -> Non
     result = invoke(home, "cache", "verify", "--deep", "--rescore", "100%", "--repair")
     assert result.exit_code == Exit.FAILED, result.output
     assert "scored 16 of 16 again" in result.stdout
-    assert "wrong: row 2 of" in result.stdout
+    assert "wrong: pairs.jsonl:2 of" in result.stdout
     assert "took the wrong values out of 1 segment" in result.stdout
     assert "no job of this home has used it" in result.stderr
     again = make_job(home.root, 2, **scored.spec.model_dump())

@@ -13,9 +13,11 @@ import homes
 import pytest
 from homes import invoke
 
+from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
+from prefd.daemon.notebook import ReferenceLogprobs
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +52,28 @@ def test_precompute_only_fills_the_cache(there: Home, tmp_path: Path, tiny_model
     assert result.exit_code == Exit.OK, result.output
     assert not (there.job(1) / "adapter").exists()
     assert json.loads(invoke(there, "cache", "ls", "--json").stdout)["references"][0]["entries"] == 16
+
+
+def test_the_job_reads_what_the_preview_showed(there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
+    """Each previewed answer's very tokens have their numbers in the cache, and all commands tell of one report."""
+    pairs_file.write_text(pairs_file.read_text() + '{"prompt": "q", "chosen": "", "rejected": "b"}\n')
+    data = {"path": str(pairs_file), "max_length": 60, "validation": 0.25}
+    spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file, data=data)
+    shown = json.loads(invoke(there, "preview", spec, "--rows", 99, "--tokens", "--json").stdout)
+    (checked,) = json.loads(invoke(there, "validate", spec, "--json").stdout)["specs"]
+    invoke(there, "run", spec, "--precompute-only")
+    job = json.loads(invoke(there, "show", 1, "--json").stdout)
+    assert shown["data"] == checked["data"][0]["data"] == job["precompute"]["summary"]["data"]
+    rows = [line.removeprefix("rows").strip() for line in invoke(there, "show", 1).stdout.splitlines()]
+    assert shown["data"]["lines"] == [line for line in rows if line in shown["data"]["lines"]]
+    assert len(shown["data"]["lines"]) == 4
+
+    cache = ReferenceCache.open(there.cache)
+    reference = ReferenceLogprobs(cache, cache.references()[0].fingerprint)
+    sides = [(pair["prompt"], pair[side]) for pair in shown["pairs"] for side in ("chosen", "rejected")]
+    assert len(sides) == 16
+    for prompt, answer in sides:
+        assert len(reference.of_tokens(prompt["ids"] + answer["ids"], prompt["tokens"])) == answer["counted"]
 
 
 def test_a_job_that_fails_exits_with_5_and_its_reason(there: Home, tmp_path: Path, tiny_model: Path) -> None:

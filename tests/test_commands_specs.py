@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import homes
+import pytest
 from homes import invoke
 
 from prefd.daemon.commands.errors import Exit
@@ -99,3 +100,74 @@ def test_validate_notes_what_a_flat_config_leaves_behind(
     document = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"][0]
     assert len(document["notes"]) == 2
     assert document["spec"]["loss"] == {"name": "sigmoid"}
+
+
+def test_validate_opens_the_data(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
+    rows = pairs_file.read_text().splitlines()
+    pairs_file.write_text("\n".join([*rows, json.dumps({"prompt": "q", "chosen": "a", "rejected": ""})]))
+    spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file)
+    result = invoke(Home(home), "validate", spec)
+    assert result.exit_code == Exit.OK, result.output
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert lines[-3:] == [
+        f"rows       {pairs_file}: 9 rows in format explicit, 8 usable",
+        "unusable: 1 × empty completion (pairs.jsonl:9)",
+        "8 pairs to train on, 0 held out",
+    ]
+    (document,) = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"]
+    (look,) = document["data"]
+    assert (look["jobs"], look["not_reached"], look["data"]["used"]) == (["first"], None, 8)
+
+
+def test_validate_refuses_data_that_a_run_would_refuse(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    data = {"path": str(pairs_file), "max_length": 2}
+    bad = homes.write_spec(tmp_path / "bad.json", tiny_model, pairs_file, data=data)
+    good = homes.write_spec(tmp_path / "good.json", tiny_model, pairs_file)
+    result = invoke(Home(home), "validate", bad, good)
+    assert result.exit_code == Exit.FAILED
+    assert f"{good}: ok" in result.stdout
+    assert f"{bad}: ok" not in result.stdout
+    expected = f"data.path: {pairs_file}: none of its 8 rows can be used: 8 × nothing left after truncation"
+    assert result.stderr.startswith(f"error: {bad}\n       {expected}")
+    first, second = json.loads(invoke(Home(home), "validate", bad, good, "--json").stdout)["specs"]
+    assert (first["ok"], second["ok"]) == (False, True)
+    assert first["errors"][0].startswith(expected)
+
+
+def test_validate_without_data_looks_at_the_spec_alone(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    data = {"path": str(pairs_file), "max_length": 2}
+    spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file, data=data)
+    result = invoke(Home(home), "validate", spec, "--no-data")
+    assert result.exit_code == Exit.OK
+    assert "rows" not in result.stdout
+    (document,) = json.loads(invoke(Home(home), "validate", spec, "--no-data", "--json").stdout)["specs"]
+    assert document["data"] == []
+
+
+def test_validate_tells_each_different_data_of_a_sweep(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    sweep = {"data.max_length": [128, 60], "training.seed": [0, 1]}
+    spec = homes.write_spec(tmp_path / "many.json", tiny_model, pairs_file, sweep=sweep)
+    (document,) = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"]
+    told = [(look["jobs"], look["data"]["truncated"]) for look in document["data"]]
+    assert told == [(["many-1", "many-2"], 0), (["many-3", "many-4"], 5)]
+    assert "  rows of many-3  " in invoke(Home(home), "validate", spec).stdout
+
+
+def test_validate_says_that_the_hub_was_silent_and_passes_the_spec(
+    home: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    spec = homes.write_spec(tmp_path / "a.json", tiny_model, Path("no-such-org/no-such-data"))
+    result = invoke(Home(home), "validate", spec)
+    assert result.exit_code == Exit.OK, result.output
+    assert result.stdout.splitlines()[-1].split() == ["rows", "not", "looked", "at"]
+    assert "warning: a.json: its data was not looked at: data.path: no-such-org/no-such-data" in result.stderr
+    (document,) = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"]
+    assert document["data"][0]["data"] is None
+    assert "no-such-org/no-such-data" in document["data"][0]["not_reached"]

@@ -89,6 +89,19 @@ def test_watch_notices_that_a_run_was_killed(there: Home) -> None:
     assert "is gone" in result.stderr
 
 
+def test_a_pid_that_another_process_has_now_is_not_the_run(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.0)
+    job_id = add_run(there, owner=f"run:{os.getpid()}")
+    with JobTable.open(there.database) as jobs:
+        assert watch.is_worked_on(there, jobs.get(job_id))
+        jobs._db.execute("UPDATE jobs SET owner_started = owner_started - 60")
+        assert not watch.is_worked_on(there, jobs.get(job_id))
+    for command in ("watch", "wait"):
+        result = invoke(there, command, job_id)
+        assert result.exit_code == Exit.NO_DAEMON
+        assert f"the `prefd run` of job {job_id} (smol-ipo) is gone: it ended in state training" in result.stderr
+
+
 def test_watch_waits_out_a_daemon_that_is_being_restarted(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = add_run(there, owner=f"run:{os.getpid()}")
     answers = iter([True, False])

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_lm.utils import load_tokenizer
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.data import DataError, PreparedData, prepare, split
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins import formats
@@ -35,12 +35,26 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_tokenizer(folder)
 
 
-def user(content: str) -> dict[str, str]:
+def user(content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content}
 
 
-def answer(content: str) -> dict[str, str]:
+def answer(content: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": content}
+
+
+def text(content: str) -> list[dict[str, Any]]:
+    """Two parts that are `content` together."""
+    return [{"type": "text", "text": content[:2]}, {"type": "text", "text": content[2:]}]
+
+
+def call(arguments: dict[str, Any], as_text: bool) -> dict[str, Any]:
+    function = {"name": "weather", "arguments": json.dumps(arguments) if as_text else arguments}
+    return {
+        "role": "assistant",
+        "content": "calling weather",
+        "tool_calls": [{"type": "function", "function": function}],
+    }
 
 
 Shape = Callable[[str, str, str], dict[str, Any]]
@@ -49,6 +63,16 @@ SHAPES: dict[str, Shape] = {
     "explicit messages": lambda p, c, r: {"prompt": [user(p)], "chosen": [answer(c)], "rejected": [answer(r)]},
     "messages and strings": lambda p, c, r: {"prompt": [user(p)], "chosen": c, "rejected": r},
     "string prompt": lambda p, c, r: {"prompt": p, "chosen": [answer(c)], "rejected": [answer(r)]},
+    "text parts": lambda p, c, r: {
+        "prompt": [user(text(p))],
+        "chosen": [answer(text(c))],
+        "rejected": [answer(text(r))],
+    },
+    "messages as JSON text": lambda p, c, r: {
+        "chosen": json.dumps([user(p), answer(c)]),
+        "rejected": json.dumps([user(p), answer(r)]),
+    },
+    "one message as JSON text": lambda p, c, r: {"prompt": p, "chosen": json.dumps(answer(c)), "rejected": r},
     "implicit messages": lambda p, c, r: {"chosen": [user(p), answer(c)], "rejected": [user(p), answer(r)]},
     "messages with the prompt beside": lambda p, c, r: {
         "prompt": p,
@@ -135,6 +159,37 @@ class TestShapes:
         ]
         assert heads == ["", *['[{"type": "function", "function": {"name": "now"}}]!'] * 7]
 
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    @pytest.mark.parametrize("as_text", [False, True])
+    def test_calls_of_every_file_have_their_own_arguments_and_no_others(
+        self, tmp_path: Path, suffix: str, as_text: bool
+    ) -> None:
+        """Parquet gives each struct the keys of all; JSON text keeps a null that is meant."""
+        calls = "{% for c in message.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}"
+        template = tiny.CHATML.replace(
+            "{{ '<|im_start|>'",
+            "{{ message.tool_calls[0].function.name if message.tool_calls }}" + calls + "{{ '<|im_start|>'",
+            1,
+        )
+        tiny.build_tokenizer(tmp_path / "model", template)
+        given = [{"city": "Rome"}, {"unit": "c"}, {"city": "Oslo", "unit": None} if as_text else {"city": "Oslo"}]
+        rows = [pair | {"prompt": [user(pair["prompt"]), call(given[n % 3], as_text)]} for n, pair in enumerate(PAIRS)]
+        tokenizer = load_tokenizer(tmp_path / "model")
+        data = prepared(tokenizer, source(tmp_path, rows, suffix), validation=0.0)
+        assert not data.report.train.unusable
+        for n, example in enumerate(data.train):
+            prompt = tokenizer.decode(example.chosen.prompt.tolist())
+            assert f"weather{json.dumps(given[n % 3])}<|im_start|>assistant" in prompt
+
+    def test_one_line_for_what_both_sources_have_to_say(self, tmp_path: Path) -> None:
+        tiny.build_tokenizer(tmp_path / "model", "{{ strftime_now('%Y') }}" + tiny.CHATML)
+        write(tmp_path / "a.jsonl", PAIRS[:5])
+        write(tmp_path / "b.jsonl", PAIRS[5:])
+        data = prepared(load_tokenizer(tmp_path / "model"), tmp_path / "a.jsonl", validation=str(tmp_path / "b.jsonl"))
+        note = "the chat template prints the date; prompts are rendered as of 2024-07-26 (data.date)"
+        assert data.report.lines().count(note) == 1
+        assert data.report.to_json()["notes"] == [note]
+
 
 class TestHeldOut:
     def test_whole_prompts_are_held_out(self, tokenizer: Any, tmp_path: Path) -> None:
@@ -177,7 +232,12 @@ class TestHeldOut:
             "format": "explicit",
             "truncated": 0,
             "boundary": 0,
-            "unusable": {"empty completion": {"count": 1, "rows": [5]}},
+            "unusable": {"empty completion": {"count": 1, "rows": [5], "places": ["b.csv:6"]}},
+            "pairs": 4,
+            "columns": ["prompt", "chosen", "rejected"],
+            "unread": [],
+            "notes": [],
+            "left_out": 0,
             "overlap": 1,
         }
         assert data.report.lines()[-1] == "1 pair held out with a prompt that is trained on too"
@@ -221,19 +281,60 @@ class TestReport:
             "truncated": 1,
             "boundary": 0,
             "unusable": {
-                "empty completion": {"count": 1, "rows": [10]},
-                "nothing left after truncation": {"count": 1, "rows": [11]},
+                "empty completion": {"count": 1, "rows": [10], "places": ["a.jsonl:10"]},
+                "nothing left after truncation": {"count": 1, "rows": [11], "places": ["a.jsonl:11"]},
             },
+            "pairs": 9,
+            "columns": ["prompt", "chosen", "rejected"],
+            "unread": [],
+            "notes": [],
+            "left_out": 0,
             "validation": None,
+            "lines": data.report.lines(),
         }
         assert len(data.train) + len(data.held_out) == 9
         assert json.loads(json.dumps(data.report.to_json())) == data.report.to_json()
         assert data.report.lines() == [
             f"{tmp_path / 'a.jsonl'}: 11 rows in format explicit, 9 usable",
-            "unusable: 1 × empty completion (row 10); 1 × nothing left after truncation (row 11)",
+            "unusable: 1 × empty completion (a.jsonl:10)",
+            "unusable: 1 × nothing left after truncation (a.jsonl:11)",
             "1 pair cut at max_length 150",
             f"{len(data.train)} pairs to train on, {len(data.held_out)} held out",
         ]
+
+    def test_columns_that_nobody_read_are_listed(self, tokenizer: Any, tmp_path: Path) -> None:
+        rows = [pair | {"id": str(at), "score_chosen": 1, "score_rejected": 2} for at, pair in enumerate(PAIRS)]
+        write(tmp_path / "a.jsonl", rows)
+        report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0).report
+        assert report.lines()[:4] == [
+            f"{tmp_path / 'a.jsonl'}: 8 rows in format explicit, 8 usable",
+            "in 8 pairs chosen scores lower than rejected (a.jsonl:1, 2, 3, 4, 5, …); data.min_margin leaves such pairs out",
+            "columns read: prompt, chosen, rejected, score_chosen, score_rejected",
+            "columns not read: id",
+        ]
+        assert report.to_json()["unread"] == ["id"]
+        assert report.to_json()["notes"] == report.lines()[1:2]
+
+    def test_several_pairs_a_row_and_several_rows_a_pair_add_up(self, tokenizer: Any, tmp_path: Path) -> None:
+        listed = {"prompt": "Which?", "answers": ["red", "blue", "green"], "scores": [1, 2, 3]}
+        write(tmp_path / "a.jsonl", [listed])
+        report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0, pairs="all").report
+        assert report.lines()[0] == f"{tmp_path / 'a.jsonl'}: 1 rows in format ranked, 1 usable, 3 pairs"
+        write(
+            tmp_path / "b.jsonl",
+            [{"prompt": "Which?", "response": text, "score": len(text)} for text in ("red", "blue")],
+        )
+        report = prepared(tokenizer, tmp_path / "b.jsonl", validation=0.0).report
+        assert report.lines()[0] == f"{tmp_path / 'b.jsonl'}: 2 rows in format grouped, 2 usable, 1 pair"
+        assert report.used == 1
+
+    def test_a_pair_that_cannot_be_used_does_not_take_its_row_away(self, tokenizer: Any, tmp_path: Path) -> None:
+        listed = {"prompt": "Which?", "answers": ["red", "", "green"], "scores": [1, 2, 3]}
+        write(tmp_path / "a.jsonl", [listed])
+        data = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0, pairs="all")
+        assert data.report.lines()[0].endswith("1 rows in format ranked, 1 usable")
+        assert "unusable: 2 × empty completion (a.jsonl:1)" in data.report.lines()
+        assert (len(data.train), data.report.train.pairs) == (1, 1)
 
     def test_pairs_that_do_not_join_are_told_of(self, tmp_path: Path) -> None:
         tiny.build_tokenizer(tmp_path, None)
@@ -246,7 +347,7 @@ class TestReport:
             prepared(tokenizer, pairs_file, max_length=2)
         assert str(caught.value) == (
             f"data.path: {pairs_file}: none of its 8 rows can be used: "
-            "8 × nothing left after truncation (rows 1, 2, 3, 4, 5, …)"
+            "8 × nothing left after truncation (pairs.jsonl:1, 2, 3, 4, 5, …)"
         )
 
     def test_a_tokenizer_without_eos_fails_saying_so(self, tmp_path: Path, pairs_file: Path) -> None:

@@ -235,7 +235,7 @@ def test_every_failing_job_leaves_the_daemon_ready_for_the_next(daemon: Daemon, 
     daemon.drop("layers", training={"num_layers": 9})
     daemon.drop("good")
     jobs = daemon.until_ended("rows", "columns", "layers", "good")
-    assert jobs["rows"]["reason"].endswith("none of its 1 rows can be used: 1 × identical sides (row 1)")
+    assert jobs["rows"]["reason"].endswith("none of its 1 rows can be used: 1 × identical sides (bad.jsonl:1)")
     assert "has no column 'chosen' or 'rejected'; its columns: question, good, bad" in jobs["columns"]["reason"]
     assert "training.num_layers is 9" in jobs["layers"]["reason"]
     assert [jobs[name]["state"] for name in ("rows", "columns", "layers", "good")] == ["failed"] * 3 + ["done"]

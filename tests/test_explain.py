@@ -63,3 +63,11 @@ def test_a_near_reference_is_named_with_the_fields_that_differ(
 
 def test_parameters_are_counted_from_the_files(tiny_model: Path) -> None:
     assert parameters(ModelSource(str(tiny_model))) == pytest.approx(95_000, rel=0.05)
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+def test_parameters_of_packed_weights_are_counted_as_what_they_stand_for(
+    tiny_model: Path, tmp_path: Path, mode: str
+) -> None:
+    packed = tiny.quantized(tiny_model, tmp_path / "base", mode)
+    assert parameters(ModelSource(str(packed))) == parameters(ModelSource(str(tiny_model)))

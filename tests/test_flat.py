@@ -100,6 +100,7 @@ def test_the_preference_settings_map_one_to_one() -> None:
         prompt_feature="question",
         chosen_feature="good",
         rejected_feature="bad",
+        system_feature="persona",
     )
     spec = file.spec
     assert (spec.loss.name, spec.loss.params) == ("dpop", {"beta": 0.05, "delta": 10.0})
@@ -107,6 +108,7 @@ def test_the_preference_settings_map_one_to_one() -> None:
     assert spec.reference.model == "org/reference"
     features = (spec.data.prompt_feature, spec.data.chosen_feature, spec.data.rejected_feature)
     assert features == ("question", "good", "bad")
+    assert spec.data.system_feature == "persona"
 
 
 AS_THEIR_README = """
@@ -294,6 +296,8 @@ def test_an_adapter_to_go_on_from_is_its_folder() -> None:
     assert file.spec.adapter == "old"
     assert training(file).lora.model_fields_set == set(), "its own rank and scale"
     assert not any("scale" in note for note in file.notes)
+    peft = read(resume_adapter_file="old/adapter_model.safetensors", lora_parameters=None)
+    assert peft.spec.adapter == file.spec.adapter
     assert "adapter_config.json" in faults(resume_adapter_file="old/0000100_adapters.safetensors")[0]
 
 
@@ -313,14 +317,14 @@ def test_valid_jsonl_beside_the_training_rows_is_held_out(tmp_path: Path) -> Non
     [
         ({"max_seq_length": 1}, "line 16: max_seq_length: must be greater than or equal to 2, got 1"),
         ({"lora_parameters": {"rank": 0}}, "line 13: lora_parameters.rank: must be greater than or equal to 1, got 0"),
-        ({"lora_parameters": {"alpha": 16}}, "lora_parameters.alpha: unknown key; known here: rank, scale, dropout"),
+        ({"lora_parameters": {"alpha": 16}}, "lora_parameters.alpha: unknown key; mlx-lm has a scale in its place, alpha / rank: lora_parameters.scale"),
         ({"train_type": "prefix"}, "train_type: must be 'lora', 'dora' or 'full', got \"prefix\""),
         ({"model": None}, "model: missing: HF id or folder"),
         ({"data": None}, "data: missing: a jsonl"),
         ({"learning_rate": "5e-6"}, 'learning_rate: expected a number, got "5e-6" (take the quotes away)'),
         ({"iters": 0}, "iters: must be greater than or equal to 1, got 0"),
         ({"grad_accumulation": "many"}, 'grad_accumulation: expected a whole number, got "many"'),
-        ({"train_mode": "orpo"}, 'train_mode: must be dpo or cpo; got "orpo": prefd trains on preference pairs'),
+        ({"train_mode": "orpo"}, 'train_mode: must be dpo or cpo; got "orpo": ORPO is not one of '),
         ({"train_mode": None}, "train_mode: must be dpo or cpo; the default there is sft"),
         ({"dpo_cpo_loss_type": "kto"}, 'dpo_cpo_loss_type: must be sigmoid, hinge, ipo, dpop, got "kto"'),
         (
@@ -346,6 +350,9 @@ def test_valid_jsonl_beside_the_training_rows_is_held_out(tmp_path: Path) -> Non
         ({"load_in_mxfp4": True}, "load_in_mxfp4: cannot be honoured: "),
         ({"load_in_4bits": 1}, "load_in_4bits: expected true or false, got 1"),
         ({"train": False}, "train: false asks for a test pass alone"),
+        ({"lora_alpha": 16}, "lora_alpha: unknown key; mlx-lm has a scale in its place, alpha / rank: lora_parameters.scale"),
+        ({"lora_r": 16}, "lora_r: unknown key; it is called lora_parameters.rank here"),
+        ({"val_size": 16}, "val_size: unknown key; mlx-lm-lora has no such setting"),
         ({"learningrate": 1}, "learningrate: unknown key; did you mean learning_rate?"),
         ({"sweep": {"beta": [0.1]}}, "sweep: cannot be honoured: it goes with a spec of prefd's own form"),
     ],

@@ -64,7 +64,10 @@ def test_each_row_is_of_its_own_format(name: str) -> None:
 
 
 def test_general_formats_are_registered_before_special_ones() -> None:
-    assert list(BUILT_IN) == ["implicit_text", "explicit", "implicit_messages", "hh"]
+    assert list(BUILT_IN) == [
+        *("implicit_text", "unpaired", "grouped", "ranked", "winner"),
+        *("explicit", "implicit_messages", "hh", "openai", "summaries"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,9 @@ class TestImplicitMessages:
     @pytest.mark.parametrize("prompt", ["P", [user("P")], [user("Q"), answer("a")]])
     def test_a_prompt_column_that_disagrees_is_refused(self, prompt: Any) -> None:
         row = {"chosen": [user("Q"), answer("a")], "rejected": [user("Q"), answer("b")], "prompt": prompt}
-        assert reason("implicit_messages", row) == "the prompt column is not what the conversations begin with"
+        assert reason("implicit_messages", row) == (
+            "the prompt column is not what the conversations begin with; leave it out (data.ignore_columns: [prompt])"
+        )
 
 
 class TestHH:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
@@ -22,11 +22,12 @@ from jobs_on_disk import make_job
 from places import Place
 
 from prefd.daemon import frozen, hub
+from prefd.daemon.datasources import Source
 from prefd.daemon.frozen import Stock, changes, data_of, freeze, frozen_spec, frozen_stock, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, write_json
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker import phase
+from prefd.daemon.worker import phase, rows
 from prefd.daemon.worker.job import Job
 
 
@@ -141,9 +142,9 @@ def test_a_hub_dataset_is_known_by_its_commit_and_read_at_it(
     assert len(hub_server) == 2, "later runs do not ask: they read what was claimed"
     read: list[object] = []
 
-    def read_rows(source: str, splits: Sequence[str], revision: str | None) -> Iterator[dict[str, str]]:
-        read.append((source, revision))
-        yield {"prompt": "p", "chosen": "c", "rejected": "r"}
+    def read_rows(source: Source, called: str) -> rows.Rows:
+        read.append((source.path, source.revision))
+        return rows.Rows([{"prompt": "p", "chosen": "c", "rejected": "r"}], [rows.Place("org/pairs[train]", 1, "row")])
 
     monkeypatch.setattr("prefd.daemon.worker.pairs.read_rows", read_rows)
     job = Job.load(Home(tmp_path), 1)

@@ -13,9 +13,10 @@ import pytest
 import tiny
 from adapted import adapted, apart, logits
 from mlx import nn
+from mlx_lm.models.switch_layers import SwitchLinear
 from mlx_lm.utils import load_model
 
-from prefd.daemon.worker.fuse import write_fused
+from prefd.daemon.worker.fuse import _plain_config, dequantized, quantized_like, unpacked, write_fused
 
 KINDS: list[dict[str, Any]] = [
     {"fine_tune": "lora"},
@@ -108,3 +109,72 @@ def dict_of(model: nn.Module) -> dict[str, mx.array]:
 
     found: Any = tree_flatten(model.parameters())
     return dict(found)
+
+
+def of_type(model: Path, dtype: mx.Dtype) -> Path:
+    weights = {name: value.astype(dtype) for name, value in load(model / "model.safetensors").items()}
+    mx.save_safetensors(str(model / "model.safetensors"), weights)
+    return model
+
+
+BASES: list[tuple[str, str, mx.Dtype]] = [
+    ("lora", "LLAMA", mx.float32),
+    ("dora", "LLAMA", mx.float32),
+    ("lora", "QWEN3_MOE", mx.float32),
+    ("lora", "LLAMA", mx.bfloat16),
+]
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+@pytest.mark.parametrize(("kind", "family", "dtype"), BASES, ids=lambda value: str(value).removeprefix("mlx.core."))
+def test_a_base_of_every_mode_is_dequantized_to_the_models_own_type_with_the_adapters_logits(
+    tmp_path: Path, mode: str, kind: str, family: str, dtype: mx.Dtype
+) -> None:
+    plain = of_type(tiny.build(tmp_path / "plain", getattr(tiny, family)), dtype)
+    keys = ["self_attn.q_proj", "self_attn.o_proj"]
+    source, policy = adapted(
+        tiny.quantized(plain, tmp_path / "base", mode), tmp_path / "adapter",
+        fine_tune=kind, lora={"rank": 4, "scale": 20.0} | ({"keys": keys} if kind == "dora" else {}),
+    )  # fmt: skip
+    write_fused(source, tmp_path / "fused", dequantize=True)
+    fused, config = load_model(tmp_path / "fused")
+    assert {"quantization", "quantization_config"}.isdisjoint(config)
+    assert {value.dtype for value in dict_of(fused).values()} == {dtype}
+    base, _ = load_model(tmp_path / "base")
+    effect = apart(logits(base), logits(policy))
+    assert apart(logits(fused), logits(policy)) < (1e-6 if dtype == mx.float32 else 0.1 * effect)
+    assert effect > 1e-3
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+@pytest.mark.parametrize("family", ["LLAMA", "QWEN3_MOE"])
+def test_a_base_of_every_mode_keeps_it_and_is_what_quantizing_the_exact_one_gives(
+    tmp_path: Path, mode: str, family: str
+) -> None:
+    base = tiny.quantized(tiny.build(tmp_path / "plain", getattr(tiny, family)), tmp_path / "base", mode)
+    source, _ = adapted(base, tmp_path / "adapter")
+    write_fused(source, tmp_path / "exact", dequantize=True)
+    write_fused(source, tmp_path / "kept", dequantize=False)
+    again = tiny.quantized(tmp_path / "exact", tmp_path / "again", mode)
+    kept, expected = (load(folder / "model.safetensors") for folder in (tmp_path / "kept", again))
+    assert kept.keys() == expected.keys() == load(base / "model.safetensors").keys()
+    changed = [name for name in kept if not mx.array_equal(kept[name], expected[name])]
+    routers_and_tables = ("mlp.gate", "embed_tokens", "lm_head")  # not adapted: as they were, and not rounded again
+    assert all(any(part in name for part in routers_and_tables) for name in changed), changed
+
+
+def test_experts_with_a_scale_each_are_dequantized_by_it(tmp_path: Path) -> None:
+    weight = mx.random.normal((3, 32, 64), key=mx.random.key(0)) * mx.array([1e-3, 1.0, 40.0])[:, None, None]
+    plain = SwitchLinear(64, 32, 3, bias=False)
+    plain.weight = weight
+    packed = plain.to_quantized(group_size=16, bits=4, mode="nvfp4", global_scale=True)
+    error = mx.linalg.norm(unpacked(packed) - weight, axis=(1, 2)) / mx.linalg.norm(weight, axis=(1, 2))
+    assert float(error.max()) < 0.12
+    again = quantized_like(packed, dequantized(packed))
+    for name in ("weight", "scales", "global_scale"):
+        assert mx.array_equal(again[name], packed[name]), name
+
+
+def test_a_quantization_that_the_config_has_in_its_text_model_is_taken_out_there_too() -> None:
+    config = {"text_config": {"hidden_size": 8, "quantization_config": {"quant_method": "mxfp4"}}, "quantization": {}}
+    assert _plain_config(config) == {"text_config": {"hidden_size": 8}}

@@ -59,13 +59,16 @@ def test_without_a_terminal_there_are_plain_lines_and_few_of_them(there: Home) -
     assert lines[0] == "job 1  smol-ipo"
     assert lines[1] == "queued"
     assert lines[2].split() == ["precompute", "100/212", "completions", "6.6", "completions/s", "ETA", "17s"]
-    assert lines[3] == "precompute    32s; reference: 212 of 252 completions scored"
-    assert "120/300 steps" in lines[4]
-    assert "loss 0.5931  accuracy 0.6250  margin 0.1875" in lines[4]
-    assert lines[5].startswith("training      48s; 12 steps; loss 0.6681 → 0.3931, accuracy")
-    assert lines[6] == "done"
-    assert lines[7] == f"adapter       {there.job(1) / 'adapter'}"
-    assert len(lines) == 8, "the second report within ten seconds is passed over"
+    assert lines[3:7] == [
+        f"{name:<14}{line}" for name, line in zip(("rows", "", "", ""), homes.REPORT["lines"], strict=True)
+    ]
+    assert lines[7] == "precompute    32s; reference: 212 of 252 completions scored"
+    assert "120/300 steps" in lines[8]
+    assert "loss 0.5931  accuracy 0.6250  margin 0.1875" in lines[8]
+    assert lines[9].startswith("training      48s; 12 steps; loss 0.6681 → 0.3931, accuracy"), "rows are told once"
+    assert lines[10] == "done"
+    assert lines[11] == f"adapter       {there.job(1) / 'adapter'}"
+    assert len(lines) == 12, "the second report within ten seconds is passed over"
 
 
 def test_on_a_terminal_the_block_is_redrawn_and_the_milestones_stay(there: Home) -> None:

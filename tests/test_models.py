@@ -116,7 +116,7 @@ def test_only_what_was_asked_for_is_trainable(tiny_model: Path, home: Path, pair
         ({"num_layers": 3}, r"training\.num_layers is 3; .* has 2 layers"),
         (
             {"lora": {"keys": ["nope"]}},
-            r"training\.lora\.keys: no module 'nope' in the layers that are trained of .*tiny$",
+            r"training\.lora\.keys: no module 'nope' in the layers that are trained of .*tiny; it has mlp\.down_proj, .*self_attn\.q_proj",
         ),
         (
             {"lora": {"keys": ["self_attn.q_proj", "self_attn.qproj"]}},
@@ -129,3 +129,79 @@ def test_settings_the_model_cannot_have(
 ) -> None:
     with pytest.raises(JobError, match=message):
         finished(job(home, tiny_model, pairs_file, training=training))
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+def test_a_base_of_every_mode_trains_and_ends_where_its_adapter_says(
+    home: Path, tmp_path: Path, pairs_file: Path, mode: str
+) -> None:
+    base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
+    for job_id, kind in enumerate(("lora", "dora"), start=1):
+        more = {"data": {"validation": 0.0}, "training": {"fine_tune": kind, "iters": 2, "learning_rate": 0.01}}
+        made = finished(job(home, base, pairs_file, job_id=job_id, output={"fuse": True, "dequantize": True}, **more))
+        fused, whole = (mlx_lm.load(str(p), adapter_path=a)[0] for p, a in (
+            (made.run.fused, None), (base, str(made.run.adapter))
+        ))  # fmt: skip
+        assert apart(logits(fused), logits(whole)) < 1e-5
+    refused = job(home, base, pairs_file, job_id=3, training={"quantize": {"bits": 4}})
+    with pytest.raises(JobError, match=r"is already quantized; remove training\.quantize"):
+        finished(refused)
+    dora = {"fine_tune": "dora", "lora": {"keys": ["model.embed_tokens"]}}
+    with pytest.raises(JobError, match=r"has a quantized embedding .* which mlx-lm's DoRA cannot adapt"):
+        finished(job(home, base, pairs_file, job_id=4, training=dora))
+    full = {"fine_tune": "full", "lora": {"rank": 8}}
+    with pytest.raises(JobError, match=r"is quantized .* cannot be trained in full"):
+        finished(job(home, base, pairs_file, job_id=5, training=full))
+
+
+@pytest.mark.parametrize(
+    ("keys", "meant"),
+    [
+        (["q_proj", "v_proj"], ["self_attn.q_proj", "self_attn.v_proj"]),
+        (["q_proj", "self_attn.q_proj", "embed_tokens"], ["self_attn.q_proj", "model.embed_tokens"]),
+        (["model.layers.0.mlp.up_proj"], ["model.layers.0.mlp.up_proj"]),
+    ],
+)
+def test_a_key_may_be_the_end_of_a_modules_name(
+    home: Path, tiny_model: Path, pairs_file: Path, keys: list[str], meant: list[str]
+) -> None:
+    made = finished(job(home, tiny_model, pairs_file, training={"iters": 1, "lora": {"rank": 4, "keys": keys}}))
+    config = json.loads((made.run.adapter / "adapter_config.json").read_text())
+    assert config["lora_parameters"]["keys"] == meant
+    model, _ = mlx_lm.load(str(tiny_model), adapter_path=str(made.run.adapter))
+    found = [name for name, module in model.named_modules() if "lora_a" in module]
+    assert all(any(name == key or name.endswith(f".{key}") for key in meant) for name in found)
+    assert len(found) == sum(2 if not key.startswith("model.") else 1 for key in meant)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["all-linear"], "all-linear is PEFT's word for what is the default here: leave training.lora.keys out"),
+        (["qkv_proj"], r"no module 'qkv_proj' in .*; it has mlp\.down_proj, "),  # not q_proj
+        (["Self_Attn.Q_Proj"], r"did you mean 'self_attn\.q_proj'\?"),
+    ],
+)
+def test_a_key_that_names_nothing_gets_no_suggestion_of_another_meaning(
+    home: Path, tiny_model: Path, pairs_file: Path, keys: list[str], message: str
+) -> None:
+    with pytest.raises(JobError, match=message):
+        finished(job(home, tiny_model, pairs_file, training={"lora": {"keys": keys}}))
+
+
+def test_a_key_that_several_modules_end_with_is_refused_with_their_names(
+    home: Path, tmp_path: Path, pairs_file: Path
+) -> None:
+    moe = tiny.build(tmp_path / "moe", tiny.QWEN3_MOE | {"mlp_only_layers": [0]})
+    made = job(home, moe, pairs_file, training={"lora": {"keys": ["up_proj"]}})
+    with pytest.raises(JobError, match=r"and 2 that end so: write mlp\.switch_mlp\.up_proj or mlp\.up_proj"):
+        finished(made)
+
+
+def test_qat_cannot_go_on_with_an_adapter_that_drops_inputs(
+    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    adapted(tiny_model, tmp_path / "adapter", lora={"rank": 4, "dropout": 0.1})
+    made = job(home, tiny_model, pairs_file, adapter=str(tmp_path / "adapter"), training={"qat": {}, "lora": {}})
+    with pytest.raises(JobError, match=r"training\.qat rounds .* adapter .* has a dropout of 0\.1; set it to 0 in its"):
+        finished(made)

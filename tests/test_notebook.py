@@ -8,12 +8,13 @@ from pathlib import Path
 import mlx_lm
 import numpy as np
 import pytest
+import tiny
 from conftest import PAIRS
 from jobs_on_disk import make_job, run_precompute
 
 from prefd.cache.reference import MissingEntry
 from prefd.cache.store import ReferenceCache
-from prefd.daemon.notebook import ReferenceLogprobs, UnknownReference
+from prefd.daemon.notebook import ReferenceLogprobs, UnknownReference, load_tokenizer
 from prefd.daemon.worker.job import Job
 
 
@@ -63,3 +64,21 @@ def test_every_reference_is_known_by_its_stored_identity(job: Job) -> None:
     (info,) = ReferenceCache.open(job.home.cache).references()
     assert info.fingerprint == job.fingerprint.name
     assert json.loads(json.dumps(dict(info.identity))) == dict(job.fingerprint.identity)
+
+
+def test_a_lookup_has_the_jobs_eos_date_and_template_arguments(home: Path, tmp_path: Path) -> None:
+    template = "{{ strftime_now('%Y') }}{{ tone }}\n" + tiny.CHATML
+    model = tiny.build_chat(tmp_path / "model", template, [0, 2], eos_token="<|endoftext|>")
+    data = {"path": str(tmp_path / "a.jsonl"), "date": "1999-05-01", "chat_template_kwargs": {"tone": "kind"}}
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"prompt": "q", "chosen": [{"role": "assistant", "content": "a"}], "rejected": "b"})
+    )
+    made = make_job(home, model=str(model), data=data)
+    run_precompute(made)
+    reference = ReferenceLogprobs(ReferenceCache.open(made.home.cache), "")
+    tokenizer = load_tokenizer(model)
+    sides = [("q", "a"), ("q", [{"role": "assistant", "content": [{"type": "text", "text": "b"}]}])]
+    found = reference.of_texts(sides, tokenizer, date="1999-05-01", chat_template_kwargs={"tone": "kind"})
+    assert [None if each is None else len(each) for each in found] == [2, 2]
+    assert reference.of_texts(sides[:1], tokenizer, date="2000-05-01", chat_template_kwargs={"tone": "kind"}) == [None]
+    assert reference.of_texts(sides[:1], tokenizer, date="1999-05-01") == [None]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prefd.daemon.spec import DataSpec, TrainingSpec
+from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker import models, training
 from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.data import prepare

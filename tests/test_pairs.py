@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.data import LoadedPairs, load_pairs
 from prefd.daemon.worker.rows import DataError
 from prefd.plugins import formats
@@ -26,6 +26,11 @@ def load(tmp_path: Path, rows: list[Any], known: dict[str, RowFormat] | None = N
     return load_pairs(DataSpec(path=str(path), **spec), known or FORMATS)
 
 
+def one_row(number: int) -> dict[str, Any]:
+    """What the report says of a reason that is one row's."""
+    return {"count": 1, "rows": [number], "places": [f"pairs.jsonl:{number}"]}
+
+
 def failure(tmp_path: Path, rows: list[Any], known: dict[str, RowFormat] | None = None, **spec: Any) -> str:
     with pytest.raises(DataError) as caught:
         load(tmp_path, rows, known, **spec)
@@ -36,9 +41,7 @@ class TestFormat:
     def test_all_rows_decide_not_the_first(self, tmp_path: Path) -> None:
         found = load(tmp_path, [{"chosen": "x a", "rejected": "x b"}, GOOD, GOOD])
         assert (found.format, [row for row, _ in found.pairs]) == ("explicit", [2, 3])
-        assert found.unusable.to_json() == {
-            "wrong types: prompt is missing, not text or chat messages": {"count": 1, "rows": [1]}
-        }
+        assert found.unusable.to_json() == {"wrong types: prompt is missing, not text or chat messages": one_row(1)}
 
     def test_the_special_format_wins_where_all_rows_match_two(self, tmp_path: Path) -> None:
         transcript = {"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}
@@ -62,13 +65,10 @@ class TestFormat:
         found = load(tmp_path, [GOOD], FORMATS | {"shouted": Shouted()})
         assert (found.format, found.pairs) == ("shouted", [(1, Pair("Q", "a", "b"))])
         assert load(tmp_path, [GOOD, GOOD | {"prompt": None}], FORMATS | {"shouted": Shouted()}).unusable.to_json() == {
-            "format 'shouted' failed: AttributeError: 'NoneType' object has no attribute 'upper'": {
-                "count": 1,
-                "rows": [2],
-            }
+            "format 'shouted' failed: AttributeError: 'NoneType' object has no attribute 'upper'": one_row(2)
         }
         assert load(tmp_path, [GOOD, {"chosen": "a", "rejected": "b"}], {"shouted": Shouted()}).unusable.to_json() == {
-            "not in the dataset's format (shouted)": {"count": 1, "rows": [2]}
+            "not in the dataset's format (shouted)": one_row(2)
         }
 
     def test_a_plugins_format_that_gives_no_pair(self, tmp_path: Path) -> None:
@@ -92,21 +92,27 @@ class TestUnusable:
         assert found.pairs == [(1, Pair("Q", "a", "b"))]
         assert len(found.unusable) == 11
         assert found.unusable.to_json() == {
-            "empty completion": {"count": 7, "rows": [2, 7, 8, 9, 10]},
-            "not JSON": {"count": 1, "rows": [3]},
-            "wrong types: chosen is a number, not text or chat messages": {"count": 1, "rows": [4]},
-            "not a JSON object": {"count": 1, "rows": [5]},
-            "identical sides": {"count": 1, "rows": [6]},
+            "empty completion": {
+                "count": 7,
+                "rows": [2, 7, 8, 9, 10],
+                "places": [f"pairs.jsonl:{line}" for line in (2, 7, 8, 9, 10)],
+            },
+            "not JSON": one_row(3),
+            "wrong types: chosen is a number, not text or chat messages": one_row(4),
+            "not a JSON object": one_row(5),
+            "identical sides": one_row(6),
         }
-        assert str(found.unusable).startswith("7 × empty completion (rows 2, 7, 8, 9, 10, …); 1 × not JSON (row 3); ")
+        assert str(found.unusable).startswith(
+            "7 × empty completion (pairs.jsonl:2, 7, 8, 9, 10, …); 1 × not JSON (pairs.jsonl:3); "
+        )
 
     def test_a_dataset_of_nothing_else_fails_saying_so(self, tmp_path: Path) -> None:
         assert failure(tmp_path, [GOOD | {"chosen": ""}, GOOD | {"chosen": 5}]) == (
-            "data.path: PATH: none of its 2 rows can be used: 1 × empty completion (row 1); "
-            "1 × wrong types: chosen is a number, not text or chat messages (row 2)"
+            "data.path: PATH: none of its 2 rows can be used: 1 × empty completion (pairs.jsonl:1); "
+            "1 × wrong types: chosen is a number, not text or chat messages (pairs.jsonl:2)"
         )
         assert failure(tmp_path, ["{oops", "5"]) == (
-            "data.path: PATH: none of its 2 rows can be used: 1 × not JSON (row 1); 1 × not a JSON object (row 2)"
+            "data.path: PATH: none of its 2 rows can be used: 1 × not JSON (pairs.jsonl:1); 1 × not a JSON object (pairs.jsonl:2)"
         )
         assert "2 × wrong types: chosen is a number" in failure(tmp_path, [GOOD | {"chosen": 5}] * 2)
 
@@ -137,8 +143,12 @@ class TestColumns:
 
     def test_missing_columns_are_named_with_what_to_do(self, tmp_path: Path) -> None:
         assert failure(tmp_path, [{"prompt": "Q", "chosen_answer": "a", "bad": "b"}]) == (
-            "data.path: PATH has no column 'chosen' or 'rejected'; its columns: prompt, chosen_answer, bad. "
-            "Did you mean 'chosen_answer'? Name the columns with data.chosen_feature and data.rejected_feature"
+            "data.path: PATH has 'chosen_answer' for the chosen answer and none for the rejected one; its columns: prompt, "
+            "chosen_answer, bad. Name it with data.rejected_feature"
+        )
+        assert failure(tmp_path, [{"prompt": "Q", "chosen_one": "a", "bad": "b"}]) == (
+            "data.path: PATH has no column 'chosen' or 'rejected'; its columns: prompt, chosen_one, bad. "
+            "Did you mean 'chosen_one'? Name the columns with data.chosen_feature and data.rejected_feature"
         )
         assert failure(tmp_path, [{"text": "Q"}]) == (
             "data.path: PATH has no column 'chosen' or 'rejected'; its columns: text. "

@@ -246,7 +246,7 @@ def test_unusable_numbers_are_refused_with_the_row(
 
     monkeypatch.setattr(models, "load", broken)
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
-    with pytest.raises(JobError, match=r"no usable log-probabilities for row \d.*is not finite"):
+    with pytest.raises(JobError, match=r"no usable log-probabilities for pairs\.jsonl:\d: .*is not finite"):
         run_precompute(job)
     assert len(job.store.missing([job.key(each.chosen) for each in job.examples])) == len(PAIRS)
 

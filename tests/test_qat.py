@@ -253,3 +253,13 @@ def test_a_model_that_is_quantized_already_is_refused(tiny_model: Path, tmp_path
     quantized = quantized_after_fusing(tiny_model, trained, made, tmp_path, bits=4, group_size=32)
     with pytest.raises(JobError, match=r"training\.qat: model\..* is quantized already; train from the model"):
         QAT.install(quantized, QATSpec(), mx.float32, 9)
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+def test_a_base_that_is_quantized_in_any_mode_is_refused(tmp_path: Path, mode: str) -> None:
+    base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
+    model, source = models.unread(ModelSource(str(base))), ModelSource(str(base))
+    spec = TrainingSpec.model_validate({"qat": {}, "iters": 4})
+    models.make_trainable(model, source, spec)
+    with pytest.raises(JobError, match=r"training\.qat: model\..* is quantized already; train from the model that it"):
+        QAT.install(model, spec.qat, mx.float32, 4)

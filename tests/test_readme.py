@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
 from jobs_on_disk import make_job, run_precompute, run_training
 
@@ -107,6 +108,21 @@ def test_the_zarr_example_reads_a_segment(home: Path, tiny_model: Path, pairs_fi
     names: dict[str, object] = {}
     exec(compile(re.sub(r'"cache/refs.*?"', repr(path), source), "README.md", "exec"), names)  # noqa: S102  # our own README
     assert len(names["logprob"]) == job.store.segments[0].tokens  # type: ignore[arg-type]
+
+
+@pytest.mark.smol
+def test_the_preview_is_what_prefd_prints(home: Path, smol_model: Path, tmp_path: Path) -> None:
+    block = next(block for block in blocks("console") if "$ prefd preview" in block)
+    command, *lines = block.splitlines()
+    (tmp_path / "SmolLM2-135M-Instruct").symlink_to(smol_model)
+    (tmp_path / "pairs.jsonl").write_bytes((ROOT / "contrib" / "demo" / "pairs.jsonl").read_bytes())
+    (tmp_path / "ipo.yaml").write_text(blocks("yaml")[0])
+    name, *arguments = command.removeprefix("$ prefd preview ").split()
+    command_line = ["--home", str(home), "preview", str(tmp_path / name), *arguments]
+    printed = CliRunner().invoke(cli, command_line).stdout
+    printed = printed.replace(str(smol_model.resolve()), "/home/me/SmolLM2-135M-Instruct")
+    printed = printed.replace(str(tmp_path), "/home/me")
+    assert [line.rstrip() for line in printed.splitlines()] == lines
 
 
 def test_commands_are_listed_and_exist() -> None:

@@ -14,17 +14,13 @@ def words(facts: list[report.Fact]) -> dict[str, str]:
     return {name: str(value) for name, value in reversed(facts)}
 
 
-def test_data_lines_name_rows_by_reason() -> None:
-    unusable = {"empty completion": {"count": 1, "rows": [7]}, "identical sides": {"count": 12, "rows": [1, 2, 3]}}
-    held_out = {"rows": 9, "format": "hh", "truncated": 0, "boundary": 0, "unusable": {}, "overlap": 2}
-    data = homes.REPORT | {"unusable": unusable, "boundary": 4, "validation": held_out}
-    assert report.data_lines(data) == [
-        "128 rows (messages): 120 used, 6 held out, 3 truncated, 4 tokenized apart, 13 unusable",
-        "  empty completion: 1 (row 7)",
-        "  identical sides: 12 (rows 1, 2, 3, …)",
-        "9 rows (hh): 2 with a prompt that is trained on too",
-    ]
+def test_rows_are_told_in_the_words_of_the_data_report() -> None:
+    assert report.data_lines(homes.REPORT) == homes.REPORT["lines"]
     assert report.data_lines({}) == []
+
+
+def test_a_report_from_before_there_were_words_has_its_counts() -> None:
+    assert report.data_lines({"used": 120, "held_out": 6}) == ["120 used, 6 held out"]
 
 
 def test_a_job_without_reference_has_its_rows_from_training(home: Path) -> None:
@@ -34,7 +30,7 @@ def test_a_job_without_reference_has_its_rows_from_training(home: Path) -> None:
     run.forget_outcome("precompute")
     run.write_outcome("training", Outcome(True, "", {"steps": 1, "data": homes.REPORT}))
     facts = report.job_facts(job, None, [], run)
-    assert words(facts)["rows"].startswith("128 rows (messages)")
+    assert words(facts)["rows"] == "/data/pairs.jsonl: 128 rows in format messages, 126 usable"
     assert [name for name, _ in facts].count("rows") == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import homes
 import numpy as np
 import pytest
 import tiny
@@ -13,7 +14,10 @@ from jobs_on_disk import make_job, run_precompute
 from prefd.cache.rescue import evict
 from prefd.cache.stored import whole_references
 from prefd.cache.verify import verify
-from prefd.daemon.worker import models, precompute
+from prefd.daemon.datasources import Source
+from prefd.daemon.frozen import Stock, freeze
+from prefd.daemon.home import Home
+from prefd.daemon.worker import models, precompute, rows
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.rescore import Request, rescore
@@ -84,3 +88,28 @@ def test_nothing_to_compare_is_an_error(job: Job, tmp_path: Path) -> None:
     )
     with pytest.raises(JobError, match=r"is now reference .* and was .* when the job ran"):
         ask(other, fingerprint=job.fingerprint.name)
+
+
+def test_a_jobs_hub_dataset_is_read_at_the_commit_that_the_job_read(
+    home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Home(home)
+    made.create()
+    spec = homes.make_spec(model=str(tiny_model), data={"path": "org/pairs", "validation": 0.0}, training=None)
+    commit = "c0ffee" * 6 + "c0ff"
+    freeze(made, 7, spec, Stock(data={"org/pairs": {"revision": "the newest", "commit": commit}}))
+    read: list[object] = []
+
+    def read_rows(source: Source, called: str) -> rows.Rows:
+        """The newest rows are others."""
+        read.append(source.revision)
+        row = {"prompt": "Is it?", "chosen": "Yes." if source.revision == commit else "Perhaps.", "rejected": "No."}
+        return rows.Rows([row], [rows.Place("org/pairs[train]", 1, "row")])
+
+    monkeypatch.setattr("prefd.daemon.worker.pairs.read_rows", read_rows)
+    job = Job.load(made, 7)
+    run_precompute(job)
+    found = ask(job, fingerprint=job.fingerprint.name, job_id=7)
+    assert (found["cached"], found["wrong"]) == (2, [])
+    assert read == [commit, commit]
+    assert ask(job)["cached"] == 1, "without the job it is the newest, of which one answer is new"

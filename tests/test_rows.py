@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefd.daemon.worker import rows
-from prefd.daemon.worker.rows import DataError, files_of, read_rows
+from prefd.daemon.datafiles import SUFFIXES
+from prefd.daemon.datasources import Source
+from prefd.daemon.worker.rows import DataError, Rows, read_rows
 from prefd.plugins.types import UnusableRow
 
 ROWS: list[dict[str, Any]] = [
@@ -49,15 +50,18 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def read(source: Path | str, *splits: str) -> list[Any]:
-    return [
-        str(row) if isinstance(row, UnusableRow) else dict(row) for row in read_rows(str(source), splits or ["train"])
-    ]
+def found(source: Path | str, *splits: str, **more: Any) -> Rows:
+    return read_rows(Source("data.path", str(source), splits or ("train",), **more))
 
 
-def failure(source: Path | str, *splits: str) -> str:
+def read(source: Path | str, *splits: str, **more: Any) -> list[Any]:
+    rows = found(source, *splits, **more).rows
+    return [str(row) if isinstance(row, UnusableRow) else dict(row) for row in rows]
+
+
+def failure(source: Path | str, *splits: str, **more: Any) -> str:
     with pytest.raises(DataError) as caught:
-        read(source, *splits)
+        read(source, *splits, **more)
     return str(caught.value)
 
 
@@ -91,7 +95,14 @@ class TestJson:
     def test_lines_that_are_no_rows_are_named_and_the_rest_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "a.jsonl"
         path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n{oops\n[1]\n"\xff"\n' + b"[" * 200_000 + b'\r\n{"a": 2}')
-        expected = [{"a": 1}, "not JSON", "not a JSON object", "not UTF-8", "not JSON", {"a": 2}]
+        expected = [
+            {"a": 1},
+            "not JSON",
+            "not a JSON object",
+            "not UTF-8 (save the file as UTF-8)",
+            "not JSON",
+            {"a": 2},
+        ]
         assert read(path) == expected
 
     def test_a_json_file_of_lines(self, tmp_path: Path) -> None:
@@ -144,7 +155,7 @@ class TestCsv:
             (b"", "the file is empty: it has no rows"),
             (b"a,a\n1,2\n", "two columns have the same name: a, a"),
             (b'a,b\n1,"2\n3,4\n', "not CSV at line 3: unexpected end of data"),
-            (b"a,b\n\xff,2\n", "save the file as UTF-8"),
+            (b"a,b\n1,2\n\n\xff,2\n", "not UTF-8 at line 4; save the file as UTF-8"),
         ],
     )
     def test_bad_files(self, tmp_path: Path, content: bytes, expected: str) -> None:
@@ -172,8 +183,8 @@ class TestPaths:
         for name, shown in (("pairs.txt", "'.txt'"), ("pairs", "'a file without a suffix'")):
             (tmp_path / name).write_text("x")
             assert failure(tmp_path / name) == (
-                f"{tmp_path / name}: cannot read {shown}; give a .jsonl, .json, .csv or .parquet file, "
-                "a folder of them, or a Hugging Face dataset id"
+                f"{tmp_path / name}: cannot read {shown}; give a .jsonl, .json, .csv, .tsv, .parquet or .arrow file "
+                "(text also as .gz or .zst), a folder of them or of datasets.save_to_disk, or a Hugging Face dataset id"
             )
 
     def test_a_folder_that_cannot_be_opened_is_said_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,79 +205,10 @@ class TestFolders:
         (tmp_path / ".hidden.jsonl").write_text("{}")
         assert read(tmp_path) == ROWS
 
-    def test_files_named_after_splits(self, tmp_path: Path) -> None:
-        for name in ("my_train.jsonl", "test-1.jsonl", "data/val/x.jsonl"):
-            write_rows(tmp_path / name, ROWS)
-        assert files_of(tmp_path, ["train"]) == [tmp_path / "my_train.jsonl"]
-        assert files_of(tmp_path, ["test"]) == [tmp_path / "test-1.jsonl"]
-        assert files_of(tmp_path, ["validation", "test"]) == [tmp_path / "data/val/x.jsonl"]
-        assert failure(tmp_path, "other") == (
-            f"{tmp_path}: no file of split 'other' in this folder; "
-            "it holds data/val/x.jsonl, my_train.jsonl, test-1.jsonl"
-        )
-
-    def test_shards_carry_the_splits_exact_name(self, tmp_path: Path) -> None:
-        for split in ("train_prefs", "train_sft"):
-            write_rows(tmp_path / f"{split}-00000-of-00001.parquet", ROWS)
-        assert files_of(tmp_path, ["train_prefs"]) == [tmp_path / "train_prefs-00000-of-00001.parquet"]
-        assert "no file of split 'test'" in failure(tmp_path, "test")
-
     def test_a_folder_without_data(self, tmp_path: Path) -> None:
         (tmp_path / "weights.bin").write_text("x")
         message = f"{tmp_path}: no file in this folder can be read (it holds weights.bin); give a .jsonl,"
         assert failure(tmp_path).startswith(message)
-
-
-class TestHub:
-    """`datasets.load_dataset` stands in for the network."""
-
-    @pytest.fixture
-    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-        calls: list[Any] = []
-
-        def load_dataset(name: str, *, split: str, revision: str | None) -> datasets.Dataset:
-            calls.append((name, split, revision))
-            if split != "test":
-                raise ValueError(f'Unknown split "{split}". Should be one of ["test"].\nmore')
-            return datasets.Dataset.from_list(ROWS)
-
-        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-        monkeypatch.setattr(datasets, "disable_progress_bars", lambda: None)
-        return calls
-
-    def test_split_and_revision_are_passed_on(self, calls: list[Any]) -> None:
-        assert list(read_rows("org/pairs", ["test"], "v1")) == ROWS
-        assert calls == [("org/pairs", "test", "v1")]
-
-    def test_the_first_split_that_is_there(self, calls: list[Any]) -> None:
-        assert read("org/pairs", "validation", "test", "train") == ROWS
-        assert [split for _, split, _ in calls] == ["validation", "test"]
-
-    def test_a_failure_says_what_the_hub_said_and_what_to_do(self, calls: list[Any]) -> None:
-        assert failure("org/pairs") == (
-            "org/pairs: there is no file or folder of that name, and it could not be loaded from the Hugging Face Hub "
-            """(split 'train'): Unknown split "train". Should be one of ["test"]. Check the name, the split and the """
-            "network (HF_HUB_OFFLINE), log in with `hf auth login` if it is gated, or give a local file"
-        )
-
-    def test_an_unreachable_hub_is_asked_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        calls = []
-
-        def unreachable(name: str, *, split: str, revision: str | None) -> Any:
-            calls.append(split)
-            raise ConnectionError("Couldn't reach 'org/pairs' on the Hub")
-
-        monkeypatch.setattr(datasets, "load_dataset", unreachable)
-        assert "Couldn't reach 'org/pairs' on the Hub. Check the name" in failure("org/pairs", "validation", "test")
-        assert calls == ["validation"]
-
-    def test_offline(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-        message = failure("org/pairs")
-        assert message.startswith("org/pairs: there is no file or folder of that name")
-        assert "offline" in message.lower().replace("hf_hub_offline", "")
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.lists(st.text(max_size=5), max_size=3)
@@ -280,7 +222,7 @@ def test_any_objects_come_back_from_lines(tmp_path_factory: pytest.TempPathFacto
 
 
 @settings(max_examples=60)
-@given(st.binary(max_size=200), st.sampled_from(sorted(rows.READERS)))
+@given(st.binary(max_size=200), st.sampled_from(sorted(SUFFIXES)))
 def test_any_bytes_are_rows_or_an_error_that_names_the_file(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
 ) -> None:

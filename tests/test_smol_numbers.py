@@ -16,7 +16,7 @@ from conftest import PAIRS
 from jobs_on_disk import make_job, run_precompute, run_training
 from test_logprobs import naive
 
-from prefd.daemon.spec import DataSpec
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.data import prepare
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion

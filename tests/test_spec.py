@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,9 @@ def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, name: s
             ({"data.validation": 0.0, "training.steps_per_eval": 1, f"training.{name}": value}, f"training.{name}: goes by the held-out pairs, and data.validation is 0; hold some out")
             for name, value in {"early_stopping": {"patience": 1}, "best_checkpoint": {"mode": "min"}, "load_best_model_at_end": True}.items()
         ),
+        ({"data.prompt_feature": ["a", "b"], "data.system_feature": "b"}, 'data.system_feature: "b" is data.prompt_feature already; name another'),
+        ({"data.prompt_feature": "a", "data.ignore_columns": ["a"]}, 'data.ignore_columns: "a" is data.prompt_feature; take it out of one'),
+        ({"data.pairs": "best"}, "data.pairs: must be 'best_worst', 'best_rest' or 'all', got \"best\""),
         ({"data.chosen_feature": "text", "data.rejected_feature": "text"}, 'data.rejected_feature: "text" is data.chosen_feature already; name another'),
         ({"loss": [{"name": "sigmoid", "weight": 0}]}, "loss[0].weight: must be greater than 0, got 0"),
         ({"loss": {"name": "sigmoid", "beta": -1}}, "loss.beta: must be above 0, got -1 (sigmoid)"),
@@ -144,6 +148,43 @@ def test_settings_that_contradict_each_other_are_refused_at_one_of_them(
     tmp_path: Path, settings: dict[str, Any], line: str
 ) -> None:
     assert refused(tmp_path, settings) == [line]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            {"data.date": "tomorrow"},
+            "data.date: expected a date such as 2024-07-26, a date and time such as 2024-07-26T09:30, or today",
+        ),
+        (
+            {"data.date": "2026-01-31T09:30+01:00"},
+            "data.date: a chat template prints the time of no zone; leave the offset out",
+        ),
+        ({"data.chat_template": "chatml"}, "data.chat_template: must be 'auto' or 'none', got \"chatml\""),
+        ({"data.chat_template_kwargs": {"tools": []}}, "data.chat_template_kwargs: may not set tools"),
+    ],
+)
+def test_what_cannot_be_said_of_a_chat_template(tmp_path: Path, settings: dict[str, Any], line: str) -> None:
+    assert refused(tmp_path, settings) == [line]
+
+
+@pytest.mark.parametrize(
+    ("given", "today", "expected"),
+    [
+        ("2026-01-31", date(1999, 5, 1), "2026-01-31"),
+        ("2026-01-31T09:30", date(1999, 5, 1), "2026-01-31T09:30:00"),
+        ("today", date(1999, 5, 1), "1999-05-01"),
+        (datetime(2026, 1, 31, 9, 30), None, "2026-01-31T09:30:00"),
+        (date(2026, 1, 31), None, "2026-01-31"),
+        (None, date(1999, 5, 1), "2024-07-26"),
+    ],
+)
+def test_the_date_of_the_prompts_is_spelt_out(given: Any, today: date | None, expected: str) -> None:
+    data = {"path": "p"} | ({} if given is None else {"date": given})
+    dated = JobSpec.model_validate({"model": "m", "data": data}).dated(today)
+    assert dated.model_dump(exclude_unset=True)["data"]["date"] == expected
+    assert dated.data.moment == datetime.fromisoformat(expected)
 
 
 def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefd.daemon import specfile
+from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.spec import JobSpec, TrainingSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_specs, read_spec, read_specs
 
@@ -52,9 +53,9 @@ def change(old: str, new: str) -> str:
     ("text", "lines"),
     [
         (change("learning_rate", "lr"), ["line 6: training.lr: unknown key; did you mean training.learning_rate?"]),
-        (GOOD + "beta: 0.1\n", [f"line 8: beta: unknown key; known here: {', '.join(JobSpec.model_fields)}"]),
+        (GOOD + "beta: 0.1\n", ["line 8: beta: unknown key; it is a parameter of the loss: loss: {name: …, beta: …}, in a sweep loss.beta (`prefd losses NAME` lists a loss's own)"]),
         (GOOD + "learning_rate: 0.1\n", ["line 8: learning_rate: unknown key; did you mean training.learning_rate?"]),
-        (change("rank: 8", "rank: 8, alpha: 16"), ["line 7: training.lora.alpha: unknown key; known here: rank, scale, dropout, keys"]),
+        (change("rank: 8", "rank: 8, alpha: 16"), ["line 7: training.lora.alpha: unknown key; mlx-lm has a scale in its place, alpha / rank: training.lora.scale"]),
         (change("rank: 8", "rank: many"), ['line 7: training.lora.rank: expected a whole number, got "many"']),
         (change("rank: 8", "rank: '8'"), ['line 7: training.lora.rank: expected a whole number, got "8" (take the quotes away)']),
         (change("rank: 8", "rank: 8.5"), ["line 7: training.lora.rank: expected a whole number, got 8.5"]),
@@ -67,10 +68,10 @@ def change(old: str, new: str) -> str:
         (change("1e-5", ".nan"), ["training.learning_rate: expected a finite number, got nan"]),
         (change("model: org/name", "model: 3"), ["line 2: model: expected text, got 3"]),
         (change("model: org/name\n", ""), ["model: missing: HF id or folder; the policy starts here"]),
-        (change("data: {path: org/pairs}", "data: pairs.jsonl"), ['line 3: data: expected a mapping, got "pairs.jsonl"']),
+        (change("data: {path: org/pairs}", "data: pairs.jsonl"), ['line 3: data: expected a mapping, got "pairs.jsonl"; write {path: pairs.jsonl}']),
         (change("path: org/pairs", "path: p, validation: 1.5"), ["line 3: data.validation: must be less than 1, got 1.5"]),
         (change("path: org/pairs", "path: p, validation: [1]"), ["line 3: data.validation: expected a number or text, got a list"]),
-        (change("lora: {", "fine_tune: qlora\n  lora: {"), ["line 7: training.fine_tune: must be 'lora', 'dora' or 'full', got \"qlora\""]),
+        (change("lora: {", "fine_tune: qlora\n  lora: {"), ["line 7: training.fine_tune: must be 'lora', 'dora' or 'full', got \"qlora\"; QLoRA is lora with training.quantize: {bits: 4}"]),
         (change("learning_rate: 1e-5", "epochs: 1\n  iters: 5"), ["line 7: training.iters: give training.epochs or training.iters, not both"]),
         ("name: \"a\\nb\"\n" + GOOD, ['name: must be printable and on one line, got "a b"']),
         (change("lora", "x") + "y: 1\n", [f"line 7: training.x: unknown key; known here: {', '.join(TrainingSpec.model_fields)}",
@@ -85,7 +86,7 @@ def test_json_and_toml_get_the_same_messages_without_lines() -> None:
     text = json.dumps({"model": "org/name", "data": {"path": "p"}, "training": {"lr": 1}})
     assert said(text, "job.json") == ["training.lr: unknown key; did you mean training.learning_rate?"]
     assert said('model = "m"\n[data]\npaht = "p"\n', "job.toml") == [
-        "data.path: missing: a jsonl, json, csv or parquet file, a folder of them, or a HF dataset id",
+        f"data.path: missing: {DataSpec.model_fields['path'].description}",
         "data.paht: unknown key; did you mean data.path?",
     ]
 
@@ -212,11 +213,12 @@ def test_a_job_that_was_frozen_with_one_loss_is_read_as_before() -> None:
     ("loss", "lines"),
     [
         ("[]", ["line 3: loss: must have at least 1 item after validation, not 0, got a list"]),
-        ("ipo", ['line 3: loss: expected a mapping, got "ipo"']),
-        ("{beta: 1}", ["loss.name: missing"]),
+        ("dpo", ['line 3: loss: expected a mapping, got "dpo"; write {name: …} (DPO\'s loss is `sigmoid`)']),
+        ("ipo", ['line 3: loss: expected a mapping, got "ipo"; write {name: ipo}']),
+        ("{beta: 1}", ["loss.name: missing: which loss; `prefd losses` lists them, and DPO's is sigmoid"]),
         ("{name: ipo, weight: 2}", ["loss.weight: unknown parameter; known: beta, length_normalize (ipo)"]),
-        ("[{beta: 1}]", ["loss[0].name: missing"]),
-        ("[ipo]", ['line 3: loss[0]: expected a mapping, got "ipo"']),
+        ("[{beta: 1}]", ["loss[0].name: missing: which loss; `prefd losses` lists them, and DPO's is sigmoid"]),
+        ("[ipo]", ['line 3: loss[0]: expected a mapping, got "ipo"; write {name: ipo}']),
         ("[{name: ipo}, {name: cpo, weight: 0}]", ["line 3: loss[1].weight: must be greater than 0, got 0"]),
         ("[{name: ipo, weight: big}]", ['line 3: loss[0].weight: expected a number, got "big"']),
         (

@@ -138,7 +138,14 @@ def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(known: Ca
     for place, each in settings.items():
         if place not in losses:
             assert each["description"], place
-    required = {".model", ".data", ".$defs.DataSpec.path", ".$defs.ReferenceSpec.model", ".$defs.ScheduleSpec.name"}
+    required = {
+        ".model",
+        ".data",
+        ".$defs.DataSpec.path",
+        ".$defs.SourceSpec.path",
+        ".$defs.ReferenceSpec.model",
+        ".$defs.ScheduleSpec.name",
+    }
     assert {place for place, each in settings.items() if "default" not in each and place not in losses} == required
     assert schema["properties"]["model"]["examples"]
     branches = schema["$defs"]["LossSpec"]["anyOf"]

@@ -105,7 +105,7 @@ def test_many_combinations_of_a_long_spec_are_refused_before_they_are_made() -> 
 
 def test_one_bad_combination_refuses_all_and_is_named() -> None:
     assert faults({"loss.name": ["dpop", "ipo"], "loss.delta": [5.0, 10.0]}) == [
-        "loss.delta: unknown parameter; did you mean beta? (ipo) (with loss.name ipo, loss.delta 5.0, and 1 more)"
+        "loss.delta: unknown parameter; known: beta, length_normalize (ipo) (with loss.name ipo, loss.delta 5.0, and 1 more)"
     ]
     assert faults({"training.lerning_rate": [1.0, 2.0]}) == [
         "training.lerning_rate: unknown key; did you mean training.learning_rate?"

@@ -277,6 +277,7 @@ class TestLength:
             cut = encoder.encode(Pair("q", "abc", "d"), 1)
             assert encoder.truncated == 1
             assert cut.chosen.ids.tolist() == whole.chosen.ids.tolist()[:-missing]
+            assert (cut.chosen.cut, whole.chosen.cut) == (missing, 0)
             assert chat.eos_token_id not in cut.chosen.ids[cut.chosen.start :]
 
     def test_no_room_for_an_answer(self, chat: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,8 +18,10 @@ from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.start import Start
+from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import ReferenceScores, Trainer, padded
 from prefd.daemon.worker.training import cached_reference
+from prefd.plugins.types import LossInput, LossOutput
 
 STEPS = 20
 
@@ -82,6 +85,54 @@ def test_rows_of_different_lengths_are_padded_with_zeros() -> None:
     assert np.array(rows.mask).tolist() == [[1, 1], [1, 0]]
     assert np.array(rows.sums).tolist() == [-3, -3]
     assert np.array(rows.means).tolist() == [-1.5, -3]
+
+
+def test_only_the_assistants_own_tokens_reach_the_loss_of_policy_and_reference(
+    home: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    turns = [
+        {"role": "assistant", "content": "It is two."},
+        {"role": "user", "content": "And then?"},
+        {"role": "assistant", "content": "Three."},
+    ]
+    rows = [
+        {"prompt": "one?", "chosen": turns, "rejected": "No."},
+        {"prompt": "one?", "chosen": "Two.", "rejected": turns},
+    ]
+    (tmp_path / "turns.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"path": str(tmp_path / "turns.jsonl"), "validation": 0.0}
+    job = make_job(home, model=str(tiny_model), data=data, training={"optimizer": "sgd", "learning_rate": 1e-30})
+    run_precompute(job)
+    examples = job.data.train
+    side = examples[0].chosen
+    [stored] = job.store.get([job.key(Completion(side.ids, side.start))])
+    assert len(stored) == len(side.own) > side.own.sum()  # all of it is scored, under the key that it always had
+    seen: list[LossInput] = []
+
+    def loss(x: LossInput) -> LossOutput:
+        seen.append(x)
+        made: LossOutput = job.loss(x)
+        return made
+
+    model = models.load(job.policy)
+    assert job.spec.training is not None
+    models.make_trainable(model, job.policy, job.spec.training)
+    optimizer = make_optimizer(job.spec.training, 1, model)
+    trainer = Trainer(Scorer.of(model), optimizer, loss, cached_reference(job), Batching(2, None))
+    trainer.evaluate(examples)
+    own = [[each.chosen.own for each in examples], [each.rejected.own for each in examples]]
+    x = seen[0]
+    for masks, policy, reference in zip(
+        own, (x.policy_chosen, x.policy_rejected), (x.reference_chosen, x.reference_rejected)
+    ):
+        assert reference is not None
+        for row, mask in enumerate(masks):
+            for half in (policy, reference):
+                assert np.array(half.mask)[row, : len(mask)].tolist() == mask.tolist()
+                assert not np.array(half.tokens)[row, : len(mask)][~mask].any()
+                assert np.array(half.tokens)[row, : len(mask)][mask].all()
+    expected = np.mean([stored[side.own].sum(), job.store.get([job.key(examples[1].chosen)])[0].sum()])
+    assert trainer.step(1, examples)["logps/chosen"] == pytest.approx(expected, abs=1e-3)
 
 
 def trainer_with_dropout(home: Path, tiny_model: Path, pairs_file: Path, rate: float) -> tuple[Trainer, Job]:

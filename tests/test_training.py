@@ -105,7 +105,9 @@ def test_a_loss_that_explodes_stops_the_job_naming_the_rows(
 ) -> None:
     made = job(home, tiny_model, pairs_file, training={"learning_rate": 1e30, "epochs": 4})
     run_precompute(made)
-    with pytest.raises(JobError, match=r"step \d+: loss .* on rows \[\d+, \d+\]; lower training\.learning_rate"):
+    with pytest.raises(
+        JobError, match=r"step \d+: loss .* on pairs\.jsonl:\d, pairs\.jsonl:\d; lower training\.learning_rate"
+    ):
         run_training(made)
 
 

@@ -152,6 +152,17 @@ def test_a_checkpoint_of_other_pairs_is_not_gone_on_from(home: Path, tiny_model:
         run_training(changed)
 
 
+def test_a_checkpoint_of_other_pairs_names_every_dataset(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    other = pairs_file.with_name("other.jsonl")
+    other.write_text(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
+    paths = [str(pairs_file), {"path": str(other), "weight": 1.0}]
+    made = finished(job(home, tiny_model, pairs_file, "cpo", data={"path": paths}))
+    with other.open("a") as file:
+        file.write(json.dumps(PAIRS[0] | {"prompt": "And then?"}) + "\n")
+    with pytest.raises(JobError, match=rf"; put {pairs_file}, {other} back as it was, or begin anew"):
+        run_training(Job.load(made.home, 1))
+
+
 def test_a_checkpoint_of_another_model_under_the_same_name_is_not_gone_on_from(
     home: Path, tmp_path: Path, pairs_file: Path
 ) -> None:
@@ -191,7 +202,7 @@ def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(
 ) -> None:
     made = job(home, tiny_model, pairs_file, training={"iters": 9, "save_every": 1, "keep_checkpoints": 1})
     run_precompute(made)
-    lengths = {len(each.chosen.ids) - each.chosen.start: each.row for each in made.data.train}
+    lengths = {len(each.chosen.ids) - each.chosen.start: str(each) for each in made.data.train}
     length, row = lengths.popitem()
     assert length not in lengths
     step, loss = Trainer.step, made.loss
@@ -205,9 +216,7 @@ def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(
         return step(self, number, batches)
 
     monkeypatch.setattr(Trainer, "step", from_step_7)
-    with pytest.raises(
-        JobError, match=rf"step \d: loss .* on rows \[{row}\]; .* the last good checkpoint is kept: "
-    ) as caught:
+    with pytest.raises(JobError, match=rf"step \d: loss .* on {row}; .* the last good checkpoint is kept: ") as caught:
         run_training(made)
     failed = int(str(caught.value).removeprefix("step ")[0])
     kept = Path(str(caught.value).rpartition("kept: ")[2])
@@ -239,7 +248,7 @@ def test_held_out_rows_that_are_not_finite_stop_the_job(
         return found | {"eval_loss": math.nan} if any(each.row == bad for each in examples) else found
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
-    with pytest.raises(JobError, match=rf"step 1: eval_loss is nan, on held-out rows \[{bad}\]"):
+    with pytest.raises(JobError, match=rf"step 1: eval_loss is nan, on the held-out pairs.jsonl:{bad};"):
         run_training(made)
 
 

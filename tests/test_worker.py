@@ -90,7 +90,11 @@ def test_a_failure_is_an_outcome_with_a_sentence(home: Path, tiny_model: Path, t
     outcome = job.run.outcome("precompute")
     assert outcome is not None
     assert not outcome.ok
-    for part in ("none of its 2 rows can be used", "identical sides (row 1)", "empty completion (row 2)"):
+    for part in (
+        "none of its 2 rows can be used",
+        "identical sides (pairs.jsonl:1)",
+        "empty completion (pairs.jsonl:2)",
+    ):
         assert part in outcome.reason
 
 

@@ -89,8 +89,25 @@ def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -
         models.load(ModelSource("no-such-org/no-such-model"))
 
 
+def test_no_weights_are_downloaded_for_a_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def download(model: str, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    source = ModelSource("org/model")
+    assert models.tokenizer(source).eos_token == "<|im_end|>"
+    (patterns,) = asked
+    assert "tokenizer.model" in patterns
+    assert "*.safetensors" not in patterns
+    assert source.folder == folder
+    assert "*.safetensors" in asked[1]
+
+
 def test_an_adapter_folder_without_its_files_is_told(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match=r"needs adapter_config\.json and adapters\.safetensors"):
+    with pytest.raises(JobError, match=r"has no adapter_config\.json: it must be a folder with an adapter of"):
         models.load(ModelSource(str(folder), adapter=tmp_path))
 
 
@@ -150,11 +167,38 @@ def test_an_adapters_own_values_stay_float32_where_the_model_computes_in_half_pr
     assert all(mx.array_equal(again[name], value) for name, value in expected.items())
 
 
-@pytest.mark.parametrize("config", [{}, {"num_layers": 2}, {"num_layers": 2, "lora_parameters": {}}])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "lacks num_layers, how many layers"),
+        ({"lora_layers": 8}, "lacks num_layers, and has lora_layers, .*: write num_layers: 8 in its place"),
+        ({"num_layers": 2}, "lacks lora_parameters: rank, scale and dropout"),
+        ({"num_layers": 2, "lora_parameters": {}}, "lora_parameters lack rank and scale and dropout"),
+        (
+            {"num_layers": 2, "lora_parameters": {"rank": 8, "alpha": 16, "dropout": 0.0}},
+            r"lora_parameters lack scale; they have alpha, .*: write scale = 2, if",
+        ),
+        ({"fine_tune_type": "ia3"}, 'fine_tune_type "ia3" in adapter_config.json'),
+    ],
+)
 def test_an_adapter_whose_config_lacks_something_is_named(
-    folder: Path, tmp_path: Path, config: dict[str, object]
+    folder: Path, tmp_path: Path, config: dict[str, object], message: str
 ) -> None:
     source, _ = adapted(folder, tmp_path / "adapter")
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(JobError, match=r"with adapter .*/adapter cannot be loaded: "):
+    with pytest.raises(JobError, match=f"adapter .*/adapter has .*{message}"):
         models.load(source)
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+@pytest.mark.parametrize(("dtype", "name"), [(mx.float32, "F32"), (mx.bfloat16, "BF16"), (mx.float16, "F16")])
+def test_the_stored_type_of_a_base_of_every_mode_is_that_of_its_floats(
+    tmp_path: Path, mode: str, dtype: mx.Dtype, name: str
+) -> None:
+    plain = tiny.build_llama(tmp_path / "plain")
+    weights = mx.load(str(plain / "model.safetensors"))
+    assert isinstance(weights, dict)
+    mx.save_safetensors(str(plain / "model.safetensors"), {key: value.astype(dtype) for key, value in weights.items()})
+    source = ModelSource(str(tiny.quantized(plain, tmp_path / "base", mode)))
+    assert sources.stored_dtype(source) == name
+    assert models.compute_dtype(source) == "float32"  # on a CPU

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
+from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 CHATML = (
@@ -80,4 +81,26 @@ def build(folder: Path, config: dict[str, Any], seed: int = 0) -> Path:
     keys = mx.random.split(mx.random.key(seed), len(shapes))
     weights = {name: mx.random.normal(value.shape, key=key) * 0.1 for (name, value), key in zip(shapes, keys)}
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+    return folder
+
+
+def quantized(base: Path, folder: Path, mode: str) -> Path:
+    """The model at `base` as `mlx_lm.convert -q --q-mode MODE` makes it of it, at `folder`."""
+    model, config = quantize_model(*load_model(base), None, None, mode=mode)
+    folder.mkdir(parents=True)
+    for path in base.glob("tokenizer*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    save_model(folder, model)
+    save_config(config, folder / "config.json")
+    return folder
+
+
+MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
+"""MLX's ways to quantize. Only the first has scales that are floats, and biases."""
+
+
+def build_chat(folder: Path, chat_template: str | None, eos_token_id: int | list[int] = 2, **tokenizer: Any) -> Path:
+    """As `build_llama`, with another template, other tokens in its tokenizer_config.json, and these EOS ids in its config."""
+    build_llama(folder, eos_token_id=eos_token_id)
+    build_tokenizer(folder, chat_template, **tokenizer)
     return folder

@@ -113,7 +113,7 @@ def score_again(
 
     if spec_path is not None:
         given = check_spec(home, spec_path)
-        yield ask(home, given.model_dump(mode="json"), amount, None, deadline)
+        yield ask(home, given.model_dump(mode="json"), amount, deadline)
         return
     known = newest_specs(home)
     for name in pick(cache, [prefix]):
@@ -123,19 +123,26 @@ def score_again(
             continue
         job_id, spec = known[name]
         try:
-            yield ask(home, spec.model_dump(mode="json"), amount, name, deadline) | {"job": job_id}
+            spec_of_job = spec.model_dump(mode="json")
+            yield ask(home, spec_of_job, amount, deadline, fingerprint=name, job_id=job_id) | {"job": job_id}
         except Failure as error:
             yield {"fingerprint": name, "job": job_id, "error": error.message}
 
 
 def ask(
-    home: Home, spec: dict[str, Any], amount: Sample, fingerprint: str | None, deadline: float | None
+    home: Home,
+    spec: dict[str, Any],
+    amount: Sample,
+    deadline: float | None,
+    fingerprint: str | None = None,
+    job_id: int | None = None,
 ) -> dict[str, Any]:
+    """A worker's answer about the pairs of `spec`, which is that of job `job_id` where there is one."""
     seconds = None if deadline is None else deadline - time.monotonic()
     if seconds is not None and seconds <= 0:
         raise Failure("the time was up before any was scored")
-    request = {"spec": spec, "sample": amount.amount, "percent": amount.percent, "fingerprint": fingerprint}
-    return ask_worker(home, "rescore", request | {"seconds": seconds})
+    request = {"spec": spec, "sample": amount.amount, "percent": amount.percent, "seconds": seconds}
+    return ask_worker(home, "rescore", request | {"fingerprint": fingerprint, "job_id": job_id})
 
 
 def evict(cache: ReferenceCache, wrong: list[tuple[str, dict[str, Any]]]) -> list[str]:
@@ -228,7 +235,7 @@ def show_rescored(rescored: list[dict[str, Any]], evicted: list[str]) -> None:
             f"scored {each['checked']:,} of {each['cached']:,} again for {name}: {apart} (tolerance {each['tolerance']:g})"
         )
         for entry in each["wrong"][:SHOWN_WRONG]:
-            click.echo(f"  wrong: row {entry['row']} of {each['data']}, by {entry['mean']:.2g} on average")
+            click.echo(f"  wrong: {entry['place']} of {each['data']}, by {entry['mean']:.2g} on average")
         if len(each["wrong"]) > SHOWN_WRONG:
             click.echo(f"  and {len(each['wrong']) - SHOWN_WRONG} more")
         if each["wrong"] and not evicted:

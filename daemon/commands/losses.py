@@ -62,11 +62,13 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
 
 def no_such_loss(name: str, known: Iterable[str], failed: Mapping[str, str]) -> Failure:
     """`failed`: the plugins that could not be loaded, with the reason; the loss may be one of theirs."""
-    from difflib import get_close_matches
+    from prefd.daemon.lossnames import advice
 
-    near = get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known))}"
-    hints = [hint, *(f"plugin {plugin} could not be loaded: {error}" for plugin, error in failed.items())]
+    hints = [
+        *filter(None, [advice(name, known)]),
+        f"there are: {', '.join(sorted(known))}",
+        *(f"plugin {plugin} could not be loaded: {error}" for plugin, error in failed.items()),
+    ]
     return Failure("\n".join([f"no loss is called {name!r}", *hints]), Exit.NOT_FOUND)
 
 

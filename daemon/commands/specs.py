@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option
 from prefd.daemon.commands.errors import Exit, Failure
+from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
 
 if TYPE_CHECKING:
@@ -18,48 +19,94 @@ if TYPE_CHECKING:
     from prefd.daemon.spec import JobSpec
     from prefd.daemon.specfile import SpecError, SpecFile
 
+Look = dict[str, Any]
+"""Of jobs with the same tokens: `jobs`, their names; `data`, the data report; `not_reached`, why there is none."""
+
 
 @click.command(
     epilog="""\b
 Examples:
   prefd validate ipo.yaml
   prefd validate sweep/*.yaml
+  prefd validate ipo.yaml --no-data          look at the spec alone
   prefd validate ipo.yaml --json | jq '.specs[0].errors'"""
 )
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--no-data", is_flag=True, help="Look at the spec alone, without opening its data.")
 @json_option
 @click.pass_context
-def validate(ctx: click.Context, specs: tuple[Path, ...], as_json: bool) -> None:
-    """Check specs, and say what they would run.
+def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json: bool) -> None:
+    """Check specs and their data, and say what they would run.
 
-    No model is loaded and nothing is written. Every error is shown; exit code 1 if there is one. Of a sweep, every
-    combination is checked and listed.
+    The data is read and tokenized as a job would, no weights are loaded and nothing is written. Every error is shown; exit code 1 if there is one. Of a sweep, every combination is checked and listed. Data on the hub that cannot be reached now is no error, and is said.
     """
     from prefd.daemon.catalog import load_catalog
     from prefd.daemon.specfile import SpecError, load_specs
 
     home: Home = ctx.obj
     catalog = load_catalog(home)
-    documents: list[dict[str, Any]] = []
+    read: dict[Path, SpecFile | SpecError] = {}
     for path in specs:
         try:
-            file = load_specs(path, catalog)
+            read[path] = load_specs(path, catalog)
         except SpecError as error:
-            documents.append(document(path, error.lines))
+            read[path] = error
+    if not no_data:
+        read, looks = look_at_data(home, read)
+    documents: list[dict[str, Any]] = []
+    for path, file in read.items():
+        if isinstance(file, SpecError):
+            documents.append(document(path, file.lines))
             if not as_json:
-                Failure(complaint(path, error)).show()
+                Failure(complaint(path, file)).show()
             continue
-        documents.append(document(path, (), file))
+        data = [] if no_data else looks[path]
+        documents.append(document(path, (), file, data))
         if not as_json:
-            tell(path, file, catalog)
+            tell(path, file, catalog, data)
     if as_json:
         render.emit_json({"specs": documents})
     if not all(document["ok"] for document in documents):
         ctx.exit(Exit.FAILED)
 
 
-def document(path: Path, errors: Sequence[str], file: SpecFile | None = None) -> dict[str, Any]:
-    """What `--json` says of one file: `spec` where it is one job, `jobs` always."""
+def look_at_data(
+    home: Home, read: Mapping[Path, SpecFile | SpecError]
+) -> tuple[dict[Path, SpecFile | SpecError], dict[Path, list[Look]]]:
+    """`read` with an error instead of each file whose data a run would refuse, and what was found in the others'.
+
+    One worker looks at all of it, so that files and sweeps over the same data read it once.
+    """
+    from prefd.daemon.specfile import SpecError
+
+    files = {path: file for path, file in read.items() if not isinstance(file, SpecError)}
+    every = [spec.model_dump() for file in files.values() for spec in file.specs]
+    answers = iter(ask_worker(home, "check-data", {"specs": every})["found"] if every else [])
+    judged, looks = dict(read), {}
+    for path, file in files.items():
+        found = [next(answers) for _ in file.specs]
+        if faults := list(dict.fromkeys(each["error"] for each in found if "error" in each)):
+            judged[path] = SpecError(*faults)
+        else:
+            looks[path] = by_tokens(file, found)
+    return judged, looks
+
+
+def by_tokens(file: SpecFile, found: Sequence[Mapping[str, Any]]) -> list[Look]:
+    """What was found of each of the file's jobs, told once for those whose pairs are the same tokens."""
+    from prefd.daemon.previews import what_decides_tokens
+
+    looks: dict[str, Look] = {}
+    for spec, each in zip(file.specs, found):
+        empty: Look = {"jobs": [], "data": None, "not_reached": None}
+        looks.setdefault(what_decides_tokens(spec), empty | dict(each))["jobs"].append(spec.name)
+    return list(looks.values())
+
+
+def document(
+    path: Path, errors: Sequence[str], file: SpecFile | None = None, data: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """What `--json` says of one file: `spec` where it is one job, `jobs` always, `data` as in `by_tokens`."""
     jobs = [] if file is None else [spec.model_dump(mode="json") for spec in file.specs]
     return {
         "file": str(path),
@@ -68,12 +115,14 @@ def document(path: Path, errors: Sequence[str], file: SpecFile | None = None) ->
         "notes": [] if file is None else list(file.notes),
         "spec": jobs[0] if len(jobs) == 1 else None,
         "jobs": jobs,
+        "data": list(data),
     }
 
 
-def tell(path: Path, file: SpecFile, catalog: Catalog) -> None:
-    """What a good file would run: of a sweep, each job's settings, and all of its first one."""
+def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> None:
+    """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
     from prefd.daemon.describe import amount, spec_facts
+    from prefd.daemon.preview_lines import data_facts
 
     console = render.stdout()
     several = "" if file.sweep is None else f", a sweep of {amount(len(file.specs), 'job')}"
@@ -83,8 +132,13 @@ def tell(path: Path, file: SpecFile, catalog: Catalog) -> None:
         console.print(render.facts(rows))
     first = file.specs[0]
     facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.losses.values()))]
+    for look in data:
+        name = "rows" if len(data) == 1 else f"rows of {look['jobs'][0]}"
+        facts += data_facts(name, look["data"]) if look["data"] else [(name, "not looked at")]
     console.print(render.facts([(f"  {name}", value) for name, value in facts]))
     tell_notes(file)
+    for why in dict.fromkeys(look["not_reached"] for look in data if look["not_reached"]):
+        render.warn(f"{file.file}: its data was not looked at: {why}")
 
 
 def tell_notes(file: SpecFile) -> None:

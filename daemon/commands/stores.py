@@ -61,6 +61,15 @@ def pick_from(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
     return [name for name in names if name.startswith(starts)]
 
 
+def _why_it_failed(child: subprocess.CompletedProcess[str]) -> str:
+    """A worker's own words, all their lines; of one that did not come to say any, the last line on its stderr."""
+    try:
+        return str(json.loads(child.stdout)["error"])
+    except (ValueError, KeyError, TypeError):
+        said = [line for line in child.stderr.splitlines() if line.strip()]
+        return said[-1] if said else f"the worker ended with exit code {child.returncode}"
+
+
 def ask_worker(
     home: Home, task: str, document: Mapping[str, Any], seconds: float | None = None, step: str = ""
 ) -> dict[str, Any]:
@@ -76,7 +85,6 @@ def ask_worker(
     except subprocess.TimeoutExpired:
         raise Failure(f"{step} took longer than {seconds:g} s: does it hang?") from None
     if child.returncode != 0:
-        said = [line for line in child.stderr.splitlines() if line.strip()]
-        raise Failure(said[-1] if said else f"the worker ended with exit code {child.returncode}")
+        raise Failure(_why_it_failed(child))
     answer: dict[str, Any] = json.loads(child.stdout)
     return answer

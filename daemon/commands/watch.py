@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -125,16 +124,7 @@ def is_worked_on(home: Home, job: Job) -> bool:
     """Whether the process that owns the job is there."""
     from prefd.daemon import lock
 
-    owner, _, pid = job.owner.partition(":")
-    if owner == "daemon":
-        return lock.is_held(home)
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is there, and another user's
-        return True
-    return True
+    return lock.is_held(home) if job.owner == "daemon" else job.owner_lives
 
 
 def nobody(job: Job) -> str:

@@ -1,7 +1,7 @@
 """A worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
 
 Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with 0 done, 1 failed, 75 stopped on
-request with their state saved. The other tasks print one JSON document, or exit with 1 and a sentence on stderr.
+request with their state saved. The other tasks print one JSON document; with exit code 1 it is {"error": what is wrong, in words}.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not isinstance(error, EXPECTED):
             raise
         print(error, file=sys.stderr)
+        print(json.dumps({"error": str(error)}))  # stderr has other lines before it
         return 1
     print(json.dumps(found))
     return 0
@@ -68,6 +69,25 @@ def explain_needs(home: Path) -> dict[str, Any]:
     return explain(home, JobSpec.model_validate_json(sys.stdin.buffer.read()))
 
 
+def preview_pairs(home: Path) -> dict[str, Any]:
+    """Reads a `previews.Request` as JSON from stdin."""
+    from prefd.daemon.home import Home
+    from prefd.daemon.previews import Request
+    from prefd.daemon.worker.preview import preview
+
+    return preview(Home(home), Request(**json.load(sys.stdin)))
+
+
+def check_data(home: Path) -> dict[str, Any]:
+    """Reads {"specs": resolved specs} as JSON from stdin."""
+    from prefd.daemon.home import Home
+    from prefd.daemon.spec import JobSpec
+    from prefd.daemon.worker.preview import check
+
+    specs = [JobSpec.model_validate(each) for each in json.load(sys.stdin)["specs"]]
+    return {"found": check(Home(home), specs)}
+
+
 def score_again(home: Path) -> dict[str, Any]:
     """Reads a `rescore.Request` as JSON from stdin."""
     from prefd.daemon.worker.rescore import Request, rescore
@@ -84,9 +104,11 @@ def check_loss(home: Path) -> dict[str, Any]:
 
 ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "catalog": list_plugins,
+    "check-data": check_data,
     "check-loss": check_loss,
     "device": describe_device,
     "explain": explain_needs,
+    "preview": preview_pairs,
     "rescore": score_again,
 }
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from prefd.daemon.spec import DataSpec
-from prefd.daemon.worker.pairs import LoadedPairs, Unusable, load_pairs, none_usable, pairs_of
-from prefd.daemon.worker.prompts import ChatTokenizer
+from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.worker.mixing import load_held_out, load_pairs
+from prefd.daemon.worker.pairs import LoadedPairs, Unusable, none_usable
+from prefd.daemon.worker.prompts import ChatTokenizer, Settings
 from prefd.daemon.worker.rows import DataError
 from prefd.daemon.worker.tokens import Encoder, Example
 from prefd.plugins.types import RowFormat, UnusableRow
 
 __all__ = ["DataError", "DataReport", "LoadedPairs", "PreparedData", "SourceReport", "load_pairs", "prepare"]
+
+CONTRACT = frozenset(["prompt", "chosen", "rejected", "tools", "chat_template_kwargs"])
+"""Columns that need no word where they are read."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,25 @@ class SourceReport:
     boundary: int
     """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
     unusable: Unusable
+    pairs: int
+    """Usable pairs: as many as usable rows, but where a row gives several or several rows give one."""
+    used_rows: frozenset[int]
+    """Rows with a usable pair."""
+    columns: Sequence[str] = ()
+    """Columns that any pair is made of."""
+    unread: Sequence[str] = ()
+    """Columns that no pair is made of."""
+    merged: int = 0
+    """Those of `boundary` whose answer and prompt would merge into other tokens."""
+    left_out: int = 0
+    """Usable pairs that a weight leaves out."""
+    notes: Sequence[str] = ()
+    """What else the data's owner should know, a line each."""
 
     @property
     def usable(self) -> int:
-        return self.rows - len(self.unusable)
+        lost = {number for numbers in self.unusable.rows.values() for number in numbers}
+        return self.rows - len(lost - self.used_rows)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,17 +61,26 @@ class SourceReport:
             "truncated": self.truncated,
             "boundary": self.boundary,
             "unusable": self.unusable.to_json(),
+            "pairs": self.pairs,
+            "columns": list(self.columns),
+            "unread": list(self.unread),
+            "notes": list(self.notes),
+            "left_out": self.left_out,
         }
 
     def lines(self, max_length: int) -> list[str]:
-        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable"]
-        if self.unusable:
-            lines.append(f"unusable: {self.unusable}")
+        pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
+        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable{pairs}", *self.notes]
+        if not CONTRACT.issuperset(self.columns):
+            lines.append(f"columns read: {', '.join(self.columns)}")
+        if self.unread:
+            lines.append(f"columns not read: {', '.join(self.unread)}")
+        lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
             lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
-        if self.boundary:
+        if self.merged:
             lines.append(
-                f"{_pairs(self.boundary)} with the answer set behind the prompt's own tokens, as they do not join"
+                f"{_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
             )
         return lines
 
@@ -72,15 +100,16 @@ class DataReport:
     max_length: int
 
     def to_json(self) -> dict[str, Any]:
-        """The training source's counts, `used`, `held_out`, and under `validation` the held-out source's, or None."""
+        """The training source's counts, `used`, `held_out`, under `validation` the held-out source's, or None, and `lines`."""
         validation = None if self.validation is None else self.validation.to_json() | {"overlap": self.overlap}
-        return self.train.to_json() | {"used": self.used, "held_out": self.held_out, "validation": validation}
+        counts = {"used": self.used, "held_out": self.held_out, "validation": validation, "lines": self.lines()}
+        return self.train.to_json() | counts
 
     def lines(self) -> list[str]:
         """The same in words, a line for each thing a user should know."""
         lines = self.train.lines(self.max_length)
         if self.validation is not None:
-            lines += self.validation.lines(self.max_length)
+            lines += [line for line in self.validation.lines(self.max_length) if line not in lines]
         lines.append(f"{_pairs(self.used)} to train on, {self.held_out} held out")
         if self.overlap:
             lines.append(f"{_pairs(self.overlap)} held out with a prompt that is trained on too")
@@ -95,6 +124,11 @@ class PreparedData:
     held_out: list[Example]
     report: DataReport
 
+    def with_notes(self, notes: Sequence[str]) -> PreparedData:
+        """The same, with more that the report says."""
+        train = replace(self.report.train, notes=[*self.report.train.notes, *notes])
+        return replace(self, report=replace(self.report, train=train))
+
 
 def prepare(
     spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
@@ -104,14 +138,13 @@ def prepare(
     `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
     also for a tokenizer without EOS.
     """
-    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec.max_length, "data.path")
-    if isinstance(spec.validation, str):
-        # A dataset with several splits keeps such pairs in one of these; a file has none.
-        splits = ["validation", "test", spec.split]
-        found = pairs_of(spec.validation, spec, formats, splits, "data.validation", commits)
-        held_out, validation = _encode(found, tokenizer, spec.max_length, "data.validation")
+    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec, "data.path")
+    found = load_held_out(spec, formats, commits)
+    if found is not None:
+        held_out, validation = _encode(found, tokenizer, spec, "data.validation")
         train = examples
     else:
+        assert isinstance(spec.validation, float)
         train, held_out = split(examples, spec.validation)
         validation = None
     prompts = {_prompt_key(example) for example in train}
@@ -136,22 +169,34 @@ def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], 
 
 
 def _encode(
-    found: LoadedPairs, tokenizer: ChatTokenizer, max_length: int, key: str
+    found: LoadedPairs, tokenizer: ChatTokenizer, spec: DataSpec, key: str
 ) -> tuple[list[Example], SourceReport]:
     try:
-        encoder = Encoder(tokenizer, max_length)
+        encoder = Encoder(tokenizer, spec.max_length, Settings.of(spec))
     except ValueError as error:
         raise DataError(f"model: {error}") from error
     examples = []
     for row, pair in found.pairs:
         try:
-            examples.append(encoder.encode(pair, row))
+            examples.append(replace(encoder.encode(pair, row), place=str(found.places[row - 1])))
         except UnusableRow as reason:
             found.unusable.add(str(reason), row)
     if not examples:
         raise none_usable(found, key)
     return examples, SourceReport(
-        found.source, found.rows, found.format, encoder.truncated, encoder.boundary, found.unusable
+        found.source,
+        found.rows,
+        found.format,
+        encoder.truncated,
+        encoder.boundary,
+        found.unusable,
+        len(examples),
+        frozenset(example.row for example in examples),
+        found.columns,
+        found.unread,
+        encoder.merged,
+        found.left_out,
+        [*found.notes, *encoder.notes()],
     )
 
 

@@ -12,12 +12,13 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.caches import open_cache
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
+from prefd.daemon.modelfiles import read_header
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import device
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.needs import Needs
-from prefd.daemon.worker.sources import ModelSource, stored_dtype
+from prefd.daemon.worker.sources import ModelSource
 
 NEAR = 3  # identity fields: a reference that differs in more is simply another one
 EFFICIENCY = 0.4  # of the matrix-product rate, in a forward pass
@@ -80,5 +81,10 @@ def measured_rates(home: Home, fingerprint: str) -> Iterator[float]:
 
 def parameters(source: ModelSource) -> int:
     """How many weights the model has, from the safetensors headers."""
-    width = {"F32": 4, "BF16": 2, "F16": 2}[stored_dtype(source)]
-    return math.ceil(sum(path.stat().st_size for path in source.weight_files) / width)
+    bits = (source.config().get("quantization") or {}).get("bits", 32)
+    tensors = {name: each for path in source.weight_files for name, each in read_header(path).items()}
+    return sum(
+        math.prod(each["shape"]) * (32 if each["dtype"] == "U32" else bits) // bits
+        for name, each in tensors.items()
+        if not name.endswith((".scales", ".biases"))
+    )

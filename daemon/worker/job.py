@@ -21,6 +21,7 @@ from prefd.daemon.worker import models
 from prefd.daemon.worker.data import PreparedData, prepare
 from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.sources import ModelSource, identify, policy_start, reference_of
+from prefd.daemon.worker.tables import check_tables
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.manager import Plugins, load_plugins
 
@@ -76,13 +77,24 @@ class Job:
 
     @cached_property
     def data(self) -> PreparedData:
-        """The pairs as tokens. Raises `DataError` where nothing can be trained on."""
+        """The pairs as tokens. Raises `DataError` where nothing can be trained on, `JobError` where a model that is to see
+        them lacks a token or a position of theirs.
+        """
         stock = frozen.frozen_stock(self.run)
         commits = {} if stock is None else frozen.commits(stock)
         data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, commits)
+        data = data.with_notes(self._check_tables(data, here_only=True))
         for line in data.report.lines():
             log.info("%s", line)
         return data
+
+    def _check_tables(self, data: PreparedData, here_only: bool) -> list[str]:
+        sources = {source.model: source for source in (self.reference, self.policy)}
+        return check_tables(data, sources.values(), self.tokenizer, self.spec.data.max_length, here_only)
+
+    def check_tables(self) -> None:
+        """Raises `JobError` where a model lacks a token or a position of the pairs; weights are downloaded to tell."""
+        self._check_tables(self.data, here_only=False)
 
     @property
     def examples(self) -> list[Example]:

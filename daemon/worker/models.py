@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import (
     can_run_metal,
+    load_config,
     load_model,
     load_tokenizer,
     maybe_set_recommended_wired_limit,
@@ -21,12 +24,15 @@ from mlx_lm.utils import (
 )
 
 from prefd.daemon.spec import TrainingSpec
-from prefd.daemon.text import nearest
-from prefd.daemon.worker import memory
+from prefd.daemon.text import clip
+from prefd.daemon.worker import memory, peft_start
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.sources import ModelSource, read_adapter_config, stored_dtype
+from prefd.daemon.worker.sources import ModelSource, loading_failed, read_adapter, stored_dtype
+from prefd.daemon.worker.tables import bound_positions
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
+ADAPTABLE = (nn.Linear, nn.QuantizedLinear, SwitchLinear, QuantizedSwitchLinear)
+"""What mlx-lm's adapters go on in a layer."""
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -57,6 +63,7 @@ def unread(source: ModelSource) -> nn.Module:
     most steps of training would round to nothing.
     """
     model, _ = open_base(source)
+    bound_positions(model)
     put_adapter(model, source)
     if can_run_metal():
         maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac
@@ -77,7 +84,7 @@ def open_base(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
 
     Raises `JobError` when it cannot be loaded.
     """
-    with _explained(source.model):
+    with _explained(source, source.model):
         model, config = load_model(source.folder, lazy=True)
         if source.quantize is None:
             return model, config
@@ -90,23 +97,31 @@ def put_adapter(model: nn.Module, source: ModelSource) -> None:
     """Load the adapter of `source`, if it has one, onto `model`. Raises `JobError` when it does not fit."""
     if source.adapter is None:
         return
-    with _explained(f"{source.model} with adapter {source.adapter}"):
-        read_adapter_config(source.adapter)
-        load_adapters(model, str(source.adapter))
+    with _explained(source, f"{source.model} with adapter {source.adapter}"):
+        adapter = read_adapter(source.adapter)
+        if adapter.is_peft:
+            peft_start.put(model, source, adapter)
+        else:
+            load_adapters(model, str(source.adapter))
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
+def _explained(source: ModelSource, where: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, FileNotFoundError) as error:
-        raise JobError(f"model {where} cannot be loaded: {str(error).strip()[:500]}") from error
+    except JobError:
+        raise
+    except Exception as error:  # whatever a model's code does with files that it was not written for
+        raise JobError(f"model {where} cannot be loaded: {loading_failed(source, error)}") from error
 
 
 def tokenizer(source: ModelSource) -> Any:
-    """mlx-lm's TokenizerWrapper for `source`."""
+    """mlx-lm's TokenizerWrapper for `source`, as `mlx_lm.load` makes it: with the EOS ids of config.json or, before them,
+    generation_config.json.
+    """
     try:
-        return load_tokenizer(source.folder)
+        folder = source.config_folder
+        return load_tokenizer(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {str(error).strip()[:500]}") from error
 
@@ -152,18 +167,19 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
             f"{source.model} is quantized ({quantized[0]} and {len(quantized) - 1} more), and quantized weights cannot be "
             "trained in full; use training.fine_tune lora or dora, or the model it was made from"
         )
-    lora = training.lora.model_dump(exclude_none=True)
-    made = FineTune(training.fine_tune, layers if training.num_layers == -1 else training.num_layers, lora)
+    num_layers = layers if training.num_layers == -1 else training.num_layers
+    made = FineTune(training.fine_tune, num_layers, training.lora.model_dump(exclude_none=True))
     if training.fine_tune == "full":
         for layer in model.layers[layers - made.num_layers :]:
             layer.unfreeze()
         if made.num_layers == layers:
             model.unfreeze()
     elif source.adapter is not None:
-        made = _adapters_own(source, training)
+        made = _adapters_own(model, source, training)
         model.unfreeze(keys=list(ADAPTER_LEAVES), strict=False)
     else:
-        _check_keys(model, source, training)
+        lora = training.lora.model_dump(exclude_none=True) | _resolved_keys(model, source, training)
+        made = FineTune(made.fine_tune_type, made.num_layers, lora)
         try:
             linear_to_lora_layers(model, training.num_layers, lora, use_dora=training.fine_tune == "dora")
         except ValueError as error:  # mlx-lm: "QuantizedSwitchLinear doesn't support DoRA yet."
@@ -178,18 +194,43 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
     return made
 
 
-def _check_keys(model: nn.Module, source: ModelSource, training: TrainingSpec) -> None:
-    """A key of `training.lora.keys` that names nothing would be passed over in silence."""
+def _resolved_keys(model: nn.Module, source: ModelSource, training: TrainingSpec) -> dict[str, list[str]]:
+    """`training.lora.keys` by the names that modules have inside a layer: PEFT's `q_proj` is `self_attn.q_proj` here.
+
+    A key that names nothing would be passed over in silence. Raises `JobError` for it, and for one that may be several.
+    """
     if not training.lora.keys:
-        return
+        return {}
     layers = model.layers if training.num_layers == -1 else model.layers[-training.num_layers :]
-    names = {name for part in (model, *layers) for name, _ in part.named_modules()}
-    if unknown := [key for key in training.lora.keys if key not in names]:
-        near = nearest(unknown[0], names)
-        raise JobError(
-            f"training.lora.keys: no module {unknown[0]!r} in the layers that are trained of {source.model}"
-            + (f"; did you mean {near!r}?" if near else "")
+    inside = {name for layer in layers for name, _ in layer.named_modules() if name}
+    outside = {name for name, _ in model.named_modules() if name}
+    known = inside | outside
+    beside = {name for name in outside if ".layers." not in name}
+    resolved = []
+    for key in training.lora.keys:
+        ends = sorted(name for name in inside | beside if name == key or name.endswith(f".{key}"))
+        if key not in known and len(ends) != 1:
+            found = {
+                name for layer in layers for name, module in layer.named_modules() if isinstance(module, ADAPTABLE)
+            }
+            raise JobError(_no_such_key(key, ends, sorted(found), source))
+        resolved.append(key if key in known else ends[0])
+    return {"keys": list(dict.fromkeys(resolved))}
+
+
+def _no_such_key(key: str, ends: list[str], names: list[str], source: ModelSource) -> str:
+    """`ends`: the modules whose names end with `key`; `names`: all that there are."""
+    if key == "all-linear":
+        return (
+            "training.lora.keys: all-linear is PEFT's word for what is the default here: leave training.lora.keys out"
         )
+    message = f"training.lora.keys: no module {key!r} in the layers that are trained of {source.model}"
+    if ends:
+        return f"{message}, and {len(ends)} that end so: write {' or '.join(ends)}"
+    spelt = {re.sub(r"[\W_]", "", name).lower(): name for name in names}
+    if near := spelt.get(re.sub(r"[\W_]", "", key).lower()):  # never one of another meaning, as qkv_proj is for q_proj
+        return f"{message}; did you mean {near!r}?"
+    return f"{message}; it has {clip(', '.join(names), 300)}"
 
 
 def _check_adapted(model: nn.Module, source: ModelSource) -> None:
@@ -207,10 +248,15 @@ def _check_adapted(model: nn.Module, source: ModelSource) -> None:
             )
 
 
-def _adapters_own(source: ModelSource, training: TrainingSpec) -> FineTune:
+def _adapters_own(model: nn.Module, source: ModelSource, training: TrainingSpec) -> FineTune:
+    """What the adapter that `model` starts with is. Raises `JobError` where the spec asks for something else."""
     assert source.adapter is not None
-    config = read_adapter_config(source.adapter)
-    made = FineTune(config.get("fine_tune_type", "lora"), config["num_layers"], config["lora_parameters"])
+    config = read_adapter(source.adapter)
+    made = FineTune(config.fine_tune_type, config.num_layers or len(model.layers), config.lora_parameters)
+    if config.is_peft:
+        modules = [name for name, module in model.named_modules() if "lora_a" in module]
+        num_layers, keys = peft_start.place(modules, len(model.layers))
+        made = FineTune(config.fine_tune_type, num_layers, config.lora_parameters | {"keys": keys})
     if made.fine_tune_type != training.fine_tune:
         raise JobError(
             f"adapter {source.adapter} is {made.fine_tune_type} and training.fine_tune is {training.fine_tune}; "
@@ -221,10 +267,21 @@ def _adapters_own(source: ModelSource, training: TrainingSpec) -> FineTune:
             f"training.num_layers is {training.num_layers} and adapter {source.adapter} has {made.num_layers}; "
             "leave it out to go on with the adapter's own"
         )
-    for name in training.lora.model_fields_set:
-        if getattr(training.lora, name) != made.lora_parameters.get(name):
+    asked = training.lora.model_dump(exclude_unset=True) | _resolved_keys(model, source, training)
+    for name, value in asked.items():
+        if not _same(value, made.lora_parameters.get(name)):
             raise JobError(
-                f"training.lora.{name} is {getattr(training.lora, name)!r} and adapter {source.adapter} has "
+                f"training.lora.{name} is {value!r} and adapter {source.adapter} has "
                 f"{made.lora_parameters.get(name)!r}; leave it out to go on with the adapter's own"
             )
+    if training.qat is not None and made.lora_parameters.get("dropout"):
+        raise JobError(
+            f"training.qat rounds base and adapter as one weight, of which no part can be dropped, and adapter "
+            f"{source.adapter} has a dropout of {made.lora_parameters['dropout']}; set it to 0 in its adapter_config.json"
+        )
     return made
+
+
+def _same(asked: Any, own: Any) -> bool:
+    """The order of modules means nothing."""
+    return sorted(asked) == sorted(own or ()) if isinstance(asked, list) else bool(asked == own)

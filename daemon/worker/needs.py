@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.tokens import Completion
+from prefd.daemon.worker.tokens import Completion, Example
 
 ENTRY_BYTES = 32 + 8 + 8 + 4  # key, offset, sum and checksum; then four bytes a token
 
@@ -17,20 +17,22 @@ class Needs:
     """The completions of a job's pairs, training and held-out, by their keys."""
 
     completions: dict[bytes, Completion]
-    rows: dict[bytes, int]
-    """The first row that each completion belongs to."""
+    rows: dict[bytes, Example]
+    """The first pair that each completion belongs to."""
     duplicates: int
     """How many more sides there are than distinct completions."""
 
     @classmethod
     def of(cls, job: Job) -> Needs:
+        """Raises `JobError` where a model lacks a token or a position of the pairs."""
+        job.check_tables()
         completions: dict[bytes, Completion] = {}
-        rows: dict[bytes, int] = {}
-        sides = [(example.row, side) for example in job.examples for side in (example.chosen, example.rejected)]
-        for row, side in sides:
+        rows: dict[bytes, Example] = {}
+        sides = [(example, side) for example in job.examples for side in (example.chosen, example.rejected)]
+        for example, side in sides:
             key = job.key(side)
             completions.setdefault(key, side)
-            rows.setdefault(key, row)
+            rows.setdefault(key, example)
         return cls(completions, rows, len(sides) - len(completions))
 
     def audit(self, missing: Collection[bytes]) -> dict[str, Any]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 from mlx import nn
-from mlx_lm.models.switch_layers import QuantizedSwitchLinear
 
-from prefd.daemon.worker import fuse, peft
+from prefd.daemon.rundir import Outcome
+from prefd.daemon.worker import fuse, fusecheck, peft
 from prefd.daemon.worker.checkpoint import told
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
 
 log = logging.getLogger(__name__)
-
-DEQUANTIZED = (nn.QuantizedLinear, nn.QuantizedEmbedding, QuantizedSwitchLinear)
-"""What mlx-lm's `dequantize_model` knows."""
 
 
 def check(job: Job, model: nn.Module) -> None:
@@ -28,27 +26,71 @@ def check(job: Job, model: nn.Module) -> None:
         quantized = [(name, module) for name, module in model.named_modules() if "scales" in module]
         if not quantized:
             raise JobError(f"output.dequantize: no weight of {job.policy.model} is quantized; take it away")
-        if unknown := [name for name, module in quantized if not isinstance(module, DEQUANTIZED)]:
+        if unknown := [name for name, module in quantized if type(module) not in fuse.QUANTIZED]:
             raise JobError(
-                f"output.dequantize: mlx-lm cannot dequantize {unknown[0]} of {job.policy.model}; "
+                f"output.dequantize: it is not known how to dequantize {unknown[0]} of {job.policy.model}; "
                 "without it the fused model stays quantized"
             )
     if wanted.peft:
         peft.check(job.policy, model)
 
 
-def write(job: Job) -> dict[str, Path]:
-    """Write what the spec's `output:` asks for, from the job's base and its adapter on disk: name → folder."""
+@dataclass
+class Written:
+    """The folders that were made, by name, and what is to be said of them."""
+
+    folders: dict[str, Path] = field(default_factory=dict)
+    fused_check: dict[str, Any] | None = None
+    """How the fused model compares with base and adapter: `Comparison.to_json`."""
+    warnings: list[str] = field(default_factory=list)
+    loss: str = ""
+    """What the job's reason says of it."""
+
+    def add_to(self, outcome: Outcome) -> Outcome:
+        """`outcome` with all of it in its summary."""
+        summary = outcome.summary | {name: str(folder) for name, folder in self.folders.items()}
+        if self.fused_check is not None:
+            summary["fused_check"] = self.fused_check
+        summary["warnings"] = [*summary.get("warnings", ()), *self.warnings]
+        return replace(outcome, reason=outcome.reason + self.loss, summary=summary)
+
+
+def write(job: Job) -> Written:
+    """Write what the spec's `output:` asks for, from the job's base and its adapter on disk.
+
+    Raises `JobError` where the disk refuses, and where a fused model is not what base and adapter are.
+    """
     wanted, run = job.spec.output, job.run
-    made: dict[str, Path] = {}
+    made = Written()
     mx.clear_cache()  # the trained model's memory
     if wanted.fuse:
         log.info("fusing the adapter into the model")
-        with told("the fused model", run.root):
-            fuse.write_fused(replace(job.policy, adapter=run.adapter), run.fused, wanted.dequantize)
-        made["fused"] = run.fused
+        made = _write_fused(job)
     if wanted.peft:
         with told("the PEFT adapter", run.root):
             peft.write_peft(job.policy, run.adapter, run.peft)
-        made["peft"] = run.peft
+        made.folders["peft"] = run.peft
+    return made
+
+
+def _write_fused(job: Job) -> Written:
+    source = replace(job.policy, adapter=job.run.adapter)
+    made = Written({"fused": job.run.fused})
+
+    def check(folder: Path) -> None:
+        try:
+            compared = fusecheck.compare(source, folder, fusecheck.sequences_of(job.examples))
+        except fusecheck.NotCompared as reason:
+            made.warnings.append(str(reason))
+            made.loss = "; the fused model was not compared with base and adapter"
+            return
+        log.info("the fused model: %s", compared.describe())
+        made.fused_check = compared.to_json()
+        made.warnings.extend(filter(None, [compared.warning()]))
+        made.loss = f"; fused, {compared.part} of what was trained is lost" if compared.tells else ""
+
+    with told("the fused model", job.run.root):
+        fuse.write_fused(source, job.run.fused, job.spec.output.dequantize, check)
+    for warning in made.warnings:
+        log.warning("%s", warning)
     return made

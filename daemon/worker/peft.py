@@ -18,10 +18,10 @@ from mlx import nn
 from mlx_lm.tuner.dora import DoRALinear
 from mlx_lm.tuner.lora import LoRALinear
 
+from prefd.daemon.adapters import AdapterConfig
 from prefd.daemon.worker.checkpoint import WEIGHTS, Published
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.fuse import adapted_modules
-from prefd.daemon.worker.sources import ModelSource, read_adapter_config
+from prefd.daemon.worker.sources import ModelSource, read_adapter
 
 SAME_NAMES = frozenset(
     [
@@ -55,23 +55,14 @@ INSTEAD = "take output.peft away; output.fuse writes a whole model"
 
 def check(source: ModelSource, model: nn.Module) -> None:
     """Raises `JobError` when an adapter on `model`, which came from `source`, would not mean the same to PEFT."""
-    config = source.config()
-    if (family := config.get("model_type")) not in SAME_NAMES:
-        raise JobError(
-            f"output.peft: it is not known how transformers names the modules of model type {family!r} "
-            f"({source.model}); known: {', '.join(sorted(SAME_NAMES))}; {INSTEAD}"
-        )
-    if config.get("rope_traditional"):
-        raise JobError(
-            f"output.peft: {source.model} has rope_traditional, an order of the query and key rows that transformers "
-            f"does not have; {INSTEAD}"
-        )
-    if "quantization" in config:
+    check_names(source, "output.peft", f"; {INSTEAD}")
+    if "quantization" in source.config():
         raise JobError(
             f"output.peft: {source.model} is quantized in MLX's own format, which transformers cannot load; train from "
             f"the model it was made from (training.quantize quantizes it at load), or {INSTEAD}"
         )
-    others = [name for name, module in adapted_modules(model) if not isinstance(module, (LoRALinear, DoRALinear))]
+    adapted = [(name, module) for name, module in model.named_modules() if "lora_a" in module]
+    others = [name for name, module in adapted if not isinstance(module, (LoRALinear, DoRALinear))]
     if others:
         raise JobError(
             f"output.peft: PEFT has no adapter that equals mlx-lm's on {others[0]} and {len(others) - 1} more "
@@ -79,9 +70,24 @@ def check(source: ModelSource, model: nn.Module) -> None:
         )
 
 
+def check_names(source: ModelSource, setting: str, instead: str = "") -> None:
+    """Raises `JobError` unless a module of `source` is the one that transformers calls by the same name."""
+    config = source.config()
+    if (family := config.get("model_type")) not in SAME_NAMES:
+        raise JobError(
+            f"{setting}: it is not known how transformers names the modules of model type {family!r} "
+            f"({source.model}); known: {', '.join(sorted(SAME_NAMES))}{instead}"
+        )
+    if config.get("rope_traditional"):
+        raise JobError(
+            f"{setting}: {source.model} has rope_traditional, an order of the query and key rows that transformers "
+            f"does not have{instead}"
+        )
+
+
 def write_peft(source: ModelSource, adapter: Path, folder: Path) -> None:
     """Publish the mlx-lm adapter at `adapter`, trained on `source`, as a PEFT adapter at `folder`."""
-    config = read_adapter_config(adapter)
+    config = read_adapter(adapter)
     weights = mx.load(str(adapter / WEIGHTS))
     assert isinstance(weights, dict)  # what safetensors give
     with Published(folder) as made:
@@ -92,9 +98,9 @@ def write_peft(source: ModelSource, adapter: Path, folder: Path) -> None:
         (made / "adapter_config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
 
 
-def peft_config(source: ModelSource, config: Mapping[str, Any], modules: list[str]) -> dict[str, Any]:
+def peft_config(source: ModelSource, config: AdapterConfig, modules: list[str]) -> dict[str, Any]:
     """PEFT's adapter_config.json. `modules` are the adapted ones, by full path, so that no other matches."""
-    lora = config["lora_parameters"]
+    lora = config.lora_parameters
     alpha = lora["scale"] * lora["rank"]
     return {
         "peft_type": "LORA",
@@ -105,7 +111,7 @@ def peft_config(source: ModelSource, config: Mapping[str, Any], modules: list[st
         "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
         "lora_dropout": lora.get("dropout", 0.0),
         "target_modules": modules,
-        "use_dora": config.get("fine_tune_type") == "dora",
+        "use_dora": config.fine_tune_type == "dora",
         "bias": "none",
         "fan_in_fan_out": False,
     }

@@ -24,7 +24,7 @@ from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
-from prefd.daemon.worker.tokens import Completion
+from prefd.daemon.worker.tokens import Completion, Example
 from prefd.daemon.worker.training_run import plan
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def precompute(job: Job, stop: StopEvent) -> Outcome:
     return Outcome(True, line, summary)
 
 
-def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes, int], stop: StopEvent) -> float:
+def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes, Example], stop: StopEvent) -> float:
     """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
@@ -102,12 +102,12 @@ def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
     }
 
 
-def _commit(job: Job, scores: Scores, rows: dict[bytes, int]) -> None:
+def _commit(job: Job, scores: Scores, rows: dict[bytes, Example]) -> None:
     try:
         job.store.put(scores)
     except InvalidLogprobs as error:
         raise JobError(
-            f"the reference {job.reference.model} gave no usable log-probabilities for row {rows[error.key]}: {error}; "
+            f"the reference {job.reference.model} gave no usable log-probabilities for {rows[error.key]}: {error}; "
             "nothing of that batch was kept"
         ) from error
     except OSError as error:

@@ -5,61 +5,55 @@ The rules:
 1. A tokenizer with a chat template gets chats. A string prompt is one user message and a string answer one assistant
    message, without the whitespace around them; messages are taken as they are. The prompt's text is the template's
    with its generation prompt, the answer's is what the template adds when the answer is there: a thinking block it
-   opens belongs to whichever side the template puts it on. Thinking keywords are the row's (`chat_template_kwargs`);
-   where it has none, the template's own default holds.
+   opens belongs to whichever side the template puts it on. Template arguments are the row's (`chat_template_kwargs`) over
+   the dataset's; where there are none, the template's own default holds.
 2. Where the text with the answer does not begin with the prompt's (a template that drops or adds a thinking block),
    the answer is the assistant's content and what the template puts after it. An answer that opens the thinking block
    which the prompt has already opened does not open it twice.
-3. A tokenizer without a template gets plain text: strings as they are, messages as an HH-RLHF transcript.
+3. A tokenizer without a template, or one that is told to use none, gets plain text: strings as they are, messages as an
+   HH-RLHF transcript.
 4. What a template puts after its EOS ("\n") is dropped; an EOS that the data brings at an answer's end is the
    template's own; one inside an answer makes the row unusable.
+5. What a row says and the template does not show makes it unusable, and so does text that holds what the template itself
+   writes around turns: it has been through a template already.
+6. Of an answer of several turns, the assistant's own are told apart (`spans.py`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
+from prefd.daemon.worker.spans import Span, own_spans, plain_answer, plain_prompt
+from prefd.daemon.worker.template import PROBE, Chat, ChatTokenizer, Template
 from prefd.plugins.formats.fields import content_text, is_empty
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
-SENTINEL = "prefdcontent"
-RESERVED = frozenset(
-    [
-        "conversation",
-        "messages",
-        "tools",
-        "chat_template",
-        "add_generation_prompt",
-        "continue_final_message",
-        "tokenize",
-        "padding",
-        "truncation",
-        "max_length",
-        "return_tensors",
-        "return_dict",
-        "return_assistant_tokens_mask",
-        "tokenizer_kwargs",
-        "processor_kwargs",
-    ]
+FOREIGN = re.compile(
+    r"<\|(im_start|start_header_id|begin_of_text|user|assistant|system|start|turn)\|?>|<｜(User|Assistant)｜>"
+    r"|<start_of_turn>|\[INST\]"
 )
-"""Arguments of `apply_chat_template` that are not the template's, and not a dataset's to set."""
-TRANSCRIPT = {"user": "Human", "assistant": "Assistant"}
+"""How the templates of known models begin a turn."""
+__all__ = ["Answer", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
-class ChatTokenizer(Protocol):
-    """What is needed of mlx-lm's `TokenizerWrapper`, which has no types of its own."""
+@dataclass(frozen=True)
+class Settings:
+    """What of a spec decides how a row is written as text."""
 
-    eos_token_id: int | None
-    bos_token_id: int | None
-    eos_token_ids: set[int]
-    """Every token that ends an answer, the model config's included."""
-    has_chat_template: bool
-    think_start: str | None
+    moment: datetime = field(default_factory=lambda: parse_date(DEFAULT_DATE))
+    """What a template takes for now."""
+    template: str = "auto"
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
-    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]: ...
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str: ...
-    def apply_chat_template(self, conversation: Sequence[Message], **kwargs: Any) -> Any: ...
+    @classmethod
+    def of(cls, spec: DataSpec) -> Settings:
+        return cls(spec.moment, spec.chat_template, spec.chat_template_kwargs)
 
 
 class Answer(NamedTuple):
@@ -69,6 +63,8 @@ class Answer(NamedTuple):
     eos: int
     composed: bool = False
     """Whether the template changes the prompt when the answer follows, so that the two were put together here."""
+    own: Sequence[Span] | None = None
+    """Where the assistant's own text is; None: all of it."""
 
 
 class Texts(NamedTuple):
@@ -77,53 +73,114 @@ class Texts(NamedTuple):
     prompt: str
     chosen: Answer
     rejected: Answer
+    remarks: frozenset[str] = frozenset()
+    """What the pair's owner should know of it, by the names that `tokens.REMARKS` has in words."""
 
 
 class Prompter:
     """Turns pairs into texts for one tokenizer. Raises ValueError for a tokenizer that has no EOS."""
 
-    def __init__(self, tokenizer: ChatTokenizer) -> None:
-        if tokenizer.eos_token_id is None:
+    def __init__(self, tokenizer: ChatTokenizer, settings: Settings | None = None) -> None:
+        ends = sorted(tokenizer.eos_token_ids) if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        if not ends:
             raise ValueError("the tokenizer has no EOS token; name one as eos_token in its tokenizer_config.json")
-        self.is_chat = tokenizer.has_chat_template
-        self._eos = tokenizer.eos_token_id
+        self.settings = settings or Settings()
+        self.is_chat = tokenizer.has_chat_template and self.settings.template != "none"
+        self.template = Template(tokenizer, self.settings.moment)
+        self.unread: dict[str, None] = {}
+        """Template arguments that the template does not mention, in order of appearance."""
+        self._eos = ends[0]
         texts = {tokenizer.decode([i], skip_special_tokens=False): i for i in {self._eos, *tokenizer.eos_token_ids}}
         # The longest first: one may be the end of another.
         self._eos_texts = {text: texts[text] for text in sorted(texts, key=len, reverse=True) if text.strip()}
         self._think_start = tokenizer.think_start or "<think>"
-        # TokenizerWrapper sets a thinking keyword of its own accord; a Python template of mlx-lm's only it can call.
-        inner = getattr(tokenizer, "_tokenizer", tokenizer)
-        self._renderer = tokenizer if getattr(tokenizer, "_chat_template", None) is not None else inner
+        self._think_end = tokenizer.think_end or "</think>"
 
     def texts(self, pair: Pair) -> Texts:
         """What `pair` reads as. Raises `UnusableRow`."""
-        prompt, chosen, rejected = pair.prompt, self._without_eos(pair.chosen), self._without_eos(pair.rejected)
-        if not self.is_chat:
-            if pair.tools:
-                raise UnusableRow("tools, but the tokenizer has no chat template")
-            answers = (Answer(_plain_answer(prompt, side), self._eos) for side in (chosen, rejected))
-            return Texts(_plain_prompt(prompt), *answers)
-        if not isinstance(prompt, str) and not prompt:
-            raise UnusableRow("empty prompt")  # templates look at the first message
-        if reserved := RESERVED & pair.chat_template_kwargs.keys():
-            raise UnusableRow(f"chat_template_kwargs may not set {', '.join(sorted(reserved))}")
-        chat = _Chat(_as_messages(prompt, "user"), pair.tools, pair.chat_template_kwargs)
-        start = self._render(chat, (), add_generation_prompt=True)
-        return Texts(
-            start, *(self._answer(chat, start, _as_messages(side, "assistant")) for side in (chosen, rejected))
-        )
+        pair = replace(pair, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected))
+        start, answers = self._rendered(pair) if self.is_chat else self._plain(pair)
+        return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
 
-    def _answer(self, chat: _Chat, start: str, answer: Sequence[Message]) -> Answer:
-        full = self._render(chat, answer)
+    def _rendered(self, pair: Pair) -> tuple[str, list[Answer]]:
+        """The prompt and both answers through the chat template."""
+        if not isinstance(pair.prompt, str) and not pair.prompt:
+            raise UnusableRow("empty prompt")  # templates look at the first message
+        chat = self._chat(pair)
+        for text in (pair.prompt, pair.chosen, pair.rejected):
+            self._check_untemplated(text)
+        start = self.template.render(chat, add_generation_prompt=True)
+        self.template.check_shown(chat, start)
+        sides = [_as_messages(side, "assistant") for side in (pair.chosen, pair.rejected)]
+        answers = [self._answer(chat, start, side) for side in sides]
+        self.template.check_tools_shown(chat, start)
+        return start, answers
+
+    def _plain(self, pair: Pair) -> tuple[str, list[Answer]]:
+        """The prompt and both answers as plain text."""
+        if pair.tools:
+            raise UnusableRow("tools, but the tokenizer has no chat template")
+        sides = [plain_answer(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
+        return plain_prompt(pair.prompt), [Answer(text, self._eos, own=own) for text, own in sides]
+
+    def _remarks(self, pair: Pair, start: str, answers: Sequence[Answer]) -> frozenset[str]:
+        """What the pair's owner should know of it."""
+        sides = pair.chosen, pair.rejected
+        opens_thinking = start.rstrip().endswith(self._think_start)
+        found = {
+            "repeats": all(_repeats(pair.prompt, side) for side in sides),
+            "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
+            "transcript": not self.is_chat and not all(isinstance(text, str) for text in (pair.prompt, *sides)),
+            "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
+            "rewritten": any(each.composed for each in answers),
+            "thinking": opens_thinking and any(self._think_end not in each.text for each in answers),
+        }
+        return frozenset(name for name, holds in found.items() if holds)
+
+    def _chat(self, pair: Pair) -> Chat:
+        if fault := describe_reserved(pair.chat_template_kwargs):
+            raise UnusableRow(f"chat_template_kwargs {fault}")
+        kwargs = {**self.settings.kwargs, **pair.chat_template_kwargs}
+        self.unread |= dict.fromkeys(self.template.unread(list(kwargs)))
+        return Chat(_as_messages(pair.prompt, "user"), pair.tools, kwargs)
+
+    @property
+    def stray_ending(self) -> str | None:
+        """The token by which the template ends an answer, where it is no EOS of the model's."""
+        ending = self.template.ending if self.is_chat else ""
+        if any(eos in ending for eos in self._eos_texts):
+            return None
+        return next((token for token in self.template.markers if ending.strip().startswith(token)), None)
+
+    @property
+    def overlooked(self) -> str:
+        """What is to be said of a template that lies where no tokenizer looks."""
+        if self.settings.template == "none" or not (self.template.folder / "chat_template.json").is_file():
+            return ""
+        return "; its folder has a chat_template.json, which is for processors: put the text in it into chat_template.jinja"
+
+    def _answer(self, chat: Chat, start: str, answer: Sequence[Message]) -> Answer:
+        full = self.template.render(chat, answer)
+        self.template.check_shown(chat, full, answer)
         if full.startswith(start):
-            return self._split_eos(full[len(start) :])
-        content = answer[0].get("content")
-        if len(answer) > 1 or not isinstance(content, str):
+            made = self._split_eos(full[len(start) :])
+            return made if len(answer) == 1 else made._replace(own=self._own(chat, start, answer, full, made.text))
+        content = content_text(answer[0])
+        if len(answer) > 1 or answer[0].get("tool_calls"):
             raise UnusableRow("the chat template changes the prompt when an answer follows")
-        _, found, after = self._render(chat, [{"role": "assistant", "content": SENTINEL}]).rpartition(SENTINEL)
+        _, found, after = self.template.render(chat, [{"role": "assistant", "content": PROBE}]).rpartition(PROBE)
         if not found:
             raise UnusableRow("the chat template leaves the answer out")
         return self._split_eos(self._after_thinking(start, content) + after)._replace(composed=True)
+
+    def _own(self, chat: Chat, start: str, answer: Sequence[Message], full: str, text: str) -> list[Span]:
+        """Where in `text`, the answer's, the assistant's turns are, each with the EOS that ends it."""
+
+        def render(messages: Sequence[Message], generation: bool = False) -> str:
+            return self.template.render(chat, messages, generation)
+
+        spans = own_spans(render, answer, full, list(self._eos_texts))
+        return [Span(begin - len(start), min(end - len(start), len(text))) for begin, end in spans]
 
     def _after_thinking(self, start: str, content: str) -> str:
         """`content` without the opening of a thinking block that `start` ends with."""
@@ -131,20 +188,6 @@ class Prompter:
         if not start.rstrip().endswith(opened) or not content.lstrip().startswith(opened):
             return content
         return content.lstrip().removeprefix(opened).lstrip()
-
-    def _render(self, chat: _Chat, answer: Sequence[Message], add_generation_prompt: bool = False) -> str:
-        try:
-            text = self._renderer.apply_chat_template(
-                [*chat.prompt, *answer],
-                tools=chat.tools,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                **chat.kwargs,
-            )
-        except Exception as error:  # a template raises what it likes: its own refusals, or Python's on odd messages
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise UnusableRow(f"the chat template refuses it: {reason[:100]}") from error
-        return str(text)
 
     def _split_eos(self, text: str) -> Answer:
         """`text` up to the EOS that ends it, and which that is: of several, the first, where generation would stop."""
@@ -158,17 +201,21 @@ class Prompter:
         if isinstance(side, str):
             cleaned: Text = self._clean(side)
         else:
-            cleaned = [
-                {**message, "content": self._clean(message["content"])}
-                if isinstance(message.get("content"), str)
-                else message
-                for message in side
-            ]
+            cleaned = [self._cleaned(message) for message in side]
             if side and side[-1]["role"] != "assistant":
                 raise UnusableRow("a side does not end with an answer")
         if is_empty(cleaned):
             raise UnusableRow("empty completion")
         return cleaned
+
+    def _cleaned(self, message: Message) -> Message:
+        content = message.get("content")
+        if isinstance(content, str):
+            return {**message, "content": self._clean(content)}
+        if isinstance(content, list | tuple) and content:
+            last = {**content[-1], "text": self._clean(str(content[-1].get("text") or ""))}
+            return {**message, "content": [*content[:-1], last]}
+        return message
 
     def _clean(self, text: str) -> str:
         text = self._split_eos(text).text
@@ -176,39 +223,29 @@ class Prompter:
             raise UnusableRow("an EOS inside the answer")
         return text
 
-
-class _Chat(NamedTuple):
-    """What every rendering of one row has in common."""
-
-    prompt: Sequence[Message]
-    tools: Sequence[Mapping[str, Any]] | None
-    kwargs: Mapping[str, Any]
+    def _check_untemplated(self, text: Text) -> None:
+        contents = _contents(text)
+        marker = next((each for each in self.template.markers if any(each in content for content in contents)), None)
+        if marker is not None:
+            raise UnusableRow(
+                f"templated already: it holds {marker!r}, which the chat template writes itself; for rows that have been "
+                "through a template, set data.chat_template: none"
+            )
 
 
 def _as_messages(text: Text, role: str) -> Sequence[Message]:
     return [{"role": role, "content": text.strip()}] if isinstance(text, str) else text
 
 
-def _plain_prompt(prompt: Text) -> str:
-    return prompt if isinstance(prompt, str) else f"{_transcript(prompt)}\n\nAssistant:"
+def _contents(text: Text) -> list[str]:
+    return [text] if isinstance(text, str) else [content_text(message) for message in text]
 
 
-def _plain_answer(prompt: Text, answer: Text) -> str:
-    if isinstance(answer, str):
-        return answer if isinstance(prompt, str) else f" {answer.strip()}"
-    if isinstance(prompt, str) and len(answer) == 1:
-        return _plain_content(answer[0])
-    return _transcript(answer).removeprefix("\n\nAssistant:")
+def _repeats(prompt: Text, side: Text) -> bool:
+    """Whether an answer begins with its prompt's last words."""
+    asked = _words(prompt, -1)
+    return len(asked) > 1 and _words(side, 0)[: len(asked)] == asked
 
 
-def _transcript(messages: Sequence[Message]) -> str:
-    return "".join(
-        f"\n\n{TRANSCRIPT.get(message['role'], message['role'].capitalize())}: {_plain_content(message)}"
-        for message in messages
-    )
-
-
-def _plain_content(message: Message) -> str:
-    if message.get("tool_calls"):
-        raise UnusableRow("tool calls, but the tokenizer has no chat template")
-    return content_text(message)
+def _words(text: Text, at: int) -> list[str]:
+    return (text if isinstance(text, str) else content_text(text[at]) if text else "").split()

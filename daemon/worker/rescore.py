@@ -37,6 +37,8 @@ class Request:
     percent: bool = False
     fingerprint: str | None = None
     """Which reference the spec had when it ran."""
+    job_id: int | None = None
+    """The job that `spec` is of: its pairs are read as it read them, a hub dataset at the commit that it was claimed with."""
     seconds: float | None = None
     """Time to score in; loading is not counted."""
     seed: int | None = None
@@ -45,7 +47,8 @@ class Request:
 def rescore(root: Path, request: Request) -> dict[str, Any]:
     """The answer as JSON; differences are in nats a token. Raises `JobError` when there is nothing to compare."""
     home = Home(root)
-    job = Job(home, RunDir(home.runs / "none"), JobSpec.model_validate(request.spec))
+    run = RunDir(home.runs / "none" if request.job_id is None else home.job(request.job_id))
+    job = Job(home, run, JobSpec.model_validate(request.spec))
     if request.fingerprint not in (None, job.fingerprint.name):
         raise JobError(
             f"{job.reference.model} is now reference {job.fingerprint.name[:12]}, and was {request.fingerprint} when the "
@@ -57,7 +60,7 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
     cached = dict(zip(keys, store.find(keys))) if store else {}
     held = sorted(key for key, value in cached.items() if value is not None)
     if not held:
-        raise JobError(f"none of the completions of {job.spec.data.path} is cached for {job.reference.model}")
+        raise JobError(f"none of the completions of {job.spec.data.where} is cached for {job.reference.model}")
     wanted = round(len(held) * request.sample / 100) if request.percent else int(request.sample)
     chosen = random.Random(request.seed).sample(held, min(max(wanted, 1), len(held)))
     limit = tolerance(job.fingerprint.identity)
@@ -79,11 +82,13 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
             means.append(apart.mean)
             largest = max(largest, apart.largest)
             if apart.beyond(limit):
-                wrong.append({"key": key.hex(), "row": needs.rows[key], "mean": apart.mean, "max": apart.largest})
+                row = needs.rows[key]
+                where = {"row": row.row, "place": str(row)}
+                wrong.append({"key": key.hex(), **where, "mean": apart.mean, "max": apart.largest})
     return {
         "fingerprint": job.fingerprint.name,
         "model": job.reference.model,
-        "data": job.spec.data.path,
+        "data": job.spec.data.where,
         "cached": len(held),
         "sampled": len(chosen),
         "checked": len(means),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -15,10 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_weights
-from prefd.daemon.spec import HUB_ID, JobSpec, QuantizeSpec
+from prefd.daemon import adapters
+from prefd.daemon.adapters import AdapterConfig
+from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with, read_header
+from prefd.daemon.spec import JobSpec, QuantizeSpec
+from prefd.daemon.specpaths import HUB_ID
+from prefd.daemon.text import clip
 from prefd.daemon.worker.errors import JobError
 
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
+WEIGHTS = "*.safetensors"
+HUB_FILES = ["*.json", WEIGHTS, "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 SCORING = 3
 """The way of scoring, in the identity beside the weights: one more whenever a change to it changes a number, be it in the last
@@ -38,32 +45,62 @@ class ModelSource:
     quantize: QuantizeSpec | None = None
 
     @cached_property
-    def folder(self) -> Path:
-        """The local folder. Raises `JobError` where there is none or it holds no safetensors."""
+    def config_folder(self) -> Path:
+        """The local folder with config and tokenizer; of a hub id, no weights are downloaded for it. Raises `JobError`."""
         folder = Path(self.model)
         if not folder.is_dir():
-            folder = _download(self.model)
+            folder = _download(self.model, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
         if not (folder / "config.json").is_file():
             raise JobError(f"model {self.model}: no config.json in {folder}; is it a model folder?")
+        _check_files(self.model, folder, whole=False)
+        return folder
+
+    @cached_property
+    def folder(self) -> Path:
+        """The local folder. Raises `JobError` where there is none or it holds no safetensors."""
+        folder = self.config_folder
+        if not Path(self.model).is_dir():
+            folder = _download(self.model, HUB_FILES)
         if not any(folder.glob("model*.safetensors")):
             pickles = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
             found = f"only {pickles[0]}, a pickle, which can run code" if pickles else "none"
-            raise JobError(
-                f"model {self.model}: it needs model*.safetensors, found {found}; convert it (mlx_lm.convert)"
-            )
+            remedy = "convert it (mlx_lm.convert)"
+            if not pickles and not Path(self.model).is_dir():  # its tokenizer is here, and the hub may be out of reach
+                remedy = f"run it again where the hub can be reached, and if the model has none there, {remedy}"
+            raise JobError(f"model {self.model}: it needs model*.safetensors, found {found}; {remedy}")
+        _check_files(self.model, folder, whole=True)
         return folder
 
     @property
     def weight_files(self) -> list[Path]:
         return sorted(self.folder.glob("model*.safetensors"))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether its weights are on this machine already; nothing is downloaded."""
+        folder: Path | None = Path(self.model)
+        if not Path(self.model).is_dir():
+            folder = _downloaded(self.model)
+        return folder is not None and any(folder.glob("model*.safetensors"))
+
     def config(self) -> dict[str, Any]:
-        config = _read_json(self.folder / "config.json")
+        config = _read_json(self.config_folder / "config.json")
         if config.get("model_file") is not None:
             raise JobError(
                 f"model {self.model}: config.json asks to run {config['model_file']}; prefd runs no model code"
             )
         return config
+
+
+def loading_failed(source: ModelSource, error: BaseException) -> str:
+    """Why mlx-lm cannot load `source`, in words for whoever named it."""
+    said = clip(" ".join(str(error).split()), 400) or type(error).__name__
+    if said.startswith(("Missing ", "Received ")):  # mlx's, of a list of tensors
+        said = f"its weights are not those that its config.json describes: {said}"
+    if isinstance(error, KeyError | NameError | AttributeError | IndexError | TypeError):
+        said = f"{type(error).__name__}: {said}"  # mlx-lm's own, which is no sentence
+    method = quantized_with(source.config())
+    return said if method is None else f"{said}; its config.json says that it is quantized with {method}: {REMEDY}"
 
 
 def policy_start(spec: JobSpec) -> ModelSource:
@@ -103,44 +140,65 @@ def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | 
     )
 
 
+def read_headers(source: ModelSource) -> dict[str, Mapping[str, Any]]:
+    """What the safetensors files say of each tensor: dtype, shape and data_offsets."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for path in source.weight_files:
+        found |= read_header(path)
+    return found
+
+
 def stored_dtype(source: ModelSource) -> str:
     """The floating-point type that most of the stored weights have, in safetensors' words (F32, BF16, F16)."""
     counts: dict[str, int] = {}
-    for path in source.weight_files:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__" and tensor["dtype"] in ("F32", "BF16", "F16"):
-                size = tensor["data_offsets"][1] - tensor["data_offsets"][0]
-                counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
+    for tensor in read_headers(source).values():
+        if tensor["dtype"] in ("F32", "BF16", "F16"):
+            size = tensor["data_offsets"][1] - tensor["data_offsets"][0]
+            counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + size
     return max(counts, key=lambda dtype: counts[dtype], default="F32")
 
 
-def read_adapter_config(adapter: Path) -> dict[str, Any]:
-    """adapter_config.json. Raises `JobError` where the folder is not an mlx-lm adapter."""
-    if not (adapter / "adapter_config.json").is_file() or not (adapter / "adapters.safetensors").is_file():
-        raise JobError(
-            f"adapter {adapter}: it needs adapter_config.json and adapters.safetensors, as mlx-lm writes them"
-        )
-    return _read_json(adapter / "adapter_config.json")
+def read_adapter(adapter: Path) -> AdapterConfig:
+    """What the folder `adapter` holds, in mlx-lm's words. Raises `JobError` where that cannot be loaded."""
+    try:
+        return adapters.read_adapter(adapter)
+    except adapters.AdapterError as error:
+        raise JobError(f"adapter {adapter} {error}") from error
 
 
-def _download(model: str) -> Path:
+def _check_files(model: str, folder: Path, whole: bool) -> None:
+    for fault in faults_of_files(folder, whole):
+        raise JobError(f"model {model} {fault}")
+
+
+def _download(model: str, files: list[str]) -> Path:
     if not HUB_ID.match(model):
         raise JobError(f"model {model}: there is no such folder, and it is not a hub id (org/name)")
     from huggingface_hub import snapshot_download  # slow to import, and most models are local
 
     try:
-        return Path(snapshot_download(model, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(model, allow_patterns=files))
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise JobError(f"model {model}: it is no local folder and could not be downloaded ({first})") from error
 
 
+def _downloaded(model: str) -> Path | None:
+    """Where the weights of `model` were downloaded to before, if they were."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.safetensors"], local_files_only=True))
+    except (OSError, ValueError):
+        return None
+
+
 def _digest_adapter(adapter: Path, memo: Path | None) -> str:
-    config = read_adapter_config(adapter)
-    matters = {name: config.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
-    return digest_json([matters, digest_weights([adapter / "adapters.safetensors"], memo)])
+    found = read_adapter(adapter)
+    matters = {name: found.raw.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
+    if found.is_peft:
+        matters = {"peft": found.fine_tune_type} | {name: found.lora_parameters[name] for name in ("rank", "scale")}
+    return digest_json([matters, digest_weights([found.weights], memo)])
 
 
 def _digest_files(folder: Path, patterns: tuple[str, ...]) -> str:

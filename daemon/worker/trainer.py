@@ -25,7 +25,7 @@ from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.metrics import Mean, Sums, pair_metrics
 from prefd.daemon.worker.optim import clip, global_norm
 from prefd.daemon.worker.start import Start, measure_noise
-from prefd.daemon.worker.tokens import Completion, Example
+from prefd.daemon.worker.tokens import Completion, Example, places
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Trainer:
         metrics = mean.means() | {"grad_norm": global_norm(total)}
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise NotFinite(
-                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on rows "
+                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on "
                 f"{self._not_finite(examples)}; lower training.learning_rate or the loss's beta, set "
                 "training.max_grad_norm, or look at those rows"
             )
@@ -80,33 +80,34 @@ class Trainer:
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
 
-    def _not_finite(self, examples: Sequence[Example]) -> list[int]:
-        """The rows whose own loss or gradient is not finite; all of them where it takes more than one."""
+    def _not_finite(self, examples: Sequence[Example]) -> str:
+        """The places of the rows whose own loss or gradient is not finite; all of them where it takes more than one."""
 
         def finite(example: Example) -> bool:
             sums, gradients = self._gradients([example], 1)
             return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(global_norm(gradients))
 
-        return sorted(example.row for example in ([each for each in examples if not finite(each)] or examples))
+        return places([each for each in examples if not finite(each)] or examples)
 
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
-        reference = self._reference(batch)
+        sides = both_sides(batch)
+        reference = self._reference(sides)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
-            x = self._loss_input(policy, reference)
+            x = self._loss_input(counted(policy, sides), reference)
             out = self.loss(x)
             return out.losses.sum() / pairs, pair_metrics(x, out)
 
-        (_, sums), gradients = self.scorer.value_and_grad(both_sides(batch), share)
+        (_, sums), gradients = self.scorer.value_and_grad(sides, share)
         return sums, gradients
 
-    def _reference(self, batch: Sequence[Example]) -> Logprobs | None:
-        """Of both sides; None where the loss takes none."""
-        return None if self.reference is None else self.reference(both_sides(batch))
+    def _reference(self, sides: Sequence[Completion]) -> Logprobs | None:
+        """Of the tokens of `sides` that count; None where the loss takes none."""
+        return None if self.reference is None else counted(self.reference(sides), sides)
 
     def _loss_input(self, policy: Logprobs, reference: Logprobs | None) -> LossInput:
-        """Log-probabilities of both sides as the loss sees them."""
+        """Log-probabilities of both sides as the loss sees them, each of the tokens that count."""
         if reference is None:
             return LossInput(*halves(policy))
         seen = self.start.reference_for(policy, reference)
@@ -117,7 +118,8 @@ class Trainer:
         self.model.eval()
         mean = Mean()
         for batch in self.batching.split(examples):
-            x = self._loss_input(self.scorer.logprobs(both_sides(batch)), self._reference(batch))
+            sides = both_sides(batch)
+            x = self._loss_input(counted(self.scorer.logprobs(sides), sides), self._reference(sides))
             sums = pair_metrics(x, self.loss(x))
             mx.eval(sums)
             mean.add(sums, len(batch))
@@ -167,6 +169,17 @@ def halves(both: Logprobs) -> tuple[Logprobs, Logprobs]:
         Logprobs(both.tokens[:middle], both.mask[:middle]),
         Logprobs(both.tokens[middle:], both.mask[middle:]),
     )
+
+
+def counted(scored: Logprobs, completions: Sequence[Completion]) -> Logprobs:
+    """`scored` without the tokens of `completions` that are not the assistant's own."""
+    if all(each.counted is None for each in completions):
+        return scored
+    own = np.zeros(scored.mask.shape, np.float32)
+    for row, each in zip(own, completions):
+        row[: len(each.own)] = each.own
+    mask = scored.mask * mx.array(own)
+    return Logprobs(scored.tokens * mask, mask)
 
 
 def padded(values: Sequence[np.ndarray[tuple[int], np.dtype[np.float32]]]) -> Logprobs:

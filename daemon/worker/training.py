@@ -9,7 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -50,8 +49,7 @@ BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
 def train(job: Job, stop: StopEvent) -> Outcome:
     """Train the job's policy to the end and write what the spec's `output:` asks for. Raises as `fit` does."""
     outcome = fit(job, stop)
-    made = output.write(job)  # the policy and the optimizer are out of memory by now
-    return replace(outcome, summary=outcome.summary | {name: str(folder) for name, folder in made.items()})
+    return output.write(job).add_to(outcome)  # the policy and the optimizer are out of memory by now
 
 
 def fit(job: Job, stop: StopEvent) -> Outcome:
@@ -60,6 +58,7 @@ def fit(job: Job, stop: StopEvent) -> Outcome:
     """
     began = time.monotonic()
     training, schedule = schedule_of(job)
+    job.check_tables()
     reference = cached_reference(job) if job.loss.needs_reference else None
     policy = Policy.of(job, training, schedule.total_steps)
     model = policy.model
@@ -130,7 +129,7 @@ def _drops(job: Job, policy: Policy) -> bool:
 
 def noise_warning(noise: float, examples: Sequence[Example]) -> str | None:
     """What the job's owner should know where rounding is no small part of what they will look at."""
-    typical = median(len(each.chosen) - each.chosen.start for each in examples)
+    typical = median(int(each.chosen.own.sum()) for each in examples)
     nats = noise * math.sqrt(typical)
     if nats < MUCH_NOISE:
         return None

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from prefd.daemon.frozen import frozen_stock
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.batches import Schedule
@@ -29,12 +31,14 @@ from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
-from prefd.daemon.worker.tokens import Example
+from prefd.daemon.worker.tokens import Example, places
 from prefd.daemon.worker.trainer import Trainer
 from prefd.plugins.probes import loss_input, random_pairs
 
 log = logging.getLogger(__name__)
 
+TOKENIZING = ("transformers", "tokenizers", "jinja2")
+"""Libraries whose versions tokens may depend on."""
 SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
 
 
@@ -111,9 +115,11 @@ class Run:
         """
         found = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
         if found is not None:
-            self._check_same("pairs", self.job.spec.data.path, found.state["data_sha256"], self.data_sha256, found.step)
+            if found.state["data_sha256"] != self.data_sha256:
+                raise self._changed("pairs", found.step, self._made_otherwise(found.state.get("tokens_of", {})))
             weights = found.state.get("weights_sha256", self.weights_sha256)  # not in the first checkpoints there were
-            self._check_same("weights", self.job.spec.model, weights, self.weights_sha256, found.step)
+            if weights != self.weights_sha256:
+                raise self._changed("weights", found.step, f"put {self.job.spec.model} back as it was")
             self.step = found.step
             self.selection.restore(found.state["selection"])
             self.knows_noise = "start" in found.state
@@ -123,12 +129,35 @@ class Run:
         self.metrics.truncate_after(self.step)
         return self.step
 
-    def _check_same(self, what: str, where: str, then: str, now: str, step: int) -> None:
-        if then != now:
-            raise JobError(
-                f"the {what} are not those that the checkpoint of step {step} was trained on; put {where} back as it was, "
-                f"or begin anew: `prefd retry {self.job.run.root.name} --fresh`"
-            )
+    def _changed(self, what: str, step: int, remedy: str) -> JobError:
+        return JobError(
+            f"the {what} are not those that the checkpoint of step {step} was trained on; {remedy}, "
+            f"or begin anew: `prefd retry {self.job.run.root.name} --fresh`"
+        )
+
+    def _made_otherwise(self, tokens_of: Mapping[str, str]) -> str:
+        """Which of what the pairs' tokens are made of is not as it was, and what to do."""
+        now = self._tokens_of()
+        changed = [
+            f"{name} was {then} and is {now[name]}"
+            if name in TOKENIZING
+            else f"the {name} of {self.job.spec.model} has changed since"
+            for name, then in tokens_of.items()
+            if then != now.get(name, then)
+        ]
+        if changed := [*self.job.changes, *changed]:
+            return f"{'; '.join(changed)}: put that back as it was"
+        if not tokens_of:
+            return f"put {self.job.spec.data.where} and the tokenizer of {self.job.spec.model} back as they were"
+        if frozen_stock(self.job.run) is None:  # nobody knows the files that it was claimed with
+            return f"put {self.job.spec.data.where} back as it was"
+        return "the same rows and the same tokenizer give others now, so another prefd made them: go on with that one"
+
+    def _tokens_of(self) -> dict[str, str]:
+        """What the tokens are made of besides the data: digests of files, and versions."""
+        identity = self.job.identify(self.job.policy).identity
+        files = {"tokenizer": identity["tokenizer"], "chat template": identity["chat_template"]}
+        return files | {name: metadata.version(name) for name in TOKENIZING}
 
     def go_on(self, stop: StopEvent) -> None:
         """Step by step to the end, or to where the held-out pairs stop improving."""
@@ -173,11 +202,9 @@ class Run:
             return None
         found = self.trainer.evaluate(held_out)
         if not math.isfinite(found["eval_loss"]):
-            rows = sorted(
-                each.row for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])
-            )
+            bad = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])]
             raise JobError(
-                f"step {self.step}: eval_loss is {found['eval_loss']}, on held-out rows {rows}; lower "
+                f"step {self.step}: eval_loss is {found['eval_loss']}, on the held-out {places(bad)}; lower "
                 f"training.learning_rate or the loss's beta, or look at those rows{self._last_good()}"
             )
         self.selection.see(self.step, found)
@@ -195,6 +222,7 @@ class Run:
             "epoch": epoch,
             "steps_into_epoch": place,
             "data_sha256": self.data_sha256,
+            "tokens_of": self._tokens_of(),
             "weights_sha256": self.weights_sha256,
             "selection": self.selection.state(),
             "start": self.trainer.start.state(),
@@ -256,10 +284,12 @@ class Run:
 
 
 def digest_examples(examples: Sequence[Example]) -> str:
-    """Which pairs these are, as tokens, in their order."""
+    """Which pairs these are, as tokens, in their order, and which of these count."""
     digest = hashlib.sha256()
     for example in examples:
         for side in (example.chosen, example.rejected):
             digest.update(np.array([side.start, len(side.ids)], dtype="<i8").tobytes())
             digest.update(np.asarray(side.ids, dtype="<i8").tobytes())
+            if side.counted is not None:
+                digest.update(side.counted.tobytes())
     return digest.hexdigest()

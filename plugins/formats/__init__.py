@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prefd.plugins.formats import explicit, hh, implicit_messages, implicit_text
+from prefd.plugins.formats import (
+    explicit,
+    grouped,
+    hh,
+    implicit_messages,
+    implicit_text,
+    openai,
+    ranked,
+    summaries,
+    unpaired,
+    winner,
+)
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import RowFormat
 
-MODULES = (implicit_text, explicit, implicit_messages, hh)
+MODULES = (implicit_text, unpaired, grouped, ranked, winner, explicit, implicit_messages, hh, openai, summaries)
 
 
 @hookimpl

@@ -1,11 +1,15 @@
-"""`{prompt, chosen, rejected}`: the prompt has its own column. Strings or chat messages, also mixed."""
+"""`{prompt, chosen, rejected}`: the prompt has its own column. Strings or chat messages, also mixed.
+
+The columns may have other names (`names.py`), and a system turn or a history beside them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prefd.plugins.formats.fields import finish, is_conversation, is_text, read_text
+from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
+from prefd.plugins.formats.fields import is_conversation, is_text, read_text
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
@@ -18,20 +22,31 @@ class Explicit:
     """
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        chosen, rejected = row.get("chosen"), row.get("rejected")
+        found = known(row)
         return (
-            is_text(row.get("prompt"))
-            and is_text(chosen)
-            and is_text(rejected)
-            and not is_conversation(chosen)
-            and not is_conversation(rejected)
+            found is not None
+            and found.has_prompt
+            and (found.problem is not None or is_text(found.values["prompt"]))
+            and all(is_text(side) and not is_conversation(side) for side in _sides(found.values))
         )
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
-        prompt, chosen, rejected = (read_text(row, column) for column in ("prompt", "chosen", "rejected"))
-        if is_conversation(chosen) or is_conversation(rejected):
-            raise UnusableRow("a side begins before the answer")
-        return finish(row, prompt, chosen, rejected)
+        return pair_of(row, readable(row))
+
+    def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        return columns_of(row)
+
+
+def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
+    """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
+    chosen, rejected, prompt = (read_text(found.values, column) for column in ("chosen", "rejected", "prompt"))
+    if is_conversation(chosen) or is_conversation(rejected):
+        raise UnusableRow("a side begins before the answer")
+    return finished(row, found, prompt, chosen, rejected)
+
+
+def _sides(values: Mapping[str, Any]) -> tuple[Any, Any]:
+    return values["chosen"], values["rejected"]
 
 
 @hookimpl

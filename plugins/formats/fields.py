@@ -1,8 +1,4 @@
-"""What the built-in row formats share: typed reads of a row's columns, and chat messages made uniform.
-
-Parquet and hub datasets pad every message and tool to one struct, with None for each key that a row lacks; a jsonl
-file does not. `None` is dropped here, at the edge, so that the same pairs are the same in every file type.
-"""
+"""What the built-in row formats share: typed reads of a row's columns, with chat messages made uniform (`messages.py`)."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
+from prefd.plugins.formats.messages import check_prose, decode_messages, uniform_message, uniform_tools
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
 NAMES = {bool: "a boolean", int: "a number", float: "a number", str: "text", dict: "an object", type(None): "missing"}
@@ -34,28 +31,46 @@ def is_conversation(value: Any) -> TypeGuard[Sequence[Message]]:
 
 def read_text(row: Mapping[str, Any], column: str) -> Text:
     """The column's string, or its messages made uniform. Raises `UnusableRow` where it is neither."""
-    value = row.get(column)
+    value = decode_messages(row.get(column))
     if isinstance(value, str):
+        check_prose(value)
         return value
     if is_messages(value):
-        return [{"content": ""} | without_none(message) for message in value]
-    raise UnusableRow(f"wrong types: {column} is {kind_of(value)}, not text or chat messages")
+        return [uniform_message(message) for message in value]
+    raise UnusableRow(f"wrong types: {_fault(value) or f'{column} is {kind_of(value)}, not text or chat messages'}")
+
+
+def _fault(value: Any) -> str | None:
+    """What is wrong with messages that are none; None for what never was meant for some."""
+    if not isinstance(value, list | tuple) or not all(isinstance(each, Mapping) for each in value):
+        return None
+    for message in value:
+        if "role" not in message:
+            listed = ", ".join(map(str, message)) or "nothing"
+            return f"messages need role and content; these have {listed}"
+        if not isinstance(message["role"], str):
+            return f"a message's role is {kind_of(message['role'])}"
+        if not _is_content(message.get("content")):
+            return f"the content of {message['role']!r} is {kind_of(message['content'])}, not text"
+    return None
 
 
 def finish(row: Mapping[str, Any], prompt: Text, chosen: Text, rejected: Text) -> Pair:
-    """The pair with the row's optional columns. Raises `UnusableRow` for empty or identical sides."""
+    """The pair with the row's optional columns. Raises `UnusableRow` for empty or identical sides, and for messages that
+    were written as text.
+    """
+    for text in (prompt, chosen, rejected):
+        if isinstance(text, str):
+            check_prose(text)
     for side in (chosen, rejected):
         if is_empty(side):
             raise UnusableRow("empty completion")
     if chosen == rejected:
         raise UnusableRow("identical sides")
     tools = _parsed(row, "tools", list)
-    if not all(isinstance(tool, Mapping) for tool in tools or ()):
-        raise UnusableRow("wrong types: tools is not a list of objects")
-    kwargs = _parsed(row, "chat_template_kwargs", dict)
-    return Pair(
-        prompt, chosen, rejected, without_none(tools) if tools else None, without_none(kwargs) if kwargs else {}
-    )
+    kwargs = _parsed(row, "chat_template_kwargs", dict) or {}
+    given = {name: value for name, value in kwargs.items() if value is not None}
+    return Pair(prompt, chosen, rejected, uniform_tools(tools) if tools else None, given)
 
 
 def is_empty(side: Text) -> bool:
@@ -70,7 +85,7 @@ def content_text(message: Message) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    return "".join(str(part.get("text") or "") for part in content or ())
+    return "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content or ())
 
 
 def kind_of(value: Any) -> str:
@@ -81,7 +96,10 @@ def kind_of(value: Any) -> str:
 
 
 def without_none(value: Any) -> Any:
-    """`value` with every None-valued key dropped, at any depth; lists and everything else keep their shape."""
+    """`value` with every None-valued key dropped, at any depth; lists and everything else keep their shape.
+
+    For what comes of parquet, where every struct has all keys that any row has, and None for those that it has not.
+    """
     if isinstance(value, Mapping):
         return {key: without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -92,7 +110,7 @@ def without_none(value: Any) -> Any:
 def _is_content(value: Any) -> bool:
     """Text, nothing (a tool call alone), or a list of parts."""
     if isinstance(value, list | tuple):
-        return all(isinstance(part, Mapping) for part in value)
+        return all(isinstance(part, Mapping | str) for part in value)
     return value is None or isinstance(value, str)
 
 

@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prefd.plugins.formats.fields import finish, read_text
+from prefd.plugins.formats.chats import is_transcript
+from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
+from prefd.plugins.formats.fields import read_text
 from prefd.plugins.formats.implicit_messages import split_conversations
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, UnusableRow
@@ -22,17 +24,28 @@ class HH:
     """Both sides are transcripts that part at an answer; or the prompt is one and each side the answer alone."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        prompt, chosen, rejected = row.get("prompt"), row.get("chosen"), row.get("rejected")
+        found = known(row)
+        if found is None:
+            return False
+        prompt, chosen, rejected = (found.values[column] for column in ("prompt", "chosen", "rejected"))
         if not isinstance(chosen, str) or not isinstance(rejected, str):
             return False
         if isinstance(prompt, str):
-            return _is_transcript(prompt)
-        return prompt is None and _is_transcript(chosen) and _is_transcript(rejected)
+            return is_transcript(prompt)
+        return prompt is None and is_transcript(chosen) and is_transcript(rejected)
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
-        chosen, rejected = (_transcript(row, column) for column in ("chosen", "rejected"))
-        prompt, *sides = split_conversations(parse(chosen), parse(rejected))
-        return finish(row, prompt, *sides)
+        return pair_of(row, readable(row))
+
+    def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        return columns_of(row)
+
+
+def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
+    """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
+    chosen, rejected = (_transcript(found.values, column) for column in ("chosen", "rejected"))
+    prompt, *sides = split_conversations(parse(chosen), parse(rejected))
+    return finished(row, found, prompt, *sides)
 
 
 def parse(transcript: str) -> list[Message]:
@@ -47,15 +60,11 @@ def _transcript(row: Mapping[str, Any], column: str) -> str:
     if not isinstance(side, str) or not isinstance(prompt, str | None):
         raise UnusableRow("wrong types: messages where a transcript was expected")
     if prompt is None or side.startswith(prompt):
-        if not _is_transcript(side):
+        if not is_transcript(side):
             raise UnusableRow(f"{column} is not a transcript that begins with 'Human:'")
         return side
     prompt = prompt.rstrip()
     return f"{prompt}{'' if prompt.endswith('Assistant:') else chr(10) * 2 + 'Assistant:'} {side}"
-
-
-def _is_transcript(text: str) -> bool:
-    return text.lstrip().startswith("Human:")
 
 
 @hookimpl

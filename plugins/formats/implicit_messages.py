@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prefd.plugins.formats.fields import content_text, finish, is_conversation, is_messages, read_text
+from prefd.plugins.formats.chats import as_chat
+from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
+from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
 from prefd.plugins.hookspecs import hookimpl
-from prefd.plugins.types import Message, Pair, RowFormat, Text, UnusableRow
+from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
 
 class ImplicitMessages:
@@ -17,16 +19,28 @@ class ImplicitMessages:
     """
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        return is_conversation(row.get("chosen")) and is_conversation(row.get("rejected"))
+        found = known(row)
+        return found is not None and all(is_conversation(found.values[side]) for side in ("chosen", "rejected"))
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
-        chosen, rejected = read_text(row, "chosen"), read_text(row, "rejected")
-        if isinstance(chosen, str) or isinstance(rejected, str):
-            raise UnusableRow("wrong types: one side is text, not chat messages")
-        prompt, chosen, rejected = split_conversations(chosen, rejected)
-        if row.get("prompt") is not None and not _agrees(read_text(row, "prompt"), prompt):
-            raise UnusableRow("the prompt column is not what the conversations begin with")
-        return finish(row, prompt, chosen, rejected)
+        return pair_of(row, readable(row))
+
+    def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        return columns_of(row)
+
+
+def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
+    """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
+    chosen, rejected = read_text(found.values, "chosen"), read_text(found.values, "rejected")
+    if isinstance(chosen, str) or isinstance(rejected, str):
+        raise UnusableRow("wrong types: one side is text, not chat messages")
+    prompt, chosen, rejected = split_conversations(chosen, rejected)
+    column = as_chat(found.values["prompt"])
+    if column is not None and not _agrees(read_text({"prompt": column}, "prompt"), prompt):
+        raise UnclearRow(
+            "the prompt column is not what the conversations begin with; leave it out (data.ignore_columns: [prompt])"
+        )
+    return finished(row, found, prompt, chosen, rejected)
 
 
 def split_conversations(

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prefd.plugins.formats.fields import finish
+from prefd.plugins.formats.contract import columns_of, finished, known, readable
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
@@ -26,25 +26,37 @@ UNSPACED = (
 """Code points of scripts that put no spaces between words."""
 
 
+NO_PROMPT = "empty prompt"
+
+
 class ImplicitText:
     """Split where the sides part, backed off to a boundary between words; the space there goes to the answers."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        return row.get("prompt") is None and all(isinstance(row.get(side), str) for side in ("chosen", "rejected"))
+        found = known(row)
+        return (
+            found is not None
+            and not found.has_prompt
+            and all(isinstance(found.values[side], str) for side in ("chosen", "rejected"))
+        )
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        found = readable(row)
         if not self.matches(row):
             raise UnusableRow("wrong types: chosen and rejected must be text, without a prompt column")
         # What follows the last word is no answer, and must not be what the sides differ in.
-        chosen, rejected = str(row["chosen"]).rstrip(), str(row["rejected"]).rstrip()
+        chosen, rejected = (str(found.values[side]).rstrip() for side in ("chosen", "rejected"))
         if not chosen or not rejected:
             raise UnusableRow("empty completion")
         if chosen == rejected:
             raise UnusableRow("identical sides")
         cut = split_point(chosen, rejected)
         if not chosen[:cut].strip():
-            raise UnusableRow("empty prompt")
-        return finish(row, chosen[:cut], chosen[cut:], rejected[cut:])
+            raise UnusableRow(NO_PROMPT)
+        return finished(row, found, chosen[:cut], chosen[cut:], rejected[cut:])
+
+    def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        return columns_of(row)
 
 
 def split_point(a: str, b: str) -> int:

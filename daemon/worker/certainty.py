@@ -1,0 +1,80 @@
+"""Refuses a dataset of which it is not certain what is meant, with the setting that says it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.worker.dataset import Dataset
+from prefd.daemon.worker.rows import DataError
+from prefd.daemon.worker.unread import check_unread, looks_like, may_be_prompt, settled
+from prefd.plugins.formats.implicit_text import NO_PROMPT
+from prefd.plugins.formats.sides import named_sides
+from prefd.plugins.types import Pair, UnclearRow
+
+MANY = 0.1
+"""The share of unclear rows from which on it is the dataset that is unclear."""
+
+
+def check_options(made: Dataset, spec: DataSpec) -> None:
+    """Raises `DataError` for a column that only formats of several answers can honour; says what else has no effect."""
+    for key in ("winner_feature", "score_feature"):
+        if getattr(spec, key) != "auto":
+            raise DataError(
+                f"data.{key}: {made.where.partition(': ')[2]} is in format {made.format}, which has one pair a row and no use "
+                "for it; leave it out"
+            )
+    if spec.pairs != "best_worst":
+        made.notes.append(f"data.pairs: {spec.pairs} has no effect: format {made.format} has one pair a row")
+
+
+def check_repeats(made: Dataset, spec: DataSpec) -> None:
+    """Moves rows to `unusable` that have something of a pair in a column that was not read."""
+    certain = settled(spec)
+    columns = {column: looks_like(column) for row in made.named.usable.values() for column in row}
+    parts = {column: part for column, part in columns.items() if part and part not in certain}
+    of_row: dict[int, list[Pair]] = {}
+    for number, pair in made.pairs:
+        of_row.setdefault(number, []).append(pair)
+    for number, pairs in of_row.items():
+        try:
+            check_unread(made.named.usable[number], pairs, parts, made.read.get(number, set()))
+        except UnclearRow as reason:
+            made.unusable.append((number, reason))
+    unclear = {number for number, reason in made.unusable if isinstance(reason, UnclearRow)}
+    made.pairs = [(number, pair) for number, pair in made.pairs if number not in unclear]
+
+
+def refuse_unclear(made: Dataset) -> None:
+    """Raises `DataError` where more than a few rows are unclear: then the dataset is."""
+    unclear = [(number, str(reason)) for number, reason in made.unusable if isinstance(reason, UnclearRow)]
+    if len(unclear) > MANY * len(made.named.rows):
+        message, _ = Counter(reason for _, reason in unclear).most_common(1)[0]
+        rows = [number for number, reason in unclear if reason == message]
+        raise DataError(f"{made.where}: {message} ({made.name_rows(rows)})")
+
+
+def check_implicit(made: Dataset) -> None:
+    """Raises `DataError` where the words that both sides begin with may not be the prompt; says how many they are."""
+    rows = list(made.named.usable.values())
+    read = {column for columns in made.read.values() for column in columns}
+    read |= set(named_sides(column for row in rows[:1] for column in row) or ())
+    columns = [column for column in made.named.columns if column not in read and any(column in row for row in rows)]
+    if others := may_be_prompt(rows, columns):
+        raise DataError(
+            f"{made.where}: no column is known to be the prompt, and {' or '.join(map(repr, others))} may be it; name it "
+            f"(data.prompt_feature: {others[0]}), or, where both sides begin with their prompt, leave it out "
+            f"(data.ignore_columns: [{', '.join(others)}])"
+        )
+    bare = [number for number, reason in made.unusable if str(reason) == NO_PROMPT]
+    if len(bare) > MANY * len(rows):
+        raise DataError(
+            f"{made.where}: in {len(bare)} of {len(rows)} rows the sides have no first words in common "
+            f"({made.name_rows(bare)}): these are answers without their prompts; add a column 'prompt'"
+        )
+    words = sorted(len(str(pair.prompt).split()) for _, pair in made.pairs)
+    if words:
+        made.notes.append(
+            f"no column is the prompt: it is the words that both sides begin with, {words[0]} to {words[-1]} of them "
+            f"(median {words[len(words) // 2]})"
+        )

@@ -1,0 +1,66 @@
+"""A row and the place where its writer finds it: the file and the line, or the row's number where there are no lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from prefd.plugins.types import UnusableRow
+
+Row = Mapping[str, Any] | UnusableRow
+"""One row by column; or, where the file has something else in its place, why it cannot be used."""
+
+
+class DataError(ValueError):
+    """The job's data cannot be read or used. The message is shown to the user: value, place and remedy."""
+
+
+class Place(NamedTuple):
+    """Where a row stands, as `pairs.jsonl:4` or `pairs.parquet row 4`; both count from 1."""
+
+    file: str
+    number: int
+    unit: Literal["line", "row"] = "line"
+
+    def __str__(self) -> str:
+        return f"{self.file}{':' if self.unit == 'line' else ' row '}{self.number}"
+
+
+@dataclass
+class Rows:
+    """The rows of one source in their order, where each stands, and what their reader had to decide."""
+
+    rows: list[Row] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of how the files were read: each a sentence that names the file."""
+
+
+@dataclass
+class DataFile:
+    """A file being read, and what its rows are called by."""
+
+    path: Path
+    name: str
+    """In the places of its rows: the file's name, or its path in the folder that was asked for."""
+    into: Rows
+    split_key: str = "data.split"
+    """The setting that names a split."""
+    split: str = ""
+    """The split it was read from, where the file itself holds several by name."""
+
+    def add(self, row: Any, number: int, unit: Literal["line", "row"] = "line") -> None:
+        """Anything but a mapping of columns is no row."""
+        usable = isinstance(row, dict | UnusableRow)
+        self.into.rows.append(row if usable else UnusableRow("not a JSON object"))
+        self.into.places.append(Place(self.name, number, unit))
+
+    def note(self, said: str) -> None:
+        line = f"{self.name}: {said}"
+        if line not in self.into.notes:  # a file may be looked at before it is read
+            self.into.notes.append(line)
+
+    def fault(self, what: str) -> DataError:
+        return DataError(f"{self.path}: {what}")

@@ -1,0 +1,115 @@
+"""Which characters of an answer of several turns are the assistant's own: a user's or a tool's between them are not.
+
+All of the answer is scored, under one key; what is not the assistant's own is left out where the numbers are read. Where
+the turns cannot be told apart for certain, the row is unusable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from prefd.plugins.formats.fields import content_text
+from prefd.plugins.types import Message, Text, UnusableRow
+
+PROBE = "prefdturn"
+TRANSCRIPT = {"user": "Human", "assistant": "Assistant"}
+TELLING = 20
+"""Characters at the end of a message by which it is known."""
+UNCERTAIN = "the chat template changes earlier turns of the answer, so the assistant's own tokens cannot be told apart"
+
+
+class Span(NamedTuple):
+    """Characters `begin` up to `end`."""
+
+    begin: int
+    end: int
+
+
+class Render(Protocol):
+    def __call__(self, messages: Sequence[Message], generation: bool = False) -> str:
+        """The text of the prompt and of the answer's first `messages`."""
+
+
+def own_spans(render: Render, answer: Sequence[Message], full: str, eos: Sequence[str]) -> list[Span]:
+    """The assistant's turns within `full`, which is the text of the prompt and of the whole `answer`: each from where
+    generation would begin to where it would stop, behind one of `eos`. Raises `UnusableRow` where that is not certain.
+    """
+    turns = [at for at, message in enumerate(answer) if message["role"] == "assistant"]
+    return [_by_growth(render, answer, at, full, eos) or _by_content(render, answer, at, full, eos) for at in turns]
+
+
+def _by_growth(render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str]) -> Span | None:
+    """The turn as what the chat grows by; where later turns change it (a thinking block that only the last has), as what
+    stands in its place up to the first EOS. None where even that is not where the turn before ends.
+    """
+    before, after = render(answer[:at], generation=True), render(answer[: at + 1])
+    if not full.startswith(before):
+        return None
+    end = len(before) + _behind_last_eos(after[len(before) :], eos)
+    if after.startswith(before) and full[:end] == after[:end]:
+        return Span(len(before), end)
+    ends = [place + len(one) for one in eos if (place := full.find(one, len(before))) >= 0]
+    turn = full[len(before) : min(ends, default=0)]
+    return Span(len(before), min(ends)) if turn and _says(turn, answer[at]) else None
+
+
+def _says(turn: str, message: Message) -> bool:
+    """Whether all that `message` ends with, and its calls, stand in `turn`."""
+    calls = [call.get("function") or call for call in message.get("tool_calls") or ()]
+    names = [str(call.get("name")) for call in calls]
+    return content_text(message).strip()[-TELLING:] in turn and all(name in turn for name in names)
+
+
+def _by_content(render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str]) -> Span:
+    """The turn as where other words come to stand when the message has them."""
+    other = render([*answer[:at], {**answer[at], "content": PROBE}, *answer[at + 1 :]])
+    before, _, after = other.partition(PROBE)
+    begin, end = len(before), len(full) - len(after)
+    shown = full[begin:end].strip()
+    certain = other.count(PROBE) == 1 and full.startswith(before) and full.endswith(after)
+    if answer[at].get("tool_calls") or not certain or not shown or shown not in content_text(answer[at]):
+        raise UnusableRow(UNCERTAIN)
+    following = next((one for one in eos if after.lstrip().startswith(one)), "")
+    return Span(begin, end + after.index(following) + len(following))
+
+
+def _behind_last_eos(text: str, eos: Sequence[str]) -> int:
+    """Where the turn ends that `text` ends with: behind its EOS, of several the first, where generation would stop."""
+    end, rest = len(text), text.rstrip()
+    while found := next((one for one in eos if rest.endswith(one)), None):
+        end, rest = len(rest), rest.removesuffix(found).rstrip()
+    return end
+
+
+def plain_prompt(prompt: Text) -> str:
+    """A prompt for a model that has no chat template."""
+    return prompt if isinstance(prompt, str) else f"{''.join(map(_turn, prompt))}\n\nAssistant:"
+
+
+def plain_answer(prompt: Text, answer: Text) -> tuple[str, list[Span] | None]:
+    """An answer for a model that has no chat template, and the assistant's own where it has several turns."""
+    if isinstance(answer, str):
+        return answer if isinstance(prompt, str) else f" {answer.strip()}", None
+    if isinstance(prompt, str) and len(answer) == 1:
+        return _plain_content(answer[0]), None
+    text, own = "", []
+    for at, message in enumerate(answer):
+        turn = _turn(message)
+        head = turn.index(":") + 1
+        if at == 0 and message["role"] == "assistant":
+            turn, head = turn[head:], 0
+        if message["role"] == "assistant":
+            own.append(Span(len(text) + head, len(text) + len(turn)))
+        text += turn
+    return text, own if len(answer) > 1 else None
+
+
+def _turn(message: Message) -> str:
+    return f"\n\n{TRANSCRIPT.get(message['role'], message['role'].capitalize())}: {_plain_content(message)}"
+
+
+def _plain_content(message: Message) -> str:
+    if message.get("tool_calls"):
+        raise UnusableRow("tool calls, but the tokenizer has no chat template")
+    return content_text(message)

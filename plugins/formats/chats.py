@@ -1,0 +1,92 @@
+"""Other spellings of chat messages as `{role, content}`: ShareGPT's from/value, role/text, a message alone, pairs of turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefd.plugins.formats.fields import content_text, is_messages
+from prefd.plugins.formats.messages import check_role
+from prefd.plugins.types import Message
+
+SHAREGPT = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "observation": "tool",
+}
+"""ShareGPT's `from` as a role."""
+SPELLINGS = (("from", "value"), ("role", "text"))
+"""Keys of who speaks and what is said; `role` and `text` are PKU's processed-hh-rlhf."""
+
+
+def as_chat(value: Any) -> Any:
+    """`value` as chat messages where it is such in another spelling; anything else as it is."""
+    if isinstance(value, Mapping):
+        value = [value] if _is_sharegpt(value) or is_messages([value]) else value
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    if all(map(_is_sharegpt, value)):
+        return list(map(_from_sharegpt, value))
+    if all(isinstance(one, Mapping) and {"input", "output"} <= one.keys() for one in value):
+        return _turns([(one["input"], one["output"]) for one in value])
+    if all(_is_turn(one) for one in value):
+        return _turns(value)
+    return value
+
+
+def check_messages(value: Any) -> None:
+    """Raises `UnusableRow` for messages with a role that nobody knows."""
+    for message in value if is_messages(value) else ():
+        check_role(message["role"])
+
+
+def user_texts(value: Any) -> list[str]:
+    """What `value` says that is no assistant's: a text, or the texts of its messages, each with single spaces."""
+    if isinstance(value, str):
+        return [squeezed(value)]
+    value = as_chat(value)
+    if is_messages(value):
+        return [squeezed(content_text(message)) for message in value if message["role"] != "assistant"]
+    if isinstance(value, Mapping):
+        return [text for one in value.values() if isinstance(one, str | list) for text in user_texts(one)]
+    return [text for one in value for text in user_texts(one)] if isinstance(value, list | tuple) else []
+
+
+def squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def is_transcript(value: Any) -> bool:
+    """Whether it is text that begins with HH-RLHF's `Human:`."""
+    return isinstance(value, str) and value.lstrip().startswith("Human:")
+
+
+def _is_sharegpt(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and any(isinstance(value.get(who), str) and isinstance(value.get(said), str) for who, said in SPELLINGS)
+        and value.get("content") is None
+    )
+
+
+def _from_sharegpt(value: Mapping[str, Any]) -> Message:
+    who, said = next(
+        keys for keys in SPELLINGS if isinstance(value.get(keys[0]), str) and isinstance(value.get(keys[1]), str)
+    )
+    return {"role": SHAREGPT.get(value[who].lower(), value[who]), "content": value[said]}
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(text, str) for text in value)
+
+
+def _turns(pairs: Sequence[Sequence[str]]) -> list[Message]:
+    """[user, assistant] pairs, as in LLaMA-Factory's `history`, one message after the other."""
+    return [{"role": role, "content": text} for pair in pairs for role, text in zip(("user", "assistant"), pair)]

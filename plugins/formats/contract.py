@@ -1,0 +1,92 @@
+"""A row under the names that formats look for, whatever its columns are called, and the columns it was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from prefd.plugins.formats.chats import check_messages, is_transcript
+from prefd.plugins.formats.fields import finish, is_conversation
+from prefd.plugins.formats.names import MEDIA, key_of
+from prefd.plugins.formats.prompt import Prompt, find_prompt, is_blank, with_turns
+from prefd.plugins.formats.sides import Sides, find_sides
+from prefd.plugins.formats.turns import as_turns
+from prefd.plugins.types import Pair, Text, UnusableRow
+
+OPTIONAL = frozenset(["tools", "chat_template_kwargs"])
+
+
+class Known(NamedTuple):
+    """`prompt`, `chosen`, `rejected` and the optional columns of a row."""
+
+    values: dict[str, Any]
+    columns: frozenset[str]
+    problem: UnusableRow | None = None
+    """Why the prompt is not certain."""
+
+    @property
+    def has_prompt(self) -> bool:
+        return self.problem is not None or self.values.get("prompt") is not None
+
+
+def known(row: Mapping[str, Any], sides: Sides | None = None) -> Known | None:
+    """`row` by the names of a pair; None where it has no two sides. `sides`, where they were found otherwise."""
+    sides = sides or find_sides(row)
+    if sides is None:
+        return None
+    values = {column: row[column] for column in OPTIONAL & row.keys()}
+    values |= {"chosen": sides.chosen, "rejected": sides.rejected}
+    try:
+        prompt = _prompt(row, sides)
+        turns = as_turns(prompt.text, sides.chosen, sides.rejected)
+    except UnusableRow as reason:
+        return Known(values | {"prompt": None}, sides.columns | (OPTIONAL & row.keys()), reason)
+    if turns is not None:
+        values |= dict(zip(("chosen", "rejected"), turns))
+    columns = sides.columns | prompt.columns | (OPTIONAL & row.keys())
+    return Known(values | {"prompt": None if turns else prompt.text}, columns)
+
+
+def _prompt(row: Mapping[str, Any], sides: Sides) -> Prompt:
+    if sides.prompt:
+        return Prompt(sides.prompt)
+    both = (sides.chosen, sides.rejected)
+    if all(map(is_conversation, both)) or all(map(is_transcript, both)):
+        # They hold their prompt; only a column of that very name is looked at beside them.
+        here = "prompt" in row and "prompt" not in sides.columns
+        return Prompt(row["prompt"], frozenset(["prompt"])) if here else Prompt(None)
+    return find_prompt(row, sides.columns, both)
+
+
+def readable(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
+    """As `known`. Raises `UnusableRow` where the row has no two sides, is unclear, or holds what is no text."""
+    check_media(row)
+    found = known(row, sides)
+    if found is None:
+        raise UnusableRow("no two columns are its chosen and its rejected answer")
+    if found.problem is not None:
+        raise found.problem
+    for side in ("prompt", "chosen", "rejected"):
+        check_messages(found.values[side])
+    return found
+
+
+def finished(row: Mapping[str, Any], found: Known, prompt: Text, chosen: Text, rejected: Text) -> Pair:
+    """The pair with the row's system turn, history and optional columns. Raises `UnusableRow`."""
+    full, _ = with_turns(row, prompt, found.columns)
+    return finish(found.values, full, chosen, rejected)
+
+
+def columns_of(row: Mapping[str, Any], sides: Sides | None = None) -> frozenset[str]:
+    """The columns of `row` that its pair is made of."""
+    found = known(row, sides)
+    if found is None:
+        return frozenset()
+    return found.columns | with_turns(row, "", found.columns)[1]
+
+
+def check_media(row: Mapping[str, Any]) -> None:
+    """Raises `UnusableRow` for a column of images, audio or video that has any."""
+    for column in row:
+        if key_of(column) in MEDIA and not is_blank(row[column]):
+            raise UnusableRow(f"the column {column!r} is no text: prefd trains on text")

@@ -1,0 +1,175 @@
+"""Chat messages and tools made uniform, as `mlx_lm.server` does before a template sees them: what is trained is what is served.
+
+Parquet and hub datasets pad every message and tool to one struct, with None for each key that a row lacks. Such keys are
+dropped from messages, parts, calls and tools themselves; never from a call's arguments or a tool's JSON schema, where
+null is a value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefd.plugins.types import Message, UnusableRow
+
+ROLES = ("system", "user", "assistant", "tool")
+OLD_AND_RARE_ROLES = ("developer", "function", "ipython", "environment")
+"""Taken where the chat template shows them."""
+TEXT_PARTS = (None, "text", "input_text", "output_text")
+MEDIA = {"image": "an image", "audio": "audio", "video": "a video", "file": "a file", "document": "a document"}
+AS_JSON = re.compile(r"""\s*(\[\s*)?\{\s*"\w+"\s*:""")
+AS_MESSAGES = re.compile(r"""\s*(\[\s*\{\s*"(role|content|from)"\s*:|\{\s*"role"\s*:\s*"(system|user|assistant)")""")
+AS_REPR = re.compile(
+    r"""\s*(array\()?(\[\s*\{\s*'(role|content|from|value)'\s*:|\{\s*'(role|content)'\s*:.*'(role|content)'\s*:|\[?\w*Message\w*\(\w+=)""",
+    re.DOTALL,
+)
+PARTS_AS_REPR = re.compile(r"""\s*\[\s*\{\s*'type'\s*:\s*'text'\s*,\s*'text'\s*:""")
+REPR = "Python's repr of messages; write JSON (json.dumps, or DataFrame.to_json(orient='records', lines=True))"
+
+
+def decode_messages(value: Any) -> Any:
+    """`value`, or the messages that it is the JSON text of, as a whole or one by one; one message alone as a list of it."""
+    decoded = _decoded(value) if isinstance(value, str) and AS_JSON.match(value) else value
+    is_one = isinstance(decoded, Mapping) and not decoded.keys().isdisjoint(("content", "tool_calls", "value"))
+    messages = [decoded] if is_one else decoded
+    if (
+        isinstance(messages, list)
+        and messages
+        and all(isinstance(each, str) and AS_JSON.match(each) for each in messages)
+    ):
+        messages = [_decoded(each) for each in messages]
+    return messages if _look_like_messages(messages) else value
+
+
+def _look_like_messages(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(each, Mapping) and (isinstance(each.get("role"), str) or {"from", "value"} <= each.keys())
+            for each in value
+        )
+    )
+
+
+def decode_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`row` with the JSON text of messages read, in every column and whatever the file."""
+    return {column: decode_messages(value) for column, value in row.items()}
+
+
+def check_prose(text: str) -> None:
+    """Raises `UnusableRow` for messages that were written as text and cannot be read for certain."""
+    if AS_REPR.match(text):
+        raise UnusableRow(REPR)
+    if not AS_MESSAGES.match(text):
+        return
+    if (decoded := _decoded(text)) is text:
+        raise UnusableRow("text that begins as the JSON of messages and is not; write messages, or whole JSON")
+    if isinstance(decoded, list) and all(isinstance(each, Mapping) and "content" in each for each in decoded):
+        raise UnusableRow("JSON of messages of which not all have a role")
+
+
+def check_role(role: str) -> None:
+    """Raises `UnusableRow` for one that no chat template knows."""
+    if role not in (*ROLES, *OLD_AND_RARE_ROLES):
+        raise UnusableRow(f"role {role!r} is not one of {', '.join(ROLES)}: rename it")
+
+
+def uniform_message(given: Message) -> Message:
+    """One message with what templates look at made uniform. Raises `UnusableRow` for one that cannot be trained on."""
+    message = _without_padding(given)
+    role = message["role"]
+    check_role(role)
+    if (call := message.pop("function_call", None)) is not None:  # OpenAI's, before there were several
+        message.setdefault("tool_calls", [{"type": "function", "function": call}])
+    if calls := _decoded(message.pop("tool_calls", None)):
+        message["tool_calls"] = _uniform_calls(calls)
+    content = _decoded_parts(message.get("content"))
+    if isinstance(content, list | tuple):
+        content = [_text_part(part) for part in content]
+    if content is None and not any(message.get(key) for key in ("tool_calls", "reasoning_content", "thinking")):
+        raise UnusableRow(f"{_article(role)} {role} message without content")
+    return {**message, "content": content or ""}
+
+
+def uniform_tools(tools: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """Tools as objects, each also where it is JSON text. Raises `UnusableRow`."""
+    decoded = [_decoded(tool) for tool in tools]
+    if not all(isinstance(tool, Mapping) for tool in decoded):
+        raise UnusableRow("wrong types: tools is not a list of objects")
+    return [_with_function(tool) for tool in decoded]
+
+
+def _uniform_calls(calls: Any) -> list[Mapping[str, Any]]:
+    calls = [_decoded(call) for call in (calls if isinstance(calls, list | tuple) else [calls])]
+    if not all(isinstance(call, Mapping) for call in calls):
+        raise UnusableRow("wrong types: tool_calls is not a list of objects")
+    return [_with_arguments(_with_function(call)) for call in calls]
+
+
+def _with_function(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool or a call, without what parquet pads it with."""
+    made = _without_padding(given)
+    if isinstance(made.get("function"), Mapping):
+        made["function"] = _without_padding(made["function"])
+    return made
+
+
+def _with_arguments(call: dict[str, Any]) -> Mapping[str, Any]:
+    """`call` with arguments that are an object, as a template needs them; OpenAI's are the JSON text of one."""
+    if isinstance(call.get("function"), Mapping):
+        return call | {"function": _with_arguments(dict(call["function"]))}
+    arguments = call.get("arguments")
+    if not isinstance(arguments, str):
+        return call
+    try:
+        return call | {"arguments": json.loads(arguments or "{}")}
+    except (ValueError, RecursionError):
+        raise UnusableRow("the arguments of a tool call are text that is not JSON") from None
+
+
+def _decoded_parts(content: Any) -> Any:
+    """`content`, or the text parts that it is the JSON text of. Raises `UnusableRow` for Python's repr of them."""
+    if not isinstance(content, str) or not content.lstrip().startswith("["):
+        return content
+    if PARTS_AS_REPR.match(content):
+        raise UnusableRow(REPR)
+    parts = _decoded(content)
+    are_parts = isinstance(parts, list) and all(
+        isinstance(each, Mapping) and each.get("type") == "text" for each in parts
+    )
+    return parts if are_parts and parts else content
+
+
+def _text_part(part: Any) -> Mapping[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    part = _without_padding(part)
+    kind = part.get("type")
+    if kind in TEXT_PARTS and isinstance(part.get("text"), str):
+        return {"type": "text", "text": part["text"]}
+    if kind in ("text", "input_text", "output_text"):
+        raise UnusableRow("a text part without text")
+    words = " ".join(map(str, (kind, *part)))
+    medium = next((name for key, name in MEDIA.items() if key in words), f"a part of type {kind!r}")
+    raise UnusableRow(f"{medium}; prefd trains on text")
+
+
+def _without_padding(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if item is not None}
+
+
+def _decoded(value: Any) -> Any:
+    """`value`, or what it is the JSON text of."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _article(role: str) -> str:
+    return "an" if role[0] in "ai" else "a"

@@ -1,0 +1,227 @@
+"""What a column's name says: a prompt, a system turn, a side of the pair, one of several answers, or none of these.
+
+Only the words of a name are looked at, never their order in a row, so that shuffled columns read the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+PROMPTS = frozenset(
+    [
+        "prompt",
+        "question",
+        "query",
+        "instruction",
+        "instructions",
+        "input",
+        "inputs",
+        "context",
+        "history",
+        "passage",
+        "document",
+        "article",
+        "paragraph",
+        "premise",
+        "scenario",
+        "story",
+        "messages",
+        "conversation",
+        "conversations",
+        "dialogue",
+        "dialog",
+        "chat",
+        "trajectory",
+        "post",
+        "problem",
+        "request",
+        "user",
+        "human",
+        "user_prompt",
+        "user_message",
+        "user_input",
+        "user_query",
+        "prompt_text",
+        "input_text",
+        "question_text",
+        "input_prompt",
+        "human_prompt",
+    ]
+)
+"""Names of columns that hold the prompt, or a part of it."""
+SYSTEMS = frozenset(["system", "system_prompt", "system_message", "system_instruction", "sys_prompt"])
+BETTER = frozenset(["chosen", "preferred", "accepted", "better", "winning"])
+WORSE = frozenset(["rejected", "dispreferred", "nonpreferred", "unpreferred", "notpreferred", "worse", "losing"])
+ANSWERS = frozenset(["response", "answer", "output", "completion", "reply", "continuation", "generation", "summary"])
+"""Words for an answer; alone they do not say which of two it is."""
+CHATS = frozenset(["conversation", "messages", "message", "dialogue", "text"])
+LISTS = frozenset(
+    ["responses", "answers", "outputs", "completions", "replies", "generations", "summaries", "candidates"]
+)
+SCORES = [
+    "score",
+    "overall_score",
+    "rating",
+    "overall_rating",
+    "avg_rating",
+    "reward",
+    "pm_score",
+    "helpfulness",
+    "quality",
+    "scores",
+    "ratings",
+    "rewards",
+    "overall_scores",
+    "rm_scores",
+]
+"""Names of an answer's score, higher is better; of several that agree the first is taken."""
+RANKS = frozenset(["rank", "ranks"])
+"""Names of an answer's place, 1 is the best."""
+MEDIA = frozenset(["image", "images", "audio", "audios", "video", "videos", "pixel_values"])
+METADATA = frozenset(
+    [
+        "id",
+        "ids",
+        "idx",
+        "index",
+        "uuid",
+        "guid",
+        "hash",
+        "source",
+        "sources",
+        "dataset",
+        "subset",
+        "split",
+        "model",
+        "models",
+        "score",
+        "scores",
+        "rating",
+        "ratings",
+        "rank",
+        "ranks",
+        "reward",
+        "rewards",
+        "label",
+        "labels",
+        "category",
+        "type",
+        "lang",
+        "language",
+        "domain",
+        "topic",
+        "tag",
+        "tags",
+        "date",
+        "time",
+        "timestamp",
+        "tstamp",
+        "url",
+        "link",
+        "author",
+        "worker",
+        "annotator",
+        "annotations",
+        "batch",
+        "version",
+        "license",
+        "length",
+        "len",
+        "tokens",
+        "num",
+        "count",
+        "metadata",
+        "meta",
+        "difficulty",
+        "level",
+        "judge",
+        "status",
+        "order",
+        "policy",
+        "policies",
+        "generator",
+        "confidence",
+        "margin",
+        "quality",
+        "subreddit",
+        "turn",
+        "turns",
+        "origin",
+        "key",
+        "extra",
+        "strength",
+        "preference",
+        "helpfulness",
+        "correctness",
+        "coherence",
+        "complexity",
+        "verbosity",
+    ]
+)
+"""Words of names whose columns are about the row: they are listed where nobody reads them, and hinder nothing."""
+
+
+ORDINALS = {"first": "1", "second": "2"}
+
+
+@lru_cache(maxsize=4096)
+def words_of(column: str) -> tuple[str, ...]:
+    """The words of a name in lower case: `human_ref_A`, `responseA` and `response-1` have three, two and two."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()
+    parted = re.sub(r"\b(non|not)[_\- ]?(?=preferred)", r"\1", parted)
+    return tuple(re.findall(r"[^\W\d_]+|\d+", parted))
+
+
+def key_of(column: str) -> str:
+    return "_".join(words_of(column))
+
+
+def is_metadata(column: str) -> bool:
+    return not METADATA.isdisjoint(words_of(column))
+
+
+def side_of(column: str) -> str | None:
+    """`chosen` or `rejected` where the name says which side of a pair it is, `answer` where it is one of them."""
+    words = words_of(column)
+    rest = [word for word in words if word not in ANSWERS and word not in CHATS]
+    if len(rest) == 1 and len(words) <= 2:
+        return "chosen" if rest[0] in BETTER else "rejected" if rest[0] in WORSE else None
+    return "answer" if len(words) == 1 and words[0] in ANSWERS else None
+
+
+class Numbered(NamedTuple):
+    """A column that is one of several alike: `human_ref_A` is `a` of `human_ref`, `first_response` is `1` of `response`."""
+
+    base: tuple[str, ...]
+    mark: str
+
+
+def numbered(column: str) -> Numbered | None:
+    words = [ORDINALS.get(word, word) for word in words_of(column)]
+    places = [place for place, word in enumerate(words) if len(word) == 1 or word.isdigit()]
+    if not places or len(words) == 1 or (len(places) > 1 and places[-1] != len(words) - 1):
+        return None
+    base = (*words[: places[-1]], *words[places[-1] + 1 :])
+    return Numbered(base, words[places[-1]])
+
+
+def is_answer_base(base: tuple[str, ...]) -> bool:
+    """Whether numbered columns of this name are answers (`response`, `conversation`), not what is said of them."""
+    last = ANSWERS | CHATS | {"ref", "candidate"}
+    return base[-1] in last and set(base) <= last | {"model", "assistant", "human", "generated", "ai"}
+
+
+def numbered_columns(columns: Iterable[str]) -> dict[tuple[str, ...], dict[str, str]]:
+    """{name without its mark: {mark: column}}, the marks in order; names that have a mark twice are left out."""
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    twice = set()
+    for column in sorted(columns):
+        if one := numbered(column):
+            marks = found.setdefault(one.base, {})
+            if one.mark in marks:
+                twice.add(one.base)
+            marks[one.mark] = column
+    return {base: dict(sorted(marks.items())) for base, marks in found.items() if base not in twice}

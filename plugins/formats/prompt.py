@@ -1,0 +1,182 @@
+"""The prompt of a row, whatever its column is called, with the turns before it: a system column, a history.
+
+A name is not taken for certain where two columns may be the prompt and say different things: then the row is unclear,
+and the message has the setting that says which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
+from prefd.plugins.formats.fields import content_text, is_messages, is_text
+from prefd.plugins.formats.messages import uniform_message
+from prefd.plugins.formats.names import PROMPTS, SYSTEMS, key_of
+from prefd.plugins.types import Message, Text, UnclearRow, UnusableRow
+
+INSIDE = ("full_text", "text")
+"""Keys of an object that holds the prompt with data about it, as WebGPT's `question`."""
+LEAST = 12
+"""Characters that two columns must share to say that one repeats the other, where they are not equal."""
+
+
+class Prompt(NamedTuple):
+    """`text` is None where no column is the prompt."""
+
+    text: Any
+    columns: frozenset[str] = frozenset()
+
+
+def find_prompt(row: Mapping[str, Any], taken: frozenset[str], answers: Sequence[Any] = ()) -> Prompt:
+    """The prompt among the columns that are not `taken`. Raises `UnclearRow` where several may be it.
+
+    `answers`: where a conversation ends with one of them, the prompt is what comes before it.
+    """
+    value = None if "prompt" in taken else _opened(row.get("prompt"))
+    if value is not None and value != [] and value != {}:
+        return Prompt(_without_answer(value, answers) if answers else value, frozenset(["prompt"]))
+    names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in taken}
+    values = {column: _opened(row[column]) for column in names}
+    values = {column: value for column, value in values.items() if not is_blank(value)}
+    if len(values) > 1:
+        values = {
+            c: value for c, value in values.items() if names[c] != "history" or not isinstance(value, list | tuple)
+        }
+    if not values:
+        return Prompt(None)
+    values, used = _with_input(values, names)
+    column = _fullest(values)
+    text = _without_answer(values[column], answers)
+    if is_messages(text) and text[-1]["role"] == "assistant":
+        raise UnclearRow(
+            f"the column {column!r} ends with an answer that is neither side: it is not the prompt alone; "
+            f"name the prompt's column (data.prompt_feature), or leave it out (data.ignore_columns: [{column}])"
+        )
+    return Prompt(text, used | {column})
+
+
+def with_turns(
+    row: Mapping[str, Any], prompt: Text, taken: frozenset[str] = frozenset()
+) -> tuple[Text, frozenset[str]]:
+    """`prompt` behind the row's history and system turn, and their columns. Raises `UnusableRow`."""
+    history, system = _history(row, taken), _system(row, taken)
+    used = frozenset(column for column in (history[0], system[0]) if column)
+    if not history[1] and not system[1]:
+        return prompt, used
+    messages: list[Message] = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else [*prompt]
+    if history[1] and messages[: len(history[1])] != history[1]:
+        if messages and messages[0]["role"] == "system":
+            messages = [messages[0], *history[1], *messages[1:]]
+        else:
+            messages = [*history[1], *messages]
+    if not system[1]:
+        return messages, used
+    if not messages or messages[0]["role"] != "system":
+        return [{"role": "system", "content": system[1]}, *messages], used
+    if squeezed(content_text(messages[0])) != squeezed(system[1]):
+        raise UnclearRow(
+            f"the column {system[0]!r} is not the system turn of the messages; leave it out (data.ignore_columns: [{system[0]}])"
+        )
+    return messages, used
+
+
+def repeats(value: Any, texts: Sequence[str]) -> bool:
+    """Whether everything that `value` says, its answers aside, stands in one of `texts` (squeezed)."""
+    return all(
+        not said or any(said == text or (len(said) >= LEAST and said in text) for text in texts)
+        for said in user_texts(value)
+    )
+
+
+def is_blank(value: Any) -> bool:
+    return (
+        value is None
+        or (isinstance(value, str) and not value.strip())
+        or (isinstance(value, list | tuple | dict) and not value)
+    )
+
+
+def _opened(value: Any) -> Any:
+    """`value` as text or messages, out of the object that holds it."""
+    value = as_chat(value)
+    if isinstance(value, Mapping):
+        return next((value[key] for key in INSIDE if isinstance(value.get(key), str)), value)
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _prompt_columns(columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((column, key_of(column)) for column in columns if key_of(column) in PROMPTS)
+
+
+def _with_input(values: dict[str, Any], names: Mapping[str, str]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Alpaca's `input`, which its `instruction` is to be carried out on, behind that; and the two columns."""
+    both = [[column for column in values if names[column] == key] for key in ("instruction", "input")]
+    if any(len(columns) != 1 or not isinstance(values[columns[0]], str) for columns in both):
+        return values, frozenset()
+    (instruction,), (source,) = both
+    joined = f"{values[instruction].rstrip()}\n{values[source]}"
+    return {**values, instruction: joined, source: joined}, frozenset([instruction, source])
+
+
+def _fullest(values: Mapping[str, Any]) -> str:
+    """The column that says all that the others say. Raises `UnclearRow` where none does."""
+    for column in sorted(values, key=lambda one: (not is_messages(values[one]), -len(str(values[one])), one)):
+        texts = user_texts(values[column])
+        if is_text(values[column]) and all(repeats(other, texts) for other in values.values()):
+            return column
+    if len(values) == 1:
+        (column,) = values
+        raise UnclearRow(f"the column {column!r} looks like the prompt and is neither text nor chat messages")
+    names = sorted(values)
+    raise UnclearRow(
+        f"the columns {' and '.join(map(repr, names))} may each be the prompt and differ; name the one "
+        f"(data.prompt_feature: {' or '.join(names)}), or all, to be joined in that order ([{', '.join(names)}])"
+    )
+
+
+def _without_answer(value: Any, answers: Sequence[Any]) -> Any:
+    """A conversation without the answer it ends with, where that is one of `answers`."""
+    if not is_messages(value) or len(value) < 2 or value[-1]["role"] != "assistant":
+        return value
+    last = squeezed(content_text(value[-1]))
+    return value[:-1] if any(last == squeezed(answer_text(answer)) for answer in answers) else value
+
+
+def answer_text(side: Any) -> str:
+    """What a side answers: its text, or its last message's."""
+    if isinstance(side, str):
+        return side
+    return content_text(side[-1]) if is_messages(side) and side else ""
+
+
+def _history(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None, list[Message]]:
+    """A column of turns beside the prompt; as text it is a prompt of its own."""
+    value = None if "history" in taken else as_chat(row.get("history"))
+    if is_blank(value) or not isinstance(value, list | tuple):
+        return None, []
+    if not is_messages(value):
+        raise UnclearRow("the column 'history' is neither chat messages nor pairs of [user, assistant] texts")
+    return "history", [uniform_message(message) for message in value]
+
+
+def _system(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None, str]:
+    found = [column for column in sorted(row) if key_of(column) in SYSTEMS and column not in taken]
+    said = {column: _system_text(column, as_chat(row[column])) for column in found if not is_blank(row[column])}
+    if len({squeezed(text) for text in said.values()}) > 1:
+        listed = " and ".join(map(repr, said))
+        raise UnclearRow(
+            f"the columns {listed} may each be the system turn and differ; name the one "
+            f"(data.system_feature: {' or '.join(said)})"
+        )
+    return next(iter(said.items()), (found[0] if found else None, ""))
+
+
+def _system_text(column: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if is_messages(value) and len(value) == 1 and value[0]["role"] == "system":
+        return content_text(value[0]).strip()
+    raise UnusableRow(f"wrong types: {column} is not the text of a system turn")

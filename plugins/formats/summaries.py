@@ -1,0 +1,55 @@
+"""openai/summarize_from_feedback: two `summaries` of the post in `info`, and the `choice` between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefd.plugins.formats.answers import find_answers
+from prefd.plugins.formats.ballot import Ballot, verdicts, winner_of
+from prefd.plugins.formats.compose import compose
+from prefd.plugins.formats.sides import Sides
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.types import Pair, RowFormat, UnusableRow
+
+HEADS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": "ARTICLE: "}
+"""What the paper's prompts put before each part, in their order."""
+
+
+class Summaries:
+    """The prompt is the post with its title and subreddit, as the paper's models saw it: it ends with `TL;DR:`."""
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        info = row.get("info")
+        return (
+            isinstance(info, Mapping)
+            and any(isinstance(info.get(key), str) for key in ("post", "article"))
+            and "summaries" in row
+            and len(verdicts(row)) == 1
+        )
+
+    def pair(self, row: Mapping[str, Any]) -> Pair:
+        answers = find_answers({"summaries": row.get("summaries")})
+        if answers is None or len(answers.texts) != 2 or not self.matches(row):
+            raise UnusableRow("not two summaries of one post")
+        (choice,) = verdicts(row)
+        best = winner_of(Ballot(choice, from_zero=True), row, answers)
+        sides = Sides(answers.texts[best], answers.texts[1 - best], answers.columns)
+        return compose({"prompt": _prompt(row["info"])}, sides)[0]
+
+    def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset(["info", "summaries", *verdicts(row)])
+
+
+def _prompt(info: Mapping[str, Any]) -> str:
+    parts = [
+        f"{head}{info[key].strip()}"
+        for key, head in HEADS.items()
+        if isinstance(info.get(key), str) and info[key].strip()
+    ]
+    return "\n\n".join([*parts, "TL;DR:"])
+
+
+@hookimpl
+def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    register("summaries", Summaries())

@@ -1,0 +1,36 @@
+"""A prompt that is the JSON of the user's turns, and sides that are the answers to them: Chatbot Arena's on Kaggle."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from prefd.plugins.types import Message, UnusableRow
+
+
+def as_turns(prompt: Any, *sides: Any) -> list[list[Message]] | None:
+    """The conversation of each side; None where these are no lists. Raises `UnusableRow` for lists that do not fit."""
+    asked, answered = _texts(prompt), [_texts(side) for side in sides]
+    if asked is None or not any(answered):
+        return None
+    for texts in answered:
+        if texts is None or len(texts) != len(asked) or None in [*asked, *texts]:
+            raise UnusableRow("wrong types: the prompt is a list of turns, and an answer has not one text for each")
+    return [[message for turn in zip(asked, texts or ()) for message in _turn(*turn)] for texts in answered]
+
+
+def _turn(asked: str | None, answered: str | None) -> list[Message]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+
+
+def _texts(value: Any) -> list[str | None] | None:
+    """The texts in the JSON of a list; None stands for a turn that is missing. A real list may be a whole column of rows."""
+    if not isinstance(value, str) or not value.startswith("["):
+        return None
+    try:
+        value = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, list) and value and all(one is None or isinstance(one, str) for one in value):
+        return value
+    return None

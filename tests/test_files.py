@@ -1,0 +1,67 @@
+"""Files in shared folders: made durable where the file system can, and git's notes of files told from files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prefd.cache.durable import NO_FOLDERS, flush, flush_for_good
+from prefd.daemon import rebuild
+from prefd.daemon.files import is_lfs_pointer, sync_folder
+
+SYNC: list[Callable[[Path], None]] = [sync_folder, flush, flush_for_good]
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, code: int, folders_only: bool) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if folders_only and not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            return real(descriptor)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("sync", SYNC)
+@pytest.mark.parametrize("code", sorted(NO_FOLDERS))
+def test_a_file_system_that_cannot_fsync_a_folder_is_forgiven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Callable[[Path], None], code: int
+) -> None:
+    refuse(monkeypatch, code, folders_only=True)
+    sync(tmp_path)
+
+
+@pytest.mark.parametrize("sync", SYNC)
+def test_a_disk_that_fails_is_not_and_neither_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Callable[[Path], None]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    refuse(monkeypatch, errno.EINVAL, folders_only=False)
+    with pytest.raises(OSError, match="Invalid argument"):
+        sync(tmp_path / "file")
+    refuse(monkeypatch, errno.EIO, folders_only=False)
+    with pytest.raises(OSError, match="Input/output error"):
+        sync(tmp_path)
+
+
+def test_a_database_is_rebuilt_where_folders_cannot_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database, made = tmp_path / "prefd.sqlite3", tmp_path / "made"
+    made.write_text("new")
+    refuse(monkeypatch, errno.ENOSYS, folders_only=True)
+    rebuild.put_in_place(database, made)
+    assert database.read_text() == "new"
+
+
+def test_a_git_lfs_pointer_is_told_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    assert not is_lfs_pointer(path)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n")
+    assert is_lfs_pointer(path)
+    path.write_bytes(b"\x08\x00\x00")
+    assert not is_lfs_pointer(path)
