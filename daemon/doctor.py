@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import stat
@@ -69,7 +70,8 @@ def check_device(home: Home) -> Iterator[Finding]:
             [*WORKER, "device"],
             check=False,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
             timeout=DEVICE_SECONDS,
             stdin=subprocess.DEVNULL,
         )

@@ -37,7 +37,8 @@ class MemoryWatch:
     """The smallest share of the machine's memory that was seen free."""
     over: bool = False
     """Whether it went over its limit."""
-    _kills: int = field(default_factory=lambda: kills())
+    kills_before: int = field(default_factory=lambda: kills())
+    """How many processes the system had killed for want of memory before the worker started."""
     _looked: float = float("-inf")
 
     def look(self) -> None:
@@ -63,7 +64,7 @@ class MemoryWatch:
     def verdict(self, returncode: int, log_tail: str) -> str | None:
         """In words, where memory was or may have been the end of it."""
         took = f"it took {self.peak / 1e9:.2f} GB at most, as far as was seen"
-        if returncode == -signal.SIGKILL and kills() > self._kills:
+        if returncode == -signal.SIGKILL and kills() > self.kills_before:
             return f"the system ran out of memory and killed the worker; {took}"
         if returncode == -signal.SIGKILL and self.free < LOW:
             return f"the worker was killed, probably for want of memory ({self.free:.1%} of it was free); {took}"

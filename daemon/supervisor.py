@@ -22,7 +22,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
 from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.logs import bound_log
-from prefd.daemon.oom import MemoryWatch, remedy
+from prefd.daemon.oom import MemoryWatch, kills, remedy
 from prefd.daemon.process import (
     NO_ROOM,
     STOPPED,
@@ -203,6 +203,7 @@ class Supervisor:
             return PhaseEnd("stopped", self._why_stopped())
         if lock is None:
             return PhaseEnd("failed", still_works(run))
+        kills_before = kills()  # a worker that takes too much at once may be gone before it is looked at
         try:
             with run.log.open("ab") as log:
                 since = log.tell()
@@ -222,7 +223,7 @@ class Supervisor:
             return PhaseEnd("failed", f"cannot start a worker ({self.worker[0]}): {error.strerror or error}")
         finally:
             os.close(lock)
-        memory = MemoryWatch(process.pid, self.limits.memory_bytes)
+        memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before)
         asked = await self._attend(process, run, memory)
         how, reason = self._judge(asked, memory, run.outcome(phase), process.returncode or 0, run.log, since)
         return PhaseEnd(how, reason, time.monotonic() - began)

@@ -123,7 +123,7 @@ def process(place: Place, settings: str = "") -> Iterator[subprocess.Popen[str]]
     command = [sys.executable, "-c", SERVE, str(place.home.root), json.dumps(place.worker)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
         try:
-            fakes.wait_for(lambda: answers(Client(place.home)), 20)
+            fakes.wait_for(lambda: answers(Client(place.home)), 90)
             yield child
         finally:
             child.kill()

@@ -35,6 +35,7 @@ def test_a_moment_is_written_as_in_the_c_locale(form: str, expected: str) -> Non
 
 
 def test_neither_locale_nor_time_zone_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = locale.setlocale(locale.LC_ALL)
     names = [name for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "C.UTF-8") if _has_locale(name)]
     before = format_moment(MOMENT, "%A %B %c %s %p")
     for name in names:
@@ -45,16 +46,18 @@ def test_neither_locale_nor_time_zone_changes_it(monkeypatch: pytest.MonkeyPatch
             try:
                 assert format_moment(MOMENT, "%A %B %c %s %p") == before
             finally:
-                locale.setlocale(locale.LC_ALL, "C")
+                locale.setlocale(locale.LC_ALL, current)
     time.tzset()
 
 
 def _has_locale(name: str) -> bool:
+    current = locale.setlocale(locale.LC_ALL)
     try:
         locale.setlocale(locale.LC_ALL, name)
     except locale.Error:
         return False
-    locale.setlocale(locale.LC_ALL, "C")
+    finally:
+        locale.setlocale(locale.LC_ALL, current)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,15 @@ def ask_worker(
     command = [*WORKER, task, "--home", str(home.root)]
     given = json.dumps(document)
     try:
-        child = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=False)
+        child = subprocess.run(
+            command,
+            input=given,
+            capture_output=True,
+            encoding="utf-8",  # whatever the locale is
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            timeout=seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise Failure(f"{step} took longer than {seconds:g} s: does it hang?") from None
     if child.returncode != 0:
