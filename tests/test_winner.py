@@ -161,3 +161,12 @@ def test_a_winner_and_scores_that_disagree_are_refused() -> None:
     )
     assert texts(read(rows, winner_feature="winner"))[0] == (TRIPLES[0].better, TRIPLES[0].worse)
     assert texts(read(rows, score_feature="score"))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
+
+
+@pytest.mark.parametrize("column", ["loser", "worse_response_id", "rejected", "losing_side", "worst"])
+def test_a_column_of_the_losing_side_is_no_winner(column: str) -> None:
+    rows = of("prompt", "response_a", "response_b", **{column: "A"})
+    with pytest.raises(
+        DataError, match=f"data.winner_feature: ROWS: '{column}', by its name, says which answer is the"
+    ):
+        read(rows, winner_feature=column)

@@ -12,9 +12,9 @@ from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.fields import kind_of
-from prefd.plugins.formats.names import RANKS, SCORES, SYSTEMS, key_of, side_of, words_of
+from prefd.plugins.formats.names import LOSERS, RANKS, SCORES, SYSTEMS, key_of, side_of, words_of
 from prefd.plugins.formats.prompt import is_blank
-from prefd.plugins.formats.scored import is_order
+from prefd.plugins.formats.scored import is_low, is_order, low_is_better
 from prefd.plugins.types import ReadOptions, UnusableRow
 
 ROLES = ("prompt", "chosen", "rejected", "system")
@@ -61,8 +61,11 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
         _check_known(key, column, columns, source)
     for column in spec.ignore_columns:
         _check_known("ignore_columns", column, columns, source)
+    if score is not None and is_low(score):
+        raise DataError(f"data.score_feature: {source}: {low_is_better(score)}")
     if winner is not None:
         _check_known("winner_feature", winner, columns, source)
+        _check_winner(winner, source)
         if not is_verdict(winner):
             renamed["winner"], winner = winner, "winner"
     if score in columns and key_of(score) not in SCORES and not is_order(score) and RANKS.isdisjoint(words_of(score)):
@@ -93,6 +96,14 @@ def _check_known(key: str, column: str, columns: Sequence[str], source: str) -> 
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listed = ", ".join(columns) or "none"
     raise DataError(f"data.{key}: {source} has no column {column!r}; its columns: {listed}.{hint}")
+
+
+def _check_winner(column: str, source: str) -> None:
+    if not LOSERS.isdisjoint(words_of(column)):
+        raise DataError(
+            f"data.winner_feature: {source}: {column!r}, by its name, says which answer is the worse one; "
+            "write the better one's name into a column of its own, and name that"
+        )
 
 
 def _joined(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
