@@ -193,3 +193,18 @@ def test_a_score_that_no_answer_has_is_named_with_those_there_are() -> None:
     assert [str(reason) for _, reason in read([row], score_feature="scor").unusable] == [
         "no answer has a number in 'scor'; there are: grade, score"
     ]
+
+
+def test_notes_call_a_named_score_by_its_own_name() -> None:
+    rows: list[Row] = [{"prompt": "Q", "responses": ["a", "b"], "grade": [1, 2]}]
+    assert read(rows, score_feature="grade").notes == ["answers are compared by grade (1 row)"]
+    rows = [{"prompt": "Q", "response": text, "grade": grade} for text, grade in (("a", 1), ("b", 2))]
+    assert read(rows, score_feature="grade").notes == ["answers to one prompt are compared by grade (1 prompt)"]
+
+
+def test_equal_answers_of_a_group_are_found_where_they_stand() -> None:
+    rows = [
+        {"prompt": "Q", "response": text, "score": score} for text, score in (("a", 1), ("b", 2), ("c", 4), ("c", 3))
+    ]
+    made = read(rows, pairs="all")
+    assert [(number, str(reason)) for number, reason in made.unusable] == [(3, "identical sides")]

@@ -73,7 +73,7 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
     dropped = set(spec.ignore_columns) | _displaced(columns, renamed)
     if score is not None and winner is None:
         dropped |= {column for column in columns if is_verdict(column) and side_of(column) is None}
-    options = ReadOptions(spec.pairs, winner, score)
+    options = ReadOptions(spec.pairs, winner, score, renamed)
     named: list[Row] = [row if isinstance(row, UnusableRow) else _renamed(row, renamed, dropped) for row in rows]
     return NamedRows(
         named, {**renamed, **({"prompt": joined[0]} if joined else {})}, columns, options, filled, frozenset(joined)

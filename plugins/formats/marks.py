@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, find_answers
-from prefd.plugins.formats.ballot import BESIDE, FIRST, SECOND
+from prefd.plugins.formats.ballot import BESIDE, FIRST, LETTERS, SECOND
 from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.names import is_metadata, key_of, numbered_columns, side_of, words_of
@@ -16,7 +16,6 @@ from prefd.plugins.types import UnclearRow
 
 CHOICES = frozenset(["options", "choices", "alternatives"])
 """Lists of what may be answered, which make no pair by themselves."""
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def names_of_answers(row: Mapping[str, Any], sides: Sides) -> UnclearRow | None:

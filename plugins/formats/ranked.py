@@ -51,7 +51,7 @@ class Ranked:
             used[found.scored] += 1
             unused += found.left
         reading.notes += [
-            f"answers are compared by {name} ({count} {'row' if count == 1 else 'rows'})"
+            f"answers are compared by {options.original(name)} ({count} {'row' if count == 1 else 'rows'})"
             for name, count in used.items()
         ]
         reading.notes += _unread_keys(rows, used)
