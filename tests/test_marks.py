@@ -5,18 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from dataset_rows import Row, chat
+from dataset_rows import Row, answer, chat
 from reading_rows import read
 
 from prefd.daemon.worker.rows import DataError
 from prefd.plugins.types import Pair
 
-NAMES: list[tuple[str, str]] = [("B", "A"), ("1", "0"), ("Response 2", "Response 1"), ("second", "first"), ("b.", "a.")]
+NAMES: list[tuple[str, str]] = [
+    ("B", "A"),
+    ("1", "0"),
+    ("Candidate 2", "Candidate 1"),
+    ("second", "first"),
+    ("b.", "a."),
+]
 
 
 @pytest.mark.parametrize(("chosen", "rejected"), NAMES)
 @pytest.mark.parametrize(
-    "answers", [{"responses": ["one", "two"]}, {"options": ["one", "two"]}, {"response_a": "one", "response_b": "two"}]
+    "answers",
+    [
+        {"responses": ["one", "two"]},
+        {"options": ["one", "two"]},
+        {"texts": ["one", "two"]},
+        {"options": {"A": "one", "B": "two"}},
+        {"response_a": "one", "response_b": "two"},
+        {"option_a": "one", "option_b": "two"},
+        {"A": "one", "B": "two"},
+    ],
 )
 def test_letters_and_places_are_not_trained_as_the_answers(answers: Row, chosen: str, rejected: str) -> None:
     with pytest.raises(DataError, match=r"may name .*write the answers' texts into them"):
@@ -62,7 +77,9 @@ def test_ids_and_models_are_names_too(more: Row) -> None:
         ({"options": ["yes", "no"]}, "no", "yes"),
         ({"responses": ["4", "5"]}, "5", "4"),
         ({}, "B", "A"),
+        ({"tags": ["a", "b"]}, "B", "A"),
         ({"choices": ["A", "B"]}, "B", "A"),
+        ({"A": "yes", "B": "no"}, "no", "yes"),
         ({"responses": [chat("Q", "yes"), chat("Q", "no")]}, "yes", "no"),
     ],
 )
@@ -75,3 +92,8 @@ def test_short_answers_stay_answers(more: dict[str, Any], chosen: str, rejected:
 def test_a_text_that_is_the_letter_of_another_one_is_not_certain() -> None:
     with pytest.raises(DataError, match="which may name the answers of choices"):
         read([{"prompt": "Q", "choices": ["B", "A"], "chosen": "B", "rejected": "A"}])
+
+
+def test_a_message_that_is_a_letter_names_an_answer_as_well() -> None:
+    with pytest.raises(DataError, match="the sides are 'B' and 'A', which may name the answers of responses"):
+        read([{"prompt": "Q", "responses": ["one", "two"], "chosen": [answer("B")], "rejected": [answer("A")]}])

@@ -149,6 +149,8 @@ class TestLowIsBetter:
             {"response_a": "a", "response_b": "b", "toxicity_score_a": 9, "toxicity_score_b": 1},
             {"response_a": "a", "response_b": "b", "error_rating_a": 9, "error_rating_b": 1},
             {"responses": ["a", "b"], "refusal_scores": [9, 1]},
+            {"responses": ["a", "b"], "lower_is_better_score": [9, 1]},
+            {"responses": ["a", "b"], "rejected_scores": [9, 1]},
             {"responses": ["a", "b"], "perplexity": [9, 1]},
             {"completions": [{"text": "a", "harm_score": 9}, {"text": "b", "harm_score": 1}]},
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pytest
-from dataset_rows import SHAPES, TRIPLES, answer, chat, rows_of, user
+from dataset_rows import SHAPES, TRIPLES, Row, answer, chat, rows_of, user
 from reading_rows import of, read, texts
 
 from prefd.daemon.worker.rows import DataError
@@ -163,13 +163,21 @@ def test_a_winner_and_scores_that_disagree_are_refused() -> None:
     assert texts(read(rows, score_feature="score"))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
 
 
-@pytest.mark.parametrize("column", ["loser", "worse_response_id", "rejected", "losing_side", "worst"])
+@pytest.mark.parametrize(
+    "column",
+    ["loser", "worse_response_id", "rejected", "losing_side", "worst", "more_toxic", "less_helpful", "least_preferred"],
+)
 def test_a_column_of_the_losing_side_is_no_winner(column: str) -> None:
     rows = of("prompt", "response_a", "response_b", **{column: "A"})
     with pytest.raises(
         DataError, match=f"data.winner_feature: ROWS: '{column}', by its name, says which answer is the"
     ):
         read(rows, winner_feature=column)
+
+
+def test_the_less_harmful_one_is_a_winner() -> None:
+    rows: list[Row] = [{"prompt": "Q", "response_a": "x", "response_b": "y", "less_harmful": "B"}]
+    assert texts(read(rows, winner_feature="less_harmful")) == [("y", "x")]
 
 
 class TestCounting:

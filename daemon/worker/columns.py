@@ -12,7 +12,7 @@ from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.fields import kind_of
-from prefd.plugins.formats.names import LOSERS, RANKS, SCORES, SYSTEMS, key_of, side_of, words_of
+from prefd.plugins.formats.names import LESS, LOSERS, LOW, RANKS, SCORES, SYSTEMS, key_of, side_of, words_of
 from prefd.plugins.formats.prompt import is_blank
 from prefd.plugins.formats.scored import is_low, is_order, low_is_better
 from prefd.plugins.types import ReadOptions, UnusableRow
@@ -99,7 +99,8 @@ def _check_known(key: str, column: str, columns: Sequence[str], source: str) -> 
 
 
 def _check_winner(column: str, source: str) -> None:
-    if not LOSERS.isdisjoint(words_of(column)):
+    words = set(words_of(column))
+    if bool(words & (LOSERS | LOW)) != bool(words & LESS):  # `more_toxic`, `less_helpful`; not `less_toxic`
         raise DataError(
             f"data.winner_feature: {source}: {column!r}, by its name, says which answer is the worse one; "
             "write the better one's name into a column of its own, and name that"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.chats import squeezed
-from prefd.plugins.formats.names import is_metadata, key_of, numbered_columns, words_of
+from prefd.plugins.formats.names import ANSWERS, CHATS, is_metadata, key_of, numbered_columns, words_of
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import UnclearRow, UnusableRow
 
@@ -53,6 +53,8 @@ BESIDE = frozenset(
         "conversation",
     ]
 )
+NAMING = BESIDE | ANSWERS | CHATS | {"assistant", "option", "ref", "candidate", "choice"}
+"""Words before the letter or number of an answer."""
 TIES = frozenset(["tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "none", "bothbad", "bad", "good"])
 FIRST, SECOND = frozenset(["first", "left"]), frozenset(["second", "right"])
 INDEX = frozenset(["index", "idx"])
@@ -196,7 +198,7 @@ def _by_name(ballot: Ballot, value: str, row: Mapping[str, Any], answers: Answer
             f"{ballot.name} {value[:40]!r} is who wrote {' and '.join(answers.names)}: it names no one answer"
         )
     texts = [place for place, text in enumerate(answers.texts) if _folded(answer_text(text)) == _folded(value)]
-    named = {*models, *(texts if len(texts) == 1 else ()), *_by_mark(ballot, value, words, answers)}
+    named: set[int] = {*models, *(texts if len(texts) == 1 else ()), *_by_mark(ballot, value, words, answers)}
     if len(named) > 1:
         raise UnclearRow(
             f"{ballot.name} {value[:40]!r} is the text or the writer of one answer and the letter of another; {_remedy(answers)}"
@@ -249,7 +251,7 @@ def _is_count(marks: Sequence[str]) -> bool:
 def _end(value: str) -> str:
     """The letter or number that a text names an answer by: `2` of `Response 2`; "" where it names none so."""
     words = words_of(value)
-    is_name = words and set(words[:-1]) <= BESIDE | {"assistant", "option", "ref"}
+    is_name = words and set(words[:-1]) <= NAMING
     return words[-1] if is_name and (len(words[-1]) == 1 or words[-1].isdigit()) else ""
 
 

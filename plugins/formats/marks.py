@@ -6,21 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, find_answers
-from prefd.plugins.formats.ballot import BESIDE, FIRST, LETTERS, SECOND
+from prefd.plugins.formats.ballot import BESIDE, FIRST, LETTERS, NAMING, SECOND
 from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import is_text
-from prefd.plugins.formats.names import is_metadata, key_of, numbered_columns, side_of, words_of
+from prefd.plugins.formats.names import PROMPTS, is_metadata, key_of, numbered_columns, side_of, words_of
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.types import UnclearRow
 
+CHOICE = frozenset(["option", "choice", "alternative"])
+"""Words of numbered columns that say what may be answered."""
 CHOICES = frozenset(["options", "choices", "alternatives"])
-"""Lists of what may be answered, which make no pair by themselves."""
+"""Words of lists of what may be answered, which make no pair by themselves."""
 
 
 def names_of_answers(row: Mapping[str, Any], sides: Sides) -> UnclearRow | None:
     """Why it is not certain that `sides` are answers: both may name one of the row's; None where it is certain."""
-    chosen, rejected = (side.strip() if isinstance(side, str) else "" for side in (sides.chosen, sides.rejected))
+    both = (answer_text(side).strip() if is_text(side) else "" for side in (sides.chosen, sides.rejected))
+    chosen, rejected = both
     if not chosen or not rejected or len(words_of(chosen)) > 4 or len(words_of(rejected)) > 4:
         return None
     rest = {column: value for column, value in row.items() if column not in sides.columns}
@@ -48,12 +51,23 @@ def _worse(sides: Sides) -> str:
 
 
 def _choices(row: Mapping[str, Any]) -> Answers | None:
+    """What may be answered, in columns or a list that are no answers to make pairs of."""
+    letters = {column.lower(): column for column in sorted(row) if len(column) == 1 and column.isalpha()}
+    numbered = [columns for base, columns in numbered_columns(row).items() if base[-1] in CHOICE]
+    for columns in (*numbered, *([letters] if {"a", "b"} <= letters.keys() else [])):
+        names = tuple(columns.values())
+        return Answers([row[column] for column in names], tuple(columns), names, frozenset(names))
     for column in sorted(row):
         value = row[column]
         if not CHOICES.isdisjoint(words_of(column)) and isinstance(value, list | tuple | Mapping) and len(value) > 1:
             texts = list(value.values()) if isinstance(value, Mapping) else list(value)
             marks = tuple(map(str, value if isinstance(value, Mapping) else range(len(value))))
             return Answers(texts, marks, (), frozenset([column]))
+    for column in sorted(row):
+        value = row[column]
+        is_texts = isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(one, str) for one in value)
+        if is_texts and not is_metadata(column) and key_of(column) not in PROMPTS:
+            return Answers(value, tuple(map(str, range(len(value)))), (), frozenset([column]))
     return None
 
 
@@ -62,7 +76,7 @@ def _places(answers: Answers, row: Mapping[str, Any], side: str) -> set[int]:
     words, count = words_of(side), len(answers.texts)
     found = {place for place, names in enumerate(_names(answers, row)) if side in names}
     found |= {place for place, name in enumerate(answers.names) if key_of(name) == "_".join(words)}
-    if words and set(words[:-1]) <= BESIDE | {"assistant", "option", "ref"}:
+    if words and set(words[:-1]) <= NAMING:
         last = words[-1]
         found |= {place for place, mark in enumerate(answers.marks) if mark.lower() == last}
         found |= {place for place in range(count) if last in (LETTERS[place : place + 1], str(place), str(place + 1))}

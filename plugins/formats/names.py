@@ -161,6 +161,8 @@ LOW = frozenset(
     ]
 )
 """Words of numbers that are better the lower they are."""
+LESS = frozenset(["less", "least", "low", "lower", "lowest", "fewer", "fewest", "non", "not"])
+"""Words that turn round what the others of a name say."""
 LOSERS = WORSE | frozenset(
     ["loser", "losers", "lost", "lose", "loses", "loosing", "worst", "bad", "wrong", "incorrect", "unsafe", "harmful"]
 )

@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.matching import check_agree
-from prefd.plugins.formats.names import ANSWERS, GOOD, LOW, RANKS, SCORES, key_of, numbered_columns, words_of
+from prefd.plugins.formats.names import (
+    ANSWERS,
+    GOOD,
+    LESS,
+    LOW,
+    RANKS,
+    SCORES,
+    WORSE,
+    key_of,
+    numbered_columns,
+    words_of,
+)
 from prefd.plugins.types import UnclearRow, UnusableRow
 
 ABOUT = frozenset(
@@ -116,7 +127,7 @@ def why_unscored(row: Mapping[str, Any], answers: Answers) -> UnusableRow:
 
 def is_low(name: str) -> bool:
     """Whether a number of this name is better the lower it is."""
-    return not LOW.isdisjoint(words_of(name))
+    return not (LOW | WORSE | LESS).isdisjoint(words_of(name))
 
 
 def low_is_better(name: str) -> str:
