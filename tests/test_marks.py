@@ -97,3 +97,11 @@ def test_a_text_that_is_the_letter_of_another_one_is_not_certain() -> None:
 def test_a_message_that_is_a_letter_names_an_answer_as_well() -> None:
     with pytest.raises(DataError, match="the sides are 'B' and 'A', which may name the answers of responses"):
         read([{"prompt": "Q", "responses": ["one", "two"], "chosen": [answer("B")], "rejected": [answer("A")]}])
+
+
+def test_the_last_turn_of_a_transcript_that_is_a_letter_names_an_answer_as_well() -> None:
+    sides = {side: f"\n\nHuman: Q\n\nAssistant: {mark}" for side, mark in (("chosen", "B"), ("rejected", "A"))}
+    made = read([sides])
+    assert [(pair.chosen, pair.rejected) for _, pair in made.pairs] == [([answer("B")], [answer("A")])]
+    with pytest.raises(DataError, match="the sides are 'B' and 'A', which may name the answers of responses"):
+        read([{"responses": ["one", "two"], **sides}])

@@ -210,3 +210,12 @@ def test_equal_answers_of_a_group_are_found_where_they_stand() -> None:
     ]
     made = read(rows, pairs="all")
     assert [(number, str(reason)) for number, reason in made.unusable] == [(3, "identical sides")]
+
+
+@pytest.mark.parametrize("name", ["grade", "my_points"])
+def test_numbered_columns_of_any_name_are_scores_where_named(name: str) -> None:
+    row: Row = {"prompt": "Q", "response_a": "x", "response_b": "y", f"{name}_a": 1, f"{name}_b": 3}
+    made = read([row], score_feature=name)
+    assert made.pairs == [(1, Pair("Q", "y", "x"))]
+    assert made.pairs[0][1].margin == 2
+    assert (made.notes, made.unread) == ([f"answers are compared by {name} (1 row)"], [])

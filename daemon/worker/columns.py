@@ -12,7 +12,18 @@ from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.fields import kind_of
-from prefd.plugins.formats.names import LESS, LOSERS, LOW, RANKS, SCORES, SYSTEMS, key_of, side_of, words_of
+from prefd.plugins.formats.names import (
+    LESS,
+    LOSERS,
+    LOW,
+    RANKS,
+    SCORES,
+    SYSTEMS,
+    key_of,
+    numbered_columns,
+    side_of,
+    words_of,
+)
 from prefd.plugins.formats.prompt import is_blank
 from prefd.plugins.formats.scored import is_low, is_order, low_is_better
 from prefd.plugins.types import ReadOptions, UnusableRow
@@ -70,10 +81,14 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
             renamed["winner"], winner = winner, "winner"
     if score in columns and key_of(score) not in SCORES and not is_order(score) and RANKS.isdisjoint(words_of(score)):
         renamed["score"], score = score, "score"
+    shown: dict[str, str] = {}
+    if score is not None and (numbered := _numbered_scores(score, columns)):
+        renamed |= numbered
+        score, shown = "score", {"score": score}
     dropped = set(spec.ignore_columns) | _displaced(columns, renamed)
     if score is not None and winner is None:
         dropped |= {column for column in columns if is_verdict(column) and side_of(column) is None}
-    options = ReadOptions(spec.pairs, winner, score, renamed)
+    options = ReadOptions(spec.pairs, winner, score, {**renamed, **shown})
     named: list[Row] = [row if isinstance(row, UnusableRow) else _renamed(row, renamed, dropped) for row in rows]
     return NamedRows(
         named, {**renamed, **({"prompt": joined[0]} if joined else {})}, columns, options, filled, frozenset(joined)
@@ -96,6 +111,15 @@ def _check_known(key: str, column: str, columns: Sequence[str], source: str) -> 
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listed = ", ".join(columns) or "none"
     raise DataError(f"data.{key}: {source} has no column {column!r}; its columns: {listed}.{hint}")
+
+
+def _numbered_scores(score: str, columns: Sequence[str]) -> dict[str, str]:
+    """{`score_a`: `grade_a`} where the spec names `grade`, which by its name is no score; {} where no columns are that."""
+    words = words_of(score)
+    if score in columns or not words or words[-1] in (*SCORES, *RANKS) or is_order(score):
+        return {}
+    marks = numbered_columns(columns).get(words, {})
+    return {f"score_{mark}": column for mark, column in marks.items()} if len(marks) > 1 else {}
 
 
 def _check_winner(column: str, source: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefd.plugins.formats.answers import Answers, find_answers
 from prefd.plugins.formats.ballot import BESIDE, FIRST, LETTERS, NAMING, SECOND
-from prefd.plugins.formats.chats import as_chat, squeezed
+from prefd.plugins.formats.chats import as_chat, is_transcript, squeezed
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.names import PROMPTS, is_metadata, key_of, numbered_columns, side_of, words_of
 from prefd.plugins.formats.prompt import answer_text
@@ -22,8 +22,7 @@ CHOICES = frozenset(["options", "choices", "alternatives"])
 
 def names_of_answers(row: Mapping[str, Any], sides: Sides) -> UnclearRow | None:
     """Why it is not certain that `sides` are answers: both may name one of the row's; None where it is certain."""
-    both = (answer_text(side).strip() if is_text(side) else "" for side in (sides.chosen, sides.rejected))
-    chosen, rejected = both
+    chosen, rejected = map(_last_words, (sides.chosen, sides.rejected))
     if not chosen or not rejected or len(words_of(chosen)) > 4 or len(words_of(rejected)) > 4:
         return None
     rest = {column: value for column, value in row.items() if column not in sides.columns}
@@ -44,6 +43,12 @@ def names_of_answers(row: Mapping[str, Any], sides: Sides) -> UnclearRow | None:
         f"the sides are {chosen!r} and {rejected!r}, which may name {found.listed}; {winner}write the answers' texts "
         f"into them; where they are the answers themselves, leave the others out (data.ignore_columns: [{lists}])"
     )
+
+
+def _last_words(side: Any) -> str:
+    """What a side answers, without the turns before it."""
+    text = answer_text(side) if is_text(side) else ""
+    return (text.rpartition("Assistant:")[2] if is_transcript(text) else text).strip()
 
 
 def _worse(sides: Sides) -> str:
