@@ -61,6 +61,12 @@ class ReadOptions:
     """Column that says which answer won (`data.winner_feature`)."""
     score: str | None = None
     """Column, or key of an answer, that holds its score (`data.score_feature`)."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """{column as formats see it: the dataset's own name for it}, where the two differ."""
+
+    def original(self, column: str) -> str:
+        """What the dataset calls `column`, for messages and notes."""
+        return self.renamed.get(column, column)
 
 
 @dataclass

@@ -138,3 +138,84 @@ class TestGrouped:
         assert read(rows).pairs == [
             (6, Pair([{"role": "system", "content": "t"}, user("P")], "middle", "worse")),
         ]
+
+
+class TestLowIsBetter:
+    """A number that is better the lower it is makes no pair the wrong way round, also where the spec names it."""
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"response_a": "a", "response_b": "b", "toxicity_score_a": 9, "toxicity_score_b": 1},
+            {"response_a": "a", "response_b": "b", "error_rating_a": 9, "error_rating_b": 1},
+            {"responses": ["a", "b"], "refusal_scores": [9, 1]},
+            {"responses": ["a", "b"], "lower_is_better_score": [9, 1]},
+            {"responses": ["a", "b"], "rejected_scores": [9, 1]},
+            {"responses": ["a", "b"], "perplexity": [9, 1]},
+            {"completions": [{"text": "a", "harm_score": 9}, {"text": "b", "harm_score": 1}]},
+        ],
+    )
+    def test_it_is_refused(self, row: Row) -> None:
+        with pytest.raises(DataError, match=r"by its name, is better the lower it is.* write it negated"):
+            read([{"prompt": "Q", **row}])
+
+    @pytest.mark.parametrize("name", ["loss", "toxicity", "responses.hallucination_score"])
+    def test_it_is_refused_also_where_named(self, name: str) -> None:
+        with pytest.raises(DataError, match=f"^data.score_feature: ROWS: {name}, by its name, is better the lower"):
+            read([{"prompt": "Q", "responses": ["a", "b"], "loss": [9, 1]}], score_feature=name)
+
+    def test_it_is_no_advice_beside_another_number(self) -> None:
+        row = {"prompt": "Q", "responses": ["a", "b"], "loss": [9, 1], "grade": [1, 9], "tokens": [3, 4]}
+        with pytest.raises(DataError, match=r"\(data\.score_feature: grade\) where it is better the higher it is"):
+            read([row])
+        assert read([row], score_feature="grade").pairs == [(1, Pair("Q", "b", "a"))]
+
+    @pytest.mark.parametrize("name", ["foo_score", "style_rating"])
+    def test_a_word_that_nobody_knows_is_asked_for(self, name: str) -> None:
+        row = {"prompt": "Q", "response_a": "a", "response_b": "b", f"{name}_a": 9, f"{name}_b": 1}
+        with pytest.raises(DataError, match=rf"name it \(data\.score_feature: {name}\)"):
+            read([row])
+        assert read([row], score_feature=name).pairs == [(1, Pair("Q", "a", "b"))]
+
+    @pytest.mark.parametrize("name", ["gpt4_score", "mean_reward", "rm_score", "response_score", "overall_rating"])
+    def test_a_word_that_leaves_higher_better_is_read(self, name: str) -> None:
+        row = {"prompt": "Q", "response_a": "a", "response_b": "b", f"{name}_a": 9, f"{name}_b": 1}
+        assert read([row]).pairs == [(1, Pair("Q", "a", "b"))]
+
+
+def test_a_list_of_scores_that_is_too_short_loses_its_row_alone() -> None:
+    rows = [{"prompt": "Q", "responses": ["a", "b", "c"], "scores": scores} for scores in ([1, 2], [1, 2, 3])]
+    made = read(rows)
+    assert made.pairs == [(2, Pair("Q", "c", "a"))]
+    assert [(number, str(reason)) for number, reason in made.unusable] == [(1, "scores has 2 numbers for 3 answers")]
+
+
+def test_a_score_that_no_answer_has_is_named_with_those_there_are() -> None:
+    row = {"prompt": "Q", "completions": [{"text": "a", "score": 1, "grade": 2}, {"text": "b", "score": 2, "grade": 1}]}
+    assert [str(reason) for _, reason in read([row], score_feature="scor").unusable] == [
+        "no answer has a number in 'scor'; there are: grade, score"
+    ]
+
+
+def test_notes_call_a_named_score_by_its_own_name() -> None:
+    rows: list[Row] = [{"prompt": "Q", "responses": ["a", "b"], "grade": [1, 2]}]
+    assert read(rows, score_feature="grade").notes == ["answers are compared by grade (1 row)"]
+    rows = [{"prompt": "Q", "response": text, "grade": grade} for text, grade in (("a", 1), ("b", 2))]
+    assert read(rows, score_feature="grade").notes == ["answers to one prompt are compared by grade (1 prompt)"]
+
+
+def test_equal_answers_of_a_group_are_found_where_they_stand() -> None:
+    rows = [
+        {"prompt": "Q", "response": text, "score": score} for text, score in (("a", 1), ("b", 2), ("c", 4), ("c", 3))
+    ]
+    made = read(rows, pairs="all")
+    assert [(number, str(reason)) for number, reason in made.unusable] == [(3, "identical sides")]
+
+
+@pytest.mark.parametrize("name", ["grade", "my_points"])
+def test_numbered_columns_of_any_name_are_scores_where_named(name: str) -> None:
+    row: Row = {"prompt": "Q", "response_a": "x", "response_b": "y", f"{name}_a": 1, f"{name}_b": 3}
+    made = read([row], score_feature=name)
+    assert made.pairs == [(1, Pair("Q", "y", "x"))]
+    assert made.pairs[0][1].margin == 2
+    assert (made.notes, made.unread) == ([f"answers are compared by {name} (1 row)"], [])

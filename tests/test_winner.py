@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from dataset_rows import SHAPES, TRIPLES, answer, chat, rows_of, user
+from dataset_rows import SHAPES, TRIPLES, Row, answer, chat, rows_of, user
 from reading_rows import of, read, texts
 
 from prefd.daemon.worker.rows import DataError
@@ -161,3 +161,97 @@ def test_a_winner_and_scores_that_disagree_are_refused() -> None:
     )
     assert texts(read(rows, winner_feature="winner"))[0] == (TRIPLES[0].better, TRIPLES[0].worse)
     assert texts(read(rows, score_feature="score"))[0] == (TRIPLES[0].worse, TRIPLES[0].better)
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["loser", "worse_response_id", "rejected", "losing_side", "worst", "more_toxic", "less_helpful", "least_preferred"],
+)
+def test_a_column_of_the_losing_side_is_no_winner(column: str) -> None:
+    rows = of("prompt", "response_a", "response_b", **{column: "A"})
+    with pytest.raises(
+        DataError, match=f"data.winner_feature: ROWS: '{column}', by its name, says which answer is the"
+    ):
+        read(rows, winner_feature=column)
+
+
+def test_the_less_harmful_one_is_a_winner() -> None:
+    rows: list[Row] = [{"prompt": "Q", "response_a": "x", "response_b": "y", "less_harmful": "B"}]
+    assert texts(read(rows, winner_feature="less_harmful")) == [("y", "x")]
+
+
+class TestCounting:
+    """Numbers that may count from 0 or from 1 choose no answer."""
+
+    FROM_0: ClassVar = {"prompt": "Q", "response_0": "zero", "response_1": "one"}
+    FROM_1: ClassVar = {"prompt": "Q", "response_1": "one", "response_2": "two"}
+
+    @pytest.mark.parametrize("says", [("Response 1", "Response 2"), ("Response 1", "Response 1"), ("1", "1"), (1, 1)])
+    def test_a_count_from_1_over_columns_from_0_is_refused(self, says: tuple[Any, Any]) -> None:
+        with pytest.raises(
+            DataError, match=r"write the name of the winning column \(response_0 or response_1\) into it"
+        ):
+            read([self.FROM_0 | {"winner": value} for value in says])
+
+    @pytest.mark.parametrize("says", [("Response 1", "Response 0"), ("response_1", "response_1"), (1, 0)])
+    def test_a_count_that_is_the_columns_own_is_read(self, says: tuple[Any, Any]) -> None:
+        assert texts(read([self.FROM_0 | {"winner": value} for value in says]))[0] == ("one", "zero")
+
+    def test_an_id_of_a_response_is_the_number_in_its_name(self) -> None:
+        assert texts(read([self.FROM_0 | {"better_response_id": 1}])) == [("one", "zero")]
+
+    def test_an_index_from_0_is_read_over_columns_from_1(self) -> None:
+        made = read([self.FROM_1 | {"winner_index": value} for value in (0, 1)])
+        assert texts(made) == [("one", "two"), ("two", "one")]
+
+    @pytest.mark.parametrize(("first", "second"), [("A", "B"), ("model_a", "model_b"), ("Response A", "Response B")])
+    def test_letters_are_read_over_columns_from_1(self, first: str, second: str) -> None:
+        made = read([self.FROM_1 | {"winner": value} for value in (first, second)])
+        assert texts(made) == [("one", "two"), ("two", "one")]
+
+    def test_half_way_between_is_a_tie(self) -> None:
+        made = read([self.FROM_1 | {"preference": value} for value in (1, 2, 1.5)])
+        assert texts(made) == [("one", "two"), ("two", "one")]
+        assert [str(reason) for _, reason in made.unusable] == ["a tie: preference is 1.5"]
+
+    @pytest.mark.parametrize(("value", "said"), [(True, "True"), (0.3, "0.3")])
+    def test_what_is_no_place_is_shown_as_it_is(self, value: Any, said: str) -> None:
+        with pytest.raises(DataError, match=f"winner holds {said}, which does not say for certain"):
+            read([self.FROM_1 | {"winner": value}])
+
+    def test_a_strength_that_is_never_below_0_may_be_named(self) -> None:
+        row = self.FROM_1 | {"preference_strength": 2}
+        with pytest.raises(
+            DataError, match=r"above 0 for the second, name it \(data\.winner_feature: preference_strength\)"
+        ):
+            read([row])
+        assert texts(read([row], winner_feature="preference_strength")) == [("two", "one")]
+
+
+def test_a_text_that_is_the_letter_of_the_other_answer_is_refused() -> None:
+    row = {"prompt": "Q", "response_a": "b", "response_b": "a"}
+    with pytest.raises(DataError, match="winner 'A' is the text or the writer of one answer and the letter of another"):
+        read([row | {"winner": "A", "response_b": "A"}])
+    with pytest.raises(DataError, match="is the text or the writer of one answer and the letter of another"):
+        read([row | {"winner": "a", "response_a": "B"}])
+    assert texts(read([row | {"winner": "response_a"}])) == [("b", "a")]
+    assert texts(read([row | {"winner": "a", "response_a": "a", "response_b": "b"}])) == [("a", "b")]
+
+
+def test_a_model_that_wrote_both_answers_names_none() -> None:
+    rows = [
+        {"prompt": "Q", "response_a": "x", "response_b": "y", "model_a": "gpt", "model_b": b, "winner": "gpt"}
+        for b in ("gpt", "llama")
+    ]
+    made = read(rows)
+    assert made.pairs == [(2, Pair("Q", "x", "y"))]
+    assert [str(reason) for _, reason in made.unusable] == [
+        "winner 'gpt' is who wrote response_a and response_b: it names no one answer"
+    ]
+
+
+def test_notes_and_reasons_call_a_column_by_its_own_name() -> None:
+    rows = [{"prompt": "Q", "response_a": "x", "response_b": "y", "gold": gold} for gold in ("A", "tie")]
+    made = read(rows, winner_feature="gold")
+    assert made.notes == ["which answer is chosen goes by the column gold"]
+    assert [str(reason) for _, reason in made.unusable] == ["a tie: gold is 'tie'"]

@@ -12,9 +12,20 @@ from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.fields import kind_of
-from prefd.plugins.formats.names import RANKS, SCORES, SYSTEMS, key_of, side_of, words_of
+from prefd.plugins.formats.names import (
+    LESS,
+    LOSERS,
+    LOW,
+    RANKS,
+    SCORES,
+    SYSTEMS,
+    key_of,
+    numbered_columns,
+    side_of,
+    words_of,
+)
 from prefd.plugins.formats.prompt import is_blank
-from prefd.plugins.formats.scored import is_order
+from prefd.plugins.formats.scored import is_low, is_order, low_is_better
 from prefd.plugins.types import ReadOptions, UnusableRow
 
 ROLES = ("prompt", "chosen", "rejected", "system")
@@ -61,16 +72,23 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
         _check_known(key, column, columns, source)
     for column in spec.ignore_columns:
         _check_known("ignore_columns", column, columns, source)
+    if score is not None and is_low(score):
+        raise DataError(f"data.score_feature: {source}: {low_is_better(score)}")
     if winner is not None:
         _check_known("winner_feature", winner, columns, source)
+        _check_winner(winner, source)
         if not is_verdict(winner):
             renamed["winner"], winner = winner, "winner"
     if score in columns and key_of(score) not in SCORES and not is_order(score) and RANKS.isdisjoint(words_of(score)):
         renamed["score"], score = score, "score"
+    shown: dict[str, str] = {}
+    if score is not None and (numbered := _numbered_scores(score, columns)):
+        renamed |= numbered
+        score, shown = "score", {"score": score}
     dropped = set(spec.ignore_columns) | _displaced(columns, renamed)
     if score is not None and winner is None:
         dropped |= {column for column in columns if is_verdict(column) and side_of(column) is None}
-    options = ReadOptions(spec.pairs, winner, score)
+    options = ReadOptions(spec.pairs, winner, score, {**renamed, **shown})
     named: list[Row] = [row if isinstance(row, UnusableRow) else _renamed(row, renamed, dropped) for row in rows]
     return NamedRows(
         named, {**renamed, **({"prompt": joined[0]} if joined else {})}, columns, options, filled, frozenset(joined)
@@ -93,6 +111,24 @@ def _check_known(key: str, column: str, columns: Sequence[str], source: str) -> 
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     listed = ", ".join(columns) or "none"
     raise DataError(f"data.{key}: {source} has no column {column!r}; its columns: {listed}.{hint}")
+
+
+def _numbered_scores(score: str, columns: Sequence[str]) -> dict[str, str]:
+    """{`score_a`: `grade_a`} where the spec names `grade`, which by its name is no score; {} where no columns are that."""
+    words = words_of(score)
+    if score in columns or not words or words[-1] in (*SCORES, *RANKS) or is_order(score):
+        return {}
+    marks = numbered_columns(columns).get(words, {})
+    return {f"score_{mark}": column for mark, column in marks.items()} if len(marks) > 1 else {}
+
+
+def _check_winner(column: str, source: str) -> None:
+    words = set(words_of(column))
+    if bool(words & (LOSERS | LOW)) != bool(words & LESS):  # `more_toxic`, `less_helpful`; not `less_toxic`
+        raise DataError(
+            f"data.winner_feature: {source}: {column!r}, by its name, says which answer is the worse one; "
+            "write the better one's name into a column of its own, and name that"
+        )
 
 
 def _joined(row: Mapping[str, Any], columns: Sequence[str]) -> Row:

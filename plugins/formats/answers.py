@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_text, kind_of
-from prefd.plugins.formats.names import LISTS, is_answer_base, key_of, numbered_columns
+from prefd.plugins.formats.names import LISTS, is_answer_base, key_of, numbered_columns, words_of
+from prefd.plugins.formats.prompt import is_blank
 from prefd.plugins.types import UnusableRow
 
 TEXTS = ("response", "answer", "text", "completion", "output", "content", "generation", "summary")
 """Keys of the answer's text in a list of objects."""
+ASIDE = frozenset(["correct", "incorrect", "reference", "references", "gold", "golden", "truth", "target", "wrong"])
+"""Words of lists that stand beside the answers, as UltraFeedback's `correct_answers`, to judge them by."""
 
 
 class Answers(NamedTuple):
@@ -28,6 +31,8 @@ class Answers(NamedTuple):
     """What a list's objects say of each answer."""
     key: str = ""
     """Of its text in them."""
+    every: tuple[str, ...] = ()
+    """The marks of all columns of their name, also of those that hold nothing in this row."""
 
     @property
     def listed(self) -> str:
@@ -38,6 +43,8 @@ class Answers(NamedTuple):
 def find_answers(row: Mapping[str, Any]) -> Answers | None:
     """The answers of `row`; None where there are not two, or more than one set of them."""
     found = [answers for answers in (*_numbered(row), *_lists(row)) if len(answers.texts) > 1]
+    if len(found) > 1:
+        found = [answers for answers in found if answers.names or not _is_aside(min(answers.columns))]
     return found[0] if len(found) == 1 else None
 
 
@@ -47,24 +54,55 @@ def why_none(row: Mapping[str, Any], format_name: str) -> UnusableRow:
         for column in columns.values():
             if is_answer_base(base) and not is_text(as_chat(row[column])):
                 return UnusableRow(f"wrong types: {column} is {kind_of(row[column])}, not text or chat messages")
+    for column in sorted(row):
+        if _is_list(column, row[column]) and not _is_aside(column) and (reason := _why_no_text(column, row[column])):
+            return reason
     return UnusableRow(f"not in the dataset's format ({format_name})")
+
+
+def _is_aside(column: str) -> bool:
+    return not ASIDE.isdisjoint(words_of(column))
+
+
+def _is_list(column: str, value: Any) -> bool:
+    return key_of(column).split("_")[-1] in LISTS and isinstance(value, list | tuple)
+
+
+def _why_no_text(column: str, value: Sequence[Any]) -> UnusableRow | None:
+    """Which answer of a list is no text; None where each is one."""
+    if len(value) < 2:
+        return UnusableRow(f"{column} has fewer than two answers")
+    for place, one in enumerate(value, 1):
+        text = as_chat(one)
+        if isinstance(one, Mapping) and not is_text(text):
+            key = next(
+                (key for key in TEXTS if any(isinstance(other, Mapping) and key in other for other in value)), None
+            )
+            if key is None:
+                continue
+            text = as_chat(one.get(key))
+        if not is_text(text):
+            return UnusableRow(f"wrong types: answer {place} of {column} is {kind_of(text)}, not text or chat messages")
+    return None
 
 
 def _numbered(row: Mapping[str, Any]) -> list[Answers]:
     found = []
-    for base, columns in numbered_columns(row).items():
-        if is_answer_base(base) and all(is_text(as_chat(row[column])) for column in columns.values()):
+    for base, every in numbered_columns(row).items():
+        # The marks stay as they are named, also where a column between holds nothing.
+        columns = {mark: column for mark, column in every.items() if not is_blank(row[column])}
+        if is_answer_base(base) and columns and all(is_text(as_chat(row[column])) for column in columns.values()):
             texts = [as_chat(row[column]) for column in columns.values()]
-            found.append(Answers(texts, tuple(columns), tuple(columns.values()), frozenset(columns.values())))
+            names = tuple(columns.values())
+            found.append(Answers(texts, tuple(columns), names, frozenset(names), every=tuple(every)))
     return found
 
 
 def _lists(row: Mapping[str, Any]) -> list[Answers]:
     found = []
     for column in sorted(row):
-        words = key_of(column).split("_")
         value = row[column]
-        if words[-1] in LISTS and isinstance(value, list | tuple) and value and (answers := _in_list(column, value)):
+        if _is_list(column, value) and value and (answers := _in_list(column, value)):
             found.append(answers)
     return found
 

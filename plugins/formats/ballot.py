@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.chats import squeezed
-from prefd.plugins.formats.names import is_metadata, key_of, numbered_columns, words_of
+from prefd.plugins.formats.names import ANSWERS, CHATS, is_metadata, key_of, numbered_columns, words_of
+from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import UnclearRow, UnusableRow
 
 VERDICTS = frozenset(
@@ -52,10 +53,13 @@ BESIDE = frozenset(
         "conversation",
     ]
 )
+NAMING = BESIDE | ANSWERS | CHATS | {"assistant", "option", "ref", "candidate", "choice"}
+"""Words before the letter or number of an answer."""
 TIES = frozenset(["tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "none", "bothbad", "bad", "good"])
 FIRST, SECOND = frozenset(["first", "left"]), frozenset(["second", "right"])
 INDEX = frozenset(["index", "idx"])
 COMPARED = re.compile(r"\W*([A-Za-z0-9])\s*(>+|<+|=+)\s*([A-Za-z0-9])\W*")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SHP = ("human_ref_A", "human_ref_B")
 """Of stanfordnlp/SHP: its `labels` is 1 where A was preferred."""
 
@@ -71,6 +75,15 @@ class Ballot(NamedTuple):
     """Whether the spec names it."""
     from_zero: bool = False
     """Whether numbers are known to count from 0."""
+    said: frozenset[str] = frozenset()
+    """The letters and numbers by which the texts of all rows name answers, as `2` of `Response 2`."""
+    shown: str = ""
+    """What the dataset calls the column, where the spec gave it another name."""
+
+    @property
+    def name(self) -> str:
+        """The column, for messages."""
+        return self.shown or self.column
 
     @property
     def signed(self) -> bool:
@@ -95,15 +108,17 @@ def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
     """The place of the answer that won. Raises `UnusableRow` for a tie, `UnclearRow` where it is not certain."""
     value = row.get(ballot.column)
     if value is None or value == "":
-        raise UnusableRow(f"{ballot.column} is missing: no answer is preferred")
+        raise UnusableRow(f"{ballot.name} is missing: no answer is preferred")
     amount = as_number(value)
     if ballot.signed and amount is not None:
         return _by_sign(ballot, amount, answers)
     if amount is not None and amount.is_integer():
         return _by_number(ballot, int(amount), answers)
-    if isinstance(value, str):
+    if isinstance(value, str) and amount is None:
         return _by_name(ballot, value, row, answers)
-    raise UnclearRow(_unclear(ballot, answers))
+    if amount == 1.5 and set(_places(ballot, answers) or ()) == {1, 2}:
+        raise UnusableRow(f"a tie: {ballot.name} is 1.5")
+    raise UnclearRow(_unclear(ballot, value, answers))
 
 
 def winner_of_one_hot(columns: Mapping[str, str], row: Mapping[str, Any], answers: Answers) -> int:
@@ -124,68 +139,120 @@ def is_verdict(column: str) -> bool:
 
 def _by_sign(ballot: Ballot, amount: float, answers: Answers) -> int:
     if len(answers.texts) != 2:
-        raise UnclearRow(_unclear(ballot, answers))
+        raise UnclearRow(_unclear(ballot, amount, answers))
     if not ballot.below_0 and amount != 0 and not ballot.named:
         raise UnclearRow(
-            f"{ballot.column} is never below 0: it may be a strength or the number of an answer; {_remedy(answers)}"
+            f"{ballot.name} is never below 0: it may be a strength or the number of an answer; {_remedy(answers)}, or, where "
+            f"it is a strength, below 0 for the first answer and above 0 for the second, name it (data.winner_feature: {ballot.name})"
         )
     if amount == 0:
-        raise UnusableRow(f"a tie: {ballot.column} is 0")
+        raise UnusableRow(f"a tie: {ballot.name} is 0")
     return 0 if amount < 0 else 1
 
 
 def _by_number(ballot: Ballot, value: int, answers: Answers) -> int:
     places = _places(ballot, answers)
     if places is None:
-        raise UnclearRow(_unclear(ballot, answers))
+        raise UnclearRow(_unclear(ballot, value, answers))
     if value not in places:
-        raise UnusableRow(f"{ballot.column} {value} is none of {answers.listed}")
+        raise UnusableRow(f"{ballot.name} {value} is none of {answers.listed}")
     return places[value]
 
 
 def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     """The place that each number means; None where that is not certain."""
-    words, count, seen = set(words_of(ballot.column)), len(answers.texts), ballot.numbers
+    words, seen = set(words_of(ballot.column)), ballot.numbers
+    every = answers.every or answers.marks
+    place_of = {mark: place for place, mark in enumerate(answers.marks)}
+    from_0 = {number: place_of[mark] for number, mark in enumerate(every) if mark in place_of}
+    from_1 = {number + 1: place for number, place in from_0.items()}
+    all_from_0, all_from_1 = set(range(len(every))), set(range(1, len(every) + 1))
     if ballot.from_zero:
-        return {place: place for place in range(count)}
+        return from_0
     if answers.names == SHP and words <= {"label", "labels"}:
         return {1: 0, 0: 1}
     if words & {"label", "labels"} and not ballot.named:
         return None
-    counted_from_0 = {place: place for place in range(count)}
-    counted_from_1 = {place + 1: place for place in range(count)}
-    if answers.names and all(mark.isdigit() for mark in answers.marks):
-        by_mark = {int(mark): place for place, mark in enumerate(answers.marks)}
-        if not seen <= by_mark.keys() or (by_mark == counted_from_1 and words & INDEX and count not in seen):
+    if answers.names and all(mark.isdigit() for mark in every):
+        marks = set(map(int, every))
+        if marks == all_from_1 and words & INDEX and 0 in seen and seen <= all_from_0:
+            return from_0
+        is_id = "id" in words and not words.isdisjoint(words_of(answers.names[0]))
+        if marks == all_from_0 and 0 not in seen and not words & INDEX and not is_id:
+            return None  # they may count from 1
+        if not seen <= marks or (marks == all_from_1 and words & INDEX and len(every) not in seen):
             return None
-        return by_mark
-    if 0 not in seen and count in seen and seen <= counted_from_1.keys():
-        return counted_from_1
-    if 0 in seen and seen <= counted_from_0.keys() and (words & INDEX or not answers.names):
-        return counted_from_0
+        return {int(mark): place for mark, place in place_of.items()}
+    if 0 not in seen and len(every) in seen and seen <= all_from_1:
+        return from_1
+    if 0 in seen and seen <= all_from_0 and (words & INDEX or not answers.names):
+        return from_0
     return None
 
 
 def _by_name(ballot: Ballot, value: str, row: Mapping[str, Any], answers: Answers) -> int:
     words = words_of(value)
-    exact = [place for place, name in enumerate(answers.names) if key_of(name) == "_".join(words)]
-    exact = exact or [
-        place for place, text in enumerate(answers.texts) if isinstance(text, str) and squeezed(text) == squeezed(value)
-    ]
-    exact = exact or _by_model(value, row, answers)
-    if len(exact) == 1:
-        return exact[0]
+    models = _by_model(value, row, answers)
+    if len(models) > 1:
+        raise UnusableRow(
+            f"{ballot.name} {value[:40]!r} is who wrote {' and '.join(answers.names)}: it names no one answer"
+        )
+    texts = [place for place, text in enumerate(answers.texts) if _folded(answer_text(text)) == _folded(value)]
+    named: set[int] = {*models, *(texts if len(texts) == 1 else ()), *_by_mark(ballot, value, words, answers)}
+    if len(named) > 1:
+        raise UnclearRow(
+            f"{ballot.name} {value[:40]!r} is the text or the writer of one answer and the letter of another; {_remedy(answers)}"
+        )
+    if named:
+        return named.pop()
     if compared := COMPARED.fullmatch(value.strip()):
         return _by_comparison(compared, ballot, answers)
     if words and set(words) <= TIES:
-        raise UnusableRow(f"a tie: {ballot.column} is {value!r}")
-    if words and set(words[:-1]) <= BESIDE | {"assistant", "option", "ref"}:
-        marks = answers.marks if answers.names else tuple("abcdefghijklmnopqrstuvwxyz"[: len(answers.texts)])
-        if words[-1] in marks:
-            return marks.index(words[-1])
+        raise UnusableRow(f"a tie: {ballot.name} is {value!r}")
+    raise UnusableRow(f"{ballot.name} {value[:40]!r} is none of {answers.listed}")
+
+
+def _folded(text: str) -> str:
+    return squeezed(text).casefold()
+
+
+def _by_mark(ballot: Ballot, value: str, words: Sequence[str], answers: Answers) -> list[int]:
+    """By the name of its column, its letter or number, or as the first or second. Raises `UnclearRow` if not certain."""
+    every, mark = answers.every or answers.marks, _end(value)
+    digits = bool(answers.names) and all(one.isdigit() for one in every)
+    if digits and mark and not _counts_alike(ballot, value, mark, every, answers):
+        raise UnclearRow(
+            f"{ballot.name} {value[:40]!r} may count otherwise than {answers.listed} do; {_remedy(answers)}"
+        )
+    if exact := [place for place, name in enumerate(answers.names) if key_of(name) == "_".join(words)]:
+        return exact
+    if mark:
+        if not answers.names or (digits and mark.isalpha()):
+            mark = dict(zip(LETTERS, every)).get(mark, "")
+        return [answers.marks.index(mark)] if mark in answers.marks else []
     if len(answers.texts) == 2 and words and set(words[1:]) <= BESIDE and words[0] in FIRST | SECOND:
-        return 0 if words[0] in FIRST else 1
-    raise UnusableRow(f"{ballot.column} {value[:40]!r} is none of {answers.listed}")
+        return [0 if words[0] in FIRST else 1]
+    return []
+
+
+def _counts_alike(ballot: Ballot, value: str, mark: str, every: Sequence[str], answers: Answers) -> bool:
+    """Whether a letter or number of the texts is one of answers that are numbered as `every`."""
+    if mark.isalpha():
+        return _is_count(every)
+    numbers = {one for one in ballot.said if one.isdigit()} | {mark}
+    return numbers <= set(every) and ("0" not in every or "0" in numbers or value.strip() in answers.names)
+
+
+def _is_count(marks: Sequence[str]) -> bool:
+    """Whether numbers follow each other from 0 or from 1 on."""
+    return sorted(map(int, marks)) in (list(range(len(marks))), list(range(1, len(marks) + 1)))
+
+
+def _end(value: str) -> str:
+    """The letter or number that a text names an answer by: `2` of `Response 2`; "" where it names none so."""
+    words = words_of(value)
+    is_name = words and set(words[:-1]) <= NAMING
+    return words[-1] if is_name and (len(words[-1]) == 1 or words[-1].isdigit()) else ""
 
 
 def _by_comparison(compared: re.Match[str], ballot: Ballot, answers: Answers) -> int:
@@ -193,8 +260,8 @@ def _by_comparison(compared: re.Match[str], ballot: Ballot, answers: Answers) ->
     first, sign, second = (compared[group].lower() for group in (1, 2, 3))
     if "=" in sign or {first, second} != set(answers.marks):
         if sign.strip("="):
-            raise UnusableRow(f"{ballot.column} {compared[0]!r} is none of {answers.listed}")
-        raise UnusableRow(f"a tie: {ballot.column} is {compared[0]!r}")
+            raise UnusableRow(f"{ballot.name} {compared[0]!r} is none of {answers.listed}")
+        raise UnusableRow(f"a tie: {ballot.name} is {compared[0]!r}")
     return answers.marks.index(first if ">" in sign else second)
 
 
@@ -204,9 +271,13 @@ def _by_model(value: str, row: Mapping[str, Any], answers: Answers) -> list[int]
     return [place for place, mark in enumerate(answers.marks) if mark in models and row[models[mark]] == value]
 
 
-def _unclear(ballot: Ballot, answers: Answers) -> str:
-    held = ", ".join(map(str, sorted(ballot.numbers)[:4])) or "no name of an answer"
-    return f"{ballot.column} holds {held}, which does not say for certain which of {answers.listed} won; {_remedy(answers)}"
+def _unclear(ballot: Ballot, value: Any, answers: Answers) -> str:
+    amount = as_number(value)
+    is_whole = amount is not None and amount.is_integer()
+    held = ", ".join(map(str, sorted(ballot.numbers)[:4])) if is_whole and ballot.numbers else str(value)[:40]
+    return (
+        f"{ballot.name} holds {held}, which does not say for certain which of {answers.listed} won; {_remedy(answers)}"
+    )
 
 
 def _remedy(answers: Answers) -> str:
@@ -218,9 +289,11 @@ def _remedy(answers: Answers) -> str:
     return f"write {what} into it"
 
 
-def ballot_of(column: str, values: Sequence[Any], named: bool) -> Ballot:
+def ballot_of(column: str, values: Sequence[Any], named: bool, shown: str = "") -> Ballot:
     """The ballot in `column`, whose values in all rows these are."""
-    return Ballot(column, integers(values), any((as_number(value) or 0) < 0 for value in values), named)
+    said = frozenset(_end(value) for value in values if isinstance(value, str)) - {""}
+    below_0 = any((as_number(value) or 0) < 0 for value in values)
+    return Ballot(column, integers(values), below_0, named, said=said, shown=shown)
 
 
 def integers(values: Sequence[Any]) -> frozenset[int]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.chats import check_messages, is_transcript
 from prefd.plugins.formats.fields import finish, is_conversation
+from prefd.plugins.formats.marks import names_of_answers
 from prefd.plugins.formats.names import MEDIA, key_of
 from prefd.plugins.formats.prompt import Prompt, find_prompt, is_blank, with_turns
 from prefd.plugins.formats.sides import Sides, find_sides
@@ -31,12 +32,16 @@ class Known(NamedTuple):
 
 def known(row: Mapping[str, Any], sides: Sides | None = None) -> Known | None:
     """`row` by the names of a pair; None where it has no two sides. `sides`, where they were found otherwise."""
-    sides = sides or find_sides(row)
+    named = None
+    if sides is None and (sides := find_sides(row)) is not None:
+        named = names_of_answers(row, sides)
     if sides is None:
         return None
     values = {column: row[column] for column in OPTIONAL & row.keys()}
     values |= {"chosen": sides.chosen, "rejected": sides.rejected}
     try:
+        if named is not None:
+            raise named
         prompt = _prompt(row, sides)
         turns = as_turns(prompt.text, sides.chosen, sides.rejected)
     except UnusableRow as reason:

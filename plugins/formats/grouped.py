@@ -9,11 +9,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from prefd.plugins.formats.answers import as_number
-from prefd.plugins.formats.compose import compose, gather
+from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.matching import Match, check_agree, matches_of, unused_note
 from prefd.plugins.formats.names import RANKS, words_of
 from prefd.plugins.formats.prompt import find_prompt, with_turns
@@ -53,7 +52,7 @@ class Grouped:
             except UnusableRow as reason:
                 reading.unusable += [(row_number, reason) for row_number, *_ in members]
                 continue
-            reading.unusable += [(members[0][0], reason) for reason in lost]
+            reading.unusable += lost
             for pair_number, pair, read in pairs:
                 reading.pairs.append((pair_number, pair))
                 reading.columns.setdefault(pair_number, set()).update(read | columns)
@@ -61,7 +60,7 @@ class Grouped:
             unused += left
         reading.pairs.sort(key=lambda one: one[0])
         reading.notes += [
-            f"answers to one prompt are compared by {name} ({count} {'prompt' if count == 1 else 'prompts'})"
+            f"answers to one prompt are compared by {options.original(name)} ({count} {'prompt' if count == 1 else 'prompts'})"
             for name, count in used.items()
         ]
         reading.notes += unused_note(unused, options)
@@ -77,14 +76,21 @@ def _single(row: Mapping[str, Any]) -> Single:
 
 def _pairs(
     members: Sequence[Member], options: ReadOptions
-) -> tuple[list[tuple[int, Pair, frozenset[str]]], list[UnusableRow], int]:
+) -> tuple[list[tuple[int, Pair, frozenset[str]]], list[tuple[int, UnusableRow]], int]:
     if len(members) < 2:
         raise UnusableRow("no other answer to its prompt")
     names = [options.score] if options.score else members[0][2].scores
     kinds = {name: signed(name, [as_number(row.get(name)) for _, row, _ in members]) for name in names}
     check_agree(kinds)
     matches, left = matches_of(kinds[names[0]], options)
-    found, lost = gather(partial(_pair, members, match) for match in matches)
+    found, lost = [], []
+    for match in matches:
+        try:
+            found.append(_pair(members, match))
+        except UnusableRow as reason:
+            lost.append((members[match.chosen][0], reason))
+    if not found:
+        raise lost[0][1]
     if not RANKS.isdisjoint(words_of(names[0])):
         found = [(place, replace(pair, margin=None), read) for place, pair, read in found]
     return found, lost, len(left)

@@ -80,6 +80,93 @@ SCORES = [
 """Names of an answer's score, higher is better; of several that agree the first is taken."""
 RANKS = frozenset(["rank", "ranks"])
 """Names of an answer's place, 1 is the best."""
+GOOD = frozenset(
+    [
+        "avg",
+        "average",
+        "mean",
+        "overall",
+        "final",
+        "total",
+        "rm",
+        "pm",
+        "reward",
+        "model",
+        "gpt",
+        "llm",
+        "judge",
+        "meta",
+        "human",
+        "annotator",
+        "helpfulness",
+        "helpful",
+        "quality",
+        "correctness",
+        "preference",
+    ]
+)
+"""Words before a score's name with which it still is better the higher it is."""
+LOW = frozenset(
+    [
+        "toxicity",
+        "toxic",
+        "harm",
+        "harmful",
+        "harmfulness",
+        "loss",
+        "losses",
+        "nll",
+        "perplexity",
+        "ppl",
+        "error",
+        "errors",
+        "severity",
+        "refusal",
+        "refusals",
+        "bad",
+        "badness",
+        "worse",
+        "hallucination",
+        "hallucinations",
+        "risk",
+        "unsafe",
+        "violation",
+        "violations",
+        "penalty",
+        "penalties",
+        "cost",
+        "costs",
+        "distance",
+        "wer",
+        "cer",
+        "mse",
+        "rmse",
+        "mae",
+        "bias",
+        "kl",
+        "negative",
+        "incorrectness",
+        "insult",
+        "profanity",
+        "threat",
+        "obscenity",
+        "spam",
+        "repetition",
+        "mistake",
+        "mistakes",
+        "fault",
+        "faults",
+        "danger",
+        "uncertainty",
+    ]
+)
+"""Words of numbers that are better the lower they are."""
+LESS = frozenset(["less", "least", "low", "lower", "lowest", "fewer", "fewest", "non", "not"])
+"""Words that turn round what the others of a name say."""
+LOSERS = WORSE | frozenset(
+    ["loser", "losers", "lost", "lose", "loses", "loosing", "worst", "bad", "wrong", "incorrect", "unsafe", "harmful"]
+)
+"""Words of a column that says which answer is the worse one."""
 MEDIA = frozenset(["image", "images", "audio", "audios", "video", "videos", "pixel_values"])
 METADATA = frozenset(
     [

@@ -16,7 +16,7 @@ from prefd.plugins.formats.answers import Answers, find_answers, why_none
 from prefd.plugins.formats.ballot import one_hot, verdicts
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.matching import Match, matches_of, unused_note
-from prefd.plugins.formats.scored import pick, scores_of, signed
+from prefd.plugins.formats.scored import pick, scores_of, signed, why_unscored
 from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
@@ -51,7 +51,7 @@ class Ranked:
             used[found.scored] += 1
             unused += found.left
         reading.notes += [
-            f"answers are compared by {name} ({count} {'row' if count == 1 else 'rows'})"
+            f"answers are compared by {options.original(name)} ({count} {'row' if count == 1 else 'rows'})"
             for name, count in used.items()
         ]
         reading.notes += _unread_keys(rows, used)
@@ -73,7 +73,10 @@ def _read_row(row: Mapping[str, Any], options: ReadOptions) -> _Found:
     answers = find_answers(row)
     if answers is None:
         raise why_none(row, "ranked")
-    scored = pick(scores_of(row, answers), options.score)
+    scores = scores_of(row, answers)
+    if not scores:
+        raise why_unscored(row, answers)
+    scored = pick(scores, options.score)
     matches, left = matches_of(signed(scored.name, scored.values), options)
     found, lost = gather(partial(_pair, row, answers, match) for match in matches)
     pairs = [replace(pair, margin=None) if scored.is_rank else pair for pair, _ in found]

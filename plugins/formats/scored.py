@@ -7,8 +7,44 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.matching import check_agree
-from prefd.plugins.formats.names import RANKS, SCORES, key_of, numbered_columns, words_of
+from prefd.plugins.formats.names import (
+    ANSWERS,
+    GOOD,
+    LESS,
+    LOW,
+    RANKS,
+    SCORES,
+    WORSE,
+    key_of,
+    numbered_columns,
+    words_of,
+)
 from prefd.plugins.types import UnclearRow, UnusableRow
+
+ABOUT = frozenset(
+    [
+        "id",
+        "idx",
+        "index",
+        "tokens",
+        "token",
+        "length",
+        "len",
+        "num",
+        "number",
+        "count",
+        "time",
+        "timestamp",
+        "date",
+        "batch",
+        "version",
+        "turn",
+        "turns",
+        "year",
+        "seed",
+    ]
+)
+"""Words of numbers that are no score, which nobody is advised to name."""
 
 
 class Scored(NamedTuple):
@@ -53,24 +89,73 @@ def scores_of(row: Mapping[str, Any], answers: Answers) -> list[Scored]:
 def pick(scored: Sequence[Scored], named: str | None) -> Scored:
     """The scores to go by: those that the spec names, else by their name. Raises `UnclearRow` where none is known."""
     names = {_own_name(one.name): one for one in scored}
+    may_be = sorted(
+        name for name in names if not is_order(name) and not is_low(name) and ABOUT.isdisjoint(words_of(name))
+    )
     if named is not None:
         key = key_of(named.rpartition(".")[2])
         if key not in names:
-            raise UnusableRow(f"no answer has a number in {named!r}")
+            there = f"; there are: {', '.join(may_be)}" if may_be else ""
+            raise UnusableRow(f"no answer has a number in {named!r}{there}")
         if is_order(key):
             raise UnclearRow(f"{named} may be places or an order; where 1 is the best answer's, call it 'ranks'")
+        if is_low(key):
+            raise UnclearRow(low_is_better(named))
         return names[key]
     exact = [name for name in (*SCORES, *sorted(RANKS)) if name in names]
     check_agree({name: signed(name, names[name].values) for name in exact})
-    known = exact or [name for name in sorted(names) if name.split("_")[-1] in (*SCORES, *sorted(RANKS))]
+    known = exact or [name for name in sorted(names) if _is_score(name)]
     if not known or (not exact and len(known) > 1):
-        listed = " or ".join(sorted(name for name in names if not is_order(name)))
-        if not listed:
-            raise UnclearRow(
-                f"{' and '.join(sorted(names))} may be places or an order; where 1 is the best answer's, call it 'ranks'"
-            )
-        raise UnclearRow(f"it is not certain which number is the score; name it (data.score_feature: {listed})")
+        raise UnclearRow(_which(sorted(names), may_be))
     return names[known[0]]
+
+
+def why_unscored(row: Mapping[str, Any], answers: Answers) -> UnusableRow:
+    """Why no answer of a row has a number, in a dataset whose rows have some."""
+    for column in sorted(row):
+        value = row[column]
+        is_list = isinstance(value, list | tuple) and column not in answers.columns
+        if (
+            is_list
+            and words_of(column)[-1:]
+            and words_of(column)[-1] in (*SCORES, *RANKS)
+            and len(value) != len(answers.texts)
+        ):
+            return UnusableRow(f"{column} has {len(value)} numbers for {len(answers.texts)} answers")
+    return UnusableRow("no answer has a score")
+
+
+def is_low(name: str) -> bool:
+    """Whether a number of this name is better the lower it is."""
+    return not (LOW | WORSE | LESS).isdisjoint(words_of(name))
+
+
+def low_is_better(name: str) -> str:
+    """What is said of such a number."""
+    return (
+        f"{name}, by its name, is better the lower it is, and the highest score is taken for the best: "
+        "write it negated, under the name 'score' (a list: 'scores')"
+    )
+
+
+def _is_score(name: str) -> bool:
+    """Whether a name says for certain that higher is better, or that it is a rank."""
+    *before, last = words_of(name)
+    return last in (*SCORES, *RANKS) and all(word in GOOD | ANSWERS or word.isdigit() for word in before)
+
+
+def _which(names: Sequence[str], may_be: Sequence[str]) -> str:
+    """What to do where no score is known: the setting, with those numbers that may be it."""
+    if may_be:
+        return (
+            f"it is not certain which number is the score; name it (data.score_feature: {' or '.join(may_be)}) "
+            "where it is better the higher it is"
+        )
+    if low := [name for name in names if is_low(name)]:
+        return low_is_better(low[0])
+    if order := [name for name in names if is_order(name)]:
+        return f"{' and '.join(order)} may be places or an order; where 1 is the best answer's, call it 'ranks'"
+    return f"{' and '.join(names)} is no certain score of an answer; call what is its score 'score' (a list: 'scores')"
 
 
 def is_order(name: str) -> bool:

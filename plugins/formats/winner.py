@@ -45,7 +45,8 @@ class Winner:
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         reading = Reading()
         column = options.winner or _column_of(rows)
-        ballot = ballot_of(column, [row.get(column) for row in rows.values()], options.winner is not None)
+        values = [row.get(column) for row in rows.values()]
+        ballot = ballot_of(column, values, options.winner is not None, options.original(column))
         for number, row in rows.items():
             try:
                 found, lost = _pairs(row, ballot, options)
@@ -149,7 +150,7 @@ def _tie_columns(row: Mapping[str, Any]) -> frozenset[str]:
 def _notes(rows: Mapping[int, Mapping[str, Any]], ballot: Ballot) -> list[str]:
     if not ballot.column:
         return []
-    notes = [f"which answer is chosen goes by the column {ballot.column}"]
+    notes = [f"which answer is chosen goes by the column {ballot.name}"]
     others = sorted({column for row in rows.values() for column in verdicts(row)} - {ballot.column})
     for column in others:
         differ = sum(row.get(column) != row.get(ballot.column) for row in rows.values())

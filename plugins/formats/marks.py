@@ -1,0 +1,114 @@
+"""Sides that name an answer, by its letter, place, id or column, and are no answer themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from prefd.plugins.formats.answers import Answers, find_answers
+from prefd.plugins.formats.ballot import BESIDE, FIRST, LETTERS, NAMING, SECOND
+from prefd.plugins.formats.chats import as_chat, is_transcript, squeezed
+from prefd.plugins.formats.fields import is_text
+from prefd.plugins.formats.names import PROMPTS, is_metadata, key_of, numbered_columns, side_of, words_of
+from prefd.plugins.formats.prompt import answer_text
+from prefd.plugins.formats.sides import Sides
+from prefd.plugins.types import UnclearRow
+
+CHOICE = frozenset(["option", "choice", "alternative"])
+"""Words of numbered columns that say what may be answered."""
+CHOICES = frozenset(["options", "choices", "alternatives"])
+"""Words of lists of what may be answered, which make no pair by themselves."""
+
+
+def names_of_answers(row: Mapping[str, Any], sides: Sides) -> UnclearRow | None:
+    """Why it is not certain that `sides` are answers: both may name one of the row's; None where it is certain."""
+    chosen, rejected = map(_last_words, (sides.chosen, sides.rejected))
+    if not chosen or not rejected or len(words_of(chosen)) > 4 or len(words_of(rejected)) > 4:
+        return None
+    rest = {column: value for column, value in row.items() if column not in sides.columns}
+    answers = find_answers(rest)
+    found = answers or _choices(rest)
+    if found is None:
+        return None
+    places = [_places(found, rest, side) for side in (chosen, rejected)]
+    if not all(places) or all(_is_certain(found, side, named) for side, named in zip((chosen, rejected), places)):
+        return None
+    lists = ", ".join(sorted(found.columns))
+    winner = (
+        ""
+        if answers is None
+        else f"where they name them, leave the losing side out (data.ignore_columns: [{_worse(sides)}]), or "
+    )
+    return UnclearRow(
+        f"the sides are {chosen!r} and {rejected!r}, which may name {found.listed}; {winner}write the answers' texts "
+        f"into them; where they are the answers themselves, leave the others out (data.ignore_columns: [{lists}])"
+    )
+
+
+def _last_words(side: Any) -> str:
+    """What a side answers, without the turns before it."""
+    text = answer_text(side) if is_text(side) else ""
+    return (text.rpartition("Assistant:")[2] if is_transcript(text) else text).strip()
+
+
+def _worse(sides: Sides) -> str:
+    return next((column for column in sorted(sides.columns) if side_of(column) == "rejected"), "rejected")
+
+
+def _choices(row: Mapping[str, Any]) -> Answers | None:
+    """What may be answered, in columns or a list that are no answers to make pairs of."""
+    letters = {column.lower(): column for column in sorted(row) if len(column) == 1 and column.isalpha()}
+    numbered = [columns for base, columns in numbered_columns(row).items() if base[-1] in CHOICE]
+    for columns in (*numbered, *([letters] if {"a", "b"} <= letters.keys() else [])):
+        names = tuple(columns.values())
+        return Answers([row[column] for column in names], tuple(columns), names, frozenset(names))
+    for column in sorted(row):
+        value = row[column]
+        if not CHOICES.isdisjoint(words_of(column)) and isinstance(value, list | tuple | Mapping) and len(value) > 1:
+            texts = list(value.values()) if isinstance(value, Mapping) else list(value)
+            marks = tuple(map(str, value if isinstance(value, Mapping) else range(len(value))))
+            return Answers(texts, marks, (), frozenset([column]))
+    for column in sorted(row):
+        value = row[column]
+        is_texts = isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(one, str) for one in value)
+        if is_texts and not is_metadata(column) and key_of(column) not in PROMPTS:
+            return Answers(value, tuple(map(str, range(len(value)))), (), frozenset([column]))
+    return None
+
+
+def _places(answers: Answers, row: Mapping[str, Any], side: str) -> set[int]:
+    """The answers that `side` may name."""
+    words, count = words_of(side), len(answers.texts)
+    found = {place for place, names in enumerate(_names(answers, row)) if side in names}
+    found |= {place for place, name in enumerate(answers.names) if key_of(name) == "_".join(words)}
+    if words and set(words[:-1]) <= NAMING:
+        last = words[-1]
+        found |= {place for place, mark in enumerate(answers.marks) if mark.lower() == last}
+        found |= {place for place in range(count) if last in (LETTERS[place : place + 1], str(place), str(place + 1))}
+    if words and words[0] in FIRST | SECOND and set(words[1:]) <= BESIDE:
+        found.add(0 if words[0] in FIRST else 1)
+    return found
+
+
+def _names(answers: Answers, row: Mapping[str, Any]) -> Iterator[set[str]]:
+    """What else than its text stands for each answer: its id, its model."""
+    columns = numbered_columns(column for column in row if is_metadata(column)).values()
+    lists: Sequence[Any] = [
+        value for column, value in row.items() if column not in answers.columns and is_metadata(column)
+    ]
+    lists = [value for value in lists if isinstance(value, list | tuple) and len(value) == len(answers.texts)]
+    for place, mark in enumerate(answers.marks):
+        item = answers.items[place] if answers.items else {}
+        said = [value for key, value in item.items() if key != answers.key]
+        said += [row[marks[mark]] for marks in columns if mark in marks] + [value[place] for value in lists]
+        yield {str(value) for value in said if isinstance(value, str | int)}
+
+
+def _is_certain(answers: Answers, side: str, named: set[int]) -> bool:
+    """Whether `side` is the very text of an answer, and names no other one."""
+    texts = {
+        place
+        for place, text in enumerate(answers.texts)
+        if is_text(as_chat(text)) and squeezed(answer_text(as_chat(text))) == squeezed(side)
+    }
+    return bool(texts) and named <= texts
