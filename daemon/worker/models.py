@@ -199,7 +199,7 @@ def check_keys(source: ModelSource, training: TrainingSpec) -> None:
 
     A model that is still to be downloaded is not looked at.
     """
-    if training.lora.keys and training.fine_tune != "full" and source.has_weights:
+    if training.lora.keys and source.has_weights:
         bare = replace(source, adapter=None, quantize=None)
         _resolved_keys(open_base(bare)[0], bare, training)
 
