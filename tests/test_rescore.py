@@ -87,7 +87,7 @@ def test_what_is_cached_of_other_tokens_is_told(job: Job, tmp_path: Path) -> Non
     pairs.write_text('{"prompt": "Is it?", "chosen": "Perhaps so.", "rejected": "Perhaps not."}\n' * 2)
     other = make_job(job.home.root, 2, **job.spec.model_dump() | {"data": {"path": str(pairs)}})
     with pytest.raises(
-        JobError, match=r"none of .*other\.jsonl is cached for .*, and 16 completions of other tokens: the "
+        JobError, match=r"none of .*other\.jsonl is cached for .*; it has 16 of other tokens: the data "
     ):
         ask(other)
 

@@ -106,6 +106,6 @@ def _none_cached(job: Job, others: int) -> str:
     if not others:
         return said
     return (
-        f"{said}, and {plural(others, 'completion')} of other tokens: the data have changed since they were scored, or how "
-        "prefd or the tokenizer makes tokens of them; `prefd preview` shows the tokens of now, and a new job scores them"
+        f"{said}; it has {others:,} of other tokens: the data have changed since these were scored, or how tokens are made of "
+        "them, or these are another job's. `prefd preview` shows the tokens of now, and a new job scores them"
     )
