@@ -92,6 +92,19 @@ def test_nothing_is_said_of_a_model_that_is_quantized_at_load(tmp_path: Path, bi
         assert tensors_off(source, tmp_path / f"{dequantize}") == []
 
 
+def test_weights_do_not_stay_in_memory_behind_the_look_at_them(tmp_path: Path) -> None:
+    base = tiny.build_llama(tmp_path / "plain", hidden_size=256, intermediate_size=1024, num_hidden_layers=16)
+    source, policy = adapted(base, tmp_path / "adapter", num_layers=8)
+    write_fused(source, tmp_path / "fused", dequantize=False)
+    del policy
+    mx.clear_cache()
+    held = mx.get_active_memory()
+    mx.reset_peak_memory()
+    assert tensors_off(source, tmp_path / "fused") == []
+    assert mx.get_peak_memory() - held < 0.7 * (base / "model.safetensors").stat().st_size
+    assert mx.get_active_memory() - held < 1e6
+
+
 LAYER = "model.layers.1."
 FAULTS: dict[str, tuple[str, Callable[[mx.array], mx.array]]] = {
     "a projection 5 % too large": (f"{LAYER}self_attn.q_proj.weight", lambda value: value * 1.05),

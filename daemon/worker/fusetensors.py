@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 from mlx import nn
 
 from prefd.daemon.worker import models
@@ -71,23 +72,38 @@ def _compare(whole: nn.Module, found: nn.Module) -> Iterator[Off]:
             if "scales" in base and type(base) not in QUANTIZED:
                 continue  # a model's own kind, which only its own code can read
             yield from _weight(name, _plain(base), written.get(name), adapter=module)
+            _let_go(base, written.get(name))
         elif name not in inner and type(module) in QUANTIZED and "scales" not in written.get(name, {}):
             seen |= {f"{name}.{leaf}" for leaf in PACKED}
             yield from _weight(name, unpacked(module), written.get(name))
-    yield from _rest(whole, found, seen, inner)
+            _let_go(module, written.get(name))
+    left, there = parameters(whole)[::-1], dict(parameters(found))
+    for module in (*whole.modules(), *found.modules()):
+        module.clear()
+    yield from _rest(left, there, seen, inner)
 
 
-def _rest(whole: nn.Module, found: nn.Module, seen: set[str], inner: Mapping[str, str]) -> Iterator[Off]:
-    """Every parameter that no adapter is on and that keeps its form. `inner`: where adapters hold their bases → their own
-    names.
+def _let_go(*modules: nn.Module | None) -> None:
+    """Weights are read when they are looked at, and need not stay in memory behind that."""
+    for module in filter(None, modules):
+        for leaf in PACKED:
+            module.pop(leaf, None)
+
+
+def _rest(
+    left: list[tuple[str, mx.array]], there: dict[str, mx.array], seen: set[str], inner: Mapping[str, str]
+) -> Iterator[Off]:
+    """Every parameter that no adapter is on and that keeps its form; both collections are emptied.
+
+    `inner`: where adapters hold their bases → their own names.
     """
-    written = dict(parameters(found))
-    for path, value in parameters(whole):
+    while left:
+        path, value = left.pop()
         module, _, leaf = path.rpartition(".")
         name = f"{inner.get(module, module)}.{leaf}"
         if name in seen or leaf in models.ADAPTER_LEAVES:
             continue
-        other = written.get(name)
+        other = there.pop(name, None)
         if other is None or other.shape != value.shape:
             yield Off(name, 1.0, 0.0)
         elif mx.issubdtype(value.dtype, mx.floating) and mx.issubdtype(other.dtype, mx.floating):
@@ -114,7 +130,7 @@ def _weight(name: str, base: mx.array, written: nn.Module | None, adapter: nn.Mo
         should = base + delta
         if "m" in adapter:
             stretched = adapter.m / mx.linalg.norm(should, axis=-1)
-            should, added = stretched[:, None] * should, mx.abs(stretched) * added
+            should, added = stretched[:, None] * should, 2 * mx.abs(stretched) * added  # in the sum, and in its length
     if "scales" not in written:
         yield from _judged(name, should, written.weight, added)
         return
@@ -160,8 +176,8 @@ def _judged(name: str, should: mx.array, value: mx.array, more: mx.array | float
         return
     size, allowed = mx.maximum(size, 1e-30), mx.broadcast_to(allowed, off.shape)
     worst = mx.argmax(mx.where(mx.isnan(off), mx.inf, off / mx.maximum(allowed, 1e-30)).flatten())
-    share, limit = ((each / size).flatten()[worst].item() for each in (off, allowed))
-    yield Off(name, float(share), float(limit))
+    share, limit = (float(np.array((each / size).flatten()[worst])) for each in (off, allowed))
+    yield Off(name, share, limit)
 
 
 def _size(values: mx.array) -> mx.array:
