@@ -124,7 +124,12 @@ def _mlx(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
         old = raw.get("lora_layers")
         found = f"lacks num_layers, and has lora_layers, as mlx-lm wrote it once: write num_layers: {old} in its place"
         if not _is_whole(old):
-            found = f"lacks num_layers, how many layers (the last ones) the adapter is on; -1 is all. It has {shown(layers)}"
+            meant = "how many layers (the last ones) the adapter is on, a whole number; -1 is all"
+            found = (
+                f"has num_layers {shown(layers)}: write {meant}"
+                if "num_layers" in raw
+                else f"lacks num_layers, {meant}"
+            )
         raise AdapterError(f"has an {CONFIG} that {found}")
     lora = raw.get("lora_parameters")
     if not isinstance(lora, dict):

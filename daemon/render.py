@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from rich.text import Text
 
 from prefd.daemon.document import document
 
+PADDING = re.compile(r"[ ]+$", re.MULTILINE)
 PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: whoever reads it counts lines
 
 STATE_STYLES = {
@@ -31,10 +33,22 @@ STATE_STYLES = {
 }
 
 
+class _Pipe(Console):
+    """What is printed goes out without the blanks that a table's last column is filled with."""
+
+    def print(self, *objects: Any, **settings: Any) -> None:
+        with self.capture() as held:
+            super().print(*objects, **settings)
+        self.file.write(PADDING.sub("", held.get()))
+        self.file.flush()
+
+
 def stdout() -> Console:
     """The console for data. Made anew at each call, so that it is whatever stdout is now."""
-    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    if sys.stdout.isatty():
+        return Console(highlight=False, markup=False, emoji=False)
+    width = None if os.environ.get("COLUMNS") else PIPE_WIDTH
+    return _Pipe(width=width, highlight=False, markup=False, emoji=False)
 
 
 def emit_json(fields: Mapping[str, Any]) -> None:

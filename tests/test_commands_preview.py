@@ -27,7 +27,7 @@ def spec(tmp_path: Path, tiny_model: Path, pairs_file: Path) -> Path:
 def test_it_shows_rows_as_the_model_sees_them(home: Path, spec: Path, tiny_model: Path, pairs_file: Path) -> None:
     result = invoke(Home(home), "preview", spec, "--rows", 1)
     assert result.exit_code == Exit.OK, result.output
-    assert [line.rstrip() for line in result.stdout.splitlines()] == [
+    assert result.stdout.splitlines() == [
         f"model   {tiny_model}, with its chat template",
         f"data    {pairs_file}: 8 rows in format explicit, 8 usable",
         "        8 pairs to train on, 0 held out",

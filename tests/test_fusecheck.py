@@ -82,9 +82,15 @@ def test_a_gpu_has_fewer_digits_in_its_products(monkeypatch: pytest.MonkeyPatch)
     assert replace(found, stored="BF16").allowed == 0.1
 
 
+@pytest.mark.parametrize("with_tensors", [True, False], ids=["by its tensors", "by its logits"])
 @pytest.mark.parametrize("quantize", [None, {"bits": 4, "group_size": 32}], ids=["plain", "quantized"])
 def test_a_job_whose_fused_model_is_another_fails_and_leaves_none(
-    home: Path, tiny_model: Path, pairs_file: Path, quantize: Any, monkeypatch: pytest.MonkeyPatch
+    home: Path,
+    tiny_model: Path,
+    pairs_file: Path,
+    quantize: Any,
+    with_tensors: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = job(home, tiny_model, pairs_file, training={"quantize": quantize}, output={"fuse": True})
     run_precompute(made)
@@ -97,7 +103,11 @@ def test_a_job_whose_fused_model_is_another_fails_and_leaves_none(
 
     right = fuse.merged
     monkeypatch.setattr(fuse, "merged", wrong)
-    with pytest.raises(JobError, match=r"the fused model is not what base and adapter are: its logits .* is not kept"):
+    said = r"model\.layers\.\d\.\S+\.weight is \S+ of its size off in the worst row, .* \(and 13 more\)"
+    if not with_tensors:
+        monkeypatch.setattr(fusecheck, "tensors_off", lambda *args: [])
+        said = "its logits .*"
+    with pytest.raises(JobError, match=f"the fused model is not what base and adapter are: {said}; it is not kept"):
         run_training(made)
     assert not made.run.fused.exists()
     assert not list(made.run.root.glob(".fused*"))
@@ -136,6 +146,7 @@ def test_a_machine_without_the_memory_says_that_it_did_not_compare(
     assert outcome.reason.endswith("; the fused model was not compared with base and adapter")
     assert "fused_check" not in summary
     assert any("was not compared with base and adapter: it takes" in warning for warning in summary["warnings"])
+    assert any("; its weights alone were, one by one; try it" in warning for warning in summary["warnings"])
     assert made.run.fused.exists()
 
 

@@ -180,6 +180,8 @@ def test_a_key_may_be_the_end_of_a_modules_name(
         (["all-linear"], "all-linear is PEFT's word for what is the default here: leave training.lora.keys out"),
         (["qkv_proj"], r"no module 'qkv_proj' in .*; it has mlp\.down_proj, "),  # not q_proj
         (["Self_Attn.Q_Proj"], r"did you mean 'self_attn\.q_proj'\?"),
+        (["qproj"], r"no module 'qproj' in .*; did you mean 'self_attn\.q_proj'\?"),
+        (["Up-Proj"], r"did you mean 'mlp\.up_proj'\?"),
     ],
 )
 def test_a_key_that_names_nothing_gets_no_suggestion_of_another_meaning(
@@ -187,6 +189,15 @@ def test_a_key_that_names_nothing_gets_no_suggestion_of_another_meaning(
 ) -> None:
     with pytest.raises(JobError, match=message):
         finished(job(home, tiny_model, pairs_file, training={"lora": {"keys": keys}}))
+
+
+def test_a_misspelt_key_that_may_be_several_modules_gets_all_of_them(
+    home: Path, tmp_path: Path, pairs_file: Path
+) -> None:
+    moe = tiny.build(tmp_path / "moe", tiny.QWEN3_MOE | {"mlp_only_layers": [0]})
+    made = job(home, moe, pairs_file, training={"lora": {"keys": ["upproj"]}})
+    with pytest.raises(JobError, match=r"did you mean 'mlp\.switch_mlp\.up_proj' or 'mlp\.up_proj'\?"):
+        finished(made)
 
 
 def test_a_key_that_several_modules_end_with_is_refused_with_their_names(

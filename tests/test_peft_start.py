@@ -189,6 +189,29 @@ def test_what_mlx_lm_cannot_say_is_refused(
         models.load(source)
 
 
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_the_adapters_name_in_pefts_memory_may_be_in_its_tensors_names(
+    tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    source, policy = peft_adapter(tiny_model, tmp_path / "peft", fine_tune=kind)
+    path = tmp_path / "peft/adapter_model.safetensors"
+    kinds = ("lora_A", "lora_B", "lora_magnitude_vector")
+    saved = load_file(path)
+
+    def with_default(name: str) -> str:
+        for each in kinds:
+            name = name.replace(f".{each}", f".{each}.default")
+        return name
+
+    save_file({with_default(name): value for name, value in saved.items()}, path)
+    assert all(".default" in name for name in load_file(path))
+    assert apart(logits(models.load(source)), logits(policy)) < 1e-6
+    some = next(name for name in saved if "lora_B" in name)
+    save_file(saved | {with_default(some): saved[some]}, path)
+    with pytest.raises(JobError, match=r"has lora_B of model\.layers\..* twice, under two names"):
+        models.load(source)
+
+
 def test_tensors_and_models_that_do_not_fit_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     source, _ = peft_adapter(tiny_model, tmp_path / "peft")
     path = tmp_path / "peft/adapter_model.safetensors"

@@ -266,6 +266,20 @@ class TestCheck:
         (answer,) = self.checked(home, spec)
         assert "1 pairs share one prompt, so none is held out" in answer["error"]
 
+    @pytest.mark.parametrize(
+        ("key", "message"),
+        [("qproj", "; did you mean 'self_attn.q_proj'?"), ("self_attn.q_prj", "; it has mlp.down_proj, ")],
+    )
+    def test_a_module_that_the_model_has_not_is_an_error(
+        self, home: Path, tiny_model: Path, pairs_file: Path, key: str, message: str
+    ) -> None:
+        spec = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "training": {"lora": {"keys": [key]}}}
+        right = spec | {"training": {"lora": {"keys": ["q_proj"]}}}
+        wrong, fine = self.checked(home, spec, right)
+        assert f"training.lora.keys: no module {key!r} in the layers that are trained of " in wrong["error"]
+        assert message in wrong["error"]
+        assert "error" not in fine
+
     def test_a_hub_that_cannot_be_reached_is_no_error(
         self, home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -79,6 +79,19 @@ def test_the_sample_has_the_size_that_was_asked_for(job: Job, monkeypatch: pytes
     assert 0 < ask(job, seconds=0.0)["checked"] < 16, "at least one batch"
 
 
+def test_what_is_cached_of_other_tokens_is_told(job: Job, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"none of the completions of .*tiny$"):
+        ask(job)
+    run_precompute(job)
+    pairs = tmp_path / "other.jsonl"
+    pairs.write_text('{"prompt": "Is it?", "chosen": "Perhaps so.", "rejected": "Perhaps not."}\n' * 2)
+    other = make_job(job.home.root, 2, **job.spec.model_dump() | {"data": {"path": str(pairs)}})
+    with pytest.raises(
+        JobError, match=r"none of .*other\.jsonl is cached for .*; it has 16 of other tokens: the data "
+    ):
+        ask(other)
+
+
 def test_nothing_to_compare_is_an_error(job: Job, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"none of the completions of .* is cached"):
         ask(job)

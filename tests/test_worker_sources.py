@@ -170,7 +170,9 @@ def test_an_adapters_own_values_stay_float32_where_the_model_computes_in_half_pr
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "lacks num_layers, how many layers"),
+        ({}, r"that lacks num_layers, how many layers \(the last ones\) the adapter is on, a whole number; -1 is all$"),
+        ({"num_layers": None}, "that has num_layers null: write how many layers"),
+        ({"num_layers": "all"}, 'that has num_layers "all": write how many layers'),
         ({"lora_layers": 8}, "lacks num_layers, and has lora_layers, .*: write num_layers: 8 in its place"),
         ({"num_layers": 2}, "lacks lora_parameters: rank, scale and dropout"),
         ({"num_layers": 2, "lora_parameters": {}}, "lora_parameters lack rank and scale and dropout"),

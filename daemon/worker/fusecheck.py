@@ -1,4 +1,5 @@
-"""Does a fused model compute what base and adapter do? Its logits are compared with theirs on a few of the job's rows.
+"""Does a fused model compute what base and adapter do? Its logits are compared with theirs on a few of the job's rows,
+behind a look at each of its weights (worker/fusetensors.py).
 
 Three forward passes over a few sequences: base, base with adapter, and the fused model as it was written. How far the
 second is from the first is what was trained; how far the third is from the second is what the fused model lost of it.
@@ -21,6 +22,7 @@ from mlx import nn
 
 from prefd.daemon.worker import memory, models
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.fusetensors import tensors_off
 from prefd.daemon.worker.sources import ModelSource, stored_dtype
 from prefd.daemon.worker.tokens import Example
 
@@ -35,6 +37,7 @@ ON_A_GPU = 2e-2
 """At least so far there: its products of float32 numbers may have no more digits than those of float16 (TF32)."""
 UNRELATED = 1.0
 """The same for weights that were quantized anew: the logits of two models that have nothing in common are 1.4 apart."""
+NOT_THE_SAME = "the fused model is not what base and adapter are"
 LOSS_TO_WARN_OF = 0.5
 """Share of what was trained."""
 
@@ -127,13 +130,14 @@ def compare(source: ModelSource, fused: Path, sequences: Sequence[Sequence[int]]
     """`source`, base and adapter, with the model at `fused`. Raises `JobError` where that is another model, `NotCompared`
     where it cannot be known here.
     """
+    _check_tensors(source, fused)
     model = models.unread(ModelSource(str(fused)))
     requantized = any("scales" in module for module in model.modules())
     size, (total, _) = memory.nbytes(model.parameters()), memory.machine()
     if size > total:
         raise NotCompared(
             f"the fused model was not compared with base and adapter: it takes {memory.gib(size)}, and this machine has "
-            f"{memory.gib(total)} in all; try it where it fits before you rely on it"
+            f"{memory.gib(total)} in all; its weights alone were, one by one; try it where it fits before you rely on it"
         )
     try:
         found = logits_of(model, sequences)
@@ -156,12 +160,22 @@ def compare(source: ModelSource, fused: Path, sequences: Sequence[Sequence[int]]
     )
     if not made.lost <= made.allowed:  # NaN too
         raise JobError(
-            f"the fused model is not what base and adapter are: its {made.describe()}, and {made.allowed:.2g} would be "
-            "explained by rounding; it is not kept. The adapter is whole: use it as it is, "
-            + ("add output.dequantize: true, " if requantized else "")
-            + "or take output.fuse away"
+            f"{NOT_THE_SAME}: its {made.describe()}, and {made.allowed:.2g} would be explained by rounding; {_kept(requantized)}"
         )
     return made
+
+
+def _check_tensors(source: ModelSource, fused: Path) -> None:
+    """Raises `JobError` where a weight of the model at `fused` is not that of base and adapter."""
+    if off := tensors_off(source, fused):
+        requantized = "quantization" in ModelSource(str(fused)).config()
+        more = f" (and {len(off) - 1} more)" if off[1:] else ""
+        raise JobError(f"{NOT_THE_SAME}: {off[0]}{more}; {_kept(requantized)}")
+
+
+def _kept(requantized: bool) -> str:
+    remedy = "add output.dequantize: true, " if requantized else ""
+    return f"it is not kept. The adapter is whole: use it as it is, {remedy}or take output.fuse away"
 
 
 def logits_of(model: nn.Module, sequences: Sequence[Sequence[int]]) -> Logits:

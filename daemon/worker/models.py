@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -194,6 +194,16 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
     return made
 
 
+def check_keys(source: ModelSource, training: TrainingSpec) -> None:
+    """Raises `JobError` where `training.lora.keys` names no module of the model at `source`. No weight is read.
+
+    A model that is still to be downloaded is not looked at.
+    """
+    if training.lora.keys and source.has_weights:
+        bare = replace(source, adapter=None, quantize=None)
+        _resolved_keys(open_base(bare)[0], bare, training)
+
+
 def _resolved_keys(model: nn.Module, source: ModelSource, training: TrainingSpec) -> dict[str, list[str]]:
     """`training.lora.keys` by the names that modules have inside a layer: PEFT's `q_proj` is `self_attn.q_proj` here.
 
@@ -227,10 +237,16 @@ def _no_such_key(key: str, ends: list[str], names: list[str], source: ModelSourc
     message = f"training.lora.keys: no module {key!r} in the layers that are trained of {source.model}"
     if ends:
         return f"{message}, and {len(ends)} that end so: write {' or '.join(ends)}"
-    spelt = {re.sub(r"[\W_]", "", name).lower(): name for name in names}
-    if near := spelt.get(re.sub(r"[\W_]", "", key).lower()):  # never one of another meaning, as qkv_proj is for q_proj
-        return f"{message}; did you mean {near!r}?"
+    wanted = _bare(key)  # never one of another meaning, as qkv_proj is for q_proj
+    near = [name for name in names if wanted in (_bare(name), _bare(name.rpartition(".")[2]))]
+    if near:
+        return f"{message}; did you mean {' or '.join(map(repr, near))}?"
     return f"{message}; it has {clip(', '.join(names), 300)}"
+
+
+def _bare(name: str) -> str:
+    """Its letters and digits, in lower case."""
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _check_adapted(model: nn.Module, source: ModelSource) -> None:

@@ -20,7 +20,10 @@ from prefd.daemon.worker import peft
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource
 
-TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.(?P<kind>lora_A|lora_B|lora_magnitude_vector)(?:\.weight)?")
+TENSOR = re.compile(
+    r"base_model\.model\.(?P<module>.+)\.(?P<kind>lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?"
+)
+"""`default` is the adapter's name in PEFT's memory, which a state dict that was saved by hand has too."""
 LEAVES = {"lora_A": "lora_a", "lora_B": "lora_b", "lora_magnitude_vector": "m"}
 IN_A_LAYER = re.compile(r"(?P<layers>.*\blayers)\.(?P<index>\d+)\.(?P<key>.+)")
 ADAPTABLE = (nn.Linear, nn.QuantizedLinear)
@@ -62,6 +65,11 @@ def mlx_weights(adapter: AdapterConfig, weights: Mapping[str, mx.array]) -> dict
                 f"cannot be gone on with; {INSTEAD}"
             )
         leaf = LEAVES[match["kind"]]
+        if f"{match['module']}.{leaf}" in made:
+            raise JobError(
+                f"adapter {adapter.folder}: {adapter.weights.name} has {match['kind']} of {match['module']} twice, under two "
+                f"names ({name}); save the adapter again"
+            )
         made[f"{match['module']}.{leaf}"] = value.flatten() if leaf == "m" else mx.contiguous(value.T)
     if not made:
         raise JobError(f"adapter {adapter.folder}: {adapter.weights.name} is empty; save the adapter again")

@@ -60,7 +60,8 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
     cached = dict(zip(keys, store.find(keys))) if store else {}
     held = sorted(key for key, value in cached.items() if value is not None)
     if not held:
-        raise JobError(f"none of the completions of {job.spec.data.where} is cached for {job.reference.model}")
+        others = 0 if store is None else len(store.all_keys())
+        raise JobError(_none_cached(job, others))
     wanted = round(len(held) * request.sample / 100) if request.percent else int(request.sample)
     chosen = random.Random(request.seed).sample(held, min(max(wanted, 1), len(held)))
     limit = tolerance(job.fingerprint.identity)
@@ -97,3 +98,14 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
         "max": largest,
         "wrong": wrong,
     }
+
+
+def _none_cached(job: Job, others: int) -> str:
+    """`others`: how many completions of the reference are in the cache."""
+    said = f"none of the completions of {job.spec.data.where} is cached for {job.reference.model}"
+    if not others:
+        return said
+    return (
+        f"{said}; it has {others:,} of other tokens: the data have changed since these were scored, or how tokens are made of "
+        "them, or these are another job's. `prefd preview` shows the tokens of now, and a new job scores them"
+    )
