@@ -6,8 +6,9 @@ from collections import Counter
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
+from prefd.daemon.worker.questions import may_be_prompt
 from prefd.daemon.worker.rows import DataError
-from prefd.daemon.worker.unread import check_unread, looks_like, may_be_prompt, settled
+from prefd.daemon.worker.unread import check_unread, looks_like, settled
 from prefd.plugins.formats.implicit_text import NO_PROMPT
 from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import Pair, UnclearRow

@@ -12,7 +12,7 @@ from prefd.daemon.dataspec import DataSpec
 from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import content_text, is_text
-from prefd.plugins.formats.names import PROMPTS, SYSTEMS, is_answer_base, is_metadata, key_of, numbered, side_of
+from prefd.plugins.formats.names import PROMPTS, SYSTEMS, is_answer_base, key_of, numbered, side_of
 from prefd.plugins.formats.prompt import LEAST, answer_text, is_blank, repeats
 from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import Pair, Text, UnclearRow
@@ -86,17 +86,6 @@ def _naming(column: str, part: str, read: Collection[str]) -> str:
     if sides is None:
         return ""
     return f"name the sides' columns (data.chosen_feature: {sides[0]}, data.rejected_feature: {sides[1]}), or "
-
-
-def may_be_prompt(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """Which of `columns` hold texts of their own that may be prompts, by no name that is known."""
-    found = []
-    for column in columns:
-        values = [as_chat(row.get(column)) for row in rows if not is_blank(row.get(column))]
-        texts = {str(value) for value in values if is_text(value)}
-        if texts and not is_metadata(column) and (len(texts) > 1 or len(rows) == 1):
-            found.append(column)
-    return found
 
 
 def _texts(side: Text) -> list[str]:

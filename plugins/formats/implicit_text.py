@@ -74,10 +74,11 @@ def _is_boundary(a: str, b: str, cut: int) -> bool:
         return True
     if any(unicodedata.category(char).startswith("M") for char in after):
         return False  # a mark belongs to the letter before it
-    return _is_unspaced(before) or all(_is_unspaced(char) for char in after)
+    return is_unspaced(before) or all(is_unspaced(char) for char in after)
 
 
-def _is_unspaced(char: str) -> bool:
+def is_unspaced(char: str) -> bool:
+    """Whether `char` is of a script that puts no spaces between words."""
     return any(first <= ord(char) <= last for first, last in UNSPACED)
 
 

@@ -1,0 +1,76 @@
+"""Columns that nobody read and that may be the prompt, or a part of it: by what they hold, where no name tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
+from prefd.plugins.formats.implicit_text import is_unspaced
+from prefd.plugins.formats.names import CHATS, LISTS, METADATA, PROMPTS, words_of
+from prefd.plugins.formats.prompt import answer_text
+from prefd.plugins.formats.sides import named_sides
+
+SAID = PROMPTS | CHATS | {"turn", "turns", "content", "body", "task", "title"}
+"""Last words of names of what somebody said: `source_text` is no source."""
+WORDS = 3
+"""From how many words on a column that is named as metadata is taken for more than that."""
+TASK = 2
+"""From how many words on a text that all rows share may be their task."""
+
+
+def may_be_prompt(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Which of `columns` hold words of their own that may be prompts, by no name that is known."""
+    return [column for column in columns if _may_be(rows, column)]
+
+
+def _may_be(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    said = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
+    if not said:
+        return False
+    if is_about(column):
+        return _median(said) >= WORDS and len(set(said)) >= len(said) / 2
+    return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK
+
+
+def is_about(column: str) -> bool:
+    """Whether a name tells of metadata: any of its words, unless the last one says that it is a text."""
+    words = words_of(column)
+    return bool(words) and not METADATA.isdisjoint(words) and words[-1] not in SAID
+
+
+def texts_in(value: Any) -> list[str]:
+    """What `value` says that is no assistant's, but for numbers, also where they are written as text."""
+    return [text for text in user_texts(as_chat(value)) if text and not _is_number(text)]
+
+
+def count_words(text: str) -> int:
+    """Words, where a letter of a script without spaces counts as half of one."""
+    unspaced = sum(map(is_unspaced, text))
+    return sum(not all(map(is_unspaced, word)) for word in text.split()) + unspaced // 2
+
+
+def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
+    """The texts of a column that are no side, and not what both begin with."""
+    value = row.get(column)
+    if isinstance(value, list | tuple) and words_of(column)[-1:] and words_of(column)[-1] in LISTS:
+        return []
+    sides = [squeezed(answer_text(as_chat(row[side]))) for side in named_sides(row) or ()]
+    return [
+        text
+        for text in texts_in(value)
+        if text not in sides and not (sides and all(side.startswith(text) for side in sides))
+    ]
+
+
+def _median(said: Sequence[str]) -> int:
+    """Of how many words the longest text of a row is."""
+    return sorted(max(map(count_words, texts.split(" | "))) for texts in said)[len(said) // 2]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
