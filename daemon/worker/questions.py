@@ -7,12 +7,94 @@ from typing import Any
 
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
 from prefd.plugins.formats.implicit_text import is_unspaced
-from prefd.plugins.formats.names import CHATS, LISTS, METADATA, PROMPTS, words_of
+from prefd.plugins.formats.names import (
+    ANSWERS,
+    BETTER,
+    CHATS,
+    LISTS,
+    METADATA,
+    PROMPTS,
+    WORSE,
+    numbered,
+    side_of,
+    words_of,
+)
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.formats.sides import named_sides
 
 SAID = PROMPTS | CHATS | {"turn", "turns", "content", "body", "task", "title"}
 """Last words of names of what somebody said: `source_text` is no source."""
+CONTEXTS = frozenset(
+    [
+        "schema",
+        "title",
+        "body",
+        "text",
+        "code",
+        "background",
+        "documents",
+        "docs",
+        "evidence",
+        "description",
+        "content",
+        "contents",
+        "contexts",
+        "knowledge",
+        "facts",
+        "table",
+        "tables",
+        "excerpt",
+        "abstract",
+        "report",
+        "transcript",
+        "email",
+        "choices",
+        "hint",
+        "hints",
+        "task",
+        "passages",
+        "paragraphs",
+        "articles",
+        "ticket",
+    ]
+)
+"""Last words of names of what a question may be about, and cannot be answered without."""
+COMMENTS = frozenset(
+    [
+        "rationale",
+        "reason",
+        "explanation",
+        "justification",
+        "critique",
+        "criticism",
+        "feedback",
+        "comment",
+        "comments",
+        "note",
+        "notes",
+        "remark",
+        "analysis",
+        "judgement",
+        "judgment",
+        "evaluation",
+        "review",
+        "labelling",
+        "labeling",
+        "raw",
+        "generation",
+        "principle",
+        "statement",
+        "elaboration",
+        "name",
+        "solution",
+        "target",
+        "reference",
+        "gold",
+        "error",
+        "hash",
+    ]
+)
+"""Words of names of what is said of an answer, or of the row."""
 WORDS = 3
 """From how many words on a column that is named as metadata is taken for more than that."""
 TASK = 2
@@ -48,6 +130,23 @@ def count_words(text: str) -> int:
     """Words, where a letter of a script without spaces counts as half of one."""
     unspaced = sum(map(is_unspaced, text))
     return sum(not all(map(is_unspaced, word)) for word in text.split()) + unspaced // 2
+
+
+def may_be_context(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Which of `columns` may belong to a prompt that stands in another one: by their names, or as they vary as prompts do."""
+    return [column for column in columns if _may_belong(rows, column)]
+
+
+def _may_belong(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    said = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
+    words = words_of(column)
+    if not said or not words or is_about(column) or side_of(column) or numbered(column):
+        return False
+    if words[-1] in CONTEXTS:
+        return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK
+    if not (COMMENTS | BETTER | WORSE | ANSWERS | LISTS | {"system", "persona"}).isdisjoint(words):
+        return False
+    return _median(said) >= WORDS and len(set(said)) > len(said) / 2
 
 
 def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
