@@ -75,13 +75,17 @@ def beside(**columns: list[Any]) -> list[Row]:
     [
         (
             {"schema": ["CREATE TABLE a (b INT)", "CREATE TABLE c (d INT)"]},
-            "the column 'schema' may belong to the prompt and is not read; join it (data.prompt_feature: [schema, question]), "
-            "or leave it out (data.ignore_columns: [schema])",
+            (
+                "the column 'schema' may belong to the prompt and is not read; join it (data.prompt_feature: [schema, question]), "
+                "or leave it out (data.ignore_columns: [schema])"
+            ),
         ),
         (
             {"title": ["Of cats", "Of dogs"], "body": ["They are many.", "They are few."]},
-            "the columns 'title' and 'body' may belong to the prompt and are not read; join them (data.prompt_feature: "
-            "[title, body, question]), or leave them out (data.ignore_columns: [title, body])",
+            (
+                "the columns 'title' and 'body' may belong to the prompt and are not read; join them (data.prompt_feature: "
+                "[title, body, question]), or leave them out (data.ignore_columns: [title, body])"
+            ),
         ),
         (
             {"知识": ["猫有四条腿和一条尾巴", "狗有四条腿和一条尾巴"]},
@@ -89,8 +93,10 @@ def beside(**columns: list[Any]) -> list[Row]:
         ),
         (
             {"documents": [["A page."], ["Another page."]]},
-            "the column 'documents' may belong to the prompt and is not read; write it into the column 'question', or leave it "
-            "out (data.ignore_columns: [documents])",
+            (
+                "the column 'documents' may belong to the prompt and is not read; write it into the column 'question', or leave it "
+                "out (data.ignore_columns: [documents])"
+            ),
         ),
         ({"text": ["A page about it."] * 2}, "[text, question]"),
         ({"sql_schema": ["CREATE TABLE a (b INT)"] * 2}, "[sql_schema, question]"),

@@ -10,20 +10,15 @@ from prefd.plugins.formats.implicit_text import is_unspaced
 from prefd.plugins.formats.names import (
     ANSWERS,
     BETTER,
-    CHATS,
     LISTS,
-    METADATA,
-    PROMPTS,
     WORSE,
     numbered,
     side_of,
     words_of,
 )
-from prefd.plugins.formats.prompt import answer_text
+from prefd.plugins.formats.prompt import answer_text, is_about
 from prefd.plugins.formats.sides import named_sides
 
-SAID = PROMPTS | CHATS | {"turn", "turns", "content", "body", "task", "title"}
-"""Last words of names of what somebody said: `source_text` is no source."""
 CONTEXTS = frozenset(
     [
         "schema",
@@ -113,12 +108,6 @@ def _may_be(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     if is_about(column):
         return _median(said) >= WORDS and len(set(said)) >= len(said) / 2
     return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK
-
-
-def is_about(column: str) -> bool:
-    """Whether a name tells of metadata: any of its words, unless the last one says that it is a text."""
-    words = words_of(column)
-    return bool(words) and not METADATA.isdisjoint(words) and words[-1] not in SAID
 
 
 def texts_in(value: Any) -> list[str]:

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from prefd.plugins.formats.chats import check_speakers
 from prefd.plugins.formats.contract import columns_of, finished, known, readable
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
@@ -46,6 +47,7 @@ class ImplicitText:
             raise UnusableRow("wrong types: chosen and rejected must be text, without a prompt column")
         # What follows the last word is no answer, and must not be what the sides differ in.
         chosen, rejected = (str(found.values[side]).rstrip() for side in ("chosen", "rejected"))
+        check_speakers(chosen, rejected)
         if not chosen or not rejected:
             raise UnusableRow("empty completion")
         if chosen == rejected:
