@@ -122,3 +122,12 @@ def test_messages_under_a_name_of_their_own_are_to_be_named() -> None:
     assert made.pairs[0][1] == Pair(
         [user(TRIPLES[0].question)], [answer(TRIPLES[0].better)], [answer(TRIPLES[0].worse)]
     )
+
+
+def test_a_system_turn_that_only_the_prompt_column_has_is_kept() -> None:
+    turn = {"role": "system", "content": "Be kind."}
+    row = {"prompt": [turn, user("Q")], "chosen": chat("Q", "a"), "rejected": chat("Q", "b")}
+    assert read([row]).pairs == [(1, Pair([turn, user("Q")], [answer("a")], [answer("b")]))]
+    assert read([row | {"system": "Be kind."}]).pairs == read([row]).pairs
+    with pytest.raises(DataError, match="and has a system turn that they have not; write the messages that are meant"):
+        read([row | {"prompt": [turn, user("Another?")]}])
