@@ -10,6 +10,7 @@ from prefd.daemon.worker.certainty import check_contexts, check_implicit, check_
 from prefd.daemon.worker.columns import NamedRows, name_columns
 from prefd.daemon.worker.dataset import Dataset, listed
 from prefd.daemon.worker.margins import score
+from prefd.daemon.worker.repeated import tell_repeated
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.daemon.worker.shapes import check_columns
 from prefd.daemon.worker.watched_row import WatchedRow
@@ -50,6 +51,7 @@ def read_dataset(
     if isinstance(row_format, ImplicitText):
         check_implicit(made)
     score(made, spec)
+    tell_repeated(made)
     return made
 
 
