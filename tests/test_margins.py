@@ -24,7 +24,7 @@ class TestMargins:
         assert (len(made.pairs), made.unread) == (4, [])
         assert made.notes == [
             "in 1 pair chosen scores lower than rejected (row 1); data.min_margin leaves such pairs out",
-            "in 1 pair both sides have the same score (row 2); data.min_margin leaves such pairs out",
+            "in 1 pair both sides have the same score (row 2); a data.min_margin above 0 leaves such pairs out",
         ]
 
     @pytest.mark.parametrize(("least", "kept"), [(0.0, [2, 3]), (0.5, [3]), (1.0, [3]), (1.5, [])])

@@ -30,3 +30,10 @@ def test_messages_are_compared_too() -> None:
 def test_other_answers_or_tools_are_no_repetition() -> None:
     tools = [{"type": "function", "function": {"name": "now"}}]
     assert read([ROW, ROW | {"rejected": "worse"}, ROW | {"prompt": "R"}, ROW | {"tools": tools}]).notes == []
+
+
+def test_a_side_that_only_repeats_its_prompt_is_told() -> None:
+    rows = [ROW, ROW | {"prompt": "What  is it?", "rejected": "What is it? "}, ROW | {"prompt": "A", "chosen": "A."}]
+    assert read(rows).notes == ["in 1 pair one side only repeats the prompt (row 2)"]
+    rows = [{"prompt": [user("Why?")], "chosen": "Why?", "rejected": "No."}]
+    assert read(rows).notes == ["in 1 pair one side only repeats the prompt (row 1)"]

@@ -32,15 +32,17 @@ def score(made: Dataset, spec: DataSpec) -> None:
     if spec.min_margin is not None:
         _leave_out(made, spec.min_margin)
     known = [(number, pair.margin) for number, pair in made.pairs if pair.margin is not None]
-    for rows, what in (
-        ([number for number, margin in known if margin < 0], "chosen scores lower than rejected"),
-        ([number for number, margin in known if margin == 0], "both sides have the same score"),
+    for rows, what, least in (
+        ([number for number, margin in known if margin < 0], "chosen scores lower than rejected", "data.min_margin"),
+        (
+            [number for number, margin in known if margin == 0],
+            "both sides have the same score",
+            "a data.min_margin above 0",
+        ),
     ):
         if rows:
             pairs = "pair" if len(rows) == 1 else "pairs"
-            made.notes.append(
-                f"in {len(rows)} {pairs} {what} ({made.name_rows(rows)}); data.min_margin leaves such pairs out"
-            )
+            made.notes.append(f"in {len(rows)} {pairs} {what} ({made.name_rows(rows)}); {least} leaves such pairs out")
 
 
 def _leave_out(made: Dataset, least: float) -> None:
