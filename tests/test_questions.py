@@ -25,6 +25,8 @@ SIDES = {"chosen": "The answer is good", "rejected": "The answer is bad"}
         ("text_id", ["Why is the sky blue?", "Why is the sea blue?"]),
         ("topic", ["Why is the sky blue?", "Why is the sea blue?"]),
         ("turns", [["Question 1"], ["Question 2"]]),
+        ("task", ["Poem", "Poem"]),
+        ("meta", [{"a": {"q": "Write a poem"}}, {"a": {"q": "Write a play"}}]),
         ("info", [{"q": "Why is it?"}, {"q": "Why was it?"}]),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
+from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.implicit_text import is_unspaced
 from prefd.plugins.formats.names import (
     ANSWERS,
@@ -16,7 +17,7 @@ from prefd.plugins.formats.names import (
     side_of,
     words_of,
 )
-from prefd.plugins.formats.prompt import answer_text, is_about
+from prefd.plugins.formats.prompt import SAID, answer_text, is_about
 from prefd.plugins.formats.sides import named_sides
 
 CONTEXTS = frozenset(
@@ -107,12 +108,17 @@ def _may_be(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
         return False
     if is_about(column):
         return _median(said) >= WORDS and len(set(said)) >= len(said) / 2
-    return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK
+    named = words_of(column)[-1:]
+    return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK or not (SAID | CONTEXTS).isdisjoint(named)
 
 
 def texts_in(value: Any) -> list[str]:
     """What `value` says that is no assistant's, but for numbers, also where they are written as text."""
-    return [text for text in user_texts(as_chat(value)) if text and not _is_number(text)]
+    value = as_chat(value)
+    if not is_messages(value) and isinstance(value, Mapping | list | tuple):
+        inside = value.values() if isinstance(value, Mapping) else value
+        return [text for one in inside for text in texts_in(one)]
+    return [text for text in user_texts(value) if text and not _is_number(text)]
 
 
 def count_words(text: str) -> int:
