@@ -146,3 +146,25 @@ def test_a_few_rows_with_a_context_of_their_own_are_left_out() -> None:
     made = read(rows)
     assert [number for number, _ in made.unusable] == [4]
     assert len(made.pairs) == 19
+
+
+def test_what_messages_may_be_about_is_not_passed_over() -> None:
+    rows: list[Row] = [
+        {
+            "schema": f"CREATE TABLE t{n} (a INT)",
+            "title": f"Of {n}",
+            "prompt": [user(f"How many of {n}?")],
+            "chosen": "a",
+        }
+        | {"rejected": "b"}
+        for n in range(2)
+    ]
+    with pytest.raises(DataError) as caught:
+        read(rows)
+    assert (
+        "the column 'schema' may belong to the prompt and is not read; write it into the prompt's messages, or leave it out "
+        "(data.ignore_columns: [schema])"
+    ) in str(caught.value)
+    assert read(rows, ignore_columns=["schema"]).pairs[1][1].prompt == [user("How many of 1?")]
+    said = [row | {"prompt": [user(f"{row['schema']}\nHow many?")]} for row in rows]
+    assert len(read(said).pairs) == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
-from prefd.daemon.worker.questions import may_be_context, may_be_prompt
+from prefd.daemon.worker.questions import is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.rows import DataError
 from prefd.daemon.worker.unread import check_unread, looks_like, says_again, settled, texts_of
 from prefd.plugins.formats.chats import is_transcript
@@ -58,18 +58,28 @@ def check_contexts(made: Dataset, spec: DataSpec) -> None:
     asked = [column for column in made.named.columns if column in read and looks_like(column) == "prompt"]
     alone = {number: rows[number] for number, _ in made.pairs if _is_one_text(rows[number], asked)}
     unread = [c for c in made.named.columns if c not in read and looks_like(c) is None and c not in spec.ignore_columns]
-    found = may_be_context(list(alone.values()), unread)
-    if not found:
-        return
+    whole = {number: rows[number] for number, _ in made.pairs if number not in alone}
+    for some, found in (
+        (alone, may_be_context(list(alone.values()), unread)),
+        (whole, [column for column in may_be_context(list(whole.values()), unread) if is_source(column)]),
+    ):
+        if found:
+            _leave_out(made, some, found, asked if some is alone else [])
+
+
+def _leave_out(
+    made: Dataset, rows: Mapping[int, Mapping[str, Any]], found: Sequence[str], asked: Sequence[str]
+) -> None:
+    """Moves those of `rows` to `unusable` whose `found` columns say what no pair of theirs does."""
     texts: dict[int, list[str]] = {}
     for number, pair in made.pairs:
         texts.setdefault(number, []).extend(texts_of(pair))
     own = {
         number: [column for column in found if not says_again(row.get(column), texts[number])]
-        for number, row in alone.items()
+        for number, row in rows.items()
     }
     columns = [column for column in found if any(column in of for of in own.values())]
-    joins = all(isinstance(row.get(column), str | None) for row in alone.values() for column in columns)
+    joins = bool(asked) and all(isinstance(row.get(column), str | None) for row in rows.values() for column in columns)
     lost = {number for number, of in own.items() if of}
     made.unusable += [(number, UnclearRow(_joining(columns, asked, joins))) for number in sorted(lost)]
     made.pairs = [(number, pair) for number, pair in made.pairs if number not in lost]
@@ -91,7 +101,8 @@ def _joining(columns: Sequence[str], asked: Sequence[str], joins: bool) -> str:
     )
     them = "them" if several else "it"
     if not joins:
-        return said + f"write {them} into the column {asked[-1]!r}, or leave {them} out {left}"
+        where = f"the column {asked[-1]!r}" if asked else "the prompt's messages"
+        return said + f"write {them} into {where}, or leave {them} out {left}"
     return said + f"join {them} (data.prompt_feature: [{', '.join([*columns, *asked])}]), or leave {them} out {left}"
 
 

@@ -55,6 +55,10 @@ CONTEXTS = frozenset(
     ]
 )
 """Last words of names of what a question may be about, and cannot be answered without."""
+SOURCES = frozenset(
+    ["schema", "background", "documents", "docs", "passages", "evidence", "knowledge", "contexts", "facts"]
+)
+"""Those of them that are nothing else, so that they are asked about also beside messages."""
 COMMENTS = frozenset(
     [
         "rationale",
@@ -130,6 +134,10 @@ def count_words(text: str) -> int:
 def may_be_context(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
     """Which of `columns` may belong to a prompt that stands in another one: by their names, or as they vary as prompts do."""
     return [column for column in columns if _may_belong(rows, column)]
+
+
+def is_source(column: str) -> bool:
+    return not SOURCES.isdisjoint(words_of(column)[-1:])
 
 
 def _may_belong(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
