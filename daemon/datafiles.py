@@ -19,11 +19,13 @@ METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "sta
 """What `datasets`, the hub and LLaMA-Factory write beside data: it describes rows, and has none."""
 SPLIT_NAMES = {
     "train": {"train", "training"},
-    "validation": {"validation", "valid", "val", "dev"},
+    "validation": {"validation", "valid", "val", "dev", "heldout", "holdout"},
     "test": {"test", "testing", "eval", "evaluation"},
 }
 """What files of a split are called, as in `datasets`."""
 SHARD = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}(-[0-9a-f]{16})?")
+HELD_OUT = re.compile(r"(?<=held|hold)[^a-z0-9]+(?=out)")
+"""What parts `held_out` in two."""
 NEUTRAL = {"data", "dataset", "file", "pairs", "part", "rows", "set", "shard", "split"}
 """Words that make no split of their own out of one: `train_data.jsonl` is of `train`, and `train_sft.jsonl` is not."""
 
@@ -79,7 +81,7 @@ def _known(word: str) -> str | None:
 
 def _split_in(part: str) -> str | None:
     """A name with a split's in it and words besides is a split of its own, unless those words say nothing."""
-    words = [word for word in re.split(r"[^a-z0-9]+", part.lower()) if word and not word.isdigit()]
+    words = [word for word in re.split(r"[^a-z0-9]+", HELD_OUT.sub("", part.lower())) if word and not word.isdigit()]
     splits = list(dict.fromkeys(filter(None, map(_known, words))))
     if not splits:
         return None

@@ -53,6 +53,17 @@ def test_three_rows_unless_told_otherwise(home: Path, spec: Path) -> None:
     assert [pair["place"] for pair in found["pairs"]] == ["pairs.jsonl:1", "pairs.jsonl:2", "pairs.jsonl:3"]
 
 
+def test_json_has_why_the_data_is_refused(home: Path, tmp_path: Path, tiny_model: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "", "chosen": "a", "rejected": "b"}))
+    spec = homes.write_spec(tmp_path / "a.json", tiny_model, rows)
+    result = invoke(Home(home), "preview", spec, "--json")
+    assert result.exit_code == Exit.FAILED
+    found = json.loads(result.stdout)
+    assert set(found) == {"schema", "file", "job", "error"}
+    assert found["error"].endswith("none of its 1 rows can be used: 1 × empty prompt (rows.jsonl:1)")
+
+
 def test_json_has_the_texts_and_with_tokens_each_token(home: Path, spec: Path, tiny_model: Path) -> None:
     plain, tokens = (
         json.loads(invoke(Home(home), "preview", spec, "--row", 8, "--json", *more).stdout)

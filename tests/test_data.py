@@ -241,6 +241,10 @@ class TestHeldOut:
             "overlap": 1,
         }
         assert data.report.lines()[-1] == "1 pair held out with a prompt that is trained on too"
+        assert data.report.lines()[1:3] == [
+            f"held out: {tmp_path / 'b.csv'}: 5 rows in format explicit, 4 usable",
+            "held out: unusable: 1 × empty completion (b.csv:6)",
+        ]
 
     def test_a_folder_with_splits_brings_both(self, tokenizer: Any, tmp_path: Path) -> None:
         write(tmp_path / "train.jsonl", PAIRS[:5])
@@ -315,11 +319,16 @@ class TestReport:
         assert report.to_json()["unread"] == ["id"]
         assert report.to_json()["notes"] == report.lines()[1:2]
 
+    def test_a_column_without_a_name_is_told_as_that(self, tokenizer: Any, tmp_path: Path) -> None:
+        write(tmp_path / "a.jsonl", [{"": str(at), **pair} for at, pair in enumerate(PAIRS)])
+        report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0).report
+        assert report.lines()[1] == "columns not read: '' (without a name)"
+
     def test_several_pairs_a_row_and_several_rows_a_pair_add_up(self, tokenizer: Any, tmp_path: Path) -> None:
         listed = {"prompt": "Which?", "answers": ["red", "blue", "green"], "scores": [1, 2, 3]}
         write(tmp_path / "a.jsonl", [listed])
         report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0, pairs="all").report
-        assert report.lines()[0] == f"{tmp_path / 'a.jsonl'}: 1 rows in format ranked, 1 usable, 3 pairs"
+        assert report.lines()[0] == f"{tmp_path / 'a.jsonl'}: 1 row in format ranked, 1 usable, 3 pairs"
         write(
             tmp_path / "b.jsonl",
             [{"prompt": "Which?", "response": text, "score": len(text)} for text in ("red", "blue")],
@@ -332,7 +341,7 @@ class TestReport:
         listed = {"prompt": "Which?", "answers": ["red", "", "green"], "scores": [1, 2, 3]}
         write(tmp_path / "a.jsonl", [listed])
         data = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0, pairs="all")
-        assert data.report.lines()[0].endswith("1 rows in format ranked, 1 usable")
+        assert data.report.lines()[0].endswith(": 1 row in format ranked, 1 usable")
         assert "unusable: 2 × empty completion (a.jsonl:1)" in data.report.lines()
         assert (len(data.train), data.report.train.pairs) == (1, 1)
 

@@ -34,6 +34,10 @@ def names_read(folder: Path, *splits: str) -> list[str]:
     ("name", "split"),
     [
         ("train.jsonl", "train"),
+        ("heldout.jsonl", "validation"),
+        ("held_out.jsonl", "validation"),
+        ("hold-out-data.jsonl", "validation"),
+        ("shout.jsonl", None),
         ("train.jsonl.gz", "train"),
         ("training-2024.csv", "train"),
         ("train_data.json", "train"),
@@ -155,6 +159,9 @@ class TestSplitsThatAreNotThere:
         assert failure(tmp_path) == (
             f"{tmp_path}: no file of split 'train' in this folder; it holds test (test.jsonl), files of no split "
             f"(pairs.jsonl); name one of them (data.split), or give the files themselves: {tmp_path / 'pairs.jsonl'}"
+        )
+        assert "it holds validation (holdout.jsonl), files of no split (a.jsonl)" in failure(
+            make(tmp_path / "other", "a.jsonl", "holdout.jsonl")
         )
         only = make(tmp_path / "only", "test_prefs.jsonl")
         assert failure(only).endswith("; name one of them (data.split)")

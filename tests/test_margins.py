@@ -24,7 +24,7 @@ class TestMargins:
         assert (len(made.pairs), made.unread) == (4, [])
         assert made.notes == [
             "in 1 pair chosen scores lower than rejected (row 1); data.min_margin leaves such pairs out",
-            "in 1 pair both sides have the same score (row 2); data.min_margin leaves such pairs out",
+            "in 1 pair both sides have the same score (row 2); a data.min_margin above 0 leaves such pairs out",
         ]
 
     @pytest.mark.parametrize(("least", "kept"), [(0.0, [2, 3]), (0.5, [3]), (1.0, [3]), (1.5, [])])
@@ -51,3 +51,27 @@ class TestMargins:
     def test_without_any_scores_the_setting_is_refused(self) -> None:
         with pytest.raises(DataError, match=r"data\.min_margin: ROWS has no scores of both sides"):
             read(of("prompt", "chosen", "rejected"), min_margin=1.0)
+
+    def test_kinds_of_scores_that_disagree_are_told_and_nothing_goes_by_one_of_them(self) -> None:
+        scores = {"score_chosen": 9, "score_rejected": 5, "rating_chosen": 1, "rating_rejected": 5}
+        said = "rating_chosen and rating_rejected disagree with score_chosen and score_rejected on which side is better"
+        made = read(of("prompt", "chosen", "rejected", **scores))
+        assert (len(made.pairs), made.unread) == (3, [])
+        assert made.notes[0] == f"{said} (rows 1, 2, 3)"
+        with pytest.raises(DataError) as caught:
+            read(of("prompt", "chosen", "rejected", **scores), min_margin=1.0)
+        assert str(caught.value) == (
+            f"data.min_margin: ROWS: {said} (rows 1, 2, 3); leave out those not to go by (data.ignore_columns: "
+            "[rating_chosen, rating_rejected] or [score_chosen, score_rejected])"
+        )
+        left = read(
+            of("prompt", "chosen", "rejected", **scores),
+            min_margin=1.0,
+            ignore_columns=["rating_chosen", "rating_rejected"],
+        )
+        assert [pair.margin for _, pair in left.pairs] == [4.0] * 3
+
+    def test_kinds_of_scores_that_agree_are_both_read(self) -> None:
+        scores = {"score_chosen": 9, "score_rejected": 5, "rating_chosen": 2, "rating_rejected": 2}
+        made = read(of("prompt", "chosen", "rejected", **scores), min_margin=0.0)
+        assert (len(made.pairs), made.unread) == (3, [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from dataset_rows import TRIPLES, answer, chat, user
 from reading_rows import as_messages, of, read
@@ -85,3 +87,47 @@ def test_the_tools_of_openais_files_reach_the_pair() -> None:
     assert made.pairs == [(1, Pair([user("What time is it?")], [call], [answer("I do not know.")], tools))]
     strange = read([row | {"input": {**row["input"], "temperature": 1.0}}])
     assert [str(reason) for _, reason in strange.unusable] == ["input has temperature beside messages and tools"]
+
+
+@pytest.mark.parametrize("blank", ["", "  ", [user(" ")]])
+@pytest.mark.parametrize("column", ["prompt", "question"])
+def test_a_prompt_that_says_nothing_is_not_trained_on(column: str, blank: Any) -> None:
+    rows = of(column, "chosen", "rejected")
+    made = read([rows[0], rows[1] | {column: blank}, rows[2]])
+    assert [number for number, _ in made.pairs] == [1, 3]
+    assert [(number, str(reason)) for number, reason in made.unusable] == [(2, "empty prompt")]
+
+
+def test_a_blank_prompt_is_never_what_the_sides_begin_with() -> None:
+    made = read([{"prompt": "", "chosen": "The answer is good", "rejected": "The answer is bad"}])
+    assert [str(reason) for _, reason in made.unusable] == ["empty prompt"]
+
+
+def test_where_the_prompt_is_blank_in_all_rows_the_question_is_it() -> None:
+    made = read([row | {"prompt": "", "input": None} for row in of("question", "chosen", "rejected")])
+    assert [pair for _, pair in made.pairs] == [Pair(*triple) for triple in TRIPLES]
+    assert made.unread == []
+
+
+def test_messages_under_a_name_of_their_own_are_to_be_named() -> None:
+    rows = [
+        {"context_messages": [user(t.question)], "chosen": [answer(t.better)], "rejected": [answer(t.worse)]}
+        for t in TRIPLES
+    ]
+    with pytest.raises(
+        DataError, match=r"no column is known to be the prompt; name it \(data.prompt_feature: context_m"
+    ):
+        read(rows)
+    made = read(rows, prompt_feature="context_messages")
+    assert made.pairs[0][1] == Pair(
+        [user(TRIPLES[0].question)], [answer(TRIPLES[0].better)], [answer(TRIPLES[0].worse)]
+    )
+
+
+def test_a_system_turn_that_only_the_prompt_column_has_is_kept() -> None:
+    turn = {"role": "system", "content": "Be kind."}
+    row = {"prompt": [turn, user("Q")], "chosen": chat("Q", "a"), "rejected": chat("Q", "b")}
+    assert read([row]).pairs == [(1, Pair([turn, user("Q")], [answer("a")], [answer("b")]))]
+    assert read([row | {"system": "Be kind."}]).pairs == read([row]).pairs
+    with pytest.raises(DataError, match="and has a system turn that they have not; write the messages that are meant"):
+        read([row | {"prompt": [turn, user("Another?")]}])

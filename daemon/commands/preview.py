@@ -63,7 +63,12 @@ def preview(
         raise click.UsageError("--row names the pairs and --worst finds them: give one of the two")
     [(_, file)] = check_specs(home, [spec_path])
     spec = pick_job(file, number)
-    found = ask_worker(home, "preview", asdict(Request(spec.model_dump(), rows, named, worst)))
+    try:
+        found = ask_worker(home, "preview", asdict(Request(spec.model_dump(), rows, named, worst)))
+    except Failure as failure:
+        if as_json:
+            render.emit_json({"file": str(spec_path), "job": spec.name, "error": failure.message})
+        raise
     pairs = [ShownPair.from_json(each) for each in found["pairs"]]
     if as_json:
         shown = {"pairs": [pair.to_json(tokens) for pair in pairs]}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
+from prefd.daemon.worker.questions import is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.rows import DataError
-from prefd.daemon.worker.unread import check_unread, looks_like, may_be_prompt, settled
+from prefd.daemon.worker.unread import check_unread, looks_like, says_again, settled, texts_of
+from prefd.plugins.formats.chats import is_transcript
 from prefd.plugins.formats.implicit_text import NO_PROMPT
+from prefd.plugins.formats.prompt import is_blank
 from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import Pair, UnclearRow
 
@@ -43,6 +48,62 @@ def check_repeats(made: Dataset, spec: DataSpec) -> None:
             made.unusable.append((number, reason))
     unclear = {number for number, reason in made.unusable if isinstance(reason, UnclearRow)}
     made.pairs = [(number, pair) for number, pair in made.pairs if number not in unclear]
+
+
+def check_contexts(made: Dataset, spec: DataSpec) -> None:
+    """Moves rows to `unusable` that say beside their prompt what may belong to it."""
+    if "prompt" in settled(spec):
+        return
+    rows, read = made.named.usable, set[str]().union(*made.read.values())
+    asked = [column for column in made.named.columns if column in read and looks_like(column) == "prompt"]
+    alone = {number: rows[number] for number, _ in made.pairs if _is_one_text(rows[number], asked)}
+    unread = [c for c in made.named.columns if c not in read and looks_like(c) is None and c not in spec.ignore_columns]
+    whole = {number: rows[number] for number, _ in made.pairs if number not in alone}
+    for some, found in (
+        (alone, may_be_context(list(alone.values()), unread)),
+        (whole, [column for column in may_be_context(list(whole.values()), unread) if is_source(column)]),
+    ):
+        if found:
+            _leave_out(made, some, found, asked if some is alone else [])
+
+
+def _leave_out(
+    made: Dataset, rows: Mapping[int, Mapping[str, Any]], found: Sequence[str], asked: Sequence[str]
+) -> None:
+    """Moves those of `rows` to `unusable` whose `found` columns say what no pair of theirs does."""
+    texts: dict[int, list[str]] = {}
+    for number, pair in made.pairs:
+        texts.setdefault(number, []).extend(texts_of(pair))
+    own = {
+        number: [column for column in found if not says_again(row.get(column), texts[number])]
+        for number, row in rows.items()
+    }
+    columns = [column for column in found if any(column in of for of in own.values())]
+    joins = bool(asked) and all(isinstance(row.get(column), str | None) for row in rows.values() for column in columns)
+    lost = {number for number, of in own.items() if of}
+    made.unusable += [(number, UnclearRow(_joining(columns, asked, joins))) for number in sorted(lost)]
+    made.pairs = [(number, pair) for number, pair in made.pairs if number not in lost]
+
+
+def _is_one_text(row: Mapping[str, Any], asked: Sequence[str]) -> bool:
+    """Whether the prompt is the text of a column, which others can be joined to."""
+    values = [row.get(column) for column in asked if not is_blank(row.get(column))]
+    return bool(values) and all(isinstance(value, str) and not is_transcript(value) for value in values)
+
+
+def _joining(columns: Sequence[str], asked: Sequence[str], joins: bool) -> str:
+    """What is said of columns that may belong to the prompt, and the settings for either case."""
+    left = f"(data.ignore_columns: [{', '.join(columns)}])"
+    several = len(columns) > 1
+    said = (
+        f"{'the columns' if several else 'the column'} {' and '.join(map(repr, columns))} may belong to the prompt and "
+        f"{'are' if several else 'is'} not read; "
+    )
+    them = "them" if several else "it"
+    if not joins:
+        where = f"the column {asked[-1]!r}" if asked else "the prompt's messages"
+        return said + f"write {them} into {where}, or leave {them} out {left}"
+    return said + f"join {them} (data.prompt_feature: [{', '.join([*columns, *asked])}]), or leave {them} out {left}"
 
 
 def refuse_unclear(made: Dataset) -> None:

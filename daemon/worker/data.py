@@ -70,11 +70,12 @@ class SourceReport:
 
     def lines(self, max_length: int) -> list[str]:
         pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
-        lines = [f"{self.source}: {self.rows} rows in format {self.format}, {self.usable} usable{pairs}", *self.notes]
+        rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        lines = [f"{self.source}: {rows} in format {self.format}, {self.usable} usable{pairs}", *self.notes]
         if not CONTRACT.issuperset(self.columns):
-            lines.append(f"columns read: {', '.join(self.columns)}")
+            lines.append(f"columns read: {_named(self.columns)}")
         if self.unread:
-            lines.append(f"columns not read: {', '.join(self.unread)}")
+            lines.append(f"columns not read: {_named(self.unread)}")
         lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
             lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
@@ -109,7 +110,7 @@ class DataReport:
         """The same in words, a line for each thing a user should know."""
         lines = self.train.lines(self.max_length)
         if self.validation is not None:
-            lines += [line for line in self.validation.lines(self.max_length) if line not in lines]
+            lines += [f"held out: {line}" for line in self.validation.lines(self.max_length) if line not in lines]
         lines.append(f"{_pairs(self.used)} to train on, {self.held_out} held out")
         if self.overlap:
             lines.append(f"{_pairs(self.overlap)} held out with a prompt that is trained on too")
@@ -206,3 +207,8 @@ def _prompt_key(example: Example) -> bytes:
 
 def _pairs(count: int) -> str:
     return f"{count} pair" if count == 1 else f"{count} pairs"
+
+
+def _named(columns: Sequence[str]) -> str:
+    """Columns in words; one without a name, as an index in CSV has, is told as that."""
+    return ", ".join(column if column.strip() else f"{column!r} (without a name)" for column in columns)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.dataspec import DataSpec
-from prefd.daemon.worker.certainty import check_implicit, check_options, check_repeats, refuse_unclear
+from prefd.daemon.worker.certainty import check_contexts, check_implicit, check_options, check_repeats, refuse_unclear
 from prefd.daemon.worker.columns import NamedRows, name_columns
 from prefd.daemon.worker.dataset import Dataset, listed
 from prefd.daemon.worker.margins import score
+from prefd.daemon.worker.repeated import tell_repeated
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.daemon.worker.shapes import check_columns
 from prefd.daemon.worker.watched_row import WatchedRow
@@ -45,10 +46,12 @@ def read_dataset(
         check_options(made, spec)
     if isinstance(row_format, DatasetFormat) or hasattr(row_format, "columns"):
         check_repeats(made, spec)
+        check_contexts(made, spec)
     refuse_unclear(made)
     if isinstance(row_format, ImplicitText):
         check_implicit(made)
     score(made, spec)
+    tell_repeated(made)
     return made
 
 

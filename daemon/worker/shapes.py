@@ -6,12 +6,32 @@ import difflib
 from collections.abc import Sequence
 
 from prefd.daemon.worker.columns import columns_of
+from prefd.daemon.worker.questions import WORDS, count_words
 from prefd.daemon.worker.rows import DataError, Row
 from prefd.plugins.formats.answers import find_answers
 from prefd.plugins.formats.ballot import verdicts
-from prefd.plugins.formats.names import key_of, side_of
+from prefd.plugins.formats.chats import as_chat
+from prefd.plugins.formats.names import key_of, side_of, words_of
+from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.formats.sides import CONVERSATIONS, named_sides
 from prefd.plugins.types import UnusableRow
+
+OPPOSITES = (
+    ("winner", "loser"),
+    ("win", "lose"),
+    ("win", "loss"),
+    ("wins", "loses"),
+    ("won", "lost"),
+    ("w", "l"),
+    ("good", "bad"),
+    ("right", "wrong"),
+    ("correct", "incorrect"),
+    ("best", "worst"),
+    ("positive", "negative"),
+    ("pos", "neg"),
+    ("liked", "disliked"),
+)
+"""Words of the names of a better and a worse answer, which are never read as such unasked."""
 
 
 def check_columns(rows: Sequence[Row], source: str, key: str) -> None:
@@ -27,6 +47,11 @@ def check_columns(rows: Sequence[Row], source: str, key: str) -> None:
 def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
     first = next(row for row in rows if not isinstance(row, UnusableRow))
     answers, who, listed = find_answers(first), verdicts(first), ", ".join(columns)
+    if pair := _opposites(rows, columns, () if answers is None else answers.names):
+        return (
+            f"has {pair[0]!r} and {pair[1]!r}, which look like the better and the worse answer; its columns: {listed}. "
+            f"Where they are, name them (data.chosen_feature: {pair[0]}, data.rejected_feature: {pair[1]})"
+        )
     if answers is not None and not who:
         return (
             f"has {answers.listed}, and no column is known to say which is preferred; its columns: {listed}. "
@@ -47,7 +72,7 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
     if who and answers is None:
         return (
             f"has {' and '.join(map(repr, who))}, which may say which answer is preferred, and no two columns are known "
-            f"to be the answers; its columns: {listed}. Call them answer_a and answer_b"
+            f"to be the answers; its columns: {listed}. Call them answer_a and answer_b, and write a or b into {who[0]!r}"
         )
     if several := [column for column in columns if side_of(column) == "answer" and isinstance(first.get(column), list)]:
         return (
@@ -60,9 +85,43 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
             "prefd's losses compare two answers to one prompt, a chosen and a rejected one"
         )
     missing = [name for name in ("chosen", "rejected") if name not in columns]
-    near = [column for name in missing for column in difflib.get_close_matches(name, columns, n=2)]
+    near = [
+        column
+        for name in missing
+        for column in difflib.get_close_matches(name, columns, n=2)
+        if _meaning(column) in (None, name)
+    ]
     hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
     fields = " and ".join(f"data.{name}_feature" for name in missing)
     return (
         f"has no column {' or '.join(map(repr, missing))}; its columns: {listed}.{hint} Name the columns with {fields}"
     )
+
+
+def _opposites(rows: Sequence[Row], columns: Sequence[str], answers: Sequence[str]) -> tuple[str, str] | None:
+    """The only two columns that are named as opposites and hold answers; none where others are known to be the answers."""
+    found = [
+        (column, other)
+        for column in columns
+        for other in columns
+        if any(_without(column, better) == _without(other, worse) is not None for better, worse in OPPOSITES)
+    ]
+    if len(found) != 1 or (answers and set(answers) != set(found[0])):
+        return None
+    usable = [row for row in rows if not isinstance(row, UnusableRow)]
+    said = [answer_text(as_chat(row.get(column))) for row in usable for column in found[0]]
+    names = sum(bool(text.strip()) and count_words(text) < WORDS for text in said)
+    return found[0] if 2 * names <= len(said) and any(map(str.strip, said)) else None
+
+
+def _without(column: str, word: str) -> tuple[str, ...] | None:
+    """The words of a name but for `word`; None where it has it not, or more than once."""
+    words = words_of(column)
+    return tuple(one for one in words if one != word) if words.count(word) == 1 else None
+
+
+def _meaning(column: str) -> str | None:
+    words = words_of(column)
+    if any(better in words for better, _ in OPPOSITES):
+        return "chosen"
+    return "rejected" if any(worse in words for _, worse in OPPOSITES) else None

@@ -10,9 +10,9 @@ from typing import Any
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.plugins.formats.ballot import is_verdict
-from prefd.plugins.formats.chats import as_chat, squeezed
+from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
 from prefd.plugins.formats.fields import content_text, is_text
-from prefd.plugins.formats.names import PROMPTS, SYSTEMS, is_answer_base, is_metadata, key_of, numbered, side_of
+from prefd.plugins.formats.names import PROMPTS, SYSTEMS, is_answer_base, key_of, numbered, side_of
 from prefd.plugins.formats.prompt import LEAST, answer_text, is_blank, repeats
 from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import Pair, Text, UnclearRow
@@ -55,7 +55,7 @@ def check_unread(
 
     `read`: the row's columns that its pairs are made of.
     """
-    texts = [text for pair in pairs for side in (pair.prompt, pair.chosen, pair.rejected) for text in _texts(side)]
+    texts = [text for pair in pairs for text in texts_of(pair)]
     for column, part in parts.items():
         value = as_chat(row.get(column))
         if column in read or is_blank(value) or (part in ("answer", "verdict") and not is_text(value)):
@@ -88,15 +88,18 @@ def _naming(column: str, part: str, read: Collection[str]) -> str:
     return f"name the sides' columns (data.chosen_feature: {sides[0]}, data.rejected_feature: {sides[1]}), or "
 
 
-def may_be_prompt(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """Which of `columns` hold texts of their own that may be prompts, by no name that is known."""
-    found = []
-    for column in columns:
-        values = [as_chat(row.get(column)) for row in rows if not is_blank(row.get(column))]
-        texts = {str(value) for value in values if is_text(value)}
-        if texts and not is_metadata(column) and (len(texts) > 1 or len(rows) == 1):
-            found.append(column)
-    return found
+def texts_of(pair: Pair) -> list[str]:
+    """What a pair says, with single spaces."""
+    return [text for side in (pair.prompt, pair.chosen, pair.rejected) for text in _texts(side)]
+
+
+def says_again(value: Any, texts: Sequence[str]) -> bool:
+    """Whether all that `value` says was read, or it is the whole row: a text that holds several of what was read."""
+    value = as_chat(value)
+    if repeats(value, texts):
+        return True
+    said = [text for text in user_texts(value) if text]
+    return bool(said) and all(sum(len(one) > 0 and one in text for one in texts) > 1 for text in said)
 
 
 def _texts(side: Text) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefd.plugins.formats.fields import content_text, is_messages
 from prefd.plugins.formats.messages import check_role
-from prefd.plugins.types import Message
+from prefd.plugins.types import Message, UnclearRow
 
 SHAREGPT = {
     "human": "user",
@@ -24,6 +25,14 @@ SHAREGPT = {
 """ShareGPT's `from` as a role."""
 SPELLINGS = (("from", "value"), ("role", "text"))
 """Keys of who speaks and what is said; `role` and `text` are PKU's processed-hh-rlhf."""
+
+ANSWERED = re.compile(r"\n\s*Assistant:")
+SPEAKERS = re.compile(
+    r"\s*((?:System|User|Human|Prompter|Assistant)\s*:)"
+    r"(?:.*\n\s*(?:Assistant|AI|Bot|GPT|ChatGPT|User|Human)\s*:|(?<=Human:))",
+    re.DOTALL,
+)
+"""Text that begins with who speaks and has another speaker's turn; or begins as a transcript does and may be a sentence."""
 
 
 def as_chat(value: Any) -> Any:
@@ -64,8 +73,25 @@ def squeezed(text: str) -> str:
 
 
 def is_transcript(value: Any) -> bool:
-    """Whether it is text that begins with HH-RLHF's `Human:`."""
-    return isinstance(value, str) and value.lstrip().startswith("Human:")
+    """Whether it is text that begins with HH-RLHF's `Human:`, and is not just a sentence that does."""
+    if not isinstance(value, str) or not value.lstrip().startswith("Human:"):
+        return False
+    return value.startswith("\n") or ANSWERED.search(value) is not None
+
+
+def is_script(text: Any) -> bool:
+    """Whether it is text that begins with who speaks and has the turn of somebody else."""
+    return isinstance(text, str) and (is_transcript(text) or SPEAKERS.match(text) is not None)
+
+
+def check_speakers(*texts: Any) -> None:
+    """Raises `UnclearRow` for turns in a text that are not marked as HH-RLHF's are: they would all be one user's."""
+    for text in texts:
+        if isinstance(text, str) and not is_transcript(text) and (found := SPEAKERS.match(text)):
+            raise UnclearRow(
+                f"text of several turns that begins with {found[1]!r}; write them as chat messages, or begin the user's with "
+                "two line breaks and 'Human:' and the answers with two and 'Assistant:'"
+            )
 
 
 def _is_sharegpt(value: Any) -> bool:

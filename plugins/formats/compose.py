@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from prefd.plugins.formats import explicit, hh, implicit_messages
-from prefd.plugins.formats.chats import as_chat, is_transcript
+from prefd.plugins.formats.chats import is_transcript
 from prefd.plugins.formats.contract import columns_of, readable
-from prefd.plugins.formats.fields import is_conversation, is_text
-from prefd.plugins.formats.names import is_metadata
-from prefd.plugins.formats.prompt import is_blank
+from prefd.plugins.formats.fields import is_conversation
+from prefd.plugins.formats.prompt import naming_prompt
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.types import Pair, UnclearRow, UnusableRow
 
@@ -39,19 +38,9 @@ def compose(row: Mapping[str, Any], sides: Sides) -> tuple[Pair, frozenset[str]]
         pair_of = hh.pair_of
     elif all(map(is_conversation, both)):
         pair_of = implicit_messages.pair_of
-    elif isinstance(prompt, str) and not prompt.strip():
-        raise UnusableRow("empty prompt")
     elif prompt is None:
-        raise UnclearRow(f"no column is known to be the prompt; {_naming(row, sides)}")
+        naming = naming_prompt(row, sides.columns) or "give each row its prompt (a column 'prompt')"
+        raise UnclearRow(f"no column is known to be the prompt; {naming}")
     else:
         pair_of = explicit.pair_of
     return pair_of(row, found), columns_of(row, sides)
-
-
-def _naming(row: Mapping[str, Any], sides: Sides) -> str:
-    """The setting that names the prompt's column, with those that may be it."""
-    texts = [column for column in sorted(row) if column not in sides.columns and not is_metadata(column)]
-    texts = [column for column in texts if is_text(as_chat(row[column])) and not is_blank(row[column])]
-    if not texts:
-        return "give each row its prompt (a column 'prompt')"
-    return f"name it (data.prompt_feature: {' or '.join(texts)})"

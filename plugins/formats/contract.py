@@ -9,7 +9,7 @@ from prefd.plugins.formats.chats import check_messages, is_transcript
 from prefd.plugins.formats.fields import finish, is_conversation
 from prefd.plugins.formats.marks import names_of_answers
 from prefd.plugins.formats.names import MEDIA, key_of
-from prefd.plugins.formats.prompt import Prompt, find_prompt, is_blank, with_turns
+from prefd.plugins.formats.prompt import Prompt, check_prompt, find_prompt, is_blank, with_turns
 from prefd.plugins.formats.sides import Sides, find_sides
 from prefd.plugins.formats.turns import as_turns
 from prefd.plugins.types import Pair, Text, UnusableRow
@@ -78,6 +78,7 @@ def readable(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
 
 def finished(row: Mapping[str, Any], found: Known, prompt: Text, chosen: Text, rejected: Text) -> Pair:
     """The pair with the row's system turn, history and optional columns. Raises `UnusableRow`."""
+    check_prompt(prompt)
     full, _ = with_turns(row, prompt, found.columns)
     return finish(found.values, full, chosen, rejected)
 

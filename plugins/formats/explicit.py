@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from prefd.plugins.formats.chats import check_speakers, is_script
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import is_conversation, is_text, read_text
+from prefd.plugins.formats.prompt import naming_prompt
 from prefd.plugins.hookspecs import hookimpl
-from prefd.plugins.types import Pair, RowFormat, UnusableRow
+from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 
 
 class Explicit:
@@ -39,9 +41,23 @@ class Explicit:
 
 def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
     """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
+    if found.values["prompt"] is None and (naming := naming_prompt(row, found.columns)):
+        raise UnclearRow(f"no column is known to be the prompt; {naming}")
     chosen, rejected, prompt = (read_text(found.values, column) for column in ("chosen", "rejected", "prompt"))
     if is_conversation(chosen) or is_conversation(rejected):
         raise UnusableRow("a side begins before the answer")
+    check_speakers(prompt)
+    if (
+        is_script(chosen)
+        and is_script(rejected)
+        and isinstance(prompt, str)
+        and prompt in chosen
+        and prompt in rejected
+    ):
+        raise UnclearRow(
+            "both sides are transcripts that hold the prompt; leave its column out (data.ignore_columns: "
+            f"[{', '.join(sorted(column for column in row if row[column] == prompt))}]), or write the answers alone"
+        )
     return finished(row, found, prompt, chosen, rejected)
 
 

@@ -14,9 +14,10 @@ from prefd.plugins.formats.contract import Known, columns_of, finished, known, r
 from prefd.plugins.formats.fields import read_text
 from prefd.plugins.formats.implicit_messages import split_conversations
 from prefd.plugins.hookspecs import hookimpl
-from prefd.plugins.types import Message, Pair, RowFormat, UnusableRow
+from prefd.plugins.types import Message, Pair, RowFormat, UnclearRow, UnusableRow
 
 TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+OTHER_ANSWERER = re.compile(r"\n((?:AI|Bot|GPT|ChatGPT|Model)\s*:)\Z")
 ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -64,6 +65,8 @@ def _transcript(row: Mapping[str, Any], column: str) -> str:
             raise UnusableRow(f"{column} is not a transcript that begins with 'Human:'")
         return side
     prompt = prompt.rstrip()
+    if found := OTHER_ANSWERER.search(prompt):
+        raise UnclearRow(f"a transcript whose answers begin with {found[1]!r}; write 'Assistant:'")
     return f"{prompt}{'' if prompt.endswith('Assistant:') else chr(10) * 2 + 'Assistant:'} {side}"
 
 

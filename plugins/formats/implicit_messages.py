@@ -36,10 +36,8 @@ def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
         raise UnusableRow("wrong types: one side is text, not chat messages")
     prompt, chosen, rejected = split_conversations(chosen, rejected)
     column = as_chat(found.values["prompt"])
-    if column is not None and not _agrees(read_text({"prompt": column}, "prompt"), prompt):
-        raise UnclearRow(
-            "the prompt column is not what the conversations begin with; leave it out (data.ignore_columns: [prompt])"
-        )
+    if column is not None:
+        prompt = _agreed(read_text({"prompt": column}, "prompt"), prompt)
     return finished(row, found, prompt, chosen, rejected)
 
 
@@ -60,6 +58,22 @@ def split_conversations(
     if shared == 0:
         raise UnusableRow("empty prompt")
     return chosen[:shared], *rests
+
+
+def _agreed(column: Text, prompt: Sequence[Message]) -> Sequence[Message]:
+    """`prompt` behind the system turn that only the column has. Raises `UnclearRow` where the column says something else."""
+    if not isinstance(column, str) and column and column[0]["role"] == "system" and prompt[0]["role"] != "system":
+        if not _agrees(column[1:], prompt):
+            raise UnclearRow(
+                "the prompt column is not what the conversations begin with, and has a system turn that they have not; write "
+                "the messages that are meant into both sides, and leave it out (data.ignore_columns: [prompt])"
+            )
+        return [column[0], *prompt]
+    if not _agrees(column, prompt):
+        raise UnclearRow(
+            "the prompt column is not what the conversations begin with; leave it out (data.ignore_columns: [prompt])"
+        )
+    return prompt
 
 
 def _agrees(column: Text, prompt: Sequence[Message]) -> bool:

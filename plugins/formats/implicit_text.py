@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from prefd.plugins.formats.chats import check_speakers
 from prefd.plugins.formats.contract import columns_of, finished, known, readable
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
@@ -46,6 +47,7 @@ class ImplicitText:
             raise UnusableRow("wrong types: chosen and rejected must be text, without a prompt column")
         # What follows the last word is no answer, and must not be what the sides differ in.
         chosen, rejected = (str(found.values[side]).rstrip() for side in ("chosen", "rejected"))
+        check_speakers(chosen, rejected)
         if not chosen or not rejected:
             raise UnusableRow("empty completion")
         if chosen == rejected:
@@ -74,10 +76,11 @@ def _is_boundary(a: str, b: str, cut: int) -> bool:
         return True
     if any(unicodedata.category(char).startswith("M") for char in after):
         return False  # a mark belongs to the letter before it
-    return _is_unspaced(before) or all(_is_unspaced(char) for char in after)
+    return is_unspaced(before) or all(is_unspaced(char) for char in after)
 
 
-def _is_unspaced(char: str) -> bool:
+def is_unspaced(char: str) -> bool:
+    """Whether `char` is of a script that puts no spaces between words."""
     return any(first <= ord(char) <= last for first, last in UNSPACED)
 
 

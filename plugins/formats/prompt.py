@@ -13,13 +13,17 @@ from typing import Any, NamedTuple
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
 from prefd.plugins.formats.fields import content_text, is_messages, is_text
 from prefd.plugins.formats.messages import uniform_message
-from prefd.plugins.formats.names import PROMPTS, SYSTEMS, key_of
+from prefd.plugins.formats.names import CHATS, METADATA, PROMPTS, SYSTEMS, key_of, words_of
 from prefd.plugins.types import Message, Text, UnclearRow, UnusableRow
 
 INSIDE = ("full_text", "text")
 """Keys of an object that holds the prompt with data about it, as WebGPT's `question`."""
 LEAST = 12
 """Characters that two columns must share to say that one repeats the other, where they are not equal."""
+
+
+SAID = PROMPTS | CHATS | {"turn", "turns", "content", "body", "task", "title"}
+"""Last words of names of what somebody said: `source_text` is no source."""
 
 
 class Prompt(NamedTuple):
@@ -35,17 +39,18 @@ def find_prompt(row: Mapping[str, Any], taken: frozenset[str], answers: Sequence
     `answers`: where a conversation ends with one of them, the prompt is what comes before it.
     """
     value = None if "prompt" in taken else _opened(row.get("prompt"))
-    if value is not None and value != [] and value != {}:
+    if not is_blank(value):
         return Prompt(_without_answer(value, answers) if answers else value, frozenset(["prompt"]))
     names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in taken}
-    values = {column: _opened(row[column]) for column in names}
-    values = {column: value for column, value in values.items() if not is_blank(value)}
+    every = {column: _opened(row[column]) for column in names}
+    values = {column: value for column, value in every.items() if not is_blank(value)}
     if len(values) > 1:
         values = {
             c: value for c, value in values.items() if names[c] != "history" or not isinstance(value, list | tuple)
         }
-    if not values:
-        return Prompt(None)
+    if not values:  # a text that is blank is still the prompt: not what the sides begin with
+        blank = [column for column, value in every.items() if isinstance(value, str)]
+        return Prompt("", frozenset(blank[:1])) if blank else Prompt(None)
     values, used = _with_input(values, names)
     column = _fullest(values)
     text = _without_answer(values[column], answers)
@@ -80,6 +85,27 @@ def with_turns(
             f"the column {system[0]!r} is not the system turn of the messages; leave it out (data.ignore_columns: [{system[0]}])"
         )
     return messages, used
+
+
+def check_prompt(prompt: Text) -> None:
+    """Raises `UnusableRow` for one that says nothing."""
+    said = [prompt] if isinstance(prompt, str) else map(content_text, prompt)
+    calls = not isinstance(prompt, str) and any(message.get("tool_calls") for message in prompt)
+    if not calls and not any(text.strip() for text in said):
+        raise UnusableRow("empty prompt")
+
+
+def naming_prompt(row: Mapping[str, Any], taken: frozenset[str]) -> str:
+    """The setting that names the prompt's column, with those that may be it; "" where none may."""
+    texts = [column for column in sorted(row) if column not in taken and not is_about(column)]
+    texts = [column for column in texts if is_text(as_chat(row[column])) and not is_blank(row[column])]
+    return f"name it (data.prompt_feature: {' or '.join(texts)})" if texts else ""
+
+
+def is_about(column: str) -> bool:
+    """Whether a name tells of metadata: any of its words, unless the last one says that it is a text."""
+    words = words_of(column)
+    return bool(words) and not METADATA.isdisjoint(words) and words[-1] not in SAID
 
 
 def repeats(value: Any, texts: Sequence[str]) -> bool:

@@ -7,11 +7,17 @@ from typing import Any
 
 from prefd.plugins.types import Message, UnusableRow
 
+REPR = (
+    "the prompt is Python's repr of a list; write JSON (json.dumps, or DataFrame.to_json(orient='records', lines=True))"
+)
+
 
 def as_turns(prompt: Any, *sides: Any) -> list[list[Message]] | None:
     """The conversation of each side; None where these are no lists. Raises `UnusableRow` for lists that do not fit."""
     asked, answered = _texts(prompt), [_texts(side) for side in sides]
-    if asked is None or not any(answered):
+    if asked is None:
+        if isinstance(prompt, str) and _is_repr(prompt):
+            raise UnusableRow(REPR)
         return None
     for texts in answered:
         if texts is None or len(texts) != len(asked) or None in [*asked, *texts]:
@@ -25,7 +31,7 @@ def _turn(asked: str | None, answered: str | None) -> list[Message]:
 
 def _texts(value: Any) -> list[str | None] | None:
     """The texts in the JSON of a list; None stands for a turn that is missing. A real list may be a whole column of rows."""
-    if not isinstance(value, str) or not value.startswith("["):
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
         return None
     try:
         value = json.loads(value)
@@ -34,3 +40,9 @@ def _texts(value: Any) -> list[str | None] | None:
     if isinstance(value, list) and value and all(one is None or isinstance(one, str) for one in value):
         return value
     return None
+
+
+def _is_repr(text: str) -> bool:
+    """Whether `text`, which is no JSON, is a list of texts as `str` or NumPy write it."""
+    text = text.strip().removeprefix("array(")
+    return text.startswith(("['", '["')) and text.endswith(("]", "])", "dtype=object)"))

@@ -1,0 +1,178 @@
+"""Columns that nobody read and that may be the prompt, or a part of it: by what they hold, where no name tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
+from prefd.plugins.formats.fields import is_messages
+from prefd.plugins.formats.implicit_text import is_unspaced
+from prefd.plugins.formats.names import (
+    ANSWERS,
+    BETTER,
+    LISTS,
+    WORSE,
+    numbered,
+    side_of,
+    words_of,
+)
+from prefd.plugins.formats.prompt import SAID, answer_text, is_about
+from prefd.plugins.formats.sides import named_sides
+
+CONTEXTS = frozenset(
+    [
+        "schema",
+        "title",
+        "body",
+        "text",
+        "code",
+        "background",
+        "documents",
+        "docs",
+        "evidence",
+        "description",
+        "content",
+        "contents",
+        "contexts",
+        "knowledge",
+        "facts",
+        "table",
+        "tables",
+        "excerpt",
+        "abstract",
+        "report",
+        "transcript",
+        "email",
+        "choices",
+        "hint",
+        "hints",
+        "task",
+        "passages",
+        "paragraphs",
+        "articles",
+        "ticket",
+    ]
+)
+"""Last words of names of what a question may be about, and cannot be answered without."""
+SOURCES = frozenset(
+    ["schema", "background", "documents", "docs", "passages", "evidence", "knowledge", "contexts", "facts"]
+)
+"""Those of them that are nothing else, so that they are asked about also beside messages."""
+COMMENTS = frozenset(
+    [
+        "rationale",
+        "reason",
+        "explanation",
+        "justification",
+        "critique",
+        "criticism",
+        "feedback",
+        "comment",
+        "comments",
+        "note",
+        "notes",
+        "remark",
+        "analysis",
+        "judgement",
+        "judgment",
+        "evaluation",
+        "review",
+        "labelling",
+        "labeling",
+        "raw",
+        "generation",
+        "principle",
+        "statement",
+        "elaboration",
+        "name",
+        "solution",
+        "target",
+        "reference",
+        "gold",
+        "error",
+        "hash",
+    ]
+)
+"""Words of names of what is said of an answer, or of the row."""
+WORDS = 3
+"""From how many words on a column that is named as metadata is taken for more than that."""
+TASK = 2
+"""From how many words on a text that all rows share may be their task."""
+
+
+def may_be_prompt(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Which of `columns` hold words of their own that may be prompts, by no name that is known."""
+    return [column for column in columns if _may_be(rows, column)]
+
+
+def _may_be(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    said = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
+    if not said:
+        return False
+    if is_about(column):
+        return _median(said) >= WORDS and len(set(said)) >= len(said) / 2
+    named = words_of(column)[-1:]
+    return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK or not (SAID | CONTEXTS).isdisjoint(named)
+
+
+def texts_in(value: Any) -> list[str]:
+    """What `value` says that is no assistant's, but for numbers, also where they are written as text."""
+    value = as_chat(value)
+    if not is_messages(value) and isinstance(value, Mapping | list | tuple):
+        inside = value.values() if isinstance(value, Mapping) else value
+        return [text for one in inside for text in texts_in(one)]
+    return [text for text in user_texts(value) if text and not _is_number(text)]
+
+
+def count_words(text: str) -> int:
+    """Words, where a letter of a script without spaces counts as half of one."""
+    unspaced = sum(map(is_unspaced, text))
+    return sum(not all(map(is_unspaced, word)) for word in text.split()) + unspaced // 2
+
+
+def may_be_context(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Which of `columns` may belong to a prompt that stands in another one: by their names, or as they vary as prompts do."""
+    return [column for column in columns if _may_belong(rows, column)]
+
+
+def is_source(column: str) -> bool:
+    return not SOURCES.isdisjoint(words_of(column)[-1:])
+
+
+def _may_belong(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    said = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
+    words = words_of(column)
+    if not said or not words or is_about(column) or side_of(column) or numbered(column):
+        return False
+    if words[-1] in CONTEXTS:
+        return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK
+    if not (COMMENTS | BETTER | WORSE | ANSWERS | LISTS | {"system", "persona"}).isdisjoint(words):
+        return False
+    return _median(said) >= WORDS and len(set(said)) > len(said) / 2
+
+
+def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
+    """The texts of a column that are no side, and not what both begin with."""
+    value = row.get(column)
+    if isinstance(value, list | tuple) and words_of(column)[-1:] and words_of(column)[-1] in LISTS:
+        return []
+    sides = [squeezed(answer_text(as_chat(row[side]))) for side in named_sides(row) or ()]
+    return [
+        text
+        for text in texts_in(value)
+        if text not in sides and not (sides and all(side.startswith(text) for side in sides))
+    ]
+
+
+def _median(said: Sequence[str]) -> int:
+    """Of how many words the longest text of a row is."""
+    return sorted(max(map(count_words, texts.split(" | "))) for texts in said)[len(said) // 2]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
