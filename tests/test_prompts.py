@@ -68,6 +68,23 @@ THINKS = (
     "{% for m in messages %}{{ '<|im_start|>' + m.content.split('</think>')[-1] }}{% if m.role == 'assistant' %}{{ '<|im_end|>' }}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|><think>\n' }}{% endif %}"
 )
+# The last answer ends otherwise than earlier ones, as gpt-oss's, Phi-3's and Vicuna's do.
+CHANNELS = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|im_start|>assistant<|channel|>final<|message|>' + m.content }}"
+    "{{ '<|endoftext|>' if loop.last else '<|im_end|>' }}{% else %}{{ '<|im_start|>' + m.role + '<|message|>' + m.content }}"
+    "{{ '<|im_end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"
+)
+ENDS_ONCE = tiny.CHATML.replace("{% endif %}", "{% else %}{{ '<|endoftext|>' }}{% endif %}")
+SPOKEN = (
+    "{% for m in messages %}{{ ('USER: ' if m.role == 'user' else ' ASSISTANT: ') + m.content }}"
+    "{% if m.role == 'assistant' %}{{ eos_token if loop.last else ' ' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+)
+OTHER_LAST = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}"
+    "{{ '<|endoftext|>' if loop.last and m.role == 'assistant' else '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 Load = Callable[..., Any]
@@ -416,6 +433,29 @@ class TestTurns:
         ]
         expected = [f'<call>{name}{{"city": "Rome"}}</call>{END}' for name in ("weather", "time")]
         self.check(load(template), turns, [*expected, f"<think></think>Sunny{END}"])
+
+    @pytest.mark.parametrize(
+        ("template", "expected"),
+        [
+            (CHANNELS, ["<|channel|>final<|message|>yes", f"<|channel|>final<|message|>no{EOS}"]),
+            (ENDS_ONCE, ["yes", f"no{END}\n{EOS}"]),
+            (SPOKEN, [" yes", f" no{EOS}"]),
+            (OTHER_LAST, ["yes", f"no{EOS}"]),
+        ],
+    )
+    def test_an_earlier_turn_that_ends_otherwise_than_the_last_stops_before_the_users(
+        self, load: Load, template: str, expected: list[str]
+    ) -> None:
+        tokenizer = load(template, 0, eos_token=EOS)
+        for between in ("Bye", "yes", "no"):
+            self.check(tokenizer, [answer("yes"), user(between), answer("no")], expected)
+
+    def test_an_eos_of_the_users_turn_ends_no_answer(self, load: Load) -> None:
+        bare = "{{ '<|im_end|>' if m.role == 'user' or loop.last }}"
+        template = OTHER_LAST.replace(
+            "{{ '<|endoftext|>' if loop.last and m.role == 'assistant' else '<|im_end|>' }}", bare
+        )
+        self.check(load(template), [answer("yes"), user("Bye yes"), answer("no")], ["yes", f"no{END}"])
 
     def test_what_cannot_be_told_apart_is_refused(self, load: Load) -> None:
         counts = AS_OBJECT.replace(

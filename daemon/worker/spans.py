@@ -35,13 +35,54 @@ def own_spans(render: Render, answer: Sequence[Message], full: str, eos: Sequenc
     """The assistant's turns within `full`, which is the text of the prompt and of the whole `answer`: each from where
     generation would begin to where it would stop, behind one of `eos`. Raises `UnusableRow` where that is not certain.
     """
+    others = [_place(render, answer, at, full) for at, message in enumerate(answer) if _is_others(message)]
     turns = [at for at, message in enumerate(answer) if message["role"] == "assistant"]
-    return [_by_growth(render, answer, at, full, eos) or _by_content(render, answer, at, full, eos) for at in turns]
+    found = [
+        _by_growth(render, answer, at, full, eos, others) or _by_content(render, answer, at, full, eos) for at in turns
+    ]
+    behind = [len(render((), generation=True)), *(span.end for span in found)]
+    if any(
+        span.begin < end or span.end <= span.begin or _holds(full, span, others) for span, end in zip(found, behind)
+    ):
+        raise UnusableRow(UNCERTAIN)
+    return found
 
 
-def _by_growth(render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str]) -> Span | None:
+def _is_others(message: Message) -> bool:
+    return message["role"] != "assistant" and bool(content_text(message).strip())
+
+
+def _place(render: Render, answer: Sequence[Message], at: int, full: str) -> Span | str:
+    """Where in `full` the text of a turn stands that is not the assistant's; the text itself, where that is not certain."""
+    words = content_text(answer[at]).strip()
+    try:
+        other = render([*answer[:at], {**answer[at], "content": PROBE}, *answer[at + 1 :]])
+    except UnusableRow:
+        other = ""
+    before, _, after = other.partition(PROBE)
+    if other.count(PROBE) == 1 and full.startswith(before) and full.endswith(after):
+        return Span(len(before), len(full) - len(after))
+    if words not in full:
+        raise UnusableRow(UNCERTAIN)
+    return words
+
+
+def _holds(full: str, span: Span, others: Sequence[Span | str]) -> bool:
+    """Whether any of the others' text lies in `span`."""
+    return any(
+        other in full[span.begin : span.end]
+        if isinstance(other, str)
+        else other.begin < span.end and other.end > span.begin
+        for other in others
+    )
+
+
+def _by_growth(
+    render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str], others: Sequence[Span | str]
+) -> Span | None:
     """The turn as what the chat grows by; where later turns change it (a thinking block that only the last has), as what
-    stands in its place up to the first EOS. None where even that is not where the turn before ends.
+    stands in its place up to the first EOS. None where even that is not where the turn before ends, and where that EOS is
+    a later turn's.
     """
     before, after = render(answer[:at], generation=True), render(answer[: at + 1])
     if not full.startswith(before):
@@ -50,8 +91,10 @@ def _by_growth(render: Render, answer: Sequence[Message], at: int, full: str, eo
     if after.startswith(before) and full[:end] == after[:end]:
         return Span(len(before), end)
     ends = [place + len(one) for one in eos if (place := full.find(one, len(before))) >= 0]
-    turn = full[len(before) : min(ends, default=0)]
-    return Span(len(before), min(ends)) if turn and _says(turn, answer[at]) else None
+    span = Span(len(before), min(ends, default=0))
+    if _holds(full, span, others) or not _says(full[span.begin : span.end], answer[at]):
+        return None
+    return span if span.end > span.begin else None
 
 
 def _says(turn: str, message: Message) -> bool:
@@ -71,7 +114,9 @@ def _by_content(render: Render, answer: Sequence[Message], at: int, full: str, e
     if answer[at].get("tool_calls") or not certain or not shown or shown not in content_text(answer[at]):
         raise UnusableRow(UNCERTAIN)
     following = next((one for one in eos if after.lstrip().startswith(one)), "")
-    return Span(begin, end + after.index(following) + len(following))
+    head = render(answer[:at], generation=True)  # what stands between it and the content, the model writes as well
+    begins = len(head) if full.startswith(head) and len(head) <= begin else begin
+    return Span(begins, end + after.index(following) + len(following))
 
 
 def _behind_last_eos(text: str, eos: Sequence[str]) -> int:
