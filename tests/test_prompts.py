@@ -268,6 +268,32 @@ class TestSettings:
         assert reason(load(INST), pair).startswith("templated already: it holds '")
         assert Encoder(load(), 100).encode(Pair("[INST] Hi [/INST]", "a", "b"), 1)  # not this template's
 
+    @pytest.mark.parametrize("template", [tiny.CHATML, "{{ bos_token }}" + tiny.CHATML])
+    def test_a_bos_that_the_data_brings_is_the_templates_own(self, load: Load, template: str) -> None:
+        tokenizer = load(template, bos_token=EOS)
+        opened = EOS * (template != tiny.CHATML)
+        for prompt in (
+            f"{EOS}Say",
+            f" {EOS} Say",
+            [user(f"{EOS}Say")],
+            [user([{"type": "text", "text": f"{EOS}Say"}])],
+        ):
+            found, notes = encoded(tokenizer, Pair(prompt, "a", "b"))
+            assert found == (f"{opened}{START}user\nSay{END}\n{START}assistant\n", f"a{END}")
+            assert notes == []
+
+    def test_a_bos_elsewhere_is_refused(self, load: Load) -> None:
+        tokenizer = load("{{ bos_token }}" + tiny.CHATML, bos_token=EOS)
+        for pair in (
+            Pair(f"Say {EOS}it", "a", "b"),
+            Pair("Say", f"{EOS}a", "b"),
+            Pair([user("q"), answer("a"), user(f"{EOS}r")], "a", "b"),
+            Pair(f"{EOS}{EOS}Say", "a", "b"),
+        ):
+            assert reason(tokenizer, pair) == f"it holds '{EOS}', the token that only begins a text: take it out"
+        refused = reason(load(bos_token=START), Pair(f"{START}user\nSay", "a", "b"))
+        assert refused.startswith("templated already: it holds '<|im_start|>'")
+
     def test_another_models_markup_is_told_of(self, load: Load) -> None:
         notes = encoded(load(), Pair("<|start_header_id|>user<|end_header_id|>Hi", "a", "b"))[1]
         assert notes == [

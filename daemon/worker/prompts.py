@@ -13,7 +13,7 @@ The rules:
 3. A tokenizer without a template, or one that is told to use none, gets plain text: strings as they are, messages as an
    HH-RLHF transcript.
 4. What a template puts after its EOS ("\n") is dropped; an EOS that the data brings at an answer's end is the
-   template's own; one inside an answer makes the row unusable.
+   template's own; one inside an answer makes the row unusable. So it is with a BOS at the prompt's start, and elsewhere.
 5. What a row says and the template does not show makes it unusable, and so does text that holds what the template itself
    writes around turns: it has been through a template already.
 6. Of an answer of several turns, the assistant's own are told apart (`spans.py`).
@@ -98,7 +98,10 @@ class Prompter:
 
     def texts(self, pair: Pair) -> Texts:
         """What `pair` reads as. Raises `UnusableRow`."""
-        pair = replace(pair, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected))
+        prompt = self._without_bos(pair.prompt) if self.is_chat else pair.prompt
+        pair = replace(
+            pair, prompt=prompt, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected)
+        )
         start, answers = self._rendered(pair) if self.is_chat else self._plain(pair)
         return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
 
@@ -109,6 +112,7 @@ class Prompter:
         chat = self._chat(pair)
         for text in (pair.prompt, pair.chosen, pair.rejected):
             self._check_untemplated(text)
+            self._check_no_bos(text)
         start = self.template.render(chat, add_generation_prompt=True)
         self.template.check_shown(chat, start)
         sides = [_as_messages(side, "assistant") for side in (pair.chosen, pair.rejected)]
@@ -195,6 +199,20 @@ class Prompter:
         while found := next((end for end in self._eos_texts if text.rstrip().endswith(end)), None):
             text, eos = text.rstrip().removesuffix(found), self._eos_texts[found]
         return Answer(text, eos)
+
+    def _without_bos(self, prompt: Text) -> Text:
+        """`prompt` without a BOS that the data has put at its start: the template or the tokenizer writes its own."""
+        bos = self.template.bos
+        if not bos or not prompt or not _contents(prompt)[0].lstrip().startswith(bos):
+            return prompt
+        if isinstance(prompt, str):
+            return prompt.lstrip().removeprefix(bos)
+        return [{**prompt[0], "content": content_text(prompt[0]).lstrip().removeprefix(bos)}, *prompt[1:]]
+
+    def _check_no_bos(self, text: Text) -> None:
+        bos = self.template.bos
+        if bos and any(bos in content for content in _contents(text)):
+            raise UnusableRow(f"it holds {bos!r}, the token that only begins a text: take it out")
 
     def _without_eos(self, side: Text) -> Text:
         """`side` without an EOS that the data has put at its end. Raises `UnusableRow` where nothing is left."""

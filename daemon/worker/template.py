@@ -165,6 +165,12 @@ class Template:
         thinking = f"{self._tokenizer.think_start} {self._tokenizer.think_end} <think> </think>"
         return tuple(sorted((token for token in found if token not in thinking), key=len, reverse=True))
 
+    @cached_property
+    def bos(self) -> str:
+        """The token that begins a text; nothing where there is none, or where it opens every turn as well."""
+        bos = str(getattr(self._inner, "bos_token", None) or "")
+        return bos if bos.strip() and bos not in self.markers else ""
+
     def unread(self, names: Sequence[str]) -> list[str]:
         """Those of the arguments `names` that no template of the tokenizer's mentions."""
         source = getattr(self._inner, "chat_template", None)
