@@ -377,6 +377,16 @@ class TestWhatTemplatesDrop:
         assert reason(load(USERS_ONLY), Pair(prompt, "a", "b")) == f"the chat template does not show the {role} message"
         assert encoded(load(), Pair(prompt, "a", "b"))[0][0].startswith(f"{START}{role}\n{content}{END}")
 
+    @pytest.mark.parametrize("role", ["system", "developer", "tool", "environment"])
+    def test_a_message_that_is_written_as_the_assistants(self, load: Load, role: str) -> None:
+        other = {"role": role, "content": "Be brief and kind."}
+        article = "an" if role == "environment" else "a"
+        expected = f"the chat template writes {article} {role} message as an assistant's"
+        assert reason(load(INST), Pair([other, user("q")], "a", "b")) == expected
+        assert reason(load(INST), Pair("q", [answer("a"), other, answer("c")], "b")) == expected
+        roleless = "{% for m in messages %}{{ m.content + '\n' }}{% endfor %}"
+        assert encoded(load(roleless), Pair([other, user("q")], "a", "b"))[0][0] == "Be brief and kind.\nq\n"
+
     def test_reasoning_of_an_answer_that_is_not_shown(self, load: Load) -> None:
         side = [answer("a", reasoning_content="because")]
         assert reason(load(), Pair("q", side, "b")) == "the chat template does not show an answer's reasoning_content"

@@ -190,6 +190,21 @@ class Template:
                 others = [*messages[:at], changed, *messages[at + 1 :]]
                 if self._same(chat._replace(prompt=others), text, generation):
                     raise UnusableRow(f"the chat template does not show {what}")
+            self._check_role(chat, text, messages, at, generation)
+
+    def _check_role(self, chat: Chat, text: str, messages: list[Message], at: int, generation: bool) -> None:
+        """Raises `UnusableRow` where a turn of neither user nor assistant would be written as the assistant's own."""
+        role = messages[at]["role"]
+        if role in ("user", "assistant") or not content_text(messages[at]).strip():
+            return
+
+        def same_as(other: str) -> bool:
+            turned = [*messages[:at], {**messages[at], "role": other}, *messages[at + 1 :]]
+            return self._same(chat._replace(prompt=turned), text, generation)
+
+        if same_as("assistant") and not same_as("user"):  # as both: the template writes no roles at all
+            article = "an" if role[0] in "ei" else "a"
+            raise UnusableRow(f"the chat template writes {article} {role} message as an assistant's")
 
     def check_tools_shown(self, chat: Chat, text: str) -> None:
         """Raises `UnusableRow` where `text`, the prompt of `chat`, says nothing of its tools."""
