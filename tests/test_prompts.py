@@ -303,6 +303,39 @@ class TestSettings:
             )
         ]
 
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            "<<SYS>>\nBe kind.\n<</SYS>>\n\nHi",
+            "\n\nHuman: Hi\n\nAssistant:",
+            "Human: Hi\n\nAssistant: ",
+            "USER: Hi ASSISTANT:",
+            "### Instruction:\nHi\n\n### Response:\n",
+            "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>Hi",
+            "[SYSTEM_PROMPT]Be kind.[/SYSTEM_PROMPT]Hi",
+        ],
+    )
+    def test_the_plain_markup_of_other_models_is_told_of(self, load: Load, prompt: str) -> None:
+        (shown, _), notes = encoded(load(), Pair(prompt, "a", "b"))
+        assert shown == f"{START}user\n{prompt.strip()}{END}\n{START}assistant\n"
+        assert [note[:34] for note in notes] == ["1 pair whose prompt holds the mark"]
+        for prose in ("Who is a USER: or ASSISTANT: here?", "Human: yes", "What is ### Response: for?"):
+            assert encoded(load(), Pair(prose, "a", "b"))[1] == []
+
+    @pytest.mark.parametrize(
+        "side",
+        ["<|start_header_id|>a", "[INST] a", "a</s>", "a<|eot_id|>\n", "a<end_of_turn>", "a<|endoftext|>", "a<|end|>"],
+    )
+    def test_another_models_markup_in_a_side_is_told_of(self, load: Load, side: str) -> None:
+        for pair in (Pair("q", side, "b"), Pair("q", "b", [answer(side)])):
+            assert encoded(load(), pair)[1] == [
+                (
+                    "1 pair with a side that holds the markup of another model's chat template or ends with a token that ends "
+                    "no answer of this model's, and the model would learn to write it: give the rows without it"
+                )
+            ]
+        assert encoded(load(), Pair("q", "a </s> b", "b"))[1] == []
+
     def test_thinking_is_not_taken_for_a_templates_own(self, load: Load) -> None:
         assert (
             encoded(load(THINKS), Pair("what is <think>?", "<think>why</think>a", "b</think>c"))[0][1]

@@ -36,9 +36,12 @@ from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
 FOREIGN = re.compile(
     r"<\|(im_start|start_header_id|begin_of_text|user|assistant|system|start|turn)\|?>|<｜(User|Assistant)｜>"
-    r"|<start_of_turn>|\[INST\]"
+    r"|<start_of_turn>|<\|START_OF_TURN_TOKEN\|>|\[INST\]|\[SYSTEM_PROMPT\]|<<SYS>>|\n\nHuman:"
+    r"|\A\s*Human:[\s\S]*\n\nAssistant:\s*\Z|\A\s*USER:[\s\S]*ASSISTANT:\s*\Z|### Response:\s*\Z"
 )
 """How the templates of known models begin a turn."""
+FOREIGN_END = re.compile(r"(</s>|<\|eot_id\|>|<\|im_end\|>|<\|end\|>|<end_of_turn>|<\|endoftext\|>)\s*\Z")
+"""How they end an answer."""
 __all__ = ["Answer", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
@@ -136,6 +139,8 @@ class Prompter:
             "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
             "transcript": not self.is_chat and not all(isinstance(text, str) for text in (pair.prompt, *sides)),
             "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
+            "foreign_sides": self.is_chat
+            and any(_is_foreign(content) for side in sides for content in _contents(side)),
             "rewritten": any(each.composed for each in answers),
             "thinking": opens_thinking and any(self._think_end not in each.text for each in answers),
         }
@@ -257,6 +262,10 @@ def _as_messages(text: Text, role: str) -> Sequence[Message]:
 
 def _contents(text: Text) -> list[str]:
     return [text] if isinstance(text, str) else [content_text(message) for message in text]
+
+
+def _is_foreign(said: str) -> bool:
+    return bool(FOREIGN.search(said) or FOREIGN_END.search(said))
 
 
 def _repeats(prompt: Text, side: Text) -> bool:

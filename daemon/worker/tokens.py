@@ -45,6 +45,10 @@ REMARKS = {
         "whose prompt holds the markup of another model's chat template, which is plain text to this one: give the rows "
         "without it"
     ),
+    "foreign_sides": (
+        "with a side that holds the markup of another model's chat template or ends with a token that ends no answer of this "
+        "model's, and the model would learn to write it: give the rows without it"
+    ),
     "repeats": (
         "whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen and rejected"
     ),
