@@ -268,6 +268,17 @@ class TestSettings:
         assert reason(load(INST), pair).startswith("templated already: it holds '")
         assert Encoder(load(), 100).encode(Pair("[INST] Hi [/INST]", "a", "b"), 1)  # not this template's
 
+    def test_the_words_a_template_puts_around_a_turn_are_seen_too(self, load: Load) -> None:
+        spoken = load("{{ bos_token }}" + SPOKEN, bos_token=EOS)
+        begins, ends = ("templated already: it " + how for how in ("begins with 'USER:'", "ends with 'ASSISTANT:'"))
+        for prompt in ("USER: Hi ASSISTANT:", f"{EOS}USER: Hi ASSISTANT: ", [user("USER: Hi ASSISTANT:")]):
+            assert reason(spoken, Pair(prompt, "a", "b")).startswith(begins)
+        assert reason(spoken, Pair("Be kind. USER: Hi ASSISTANT:", "a", "b")).startswith(ends)
+        system = load("{{ 'Be very kind. ' }}" + SPOKEN)
+        assert "it begins with 'Be very kind. USER:'" in reason(system, Pair("Be very kind. USER: Hi", "a", "b"))
+        for prose in ("USER: what is that?", "Be very kind.", "Who is the ASSISTANT: it?"):
+            assert encoded(spoken, Pair(prose, "a", "b"))[0][0] == f"{EOS}USER: {prose} ASSISTANT:"
+
     @pytest.mark.parametrize("template", [tiny.CHATML, "{{ bos_token }}" + tiny.CHATML])
     def test_a_bos_that_the_data_brings_is_the_templates_own(self, load: Load, template: str) -> None:
         tokenizer = load(template, bos_token=EOS)

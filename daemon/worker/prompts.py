@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
 from prefd.daemon.worker.spans import Span, own_spans, plain_answer, plain_prompt
-from prefd.daemon.worker.template import PROBE, Chat, ChatTokenizer, Template
+from prefd.daemon.worker.template import PROBE, TELLING, Chat, ChatTokenizer, Template
 from prefd.plugins.formats.fields import content_text, is_empty
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
@@ -116,6 +116,7 @@ class Prompter:
         for text in (pair.prompt, pair.chosen, pair.rejected):
             self._check_untemplated(text)
             self._check_no_bos(text)
+        self._check_unwrapped(pair.prompt)
         start = self.template.render(chat, add_generation_prompt=True)
         self.template.check_shown(chat, start)
         sides = [_as_messages(side, "assistant") for side in (pair.chosen, pair.rejected)]
@@ -250,10 +251,24 @@ class Prompter:
         contents = _contents(text)
         marker = next((each for each in self.template.markers if any(each in content for content in contents)), None)
         if marker is not None:
-            raise UnusableRow(
-                f"templated already: it holds {marker!r}, which the chat template writes itself; for rows that have been "
-                "through a template, set data.chat_template: none"
-            )
+            raise UnusableRow(_templated(f"holds {marker!r}"))
+
+    def _check_unwrapped(self, prompt: Text) -> None:
+        """Raises `UnusableRow` where the words are there already that the template puts around a user's turn."""
+        head, tail = self.template.around
+        for content in map(str.strip, _contents(prompt)):
+            begins, ends = bool(head) and content.startswith(head), bool(tail) and content.endswith(tail)
+            if begins and (ends or len(head) >= TELLING):
+                raise UnusableRow(_templated(f"begins with {head!r}"))
+            if ends and len(tail) >= TELLING:
+                raise UnusableRow(_templated(f"ends with {tail!r}"))
+
+
+def _templated(how: str) -> str:
+    return (
+        f"templated already: it {how}, which the chat template writes itself; for rows that have been through a template, "
+        "set data.chat_template: none"
+    )
 
 
 def _as_messages(text: Text, role: str) -> Sequence[Message]:

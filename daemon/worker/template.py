@@ -166,6 +166,12 @@ class Template:
         return tuple(sorted((token for token in found if token not in thinking), key=len, reverse=True))
 
     @cached_property
+    def around(self) -> tuple[str, str]:
+        """What the template writes before a user's only turn, and behind it where an answer is to follow."""
+        head, found, tail = self._try(self._content_forms(_user(PROBE)), generation=True).partition(PROBE)
+        return (head.strip().removeprefix(self.bos).strip(), tail.strip()) if found else ("", "")
+
+    @cached_property
     def bos(self) -> str:
         """The token that begins a text; nothing where there is none, or where it opens every turn as well."""
         bos = str(getattr(self._inner, "bos_token", None) or "")
