@@ -31,6 +31,8 @@ LLAMA3 = (
     "{{ 'Today: ' + date_string + '\n' }}" + tiny.CHATML
 )
 IGNORES_CLOCK = "{% set unused = strftime_now('%d') %}" + tiny.CHATML
+# Between the two moments that are compared, no year begins in which it would write another word.
+BRANCHES = "{{ 'before\n' if strftime_now('%Y') | int < 2050 else 'after\n' }}" + tiny.CHATML
 DRAWS = (
     "{{ ['one', 'two', 'three', 'four', 'five', 'six', 'seven'] | random }}{{ lipsum(n=1, html=False) }}" + tiny.CHATML
 )
@@ -208,9 +210,14 @@ class TestHiddenInputs:
         assert prompt.startswith("Today: 1 May 1999\n")
         assert notes == []
 
-    @pytest.mark.parametrize("template", [tiny.CHATML, IGNORES_CLOCK])
-    def test_a_template_that_prints_none_is_not_told_of(self, load: Load, template: str) -> None:
-        assert encoded(load(template), Pair("q", "a", "b"))[1] == []
+    def test_a_template_that_reads_no_clock_is_not_told_of(self, load: Load) -> None:
+        assert encoded(load(), Pair("q", "a", "b"))[1] == []
+
+    @pytest.mark.parametrize("template", [IGNORES_CLOCK, BRANCHES])
+    def test_a_clock_that_is_read_and_not_printed_is_told_of(self, load: Load, template: str) -> None:
+        (prompt, _), notes = encoded(load(template), Pair("q", "a", "b"))
+        assert prompt == "before\n" * (template == BRANCHES) + f"{START}user\nq{END}\n{START}assistant\n"
+        assert notes == ["the chat template reads the clock; prompts are rendered as of 2024-07-26 (data.date)"]
 
     def test_draws_are_the_same_for_every_prompt(self, load: Load) -> None:
         first, second = (encoded(load(DRAWS), Pair("q", side, "b")) for side in ("a", "c"))
@@ -536,6 +543,31 @@ class TestTurns:
             "{{ '<|endoftext|>' if loop.last and m.role == 'assistant' else '<|im_end|>' }}", bare
         )
         self.check(load(template), [answer("yes"), user("Bye yes"), answer("no")], ["yes", f"no{END}"])
+
+    @pytest.mark.parametrize(("template", "lead"), [(tiny.CHATML, ""), (None, " ")])
+    def test_a_turn_of_weight_0_is_read_and_not_learned(self, load: Load, template: str | None, lead: str) -> None:
+        tokenizer = load(template)
+        turns = [answer("a", weight=0), user("more"), answer("c", weight=1)]
+        self.check(tokenizer, turns, [f"{lead}c{END}"])
+        encoder = Encoder(tokenizer, 1000)
+        weighed = encoder.encode(Pair("q", turns, "b"), 1).chosen
+        assert "1 pair with a message of weight 0 in a side: it is read and not learned" in encoder.notes()
+        whole = Encoder(tokenizer, 1000).encode(Pair("q", [answer("a"), user("more"), answer("c")], "b"), 1).chosen
+        np.testing.assert_array_equal(weighed.ids, whole.ids)
+        assert reason(tokenizer, Pair("q", [answer("a", weight=0)], "b")) == (
+            "the answer's last message has weight 0: it is not to be learned"
+        )
+        assert reason(tokenizer, Pair("q", [answer("a", weight=0.5), user("more"), answer("c")], "b")) == (
+            "a message's weight is 0.5, and neither 0 nor 1"
+        )
+
+    @pytest.mark.parametrize("template", [tiny.CHATML, None])
+    def test_a_turn_of_the_assistants_that_says_nothing_is_refused(self, load: Load, template: str | None) -> None:
+        turns = [answer(" \n"), user("more"), answer("c")]
+        assert reason(load(template), Pair("q", turns, "b")) == "an assistant turn that says nothing"
+        assert (
+            reason(load(template), Pair("q", [answer(END), *turns[1:]], "b")) == "an assistant turn that says nothing"
+        )
 
     def test_what_cannot_be_told_apart_is_refused(self, load: Load) -> None:
         counts = AS_OBJECT.replace(

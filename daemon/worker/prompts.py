@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
-from prefd.daemon.worker.spans import Span, own_spans, plain_answer, plain_prompt
+from prefd.daemon.worker.spans import Span, check_turns, counts, own_spans, plain_answer, plain_prompt
 from prefd.daemon.worker.template import PROBE, TELLING, Chat, ChatTokenizer, Template
 from prefd.plugins.formats.fields import content_text, is_empty
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
@@ -138,6 +138,9 @@ class Prompter:
         found = {
             "repeats": all(_repeats(pair.prompt, side) for side in sides),
             "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
+            "weightless": any(
+                not counts(message) for side in sides for message in side if not isinstance(message, str)
+            ),
             "transcript": not self.is_chat and not all(isinstance(text, str) for text in (pair.prompt, *sides)),
             "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
             "foreign_sides": self.is_chat
@@ -230,6 +233,8 @@ class Prompter:
                 raise UnusableRow("a side does not end with an answer")
         if is_empty(cleaned):
             raise UnusableRow("empty completion")
+        if not isinstance(cleaned, str):
+            check_turns(cleaned)
         return cleaned
 
     def _cleaned(self, message: Message) -> Message:

@@ -16,6 +16,7 @@ PROBE = "prefdturn"
 TRANSCRIPT = {"user": "Human", "assistant": "Assistant"}
 TELLING = 20
 """Characters at the end of a message by which it is known."""
+SAYING = ("tool_calls", "reasoning_content", "thinking", "reasoning")
 UNCERTAIN = "the chat template changes earlier turns of the answer, so the assistant's own tokens cannot be told apart"
 
 
@@ -45,7 +46,24 @@ def own_spans(render: Render, answer: Sequence[Message], full: str, eos: Sequenc
         span.begin < end or span.end <= span.begin or _holds(full, span, others) for span, end in zip(found, behind)
     ):
         raise UnusableRow(UNCERTAIN)
-    return found
+    return [span for span, at in zip(found, turns) if counts(answer[at])]
+
+
+def counts(message: Message) -> bool:
+    """Whether an assistant's turn is to be learned: OpenAI's `weight` is 0 where it is not. Raises `UnusableRow`."""
+    weight = message.get("weight", 1)
+    if weight not in (0, 1):
+        raise UnusableRow(f"a message's weight is {weight!r}, and neither 0 nor 1")
+    return bool(weight)
+
+
+def check_turns(answer: Sequence[Message]) -> None:
+    """Raises `UnusableRow` where an assistant's turn says nothing, or where the last is not to be learned."""
+    for message in answer:
+        if message["role"] == "assistant" and not (content_text(message).strip() or any(map(message.get, SAYING))):
+            raise UnusableRow("an assistant turn that says nothing")
+    if answer and not counts(answer[-1]):
+        raise UnusableRow("the answer's last message has weight 0: it is not to be learned")
 
 
 def _is_others(message: Message) -> bool:
@@ -144,7 +162,7 @@ def plain_answer(prompt: Text, answer: Text) -> tuple[str, list[Span] | None]:
         head = turn.index(":") + 1
         if at == 0 and message["role"] == "assistant":
             turn, head = turn[head:], 0
-        if message["role"] == "assistant":
+        if message["role"] == "assistant" and counts(message):
             own.append(Span(len(text) + head, len(text) + len(turn)))
         text += turn
     return text, own if len(answer) > 1 else None

@@ -57,6 +57,8 @@ class Template:
         self.moment = moment
         self.prints_date = False
         """Whether any text so far would have been another at another time."""
+        self.reads_clock = False
+        """Whether any might have been: a template may ask whether it is morning, and print no date."""
         self._tokenizer = tokenizer
         # TokenizerWrapper sets a thinking keyword of its own accord; a Python template of mlx-lm's only it can call.
         self._inner: Any = getattr(tokenizer, "_tokenizer", tokenizer)
@@ -80,6 +82,7 @@ class Template:
         messages = [self._form(message) for message in (*chat.prompt, *answer)]
         self._clock.was_read = False
         text = self._apply(messages, chat, add_generation_prompt, self._clock)
+        self.reads_clock |= self._clock.was_read
         if self._clock.was_read and not self.prints_date:
             self.prints_date = text != self._apply(messages, chat, add_generation_prompt, self._elsewhen)
         if ADDRESS.search(text):

@@ -37,6 +37,7 @@ REMARKS = {
         "generation has it"
     ),
     "turns": "whose answer has several turns: only the assistant's own tokens count",
+    "weightless": "with a message of weight 0 in a side: it is read and not learned",
     "thinking": (
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
         "it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
@@ -164,10 +165,9 @@ class Encoder:
         """What the data's owner should know of the pairs so far, a line each."""
         template, settings = self._prompter.template, self._prompter.settings
         lines = []
-        if template.prints_date:
-            lines.append(
-                f"the chat template prints the date; prompts are rendered as of {_shown(settings.moment)} (data.date)"
-            )
+        if template.prints_date or template.reads_clock:
+            does = "prints the date" if template.prints_date else "reads the clock"
+            lines.append(f"the chat template {does}; prompts are rendered as of {_shown(settings.moment)} (data.date)")
         if template.draws:
             lines.append("the chat template draws at random; every prompt is rendered with the same draw")
         if self._remarks["transcript"]:
