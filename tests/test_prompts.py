@@ -66,6 +66,12 @@ INST = (
     "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}{% else %}"
     "{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
 )
+# The system's words stand in the last user turn, and where an answer follows none is the last: Mistral's of version 3.
+SYSTEM_LAST = (
+    "{% set ns = namespace(s='') %}{% for m in messages %}{% if m.role == 'system' %}{% set ns.s = m.content + '\n\n' %}"
+    "{% elif m.role == 'user' %}{{ '[INST] ' + (ns.s if loop.last else '') + m.content + '[/INST]' }}{% else %}"
+    "{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+)
 THINKS = (
     "{% for m in messages %}{{ '<|im_start|>' + m.content.split('</think>')[-1] }}{% if m.role == 'assistant' %}{{ '<|im_end|>' }}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|><think>\n' }}{% endif %}"
@@ -458,6 +464,17 @@ class TestRemarks:
             )
         ]
         assert encoded(load(), Pair("Greet me.", "Greet me. Hello", "Go"))[1] == []
+
+    def test_what_a_template_puts_before_an_answer_is_there_whatever_else_it_changes(self, load: Load) -> None:
+        tokenizer = load(SYSTEM_LAST)
+        system = {"role": "system", "content": "Be kind."}
+        for said in ("q", "Greet me, will you?"):
+            pair = Pair([user(said)], [answer("yes")], [answer("no")])
+            rewritten = Pair([system, user(said)], [answer("yes")], [answer("no")])
+            assert encoded(tokenizer, pair)[0] == (f"[INST] {said}[/INST]", f" yes{END}")
+            found, notes = encoded(tokenizer, rewritten)
+            assert found == (f"[INST] Be kind.\n\n{said}[/INST]", f" yes{END}")
+            assert notes[0].startswith("1 pair whose prompt the chat template writes otherwise")
 
     def test_a_thinking_block_that_stays_open(self, load: Load) -> None:
         encoder = Encoder(load(THINKS), 100)

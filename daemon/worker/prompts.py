@@ -181,10 +181,11 @@ class Prompter:
         content = content_text(answer[0])
         if len(answer) > 1 or answer[0].get("tool_calls"):
             raise UnusableRow("the chat template changes the prompt when an answer follows")
-        _, found, after = self.template.render(chat, [{"role": "assistant", "content": PROBE}]).rpartition(PROBE)
+        before, found, after = self.template.render(chat, [{"role": "assistant", "content": PROBE}]).rpartition(PROBE)
         if not found:
             raise UnusableRow("the chat template leaves the answer out")
-        return self._split_eos(self._after_thinking(start, content) + after)._replace(composed=True)
+        text = _gap(start, before) + self._after_thinking(start, content) + after
+        return self._split_eos(text)._replace(composed=True)
 
     def _own(self, chat: Chat, start: str, answer: Sequence[Message], full: str, text: str) -> list[Span]:
         """Where in `text`, the answer's, the assistant's turns are, each with the EOS that ends it."""
@@ -267,6 +268,13 @@ class Prompter:
                 raise UnusableRow(_templated(f"begins with {head!r}"))
             if ends and len(tail) >= TELLING:
                 raise UnusableRow(_templated(f"ends with {tail!r}"))
+
+
+def _gap(start: str, before: str) -> str:
+    """The space that the template writes between the end of a prompt, as `start` and `before` both have it, and an answer."""
+    end = before.rstrip()
+    alike = start == start.rstrip() and end.endswith(start[-TELLING:])
+    return before[len(end) :] if alike else ""
 
 
 def _templated(how: str) -> str:
