@@ -554,6 +554,13 @@ class TestTurns:
         for between in ("Bye", "yes", "no"):
             self.check(tokenizer, [answer("yes"), user(between), answer("no")], expected)
 
+    def test_a_template_that_writes_words_otherwise(self, load: Load) -> None:
+        loud = tiny.CHATML.replace("message['content']", "message['content'] | upper")
+        self.check(load(loud), [answer("a b"), user("more"), answer("c")], [f"A B{END}", f"C{END}"])
+        loud = OTHER_LAST.replace("m.content", "m.content | upper")
+        with pytest.raises(UnusableRow, match="cannot be told apart"):
+            self.check(load(loud, 0, eos_token=EOS), [answer("A B"), user("more"), answer("C")], [])
+
     def test_an_eos_of_the_users_turn_ends_no_answer(self, load: Load) -> None:
         bare = "{{ '<|im_end|>' if m.role == 'user' or loop.last }}"
         template = OTHER_LAST.replace(
@@ -569,7 +576,10 @@ class TestTurns:
         encoder = Encoder(tokenizer, 1000)
         weighed = encoder.encode(Pair("q", turns, "b"), 1).chosen
         assert "1 pair with a message of weight 0 in a side: it is read and not learned" in encoder.notes()
-        whole = Encoder(tokenizer, 1000).encode(Pair("q", [answer("a"), user("more"), answer("c")], "b"), 1).chosen
+        others = [answer("a"), user("more") | {"weight": 0}, answer("c")]
+        encoder = Encoder(tokenizer, 1000)
+        whole = encoder.encode(Pair("q", others, "b"), 1).chosen
+        assert not any("weight 0" in note for note in encoder.notes())
         np.testing.assert_array_equal(weighed.ids, whole.ids)
         assert reason(tokenizer, Pair("q", [answer("a", weight=0)], "b")) == (
             "the answer's last message has weight 0: it is not to be learned"

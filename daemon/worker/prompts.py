@@ -292,6 +292,11 @@ def _contents(text: Text) -> list[str]:
     return [text] if isinstance(text, str) else [content_text(message) for message in text]
 
 
+def _is_weightless(side: Text) -> bool:
+    """Whether an answer has a turn of the assistant's that is not to be learned."""
+    return not isinstance(side, str) and not all(counts(each) for each in side if each["role"] == "assistant")
+
+
 def _is_foreign(said: str) -> bool:
     return bool(FOREIGN.search(said) or FOREIGN_END.search(said))
 

@@ -6,7 +6,8 @@ the turns cannot be told apart for certain, the row is unusable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple, Protocol
 
 from prefd.plugins.formats.fields import content_text
@@ -32,19 +33,29 @@ class Render(Protocol):
         """The text of the prompt and of the answer's first `messages`."""
 
 
+IsOwn = Callable[[Span], bool]
+"""Whether no other's text lies in a span."""
+
+
 def own_spans(render: Render, answer: Sequence[Message], full: str, eos: Sequence[str]) -> list[Span]:
     """The assistant's turns within `full`, which is the text of the prompt and of the whole `answer`: each from where
     generation would begin to where it would stop, behind one of `eos`. Raises `UnusableRow` where that is not certain.
     """
-    others = [_place(render, answer, at, full) for at, message in enumerate(answer) if _is_others(message)]
     turns = [at for at, message in enumerate(answer) if message["role"] == "assistant"]
+
+    @cache
+    def others() -> list[Span | str | None]:
+        return [_place(render, answer, at, full) for at, message in enumerate(answer) if _is_others(message)]
+
+    def is_own(span: Span) -> bool:
+        return span.end > span.begin and not any(_lies_in(other, full, span) for other in others())
+
     found = [
-        _by_growth(render, answer, at, full, eos, others) or _by_content(render, answer, at, full, eos) for at in turns
+        _by_growth(render, answer, at, full, eos, is_own) or _by_content(render, answer, at, full, eos, is_own)
+        for at in turns
     ]
     behind = [len(render((), generation=True)), *(span.end for span in found)]
-    if any(
-        span.begin < end or span.end <= span.begin or _holds(full, span, others) for span, end in zip(found, behind)
-    ):
+    if any(span.begin < end for span, end in zip(found, behind)):
         raise UnusableRow(UNCERTAIN)
     return [span for span, at in zip(found, turns) if counts(answer[at])]
 
@@ -70,8 +81,10 @@ def _is_others(message: Message) -> bool:
     return message["role"] != "assistant" and bool(content_text(message).strip())
 
 
-def _place(render: Render, answer: Sequence[Message], at: int, full: str) -> Span | str:
-    """Where in `full` the text of a turn stands that is not the assistant's; the text itself, where that is not certain."""
+def _place(render: Render, answer: Sequence[Message], at: int, full: str) -> Span | str | None:
+    """Where in `full` the text of a turn stands that is not the assistant's; the text itself where that is not certain, and
+    None where not even that stands there.
+    """
     words = content_text(answer[at]).strip()
     try:
         other = render([*answer[:at], {**answer[at], "content": PROBE}, *answer[at + 1 :]])
@@ -80,23 +93,18 @@ def _place(render: Render, answer: Sequence[Message], at: int, full: str) -> Spa
     before, _, after = other.partition(PROBE)
     if other.count(PROBE) == 1 and full.startswith(before) and full.endswith(after):
         return Span(len(before), len(full) - len(after))
-    if words not in full:
-        raise UnusableRow(UNCERTAIN)
-    return words
+    return words if words in full else None
 
 
-def _holds(full: str, span: Span, others: Sequence[Span | str]) -> bool:
-    """Whether any of the others' text lies in `span`."""
-    return any(
-        other in full[span.begin : span.end]
-        if isinstance(other, str)
-        else other.begin < span.end and other.end > span.begin
-        for other in others
-    )
+def _lies_in(other: Span | str | None, full: str, span: Span) -> bool:
+    """Whether another's text lies in `span`, or may."""
+    if isinstance(other, Span):
+        return other.begin < span.end and other.end > span.begin
+    return other is None or other in full[span.begin : span.end]
 
 
 def _by_growth(
-    render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str], others: Sequence[Span | str]
+    render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str], is_own: IsOwn
 ) -> Span | None:
     """The turn as what the chat grows by; where later turns change it (a thinking block that only the last has), as what
     stands in its place up to the first EOS. None where even that is not where the turn before ends, and where that EOS is
@@ -110,9 +118,7 @@ def _by_growth(
         return Span(len(before), end)
     ends = [place + len(one) for one in eos if (place := full.find(one, len(before))) >= 0]
     span = Span(len(before), min(ends, default=0))
-    if _holds(full, span, others) or not _says(full[span.begin : span.end], answer[at]):
-        return None
-    return span if span.end > span.begin else None
+    return span if is_own(span) and _says(full[span.begin : span.end], answer[at]) else None
 
 
 def _says(turn: str, message: Message) -> bool:
@@ -122,7 +128,9 @@ def _says(turn: str, message: Message) -> bool:
     return content_text(message).strip()[-TELLING:] in turn and all(name in turn for name in names)
 
 
-def _by_content(render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str]) -> Span:
+def _by_content(
+    render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str], is_own: IsOwn
+) -> Span:
     """The turn as where other words come to stand when the message has them."""
     other = render([*answer[:at], {**answer[at], "content": PROBE}, *answer[at + 1 :]])
     before, _, after = other.partition(PROBE)
@@ -134,7 +142,10 @@ def _by_content(render: Render, answer: Sequence[Message], at: int, full: str, e
     following = next((one for one in eos if after.lstrip().startswith(one)), "")
     head = render(answer[:at], generation=True)  # what stands between it and the content, the model writes as well
     begins = len(head) if full.startswith(head) and len(head) <= begin else begin
-    return Span(begins, end + after.index(following) + len(following))
+    span = Span(begins, end + after.index(following) + len(following))
+    if not is_own(span):
+        raise UnusableRow(UNCERTAIN)
+    return span
 
 
 def _behind_last_eos(text: str, eos: Sequence[str]) -> int:
