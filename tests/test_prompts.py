@@ -476,6 +476,14 @@ class TestRemarks:
             assert found == (f"[INST] Be kind.\n\n{said}[/INST]", f" yes{END}")
             assert notes[0].startswith("1 pair whose prompt the chat template writes otherwise")
 
+    def test_an_answer_behind_an_answer(self, load: Load) -> None:
+        (prompt, side), notes = encoded(load(), Pair([user("q"), answer("The")], [answer("a")], [answer("b")]))
+        assert prompt == f"{START}user\nq{END}\n{START}assistant\nThe{END}\n{START}assistant\n"
+        assert side == f"a{END}"
+        assert notes == [
+            "1 pair whose prompt ends with an assistant's turn: the answer is another turn behind it, and not its end"
+        ]
+
     def test_a_thinking_block_that_stays_open(self, load: Load) -> None:
         encoder = Encoder(load(THINKS), 100)
         for row, sides in enumerate([("why</think>a", "<think>no</think>b"), ("a", "b"), ("why</think>a", "b")], 1):

@@ -138,9 +138,10 @@ class Prompter:
         found = {
             "repeats": all(_repeats(pair.prompt, side) for side in sides),
             "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
-            "weightless": any(
-                not counts(message) for side in sides for message in side if not isinstance(message, str)
-            ),
+            "weightless": any(_is_weightless(side) for side in sides),
+            "prefill": not isinstance(pair.prompt, str)
+            and bool(pair.prompt)
+            and pair.prompt[-1]["role"] == "assistant",
             "transcript": not self.is_chat and not all(isinstance(text, str) for text in (pair.prompt, *sides)),
             "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
             "foreign_sides": self.is_chat

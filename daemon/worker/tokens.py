@@ -38,6 +38,7 @@ REMARKS = {
     ),
     "turns": "whose answer has several turns: only the assistant's own tokens count",
     "weightless": "with a message of weight 0 in a side: it is read and not learned",
+    "prefill": "whose prompt ends with an assistant's turn: the answer is another turn behind it, and not its end",
     "thinking": (
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
         "it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
