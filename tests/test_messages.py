@@ -76,6 +76,18 @@ class TestContents:
             (found,) = uniform_message(answer(None, tool_calls=[{"id": "x", **made}]))["tool_calls"]
             assert found.get("function", found)["arguments"] == {}
 
+    def test_arguments_that_were_encoded_twice_are_what_they_were_at_first(self) -> None:
+        twice = json.dumps(json.dumps({"city": "Rome"}))
+        (found,) = uniform_message(answer(None, tool_calls=[call(twice)]))["tool_calls"]
+        assert found == call({"city": "Rome"})
+        (found,) = uniform_message(answer(None, tool_calls=[call('"Rome"')]))["tool_calls"]
+        assert found == call("Rome")
+
+    @pytest.mark.parametrize("arguments", ['{"x": NaN}', '{"x": -Infinity}', json.dumps('{"x": NaN}')])
+    def test_arguments_that_are_no_json_are_refused(self, arguments: str) -> None:
+        refused = reason(answer(None, tool_calls=[call(arguments)]))
+        assert refused == "the arguments of a tool call are text that is not JSON"
+
     def test_a_call_that_says_its_arguments_elsewhere_is_not_said_to_have_none(self) -> None:
         made = {"type": "function", "function": {"name": "w", "parameters": {"city": "Rome"}}}
         assert uniform_message(answer(None, tool_calls=[made]))["tool_calls"] == [made]

@@ -129,10 +129,16 @@ def _with_arguments(call: dict[str, Any]) -> Mapping[str, Any]:
     if not isinstance(arguments, str):
         return call
     try:
-        decoded = json.loads(arguments or "{}")
+        decoded = json.loads(arguments or "{}", parse_constant=_no_number)
+        if isinstance(decoded, str) and decoded.lstrip().startswith("{"):  # encoded twice
+            decoded = json.loads(decoded, parse_constant=_no_number)
         return call | {"arguments": {} if decoded is None else decoded}
     except (ValueError, RecursionError):
         raise UnusableRow("the arguments of a tool call are text that is not JSON") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _decoded_parts(content: Any) -> Any:
