@@ -136,7 +136,8 @@ class TestExplicit:
     def test_a_tool_call_without_text_is_an_answer(self) -> None:
         call = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "now"}}]}
         pair = BUILT_IN["explicit"].pair({"prompt": "Q", "chosen": [call], "rejected": "b"})
-        assert pair.chosen == [{"role": "assistant", "content": "", "tool_calls": call["tool_calls"]}]
+        made = {"type": "function", "function": {"name": "now", "arguments": {}}}
+        assert pair.chosen == [{"role": "assistant", "content": "", "tool_calls": [made]}]
 
 
 class TestImplicitMessages:

@@ -50,12 +50,47 @@ class TestContents:
             ({"image": "a.png"}, "an image; prefd trains on text"),
             ({"type": "input_audio", "input_audio": {}}, "audio; prefd trains on text"),
             ({"type": "video", "text": None}, "a video; prefd trains on text"),
-            ({"type": "refusal", "refusal": "no"}, "a part of type 'refusal'; prefd trains on text"),
+            ({"type": "refusal", "refusal": None}, "a part of type 'refusal'; prefd trains on text"),
+            ({"text": "what is it", "image": "a.png"}, "an image; prefd trains on text"),
+            ({"type": "text", "text": "a", "image_url": {"url": "x"}}, "an image; prefd trains on text"),
+            ({"type": "input_text", "text": "a", "input_audio": {"data": "x"}}, "audio; prefd trains on text"),
+            ({"type": "text", "text": "a", "images": ["a.png"]}, "an image; prefd trains on text"),
+            ({"text": "a", "media_url": "x"}, "a part with 'media_url'; prefd trains on text"),
             ({"type": "text", "text": None}, "a text part without text"),
         ],
     )
     def test_other_parts_are_refused_by_name(self, part: dict[str, Any], expected: str) -> None:
         assert reason(user([{"type": "text", "text": "What is it?"}, part])) == expected
+
+    def test_what_pads_a_text_part_is_no_medium(self) -> None:
+        padded = {"type": "text", "text": "a", "image_url": {"url": None}, "images": [], "file_id": "", "profile": "x"}
+        assert uniform_message(user([padded]))["content"] == [{"type": "text", "text": "a"}]
+
+    def test_a_refusal_is_text(self) -> None:
+        part = {"type": "refusal", "refusal": "I cannot.", "text": None}
+        assert uniform_message(answer([part]))["content"] == [{"type": "text", "text": "I cannot."}]
+
+    @pytest.mark.parametrize("arguments", [{"arguments": None}, {}, {"arguments": ""}, {"arguments": "null"}])
+    def test_a_call_without_arguments_has_none(self, arguments: dict[str, Any]) -> None:
+        for made in ({"type": "function", "function": {"name": "w", **arguments}}, {"name": "w", **arguments}):
+            (found,) = uniform_message(answer(None, tool_calls=[{"id": "x", **made}]))["tool_calls"]
+            assert found.get("function", found)["arguments"] == {}
+
+    def test_arguments_that_were_encoded_twice_are_what_they_were_at_first(self) -> None:
+        twice = json.dumps(json.dumps({"city": "Rome"}))
+        (found,) = uniform_message(answer(None, tool_calls=[call(twice)]))["tool_calls"]
+        assert found == call({"city": "Rome"})
+        (found,) = uniform_message(answer(None, tool_calls=[call('"Rome"')]))["tool_calls"]
+        assert found == call("Rome")
+
+    @pytest.mark.parametrize("arguments", ['{"x": NaN}', '{"x": -Infinity}', json.dumps('{"x": NaN}')])
+    def test_arguments_that_are_no_json_are_refused(self, arguments: str) -> None:
+        refused = reason(answer(None, tool_calls=[call(arguments)]))
+        assert refused == "the arguments of a tool call are text that is not JSON"
+
+    def test_a_call_that_says_its_arguments_elsewhere_is_not_said_to_have_none(self) -> None:
+        made = {"type": "function", "function": {"name": "w", "parameters": {"city": "Rome"}}}
+        assert uniform_message(answer(None, tool_calls=[made]))["tool_calls"] == [made]
 
     def test_parts_as_json_text_are_parts_and_as_pythons_repr_refused(self) -> None:
         parts = [{"type": "text", "text": "Hi"}]

@@ -77,7 +77,11 @@ class TestPrompt:
 
 def test_the_tools_of_openais_files_reach_the_pair() -> None:
     tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
-    call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "now"}}]}
+    call = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": "now", "arguments": {}}}],
+    }
     row = {
         "input": {"messages": [user("What time is it?")], "tools": tools, "parallel_tool_calls": True},
         "preferred_output": [call],

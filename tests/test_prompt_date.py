@@ -118,6 +118,8 @@ def test_a_library_that_makes_other_tokens_is_named(
     home: Path, dated_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = job(home, dated_model, pairs_file, training={"iters": 6, "save_every": 2})
+    freeze(made.home, 1, made.spec, anew=True)  # with what is known of its data
+    made = again(made)
     run_precompute(made)
     with pytest.raises(Stopped):
         run_training(made, StopAtLook(3))

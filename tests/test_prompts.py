@@ -31,6 +31,8 @@ LLAMA3 = (
     "{{ 'Today: ' + date_string + '\n' }}" + tiny.CHATML
 )
 IGNORES_CLOCK = "{% set unused = strftime_now('%d') %}" + tiny.CHATML
+# Between the two moments that are compared, no year begins in which it would write another word.
+BRANCHES = "{{ 'before\n' if strftime_now('%Y') | int < 2050 else 'after\n' }}" + tiny.CHATML
 DRAWS = (
     "{{ ['one', 'two', 'three', 'four', 'five', 'six', 'seven'] | random }}{{ lipsum(n=1, html=False) }}" + tiny.CHATML
 )
@@ -64,9 +66,32 @@ INST = (
     "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}{% else %}"
     "{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
 )
+# The system's words stand in the last user turn, and where an answer follows none is the last: Mistral's of version 3.
+SYSTEM_LAST = (
+    "{% set ns = namespace(s='') %}{% for m in messages %}{% if m.role == 'system' %}{% set ns.s = m.content + '\n\n' %}"
+    "{% elif m.role == 'user' %}{{ '[INST] ' + (ns.s if loop.last else '') + m.content + '[/INST]' }}{% else %}"
+    "{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+)
 THINKS = (
     "{% for m in messages %}{{ '<|im_start|>' + m.content.split('</think>')[-1] }}{% if m.role == 'assistant' %}{{ '<|im_end|>' }}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|><think>\n' }}{% endif %}"
+)
+# The last answer ends otherwise than earlier ones, as gpt-oss's, Phi-3's and Vicuna's do.
+CHANNELS = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|im_start|>assistant<|channel|>final<|message|>' + m.content }}"
+    "{{ '<|endoftext|>' if loop.last else '<|im_end|>' }}{% else %}{{ '<|im_start|>' + m.role + '<|message|>' + m.content }}"
+    "{{ '<|im_end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"
+)
+ENDS_ONCE = tiny.CHATML.replace("{% endif %}", "{% else %}{{ '<|endoftext|>' }}{% endif %}")
+SPOKEN = (
+    "{% for m in messages %}{{ ('USER: ' if m.role == 'user' else ' ASSISTANT: ') + m.content }}"
+    "{% if m.role == 'assistant' %}{{ eos_token if loop.last else ' ' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+)
+OTHER_LAST = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}"
+    "{{ '<|endoftext|>' if loop.last and m.role == 'assistant' else '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
@@ -191,9 +216,14 @@ class TestHiddenInputs:
         assert prompt.startswith("Today: 1 May 1999\n")
         assert notes == []
 
-    @pytest.mark.parametrize("template", [tiny.CHATML, IGNORES_CLOCK])
-    def test_a_template_that_prints_none_is_not_told_of(self, load: Load, template: str) -> None:
-        assert encoded(load(template), Pair("q", "a", "b"))[1] == []
+    def test_a_template_that_reads_no_clock_is_not_told_of(self, load: Load) -> None:
+        assert encoded(load(), Pair("q", "a", "b"))[1] == []
+
+    @pytest.mark.parametrize("template", [IGNORES_CLOCK, BRANCHES])
+    def test_a_clock_that_is_read_and_not_printed_is_told_of(self, load: Load, template: str) -> None:
+        (prompt, _), notes = encoded(load(template), Pair("q", "a", "b"))
+        assert prompt == "before\n" * (template == BRANCHES) + f"{START}user\nq{END}\n{START}assistant\n"
+        assert notes == ["the chat template reads the clock; prompts are rendered as of 2024-07-26 (data.date)"]
 
     def test_draws_are_the_same_for_every_prompt(self, load: Load) -> None:
         first, second = (encoded(load(DRAWS), Pair("q", side, "b")) for side in ("a", "c"))
@@ -251,6 +281,43 @@ class TestSettings:
         assert reason(load(INST), pair).startswith("templated already: it holds '")
         assert Encoder(load(), 100).encode(Pair("[INST] Hi [/INST]", "a", "b"), 1)  # not this template's
 
+    def test_the_words_a_template_puts_around_a_turn_are_seen_too(self, load: Load) -> None:
+        spoken = load("{{ bos_token }}" + SPOKEN, bos_token=EOS)
+        begins, ends = ("templated already: it " + how for how in ("begins with 'USER:'", "ends with 'ASSISTANT:'"))
+        for prompt in ("USER: Hi ASSISTANT:", f"{EOS}USER: Hi ASSISTANT: ", [user("USER: Hi ASSISTANT:")]):
+            assert reason(spoken, Pair(prompt, "a", "b")).startswith(begins)
+        assert reason(spoken, Pair("Be kind. USER: Hi ASSISTANT:", "a", "b")).startswith(ends)
+        system = load("{{ 'Be very kind. ' }}" + SPOKEN)
+        assert "it begins with 'Be very kind. USER:'" in reason(system, Pair("Be very kind. USER: Hi", "a", "b"))
+        for prose in ("USER: what is that?", "Be very kind.", "Who is the ASSISTANT: it?"):
+            assert encoded(spoken, Pair(prose, "a", "b"))[0][0] == f"{EOS}USER: {prose} ASSISTANT:"
+
+    @pytest.mark.parametrize("template", [tiny.CHATML, "{{ bos_token }}" + tiny.CHATML])
+    def test_a_bos_that_the_data_brings_is_the_templates_own(self, load: Load, template: str) -> None:
+        tokenizer = load(template, bos_token=EOS)
+        opened = EOS * (template != tiny.CHATML)
+        for prompt in (
+            f"{EOS}Say",
+            f" {EOS} Say",
+            [user(f"{EOS}Say")],
+            [user([{"type": "text", "text": f"{EOS}Say"}])],
+        ):
+            found, notes = encoded(tokenizer, Pair(prompt, "a", "b"))
+            assert found == (f"{opened}{START}user\nSay{END}\n{START}assistant\n", f"a{END}")
+            assert notes == []
+
+    def test_a_bos_elsewhere_is_refused(self, load: Load) -> None:
+        tokenizer = load("{{ bos_token }}" + tiny.CHATML, bos_token=EOS)
+        for pair in (
+            Pair(f"Say {EOS}it", "a", "b"),
+            Pair("Say", f"{EOS}a", "b"),
+            Pair([user("q"), answer("a"), user(f"{EOS}r")], "a", "b"),
+            Pair(f"{EOS}{EOS}Say", "a", "b"),
+        ):
+            assert reason(tokenizer, pair) == f"it holds '{EOS}', the token that only begins a text: take it out"
+        refused = reason(load(bos_token=START), Pair(f"{START}user\nSay", "a", "b"))
+        assert refused.startswith("templated already: it holds '<|im_start|>'")
+
     def test_another_models_markup_is_told_of(self, load: Load) -> None:
         notes = encoded(load(), Pair("<|start_header_id|>user<|end_header_id|>Hi", "a", "b"))[1]
         assert notes == [
@@ -259,6 +326,39 @@ class TestSettings:
                 "the rows without it"
             )
         ]
+
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            "<<SYS>>\nBe kind.\n<</SYS>>\n\nHi",
+            "\n\nHuman: Hi\n\nAssistant:",
+            "Human: Hi\n\nAssistant: ",
+            "USER: Hi ASSISTANT:",
+            "### Instruction:\nHi\n\n### Response:\n",
+            "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>Hi",
+            "[SYSTEM_PROMPT]Be kind.[/SYSTEM_PROMPT]Hi",
+        ],
+    )
+    def test_the_plain_markup_of_other_models_is_told_of(self, load: Load, prompt: str) -> None:
+        (shown, _), notes = encoded(load(), Pair(prompt, "a", "b"))
+        assert shown == f"{START}user\n{prompt.strip()}{END}\n{START}assistant\n"
+        assert [note[:34] for note in notes] == ["1 pair whose prompt holds the mark"]
+        for prose in ("Who is a USER: or ASSISTANT: here?", "Human: yes", "What is ### Response: for?"):
+            assert encoded(load(), Pair(prose, "a", "b"))[1] == []
+
+    @pytest.mark.parametrize(
+        "side",
+        ["<|start_header_id|>a", "[INST] a", "a</s>", "a<|eot_id|>\n", "a<end_of_turn>", "a<|endoftext|>", "a<|end|>"],
+    )
+    def test_another_models_markup_in_a_side_is_told_of(self, load: Load, side: str) -> None:
+        for pair in (Pair("q", side, "b"), Pair("q", "b", [answer(side)])):
+            assert encoded(load(), pair)[1] == [
+                (
+                    "1 pair with a side that holds the markup of another model's chat template or ends with a token that ends "
+                    "no answer of this model's, and the model would learn to write it: give the rows without it"
+                )
+            ]
+        assert encoded(load(), Pair("q", "a </s> b", "b"))[1] == []
 
     def test_thinking_is_not_taken_for_a_templates_own(self, load: Load) -> None:
         assert (
@@ -334,6 +434,16 @@ class TestWhatTemplatesDrop:
         assert reason(load(USERS_ONLY), Pair(prompt, "a", "b")) == f"the chat template does not show the {role} message"
         assert encoded(load(), Pair(prompt, "a", "b"))[0][0].startswith(f"{START}{role}\n{content}{END}")
 
+    @pytest.mark.parametrize("role", ["system", "developer", "tool", "environment"])
+    def test_a_message_that_is_written_as_the_assistants(self, load: Load, role: str) -> None:
+        other = {"role": role, "content": "Be brief and kind."}
+        article = "an" if role == "environment" else "a"
+        expected = f"the chat template writes {article} {role} message as an assistant's"
+        assert reason(load(INST), Pair([other, user("q")], "a", "b")) == expected
+        assert reason(load(INST), Pair("q", [answer("a"), other, answer("c")], "b")) == expected
+        roleless = "{% for m in messages %}{{ m.content + '\n' }}{% endfor %}"
+        assert encoded(load(roleless), Pair([other, user("q")], "a", "b"))[0][0] == "Be brief and kind.\nq\n"
+
     def test_reasoning_of_an_answer_that_is_not_shown(self, load: Load) -> None:
         side = [answer("a", reasoning_content="because")]
         assert reason(load(), Pair("q", side, "b")) == "the chat template does not show an answer's reasoning_content"
@@ -354,6 +464,25 @@ class TestRemarks:
             )
         ]
         assert encoded(load(), Pair("Greet me.", "Greet me. Hello", "Go"))[1] == []
+
+    def test_what_a_template_puts_before_an_answer_is_there_whatever_else_it_changes(self, load: Load) -> None:
+        tokenizer = load(SYSTEM_LAST)
+        system = {"role": "system", "content": "Be kind."}
+        for said in ("q", "Greet me, will you?"):
+            pair = Pair([user(said)], [answer("yes")], [answer("no")])
+            rewritten = Pair([system, user(said)], [answer("yes")], [answer("no")])
+            assert encoded(tokenizer, pair)[0] == (f"[INST] {said}[/INST]", f" yes{END}")
+            found, notes = encoded(tokenizer, rewritten)
+            assert found == (f"[INST] Be kind.\n\n{said}[/INST]", f" yes{END}")
+            assert notes[0].startswith("1 pair whose prompt the chat template writes otherwise")
+
+    def test_an_answer_behind_an_answer(self, load: Load) -> None:
+        (prompt, side), notes = encoded(load(), Pair([user("q"), answer("The")], [answer("a")], [answer("b")]))
+        assert prompt == f"{START}user\nq{END}\n{START}assistant\nThe{END}\n{START}assistant\n"
+        assert side == f"a{END}"
+        assert notes == [
+            "1 pair whose prompt ends with an assistant's turn: the answer is another turn behind it, and not its end"
+        ]
 
     def test_a_thinking_block_that_stays_open(self, load: Load) -> None:
         encoder = Encoder(load(THINKS), 100)
@@ -416,6 +545,64 @@ class TestTurns:
         ]
         expected = [f'<call>{name}{{"city": "Rome"}}</call>{END}' for name in ("weather", "time")]
         self.check(load(template), turns, [*expected, f"<think></think>Sunny{END}"])
+
+    @pytest.mark.parametrize(
+        ("template", "expected"),
+        [
+            (CHANNELS, ["<|channel|>final<|message|>yes", f"<|channel|>final<|message|>no{EOS}"]),
+            (ENDS_ONCE, ["yes", f"no{END}\n{EOS}"]),
+            (SPOKEN, [" yes", f" no{EOS}"]),
+            (OTHER_LAST, ["yes", f"no{EOS}"]),
+        ],
+    )
+    def test_an_earlier_turn_that_ends_otherwise_than_the_last_stops_before_the_users(
+        self, load: Load, template: str, expected: list[str]
+    ) -> None:
+        tokenizer = load(template, 0, eos_token=EOS)
+        for between in ("Bye", "yes", "no"):
+            self.check(tokenizer, [answer("yes"), user(between), answer("no")], expected)
+
+    def test_a_template_that_writes_words_otherwise(self, load: Load) -> None:
+        loud = tiny.CHATML.replace("message['content']", "message['content'] | upper")
+        self.check(load(loud), [answer("a b"), user("more"), answer("c")], [f"A B{END}", f"C{END}"])
+        loud = OTHER_LAST.replace("m.content", "m.content | upper")
+        with pytest.raises(UnusableRow, match="cannot be told apart"):
+            self.check(load(loud, 0, eos_token=EOS), [answer("A B"), user("more"), answer("C")], [])
+
+    def test_an_eos_of_the_users_turn_ends_no_answer(self, load: Load) -> None:
+        bare = "{{ '<|im_end|>' if m.role == 'user' or loop.last }}"
+        template = OTHER_LAST.replace(
+            "{{ '<|endoftext|>' if loop.last and m.role == 'assistant' else '<|im_end|>' }}", bare
+        )
+        self.check(load(template), [answer("yes"), user("Bye yes"), answer("no")], ["yes", f"no{END}"])
+
+    @pytest.mark.parametrize(("template", "lead"), [(tiny.CHATML, ""), (None, " ")])
+    def test_a_turn_of_weight_0_is_read_and_not_learned(self, load: Load, template: str | None, lead: str) -> None:
+        tokenizer = load(template)
+        turns = [answer("a", weight=0), user("more"), answer("c", weight=1)]
+        self.check(tokenizer, turns, [f"{lead}c{END}"])
+        encoder = Encoder(tokenizer, 1000)
+        weighed = encoder.encode(Pair("q", turns, "b"), 1).chosen
+        assert "1 pair with a message of weight 0 in a side: it is read and not learned" in encoder.notes()
+        others = [answer("a"), user("more") | {"weight": 0}, answer("c")]
+        encoder = Encoder(tokenizer, 1000)
+        whole = encoder.encode(Pair("q", others, "b"), 1).chosen
+        assert not any("weight 0" in note for note in encoder.notes())
+        np.testing.assert_array_equal(weighed.ids, whole.ids)
+        assert reason(tokenizer, Pair("q", [answer("a", weight=0)], "b")) == (
+            "the answer's last message has weight 0: it is not to be learned"
+        )
+        assert reason(tokenizer, Pair("q", [answer("a", weight=0.5), user("more"), answer("c")], "b")) == (
+            "a message's weight is 0.5, and neither 0 nor 1"
+        )
+
+    @pytest.mark.parametrize("template", [tiny.CHATML, None])
+    def test_a_turn_of_the_assistants_that_says_nothing_is_refused(self, load: Load, template: str | None) -> None:
+        turns = [answer(" \n"), user("more"), answer("c")]
+        assert reason(load(template), Pair("q", turns, "b")) == "an assistant turn that says nothing"
+        assert (
+            reason(load(template), Pair("q", [answer(END), *turns[1:]], "b")) == "an assistant turn that says nothing"
+        )
 
     def test_what_cannot_be_told_apart_is_refused(self, load: Load) -> None:
         counts = AS_OBJECT.replace(

@@ -16,8 +16,9 @@ import tiny
 from conftest import PAIRS
 from jobs_on_disk import StopAtLook, adapter_digest, finished, job, make_job, metrics, run_precompute, run_training
 
+from prefd.daemon.frozen import freeze
 from prefd.daemon.report import phase_facts, training_lines
-from prefd.daemon.worker import likelihood
+from prefd.daemon.worker import likelihood, training_run
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.trainer import Trainer
@@ -160,6 +161,30 @@ def test_a_checkpoint_of_other_pairs_names_every_dataset(home: Path, tiny_model:
     with other.open("a") as file:
         file.write(json.dumps(PAIRS[0] | {"prompt": "And then?"}) + "\n")
     with pytest.raises(JobError, match=rf"; put {pairs_file}, {other} back as it was, or begin anew"):
+        run_training(Job.load(made.home, 1))
+
+
+def test_a_checkpoint_of_an_earlier_version_names_the_version_where_the_data_is_as_it_was(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2})
+    freeze(made.home, 1, made.spec, anew=True)  # with the digests of its data
+    monkeypatch.setattr(Run, "_tokens_of", lambda run: {})
+    monkeypatch.setattr(training_run, "digest_examples", lambda examples: "as before")
+    finished(Job.load(made.home, 1))
+    monkeypatch.undo()
+    run_precompute(Job.load(made.home, 1))
+    with pytest.raises(JobError) as caught:
+        run_training(Job.load(made.home, 1))
+    assert str(caught.value) == (
+        f"the pairs are not those that the checkpoint of step 3 was trained on; {pairs_file} is as it was, so unless the "
+        f"tokenizer of {tiny_model} has changed, this version of prefd reads its rows otherwise (date, BOS and EOS, answers "
+        "of several turns): finish the job with the version that it was begun with, or begin anew: `prefd retry 1 --fresh`"
+    )
+    with pairs_file.open("a") as file:
+        file.write(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
+    run_precompute(Job.load(made.home, 1))
+    with pytest.raises(JobError, match=r"; .*pairs\.jsonl.*: put that back as it was, or begin anew"):
         run_training(Job.load(made.home, 1))
 
 

@@ -13,7 +13,7 @@ The rules:
 3. A tokenizer without a template, or one that is told to use none, gets plain text: strings as they are, messages as an
    HH-RLHF transcript.
 4. What a template puts after its EOS ("\n") is dropped; an EOS that the data brings at an answer's end is the
-   template's own; one inside an answer makes the row unusable.
+   template's own; one inside an answer makes the row unusable. So it is with a BOS at the prompt's start, and elsewhere.
 5. What a row says and the template does not show makes it unusable, and so does text that holds what the template itself
    writes around turns: it has been through a template already.
 6. Of an answer of several turns, the assistant's own are told apart (`spans.py`).
@@ -29,16 +29,19 @@ from typing import Any, NamedTuple
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
-from prefd.daemon.worker.spans import Span, own_spans, plain_answer, plain_prompt
-from prefd.daemon.worker.template import PROBE, Chat, ChatTokenizer, Template
+from prefd.daemon.worker.spans import Span, check_turns, counts, own_spans, plain_answer, plain_prompt
+from prefd.daemon.worker.template import PROBE, TELLING, Chat, ChatTokenizer, Template
 from prefd.plugins.formats.fields import content_text, is_empty
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
 FOREIGN = re.compile(
     r"<\|(im_start|start_header_id|begin_of_text|user|assistant|system|start|turn)\|?>|<｜(User|Assistant)｜>"
-    r"|<start_of_turn>|\[INST\]"
+    r"|<start_of_turn>|<\|START_OF_TURN_TOKEN\|>|\[INST\]|\[SYSTEM_PROMPT\]|<<SYS>>|\n\nHuman:"
+    r"|\A\s*Human:[\s\S]*\n\nAssistant:\s*\Z|\A\s*USER:[\s\S]*ASSISTANT:\s*\Z|### Response:\s*\Z"
 )
 """How the templates of known models begin a turn."""
+FOREIGN_END = re.compile(r"(</s>|<\|eot_id\|>|<\|im_end\|>|<\|end\|>|<end_of_turn>|<\|endoftext\|>)\s*\Z")
+"""How they end an answer."""
 __all__ = ["Answer", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
@@ -98,7 +101,10 @@ class Prompter:
 
     def texts(self, pair: Pair) -> Texts:
         """What `pair` reads as. Raises `UnusableRow`."""
-        pair = replace(pair, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected))
+        prompt = self._without_bos(pair.prompt) if self.is_chat else pair.prompt
+        pair = replace(
+            pair, prompt=prompt, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected)
+        )
         start, answers = self._rendered(pair) if self.is_chat else self._plain(pair)
         return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
 
@@ -109,6 +115,8 @@ class Prompter:
         chat = self._chat(pair)
         for text in (pair.prompt, pair.chosen, pair.rejected):
             self._check_untemplated(text)
+            self._check_no_bos(text)
+        self._check_unwrapped(pair.prompt)
         start = self.template.render(chat, add_generation_prompt=True)
         self.template.check_shown(chat, start)
         sides = [_as_messages(side, "assistant") for side in (pair.chosen, pair.rejected)]
@@ -130,8 +138,14 @@ class Prompter:
         found = {
             "repeats": all(_repeats(pair.prompt, side) for side in sides),
             "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
+            "weightless": any(_is_weightless(side) for side in sides),
+            "prefill": not isinstance(pair.prompt, str)
+            and bool(pair.prompt)
+            and pair.prompt[-1]["role"] == "assistant",
             "transcript": not self.is_chat and not all(isinstance(text, str) for text in (pair.prompt, *sides)),
             "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
+            "foreign_sides": self.is_chat
+            and any(_is_foreign(content) for side in sides for content in _contents(side)),
             "rewritten": any(each.composed for each in answers),
             "thinking": opens_thinking and any(self._think_end not in each.text for each in answers),
         }
@@ -168,10 +182,11 @@ class Prompter:
         content = content_text(answer[0])
         if len(answer) > 1 or answer[0].get("tool_calls"):
             raise UnusableRow("the chat template changes the prompt when an answer follows")
-        _, found, after = self.template.render(chat, [{"role": "assistant", "content": PROBE}]).rpartition(PROBE)
+        before, found, after = self.template.render(chat, [{"role": "assistant", "content": PROBE}]).rpartition(PROBE)
         if not found:
             raise UnusableRow("the chat template leaves the answer out")
-        return self._split_eos(self._after_thinking(start, content) + after)._replace(composed=True)
+        text = _gap(start, before) + self._after_thinking(start, content) + after
+        return self._split_eos(text)._replace(composed=True)
 
     def _own(self, chat: Chat, start: str, answer: Sequence[Message], full: str, text: str) -> list[Span]:
         """Where in `text`, the answer's, the assistant's turns are, each with the EOS that ends it."""
@@ -196,6 +211,20 @@ class Prompter:
             text, eos = text.rstrip().removesuffix(found), self._eos_texts[found]
         return Answer(text, eos)
 
+    def _without_bos(self, prompt: Text) -> Text:
+        """`prompt` without a BOS that the data has put at its start: the template or the tokenizer writes its own."""
+        bos = self.template.bos
+        if not bos or not prompt or not _contents(prompt)[0].lstrip().startswith(bos):
+            return prompt
+        if isinstance(prompt, str):
+            return prompt.lstrip().removeprefix(bos)
+        return [{**prompt[0], "content": content_text(prompt[0]).lstrip().removeprefix(bos)}, *prompt[1:]]
+
+    def _check_no_bos(self, text: Text) -> None:
+        bos = self.template.bos
+        if bos and any(bos in content for content in _contents(text)):
+            raise UnusableRow(f"it holds {bos!r}, the token that only begins a text: take it out")
+
     def _without_eos(self, side: Text) -> Text:
         """`side` without an EOS that the data has put at its end. Raises `UnusableRow` where nothing is left."""
         if isinstance(side, str):
@@ -206,6 +235,8 @@ class Prompter:
                 raise UnusableRow("a side does not end with an answer")
         if is_empty(cleaned):
             raise UnusableRow("empty completion")
+        if not isinstance(cleaned, str):
+            check_turns(cleaned)
         return cleaned
 
     def _cleaned(self, message: Message) -> Message:
@@ -227,10 +258,31 @@ class Prompter:
         contents = _contents(text)
         marker = next((each for each in self.template.markers if any(each in content for content in contents)), None)
         if marker is not None:
-            raise UnusableRow(
-                f"templated already: it holds {marker!r}, which the chat template writes itself; for rows that have been "
-                "through a template, set data.chat_template: none"
-            )
+            raise UnusableRow(_templated(f"holds {marker!r}"))
+
+    def _check_unwrapped(self, prompt: Text) -> None:
+        """Raises `UnusableRow` where the words are there already that the template puts around a user's turn."""
+        head, tail = self.template.around
+        for content in map(str.strip, _contents(prompt)):
+            begins, ends = bool(head) and content.startswith(head), bool(tail) and content.endswith(tail)
+            if begins and (ends or len(head) >= TELLING):
+                raise UnusableRow(_templated(f"begins with {head!r}"))
+            if ends and len(tail) >= TELLING:
+                raise UnusableRow(_templated(f"ends with {tail!r}"))
+
+
+def _gap(start: str, before: str) -> str:
+    """The space that the template writes between the end of a prompt, as `start` and `before` both have it, and an answer."""
+    end = before.rstrip()
+    alike = start == start.rstrip() and end.endswith(start[-TELLING:])
+    return before[len(end) :] if alike else ""
+
+
+def _templated(how: str) -> str:
+    return (
+        f"templated already: it {how}, which the chat template writes itself; for rows that have been through a template, "
+        "set data.chat_template: none"
+    )
 
 
 def _as_messages(text: Text, role: str) -> Sequence[Message]:
@@ -239,6 +291,15 @@ def _as_messages(text: Text, role: str) -> Sequence[Message]:
 
 def _contents(text: Text) -> list[str]:
     return [text] if isinstance(text, str) else [content_text(message) for message in text]
+
+
+def _is_weightless(side: Text) -> bool:
+    """Whether an answer has a turn of the assistant's that is not to be learned."""
+    return not isinstance(side, str) and not all(counts(each) for each in side if each["role"] == "assistant")
+
+
+def _is_foreign(said: str) -> bool:
+    return bool(FOREIGN.search(said) or FOREIGN_END.search(said))
 
 
 def _repeats(prompt: Text, side: Text) -> bool:

@@ -51,7 +51,7 @@ def _of_answers(example: Example, special: Collection[int], max_length: int) -> 
             text = f"{name} is tokenized apart from the prompt: as one text, the two would merge or change"
             yield Remark(4, len(side), text)
         inside = [token for token in side.ids[side.start : -1].tolist() if token in special]
-        if inside:
+        if inside and side.counted is None:  # whose turns are told apart
             yield Remark(3, len(inside), f"{name} has special tokens before its end: more than one turn?")
 
 

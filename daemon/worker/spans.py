@@ -6,7 +6,8 @@ the turns cannot be told apart for certain, the row is unusable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple, Protocol
 
 from prefd.plugins.formats.fields import content_text
@@ -16,6 +17,7 @@ PROBE = "prefdturn"
 TRANSCRIPT = {"user": "Human", "assistant": "Assistant"}
 TELLING = 20
 """Characters at the end of a message by which it is known."""
+SAYING = ("tool_calls", "reasoning_content", "thinking", "reasoning")
 UNCERTAIN = "the chat template changes earlier turns of the answer, so the assistant's own tokens cannot be told apart"
 
 
@@ -31,17 +33,82 @@ class Render(Protocol):
         """The text of the prompt and of the answer's first `messages`."""
 
 
+IsOwn = Callable[[Span], bool]
+"""Whether no other's text lies in a span."""
+
+
 def own_spans(render: Render, answer: Sequence[Message], full: str, eos: Sequence[str]) -> list[Span]:
     """The assistant's turns within `full`, which is the text of the prompt and of the whole `answer`: each from where
     generation would begin to where it would stop, behind one of `eos`. Raises `UnusableRow` where that is not certain.
     """
     turns = [at for at, message in enumerate(answer) if message["role"] == "assistant"]
-    return [_by_growth(render, answer, at, full, eos) or _by_content(render, answer, at, full, eos) for at in turns]
+
+    @cache
+    def others() -> list[Span | str | None]:
+        return [_place(render, answer, at, full) for at, message in enumerate(answer) if _is_others(message)]
+
+    def is_own(span: Span) -> bool:
+        return span.end > span.begin and not any(_lies_in(other, full, span) for other in others())
+
+    found = [
+        _by_growth(render, answer, at, full, eos, is_own) or _by_content(render, answer, at, full, eos, is_own)
+        for at in turns
+    ]
+    behind = [len(render((), generation=True)), *(span.end for span in found)]
+    if any(span.begin < end for span, end in zip(found, behind)):
+        raise UnusableRow(UNCERTAIN)
+    return [span for span, at in zip(found, turns) if counts(answer[at])]
 
 
-def _by_growth(render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str]) -> Span | None:
+def counts(message: Message) -> bool:
+    """Whether an assistant's turn is to be learned: OpenAI's `weight` is 0 where it is not. Raises `UnusableRow`."""
+    weight = message.get("weight", 1)
+    if weight not in (0, 1):
+        raise UnusableRow(f"a message's weight is {weight!r}, and neither 0 nor 1")
+    return bool(weight)
+
+
+def check_turns(answer: Sequence[Message]) -> None:
+    """Raises `UnusableRow` where an assistant's turn says nothing, or where the last is not to be learned."""
+    for message in answer:
+        if message["role"] == "assistant" and not (content_text(message).strip() or any(map(message.get, SAYING))):
+            raise UnusableRow("an assistant turn that says nothing")
+    if answer and not counts(answer[-1]):
+        raise UnusableRow("the answer's last message has weight 0: it is not to be learned")
+
+
+def _is_others(message: Message) -> bool:
+    return message["role"] != "assistant" and bool(content_text(message).strip())
+
+
+def _place(render: Render, answer: Sequence[Message], at: int, full: str) -> Span | str | None:
+    """Where in `full` the text of a turn stands that is not the assistant's; the text itself where that is not certain, and
+    None where not even that stands there.
+    """
+    words = content_text(answer[at]).strip()
+    try:
+        other = render([*answer[:at], {**answer[at], "content": PROBE}, *answer[at + 1 :]])
+    except UnusableRow:
+        other = ""
+    before, _, after = other.partition(PROBE)
+    if other.count(PROBE) == 1 and full.startswith(before) and full.endswith(after):
+        return Span(len(before), len(full) - len(after))
+    return words if words in full else None
+
+
+def _lies_in(other: Span | str | None, full: str, span: Span) -> bool:
+    """Whether another's text lies in `span`, or may."""
+    if isinstance(other, Span):
+        return other.begin < span.end and other.end > span.begin
+    return other is None or other in full[span.begin : span.end]
+
+
+def _by_growth(
+    render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str], is_own: IsOwn
+) -> Span | None:
     """The turn as what the chat grows by; where later turns change it (a thinking block that only the last has), as what
-    stands in its place up to the first EOS. None where even that is not where the turn before ends.
+    stands in its place up to the first EOS. None where even that is not where the turn before ends, and where that EOS is
+    a later turn's.
     """
     before, after = render(answer[:at], generation=True), render(answer[: at + 1])
     if not full.startswith(before):
@@ -50,8 +117,8 @@ def _by_growth(render: Render, answer: Sequence[Message], at: int, full: str, eo
     if after.startswith(before) and full[:end] == after[:end]:
         return Span(len(before), end)
     ends = [place + len(one) for one in eos if (place := full.find(one, len(before))) >= 0]
-    turn = full[len(before) : min(ends, default=0)]
-    return Span(len(before), min(ends)) if turn and _says(turn, answer[at]) else None
+    span = Span(len(before), min(ends, default=0))
+    return span if is_own(span) and _says(full[span.begin : span.end], answer[at]) else None
 
 
 def _says(turn: str, message: Message) -> bool:
@@ -61,7 +128,9 @@ def _says(turn: str, message: Message) -> bool:
     return content_text(message).strip()[-TELLING:] in turn and all(name in turn for name in names)
 
 
-def _by_content(render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str]) -> Span:
+def _by_content(
+    render: Render, answer: Sequence[Message], at: int, full: str, eos: Sequence[str], is_own: IsOwn
+) -> Span:
     """The turn as where other words come to stand when the message has them."""
     other = render([*answer[:at], {**answer[at], "content": PROBE}, *answer[at + 1 :]])
     before, _, after = other.partition(PROBE)
@@ -71,7 +140,12 @@ def _by_content(render: Render, answer: Sequence[Message], at: int, full: str, e
     if answer[at].get("tool_calls") or not certain or not shown or shown not in content_text(answer[at]):
         raise UnusableRow(UNCERTAIN)
     following = next((one for one in eos if after.lstrip().startswith(one)), "")
-    return Span(begin, end + after.index(following) + len(following))
+    head = render(answer[:at], generation=True)  # what stands between it and the content, the model writes as well
+    begins = len(head) if full.startswith(head) and len(head) <= begin else begin
+    span = Span(begins, end + after.index(following) + len(following))
+    if not is_own(span):
+        raise UnusableRow(UNCERTAIN)
+    return span
 
 
 def _behind_last_eos(text: str, eos: Sequence[str]) -> int:
@@ -99,7 +173,7 @@ def plain_answer(prompt: Text, answer: Text) -> tuple[str, list[Span] | None]:
         head = turn.index(":") + 1
         if at == 0 and message["role"] == "assistant":
             turn, head = turn[head:], 0
-        if message["role"] == "assistant":
+        if message["role"] == "assistant" and counts(message):
             own.append(Span(len(text) + head, len(text) + len(turn)))
         text += turn
     return text, own if len(answer) > 1 else None

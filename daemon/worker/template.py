@@ -57,6 +57,8 @@ class Template:
         self.moment = moment
         self.prints_date = False
         """Whether any text so far would have been another at another time."""
+        self.reads_clock = False
+        """Whether any might have been: a template may ask whether it is morning, and print no date."""
         self._tokenizer = tokenizer
         # TokenizerWrapper sets a thinking keyword of its own accord; a Python template of mlx-lm's only it can call.
         self._inner: Any = getattr(tokenizer, "_tokenizer", tokenizer)
@@ -80,6 +82,7 @@ class Template:
         messages = [self._form(message) for message in (*chat.prompt, *answer)]
         self._clock.was_read = False
         text = self._apply(messages, chat, add_generation_prompt, self._clock)
+        self.reads_clock |= self._clock.was_read
         if self._clock.was_read and not self.prints_date:
             self.prints_date = text != self._apply(messages, chat, add_generation_prompt, self._elsewhen)
         if ADDRESS.search(text):
@@ -165,6 +168,18 @@ class Template:
         thinking = f"{self._tokenizer.think_start} {self._tokenizer.think_end} <think> </think>"
         return tuple(sorted((token for token in found if token not in thinking), key=len, reverse=True))
 
+    @cached_property
+    def around(self) -> tuple[str, str]:
+        """What the template writes before a user's only turn, and behind it where an answer is to follow."""
+        head, found, tail = self._try(self._content_forms(_user(PROBE)), generation=True).partition(PROBE)
+        return (head.strip().removeprefix(self.bos).strip(), tail.strip()) if found else ("", "")
+
+    @cached_property
+    def bos(self) -> str:
+        """The token that begins a text; nothing where there is none, or where it opens every turn as well."""
+        bos = str(getattr(self._inner, "bos_token", None) or "")
+        return bos if bos.strip() and bos not in self.markers else ""
+
     def unread(self, names: Sequence[str]) -> list[str]:
         """Those of the arguments `names` that no template of the tokenizer's mentions."""
         source = getattr(self._inner, "chat_template", None)
@@ -184,6 +199,21 @@ class Template:
                 others = [*messages[:at], changed, *messages[at + 1 :]]
                 if self._same(chat._replace(prompt=others), text, generation):
                     raise UnusableRow(f"the chat template does not show {what}")
+            self._check_role(chat, text, messages, at, generation)
+
+    def _check_role(self, chat: Chat, text: str, messages: list[Message], at: int, generation: bool) -> None:
+        """Raises `UnusableRow` where a turn of neither user nor assistant would be written as the assistant's own."""
+        role = messages[at]["role"]
+        if role in ("user", "assistant") or not content_text(messages[at]).strip():
+            return
+
+        def same_as(other: str) -> bool:
+            turned = [*messages[:at], {**messages[at], "role": other}, *messages[at + 1 :]]
+            return self._same(chat._replace(prompt=turned), text, generation)
+
+        if same_as("assistant") and not same_as("user"):  # as both: the template writes no roles at all
+            article = "an" if role[0] in "ei" else "a"
+            raise UnusableRow(f"the chat template writes {article} {role} message as an assistant's")
 
     def check_tools_shown(self, chat: Chat, text: str) -> None:
         """Raises `UnusableRow` where `text`, the prompt of `chat`, says nothing of its tools."""

@@ -37,6 +37,8 @@ REMARKS = {
         "generation has it"
     ),
     "turns": "whose answer has several turns: only the assistant's own tokens count",
+    "weightless": "with a message of weight 0 in a side: it is read and not learned",
+    "prefill": "whose prompt ends with an assistant's turn: the answer is another turn behind it, and not its end",
     "thinking": (
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
         "it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
@@ -44,6 +46,10 @@ REMARKS = {
     "foreign": (
         "whose prompt holds the markup of another model's chat template, which is plain text to this one: give the rows "
         "without it"
+    ),
+    "foreign_sides": (
+        "with a side that holds the markup of another model's chat template or ends with a token that ends no answer of this "
+        "model's, and the model would learn to write it: give the rows without it"
     ),
     "repeats": (
         "whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen and rejected"
@@ -160,10 +166,9 @@ class Encoder:
         """What the data's owner should know of the pairs so far, a line each."""
         template, settings = self._prompter.template, self._prompter.settings
         lines = []
-        if template.prints_date:
-            lines.append(
-                f"the chat template prints the date; prompts are rendered as of {_shown(settings.moment)} (data.date)"
-            )
+        if template.prints_date or template.reads_clock:
+            does = "prints the date" if template.prints_date else "reads the clock"
+            lines.append(f"the chat template {does}; prompts are rendered as of {_shown(settings.moment)} (data.date)")
         if template.draws:
             lines.append("the chat template draws at random; every prompt is rendered with the same draw")
         if self._remarks["transcript"]:

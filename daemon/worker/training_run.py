@@ -147,9 +147,16 @@ class Run:
         ]
         if changed := [*self.job.changes, *changed]:
             return f"{'; '.join(changed)}: put that back as it was"
+        stock = frozen_stock(self.job.run)
+        if not tokens_of and stock is not None and stock.data and all("sha256" in each for each in stock.data.values()):
+            return (  # an earlier version's, which kept no digest of the tokenizer
+                f"{self.job.spec.data.where} is as it was, so unless the tokenizer of {self.job.spec.model} has changed, this "
+                "version of prefd reads its rows otherwise (date, BOS and EOS, answers of several turns): finish the job with "
+                "the version that it was begun with"
+            )
         if not tokens_of:
             return f"put {self.job.spec.data.where} and the tokenizer of {self.job.spec.model} back as they were"
-        if frozen_stock(self.job.run) is None:  # nobody knows the files that it was claimed with
+        if stock is None:  # nobody knows the files that it was claimed with
             return f"put {self.job.spec.data.where} back as it was"
         return "the same rows and the same tokenizer give others now, so another prefd made them: go on with that one"
 

@@ -18,6 +18,8 @@ ROLES = ("system", "user", "assistant", "tool")
 OLD_AND_RARE_ROLES = ("developer", "function", "ipython", "environment")
 """Taken where the chat template shows them."""
 TEXT_PARTS = (None, "text", "input_text", "output_text")
+NO_ARGUMENTS = {"id", "type", "index", "name", "function", "arguments"}
+"""The keys of a call that says none: with another it may say them there."""
 MEDIA = {"image": "an image", "audio": "audio", "video": "a video", "file": "a file", "document": "a document"}
 AS_JSON = re.compile(r"""\s*(\[\s*)?\{\s*"\w+"\s*:""")
 AS_MESSAGES = re.compile(r"""\s*(\[\s*\{\s*"(role|content|from)"\s*:|\{\s*"role"\s*:\s*"(system|user|assistant)")""")
@@ -122,12 +124,21 @@ def _with_arguments(call: dict[str, Any]) -> Mapping[str, Any]:
     if isinstance(call.get("function"), Mapping):
         return call | {"function": _with_arguments(dict(call["function"]))}
     arguments = call.get("arguments")
+    if arguments is None and call.keys() <= NO_ARGUMENTS:
+        return call | {"arguments": {}}
     if not isinstance(arguments, str):
         return call
     try:
-        return call | {"arguments": json.loads(arguments or "{}")}
+        decoded = json.loads(arguments or "{}", parse_constant=_no_number)
+        if isinstance(decoded, str) and decoded.lstrip().startswith("{"):  # encoded twice
+            decoded = json.loads(decoded, parse_constant=_no_number)
+        return call | {"arguments": {} if decoded is None else decoded}
     except (ValueError, RecursionError):
         raise UnusableRow("the arguments of a tool call are text that is not JSON") from None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _decoded_parts(content: Any) -> Any:
@@ -148,13 +159,28 @@ def _text_part(part: Any) -> Mapping[str, Any]:
         return {"type": "text", "text": part}
     part = _without_padding(part)
     kind = part.get("type")
+    if kind == "refusal" and isinstance(part.get("refusal"), str) and not part.get("text"):
+        part = {**part, "type": "text", "text": part["refusal"]}
+        kind = "text"
     if kind in TEXT_PARTS and isinstance(part.get("text"), str):
+        if medium := next(filter(None, map(_medium, part.items())), None):
+            raise UnusableRow(f"{medium}; prefd trains on text")
         return {"type": "text", "text": part["text"]}
     if kind in ("text", "input_text", "output_text"):
         raise UnusableRow("a text part without text")
     words = " ".join(map(str, (kind, *part)))
     medium = next((name for key, name in MEDIA.items() if key in words), f"a part of type {kind!r}")
     raise UnusableRow(f"{medium}; prefd trains on text")
+
+
+def _medium(item: tuple[str, Any]) -> str | None:
+    """What a key of a text part brings beside the text, in words; None for text and for the padding of a struct."""
+    key, value = item
+    if isinstance(value, Mapping):
+        value = _without_padding(value)
+    words = key.lower().split("_")
+    named = next((name for medium, name in MEDIA.items() if {medium, f"{medium}s"} & {*words}), None)
+    return None if not value else named or (f"a part with {key!r}" if words[-1] == "url" else None)
 
 
 def _without_padding(value: Mapping[str, Any]) -> dict[str, Any]:
