@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.errors import CacheError
+
 KEY_SCHEMA = "prefd-key/1"
 HASH_CHUNK = 16 * 2**20
 MAX_HEADER = 256 * 2**20
 
 
-class BadWeights(ValueError):
+class BadWeights(CacheError, ValueError):
     """A weight file that is not whole safetensors. For whoever made or copied the model: names the file."""
 
 

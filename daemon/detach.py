@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.home import Home
 
 START_SECONDS = 60.0  # for the socket to answer; the catalogue's child may be slow on a cold disk
@@ -18,7 +19,7 @@ END_SECONDS = 10.0
 LOG_LINES = 15
 
 
-class NotStarted(Exception):
+class NotStarted(PrefdError):
     """The daemon did not come up; the message ends with what it said."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from prefd.daemon.errors import Exit, PrefdError
+
 if TYPE_CHECKING:  # it brings asyncio and psutil, and who lists jobs needs neither
     from prefd.daemon.process import ProcessId
 
@@ -34,12 +36,17 @@ RETRIED = "retried by you: it goes on from its last checkpoint"
 RETRIED_FRESH = "retried by you: it begins from nothing"
 
 
-class JobNotFound(LookupError):
+class JobNotFound(PrefdError, LookupError):
     """No job has this id."""
 
+    exit_code = Exit.NOT_FOUND
+    http_status = 404
 
-class IllegalTransition(ValueError):
+
+class IllegalTransition(PrefdError, ValueError):
     """A job cannot go from the one state to the other."""
+
+    http_status = 409
 
 
 class Event(NamedTuple):

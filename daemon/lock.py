@@ -14,6 +14,7 @@ from datetime import datetime
 
 from filelock import FileLock, Timeout
 
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import read_json, write_json
 
@@ -31,7 +32,7 @@ class Holder:
     socket: str
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(PrefdError):
     """Another daemon has this home; the message says which and how to stop it."""
 
 

@@ -20,12 +20,6 @@ import psutil
 WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
 """-P: a worker runs in a job's folder, which must not become a place to import from."""
 
-STOPPED = 75
-"""A worker's exit code when it was told to stop and has saved its state."""
-
-NO_ROOM = 74
-"""And when the disk takes no more of what it has to write."""
-
 
 @dataclass(frozen=True)
 class ProcessId:

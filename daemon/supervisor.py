@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from prefd.daemon.catalog import Catalog
+from prefd.daemon.errors import WorkerExit
 from prefd.daemon.frozen import freeze
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
@@ -24,8 +25,6 @@ from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.logs import bound_log
 from prefd.daemon.oom import MemoryWatch, kills, remedy
 from prefd.daemon.process import (
-    NO_ROOM,
-    STOPPED,
     WORKER,
     ProcessId,
     lock_worker,
@@ -291,9 +290,9 @@ class Supervisor:
             return "failed", self._make_smaller(
                 f"its worker took {memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}", log, since
             )
-        if returncode == STOPPED:
+        if returncode == WorkerExit.STOPPED:
             return self._stopped_outside()
-        if returncode == NO_ROOM:
+        if returncode == WorkerExit.NO_ROOM:
             return (
                 "no room",
                 f"the disk takes no more; it goes on when there is room: {tail(log, lines=1, since=since)}",

@@ -83,16 +83,12 @@ def import_(home: Home, path: Path, dry_run: bool, as_json: bool) -> None:
     Everything in it is checked first; a zip that is damaged, or no export, changes nothing. Whether the numbers are the model's own only the model can tell: see `prefd cache verify --rescore`. Where the cache is shared, what is added is uploaded too.
     """
     from prefd.cache import transfer
-    from prefd.cache.unpack import BadExport
     from prefd.daemon.caches import open_cache
 
     require_home(home)
     if not path.is_file():
         raise Failure(f"there is no file {path}", Exit.NOT_FOUND)
-    try:
-        report = transfer.import_(open_cache(home), path, dry_run=dry_run)
-    except BadExport as error:
-        raise Failure(str(error)) from error
+    report = transfer.import_(open_cache(home), path, dry_run=dry_run)
     if as_json:
         render.emit_json({"file": str(path), **report.to_json()})
         return

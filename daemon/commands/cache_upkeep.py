@@ -37,16 +37,10 @@ def compact(home: Home, dry_run: bool, grace: float, as_json: bool) -> None:
     Jobs go on reading and writing meanwhile. What was merged stays for a day, for readers that have it open; a later compact or prune deletes it. Of a shared cache the mirror here is merged; the next job uploads what came of it, and `prefd cache prune --shared` deletes there what it replaced.
     """
     from prefd.cache.compact import compact as merge_small
-    from prefd.cache.segment import DamagedSegment
     from prefd.cache.stored import whole_references
 
     cache = find_cache(home)
-    try:
-        reports = (
-            [merge_small(each, grace_s=grace, dry_run=dry_run) for each in whole_references(cache)] if cache else []
-        )
-    except DamagedSegment as error:
-        raise Failure(str(error)) from error
+    reports = [merge_small(each, grace_s=grace, dry_run=dry_run) for each in whole_references(cache)] if cache else []
     merges = [merge for report in reports for merge in report.merges]
     deleted = [each for report in reports for each in report.deleted]
     differing = [each for report in reports for each in report.disagreements]

@@ -1,7 +1,6 @@
 """A worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
 
-Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with 0 done, 1 failed, 75 stopped on
-request with their state saved. The other tasks print one JSON document; with exit code 1 it is {"error": what is wrong, in words}.
+Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`. The other tasks print one JSON document; with exit code 1 it is {"error": what is wrong, in words}.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon import blas, limits
+from prefd.daemon.errors import EXPECTED, WorkerExit
 
 PHASES = ("precompute", "training")
 
@@ -37,16 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
             found = ANSWERS[given.task](given.home)
-    except Exception as error:
-        from prefd.daemon.worker.phase import EXPECTED  # here: it takes a second and a half
-
-        if not isinstance(error, EXPECTED):
-            raise
+    except EXPECTED as error:
         print(error, file=sys.stderr)
         print(json.dumps({"error": str(error)}))  # stderr has other lines before it
-        return 1
+        return WorkerExit.FAILED
     print(json.dumps(found))
-    return 0
+    return WorkerExit.DONE
 
 
 def describe_device(_: Path) -> dict[str, Any]:
