@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import stat
 import sys
 from pathlib import Path, PurePath
+from typing import Any
 
 from prefd.cache.durable import flush
 
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What a disk says that takes no more: it may take more later, and nothing else is wrong."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_NAME_BYTES = 180
 """What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
@@ -58,6 +62,28 @@ def rename_new(source: Path, target: Path) -> bool:
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the file system can."""
     flush(folder)
+
+
+def write_json(path: Path, value: Any, flush: bool = True) -> None:
+    """Replace `path` by `value` as JSON: written beside, flushed to disk, renamed.
+
+    Without `flush`, a power cut may leave it empty; a crash of the process never does.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+        if flush:
+            file.flush()
+            os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON at `path`, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def is_lfs_pointer(path: Path) -> bool:

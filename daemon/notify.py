@@ -24,9 +24,10 @@ from prefd.daemon import report
 from prefd.daemon.config import NotifyConfig
 from prefd.daemon.document import document
 from prefd.daemon.events import database_of
+from prefd.daemon.files import read_json, write_json
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, Change, Job, JobTable, JobTableError
-from prefd.daemon.rundir import RunDir, read_json, write_json
+from prefd.daemon.rundir import RunDir
 from prefd.daemon.text import clip
 
 log = logging.getLogger(__name__)

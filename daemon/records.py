@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefd.daemon.rundir import read_json, write_json
+from prefd.daemon.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 

@@ -5,20 +5,17 @@ The worker and the daemon share nothing else, so each can die and the other stil
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from prefd.daemon.files import read_json, write_json
+
 KEPT = ("spec.json", "job.json", "worker.log", ".worker.lock", "attempts")
 """What a run begun from nothing keeps of the earlier one: the log goes on."""
-
-DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-"""What a disk says that takes no more: it may take more later, and nothing else is wrong."""
 
 Phase = Literal["precompute", "training"]
 T = TypeVar("T")
@@ -45,28 +42,6 @@ class Outcome:
     ok: bool
     reason: str
     summary: dict[str, Any] = field(default_factory=dict)
-
-
-def write_json(path: Path, value: Any, flush: bool = True) -> None:
-    """Replace `path` by `value` as JSON: written beside, flushed to disk, renamed.
-
-    Without `flush`, a power cut may leave it empty; a crash of the process never does.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        if flush:
-            file.flush()
-            os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def read_json(path: Path) -> Any | None:
-    """The JSON at `path`, or None where there is none that can be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _as(kind: type[T], value: Any) -> T | None:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.errors import WorkerExit
+from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.frozen import freeze
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
@@ -32,7 +33,7 @@ from prefd.daemon.process import (
     tail,
     why_it_ended,
 )
-from prefd.daemon.rundir import DISK_TROUBLE, Outcome, Phase, Progress, RunDir
+from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
 from prefd.daemon.stop import Stop

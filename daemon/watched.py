@@ -16,9 +16,9 @@ from typing import Any
 from ulid import ULID
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.files import read_json, write_json
 from prefd.daemon.home import Home
 from prefd.daemon.mounts import Mount, is_mounted, mount_of
-from prefd.daemon.rundir import read_json, write_json
 from prefd.daemon.text import clip
 
 

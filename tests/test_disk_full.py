@@ -16,7 +16,7 @@ import psutil
 import pytest
 from places import Place, fail_first, process
 
-from prefd.daemon import admission, records, rundir, supervisor
+from prefd.daemon import admission, files, records, supervisor
 from prefd.daemon.errors import WorkerExit
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.worker import phase
@@ -76,7 +76,7 @@ def test_a_spec_that_cannot_be_frozen_waits_for_room(
 def test_a_record_that_cannot_be_written_stops_nothing_and_is_written_later(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, full = rundir.write_json, [True]
+    real, full = files.write_json, [True]
 
     def write(path: Path, value: Any, flush: bool = True) -> None:
         if full and path.name == "job.json":

@@ -8,7 +8,7 @@ import click
 
 from prefd.daemon import render
 from prefd.daemon.errors import EXPECTED, Exit, PrefdError
-from prefd.daemon.rundir import DISK_TROUBLE
+from prefd.daemon.files import DISK_TROUBLE
 
 __all__ = ["Exit", "Failure", "explain"]
 

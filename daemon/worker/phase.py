@@ -9,8 +9,9 @@ from pathlib import Path
 
 from prefd.daemon import oom
 from prefd.daemon.errors import EXPECTED, WorkerExit
+from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import DISK_TROUBLE, Outcome, Phase
+from prefd.daemon.rundir import Outcome, Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import Job
