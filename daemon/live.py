@@ -14,6 +14,7 @@ from rich.text import Text
 
 from prefd.daemon import render, report
 from prefd.daemon.home import Home
+from prefd.daemon.job_document import outputs
 from prefd.daemon.jobs import Job
 from prefd.daemon.preview_lines import data_facts
 from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
@@ -76,7 +77,7 @@ class Milestones:
         self.console.print(Text.assemble(render.state(job.state), f": {first}" if first else ""))
         for line in more:
             self.console.print(f"  {line}")
-        for name, path in report.outputs(job, RunDir(self.home.job(job.id))).items():
+        for name, path in outputs(job, RunDir(self.home.job(job.id))).items():
             self.console.print(f"{name:<{LABEL}}{path}", soft_wrap=True)
 
 

@@ -20,12 +20,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from prefd.daemon import report
 from prefd.daemon.config import NotifyConfig
 from prefd.daemon.document import document
 from prefd.daemon.events import database_of
 from prefd.daemon.files import read_json, write_json
 from prefd.daemon.home import Home
+from prefd.daemon.job_document import job_document
 from prefd.daemon.jobs import ENDED, Change, Job, JobTable, JobTableError
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.text import clip
@@ -114,7 +114,7 @@ class Notifier:
             spec = self.table.spec(job.id)
         except ValueError:  # of another version of prefd
             spec = None
-        shown = report.job_document(job, spec, self.table.history(job.id), RunDir(self.home.job(job.id)))
+        shown = job_document(job, spec, self.table.history(job.id), RunDir(self.home.job(job.id)))
         return json.dumps(document(shown), indent=1).encode()
 
     def _folder(self, job: Job) -> Path:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefd.daemon import render
 from prefd.daemon.describe import Fact, spec_facts
 from prefd.daemon.frozen import frozen_stock
 from prefd.daemon.frozen import lines as frozen_lines
-from prefd.daemon.rundir import Outcome, Phase, RunDir
+from prefd.daemon.job_document import outputs
+from prefd.daemon.rundir import PHASES, Outcome, Phase, RunDir
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Event, Job
     from prefd.daemon.spec import JobSpec
 
-PHASES: tuple[Phase, ...] = ("precompute", "training")
-OUTPUTS = ("adapter", "fused", "peft")  # folders of a run
 SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin"}
 PART = "loss/"  # of a mixture
 
@@ -50,22 +47,6 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     if (progress := run.progress()) is not None and not job.ended:
         facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
     return facts + [(name, str(path)) for name, path in outputs(job, run).items()]
-
-
-def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> dict[str, Any]:
-    """The same for `--json`."""
-    progress = run.progress()
-    paths = outputs(job, run)
-    return {
-        "job": job.to_json(),
-        "spec": None if spec is None else spec.model_dump(mode="json"),
-        "frozen": None if (stock := frozen_stock(run)) is None else vars(stock),
-        "history": [event._asdict() for event in history],
-        **{phase: None if (end := run.outcome(phase)) is None else asdict(end) for phase in PHASES},
-        "progress": None if progress is None else asdict(progress),
-        **{name: str(paths[name]) if name in paths else None for name in OUTPUTS},
-        "run": str(run.root),
-    }
 
 
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:
@@ -126,12 +107,6 @@ def best_facts(best: Mapping[str, Any] | None) -> list[Fact]:
         return []
     said = f"{best['metric']} {render.number(best['value'])} at step {best['step']}"
     return [("best", f"{said}: {best['checkpoint']}")]
-
-
-def outputs(job: Job, run: RunDir) -> dict[str, Path]:
-    """What a job that is done has left, by name."""
-    folders: dict[str, Path] = {name: getattr(run, name) for name in OUTPUTS}
-    return {name: folder for name, folder in folders.items() if job.state == "done" and folder.is_dir()}
 
 
 def _event(event: Event) -> str:

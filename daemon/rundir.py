@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from prefd.daemon.files import read_json, write_json
 
@@ -18,6 +18,8 @@ KEPT = ("spec.json", "job.json", "worker.log", ".worker.lock", "attempts")
 """What a run begun from nothing keeps of the earlier one: the log goes on."""
 
 Phase = Literal["precompute", "training"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+"""In their order."""
 T = TypeVar("T")
 
 

@@ -19,6 +19,7 @@ from prefd.daemon.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.api import answers
 from prefd.daemon.api.endpoint import Controlled, Endpoint, Query, Refusal, answer, job_id_of, query_of
 from prefd.daemon.home import Home
+from prefd.daemon.job_document import job_document
 from prefd.daemon.jobs import Job, JobTable, State
 from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.rundir import RunDir, is_evaluation
@@ -159,14 +160,12 @@ async def _reading(home: Home, look: Callable[[JobTable], T]) -> T:
 
 
 def _document(home: Home, table: JobTable, job_id: int) -> dict[str, object]:
-    from prefd.daemon import report  # it draws tables too
-
     job, history = table.get(job_id), table.history(job_id)
     try:
         spec = table.spec(job_id)
     except ValueError:  # of another version of prefd
         spec = None
-    return report.job_document(job, spec, history, RunDir(home.job(job_id)))
+    return job_document(job, spec, history, RunDir(home.job(job_id)))
 
 
 def _tail(path: Path, lines: int) -> list[str]:

@@ -38,7 +38,7 @@ def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
 
     Shows its phase, progress, loss, accuracy, margin and time to go. Ctrl-C leaves the job running. With --json, one document when it has ended. Exit code 5 when the job does not succeed.
     """
-    from prefd.daemon import report
+    from prefd.daemon.job_document import job_document
     from prefd.daemon.live import job_view
 
     home: Home = ctx.obj
@@ -54,7 +54,7 @@ def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
             render.note(f"no longer watching; job {job.id} ({job.name}) goes on")
             ctx.exit(Exit.FAILED)
         if as_json:
-            render.emit_json(report.job_document(job, read_spec(jobs, job.id), jobs.history(job.id), run))
+            render.emit_json(job_document(job, read_spec(jobs, job.id), jobs.history(job.id), run))
     if job.state != "done":
         ctx.exit(Exit.JOB_FAILED)
 

@@ -16,8 +16,7 @@ from typing import Any
 
 from prefd.daemon import blas, limits
 from prefd.daemon.errors import EXPECTED, WorkerExit
-
-PHASES = ("precompute", "training")
+from prefd.daemon.rundir import PHASES
 
 
 def main(arguments: list[str] | None = None) -> int:
