@@ -16,8 +16,10 @@ from prefd.daemon import render, report
 from prefd.daemon.home import Home
 from prefd.daemon.job_document import outputs
 from prefd.daemon.jobs import Job
+from prefd.daemon.moments import format_duration
 from prefd.daemon.preview_lines import data_facts
 from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
+from prefd.daemon.text import format_number
 
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 LABEL = 14  # columns for the phase's name
@@ -161,11 +163,11 @@ def pace(progress: Progress) -> str:
         parts.append(f"{progress.rate:.3g} {progress.unit}/s")
     if progress.eta_s is not None:
         elapsed = max(0.0, time.time() - progress.updated_at) if progress.updated_at else 0.0
-        parts.append(f"ETA {render.duration(max(0.0, progress.eta_s - elapsed))}")
+        parts.append(f"ETA {format_duration(max(0.0, progress.eta_s - elapsed))}")
     return "  ".join(parts)
 
 
 def metrics(progress: Progress) -> str:
     """Loss, accuracy and margin, where the phase has them."""
     found = {name: progress.metrics.get(key) for key, name in report.SHOWN.items()}
-    return "  ".join(f"{name} {render.number(value)}" for name, value in found.items() if value is not None)
+    return "  ".join(f"{name} {format_number(value)}" for name, value in found.items() if value is not None)

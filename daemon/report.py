@@ -10,7 +10,9 @@ from prefd.daemon.describe import Fact, spec_facts
 from prefd.daemon.frozen import frozen_stock
 from prefd.daemon.frozen import lines as frozen_lines
 from prefd.daemon.job_document import outputs
+from prefd.daemon.moments import format_clock, format_duration
 from prefd.daemon.rundir import PHASES, Outcome, Phase, RunDir
+from prefd.daemon.text import format_number, pluralize
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Event, Job
@@ -34,7 +36,7 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     needs_reference = "precomputing" in states or "training" not in states
     facts += [] if spec is None else spec_facts(spec, needs_reference)
     facts += _block("claimed with", [] if (stock := frozen_stock(run)) is None else frozen_lines(stock))
-    facts += _block("history", [f"{render.clock(event.at)}  {_event(event)}" for event in history])
+    facts += _block("history", [f"{format_clock(event.at)}  {_event(event)}" for event in history])
     ends = {phase: run.outcome(phase) for phase in PHASES}
     data = [end.summary["data"] for end in ends.values() if end is not None and end.summary.get("data")]
     facts += _block("rows", data_lines(data[0] if data else {}))
@@ -50,14 +52,14 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
 
 
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:
-    said = [] if seconds is None else [render.duration(seconds)]
+    said = [] if seconds is None else [format_duration(seconds)]
     if outcome is None:
         return _block(phase, said)
     summary = outcome.summary
     said += [] if outcome.ok else ["failed"]
     warnings: list[Fact] = [("warning", text) for text in summary.get("warnings") or ()]
     if phase == "training":
-        said += [render.plural(summary["steps"], "step")] if "steps" in summary else []
+        said += [pluralize(summary["steps"], "step")] if "steps" in summary else []
         lines = _block(phase, ["; ".join(said), *training_lines(summary)]) + held_out_facts(summary.get("eval"))
         if line := (summary.get("fused_check") or {}).get("line"):
             lines.append(("fusing", line))
@@ -77,7 +79,7 @@ def training_lines(summary: Mapping[str, Any]) -> list[str]:
     first, last = summary.get("first") or {}, summary.get("last") or {}
     changes = {name: (first.get(key), last[key]) for key, name in told(last).items()}
     width = max(map(len, ("accuracy", *changes))) + 1
-    return [f"{name:<{width}}{render.number(begin)} → {render.number(end)}" for name, (begin, end) in changes.items()]
+    return [f"{name:<{width}}{format_number(begin)} → {format_number(end)}" for name, (begin, end) in changes.items()]
 
 
 def told(values: Mapping[str, Any]) -> dict[str, str]:
@@ -97,7 +99,7 @@ def held_out_facts(values: Mapping[str, Any] | None) -> list[Fact]:
     if not values:
         return []
     plain = {key.removeprefix("eval_"): value for key, value in values.items()}
-    numbers = [f"{name} {render.number(plain[key])}" for key, name in told(plain).items() if plain[key] is not None]
+    numbers = [f"{name} {format_number(plain[key])}" for key, name in told(plain).items() if plain[key] is not None]
     return [("held out", "  ".join(numbers))]
 
 
@@ -105,7 +107,7 @@ def best_facts(best: Mapping[str, Any] | None) -> list[Fact]:
     """The best evaluation, where its checkpoint is kept."""
     if not best:
         return []
-    said = f"{best['metric']} {render.number(best['value'])} at step {best['step']}"
+    said = f"{best['metric']} {format_number(best['value'])} at step {best['step']}"
     return [("best", f"{said}: {best['checkpoint']}")]
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefd.daemon.catalog import Catalog
-from prefd.daemon.describe import amount
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.explain import MAX_FAULTS, explain, more_than
 from prefd.daemon.flat import is_flat, translate
@@ -24,7 +23,7 @@ from prefd.daemon.sources import faults_of_sources
 from prefd.daemon.spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
 from prefd.daemon.sweep import KEY, Combination, SweepError, axes_of, expand, swept_lines, unique, value_at
 from prefd.daemon.text import Path as Place
-from prefd.daemon.text import clip, shown
+from prefd.daemon.text import amount, clip, shown
 from prefd.plugins.schema import problems
 
 SUFFIXES = tuple(PARSERS)

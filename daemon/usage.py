@@ -16,8 +16,8 @@ from typing import Any
 
 import psutil
 
-from prefd.daemon import render
 from prefd.daemon.home import Home
+from prefd.daemon.sizes import format_size
 
 BUDGET_SECONDS = 0.04
 """For each folder: 5,000 files or so."""
@@ -48,14 +48,14 @@ def gather(home: Home, daemon: int | None = None, workers: Mapping[int, int] | N
 def facts(usage: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The same for people, as lines of `prefd status`."""
     memory, disk, home = usage["memory"], usage["disk"], usage["home"]
-    holders = [] if memory["daemon_bytes"] is None else [f"daemon {render.size(memory['daemon_bytes'])}"]
-    holders += [f"job {worker['job']} {render.size(worker['bytes'])}" for worker in memory["workers"]]
-    free = f"{render.size(memory['available_bytes'])} of {render.size(memory['total_bytes'])} available"
+    holders = [] if memory["daemon_bytes"] is None else [f"daemon {format_size(memory['daemon_bytes'])}"]
+    holders += [f"job {worker['job']} {format_size(worker['bytes'])}" for worker in memory["workers"]]
+    free = f"{format_size(memory['available_bytes'])} of {format_size(memory['total_bytes'])} available"
     over = "" if home["complete"] else "more than "
-    taken = f"cache {render.size(home['cache_bytes'])}, runs {render.size(home['runs_bytes'])}"
+    taken = f"cache {format_size(home['cache_bytes'])}, runs {format_size(home['runs_bytes'])}"
     return [
         ("memory", "; ".join([*([", ".join(holders)] if holders else []), free])),
-        ("disk", f"{over}{taken}; {render.size(disk['free_bytes'])} of {render.size(disk['total_bytes'])} free"),
+        ("disk", f"{over}{taken}; {format_size(disk['free_bytes'])} of {format_size(disk['total_bytes'])} free"),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prefd.daemon import render
+from prefd.daemon.moments import format_clock
 
 SHOWN = 5
 
@@ -13,7 +13,7 @@ SHOWN = 5
 def watch_facts(health: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Lines for `prefd status`, of a WatchHealth as JSON."""
     when = [
-        f"{said} {render.clock(health[key])}"
+        f"{said} {format_clock(health[key])}"
         for key, said in (("last_event", "last event"), ("last_rescan", "last rescan"))
         if health[key]
     ]

@@ -16,7 +16,7 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.comparison import MEASURES, Compared, best, differing, gather, notes, shorten
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
-from prefd.daemon.text import clip
+from prefd.daemon.text import clip, format_number
 
 LABELLED = 3
 """How many settings fit into a legend."""
@@ -104,7 +104,7 @@ def lines(jobs: Sequence[Compared]) -> list[list[str | Text]]:
     winners = best(jobs)
     for measure in MEASURES:
         marked = winners.get(measure.key, [])
-        cells = [mark(render.number(job.numbers[measure.key]), job.id in marked) for job in jobs]
+        cells = [mark(format_number(job.numbers[measure.key]), job.id in marked) for job in jobs]
         told.append([LABELS.get(measure.key, measure.key), *cells])
     return told
 

@@ -16,6 +16,7 @@ from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.complete import GROUP, JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
+from prefd.daemon.moments import format_clock, format_duration
 from prefd.daemon.rundir import Progress, RunDir
 
 if TYPE_CHECKING:
@@ -170,8 +171,8 @@ def jobs(home: Home, states: tuple[Any, ...], group: str | None, last: int | Non
         (
             str(job.id),
             job.state,
-            render.clock(job.created_at),
-            render.duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
+            format_clock(job.created_at),
+            format_duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
             job.name,
             detail(home, job),
         )

@@ -16,6 +16,7 @@ from prefd.daemon.describe import describe_loss
 from prefd.daemon.home import Home
 from prefd.daemon.report import PART
 from prefd.daemon.rundir import RunDir, is_evaluation
+from prefd.daemon.text import format_number
 
 Row = dict[str, Any]
 
@@ -109,6 +110,6 @@ def parts_of(rows: list[Row]) -> list[str]:
 
 
 def make_table(rows: list[Row], columns: tuple[str, ...], prefix: str) -> Table:
-    cells = [[render.number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
+    cells = [[format_number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
     headings = [COLUMNS.get(key, f"\n{key}") for key in columns]
     return render.table(headings, cells, right=headings, gap=1)
