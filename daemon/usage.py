@@ -17,7 +17,6 @@ from typing import Any
 import psutil
 
 from prefd.daemon.home import Home
-from prefd.daemon.sizes import format_size
 
 BUDGET_SECONDS = 0.04
 """For each folder: 5,000 files or so."""
@@ -43,20 +42,6 @@ def gather(home: Home, daemon: int | None = None, workers: Mapping[int, int] | N
             "workers": [{"job": job, "bytes": count} for job, count in held.items() if count is not None],
         },
     }
-
-
-def facts(usage: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The same for people, as lines of `prefd status`."""
-    memory, disk, home = usage["memory"], usage["disk"], usage["home"]
-    holders = [] if memory["daemon_bytes"] is None else [f"daemon {format_size(memory['daemon_bytes'])}"]
-    holders += [f"job {worker['job']} {format_size(worker['bytes'])}" for worker in memory["workers"]]
-    free = f"{format_size(memory['available_bytes'])} of {format_size(memory['total_bytes'])} available"
-    over = "" if home["complete"] else "more than "
-    taken = f"cache {format_size(home['cache_bytes'])}, runs {format_size(home['runs_bytes'])}"
-    return [
-        ("memory", "; ".join([*([", ".join(holders)] if holders else []), free])),
-        ("disk", f"{over}{taken}; {format_size(disk['free_bytes'])} of {format_size(disk['total_bytes'])} free"),
-    ]
 
 
 def memory_of(pid: int) -> int | None:

@@ -11,7 +11,7 @@ from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.moments import format_clock, format_duration
-from prefd.daemon.watchhealth import watch_facts
+from prefd.daemon.watchhealth import usage_facts, watch_facts
 
 
 @click.command(
@@ -47,7 +47,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 ("home", str(home.root)),
                 ("jobs", count_jobs(counts)),
                 *queue_facts(queue),
-                *usage.facts(taken),
+                *usage_facts(taken),
             ]
             render.stdout().print(render.facts(facts))
             render.note(str(error))
@@ -57,7 +57,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         render.emit_json({"running": True, **answer, "usage": taken})
     else:
-        render.stdout().print(render.facts([*describe(answer), *usage.facts(taken)]))
+        render.stdout().print(render.facts([*describe(answer), *usage_facts(taken)]))
 
 
 def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
