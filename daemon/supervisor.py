@@ -24,7 +24,9 @@ from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
 from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.logs import bound_log
-from prefd.daemon.oom import MemoryWatch, kills, remedy
+from prefd.daemon.memory_advice import remedy
+from prefd.daemon.memory_kills import kills
+from prefd.daemon.oom import MemoryWatch
 from prefd.daemon.process import (
     WORKER,
     ProcessId,
@@ -304,8 +306,7 @@ class Supervisor:
 
     def _make_smaller(self, said: str, log: Path, since: int) -> str:
         """The end of a worker that took too much, with the settings to change; trying again would end the same way."""
-        training = self.table.spec(self.job_id).training
-        ways = remedy(training) if training else "a smaller data.max_length"
+        ways = remedy(self.table.spec(self.job_id).training)
         if self.limits.memory:
             ways += f"; or a larger worker.memory in {self.home.config}"
         said = f"{said}. Make the job smaller and submit it again: {ways}"

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from prefd.daemon import oom
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.home import Home
+from prefd.daemon.memory_advice import remedy
+from prefd.daemon.memory_kills import OUT_OF_MEMORY
 from prefd.daemon.rundir import Outcome, Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.errors import Stopped
@@ -73,8 +74,7 @@ def _end(job: Job, phase: Phase, outcome: Outcome) -> WorkerExit:
 def no_memory(error: Exception, job: Job) -> str | None:
     """In words, with the settings to change, where `error` is that memory ran out."""
     said = f"{type(error).__name__}: {error}"
-    if not isinstance(error, MemoryError | RuntimeError) or not oom.SAID.search(said):
+    if not isinstance(error, MemoryError | RuntimeError) or not OUT_OF_MEMORY.search(said):
         return None
-    training = job.spec.training
-    ways = oom.remedy(training) if training else "a smaller data.max_length"
+    ways = remedy(job.spec.training)
     return f"the worker ran out of memory ({said}). Make the job smaller and submit it again: {ways}"
