@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon import blas, limits
+from prefd.daemon import blas, cpus
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.rundir import PHASES
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    limits.apply()  # before there is a thread
+    cpus.apply_limits()  # before there is a thread
     blas.preload()  # before anything imports mlx
     if given.task in PHASES:
         from prefd.daemon.worker.phase import run_phase
