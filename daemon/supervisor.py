@@ -23,23 +23,17 @@ from prefd.daemon.frozen import freeze
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
 from prefd.daemon.limits import WorkerLimits
-from prefd.daemon.logs import bound_log
 from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import kills
 from prefd.daemon.oom import MemoryWatch
-from prefd.daemon.process import (
-    WORKER,
-    ProcessId,
-    lock_worker,
-    signal_group,
-    tail,
-    why_it_ended,
-)
+from prefd.daemon.process import WORKER, ProcessId, signal_group
 from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
 from prefd.daemon.stop import Stop
 from prefd.daemon.threads import in_thread
+from prefd.daemon.worker_log import bound_log, tail
+from prefd.daemon.worker_process import lock_worker, why_it_ended
 
 TICK_SECONDS = 0.2
 STATE_OF: dict[Phase, State] = {"precompute": "precomputing", "training": "training"}
