@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+"""The longest path that a Unix socket may have on this platform."""
 
 
 @dataclass(frozen=True)
