@@ -10,7 +10,7 @@ import signal
 import stat
 import sys
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
 from prefd.cache.durable import flush
 
@@ -84,6 +84,19 @@ def read_json(path: Path) -> Any | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def read_end(file: BinaryIO, limit: int | None = None, since: int = 0) -> tuple[bytes, int]:
+    """Reads what was written to `file` after byte `since`, at most its last `limit` bytes, and says where that begins.
+
+    A file that is shorter than `since` has been cut or replaced meanwhile, so all of it is new.
+    """
+    size = file.seek(0, os.SEEK_END)
+    begin = since if since <= size else 0
+    if limit is not None:
+        begin = max(begin, size - limit)
+    file.seek(begin)
+    return file.read(-1 if limit is None else limit), begin
 
 
 def is_lfs_pointer(path: Path) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 from prefd.daemon.config import NotifyConfig
 from prefd.daemon.document import document
 from prefd.daemon.events import database_of
-from prefd.daemon.files import read_json, write_json
+from prefd.daemon.files import read_end, read_json, write_json
 from prefd.daemon.home import Home
 from prefd.daemon.job_document import job_document
 from prefd.daemon.jobs import ENDED, Change, Job, JobTable, JobTableError
@@ -194,8 +194,8 @@ async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, f
             await _end(child)
         if code == 0:
             return ""
-        said.seek(max(0, said.seek(0, os.SEEK_END) - SAID_BYTES))
-        lines = said.read().decode("utf-8", "replace").split("\n")
+        data, _ = read_end(said, SAID_BYTES)
+        lines = data.decode("utf-8", "replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
         return f"{f'exit code {code}' if code > 0 else f'signal {-code}'}: {clip(last, 300)}"
 

@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from prefd.daemon.files import read_end
+
 WORKER_LOG_BYTES = 32_000_000
 """A worker's log is cut here; what stood in it is kept once, as `worker.log.1`."""
 
@@ -37,10 +39,8 @@ def tail(log: Path, lines: int = 8, since: int = 0, limit: int = 2000) -> str:
     """Reads the last `lines` lines of a log that were written after byte `since`, at most `limit` bytes of them."""
     try:
         with log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(since if since <= size else 0, size - limit))  # shorter than it was: it has been cut
-            text = file.read(limit).decode("utf-8", "replace")
+            data, _ = read_end(file, limit, since)
     except OSError:
         return ""
-    kept = [line.rstrip() for line in text.splitlines() if line.strip()]
+    kept = [line.rstrip() for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
     return "\n".join("".join(char if char.isprintable() else " " for char in line) for line in kept[-lines:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.api.endpoint import Controlled, Endpoint
+from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, as_row, is_evaluation
 
@@ -137,11 +137,10 @@ def last_report(run: RunDir) -> dict[str, float]:
     """The newest row of training in metrics.jsonl; empty where there is none."""
     try:
         with run.metrics.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
-            lines = file.read(LAST_BYTES).split(b"\n")
+            data, _ = read_end(file, LAST_BYTES)
     except OSError:
         return {}
-    for line in reversed(lines[:-1]):  # the last one is empty, or cut
+    for line in reversed(data.split(b"\n")[:-1]):  # the last one is empty, or cut
         row = as_row(line)
         if row and not is_evaluation(row):
             return {key: value for key, value in row.items() if isinstance(value, int | float)}
