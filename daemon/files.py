@@ -12,7 +12,7 @@ import sys
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from prefd.cache.durable import flush
+from prefd.cache.durable import flush, whole_file
 
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 """What a disk says that takes no more: it may take more later, and nothing else is wrong."""
@@ -65,17 +65,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any, flush: bool = True) -> None:
-    """Replace `path` by `value` as JSON: written beside, flushed to disk, renamed.
+    """Replaces `path` by `value` as JSON, whole or not at all.
 
     Without `flush`, a power cut may leave it empty; a crash of the process never does.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        if flush:
-            file.flush()
-            os.fsync(file.fileno())
-    beside.replace(path)
+    with whole_file(path, path.with_name(f".{path.name}.{os.getpid()}.tmp"), durable=flush) as file:
+        file.write(json.dumps(value, indent=1, allow_nan=False).encode())
 
 
 def read_json(path: Path) -> Any | None:

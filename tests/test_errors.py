@@ -25,6 +25,8 @@ PARTS = {
     "prefd.cache.stored.DamagedReference": "is reported by `prefd cache verify`",
     "prefd.cache.reference.MissingEntry": "is scored, or named by the job",
     "prefd.plugins.types.UnusableRow": "is counted in the job's report",
+    "prefd.plugins.types.UnclearRow": "is counted in the job's report, or refuses the dataset",
+    "prefd.daemon.worker.rows.document.TwiceTheKey": "goes on behind the row's place",
     "prefd.plugins.checks.Fault": "is a finding of `prefd check-loss`",
     "prefd.daemon.worker.checkpoint.DamagedCheckpoint": "is logged, and an earlier checkpoint taken",
     "prefd.daemon.worker.fusecheck.NotCompared": "becomes a warning of the job",

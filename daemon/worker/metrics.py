@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from prefd.cache.durable import flush
+from prefd.cache.durable import flush, whole_file
 from prefd.daemon.worker.errors import JobError
 from prefd.plugins.types import TRAINERS_METRICS, LossInput, LossOutput
 
@@ -95,6 +95,5 @@ class MetricsLog:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 continue
-        beside = self.path.with_suffix(".partial")
-        beside.write_text("".join(kept), encoding="utf-8")
-        beside.replace(self.path)
+        with whole_file(self.path, self.path.with_suffix(".partial"), durable=False) as file:
+            file.write("".join(kept).encode())
