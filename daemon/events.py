@@ -23,14 +23,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, Change, JobTable, State
+from prefd.daemon.jobs import Change, JobTable
 from prefd.daemon.metrics_tail import MetricsTail
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import ENDED, UNENDED
 
 MAX_ID = 16_384
 CHANGES = 200
-
-UNENDED: tuple[State, ...] = ("queued", "precomputing", "training", "paused")
 
 Kind = Literal["job", "metrics", "progress", "reset"]
 

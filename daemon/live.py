@@ -18,12 +18,12 @@ from prefd.daemon.job_document import outputs
 from prefd.daemon.jobs import Job
 from prefd.daemon.moments import format_duration
 from prefd.daemon.preview_lines import data_facts
-from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
+from prefd.daemon.rundir import Outcome, Progress, RunDir
+from prefd.daemon.states import PHASE_OF
 from prefd.daemon.text import format_number
 
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 LABEL = 14  # columns for the phase's name
-PHASE_OF: dict[str, Phase] = {"precomputing": "precompute", "training": "training"}
 
 
 class JobView(Protocol):

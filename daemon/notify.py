@@ -26,8 +26,9 @@ from prefd.daemon.events import database_of
 from prefd.daemon.files import read_end, read_json, write_json
 from prefd.daemon.home import Home
 from prefd.daemon.job_document import job_document
-from prefd.daemon.jobs import ENDED, Change, Job, JobTable, JobTableError
+from prefd.daemon.jobs import Change, Job, JobTable, JobTableError
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import ENDED
 from prefd.daemon.text import clip
 
 log = logging.getLogger(__name__)

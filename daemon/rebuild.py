@@ -18,15 +18,15 @@ from typing import Any
 
 from prefd.daemon.files import sync_folder
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, JobTable, State, Unreadable
+from prefd.daemon.jobs import JobTable, Unreadable
 from prefd.daemon.records import Record, Records
 from prefd.daemon.rundir import Outcome, Phase, RunDir
+from prefd.daemon.states import ENDED, PHASE_OF, State
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = ("-wal", "-shm", "")
 """The database's own file last: while it is there, all is not yet set aside."""
-PHASE_OF: dict[str, Phase] = {"precomputing": "precompute", "training": "training"}
 UNKNOWN = "; its folder does not say how it ended: `prefd resume` lets it go on, `prefd cancel` does not"
 
 

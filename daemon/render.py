@@ -15,19 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.document import document
+from prefd.daemon.states import COLOURS
 
 PADDING = re.compile(r"[ ]+$", re.MULTILINE)
 PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: whoever reads it counts lines
-
-STATE_STYLES = {
-    "queued": "cyan",
-    "precomputing": "yellow",
-    "training": "yellow",
-    "paused": "magenta",
-    "done": "green",
-    "failed": "red",
-    "cancelled": "magenta",
-}
 
 
 class _Pipe(Console):
@@ -103,7 +94,7 @@ def one_line(text: str) -> Text:
 
 
 def state(name: str) -> Text:
-    return Text(name, style=STATE_STYLES.get(name.strip(), ""))
+    return Text(name, style=COLOURS.get(name.strip(), ""))
 
 
 def _is_cut(cell: str | Text) -> bool:

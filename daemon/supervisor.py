@@ -21,7 +21,7 @@ from prefd.daemon.errors import WorkerExit
 from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.frozen import freeze
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
+from prefd.daemon.jobs import RESUMED, Job, JobTable
 from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import kills
@@ -30,13 +30,13 @@ from prefd.daemon.process import WORKER, ProcessId, signal_group
 from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
+from prefd.daemon.states import ENDED, STATE_OF, State
 from prefd.daemon.stop import Stop
 from prefd.daemon.threads import in_thread
 from prefd.daemon.worker_log import bound_log, tail
 from prefd.daemon.worker_process import lock_worker, why_it_ended
 
 TICK_SECONDS = 0.2
-STATE_OF: dict[Phase, State] = {"precompute": "precomputing", "training": "training"}
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""

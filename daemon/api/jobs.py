@@ -21,9 +21,10 @@ from prefd.daemon.api.endpoint import Controlled, Endpoint, Query, Refusal, answ
 from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
 from prefd.daemon.job_document import job_document
-from prefd.daemon.jobs import Job, JobTable, State
+from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.rundir import RunDir, is_evaluation
+from prefd.daemon.states import State
 
 LOG_BYTES = 1_000_000
 MAX_NAME = 200

@@ -18,6 +18,7 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 from prefd.daemon.moments import format_clock, format_duration
 from prefd.daemon.rundir import Progress, RunDir
+from prefd.daemon.states import FAILURES, RUNNING, STATES
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from prefd.daemon.specfile import SpecFile
 
 CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
-
-STATE_NAMES = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
 
 
 @click.command(
@@ -108,7 +107,7 @@ def check_after(home: Home, wanted: set[int]) -> None:
     for job_id in sorted(wanted):
         if job_id not in states:
             raise Failure(f"after: there is no job {job_id}; see `prefd jobs`", Exit.NOT_FOUND)
-        if states[job_id] in ("failed", "cancelled"):
+        if states[job_id] in FAILURES:
             raise Failure(
                 f"after: job {job_id} is {states[job_id]}, so this one would fail; `prefd retry {job_id}` first"
             )
@@ -150,7 +149,7 @@ Examples:
   prefd jobs --state failed
   prefd jobs --json | jq '.jobs[] | select(.state == "done") | .id'"""
 )
-@click.option("--state", "states", multiple=True, type=click.Choice(STATE_NAMES), help="Only these (repeatable).")
+@click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these (repeatable).")
 @click.option("--group", metavar="NAME", type=GROUP, help="Only this group, such as a sweep's jobs.")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
 @json_option
@@ -189,7 +188,7 @@ def dressed(row: tuple[str, ...]) -> tuple[str | Text, ...]:
 
 def detail(home: Home, job: Job) -> str:
     """Progress while it runs, what it waits for; the reason otherwise, or what its sweep sets in it."""
-    progress = RunDir(home.job(job.id)).progress() if job.state in ("precomputing", "training") else None
+    progress = RunDir(home.job(job.id)).progress() if job.state in RUNNING else None
     if progress is not None:
         return how_far(progress)
     return job.waiting or job.reason or job.description

@@ -15,6 +15,7 @@ from prefd.daemon.commands.complete import JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import RUNNING
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Job, JobTable
@@ -99,7 +100,7 @@ def last_of(home: Home, jobs: JobTable, job: Job) -> Job:
 
 def newest_wanted(jobs: JobTable) -> Job:
     """The running job, else the next in the queue, else a paused one."""
-    wanted = jobs.list("precomputing", "training") or jobs.list("queued") or jobs.list("paused")
+    wanted = jobs.list(*RUNNING) or jobs.list("queued") or jobs.list("paused")
     if not wanted:
         raise Failure("no job is running, queued or paused: name one (see `prefd jobs`)", Exit.NOT_FOUND)
     return wanted[0]
