@@ -21,6 +21,7 @@ from prefd.daemon.preview_lines import data_facts
 from prefd.daemon.rundir import Outcome, Progress, RunDir
 from prefd.daemon.states import PHASE_OF
 from prefd.daemon.text import format_number
+from prefd.plugins.metrics import LABELS
 
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 LABEL = 14  # columns for the phase's name
@@ -169,5 +170,5 @@ def pace(progress: Progress) -> str:
 
 def metrics(progress: Progress) -> str:
     """Loss, accuracy and margin, where the phase has them."""
-    found = {name: progress.metrics.get(key) for key, name in report.SHOWN.items()}
+    found = {name: progress.metrics.get(key) for key, name in LABELS.items()}
     return "  ".join(f"{name} {format_number(value)}" for name, value in found.items() if value is not None)

@@ -13,13 +13,11 @@ from prefd.daemon.job_document import outputs
 from prefd.daemon.moments import format_clock, format_duration
 from prefd.daemon.rundir import PHASES, Outcome, Phase, RunDir
 from prefd.daemon.text import format_number, pluralize
+from prefd.plugins.metrics import EVAL, LABELS, PART
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Event, Job
     from prefd.daemon.spec import JobSpec
-
-SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin"}
-PART = "loss/"  # of a mixture
 
 
 def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> list[Fact]:
@@ -78,14 +76,15 @@ def data_lines(data: Mapping[str, Any]) -> list[str]:
 def training_lines(summary: Mapping[str, Any]) -> list[str]:
     first, last = summary.get("first") or {}, summary.get("last") or {}
     changes = {name: (first.get(key), last[key]) for key, name in told(last).items()}
-    width = max(map(len, ("accuracy", *changes))) + 1
+    width = max(map(len, (*LABELS.values(), *changes))) + 1
     return [f"{name:<{width}}{format_number(begin)} → {format_number(end)}" for name, (begin, end) in changes.items()]
 
 
 def told(values: Mapping[str, Any]) -> dict[str, str]:
     """The metrics of `values` that are shown of a job, by what they are called: the parts of a mixed loss behind it."""
     parts = {key: key for key in values if key.startswith(PART)}
-    return {key: name for key, name in ({"loss": "loss"} | parts | SHOWN).items() if key in values}
+    labels = {"loss": LABELS["loss"], **parts, **LABELS}
+    return {key: label for key, label in labels.items() if key in values}
 
 
 def phase_line(phase: Phase, outcome: Outcome | None, seconds: float | None) -> str:
@@ -98,7 +97,7 @@ def held_out_facts(values: Mapping[str, Any] | None) -> list[Fact]:
     """The last evaluation, whether or not its names begin with `eval_`."""
     if not values:
         return []
-    plain = {key.removeprefix("eval_"): value for key, value in values.items()}
+    plain = {key.removeprefix(EVAL): value for key, value in values.items()}
     numbers = [f"{name} {format_number(plain[key])}" for key, name in told(plain).items() if plain[key] is not None]
     return [("held out", "  ".join(numbers))]
 

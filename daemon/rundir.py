@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from prefd.daemon.files import read_json, write_json
+from prefd.plugins.metrics import EVAL
 
 KEPT = ("spec.json", "job.json", "worker.log", ".worker.lock", "attempts")
 """What a run begun from nothing keeps of the earlier one: the log goes on."""
@@ -135,7 +136,7 @@ class RunDir:
 
 def is_evaluation(row: Mapping[str, Any]) -> bool:
     """Whether a line of metrics.jsonl is of the held-out pairs."""
-    return any(key.startswith("eval_") for key in row)
+    return any(key.startswith(EVAL) for key in row)
 
 
 def as_row(line: str | bytes) -> dict[str, Any] | None:

@@ -13,25 +13,13 @@ from prefd.daemon.api.endpoint import Controlled, Endpoint
 from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, as_row, is_evaluation
+from prefd.plugins.metrics import METRICS
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
 LAST_BYTES = 65_536
 """Of metrics.jsonl: its last line is in there."""
-
-OF_STEP = {
-    "step": ("prefd_job_step", "Optimizer step of the last report"),
-    "epoch": ("prefd_job_epoch", "Epochs at the last report"),
-    "loss": ("prefd_job_loss", "Loss of the last report"),
-    "rewards/margins": ("prefd_job_reward_margin", "Mean reward of chosen minus rejected at the last report"),
-    "rewards/accuracies": (
-        "prefd_job_reward_accuracy_ratio",
-        "Share of pairs whose chosen answer has the higher reward",
-    ),
-    "tokens_per_second": ("prefd_job_tokens_per_second", "Tokens trained on in a second, at the last report"),
-    "peak_memory_gb": ("prefd_job_peak_memory_gigabytes", "MLX's peak memory, in 10^9 bytes"),
-}
 
 
 def endpoints(daemon: Controlled, streams: Callable[[], int]) -> Sequence[Endpoint]:
@@ -103,7 +91,7 @@ def _active(active: Sequence[Mapping[str, Any]], home: Home) -> Iterator[Metric]
     done = GaugeMetricFamily("prefd_job_done", "Units done of the running phase", labels=[*of_job, "phase", "unit"])
     total = GaugeMetricFamily("prefd_job_total", "Units of the running phase", labels=[*of_job, "phase", "unit"])
     eta = GaugeMetricFamily("prefd_job_eta_seconds", "Seconds the running phase still takes", labels=of_job)
-    steps = {key: GaugeMetricFamily(*named, labels=of_job) for key, named in OF_STEP.items()}
+    steps = {each.name: GaugeMetricFamily(*each.gauge, labels=of_job) for each in METRICS.values() if each.gauge}
     for job in active:
         labels = [str(job["id"]), job["name"]]
         running.add_metric([*labels, job["state"]], 1)
