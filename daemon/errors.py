@@ -8,20 +8,33 @@ new error is written down where it is raised and nowhere else.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Self
 
 from prefd.cache.errors import CacheError
 from prefd.plugins.errors import PluginError
 
 
 class Exit(IntEnum):
-    """The exit codes of `prefd`, which scripts may rely on."""
+    """The exit codes of `prefd`, which scripts may rely on. `words` say in the help what each means."""
 
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    NOT_FOUND = 3
-    NO_DAEMON = 4
-    JOB_FAILED = 5
+    words: str
+
+    OK = 0, "ok"
+    FAILED = 1, "failed"
+    USAGE = 2, "usage"
+    NOT_FOUND = 3, "not found"
+    NO_DAEMON = 4, "daemon not running"
+    JOB_FAILED = 5, "job failed"
+
+    def __new__(cls, code: int, words: str) -> Self:
+        self = int.__new__(cls, code)
+        self._value_, self.words = code, words
+        return self
+
+    @classmethod
+    def list_all(cls) -> str:
+        """Lists the codes with their words: `0 ok, 1 failed, …`."""
+        return ", ".join(f"{code.value} {code.words}" for code in cls)
 
 
 class WorkerExit(IntEnum):

@@ -20,7 +20,7 @@ from prefd.daemon.files import sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable, Unreadable
 from prefd.daemon.records import Record, Records
-from prefd.daemon.rundir import Outcome, Phase, RunDir
+from prefd.daemon.rundir import PHASES, SPEC, Outcome, Phase, RunDir
 from prefd.daemon.states import ENDED, PHASE_OF, State
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def _from_results(run: RunDir, job_id: int) -> Record | None:
     if frozen is None:
         return None
     spec = frozen["spec"]
-    outcomes = [run.outcome("precompute"), run.outcome("training")]
+    outcomes = [run.outcome(phase) for phase in PHASES]
     last = run.outcome(_last_phase(spec))
     ends = [_end(each) for each in outcomes if each is not None and (not each.ok or each == last)]
     state, reason = ends[-1] if ends else ("paused", "")
@@ -166,7 +166,7 @@ def _from_results(run: RunDir, job_id: int) -> Record | None:
         "name": spec.get("name", ""),
         "state": state,
         "reason": reason,
-        "source": f"runs/{job_id}/spec.json",
+        "source": f"runs/{job_id}/{SPEC}",
         "owner": "daemon",
         "spec": json.dumps(spec),
         "created_at": begun,

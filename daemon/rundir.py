@@ -15,7 +15,9 @@ from typing import Any, Literal, TypeVar, get_args
 from prefd.daemon.files import read_json, write_json
 from prefd.plugins.metrics import EVAL
 
-KEPT = ("spec.json", "job.json", "worker.log", ".worker.lock", "attempts")
+SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
+PROGRESS = "progress.json"
+KEPT = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
 """What a run begun from nothing keeps of the earlier one: the log goes on."""
 
 Phase = Literal["precompute", "training"]
@@ -60,11 +62,16 @@ class RunDir:
 
     @property
     def spec(self) -> Path:
-        return self.root / "spec.json"
+        return self.root / SPEC
 
     @property
     def log(self) -> Path:
-        return self.root / "worker.log"
+        return self.root / LOG
+
+    @property
+    def worker_lock(self) -> Path:
+        """The file whose lock the job's one worker holds."""
+        return self.root / WORKER_LOCK
 
     @property
     def metrics(self) -> Path:
@@ -96,17 +103,21 @@ class RunDir:
     def set_aside(self, attempt: int) -> None:
         """Move what attempts up to `attempt` left to `attempts/<attempt>/`. Done again after a crash, it moves the rest."""
         left = [path for path in self.root.iterdir() if path.name not in KEPT]
-        folder = self.root / "attempts" / str(attempt)
+        folder = self.root / ATTEMPTS / str(attempt)
         folder.mkdir(parents=True, exist_ok=True)
         for path in left:
             path.rename(folder / path.name)
 
     def progress(self) -> Progress | None:
         """None where there is none, or one that this version cannot read."""
-        return _as(Progress, read_json(self.root / "progress.json"))
+        return _as(Progress, read_json(self.root / PROGRESS))
 
     def write_progress(self, progress: Progress) -> None:
-        write_json(self.root / "progress.json", asdict(progress) | {"updated_at": time.time()}, flush=False)
+        write_json(self.root / PROGRESS, asdict(progress) | {"updated_at": time.time()}, flush=False)
+
+    def forget_progress(self) -> None:
+        """Called before a phase starts, so that how far an old one came is never shown as the new one's."""
+        (self.root / PROGRESS).unlink(missing_ok=True)
 
     def mark(self, phase: Phase) -> str:
         """How far the phase has got for good: what was saved, and what was left to do when its worker began."""

@@ -193,7 +193,7 @@ class Supervisor:
 
     async def _run_phase(self, phase: Phase, run: RunDir) -> PhaseEnd:
         began = time.monotonic()
-        (run.root / "progress.json").unlink(missing_ok=True)
+        run.forget_progress()
         lock = await self._lock(run)
         if lock is None and self._to_stop(self.table.get(self.job_id)):
             return PhaseEnd("stopped", self._why_stopped())
@@ -227,7 +227,7 @@ class Supervisor:
     async def _lock(self, run: RunDir) -> int | None:
         """The lock of the job's one worker; an orphan that has it gets the time to see that its daemon is gone."""
         deadline = time.monotonic() + self.grace
-        while (lock := lock_worker(run.root / ".worker.lock")) is None:
+        while (lock := lock_worker(run.worker_lock)) is None:
             if time.monotonic() > deadline or self._to_stop(self.table.get(self.job_id)):
                 return None
             await asyncio.sleep(TICK_SECONDS)
