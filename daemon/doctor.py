@@ -208,7 +208,7 @@ def check_daemon(home: Home) -> Iterator[Finding]:
 def check_cache(home: Home) -> Iterator[Finding]:
     from prefd.cache.store import NotACache, ReferenceCache
 
-    if not (home.cache / "zarr.json").exists():
+    if not home.has_cache:
         yield Finding("ok", "cache", "empty")
         return
     try:

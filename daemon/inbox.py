@@ -238,7 +238,7 @@ class Inbox:
         """
         target = _unused(self.home.rejected, claimed.name)
         beside = self.home.rejected / f".{ULID()}.tmp"
-        with whole_file(target.with_name(f"{target.name}.error.txt"), beside, durable=False) as file:
+        with whole_file(self.home.refusal(target.name), beside, durable=False) as file:
             file.write(("\n".join(lines) + "\n").encode())
         os.rename(claimed.path, target)
         return target

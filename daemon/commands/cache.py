@@ -119,7 +119,7 @@ def read_references(home: Home) -> list[ReferenceInfo]:
     from prefd.cache.store import ReferenceCache
 
     require_home(home)
-    if not (home.cache / "zarr.json").exists():
+    if not home.has_cache:
         return []  # open() would make a cache; reading makes nothing
     return ReferenceCache.open(home.cache).references()
 

@@ -135,7 +135,7 @@ def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, list[in
                     if job.source.endswith(f"-{file.name}") and job.created_at >= since - 1:
                         found.setdefault(file, []).append(job.id)
         for file in files:
-            if (refusal := home.rejected / f"{file.name}.error.txt").exists() and refusal.stat().st_mtime >= since - 1:
+            if (refusal := home.refusal(file.name)).exists() and refusal.stat().st_mtime >= since - 1:
                 raise Failure(f"the daemon refused {file.name}:\n{refusal.read_text(encoding='utf-8').strip()}")
         if len(found) == len(files) or time.monotonic() > deadline:
             return found
