@@ -1,8 +1,8 @@
 """What can be expected to go wrong, and the exit codes of prefd's processes.
 
 An error that a person should read as a sentence, and not as a traceback, derives from `PrefdError`; the cache, which does
-not know the daemon, has `CacheError`, and the plugins have `PluginError`. Whoever shows errors catches these three, so a
-new error is written down where it is raised and nowhere else.
+not know the daemon, has `CacheError`, and the plugins have `PluginError`. The commands, the control API and the workers
+catch these three, so a new error is written down where it is raised and nowhere else.
 """
 
 from __future__ import annotations
