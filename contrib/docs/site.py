@@ -20,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 STAGED = ROOT / "build" / "docs"
-LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+LINK = re.compile(r"`[^`]*`|(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+"""A link, its text and its target; or a code span, in which there are none."""
 COG = re.compile(r"<!-- \[\[\[cog.*?\]\]\] -->\n|<!-- \[\[\[end\]\]\] -->\n", re.DOTALL)
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.DOTALL | re.MULTILINE)
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".sh": "sh", "Makefile": "make", ".plist": "xml"}
@@ -62,10 +63,10 @@ def _linked_files(text: str, source: Path) -> Iterator[Path]:
             yield file
 
 
-def _file_of(link: str, source: Path) -> Path | None:
+def _file_of(link: str | None, source: Path) -> Path | None:
     """The file of the repository that a link of `source` leads to; None for a link elsewhere or within the page."""
-    path = link.partition("#")[0]
-    if not path or "://" in link:
+    path = (link or "").partition("#")[0]
+    if link is None or not path or "://" in link:
         return None
     file = (source.parent / path).resolve()
     if not file.is_file():
