@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from conftest import ROOT
@@ -115,7 +116,7 @@ def headings(page: Path) -> list[str]:
     found = tokens(page)
     return [
         "".join(each.content for each in inline.children or ())
-        for before, inline in zip(found, found[1:])
+        for before, inline in pairwise(found)
         if before.type == "heading_open"
     ]
 

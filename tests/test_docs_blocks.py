@@ -150,7 +150,9 @@ def test_every_setting_of_trls_dpo_trainer_is_in_its_page() -> None:
 
 
 def test_settings_of_trl_are_said_to_be_what_a_spec_that_uses_them_is_told() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|.*?`((?:training|data|reference|loss|model)[\w.]*)[`:]", page("docs/from-trl.md"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*?`((?:training|data|reference|loss|model)[\w.]*)[`:]", page("docs/from-trl.md"), re.MULTILINE
+    )
     told = {name: CALLED[name] for name, _ in rows if name in CALLED and name not in SAID}
     assert told
     for name, place in rows:
@@ -175,7 +177,9 @@ def test_transitions_are_those_that_the_table_of_jobs_allows() -> None:
     from prefd.daemon.job import ALLOWED, ENDED
 
     rows = re.findall(r"^\| (`.*?`) \| (`\w+`) \| (.+) \|$", section("docs/architecture.md", "States"), re.MULTILINE)
-    listed = {(begin, end) for cells, target, _ in rows for begin in shown_states(cells) for end in shown_states(target)}
+    listed = {
+        (begin, end) for cells, target, _ in rows for begin in shown_states(cells) for end in shown_states(target)
+    }
     retried = {(state, "queued") for state in ENDED}
     allowed: set[tuple[Any, Any]] = {(state, target) for state, targets in ALLOWED.items() for target in targets}
     assert listed == allowed | retried

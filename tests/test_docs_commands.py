@@ -93,9 +93,7 @@ def check_api(words: list[str], tmp_path: Path) -> None:
     method = words[words.index("-X") + 1] if "-X" in words else "POST" if "--data-binary" in words else "GET"
     home = Home(tmp_path)
     path = re.sub(r"/\d+(?=/|$)", "/{job_id}", url.path)
-    (found,) = (
-        each for each in endpoints(FakeDaemon(home), Hub(home)) if (each.method, each.path) == (method, path)
-    )
+    (found,) = (each for each in endpoints(FakeDaemon(home), Hub(home)) if (each.method, each.path) == (method, path))
     known = set() if found.query is None else found.query.model_fields.keys()
     assert {name for name, _ in parse_qsl(url.query)} <= known
 

@@ -97,7 +97,9 @@ def test_the_zarr_example_reads_a_segment(home: Path, tiny_model: Path, pairs_fi
 def test_the_metrics_example_has_a_loss_for_each_step(
     home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}, loss={"name": "cpo"}, training={"iters": 2})
+    job = make_job(
+        home, model=str(tiny_model), data={"path": str(pairs_file)}, loss={"name": "cpo"}, training={"iters": 2}
+    )
     run_training(job)
     monkeypatch.chdir(tmp_path)
     assert len(run(block_with("metrics.jsonl", "docs/python.md"))["losses"]) == 2

@@ -50,7 +50,9 @@ def plain(text: str) -> list[str]:
 
 def transcript(command: str, which: int = 0) -> list[str]:
     """What the page shows below a prompt with `command`."""
-    texts = [part for block in blocks("console", "docs/job.md") for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)]
+    texts = [
+        part for block in blocks("console", "docs/job.md") for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)
+    ]
     return plain([text.partition("\n")[2] for text in texts if text.partition("\n")[0] == command][which])
 
 

@@ -80,7 +80,9 @@ def test_its_own_tests_pass(package: Path, home: Path) -> None:
 
 @pytest.mark.slow
 def test_the_plugin_is_listed_and_its_loss_explained(package: Path, home: Path) -> None:
-    assert re.search(r"prefd-squared:squared\s+0\.1\.0\s+entry point\s+losses: squared", take(package, "prefd plugins", home))
+    assert re.search(
+        r"prefd-squared:squared\s+0\.1\.0\s+entry point\s+losses: squared", take(package, "prefd plugins", home)
+    )
     assert "Squared distance of β z from a target." in take(package, "prefd losses squared", home)
 
 

@@ -268,11 +268,11 @@ def losses() -> str:
 def _loss(name: str, loss: RegisteredLoss) -> str:
     text = inspect.cleandoc(loss.schema.doc)
     rows = [
-        (f"`{param}`", each["type"], code(each["default"]), " and ".join(bounds(each))) for param, each in loss.schema.params.items()
+        (f"`{param}`", each["type"], code(each["default"]), " and ".join(bounds(each)))
+        for param, each in loss.schema.params.items()
     ]
     parameters = table(["parameter", "type", "default", "range"], rows) if rows else "It has no parameters.\n"
     return f"### `{name}`\n\n{text}\n\n{parameters}"
-
 
 
 # --- settings of other trainers
