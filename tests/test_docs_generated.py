@@ -17,11 +17,6 @@ GENERATED = [
 ]
 
 
-@pytest.fixture
-def in_contrib_docs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "contrib" / "docs"))
-
-
 def test_every_generated_part_is_current() -> None:
     command = [sys.executable, "-m", "cogapp", "--check", "--diff", "-I", str(ROOT / "contrib" / "docs")]
     done = subprocess.run([*command, *map(str, GENERATED)], capture_output=True, text=True, check=False, cwd=ROOT)
