@@ -25,6 +25,7 @@ from prefd.daemon.logs import bound_log
 from prefd.daemon.oom import MemoryWatch, kills, remedy
 from prefd.daemon.process import (
     NO_ROOM,
+    SAME_HASHES,
     STOPPED,
     WORKER,
     ProcessId,
@@ -76,7 +77,7 @@ def phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
 
 
 def own_environment() -> dict[str, str]:
-    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid())}
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES}
 
 
 def still_works(run: RunDir) -> str:

@@ -169,6 +169,8 @@ class Encoder:
         if template.prints_date or template.reads_clock:
             does = "prints the date" if template.prints_date else "reads the clock"
             lines.append(f"the chat template {does}; prompts are rendered as of {_shown(settings.moment)} (data.date)")
+        if template.reads_surroundings:
+            lines.append("the chat template reads the environment; prompts are rendered in an empty one")
         if template.draws:
             lines.append("the chat template draws at random; every prompt is rendered with the same draw")
         if self._remarks["transcript"]:
