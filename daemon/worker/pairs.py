@@ -11,6 +11,7 @@ from prefd.daemon.datasources import Source
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.text import listed_places
 from prefd.daemon.worker.dataset import SHOWN_ROWS
+from prefd.daemon.worker.nulls import settle_nulls
 from prefd.daemon.worker.reading import read_dataset
 from prefd.daemon.worker.rows import DataError, Place, Row, read_rows
 from prefd.plugins.formats.messages import decode_row
@@ -108,6 +109,7 @@ def pairs_of(
         raise DataError(f"{key}: {error}") from error
     decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in read.rows]
     made = read_dataset(decoded, spec, formats, source.path, key, partial(listed, read.places))
+    settle_nulls(made)
     found = LoadedPairs(
         source.path, read.places, [*read.notes, *made.notes], made.format, made.pairs, made.columns, made.unread
     )

@@ -2,7 +2,7 @@
 
 Parquet and hub datasets pad every message and tool to one struct, with None for each key that a row lacks. Such keys are
 dropped from messages, parts, calls and tools themselves; never from a call's arguments or a tool's JSON schema, where
-null is a value.
+null is a value (`nulls.py`).
 """
 
 from __future__ import annotations
