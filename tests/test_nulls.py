@@ -29,10 +29,9 @@ SHOWS = (
 )
 AS_JSON = SHOWS.replace("ARGUMENTS", "(c.function.arguments | tojson)")
 ONLY_CITY = SHOWS.replace("ARGUMENTS", "c.function.arguments.city")
-LEFT_OUT = (
-    "keys of tool calls or tools that have no value are left out, as the padding of the table; where null is meant, write "
-    "arguments and schemas as JSON text"
-)
+REMEDY = "where that is wrong, write arguments and schemas as JSON text (json.dumps) before they become a table"
+LEFT_OUT = f"keys of tool calls or tools that have no value are left out, as the padding of the table; {REMEDY}"
+KEPT = f"keys of tool calls or tools that have no value are kept, as nulls; {REMEDY}"
 FORMATS: dict[str, RowFormat] = {}
 formats.register_formats(FORMATS.__setitem__)
 Row = dict[str, Any]
@@ -76,8 +75,14 @@ def jsonl(path: Path, rows: list[Row]) -> Path:
     return path
 
 
-def read(path: Path, tokenizer: Any) -> PreparedData:
-    return prepare(DataSpec(path=str(path), validation=0.0), tokenizer, FORMATS)
+def read(path: Path, tokenizer: Any, **spec: Any) -> PreparedData:
+    return prepare(DataSpec(path=str(path), validation=0.0, **spec), tokenizer, FORMATS)
+
+
+def refusal(path: Path, tokenizer: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path, tokenizer)
+    return str(caught.value).removeprefix(f"data.path: {path}: ")
 
 
 def texts(data: PreparedData, tokenizer: Any) -> list[tuple[str, ...]]:
@@ -101,8 +106,9 @@ def unusable(data: PreparedData) -> dict[str, Any]:
 
 def unsure(key: str, part: str = "arguments", function: str = "weather") -> str:
     return (
-        f"{key!r} in the {part} of {function} is null or not there, which a table cannot tell and the chat template shows: "
-        "write arguments and schemas as JSON text (json.dumps) before they become a table"
+        f"{key!r} in the {part} of {function} is null or not there, which a table cannot tell and the chat template shows; set "
+        "data.nulls: drop where such keys are the table's padding, keep where they are null, or write arguments and schemas "
+        "as JSON text (json.dumps) before they become a table"
     )
 
 
@@ -123,23 +129,47 @@ def test_keys_of_another_function_are_padding_and_said(tmp_path: Path, tokenizer
     assert data.report.train.notes == [f"in 2 rows {LEFT_OUT} (a.parquet row 1, 2)"]
 
 
-OPTIONAL = [
-    row(calling("weather", city="Rome", unit=None), calling("weather", city="Oslo", unit="f")),
-    row(calling("weather", city="Rome", unit="c"), calling("weather", city="Oslo", unit="f"), asked="And sun?"),
-]
-
-
-def test_a_row_with_a_key_that_may_be_null_or_not_there_is_unusable_in_a_table_alone(
-    tmp_path: Path, tokenizer: Any
-) -> None:
-    data = read(parquet(tmp_path / "a.parquet", OPTIONAL), tokenizer)
-    assert unusable(data) == {unsure("unit"): [1]}
-    assert [chosen for _, chosen, _ in texts(data, tokenizer)] == [
-        '<call>weather{"city": "Rome", "unit": "c"}</call><|im_end|>'
+def asking(*units: str | None, few: int = 0) -> list[Row]:
+    """A call with each unit, and then `few` with one."""
+    return [
+        row(
+            calling("weather", city="Rome", unit=unit),
+            calling("weather", city="Oslo", unit="f"),
+            asked=f"Rain, {number}?",
+        )
+        for number, unit in enumerate([*units, *["c"] * few])
     ]
-    lines = read(jsonl(tmp_path / "a.jsonl", OPTIONAL), tokenizer)
-    assert texts(lines, tokenizer)[0][1] == '<call>weather{"city": "Rome", "unit": null}</call><|im_end|>'
+
+
+OPTIONAL = asking(None, "c")
+CALL = '<call>weather{{"city": "Rome"{}}}</call><|im_end|>'
+
+
+def test_a_dataset_with_keys_that_may_be_null_or_not_there_is_refused(tmp_path: Path, tokenizer: Any) -> None:
+    path = parquet(tmp_path / "a.parquet", OPTIONAL)
+    assert refusal(path, tokenizer) == f"{unsure('unit')} (a.parquet row 1)"
+
+
+def test_a_few_such_rows_are_not_used(tmp_path: Path, tokenizer: Any) -> None:
+    rows = asking(None, few=10)
+    data = read(parquet(tmp_path / "a.parquet", rows), tokenizer)
+    assert unusable(data) == {unsure("unit"): [1]}
+    assert [chosen for _, chosen, _ in texts(data, tokenizer)] == [CALL.format(', "unit": "c"')] * 10
+    lines = read(jsonl(tmp_path / "a.jsonl", rows), tokenizer)
+    assert texts(lines, tokenizer)[0][1] == CALL.format(', "unit": null')
     assert lines.report.train.notes == []
+
+
+@pytest.mark.parametrize(("nulls", "end", "said"), [("drop", "", LEFT_OUT), ("keep", ', "unit": null', KEPT)])
+def test_the_spec_says_what_they_are(tmp_path: Path, tokenizer: Any, nulls: str, end: str, said: str) -> None:
+    data = read(parquet(tmp_path / "a.parquet", OPTIONAL), tokenizer, nulls=nulls)
+    assert texts(data, tokenizer)[0][1] == CALL.format(end)
+    assert data.report.train.notes == [f"in 1 row {said} (a.parquet row 1)"]
+
+
+def test_the_spec_does_not_make_nulls_of_what_is_padding_for_certain(tmp_path: Path, tokenizer: Any) -> None:
+    path = parquet(tmp_path / "a.parquet", TWO_FUNCTIONS)
+    assert read(path, tokenizer, nulls="keep").train == read(path, tokenizer).train
 
 
 def test_it_is_read_where_the_template_shows_neither(tmp_path: Path, tokenizers: dict[str, Any]) -> None:
@@ -151,8 +181,7 @@ def test_it_is_read_where_the_template_shows_neither(tmp_path: Path, tokenizers:
 
 def test_sides_that_may_differ_in_a_null_are_not_called_identical(tmp_path: Path, tokenizer: Any) -> None:
     rows = [row(calling("weather", city="Rome", unit=None), calling("weather", city="Rome")), *OPTIONAL[1:]]
-    rows[0]["rejected"][0]["tool_calls"][0]["function"]["arguments"] = {"city": "Rome"}
-    assert unusable(read(parquet(tmp_path / "a.parquet", rows), tokenizer)) == {unsure("unit"): [1]}
+    assert refusal(parquet(tmp_path / "a.parquet", rows), tokenizer) == f"{unsure('unit')} (a.parquet row 1)"
     assert unusable(read(jsonl(tmp_path / "a.jsonl", rows), tokenizer)) == {}
 
 
@@ -165,14 +194,14 @@ def test_keys_that_a_functions_own_schema_has_not_are_padding(tmp_path: Path, to
     rows = [
         row(calling("search", query="rain"), calling("search", query="sun"), TOOLS),
         row(calling("weather", city="Rome", unit="c"), calling("weather", city="Oslo", unit="f"), TOOLS),
-        row(calling("weather", city="Rome"), calling("weather", city="Oslo", unit="f"), TOOLS),
     ]
     data = read(parquet(tmp_path / "a.parquet", rows), tokenizer)
-    assert unusable(data) == {unsure("unit"): [3]}
-    expected = texts(read(jsonl(tmp_path / "a.jsonl", rows[:2]), tokenizer), tokenizer)
+    expected = texts(read(jsonl(tmp_path / "a.jsonl", rows), tokenizer), tokenizer)
     assert [answers for _, *answers in texts(data, tokenizer)] == [answers for _, *answers in expected]
     prompt, _, _ = texts(data, tokenizer)[0]
     assert json.loads(prompt.partition("\n")[0]) == TOOLS
+    rows.append(row(calling("weather", city="Rome"), calling("weather", city="Oslo", unit="f"), TOOLS))
+    assert refusal(parquet(tmp_path / "a.parquet", rows), tokenizer) == f"{unsure('unit')} (a.parquet row 3)"
 
 
 def about_weather(city: str, **of_city: Any) -> Row:
@@ -182,8 +211,8 @@ def about_weather(city: str, **of_city: Any) -> Row:
 
 def test_a_default_of_null_is_unsure_where_another_row_has_one(tmp_path: Path, tokenizer: Any) -> None:
     rows = [about_weather("Oslo", default=None), about_weather("Bern"), about_weather("Oslo", default="Rome")]
-    data = read(parquet(tmp_path / "a.parquet", rows), tokenizer)
-    assert unusable(data) == {unsure("properties.city.default", "schema"): [1, 2]}
+    said = refusal(parquet(tmp_path / "a.parquet", rows), tokenizer)
+    assert said == f"{unsure('properties.city.default', 'schema')} (a.parquet row 1, 2)"
 
 
 def test_a_default_of_null_is_kept_where_no_row_has_another(tmp_path: Path, tokenizer: Any) -> None:
@@ -191,9 +220,7 @@ def test_a_default_of_null_is_kept_where_no_row_has_another(tmp_path: Path, toke
     data = read(parquet(tmp_path / "a.parquet", rows), tokenizer)
     assert texts(data, tokenizer) == texts(read(jsonl(tmp_path / "a.jsonl", rows), tokenizer), tokenizer)
     assert '"default": null' in texts(data, tokenizer)[0][0]
-    assert data.report.train.notes == [
-        "in 2 rows nulls of a tool's schema are kept: no row has another value there (a.parquet row 1, 2)"
-    ]
+    assert data.report.train.notes == [f"in 2 rows {KEPT} (a.parquet row 1, 2)"]
 
 
 def test_a_default_that_only_rows_elsewhere_have_is_not_taken_for_null(tmp_path: Path, tokenizer: Any) -> None:
@@ -201,9 +228,8 @@ def test_a_default_that_only_rows_elsewhere_have_is_not_taken_for_null(tmp_path:
     tools = [[tool("weather", city=CITY | {"default": "Rome"})], [tool("weather", city=CITY)]]
     rows = [row(calling("weather", city="Rome"), calling("weather", city="Oslo"), each) for each in tools]
     pq.write_table(pa.Table.from_pylist(rows).slice(1), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="is null or not there, which a table cannot tell") as caught:
-        read(tmp_path / "a.parquet", tokenizer)
-    assert unsure("properties.city.default", "schema") in str(caught.value)
+    said = refusal(tmp_path / "a.parquet", tokenizer)
+    assert said == f"{unsure('properties.city.default', 'schema')} (a.parquet row 1)"
 
 
 def test_json_text_in_a_table_keeps_its_nulls(tmp_path: Path, tokenizer: Any) -> None:
@@ -221,7 +247,7 @@ def test_json_text_in_a_table_keeps_its_nulls(tmp_path: Path, tokenizer: Any) ->
 
 def test_what_datasets_has_saved_is_read_alike(tmp_path: Path, tokenizer: Any) -> None:
     datasets.Dataset.from_list(OPTIONAL).save_to_disk(tmp_path / "saved")
-    assert unusable(read(tmp_path / "saved", tokenizer)) == {unsure("unit"): [1]}
+    assert refusal(tmp_path / "saved", tokenizer) == f"{unsure('unit')} (saved row 1)"
     datasets.Dataset.from_list(TWO_FUNCTIONS).save_to_disk(tmp_path / "two")
     assert texts(read(tmp_path / "two", tokenizer), tokenizer) == texts(
         read(jsonl(tmp_path / "a.jsonl", TWO_FUNCTIONS), tokenizer), tokenizer

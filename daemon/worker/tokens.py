@@ -30,7 +30,7 @@ from prefd.daemon.worker.prompts import Answer, ChatTokenizer, Prompter, Setting
 from prefd.daemon.worker.spans import Span
 from prefd.plugins.formats.messages import uniform_message
 from prefd.plugins.formats.nulls import NOTHING, decided, unsure_keys
-from prefd.plugins.types import Pair, Text, UnusableRow
+from prefd.plugins.types import Pair, Text, UnclearRow, UnusableRow
 
 REMARKS = {
     "rewritten": (
@@ -195,15 +195,16 @@ class Encoder:
         return Completion(ids, start, len(side.ids) - len(ids), side.apart, counted)
 
     def _certain_sides(self, pair: Pair) -> tuple[list[int], list[_Side], frozenset[str]]:
-        """As `_sides`. Raises `UnusableRow` where a key that is null or not there makes other tokens in either case."""
+        """As `_sides`. Raises `UnclearRow` where a key that is null or not there makes other tokens in either case."""
         keys = unsure_keys(pair)
         if not keys:
             return self._sides(pair)
         found = self._sides(decided(pair, lambda *_: NOTHING))
         if not self._is_same(decided(pair, lambda *_: None), found):
-            raise UnusableRow(
-                f"{keys[0]} is null or not there, which a table cannot tell and the chat template shows: write arguments "
-                "and schemas as JSON text (json.dumps) before they become a table"
+            raise UnclearRow(
+                f"{keys[0]} is null or not there, which a table cannot tell and the chat template shows; set data.nulls: drop "
+                "where such keys are the table's padding, keep where they are null, or write arguments and schemas as JSON "
+                "text (json.dumps) before they become a table"
             )
         return found
 
