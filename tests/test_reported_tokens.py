@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from handed import FAULTS, Model, maker
 from jobs_on_disk import make_job, run_precompute
 
 from prefd.daemon.worker import models
@@ -20,29 +18,15 @@ from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.sources import ModelSource
 from prefd.daemon.worker.tokens import Completion
 
-FAULTS = ROOT.parent / "shared" / "faults"
 pytestmark = pytest.mark.skipif(not FAULTS.exists(), reason="the reported conditions are not here")
 
 TURNS_OF_08 = ["Hello<|im_end|>", "Farewell<|im_end|>"], ["Go<|im_end|>", "Because<|im_end|>"]
 ARGUMENTS = '<tool_call>\n{{"name": "weather", "arguments": {{"city": "{}"}}}}\n</tool_call><|im_end|>'
-Model = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    spec = importlib.util.spec_from_file_location("fault_models", FAULTS / "models.py")
-    assert spec is not None
-    assert spec.loader is not None
-    there = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(there)
-    root = tmp_path_factory.mktemp("models")
-
-    def model(name: str) -> Path:
-        if not (root / name).exists():
-            there.make(root / name, **there.NAMES[name])
-        return root / name
-
-    return model
+    return maker(tmp_path_factory.mktemp("models"))
 
 
 def claimed(home: Path, model: Path, case: str | list[dict[str, Any]], **data: Any) -> Job:
