@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from prefd.daemon.worker.rows.opened import begins, check_foreign
 from prefd.daemon.worker.rows.placed import DataError, DataFile, Rows
+from prefd.plugins.formats.labels import Label
 from prefd.plugins.formats.nulls import without_padding
 
 BATCH = 1024
@@ -52,11 +53,13 @@ def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
         if len(set(batch.schema.names)) < len(batch.schema.names):
             raise file.fault(f"two columns have the same name: {', '.join(batch.schema.names)}")
         decoders = {each.name: decode for each in batch.schema if (decode := _decoder(each.type)) is not None}
-        nulls = _never_given(batch.schema)
+        nulls, classes = _never_given(batch.schema), _classes(batch.schema.metadata)
         for padded in batch.to_pylist():
             row = {name: without_padding(value, nulls.get(name)) for name, value in padded.items()}
+            row |= {name: decode(row[name]) for name, decode in decoders.items()}
+            row |= {name: _label(row[name], names) for name, names in classes.items() if name in row}
             number += 1
-            file.add(row | {name: decode(row[name]) for name, decode in decoders.items()}, number, "row")
+            file.add(row, number, "row")
 
 
 def _never_given(fields: Iterable[pa.Field]) -> dict[str, Any]:
@@ -71,6 +74,23 @@ def _never_given(fields: Iterable[pa.Field]) -> dict[str, Any]:
         elif pa.types.is_struct(kind) and (below := _never_given(kind)):
             found[each.name] = below
     return found
+
+
+def _classes(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """The names of the classes of each `ClassLabel` column, as `datasets` writes them beside a table."""
+    try:
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        found = {column: each["names"] for column, each in features.items() if each.get("_type") == "ClassLabel"}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # others write there too
+        return {}
+    return {column: names for column, names in found.items() if isinstance(names, list)}
+
+
+def _label(cell: Any, names: Sequence[str]) -> Any:
+    """A class with its name; -1 is how `datasets` writes none."""
+    if not isinstance(cell, int) or cell >= len(names):
+        return cell
+    return None if cell < 0 else Label(cell, str(names[cell]))
 
 
 def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
