@@ -40,6 +40,13 @@ def test_a_moment_is_written_as_in_the_c_locale(form: str, expected: str) -> Non
     assert format_moment(MOMENT, form) == expected
 
 
+@pytest.mark.parametrize(
+    ("form", "expected"), [("%Y", "0001"), ("%-Y", "1"), ("%_Y", "   1"), ("%G", "0001"), ("%F", "0001-01-02")]
+)
+def test_a_year_has_four_digits_in_every_c_library(form: str, expected: str) -> None:
+    assert format_moment(datetime(1, 1, 2), form) == expected
+
+
 def test_neither_locale_nor_time_zone_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     current = locale.setlocale(locale.LC_ALL)
     names = [name for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "C.UTF-8") if _has_locale(name)]

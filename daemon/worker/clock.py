@@ -64,8 +64,8 @@ def format_moment(moment: date, form: str) -> str:
         flags, directive = match.groups()
         if directive in COMPOSED:
             text = format_moment(at, COMPOSED[directive])
-        elif directive == "Y":
-            text = str(at.year)
+        elif directive in "YG":  # of four digits also where the C library writes fewer, as newer Pythons have it
+            text = f"{at.year if directive == 'Y' else at.isocalendar().year:04}"
         else:
             own = _words(at)
             text = own[directive] if directive in own else strftime(f"%{directive}", at.timetuple())
