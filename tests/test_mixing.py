@@ -54,6 +54,12 @@ def test_each_dataset_is_read_in_its_own_format(tmp_path: Path) -> None:
     assert found.unusable.to_json()["not a JSON object"] == {"count": 1, "rows": [5], "places": ["hh.jsonl:2"]}
 
 
+def test_a_dataset_of_one_row_has_one_row(tmp_path: Path) -> None:
+    one, two = write(tmp_path / "a.jsonl", numbered(0, 1)), write(tmp_path / "b.jsonl", numbered(1, 2))
+    found = load(str(one), str(two))
+    assert found.notes == [f"{one}: 1 row in format explicit", f"{two}: 2 rows in format explicit"]
+
+
 class TestWeights:
     def test_a_share_of_the_usable_pairs_is_used_in_their_order(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.jsonl", [*numbered(0, 20), {"prompt": "Q", "chosen": "", "rejected": "b"}])

@@ -88,7 +88,8 @@ def joined(parts: Sequence[LoadedPairs]) -> LoadedPairs:
 
 
 def _lines(part: LoadedPairs) -> list[str]:
-    return [f"{part.source}: {part.rows} rows in format {part.format}", *part.notes]
+    rows = "1 row" if part.rows == 1 else f"{part.rows} rows"
+    return [f"{part.source}: {rows} in format {part.format}", *part.notes]
 
 
 def _unread(part: LoadedPairs, columns: Sequence[str]) -> list[str]:
