@@ -76,7 +76,8 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
     if several := [column for column in columns if side_of(column) == "answer" and isinstance(first.get(column), list)]:
         return (
             f"has lists of answers ({several[0]!r}), and nothing says which of them is the better one; its columns: {listed}. "
-            "Put the answers into columns 'chosen' and 'rejected', or their scores into a list 'scores'"
+            "Put the answers into columns 'chosen' and 'rejected' (where the first is the better one, as in LLaMA-Factory's "
+            "ranking data, that one into 'chosen'), or call the list 'answers' and put their scores into a list 'scores'"
         )
     if alone := [column for column in columns if key_of(column) in CONVERSATIONS]:
         return (
