@@ -47,6 +47,10 @@ class DataSpec(SpecModel):
     min_margin: float | None = Field(
         None, ge=0, description="leave out pairs whose scores differ by less; default: none"
     )
+    nulls: Literal["auto", "drop", "keep"] = Field(
+        "auto",
+        description="keys without a value in the tool calls and tools of a table: padding, nulls, or what is certain of them",
+    )
     max_length: int = Field(1024, ge=2, description="tokens of prompt and completion together; the end is cut")
     validation: Fraction | Text = Field(0.05, description="fraction of the prompts held out, or a path to other pairs")
     validation_split: Text | None = Field(None, description="hold out this split of the dataset instead of a fraction")

@@ -19,6 +19,9 @@ import psutil
 WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
 """-P: a worker runs in a job's folder, which must not become a place to import from."""
 
+SAME_HASHES = {"PYTHONHASHSEED": "0"}
+"""Part of every worker's environment: a chat template in Python that goes through a set finds one order in all of them."""
+
 
 @dataclass(frozen=True)
 class ProcessId:

@@ -26,7 +26,7 @@ from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import kills
 from prefd.daemon.oom import MemoryWatch
-from prefd.daemon.process import WORKER, ProcessId, signal_group
+from prefd.daemon.process import SAME_HASHES, WORKER, ProcessId, signal_group
 from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
@@ -72,7 +72,7 @@ def phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
 
 
 def own_environment() -> dict[str, str]:
-    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid())}
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES}
 
 
 def still_works(run: RunDir) -> str:

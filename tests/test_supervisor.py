@@ -197,6 +197,15 @@ def test_limits_reach_the_worker(bench: Bench) -> None:
     assert int(told["PREFD_PARENT"]) == os.getpid()
 
 
+def test_every_worker_goes_through_a_set_in_the_same_order(bench: Bench) -> None:
+    job = bench.add("environment")
+    bench.run(job)
+    told = json.loads((bench.home.job(job.id) / "told.json").read_text())
+    command = [sys.executable, "-c", "print(*{'one', 'two', 'three', 'four', 'five', 'six'})"]
+    asked = {"PYTHONHASHSEED": told["PYTHONHASHSEED"]}
+    assert len({subprocess.check_output(command, env=asked) for _ in range(3)}) == 1
+
+
 def test_a_crash_shows_the_end_of_its_log(bench: Bench) -> None:
     failed = bench.run(bench.add("crash@training"))
     assert failed.state == "failed"

@@ -77,7 +77,7 @@ def ask_worker(
     """A worker's answer, where it takes a model, a tokenizer or a plugin. Raises `Failure` with what it said, or, after
     `seconds`, that `step` took too long.
     """
-    from prefd.daemon.process import WORKER
+    from prefd.daemon.process import SAME_HASHES, WORKER
 
     command = [*WORKER, task, "--home", str(home.root)]
     given = json.dumps(document)
@@ -87,7 +87,7 @@ def ask_worker(
             input=given,
             capture_output=True,
             encoding="utf-8",  # whatever the locale is
-            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"} | SAME_HASHES,
             timeout=seconds,
             check=False,
         )
