@@ -32,7 +32,8 @@ from mlx_lm.utils import dequantize_model, load_model, quantize_model
 
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import write_json
-from prefd.daemon.spec import JobSpec, QATSpec, TrainingSpec
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.job import Job

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from prefd.daemon.cgroups import memory_groups
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 
 LOOK_SECONDS = 1.0
 LOW = 0.05

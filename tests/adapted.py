@@ -10,7 +10,7 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.checkpoint import save_adapter
 from prefd.daemon.worker.sources import ModelSource

@@ -11,7 +11,7 @@ import pytest
 from mlx import nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import memory
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.errors import JobError

@@ -14,7 +14,7 @@ from places import Place, process
 
 from prefd.daemon import oom
 from prefd.daemon.oom import MemoryWatch
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mlx import nn
 from safetensors.numpy import load_file, save_file
 from test_peft import by_pefts_formula
 
-from prefd.daemon.spec import QuantizeSpec
+from prefd.daemon.training_spec import QuantizeSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.peft import write_peft

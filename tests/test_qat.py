@@ -15,7 +15,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model, quantize_model
 
-from prefd.daemon.spec import QATSpec, TrainingSpec
+from prefd.daemon.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.checkpoint import save_adapter
 from prefd.daemon.worker.errors import JobError, Stopped

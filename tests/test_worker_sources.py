@@ -13,7 +13,7 @@ from adapted import adapted
 from mlx.utils import tree_flatten
 
 from prefd.cache.fingerprint import differences
-from prefd.daemon.spec import QuantizeSpec
+from prefd.daemon.training_spec import QuantizeSpec
 from prefd.daemon.worker import models, sources
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, identify

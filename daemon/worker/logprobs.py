@@ -19,7 +19,8 @@ import numpy.typing as npt
 from mlx import nn
 from mlx.utils import tree_map_with_path
 
-from prefd.daemon.spec import JobSpec, TrainingSpec
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.engine import plan, randomness
 from prefd.daemon.worker.engine.head import Head, differentiate_now, logprobs_lazily, logprobs_now
 from prefd.daemon.worker.engine.plan import Branch, Slack, Stem

@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten
 
 from prefd.daemon.cgroups import OWN, ROOT, memory_groups
 from prefd.daemon.oom import remedy
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.engine.head import SLICE_LOGITS
 from prefd.daemon.worker.errors import JobError

@@ -23,8 +23,8 @@ from mlx_lm.utils import (
     quantize_model,
 )
 
-from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.text import clip
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import memory, peft_start
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, loading_failed, read_adapter, stored_dtype

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 from mlx import nn
 
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models, output
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.models import FineTune

@@ -19,9 +19,10 @@ from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_we
 from prefd.daemon import adapters
 from prefd.daemon.adapters import AdapterConfig
 from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with, read_header
-from prefd.daemon.spec import JobSpec, QuantizeSpec
+from prefd.daemon.spec import JobSpec
 from prefd.daemon.specpaths import HUB_ID
 from prefd.daemon.text import clip
+from prefd.daemon.training_spec import QuantizeSpec
 from prefd.daemon.worker.errors import JobError
 
 WEIGHTS = "*.safetensors"

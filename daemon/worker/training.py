@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from prefd.cache.reference import MissingEntry
 from prefd.daemon.rundir import Outcome
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import memory, models, output
 from prefd.daemon.worker.batches import Batching, tokens_of
 from prefd.daemon.worker.checkpoint import Checkpoints

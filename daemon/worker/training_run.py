@@ -18,7 +18,7 @@ import numpy as np
 
 from prefd.daemon.frozen import frozen_stock
 from prefd.daemon.rundir import Outcome
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter, told
 from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
