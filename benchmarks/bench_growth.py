@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -126,7 +127,7 @@ def measure(
     source = policy_start(spec)
     assert spec.training is not None
     model = models.load(source)
-    models.make_trainable(model, source, spec.training)
+    make_trainable(model, source, spec.training)
     optimizer = AdamW(1e-5, bias_correction=True)
     optimizer.init(model.trainable_parameters())
     examples = synthetic(pairs, length)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -128,7 +129,7 @@ def cost(given: argparse.Namespace) -> dict[str, float]:
     policies, roundings = [], []
     for spec in (None, QATSpec(bits=given.bits[0], group_size=given.group_size)):
         model = models.load(source)
-        models.make_trainable(model, source, TrainingSpec())
+        make_trainable(model, source, TrainingSpec())
         qat = QAT.install(model, spec, mx.float32, steps=1)
         qat.before(1)
         policies.append(model)

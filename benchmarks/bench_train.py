@@ -26,6 +26,7 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -203,7 +204,7 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
     assert training is not None
     mx.random.seed(0)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, training)
+    make_trainable(model, job.policy, training)
     scorer = simpler(Scorer.of(model, Options.of(job.spec)), variant)
     reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -144,7 +145,7 @@ def losses(job: Job, reference: ReferenceScores | None, steps: int, start: Start
     assert job.spec.training is not None
     mx.random.seed(job.spec.training.seed)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, job.spec.training)
+    make_trainable(model, job.policy, job.spec.training)
     schedule = Schedule.plan(job.data.train, job.spec.training)
     optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
     trainer = Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))

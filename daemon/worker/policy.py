@@ -12,8 +12,8 @@ from mlx import nn
 
 from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models, output
+from prefd.daemon.worker.fine_tune import FineTune, make_trainable
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.models import FineTune
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.sources import stored_dtype
 
@@ -34,7 +34,7 @@ class Policy:
         """
         mx.random.seed(training.seed)
         model = models.unread(job.policy)
-        fine_tune = models.make_trainable(model, job.policy, training)
+        fine_tune = make_trainable(model, job.policy, training)
         output.check(job, model)
         stored = getattr(mx, models.DTYPES[stored_dtype(job.policy)])
         return cls(model, fine_tune, QAT.install(model, training.qat, stored, steps))
