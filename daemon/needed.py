@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from prefd.cache.fingerprint import ReferenceFingerprint, digest_json
+from prefd.cache.fingerprint import ReferenceFingerprint, digest_config
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import StoredReference, stored_references
 from prefd.daemon.frozen import frozen_spec
@@ -21,7 +20,6 @@ from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, read_specs
-from prefd.daemon.worker.sources import VOLATILE_CONFIG
 
 
 class NeededReferences:
@@ -113,8 +111,7 @@ def _may_be(reference: ReferenceFingerprint, model: str, config: str | None) -> 
 def _digest_config(folder: Path) -> str | None:
     """As a reference's identity has it; None for what is no folder here, such as a hub id."""
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return digest_json({name: value for name, value in config.items() if name not in VOLATILE_CONFIG})
+        return digest_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError):
         return None
 

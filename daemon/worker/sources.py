@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_weights
+from prefd.cache.fingerprint import ReferenceFingerprint, digest_config, digest_json, digest_weights
 from prefd.daemon import adapters
 from prefd.daemon.adapters import AdapterConfig
 from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with, read_header
@@ -33,7 +33,6 @@ SCORING = 3
 digit. 1: logits at every position; 2: prompts shared, logits at answers, sums over the vocabulary in pairs;
 3: segments padded to a multiple of 8, no longer of 32.
 """
-VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "*.tiktoken", "added_tokens.json")
 
 
@@ -120,12 +119,11 @@ def reference_of(spec: JobSpec) -> ModelSource:
 
 def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | None = None) -> ReferenceFingerprint:
     """Who `source` is as a reference. `compute_dtype` is what its forward pass computes in on `device`."""
-    config = {name: value for name, value in source.config().items() if name not in VOLATILE_CONFIG}
     versions = {name: metadata.version(name) for name in ("mlx", "mlx-lm")}
     identity = {
         "weights": digest_weights(source.weight_files, memo),
         "adapter": None if source.adapter is None else _digest_adapter(source.adapter, memo),
-        "config": digest_json(config),
+        "config": digest_config(source.config()),
         "weight_dtype": stored_dtype(source),
         "compute_dtype": compute_dtype,
         "quantization": None if source.quantize is None else source.quantize.model_dump(),
