@@ -18,7 +18,7 @@ from mlx_lm.utils import (
     quantize_model,
 )
 
-from prefd.daemon.worker import memory, peft_start
+from prefd.daemon.worker import model_memory, peft_start
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource, loading_failed, read_adapter, stored_dtype
 from prefd.daemon.worker.tables import bound_positions
@@ -42,7 +42,7 @@ def compute_dtype(source: ModelSource) -> str:
 def load(source: ModelSource) -> nn.Module:
     """The model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
     model = unread(source)
-    memory.check_weights(model, source.model)
+    model_memory.check_weights(model, source.model)
     mx.eval(model.parameters())
     return model
 
