@@ -15,7 +15,7 @@ from jobs_on_disk import job, run_precompute, run_training
 from mlx import nn
 
 from prefd.daemon.report import phase_facts
-from prefd.daemon.worker import fuse, fusecheck, model_memory, models
+from prefd.daemon.worker import adapters, fuse, fusecheck, model_memory, models
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.fusecheck import Comparison, compare
 
@@ -101,7 +101,7 @@ def test_a_job_whose_fused_model_is_another_fails_and_leaves_none(
         found[name] = -5 * found[name]
         return found
 
-    right = fuse.merged
+    right = adapters.merged
     monkeypatch.setattr(fuse, "merged", wrong)
     said = r"model\.layers\.\d\.\S+\.weight is \S+ of its size off in the worst row, .* \(and 13 more\)"
     if not with_tensors:

@@ -15,6 +15,7 @@ from prefd.daemon.worker import fuse, fusecheck, peft
 from prefd.daemon.worker.checkpoint import told
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.quantized_modules import QUANTIZED
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def check(job: Job, model: nn.Module) -> None:
         quantized = [(name, module) for name, module in model.named_modules() if "scales" in module]
         if not quantized:
             raise JobError(f"output.dequantize: no weight of {job.policy.model} is quantized; take it away")
-        if unknown := [name for name, module in quantized if type(module) not in fuse.QUANTIZED]:
+        if unknown := [name for name, module in quantized if type(module) not in QUANTIZED]:
             raise JobError(
                 f"output.dequantize: it is not known how to dequantize {unknown[0]} of {job.policy.model}; "
                 "without it the fused model stays quantized"
