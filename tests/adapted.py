@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models
-from prefd.daemon.worker.checkpoint import save_adapter
+from prefd.daemon.worker.adapter_file import save_adapter
 from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.sources import ModelSource
 

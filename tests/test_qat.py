@@ -17,7 +17,7 @@ from mlx_lm.utils import load_model, quantize_model
 
 from prefd.daemon.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker import models
-from prefd.daemon.worker.checkpoint import save_adapter
+from prefd.daemon.worker.adapter_file import save_adapter
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.fine_tune import FineTune, make_trainable
 from prefd.daemon.worker.fuse import write_fused

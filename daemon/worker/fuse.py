@@ -20,7 +20,7 @@ from mlx_lm.utils import save_config, save_model
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.adapters import adapted_modules, merged
-from prefd.daemon.worker.checkpoint import Published
+from prefd.daemon.worker.published import Published
 from prefd.daemon.worker.quantized_modules import QUANTIZED, dequantized, float_type
 from prefd.daemon.worker.sources import HUB_FILES, ModelSource, stored_dtype
 

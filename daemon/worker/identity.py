@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_config, digest_json, digest_weights
-from prefd.daemon.worker.sources import ModelSource, read_model_json, read_adapter, stored_dtype
+from prefd.daemon.worker.sources import ModelSource, read_adapter, read_model_json, stored_dtype
 
 SCORING = 3
 """The way of scoring, in the identity beside the weights: one more whenever a change to it changes a number, be it in the last

@@ -19,8 +19,9 @@ import numpy as np
 from prefd.daemon.frozen import frozen_stock
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.training_spec import TrainingSpec
+from prefd.daemon.worker.adapter_file import save_adapter
 from prefd.daemon.worker.batches import Schedule
-from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter, told
+from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.likelihood import chosen_falls
@@ -28,6 +29,7 @@ from prefd.daemon.worker.metrics import MetricsLog, pair_metrics
 from prefd.daemon.worker.optim import learning_rate
 from prefd.daemon.worker.policy import Policy
 from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.published import writing
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
@@ -235,7 +237,7 @@ class Run:
             "start": self.trainer.start.state(),
         }
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
-        with told(f"the checkpoint of step {self.step}", self.checkpoints.folder, self._last_good()):
+        with writing(f"the checkpoint of step {self.step}", self.checkpoints.folder, self._last_good()):
             self.metrics.flush()
             self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
 
@@ -247,7 +249,7 @@ class Run:
                 self.adapter_step = best
             else:
                 self.warn(f"the best checkpoint, of step {best}, is damaged: the adapter is the last step's")
-        with told("the adapter", self.job.run.root):
+        with writing("the adapter", self.job.run.root):
             save_adapter(self.job.run.adapter, self.trainer.model, self.config)
         self.checkpoints.prune(self.training.keep_checkpoints, best)
 
