@@ -1,6 +1,6 @@
 """The model that a job trains, from its spec to trainable layers; no weight is read before it is used.
 
-Made once by precompute, to tell what cannot be trained before hours go into the reference, and again by training.
+Made once before precompute, to tell what cannot be trained before hours go into the reference, and again by training.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion, Example
-from prefd.daemon.worker.training_run import plan
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +35,12 @@ FLUSH_ENTRIES = 4096
 Scores = dict[bytes, npt.NDArray[np.float32]]
 
 
-def precompute(job: Job, stop: StopEvent) -> Outcome:
-    """Fill the cache with what `job` needs. Raises `Stopped` after a flush when asked to, `JobError` for bad scores."""
-    began = time.monotonic()
-    if job.spec.training is not None:
-        plan(job)  # what cannot be trained is told before the reference has run
+def precompute(job: Job, stop: StopEvent, began: float | None = None) -> Outcome:
+    """Fill the cache with what `job` needs. `began`: when its phase did (monotonic seconds), now where nobody says.
+
+    Raises `Stopped` after a flush when asked to, `JobError` for bad scores.
+    """
+    began = time.monotonic() if began is None else began
     needs = Needs.of(job)
     missing = job.store.missing(list(needs.completions))
     scoring = 0.0

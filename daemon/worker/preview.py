@@ -68,7 +68,7 @@ def _read_rows(job: Job) -> dict[str, Any]:
 
 def _plan(job: Job) -> dict[str, Any]:
     from prefd.daemon.worker.lora_keys import check_keys
-    from prefd.daemon.worker.training_run import schedule_of
+    from prefd.daemon.worker.training_plan import schedule_of
 
     if job.spec.training is not None:
         schedule_of(job)

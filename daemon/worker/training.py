@@ -30,7 +30,8 @@ from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.daemon.worker.trainer import Trainer, padded
-from prefd.daemon.worker.training_run import Run, schedule_of
+from prefd.daemon.worker.training_plan import schedule_of
+from prefd.daemon.worker.training_run import Run
 from prefd.plugins.kinks import jumps_at_reference
 from prefd.plugins.types import Logprobs
 
