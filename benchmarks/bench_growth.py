@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
@@ -32,7 +33,7 @@ import numpy as np
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import memory, models
 from prefd.daemon.worker.batches import Batching
-from prefd.daemon.worker.logprobs import Options, Scorer
+from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.sources import policy_start
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.daemon.worker.trainer import Trainer
@@ -134,7 +135,7 @@ def measure(
     batching = Batching(pairs, batch_tokens)
     options = Options(chunk_tokens=chunk_tokens, checkpoint_layers=grad_checkpoint)
     guess = memory.estimate(model, optimizer.state, examples, batching, options)
-    scorer = Scorer.of(model, options)
+    scorer = fastest_scorer(model, options)
     trainer = Trainer(scorer, optimizer, Sigmoid(), zeros, batching)
     mx.reset_peak_memory()
     seconds = []

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
@@ -38,7 +39,6 @@ from prefd.daemon.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.precompute import precompute
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.sources import ModelSource
@@ -157,7 +157,7 @@ def evaluate(job: Job, model: nn.Module) -> dict[str, float]:
     model.eval()
     reference = cached_reference(job)
     ratios, levels = [], []
-    scorer = Scorer.of(model)
+    scorer = fastest_scorer(model)
     for batch in Batching(4, 2048).split(job.data.held_out):
         policy = scorer.logprobs(both_sides(batch)).means
         ratios.append(np.array(policy - reference(both_sides(batch)).means).reshape(2, -1))

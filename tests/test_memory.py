@@ -14,8 +14,9 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import memory, model_memory
 from prefd.daemon.worker.batches import Batching
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.logprobs import Options, Scorer
+from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.memory import Estimate, activations, check, estimate
 from prefd.daemon.worker.model_memory import container_limits, machine
 from prefd.daemon.worker.tokens import Completion, Example
@@ -39,7 +40,7 @@ def adapted(folder: Path) -> nn.Module:
 
 def measured(model: nn.Module, one: Example, options: Options) -> int:
     """Bytes that a forward and backward pass over one pair takes at its peak."""
-    scorer = Scorer.of(model, options)
+    scorer = fastest_scorer(model, options)
 
     mx.eval(model.parameters())
     before = mx.get_active_memory()

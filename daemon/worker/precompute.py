@@ -17,6 +17,7 @@ import numpy.typing as npt
 from prefd.cache.values import InvalidLogprobs
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.worker import models
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.engine.plan import batches
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import Job
@@ -66,7 +67,7 @@ def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes,
     """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    scorer = Scorer.of(models.load(job.reference).freeze(), Options.of(job.spec))
+    scorer = fastest_scorer(models.load(job.reference).freeze(), Options.of(job.spec))
     log.info("scoring: %s", scorer.describe())
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
