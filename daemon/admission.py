@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from prefd.daemon.catalog import Losses
+from prefd.daemon.catalog_listing import Losses
 from prefd.daemon.frozen import Stock, freeze, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed

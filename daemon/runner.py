@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefd.daemon.catalog import CatalogError, Losses
+from prefd.daemon.catalog import CatalogError
+from prefd.daemon.catalog_listing import Losses
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import RUNNING, Job, JobTable, JobTableError, Unreadable
@@ -136,8 +137,8 @@ class Runner:
         except ValueError:  # of another version of prefd: the supervisor says what is wrong with it
             return None
         if spec.training is not None and (catalog := self.losses.latest) is not None:
-            known = all(loss.name in catalog.losses for loss in spec.losses.values())
-            if known and not catalog.need_reference(spec.losses.values()):
+            known = spec.loss_names <= catalog.losses.keys()
+            if known and not catalog.need_reference(spec.loss_names):
                 return None
         return spec.scored_by
 

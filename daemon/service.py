@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
@@ -23,7 +22,8 @@ import psutil
 from prefd.daemon import control, lock
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.admission import Admission
-from prefd.daemon.catalog import CatalogError, Losses
+from prefd.daemon.catalog import CatalogError
+from prefd.daemon.catalog_listing import Losses
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed
@@ -186,8 +186,7 @@ class Service:
     async def _take_dropped(self) -> None:
         """Claim and admit files for as long as the daemon runs."""
         self._alive(FOLDER, 0)
-        with suppress(CatalogError):
-            await self.losses.now()  # so that the first drop need not wait for it
+        await self.losses.list_ahead()  # so that the first drop need not wait for it
         await self.intake.run()
 
     async def _admit(self, claimed: Claimed) -> None:

@@ -136,6 +136,11 @@ class JobSpec(SpecModel):
         """Each loss by its place: `loss`, or `loss[0]`, `loss[1]`, … of a mixture."""
         return losses_by_place(self.loss)
 
+    @property
+    def loss_names(self) -> set[str]:
+        """The names of its losses, each once."""
+        return {loss.name for loss in self.losses.values()}
+
     @model_validator(mode="after")
     def consistent(self) -> Self:
         if self.training is None:

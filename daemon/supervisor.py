@@ -72,7 +72,7 @@ def phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
     check_loss(spec, catalog)
     if spec.training is None:
         return ["precompute"]
-    return ["precompute", "training"] if catalog.need_reference(spec.losses.values()) else ["training"]
+    return ["precompute", "training"] if catalog.need_reference(spec.loss_names) else ["training"]
 
 
 def own_environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ import fakes
 import pytest
 from places import Place, fail_first
 
-from prefd.daemon import catalog, inbox, intake, mounts
+from prefd.daemon import catalog_listing, inbox, intake, mounts
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import JobTable, JobTableError
@@ -67,7 +67,7 @@ def test_whatever_fails_at_a_claim_is_tried_again_and_told_once(
         case "the reading":
             fail_first(monkeypatch, Claimed, "read", failures)
         case "the listing of losses":
-            fail_first(monkeypatch, catalog.subprocess, "run", failures)
+            fail_first(monkeypatch, catalog_listing.subprocess, "run", failures)
         case "the row":
             failures = [JobTableError(f"{place.home.database}: {CODES[code]}")] * 2
             fail_first(monkeypatch, JobTable, "add_all", failures)

@@ -33,7 +33,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     Exit code 5 when the job does not succeed. Ctrl-C ends it cleanly; what was scored by then stays in the cache. The job is kept in the home like any other.
     """
     from prefd.daemon import report
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.config import Config
     from prefd.daemon.describe import describe_queue
     from prefd.daemon.jobs import JobTable
