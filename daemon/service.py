@@ -31,6 +31,7 @@ from prefd.daemon.intake import Intake
 from prefd.daemon.jobs import Job, JobTable, Unreadable
 from prefd.daemon.logs import start_logging
 from prefd.daemon.notify import Notifier
+from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.posted import keep_posted
 from prefd.daemon.process import WORKER
 from prefd.daemon.pulse import Pulse, report
@@ -195,7 +196,7 @@ class Service:
         What this raises is the machine's trouble, and the file is handed over again.
         """
         try:
-            data = await self.intake.ask(claimed.read)
+            data = await self.intake.ask(claimed.read, MAX_BYTES)
             file, stocks = await self.admission.examine(data, claimed.name, self.intake.ask)
         except SpecError as error:
             await self.intake.reject(claimed, error.lines)
