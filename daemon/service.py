@@ -67,6 +67,7 @@ class Service:
         manager: ServiceManager | None = None,
     ) -> None:
         self.home = home
+        self.max_spec_bytes = MAX_BYTES
         self.config = config
         self.table = table
         self.stop = Stop()
