@@ -48,8 +48,14 @@ class Claimed:
     path: Path
     name: str
 
+    @classmethod
+    def of(cls, path: Path) -> Claimed:
+        """The claimed file at `path` in `jobs/accepted/`, whose name there begins with a ULID."""
+        return cls(path, path.name[ULID_LENGTH + 1 :])
+
     @property
     def source(self) -> str:
+        """Its name in the job table."""
         return self.path.name
 
     def read(self, limit: int) -> bytes:
@@ -217,7 +223,7 @@ class Inbox:
                 and entry.is_file(follow_symlinks=False)
             ]
         for name in names:
-            self.keep(Claimed(self.home.accepted / name, name[ULID_LENGTH + 1 :]))
+            self.keep(Claimed.of(self.home.accepted / name))
 
     def taken_in(self, claimed: Claimed) -> None:
         """It is a job now, or rejected."""
