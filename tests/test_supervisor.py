@@ -13,6 +13,7 @@ import pytest
 from supervised import Bench, is_running, started
 
 from prefd.daemon import oom, supervisor
+from prefd.daemon.foreground import run_in_foreground
 from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.jobs import Job
 from prefd.daemon.limits import WorkerLimits, usable_cpus
@@ -20,7 +21,6 @@ from prefd.daemon.process import lock_worker
 from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.stop import Stop
-from prefd.daemon.supervisor import run_in_foreground
 
 # --- the phases
 
@@ -294,7 +294,7 @@ def test_a_kill_of_the_supervising_process_leaves_the_lock_with_the_worker(bench
     code = (
         "import json, sys; from pathlib import Path; import fakes\n"
         "from prefd.daemon.home import Home; from prefd.daemon.spec import JobSpec\n"
-        "from prefd.daemon.supervisor import run_in_foreground\n"
+        "from prefd.daemon.foreground import run_in_foreground\n"
         "spec = JobSpec.model_validate_json(Path(sys.argv[2]).read_text())\n"
         "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fakes.catalog(), worker=json.loads(sys.argv[3]))"
     )

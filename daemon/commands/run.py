@@ -36,9 +36,9 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.config import Config
     from prefd.daemon.describe import describe_queue
+    from prefd.daemon.foreground import run_in_foreground
     from prefd.daemon.jobs import JobTable
     from prefd.daemon.live import job_view
-    from prefd.daemon.supervisor import run_in_foreground
 
     home: Home = ctx.obj
     blas.preload()  # for its warning, which would otherwise be in the worker's log only
