@@ -13,7 +13,7 @@ import fakes
 import pytest
 from places import Place, fail_first
 
-from prefd.daemon import catalog_listing, inbox, intake, mounts
+from prefd.daemon import catalog_listing, folder_calls, inbox, intake, mounts
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import JobTable, JobTableError
@@ -167,7 +167,7 @@ def test_a_folder_that_hangs_holds_up_neither_the_daemon_nor_its_stop(
         answer.wait(30)
         return real(self, *arguments)
 
-    monkeypatch.setattr(intake, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(folder_calls, "SLOW_SECONDS", 0.1)
     with place.daemon() as client:
         place.drop("a.yaml", name="once")
         fakes.wait_for(lambda: "hello" in place.log(1))
