@@ -258,6 +258,8 @@ def foreground(bench: Bench, name: str, **more: Any) -> tuple[Job, list[str]]:
         seen.append(job.state if progress is None else f"{job.state} {progress.done}/{progress.total}")
         if progress is not None and "interrupt" in more:
             signal.raise_signal(more["interrupt"])
+        if progress is not None and more.get("cancel"):
+            bench.table.request_cancel(job.id)
 
     job = run_in_foreground(bench.home, spec, "dir/spec.yaml", fakes.catalog(), on_update, worker=bench.worker)
     return job, seen
@@ -275,6 +277,12 @@ def test_an_interrupt_in_the_foreground_cancels(bench: Bench, number: signal.Sig
     assert job.state == "cancelled"
     assert "precomputing 1/2" in seen
     assert not any(is_running(pid) for pid in bench.pids(job))
+
+
+def test_a_cancel_of_another_process_reaches_the_foreground(bench: Bench) -> None:
+    """It is written into the database by `prefd cancel`, or by the daemon that it asks: here by another connection."""
+    job, _ = foreground(bench, "sleep", cancel=True)
+    assert (job.state, job.reason) == ("cancelled", "cancelled while it ran")
 
 
 def test_a_broken_foreground_leaves_no_running_job(bench: Bench) -> None:
