@@ -19,11 +19,12 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.tx
 
 def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | None = None) -> ReferenceFingerprint:
     """Who `source` is as a reference. `compute_dtype` is what its forward pass computes in on `device`."""
+    config = digest_config(source.config())  # first: what is wrong with it is told before its weights are fetched
     versions = {name: metadata.version(name) for name in ("mlx", "mlx-lm")}
     identity = {
         "weights": digest_weights(source.weight_files, memo),
         "adapter": None if source.adapter is None else _digest_adapter(source.adapter, memo),
-        "config": digest_config(source.config()),
+        "config": config,
         "weight_dtype": stored_dtype(source),
         "compute_dtype": compute_dtype,
         "quantization": None if source.quantize is None else source.quantize.model_dump(),
