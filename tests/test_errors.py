@@ -31,7 +31,7 @@ PARTS = {
     "prefd.daemon.worker.checkpoint.DamagedCheckpoint": "is logged, and an earlier checkpoint taken",
     "prefd.daemon.worker.fusecheck.NotCompared": "becomes a warning of the job",
     "prefd.daemon.worker.errors.Stopped": "ends a worker that was asked to stop",
-    "prefd.daemon.intake.Stopping": "ends the intake when the daemon stops",
+    "prefd.daemon.folder_calls.Stopping": "ends the intake when the daemon stops",
 }
 """Errors that no one reads as they stand, and what becomes of each."""
 
