@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from prefd.daemon.datasources import Paths, Source, SourceSpec, Text
-from prefd.daemon.specmodel import Fault, SpecModel, refuse
+from prefd.daemon.datasources import Paths, Source, SourceSpec
+from prefd.daemon.specmodel import Fault, SpecModel, Text, refuse
 from prefd.daemon.specpaths import resolve_source
 from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
 from prefd.daemon.text import shown

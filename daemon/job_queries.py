@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from prefd.daemon import job_rows
 from prefd.daemon.database import explained, refuse_damaged
-from prefd.daemon.job import STATES, Change, Event, Job, JobNotFound, State
+from prefd.daemon.job import Change, Event, Job, JobNotFound
+from prefd.daemon.states import STATES, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
     from prefd.daemon.spec import JobSpec
@@ -127,6 +128,16 @@ class JobQueries:
                 (after, job_id, job_id, limit),
             )
             return [Change(*row)._replace(newest=bool(row[-1])) for row in rows]
+
+    def count(self, states: Sequence[State], group: str | None) -> int:
+        """How many jobs are in these states (any, when none is named) and in this group, or in any."""
+        marks = ", ".join("?" * len(states or STATES))
+        with explained(self._path):
+            found: int = self._db.execute(
+                f"SELECT count(*) FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group)",
+                (*(states or STATES), group),
+            ).fetchone()[0]
+            return found
 
     def page(
         self, states: Sequence[State], group: str | None, before: int | None, limit: int

@@ -1,7 +1,7 @@
 """The daemon's log: a line a record for people, or a JSON object a line for machines.
 
-Whatever runs in the daemon logs with the standard library; what a record becomes is decided here. A message about a job
-says `job %d`, and so its record says which job in a field of its own. Names come from strangers: control
+Whatever runs in the daemon logs with the standard library; what a record becomes is decided here. What is logged about a
+job has its number in `extra={"job": …}`, and so the record has it in a field of its own. Names come from strangers: control
 characters are escaped, and only a record starts at the margin of a line, so no name can forge one.
 
 In the foreground the log goes to stderr, which the journal or a container keeps. With `--detach` or `--log-to-file` it
@@ -14,8 +14,6 @@ import faulthandler
 import json
 import logging
 import os
-import shutil
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -24,8 +22,6 @@ from pathlib import Path
 
 from prefd.daemon.config import LogConfig
 
-WORKER_LOG_BYTES = 32_000_000
-"""A worker's log is cut here; what stood in it is kept once, as `worker.log.1`."""
 SEVERITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 """Of syslog, as the journal reads them at the start of a line."""
 
@@ -48,16 +44,6 @@ def to_journal() -> bool:
         info = os.fstat(2)
         return os.environ.get("JOURNAL_STREAM") == f"{info.st_dev}:{info.st_ino}"
     return False
-
-
-def job_of(record: logging.LogRecord) -> int | None:
-    """The job that a record is about: the value of the first `job %d` in its message."""
-    message, values = str(record.msg), record.args
-    at = message.find("job %d")
-    index = message.count("%", 0, at)  # values before it
-    if at < 0 or not isinstance(values, tuple) or index >= len(values):
-        return None
-    return job if isinstance(job := values[index], int) else None
 
 
 def printable(line: str) -> str:
@@ -96,8 +82,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "logger": record.name,
         }
-        if (job := job_of(record)) is not None:
-            fields["job"] = job
+        if (job_id := getattr(record, "job", None)) is not None:  # what `extra` had
+            fields["job"] = job_id
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields)  # ASCII: a lone surrogate is escaped like all else
@@ -146,23 +132,3 @@ class LogFile(RotatingFileHandler):
         if stream is not None:
             with suppress(OSError, ValueError):
                 stream.close()
-
-
-def bound_log(log: Path, limit: int | None = None) -> bool:
-    """Cut a log that another process appends to, once it is longer than `limit` bytes (WORKER_LOG_BYTES); what stood there
-    is kept beside it, as far as the disk has room. Whether it was cut. Lines written at that very moment may be lost.
-    """
-    limit = WORKER_LOG_BYTES if limit is None else limit
-    try:
-        if log.stat().st_size <= limit:
-            return False
-    except OSError:
-        return False
-    with suppress(OSError):
-        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-    said = f"{time.strftime('%Y-%m-%d %H:%M:%S')} this log was longer than {limit:,} bytes; it goes on here\n"
-    with suppress(OSError):
-        os.truncate(log, 0)
-        with log.open("a", encoding="utf-8") as file:
-            file.write(said)
-    return True

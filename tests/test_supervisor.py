@@ -13,14 +13,15 @@ import pytest
 from supervised import Bench, is_running, started
 
 from prefd.daemon import oom, supervisor
+from prefd.daemon.cpus import usable_cpus
 from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.jobs import Job
-from prefd.daemon.limits import WorkerLimits, usable_cpus
-from prefd.daemon.process import lock_worker
+from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.stop import Stop
 from prefd.daemon.supervisor import run_in_foreground
+from prefd.daemon.worker_process import lock_worker
 
 # --- the phases
 

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from prefd.daemon.home import Home
+from prefd.daemon.states import ENDED, UNENDED, State
 from prefd.daemon.text import clip
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ Offer = tuple[str, str]
 
 MOST = 200  # jobs, the newest first: nobody reads more, and a shell asks before it shows them
 SHORT = 12  # of a fingerprint
-ACTIVE = ("queued", "precomputing", "training", "paused")
-ENDED = ("done", "failed", "cancelled")
 
 
 class Word(ParamType):
@@ -55,7 +54,7 @@ class JobId(Word):
 
     name = "integer"
 
-    def __init__(self, *states: str) -> None:
+    def __init__(self, *states: State) -> None:
         super().__init__(
             lambda home: ((str(job.id), f"{clip(job.name, 40)} ({job.state})") for job in jobs(home, *states))
         )
@@ -69,13 +68,13 @@ def home_of(ctx: click.Context) -> Home:
     return Home.locate(ctx.find_root().params.get("home"))
 
 
-def jobs(home: Home, *states: str) -> list[Job]:
+def jobs(home: Home, *states: State) -> list[Job]:
     from prefd.daemon.jobs import JobTable
 
     if not home.database.exists():
         return []
     with JobTable.open_readonly(home.database) as table:
-        found = table.list(*states)  # type: ignore[arg-type]  # states are words here
+        found = table.list(*states)
     return found[: -MOST - 1 : -1]
 
 
@@ -87,27 +86,10 @@ def groups(home: Home) -> list[Offer]:
 
 
 def losses(home: Home) -> list[Offer]:
-    """As they were when they were last listed here; the built-in ones where they never were."""
+    """The losses that this home had when they were last listed: listing them takes a process that imports mlx."""
     from prefd.daemon.remembered import remembered_losses
 
-    return sorted(remembered_losses(home).items()) or built_in()
-
-
-def built_in() -> list[Offer]:
-    """The built-in losses as their source lists them: importing it would import mlx."""
-    import ast
-    from pathlib import Path
-
-    import prefd.plugins
-
-    names: list[str] = []
-    for source in (path for folder in prefd.plugins.__path__ for path in Path(folder, "losses").glob("*.py")):
-        for statement in ast.parse(source.read_text(encoding="utf-8")).body:
-            target = getattr(statement, "target", None) or (getattr(statement, "targets", None) or [None])[0]
-            value = getattr(statement, "value", None)
-            if isinstance(target, ast.Name) and target.id == "LOSSES" and isinstance(value, ast.Dict):
-                names += [str(key.value) for key in value.keys if isinstance(key, ast.Constant)]
-    return [(name, "") for name in sorted(names)]
+    return sorted(remembered_losses(home).items())
 
 
 def references(home: Home) -> list[Offer]:
@@ -125,7 +107,7 @@ def references(home: Home) -> list[Offer]:
 
 
 JOB = JobId()
-ACTIVE_JOB = JobId(*ACTIVE)
+ACTIVE_JOB = JobId(*UNENDED)
 PAUSED_JOB = JobId("paused")
 ENDED_JOB = JobId(*ENDED)
 LOSS = Word(losses)

@@ -125,8 +125,9 @@ def document(
 
 def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> None:
     """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
-    from prefd.daemon.describe import amount, spec_facts
+    from prefd.daemon.describe import spec_facts
     from prefd.daemon.preview_lines import data_facts
+    from prefd.daemon.text import amount
 
     console = render.stdout()
     several = "" if file.sweep is None else f", a sweep of {amount(len(file.specs), 'job')}"

@@ -26,7 +26,7 @@ def find_cache(home: Home) -> ReferenceCache | None:
     from prefd.daemon.config import Config
 
     require_home(home)
-    if not (home.cache / "zarr.json").exists():
+    if not home.has_cache:
         render.note(f"the cache is empty: {home.cache}")
         return None  # open() would make a cache; looking after one makes nothing
     cache = open_here(home)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+from prefd.daemon.errors import EXPECTED
 from prefd.daemon.home import Home
 from prefd.daemon.previews import Part, Request, ShownPair, what_decides_tokens
 from prefd.daemon.rundir import RunDir
@@ -53,8 +54,6 @@ def check(home: Home, specs: Sequence[JobSpec]) -> list[dict[str, Any]]:
 
 def _checked(job: Job, look: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
     """What `look` gives, or why it cannot."""
-    from prefd.daemon.worker.phase import EXPECTED  # the trainer is behind it, which a preview does not need
-
     try:
         return look(job)
     except EXPECTED as error:
