@@ -77,7 +77,9 @@ def main() -> None:
     variants = list(given.variants)
     if "peer" in variants and not (PEERS / "mlx_lm_lora").is_dir():
         variants.remove("peer")
-        print(f"mlx-lm-lora is not at {PEERS} (`make bench WHICH=train` puts it there); it is left out", file=sys.stderr)
+        print(
+            f"mlx-lm-lora is not at {PEERS} (`make bench WHICH=train` puts it there); it is left out", file=sys.stderr
+        )
     lines = [
         (
             f"{given.model.name}, {given.pairs} pairs, batch size {given.batch_size}, LoRA rank 8 on every layer, medians of "

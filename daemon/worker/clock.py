@@ -12,7 +12,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, tzinfo
 from time import gmtime, strftime
@@ -146,6 +146,19 @@ class Clock:
 
 def _stand_ins(clock: Clock) -> dict[int, Any]:
     """What is put in the place of each of Python's clocks, by the clock's id."""
+    classes, functions = _classes(clock), _functions(clock)
+    return {
+        id(datetimes): _stand_in_module(datetimes, classes),
+        id(time): _stand_in_module(time, functions),
+        DATE: classes["date"],
+        DATETIME: classes["datetime"],
+        **{id(getattr(datetimes, name)): stand_in for name, stand_in in classes.items()},
+        **{id(getattr(time, name)): stand_in for name, stand_in in functions.items()},
+    }
+
+
+def _classes(clock: Clock) -> dict[str, type[date]]:
+    """What stands in for the classes of `datetime`, by their names."""
 
     class StillDate(date):
         @classmethod
@@ -153,7 +166,7 @@ def _stand_ins(clock: Clock) -> dict[int, Any]:
             now = clock.read()
             return cls(now.year, now.month, now.day)
 
-        def strftime(self, format: str) -> str:
+        def strftime(self, format: str) -> str:  # noqa: A002  # Python's own name for it
             return format_moment(self, format)
 
     class StillDatetime(datetime):
@@ -170,8 +183,14 @@ def _stand_ins(clock: Clock) -> dict[int, Any]:
         def utcnow(cls) -> StillDatetime:
             return cls.now()
 
-        def strftime(self, format: str) -> str:
+        def strftime(self, format: str) -> str:  # noqa: A002  # Python's own name for it
             return format_moment(self, format)
+
+    return {"date": StillDate, "datetime": StillDatetime}
+
+
+def _functions(clock: Clock) -> dict[str, Callable[..., Any]]:
+    """What stands in for the functions of `time`, by their names."""
 
     def seconds() -> float:
         return clock.read().replace(tzinfo=UTC).timestamp()
@@ -185,7 +204,7 @@ def _stand_ins(clock: Clock) -> dict[int, Any]:
     def ctime(at: float | None = None) -> str:
         return written(COMPOSED["c"], split(at))
 
-    functions = {
+    return {
         "time": seconds,
         "time_ns": lambda: int(seconds() * 1e9),
         "localtime": split,
@@ -193,15 +212,6 @@ def _stand_ins(clock: Clock) -> dict[int, Any]:
         "strftime": written,
         "ctime": ctime,
         "asctime": lambda at=None: written(COMPOSED["c"], at),
-    }
-    classes = {"date": StillDate, "datetime": StillDatetime}
-    return {
-        id(datetimes): _stand_in_module(datetimes, classes),
-        id(time): _stand_in_module(time, functions),
-        DATE: StillDate,
-        DATETIME: StillDatetime,
-        **{id(getattr(datetimes, name)): stand_in for name, stand_in in classes.items()},
-        **{id(getattr(time, name)): stand_in for name, stand_in in functions.items()},
     }
 
 
