@@ -67,7 +67,7 @@ def in_a_while() -> Callable[[], bool]:
 
 def begun(home: Home, config: NotifyConfig) -> None:
     """A first daemon has been here, and nothing had ended."""
-    record = notify.Record(home)
+    record = notify.LastNotified(home)
     notified(home, config, lambda: record.read() is not None)
 
 
