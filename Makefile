@@ -13,13 +13,15 @@ WHICH ?=
 TAG ?=
 EXTRAS := $(if $(filter Darwin,$(shell uname -s)),dev,$(PREFD_EXTRA)-dev)
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
+PAGES := README.md $(wildcard docs/*.md)
+COG := $(VENV)/bin/cog -I contrib/docs
 BENCHMARKS := $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 PYTEST := $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 comma := ,
 space := $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo check test test-fast coverage lint format hooks bench faults release
+.PHONY: help venv blas model demo check test test-fast coverage lint format docs hooks bench faults release
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -38,12 +40,18 @@ test-fast: blas ## run the tests that start no daemon and kill no worker
 coverage: blas model ## run the tests, and list the lines that none of them runs
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-lint: venv ## ruff, mypy, import-linter, change files
+lint: venv ## ruff, mypy, import-linter, change files, the documentation
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/towncrier build --draft --version unreleased >/dev/null
+	$(COG) --check $(PAGES)
+	$(PY) contrib/docs/site.py
+
+docs: venv ## write what the code says into README and docs/, and build the site in build/site
+	$(COG) -r $(PAGES)
+	$(PY) contrib/docs/site.py
 
 format: venv ## put the code into its format, and mend what ruff can mend
 	$(VENV)/bin/ruff check --fix

@@ -30,8 +30,8 @@ import numpy as np
 from mlx import nn
 from mlx_lm.utils import dequantize_model, load_model, quantize_model
 
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import write_json
 from prefd.daemon.spec import JobSpec, QATSpec, TrainingSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching

@@ -35,8 +35,8 @@ import mlx.core as mx
 import numpy as np
 from live_reference import live_reference
 
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import write_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule

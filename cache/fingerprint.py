@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.durable import whole_file
+from prefd.cache.errors import CacheError
+
 KEY_SCHEMA = "prefd-key/1"
 HASH_CHUNK = 16 * 2**20
 MAX_HEADER = 256 * 2**20
 
 
-class BadWeights(ValueError):
+class BadWeights(CacheError, ValueError):
     """A weight file that is not whole safetensors. For whoever made or copied the model: names the file."""
 
 
@@ -88,9 +91,8 @@ def _remembered(path: Path, memo: Path) -> dict[str, str]:
     except (OSError, ValueError):
         remembered = _tensor_digests(path)
         memo.mkdir(parents=True, exist_ok=True)
-        beside = known.with_name(f".{known.name}.{uuid.uuid4().hex}")
-        beside.write_text(json.dumps(remembered))
-        beside.replace(known)
+        with whole_file(known, known.with_name(f".{known.name}.{uuid.uuid4().hex}"), durable=False) as file:
+            file.write(json.dumps(remembered).encode())
     return remembered
 
 

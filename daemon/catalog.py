@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.config import Config, ConfigError
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.home import Home
 from prefd.daemon.process import WORKER
 from prefd.daemon.remembered import remember_losses
@@ -32,8 +33,10 @@ Stamp = tuple[tuple[str, int, int], ...]
 """(path, mtime in ns, size) of everything a catalogue depends on."""
 
 
-class CatalogError(Exception):
-    """The catalogue could not be made. Read by the user who starts the daemon or a job."""
+class CatalogError(PrefdError):
+    """The catalogue could not be made. The message is for the user who starts the daemon or a job."""
+
+    http_status = 503
 
 
 @dataclass(frozen=True)

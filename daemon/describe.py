@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prefd.daemon.text import amount
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -122,7 +124,3 @@ def describe_output(output: OutputSpec) -> str:
     if output.peft:
         made.append("a PEFT adapter")
     return ", ".join(made[:-1]) + " and " + made[-1]
-
-
-def amount(count: float, noun: str) -> str:
-    return f"{count:g} {noun}{'' if count == 1 else 's'}"

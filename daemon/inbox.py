@@ -24,6 +24,7 @@ from typing import Any
 
 from ulid import ULID
 
+from prefd.cache.durable import flush_file, whole_file
 from prefd.daemon.files import has_writer, open_regular, rename_new, short, sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.parse import MAX_BYTES
@@ -237,11 +238,8 @@ class Inbox:
         """
         target = _unused(self.home.rejected, claimed.name)
         beside = self.home.rejected / f".{ULID()}.tmp"
-        try:
-            beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            beside.replace(target.with_name(f"{target.name}.error.txt"))
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole_file(self.home.refusal(target.name), beside, durable=False) as file:
+            file.write(("\n".join(lines) + "\n").encode())
         os.rename(claimed.path, target)
         return target
 
@@ -321,8 +319,7 @@ def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
     beside = home.jobs / f".{ULID()}.tmp"
     with beside.open("x", encoding="utf-8") as file:
         json.dump(document, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
+        flush_file(file)
     stem = short(PurePath(name).stem.lstrip(".") or "job")
     try:
         for number in range(1, 10_000):

@@ -27,38 +27,31 @@ from prefd.daemon.database import (
     refuse_lost,
 )
 from prefd.daemon.job import (
-    ALLOWED,
     CANCELLED_PAUSED,
     CANCELLED_RUNNING,
     CANCELLED_WAITING,
-    ENDED,
     PAUSED,
     QUEUE_PAUSED,
     RESUMED,
     RETRIED,
     RETRIED_FRESH,
-    RUNNING,
-    STATES,
     Change,
     Event,
     IllegalTransition,
     Job,
     JobNotFound,
-    State,
 )
 from prefd.daemon.job_queries import JobQueries, row_of
 from prefd.daemon.records import Record, Records
+from prefd.daemon.states import ENDED, RUNNING, STATES, TABLE, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
     from prefd.daemon.process import ProcessId
     from prefd.daemon.spec import JobSpec
 
 __all__ = [  # what the table's users need besides it
-    "ENDED",
     "QUEUE_PAUSED",
     "RESUMED",
-    "RUNNING",
-    "STATES",
     "Change",
     "Event",
     "IllegalTransition",
@@ -66,7 +59,6 @@ __all__ = [  # what the table's users need besides it
     "JobNotFound",
     "JobTable",
     "JobTableError",
-    "State",
     "Unreadable",
 ]
 
@@ -338,7 +330,7 @@ class JobTable(JobQueries):
         self._changed.add(job_id)
 
     def _move(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
-        if state not in ALLOWED[job.state]:
+        if state not in TABLE[job.state].may_become:
             raise IllegalTransition(f"job {job.id} is {job.state} and cannot become {state}")
         return self._write(job, state, reason, took)
 

@@ -16,11 +16,12 @@ from prefd.cache.stored import StoredReference, stored_references
 from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
-from prefd.daemon.jobs import ENDED, STATES, Job, JobTable
+from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, read_specs
+from prefd.daemon.states import UNENDED
 from prefd.daemon.worker.sources import VOLATILE_CONFIG
 
 
@@ -50,7 +51,7 @@ class NeededReferences:
         dropped = [(path, path.name) for path in _files(self.home.jobs)]
         claimed = [(path, path.name[ULID_LENGTH + 1 :]) for path in _files(self.home.accepted)]
         with JobTable.open_readonly(self.home.database) as table:
-            jobs = table.list(*(state for state in STATES if state not in ENDED))
+            jobs = table.list(*UNENDED)
             found = [(f"job {job.id}", self._of_job(table, job)) for job in jobs]
             recorded = table.sources()
         for path, name in dropped + [each for each in claimed if each[0].name not in recorded]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from ulid import ULID
 
+from prefd.cache.durable import whole_file
 from prefd.daemon.files import short, sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed
@@ -23,13 +22,7 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
     ulid = ULID()
     beside = home.accepted / f".{ulid}.tmp"
     claimed = Claimed(home.accepted / f"{ulid}-{short(name)}", name)
-    try:
-        with beside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(claimed.path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(claimed.path, beside) as file:
+        file.write(data)
     sync_folder(home.accepted)
     return claimed

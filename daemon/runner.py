@@ -12,11 +12,12 @@ from typing import Any
 
 from prefd.daemon.catalog import CatalogError, Losses
 from prefd.daemon.config import Config
+from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import RUNNING, Job, JobTable, JobTableError, Unreadable
+from prefd.daemon.jobs import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.process import end
-from prefd.daemon.rundir import DISK_TROUBLE
 from prefd.daemon.spec import Reference
+from prefd.daemon.states import RUNNING
 from prefd.daemon.stop import Stop
 from prefd.daemon.supervisor import Supervisor
 from prefd.daemon.turns import Limits, take_turns

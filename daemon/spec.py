@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from prefd.daemon.datasources import Text
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.moments import parse_moment
 from prefd.daemon.optimization import (
@@ -23,7 +22,7 @@ from prefd.daemon.optimization import (
     optimizer_settings,
     weight_decay_faults,
 )
-from prefd.daemon.specmodel import Fault, SpecModel, refuse
+from prefd.daemon.specmodel import Fault, SpecModel, Text, refuse
 from prefd.daemon.specpaths import resolve_path, resolve_source
 from prefd.daemon.templating import parse_date
 

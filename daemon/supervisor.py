@@ -17,30 +17,26 @@ from pathlib import Path
 from typing import Literal
 
 from prefd.daemon.catalog import Catalog
+from prefd.daemon.errors import WorkerExit
+from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.frozen import freeze
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
+from prefd.daemon.jobs import RESUMED, Job, JobTable
 from prefd.daemon.limits import WorkerLimits
-from prefd.daemon.logs import bound_log
-from prefd.daemon.oom import MemoryWatch, kills, remedy
-from prefd.daemon.process import (
-    NO_ROOM,
-    STOPPED,
-    WORKER,
-    ProcessId,
-    lock_worker,
-    signal_group,
-    tail,
-    why_it_ended,
-)
-from prefd.daemon.rundir import DISK_TROUBLE, Outcome, Phase, Progress, RunDir
+from prefd.daemon.memory_advice import remedy
+from prefd.daemon.memory_kills import kills
+from prefd.daemon.oom import MemoryWatch
+from prefd.daemon.process import SAME_HASHES, WORKER, ProcessId, signal_group
+from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
+from prefd.daemon.states import ENDED, STATE_OF, State
 from prefd.daemon.stop import Stop
 from prefd.daemon.threads import in_thread
+from prefd.daemon.worker_log import bound_log, tail
+from prefd.daemon.worker_process import lock_worker, why_it_ended
 
 TICK_SECONDS = 0.2
-STATE_OF: dict[Phase, State] = {"precompute": "precomputing", "training": "training"}
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
@@ -76,7 +72,7 @@ def phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
 
 
 def own_environment() -> dict[str, str]:
-    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid())}
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES}
 
 
 def still_works(run: RunDir) -> str:
@@ -202,7 +198,7 @@ class Supervisor:
 
     async def _run_phase(self, phase: Phase, run: RunDir) -> PhaseEnd:
         began = time.monotonic()
-        (run.root / "progress.json").unlink(missing_ok=True)
+        run.forget_progress()
         lock = await self._lock(run)
         if lock is None and self._to_stop(self.table.get(self.job_id)):
             return PhaseEnd("stopped", self._why_stopped())
@@ -236,7 +232,7 @@ class Supervisor:
     async def _lock(self, run: RunDir) -> int | None:
         """The lock of the job's one worker; an orphan that has it gets the time to see that its daemon is gone."""
         deadline = time.monotonic() + self.grace
-        while (lock := lock_worker(run.root / ".worker.lock")) is None:
+        while (lock := lock_worker(run.worker_lock)) is None:
             if time.monotonic() > deadline or self._to_stop(self.table.get(self.job_id)):
                 return None
             await asyncio.sleep(TICK_SECONDS)
@@ -296,9 +292,9 @@ class Supervisor:
             return "failed", self._make_smaller(
                 f"its worker took {memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}", log, since
             )
-        if returncode == STOPPED:
+        if returncode == WorkerExit.STOPPED:
             return self._stopped_outside()
-        if returncode == NO_ROOM:
+        if returncode == WorkerExit.NO_ROOM:
             return (
                 "no room",
                 f"the disk takes no more; it goes on when there is room: {tail(log, lines=1, since=since)}",
@@ -309,8 +305,7 @@ class Supervisor:
 
     def _make_smaller(self, said: str, log: Path, since: int) -> str:
         """The end of a worker that took too much, with the settings to change; trying again would end the same way."""
-        training = self.table.spec(self.job_id).training
-        ways = remedy(training) if training else "a smaller data.max_length"
+        ways = remedy(self.table.spec(self.job_id).training)
         if self.limits.memory:
             ways += f"; or a larger worker.memory in {self.home.config}"
         said = f"{said}. Make the job smaller and submit it again: {ways}"

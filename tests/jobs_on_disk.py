@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import Outcome, write_json
+from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.precompute import precompute

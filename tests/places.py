@@ -21,10 +21,11 @@ from prefd.daemon import lock
 from prefd.daemon.client import Client, DaemonNotRunning
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import Job, JobTable, State
+from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.rebuild import open_table
 from prefd.daemon.service import Service
 from prefd.daemon.spec import JobSpec
+from prefd.daemon.states import State
 
 QUICK = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=0.2), stop_grace_seconds=1.0)
 

@@ -15,9 +15,10 @@ import httpx
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.control import listening, serve_control
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import RUNNING, Job, JobTable
+from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.lock import announce
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import RUNNING
 
 
 class FakeDaemon:

@@ -100,7 +100,7 @@ def test_a_rejection_that_fails_is_made_once_it_can_be(
 ) -> None:
     failures = refusals(errno.ENOSPC)
     if step == "the reason":
-        fail_first(monkeypatch, Path, "write_text", failures, lambda path, *_: path.parent == place.home.rejected)
+        fail_first(monkeypatch, Path, "open", failures, lambda path, *_: path.parent == place.home.rejected)
     elif step == "the reason's name":
         fail_first(monkeypatch, Path, "replace", failures, lambda _, target: str(target).endswith(".error.txt"))
     else:

@@ -21,11 +21,11 @@ from prefd.cache import prune as pruning
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands.errors import Exit
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Inbox, submit
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.needed import NeededReferences, references_of
-from prefd.daemon.rundir import write_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker.job import Job
 

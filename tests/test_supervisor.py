@@ -13,14 +13,15 @@ import pytest
 from supervised import Bench, is_running, started
 
 from prefd.daemon import oom, supervisor
+from prefd.daemon.cpus import usable_cpus
 from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.jobs import Job
-from prefd.daemon.limits import WorkerLimits, usable_cpus
-from prefd.daemon.process import lock_worker
+from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.stop import Stop
 from prefd.daemon.supervisor import run_in_foreground
+from prefd.daemon.worker_process import lock_worker
 
 # --- the phases
 
@@ -194,6 +195,15 @@ def test_limits_reach_the_worker(bench: Bench) -> None:
     assert int(told["PREFD_WORKER_CPUS"]) in usable_cpus()
     assert (told["OMP_NUM_THREADS"], told["OPENBLAS_NUM_THREADS"]) == ("1", "1")
     assert int(told["PREFD_PARENT"]) == os.getpid()
+
+
+def test_every_worker_goes_through_a_set_in_the_same_order(bench: Bench) -> None:
+    job = bench.add("environment")
+    bench.run(job)
+    told = json.loads((bench.home.job(job.id) / "told.json").read_text())
+    command = [sys.executable, "-c", "print(*{'one', 'two', 'three', 'four', 'five', 'six'})"]
+    asked = {"PYTHONHASHSEED": told["PYTHONHASHSEED"]}
+    assert len({subprocess.check_output(command, env=asked) for _ in range(3)}) == 1
 
 
 def test_a_crash_shows_the_end_of_its_log(bench: Bench) -> None:

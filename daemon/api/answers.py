@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, with_config
 
-from prefd.daemon.jobs import Job, State
+from prefd.daemon.jobs import Job
 from prefd.daemon.rundir import Outcome, Progress
+from prefd.daemon.states import State
 from prefd.daemon.watch import WatchHealth
 
 DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from prefd.daemon.specfile import SpecError, SpecFile
 
 Look = dict[str, Any]
-"""Of jobs with the same tokens: `jobs`, their names; `data`, the data report; `not_reached`, why there is none."""
+"""Of jobs with the same tokens: `jobs`, their names; `data`, the data report; `not_reached`, why there is none; `unchecked`,
+what of any of them could not be looked at.
+"""
 
 
 @click.command(
@@ -98,8 +100,10 @@ def by_tokens(file: SpecFile, found: Sequence[Mapping[str, Any]]) -> list[Look]:
 
     looks: dict[str, Look] = {}
     for spec, each in zip(file.specs, found):
-        empty: Look = {"jobs": [], "data": None, "not_reached": None}
-        looks.setdefault(what_decides_tokens(spec), empty | dict(each))["jobs"].append(spec.name)
+        empty: Look = {"jobs": [], "data": None, "not_reached": None, "unchecked": None}
+        look = looks.setdefault(what_decides_tokens(spec), empty | dict(each))
+        look["jobs"].append(spec.name)
+        look["unchecked"] = look["unchecked"] or each.get("unchecked")
     return list(looks.values())
 
 
@@ -121,8 +125,9 @@ def document(
 
 def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> None:
     """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
-    from prefd.daemon.describe import amount, spec_facts
+    from prefd.daemon.describe import spec_facts
     from prefd.daemon.preview_lines import data_facts
+    from prefd.daemon.text import amount
 
     console = render.stdout()
     several = "" if file.sweep is None else f", a sweep of {amount(len(file.specs), 'job')}"
@@ -139,6 +144,8 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> 
     tell_notes(file)
     for why in dict.fromkeys(look["not_reached"] for look in data if look["not_reached"]):
         render.warn(f"{file.file}: its data was not looked at: {why}")
+    for what in dict.fromkeys(look["unchecked"] for look in data if look["unchecked"]):
+        render.warn(f"{file.file}: not looked at: {what}")
 
 
 def tell_notes(file: SpecFile) -> None:

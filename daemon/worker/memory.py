@@ -21,7 +21,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from prefd.daemon.cgroups import OWN, ROOT, memory_groups
-from prefd.daemon.oom import remedy
+from prefd.daemon.memory_advice import remedy
 from prefd.daemon.spec import TrainingSpec
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.engine.head import SLICE_LOGITS

@@ -33,13 +33,13 @@ from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Example, places
 from prefd.daemon.worker.trainer import Trainer
+from prefd.plugins.metrics import EVAL, LABELS
 from prefd.plugins.probes import loss_input, random_pairs
 
 log = logging.getLogger(__name__)
 
 TOKENIZING = ("transformers", "tokenizers", "jinja2")
 """Libraries whose versions tokens may depend on."""
-SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
 
 
 def plan(job: Job) -> tuple[TrainingSpec, Schedule]:
@@ -78,7 +78,7 @@ def _try_loss(job: Job, training: TrainingSpec) -> None:
     """Raises `JobError` for a loss that gives something else than a loss a pair, and for a metric that there is not."""
     x = loss_input(random_pairs(0), job.loss.needs_reference)
     names = pair_metrics(x, job.loss(x))
-    Selection.of(training).see(0, {f"eval_{name}": 0.0 for name in names})
+    Selection.of(training).see(0, {EVAL + name: 0.0 for name in names})
 
 
 @dataclass
@@ -183,7 +183,7 @@ class Run:
             asked = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
             if last or is_best or asked or self.step % self.training.save_every == 0:
                 self._save()
-            report.advance(1, {name: line[name] for name in SHOWN})
+            report.advance(1, {name: line[name] for name in LABELS})
             if asked and not last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
         if self.selection.stop:

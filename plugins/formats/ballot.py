@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.chats import squeezed
+from prefd.plugins.formats.labels import label_name
 from prefd.plugins.formats.names import ANSWERS, CHATS, is_metadata, key_of, numbered_columns, words_of
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import UnclearRow, UnusableRow
@@ -106,7 +107,7 @@ def one_hot(row: Mapping[str, Any]) -> dict[str, str]:
 
 def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
     """The place of the answer that won. Raises `UnusableRow` for a tie, `UnclearRow` where it is not certain."""
-    value = row.get(ballot.column)
+    value = label_name(row.get(ballot.column))
     if value is None or value == "":
         raise UnusableRow(f"{ballot.name} is missing: no answer is preferred")
     amount = as_number(value)
@@ -291,6 +292,7 @@ def _remedy(answers: Answers) -> str:
 
 def ballot_of(column: str, values: Sequence[Any], named: bool, shown: str = "") -> Ballot:
     """The ballot in `column`, whose values in all rows these are."""
+    values = [label_name(value) for value in values]
     said = frozenset(_end(value) for value in values if isinstance(value, str)) - {""}
     below_0 = any((as_number(value) or 0) < 0 for value in values)
     return Ballot(column, integers(values), below_0, named, said=said, shown=shown)
