@@ -26,6 +26,8 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -184,7 +186,7 @@ def scored_once(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
     """The reference pass over what the cache lacks; its seconds."""
     sides = [side for each in examples for side in (each.chosen, each.rejected)]
     needed = {job.key(side): side for side in sides}
-    scorer = Scorer.of(models.load(job.reference).freeze())
+    scorer = fastest_scorer(models.load(job.reference).freeze())
     began = time.perf_counter()
     for batch in keyed_batches(needed):
         job.store.put(score(scorer, batch))
@@ -205,8 +207,8 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
     assert training is not None
     mx.random.seed(0)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, training)
-    scorer = simpler(Scorer.of(model, Options.of(job.spec)), variant)
+    make_trainable(model, job.policy, training)
+    scorer = simpler(fastest_scorer(model, Options.of(job.spec)), variant)
     reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
     optimizer = make_optimizer(training, schedule.total_steps, model)
@@ -235,7 +237,7 @@ def simpler(scorer: Scorer, variant: str) -> Scorer:
 
 
 def second_model(job: Job, variant: str) -> ReferenceScores:
-    return live_reference(simpler(Scorer.of(models.load(job.reference).freeze()), variant))
+    return live_reference(simpler(fastest_scorer(models.load(job.reference).freeze()), variant))
 
 
 class Timed:

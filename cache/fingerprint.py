@@ -27,6 +27,8 @@ from prefd.cache.errors import CacheError
 KEY_SCHEMA = "prefd-key/1"
 HASH_CHUNK = 16 * 2**20
 MAX_HEADER = 256 * 2**20
+VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
+"""Settings of a model's config.json that change with who saved it, and no number."""
 
 
 class BadWeights(CacheError, ValueError):
@@ -36,6 +38,11 @@ class BadWeights(CacheError, ValueError):
 def digest_json(value: Any) -> str:
     """SHA-256 of `value` as canonical JSON (sorted keys, no spaces)."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def digest_config(config: Mapping[str, Any]) -> str:
+    """A model's config.json as an identity has it."""
+    return digest_json({name: value for name, value in config.items() if name not in VOLATILE_CONFIG})
 
 
 @dataclass(frozen=True)

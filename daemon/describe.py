@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from prefd.daemon.dataspec import DataSpec
-    from prefd.daemon.spec import JobSpec, LossSpec, OutputSpec, TrainingSpec
+    from prefd.daemon.spec import JobSpec, LossSpec, OutputSpec
+    from prefd.daemon.training_spec import TrainingSpec
 
 Fact = tuple[str, "str | Text"]
 """A name and its value; an empty name goes on with the one above."""

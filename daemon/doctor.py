@@ -19,7 +19,8 @@ from typing import Any, Literal, TypeVar
 from packaging.requirements import Requirement
 
 from prefd.daemon import blas, lock
-from prefd.daemon.catalog import CatalogError, load_catalog
+from prefd.daemon.catalog import CatalogError
+from prefd.daemon.catalog_listing import load_catalog
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.doctor_machine import check_limits, check_service, check_socket, check_watch
 from prefd.daemon.finding import Finding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 
 
 def remedy(training: TrainingSpec | None) -> str:

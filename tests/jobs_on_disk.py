@@ -12,7 +12,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.precompute import precompute
+from prefd.daemon.worker.phase import plan_and_precompute
 from prefd.daemon.worker.training import train
 
 
@@ -27,7 +27,7 @@ def make_job(root: Path, job_id: int = 1, **spec: Any) -> Job:
 
 
 def run_precompute(job: Job, stop: threading.Event | None = None) -> Outcome:
-    return precompute(job, stop or threading.Event())
+    return plan_and_precompute(job, stop or threading.Event())
 
 
 def run_training(job: Job, stop: threading.Event | None = None) -> Outcome:

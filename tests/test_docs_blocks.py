@@ -6,7 +6,6 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +14,7 @@ from pages import DOCS, Block, blocks, spans
 from served import serving
 
 from prefd.daemon.config import Config
+from prefd.daemon.errors import Exit
 from prefd.daemon.flat import translate
 from prefd.daemon.foreign import CALLED, SAID
 from prefd.daemon.home import Home
@@ -22,6 +22,7 @@ from prefd.daemon.jobs import JobTable
 from prefd.daemon.lossnames import IN_TRL_PLUGIN
 from prefd.daemon.parse import parse
 from prefd.daemon.specfile import read_spec, read_specs
+from prefd.daemon.states import ENDED, STATES, TABLE
 from prefd.plugins import hookspecs
 from prefd.plugins.manager import load_plugins
 from prefd.plugins.types import TRAINERS_METRICS
@@ -174,19 +175,20 @@ def shown_states(cell: str) -> set[str]:
 
 
 def test_transitions_are_those_that_the_table_of_jobs_allows() -> None:
-    from prefd.daemon.job import ALLOWED, ENDED
-
     rows = re.findall(r"^\| (`.*?`) \| (`\w+`) \| (.+) \|$", section("docs/architecture.md", "States"), re.MULTILINE)
     listed = {
         (begin, end) for cells, target, _ in rows for begin in shown_states(cells) for end in shown_states(target)
     }
     retried = {(state, "queued") for state in ENDED}
-    allowed: set[tuple[Any, Any]] = {(state, target) for state, targets in ALLOWED.items() for target in targets}
+    allowed = {(str(state), str(target)) for state, facts in TABLE.items() for target in facts.may_become}
     assert listed == allowed | retried
 
 
 def test_states_are_explained() -> None:
-    from prefd.daemon.job import STATES
-
     rows = re.findall(r"^\| `(\w+)` \|", section("docs/queue.md", "States"), re.MULTILINE)
     assert tuple(rows) == STATES
+
+
+def test_exit_codes_are_those_of_prefd() -> None:
+    rows = re.findall(r"^\| (\d) \|", page("docs/commands.md"), re.MULTILINE)
+    assert [int(code) for code in rows] == [int(code) for code in Exit]

@@ -13,8 +13,9 @@ from pages import blocks
 
 from prefd.daemon.cli import cli
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import JobTable, State
+from prefd.daemon.jobs import JobTable
 from prefd.daemon.rundir import Progress, RunDir
+from prefd.daemon.states import State
 
 
 @pytest.mark.smol

@@ -15,7 +15,7 @@ from places import Place, process
 from prefd.daemon import memory_kills
 from prefd.daemon.memory_advice import remedy
 from prefd.daemon.oom import MemoryWatch
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 from mlx import optimizers
 
 from prefd.daemon.optimization import ARGUMENTS, CONFIGS, END_OPTIONAL, NO_WEIGHT_DECAY, OptimizerName
-from prefd.daemon.spec import JobSpec, TrainingSpec
+from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, read_spec
+from prefd.daemon.training_spec import TrainingSpec
 
 CLASS_NAMES: dict[OptimizerName, str] = {
     "adam": "Adam",

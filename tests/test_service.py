@@ -11,7 +11,7 @@ import pytest
 from places import Place
 
 from prefd.daemon import watch
-from prefd.daemon.inbox import submit
+from prefd.daemon.posted import submit
 from prefd.daemon.states import STATES
 
 

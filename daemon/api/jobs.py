@@ -22,7 +22,6 @@ from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
 from prefd.daemon.job_document import job_document
 from prefd.daemon.jobs import Job, JobTable
-from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.rundir import RunDir, is_evaluation
 from prefd.daemon.states import State
 
@@ -96,7 +95,7 @@ def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
         if not query.name.isprintable() or "/" in query.name:
             raise Refusal(422, f"name: must be a file's name without a folder, got {query.name!r}")
-        queued = await daemon.submit(await _body(request), query.name + SUFFIXES[media])
+        queued = await daemon.submit(await _body(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
         return answer({"jobs": [job.to_json() for job in queued]}, 202)
 
     def of_job(action: str) -> Endpoint:
@@ -181,11 +180,11 @@ def _tail(path: Path, lines: int) -> list[str]:
     return found[len(found) - min(lines, len(found)) :]
 
 
-async def _body(request: Request) -> bytes:
-    """The whole body. Raises Refusal (413) as soon as it is larger than a spec may be."""
+async def _body(request: Request, limit: int) -> bytes:
+    """Read the whole body. Raises Refusal (413) as soon as it is larger than `limit` bytes, which a spec may have."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BYTES:
-            raise Refusal(413, f"a spec has at most {MAX_BYTES // 1024} KiB")
+        if len(body) > limit:
+            raise Refusal(413, f"a spec has at most {limit // 1024} KiB")
     return bytes(body)

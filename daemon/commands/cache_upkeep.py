@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import click
@@ -131,23 +132,25 @@ Pruned: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
 def prune_here(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned | None:
     from prefd.cache.prune import prune
     from prefd.daemon.needed import NeededReferences, references_of
+    from prefd.daemon.waiting_specs import waiting_specs
 
     cache = find_cache(home)
     if cache is None:
         return None
     reference = None if prefix is None else only_one(pick(cache, [prefix]), prefix)
-    needed = NeededReferences(home, references_of(cache))
+    needed = NeededReferences(home, references_of(cache), partial(waiting_specs, home))
     return str(home.cache), prune(cache, reference=reference, needed=needed, **limits), needed()
 
 
 def prune_there(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned:
     from prefd.cache.shared_upkeep import prune_shared, shared_references
     from prefd.daemon.needed import NeededReferences
+    from prefd.daemon.waiting_specs import waiting_specs
 
     cache = need_shared(home)
     known = cache.bucket.insist(lambda: shared_references(cache))
     reference = None if prefix is None else only_one(pick_from(list(known), [prefix]), prefix)
-    needed = NeededReferences(home, known)
+    needed = NeededReferences(home, known, partial(waiting_specs, home))
     report = cache.bucket.insist(lambda: prune_shared(cache, reference=reference, needed=needed, **limits))
     return cache.bucket.url, report, needed()
 

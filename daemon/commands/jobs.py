@@ -59,7 +59,7 @@ def submit(
     The options say for all of them what a spec may say for itself. A job that runs is not stopped for one of higher
     priority. When a job that others run after fails or is cancelled, these fail too.
     """
-    from prefd.daemon import inbox, lock
+    from prefd.daemon import lock, posted
     from prefd.daemon.commands.specs import check_specs
 
     require_home(home)
@@ -67,7 +67,7 @@ def submit(
     checked = check_specs(home, specs)
     check_after(home, {each for _, file in checked for spec in file.specs for each in (after or spec.after)})
     since = time.time()
-    files = [inbox.submit(home, file.document() | asked, path.name) for path, file in checked]
+    files = [posted.submit(home, file.document() | asked, path.name) for path, file in checked]
     daemon = lock.is_held(home)
     numbers = find_jobs(home, files, since) if daemon else {}
     submitted = [

@@ -42,7 +42,7 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
 
     The data is read and tokenized as a job would, no weights are loaded and nothing is written. Every error is shown; exit code 1 if there is one. Of a sweep, every combination is checked and listed. Data on the hub that cannot be reached now is no error, and is said.
     """
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.specfile import SpecError, load_specs
 
     home: Home = ctx.obj
@@ -136,7 +136,7 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> 
         rows = [(f"  {spec.name}", settings) for spec, settings in zip(file.specs, file.settings)]
         console.print(render.facts(rows))
     first = file.specs[0]
-    facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.losses.values()))]
+    facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.loss_names))]
     for look in data:
         name = "rows" if len(data) == 1 else f"rows of {look['jobs'][0]}"
         facts += data_facts(name, look["data"]) if look["data"] else [(name, "not looked at")]
@@ -160,7 +160,7 @@ def complaint(path: Path, error: SpecError) -> str:
 
 def check_specs(home: Home, paths: Sequence[Path]) -> list[tuple[Path, SpecFile]]:
     """Every file's specs, ready to run; one failure that names each file with an error, if any has one."""
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.specfile import SpecError, load_specs
 
     catalog = load_catalog(home)

@@ -1,8 +1,9 @@
-"""Running one phase of one job to an outcome that everyone can read, whatever happens inside."""
+"""Runs one phase of one job to an outcome that everyone can read, whatever happens inside."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,23 @@ from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.precompute import precompute
 from prefd.daemon.worker.training import train
+from prefd.daemon.worker.training_plan import refuse_untrainable
 
 log = logging.getLogger(__name__)
 
-PHASES: dict[Phase, Callable[[Job, stopping.StopEvent], Outcome]] = {"precompute": precompute, "training": train}
+
+def plan_and_precompute(job: Job, stop: stopping.StopEvent) -> Outcome:
+    """Run the reference pass of `job`, once it is known that the job can be trained. Raises as both do."""
+    began = time.monotonic()
+    if job.spec.training is not None:
+        refuse_untrainable(job)
+    return precompute(job, stop, began)
+
+
+PHASES: dict[Phase, Callable[[Job, stopping.StopEvent], Outcome]] = {
+    "precompute": plan_and_precompute,
+    "training": train,
+}
 
 
 def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:

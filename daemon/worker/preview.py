@@ -68,7 +68,7 @@ def _read_rows(job: Job) -> dict[str, Any]:
 
 
 def _plan(job: Job) -> dict[str, Any]:
-    from prefd.daemon.worker.training_run import schedule_of
+    from prefd.daemon.worker.training_plan import schedule_of
 
     if job.spec.training is not None:
         schedule_of(job)
@@ -77,7 +77,7 @@ def _plan(job: Job) -> dict[str, Any]:
 
 def _look_at_keys(job: Job) -> dict[str, Any]:
     """Nothing where `training.lora.keys` name modules of the model, "unchecked" where it is not here to be looked at."""
-    from prefd.daemon.worker.models import check_keys
+    from prefd.daemon.worker.lora_keys import check_keys
 
     training = job.spec.training
     if training is None or not training.lora.keys:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefd.daemon.optimization import EarlyStoppingSpec, WatchedMetric
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.plugins.metrics import EVAL
 

@@ -103,7 +103,7 @@ def uniform_tools(tools: Sequence[Any]) -> list[Mapping[str, Any]]:
     decoded = [_decoded(tool) for tool in tools]
     if not all(isinstance(tool, Mapping) for tool in decoded):
         raise UnusableRow("wrong types: tools is not a list of objects")
-    made = [_with_function(tool) for tool in decoded]
+    made: list[Mapping[str, Any]] = [_with_function(tool) for tool in decoded]
     if not all(map(_is_json, made)):
         raise UnusableRow(f"a tool holds {NO_JSON}")
     return made
