@@ -168,6 +168,8 @@ def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     from_0 = {number: place_of[mark] for number, mark in enumerate(every) if mark in place_of}
     from_1 = {number + 1: place for number, place in from_0.items()}
     all_from_0, all_from_1 = set(range(len(every))), set(range(1, len(every) + 1))
+    if answers.names and not _are_one_row_of_marks(every):
+        return None
     if ballot.from_zero:
         return from_0
     if answers.names == SHP and words <= {"label", "labels"}:
@@ -189,6 +191,13 @@ def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     if 0 in seen and seen <= all_from_0 and (words & INDEX or not answers.names):
         return from_0
     return None
+
+
+def _are_one_row_of_marks(marks: Sequence[str]) -> bool:
+    """Whether answers with these marks can be counted through: all numbers or none, and no letters that begin behind a."""
+    if len({mark.isdigit() for mark in marks}) > 1:
+        return False
+    return "b" not in marks or "a" in marks
 
 
 def _by_name(ballot: Ballot, value: str, row: Mapping[str, Any], answers: Answers) -> int:
