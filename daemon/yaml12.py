@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
-from prefd.daemon.parse import MAX_DEPTH, MAX_NODES, Parsed, ParseError, cut_short
+from prefd.daemon.parsed import MAX_DEPTH, MAX_NODES, Parsed, ParseError, cut_short
 from prefd.daemon.text import Path, clip, kind
 
 NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (

@@ -17,7 +17,7 @@ from prefd.daemon.control import listening, serve_control
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.lock import announce
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.parsed import MAX_BYTES
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.states import RUNNING
 
