@@ -15,8 +15,9 @@ from rich.text import Text
 from prefd.daemon import render, report
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job
+from prefd.daemon.phase_outcomes import Outcome
 from prefd.daemon.preview_lines import data_facts
-from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
+from prefd.daemon.rundir import Phase, Progress, RunDir
 
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 LABEL = 14  # columns for the phase's name
@@ -65,8 +66,8 @@ class Milestones:
 
     def _tell_rows(self, outcome: Outcome | None) -> None:
         """What became of the rows, as the first phase that has read them says it."""
-        data = {} if outcome is None or self.rows_told else outcome.summary.get("data") or {}
-        for name, line in data_facts("rows", data) if data.get("lines") else ():
+        data = None if outcome is None or self.rows_told else outcome.summary.data
+        for name, line in () if data is None else data_facts("rows", data):
             self.console.print(Text.assemble(f"{name:<{LABEL}}", line), soft_wrap=True)
             self.rows_told = True
 

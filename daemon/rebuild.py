@@ -19,8 +19,9 @@ from typing import Any
 from prefd.daemon.files import sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import ENDED, JobTable, State, Unreadable
+from prefd.daemon.phase_outcomes import Outcome
 from prefd.daemon.records import Record, Records
-from prefd.daemon.rundir import Outcome, Phase, RunDir
+from prefd.daemon.rundir import Phase, RunDir
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def _ended(record: Record, run: RunDir) -> Record:
 
 
 def _end(outcome: Outcome) -> tuple[State, str]:
-    return "done" if outcome.ok else "failed", outcome.reason or str(outcome.summary.get("line", ""))
+    return "done" if outcome.ok else "failed", outcome.describe()
 
 
 def _last_phase(spec: dict[str, Any]) -> Phase:
@@ -156,7 +157,7 @@ def _from_results(run: RunDir, job_id: int) -> Record | None:
     if frozen is None:
         return None
     spec = frozen["spec"]
-    outcomes = [run.outcome("precompute"), run.outcome("training")]
+    outcomes: list[Outcome | None] = [run.outcome("precompute"), run.outcome("training")]
     last = run.outcome(_last_phase(spec))
     ends = [_end(each) for each in outcomes if each is not None and (not each.ok or each == last)]
     state, reason = ends[-1] if ends else ("paused", "")

@@ -23,6 +23,7 @@ from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
 from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.logs import bound_log
 from prefd.daemon.oom import MemoryWatch, kills, remedy
+from prefd.daemon.phase_outcomes import Outcome
 from prefd.daemon.process import (
     NO_ROOM,
     STOPPED,
@@ -33,7 +34,7 @@ from prefd.daemon.process import (
     tail,
     why_it_ended,
 )
-from prefd.daemon.rundir import DISK_TROUBLE, Outcome, Phase, Progress, RunDir
+from prefd.daemon.rundir import DISK_TROUBLE, Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
 from prefd.daemon.stop import Stop
@@ -282,7 +283,7 @@ class Supervisor:
         self, asked: bool, memory: MemoryWatch, outcome: Outcome | None, returncode: int, log: Path, since: int
     ) -> tuple[How, str]:
         if outcome is not None and outcome.ok:
-            return "ok", outcome.reason or str(outcome.summary.get("line", ""))
+            return "ok", outcome.describe()
         if outcome is not None and not (asked and self.table.get(self.job_id).cancel_requested):
             return "failed", outcome.reason
         if asked:

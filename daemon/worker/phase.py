@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from prefd.cache.bucket import CannotShare
@@ -14,11 +13,12 @@ from prefd.cache.unreadable import NotPermitted
 from prefd.daemon import oom
 from prefd.daemon.config import ConfigError
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import DISK_TROUBLE, Outcome, Phase
+from prefd.daemon.phase_outcomes import OUTCOME_OF, Outcome
+from prefd.daemon.rundir import DISK_TROUBLE, Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.data import DataError
 from prefd.daemon.worker.errors import JobError, Stopped
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import Job, RunningJob
 from prefd.daemon.worker.precompute import precompute
 from prefd.daemon.worker.training import train
 from prefd.plugins.manager import LossParameterError
@@ -26,7 +26,7 @@ from prefd.plugins.manager import LossParameterError
 log = logging.getLogger(__name__)
 
 FAILED, NO_ROOM, STOPPED = 1, 74, 75
-PHASES: dict[Phase, Callable[[Job, stopping.StopEvent], Outcome]] = {"precompute": precompute, "training": train}
+PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {"precompute": precompute, "training": train}
 EXPECTED = (JobError, DataError, BadWeights, CannotShare, NotACache, NotPermitted, ConfigError, LossParameterError)
 
 
@@ -34,7 +34,7 @@ def run_phase(phase: Phase, root: Path, job_id: int) -> int:
     """Run `phase` and write its outcome; returns the process's exit code."""
     stop = stopping.on_signals()
     stopping.watch_parent(stop)
-    job = Job.load(Home(root), job_id)
+    job = RunningJob.load(Home(root), job_id)
     job.run.forget_outcome(phase)
     for change in job.changes:
         log.warning("%s", change)
@@ -47,7 +47,7 @@ def run_phase(phase: Phase, root: Path, job_id: int) -> int:
         return NO_ROOM
 
 
-def _run(phase: Phase, job: Job, stop: stopping.StopEvent) -> int:
+def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> int:
     try:
         outcome = PHASES[phase](job, stop)
     except Stopped as stopped:
@@ -57,22 +57,22 @@ def _run(phase: Phase, job: Job, stop: stopping.StopEvent) -> int:
         log.error("%s", error)
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
             return NO_ROOM
-        outcome = Outcome(False, str(error))
+        outcome = OUTCOME_OF[phase](ok=False, reason=str(error))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             raise
-        if said := no_memory(error, job):
+        if reason := no_memory(error, job):
             log.exception("out of memory in %s", phase)
-            return _end(job, phase, Outcome(False, said))
-        log.exception("unexpected error in %s", phase)
-        outcome = Outcome(False, f"{type(error).__name__}: {error} (the traceback is in worker.log)")
+        else:
+            log.exception("unexpected error in %s", phase)
+            reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
+        outcome = OUTCOME_OF[phase](ok=False, reason=reason)
     return _end(job, phase, outcome)
 
 
-def _end(job: Job, phase: Phase, outcome: Outcome) -> int:
+def _end(job: RunningJob, phase: Phase, outcome: Outcome) -> int:
     if job.changes:
-        warnings = [*job.changes, *outcome.summary.get("warnings", [])]
-        outcome = replace(outcome, summary=outcome.summary | {"warnings": warnings})
+        outcome = outcome.with_warnings(job.changes)
     job.run.write_outcome(phase, outcome)
     return 0 if outcome.ok else FAILED
 
