@@ -1,26 +1,24 @@
-"""What `prefd status` shows of the watched folder. Apart from the watcher, which takes a while to import."""
+"""What `prefd status` shows of the watched folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from prefd.daemon import render
+from prefd.daemon.inbox_health import WatchHealth
 
 SHOWN = 5
 
 
-def watch_facts(health: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lines for `prefd status`, of a WatchHealth as JSON."""
-    when = [
-        f"{said} {render.clock(health[key])}"
-        for key, said in (("last_event", "last event"), ("last_rescan", "last rescan"))
-        if health[key]
+def watch_facts(health: WatchHealth) -> list[tuple[str, str]]:
+    """How the folder is watched, what is wrong with it, and what is left alone in it, as names and values."""
+    moments = [
+        f"{event} {render.clock(moment)}"
+        for event, moment in (("last event", health.last_event), ("last rescan", health.last_rescan))
+        if moment
     ]
-    facts = [("watching", ", ".join([health["mode"] + (f" ({health['why']})" if health["why"] else ""), *when]))]
-    facts += [("", told) for told in (health["error"], health["folder"]) if told]
-    left = list(health["left_alone"].items())
-    for at, (name, why) in enumerate(left[:SHOWN]):
-        more = f" (and {len(left) - SHOWN} more)" if at + 1 == SHOWN < len(left) else ""
-        facts.append(("" if at else "left alone", f"{name} {why}{more}"))
+    facts = [("watching", ", ".join([health.mode + (f" ({health.why})" if health.why else ""), *moments]))]
+    facts += [("", trouble) for trouble in (health.error, health.folder) if trouble]
+    names = list(health.left_alone.items())
+    for number, (name, reason) in enumerate(names[:SHOWN], 1):
+        more = f" (and {len(names) - SHOWN} more)" if number == SHOWN < len(names) else ""
+        facts.append(("left alone" if number == 1 else "", f"{name} {reason}{more}"))
     return facts

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from prefd.daemon.document import compact
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobNotFound
+from prefd.daemon.status import Status
 
 MAX_JOB_ID = 2**63 - 1
 """SQLite's largest."""
@@ -25,7 +26,7 @@ class Controlled(Protocol):
     @property
     def home(self) -> Home: ...
 
-    def status(self) -> dict[str, Any]: ...
+    def status(self) -> Status: ...
 
     def request_stop(self) -> None: ...
 
