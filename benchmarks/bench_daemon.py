@@ -170,9 +170,11 @@ def start_training(home: Home) -> None:
     fakes.wait_for(lambda: any(path.name.endswith("endless.json") for path in home.accepted.iterdir()), 30)
     time.sleep(0.5)
     client.act_on_queue("resume")
-    fakes.wait_for(lambda: [job["state"] for job in client.status()["active"]] == ["training"], 120)
+    fakes.wait_for(lambda: [job.state for job in client.status().active] == ["training"], 120)
     client.act_on_queue("pause")
-    fakes.wait_for(lambda: (client.status()["active"][0]["progress"] or {}).get("phase") == "training", 60)
+    fakes.wait_for(
+        lambda: (progress := client.status().active[0].progress) is not None and progress.phase == "training", 60
+    )
 
 
 def make_history(home: Home, jobs: int) -> None:

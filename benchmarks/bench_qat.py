@@ -38,7 +38,7 @@ from prefd.daemon.spec import JobSpec
 from prefd.daemon.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.precompute import precompute
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.sources import ModelSource
@@ -99,7 +99,7 @@ def measure(given: argparse.Namespace, home: Home) -> list[dict[str, Any]]:
     return rows
 
 
-def job(given: argparse.Namespace, home: Home, number: int, qat: dict[str, int] | None) -> Job:
+def job(given: argparse.Namespace, home: Home, number: int, qat: dict[str, int] | None) -> RunningJob:
     spec = JobSpec.model_validate(
         {
             "model": str(given.model),
@@ -117,7 +117,7 @@ def job(given: argparse.Namespace, home: Home, number: int, qat: dict[str, int] 
     )
     home.job(number).mkdir()
     write_json(home.job(number) / "spec.json", spec.model_dump(exclude_unset=True))
-    return Job.load(home, number)
+    return RunningJob.load(home, number)
 
 
 def cost(given: argparse.Namespace) -> dict[str, float]:
@@ -151,7 +151,7 @@ def cpu_seconds(work: Callable[[], None]) -> float:
     return time.process_time() - began
 
 
-def evaluate(job: Job, model: nn.Module) -> dict[str, float]:
+def evaluate(job: RunningJob, model: nn.Module) -> dict[str, float]:
     """Per-token log-probabilities of the held-out pairs against the reference's: accuracy, margin, and the level."""
     model.set_dtype(getattr(mx, models.compute_dtype(job.policy)))
     model.eval()

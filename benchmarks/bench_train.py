@@ -43,7 +43,7 @@ from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.engine.plan import Slack
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.precompute import keyed_batches, score
@@ -74,7 +74,7 @@ EVEN = 128
 def main() -> None:
     given = arguments()
     if given.child:
-        print(json.dumps(measure(given.child, Job.load(Home(given.home), 1), given.workload)))
+        print(json.dumps(measure(given.child, RunningJob.load(Home(given.home), 1), given.workload)))
         return
     variants = list(given.variants)
     if "peer" in variants and not (PEERS / "mlx_lm_lora").is_dir():
@@ -153,7 +153,7 @@ def child(variant: str, workload: str, home: Home) -> dict[str, Any]:
     return result
 
 
-def measure(variant: str, job: Job, workload: str) -> dict[str, Any]:
+def measure(variant: str, job: RunningJob, workload: str) -> dict[str, Any]:
     """One variant in this process."""
     examples = list(job.examples) if workload == "real" else even_pairs(len(job.examples))
     if variant == "score":
@@ -182,7 +182,7 @@ def even_pairs(count: int) -> list[Example]:
     return made
 
 
-def scored_once(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
+def scored_once(job: RunningJob, examples: Sequence[Example]) -> dict[str, Any]:
     """The reference pass over what the cache lacks; its seconds."""
     sides = [side for each in examples for side in (each.chosen, each.rejected)]
     needed = {job.key(side): side for side in sides}
@@ -201,7 +201,7 @@ def scored_once(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
     }
 
 
-def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, Any]:
+def trained(variant: str, job: RunningJob, examples: Sequence[Example]) -> dict[str, Any]:
     """Every step of one epoch, with the reference from the cache or from a second model."""
     training = job.spec.training
     assert training is not None
@@ -236,7 +236,7 @@ def simpler(scorer: Scorer, variant: str) -> Scorer:
     return scorer
 
 
-def second_model(job: Job, variant: str) -> ReferenceScores:
+def second_model(job: RunningJob, variant: str) -> ReferenceScores:
     return live_reference(simpler(fastest_scorer(models.load(job.reference).freeze()), variant))
 
 

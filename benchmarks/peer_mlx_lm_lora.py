@@ -19,12 +19,12 @@ import numpy as np
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.fine_tune import make_trainable
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Example
 
 
-def train(job: Job, examples: Sequence[Example], loss: str = "sigmoid") -> dict[str, Any]:
+def train(job: RunningJob, examples: Sequence[Example], loss: str = "sigmoid") -> dict[str, Any]:
     """One epoch; the seconds and the loss of each step. `loss` as prefd names it: those that begin with cpo have no
     reference. For the others two models are in memory: that is how it works.
     """

@@ -39,7 +39,7 @@ from live_reference import live_reference
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching, Schedule
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.start import Start
 from prefd.daemon.worker.trainer import ReferenceScores, Trainer
@@ -122,26 +122,26 @@ def measure(steps: int, real: bool) -> dict[str, dict[str, float]]:
     return measured
 
 
-def job_of(home: Path, model: Path, loss: str, training: dict[str, Any]) -> Job:
+def job_of(home: Path, model: Path, loss: str, training: dict[str, Any]) -> RunningJob:
     name = "dpop" if loss == AS_IT_WAS else loss
     data = {"path": str(home / "pairs.jsonl"), "max_length": 64, "validation": 0.0}
     return make_job(home, model=str(model), data=data, loss={"name": name}, training=training | {"iters": 20})
 
 
-def both(job: Job, steps: int, loss: str) -> tuple[list[float], list[float]]:
+def both(job: RunningJob, steps: int, loss: str) -> tuple[list[float], list[float]]:
     """The losses of each step: from the cache, and with a live reference."""
     if not job.loss.needs_reference:
         return losses(job, None, steps, Start()), losses(job, None, steps, Start())
     run_precompute(job)
-    sources: Sequence[Callable[[Job], ReferenceScores]] = (cached_reference, live)
+    sources: Sequence[Callable[[RunningJob], ReferenceScores]] = (cached_reference, live)
     return tuple(losses(job, source(job), steps, None if loss != AS_IT_WAS else Start()) for source in sources)  # type: ignore[return-value]
 
 
-def live(job: Job) -> ReferenceScores:
+def live(job: RunningJob) -> ReferenceScores:
     return live_reference(fastest_scorer(models.load(job.reference).freeze()))
 
 
-def losses(job: Job, reference: ReferenceScores | None, steps: int, start: Start | None) -> list[float]:
+def losses(job: RunningJob, reference: ReferenceScores | None, steps: int, start: Start | None) -> list[float]:
     assert job.spec.training is not None
     mx.random.seed(job.spec.training.seed)
     model = models.load(job.policy)

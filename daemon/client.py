@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -17,6 +17,8 @@ from prefd.daemon.lock import announced, is_held
 
 if TYPE_CHECKING:
     import httpx
+
+    from prefd.daemon.status import Status
 
 SILENCE_SECONDS = 45.0
 """An event stream that says nothing for so long is dead: the daemon's heart beats every 15 s."""
@@ -44,13 +46,12 @@ class Client:
         self.home = home
         self.timeout = timeout
 
-    def status(self) -> dict[str, Any]:
-        """{"pid", "version", "started_at", "uptime_s", "home", "socket", "stopping": bool,
-        "active": [Job.to_json() | {"progress": null | Progress as a dict}], "jobs": {state: count},
-        "queue": {"paused_at": null | float},
-        "watcher": WatchHealth as a dict, "catalog": {"error": str|null, "losses": int},
-        "worker": {"cpus": int, "memory": str, "nice": int, "limits": str}, "memory_rss_bytes": int}
-        """
+    def status(self) -> Status:
+        """What the daemon does now."""
+        return parse_status(self.status_document())
+
+    def status_document(self) -> dict[str, Any]:
+        """The same as the JSON that the daemon wrote, also those fields of a newer daemon that `Status` has not."""
         return self._ask("GET", "/v1/status")
 
     def stop(self, wait_seconds: float = 0.0) -> bool:
@@ -68,7 +69,7 @@ class Client:
         return self._ask("POST", f"/v1/jobs/{job_id}/{action}")
 
     def act_on_queue(self, action: str) -> dict[str, Any]:
-        """Ask one of QUEUE_ACTIONS: {"queue": as in `status`, "jobs": [Job.to_json() of those acted on]}."""
+        """Ask one of QUEUE_ACTIONS: {"queue": {"paused_at": null | float}, "jobs": [Job.to_json() of those acted on]}."""
         return self._ask("POST", f"/v1/queue/{action}")
 
     def submit(self, spec: bytes, name: str, media: str = "application/json") -> list[dict[str, Any]]:
@@ -150,6 +151,22 @@ def read_events(reply: httpx.Response) -> Iterator[Received]:
             yield Received(event.id, event.event, json.loads(event.data))
         elif event.retry is not None:  # how the daemon begins: a place to come back to, before anything has happened
             yield Received(event.id, "open", {})
+
+
+def parse_status(document: Mapping[str, Any]) -> Status:
+    """Raises ControlError for the status of a daemon of another version, where this one cannot read it."""
+    from pydantic import ValidationError
+
+    from prefd.daemon.status import Status
+
+    try:
+        return Status.model_validate(document)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ControlError(
+            502,
+            f"the daemon's status has no {place} that this prefd can read: restart the daemon, it is of another version",
+        ) from None
 
 
 def _refuse(reply: httpx.Response) -> NoReturn:

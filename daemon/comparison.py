@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from prefd.daemon.phase_summaries import TrainingSummary
 from prefd.daemon.rundir import RunDir
 from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS
 
@@ -78,15 +79,17 @@ def gather(job: Job, spec: JobSpec | None, run: RunDir) -> Compared:
     """What `run` holds of `job`: of a job that still runs, as far as it has come."""
     rows = list(run.read_metrics())
     outcome = run.outcome("training")
-    summary = outcome.summary if outcome else {}
+    summary = outcome.summary if outcome else TrainingSummary()
     evaluations = [row for row in rows if "eval_loss" in row]
-    kept = [row for row in evaluations if row.get("step") == summary.get("adapter_step")]
+    kept = [row for row in evaluations if row.get("step") == summary.adapter_step]
     evaluation: Row = next(reversed(kept or evaluations), {})
     steps = [row["step"] for row in rows if "step" in row]
-    peaks = [row["peak_memory_gb"] for row in (*rows, summary) if row.get("peak_memory_gb") is not None]
+    peaks = [
+        peak for peak in (*(row.get("peak_memory_gb") for row in rows), summary.peak_memory_gb) if peak is not None
+    ]
     numbers = {measure.key: evaluation.get(measure.key) for measure in MEASURES}
     numbers |= {
-        "steps": summary.get("steps", max(steps, default=None)),
+        "steps": max(steps, default=None) if summary.steps is None else summary.steps,
         "seconds": job.phase_seconds.get("training"),
         "peak_memory_gb": max(peaks, default=None),
     }

@@ -63,7 +63,7 @@ def answers(home: Home, pid: int) -> bool:
     from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 
     try:
-        return bool(Client(home).status()["pid"] == pid)
+        return bool(Client(home).status().pid == pid)
     except (DaemonNotRunning, ControlError):
         return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -14,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from packaging.requirements import Requirement
 
@@ -30,6 +29,7 @@ from prefd.daemon.moments import format_duration
 from prefd.daemon.process import WORKER
 from prefd.daemon.sizes import format_size
 from prefd.daemon.text import pluralize
+from prefd.daemon.worker_answers import DeviceAnswer
 
 PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
 DEVICE_SECONDS = 180
@@ -83,23 +83,21 @@ def check_device(home: Home) -> Iterator[Finding]:
         yield Finding("fail", "device", f"no answer within {DEVICE_SECONDS} s", f"try it: {' '.join(WORKER)} device")
         return
     try:
-        device: dict[str, Any] = json.loads(child.stdout)
-        speed = float(device["gflops"])
-        name = f"{device['device']} ({device['device_name']}): {speed:.0f} GFLOP/s in float32"
-    except (ValueError, KeyError, TypeError):
+        device = DeviceAnswer.model_validate_json(child.stdout)
+    except ValueError:
         said = (child.stderr.strip().splitlines() or ["nothing"])[-1]
         remedy = "install prefd with the extra for this machine: prefd[cpu] or prefd[cuda] on Linux"
         yield Finding("fail", "device", f"MLX does not work here (exit code {child.returncode}): {said}", remedy)
         return
-    yield Finding("ok", "device", name)
+    yield Finding("ok", "device", f"{device.device} ({device.device_name}): {device.gflops:.0f} GFLOP/s in float32")
     if not blas.is_wanted():
         return
-    if device.get("blas") is None:
+    if device.blas is None:
         yield Finding("warn", "BLAS", "none but MLX's own, which is about 40 times slower", blas.INSTALL)
-    elif speed < SLOW_GFLOPS:
-        yield Finding("warn", "BLAS", f"{device['blas']} is loaded, and slow all the same", "is the machine busy?")
+    elif device.gflops < SLOW_GFLOPS:
+        yield Finding("warn", "BLAS", f"{device.blas} is loaded, and slow all the same", "is the machine busy?")
     else:
-        yield Finding("ok", "BLAS", str(device["blas"]))
+        yield Finding("ok", "BLAS", device.blas)
 
 
 def check_home(home: Home) -> Iterator[Finding]:
@@ -194,16 +192,16 @@ def check_daemon(home: Home) -> Iterator[Finding]:
     from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 
     try:
-        answer = Client(home).status()
+        status = Client(home).status()
     except (DaemonNotRunning, ControlError) as error:
         remedy = f"look at {home.log}; end it with `kill {held.pid}`"
         yield Finding("fail", "daemon", f"pid {held.pid} holds the home and does not answer: {error}", remedy)
         return
-    yield Finding("ok", "daemon", f"running, pid {answer['pid']}, up {format_duration(answer['uptime_s'])}")
-    if answer["watcher"]["error"]:
-        yield Finding("warn", "watcher", str(answer["watcher"]["error"]), "jobs/ is polled meanwhile")
-    if answer["watcher"]["folder"]:
-        yield Finding("fail", "folder", str(answer["watcher"]["folder"]), "mount it, or give yourself the right to it")
+    yield Finding("ok", "daemon", f"running, pid {status.pid}, up {format_duration(status.uptime_s)}")
+    if status.watcher.error:
+        yield Finding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
+    if status.watcher.folder:
+        yield Finding("fail", "folder", status.watcher.folder, "mount it, or give yourself the right to it")
 
 
 def check_cache(home: Home) -> Iterator[Finding]:

@@ -18,9 +18,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from prefd.daemon import hub
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.datafiles import walk
+from prefd.daemon.document_model import DocumentModel
 from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
@@ -33,15 +36,34 @@ PLUGIN_GROUP = "prefd"
 VERSIONS = ("prefd", "mlx", "mlx-lm")
 
 
+class DataState(DocumentModel):
+    """What a data file or a hub dataset was like. Only the fields that tell it are there."""
+
+    bytes: int | None = None
+    sha256: str | None = None
+    changed_ns: int | None = None
+    """When a file that is too large for a digest was changed, in nanoseconds of Unix time."""
+    error: str | None = None
+    """Why a file cannot be read."""
+    revision: str | None = None
+    """Of a hub dataset."""
+    commit: str | None = None
+    """Of a hub dataset, where the hub could be asked."""
+
+
 @dataclass(frozen=True)
 class Stock:
-    """What there is besides the spec. Every value is JSON."""
+    """What there is besides the spec."""
 
-    versions: dict[str, str] = field(default_factory=dict)
-    plugins: dict[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    plugins: Mapping[str, str] = field(default_factory=dict)
     """Distribution → version, and file → `sha256:…`."""
-    data: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """File → {"bytes", "sha256"}, or undigested {"bytes", "changed_ns"}, or {"error"}; hub id → {"revision", "commit"?}."""
+    data: Mapping[str, DataState] = field(default_factory=dict)
+    """By file or hub id."""
+
+    def to_json(self) -> dict[str, Any]:
+        data = {name: state.to_json() for name, state in self.data.items()}
+        return {"versions": dict(self.versions), "plugins": dict(self.plugins), "data": data}
 
 
 def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = None) -> Stock:
@@ -56,8 +78,8 @@ def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, a
     run = RunDir(home.job(job_id))
     run.root.mkdir(parents=True, exist_ok=True)
     if anew or not run.spec.exists():
-        frozen = vars(stock or take_stock(home, spec))
-        write_json(run.spec, {"spec": spec.dated().model_dump(mode="json", exclude_unset=True), **frozen})
+        stock = stock or take_stock(home, spec)
+        write_json(run.spec, {"spec": spec.dated().model_dump(mode="json", exclude_unset=True), **stock.to_json()})
     return run
 
 
@@ -70,11 +92,15 @@ def frozen_spec(run: RunDir) -> JobSpec:
 
 
 def frozen_stock(run: RunDir) -> Stock | None:
-    """None where an earlier version, which took none, has frozen the job."""
+    """None where an earlier version, which took none, has frozen the job, and where this one cannot read it."""
     document = run.read_frozen()
     if document is None or not all(isinstance(document.get(name), dict) for name in ("versions", "plugins", "data")):
         return None
-    return Stock(document["versions"], document["plugins"], document["data"])
+    try:
+        data = {name: DataState.model_validate(state) for name, state in document["data"].items()}
+    except ValidationError:
+        return None
+    return Stock(document["versions"], document["plugins"], data)
 
 
 def versions() -> dict[str, str]:
@@ -106,15 +132,15 @@ def plugins(home: Home) -> dict[str, str]:
 
 def commits(stock: Stock) -> dict[str, str]:
     """Hub id → the commit that the job reads."""
-    return {name: each["commit"] for name, each in stock.data.items() if "commit" in each}
+    return {name: state.commit for name, state in stock.data.items() if state.commit is not None}
 
 
-def data_of(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+def data_of(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, DataState]:
     """The rows to train on, and those held out where they have a source of their own.
 
     `commits`: those of hub datasets; the hub is asked where that is None.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, DataState] = {}
     left = DIGEST_BYTES
     for source in [*spec.data.sources, *spec.data.held_out_sources]:
         if source.local is None:
@@ -124,28 +150,29 @@ def data_of(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str
         try:
             files = [path for path in _files(source.local) if str(path) not in found]
         except OSError as error:  # the job's worker says what is wrong with it
-            found[str(source.local)] = {"error": error.strerror or str(error)}
+            found[str(source.local)] = DataState(error=error.strerror or str(error))
             continue
         for path in files:
-            found[str(path)] = each = _file(path, left)
-            left -= each["bytes"] if "sha256" in each else 0
+            found[str(path)] = state = _file(path, left)
+            left -= (state.bytes or 0) if state.sha256 is not None else 0
     return found
 
 
-def _hub_dataset(name: str, revision: str | None, commits: Mapping[str, str] | None) -> dict[str, Any]:
+def _hub_dataset(name: str, revision: str | None, commits: Mapping[str, str] | None) -> DataState:
     commit = hub.commit_of(name, revision) if commits is None else commits.get(name)
-    return {"revision": revision or "the newest"} | ({"commit": commit} if commit else {})
+    revision = revision or "the newest"
+    return DataState(revision=revision, commit=commit) if commit else DataState(revision=revision)
 
 
-def _file(path: Path, left: int) -> dict[str, Any]:
+def _file(path: Path, left: int) -> DataState:
     """One file, by its content where that is at most `left` bytes."""
     try:
         info = path.stat()
         if info.st_size > left:
-            return {"bytes": info.st_size, "changed_ns": info.st_mtime_ns}
-        return {"bytes": info.st_size, "sha256": _digest(path, info.st_size, info.st_mtime_ns, info.st_ino)}
+            return DataState(bytes=info.st_size, changed_ns=info.st_mtime_ns)
+        return DataState(bytes=info.st_size, sha256=_digest(path, info.st_size, info.st_mtime_ns, info.st_ino))
     except OSError as error:  # the job's worker says what is wrong with it
-        return {"error": error.strerror or str(error)}
+        return DataState(error=error.strerror or str(error))
 
 
 def _files(source: Path) -> Iterator[Path]:
@@ -162,38 +189,41 @@ def _digest(path: Path, size: int, changed_ns: int, inode: int) -> str:
 
 def changes(frozen: Stock, now: Stock) -> list[str]:
     """What is not as it was when the job was claimed, in words."""
-    said = []
+    changes_since = []
     for name in sorted(frozen.data.keys() | now.data.keys()):
         before, after = frozen.data.get(name), now.data.get(name)
         if before is None:
-            said.append(f"data: {name} was not there when the job was claimed")
-        elif after is None or ("bytes" in before and "revision" in after):
-            said.append(f"data: {name} was there when the job was claimed, and is gone")
+            changes_since.append(f"data: {name} was not there when the job was claimed")
+        elif after is None or (before.bytes is not None and after.revision is not None):
+            changes_since.append(f"data: {name} was there when the job was claimed, and is gone")
         elif before != after:
-            said.append(f"data: {name} has changed since the job was claimed ({_shown(before)}, now {_shown(after)})")
+            changes_since.append(
+                f"data: {name} has changed since the job was claimed ({_describe(before)}, now {_describe(after)})"
+            )
     for kind, old, new in (("plugin ", frozen.plugins, now.plugins), ("", frozen.versions, now.versions)):
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 was, now_is = (_short(each.get(name, "not installed")) for each in (old, new))
-                said.append(f"{kind}{name} was {was} when the job was claimed, and is {now_is}")
-    return said
+                changes_since.append(f"{kind}{name} was {was} when the job was claimed, and is {now_is}")
+    return changes_since
 
 
 def lines(stock: Stock) -> list[str]:
     """For `prefd show`."""
-    said = [f"{name}: {_shown(each)}" for name, each in stock.data.items()][:10]
-    said += [f"and {len(stock.data) - 10} more files"] if len(stock.data) > 10 else []
-    said += [f"{name} {_short(version)}" for name, version in stock.plugins.items()]
-    return [*said, ", ".join(f"{name} {version}" for name, version in stock.versions.items())]
+    described = [f"{name}: {_describe(state)}" for name, state in stock.data.items()][:10]
+    described += [f"and {len(stock.data) - 10} more files"] if len(stock.data) > 10 else []
+    described += [f"{name} {_short(version)}" for name, version in stock.plugins.items()]
+    return [*described, ", ".join(f"{name} {version}" for name, version in stock.versions.items())]
 
 
-def _shown(each: Mapping[str, Any]) -> str:
-    if "revision" in each:
-        return f"revision {each['revision']}" + (f", commit {each['commit'][:12]}" if "commit" in each else "")
-    if "error" in each:
-        return f"cannot be read: {each['error']}"
-    digest = each.get("sha256")
-    return f"{each['bytes']:,} bytes, " + (f"sha256 {digest[:12]}" if digest else "too large for a digest")
+def _describe(state: DataState) -> str:
+    if state.revision is not None:
+        return f"revision {state.revision}" + (f", commit {state.commit[:12]}" if state.commit is not None else "")
+    if state.error is not None:
+        return f"cannot be read: {state.error}"
+    return f"{state.bytes or 0:,} bytes, " + (
+        f"sha256 {state.sha256[:12]}" if state.sha256 else "too large for a digest"
+    )
 
 
 def _short(version: str) -> str:

@@ -24,9 +24,9 @@ def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunD
     return {
         "job": job.to_json(),
         "spec": None if spec is None else spec.model_dump(mode="json"),
-        "frozen": None if (stock := frozen_stock(run)) is None else vars(stock),
+        "frozen": None if (stock := frozen_stock(run)) is None else stock.to_json(),
         "history": [event._asdict() for event in history],
-        **{phase: None if (end := run.outcome(phase)) is None else asdict(end) for phase in PHASES},
+        **{phase: None if (outcome := run.outcome(phase)) is None else outcome.to_json() for phase in PHASES},
         "progress": None if progress is None else asdict(progress),
         **{name: str(paths[name]) if name in paths else None for name in OUTPUTS},
         "run": str(run.root),

@@ -17,8 +17,9 @@ from prefd.daemon.home import Home
 from prefd.daemon.job_document import outputs
 from prefd.daemon.jobs import Job
 from prefd.daemon.moments import format_duration
+from prefd.daemon.phase_outcomes import Outcome
 from prefd.daemon.preview_lines import data_facts
-from prefd.daemon.rundir import Outcome, Progress, RunDir
+from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.states import PHASE_OF
 from prefd.daemon.text import format_number
 from prefd.plugins.metrics import LABELS
@@ -69,8 +70,8 @@ class Milestones:
 
     def _tell_rows(self, outcome: Outcome | None) -> None:
         """What became of the rows, as the first phase that has read them says it."""
-        data = {} if outcome is None or self.rows_told else outcome.summary.get("data") or {}
-        for name, line in data_facts("rows", data) if data.get("lines") else ():
+        data = None if outcome is None or self.rows_told else outcome.summary.data
+        for name, line in () if data is None else data_facts("rows", data):
             self.console.print(Text.assemble(f"{name:<{LABEL}}", line), soft_wrap=True)
             self.rows_told = True
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_config
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import StoredReference, stored_references
-from prefd.daemon.frozen import frozen_spec
+from prefd.daemon.frozen import commits, frozen_spec, frozen_stock
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.rundir import RunDir
@@ -78,8 +79,8 @@ class NeededReferences:
 
     def _of_job(self, jobs: JobTable, job: Job) -> list[str] | None:
         outcome = RunDir(self.home.job(job.id)).outcome("precompute")
-        if outcome is not None and "fingerprint" in outcome.summary:
-            return [str(outcome.summary["fingerprint"])]
+        if outcome is not None and outcome.summary.fingerprint is not None:
+            return [outcome.summary.fingerprint]
         try:
             return self._of_model(_reference_model(jobs.spec(job.id)))
         except ValueError:  # of another version of prefd
@@ -122,17 +123,27 @@ def _digest_config(folder: Path) -> str | None:
         return None
 
 
-def newest_specs(home: Home) -> dict[str, tuple[int, JobSpec]]:
-    """Fingerprint → the newest job that used that reference, with its spec."""
-    found: dict[str, tuple[int, JobSpec]] = {}
+@dataclass(frozen=True)
+class ReferenceUse:
+    """A job that used a reference: its id, its spec, and the commits of the hub datasets that it read."""
+
+    job_id: int
+    spec: JobSpec
+    commits: Mapping[str, str]
+
+
+def newest_uses(home: Home) -> dict[str, ReferenceUse]:
+    """Fingerprint → the newest job that used that reference."""
+    uses: dict[str, ReferenceUse] = {}
     ids = sorted(int(folder.name) for folder in home.runs.glob("*") if folder.name.isdecimal())
     for job_id in ids:
         run = RunDir(home.job(job_id))
         outcome = run.outcome("precompute")
-        if outcome is None or not outcome.ok or "fingerprint" not in outcome.summary:
+        if outcome is None or not outcome.ok or outcome.summary.fingerprint is None:
             continue
         try:
-            found[outcome.summary["fingerprint"]] = (job_id, frozen_spec(run))
+            spec, stock = frozen_spec(run), frozen_stock(run)
         except (OSError, ValueError):
             continue  # of another version of prefd
-    return found
+        uses[outcome.summary.fingerprint] = ReferenceUse(job_id, spec, {} if stock is None else commits(stock))
+    return uses

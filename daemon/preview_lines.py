@@ -6,16 +6,16 @@ signs and words are the same with and without colour.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from prefd.daemon.data_summary import DataSummary
 from prefd.daemon.describe import Fact
-from prefd.daemon.previews import Part, ShownPair
+from prefd.daemon.previews import LengthSpan, Part, Preview, ShownPair
 from prefd.daemon.text import pluralize
 
 HEAD, TAIL = 120, 60
@@ -35,25 +35,25 @@ INDENT = "  "
 NAMES = max(map(len, COLORS)) + 2
 
 
-def overview(found: Mapping[str, Any]) -> list[Fact]:
+def overview(preview: Preview) -> list[Fact]:
     """What is to be known of all the pairs."""
     template = (
-        "with its chat template" if found["chat_template"] else "without a chat template: texts are read as they are"
+        "with its chat template" if preview.chat_template else "without a chat template: texts are read as they are"
     )
-    facts: list[Fact] = [("model", f"{found['model']}, {template}")]
-    facts += data_facts("data", found["data"])
+    facts: list[Fact] = [("model", f"{preview.model}, {template}")]
+    facts += data_facts("data", preview.data)
     spans = [
-        f"{name} {_span(of, 'median ' if at == 0 else '')}" for at, (name, of) in enumerate(found["tokens"].items())
+        f"{name} {_describe_span(span, 'median ' if number == 0 else '')}"
+        for number, (name, span) in enumerate(preview.tokens.items())
     ]
-    ends = " or ".join(shown_text(text).plain for text in found["ends"]) or "nothing: all are cut"
+    ends = " or ".join(shown_text(text).plain for text in preview.ends) or "nothing: all are cut"
     facts.append(("tokens", ", ".join(spans)))
-    return [*facts, ("", f"prompt and answer at most {found['max_length']}; whole answers end with {ends}")]
+    return [*facts, ("", f"prompt and answer at most {preview.max_length}; whole answers end with {ends}")]
 
 
-def data_facts(name: str, data: Mapping[str, Any]) -> list[Fact]:
-    """The data report, with what someone should look at in yellow."""
-    lines = data["lines"]
-    return [(name if at == 0 else "", shown_text(line, _style_of(line, data))) for at, line in enumerate(lines)]
+def data_facts(name: str, data: DataSummary) -> list[Fact]:
+    """The lines of a data report, with what someone should look at in yellow."""
+    return [(name if at == 0 else "", shown_text(line, _style_of(line, data))) for at, line in enumerate(data.lines)]
 
 
 def pair_lines(pair: ShownPair, console: Console, full: bool = False, tokens: bool = False) -> Iterator[Text]:
@@ -166,13 +166,14 @@ def _rule(title: str, width: int) -> Text:
     return Text(title, style="bold") + Text("─" * max(width - len(title), 3), style="dim")
 
 
-def _span(of: Mapping[str, float], median: str) -> str:
-    if of["least"] == of["most"]:
-        return f"{of['least']:g}"
-    return f"{of['least']:g}–{of['most']:g} ({median}{of['median']:g})"
+def _describe_span(span: LengthSpan, label: str) -> str:
+    """`label`: what is written before the median."""
+    if span.least == span.most:
+        return f"{span.least:g}"
+    return f"{span.least:g}–{span.most:g} ({label}{span.median:g})"
 
 
-def _style_of(line: str, data: Mapping[str, Any]) -> str:
-    sources: Sequence[str] = [each["source"] for each in (data, data.get("validation")) if each]
+def _style_of(line: str, data: DataSummary) -> str:
+    sources = [each.source for each in (data, data.validation) if each is not None]
     is_plain = line.startswith((*sources, *PLAIN)) or " to train on, " in line
     return "" if is_plain else "yellow"

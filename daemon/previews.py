@@ -1,4 +1,4 @@
-"""What `prefd preview` asks of a worker and is told: pairs as the model reads them, token by token, as plain JSON."""
+"""What a worker answers to `prefd preview`: pairs as the model reads them, token by token."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefd.daemon.data_summary import DataSummary
+from prefd.daemon.document_model import DocumentModel
 from prefd.daemon.spec import JobSpec
-
-
-@dataclass(frozen=True)
-class Request:
-    """Which pairs of a job to show: `named` rows where there are any, else the first or the worst `count`."""
-
-    spec: Mapping[str, Any]
-    count: int = 3
-    named: Sequence[str] = ()
-    worst: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,14 +50,38 @@ class ShownPair:
     remarks: Sequence[str] = field(default_factory=tuple)
     """What someone should look at, the gravest first."""
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ShownPair:
-        parts = {name: Part(**value[name]) for name in ("prompt", "chosen", "rejected")}
-        return cls(**{**value, **parts})
-
     def to_json(self, tokens: bool) -> dict[str, Any]:
         parts = {name: getattr(self, name).to_json(tokens) for name in ("prompt", "chosen", "rejected")}
         return {"place": self.place, "use": self.use, "remarks": list(self.remarks), **parts}
+
+
+class LengthSpan(DocumentModel):
+    """The least, the median and the most tokens of a part of the pairs."""
+
+    least: int
+    median: int | float
+    most: int
+
+
+class Preview(DocumentModel):
+    """The pairs that were asked for, and what is to be known of all."""
+
+    model: str
+    chat_template: bool
+    """Whether prompts go through one."""
+    ends: Mapping[str, int]
+    """The tokens that whole answers end with, as text → id, the most frequent first."""
+    max_length: int
+    tokens: Mapping[str, LengthSpan]
+    """Of `prompt`, `chosen` and `rejected`."""
+    data: DataSummary
+    pairs: Sequence[ShownPair]
+    missing: Mapping[str, str]
+    """Of each row that was asked for by name and is no pair, why."""
+
+    def to_document(self, tokens: bool) -> dict[str, Any]:
+        """For `--json`: counts and texts of the pairs, and with `tokens` each token."""
+        return self.to_json() | {"pairs": [pair.to_json(tokens) for pair in self.pairs]}
 
 
 def what_decides_tokens(spec: JobSpec) -> str:

@@ -19,8 +19,9 @@ from typing import Any
 from prefd.daemon.files import sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable, Unreadable
+from prefd.daemon.phase_outcomes import Outcome
 from prefd.daemon.records import Record, Records
-from prefd.daemon.rundir import PHASES, SPEC, Outcome, Phase, RunDir
+from prefd.daemon.rundir import PHASES, SPEC, Phase, RunDir
 from prefd.daemon.states import ENDED, PHASE_OF, State
 
 log = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def _ended(record: Record, run: RunDir) -> Record:
 
 
 def _end(outcome: Outcome) -> tuple[State, str]:
-    return "done" if outcome.ok else "failed", outcome.reason or str(outcome.summary.get("line", ""))
+    return "done" if outcome.ok else "failed", outcome.describe()
 
 
 def _last_phase(spec: dict[str, Any]) -> Phase:
@@ -157,7 +158,7 @@ def _from_results(run: RunDir, job_id: int) -> Record | None:
     if frozen is None:
         return None
     spec = frozen["spec"]
-    outcomes = [run.outcome(phase) for phase in PHASES]
+    outcomes: list[Outcome | None] = [run.outcome(phase) for phase in PHASES]
     last = run.outcome(_last_phase(spec))
     ends = [_end(each) for each in outcomes if each is not None and (not each.ok or each == last)]
     state, reason = ends[-1] if ends else ("paused", "")

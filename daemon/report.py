@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prefd.daemon import render
@@ -11,7 +11,9 @@ from prefd.daemon.frozen import frozen_stock
 from prefd.daemon.frozen import lines as frozen_lines
 from prefd.daemon.job_document import outputs
 from prefd.daemon.moments import format_clock, format_duration
-from prefd.daemon.rundir import PHASES, Outcome, Phase, RunDir
+from prefd.daemon.phase_outcomes import Outcome, TrainingOutcome
+from prefd.daemon.phase_summaries import BestEvaluation, Metrics, TrainingSummary
+from prefd.daemon.rundir import PHASES, Phase, RunDir
 from prefd.daemon.text import format_number, pluralize
 from prefd.plugins.metrics import EVAL, LABELS, PART
 
@@ -35,13 +37,14 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     facts += [] if spec is None else spec_facts(spec, needs_reference)
     facts += _block("claimed with", [] if (stock := frozen_stock(run)) is None else frozen_lines(stock))
     facts += _block("history", [f"{format_clock(event.at)}  {_event(event)}" for event in history])
-    ends = {phase: run.outcome(phase) for phase in PHASES}
-    data = [end.summary["data"] for end in ends.values() if end is not None and end.summary.get("data")]
-    facts += _block("rows", data_lines(data[0] if data else {}))
-    for phase, end in ends.items():
+    outcomes = {phase: run.outcome(phase) for phase in PHASES}
+    summaries = [outcome.summary.data for outcome in outcomes.values() if outcome is not None]
+    data = next((summary for summary in summaries if summary is not None), None)
+    facts += _block("rows", [] if data is None else data.describe())
+    for phase, outcome in outcomes.items():
         facts += [
             each
-            for each in phase_facts(phase, end, job.phase_seconds.get(phase))
+            for each in phase_facts(phase, outcome, job.phase_seconds.get(phase))
             if each[0] != "warning" or each not in facts
         ]
     if (progress := run.progress()) is not None and not job.ended:
@@ -50,31 +53,30 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
 
 
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:
-    said = [] if seconds is None else [format_duration(seconds)]
+    """How a phase went, as names and values: its time, its numbers, its warnings."""
+    parts = [] if seconds is None else [format_duration(seconds)]
     if outcome is None:
-        return _block(phase, said)
-    summary = outcome.summary
-    said += [] if outcome.ok else ["failed"]
-    warnings: list[Fact] = [("warning", text) for text in summary.get("warnings") or ()]
-    if phase == "training":
-        said += [pluralize(summary["steps"], "step")] if "steps" in summary else []
-        lines = _block(phase, ["; ".join(said), *training_lines(summary)]) + held_out_facts(summary.get("eval"))
-        if line := (summary.get("fused_check") or {}).get("line"):
-            lines.append(("fusing", line))
-        return lines + best_facts(summary.get("best")) + warnings
-    said += [summary["line"]] if summary.get("line") else []
-    return _block(phase, ["; ".join(said)]) + warnings
+        return _block(phase, parts)
+    parts += [] if outcome.ok else ["failed"]
+    warnings: list[Fact] = [("warning", text) for text in outcome.summary.warnings]
+    if isinstance(outcome, TrainingOutcome):
+        return training_facts(outcome.summary, parts) + warnings
+    parts += [outcome.summary.line] if outcome.summary.line else []
+    return _block(phase, ["; ".join(parts)]) + warnings
 
 
-def data_lines(data: Mapping[str, Any]) -> list[str]:
-    """The data report in the worker's own words; of a job that ran before reports had words, its two counts."""
-    if not data:
-        return []
-    return data.get("lines") or [f"{data.get('used', 0)} used, {data.get('held_out', 0)} held out"]
+def training_facts(summary: TrainingSummary, parts: Sequence[str]) -> list[Fact]:
+    """The numbers of training behind `parts` of its first line."""
+    steps = [] if summary.steps is None else [pluralize(summary.steps, "step")]
+    facts = _block("training", ["; ".join([*parts, *steps]), *training_lines(summary)]) + held_out_facts(summary.eval)
+    if summary.fused_check is not None and summary.fused_check.line:
+        facts.append(("fusing", summary.fused_check.line))
+    return facts + best_facts(summary.best)
 
 
-def training_lines(summary: Mapping[str, Any]) -> list[str]:
-    first, last = summary.get("first") or {}, summary.get("last") or {}
+def training_lines(summary: TrainingSummary) -> list[str]:
+    """How each metric that is shown changed from the first step to the last, a line each."""
+    first, last = summary.first or {}, summary.last or {}
     changes = {name: (first.get(key), last[key]) for key, name in told(last).items()}
     width = max(map(len, (*LABELS.values(), *changes))) + 1
     return [f"{name:<{width}}{format_number(begin)} → {format_number(end)}" for name, (begin, end) in changes.items()]
@@ -93,7 +95,7 @@ def phase_line(phase: Phase, outcome: Outcome | None, seconds: float | None) -> 
     return "; ".join([first, ", ".join(" ".join(text.split()) for text in rest)]).removesuffix("; ")
 
 
-def held_out_facts(values: Mapping[str, Any] | None) -> list[Fact]:
+def held_out_facts(values: Metrics | None) -> list[Fact]:
     """The last evaluation, whether or not its names begin with `eval_`."""
     if not values:
         return []
@@ -102,12 +104,11 @@ def held_out_facts(values: Mapping[str, Any] | None) -> list[Fact]:
     return [("held out", "  ".join(numbers))]
 
 
-def best_facts(best: Mapping[str, Any] | None) -> list[Fact]:
+def best_facts(best: BestEvaluation | None) -> list[Fact]:
     """The best evaluation, where its checkpoint is kept."""
-    if not best:
+    if best is None:
         return []
-    said = f"{best['metric']} {format_number(best['value'])} at step {best['step']}"
-    return [("best", f"{said}: {best['checkpoint']}")]
+    return [("best", f"{best.metric} {format_number(best.value)} at step {best.step}: {best.checkpoint}")]
 
 
 def _event(event: Event) -> str:
@@ -115,5 +116,5 @@ def _event(event: Event) -> str:
     return f"{event.state}: {reason[0]}" if reason else event.state
 
 
-def _block(name: str, lines: list[str]) -> list[Fact]:
+def _block(name: str, lines: Sequence[str]) -> list[Fact]:
     return [(name if at == 0 else "", line) for at, line in enumerate(lines)]

@@ -10,10 +10,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 from prefd.daemon.files import read_json, write_json
 from prefd.plugins.metrics import EVAL
+
+if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's number waits for none
+    from prefd.daemon.phase_outcomes import Outcome, PrecomputeOutcome, TrainingOutcome
 
 SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
 PROGRESS = "progress.json"
@@ -38,15 +41,6 @@ class Progress:
     eta_s: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     updated_at: float = 0.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
-
-    ok: bool
-    reason: str
-    summary: dict[str, Any] = field(default_factory=dict)
 
 
 def _as(kind: type[T], value: Any) -> T | None:
@@ -125,12 +119,23 @@ class RunDir:
         progress = self.progress()
         return f"{phase}: {newest} saved, {progress.total if progress else 'unknown'} to do"
 
+    @overload
+    def outcome(self, phase: Literal["precompute"]) -> PrecomputeOutcome | None: ...
+
+    @overload
+    def outcome(self, phase: Literal["training"]) -> TrainingOutcome | None: ...
+
+    @overload
+    def outcome(self, phase: Phase) -> Outcome | None: ...
+
     def outcome(self, phase: Phase) -> Outcome | None:
         """None where there is none, or one that this version cannot read."""
-        return _as(Outcome, read_json(self.root / f"{phase}.json"))
+        from prefd.daemon.phase_outcomes import read_outcome
+
+        return read_outcome(phase, read_json(self.root / f"{phase}.json"))
 
     def write_outcome(self, phase: Phase, outcome: Outcome) -> None:
-        write_json(self.root / f"{phase}.json", asdict(outcome))
+        write_json(self.root / f"{phase}.json", outcome.to_json())
 
     def forget_outcome(self, phase: Phase) -> None:
         """Called before a phase starts, so that an old outcome is never read as the new one."""

@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -37,6 +36,7 @@ from prefd.daemon.pulse import Pulse, report
 from prefd.daemon.rebuild import mend, open_table
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.runner import Runner
+from prefd.daemon.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.stop import Stop
 from prefd.daemon.systemd import ServiceManager
 
@@ -104,26 +104,27 @@ class Service:
 
     # --- what the control API asks
 
-    def status(self) -> dict[str, Any]:
-        """See Client.status."""
+    def status(self) -> Status:
+        """What it does now."""
         running = map(self.table.get, sorted(self.runner.running))
         catalog = self.losses.latest
-        return {
-            "pid": psutil.Process().pid,
-            "version": metadata.version("prefd"),
-            "started_at": self.started_at,
-            "uptime_s": time.monotonic() - self.started,
-            "home": str(self.home.root),
-            "socket": self.socket,
-            "stopping": self.stop.is_set(),
-            "active": [job.to_json() | {"progress": self._progress(job)} for job in running],
-            "jobs": self.table.counts(),
-            "queue": {"paused_at": self.table.queue_paused_at()},
-            "watcher": asdict(self.intake.health),
-            "catalog": {"error": self.losses.error, "losses": len(catalog.losses) if catalog else 0},
-            "worker": self.config.worker.model_dump() | {"limits": self.config.worker.describe()},
-            "memory_rss_bytes": psutil.Process().memory_info().rss,
-        }
+        process = psutil.Process()
+        return Status(
+            pid=process.pid,
+            version=metadata.version("prefd"),
+            started_at=self.started_at,
+            uptime_s=time.monotonic() - self.started,
+            home=str(self.home.root),
+            socket=self.socket,
+            stopping=self.stop.is_set(),
+            active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
+            jobs=self.table.counts(),
+            queue=Queue(paused_at=self.table.queue_paused_at()),
+            watcher=self.intake.health,
+            catalog=CatalogHealth(error=self.losses.error, losses=len(catalog.losses) if catalog else 0),
+            worker=Worker(**self.config.worker.model_dump(), limits=self.config.worker.describe()),
+            memory_rss_bytes=process.memory_info().rss,
+        )
 
     def request_stop(self) -> None:
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
@@ -152,10 +153,6 @@ class Service:
         counts = [f"{count} {state}" for state, count in self.table.counts().items() if count]
         paused = ["the queue is paused"] if self.table.queue_paused_at() is not None else []
         return "; ".join([*(["stopping"] if self.stop.is_set() else []), *paused, ", ".join(counts) or "no jobs yet"])
-
-    def _progress(self, job: Job) -> dict[str, Any] | None:
-        progress = RunDir(self.home.job(job.id)).progress()
-        return None if progress is None else asdict(progress)
 
     # --- the loops
 

@@ -27,8 +27,9 @@ from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import kills
 from prefd.daemon.oom import MemoryWatch
+from prefd.daemon.phase_outcomes import Outcome
 from prefd.daemon.process import SAME_HASHES, WORKER, ProcessId, signal_group
-from prefd.daemon.rundir import Outcome, Phase, Progress, RunDir
+from prefd.daemon.rundir import Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
 from prefd.daemon.states import ENDED, STATE_OF, State
@@ -290,7 +291,7 @@ class Supervisor:
         self, asked: bool, memory: MemoryWatch, outcome: Outcome | None, returncode: int, log: Path, since: int
     ) -> tuple[How, str]:
         if outcome is not None and outcome.ok:
-            return "ok", outcome.reason or str(outcome.summary.get("line", ""))
+            return "ok", outcome.describe()
         if outcome is not None and not (asked and self.table.get(self.job_id).cancel_requested):
             return "failed", outcome.reason
         if asked:

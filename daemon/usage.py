@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -22,26 +22,68 @@ BUDGET_SECONDS = 0.04
 """For each folder: 5,000 files or so."""
 
 
-def gather(home: Home, daemon: int | None = None, workers: Mapping[int, int] | None = None) -> dict[str, Any]:
-    """{"disk": {"free_bytes", "total_bytes"}, "home": {"cache_bytes", "runs_bytes", "complete": whether those are all},
-    "memory": {"available_bytes", "total_bytes", "daemon_bytes": null | int, "workers": [{"job", "bytes"}]}}
+@dataclass(frozen=True)
+class DiskUsage:
+    """The disk that the home is on."""
 
-    `daemon`: its pid; `workers`: job → pid. A process that is gone by now has none.
-    """
+    free_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class HomeUsage:
+    """What the home takes on disk."""
+
+    cache_bytes: int
+    runs_bytes: int
+    complete: bool
+    """Whether those are all: adding them up may have taken too long."""
+
+
+@dataclass(frozen=True)
+class WorkerMemory:
+    """What the worker of one job holds."""
+
+    job: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryUsage:
+    """The machine's memory, and what prefd holds of it."""
+
+    available_bytes: int
+    total_bytes: int
+    daemon_bytes: int | None
+    """None where no daemon runs."""
+    workers: Sequence[WorkerMemory]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What prefd takes of the machine."""
+
+    disk: DiskUsage
+    home: HomeUsage
+    memory: MemoryUsage
+
+
+def gather(home: Home, daemon: int | None = None, workers: Mapping[int, int] | None = None) -> Usage:
+    """Look at the disk and at the processes: `daemon` is its pid, `workers` job → pid. One that is gone holds nothing."""
     disk = shutil.disk_usage(home.root)
     machine = psutil.virtual_memory()
     (cache, all_of_cache), (runs, all_of_runs) = (size_of(folder) for folder in (home.cache, home.runs))
     held = {job: memory_of(pid) for job, pid in (workers or {}).items()}
-    return {
-        "disk": {"free_bytes": disk.free, "total_bytes": disk.total},
-        "home": {"cache_bytes": cache, "runs_bytes": runs, "complete": all_of_cache and all_of_runs},
-        "memory": {
-            "available_bytes": machine.available,
-            "total_bytes": machine.total,
-            "daemon_bytes": None if daemon is None else memory_of(daemon),
-            "workers": [{"job": job, "bytes": count} for job, count in held.items() if count is not None],
-        },
-    }
+    return Usage(
+        DiskUsage(disk.free, disk.total),
+        HomeUsage(cache, runs, all_of_cache and all_of_runs),
+        MemoryUsage(
+            machine.available,
+            machine.total,
+            None if daemon is None else memory_of(daemon),
+            [WorkerMemory(job, count) for job, count in held.items() if count is not None],
+        ),
+    )
 
 
 def memory_of(pid: int) -> int | None:

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
+from prefd.daemon.inbox_health import WatchHealth
 from prefd.daemon.moments import format_clock
 from prefd.daemon.sizes import format_size
+
+if TYPE_CHECKING:  # it loads psutil
+    from prefd.daemon.usage import Usage
 
 SHOWN = 5
 
 
-def watch_facts(health: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lines for `prefd status`, of a WatchHealth as JSON."""
-    when = [
-        f"{said} {format_clock(health[key])}"
-        for key, said in (("last_event", "last event"), ("last_rescan", "last rescan"))
-        if health[key]
+def watch_facts(health: WatchHealth) -> list[tuple[str, str]]:
+    """How the folder is watched, what is wrong with it, and what is left alone in it, as names and values."""
+    moments = [
+        f"{event} {format_clock(moment)}"
+        for event, moment in (("last event", health.last_event), ("last rescan", health.last_rescan))
+        if moment
     ]
-    facts = [("watching", ", ".join([health["mode"] + (f" ({health['why']})" if health["why"] else ""), *when]))]
-    facts += [("", told) for told in (health["error"], health["folder"]) if told]
-    left = list(health["left_alone"].items())
-    for at, (name, why) in enumerate(left[:SHOWN]):
-        more = f" (and {len(left) - SHOWN} more)" if at + 1 == SHOWN < len(left) else ""
-        facts.append(("" if at else "left alone", f"{name} {why}{more}"))
+    facts = [("watching", ", ".join([health.mode + (f" ({health.why})" if health.why else ""), *moments]))]
+    facts += [("", trouble) for trouble in (health.error, health.folder) if trouble]
+    names = list(health.left_alone.items())
+    for number, (name, reason) in enumerate(names[:SHOWN], 1):
+        more = f" (and {len(names) - SHOWN} more)" if number == SHOWN < len(names) else ""
+        facts.append(("left alone" if number == 1 else "", f"{name} {reason}{more}"))
     return facts
 
 
-def usage_facts(usage: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lines for `prefd status`, of what `usage.gather` found."""
-    memory, disk, home = usage["memory"], usage["disk"], usage["home"]
-    holders = [] if memory["daemon_bytes"] is None else [f"daemon {format_size(memory['daemon_bytes'])}"]
-    holders += [f"job {worker['job']} {format_size(worker['bytes'])}" for worker in memory["workers"]]
-    free = f"{format_size(memory['available_bytes'])} of {format_size(memory['total_bytes'])} available"
-    over = "" if home["complete"] else "more than "
-    taken = f"cache {format_size(home['cache_bytes'])}, runs {format_size(home['runs_bytes'])}"
+def usage_facts(usage: Usage) -> list[tuple[str, str]]:
+    """What prefd takes of the machine, and what is left of it, as names and values."""
+    memory, disk, home = usage.memory, usage.disk, usage.home
+    holders = [] if memory.daemon_bytes is None else [f"daemon {format_size(memory.daemon_bytes)}"]
+    holders += [f"job {worker.job} {format_size(worker.bytes)}" for worker in memory.workers]
+    free = f"{format_size(memory.available_bytes)} of {format_size(memory.total_bytes)} available"
+    over = "" if home.complete else "more than "
+    taken = f"cache {format_size(home.cache_bytes)}, runs {format_size(home.runs_bytes)}"
     return [
         ("memory", "; ".join([*([", ".join(holders)] if holders else []), free])),
-        ("disk", f"{over}{taken}; {format_size(disk['free_bytes'])} of {format_size(disk['total_bytes'])} free"),
+        ("disk", f"{over}{taken}; {format_size(disk.free_bytes)} of {format_size(disk.total_bytes)} free"),
     ]

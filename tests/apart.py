@@ -34,20 +34,20 @@ def unmounted(place: Place) -> None:
         place.wait_for("done")
         run("umount", "--lazy", jobs)
         (server / "b.yaml").write_text(fakes.spec_text(place.folder))  # another machine drops it meanwhile
-        fakes.wait_for(lambda: "jobs is not mounted (it was tmpfs" in str(client.status()["watcher"]["folder"]))
+        fakes.wait_for(lambda: "jobs is not mounted (it was tmpfs" in str(client.status().watcher.folder))
         (jobs / "astray.yaml").write_text(fakes.spec_text(place.folder))
         time.sleep(0.6)
         assert [path.name for path in jobs.iterdir()] == ["astray.yaml"], "nothing is made or claimed under the mount"
     with place.daemon() as client:  # nor by a daemon that starts without the mount
-        fakes.wait_for(lambda: client.status()["watcher"]["folder"] is not None)
+        fakes.wait_for(lambda: client.status().watcher.folder is not None)
         lost = server / "accepted" / "01J00000000000000000000000-c.yaml"  # claimed, and its daemon died
         lost.write_text(fakes.spec_text(place.folder))
         run("mount", "--bind", server, jobs)
         place.wait_for("done", "done", "done")
-        assert client.status()["watcher"]["folder"] is None
+        assert client.status().watcher.folder is None
         (jobs / "d.yaml").write_text(fakes.spec_text(place.folder))
         place.wait_for("done", "done", "done", "done")
-        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        fakes.wait_for(lambda: client.status().watcher.mode == "events")
         run("umount", "--lazy", jobs)
     assert [path.name for path in jobs.iterdir()] == ["astray.yaml"]
 
@@ -62,8 +62,8 @@ def full(place: Place) -> None:
         fill(place.home.root / "filler")
         for name in ("good", "bad"):
             (place.home.jobs / f"{name}.tmp").rename(place.home.jobs / f"{name}.yaml")
-        fakes.wait_for(lambda: len(client.status()["watcher"]["left_alone"]) == 2)
-        told = " ".join(client.status()["watcher"]["left_alone"].values())
+        fakes.wait_for(lambda: len(client.status().watcher.left_alone) == 2)
+        told = " ".join(client.status().watcher.left_alone.values())
         assert told.count("is claimed, and is tried again") == 2, told
         assert "full" in told, told
         assert "No space left on device" in told, told
@@ -72,7 +72,7 @@ def full(place: Place) -> None:
         (place.home.root / "filler").unlink()
         place.wait_for("done")
         fakes.wait_for(lambda: "nonsense: unknown key" in place.rejected().get("bad.yaml", ""))
-        fakes.wait_for(lambda: client.status()["watcher"]["left_alone"] == {})
+        fakes.wait_for(lambda: client.status().watcher.left_alone == {})
     assert sorted(path.name for path in place.home.rejected.iterdir()) == ["bad.yaml", "bad.yaml.error.txt"]
 
 
@@ -99,12 +99,12 @@ def without_events(place: Place, limit: str, said: str) -> None:
     setting.write_text("0")
     slow = QUICK.model_copy(update={"watch": WatchConfig(settle_seconds=0.05, rescan_seconds=60)})
     with place.daemon(slow) as client:
-        fakes.wait_for(lambda: said in str(client.status()["watcher"]["error"]))
+        fakes.wait_for(lambda: said in str(client.status().watcher.error))
         place.drop("a.yaml")
         place.wait_for("done")
-        assert client.status()["watcher"]["mode"] == "polling"
+        assert client.status().watcher.mode == "polling"
         setting.write_text(before)
-        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        fakes.wait_for(lambda: client.status().watcher.mode == "events")
         place.drop("b.yaml")
         place.wait_for("done", "done")
         client.stop(10)

@@ -12,13 +12,13 @@ from mlx.utils import tree_map
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.fine_tune import make_trainable
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs, LossInput
 
 
-def exact_losses(job: Job, steps: int) -> list[float]:
+def exact_losses(job: RunningJob, steps: int) -> list[float]:
     """The first losses of `job`'s training, on the CPU, where MLX has float64."""
     assert job.spec.training is not None
     with mx.stream(mx.cpu):

@@ -228,7 +228,7 @@ class Life:
 def answers(home: Home) -> int | None:
     """The pid of the daemon that serves."""
     try:
-        return int(Client(home).status()["pid"])
+        return Client(home).status().pid
     except DaemonNotRunning:
         return None
 

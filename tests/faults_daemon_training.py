@@ -32,7 +32,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.rundir import Phase
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 
 KILLS_PER_SPEC = 12.5
 VARIETY: list[dict[str, Any]] = [
@@ -107,7 +107,7 @@ def compare_with_twins(folder: Path, home: Home, dropped: list[Drop]) -> Counts:
         twin = make_job(folder / "twins", number, **drop.document)
         phases: list[Phase] = ["precompute", "training"]
         assert [TwinsWorker(phase, twin, 0).wait() for phase in phases] == [0, 0]
-        job = Job.load(home, jobs[drop.file].id) if drop.file in jobs else None
+        job = RunningJob.load(home, jobs[drop.file].id) if drop.file in jobs else None
         counts["another adapter"] += job is None or adapter_digest(job) != adapter_digest(twin)
         counts["other losses"] += job is None or losses(job) != losses(twin)
     return counts

@@ -30,7 +30,7 @@ from tiny import build_llama
 
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import Phase
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.phase import run_phase
 
 Counts = dict[str, int]
@@ -95,18 +95,18 @@ class Twins:
         twins.digest, twins.losses = adapter_digest(first), losses(first)
         outcome = first.run.outcome("training")
         assert outcome is not None
-        twins.ends = {"steps": outcome.summary["steps"], "adapter of step": outcome.summary["adapter_step"]}
+        twins.ends = {"steps": outcome.summary.steps, "adapter of step": outcome.summary.adapter_step}
         return twins
 
-    def job(self) -> Job:
+    def job(self) -> RunningJob:
         self.jobs += 1
         return make_job(self.home, self.jobs, **self.spec)
 
-    def start(self, phase: Phase, job: Job, die_at: int = 0) -> Worker:
+    def start(self, phase: Phase, job: RunningJob, die_at: int = 0) -> Worker:
         """`die_at`: the worker kills itself before its n-th operation on a file among the checkpoints."""
         return Worker(phase, job, die_at)
 
-    def compare(self, job: Job, counts: Counts) -> None:
+    def compare(self, job: RunningJob, counts: Counts) -> None:
         """Let `job` go on to its end, and count whether it came to the same."""
         ended = self.start("training", job).wait() == 0
         counts["did not end"] += not ended
@@ -119,7 +119,7 @@ class Twins:
 class Worker:
     """A phase of a job in a process of its own."""
 
-    def __init__(self, phase: Phase, job: Job, die_at: int) -> None:
+    def __init__(self, phase: Phase, job: RunningJob, die_at: int) -> None:
         self.process = CHILDREN.Process(target=work, args=(phase, str(job.home.root), int(job.run.root.name), die_at))
         self.process.start()
 
@@ -170,16 +170,16 @@ def dying(folder: str, at: int) -> Callable[[str, tuple[Any, ...]], None]:
 OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 
 
-def steps_done(job: Job) -> int:
+def steps_done(job: RunningJob) -> int:
     return job.run.metrics.read_bytes().count(b"\n") if job.run.metrics.exists() else 0
 
 
-def losses(job: Job) -> list[tuple[float, ...]]:
+def losses(job: RunningJob) -> list[tuple[float, ...]]:
     lines = [line for line in job.run.read_metrics() if "loss" in line]
     return [(line["step"], line["loss"], line["learning_rate"]) for line in lines]
 
 
-def adapter_digest(job: Job) -> str:
+def adapter_digest(job: RunningJob) -> str:
     return hashlib.sha256((job.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
 
 

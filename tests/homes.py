@@ -9,10 +9,13 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from prefd.daemon.cli import cli
+from prefd.daemon.data_summary import DataSummary
 from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable
-from prefd.daemon.rundir import Outcome, Progress, RunDir
+from prefd.daemon.phase_outcomes import PrecomputeOutcome, TrainingOutcome
+from prefd.daemon.phase_summaries import PrecomputeSummary, TrainingSummary
+from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.spec import JobSpec
 
 STEPS = 12
@@ -101,42 +104,42 @@ def add_done(home: Home, **changes: Any) -> Job:
     write_metrics(run, rows)
     train = [row for row in rows if "loss" in row]
     run.adapter.mkdir()
-    summary = {
-        "steps": STEPS,
-        "seconds": 48.2,
-        "first": train[0],
-        "last": train[-1],
-        "eval": rows[-1],
-        "adapter": str(run.adapter),
-        "peak_memory_gb": 2.1,
-    }
-    run.write_outcome("training", Outcome(True, "", summary))
+    summary = TrainingSummary(
+        steps=STEPS,
+        seconds=48.2,
+        first=train[0],
+        last=train[-1],
+        eval=rows[-1],
+        adapter=str(run.adapter),
+        peak_memory_gb=2.1,
+    )
+    run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=summary))
     with JobTable.open(home.database) as jobs:
         return jobs.transition(job.id, "done", took={"training": 48.2})
 
 
 def add_failed(home: Home, reason: str = "no row of /data/pairs.jsonl can be used", **changes: Any) -> Job:
     job = add_queued(home, **changes)
-    run_folder(home, job).write_outcome("precompute", Outcome(False, reason))
+    run_folder(home, job).write_outcome("precompute", PrecomputeOutcome(ok=False, reason=reason))
     with JobTable.open(home.database) as jobs:
         jobs.transition(job.id, "precomputing")
         return jobs.transition(job.id, "failed", reason, took={"precompute": 1.5})
 
 
-def precompute_outcome() -> Outcome:
-    summary = {
-        "reference": "org/small-model",
-        "fingerprint": "3f9a" * 8,
-        "completions": 252,
-        "duplicates": 0,
-        "cached": 40,
-        "scored": 212,
-        "tokens_scored": 31004,
-        "seconds": 31.6,
-        "data": REPORT,
-        "line": "reference: 212 of 252 completions scored",
-    }
-    return Outcome(True, "", summary)
+def precompute_outcome() -> PrecomputeOutcome:
+    summary = PrecomputeSummary(
+        reference="org/small-model",
+        fingerprint="3f9a" * 8,
+        completions=252,
+        duplicates=0,
+        cached=40,
+        scored=212,
+        tokens_scored=31004,
+        seconds=31.6,
+        data=DataSummary.model_validate(REPORT),
+        line="reference: 212 of 252 completions scored",
+    )
+    return PrecomputeOutcome(ok=True, reason="", summary=summary)
 
 
 def run_folder(home: Home, job: Job) -> RunDir:

@@ -9,32 +9,32 @@ from typing import Any
 
 from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import Outcome
+from prefd.daemon.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.phase import plan_and_precompute
 from prefd.daemon.worker.training import train
 
 
-def make_job(root: Path, job_id: int = 1, **spec: Any) -> Job:
+def make_job(root: Path, job_id: int = 1, **spec: Any) -> RunningJob:
     """A claimed job under the home `root`. `spec` is what its file would say."""
     home = Home(root)
     home.create()
     folder = home.job(job_id)
     folder.mkdir(exist_ok=True)
     write_json(folder / "spec.json", JobSpec.model_validate(spec).model_dump(exclude_unset=True))
-    return Job.load(home, job_id)
+    return RunningJob.load(home, job_id)
 
 
-def run_precompute(job: Job, stop: threading.Event | None = None) -> Outcome:
+def run_precompute(job: RunningJob, stop: threading.Event | None = None) -> PrecomputeOutcome:
     return plan_and_precompute(job, stop or threading.Event())
 
 
-def run_training(job: Job, stop: threading.Event | None = None) -> Outcome:
+def run_training(job: RunningJob, stop: threading.Event | None = None) -> TrainingOutcome:
     return train(job, stop or threading.Event())
 
 
-def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int = 1, **more: Any) -> Job:
+def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int = 1, **more: Any) -> RunningJob:
     """A job on `pairs` that steps far enough for a test to see; `training` and `data` in `more` are put over that."""
     asked = more.pop("training", {})
     lora = {} if asked.get("fine_tune") == "full" else {"rank": 4}
@@ -43,19 +43,19 @@ def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int
     return make_job(home, job_id, model=str(model), data=data, loss={"name": loss}, training=training, **more)
 
 
-def finished(made: Job) -> Job:
+def finished(made: RunningJob) -> RunningJob:
     """`made`, run to its end."""
     run_precompute(made)
     run_training(made)
     return made
 
 
-def metrics(made: Job) -> list[dict[str, float]]:
+def metrics(made: RunningJob) -> list[dict[str, float]]:
     """The lines of its steps, without those of evaluations."""
     return [line for line in made.run.read_metrics() if "loss" in line]
 
 
-def adapter_digest(made: Job) -> str:
+def adapter_digest(made: RunningJob) -> str:
     return hashlib.sha256((made.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
 
 

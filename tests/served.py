@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import httpx
@@ -15,11 +14,13 @@ import httpx
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.control import listening, serve_control
 from prefd.daemon.home import Home
+from prefd.daemon.inbox_health import WatchHealth
 from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.lock import announce
 from prefd.daemon.parsed import MAX_BYTES
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.states import RUNNING
+from prefd.daemon.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 
 
 class FakeDaemon:
@@ -32,25 +33,27 @@ class FakeDaemon:
         self.posted: list[tuple[bytes, str]] = []
         self.failure: Exception | None = None
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         if self.failure is not None:
             raise self.failure
         with JobTable.open_readonly(self.home.database) as table:
-            active = [job.to_json() | {"progress": self._progress(job)} for job in table.list(*RUNNING)]
-            return {
-                "pid": 42,
-                "version": "0.1.0",
-                "uptime_s": 1.5,
-                "active": active,
-                "jobs": table.counts(),
-                "queue": {"paused_at": table.queue_paused_at()},
-                "watcher": {"mode": "events", "last_event": None, "last_rescan": 1763795000.25, "error": None},
-                "catalog": {"error": None, "losses": 4},
-            }
-
-    def _progress(self, job: Job) -> dict[str, Any] | None:
-        progress = RunDir(self.home.job(job.id)).progress()
-        return None if progress is None else asdict(progress)
+            running = table.list(*RUNNING)
+            return Status(
+                pid=42,
+                version="0.1.0",
+                started_at=1763794998.5,
+                uptime_s=1.5,
+                home=str(self.home.root),
+                socket=str(self.home.socket),
+                stopping=False,
+                active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
+                jobs=table.counts(),
+                queue=Queue(paused_at=table.queue_paused_at()),
+                watcher=WatchHealth("events", last_rescan=1763795000.25),
+                catalog=CatalogHealth(error=None, losses=4),
+                worker=Worker(cpus=0, memory="", nice=0, limits=""),
+                memory_rss_bytes=57_000_000,
+            )
 
     def request_stop(self) -> None:
         self.stops += 1

@@ -92,7 +92,7 @@ def test_a_posted_spec_is_not_put_under_a_mount_that_is_gone(place: Place, monke
         reply = http.post("/v1/jobs", content=fakes.spec_text(place.folder))
         assert (reply.status_code, reply.json()["error"]) == (503, "/mnt is not mounted")
         assert not list(place.home.accepted.iterdir())
-        assert sum(client.status()["jobs"].values()) == 0
+        assert sum(client.status().jobs.values()) == 0
 
 
 def test_a_posted_spec_that_is_none_is_refused_as_a_dropped_one_and_leaves_nothing(place: Place) -> None:

@@ -24,8 +24,9 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands import cache_verify
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
-from prefd.daemon.needed import NeededReferences, newest_specs, references_of
-from prefd.daemon.worker.job import Job
+from prefd.daemon.needed import NeededReferences, newest_uses, references_of
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker_inputs import RescoreInput
 
 SMALL = ReferenceFingerprint({"weights": "a", "compute_dtype": "float32"}, {"model": "org/small-model"})
 LARGE = ReferenceFingerprint({"weights": "b", "compute_dtype": "float32"}, {"model": "org/large"})
@@ -214,7 +215,7 @@ def test_what_a_job_needs_is_told_without_a_model(made: Home, tiny_model: Path) 
 
 
 @pytest.fixture
-def scored(home: Path, tiny_model: Path, pairs_file: Path) -> Job:
+def scored(home: Path, tiny_model: Path, pairs_file: Path) -> RunningJob:
     """A job whose precompute is done, with one value planted that no checksum can find wrong."""
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
     side = job.examples[1].chosen
@@ -224,21 +225,23 @@ def scored(home: Path, tiny_model: Path, pairs_file: Path) -> Job:
 
 
 @pytest.mark.slow
-def test_rescore_asks_about_the_job_that_used_the_reference(scored: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, Any]] = []
+def test_rescore_asks_about_the_job_that_used_the_reference(
+    scored: RunningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RescoreInput] = []
 
-    def ask_worker(home: Home, task: str, document: dict[str, Any]) -> dict[str, Any]:
-        asked.append(document)
+    def ask_worker(home: Home, task: str, request: RescoreInput, answer: object) -> None:
+        asked.append(request)
         raise Failure("enough")
 
     monkeypatch.setattr(cache_verify, "ask_worker", ask_worker)
     invoke(scored.home, "cache", "verify", "--rescore", "1")
-    assert [(each["job_id"], each["fingerprint"]) for each in asked] == [(1, scored.fingerprint.name)]
+    assert [(each.spec, each.fingerprint) for each in asked] == [(scored.spec, scored.fingerprint.name)]
 
 
-def test_rescore_finds_a_wrong_value_and_repair_takes_it_out(scored: Job) -> None:
+def test_rescore_finds_a_wrong_value_and_repair_takes_it_out(scored: RunningJob) -> None:
     home = scored.home
-    assert newest_specs(home)[scored.fingerprint.name][0] == 1
+    assert newest_uses(home)[scored.fingerprint.name].job_id == 1
     ReferenceCache.open(home.cache).reference(LARGE)
     result = invoke(home, "cache", "verify", "--deep", "--rescore", "100%", "--repair")
     assert result.exit_code == Exit.FAILED, result.output
@@ -247,7 +250,7 @@ def test_rescore_finds_a_wrong_value_and_repair_takes_it_out(scored: Job) -> Non
     assert "took the wrong values out of 1 segment" in result.stdout
     assert "no job of this home has used it" in result.stderr
     again = make_job(home.root, 2, **scored.spec.model_dump())
-    assert run_precompute(again).summary["scored"] == 1
+    assert run_precompute(again).summary.scored == 1
     found = ask(home, "verify", "--rescore", len(PAIRS), "--reference", scored.fingerprint.name)
     (answer,) = found["rescored"]
     assert (answer["checked"], answer["wrong"], answer["job"]) == (len(PAIRS), [], 1)

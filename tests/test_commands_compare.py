@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +123,8 @@ def test_the_evaluation_is_that_of_the_adapter_a_job_has_left(made: Home) -> Non
     run = RunDir(made.job(number))
     outcome = run.outcome("training")
     assert outcome is not None
-    run.write_outcome("training", replace(outcome, summary=outcome.summary | {"adapter_step": 6}))
+    summary = outcome.summary.model_copy(update={"adapter_step": 6})
+    run.write_outcome("training", outcome.model_copy(update={"summary": summary}))
     result = invoke(made, "compare", 1, number)
     table = rows_of(result.stdout)
     at_six = next(row for row in homes.metric_rows() if row["step"] == 6 and "eval_loss" in row)

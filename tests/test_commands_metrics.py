@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import homes
@@ -52,8 +51,8 @@ def test_the_parts_of_a_mixed_loss_are_shown(made: Home) -> None:
 
     outcome = run.outcome("training")
     assert outcome is not None
-    summary = outcome.summary | {"first": rows[0], "last": rows[-2], "eval": rows[-1]}
-    run.write_outcome("training", replace(outcome, summary=summary))
+    summary = outcome.summary.model_copy(update={"first": rows[0], "last": rows[-2], "eval": rows[-1]})
+    run.write_outcome("training", outcome.model_copy(update={"summary": summary}))
     shown = invoke(made, "show", 1).stdout
     assert "loss/sft     2.2500 → 2.2500" in shown
     assert "loss 0.3931  loss/sigmoid 0.1966  loss/sft 2.2500  accuracy" in shown

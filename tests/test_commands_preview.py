@@ -17,6 +17,8 @@ from test_cli import on_terminal
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
+from prefd.daemon.worker_answers import LossCheck
+from prefd.daemon.worker_inputs import LossCheckInput
 
 
 @pytest.fixture
@@ -112,10 +114,10 @@ def test_all_lines_of_what_a_worker_says_are_told(monkeypatch: pytest.MonkeyPatc
     )
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
     with pytest.raises(Failure, match=r"^the first line\nthe second$"):
-        ask_worker(Home(home), "preview", {})
+        ask_worker(Home(home), "check-loss", LossCheckInput(name="x"), LossCheck)
     said.stdout = ""
     with pytest.raises(Failure, match=r"^the second$"):
-        ask_worker(Home(home), "preview", {})
+        ask_worker(Home(home), "check-loss", LossCheckInput(name="x"), LossCheck)
 
 
 def test_data_that_a_run_refuses_is_refused(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:

@@ -74,7 +74,7 @@ def test_another_user_is_refused_before_a_byte_is_answered(shared_home: Home, ca
             said[uid] = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
         assert said[65534].strip() == "b''"
         assert "200 OK" in said[0]
-        assert Client(shared_home).status()["pid"] == 42
+        assert Client(shared_home).status().pid == 42
     assert "refused a connection of user 65534" in caplog.text
 
 
@@ -105,7 +105,7 @@ def test_what_is_not_a_request_is_refused_and_the_next_one_is_answered(
 ) -> None:
     with serving(made):
         assert ask(made, request_).split(b" ")[1] == status
-        assert Client(made).status()["pid"] == 42
+        assert Client(made).status().pid == 42
 
 
 def test_a_huge_body_is_neither_kept_nor_waited_for(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_a_huge_body_is_neither_kept_nor_waited_for(made: Home, monkeypatch: pyt
             assert time.monotonic() - began < 5
             assert me.memory_info().rss - before < 30_000_000, sent
         assert daemon.posted == []
-        assert Client(made).status()["pid"] == 42
+        assert Client(made).status().pid == 42
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_thousand_connections_leave_room_for_a_command(made: Home) -> None:
     try:
         with serving(made), ExitStack() as stack:
             held = [stack.enter_context(connect(made)) for _ in range(1000)]
-            assert Client(made).status()["pid"] == 42
+            assert Client(made).status().pid == 42
             served = me.num_fds() - len(held)
             assert served < connection.MAX_CONNECTIONS + 60, "the daemon holds a bounded number of them"
     finally:
@@ -198,4 +198,4 @@ def test_event_streams_never_take_the_room_of_commands(made: Home, monkeypatch: 
         refused = ask(made, b"GET /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert refused.startswith(b"HTTP/1.1 503")
         assert b"3 clients listen already" in refused
-        assert Client(made).status()["pid"] == 42
+        assert Client(made).status().pid == 42

@@ -24,7 +24,7 @@ def test_every_request_is_answered(made: Home) -> None:
     with serving(made) as daemon:
         client = Client(made)
         homes.add_queued(made)
-        assert client.status()["pid"] == 42
+        assert client.status().pid == 42
         assert client.act("cancel", 1)["state"] == "cancelled"
         for action in QUEUE_ACTIONS:
             asked = client.act_on_queue(action)["queue"]["paused_at"]
@@ -86,7 +86,7 @@ def test_a_home_that_others_could_enter_is_closed_to_them_again(home: Path) -> N
 def test_a_socket_left_by_a_killed_daemon_is_replaced(made: Home) -> None:
     made.socket.write_text("stale")
     with serving(made):
-        assert Client(made).status()["pid"] == 42
+        assert Client(made).status().pid == 42
 
 
 def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(
@@ -97,7 +97,7 @@ def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(
     deep = Home(tmp_path / ("d" * 60) / ("e" * 60))
     deep.create()
     with serving(deep):
-        assert Client(deep).status()["pid"] == 42
+        assert Client(deep).status().pid == 42
         assert not deep.socket.exists()
         (private,) = Path(short.name).glob("prefd-*/prefd.sock")
         assert stat.S_IMODE(private.parent.stat().st_mode) == 0o700
@@ -135,7 +135,7 @@ def test_what_a_killed_daemon_left_behind_stops_nobody(place: Place) -> None:
         with pytest.raises(DaemonNotRunning):
             Client(home).status()
         with place.daemon() as client:
-            assert client.status()["pid"] == os.getpid()
+            assert client.status().pid == os.getpid()
         assert other.poll() is None
     finally:
         other.communicate(b"\n")

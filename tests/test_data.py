@@ -188,7 +188,7 @@ class TestShapes:
         data = prepared(load_tokenizer(tmp_path / "model"), tmp_path / "a.jsonl", validation=str(tmp_path / "b.jsonl"))
         note = "the chat template prints the date; prompts are rendered as of 2024-07-26 (data.date)"
         assert data.report.lines().count(note) == 1
-        assert data.report.to_json()["notes"] == [note]
+        assert data.report.summarize().to_json()["notes"] == [note]
 
 
 class TestHeldOut:
@@ -224,7 +224,7 @@ class TestHeldOut:
         write(tmp_path / "b.csv", [PAIRS[4], *PAIRS[5:], PAIRS[5] | {"chosen": ""}])
         data = prepared(tokenizer, tmp_path / "a.jsonl", validation=str(tmp_path / "b.csv"))
         assert (len(data.train), len(data.held_out), data.report.overlap) == (5, 4, 1)
-        report = data.report.to_json()
+        report = data.report.summarize().to_json()
         assert (report["rows"], report["used"], report["held_out"]) == (5, 5, 4)
         assert report["validation"] == {
             "source": str(tmp_path / "b.csv"),
@@ -276,7 +276,7 @@ class TestReport:
         bad = [PAIRS[0] | {"chosen": ""}, PAIRS[0] | {"prompt": "long " * 500}]
         write(tmp_path / "a.jsonl", [*PAIRS, long, *bad])
         data = prepared(tokenizer, tmp_path / "a.jsonl", max_length=150, validation=0.2)
-        assert data.report.to_json() == {
+        assert data.report.summarize().to_json() == {
             "source": str(tmp_path / "a.jsonl"),
             "rows": 11,
             "format": "explicit",
@@ -297,7 +297,7 @@ class TestReport:
             "lines": data.report.lines(),
         }
         assert len(data.train) + len(data.held_out) == 9
-        assert json.loads(json.dumps(data.report.to_json())) == data.report.to_json()
+        assert json.loads(json.dumps(data.report.summarize().to_json())) == data.report.summarize().to_json()
         assert data.report.lines() == [
             f"{tmp_path / 'a.jsonl'}: 11 rows in format explicit, 9 usable",
             "unusable: 1 × empty completion (a.jsonl:10)",
@@ -316,8 +316,8 @@ class TestReport:
             "columns read: prompt, chosen, rejected, score_chosen, score_rejected",
             "columns not read: id",
         ]
-        assert report.to_json()["unread"] == ["id"]
-        assert report.to_json()["notes"] == report.lines()[1:2]
+        assert report.summarize().to_json()["unread"] == ["id"]
+        assert report.summarize().to_json()["notes"] == report.lines()[1:2]
 
     def test_a_column_without_a_name_is_told_as_that(self, tokenizer: Any, tmp_path: Path) -> None:
         write(tmp_path / "a.jsonl", [{"": str(at), **pair} for at, pair in enumerate(PAIRS)])
@@ -367,7 +367,7 @@ class TestReport:
 
 def test_real_pairs(tokenizer: Any, shared_pairs: Path) -> None:
     data = prepared(tokenizer, shared_pairs, max_length=2048)
-    report = data.report.to_json()
+    report = data.report.summarize().to_json()
     assert (report["rows"], report["format"], report["unusable"]) == (450, "explicit", {})
     assert report["used"] + report["held_out"] == 450
     assert 0.02 < report["held_out"] / 450 < 0.1

@@ -14,7 +14,7 @@ from prefd.daemon.datasources import Source
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.describe import spec_facts
 from prefd.daemon.explain import explain
-from prefd.daemon.frozen import Stock, changes, data_of
+from prefd.daemon.frozen import DataState, Stock, changes, data_of
 from prefd.daemon.sources import faults_of_sources
 from prefd.daemon.spec import JobSpec
 
@@ -219,8 +219,8 @@ def test_every_dataset_is_known_by_its_files(tmp_path: Path, monkeypatch: pytest
     spec = job(path=[hh, str(tmp_path / "a.tsv"), {"path": "org/a", "revision": "v1"}, "org/b"], validation="org/a")
     found = data_of(spec)
     assert list(found) == [str(tmp_path / "hh/harmless/train.jsonl.gz"), str(tmp_path / "a.tsv"), "org/a", "org/b"]
-    assert found["org/a"] == {"revision": "v1", "commit": "org/a@v1"}
-    assert found["org/b"] == {"revision": "the newest", "commit": "org/b@None"}
+    assert found["org/a"] == DataState(revision="v1", commit="org/a@v1")
+    assert found["org/b"] == DataState(revision="the newest", commit="org/b@None")
 
 
 def test_what_has_changed_in_one_of_several_datasets_is_told(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_three_refused_commits_anywhere_delay_a_job_and_lose_nothing(
     with place.daemon() as client:
         place.drop("a.yaml")
         (job,) = place.wait_for("done")
-        assert client.status()["jobs"]["done"] == 1
+        assert client.status().jobs["done"] == 1
     assert (job.id, place.rejected()) == (1, {})
     assert json.loads((place.home.job(1) / "job.json").read_text())["row"]["state"] == "done"
 

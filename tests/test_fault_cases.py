@@ -18,8 +18,9 @@ from test_prompt_date import SetClock, again, set_clock
 from prefd.daemon.home import Home
 from prefd.daemon.specfile import SpecError
 from prefd.daemon.worker.errors import JobError, Stopped
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.preview import check
+from prefd.daemon.worker_inputs import DataCheckInput
 
 __all__ = ["set_clock"]
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the faults are not here")
@@ -111,7 +112,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return maker(tmp_path_factory.mktemp("models"))
 
 
-def claim(home: Path, model: Model, name: str, folder: Path, job_id: int = 1) -> Job:
+def claim(home: Path, model: Model, name: str, folder: Path, job_id: int = 1) -> RunningJob:
     """The job of a handed spec, with nothing of it changed."""
     case, _, file = name.partition("/")
     spec = read_handed((folder if (folder / file).exists() else copy_case(case, folder)) / file, model)
@@ -127,13 +128,14 @@ def test_what_can_be_read_is_and_what_had_to_be_decided_is_said(
     name: str, home: Path, tmp_path: Path, model: Model
 ) -> None:
     case, _, file = name.partition("/")
-    [found] = check(Home(home), [read_handed(copy_case(case, tmp_path) / file, model)])
+    specs = [read_handed(copy_case(case, tmp_path) / file, model)]
+    [found] = check(Home(home), DataCheckInput(specs=specs)).found
     pairs, lines = READ[name]
-    assert "error" not in found, found
-    report = found["data"]
-    assert report["used"] + report["held_out"] == pairs
+    assert found.error is None, found
+    assert found.data is not None
+    assert found.data.used + found.data.held_out == pairs
     for line in lines:
-        assert any(said.startswith(line) for said in report["lines"]), report["lines"]
+        assert any(said.startswith(line) for said in found.data.lines), found.data.lines
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -142,8 +144,9 @@ def test_what_cannot_be_used_is_refused_with_what_is_at_fault(
 ) -> None:
     case, _, file = name.partition("/")
     try:
-        [found] = check(Home(home), [read_handed(copy_case(case, tmp_path) / file, model)])
-        said = found.get("error", "")
+        specs = [read_handed(copy_case(case, tmp_path) / file, model)]
+        [found] = check(Home(home), DataCheckInput(specs=specs)).found
+        said = found.error or ""
     except SpecError as error:
         said = "\n".join(error.lines)
     assert REFUSED[name] in said
@@ -175,7 +178,7 @@ def test_39_trains_on_what_ends_with_the_turn(file: str, home: Path, tmp_path: P
     assert made.run.adapter.is_dir()
 
 
-def lines_of(made: Job) -> list[dict[str, Any]]:
+def lines_of(made: RunningJob) -> list[dict[str, Any]]:
     timed = ("tokens_per_second", "peak_memory_gb", "time")
     return [{key: value for key, value in line.items() if key not in timed} for line in metrics(made)]
 
@@ -186,7 +189,7 @@ def test_44_as_it_was_handed_over_goes_on_in_another_minute(
     """4,000 steps take hours: both runs are stopped, the one once and the other in two minutes of its clock."""
     set_clock("2026-11-28 23:59:10")
     broken = claim(home, model, "44-date-in-template/long.yaml", tmp_path)
-    assert run_precompute(broken).summary["scored"] == 48
+    assert run_precompute(broken).summary.scored == 48
     assert broken.spec.training.iters == 4000
     assert broken.spec.training.save_every == 2
     with pytest.raises(Stopped, match="after step 34"):
@@ -195,7 +198,7 @@ def test_44_as_it_was_handed_over_goes_on_in_another_minute(
     with pytest.raises(Stopped, match="after step 40"):
         run_training(again(broken), StopAtLook(6))
     twin = claim(home, model, "44-date-in-template/long.yaml", tmp_path, job_id=2)
-    assert run_precompute(twin).summary["scored"] == 0
+    assert run_precompute(twin).summary.scored == 0
     with pytest.raises(Stopped, match="after step 40"):
         run_training(twin, StopAtLook(40))
     assert lines_of(broken) == lines_of(twin) != []
@@ -212,7 +215,7 @@ def test_44_ends_as_its_unbroken_twin_bit_for_bit(
     set_clock("2026-11-29 00:01:20")
     assert run_training(again(broken)).ok
     twin = claim(home, model, "44-date-in-template/job.yaml", tmp_path, job_id=2)
-    assert run_precompute(twin).summary["scored"] == 0
+    assert run_precompute(twin).summary.scored == 0
     assert run_training(twin).ok
     assert adapter_digest(twin) == adapter_digest(broken)
 

@@ -24,12 +24,14 @@ from places import Place
 from prefd.daemon import frozen, hub
 from prefd.daemon.datasources import Source
 from prefd.daemon.files import write_json
-from prefd.daemon.frozen import Stock, changes, data_of, freeze, frozen_spec, frozen_stock, take_stock
+from prefd.daemon.frozen import DataState, Stock, changes, data_of, freeze, frozen_spec, frozen_stock, take_stock
 from prefd.daemon.home import Home
+from prefd.daemon.phase_outcomes import TrainingOutcome
+from prefd.daemon.phase_summaries import TrainingSummary
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import phase, rows
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 
 
 def sha256(data: bytes) -> str:
@@ -82,7 +84,7 @@ def test_a_folder_is_known_by_each_of_its_data_files(tmp_path: Path) -> None:
         (folder / name).write_text(name)
     found = data_of(homes.make_spec(data={"path": str(folder), "validation": 0.1}))
     assert found == {
-        str(folder / name): {"bytes": len(name), "sha256": sha256(name.encode())}
+        str(folder / name): DataState(bytes=len(name), sha256=sha256(name.encode()))
         for name in ("train.jsonl", "more/b.csv")
     }
 
@@ -90,8 +92,8 @@ def test_a_folder_is_known_by_each_of_its_data_files(tmp_path: Path) -> None:
 def test_held_out_pairs_and_hub_datasets_are_known_too(pairs: Path) -> None:
     found = data_of(homes.make_spec(data={"path": "org/pairs", "revision": "v2", "validation": str(pairs)}))
     assert found == {
-        "org/pairs": {"revision": "v2"},
-        str(pairs): {"bytes": pairs.stat().st_size, "sha256": sha256(pairs.read_bytes())},
+        "org/pairs": DataState(revision="v2"),
+        str(pairs): DataState(bytes=pairs.stat().st_size, sha256=sha256(pairs.read_bytes())),
     }
 
 
@@ -133,13 +135,13 @@ def test_a_hub_dataset_is_known_by_its_commit_and_read_at_it(
     assert stock is not None
     commit = "c0ffee" * 6 + "c0ff"
     assert stock.data == {
-        "org/pairs": {"revision": "the newest", "commit": commit},
-        "org/other": {"revision": "the newest"},
+        "org/pairs": DataState(revision="the newest", commit=commit),
+        "org/other": DataState(revision="the newest"),
     }
     assert frozen.lines(stock)[0] == "org/pairs: revision the newest, commit c0ffeec0ffee"
     assert len(hub_server) == 2
     assert data_of(frozen_spec(run)) == stock.data, "a minute later it would ask again"
-    assert Job.load(Home(tmp_path), 1).changes == []
+    assert RunningJob.load(Home(tmp_path), 1).changes == []
     assert len(hub_server) == 2, "later runs do not ask: they read what was claimed"
     read: list[object] = []
 
@@ -148,7 +150,7 @@ def test_a_hub_dataset_is_known_by_its_commit_and_read_at_it(
         return rows.Rows([{"prompt": "p", "chosen": "c", "rejected": "r"}], [rows.Place("org/pairs[train]", 1, "row")])
 
     monkeypatch.setattr("prefd.daemon.worker.pairs.read_rows", read_rows)
-    job = Job.load(Home(tmp_path), 1)
+    job = RunningJob.load(Home(tmp_path), 1)
     assert len(job.data.train) == 1
     assert read == [("org/pairs", commit), ("org/other", None)]
 
@@ -164,7 +166,7 @@ def test_a_hub_that_cannot_be_reached_holds_up_no_claim(monkeypatch: pytest.Monk
     monkeypatch.setattr(hub, "_answers", {})
     monkeypatch.setattr(hub, "_silent_until", 0.0)
     spec = homes.make_spec(data={"path": "org/pairs"})
-    assert data_of(spec) == data_of(spec) == {"org/pairs": {"revision": "the newest"}}
+    assert data_of(spec) == data_of(spec) == {"org/pairs": DataState(revision="the newest")}
     assert len(tried) == 1, "it is left alone for a while"
 
 
@@ -172,7 +174,7 @@ def test_what_is_too_large_to_digest_is_known_by_size_and_time(pairs: Path, monk
     monkeypatch.setattr(frozen, "DIGEST_BYTES", 5)
     info = pairs.stat()
     assert data_of(homes.make_spec(data={"path": str(pairs)})) == {
-        str(pairs): {"bytes": info.st_size, "changed_ns": info.st_mtime_ns}
+        str(pairs): DataState(bytes=info.st_size, changed_ns=info.st_mtime_ns)
     }
 
 
@@ -184,8 +186,8 @@ def test_data_that_cannot_be_read_holds_up_no_claim(
 
     monkeypatch.setattr(frozen, "_digest", refuse)
     found = data_of(homes.make_spec(data={"path": str(pairs)}))
-    assert found == {str(pairs): {"error": "Permission denied"}}
-    before = Stock(data={str(pairs): {"bytes": 5, "sha256": "a" * 64}})
+    assert found == {str(pairs): DataState(error="Permission denied")}
+    before = Stock(data={str(pairs): DataState(bytes=5, sha256="a" * 64)})
     assert changes(before, Stock(data=found))[0].endswith(
         "(5 bytes, sha256 aaaaaaaaaaaa, now cannot be read: Permission denied)"
     )
@@ -195,12 +197,20 @@ def test_each_change_is_said_with_what_was_and_what_is() -> None:
     before = Stock(
         {"prefd": "1", "mlx": "0.32.4"},
         {"theirs": "1.0", "/mine.py": f"sha256:{'a' * 64}", "gone": "2"},
-        {"/a": {"bytes": 1000, "sha256": "a" * 64}, "/b": {"bytes": 1, "changed_ns": 1}, "org/hub": {"revision": "v1"}},
+        {
+            "/a": DataState(bytes=1000, sha256="a" * 64),
+            "/b": DataState(bytes=1, changed_ns=1),
+            "org/hub": DataState(revision="v1"),
+        },
     )
     after = Stock(
         {"prefd": "1", "mlx": "0.32.5"},
         {"theirs": "1.1", "/mine.py": f"sha256:{'b' * 64}"},
-        {"/a": {"bytes": 1001, "sha256": "b" * 64}, "/c": {"bytes": 1}, "org/hub": {"revision": "v1"}},
+        {
+            "/a": DataState(bytes=1001, sha256="b" * 64),
+            "/c": DataState(bytes=1),
+            "org/hub": DataState(revision="v1"),
+        },
     )
     assert changes(before, before) == []
     assert changes(before, after) == [
@@ -220,15 +230,16 @@ def test_a_change_since_the_claim_is_a_warning_in_the_jobs_report(
     job = make_job(tmp_path, model="m", data={"path": str(pairs)}, training={"iters": 1})
     freeze(job.home, 1, job.spec, anew=True)
     pairs.write_text('{"chosen": "c", "rejected": "d"}\n')
+    another = TrainingOutcome(ok=True, reason="", summary=TrainingSummary(warnings=["another"]))
     monkeypatch.setattr(phase.stopping, "on_signals", lambda: None)
     monkeypatch.setattr(phase.stopping, "watch_parent", lambda _: None)
-    monkeypatch.setitem(phase.PHASES, "training", lambda *_: phase.Outcome(True, "", {"warnings": ["another"]}))
+    monkeypatch.setitem(phase.PHASES, "training", lambda *_: another)
     assert phase.run_phase("training", tmp_path, 1) == 0
     outcome = job.run.outcome("training")
     assert outcome is not None
-    changed, another = outcome.summary["warnings"]
+    changed, last = outcome.summary.warnings
     assert changed.startswith(f"data: {pairs} has changed since the job was claimed (33 bytes, sha256 ")
-    assert another == "another"
+    assert last == "another"
 
 
 def test_show_prints_what_a_job_was_claimed_with(home: Path, pairs: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,14 +118,14 @@ def test_a_job_tells_what_fusing_cost(home: Path, tiny_model: Path, pairs_file: 
     made = job(home, tiny_model, pairs_file, training=quantize, output={"fuse": True})
     run_precompute(made)
     outcome = run_training(made)
-    summary = json.loads(json.dumps(outcome.summary))
-    check = summary["fused_check"]
-    assert 0 < check["lost"] < check["scatter"]
-    assert check["share"] == pytest.approx(check["lost"] / check["effect"])
-    assert outcome.reason.endswith(f"; fused, {check['share']:.0%} of what was trained is lost")
-    (warning,) = summary["warnings"]
-    assert f"the fused model, quantized anew, loses {check['share']:.0%} of what was trained" in warning
-    assert ("fusing", check["line"]) in phase_facts("training", outcome, None)
+    check = outcome.summary.fused_check
+    assert check is not None
+    assert 0 < check.lost < check.scatter
+    assert check.share == pytest.approx(check.lost / check.effect)
+    assert outcome.reason.endswith(f"; fused, {check.share:.0%} of what was trained is lost")
+    (warning,) = outcome.summary.warnings
+    assert f"the fused model, quantized anew, loses {check.share:.0%} of what was trained" in warning
+    assert ("fusing", check.line) in phase_facts("training", outcome, None)
 
 
 def test_a_machine_without_the_memory_says_that_it_did_not_compare(
@@ -144,9 +143,9 @@ def test_a_machine_without_the_memory_says_that_it_did_not_compare(
     outcome = run_training(made)
     summary = outcome.summary
     assert outcome.reason.endswith("; the fused model was not compared with base and adapter")
-    assert "fused_check" not in summary
-    assert any("was not compared with base and adapter: it takes" in warning for warning in summary["warnings"])
-    assert any("; its weights alone were, one by one; try it" in warning for warning in summary["warnings"])
+    assert "fused_check" not in summary.to_json()
+    assert any("was not compared with base and adapter: it takes" in warning for warning in summary.warnings)
+    assert any("; its weights alone were, one by one; try it" in warning for warning in summary.warnings)
     assert made.run.fused.exists()
 
 

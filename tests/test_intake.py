@@ -110,7 +110,7 @@ def test_a_rejection_that_fails_is_made_once_it_can_be(
         fakes.wait_for(lambda: "a.yaml" in names(place.home.rejected))
         place.drop("b.yaml")
         place.wait_for("done")
-        fakes.wait_for(lambda: client.status()["watcher"]["left_alone"] == {})
+        fakes.wait_for(lambda: client.status().watcher.left_alone == {})
     assert failures == []
     assert names(place.home.rejected) == ["a.yaml", "a.yaml.error.txt"]
     assert "nonsense: unknown key" in place.rejected()["a.yaml"]
@@ -133,13 +133,13 @@ def test_what_cannot_be_claimed_stands_in_the_status_until_it_is_gone(
     os.mkfifo(place.home.jobs / "pipe.yaml")
     with place.daemon() as client:
         place.drop("a\x1b[31m.yaml")
-        fakes.wait_for(lambda: len(client.status()["watcher"]["left_alone"]) == 2)
-        left = client.status()["watcher"]["left_alone"]
+        fakes.wait_for(lambda: len(client.status().watcher.left_alone) == 2)
+        left = client.status().watcher.left_alone
         assert left["'pipe.yaml'"].startswith("is not a regular file and is left alone")
         assert left[r"'a\x1b[31m.yaml'"] == f"cannot be claimed and stays in {place.home.jobs}: Input/output error"
         for path in place.home.jobs.glob("*.yaml"):
             path.unlink()
-        fakes.wait_for(lambda: client.status()["watcher"]["left_alone"] == {})
+        fakes.wait_for(lambda: client.status().watcher.left_alone == {})
 
 
 def test_a_folder_that_cannot_be_looked_at_stands_in_the_status_until_it_can(
@@ -150,10 +150,10 @@ def test_a_folder_that_cannot_be_looked_at_stands_in_the_status_until_it_can(
     caplog.set_level(logging.INFO)
     with place.daemon() as client:
         place.drop("a.yaml")
-        fakes.wait_for(lambda: client.status()["watcher"]["folder"] == "Stale file handle")
+        fakes.wait_for(lambda: client.status().watcher.folder == "Stale file handle")
         failures.clear()
         place.wait_for("done")
-        fakes.wait_for(lambda: client.status()["watcher"]["folder"] is None)
+        fakes.wait_for(lambda: client.status().watcher.folder is None)
     assert len(said(caplog, "Stale file handle")) == 1
     assert len(said(caplog, "can be claimed from again")) == 1
 
@@ -173,7 +173,7 @@ def test_a_folder_that_hangs_holds_up_neither_the_daemon_nor_its_stop(
         fakes.wait_for(lambda: "hello" in place.log(1))
         monkeypatch.setattr(Inbox, "complete", hang)
         place.drop("b.yaml")
-        fakes.wait_for(lambda: "does not answer" in str(client.status()["watcher"]["folder"]))
+        fakes.wait_for(lambda: "does not answer" in str(client.status().watcher.folder))
         client.act("cancel", 1)
         place.wait_for("cancelled")
         began = time.monotonic()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from prefd.daemon.data_summary import UnusableRows
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.pairs import LoadedPairs
@@ -51,7 +52,7 @@ def test_each_dataset_is_read_in_its_own_format(tmp_path: Path) -> None:
     assert (found.rows, found.format, found.source) == (5, "explicit, hh", f"{plain}, {hh}")
     assert found.notes == [f"{plain}: 3 rows in format explicit", f"{hh}: 2 rows in format hh"]
     assert str(found.unusable) == "1 × empty completion (plain.jsonl:3); 1 × not a JSON object (hh.jsonl:2)"
-    assert found.unusable.to_json()["not a JSON object"] == {"count": 1, "rows": [5], "places": ["hh.jsonl:2"]}
+    assert found.unusable.summarize()["not a JSON object"] == UnusableRows(count=1, rows=[5], places=["hh.jsonl:2"])
 
 
 def test_a_dataset_of_one_row_has_one_row(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from prefd.daemon.needed import NeededReferences, references_of
 from prefd.daemon.posted import submit
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.waiting_specs import waiting_specs
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 
 SMALL = ReferenceFingerprint({"weights": "a"}, {"model": "org/small-model"})
 LARGE = ReferenceFingerprint({"weights": "b"}, {"model": "org/large"})
@@ -178,15 +178,15 @@ def test_jobs_that_run_while_everything_is_pruned_score_again_and_never_fail(
             folder.mkdir(exist_ok=True)
             write_json(folder / "spec.json", json.loads(spec.model_dump_json()))
             jobs.transition(row.id, "precomputing")
-            job = Job.load(there, row.id)
+            job = RunningJob.load(there, row.id)
             outcome = run_precompute(job)
             job.run.write_outcome("precompute", outcome)
-            assert outcome.summary["scored"] == 2 * len(PAIRS), "all of it was gone"
+            assert outcome.summary.scored == 2 * len(PAIRS), "all of it was gone"
             jobs.transition(row.id, "training")
             so_far = len(freed)
             while len(freed) < so_far + 2:  # a whole prune between the phases, where nobody has the segments open
                 threading.Event().wait(0.01)
-            assert run_training(Job.load(there, row.id)).ok
+            assert run_training(RunningJob.load(there, row.id)).ok
             jobs.transition(row.id, "done")
             while not any(freed[so_far:]):
                 threading.Event().wait(0.01)

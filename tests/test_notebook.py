@@ -15,17 +15,17 @@ from jobs_on_disk import make_job, run_precompute
 from prefd.cache.reference import MissingEntry
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.notebook import ReferenceLogprobs, UnknownReference, load_tokenizer
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 
 
 @pytest.fixture
-def job(home: Path, tiny_model: Path, pairs_file: Path) -> Job:
+def job(home: Path, tiny_model: Path, pairs_file: Path) -> RunningJob:
     made = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "validation": 0.0})
     run_precompute(made)
     return made
 
 
-def test_texts_and_tokens_give_what_the_job_reads(job: Job, tiny_model: Path) -> None:
+def test_texts_and_tokens_give_what_the_job_reads(job: RunningJob, tiny_model: Path) -> None:
     cache = ReferenceCache.open(job.home.cache)
     reference = ReferenceLogprobs(cache, job.fingerprint.name[:6])
     tokenizer = mlx_lm.utils.load_tokenizer(tiny_model)
@@ -44,7 +44,7 @@ def test_texts_and_tokens_give_what_the_job_reads(job: Job, tiny_model: Path) ->
     )
 
 
-def test_truncation_is_part_of_what_was_scored(job: Job, tiny_model: Path) -> None:
+def test_truncation_is_part_of_what_was_scored(job: RunningJob, tiny_model: Path) -> None:
     reference = ReferenceLogprobs(ReferenceCache.open(job.home.cache), "")
     tokenizer = mlx_lm.utils.load_tokenizer(tiny_model)
     pair = (PAIRS[3]["prompt"], PAIRS[3]["rejected"])
@@ -53,14 +53,14 @@ def test_truncation_is_part_of_what_was_scored(job: Job, tiny_model: Path) -> No
     assert cut is None
 
 
-def test_an_unknown_reference_is_told_with_those_there_are(job: Job) -> None:
+def test_an_unknown_reference_is_told_with_those_there_are(job: RunningJob) -> None:
     with pytest.raises(
         UnknownReference, match=f"no reference starts with 'zz'; in .* there are: {job.fingerprint.name[:12]}"
     ):
         ReferenceLogprobs(ReferenceCache.open(job.home.cache), "zz")
 
 
-def test_every_reference_is_known_by_its_stored_identity(job: Job) -> None:
+def test_every_reference_is_known_by_its_stored_identity(job: RunningJob) -> None:
     (info,) = ReferenceCache.open(job.home.cache).references()
     assert info.fingerprint == job.fingerprint.name
     assert json.loads(json.dumps(dict(info.identity))) == dict(job.fingerprint.identity)

@@ -101,7 +101,7 @@ def texts(data: PreparedData, tokenizer: Any) -> list[tuple[str, ...]]:
 
 
 def unusable(data: PreparedData) -> dict[str, Any]:
-    return {reason: each["rows"] for reason, each in data.report.train.unusable.to_json().items()}
+    return {reason: list(each.rows) for reason, each in data.report.train.unusable.summarize().items()}
 
 
 def unsure(key: str, part: str = "arguments", function: str = "weather") -> str:

@@ -19,14 +19,14 @@ from jobs_on_disk import job, run_precompute, run_training
 from mlx_lm import fuse
 
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 
 KINDS = ["lora", "dora", "full"]
 
 
-def trained(made: Job) -> Job:
+def trained(made: RunningJob) -> RunningJob:
     run_precompute(made)
-    made.run.root.joinpath("training.json").write_text(json.dumps(run_training(made).summary))
+    made.run.root.joinpath("training.json").write_text(json.dumps(run_training(made).summary.to_json()))
     return made
 
 

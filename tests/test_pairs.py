@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from prefd.daemon.data_summary import UnusableRows
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.data import LoadedPairs, load_pairs
 from prefd.daemon.worker.rows import DataError
@@ -26,9 +27,9 @@ def load(tmp_path: Path, rows: list[Any], known: dict[str, RowFormat] | None = N
     return load_pairs(DataSpec(path=str(path), **spec), known or FORMATS)
 
 
-def one_row(number: int) -> dict[str, Any]:
+def one_row(number: int) -> UnusableRows:
     """What the report says of a reason that is one row's."""
-    return {"count": 1, "rows": [number], "places": [f"pairs.jsonl:{number}"]}
+    return UnusableRows(count=1, rows=[number], places=[f"pairs.jsonl:{number}"])
 
 
 def failure(tmp_path: Path, rows: list[Any], known: dict[str, RowFormat] | None = None, **spec: Any) -> str:
@@ -41,7 +42,7 @@ class TestFormat:
     def test_all_rows_decide_not_the_first(self, tmp_path: Path) -> None:
         found = load(tmp_path, [{"chosen": "x a", "rejected": "x b"}, GOOD, GOOD])
         assert (found.format, [row for row, _ in found.pairs]) == ("explicit", [2, 3])
-        assert found.unusable.to_json() == {"wrong types: prompt is missing, not text or chat messages": one_row(1)}
+        assert found.unusable.summarize() == {"wrong types: prompt is missing, not text or chat messages": one_row(1)}
 
     def test_the_special_format_wins_where_all_rows_match_two(self, tmp_path: Path) -> None:
         transcript = {"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}
@@ -51,7 +52,7 @@ class TestFormat:
         transcript = {"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}
         found = load(tmp_path, [transcript] * 10 + [{"chosen": "Q a", "rejected": "Q b"}])
         assert (found.format, len(found.pairs)) == ("hh", 10)
-        assert [row for each in found.unusable.to_json().values() for row in each["rows"]] == [11]
+        assert [row for each in found.unusable.summarize().values() for row in each.rows] == [11]
         assert load(tmp_path, [transcript, {"chosen": "Q a", "rejected": "Q b"}]).format == "implicit_text"
 
     def test_a_plugins_format_wins_over_a_built_in_that_fits_as_well(self, tmp_path: Path) -> None:
@@ -64,12 +65,14 @@ class TestFormat:
 
         found = load(tmp_path, [GOOD], FORMATS | {"shouted": Shouted()})
         assert (found.format, found.pairs) == ("shouted", [(1, Pair("Q", "a", "b"))])
-        assert load(tmp_path, [GOOD, GOOD | {"prompt": None}], FORMATS | {"shouted": Shouted()}).unusable.to_json() == {
+        assert load(
+            tmp_path, [GOOD, GOOD | {"prompt": None}], FORMATS | {"shouted": Shouted()}
+        ).unusable.summarize() == {
             "format 'shouted' failed: AttributeError: 'NoneType' object has no attribute 'upper'": one_row(2)
         }
-        assert load(tmp_path, [GOOD, {"chosen": "a", "rejected": "b"}], {"shouted": Shouted()}).unusable.to_json() == {
-            "not in the dataset's format (shouted)": one_row(2)
-        }
+        assert load(
+            tmp_path, [GOOD, {"chosen": "a", "rejected": "b"}], {"shouted": Shouted()}
+        ).unusable.summarize() == {"not in the dataset's format (shouted)": one_row(2)}
 
     def test_a_plugins_format_that_gives_no_pair(self, tmp_path: Path) -> None:
         class Broken:
@@ -91,12 +94,10 @@ class TestUnusable:
         assert found.rows == 12
         assert found.pairs == [(1, Pair("Q", "a", "b"))]
         assert len(found.unusable) == 11
-        assert found.unusable.to_json() == {
-            "empty completion": {
-                "count": 7,
-                "rows": [2, 7, 8, 9, 10],
-                "places": [f"pairs.jsonl:{line}" for line in (2, 7, 8, 9, 10)],
-            },
+        assert found.unusable.summarize() == {
+            "empty completion": UnusableRows(
+                count=7, rows=[2, 7, 8, 9, 10], places=[f"pairs.jsonl:{line}" for line in (2, 7, 8, 9, 10)]
+            ),
             "not JSON": one_row(3),
             "wrong types: chosen is a number, not text or chat messages": one_row(4),
             "not a JSON object": one_row(5),

@@ -23,14 +23,14 @@ from mlx import nn
 from prefd.daemon.worker import models, precompute
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError, Stopped
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.needs import Needs
 
 Rows = list[dict[str, Any]]
 
 
-def scored(job: Job) -> int:
+def scored(job: RunningJob) -> int:
     """How many completions went through the reference's forward pass, counted there and as the report says."""
     needed = {one.ids.tobytes() for one in Needs.of(job).completions.values()}  # a scorer tries itself on others first
     with pytest.MonkeyPatch.context() as patch:
@@ -42,7 +42,7 @@ def scored(job: Job) -> int:
 
         patch.setattr(Scorer, "logprobs", counted)
         outcome = run_precompute(job)
-    assert sum(forwards) == outcome.summary["scored"]
+    assert sum(forwards) == outcome.summary.scored
     return sum(forwards)
 
 
@@ -66,7 +66,7 @@ def test_every_completion_is_scored_once_and_then_never(
     no_model_loads()
     second = run_precompute(make_job(home, 2, **spec))
     assert second.reason == f"reference: 0 of {2 * len(PAIRS)} completions scored"
-    assert second.summary["cached"] == 2 * len(PAIRS)
+    assert second.summary.cached == 2 * len(PAIRS)
 
 
 def test_values_are_the_models_own(home: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -83,11 +83,11 @@ def test_values_are_the_models_own(home: Path, tiny_model: Path, pairs_file: Pat
 def test_an_answer_shared_by_pairs_is_scored_once(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     rows = [{"prompt": "Why?", "chosen": "Because.", "rejected": f"No idea {n}."} for n in range(3)]
     outcome = run_precompute(make_job(home, model=str(tiny_model), data={"path": write_jsonl(tmp_path, rows)}))
-    assert (outcome.summary["completions"], outcome.summary["duplicates"]) == (4, 2)
+    assert (outcome.summary.completions, outcome.summary.duplicates) == (4, 2)
 
 
 def test_only_what_is_new_is_scored(home: Path, tiny_model: Path, tmp_path: Path) -> None:
-    def job(rows: Rows, **more: Any) -> Job:
+    def job(rows: Rows, **more: Any) -> RunningJob:
         return make_job(home, model=str(tiny_model), data={"path": write_jsonl(tmp_path, rows)}, **more)
 
     new = {"prompt": "What is new?", "chosen": "This row.", "rejected": "Nothing."}
@@ -114,7 +114,7 @@ def test_another_reference_shares_nothing(home: Path, tiny_model: Path, pairs_fi
 
 
 def test_a_changed_max_length_scores_only_the_rows_it_changes(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    def job(max_length: int) -> Job:
+    def job(max_length: int) -> RunningJob:
         return make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": max_length})
 
     assert scored(job(1024)) == 2 * len(PAIRS)
@@ -139,10 +139,10 @@ def test_the_report_audits_what_the_cache_was_needed_for(home: Path, tiny_model:
     spec = {"model": str(tiny_model), "data": {"path": write_jsonl(tmp_path, rows), "validation": 0.0}}
     first, second = (run_precompute(make_job(home, n, **spec)).summary for n in (1, 2))
     lengths = [len(side.ids) - side.start for side in Needs.of(make_job(home, 3, **spec)).completions.values()]
-    assert (first["completions"], first["duplicates"], first["cached"], first["scored"]) == (4, 2, 0, 4)
-    assert first["tokens_scored"] == sum(lengths) < first["tokens_run"]
-    assert first["bytes"] == second["bytes"] == 4 * sum(lengths) + 52 * 4
-    assert (second["cached"], second["scored"], second["tokens_scored"]) == (4, 0, 0)
+    assert (first.completions, first.duplicates, first.cached, first.scored) == (4, 2, 0, 4)
+    assert first.tokens_scored == sum(lengths) < first.tokens_run
+    assert first.bytes == second.bytes == 4 * sum(lengths) + 52 * 4
+    assert (second.cached, second.scored, second.tokens_scored) == (4, 0, 0)
 
 
 def write_jsonl(folder: Path, rows: Rows, name: str = "rows.jsonl") -> str:
@@ -206,7 +206,7 @@ def test_the_same_pairs_in_any_shape_and_file_are_the_same_entries(
     total = scored(make_job(home, 1, model=str(tiny_model), data={"path": str(pairs_file)}))
     path = write(tmp_path, [SHAPES[shape](pair) for pair in PAIRS])
     outcome = run_precompute(make_job(home, 2, model=str(tiny_model), data={"path": path}))
-    assert (outcome.summary["scored"], outcome.summary["completions"]) == (0, total)
+    assert (outcome.summary.scored, outcome.summary.completions) == (0, total)
 
 
 def test_other_column_names_are_given_in_the_spec(
@@ -231,7 +231,7 @@ def test_a_stopped_pass_keeps_what_it_committed(
     with pytest.raises(Stopped, match="of 16 completions; they are kept"):
         run_precompute(job, stop)
     rest = run_precompute(make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}))
-    assert 0 < rest.summary["scored"] < 16
+    assert 0 < rest.summary.scored < 16
     keys = [job.key(side) for each in job.examples for side in (each.chosen, each.rejected)]
     for mine, theirs in zip(job.store.get(keys), unbroken.store.get(keys)):
         np.testing.assert_array_equal(mine, theirs)

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from prefd.daemon.data_summary import DataSummary
 from prefd.daemon.preview_lines import data_facts, pair_lines, shown_text
 from prefd.daemon.previews import Part, ShownPair
 
@@ -148,7 +149,7 @@ def test_what_to_look_at_in_the_report_stands_out_and_no_column_name_controls_th
         "columns not read: \x1b[2J",
         "2 pairs to train on, 0 held out",
     ]
-    facts = data_facts("data", {"source": "/a.jsonl", "validation": None, "lines": lines})
+    facts = data_facts("data", DataSummary(source="/a.jsonl", validation=None, lines=lines))
     found = [(name, text.plain, [span.style for span in text.spans]) for name, text in facts if isinstance(text, Text)]
     assert found == [
         ("data", lines[0], []),

@@ -18,7 +18,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import training_run
 from prefd.daemon.worker.errors import JobError, Stopped
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 
 DATED = "{{ 'Today: ' + strftime_now('%d %b %Y %H:%M') + '\n' }}" + tiny.CHATML
 SetClock = Callable[[str], None]
@@ -44,9 +44,9 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
     return set_clock
 
 
-def again(made: Job) -> Job:
+def again(made: RunningJob) -> RunningJob:
     """The same job in a worker that begins now."""
-    return Job.load(made.home, int(made.run.root.name))
+    return RunningJob.load(made.home, int(made.run.root.name))
 
 
 @pytest.mark.parametrize("day", [{}, {"date": "2026-01-31T09:30"}])
@@ -63,11 +63,11 @@ def test_a_job_resumed_minutes_later_ends_as_its_unbroken_twin_and_the_next_one_
     set_clock("2026-11-29 00:07:30")
     assert run_training(again(broken)).ok
     twin = job(home, dated_model, pairs_file, job_id=2, **asked)
-    assert run_precompute(twin).summary["scored"] == 0
+    assert run_precompute(twin).summary.scored == 0
     assert run_training(twin).ok
     assert adapter_digest(twin) == adapter_digest(broken)
     moment = "2026-01-31 09:30:00" if day else "2024-07-26"
-    assert f"prompts are rendered as of {moment} (data.date)" in scored.summary["data"]["notes"][0]
+    assert f"prompts are rendered as of {moment} (data.date)" in scored.summary.data.notes[0]
     prompt = broken.tokenizer.decode(broken.data.train[0].chosen.prompt.tolist())
     assert prompt.startswith("Today: 31 Jan 2026 09:30\n" if day else "Today: 26 Jul 2024 00:00\n")
 
@@ -94,7 +94,7 @@ def test_the_default_is_frozen_too_and_a_spec_of_before_has_it(home: Path, pairs
     assert document["spec"]["data"].pop("date") == "2024-07-26"
     run.spec.write_text(json.dumps(document))  # as an earlier version froze it
     assert frozen_spec(run).data.moment == datetime(2024, 7, 26)
-    assert run_precompute(Job.load(there, 1)).ok
+    assert run_precompute(RunningJob.load(there, 1)).ok
 
 
 def test_a_checkpoint_that_does_not_fit_names_what_has_changed(home: Path, dated_model: Path, pairs_file: Path) -> None:

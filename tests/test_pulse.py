@@ -116,7 +116,7 @@ def test_ready_is_told_once_the_socket_answers_then_status_pings_and_the_stop(
     with daemon(Home(home), tmp_path, manager) as client:
         told = manager.hear()
         assert told[told.index("READY=1") + 1] == "STATUS=no jobs yet"
-        assert client.status()["stopping"] is False
+        assert client.status().stopping is False
         fakes.wait_for(lambda: manager.pings_within(0.25) >= 2)
         (Home(home).jobs / "a.json").write_text(fakes.spec_text(tmp_path, "sleep"))
         fakes.wait_for(lambda: any(line.startswith("STATUS=1 ") for line in manager.hear()))

@@ -22,8 +22,9 @@ from prefd.daemon import doctor, rebuild, service
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.migrations import VERSION
+from prefd.daemon.phase_outcomes import TrainingOutcome
 from prefd.daemon.rebuild import open_table
-from prefd.daemon.rundir import Outcome, RunDir
+from prefd.daemon.rundir import RunDir
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_a_crash_at_any_rename_ends_as_an_unbroken_rebuild(
 
 
 def test_a_job_whose_record_lags_behind_its_outcome_does_not_run_again(filled: Home) -> None:
-    RunDir(filled.job(3)).write_outcome("training", Outcome(True, "trained 12 steps on 120 pairs"))
+    RunDir(filled.job(3)).write_outcome("training", TrainingOutcome(ok=True, reason="trained 12 steps on 120 pairs"))
     not_a_database(filled.database)
     with open_table(filled) as table:
         job = table.get(3)

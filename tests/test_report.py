@@ -5,9 +5,12 @@ from pathlib import Path
 import homes
 
 from prefd.daemon import report
+from prefd.daemon.data_summary import DataSummary
 from prefd.daemon.home import Home
 from prefd.daemon.job_document import job_document
-from prefd.daemon.rundir import Outcome, RunDir
+from prefd.daemon.phase_outcomes import TrainingOutcome
+from prefd.daemon.phase_summaries import BestEvaluation, TrainingSummary
+from prefd.daemon.rundir import RunDir
 
 
 def words(facts: list[report.Fact]) -> dict[str, str]:
@@ -16,12 +19,11 @@ def words(facts: list[report.Fact]) -> dict[str, str]:
 
 
 def test_rows_are_told_in_the_words_of_the_data_report() -> None:
-    assert report.data_lines(homes.REPORT) == homes.REPORT["lines"]
-    assert report.data_lines({}) == []
+    assert DataSummary.model_validate(homes.REPORT).describe() == homes.REPORT["lines"]
 
 
 def test_a_report_from_before_there_were_words_has_its_counts() -> None:
-    assert report.data_lines({"used": 120, "held_out": 6}) == ["120 used, 6 held out"]
+    assert DataSummary(used=120, held_out=6).describe() == ["120 used, 6 held out"]
 
 
 def test_a_job_without_reference_has_its_rows_from_training(home: Path) -> None:
@@ -29,25 +31,28 @@ def test_a_job_without_reference_has_its_rows_from_training(home: Path) -> None:
     job = homes.add_running(there)
     run = RunDir(there.job(job.id))
     run.forget_outcome("precompute")
-    run.write_outcome("training", Outcome(True, "", {"steps": 1, "data": homes.REPORT}))
+    summary = TrainingSummary(steps=1, data=DataSummary.model_validate(homes.REPORT))
+    run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=summary))
     facts = report.job_facts(job, None, [], run)
     assert words(facts)["rows"] == "/data/pairs.jsonl: 128 rows in format messages, 126 usable"
     assert [name for name, _ in facts].count("rows") == 1
 
 
 def test_a_bare_summary_does_no_harm() -> None:
-    assert report.phase_facts("training", Outcome(True, "", {}), None) == [("training", "")]
+    assert report.phase_facts("training", TrainingOutcome(ok=True, reason=""), None) == [("training", "")]
     assert report.phase_facts("precompute", None, None) == []
-    assert report.phase_line("training", Outcome(False, "why", {}), 1.0) == "1.0s; failed"
+    assert report.phase_line("training", TrainingOutcome(ok=False, reason="why"), 1.0) == "1.0s; failed"
 
 
 def test_the_best_checkpoint_and_every_warning_are_shown() -> None:
-    best = {"metric": "eval_loss", "value": 0.51234, "step": 30, "checkpoint": "/runs/1/checkpoints/step-00000030"}
-    summary = {"steps": 40, "best": best, "warnings": ["logps/chosen fell"]}
-    facts = report.phase_facts("training", Outcome(True, "", summary), None)
+    checkpoint = "/runs/1/checkpoints/step-00000030"
+    best = BestEvaluation(metric="eval_loss", value=0.51234, step=30, checkpoint=checkpoint)
+    summary = TrainingSummary(steps=40, best=best, warnings=["logps/chosen fell"])
+    outcome = TrainingOutcome(ok=True, reason="", summary=summary)
+    facts = report.phase_facts("training", outcome, None)
     assert ("best", "eval_loss 0.5123 at step 30: /runs/1/checkpoints/step-00000030") in facts
     assert facts[-1] == ("warning", "logps/chosen fell")
-    assert "fell" not in report.phase_line("training", Outcome(True, "", summary), None)
+    assert "fell" not in report.phase_line("training", outcome, None)
 
 
 def test_a_done_job_names_each_folder_that_it_left(home: Path) -> None:

@@ -14,7 +14,7 @@ from jobs_on_disk import make_job, run_precompute
 from prefd.daemon.worker import models
 from prefd.daemon.worker.data import DataError, PreparedData
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.sources import ModelSource
 from prefd.daemon.worker.tokens import Completion
 
@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return maker(tmp_path_factory.mktemp("models"))
 
 
-def claimed(home: Path, model: Path, case: str | list[dict[str, Any]], **data: Any) -> Job:
+def claimed(home: Path, model: Path, case: str | list[dict[str, Any]], **data: Any) -> RunningJob:
     """The job of a case, or of rows of our own, on `model`."""
     path = home.parent / "rows.jsonl"
     if isinstance(case, str):

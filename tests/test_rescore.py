@@ -15,34 +15,36 @@ from prefd.cache.rescue import evict
 from prefd.cache.stored import whole_references
 from prefd.cache.verify import verify
 from prefd.daemon.datasources import Source
-from prefd.daemon.frozen import Stock, freeze
+from prefd.daemon.frozen import DataState, Stock, freeze
 from prefd.daemon.home import Home
 from prefd.daemon.worker import models, precompute, rows
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.rescore import Request, rescore
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.rescore import rescore
+from prefd.daemon.worker_answers import Rescored
+from prefd.daemon.worker_inputs import RescoreInput
 
 
-def ask(job: Job, **request: Any) -> dict[str, Any]:
-    return rescore(job.home.root, Request(job.spec.model_dump(), **{"sample": 100, "percent": True} | request))
+def ask(job: RunningJob, **request: Any) -> Rescored:
+    return rescore(job.home, RescoreInput(spec=job.spec, **{"sample": 100, "percent": True} | request))
 
 
 @pytest.fixture
-def job(home: Path, tiny_model: Path, pairs_file: Path) -> Job:
+def job(home: Path, tiny_model: Path, pairs_file: Path) -> RunningJob:
     return make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
 
 
-def test_what_the_model_gives_is_what_was_stored(job: Job) -> None:
+def test_what_the_model_gives_is_what_was_stored(job: RunningJob) -> None:
     run_precompute(job)
     found = ask(job, fingerprint=job.fingerprint.name)
-    assert (found["cached"], found["sampled"], found["checked"], found["wrong"]) == (16, 16, 16, [])
-    assert found["fingerprint"] == job.fingerprint.name
-    assert found["max"] < 1e-4
-    assert found["mean"] <= found["max"]
+    assert (found.cached, found.sampled, found.checked, found.wrong) == (16, 16, 16, [])
+    assert found.fingerprint == job.fingerprint.name
+    assert found.max < 1e-4
+    assert found.mean <= found.max
 
 
 @pytest.mark.parametrize("error", [0.05, 0.5])
-def test_a_planted_wrong_value_is_found_evicted_and_scored_again(job: Job, error: float) -> None:
+def test_a_planted_wrong_value_is_found_evicted_and_scored_again(job: RunningJob, error: float) -> None:
     right = make_job(job.home.root.with_name("right"), **job.spec.model_dump())
     run_precompute(right)
     completion = job.examples[3].rejected
@@ -52,21 +54,21 @@ def test_a_planted_wrong_value_is_found_evicted_and_scored_again(job: Job, error
     planted[len(planted) // 2] -= np.float32(error)
     other = job.key(job.examples[0].chosen)
     job.store.put({key: planted, other: right.store.get([other])[0]})
-    assert run_precompute(job).summary["scored"] == 14
+    assert run_precompute(job).summary.scored == 14
     assert verify(job.cache, deep=True).ok, "it is what was written"
 
-    (wrong,) = ask(job)["wrong"]
-    assert (wrong["key"], wrong["row"]) == (key.hex(), 4)
-    assert wrong["max"] == pytest.approx(error, rel=1e-2)
+    (wrong,) = ask(job).wrong
+    assert (wrong.key, wrong.row) == (key.hex(), 4)
+    assert wrong.max == pytest.approx(error, rel=1e-2)
 
     (reference,) = whole_references(job.cache)
     assert len(evict(job.cache, reference, [key])) == 1
     again = make_job(job.home.root, **job.spec.model_dump())
-    assert run_precompute(again).summary["scored"] == 1
-    assert ask(job)["wrong"] == []
+    assert run_precompute(again).summary.scored == 1
+    assert ask(job).wrong == []
 
 
-def test_the_sample_has_the_size_that_was_asked_for(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_has_the_size_that_was_asked_for(job: RunningJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precompute, "BATCH_TOKENS", {models.device(): 200})
     run_precompute(job)
     for request, sampled in (
@@ -75,11 +77,11 @@ def test_the_sample_has_the_size_that_was_asked_for(job: Job, monkeypatch: pytes
         ({"sample": 0.001}, 1),
         ({"sample": 99, "percent": False}, 16),
     ):
-        assert ask(job, **request)["sampled"] == sampled
-    assert 0 < ask(job, seconds=0.0)["checked"] < 16, "at least one batch"
+        assert ask(job, **request).sampled == sampled
+    assert 0 < ask(job, seconds=0.0).checked < 16, "at least one batch"
 
 
-def test_what_is_cached_of_other_tokens_is_told(job: Job, tmp_path: Path) -> None:
+def test_what_is_cached_of_other_tokens_is_told(job: RunningJob, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"none of the completions of .*tiny$"):
         ask(job)
     run_precompute(job)
@@ -92,7 +94,7 @@ def test_what_is_cached_of_other_tokens_is_told(job: Job, tmp_path: Path) -> Non
         ask(other)
 
 
-def test_nothing_to_compare_is_an_error(job: Job, tmp_path: Path) -> None:
+def test_nothing_to_compare_is_an_error(job: RunningJob, tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"none of the completions of .* is cached"):
         ask(job)
     run_precompute(job)
@@ -110,7 +112,7 @@ def test_a_jobs_hub_dataset_is_read_at_the_commit_that_the_job_read(
     made.create()
     spec = homes.make_spec(model=str(tiny_model), data={"path": "org/pairs", "validation": 0.0}, training=None)
     commit = "c0ffee" * 6 + "c0ff"
-    freeze(made, 7, spec, Stock(data={"org/pairs": {"revision": "the newest", "commit": commit}}))
+    freeze(made, 7, spec, Stock(data={"org/pairs": DataState(revision="the newest", commit=commit)}))
     read: list[object] = []
 
     def read_rows(source: Source, called: str) -> rows.Rows:
@@ -120,9 +122,9 @@ def test_a_jobs_hub_dataset_is_read_at_the_commit_that_the_job_read(
         return rows.Rows([row], [rows.Place("org/pairs[train]", 1, "row")])
 
     monkeypatch.setattr("prefd.daemon.worker.pairs.read_rows", read_rows)
-    job = Job.load(made, 7)
+    job = RunningJob.load(made, 7)
     run_precompute(job)
-    found = ask(job, fingerprint=job.fingerprint.name, job_id=7)
-    assert (found["cached"], found["wrong"]) == (2, [])
+    found = ask(job, fingerprint=job.fingerprint.name, commits=job.commits)
+    assert (found.cached, found.wrong) == (2, [])
     assert read == [commit, commit]
-    assert ask(job)["cached"] == 1, "without the job it is the newest, of which one answer is new"
+    assert ask(job).cached == 1, "without its commits it is the newest, of which one answer is new"

@@ -23,14 +23,14 @@ def test_a_dropped_spec_becomes_a_finished_job(place: Place) -> None:
         assert (place.home.accepted / job.source).exists()
         assert job.source.endswith("-smol.yaml")
         status = client.status()
-    assert status["jobs"] == {**dict.fromkeys(STATES, 0), "done": 1}
-    assert status["queue"] == {"paused_at": None}
-    assert (status["active"], status["stopping"], status["home"]) == ([], False, str(place.home.root))
-    assert status["catalog"] == {"error": None, "losses": 4}
-    assert status["watcher"]["mode"] == "events"
-    assert status["watcher"]["last_rescan"] > time.time() - 20
-    assert status["memory_rss_bytes"] > 10_000_000
-    assert status["pid"] == os.getpid()
+    assert status.jobs == {**dict.fromkeys(STATES, 0), "done": 1}
+    assert status.queue.paused_at is None
+    assert (status.active, status.stopping, status.home) == ([], False, str(place.home.root))
+    assert (status.catalog.error, status.catalog.losses) == (None, 4)
+    assert status.watcher.mode == "events"
+    assert (status.watcher.last_rescan or 0) > time.time() - 20
+    assert status.memory_rss_bytes > 10_000_000
+    assert status.pid == os.getpid()
 
 
 def test_the_three_formats_and_submit_are_all_taken(place: Place) -> None:
@@ -47,10 +47,11 @@ def test_the_three_formats_and_submit_are_all_taken(place: Place) -> None:
 def test_the_running_job_and_its_progress_are_in_the_status(place: Place) -> None:
     with place.daemon() as client:
         place.drop("a.yaml", name="sleep")
-        fakes.wait_for(lambda: any(job["progress"] for job in client.status()["active"]))
-        (job,) = client.status()["active"]
-        assert (job["id"], job["state"], job["worker_pid"] > 0) == (1, "precomputing", True)
-        assert (job["progress"]["phase"], job["progress"]["done"], job["progress"]["total"]) == ("precompute", 1, 2)
+        fakes.wait_for(lambda: any(job.progress for job in client.status().active))
+        (job,) = client.status().active
+        assert (job.id, job.state, (job.worker_pid or 0) > 0) == (1, "precomputing", True)
+        assert job.progress is not None
+        assert (job.progress.phase, job.progress.done, job.progress.total) == ("precompute", 1, 2)
 
 
 def test_files_are_claimed_while_a_job_runs_and_run_one_at_a_time(place: Place) -> None:
@@ -138,8 +139,8 @@ def test_a_dead_watcher_leaves_a_daemon_that_rescans(place: Place, monkeypatch: 
     with place.daemon() as client:
         place.drop("a.yaml")
         place.wait_for("done")
-        watcher = client.status()["watcher"]
-        assert (watcher["mode"], watcher["error"]) == ("polling", "RuntimeError: no inotify here")
+        watcher = client.status().watcher
+        assert (watcher.mode, watcher.error) == ("polling", "RuntimeError: no inotify here")
 
 
 def test_a_burst_of_files_is_claimed_once_each(place: Place) -> None:

@@ -37,11 +37,11 @@ def test_a_paused_queue_starts_nothing_over_a_restart_and_lets_what_runs_go_on(p
         assert client.act_on_queue("pause")["jobs"] == []
         place.drop("b.yaml")
         place.wait_for("precomputing", "queued")
-        since = client.status()["queue"]["paused_at"]
+        since = client.status().queue.paused_at
         client.act("cancel", 1)
         place.wait_for("cancelled", "queued")
     with place.daemon() as client:
-        assert client.status()["queue"]["paused_at"] == since
+        assert client.status().queue.paused_at == since
         place.drop("c.yaml")
         fakes.wait_for(lambda: len(place.jobs()) == 3)
         assert [job.state for job in place.jobs()] == ["cancelled", "queued", "queued"]
@@ -141,7 +141,7 @@ def test_jobs_run_together_as_far_as_the_limits_allow(place: Place) -> None:
         waits = next(job for job in place.jobs() if job.source.endswith("-b.yaml"))
         runs = next(job for job in place.jobs() if job.source.endswith("-c.yaml"))
         fakes.wait_for(lambda: "hello from training" in place.log(runs.id))
-        assert [job["id"] for job in client.status()["active"]] == [1, runs.id]
+        assert [job.id for job in client.status().active] == [1, runs.id]
         fakes.wait_for(
             lambda: {job.id: job.waiting for job in place.jobs()}[waits.id].startswith("waits for job 1: group")
         )

@@ -71,7 +71,7 @@ def test_every_bad_spec_is_rejected_with_its_message_and_the_next_job_runs(place
             assert re.fullmatch(f"({re.escape(name)}: )?{said}", message), message
             place.drop("good.yaml")
             place.wait_for(*(["done"] * count))  # for the next spec writes its dataset anew
-        assert client.status()["jobs"]["done"] == len(BAD)
+        assert client.status().jobs["done"] == len(BAD)
     assert list(place.home.accepted.glob("*good*")) != []
     assert len(list(place.home.rejected.iterdir())) == 2 * len(BAD)
 
@@ -86,11 +86,11 @@ def test_a_failing_catalogue_is_the_reason_until_it_works_again(place: Place) ->
             "the losses cannot be listed: listing the plugins failed (exit code 1): ImportError: no module named mlx",
             "put it right and drop the file again",
         ]
-        assert "no module named mlx" in client.status()["catalog"]["error"]
+        assert "no module named mlx" in str(client.status().catalog.error)
         (place.folder / "catalog.json").write_text(good)
         place.drop("a.yaml")
         place.wait_for("done")
-        assert client.status()["catalog"]["error"] is None
+        assert client.status().catalog.error is None
 
 
 def test_a_loss_installed_while_the_daemon_runs_can_be_used_at_once(place: Place) -> None:

@@ -136,7 +136,7 @@ def test_a_job_on_another_machine_scores_nothing(url: str, home: Path, tiny_mode
         root = home.with_name(machine)
         root.mkdir()
         (root / "config.toml").write_text(f"cache_url = {json.dumps(url)}\n")
-        scored.append(run_precompute(make_job(root, **spec)).summary["scored"])
+        scored.append(run_precompute(make_job(root, **spec)).summary.scored)
     assert scored == [2 * len(PAIRS), 0]
 
 

@@ -77,7 +77,7 @@ def test_hostile_names_and_files_write_nothing_outside_the_home(place: Place, mo
             (place.home.jobs / name).write_text("nonsense: \x07")
         fakes.wait_for(lambda: len(place.rejected()) == len(NAMES) + 3)
         place.wait_for("done", "done", "done")
-        left = client.status()["watcher"]["left_alone"]
+        left = client.status().watcher.left_alone
         assert sorted(left) == ["'device.yaml'", "'folder.yaml'", "'password.yaml'", "'pipe.yaml'"]
     assert files_of(place.folder, place.home.root) == before
     assert password.stat().st_atime_ns == stamp

@@ -184,7 +184,7 @@ def test_a_checkpoint_keeps_where_the_policy_started(home: Path, tiny_model: Pat
 def test_the_report_says_how_much_of_a_log_ratio_is_rounding(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     made = job(home, tiny_model, pairs_file, training={"iters": 1})
     run_precompute(made)
-    noise = run_training(made).summary["log_ratio_noise"]
+    noise = run_training(made).summary.log_ratio_noise
     assert CERTAINTY * LEAST <= noise < 1e-4
 
 
@@ -195,5 +195,5 @@ def test_a_loss_that_takes_no_notice_of_rounding_is_shielded_from_it_and_that_is
     run_precompute(made)
     vars(made)["loss"] = replace(made.loss, loss=kinked)
     outcome = run_training(made)
-    assert any("takes no notice of rounding" in warning for warning in outcome.summary["warnings"])
+    assert any("takes no notice of rounding" in warning for warning in outcome.summary.warnings)
     assert metrics(made)[0]["loss"] == 0

@@ -170,6 +170,6 @@ def test_a_sweep_of_losses_scores_its_pairs_once(home: Path, tiny_model: Path, p
     sweep = {"loss.name": ["sigmoid", "ipo", "dpop"], "loss.beta": [0.05, 0.1]}
     specs = read(sweep, **base).specs
     jobs = [make_job(home, number, **spec.model_dump()) for number, spec in enumerate(specs, 1)]
-    scored = [run_precompute(job).summary["scored"] for job in jobs]
+    scored = [run_precompute(job).summary.scored for job in jobs]
     assert scored[0] > 0
     assert scored[1:] == [0] * 5

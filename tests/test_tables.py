@@ -16,9 +16,10 @@ from tokenizers import AddedToken, Tokenizer
 from prefd.daemon.worker import models
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.explain import explain
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.sources import ModelSource
 from prefd.daemon.worker.tables import Tables
+from prefd.daemon.worker_inputs import ExplainInput
 
 GPT2: dict[str, Any] = {
     "model_type": "gpt2",
@@ -49,7 +50,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-def job(home: Path, model: Path, rows: list[dict[str, Any]], job_id: int = 1, **spec: Any) -> Job:
+def job(home: Path, model: Path, rows: list[dict[str, Any]], job_id: int = 1, **spec: Any) -> RunningJob:
     data = {"path": write(home.parent / f"{job_id}.jsonl", rows), "validation": 0.0} | spec.pop("data", {})
     return make_job(home, job_id, model=str(model), data=data, training={"iters": 1}, **spec)
 
@@ -81,7 +82,7 @@ class TestTokens:
             assert str(caught.value) == expected
         assert not list(home.glob("cache/refs/*/segments/*"))
         with pytest.raises(JobError, match="not in the model's vocabulary"):
-            explain(home, bad.spec)
+            explain(bad.home, ExplainInput(spec=bad.spec))
 
     def test_rows_count_and_not_what_the_config_says(self, home: Path, tmp_path: Path) -> None:
         model = resized(tmp_path / "model", 288)
@@ -183,10 +184,10 @@ class TestPositions:
         model = tiny.build_llama(tmp_path / "model", max_position_embeddings=30)
         rows = [*ROWS, {"prompt": "Say 7", "chosen": "yes " * 9, "rejected": "no"}]
         done = run_precompute(job(home, model, rows))
-        assert done.summary["data"]["notes"] == [
+        assert done.summary.data.notes == [
             (
                 f"1 pair of more than 30 tokens, which is what {model} was made for (max_position_embeddings); to cut them "
                 "there, set data.max_length to 30"
             )
         ]
-        assert run_precompute(job(home, model, ROWS, 2)).summary["data"]["notes"] == []
+        assert run_precompute(job(home, model, ROWS, 2)).summary.data.notes == []

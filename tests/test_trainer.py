@@ -16,7 +16,7 @@ from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.fine_tune import make_trainable
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.start import Start
 from prefd.daemon.worker.tokens import Completion
@@ -27,7 +27,7 @@ from prefd.plugins.types import LossInput, LossOutput
 STEPS = 20
 
 
-def trainer_of(job: Job, reference: ReferenceScores | None) -> Trainer:
+def trainer_of(job: RunningJob, reference: ReferenceScores | None) -> Trainer:
     """The trainer of `job`, before its first step."""
     assert job.spec.training is not None
     mx.random.seed(job.spec.training.seed)
@@ -38,7 +38,7 @@ def trainer_of(job: Job, reference: ReferenceScores | None) -> Trainer:
     return Trainer(fastest_scorer(model), optimizer, job.loss, reference, Batching(2, 512))
 
 
-def losses(job: Job, reference: ReferenceScores, steps: int = STEPS, start: Start | None = None) -> list[float]:
+def losses(job: RunningJob, reference: ReferenceScores, steps: int = STEPS, start: Start | None = None) -> list[float]:
     """The first losses of `job`'s training with references from `reference`, which is its policy's start; `start`: in
     place of what is measured of it.
     """
@@ -53,7 +53,7 @@ def losses(job: Job, reference: ReferenceScores, steps: int = STEPS, start: Star
     return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, steps + 1)]
 
 
-def live(job: Job) -> ReferenceScores:
+def live(job: RunningJob) -> ReferenceScores:
     return live_reference(fastest_scorer(models.load(job.reference).freeze()))
 
 
@@ -136,7 +136,7 @@ def test_only_the_assistants_own_tokens_reach_the_loss_of_policy_and_reference(
     assert trainer.step(1, examples)["logps/chosen"] == pytest.approx(expected, abs=1e-3)
 
 
-def trainer_with_dropout(home: Path, tiny_model: Path, pairs_file: Path, rate: float) -> tuple[Trainer, Job]:
+def trainer_with_dropout(home: Path, tiny_model: Path, pairs_file: Path, rate: float) -> tuple[Trainer, RunningJob]:
     """Its adapter is not that of the first step, or dropout would change nothing."""
     training = {"optimizer": "sgd", "learning_rate": rate, "lora": {"rank": 4, "dropout": 0.5}}
     data = {"path": str(pairs_file), "validation": 0.0}

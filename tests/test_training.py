@@ -14,7 +14,7 @@ import tiny
 from jobs_on_disk import adapter_digest, finished, job, make_job, metrics, run_precompute, run_training
 
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 
 EIGHT = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop"]
 STEP_0 = {"sigmoid": math.log(2), "dpop": math.log(2), "hinge": 1.0, "ipo": 25.0}
@@ -153,7 +153,7 @@ def test_clipping_bounds_what_the_optimizer_sees_and_reports_the_norm_before(
     assert np.linalg.norm(moved[0]) == pytest.approx(norm, rel=1e-5)  # and so a's gradient is 0
 
 
-def lora_b(made: Job) -> Any:
+def lora_b(made: RunningJob) -> Any:
     weights = mx.load(str(made.run.adapter / "adapters.safetensors"))
     assert isinstance(weights, dict)
     return np.concatenate([np.array(weights[name]).ravel() for name in sorted(weights) if name.endswith("lora_b")])

@@ -17,10 +17,11 @@ from conftest import PAIRS
 from jobs_on_disk import StopAtLook, adapter_digest, finished, job, make_job, metrics, run_precompute, run_training
 
 from prefd.daemon.frozen import freeze
+from prefd.daemon.phase_summaries import BestEvaluation
 from prefd.daemon.report import phase_facts, training_lines
 from prefd.daemon.worker import likelihood, training_run
 from prefd.daemon.worker.errors import JobError, Stopped
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.trainer import Trainer
 from prefd.daemon.worker.training_run import Run
 from prefd.plugins.types import LossInput, LossOutput
@@ -73,7 +74,7 @@ def test_checkpoints_are_adapters_and_only_the_newest_stay(home: Path, tiny_mode
     mlx_lm.load(str(tiny_model), adapter_path=str(made.run.checkpoints / kept[0]))
 
 
-def evaluations(made: Job, name: str) -> list[tuple[int, float]]:
+def evaluations(made: RunningJob, name: str) -> list[tuple[int, float]]:
     return [(int(line["step"]), line[name]) for line in made.run.read_metrics() if name in line]
 
 
@@ -94,7 +95,7 @@ def test_early_stopping_ends_the_job_and_the_adapter_is_the_best_checkpoint(
     seen = evaluations(made, metric)
     best = max(value for _, value in seen)
     step = next(step for step, value in seen if value == best)
-    assert [at for at, _ in seen][-1] == step + 6 == outcome.summary["steps"]
+    assert [at for at, _ in seen][-1] == step + 6 == outcome.summary.steps
     assert (
         f"the adapter is the best one, of step {step}; stopped early: {metric} was best at step {step}"
         in outcome.reason
@@ -103,14 +104,11 @@ def test_early_stopping_ends_the_job_and_the_adapter_is_the_best_checkpoint(
     assert kept == {f"step-{step:08d}", f"step-{step + 6:08d}"}
     best_adapter = made.run.checkpoints / f"step-{step:08d}" / "adapters.safetensors"
     assert (made.run.adapter / "adapters.safetensors").read_bytes() == best_adapter.read_bytes()
-    assert outcome.summary["best"] == {
-        "metric": metric,
-        "value": best,
-        "step": step,
-        "checkpoint": str(best_adapter.parent),
-    }
-    again = run_training(Job.load(made.home, 1))  # killed before its outcome was written
-    assert (again.reason, again.summary["steps"]) == (outcome.reason, step + 6)
+    assert outcome.summary.best == BestEvaluation(
+        metric=metric, value=best, step=step, checkpoint=str(best_adapter.parent)
+    )
+    again = run_training(RunningJob.load(made.home, 1))  # killed before its outcome was written
+    assert (again.reason, again.summary.steps) == (outcome.reason, step + 6)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +142,7 @@ def test_a_checkpoint_of_other_pairs_is_not_gone_on_from(home: Path, tiny_model:
     made = finished(job(home, tiny_model, pairs_file))
     with pairs_file.open("a") as file:
         file.write(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
-    changed = Job.load(made.home, 1)
+    changed = RunningJob.load(made.home, 1)
     run_precompute(changed)
     with pytest.raises(
         JobError,
@@ -161,7 +159,7 @@ def test_a_checkpoint_of_other_pairs_names_every_dataset(home: Path, tiny_model:
     with other.open("a") as file:
         file.write(json.dumps(PAIRS[0] | {"prompt": "And then?"}) + "\n")
     with pytest.raises(JobError, match=rf"; put {pairs_file}, {other} back as it was, or begin anew"):
-        run_training(Job.load(made.home, 1))
+        run_training(RunningJob.load(made.home, 1))
 
 
 def test_a_checkpoint_of_an_earlier_version_names_the_version_where_the_data_is_as_it_was(
@@ -171,11 +169,11 @@ def test_a_checkpoint_of_an_earlier_version_names_the_version_where_the_data_is_
     freeze(made.home, 1, made.spec, anew=True)  # with the digests of its data
     monkeypatch.setattr(Run, "_tokens_of", lambda run: {})
     monkeypatch.setattr(training_run, "digest_examples", lambda examples: "as before")
-    finished(Job.load(made.home, 1))
+    finished(RunningJob.load(made.home, 1))
     monkeypatch.undo()
-    run_precompute(Job.load(made.home, 1))
+    run_precompute(RunningJob.load(made.home, 1))
     with pytest.raises(JobError) as caught:
-        run_training(Job.load(made.home, 1))
+        run_training(RunningJob.load(made.home, 1))
     assert str(caught.value) == (
         f"the pairs are not those that the checkpoint of step 3 was trained on; {pairs_file} is as it was, so unless the "
         f"tokenizer of {tiny_model} has changed, this version of prefd reads its rows otherwise (date, BOS and EOS, answers "
@@ -183,9 +181,9 @@ def test_a_checkpoint_of_an_earlier_version_names_the_version_where_the_data_is_
     )
     with pairs_file.open("a") as file:
         file.write(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
-    run_precompute(Job.load(made.home, 1))
+    run_precompute(RunningJob.load(made.home, 1))
     with pytest.raises(JobError, match=r"; .*pairs\.jsonl.*: put that back as it was, or begin anew"):
-        run_training(Job.load(made.home, 1))
+        run_training(RunningJob.load(made.home, 1))
 
 
 def test_a_checkpoint_of_another_model_under_the_same_name_is_not_gone_on_from(
@@ -194,7 +192,7 @@ def test_a_checkpoint_of_another_model_under_the_same_name_is_not_gone_on_from(
     made = finished(job(home, tiny.build_llama(tmp_path / "model"), pairs_file, "cpo"))
     tiny.build_llama(tmp_path / "model", seed=1)
     with pytest.raises(JobError, match=r"the weights are not those .* step 3 .*; put .*model back .* `prefd retry"):
-        run_training(Job.load(made.home, 1))
+        run_training(RunningJob.load(made.home, 1))
 
 
 def test_an_adapter_that_cannot_be_written_ends_the_job_with_a_sentence(
@@ -286,7 +284,7 @@ def test_a_run_whose_chosen_answers_become_unlikely_says_so(
     made = job(home, tiny_model, pairs_file, training={"iters": 8, "learning_rate": 3e-3, "steps_per_eval": 4})
     run_precompute(made)
     outcome = run_training(made)
-    (warning,) = outcome.summary["warnings"]
+    (warning,) = outcome.summary.warnings
     assert warning.startswith("eval_logps/chosen fell from ")
     facts = phase_facts("training", outcome, None)
     assert [text for name, text in facts if name == "warning"] == [warning]

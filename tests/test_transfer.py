@@ -255,8 +255,8 @@ def test_every_flipped_byte_is_refused_or_harmless(sent: Path, theirs: Reference
 def test_a_job_elsewhere_scores_nothing_after_an_import(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     spec = {"model": str(tiny_model), "data": {"path": str(pairs_file)}}
     scored = make_job(home, 1, **spec)
-    assert run_precompute(scored).summary["scored"] == 16
+    assert run_precompute(scored).summary.scored == 16
     export(scored.cache, home / "out.zip")
     elsewhere = make_job(home.with_name("laptop"), 1, **spec)
     assert import_(elsewhere.cache, home / "out.zip").added == 16
-    assert run_precompute(elsewhere).summary["scored"] == 0
+    assert run_precompute(elsewhere).summary.scored == 0

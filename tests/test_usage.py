@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prefd.daemon import usage
 from prefd.daemon.home import Home
-from prefd.daemon.usage import gather, memory_of, size_of
+from prefd.daemon.usage import DiskUsage, HomeUsage, MemoryUsage, Usage, WorkerMemory, gather, memory_of, size_of
 from prefd.daemon.watchhealth import usage_facts
 
 
@@ -27,12 +28,12 @@ def test_what_the_home_takes_is_added_up(there: Home) -> None:
     (there.runs / "1").mkdir()
     (there.runs / "1" / "adapter").write_bytes(os.urandom(100_000))
     (there.runs / "1" / "elsewhere").symlink_to("/")
-    taken = gather(there)["home"]
-    assert taken["complete"] is True
+    taken = gather(there).home
+    assert taken.complete is True
     for name, folder in (("cache_bytes", there.cache), ("runs_bytes", there.runs)):
         du = subprocess.run(["du", "-sk", str(folder)], capture_output=True, text=True, check=True).stdout
         itself = os.stat(folder).st_blocks * 512
-        assert taken[name] + itself == pytest.approx(int(du.split()[0]) * 1024, abs=2048)
+        assert getattr(taken, name) + itself == pytest.approx(int(du.split()[0]) * 1024, abs=2048)
 
 
 def test_many_files_take_bounded_time_and_are_told_as_a_lower_bound(there: Home) -> None:
@@ -43,8 +44,8 @@ def test_many_files_take_bounded_time_and_are_told_as_a_lower_bound(there: Home)
     assert time.monotonic() - began < 0.1
     assert not whole
     assert 0 < count < size_of(there.runs, seconds=60)[0]
-    told = {"home": {"cache_bytes": 0, "runs_bytes": count, "complete": False}}
-    assert dict(usage_facts(gather(there) | told))["disk"].startswith("more than cache 0 B, runs ")
+    usage = replace(gather(there), home=HomeUsage(cache_bytes=0, runs_bytes=count, complete=False))
+    assert dict(usage_facts(usage))["disk"].startswith("more than cache 0 B, runs ")
 
 
 def test_memory_is_the_processes_and_the_machines(there: Home) -> None:
@@ -52,27 +53,22 @@ def test_memory_is_the_processes_and_the_machines(there: Home) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         worker.stdout.readline()
-        memory = gather(there, daemon=os.getpid(), workers={7: worker.pid, 8: 2**22 - 1})["memory"]
+        memory = gather(there, daemon=os.getpid(), workers={7: worker.pid, 8: 2**22 - 1}).memory
         worker.kill()
-    assert memory["daemon_bytes"] > 10_000_000
-    [held] = memory["workers"]
-    assert held["job"] == 7
-    assert 60_000_000 < held["bytes"] < 200_000_000
-    assert 0 < memory["available_bytes"] < memory["total_bytes"]
+    assert (memory.daemon_bytes or 0) > 10_000_000
+    [held] = memory.workers
+    assert held.job == 7
+    assert 60_000_000 < held.bytes < 200_000_000
+    assert 0 < memory.available_bytes < memory.total_bytes
     assert memory_of(2**22 - 1) is None
 
 
 def test_the_lines_say_who_holds_what() -> None:
-    taken = {
-        "disk": {"free_bytes": 120e9, "total_bytes": 500e9},
-        "home": {"cache_bytes": 12.1e6, "runs_bytes": 3.42e9, "complete": True},
-        "memory": {
-            "available_bytes": 6.1e9,
-            "total_bytes": 8e9,
-            "daemon_bytes": 57e6,
-            "workers": [{"job": 3, "bytes": 1.2e9}],
-        },
-    }
+    taken = Usage(
+        DiskUsage(free_bytes=120_000_000_000, total_bytes=500_000_000_000),
+        HomeUsage(cache_bytes=12_100_000, runs_bytes=3_420_000_000, complete=True),
+        MemoryUsage(6_100_000_000, 8_000_000_000, 57_000_000, [WorkerMemory(job=3, bytes=1_200_000_000)]),
+    )
     assert usage_facts(taken) == [
         ("memory", "daemon 57 MB, job 3 1.2 GB; 6.1 GB of 8 GB available"),
         ("disk", "cache 12.1 MB, runs 3.42 GB; 120 GB of 500 GB free"),
@@ -81,5 +77,5 @@ def test_the_lines_say_who_holds_what() -> None:
 
 def test_a_home_without_folders_takes_nothing(home: Path) -> None:
     home.mkdir()
-    assert gather(Home(home))["home"] == {"cache_bytes": 0, "runs_bytes": 0, "complete": True}
+    assert gather(Home(home)).home == HomeUsage(cache_bytes=0, runs_bytes=0, complete=True)
     assert usage.size_of(home / "gone") == (0, True)

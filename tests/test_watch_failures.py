@@ -36,12 +36,12 @@ def test_a_name_that_is_not_utf8_ends_the_events_and_the_folder_is_polled(
 ) -> None:
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
     with place.daemon(EVENTS_ONLY) as client:
-        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        fakes.wait_for(lambda: client.status().watcher.mode == "events")
         os.mknod(os.fsencode(place.home.jobs) + b"/bad\xff.yaml")
-        fakes.wait_for(lambda: "bad" in str(client.status()["watcher"]["left_alone"]))
+        fakes.wait_for(lambda: "bad" in str(client.status().watcher.left_alone))
         place.drop("a.yaml")
         place.wait_for("done")
-        assert client.status()["watcher"]["left_alone"] == {
+        assert client.status().watcher.left_alone == {
             r"'bad\udcff.yaml'": "has a name that is not UTF-8 and is left alone"
         }
         client.stop(10)
@@ -50,20 +50,20 @@ def test_a_name_that_is_not_utf8_ends_the_events_and_the_folder_is_polled(
 def test_a_folder_that_is_deleted_and_made_again_is_watched_again(place: Place) -> None:
     with place.daemon(EVENTS_ONLY) as client:
         for count in (1, 2):
-            fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+            fakes.wait_for(lambda: client.status().watcher.mode == "events")
             shutil.rmtree(place.home.jobs)  # the new one often has the old one's inode
             fakes.wait_for(place.home.rejected.is_dir)
             place.drop(f"{count}.yaml")
             place.wait_for(*["done"] * count)
-        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
-        assert client.status()["watcher"]["error"] is None
+        fakes.wait_for(lambda: client.status().watcher.mode == "events")
+        assert client.status().watcher.error is None
         client.stop(10)
 
 
 def test_a_renamed_folder_is_not_ours_any_more_and_the_new_one_is(place: Place) -> None:
     away = place.folder / "away"
     with place.daemon() as client:
-        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        fakes.wait_for(lambda: client.status().watcher.mode == "events")
         place.home.jobs.rename(away)
         (away / "old.yaml").write_text(fakes.spec_text(place.folder, name=""))
         fakes.wait_for(place.home.rejected.is_dir)
@@ -118,7 +118,7 @@ def overflow(folder: Path) -> bool:
 def test_a_file_that_comes_when_the_kernels_queue_is_full_is_found(place: Place) -> None:
     with process(place, "rescan_seconds = 60\n") as daemon:
         client = Client(place.home)
-        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        fakes.wait_for(lambda: client.status().watcher.mode == "events")
         daemon.send_signal(signal.SIGSTOP)
         try:
             assert overflow(place.home.jobs)
@@ -138,10 +138,10 @@ def test_a_queue_that_overflows_says_nothing_and_the_rescan_finds_the_file(
 
     monkeypatch.setattr(watch, "awatch", deaf)
     with place.daemon() as client:
-        fakes.wait_for(lambda: client.status()["watcher"]["mode"] == "events")
+        fakes.wait_for(lambda: client.status().watcher.mode == "events")
         place.drop("a.yaml")
         place.wait_for("done")
-        assert client.status()["watcher"]["last_event"] is None
+        assert client.status().watcher.last_event is None
 
 
 @pytest.mark.parametrize("setting", [True, False])
@@ -158,8 +158,8 @@ def test_a_network_mount_is_polled_by_itself_and_any_folder_where_it_is_asked_fo
     with place.daemon(Config(watch=WatchConfig(settle_seconds=0.1, rescan_seconds=30, polling=setting))) as client:
         place.drop("a.yaml")
         place.wait_for("done")
-        watcher = client.status()["watcher"]
+        watcher = client.status().watcher
         why = "watch.polling is set" if setting else "9p from host tells of no changes made elsewhere"
-        assert (watcher["mode"], watcher["why"], watcher["error"]) == ("polling", why, None)
-        assert watcher["last_event"] > time.time() - 20
+        assert (watcher.mode, watcher.why, watcher.error) == ("polling", why, None)
+        assert (watcher.last_event or 0) > time.time() - 20
         client.stop(10)

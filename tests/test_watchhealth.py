@@ -1,5 +1,4 @@
 import time
-from dataclasses import asdict
 
 from prefd.daemon.inbox_health import WatchHealth
 from prefd.daemon.watchhealth import watch_facts
@@ -8,7 +7,7 @@ from prefd.daemon.watchhealth import watch_facts
 def test_a_healthy_watcher_takes_one_line() -> None:
     at = time.mktime((2026, 11, 22, 7, 30, 5, 0, 0, -1))
     health = WatchHealth("events", last_event=at, last_rescan=at + 1)
-    ((name, text),) = watch_facts(asdict(health))
+    ((name, text),) = watch_facts(health)
     assert name == "watching"
     assert text.startswith("events, last event ")
     assert ", last rescan " in text
@@ -17,7 +16,7 @@ def test_a_healthy_watcher_takes_one_line() -> None:
 def test_what_is_wrong_and_what_is_left_alone_is_told_with_its_reason() -> None:
     left = {f"'{number}.yaml'": "is a folder" for number in range(7)}
     health = WatchHealth("polling", "nfs4 from a:/b tells of no changes made elsewhere", None, None, "E", "F", left)
-    assert watch_facts(asdict(health)) == [
+    assert watch_facts(health) == [
         ("watching", "polling (nfs4 from a:/b tells of no changes made elsewhere)"),
         ("", "E"),
         ("", "F"),

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from jobs_on_disk import make_job
 
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 
 WORKER = [sys.executable, "-m", "prefd.daemon.worker"]
 FLUSH_EVERY_BATCH = [
@@ -33,11 +33,11 @@ raise SystemExit(main())
 ]
 
 
-def run(phase: str, job: Job, command: list[str] = WORKER) -> int:
+def run(phase: str, job: RunningJob, command: list[str] = WORKER) -> int:
     return start(phase, job, command).wait(timeout=120)
 
 
-def start(phase: str, job: Job, command: list[str] = WORKER) -> subprocess.Popen[bytes]:
+def start(phase: str, job: RunningJob, command: list[str] = WORKER) -> subprocess.Popen[bytes]:
     arguments = [*command, phase, "--home", str(job.home.root), "--job", job.run.root.name]
     with job.run.log.open("ab") as log:
         return subprocess.Popen(arguments, stdout=log, stderr=log)
@@ -50,29 +50,29 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
         time.sleep(0.01)
 
 
-def steps_done(job: Job) -> int:
+def steps_done(job: RunningJob) -> int:
     return max((int(line["step"]) for line in job.run.read_metrics()), default=0)
 
 
-def adapter_digest(job: Job) -> str:
+def adapter_digest(job: RunningJob) -> str:
     return hashlib.sha256((job.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
 
 
 @pytest.fixture
-def long_job(home: Path, tiny_model: Path, pairs_file: Path) -> Callable[[int], Job]:
+def long_job(home: Path, tiny_model: Path, pairs_file: Path) -> Callable[[int], RunningJob]:
     """Jobs of 120 steps with a checkpoint at each fifth."""
     training = {"batch_size": 2, "iters": 120, "learning_rate": 1e-3, "save_every": 5, "lora": {"dropout": 0.1}}
     spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "training": training}
     return lambda job_id: make_job(home, job_id, **spec)
 
 
-def test_a_job_runs_through_both_phases(long_job: Callable[[int], Job]) -> None:
+def test_a_job_runs_through_both_phases(long_job: Callable[[int], RunningJob]) -> None:
     job = long_job(1)
     assert run("precompute", job) == 0
     assert run("training", job) == 0
     outcome = job.run.outcome("training")
     assert outcome is not None
-    assert (outcome.ok, outcome.summary["steps"]) == (True, 120)
+    assert (outcome.ok, outcome.summary.steps) == (True, 120)
     progress = job.run.progress()
     assert progress is not None
     assert (progress.done, progress.total, progress.unit) == (120, 120, "steps")
@@ -98,7 +98,7 @@ def test_a_failure_is_an_outcome_with_a_sentence(home: Path, tiny_model: Path, t
         assert part in outcome.reason
 
 
-def test_sigterm_saves_a_checkpoint_and_says_so(long_job: Callable[[int], Job]) -> None:
+def test_sigterm_saves_a_checkpoint_and_says_so(long_job: Callable[[int], RunningJob]) -> None:
     job = long_job(1)
     assert run("precompute", job) == 0
     worker = start("training", job)
@@ -111,7 +111,7 @@ def test_sigterm_saves_a_checkpoint_and_says_so(long_job: Callable[[int], Job]) 
 
 
 @pytest.mark.slow
-def test_a_worker_whose_parent_dies_saves_and_ends(long_job: Callable[[int], Job]) -> None:
+def test_a_worker_whose_parent_dies_saves_and_ends(long_job: Callable[[int], RunningJob]) -> None:
     job = long_job(1)
     assert run("precompute", job) == 0
     program = (
@@ -154,7 +154,7 @@ def test_a_killed_precompute_keeps_what_it_committed(home: Path, tiny_model: Pat
     assert run("precompute", job, FLUSH_EVERY_BATCH) == 0
     outcome = job.run.outcome("precompute")
     assert outcome is not None
-    assert (outcome.summary["cached"], outcome.summary["scored"]) == (committed, 200 - committed)
+    assert (outcome.summary.cached, outcome.summary.scored) == (committed, 200 - committed)
     for mine, theirs in zip(job.store.get(keys), unbroken.store.get(keys)):
         np.testing.assert_array_equal(mine, theirs)
 

@@ -8,16 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, with_config
+from pydantic import BaseModel, Field
 
-from prefd.daemon.inbox_health import WatchHealth
 from prefd.daemon.jobs import Job
-from prefd.daemon.rundir import Outcome, Progress
+from prefd.daemon.rundir import Progress
 from prefd.daemon.states import State
-
-DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
-for _kind in (Job, Progress, Outcome, WatchHealth):  # their docstrings are the document's
-    with_config(DOCUMENTED)(_kind)
+from prefd.daemon.status import DOCUMENTED, Queue
 
 
 class Answer(BaseModel):
@@ -29,53 +25,6 @@ class Error(Answer):
     """All of `lines`."""
     lines: list[str]
     """What is wrong, one complete message each."""
-
-
-class Queue(Answer):
-    paused_at: float | None
-    """Since when (Unix time) no job is started; null while they are."""
-
-
-class CatalogHealth(Answer):
-    error: str | None
-    """Why the losses cannot be listed."""
-    losses: int
-
-
-@dataclass(frozen=True)
-class ActiveJob(Job):
-    """A job that runs, and how far it is."""
-
-    progress: Progress | None
-
-
-class Worker(Answer):
-    """What each job's worker may take; 0 and "" are no limit."""
-
-    cpus: int
-    memory: str
-    nice: int
-    limits: str
-    """In words; empty where there are none."""
-
-
-class Status(Answer):
-    pid: int
-    version: str
-    started_at: float
-    """Unix time."""
-    uptime_s: float
-    home: str
-    socket: str
-    stopping: bool
-    active: list[ActiveJob]
-    jobs: dict[State, int]
-    """How many are in each state."""
-    queue: Queue
-    watcher: WatchHealth
-    catalog: CatalogHealth
-    worker: Worker
-    memory_rss_bytes: int
 
 
 class Stopping(Answer):
@@ -98,6 +47,14 @@ class Acted(Answer):
     queue: Queue
     jobs: list[Job]
     """Those acted on."""
+
+
+class Outcome(Answer):
+    """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
+
+    ok: bool
+    reason: str
+    summary: dict[str, Any] = Field(default_factory=dict)
 
 
 class HistoryLine(Answer):

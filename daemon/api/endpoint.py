@@ -21,6 +21,7 @@ from prefd.daemon.document import compact
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobNotFound
+from prefd.daemon.status import Status
 
 MAX_JOB_ID = 2**63 - 1
 """SQLite's largest."""
@@ -37,7 +38,7 @@ class Controlled(Protocol):
         """How large a spec that is posted may be."""
         ...
 
-    def status(self) -> dict[str, Any]: ...
+    def status(self) -> Status: ...
 
     def request_stop(self) -> None: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from prefd.daemon.api.endpoint import Controlled, Endpoint
 from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, as_row, is_evaluation
+from prefd.daemon.status import ActiveJob, Status
 from prefd.plugins.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class _Collected:
         yield from self.found
 
 
-def collect(status: Mapping[str, Any], streams: int, home: Home) -> Iterator[Metric]:
-    """`status`: as Controlled.status() gives it."""
+def collect(status: Status, streams: int, home: Home) -> Iterator[Metric]:
+    """The daemon's status, how many clients listen to its events, and the numbers of the jobs that run."""
     from prometheus_client.core import GaugeMetricFamily
 
     def gauge(name: str, says: str, value: float | None) -> Iterator[Metric]:
@@ -66,23 +67,26 @@ def collect(status: Mapping[str, Any], streams: int, home: Home) -> Iterator[Met
             family.add_metric([key], value)
         return family
 
-    yield labelled("prefd_info", "Version of the daemon", "version", {status["version"]: 1})
-    yield from gauge("prefd_uptime_seconds", "Seconds since the daemon started", status["uptime_s"])
-    yield labelled("prefd_jobs", "Jobs by state", "state", status["jobs"])
-    yield from gauge("prefd_queue_paused", "1 while no job is started", status["queue"]["paused_at"] is not None)
+    yield labelled("prefd_info", "Version of the daemon", "version", {status.version: 1})
+    yield from gauge("prefd_uptime_seconds", "Seconds since the daemon started", status.uptime_s)
+    yield labelled("prefd_jobs", "Jobs by state", "state", {str(state): count for state, count in status.jobs.items()})
+    yield from gauge("prefd_queue_paused", "1 while no job is started", status.queue.paused_at is not None)
     yield from gauge("prefd_event_streams", "Clients of /v1/events", streams)
-    watcher, catalog = status["watcher"], status["catalog"]
-    yield labelled("prefd_watcher_mode", "How the folder is watched", "mode", {watcher["mode"]: 1})
-    yield from gauge("prefd_watcher_failing", "1 while file events are missing", watcher["error"] is not None)
-    for name, says in (("last_event", "the last file event"), ("last_rescan", "the last look at the folder")):
-        yield from gauge(f"prefd_watcher_{name}_timestamp_seconds", f"Unix time of {says}", watcher[name])
-    yield from gauge("prefd_losses", "Losses that jobs can name", catalog["losses"])
-    yield from gauge("prefd_catalog_failing", "1 while the losses cannot be listed", catalog["error"] is not None)
-    yield from _active(status["active"], home)
+    watcher, catalog = status.watcher, status.catalog
+    yield labelled("prefd_watcher_mode", "How the folder is watched", "mode", {watcher.mode: 1})
+    yield from gauge("prefd_watcher_failing", "1 while file events are missing", watcher.error is not None)
+    for name, event, moment in (
+        ("last_event", "the last file event", watcher.last_event),
+        ("last_rescan", "the last look at the folder", watcher.last_rescan),
+    ):
+        yield from gauge(f"prefd_watcher_{name}_timestamp_seconds", f"Unix time of {event}", moment)
+    yield from gauge("prefd_losses", "Losses that jobs can name", catalog.losses)
+    yield from gauge("prefd_catalog_failing", "1 while the losses cannot be listed", catalog.error is not None)
+    yield from _active(status.active, home)
     yield from _process()
 
 
-def _active(active: Sequence[Mapping[str, Any]], home: Home) -> Iterator[Metric]:
+def _active(active: Sequence[ActiveJob], home: Home) -> Iterator[Metric]:
     """The jobs that run: how far they are, and the newest numbers of those that train."""
     from prometheus_client.core import GaugeMetricFamily
 
@@ -93,15 +97,15 @@ def _active(active: Sequence[Mapping[str, Any]], home: Home) -> Iterator[Metric]
     eta = GaugeMetricFamily("prefd_job_eta_seconds", "Seconds the running phase still takes", labels=of_job)
     steps = {each.name: GaugeMetricFamily(*each.gauge, labels=of_job) for each in METRICS.values() if each.gauge}
     for job in active:
-        labels = [str(job["id"]), job["name"]]
-        running.add_metric([*labels, job["state"]], 1)
-        if (progress := job["progress"]) is not None:
-            of_phase = [*labels, progress["phase"], progress["unit"]]
-            done.add_metric(of_phase, progress["done"])
-            total.add_metric(of_phase, progress["total"])
-            if progress["eta_s"] is not None:
-                eta.add_metric(labels, progress["eta_s"])
-        row = last_report(RunDir(home.job(job["id"]))) if job["state"] == "training" else {}
+        labels = [str(job.id), job.name]
+        running.add_metric([*labels, job.state], 1)
+        if (progress := job.progress) is not None:
+            of_phase = [*labels, progress.phase, progress.unit]
+            done.add_metric(of_phase, progress.done)
+            total.add_metric(of_phase, progress.total)
+            if progress.eta_s is not None:
+                eta.add_metric(labels, progress.eta_s)
+        row = last_report(RunDir(home.job(job.id))) if job.state == "training" else {}
         for key in steps.keys() & row.keys():
             steps[key].add_metric(labels, row[key])
     yield from (running, done, total, eta, *steps.values())

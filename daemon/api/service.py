@@ -9,18 +9,19 @@ from starlette.responses import Response
 
 from prefd.daemon.api import answers
 from prefd.daemon.api.endpoint import Controlled, Endpoint, answer
+from prefd.daemon.status import Status
 
 
 def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
     async def status(request: Request) -> Response:
-        return answer(daemon.status())
+        return answer(daemon.status().to_json())
 
     async def stop(request: Request) -> Response:
         daemon.request_stop()
         return answer({"stopping": True}, 202)
 
     return [
-        Endpoint("GET", "/v1/status", "What the daemon is doing", status, answers.Status),
+        Endpoint("GET", "/v1/status", "What the daemon is doing", status, Status),
         Endpoint(
             "POST", "/v1/stop", "Stop the daemon; a second time, without waiting", stop, answers.Stopping, status=202
         ),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from prefd.daemon.text import pluralize
 if TYPE_CHECKING:
     from prefd.cache.store import ReferenceCache
     from prefd.cache.verify import Damage, Repair, VerifyReport
+    from prefd.daemon.spec import JobSpec
+    from prefd.daemon.worker_answers import Rescored, WrongValue
 
 SHOWN_WRONG = 10
 
@@ -92,12 +94,17 @@ def verify(
         cache = open_cache(home)  # where the cache is shared: what has whole copies
     repairs = checks.repair(cache, report.damage) if repair else []
     rescored = [] if rescore is None else list(score_again(home, cache, rescore, spec, prefix, deadline))
-    wrong = [(each["fingerprint"], entry) for each in rescored for entry in each.get("wrong", ())]
+    wrong = [(each.fingerprint, value) for each in rescored if each.answer for value in each.answer.wrong]
     evicted = evict(cache, wrong) if repair else []
     if as_json:
         document = report.to_json() | {"ok": report.ok and not wrong, "cache": str(home.cache)}
         render.emit_json(
-            document | {"rescored": rescored, "repairs": [vars(each) for each in repairs], "evicted": evicted}
+            document
+            | {
+                "rescored": [each.to_json() for each in rescored],
+                "repairs": [vars(each) for each in repairs],
+                "evicted": evicted,
+            }
         )
     else:
         show(report, repairs)
@@ -106,55 +113,82 @@ def verify(
         ctx.exit(Exit.FAILED)
 
 
+@dataclass(frozen=True)
+class Rescoring:
+    """Whether the values of one reference are those that its model gives: a worker's answer, or why there is none."""
+
+    fingerprint: str
+    answer: Rescored | None = None
+    error: str | None = None
+    job_id: int | None = None
+    """The job whose pairs were taken; None for those of `--spec`, or of no job."""
+
+    def to_json(self) -> dict[str, Any]:
+        job = {} if self.job_id is None else {"job": self.job_id}
+        if self.answer is not None:
+            return self.answer.to_json() | job
+        return {"fingerprint": self.fingerprint, **job, "error": self.error}
+
+
 def score_again(
     home: Home, cache: ReferenceCache, amount: Sample, spec_path: Path | None, prefix: str, deadline: float | None
-) -> Iterator[dict[str, Any]]:
-    """A worker's answer for each reference, or why there is none (`error`)."""
+) -> Iterator[Rescoring]:
+    """What came of each reference."""
     from prefd.daemon.commands.specs import check_spec
-    from prefd.daemon.needed import newest_specs
+    from prefd.daemon.needed import newest_uses
 
     if spec_path is not None:
-        given = check_spec(home, spec_path)
-        yield ask(home, given.model_dump(mode="json"), amount, deadline)
+        answer = ask(home, check_spec(home, spec_path), amount, deadline)
+        yield Rescoring(answer.fingerprint, answer)
         return
-    known = newest_specs(home)
+    uses = newest_uses(home)
     for name in pick(cache, [prefix]):
-        if name not in known:
-            reason = "no job of this home has used it; name one's spec with --spec"
-            yield {"fingerprint": name, "error": reason}
+        if name not in uses:
+            yield Rescoring(name, error="no job of this home has used it; name one's spec with --spec")
             continue
-        job_id, spec = known[name]
+        use = uses[name]
         try:
-            spec_of_job = spec.model_dump(mode="json")
-            yield ask(home, spec_of_job, amount, deadline, fingerprint=name, job_id=job_id) | {"job": job_id}
+            answer = ask(home, use.spec, amount, deadline, name, use.commits)
         except Failure as error:
-            yield {"fingerprint": name, "job": job_id, "error": error.message}
+            yield Rescoring(name, error=error.message, job_id=use.job_id)
+        else:
+            yield Rescoring(name, answer, job_id=use.job_id)
 
 
 def ask(
     home: Home,
-    spec: dict[str, Any],
+    spec: JobSpec,
     amount: Sample,
     deadline: float | None,
     fingerprint: str | None = None,
-    job_id: int | None = None,
-) -> dict[str, Any]:
-    """A worker's answer about the pairs of `spec`, which is that of job `job_id` where there is one."""
+    commits: Mapping[str, str] | None = None,
+) -> Rescored:
+    """A worker's answer about the pairs of `spec`, its hub datasets read at `commits`."""
+    from prefd.daemon.worker_answers import Rescored
+    from prefd.daemon.worker_inputs import RescoreInput
+
     seconds = None if deadline is None else deadline - time.monotonic()
     if seconds is not None and seconds <= 0:
         raise Failure("the time was up before any was scored")
-    request = {"spec": spec, "sample": amount.amount, "percent": amount.percent, "seconds": seconds}
-    return ask_worker(home, "rescore", request | {"fingerprint": fingerprint, "job_id": job_id})
+    request = RescoreInput(
+        spec=spec,
+        sample=amount.amount,
+        percent=amount.percent,
+        fingerprint=fingerprint,
+        commits=commits or {},
+        seconds=seconds,
+    )
+    return ask_worker(home, "rescore", request, Rescored)
 
 
-def evict(cache: ReferenceCache, wrong: list[tuple[str, dict[str, Any]]]) -> list[str]:
+def evict(cache: ReferenceCache, wrong: list[tuple[str, WrongValue]]) -> list[str]:
     """Quarantine the segments that serve wrong values, less the rest of their entries; their ids."""
     from prefd.cache import rescue
     from prefd.cache.stored import whole_references
 
     gone = []
     for reference in whole_references(cache):
-        if keys := [bytes.fromhex(entry["key"]) for name, entry in wrong if name == reference.name]:
+        if keys := [bytes.fromhex(value.key) for name, value in wrong if name == reference.name]:
             gone += rescue.evict(cache, reference, keys)
     return gone
 
@@ -226,21 +260,22 @@ def consequence(damage: Damage) -> str:
     return f"{lost} to be scored again{saved}"
 
 
-def show_rescored(rescored: list[dict[str, Any]], evicted: list[str]) -> None:
+def show_rescored(rescored: list[Rescoring], evicted: list[str]) -> None:
     for each in rescored:
-        name = each["fingerprint"][:SHORT]
-        if "error" in each:
-            render.warn(f"{name} was not scored again: {each['error']}")
+        name = each.fingerprint[:SHORT]
+        answer = each.answer
+        if answer is None:
+            render.warn(f"{name} was not scored again: {each.error}")
             continue
-        apart = f"mean difference {each['mean']:.2g}, largest {each['max']:.2g} nats a token"
+        apart = f"mean difference {answer.mean:.2g}, largest {answer.max:.2g} nats a token"
         click.echo(
-            f"scored {each['checked']:,} of {each['cached']:,} again for {name}: {apart} (tolerance {each['tolerance']:g})"
+            f"scored {answer.checked:,} of {answer.cached:,} again for {name}: {apart} (tolerance {answer.tolerance:g})"
         )
-        for entry in each["wrong"][:SHOWN_WRONG]:
-            click.echo(f"  wrong: {entry['place']} of {each['data']}, by {entry['mean']:.2g} on average")
-        if len(each["wrong"]) > SHOWN_WRONG:
-            click.echo(f"  and {len(each['wrong']) - SHOWN_WRONG} more")
-        if each["wrong"] and not evicted:
+        for value in answer.wrong[:SHOWN_WRONG]:
+            click.echo(f"  wrong: {value.place} of {answer.data}, by {value.mean:.2g} on average")
+        if len(answer.wrong) > SHOWN_WRONG:
+            click.echo(f"  and {len(answer.wrong) - SHOWN_WRONG} more")
+        if answer.wrong and not evicted:
             render.note("with --repair they are taken out, and scored again by the next job that needs them")
     if evicted:
         click.echo(f"took the wrong values out of {pluralize(len(evicted), 'segment')}")

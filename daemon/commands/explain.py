@@ -30,24 +30,28 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
 
     Which reference it needs, how many completions are cached and missing, what scoring them takes, and which references in the cache differ from it in a field or two.
     """
+    from prefd.daemon.worker_answers import Explanation
+    from prefd.daemon.worker_inputs import ExplainInput
+
     spec = check_spec(home, spec_path)
-    found = ask_worker(home, "explain", spec.model_dump())  # the pairs take the tokenizer and the plugins
+    # a worker is asked, for the pairs take the tokenizer and the plugins
+    needs = ask_worker(home, "explain", ExplainInput(spec=spec), Explanation)
     if as_json:
-        render.emit_json(found)
+        render.emit_json(needs.to_json())
         return
-    seconds = format_duration(found["estimated_seconds"])
+    seconds = format_duration(needs.estimated_seconds)
     rows = [
-        ("reference", f"{found['reference']}  {found['fingerprint'][:12]}" + ("" if found["known"] else "  (new)")),
-        ("completions", f"{found['completions']:,} needed, {pluralize(found['duplicates'], 'duplicate')} avoided"),
-        ("cached", f"{found['cached']:,}"),
-        ("missing", f"{found['missing']:,}: {found['tokens_scored']:,} tokens, {found['tokens_run']:,} with prompts"),
-        ("time", f"about {seconds}, by {found['estimate_from']}" if found["missing"] else "none"),
-        ("size", format_size(found["bytes"])),
+        ("reference", f"{needs.reference}  {needs.fingerprint[:12]}" + ("" if needs.known else "  (new)")),
+        ("completions", f"{needs.completions:,} needed, {pluralize(needs.duplicates, 'duplicate')} avoided"),
+        ("cached", f"{needs.cached:,}"),
+        ("missing", f"{needs.missing:,}: {needs.tokens_scored:,} tokens, {needs.tokens_run:,} with prompts"),
+        ("time", f"about {seconds}, by {needs.estimate_from}" if needs.missing else "none"),
+        ("size", format_size(needs.bytes)),
     ]
-    for each in found["near"]:
-        name = Path(each["model"] or "unknown").name
-        rows.append(("near", f"{each['fingerprint'][:12]} ({name}, {each['entries']:,} completions)"))
-        rows.append(("", f"is another reference by its {', '.join(each['differs'])}"))
+    for reference in needs.near:
+        name = Path(reference.model or "unknown").name
+        rows.append(("near", f"{reference.fingerprint[:12]} ({name}, {reference.entries:,} completions)"))
+        rows.append(("", f"is another reference by its {', '.join(reference.differs)}"))
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         click.echo(f"{name:<{width}}  {text}")

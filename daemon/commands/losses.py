@@ -154,16 +154,19 @@ def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
     Shapes, finite values and gradients over wide ranges, the gradient against differences, padding, the batch, and the value where the policy is the reference. For authors of losses: prefd.plugins.conformance does the same in your tests. Exit code 1 if a check fails.
     """
     from prefd.daemon.commands.stores import ask_worker
+    from prefd.daemon.worker_answers import LossCheck
+    from prefd.daemon.worker_inputs import LossCheckInput
 
     home: Home = ctx.obj
-    found = ask_worker(home, "check-loss", {"name": name}, CHECK_SECONDS, f"loading the plugins and trying {name}")
-    if "known" in found:
-        raise no_such_loss(name, found["known"], found["failed"])
-    ok = all(check["result"] != "failed" for check in found["checks"])
+    step = f"loading the plugins and trying {name}"
+    found = ask_worker(home, "check-loss", LossCheckInput(name=name), LossCheck, CHECK_SECONDS, step)
+    if found.known is not None:
+        raise no_such_loss(name, found.known, found.failed)
+    ok = all(check.result != "failed" for check in found.checks)
     if as_json:
-        render.emit_json(found | {"ok": ok})
+        render.emit_json(found.to_json() | {"ok": ok})
     else:
-        rows = [(check["check"], check["result"], check["detail"]) for check in found["checks"]]
+        rows = [(check.check, check.result, check.detail) for check in found.checks]
         render.stdout().print(render.table(["check", "result", "what was tried, or what is wrong"], rows))
     if not ok:
         ctx.exit(Exit.FAILED)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -17,6 +16,7 @@ from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
 
 if TYPE_CHECKING:
+    from prefd.daemon.previews import Preview
     from prefd.daemon.spec import JobSpec
     from prefd.daemon.specfile import SpecFile
 
@@ -54,7 +54,8 @@ def preview(
     Prompt, chosen and rejected are decoded from the very tokens that are trained on, special tokens included, with what
     counts in the loss and what does not; above them, what became of all the rows. The tokenizer is loaded, no weights are.
     """
-    from prefd.daemon.previews import Request, ShownPair
+    from prefd.daemon.previews import Preview
+    from prefd.daemon.worker_inputs import PreviewInput
 
     rows_given = click.get_current_context().get_parameter_source("rows") is not ParameterSource.DEFAULT
     if named and rows_given:
@@ -64,27 +65,26 @@ def preview(
     [(_, file)] = check_specs(home, [spec_path])
     spec = pick_job(file, number)
     try:
-        found = ask_worker(home, "preview", asdict(Request(spec.model_dump(), rows, named, worst)))
+        request = PreviewInput(spec=spec, count=rows, named=named, worst=worst)
+        shown = ask_worker(home, "preview", request, Preview)
     except Failure as failure:
         if as_json:
             render.emit_json({"file": str(spec_path), "job": spec.name, "error": failure.message})
         raise
-    pairs = [ShownPair.from_json(each) for each in found["pairs"]]
     if as_json:
-        shown = {"pairs": [pair.to_json(tokens) for pair in pairs]}
-        render.emit_json({"file": str(spec_path), "job": spec.name, **found, **shown})
+        render.emit_json({"file": str(spec_path), "job": spec.name, **shown.to_document(tokens)})
     else:
-        draw(found, pairs, full, tokens)
-    if found["missing"]:
-        raise Failure("\n".join(found["missing"].values()), Exit.NOT_FOUND)
+        draw(shown, full, tokens)
+    if shown.missing:
+        raise Failure("\n".join(shown.missing.values()), Exit.NOT_FOUND)
 
 
-def draw(found: dict[str, Any], pairs: list[Any], full: bool, tokens: bool) -> None:
+def draw(preview: Preview, full: bool, tokens: bool) -> None:
     from prefd.daemon.preview_lines import overview, pair_lines
 
     console = render.stdout()
-    console.print(render.facts(overview(found)))
-    for pair in pairs:
+    console.print(render.facts(overview(preview)))
+    for pair in preview.pairs:
         console.print()
         for line in pair_lines(pair, console, full, tokens):
             console.print(line, soft_wrap=True)

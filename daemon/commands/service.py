@@ -75,7 +75,7 @@ def stop(home: Home, as_json: bool) -> None:
         grace = Config().stop_grace_seconds
     wait = grace + STOP_MARGIN_SECONDS
     client = Client(home)
-    status = client.status()
+    status = client.status_document()  # not typed: a daemon of another version has to be stopped too
     if status["active"]:
         render.note(f"waiting for what runs to save its state, up to {grace:.0f} s")
     if not client.stop(wait_seconds=wait):

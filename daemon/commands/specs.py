@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,32 @@ from prefd.daemon.home import Home
 
 if TYPE_CHECKING:
     from prefd.daemon.catalog import Catalog
+    from prefd.daemon.data_summary import DataSummary
     from prefd.daemon.spec import JobSpec
     from prefd.daemon.specfile import SpecError, SpecFile
+    from prefd.daemon.worker_answers import DataCheck
 
-Look = dict[str, Any]
-"""Of jobs with the same tokens: `jobs`, their names; `data`, the data report; `not_reached`, why there is none; `unchecked`,
-what of any of them could not be looked at.
-"""
+
+@dataclass(frozen=True)
+class DataLook:
+    """What was found in the data of jobs whose pairs are the same tokens."""
+
+    jobs: Sequence[str]
+    """Their names."""
+    data: DataSummary | None
+    not_reached: str | None
+    """Why there is no data report."""
+    unchecked: str | None
+    """What of any of them could not be looked at."""
+
+    def to_json(self) -> dict[str, Any]:
+        data = None if self.data is None else self.data.to_json()
+        return {
+            "jobs": list(self.jobs),
+            "data": data,
+            "not_reached": self.not_reached,
+            "unchecked": self.unchecked,
+        }
 
 
 @click.command(
@@ -62,10 +82,10 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
             if not as_json:
                 Failure(complaint(path, file)).show()
             continue
-        data = [] if no_data else looks[path]
-        documents.append(document(path, (), file, data))
+        found = [] if no_data else looks[path]
+        documents.append(document(path, (), file, found))
         if not as_json:
-            tell(path, file, catalog, data)
+            tell(path, file, catalog, found)
     if as_json:
         render.emit_json({"specs": documents})
     if not all(document["ok"] for document in documents):
@@ -74,41 +94,42 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
 
 def look_at_data(
     home: Home, read: Mapping[Path, SpecFile | SpecError]
-) -> tuple[dict[Path, SpecFile | SpecError], dict[Path, list[Look]]]:
+) -> tuple[dict[Path, SpecFile | SpecError], dict[Path, list[DataLook]]]:
     """`read` with an error instead of each file whose data a run would refuse, and what was found in the others'.
 
     One worker looks at all of it, so that files and sweeps over the same data read it once.
     """
     from prefd.daemon.specfile import SpecError
+    from prefd.daemon.worker_answers import DataChecks
+    from prefd.daemon.worker_inputs import DataCheckInput
 
     files = {path: file for path, file in read.items() if not isinstance(file, SpecError)}
-    every = [spec.model_dump() for file in files.values() for spec in file.specs]
-    answers = iter(ask_worker(home, "check-data", {"specs": every})["found"] if every else [])
+    specs = [spec for file in files.values() for spec in file.specs]
+    answers = iter(ask_worker(home, "check-data", DataCheckInput(specs=specs), DataChecks).found if specs else [])
     judged, looks = dict(read), {}
     for path, file in files.items():
-        found = [next(answers) for _ in file.specs]
-        if faults := list(dict.fromkeys(each["error"] for each in found if "error" in each)):
+        checks = [next(answers) for _ in file.specs]
+        if faults := list(dict.fromkeys(check.error for check in checks if check.error is not None)):
             judged[path] = SpecError(*faults)
         else:
-            looks[path] = by_tokens(file, found)
+            looks[path] = by_tokens(file, checks)
     return judged, looks
 
 
-def by_tokens(file: SpecFile, found: Sequence[Mapping[str, Any]]) -> list[Look]:
+def by_tokens(file: SpecFile, checks: Sequence[DataCheck]) -> list[DataLook]:
     """What was found of each of the file's jobs, told once for those whose pairs are the same tokens."""
     from prefd.daemon.previews import what_decides_tokens
 
-    looks: dict[str, Look] = {}
-    for spec, each in zip(file.specs, found):
-        empty: Look = {"jobs": [], "data": None, "not_reached": None, "unchecked": None}
-        look = looks.setdefault(what_decides_tokens(spec), empty | dict(each))
-        look["jobs"].append(spec.name)
-        look["unchecked"] = look["unchecked"] or each.get("unchecked")
+    looks: dict[str, DataLook] = {}
+    for spec, check in zip(file.specs, checks):
+        key = what_decides_tokens(spec)
+        look = looks.get(key, DataLook([], check.data, check.not_reached, None))
+        looks[key] = replace(look, jobs=[*look.jobs, spec.name], unchecked=look.unchecked or check.unchecked)
     return list(looks.values())
 
 
 def document(
-    path: Path, errors: Sequence[str], file: SpecFile | None = None, data: Sequence[dict[str, Any]] = ()
+    path: Path, errors: Sequence[str], file: SpecFile | None = None, looks: Sequence[DataLook] = ()
 ) -> dict[str, Any]:
     """What `--json` says of one file: `spec` where it is one job, `jobs` always, `data` as in `by_tokens`."""
     jobs = [] if file is None else [spec.model_dump(mode="json") for spec in file.specs]
@@ -119,11 +140,11 @@ def document(
         "notes": [] if file is None else list(file.notes),
         "spec": jobs[0] if len(jobs) == 1 else None,
         "jobs": jobs,
-        "data": list(data),
+        "data": [look.to_json() for look in looks],
     }
 
 
-def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> None:
+def tell(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]) -> None:
     """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
     from prefd.daemon.describe import spec_facts
     from prefd.daemon.preview_lines import data_facts
@@ -137,15 +158,15 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> 
         console.print(render.facts(rows))
     first = file.specs[0]
     facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.loss_names))]
-    for look in data:
-        name = "rows" if len(data) == 1 else f"rows of {look['jobs'][0]}"
-        facts += data_facts(name, look["data"]) if look["data"] else [(name, "not looked at")]
+    for look in looks:
+        name = "rows" if len(looks) == 1 else f"rows of {look.jobs[0]}"
+        facts += [(name, "not looked at")] if look.data is None else data_facts(name, look.data)
     console.print(render.facts([(f"  {name}", value) for name, value in facts]))
     tell_notes(file)
-    for why in dict.fromkeys(look["not_reached"] for look in data if look["not_reached"]):
-        render.warn(f"{file.file}: its data was not looked at: {why}")
-    for what in dict.fromkeys(look["unchecked"] for look in data if look["unchecked"]):
-        render.warn(f"{file.file}: not looked at: {what}")
+    for reason in dict.fromkeys(look.not_reached for look in looks if look.not_reached):
+        render.warn(f"{file.file}: its data was not looked at: {reason}")
+    for setting in dict.fromkeys(look.unchecked for look in looks if look.unchecked):
+        render.warn(f"{file.file}: not looked at: {setting}")
 
 
 def tell_notes(file: SpecFile) -> None:

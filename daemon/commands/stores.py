@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from prefd.daemon import render
 from prefd.daemon.commands.common import require_home
@@ -16,7 +16,10 @@ from prefd.daemon.home import Home
 if TYPE_CHECKING:
     from prefd.cache.shared import SharedCache
     from prefd.cache.store import ReferenceCache
+    from prefd.daemon.document_model import DocumentModel
+    from prefd.daemon.worker_inputs import WorkerInput
 
+Answer = TypeVar("Answer", bound="DocumentModel")
 SHORT = 12  # of a fingerprint's 32 hexadecimal digits: what is printed; any start that names one is accepted
 
 
@@ -72,19 +75,18 @@ def _why_it_failed(child: subprocess.CompletedProcess[str]) -> str:
 
 
 def ask_worker(
-    home: Home, task: str, document: Mapping[str, Any], seconds: float | None = None, step: str = ""
-) -> dict[str, Any]:
+    home: Home, task: str, request: WorkerInput, answer: type[Answer], seconds: float | None = None, step: str = ""
+) -> Answer:
     """A worker's answer, where it takes a model, a tokenizer or a plugin. Raises `Failure` with what it said, or, after
     `seconds`, that `step` took too long.
     """
     from prefd.daemon.process import SAME_HASHES, WORKER
 
     command = [*WORKER, task, "--home", str(home.root)]
-    given = json.dumps(document)
     try:
         child = subprocess.run(
             command,
-            input=given,
+            input=json.dumps(request.model_dump(mode="json")),
             capture_output=True,
             encoding="utf-8",  # whatever the locale is
             env=os.environ | {"PYTHONIOENCODING": "utf-8"} | SAME_HASHES,
@@ -95,5 +97,4 @@ def ask_worker(
         raise Failure(f"{step} took longer than {seconds:g} s: does it hang?") from None
     if child.returncode != 0:
         raise Failure(_why_it_failed(child))
-    answer: dict[str, Any] = json.loads(child.stdout)
-    return answer
+    return answer.model_validate(json.loads(child.stdout))

@@ -8,6 +8,8 @@ from typing import Any
 
 from prefd.daemon.config import Config
 from prefd.daemon.home import Home
+from prefd.daemon.worker_answers import CheckedProperty, LossCheck
+from prefd.daemon.worker_inputs import LossCheckInput
 from prefd.plugins import conformance
 from prefd.plugins.manager import Plugins, load_plugins
 
@@ -17,17 +19,17 @@ def catalog(root: Path) -> dict[str, Any]:
     return _plugins(root).to_json()
 
 
-def check_loss(root: Path, name: str) -> dict[str, Any]:
-    """What the conformance kit finds of one loss; where there is none of that `name`, the losses there are and the
+def check_loss(home: Home, request: LossCheckInput) -> LossCheck:
+    """What the conformance kit finds of one loss; where there is none of that name, the losses there are and the
     plugins that failed.
     """
-    plugins = _plugins(root)
-    if name not in plugins.losses:
+    plugins = _plugins(home.root)
+    if request.name not in plugins.losses:
         failed = {plugin.name: plugin.error for plugin in plugins.plugins if plugin.error}
-        return {"known": sorted(plugins.losses), "failed": failed}
-    found = plugins.losses[name]
-    findings = conformance.check_loss(found.loss, name)
-    return {"loss": name, "plugin": found.plugin, "checks": [asdict(each) for each in findings]}
+        return LossCheck(known=sorted(plugins.losses), failed=failed)
+    found = plugins.losses[request.name]
+    checks = [CheckedProperty(**asdict(finding)) for finding in conformance.check_loss(found.loss, request.name)]
+    return LossCheck(loss=request.name, plugin=found.plugin, checks=checks)
 
 
 def _plugins(root: Path) -> Plugins:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from prefd.daemon.data_summary import DataSummary, HeldOutSummary, SourceSummary
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.pairs import LoadedPairs, Unusable, none_usable, refuse_unclear
@@ -53,20 +53,20 @@ class SourceReport:
         lost = {number for numbers in self.unusable.rows.values() for number in numbers}
         return self.rows - len(lost - self.used_rows)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "rows": self.rows,
-            "format": self.format,
-            "truncated": self.truncated,
-            "boundary": self.boundary,
-            "unusable": self.unusable.to_json(),
-            "pairs": self.pairs,
-            "columns": list(self.columns),
-            "unread": list(self.unread),
-            "notes": list(self.notes),
-            "left_out": self.left_out,
-        }
+    def summarize(self) -> SourceSummary:
+        return SourceSummary(
+            source=self.source,
+            rows=self.rows,
+            format=self.format,
+            truncated=self.truncated,
+            boundary=self.boundary,
+            unusable=self.unusable.summarize(),
+            pairs=self.pairs,
+            columns=list(self.columns),
+            unread=list(self.unread),
+            notes=list(self.notes),
+            left_out=self.left_out,
+        )
 
     def lines(self, max_length: int) -> list[str]:
         pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
@@ -100,11 +100,18 @@ class DataReport:
     """Held-out pairs whose prompt is trained on too: only a source of their own can bring any."""
     max_length: int
 
-    def to_json(self) -> dict[str, Any]:
-        """The training source's counts, `used`, `held_out`, under `validation` the held-out source's, or None, and `lines`."""
-        validation = None if self.validation is None else self.validation.to_json() | {"overlap": self.overlap}
-        counts = {"used": self.used, "held_out": self.held_out, "validation": validation, "lines": self.lines()}
-        return self.train.to_json() | counts
+    def summarize(self) -> DataSummary:
+        """The same as a JSON document: the training source's counts, and those of the job."""
+        validation = None
+        if self.validation is not None:
+            validation = HeldOutSummary(**dict(self.validation.summarize()), overlap=self.overlap)
+        return DataSummary(
+            **dict(self.train.summarize()),
+            used=self.used,
+            held_out=self.held_out,
+            validation=validation,
+            lines=self.lines(),
+        )
 
     def lines(self) -> list[str]:
         """The same in words, a line for each thing a user should know."""

@@ -5,26 +5,27 @@ from __future__ import annotations
 import time
 from importlib import metadata
 from statistics import median
-from typing import Any
 
 import mlx.core as mx
+
+from prefd.daemon.worker_answers import DeviceAnswer
 
 SIZE = 1024
 REPEATS = 5
 
 
-def describe(blas: str | None) -> dict[str, Any]:
+def describe(blas: str | None) -> DeviceAnswer:
     """Device, BLAS and the measured float32 matrix-product rate in GFLOP/s."""
     device = mx.default_device()
     info = mx.device_info()
-    return {
-        "device": str(device.type).rpartition(".")[2],
-        "device_name": str(info.get("device_name", "")),
-        "blas": blas,
-        "gflops": round(gflops(), 1),
-        "mlx": metadata.version("mlx"),
-        "mlx_lm": metadata.version("mlx-lm"),
-    }
+    return DeviceAnswer(
+        device=str(device.type).rpartition(".")[2],
+        device_name=str(info.get("device_name", "")),
+        blas=blas,
+        gflops=round(gflops(), 1),
+        mlx=metadata.version("mlx"),
+        mlx_lm=metadata.version("mlx-lm"),
+    )
 
 
 def gflops() -> float:

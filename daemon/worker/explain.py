@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 from prefd.cache.fingerprint import differences
 from prefd.cache.store import ReferenceCache
@@ -14,49 +12,49 @@ from prefd.daemon.config import Config
 from prefd.daemon.home import Home
 from prefd.daemon.modelfiles import read_header
 from prefd.daemon.rundir import RunDir
-from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import device
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.sources import ModelSource
+from prefd.daemon.worker_answers import Explanation, NearReference
+from prefd.daemon.worker_inputs import ExplainInput
 
 NEAR = 3  # identity fields: a reference that differs in more is simply another one
 EFFICIENCY = 0.4  # of the matrix-product rate, in a forward pass
 
 
-def explain(root: Path, spec: JobSpec) -> dict[str, Any]:
-    """The answer as JSON. No job or cache is made. Raises what a job's precompute phase would raise."""
-    home = Home(root)
-    job = Job(home, RunDir(home.runs / "none"), spec)
+def explain(home: Home, request: ExplainInput) -> Explanation:
+    """What the job would need. No job or cache is made. Raises what a job's precompute phase would raise."""
+    job = Job(home, request.spec)
     needs = Needs.of(job)
     cache = open_cache(home) if Config.load(home).cache_url or home.has_cache else None
     store = None if cache is None else cache.peek(job.fingerprint)
     keys = list(needs.completions)
     audit = needs.audit(keys if store is None else store.missing(keys))
-    seconds, basis = estimate(home, job, audit["tokens_run"])
-    return {
-        "reference": job.reference.model,
-        "fingerprint": job.fingerprint.name,
-        "known": store is not None,
-        **audit,
-        "estimated_seconds": seconds,
-        "estimate_from": basis,
-        "near": [] if cache is None else sorted(near(job, cache), key=lambda each: len(each["differs"])),
-        "data": job.data.report.to_json(),
-    }
+    seconds, basis = estimate(home, job, audit.tokens_run)
+    return Explanation(
+        reference=job.reference.model,
+        fingerprint=job.fingerprint.name,
+        known=store is not None,
+        **vars(audit),
+        estimated_seconds=seconds,
+        estimate_from=basis,
+        near=[] if cache is None else sorted(near(job, cache), key=lambda reference: len(reference.differs)),
+        data=job.data.report.summarize(),
+    )
 
 
-def near(job: Job, cache: ReferenceCache) -> Iterator[dict[str, Any]]:
+def near(job: Job, cache: ReferenceCache) -> Iterator[NearReference]:
     """References of `cache` that differ from the job's in one to three identity fields, with their names."""
     for info in cache.references():
         differs = differences(job.fingerprint.identity, info.identity)
         if 0 < len(differs) <= NEAR:
-            yield {
-                "fingerprint": info.fingerprint,
-                "model": info.provenance.get("model"),
-                "entries": info.entries,
-                "differs": differs,
-            }
+            yield NearReference(
+                fingerprint=info.fingerprint,
+                model=info.provenance.get("model"),
+                entries=info.entries,
+                differs=differs,
+            )
 
 
 def estimate(home: Home, job: Job, tokens: int) -> tuple[float, str]:
@@ -74,9 +72,10 @@ def measured_rates(home: Home, fingerprint: str) -> Iterator[float]:
     """Tokens a second of every pass of this reference that the home's runs remember, oldest first."""
     for folder in sorted(home.runs.glob("*"), key=lambda path: path.stat().st_mtime):
         outcome = RunDir(folder).outcome("precompute")
-        summary = outcome.summary if outcome else {}
-        if summary.get("fingerprint") == fingerprint and summary.get("tokens_run") and summary.get("scoring_seconds"):
-            yield summary["tokens_run"] / summary["scoring_seconds"]
+        if outcome is None or outcome.summary.fingerprint != fingerprint:
+            continue
+        if outcome.summary.tokens_run and outcome.summary.scoring_seconds:
+            yield outcome.summary.tokens_run / outcome.summary.scoring_seconds
 
 
 def parameters(source: ModelSource) -> int:

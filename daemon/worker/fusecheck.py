@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 from mlx import nn
 
+from prefd.daemon.phase_summaries import FusedCheck
 from prefd.daemon.worker import model_memory, models
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.fusetensors import tensors_off
@@ -104,16 +104,16 @@ class Comparison:
         )
         return f"the fused model, {why}, loses {self.part} of what was trained: its {self.describe()}; {remedy}"
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "lost": self.lost,
-            "effect": self.effect,
-            "share": self.share,
-            "scatter": self.scatter,
-            "sequences": self.sequences,
-            "positions": self.positions,
-            "line": self.describe(),
-        }
+    def summarize(self) -> FusedCheck:
+        return FusedCheck(
+            lost=self.lost,
+            effect=self.effect,
+            share=self.share,
+            scatter=self.scatter,
+            sequences=self.sequences,
+            positions=self.positions,
+            line=self.describe(),
+        )
 
 
 def sequences_of(examples: Sequence[Example]) -> list[list[int]]:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.tokens import Completion, Example
 
 ENTRY_BYTES = 32 + 8 + 8 + 4  # key, offset, sum and checksum; then four bytes a token
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How much of what a job needs the cache holds."""
+
+    completions: int
+    """Distinct completions."""
+    duplicates: int
+    """How many more sides there are than distinct completions."""
+    cached: int
+    missing: int
+    tokens_scored: int
+    """Of the missing completions alone."""
+    tokens_run: int
+    """Of the missing completions and their prompts."""
+    bytes: int
+    """What all completions take on disk."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +52,15 @@ class Needs:
             rows.setdefault(key, example)
         return cls(completions, rows, len(sides) - len(completions))
 
-    def audit(self, missing: Collection[bytes]) -> dict[str, Any]:
-        """The numbers of a job's report, given which completions are not in the cache.
-
-        `tokens_scored` counts completion tokens, `tokens_run` prompts too; `bytes` is what all of it takes on disk.
-        """
+    def audit(self, missing: Collection[bytes]) -> Audit:
+        """The counts, given the keys of the completions that are not in the cache."""
         scored = [self.completions[key] for key in missing]
-        return {
-            "completions": len(self.completions),
-            "duplicates": self.duplicates,
-            "cached": len(self.completions) - len(scored),
-            "missing": len(scored),
-            "tokens_scored": sum(len(one.ids) - one.start for one in scored),
-            "tokens_run": sum(len(one.ids) for one in scored),
-            "bytes": sum(ENTRY_BYTES + 4 * (len(one.ids) - one.start) for one in self.completions.values()),
-        }
+        return Audit(
+            completions=len(self.completions),
+            duplicates=self.duplicates,
+            cached=len(self.completions) - len(scored),
+            missing=len(scored),
+            tokens_scored=sum(len(one.ids) - one.start for one in scored),
+            tokens_run=sum(len(one.ids) for one in scored),
+            bytes=sum(ENTRY_BYTES + 4 * (len(one.ids) - one.start) for one in self.completions.values()),
+        )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 from mlx import nn
 
-from prefd.daemon.rundir import Outcome
+from prefd.daemon.phase_outcomes import TrainingOutcome
+from prefd.daemon.phase_summaries import FusedCheck
 from prefd.daemon.worker import fuse, fusecheck, peft
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import Job, RunningJob
 from prefd.daemon.worker.published import writing
 from prefd.daemon.worker.quantized_modules import QUANTIZED
 
@@ -41,22 +41,21 @@ class Written:
     """The folders that were made, by name, and what is to be said of them."""
 
     folders: dict[str, Path] = field(default_factory=dict)
-    fused_check: dict[str, Any] | None = None
-    """How the fused model compares with base and adapter: `Comparison.to_json`."""
+    fused_check: FusedCheck | None = None
     warnings: list[str] = field(default_factory=list)
     loss: str = ""
     """What the job's reason says of it."""
 
-    def add_to(self, outcome: Outcome) -> Outcome:
+    def add_to(self, outcome: TrainingOutcome) -> TrainingOutcome:
         """`outcome` with all of it in its summary."""
-        summary = outcome.summary | {name: str(folder) for name, folder in self.folders.items()}
-        if self.fused_check is not None:
-            summary["fused_check"] = self.fused_check
-        summary["warnings"] = [*summary.get("warnings", ()), *self.warnings]
-        return replace(outcome, reason=outcome.reason + self.loss, summary=summary)
+        numbers: dict[str, object] = {name: str(folder) for name, folder in self.folders.items()}
+        numbers |= {} if self.fused_check is None else {"fused_check": self.fused_check}
+        numbers["warnings"] = [*outcome.summary.warnings, *self.warnings]
+        summary = outcome.summary.model_copy(update=numbers)
+        return TrainingOutcome(ok=outcome.ok, reason=outcome.reason + self.loss, summary=summary)
 
 
-def write(job: Job) -> Written:
+def write(job: RunningJob) -> Written:
     """Write what the spec's `output:` asks for, from the job's base and its adapter on disk.
 
     Raises `JobError` where the disk refuses, and where a fused model is not what base and adapter are.
@@ -74,7 +73,7 @@ def write(job: Job) -> Written:
     return made
 
 
-def _write_fused(job: Job) -> Written:
+def _write_fused(job: RunningJob) -> Written:
     source = replace(job.policy, adapter=job.run.adapter)
     made = Written({"fused": job.run.fused})
 
@@ -86,7 +85,7 @@ def _write_fused(job: Job) -> Written:
             made.loss = "; the fused model was not compared with base and adapter"
             return
         log.info("the fused model: %s", compared.describe())
-        made.fused_check = compared.to_json()
+        made.fused_check = compared.summarize()
         made.warnings.extend(filter(None, [compared.warning()]))
         made.loss = f"; fused, {compared.part} of what was trained is lost" if compared.tells else ""
 

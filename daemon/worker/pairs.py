@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
+from prefd.daemon.data_summary import UnusableRows
 from prefd.daemon.datasources import Source
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.text import listed_places
@@ -40,10 +40,10 @@ class Unusable:
     def add(self, reason: str, row: int) -> None:
         self.rows.setdefault(reason, []).append(row)
 
-    def to_json(self) -> dict[str, Any]:
-        """{reason: {count, rows and places: the first few}}, the most frequent reason first."""
+    def summarize(self) -> dict[str, UnusableRows]:
+        """By reason, the most frequent first."""
         return {
-            reason: {"count": len(rows), "rows": rows[:SHOWN_ROWS], "places": self._places(rows)}
+            reason: UnusableRows(count=len(rows), rows=rows[:SHOWN_ROWS], places=self._places(rows))
             for reason, rows in self._sorted()
         }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
@@ -13,10 +12,11 @@ from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.home import Home
 from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import OUT_OF_MEMORY
-from prefd.daemon.rundir import Outcome, Phase
+from prefd.daemon.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
+from prefd.daemon.rundir import Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.errors import Stopped
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import Job, RunningJob
 from prefd.daemon.worker.precompute import precompute
 from prefd.daemon.worker.training import train
 from prefd.daemon.worker.training_plan import refuse_untrainable
@@ -24,7 +24,7 @@ from prefd.daemon.worker.training_plan import refuse_untrainable
 log = logging.getLogger(__name__)
 
 
-def plan_and_precompute(job: Job, stop: stopping.StopEvent) -> Outcome:
+def plan_and_precompute(job: RunningJob, stop: stopping.StopEvent) -> PrecomputeOutcome:
     """Run the reference pass of `job`, once it is known that the job can be trained. Raises as both do."""
     began = time.monotonic()
     if job.spec.training is not None:
@@ -32,7 +32,7 @@ def plan_and_precompute(job: Job, stop: stopping.StopEvent) -> Outcome:
     return precompute(job, stop, began)
 
 
-PHASES: dict[Phase, Callable[[Job, stopping.StopEvent], Outcome]] = {
+PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
     "precompute": plan_and_precompute,
     "training": train,
 }
@@ -42,7 +42,7 @@ def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
     """Run `phase` and write its outcome; returns the process's exit code."""
     stop = stopping.on_signals()
     stopping.watch_parent(stop)
-    job = Job.load(Home(root), job_id)
+    job = RunningJob.load(Home(root), job_id)
     job.run.forget_outcome(phase)
     for change in job.changes:
         log.warning("%s", change)
@@ -55,7 +55,7 @@ def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
         return WorkerExit.NO_ROOM
 
 
-def _run(phase: Phase, job: Job, stop: stopping.StopEvent) -> WorkerExit:
+def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
     try:
         outcome = PHASES[phase](job, stop)
     except Stopped as stopped:
@@ -65,22 +65,22 @@ def _run(phase: Phase, job: Job, stop: stopping.StopEvent) -> WorkerExit:
         log.error("%s", error)
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
             return WorkerExit.NO_ROOM
-        outcome = Outcome(False, str(error))
+        outcome = OUTCOME_OF[phase](ok=False, reason=str(error))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             raise
-        if said := no_memory(error, job):
+        if reason := no_memory(error, job):
             log.exception("out of memory in %s", phase)
-            return _end(job, phase, Outcome(False, said))
-        log.exception("unexpected error in %s", phase)
-        outcome = Outcome(False, f"{type(error).__name__}: {error} (the traceback is in worker.log)")
+        else:
+            log.exception("unexpected error in %s", phase)
+            reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
+        outcome = OUTCOME_OF[phase](ok=False, reason=reason)
     return _end(job, phase, outcome)
 
 
-def _end(job: Job, phase: Phase, outcome: Outcome) -> WorkerExit:
+def _end(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExit:
     if job.changes:
-        warnings = [*job.changes, *outcome.summary.get("warnings", [])]
-        outcome = replace(outcome, summary=outcome.summary | {"warnings": warnings})
+        outcome = outcome.with_warnings(job.changes)
     job.run.write_outcome(phase, outcome)
     return WorkerExit.DONE if outcome.ok else WorkerExit.FAILED
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
 from prefd.cache.values import InvalidLogprobs
-from prefd.daemon.rundir import Outcome
+from prefd.daemon.phase_outcomes import PrecomputeOutcome
+from prefd.daemon.phase_summaries import PrecomputeSummary
 from prefd.daemon.worker import models
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.engine.plan import batches
 from prefd.daemon.worker.errors import JobError, Stopped
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.progress import Reporter
@@ -36,7 +36,7 @@ FLUSH_ENTRIES = 4096
 Scores = dict[bytes, npt.NDArray[np.float32]]
 
 
-def precompute(job: Job, stop: StopEvent, began: float | None = None) -> Outcome:
+def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> PrecomputeOutcome:
     """Fill the cache with what `job` needs. `began`: when its phase did (monotonic seconds), now where nobody says.
 
     Raises `Stopped` after a flush when asked to, `JobError` for bad scores.
@@ -49,21 +49,23 @@ def precompute(job: Job, stop: StopEvent, began: float | None = None) -> Outcome
         scoring = _score_missing(job, {key: needs.completions[key] for key in missing}, needs.rows, stop)
     line = f"reference: {len(missing)} of {len(needs.completions)} completions scored"
     log.info("%s", line)
-    summary: dict[str, Any] = {
-        "reference": job.reference.model,
-        "fingerprint": job.fingerprint.name,
-        **needs.audit(missing),
-        "scored": len(missing),
-        "seconds": time.monotonic() - began,
-        "scoring_seconds": scoring,
-        "data": job.data.report.to_json(),
-        "damage": sorted(job.store.damage.values()),
-        "line": line,
-    }
-    return Outcome(True, line, summary)
+    summary = PrecomputeSummary(
+        reference=job.reference.model,
+        fingerprint=job.fingerprint.name,
+        **vars(needs.audit(missing)),
+        scored=len(missing),
+        seconds=time.monotonic() - began,
+        scoring_seconds=scoring,
+        data=job.data.report.summarize(),
+        damage=sorted(job.store.damage.values()),
+        line=line,
+    )
+    return PrecomputeOutcome(ok=True, reason=line, summary=summary)
 
 
-def _score_missing(job: Job, missing: dict[bytes, Completion], rows: dict[bytes, Example], stop: StopEvent) -> float:
+def _score_missing(
+    job: RunningJob, missing: dict[bytes, Completion], rows: dict[bytes, Example], stop: StopEvent
+) -> float:
     """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
@@ -103,7 +105,7 @@ def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
     }
 
 
-def _commit(job: Job, scores: Scores, rows: dict[bytes, Example]) -> None:
+def _commit(job: RunningJob, scores: Scores, rows: dict[bytes, Example]) -> None:
     try:
         job.store.put(scores)
     except InvalidLogprobs as error:

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from prefd.cache.agreement import differences, tolerance
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
-from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
@@ -25,31 +20,13 @@ from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.precompute import keyed_batches, score
+from prefd.daemon.worker_answers import Rescored, WrongValue
+from prefd.daemon.worker_inputs import RescoreInput
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the worker reads, as JSON, from stdin."""
-
-    spec: dict[str, Any]
-    """A job's, resolved: its pairs, and its reference."""
-    sample: float
-    """Completions; a share of those that are cached where `percent`."""
-    percent: bool = False
-    fingerprint: str | None = None
-    """Which reference the spec had when it ran."""
-    job_id: int | None = None
-    """The job that `spec` is of: its pairs are read as it read them, a hub dataset at the commit that it was claimed with."""
-    seconds: float | None = None
-    """Time to score in; loading is not counted."""
-    seed: int | None = None
-
-
-def rescore(root: Path, request: Request) -> dict[str, Any]:
-    """The answer as JSON; differences are in nats a token. Raises `JobError` when there is nothing to compare."""
-    home = Home(root)
-    run = RunDir(home.runs / "none" if request.job_id is None else home.job(request.job_id))
-    job = Job(home, run, JobSpec.model_validate(request.spec))
+def rescore(home: Home, request: RescoreInput) -> Rescored:
+    """How the sample compares. Raises `JobError` when there is nothing to compare."""
+    job = Job(home, request.spec, request.commits)
     if request.fingerprint not in (None, job.fingerprint.name):
         raise JobError(
             f"{job.reference.model} is now reference {job.fingerprint.name[:12]}, and was {request.fingerprint} when the "
@@ -73,7 +50,7 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
         random.shuffle(batches)  # or only the longest would be looked at
     means: list[float] = []
     largest = 0.0
-    wrong = []
+    wrong: list[WrongValue] = []
     for batch in batches:
         if deadline is not None and means and time.monotonic() >= deadline:
             break
@@ -85,20 +62,19 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
             largest = max(largest, apart.largest)
             if apart.beyond(limit):
                 row = needs.rows[key]
-                where = {"row": row.row, "place": str(row)}
-                wrong.append({"key": key.hex(), **where, "mean": apart.mean, "max": apart.largest})
-    return {
-        "fingerprint": job.fingerprint.name,
-        "model": job.reference.model,
-        "data": job.spec.data.where,
-        "cached": len(held),
-        "sampled": len(chosen),
-        "checked": len(means),
-        "tolerance": limit,
-        "mean": float(np.mean(means)),
-        "max": largest,
-        "wrong": wrong,
-    }
+                wrong.append(WrongValue(key=key.hex(), row=row.row, place=str(row), mean=apart.mean, max=apart.largest))
+    return Rescored(
+        fingerprint=job.fingerprint.name,
+        model=job.reference.model,
+        data=job.spec.data.where,
+        cached=len(held),
+        sampled=len(chosen),
+        checked=len(means),
+        tolerance=limit,
+        mean=float(np.mean(means)),
+        max=largest,
+        wrong=wrong,
+    )
 
 
 def _none_cached(job: Job, others: int) -> str:

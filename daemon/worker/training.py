@@ -15,14 +15,14 @@ from typing import Any
 import mlx.core as mx
 
 from prefd.cache.reference import MissingEntry
-from prefd.daemon.rundir import Outcome
+from prefd.daemon.phase_outcomes import TrainingOutcome
 from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import memory, models, output
 from prefd.daemon.worker.batches import Batching, tokens_of
 from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import Job, RunningJob
 from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.optim import make_optimizer
@@ -48,13 +48,13 @@ BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
 """A CPU gains nothing from more, and a GPU does."""
 
 
-def train(job: Job, stop: StopEvent) -> Outcome:
+def train(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     """Train the job's policy to the end and write what the spec's `output:` asks for. Raises as `fit` does."""
     outcome = fit(job, stop)
     return output.write(job).add_to(outcome)  # the policy and the optimizer are out of memory by now
 
 
-def fit(job: Job, stop: StopEvent) -> Outcome:
+def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     """Train the job's policy and publish its adapter. Raises `Stopped` after a checkpoint when asked to stop,
     `JobError` for what the job's owner can mend.
     """

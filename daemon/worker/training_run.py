@@ -16,14 +16,14 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from prefd.daemon.frozen import frozen_stock
-from prefd.daemon.rundir import Outcome
+from prefd.daemon.phase_outcomes import TrainingOutcome
+from prefd.daemon.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.adapter_file import save_adapter
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.likelihood import chosen_falls
 from prefd.daemon.worker.metrics import MetricsLog
 from prefd.daemon.worker.progress import Reporter
@@ -45,7 +45,7 @@ TOKENIZING = ("transformers", "tokenizers", "jinja2")
 class Run:
     """A training run between its first step and its adapter."""
 
-    job: Job
+    job: RunningJob
     training: TrainingSpec
     schedule: Schedule
     trainer: Trainer
@@ -107,8 +107,8 @@ class Run:
         ]
         if changed := [*self.job.changes, *changed]:
             return f"{'; '.join(changed)}: put that back as it was"
-        stock = frozen_stock(self.job.run)
-        if not tokens_of and stock is not None and stock.data and all("sha256" in each for each in stock.data.values()):
+        stock = self.job.stock
+        if not tokens_of and stock is not None and stock.data and all(state.sha256 for state in stock.data.values()):
             return (  # an earlier version's, which kept no digest of the tokenizer
                 f"{self.job.spec.data.where} is as it was, so unless the tokenizer of {self.job.spec.model} has changed, this "
                 "version of prefd reads its rows otherwise (date, BOS and EOS, answers of several turns): finish the job with "
@@ -211,40 +211,40 @@ class Run:
             save_adapter(self.job.run.adapter, self.trainer.model, self.config)
         self.checkpoints.prune(self.training.keep_checkpoints, best)
 
-    def outcome(self, seconds: float) -> Outcome:
+    def outcome(self, seconds: float) -> TrainingOutcome:
         """The job's report, with the numbers of its first and last step and all that was warned of."""
         lines = list(self.job.run.read_metrics())
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
         self.warn(chosen_falls(lines))
-        summary = {
-            "steps": self.step,
-            "pairs": len(self.schedule.examples),
-            "seconds": seconds,
-            "first": steps[0] if steps else None,  # None: metrics.jsonl was taken away after the last step
-            "last": steps[-1] if steps else None,
-            "eval": evaluations[-1] if evaluations else None,
-            "best": self._best(),
-            "warnings": self.warnings,
-            "adapter": str(self.job.run.adapter),
-            "adapter_step": self.adapter_step,
-            "peak_memory_gb": mx.get_peak_memory() / 1e9,
-            "log_ratio_noise": self.trainer.start.noise,
-            "data": self.job.data.report.to_json(),
-        }
-        said = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
+        summary = TrainingSummary(
+            steps=self.step,
+            pairs=len(self.schedule.examples),
+            seconds=seconds,
+            first=steps[0] if steps else None,  # None: metrics.jsonl was taken away after the last step
+            last=steps[-1] if steps else None,
+            eval=evaluations[-1] if evaluations else None,
+            best=self._best(),
+            warnings=self.warnings,
+            adapter=str(self.job.run.adapter),
+            adapter_step=self.adapter_step,
+            peak_memory_gb=mx.get_peak_memory() / 1e9,
+            log_ratio_noise=self.trainer.start.noise,
+            data=self.job.data.report.summarize(),
+        )
+        reason = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
         if self.adapter_step != self.step:
-            said += f"; the adapter is the best one, of step {self.adapter_step}"
+            reason += f"; the adapter is the best one, of step {self.adapter_step}"
         if self.selection.stop:
-            said += f"; {self.selection.why_stopped()}"
-        return Outcome(True, said, summary)
+            reason += f"; {self.selection.why_stopped()}"
+        return TrainingOutcome(ok=True, reason=reason, summary=summary)
 
-    def _best(self) -> dict[str, Any] | None:
+    def _best(self) -> BestEvaluation | None:
         best = self.selection.best
         if best is None or best.value is None:
             return None
-        path = self.checkpoints.path(best.step)
-        return {"metric": best.metric, "value": best.value, "step": best.step, "checkpoint": str(path)}
+        checkpoint = str(self.checkpoints.path(best.step))
+        return BestEvaluation(metric=best.metric, value=best.value, step=best.step, checkpoint=checkpoint)
 
     def _stamp(self) -> dict[str, float]:
         return {"step": self.step, "epoch": round(self.schedule.epoch(self.step), 4)}
