@@ -28,8 +28,9 @@ from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import kills
 from prefd.daemon.oom import MemoryWatch
 from prefd.daemon.phase_outcomes import Outcome
+from prefd.daemon.phases import Phase
 from prefd.daemon.process import SAME_HASHES, WORKER, ProcessId, signal_group
-from prefd.daemon.rundir import Phase, Progress, RunDir
+from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
 from prefd.daemon.states import ENDED, STATE_OF, State

@@ -31,7 +31,7 @@ from tiny import build_llama
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
 from prefd.daemon.jobs import JobTable
-from prefd.daemon.rundir import Phase
+from prefd.daemon.phases import Phase
 from prefd.daemon.worker.job import RunningJob
 
 KILLS_PER_SPEC = 12.5

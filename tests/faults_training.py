@@ -29,7 +29,7 @@ from jobs_on_disk import make_job
 from tiny import build_llama
 
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import Phase
+from prefd.daemon.phases import Phase
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.phase import run_phase
 

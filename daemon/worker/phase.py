@@ -13,7 +13,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import OUT_OF_MEMORY
 from prefd.daemon.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
-from prefd.daemon.rundir import Phase
+from prefd.daemon.phases import Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import Job, RunningJob
