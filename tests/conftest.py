@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT, SHARED_PAIRS, SMOL
+from sample_pairs import PAIRS
 
 from prefd.daemon import blas
 
@@ -15,7 +17,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are as many as the cores
     os.environ.pop("COLUMNS", None)  # set by xdist for its own output
 
-ROOT = Path(__file__).parent.parent
 os.environ["XDG_CACHE_HOME"] = str(
     ROOT / ".pytest_cache" / "user"
 )  # what is found of the machine is not the user's here
@@ -35,23 +36,6 @@ from prefd.daemon.jobs import JobTable
 
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")  # a busy machine is slow, and no test is about that
-SMOL = Path(os.environ.get("PREFD_SMOL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
-SHARED_PAIRS = ROOT.parent / "shared" / "data" / "alpaca_eval_pairs.jsonl"
-
-PAIRS = [
-    {"prompt": "What is two plus two?", "chosen": "Four.", "rejected": "It could be many things, who knows."},
-    {"prompt": "Name a primary colour.", "chosen": "Red is one.", "rejected": "Colours are lovely, are they not?"},
-    {"prompt": "Is the sun a star?", "chosen": "Yes, it is a star.", "rejected": "No."},
-    {
-        "prompt": "Where do penguins live?",
-        "chosen": "In the south.",
-        "rejected": "Up at the North Pole with the bears.",
-    },
-    {"prompt": "How many legs has a spider?", "chosen": "Eight.", "rejected": "Six legs, like every insect has."},
-    {"prompt": "What melts at zero degrees?", "chosen": "Ice does.", "rejected": "Rocks and such."},
-    {"prompt": "Which month follows May?", "chosen": "June.", "rejected": "After May comes July, I think."},
-    {"prompt": "Say hello in French.", "chosen": "Bonjour.", "rejected": "Hola!"},
-]
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,10 @@ import mlx_lm
 import numpy as np
 import tiny
 from exact import exact_losses
+from first_losses import losses
 from jobs_on_disk import make_job, run_precompute
-from test_logprobs import neighbours_apart, with_siblings
-from test_trainer import live, losses
+from live_reference import live
+from neighbours import neighbours_apart, with_siblings
 
 from prefd.daemon.worker.kernels import kernel_in_use
 from prefd.daemon.worker.logprobs import Scorer

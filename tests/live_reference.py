@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
+from prefd.daemon.worker import models
+from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import ReferenceScores
@@ -19,3 +21,8 @@ def live_reference(scorer: Scorer) -> ReferenceScores:
         return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
 
     return scores
+
+
+def live(job: Job) -> ReferenceScores:
+    """The reference of `job`, loaded beside its policy."""
+    return live_reference(Scorer.of(models.load(job.reference).freeze()))

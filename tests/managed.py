@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import fakes
-from test_service_files import follow_readme
+from readme_commands import follow_readme
 
 SYSTEMD = Path("/lib/systemd/systemd")
 GROUPS = Path("/sys/fs/cgroup")

@@ -12,11 +12,10 @@ from typing import Any
 import homes
 import numpy as np
 import pytest
-from conftest import PAIRS
+from cache_entries import entries, flip
 from homes import invoke
 from jobs_on_disk import make_job, run_precompute
-from test_segment import entries
-from test_verify import flip
+from sample_pairs import PAIRS
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path

@@ -10,9 +10,9 @@ from typing import Any
 
 import homes
 import pytest
-from conftest import PAIRS
 from homes import invoke
-from test_cli import on_terminal
+from pseudo_terminal import on_terminal
+from sample_pairs import PAIRS
 
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.stores import ask_worker

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMOL
+from paths import SMOL, SUPPORT
 
 from prefd.daemon import blas
 from prefd.daemon.worker.kernels import kernel_in_use
@@ -52,11 +52,10 @@ def test_numbers_hold_with_every_kernel(core: str, threads: int) -> None:
 def measured(core: str, threads: int) -> dict[str, Any]:
     """What exactness.py finds in a child; on a real model too, once for each of the two kernels that most machines have."""
     real = [str(SMOL)] if SMOL.exists() and threads == 1 and core in ("SkylakeX", "Haswell") else []
-    here = Path(__file__).parent
     child = subprocess.run(
-        [sys.executable, "-P", str(here / "exactness.py"), *real],
+        [sys.executable, "-P", str(SUPPORT / "exactness.py"), *real],
         env=os.environ
-        | {"OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": str(threads), "PYTHONPATH": str(here)}
+        | {"OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": str(threads), "PYTHONPATH": str(SUPPORT)}
         | {"OPENBLAS_THREAD_TIMEOUT": "4"},  # a thread that waits for another gives its core away soon
         stdout=subprocess.PIPE,
         check=True,

@@ -10,11 +10,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import tiny
-from conftest import PAIRS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobs_on_disk import make_job
 from mlx_lm.utils import load_tokenizer
+from sample_pairs import PAIRS
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from prefd.daemon.home import Home

@@ -9,8 +9,8 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT
 from jobs_on_disk import make_job, run_precompute, run_training
+from paths import ROOT
 
 from prefd.daemon.cli import cli
 from prefd.daemon.config import Config

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from jobs_on_disk import make_job, run_precompute
+from paths import ROOT
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.data import DataError, PreparedData

@@ -10,7 +10,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_rows import MESSAGES, ROWS, failure, found, read
+from row_files import MESSAGES, ROWS, failure, found, read
 
 from prefd.daemon.datasources import Source
 from prefd.daemon.worker.rows import DataError, read_rows

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import ROOT
+from paths import ROOT
+from readme_commands import follow_readme
 
 from prefd.daemon.cli import cli
 from prefd.daemon.config import Config
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 MANAGERS = ("systemctl", "loginctl", "launchctl")
 
 
@@ -33,16 +33,6 @@ def account(tmp_path: Path) -> Path:
         (made / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "$HOME/asked"\n')
         (made / "bin" / name).chmod(0o755)
     return made
-
-
-def follow_readme(account: Path, manager: str) -> list[str]:
-    """What the README's block for `manager` asks of it, when it is run from the repository's folder."""
-    block = next(
-        block for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if manager in block
-    )
-    environment = {"HOME": str(account), "PATH": f"{account / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(["sh", "-eu", "-c", block], cwd=ROOT, env=environment, check=True, timeout=60)
-    return (account / "asked").read_text().splitlines()
 
 
 def unit(path: Path) -> dict[str, str]:

@@ -12,9 +12,9 @@ import mlx_lm
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import PAIRS
+from full_logits import naive
 from jobs_on_disk import make_job, run_precompute, run_training
-from test_logprobs import naive
+from sample_pairs import PAIRS
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.data import prepare

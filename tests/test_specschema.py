@@ -10,8 +10,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import ROOT
 from homes import invoke
+from paths import ROOT
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.home import Home

@@ -5,55 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from adapted import move
+from first_losses import STEPS, losses
 from jobs_on_disk import make_job, run_precompute
-from live_reference import live_reference
+from live_reference import live
 
 from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import Batching, Schedule
+from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.optim import make_optimizer
-from prefd.daemon.worker.start import Start
 from prefd.daemon.worker.tokens import Completion
-from prefd.daemon.worker.trainer import ReferenceScores, Trainer, padded
+from prefd.daemon.worker.trainer import Trainer, padded
 from prefd.daemon.worker.training import cached_reference
 from prefd.plugins.types import LossInput, LossOutput
-
-STEPS = 20
-
-
-def trainer_of(job: Job, reference: ReferenceScores | None) -> Trainer:
-    """The trainer of `job`, before its first step."""
-    assert job.spec.training is not None
-    mx.random.seed(job.spec.training.seed)
-    model = models.load(job.policy)
-    models.make_trainable(model, job.policy, job.spec.training)
-    schedule = Schedule.plan(job.data.train, job.spec.training)
-    optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
-    return Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
-
-
-def losses(job: Job, reference: ReferenceScores, steps: int = STEPS, start: Start | None = None) -> list[float]:
-    """The first losses of `job`'s training with references from `reference`, which is its policy's start; `start`: in
-    place of what is measured of it.
-    """
-    assert job.spec.training is not None
-    trainer = trainer_of(job, reference)
-    schedule = Schedule.plan(job.data.train, job.spec.training)
-    if start is None:
-        trainer.measure_noise(schedule.pairs(1), same=True)
-        trainer.start.unmoved = True
-    else:
-        trainer.start = start
-    return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, steps + 1)]
-
-
-def live(job: Job) -> ReferenceScores:
-    return live_reference(Scorer.of(models.load(job.reference).freeze()))
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "hinge", "ipo", "dpop"])
