@@ -26,6 +26,7 @@ blas.preload()  # before anything imports mlx
 import fakes  # tests/fakes.py
 import homes  # tests/homes.py
 import tiny  # tests/tiny.py
+from first_layers import keep_first_layers
 from hypothesis import HealthCheck, settings
 from places import Place
 from supervised import Bench
@@ -34,6 +35,7 @@ from prefd.daemon import runner, service, supervisor, watch
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
 
+FEW_LAYERS, ALL_LAYERS = "4 of 30 layers", "all layers"
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")  # a busy machine is slow, and no test is about that
 
@@ -50,6 +52,14 @@ def smol_model() -> Path:
     if not (SMOL / "model.safetensors").exists():
         pytest.skip("the demo model has not been built (make model)")
     return SMOL
+
+
+@pytest.fixture(scope="session", params=[FEW_LAYERS, pytest.param(ALL_LAYERS, marks=pytest.mark.thorough)])
+def smol_layers(request: pytest.FixtureRequest, smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first layers of SmolLM2; thoroughly, all of it too. For what holds for each layer as it does for the first."""
+    if request.param == ALL_LAYERS:
+        return smol_model
+    return keep_first_layers(smol_model, tmp_path_factory.mktemp("models") / "smol", 4)
 
 
 @pytest.fixture(scope="session")

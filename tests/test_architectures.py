@@ -147,9 +147,9 @@ def test_a_head_that_is_trained_has_its_gradient(name: str, options: dict[str, A
 
 
 @pytest.mark.smol
-def test_a_real_model_too(smol_model: Path) -> None:
+def test_a_real_model_too(smol_layers: Path) -> None:
     mx.random.seed(0)
-    model = with_adapter(mlx_lm.load(str(smol_model))[0])
+    model = with_adapter(mlx_lm.load(str(smol_layers))[0])
     scorer = Scorer.of(model, Options())
     assert scorer.shares_prompts
     assert_exact(model, scorer, nats=1e-4)
