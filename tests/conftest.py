@@ -26,6 +26,7 @@ blas.preload()  # before anything imports mlx
 import fakes  # tests/fakes.py
 import homes  # tests/homes.py
 import tiny  # tests/tiny.py
+from answers_in_process import answer_in_process
 from first_layers import keep_first_layers
 from hypothesis import HealthCheck, settings
 from places import Place
@@ -80,6 +81,12 @@ def pairs_file(tmp_path: Path) -> Path:
 def home(tmp_path: Path) -> Path:
     """The path of a prefd home that does not exist yet."""
     return tmp_path / "home"
+
+
+@pytest.fixture
+def answers_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of commands that show what a worker answers, and not that a process of its own does."""
+    answer_in_process(monkeypatch)
 
 
 @pytest.fixture

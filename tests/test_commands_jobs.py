@@ -15,6 +15,8 @@ from prefd.daemon.home import Home
 from prefd.daemon.jobs import STATES, JobTable
 from prefd.daemon.specfile import SpecFile
 
+pytestmark = pytest.mark.usefixtures("answers_in_process")
+
 
 def test_state_names_are_the_tables() -> None:
     assert STATE_NAMES == STATES

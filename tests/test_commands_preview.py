@@ -18,6 +18,8 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
 
+pytestmark = pytest.mark.usefixtures("answers_in_process")
+
 
 @pytest.fixture
 def spec(tmp_path: Path, tiny_model: Path, pairs_file: Path) -> Path:
