@@ -51,9 +51,10 @@ class Admission:
         for job, spec, stock in zip(jobs, file.specs, stocks):
             freeze(self.home, job.id, spec, stock)
             said = f": {job.reason}" if job.reason else ""
-            log.info("job %d queued: %s (%s)%s", job.id, job.name, clip(claimed.name, 200), said)
+            file_name = clip(claimed.name, 200)
+            log.info("job %d queued: %s (%s)%s", job.id, job.name, file_name, said, extra={"job": job.id})
         for note in file.notes:
-            log.info("job %d: %s", jobs[0].id, note)
+            log.info("job %d: %s", jobs[0].id, note, extra={"job": jobs[0].id})
         self.wake()
         return jobs
 

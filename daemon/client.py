@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -87,7 +87,7 @@ class Client:
                     if reply.is_error:
                         reply.read()
                         _refuse(reply)
-                    yield from read_events(reply.iter_lines())
+                    yield from read_events(reply)
             except httpx.ConnectError:
                 raise self._not_running() from None
             except httpx.TransportError:
@@ -138,21 +138,15 @@ class Received:
     data: dict[str, Any]
 
 
-def read_events(lines: Iterable[str]) -> Iterator[Received]:
-    """Server-sent events, as the daemon writes them: one line of JSON each. A block that is cut off is none."""
-    place, kind, data = "", "open", "{}"
-    fresh = False
-    for line in lines:
-        name, _, value = line.partition(": ")
-        if not line and fresh:
-            yield Received(place, kind, json.loads(data))
-            kind, data, fresh = "open", "{}", False
-        elif name == "id":
-            place, fresh = value, True
-        elif name == "event":
-            kind = value
-        elif name == "data":
-            data, fresh = value, True
+def read_events(reply: httpx.Response) -> Iterator[Received]:
+    """The events of a stream that the daemon sends. One that was cut off is none, and neither is a heartbeat."""
+    from httpx_sse import EventSource
+
+    for event in EventSource(reply).iter_sse():
+        if event.data:
+            yield Received(event.id, event.event, json.loads(event.data))
+        elif event.retry is not None:  # how the daemon begins: a place to come back to, before anything has happened
+            yield Received(event.id, "open", {})
 
 
 def _refuse(reply: httpx.Response) -> NoReturn:

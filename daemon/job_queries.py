@@ -128,6 +128,16 @@ class JobQueries:
             )
             return [Change(*row)._replace(newest=bool(row[-1])) for row in rows]
 
+    def count(self, states: Sequence[State], group: str | None) -> int:
+        """How many jobs are in these states (any, when none is named) and in this group, or in any."""
+        marks = ", ".join("?" * len(states or STATES))
+        with explained(self._path):
+            found: int = self._db.execute(
+                f"SELECT count(*) FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group)",
+                (*(states or STATES), group),
+            ).fetchone()[0]
+            return found
+
     def page(
         self, states: Sequence[State], group: str | None, before: int | None, limit: int
     ) -> tuple[builtins.list[Job], bool]:

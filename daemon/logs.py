@@ -1,7 +1,7 @@
 """The daemon's log: a line a record for people, or a JSON object a line for machines.
 
-Whatever runs in the daemon logs with the standard library; what a record becomes is decided here. A message about a job
-says `job %d`, and so its record says which job in a field of its own. Names come from strangers: control
+Whatever runs in the daemon logs with the standard library; what a record becomes is decided here. What is logged about a
+job has its number in `extra={"job": …}`, and so the record has it in a field of its own. Names come from strangers: control
 characters are escaped, and only a record starts at the margin of a line, so no name can forge one.
 
 In the foreground the log goes to stderr, which the journal or a container keeps. With `--detach` or `--log-to-file` it
@@ -50,16 +50,6 @@ def to_journal() -> bool:
     return False
 
 
-def job_of(record: logging.LogRecord) -> int | None:
-    """The job that a record is about: the value of the first `job %d` in its message."""
-    message, values = str(record.msg), record.args
-    at = message.find("job %d")
-    index = message.count("%", 0, at)  # values before it
-    if at < 0 or not isinstance(values, tuple) or index >= len(values):
-        return None
-    return job if isinstance(job := values[index], int) else None
-
-
 def printable(line: str) -> str:
     """`line` with what is not printable escaped: control characters, surrogates, changes of direction."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
@@ -96,8 +86,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "logger": record.name,
         }
-        if (job := job_of(record)) is not None:
-            fields["job"] = job
+        if (job_id := getattr(record, "job", None)) is not None:  # what `extra` had
+            fields["job"] = job_id
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields)  # ASCII: a lone surrogate is escaped like all else

@@ -102,10 +102,12 @@ class Notifier:
         job = self.table.get(change.job_id)
         began = time.monotonic()
         why = await run_command(self.config, environment(self.home, job, change), self._stdin(job), self._folder(job))
+        about = {"job": job.id}
         if why:
-            log.warning("notify.command for job %d (%s): %s", job.id, change.state, why)
+            log.warning("notify.command for job %d (%s): %s", job.id, change.state, why, extra=about)
         else:
-            log.info("notify.command told that job %d is %s, in %.1f s", job.id, change.state, time.monotonic() - began)
+            took = time.monotonic() - began
+            log.info("notify.command told that job %d is %s, in %.1f s", job.id, change.state, took, extra=about)
 
     def _stdin(self, job: Job) -> bytes:
         """What `prefd show ID --json` prints."""

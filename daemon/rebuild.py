@@ -118,7 +118,8 @@ def _record(home: Home, records: Records, job_id: int, said: str) -> Record | No
         record = _from_results(run, job_id)
         said += UNKNOWN if record is not None and record.row["state"] == "paused" else ""
     if record is None:
-        log.warning("job %d: %s holds no spec that can be read; its number stays taken", job_id, run.root)
+        message = "job %d: %s holds no spec that can be read; its number stays taken"
+        log.warning(message, job_id, run.root, extra={"job": job_id})
         return None
     return _said(_ended(record, run), said)
 

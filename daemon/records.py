@@ -50,7 +50,8 @@ class Records:
             self.missing.discard(job_id)
         except OSError as error:
             if job_id not in self.missing:
-                log.warning("job %d: %s cannot be written yet: %s", job_id, folder / FILE, error.strerror or error)
+                why, about = error.strerror or error, {"job": job_id}
+                log.warning("job %d: %s cannot be written yet: %s", job_id, folder / FILE, why, extra=about)
             self.missing.add(job_id)
 
     def read(self, job_id: int) -> Record | None:

@@ -90,11 +90,12 @@ class Runner:
                 continue
             self.alive(self.config.watch.rescan_seconds)
             if (worker := job.worker_process) is not None and worker.is_alive():
-                log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid)
+                about = {"job": job.id}
+                log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid, extra=about)
                 await end(worker, self.config.stop_grace_seconds)
             why = self._refused.pop(job.id, "the daemon ended while it ran; it goes on from where it stood")
             back = self.table.put_back(job.id, why)
-            log.info("job %d %s: %s", back.id, back.state, back.reason)
+            log.info("job %d %s: %s", back.id, back.state, back.reason, extra={"job": back.id})
             recovered = True
         return self.table.list(*RUNNING, "queued") if recovered else jobs
 
@@ -113,7 +114,7 @@ class Runner:
         )
         for job_id, reason in turns.failed.items():
             self.table.transition(job_id, "failed", reason)
-            log.info("job %d failed: %s", job_id, reason)
+            log.info("job %d failed: %s", job_id, reason, extra={"job": job_id})
             self.queued.set()  # for those that were to run after this one
         self.table.tell_waiting(turns.waiting)
         return turns.start
@@ -146,7 +147,8 @@ class Runner:
         self._references.pop(job_id, None)
         self.queued.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job %d: its state could not be written; it is put back", job_id, exc_info=error)
+            message = "job %d: its state could not be written; it is put back"
+            log.error(message, job_id, exc_info=error, extra={"job": job_id})
 
     async def _run(self, job: Job) -> None:
         """Whatever happens here is this job's failure, not the next one's."""
@@ -156,11 +158,12 @@ class Runner:
             self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
         except Exception as error:
             if refused(error):
-                log.error("job %d waits, for its state cannot be written: %s", job.id, error)
+                about = {"job": job.id}
+                log.error("job %d waits, for its state cannot be written: %s", job.id, error, extra=about)
                 self._refused[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
                 await self.stop.rest(REFUSED_SECONDS)
                 return
-            log.exception("job %d", job.id)
+            log.exception("job %d", job.id, extra={"job": job.id})
             if not self.table.get(job.id).ended:
                 self.table.transition(job.id, "failed", f"the daemon could not run it: {type(error).__name__}: {error}")
 
@@ -195,6 +198,7 @@ def _log_state() -> Callable[[Job, Any], None]:
     def log_state(job: Job, _: Any) -> None:
         if last[-1:] != [job.state]:
             last.append(job.state)
-            log.info("job %d %s%s", job.id, job.state, f": {job.reason}" if job.reason else "")
+            reason = f": {job.reason}" if job.reason else ""
+            log.info("job %d %s%s", job.id, job.state, reason, extra={"job": job.id})
 
     return log_state

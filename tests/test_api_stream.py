@@ -76,11 +76,11 @@ def test_the_header_that_browsers_send_goes_before_the_url(made: Home) -> None:
     with serving(made), talking(made) as http:
         with http.stream("GET", "/v1/events?after=0", headers={"Last-Event-ID": "3-1.13"}) as reply:
             assert reply.headers["content-type"].startswith("text/event-stream")
-            events = read_events(reply.iter_lines())
+            events = read_events(reply)
             assert next(events).id == "3-1.13"
             assert next(events).data["line"] == 14
         with http.stream("GET", "/v1/events?after=2&job=1") as reply:
-            assert [event.kind for event in itertools.islice(read_events(reply.iter_lines()), 3)][1:] == [
+            assert [event.kind for event in itertools.islice(read_events(reply), 3)][1:] == [
                 "job",
                 "metrics",
             ]
@@ -210,6 +210,10 @@ def test_every_frame_is_one_line_of_json(made: Home) -> None:
             block += next(pieces)
     (data,) = [line for line in block.split(b"\n") if line.startswith(b"data: ")]
     assert json.loads(data.removeprefix(b"data: "))["reason"] == reason
+    with serving(made):
+        events = Client(made).events("2")
+        assert until(events, "failed")[-1].data["reason"] == reason, "no character of it ends the line for a client"
+        events.close()
 
 
 def test_a_stream_ends_when_the_database_is_made_again_and_the_next_one_tells_of_the_new(made: Home) -> None:

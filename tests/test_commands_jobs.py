@@ -35,7 +35,30 @@ def test_jobs_lists_every_state_with_its_reason_or_progress(four_jobs: Home) -> 
 def test_jobs_can_be_narrowed(four_jobs: Home) -> None:
     shown = json.loads(invoke(four_jobs, "jobs", "--state", "failed", "--state", "queued", "--json").stdout)["jobs"]
     assert [job["id"] for job in shown] == [2, 4]
-    assert [job["id"] for job in json.loads(invoke(four_jobs, "jobs", "--last", 1, "--json").stdout)["jobs"]] == [4]
+    newest = json.loads(invoke(four_jobs, "jobs", "--limit", 1, "--json").stdout)
+    assert ([job["id"] for job in newest["jobs"]], newest["older"]) == ([4], 3)
+
+
+def test_jobs_shows_the_newest_and_says_how_many_older_ones_there_are(four_jobs: Home) -> None:
+    with JobTable.open(four_jobs.database) as table:
+        table.add_all([homes.make_spec(name=f"many-{number}") for number in range(60)], "01-many.json")
+    result = invoke(four_jobs, "jobs")
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [str(number) for number in range(15, 65)]
+    assert result.stderr == "14 older jobs not shown; --all shows all 64\n"
+    cut = invoke(four_jobs, "jobs", "--json")
+    assert ([job["id"] for job in json.loads(cut.stdout)["jobs"]], cut.stderr) == ([*range(15, 65)], result.stderr)
+    assert "63 older jobs not shown" in invoke(four_jobs, "jobs", "--limit", 1).stderr
+    assert "11 older jobs not shown; --all shows all 61" in invoke(four_jobs, "jobs", "--state", "queued").stderr
+
+
+def test_all_jobs_are_shown_where_they_are_asked_for(four_jobs: Home) -> None:
+    with JobTable.open(four_jobs.database) as table:
+        table.add_all([homes.make_spec(name=f"many-{number}") for number in range(60)], "01-many.json")
+    result = invoke(four_jobs, "jobs", "--all")
+    assert (len(result.stdout.splitlines()), result.stderr) == (65, "")
+    document = json.loads(invoke(four_jobs, "jobs", "--all", "--json").stdout)
+    assert ([job["id"] for job in document["jobs"]], document["older"]) == ([*range(1, 65)], 0)
+    assert invoke(four_jobs, "jobs", "--all", "--limit", 3).exit_code == Exit.USAGE
 
 
 def test_an_empty_home_has_no_jobs_and_that_is_fine(home: Path) -> None:
@@ -44,7 +67,7 @@ def test_an_empty_home_has_no_jobs_and_that_is_fine(home: Path) -> None:
     assert result.exit_code == Exit.OK
     assert result.stdout == ""
     assert "prefd submit" in result.stderr
-    assert json.loads(invoke(Home(home), "jobs", "--json").stdout) == {"schema": 1, "jobs": []}
+    assert json.loads(invoke(Home(home), "jobs", "--json").stdout) == {"schema": 1, "jobs": [], "older": 0}
 
 
 def test_jobs_fit_eighty_columns(four_jobs: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import logging
@@ -17,13 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import Place
 
+import prefd.daemon
 from prefd.daemon import logs, supervisor
 from prefd.daemon.home import Home
 from prefd.daemon.logs import JsonFormatter, TextFormatter, bound_log
 
 
 def record(message: str, *values: Any, level: int = logging.INFO, **more: Any) -> logging.LogRecord:
-    return logging.LogRecord("prefd.daemon.service", level, "service.py", 1, message, values, more.get("exc_info"))
+    made = logging.LogRecord("prefd.daemon.service", level, "service.py", 1, message, values, more.get("exc_info"))
+    vars(made).update(more.get("extra", {}))  # as the standard library does
+    return made
 
 
 def failure() -> Any:
@@ -48,7 +52,7 @@ def test_a_line_has_time_level_and_message() -> None:
 
 
 def test_a_json_record_says_when_what_and_of_which_job() -> None:
-    made = record("job %d queued: %s", 3, "smol")
+    made = record("job %d queued: %s", 3, "smol", extra={"job": 3})
     document = json.loads(JsonFormatter().format(made))
     moment = datetime.fromisoformat(document.pop("time"))
     assert abs(moment - datetime.fromtimestamp(made.created, UTC)) < timedelta(milliseconds=1)
@@ -59,15 +63,20 @@ def test_a_json_record_says_when_what_and_of_which_job() -> None:
         "logger": "prefd.daemon.service",
         "job": 3,
     }
-    later = record("told %s that job %d is %s", "them", 4, "done")
-    assert json.loads(JsonFormatter().format(later))["job"] == 4
-    for other in (
-        record("rejected %s", "job 3"),
-        record("job %d"),
-        record("job %d", "x"),
-        record("100 %% of job %d", 3),
-    ):
-        assert logs.job_of(other) is None
+    assert "job" not in json.loads(JsonFormatter().format(record("rejected %s", "job 3")))
+
+
+def test_whatever_is_logged_of_a_job_has_its_number_in_a_field() -> None:
+    """A call without it would be missing where a log is searched for a job, and nothing else would show it."""
+    calls = [
+        (path.name, ast.unparse(call))
+        for path in Path(prefd.daemon.__path__[0]).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and re.match(r"log\.(\w+)\(", ast.unparse(call))
+    ]
+    of_jobs = [(name, text) for name, text in calls if "job %d" in text or "job_id" in text or "job.id" in text]
+    assert len(of_jobs) > 10
+    assert [(name, text) for name, text in of_jobs if "extra=" not in text] == []
 
 
 def test_a_failure_brings_its_traceback() -> None:
@@ -132,7 +141,7 @@ def test_levels_below_the_configured_one_are_left_out() -> None:
 
 
 def test_in_the_foreground_it_goes_to_stderr_and_json_is_json() -> None:
-    done = run("start_logging(LogConfig(format='json'), None)\nlog.info('job %d queued', 4)")
+    done = run("start_logging(LogConfig(format='json'), None)\nlog.info('job %d queued', 4, extra={'job': 4})")
     assert json.loads(done.stderr)["job"] == 4
     assert done.stdout == ""
 

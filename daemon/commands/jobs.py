@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prefd.daemon import render
-from prefd.daemon.columns import emit
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.complete import GROUP, JOB
 from prefd.daemon.commands.errors import Exit, Failure
@@ -19,12 +18,13 @@ from prefd.daemon.home import Home
 from prefd.daemon.rundir import Progress, RunDir
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from prefd.daemon.jobs import Job
     from prefd.daemon.specfile import SpecFile
 
 CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
+
+NEWEST = 50
+"""Jobs that `prefd jobs` shows unless it is told how many: what fits on a screen or two."""
 
 STATE_NAMES = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
 
@@ -147,20 +147,33 @@ def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, list[in
 Examples:
   prefd jobs
   prefd jobs --state failed
-  prefd jobs --json | jq '.jobs[] | select(.state == "done") | .id'"""
+  prefd jobs --all --json | jq '.jobs[] | select(.state == "done") | .id'"""
 )
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_NAMES), help="Only these (repeatable).")
 @click.option("--group", metavar="NAME", type=GROUP, help="Only this group, such as a sweep's jobs.")
-@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option(
+    "--limit", "--last", "limit", type=click.IntRange(min=1), metavar="N", help=f"Only the newest N; default {NEWEST}."
+)
+@click.option("--all", "everything", is_flag=True, help="All of them, however many.")
 @json_option
 @click.pass_obj
-def jobs(home: Home, states: tuple[Any, ...], group: str | None, last: int | None, as_json: bool) -> None:
-    """List the jobs, oldest first."""
+def jobs(
+    home: Home, states: tuple[Any, ...], group: str | None, limit: int | None, everything: bool, as_json: bool
+) -> None:
+    """List the newest jobs, oldest first.
+
+    How many older ones are not shown is said on stderr, and with --json in `older` too.
+    """
+    if everything and limit is not None:
+        raise click.UsageError("give --all or --limit, not both")
     with read_jobs(home) as table:
-        listed = [job for job in table.list(*states) if group in (None, job.group)]
-    shown = listed[-last:] if last else listed
+        total = table.count(states, group)
+        shown, _ = table.page(states, group, None, total if everything else limit or NEWEST)
+    older = total - len(shown)
+    if older:
+        render.note(f"{render.plural(older, 'older job')} not shown; --all shows all {total:,}")
     if as_json:
-        render.emit_json({"jobs": [job.to_json() for job in shown]})
+        render.emit_json({"jobs": [job.to_json() for job in shown], "older": older})
         return
     if not shown:
         which = f" is {' or '.join(states)}" if states else " has been handed in yet: `prefd submit SPEC`"
@@ -169,21 +182,16 @@ def jobs(home: Home, states: tuple[Any, ...], group: str | None, last: int | Non
     rows = [
         (
             str(job.id),
-            job.state,
+            render.state(job.state),
             render.clock(job.created_at),
             render.duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
-            job.name,
-            detail(home, job),
+            render.one_line(job.name),
+            render.one_line(detail(home, job)),
         )
         for job in shown
     ]
-    emit(["id", "state", "submitted", "took", "name", "progress, or why"], rows, ["id", "took"], dressed)
-
-
-def dressed(row: tuple[str, ...]) -> tuple[str | Text, ...]:
-    """A row of `prefd jobs` as a terminal shows it."""
-    number, state, submitted, took, name, why = row
-    return number, render.state(state), submitted, took, render.one_line(name), render.one_line(why)
+    headings = ["id", "state", "submitted", "took", "name", "progress, or why"]
+    render.stdout().print(render.table(headings, rows, right=["id", "took"]))
 
 
 def detail(home: Home, job: Job) -> str:
