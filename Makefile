@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo test lint bench-train bench-cache bench-qat bench-daemon faults
+.PHONY: help venv blas model demo test test-all lint bench-train bench-cache bench-qat bench-daemon faults
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -21,8 +21,16 @@ help: ## show this list
 demo: blas model ## train SmolLM2 twice from one reference cache, and show what came of it
 	$(PY) contrib/demo/demo.py $(ARGS)
 
+PYTEST := $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+# A run starts some hundred processes of Python: without files of bytecode each would compile what it imports.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+
 test: blas model ## run the tests
-	$(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-all: blas model ## run the tests, and the thorough ones: whole models, every combination, more examples
+	$(PYTEST) -m "thorough or not thorough" $(ARGS)
 
 lint: venv ## ruff, mypy, import-linter
 	$(VENV)/bin/ruff check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ["XDG_CACHE_HOME"] = str(
     ROOT / ".pytest_cache" / "user"
 )  # what is found of the machine is not the user's here
+
+RAM_DISK = Path("/dev/shm")
+if RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > 4 * 2**30:  # there, nothing waits until it is on a disk
+    os.environ.setdefault("TMPDIR", str(RAM_DISK))
 
 blas.preload()  # before anything imports mlx
 

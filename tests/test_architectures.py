@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,15 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("options", HARD.values(), ids=HARD)
-@pytest.mark.parametrize("name", ["llama sliding", "qwen3_next", "gemma2", "mixtral", "jamba", "gpt_oss", "lfm2"])
+def hard_cases() -> Iterator[Any]:
+    """All ways for three architectures that differ most; for the others those that join the rest, and thoroughly all."""
+    for name in ("llama sliding", "qwen3_next", "gemma2", "mixtral", "jamba", "gpt_oss", "lfm2"):
+        for way, options in HARD.items():
+            often = name in ("llama sliding", "qwen3_next", "gemma2") or options.checkpoint_layers
+            yield pytest.param(name, options, id=f"{name}-{way}", marks=[] if often else pytest.mark.thorough)
+
+
+@pytest.mark.parametrize(("name", "options"), list(hard_cases()))
 def test_long_context_and_recomputation_are_exact_too(name: str, options: Options) -> None:
     model = adapted(name)
     scorer = Scorer.of(model, options)
