@@ -26,6 +26,8 @@ from prefd.daemon.home import Home
 from prefd.daemon.needed import NeededReferences, newest_specs, references_of
 from prefd.daemon.worker.job import Job
 
+pytestmark = pytest.mark.usefixtures("answers_in_process")
+
 SMALL = ReferenceFingerprint({"weights": "a", "compute_dtype": "float32"}, {"model": "org/small-model"})
 LARGE = ReferenceFingerprint({"weights": "b", "compute_dtype": "float32"}, {"model": "org/large"})
 DAY = 86_400.0

@@ -20,6 +20,8 @@ from prefd.daemon.commands.errors import Exit
 from prefd.daemon.finding import Finding
 from prefd.daemon.home import Home
 
+pytestmark = pytest.mark.usefixtures("answers_in_process")
+
 
 @pytest.fixture
 def there(home: Path) -> Home:
