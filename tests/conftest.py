@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ os.environ["XDG_CACHE_HOME"] = str(
 RAM_DISK = Path("/dev/shm")
 if RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > 4 * 2**30:  # there, nothing waits until it is on a disk
     os.environ.setdefault("TMPDIR", str(RAM_DISK))
+    tempfile.tempdir = None  # it has been looked up already
 
 blas.preload()  # before anything imports mlx
 
