@@ -1,6 +1,6 @@
 """Training from the cache, against the same training with a live reference, and against mlx-lm-lora's DPO trainer.
 
-    make bench-train          or: python benchmarks/bench_train.py [--pairs 8] [--repeats 3] [--markdown results.md]
+    make bench WHICH=train    or: python benchmarks/bench_train.py [--pairs 8] [--repeats 3] [--markdown results.md]
 
 Two workloads: real pairs (alpaca_eval where it is to be had, else the demo's), and synthetic ones of 128 prompt and 128
 answer tokens on both sides. Every variant trains one epoch over the same tokens with the same LoRA layers and batch
@@ -26,6 +26,8 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -35,8 +37,8 @@ import mlx.core as mx
 import numpy as np
 from live_reference import live_reference
 
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import write_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
@@ -77,7 +79,9 @@ def main() -> None:
     variants = list(given.variants)
     if "peer" in variants and not (PEERS / "mlx_lm_lora").is_dir():
         variants.remove("peer")
-        print(f"mlx-lm-lora is not at {PEERS} (`make bench-train` puts it there); it is left out", file=sys.stderr)
+        print(
+            f"mlx-lm-lora is not at {PEERS} (`make bench WHICH=train` puts it there); it is left out", file=sys.stderr
+        )
     lines = [
         (
             f"{given.model.name}, {given.pairs} pairs, batch size {given.batch_size}, LoRA rank 8 on every layer, medians of "
@@ -182,7 +186,7 @@ def scored_once(job: Job, examples: Sequence[Example]) -> dict[str, Any]:
     """The reference pass over what the cache lacks; its seconds."""
     sides = [side for each in examples for side in (each.chosen, each.rejected)]
     needed = {job.key(side): side for side in sides}
-    scorer = Scorer.of(models.load(job.reference).freeze())
+    scorer = fastest_scorer(models.load(job.reference).freeze())
     began = time.perf_counter()
     for batch in keyed_batches(needed):
         job.store.put(score(scorer, batch))
@@ -203,8 +207,8 @@ def trained(variant: str, job: Job, examples: Sequence[Example]) -> dict[str, An
     assert training is not None
     mx.random.seed(0)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, training)
-    scorer = simpler(Scorer.of(model, Options.of(job.spec)), variant)
+    make_trainable(model, job.policy, training)
+    scorer = simpler(fastest_scorer(model, Options.of(job.spec)), variant)
     reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
     optimizer = make_optimizer(training, schedule.total_steps, model)
@@ -233,7 +237,7 @@ def simpler(scorer: Scorer, variant: str) -> Scorer:
 
 
 def second_model(job: Job, variant: str) -> ReferenceScores:
-    return live_reference(simpler(Scorer.of(models.load(job.reference).freeze()), variant))
+    return live_reference(simpler(fastest_scorer(models.load(job.reference).freeze()), variant))
 
 
 class Timed:

@@ -91,10 +91,15 @@ def _check_tree(root: Any) -> None:
             waiting += [((*path, key), each) for key, each in value.items()]
         elif isinstance(value, list):
             waiting += [((*path, index), each) for index, each in enumerate(value)]
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ParseError(f"{dotted(path)}: expected a finite number, got {value}")
-        elif isinstance(value, int) and abs(value) >= MAX_INTEGER:
-            raise ParseError(f"{dotted(path)}: the number is too large")
+        else:
+            _check_number(path, value)
+
+
+def _check_number(path: Path, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ParseError(f"{dotted(path)}: expected a finite number, got {value}")
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        raise ParseError(f"{dotted(path)}: the number is too large")
 
 
 def _check_text(path: Path, text: str) -> None:

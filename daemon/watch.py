@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from watchfiles import Change, awatch
 
 from prefd.daemon.config import WatchConfig
+from prefd.daemon.inbox_health import WatchHealth
 from prefd.daemon.mounts import mount_of
 from prefd.daemon.text import clip
 from prefd.daemon.threads import in_thread
@@ -30,32 +29,16 @@ FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 60.0
 
 
-@dataclass
-class WatchHealth:
-    """Filled in by the watcher and by the intake, read by the control API."""
-
-    mode: Literal["events", "polling"] = "polling"
-    why: str = ""
-    """Why it is polled."""
-    last_event: float | None = None
-    """When (Unix time) something was last noticed in the folder."""
-    last_rescan: float | None = None
-    error: str | None = None
-    """Why there are no file events, where there should be."""
-    folder: str | None = None
-    """Why nothing can be claimed from the folder."""
-    left_alone: dict[str, str] = field(default_factory=dict)
-    """What is in the folder and no job, by name: why."""
-
-
 class Watcher:
     """Sets `changed` whenever the folder may have changed. It never raises and never ends by itself."""
 
-    def __init__(self, folder: Path, config: WatchConfig, changed: asyncio.Event) -> None:
+    def __init__(
+        self, folder: Path, config: WatchConfig, changed: asyncio.Event, health: WatchHealth | None = None
+    ) -> None:
         self.folder = folder
         self.config = config
         self.changed = changed
-        self.health = WatchHealth()
+        self.health = health or WatchHealth()
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -8,11 +8,12 @@ from functools import reduce
 
 import mlx.core as mx
 
+from prefd.plugins.metrics import PART
 from prefd.plugins.types import LossInput, LossOutput
 
 
 @dataclass(frozen=True)
-class Part:
+class WeightedLoss:
     """One loss of a mixture, ready to be called."""
 
     name: str
@@ -31,7 +32,7 @@ class Mixture:
     again is counted: `sigmoid`, `sigmoid:2`.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[WeightedLoss]
 
     def __call__(self, x: LossInput) -> LossOutput:
         outputs = [part.loss(x) for part in self.parts]
@@ -40,7 +41,7 @@ class Mixture:
         metrics: dict[str, mx.array] = {}
         for label, out in zip(self._labels(), outputs):
             metrics |= {f"{metric}/{label}": values for metric, values in out.metrics.items()}
-            metrics[f"loss/{label}"] = mx.stop_gradient(out.losses)
+            metrics[PART + label] = mx.stop_gradient(out.losses)
         return LossOutput(losses, leading.chosen_rewards, leading.rejected_rewards, metrics)
 
     def _labels(self) -> Iterator[str]:

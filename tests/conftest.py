@@ -38,6 +38,7 @@ from first_layers import keep_first_layers
 from hypothesis import HealthCheck, settings
 from places import Place
 from supervised import Bench
+from template_clock import SetClock, clock_setter
 
 from prefd.daemon import runner, service, supervisor, watch
 from prefd.daemon.home import Home
@@ -88,6 +89,12 @@ def pairs_file(tmp_path: Path) -> Path:
 def home(tmp_path: Path) -> Path:
     """The path of a prefd home that does not exist yet."""
     return tmp_path / "home"
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """Sets what the machine's clock shows to whoever renders a template."""
+    return clock_setter(monkeypatch)
 
 
 @pytest.fixture

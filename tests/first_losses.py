@@ -6,8 +6,9 @@ import mlx.core as mx
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching, Schedule
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.start import Start
 from prefd.daemon.worker.trainer import ReferenceScores, Trainer
@@ -20,10 +21,10 @@ def trainer_of(job: Job, reference: ReferenceScores | None) -> Trainer:
     assert job.spec.training is not None
     mx.random.seed(job.spec.training.seed)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, job.spec.training)
+    make_trainable(model, job.policy, job.spec.training)
     schedule = Schedule.plan(job.data.train, job.spec.training)
     optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
-    return Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
+    return Trainer(fastest_scorer(model), optimizer, job.loss, reference, Batching(2, 512))
 
 
 def losses(job: Job, reference: ReferenceScores, steps: int = STEPS, start: Start | None = None) -> list[float]:

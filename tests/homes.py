@@ -9,9 +9,10 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from prefd.daemon.cli import cli
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable
-from prefd.daemon.rundir import Outcome, Progress, RunDir, write_json
+from prefd.daemon.rundir import Outcome, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 
 STEPS = 12

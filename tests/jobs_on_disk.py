@@ -7,11 +7,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import Outcome, write_json
+from prefd.daemon.rundir import Outcome
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.precompute import precompute
+from prefd.daemon.worker.phase import plan_and_precompute
 from prefd.daemon.worker.training import train
 
 
@@ -26,7 +27,7 @@ def make_job(root: Path, job_id: int = 1, **spec: Any) -> Job:
 
 
 def run_precompute(job: Job, stop: threading.Event | None = None) -> Outcome:
-    return precompute(job, stop or threading.Event())
+    return plan_and_precompute(job, stop or threading.Event())
 
 
 def run_training(job: Job, stop: threading.Event | None = None) -> Outcome:
@@ -40,6 +41,11 @@ def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int
     training = {"batch_size": 2, "learning_rate": 1e-3, "lora": lora} | asked
     data = {"path": str(pairs), "validation": 0.25} | more.pop("data", {})
     return make_job(home, job_id, model=str(model), data=data, loss={"name": loss}, training=training, **more)
+
+
+def again(made: Job) -> Job:
+    """The same job in a worker that begins now."""
+    return Job.load(made.home, int(made.run.root.name))
 
 
 def finished(made: Job) -> Job:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from prefd.daemon.worker import models
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.job import Job
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
@@ -25,4 +26,4 @@ def live_reference(scorer: Scorer) -> ReferenceScores:
 
 def live(job: Job) -> ReferenceScores:
     """The reference of `job`, loaded beside its policy."""
-    return live_reference(Scorer.of(models.load(job.reference).freeze()))
+    return live_reference(fastest_scorer(models.load(job.reference).freeze()))

@@ -46,6 +46,14 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def write_arrow(path: Path, rows: list[dict[str, Any]], stream: bool = True, batch: int = 2) -> Path:
+    table = pa.Table.from_pylist(rows)
+    new = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with new(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=batch)
+    return path
+
+
 def found(source: Path | str, *splits: str, **more: Any) -> Rows:
     return read_rows(Source("data.path", str(source), splits or ("train",), **more))
 

@@ -139,9 +139,8 @@ def starved(_: str) -> None:
 
 def environment(_: str) -> None:
     """It writes down which of its settings came by the environment."""
-    write(
-        "told.json", {key: value for key, value in os.environ.items() if key.startswith("PREFD_") or "THREADS" in key}
-    )
+    parts = ("PREFD_", "THREADS", "PYTHON")
+    write("told.json", {key: value for key, value in os.environ.items() if any(part in key for part in parts)})
 
 
 def sleep(_: str) -> None:

@@ -5,26 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import mlx_lm
 import psutil
 import pytest
+from daemon_process import Daemon
 from homes import invoke
 from sample_pairs import PAIRS
 
-from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 
 pytestmark = pytest.mark.slow
-PREFD = [sys.executable, "-c", "from prefd.daemon.cli import cli; cli()"]
 LOSSES = ["sigmoid", "dpop", "cpo_ipo"]  # all eight: test_training.py
 
 LOCAL_PLUGIN = '''
@@ -44,63 +40,6 @@ def margin(x: LossInput, *, target: float = 5.0) -> LossOutput:
 def register_losses(register):
     register("margin", margin)
 '''
-
-
-class Daemon:
-    """`prefd start` in a process, on a home under `root`; the commands that are typed beside it run in this one."""
-
-    def __init__(self, root: Path, model: Path, pairs: Path) -> None:
-        self.home = Home(root)
-        self.spec: dict[str, Any] = {"model": str(model), "data": {"path": str(pairs), "validation": 0.2}}
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.home.create()
-        with self.home.log.open("ab") as log:
-            command = [*PREFD, "--home", str(self.home.root), "start"]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        self.until(lambda: invoke(self.home, "status").exit_code == 0)
-
-    def ask(self, *words: str) -> None:
-        """Type a command, which has to go well."""
-        done = invoke(self.home, *words)
-        assert done.exit_code == 0, done.output
-
-    def drop(self, name: str, **more: Any) -> None:
-        training = {"batch_size": 2, "learning_rate": 1e-3} | more.pop("training", {})
-        path = self.home.jobs / f"{name}.json"
-        beside = self.home.root / f"{name}.writing"
-        beside.write_text(json.dumps(self.spec | {"training": training} | more))
-        beside.rename(path)
-
-    def jobs(self) -> dict[str, dict[str, Any]]:
-        """Every job by its name; empty before the first."""
-        listed = invoke(self.home, "jobs", "--json")
-        return {job["name"]: job for job in json.loads(listed.stdout)["jobs"]} if listed.exit_code == 0 else {}
-
-    def until_ended(self, *names: str) -> dict[str, dict[str, Any]]:
-        ended = {"done", "failed", "cancelled"}
-        self.until(lambda: all(self.jobs().get(name, {}).get("state") in ended for name in names), 240)
-        return self.jobs()
-
-    def until(self, holds: Any, timeout_s: float = 60) -> None:
-        end = time.monotonic() + timeout_s
-        while not holds():
-            assert time.monotonic() < end, self.home.log.read_text()[-3000:]
-            time.sleep(0.1)
-
-    def run(self, name: str) -> RunDir:
-        return RunDir(self.home.job(self.jobs()[name]["id"]))
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def end(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from handed import CASES, maker
 from jobs_on_disk import finished, make_job
 from paths import FAULTS
 
@@ -16,7 +17,7 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource
 from prefd.plugins.manager import load_plugins
 
-pytestmark = pytest.mark.skipif(not FAULTS.exists(), reason="the faults are not here")
+pytestmark = pytest.mark.skipif(not CASES.exists(), reason="the faults are not here")
 
 
 def read(name: str, model: Path) -> SpecFile:
@@ -60,9 +61,9 @@ def test_fused_models_of_quantized_bases_are_what_they_claim(home: Path, tmp_pat
     import mlx_lm
     from adapted import apart, logits
 
-    text = (FAULTS / "27-mxfp4" / name).read_text()
-    family = tiny.QWEN3_MOE if "moe" in name else tiny.LLAMA
-    model = tiny.build(tmp_path / "plain", family)
+    text = (CASES / "27-mxfp4" / name).read_text()
+    made_for_it = maker(tmp_path)
+    model = tiny.build(tmp_path / "plain", tiny.QWEN3_MOE) if "moe" in name else made_for_it("chatml")
     mode = next(
         (each for each in ("mxfp4", "mxfp8", "nvfp4", "affine") if each in name), "mxfp4" if "moe" in name else None
     )

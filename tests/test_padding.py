@@ -11,7 +11,7 @@ import pytest
 from paths import ROOT
 
 from prefd.daemon.dataspec import DataSpec
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models, training
 from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.data import prepare

@@ -13,8 +13,8 @@ import tiny
 from adapted import TOKENS, adapted, apart, by_pefts_formula, logits
 
 from prefd.daemon.worker import models
+from prefd.daemon.worker.adapters import adapted_modules
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.fuse import adapted_modules
 from prefd.daemon.worker.peft import check, write_peft
 from prefd.daemon.worker.sources import ModelSource
 

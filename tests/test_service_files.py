@@ -1,4 +1,4 @@
-"""The files in contrib/ that service managers read, installed as the README says."""
+"""The files in contrib/ that service managers read, installed as docs/service.md says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 from paths import ROOT
-from readme_commands import follow_readme
+from service_page import follow_page
 
 from prefd.daemon.cli import cli
 from prefd.daemon.config import Config
@@ -51,7 +51,7 @@ def accepts(arguments: list[str]) -> None:
 
 
 def test_the_unit_is_installed_for_this_prefd_and_enabled(account: Path) -> None:
-    asked = follow_readme(account, "systemctl")
+    asked = follow_page(account, "systemctl")
     assert asked == ["systemctl --user daemon-reload", "systemctl --user enable --now prefd", "loginctl enable-linger"]
     settings = unit(account / ".config" / "systemd" / "user" / "prefd.service")
     program, *arguments = shlex.split(settings["ExecStart"])
@@ -97,7 +97,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_agent_is_installed_for_this_prefd(account: Path) -> None:
-    asked = follow_readme(account, "launchctl")
+    asked = follow_page(account, "launchctl")
     path = account / "Library" / "LaunchAgents" / "prefd.plist"
     assert asked == [f"launchctl bootstrap gui/{os.getuid()} {path}"]
     agent = plistlib.loads(path.read_bytes())

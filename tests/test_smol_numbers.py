@@ -17,6 +17,7 @@ from jobs_on_disk import make_job, run_precompute, run_training
 from sample_pairs import PAIRS
 
 from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.data import prepare
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
@@ -95,7 +96,7 @@ def batch(smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Co
 
 @pytest.fixture(scope="module")
 def scorer(smol_model: Path) -> Scorer:
-    return Scorer.of(mlx_lm.load(str(smol_model))[0].freeze())
+    return fastest_scorer(mlx_lm.load(str(smol_model))[0].freeze())
 
 
 def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, scorer: Scorer, batch: list[Completion]) -> None:

@@ -14,8 +14,9 @@ from live_reference import live
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import Trainer, padded
@@ -83,9 +84,9 @@ def test_only_the_assistants_own_tokens_reach_the_loss_of_policy_and_reference(
 
     model = models.load(job.policy)
     assert job.spec.training is not None
-    models.make_trainable(model, job.policy, job.spec.training)
+    make_trainable(model, job.policy, job.spec.training)
     optimizer = make_optimizer(job.spec.training, 1, model)
-    trainer = Trainer(Scorer.of(model), optimizer, loss, cached_reference(job), Batching(2, None))
+    trainer = Trainer(fastest_scorer(model), optimizer, loss, cached_reference(job), Batching(2, None))
     trainer.evaluate(examples)
     own = [[each.chosen.own for each in examples], [each.rejected.own for each in examples]]
     x = seen[0]
@@ -109,10 +110,10 @@ def trainer_with_dropout(home: Path, tiny_model: Path, pairs_file: Path, rate: f
     job = make_job(home, model=str(tiny_model), data=data, loss={"name": "cpo"}, training=training)
     assert job.spec.training is not None
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, job.spec.training)
+    make_trainable(model, job.policy, job.spec.training)
     move(model)
     optimizer = make_optimizer(job.spec.training, 1, model)
-    return Trainer(Scorer.of(model), optimizer, job.loss, None, Batching(2, 512), seed=7), job
+    return Trainer(fastest_scorer(model), optimizer, job.loss, None, Batching(2, 512), seed=7), job
 
 
 def test_an_evaluation_weighs_every_pair_alike_whatever_its_batch_and_drops_nothing(

@@ -1,7 +1,7 @@
 import time
 from dataclasses import asdict
 
-from prefd.daemon.watch import WatchHealth
+from prefd.daemon.inbox_health import WatchHealth
 from prefd.daemon.watchhealth import watch_facts
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, with_config
 
-from prefd.daemon.jobs import Job, State
+from prefd.daemon.inbox_health import WatchHealth
+from prefd.daemon.jobs import Job
 from prefd.daemon.rundir import Outcome, Progress
-from prefd.daemon.watch import WatchHealth
+from prefd.daemon.states import State
 
 DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
 for _kind in (Job, Progress, Outcome, WatchHealth):  # their docstrings are the document's

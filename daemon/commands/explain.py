@@ -11,6 +11,9 @@ from prefd.daemon.commands.common import json_option
 from prefd.daemon.commands.specs import check_spec
 from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
+from prefd.daemon.moments import format_duration
+from prefd.daemon.sizes import format_size
+from prefd.daemon.text import pluralize
 
 
 @click.command(
@@ -32,14 +35,14 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
     if as_json:
         render.emit_json(found)
         return
-    seconds = render.duration(found["estimated_seconds"])
+    seconds = format_duration(found["estimated_seconds"])
     rows = [
         ("reference", f"{found['reference']}  {found['fingerprint'][:12]}" + ("" if found["known"] else "  (new)")),
-        ("completions", f"{found['completions']:,} needed, {render.plural(found['duplicates'], 'duplicate')} avoided"),
+        ("completions", f"{found['completions']:,} needed, {pluralize(found['duplicates'], 'duplicate')} avoided"),
         ("cached", f"{found['cached']:,}"),
         ("missing", f"{found['missing']:,}: {found['tokens_scored']:,} tokens, {found['tokens_run']:,} with prompts"),
         ("time", f"about {seconds}, by {found['estimate_from']}" if found["missing"] else "none"),
-        ("size", render.size(found["bytes"])),
+        ("size", format_size(found["bytes"])),
     ]
     for each in found["near"]:
         name = Path(each["model"] or "unknown").name

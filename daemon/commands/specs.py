@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from prefd.daemon.specfile import SpecError, SpecFile
 
 Look = dict[str, Any]
-"""Of jobs with the same tokens: `jobs`, their names; `data`, the data report; `not_reached`, why there is none."""
+"""Of jobs with the same tokens: `jobs`, their names; `data`, the data report; `not_reached`, why there is none; `unchecked`,
+what of any of them could not be looked at.
+"""
 
 
 @click.command(
@@ -40,7 +42,7 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
 
     The data is read and tokenized as a job would, no weights are loaded and nothing is written. Every error is shown; exit code 1 if there is one. Of a sweep, every combination is checked and listed. Data on the hub that cannot be reached now is no error, and is said.
     """
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.specfile import SpecError, load_specs
 
     home: Home = ctx.obj
@@ -98,8 +100,10 @@ def by_tokens(file: SpecFile, found: Sequence[Mapping[str, Any]]) -> list[Look]:
 
     looks: dict[str, Look] = {}
     for spec, each in zip(file.specs, found):
-        empty: Look = {"jobs": [], "data": None, "not_reached": None}
-        looks.setdefault(what_decides_tokens(spec), empty | dict(each))["jobs"].append(spec.name)
+        empty: Look = {"jobs": [], "data": None, "not_reached": None, "unchecked": None}
+        look = looks.setdefault(what_decides_tokens(spec), empty | dict(each))
+        look["jobs"].append(spec.name)
+        look["unchecked"] = look["unchecked"] or each.get("unchecked")
     return list(looks.values())
 
 
@@ -121,8 +125,9 @@ def document(
 
 def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> None:
     """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
-    from prefd.daemon.describe import amount, spec_facts
+    from prefd.daemon.describe import spec_facts
     from prefd.daemon.preview_lines import data_facts
+    from prefd.daemon.text import amount
 
     console = render.stdout()
     several = "" if file.sweep is None else f", a sweep of {amount(len(file.specs), 'job')}"
@@ -131,7 +136,7 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> 
         rows = [(f"  {spec.name}", settings) for spec, settings in zip(file.specs, file.settings)]
         console.print(render.facts(rows))
     first = file.specs[0]
-    facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.losses.values()))]
+    facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.loss_names))]
     for look in data:
         name = "rows" if len(data) == 1 else f"rows of {look['jobs'][0]}"
         facts += data_facts(name, look["data"]) if look["data"] else [(name, "not looked at")]
@@ -139,6 +144,8 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, data: Sequence[Look]) -> 
     tell_notes(file)
     for why in dict.fromkeys(look["not_reached"] for look in data if look["not_reached"]):
         render.warn(f"{file.file}: its data was not looked at: {why}")
+    for what in dict.fromkeys(look["unchecked"] for look in data if look["unchecked"]):
+        render.warn(f"{file.file}: not looked at: {what}")
 
 
 def tell_notes(file: SpecFile) -> None:
@@ -153,7 +160,7 @@ def complaint(path: Path, error: SpecError) -> str:
 
 def check_specs(home: Home, paths: Sequence[Path]) -> list[tuple[Path, SpecFile]]:
     """Every file's specs, ready to run; one failure that names each file with an error, if any has one."""
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.specfile import SpecError, load_specs
 
     catalog = load_catalog(home)

@@ -10,7 +10,8 @@ import click
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.errors import Exit
-from prefd.daemon.watchhealth import watch_facts
+from prefd.daemon.moments import format_clock, format_duration
+from prefd.daemon.watchhealth import usage_facts, watch_facts
 
 
 @click.command(
@@ -46,7 +47,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 ("home", str(home.root)),
                 ("jobs", count_jobs(counts)),
                 *queue_facts(queue),
-                *usage.facts(taken),
+                *usage_facts(taken),
             ]
             render.stdout().print(render.facts(facts))
             render.note(str(error))
@@ -56,12 +57,12 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         render.emit_json({"running": True, **answer, "usage": taken})
     else:
-        render.stdout().print(render.facts([*describe(answer), *usage.facts(taken)]))
+        render.stdout().print(render.facts([*describe(answer), *usage_facts(taken)]))
 
 
 def describe(answer: dict[str, Any]) -> list[tuple[str, str]]:
     state = "stopping" if answer["stopping"] else "running"
-    up = render.duration(answer["uptime_s"])
+    up = format_duration(answer["uptime_s"])
     facts = [
         ("daemon", f"{state}, pid {answer['pid']}, up {up}, version {answer['version']}"),
         ("home", answer["home"]),
@@ -81,13 +82,13 @@ def queue_facts(queue: Mapping[str, Any]) -> list[tuple[str, str]]:
     """That no job starts, where that is so."""
     if queue["paused_at"] is None:
         return []
-    return [("queue", f"paused by you since {render.clock(queue['paused_at'])}: no job starts until `prefd resume`")]
+    return [("queue", f"paused by you since {format_clock(queue['paused_at'])}: no job starts until `prefd resume`")]
 
 
 def how_far(progress: dict[str, Any] | None) -> str:
     if not progress:
         return ""
-    eta = f", ETA {render.duration(progress['eta_s'])}" if progress.get("eta_s") is not None else ""
+    eta = f", ETA {format_duration(progress['eta_s'])}" if progress.get("eta_s") is not None else ""
     return f", {progress['done']}/{progress['total']} {progress['unit']}{eta}"
 
 

@@ -29,7 +29,7 @@ def explain(root: Path, spec: JobSpec) -> dict[str, Any]:
     home = Home(root)
     job = Job(home, RunDir(home.runs / "none"), spec)
     needs = Needs.of(job)
-    cache = open_cache(home) if Config.load(home).cache_url or (home.cache / "zarr.json").exists() else None
+    cache = open_cache(home) if Config.load(home).cache_url or home.has_cache else None
     store = None if cache is None else cache.peek(job.fingerprint)
     keys = list(needs.completions)
     audit = needs.audit(keys if store is None else store.missing(keys))

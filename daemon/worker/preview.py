@@ -10,6 +10,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+from prefd.daemon.errors import EXPECTED
 from prefd.daemon.home import Home
 from prefd.daemon.previews import Part, Request, ShownPair, what_decides_tokens
 from prefd.daemon.rundir import RunDir
@@ -27,7 +28,8 @@ NOT_WHOLE = "�"
 
 def check(home: Home, specs: Sequence[JobSpec]) -> list[dict[str, Any]]:
     """Of each job {"data": the data report}, {"not_reached": why} where the hub, which has its data or tokenizer, is
-    silent, or {"error"}: what its first phase would end with before any model is loaded.
+    silent, or {"error"}: what its first phase would end with before any model is loaded. {"unchecked"} beside these: what
+    of the spec could not be looked at.
 
     Jobs whose pairs are the same tokens are told of one reading.
     """
@@ -45,14 +47,13 @@ def check(home: Home, specs: Sequence[JobSpec]) -> list[dict[str, Any]]:
                 data[key] = job.data
             elif "not_reached" in found[key]:
                 found[key] |= _checked(job, _read_rows)
-        answers.append(found[key] | (_checked(job, _plan) if "data" in found[key] else {}))
+        answer = found[key] | (_checked(job, _plan) if "data" in found[key] else {})
+        answers.append(answer if "error" in answer else answer | _checked(job, _look_at_keys))
     return answers
 
 
 def _checked(job: Job, look: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
     """What `look` gives, or why it cannot."""
-    from prefd.daemon.worker.phase import EXPECTED  # the trainer is behind it, which a preview does not need
-
     try:
         return look(job)
     except EXPECTED as error:
@@ -67,12 +68,23 @@ def _read_rows(job: Job) -> dict[str, Any]:
 
 
 def _plan(job: Job) -> dict[str, Any]:
-    from prefd.daemon.worker.models import check_keys
-    from prefd.daemon.worker.training_run import schedule_of
+    from prefd.daemon.worker.training_plan import schedule_of
 
     if job.spec.training is not None:
         schedule_of(job)
-        check_keys(job.policy, job.spec.training)
+    return {}
+
+
+def _look_at_keys(job: Job) -> dict[str, Any]:
+    """Nothing where `training.lora.keys` name modules of the model, "unchecked" where it is not here to be looked at."""
+    from prefd.daemon.worker.lora_keys import check_keys
+
+    training = job.spec.training
+    if training is None or not training.lora.keys:
+        return {}
+    if not job.policy.has_weights:
+        return {"unchecked": f"training.lora.keys: the weights of {job.policy.model} are not on this machine yet"}
+    check_keys(job.policy, training)
     return {}
 
 

@@ -19,9 +19,10 @@ from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import Options, Scorer
+from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.precompute import keyed_batches, score
 
@@ -65,7 +66,7 @@ def rescore(root: Path, request: Request) -> dict[str, Any]:
     wanted = round(len(held) * request.sample / 100) if request.percent else int(request.sample)
     chosen = random.Random(request.seed).sample(held, min(max(wanted, 1), len(held)))
     limit = tolerance(job.fingerprint.identity)
-    scorer = Scorer.of(models.load(job.reference).freeze(), Options.of(job.spec))
+    scorer = fastest_scorer(models.load(job.reference).freeze(), Options.of(job.spec))
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
     batches = keyed_batches({key: needs.completions[key] for key in chosen})
     if deadline is not None:

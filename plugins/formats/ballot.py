@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.chats import squeezed
+from prefd.plugins.formats.labels import label_name
 from prefd.plugins.formats.names import ANSWERS, CHATS, is_metadata, key_of, numbered_columns, words_of
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import UnclearRow, UnusableRow
@@ -106,7 +107,7 @@ def one_hot(row: Mapping[str, Any]) -> dict[str, str]:
 
 def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
     """The place of the answer that won. Raises `UnusableRow` for a tie, `UnclearRow` where it is not certain."""
-    value = row.get(ballot.column)
+    value = label_name(row.get(ballot.column))
     if value is None or value == "":
         raise UnusableRow(f"{ballot.name} is missing: no answer is preferred")
     amount = as_number(value)
@@ -161,6 +162,13 @@ def _by_number(ballot: Ballot, value: int, answers: Answers) -> int:
 
 def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     """The place that each number means; None where that is not certain."""
+    if answers.names and not _are_one_row_of_marks(answers.every or answers.marks):
+        return None
+    return _count_places(ballot, answers)
+
+
+def _count_places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
+    """As `_places`, of answers that can be counted through."""
     words, seen = set(words_of(ballot.column)), ballot.numbers
     every = answers.every or answers.marks
     place_of = {mark: place for place, mark in enumerate(answers.marks)}
@@ -188,6 +196,13 @@ def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     if 0 in seen and seen <= all_from_0 and (words & INDEX or not answers.names):
         return from_0
     return None
+
+
+def _are_one_row_of_marks(marks: Sequence[str]) -> bool:
+    """Whether answers with these marks can be counted through: all numbers or none, and no letters that begin behind a."""
+    if len({mark.isdigit() for mark in marks}) > 1:
+        return False
+    return "b" not in marks or "a" in marks
 
 
 def _by_name(ballot: Ballot, value: str, row: Mapping[str, Any], answers: Answers) -> int:
@@ -291,6 +306,7 @@ def _remedy(answers: Answers) -> str:
 
 def ballot_of(column: str, values: Sequence[Any], named: bool, shown: str = "") -> Ballot:
     """The ballot in `column`, whose values in all rows these are."""
+    values = [label_name(value) for value in values]
     said = frozenset(_end(value) for value in values if isinstance(value, str)) - {""}
     below_0 = any((as_number(value) or 0) < 0 for value in values)
     return Ballot(column, integers(values), below_0, named, said=said, shown=shown)
