@@ -24,8 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import PAIRS  # first: it loads the BLAS before anything imports mlx
+from prefd.daemon import blas
+
+blas.preload()  # before anything imports mlx
+
 from jobs_on_disk import make_job
+from sample_pairs import PAIRS
 from tiny import build_llama
 
 from prefd.daemon.home import Home

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from paths import ROOT
 
 FILES = sorted(path for path in (ROOT / "changes").glob("*") if path.name != "README.md")
 

@@ -6,12 +6,12 @@ import re
 from importlib import import_module
 
 import pytest
-from conftest import ROOT
+from paths import ROOT
 
 from prefd.cache import fingerprint, store, unpack
 from prefd.daemon import migrations
 from prefd.daemon.commands.errors import Exit
-from prefd.daemon.worker import sources
+from prefd.daemon.worker import identity
 
 PAGE = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| (.+?) \| .+? \| (.+) \|$", PAGE, flags=re.MULTILINE))
@@ -39,7 +39,7 @@ def test_versions_are_those_of_the_code(row: str, written: str) -> None:
 def test_what_a_cached_number_depends_on_is_that_of_the_code() -> None:
     promise = only("The cache (", ROWS)
     assert f"`{fingerprint.KEY_SCHEMA}`" in promise
-    assert f"the way of scoring ({sources.SCORING})" in promise
+    assert f"the way of scoring ({identity.SCORING})" in promise
 
 
 def test_exit_codes_are_those_of_the_code() -> None:

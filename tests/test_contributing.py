@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT
+from paths import ROOT
 from ruamel.yaml import YAML
 
 from prefd.daemon.cli import cli

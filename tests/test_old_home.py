@@ -24,8 +24,9 @@ import pytest
 
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, JobTable
+from prefd.daemon.jobs import JobTable
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import ENDED
 
 pytestmark = pytest.mark.slow
 ARCHIVE = Path(__file__).parent / "data" / "home-0.1.0.tar.gz"
@@ -122,7 +123,7 @@ def test_each_job_that_waited_is_done(gone_on: Home) -> None:
 def test_nothing_is_scored_again(gone_on: Home, job_id: int) -> None:
     outcome = RunDir(gone_on.job(job_id)).outcome("precompute")
     assert outcome is not None
-    assert (outcome.summary["scored"], outcome.summary["cached"]) == (0, COMPLETIONS)
+    assert (outcome.summary.scored, outcome.summary.cached) == (0, COMPLETIONS)
 
 
 def test_interrupted_training_goes_on_from_its_checkpoint(gone_on: Home) -> None:
