@@ -8,7 +8,14 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-MAKE_MODEL = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import tiny; from pathlib import Path; tiny.build_llama(Path('model'))"
+MODELS = next((ROOT / "tests").rglob("tiny.py")).parent
+MAKE_MODEL = f"""
+import sys
+sys.path.insert(0, {str(MODELS)!r})
+from pathlib import Path
+import tiny
+tiny.build_llama(Path("model"))
+"""
 
 
 PAIRS = [
