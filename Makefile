@@ -21,7 +21,7 @@ comma := ,
 space := $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo check test test-fast coverage lint format docs hooks bench faults release
+.PHONY: help venv blas model demo check test test-all test-fast coverage lint format docs hooks bench faults release
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -29,13 +29,19 @@ help: ## show this list
 demo: blas model ## train SmolLM2 twice from one reference cache, and show what came of it
 	$(PY) contrib/demo/demo.py $(ARGS)
 
+# A run starts some hundred processes of Python: without files of bytecode each would compile what it imports.
+test test-all test-fast coverage: export PYTHONDONTWRITEBYTECODE :=
+
 check: lint test ## what a change must pass: lint and all tests
 
 test: blas model ## run the tests
 	$(PYTEST) $(ARGS)
 
+test-all: blas model ## run the tests, and the thorough ones: whole models, every combination
+	$(PYTEST) -m "thorough or not thorough" $(ARGS)
+
 test-fast: blas ## run the tests that start no daemon and kill no worker
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not thorough" $(ARGS)
 
 coverage: blas model ## run the tests, and list the lines that none of them runs
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)

@@ -24,9 +24,9 @@ from statistics import mean
 
 from bench_train import PEERS, add_options, prepare
 
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
-from prefd.daemon.worker.job import Job
+from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.worker.job import RunningJob
 
 WITH_REFERENCE = ("sigmoid", "hinge", "ipo", "dpop")
 WITHOUT = ("cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop")
@@ -38,7 +38,7 @@ def main() -> None:
         sys.path.insert(0, str(PEERS))
         from peer_mlx_lm_lora import train
 
-        job = Job.load(Home(given.home), 1)
+        job = RunningJob.load(Home(given.home), 1)
         train(job, list(job.examples), given.child)
         return
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
@@ -52,7 +52,7 @@ def main() -> None:
             loss: timed([sys.executable, __file__, "--child", loss, "--home", str(setting.root)], loss)
             for loss in ((*WITH_REFERENCE, *WITHOUT) if given.all else (first, WITHOUT[0]))
         }
-        usable = len(Job.load(setting, 1).examples)
+        usable = len(RunningJob.load(setting, 1).examples)
     lines = report(given, usable, ours, theirs, forwards)
     print("\n".join(lines))
     if given.markdown:
@@ -89,7 +89,7 @@ def scored(home: Home, number: int) -> int:
     """Completions that a job ran its reference on."""
     outcome = RunDir(home.job(number)).outcome("precompute")
     assert outcome is not None
-    return int(outcome.summary["scored"])
+    return outcome.summary.scored
 
 
 def report(

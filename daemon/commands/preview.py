@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option
-from prefd.daemon.commands.errors import Exit, Failure
-from prefd.daemon.commands.specs import check_specs
-from prefd.daemon.commands.stores import ask_worker
-from prefd.daemon.home import Home
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.references import ask_worker
+from prefd.daemon.commands.validate import check_specs
+from prefd.daemon.home.layout import Home
+from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
-    from prefd.daemon.spec import JobSpec
-    from prefd.daemon.specfile import SpecFile
+    from prefd.daemon.specs.job_spec import JobSpec
+    from prefd.daemon.specs.reading import SpecFile
+    from prefd.daemon.worker_tasks.previews import Preview
 
 
 @click.command(
@@ -54,7 +54,8 @@ def preview(
     Prompt, chosen and rejected are decoded from the very tokens that are trained on, special tokens included, with what
     counts in the loss and what does not; above them, what became of all the rows. The tokenizer is loaded, no weights are.
     """
-    from prefd.daemon.previews import Request, ShownPair
+    from prefd.daemon.worker_tasks.inputs import PreviewInput
+    from prefd.daemon.worker_tasks.previews import Preview
 
     rows_given = click.get_current_context().get_parameter_source("rows") is not ParameterSource.DEFAULT
     if named and rows_given:
@@ -64,27 +65,26 @@ def preview(
     [(_, file)] = check_specs(home, [spec_path])
     spec = pick_job(file, number)
     try:
-        found = ask_worker(home, "preview", asdict(Request(spec.model_dump(), rows, named, worst)))
+        request = PreviewInput(spec=spec, count=rows, named=named, worst=worst)
+        shown = ask_worker(home, "preview", request, Preview)
     except Failure as failure:
         if as_json:
             render.emit_json({"file": str(spec_path), "job": spec.name, "error": failure.message})
         raise
-    pairs = [ShownPair.from_json(each) for each in found["pairs"]]
     if as_json:
-        shown = {"pairs": [pair.to_json(tokens) for pair in pairs]}
-        render.emit_json({"file": str(spec_path), "job": spec.name, **found, **shown})
+        render.emit_json({"file": str(spec_path), "job": spec.name, **shown.to_document(tokens)})
     else:
-        draw(found, pairs, full, tokens)
-    if found["missing"]:
-        raise Failure("\n".join(found["missing"].values()), Exit.NOT_FOUND)
+        draw(shown, full, tokens)
+    if shown.missing:
+        raise Failure("\n".join(shown.missing.values()), Exit.NOT_FOUND)
 
 
-def draw(found: dict[str, Any], pairs: list[Any], full: bool, tokens: bool) -> None:
-    from prefd.daemon.preview_lines import overview, pair_lines
+def draw(preview: Preview, full: bool, tokens: bool) -> None:
+    from prefd.daemon.terminal.preview import overview, pair_lines
 
     console = render.stdout()
-    console.print(render.facts(overview(found)))
-    for pair in pairs:
+    console.print(render.facts(overview(preview)))
+    for pair in preview.pairs:
         console.print()
         for line in pair_lines(pair, console, full, tokens):
             console.print(line, soft_wrap=True)
@@ -92,7 +92,7 @@ def draw(found: dict[str, Any], pairs: list[Any], full: bool, tokens: bool) -> N
 
 def pick_job(file: SpecFile, number: int | None) -> JobSpec:
     """The one job of a file; of a sweep, the one with this number, which is said with what it shares with the others."""
-    from prefd.daemon.previews import what_decides_tokens
+    from prefd.daemon.worker_tasks.previews import what_decides_tokens
 
     count = len(file.specs)
     if number is not None and number > count:

@@ -1,6 +1,8 @@
 """A worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
 
-Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`. The other tasks print one JSON document; with exit code 1 it is {"error": what is wrong, in words}.
+Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`. The other tasks read
+their input (worker_inputs.py) as JSON from stdin and print one JSON document (worker_answers.py); with exit code 1 it is
+{"error": what is wrong, in words}.
 """
 
 from __future__ import annotations
@@ -12,11 +14,17 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefd.daemon import blas, cpus
 from prefd.daemon.errors import EXPECTED, WorkerExit
-from prefd.daemon.rundir import PHASES
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine import blas, cpus
+from prefd.daemon.runs.phases import PHASES
+
+if TYPE_CHECKING:
+    from prefd.daemon.worker_tasks.inputs import WorkerInput
+
+Input = TypeVar("Input", bound="WorkerInput")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,71 +38,70 @@ def main(arguments: list[str] | None = None) -> int:
     cpus.apply_limits()  # before there is a thread
     blas.preload()  # before anything imports mlx
     if given.task in PHASES:
-        from prefd.daemon.worker.phase import run_phase
+        from prefd.daemon.worker.phases import run_phase
 
         return run_phase(given.task, given.home, given.job)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
-            found = ANSWERS[given.task](given.home)
+            answer = ANSWERS[given.task](given.home)
     except EXPECTED as error:
         print(error, file=sys.stderr)
         print(json.dumps({"error": str(error)}))  # stderr has other lines before it
         return WorkerExit.FAILED
-    print(json.dumps(found))
+    print(json.dumps(answer))
     return WorkerExit.DONE
 
 
 def describe_device(_: Path) -> dict[str, Any]:
-    from prefd.daemon.worker.device import describe
+    from prefd.daemon.worker.models.device import describe
 
-    return describe(blas.preload())
+    return describe(blas.preload()).to_json()
 
 
 def list_plugins(home: Path) -> dict[str, Any]:
-    from prefd.daemon.worker.catalog import catalog
+    from prefd.daemon.worker.plugins import catalog
 
     return catalog(home)
 
 
 def explain_needs(home: Path) -> dict[str, Any]:
-    """Reads the spec, resolved, as JSON from stdin."""
-    from prefd.daemon.spec import JobSpec
-    from prefd.daemon.worker.explain import explain
+    from prefd.daemon.worker.reference.estimate import explain
+    from prefd.daemon.worker_tasks.inputs import ExplainInput
 
-    return explain(home, JobSpec.model_validate_json(sys.stdin.buffer.read()))
+    return explain(Home(home), read_input(ExplainInput)).to_json()
 
 
 def preview_pairs(home: Path) -> dict[str, Any]:
-    """Reads a `previews.Request` as JSON from stdin."""
-    from prefd.daemon.home import Home
-    from prefd.daemon.previews import Request
     from prefd.daemon.worker.preview import preview
+    from prefd.daemon.worker_tasks.inputs import PreviewInput
 
-    return preview(Home(home), Request(**json.load(sys.stdin)))
+    return preview(Home(home), read_input(PreviewInput)).to_json()
 
 
 def check_data(home: Path) -> dict[str, Any]:
-    """Reads {"specs": resolved specs} as JSON from stdin."""
-    from prefd.daemon.home import Home
-    from prefd.daemon.spec import JobSpec
     from prefd.daemon.worker.preview import check
+    from prefd.daemon.worker_tasks.inputs import DataCheckInput
 
-    specs = [JobSpec.model_validate(each) for each in json.load(sys.stdin)["specs"]]
-    return {"found": check(Home(home), specs)}
+    return check(Home(home), read_input(DataCheckInput)).to_json()
 
 
 def score_again(home: Path) -> dict[str, Any]:
-    """Reads a `rescore.Request` as JSON from stdin."""
-    from prefd.daemon.worker.rescore import Request, rescore
+    from prefd.daemon.worker.reference.rescore import rescore
+    from prefd.daemon.worker_tasks.inputs import RescoreInput
 
-    return rescore(home, Request(**json.load(sys.stdin)))
+    return rescore(Home(home), read_input(RescoreInput)).to_json()
 
 
 def check_loss(home: Path) -> dict[str, Any]:
-    """Reads {"name"} as JSON from stdin."""
-    from prefd.daemon.worker.catalog import check_loss
+    from prefd.daemon.worker.plugins import check_loss
+    from prefd.daemon.worker_tasks.inputs import LossCheckInput
 
-    return check_loss(home, json.load(sys.stdin)["name"])
+    return check_loss(Home(home), read_input(LossCheckInput)).to_json()
+
+
+def read_input(kind: type[Input]) -> Input:
+    """The task's input, from stdin."""
+    return kind.model_validate(json.load(sys.stdin.buffer))
 
 
 ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {

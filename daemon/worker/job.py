@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
-from prefd.daemon import frozen
-from prefd.daemon.caches import open_cache
-from prefd.daemon.config import Config
-from prefd.daemon.frozen import frozen_spec
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
-from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker import models
-from prefd.daemon.worker.data import PreparedData, prepare
-from prefd.daemon.worker.identity import identify
+from prefd.daemon.home.cache import open_cache
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
+from prefd.daemon.runs import snapshot
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.snapshot import Stock, frozen_spec, frozen_stock
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.worker.data.prepare import PreparedData, prepare
+from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.identity import identify
+from prefd.daemon.worker.models.lookup_tables import check_tables
+from prefd.daemon.worker.models.source import ModelSource, policy_start, reference_of
 from prefd.daemon.worker.objective import Objective
-from prefd.daemon.worker.sources import ModelSource, policy_start, reference_of
-from prefd.daemon.worker.tables import check_tables
-from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.manager import Plugins, load_plugins
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
-    """One job as its worker sees it. Everything is computed once, on first use."""
+class SpecifiedJob:
+    """What a spec asks for, whether or not it is a job of the queue. Everything is computed once, on first use."""
 
     home: Home
-    run: RunDir
     spec: JobSpec
-
-    @classmethod
-    def load(cls, home: Home, job_id: int) -> Job:
-        """The job with the spec that was frozen when it was claimed. Raises OSError and ValueError where there is none."""
-        run = RunDir(home.job(job_id))
-        return cls(home, run, frozen_spec(run))
-
-    @cached_property
-    def changes(self) -> list[str]:
-        """What is not as it was when the job was claimed, in words."""
-        if (stock := frozen.frozen_stock(self.run)) is None:
-            return []
-        return frozen.changes(stock, frozen.take_stock(self.home, self.spec, frozen.commits(stock)))
+    commits: Mapping[str, str] = field(default_factory=dict)
+    """Hub dataset → the commit that is read, where the job was claimed with one."""
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -71,9 +60,9 @@ class Job:
     @cached_property
     def tokenizer(self) -> Any:
         """The policy's. Raises `JobError` where it cannot be loaded, or where the reference's has other tokens."""
-        tokenizer = models.tokenizer(self.policy)
+        tokenizer = loading.tokenizer(self.policy)
         if self.reference.model != self.policy.model:
-            models.check_same_vocabulary(self.policy, tokenizer, self.reference)
+            loading.check_same_vocabulary(self.policy, tokenizer, self.reference)
         return tokenizer
 
     @cached_property
@@ -81,9 +70,7 @@ class Job:
         """The pairs as tokens. Raises `DataError` where nothing can be trained on, `JobError` where a model that is to see
         them lacks a token or a position of theirs.
         """
-        stock = frozen.frozen_stock(self.run)
-        commits = {} if stock is None else frozen.commits(stock)
-        data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, commits)
+        data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, self.commits)
         data = data.with_notes(self._check_tables(data, here_only=True))
         for line in data.report.lines():
             log.info("%s", line)
@@ -109,7 +96,7 @@ class Job:
     def identify(self, source: ModelSource) -> ReferenceFingerprint:
         """Who `source` is as a reference on this device. Raises `JobError` and `BadWeights`."""
         memo = ReferenceCache(self.home.cache).memo
-        return identify(source, models.compute_dtype(source), models.device(), memo)
+        return identify(source, loading.compute_dtype(source), loading.device(), memo)
 
     @cached_property
     def fingerprint(self) -> ReferenceFingerprint:
@@ -128,3 +115,27 @@ class Job:
     def starts_as_reference(self) -> bool:
         """Whether the policy's first forward pass must give the reference's numbers."""
         return self.identify(self.policy).sha256 == self.fingerprint.sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningJob(SpecifiedJob):
+    """A job of the queue in one of its phases, with the folder that its worker writes to."""
+
+    run: RunDir
+    stock: Stock | None
+    """What the job was claimed with besides its spec; None where an earlier version claimed it."""
+
+    @classmethod
+    def load(cls, home: Home, job_id: int) -> RunningJob:
+        """The job as it was frozen when it was claimed. Raises OSError and ValueError where there is no spec."""
+        run = RunDir(home.job(job_id))
+        stock = frozen_stock(run)
+        commits = {} if stock is None else snapshot.commits(stock)
+        return cls(home, frozen_spec(run), commits, run=run, stock=stock)
+
+    @cached_property
+    def changes(self) -> list[str]:
+        """What is not as it was when the job was claimed, in words."""
+        if self.stock is None:
+            return []
+        return snapshot.changes(self.stock, snapshot.take_stock(self.home, self.spec, self.commits))

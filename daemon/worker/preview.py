@@ -6,108 +6,104 @@ The text that is shown is decoded from the very ids that are trained on. The tok
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 from prefd.daemon.errors import EXPECTED
-from prefd.daemon.home import Home
-from prefd.daemon.previews import Part, Request, ShownPair, what_decides_tokens
-from prefd.daemon.rundir import RunDir
-from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker.data import PreparedData
-from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.mixing import load_held_out, load_pairs
-from prefd.daemon.worker.prompts import Prompter, Settings
-from prefd.daemon.worker.remarks import find_remarks, rank
-from prefd.daemon.worker.tokens import Completion, Example
+from prefd.daemon.home.layout import Home
+from prefd.daemon.worker.data.mixing import load_held_out, load_pairs
+from prefd.daemon.worker.data.prepare import PreparedData
+from prefd.daemon.worker.data.prompts import Prompter, Settings
+from prefd.daemon.worker.data.remarks import find_remarks, rank
+from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.job import SpecifiedJob
+from prefd.daemon.worker_tasks.answers import DataCheck, DataChecks
+from prefd.daemon.worker_tasks.inputs import DataCheckInput, PreviewInput
+from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair, what_decides_tokens
 
 NOT_WHOLE = "�"
 """What half a character decodes to."""
 
 
-def check(home: Home, specs: Sequence[JobSpec]) -> list[dict[str, Any]]:
-    """Of each job {"data": the data report}, {"not_reached": why} where the hub, which has its data or tokenizer, is
-    silent, or {"error"}: what its first phase would end with before any model is loaded. {"unchecked"} beside these: what
-    of the spec could not be looked at.
-
-    Jobs whose pairs are the same tokens are told of one reading.
-    """
-    data: dict[str, PreparedData] = {}
-    found: dict[str, dict[str, Any]] = {}
+def check(home: Home, request: DataCheckInput) -> DataChecks:
+    """What was found in the data of each job; jobs whose pairs are the same tokens are told of one reading."""
+    prepared: dict[str, PreparedData] = {}
+    checks: dict[str, DataCheck] = {}
     answers = []
-    for spec in specs:
-        job = Job(home, RunDir(home.runs / "none"), spec)
+    for spec in request.specs:
+        job = SpecifiedJob(home, spec)
         key = what_decides_tokens(spec)
-        if key in data:
-            vars(job)["data"] = data[key]
-        if key not in found:
-            found[key] = _checked(job, lambda job: {"data": job.data.report.to_json()})
-            if "data" in found[key]:
-                data[key] = job.data
-            elif "not_reached" in found[key]:
-                found[key] |= _checked(job, _read_rows)
-        answer = found[key] | (_checked(job, _plan) if "data" in found[key] else {})
-        answers.append(answer if "error" in answer else answer | _checked(job, _look_at_keys))
-    return answers
+        if key in prepared:
+            vars(job)["data"] = prepared[key]
+        if key not in checks:
+            checks[key] = _try(job, lambda job: DataCheck(data=job.data.report.summarize()))
+            if checks[key].data is not None:
+                prepared[key] = job.data
+            elif checks[key].not_reached is not None:
+                checks[key] = checks[key].joined(_try(job, _read_rows))
+        check = checks[key] if checks[key].data is None else checks[key].joined(_try(job, _plan))
+        answers.append(check if check.error is not None else check.joined(_try(job, _look_at_keys)))
+    return DataChecks(found=answers)
 
 
-def _checked(job: Job, look: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
-    """What `look` gives, or why it cannot."""
+def _try(job: SpecifiedJob, look: Callable[[SpecifiedJob], DataCheck]) -> DataCheck:
+    """What `look` finds, or why it cannot."""
     try:
         return look(job)
     except EXPECTED as error:
-        return {"not_reached" if is_the_networks(error) else "error": str(error)}
+        return DataCheck(not_reached=str(error)) if is_the_networks(error) else DataCheck(error=str(error))
 
 
-def _read_rows(job: Job) -> dict[str, Any]:
-    """What can be looked at without a tokenizer."""
+def _read_rows(job: SpecifiedJob) -> DataCheck:
+    """Look at what can be looked at without a tokenizer."""
     for load in (load_pairs, load_held_out):
         load(job.spec.data, job.plugins.formats)
-    return {}
+    return DataCheck()
 
 
-def _plan(job: Job) -> dict[str, Any]:
-    from prefd.daemon.worker.training_plan import schedule_of
+def _plan(job: SpecifiedJob) -> DataCheck:
+    """Try the job's training settings on its data."""
+    from prefd.daemon.worker.training.plan import schedule_of
 
     if job.spec.training is not None:
         schedule_of(job)
-    return {}
+    return DataCheck()
 
 
-def _look_at_keys(job: Job) -> dict[str, Any]:
-    """Nothing where `training.lora.keys` name modules of the model, "unchecked" where it is not here to be looked at."""
-    from prefd.daemon.worker.lora_keys import check_keys
+def _look_at_keys(job: SpecifiedJob) -> DataCheck:
+    """Look whether `training.lora.keys` name modules of the model, where that is here to be looked at."""
+    from prefd.daemon.worker.models.lora_keys import check_keys
 
     training = job.spec.training
     if training is None or not training.lora.keys:
-        return {}
+        return DataCheck()
     if not job.policy.has_weights:
-        return {"unchecked": f"training.lora.keys: the weights of {job.policy.model} are not on this machine yet"}
+        weights = f"the weights of {job.policy.model} are not on this machine yet"
+        return DataCheck(unchecked=f"training.lora.keys: {weights}")
     check_keys(job.policy, training)
-    return {}
+    return DataCheck()
 
 
-def preview(home: Home, request: Request) -> dict[str, Any]:
+def preview(home: Home, request: PreviewInput) -> Preview:
     """The pairs that are asked for, and what is to be known of all. Raises what loading a job's data would raise."""
-    job = Job(home, RunDir(home.runs / "none"), JobSpec.model_validate(request.spec))
+    job = SpecifiedJob(home, request.spec)
     special = special_ids(job.tokenizer)
     uses = _uses(job)
     chosen, missing = select_examples(job.data, request, special)
-    return {
-        "model": job.policy.model,
-        "chat_template": Prompter(job.tokenizer, Settings.of(job.spec.data)).is_chat,
-        "ends": {job.tokenizer.decode([each]): each for each in _ends(job.examples)},
-        "max_length": job.spec.data.max_length,
-        "tokens": measure_lengths(job.examples),
-        "data": job.data.report.to_json(),
-        "pairs": [asdict(show_pair(job, example, uses[id(example)], special)) for example in chosen],
-        "missing": missing,
-    }
+    return Preview(
+        model=job.policy.model,
+        chat_template=Prompter(job.tokenizer, Settings.of(job.spec.data)).is_chat,
+        ends={job.tokenizer.decode([token]): token for token in _ends(job.examples)},
+        max_length=job.spec.data.max_length,
+        tokens=measure_lengths(job.examples),
+        data=job.data.report.summarize(),
+        pairs=[show_pair(job, example, uses[id(example)], special) for example in chosen],
+        missing=missing,
+    )
 
 
 def select_examples(
-    data: PreparedData, request: Request, special: frozenset[int]
+    data: PreparedData, request: PreviewInput, special: frozenset[int]
 ) -> tuple[list[Example], dict[str, str]]:
     """The examples that are asked for; and of each named row that is none, why."""
     if request.named:
@@ -145,7 +141,7 @@ def why_missing(data: PreparedData, name: str) -> str:
     return f"there is no row {name.removeprefix('row ')}: {has}, counted from 1"
 
 
-def show_pair(job: Job, example: Example, use: str, special: frozenset[int]) -> ShownPair:
+def show_pair(job: SpecifiedJob, example: Example, use: str, special: frozenset[int]) -> ShownPair:
     remarks = [remark.text for remark in find_remarks(example, special, job.spec.data.max_length)]
     prompt, chosen = split_side(job.tokenizer, example.chosen, special)
     _, rejected = split_side(job.tokenizer, example.rejected, special)
@@ -186,14 +182,17 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset([*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder])
 
 
-def measure_lengths(examples: Sequence[Example]) -> dict[str, dict[str, float]]:
-    """The least, the median and the most tokens of prompts and answers."""
+def measure_lengths(examples: Sequence[Example]) -> dict[str, LengthSpan]:
+    """How many tokens prompts and answers have."""
     counts = {
         "prompt": [each.chosen.start for each in examples],
         "chosen": [len(each.chosen) - each.chosen.start for each in examples],
         "rejected": [len(each.rejected) - each.rejected.start for each in examples],
     }
-    return {name: {"least": min(of), "median": median(of), "most": max(of)} for name, of in counts.items()}
+    return {
+        name: LengthSpan(least=min(lengths), median=median(lengths), most=max(lengths))
+        for name, lengths in counts.items()
+    }
 
 
 def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
@@ -208,7 +207,7 @@ def _ends(examples: Sequence[Example]) -> list[int]:
     return sorted(counts, key=lambda token: -counts[token])
 
 
-def _uses(job: Job) -> Mapping[int, str]:
+def _uses(job: SpecifiedJob) -> Mapping[int, str]:
     """What becomes of each example, by its identity: pairs of two sources may have the same row."""
     trains = "scored" if job.spec.training is None else "trained on"
     return {id(each): trains for each in job.data.train} | {id(each): "held out" for each in job.data.held_out}
