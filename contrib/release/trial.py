@@ -8,16 +8,13 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-MODELS = next((ROOT / "tests").rglob("tiny.py")).parent
 MAKE_MODEL = f"""
 import sys
-sys.path.insert(0, {str(MODELS)!r})
+sys.path.insert(0, {str(ROOT / "tests")!r})
 from pathlib import Path
-import tiny
-tiny.build_llama(Path("model"))
+from support import tiny_model
+tiny_model.build_llama(Path("model"))
 """
-
-
 PAIRS = [
     {"prompt": f"What is {number} + {number}?", "chosen": f"{2 * number}.", "rejected": f"{number}, I should think."}
     for number in range(1, 9)

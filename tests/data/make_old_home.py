@@ -32,7 +32,7 @@ MODEL = {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64, "nu
 KILLED_AFTER = 6
 """The step whose checkpoint is there when the daemon and its worker are killed."""
 
-sys.path.insert(0, str(next(TESTS.rglob("tiny.py")).parent))
+sys.path.insert(0, str(TESTS))
 
 PAIRS = [
     {"prompt": "What is two plus two?", "chosen": "Four.", "rejected": "It could be many things, who knows."},
