@@ -49,9 +49,11 @@ class Prefd(click.Group):
     """Finds each command in `prefd.daemon.commands`, and turns expected errors into a message and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Lists the commands in the order of the sections."""
         return list(MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command's module and returns the command; None where there is none of that name."""
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"prefd.daemon.commands.{MODULES[cmd_name]}")
@@ -60,6 +62,7 @@ class Prefd(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the help's list of commands, a part for each section."""
         for section, names in SECTIONS.items():
             commands = [(name, self.get_command(ctx, name)) for name in names]
             with formatter.section(section):
@@ -68,15 +71,18 @@ class Prefd(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that was typed. Raises click's error with a suggestion where there is none."""
         if args and args[0] not in MODULES and not args[0].startswith("-") and not ctx.resilient_parsing:
             raise no_such_command(ctx, args[0], MODULES)
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keeps what was typed, so that an unknown option can be explained, and parses it."""
         ctx.meta[TYPED] = tuple(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, and turns an expected error into a message and an exit code."""
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:

@@ -1,4 +1,4 @@
-"""What can be expected to go wrong, and the exit codes of prefd's processes.
+"""PrefdError is the base of what can be expected to go wrong; Exit and WorkerExit are the exit codes of prefd's processes.
 
 An error that a person should read as a sentence, and not as a traceback, derives from `PrefdError`; the cache, which does
 not know the daemon, has `CacheError`, and the plugins have `PluginError`. The commands, the control API and the workers

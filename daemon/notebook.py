@@ -1,4 +1,4 @@
-"""The reference cache for notebooks: log-probabilities of texts or token ids, as numpy.
+"""ReferenceLogprobs gives notebooks the reference cache: log-probabilities of texts or token ids, as numpy.
 
 cache = ReferenceCache.open(Path("~/.local/share/prefd/cache").expanduser())
 for info in cache.references():
@@ -28,7 +28,7 @@ Logprobs = npt.NDArray[np.float32]
 
 
 def load_tokenizer(model: str | Path) -> Any:
-    """The tokenizer of a folder or hub id as jobs have it, with the EOS tokens that the model's config names."""
+    """Loads the tokenizer of a folder or hub id as jobs have it, with the EOS tokens that the model's config names."""
     from prefd.daemon.worker.models import loading
     from prefd.daemon.worker.models.source import ModelSource
 
@@ -40,28 +40,28 @@ class UnknownReference(PrefdError, LookupError):
 
 
 class ReferenceLogprobs:
-    """The entries of one reference of `cache`, named by the beginning of its fingerprint. Loads no model.
+    """ReferenceLogprobs holds the entries of one reference of `cache`, named by the beginning of its fingerprint. Loads no model.
 
     Raises `UnknownReference`.
     """
 
     def __init__(self, cache: ReferenceCache, fingerprint: str) -> None:
-        found = [info for info in cache.references() if info.fingerprint.startswith(fingerprint)]
-        if len(found) != 1:
-            there = ", ".join(info.fingerprint[:12] for info in cache.references()) or "none"
-            which = "several references start" if found else "no reference starts"
-            raise UnknownReference(f"{which} with {fingerprint!r}; in {cache.path} there are: {there}")
-        self.info = found[0]
+        matches = [info for info in cache.references() if info.fingerprint.startswith(fingerprint)]
+        if len(matches) != 1:
+            fingerprints = ", ".join(info.fingerprint[:12] for info in cache.references()) or "none"
+            problem = "several references start" if matches else "no reference starts"
+            raise UnknownReference(f"{problem} with {fingerprint!r}; in {cache.path} there are: {fingerprints}")
+        self.info = matches[0]
         self._fingerprint = ReferenceFingerprint(self.info.identity)
         self._store = cache.reference(self._fingerprint)
 
     def every(self) -> list[Logprobs]:
-        """(n_i,) The log-probabilities of every completion that was scored, in the order of their keys."""
+        """Returns the log-probabilities (n_i,) of every completion that was scored, in the order of their keys."""
         keys = {row.tobytes() for segment in self._store.segments for row in segment.keys}
         return [value for value in self._store.find(sorted(keys)) if value is not None]
 
     def of_tokens(self, ids: Sequence[int] | npt.NDArray[Any], completion_start: int) -> Logprobs:
-        """(n − completion_start,) log-probability in nats of each completion token, EOS included.
+        """Returns the log-probability in nats of each completion token (n − completion_start,), EOS included.
 
         `ids` (n,) are the tokens of prompt and completion. Raises `MissingEntry` when they were never scored.
         """
@@ -77,7 +77,7 @@ class ReferenceLogprobs:
         chat_template: str = "auto",
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[Logprobs | None]:
-        """For each (prompt, completion), its log-probabilities; None where the cache does not hold it.
+        """Returns the log-probabilities of each (prompt, completion); None where the cache does not hold it.
 
         `tokenizer` is mlx-lm's, as `mlx_lm.load` gives it (`load_tokenizer` here, without the model), and tokenizes as in
         a job: chat template, EOS, and truncation to `max_length`, which decides what was scored. The other arguments are
@@ -89,4 +89,4 @@ class ReferenceLogprobs:
         settings = Settings(parse_date(date), chat_template, chat_template_kwargs or {})
         encoder = Encoder(tokenizer, max_length, settings)
         completions = [encoder.completion(prompt, completion) for prompt, completion in pairs]
-        return self._store.find([self._fingerprint.key(one.ids, one.start) for one in completions])
+        return self._store.find([self._fingerprint.key(each.ids, each.start) for each in completions])

@@ -20,7 +20,7 @@ from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.specs.catalog import Catalog
-from prefd.daemon.specs.json_schema import spec_schema
+from prefd.daemon.specs.json_schema import build_schema
 from prefd.daemon.specs.mlx_lm_lora.settings import (
     DEFAULTS,
     IGNORED,
@@ -30,7 +30,7 @@ from prefd.daemon.specs.mlx_lm_lora.settings import (
     QUANTIZED_GROUP,
     REFUSED,
 )
-from prefd.daemon.text.foreign_settings import CALLED, OF_THE_LOSS, SAID
+from prefd.daemon.text.foreign_settings import CALLED, EXPLAINED, OF_THE_LOSS
 from prefd.daemon.text.strict_model import SpecModel
 from prefd.plugins.manager import OWN, Plugins, RegisteredLoss, load_plugins
 
@@ -105,7 +105,7 @@ def own_plugins() -> Plugins:
 
 def spec_blocks() -> str:
     """Every setting of a spec, a table for each block, from the JSON Schema that `prefd schema` prints."""
-    schema = spec_schema(Catalog.from_json(own_plugins().to_json()))
+    schema = build_schema(Catalog.from_json(own_plugins().to_json()))
     return part("\n".join(_spec_block(schema, place, title) for place, title in BLOCKS.items()))
 
 
@@ -318,7 +318,7 @@ def other_names() -> str:
     for name, place in CALLED.items():
         places.setdefault(place, []).append(f"`{name}`")
     rows = [(", ".join(names), f"`{place}`") for place, names in places.items()]
-    return part(table(["elsewhere", "here"], [*rows, *_by_reason(SAID)]))
+    return part(table(["elsewhere", "here"], [*rows, *_by_reason(EXPLAINED)]))
 
 
 def _by_reason(reasons: Mapping[str, str]) -> list[tuple[str, str]]:

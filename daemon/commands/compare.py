@@ -15,7 +15,15 @@ from prefd.daemon.commands.shared.options import json_option, read_jobs, read_sp
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
-from prefd.daemon.terminal.comparison import MEASURES, Compared, best, differing, gather, notes, shorten
+from prefd.daemon.terminal.comparison import (
+    MEASURES,
+    ComparedJob,
+    find_best,
+    find_differences,
+    gather_job,
+    shorten_values,
+    write_notes,
+)
 from prefd.daemon.text.wording import clip, format_number
 from prefd.plugins.metrics import EVAL
 
@@ -47,18 +55,18 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     """
     if metrics and png is None:
         raise click.UsageError("--metric says what --plot draws: give --plot FILE too")
-    jobs = [gather(*each) for each in read(home, job_ids)]
+    jobs = [gather_job(*each) for each in read(home, job_ids)]
     if png is not None:
         draw(png, jobs, metrics)
     if as_json:
         render.emit_json(document(jobs))
         return
     if png is not None:
-        render.note(f"drew {png}")
+        render.print_note(f"drew {png}")
         return
     show(jobs)
-    for line in notes(jobs):
-        render.note(line)
+    for line in write_notes(jobs):
+        render.print_note(line)
 
 
 def read(home: Home, job_ids: Sequence[int]) -> list[tuple[Any, Any, RunDir]]:
@@ -67,9 +75,9 @@ def read(home: Home, job_ids: Sequence[int]) -> list[tuple[Any, Any, RunDir]]:
         return [(table.get(each), read_spec(table, each), RunDir(home.job(each))) for each in dict.fromkeys(job_ids)]
 
 
-def show(jobs: Sequence[Compared]) -> None:
+def show(jobs: Sequence[ComparedJob]) -> None:
     """The table, in as many parts, one under the other, as the terminal's width asks for."""
-    console = render.stdout()
+    console = render.open_stdout()
     heading: list[str | Text] = ["", *(str(job.id) for job in jobs)]
     rows = lines(jobs)
     widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
@@ -77,7 +85,7 @@ def show(jobs: Sequence[Compared]) -> None:
         shown = [[row[0], *row[start:end]] for row in (heading, *rows)]
         columns = [str(each) for each in shown[0]]
         console.print("\n" * bool(number), end="")
-        console.print(render.table(columns, shown[1:], right=columns[1:]))
+        console.print(render.make_table(columns, shown[1:], right=columns[1:]))
 
 
 def parts(widths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
@@ -92,16 +100,18 @@ def parts(widths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def lines(jobs: Sequence[Compared]) -> list[list[str | Text]]:
+def lines(jobs: Sequence[ComparedJob]) -> list[list[str | Text]]:
     """The table's rows, the name of each first."""
     told: list[list[str | Text]] = [
         ["name", *(clip(job.name, WIDEST) for job in jobs)],
-        ["state", *(render.state(job.state) for job in jobs)],
+        ["state", *(render.color_state(job.state) for job in jobs)],
         ["loss", *(job.loss for job in jobs)],
     ]
-    for name in differing(jobs):
-        told.append([name, *(clip(cell, WIDEST) for cell in shorten([(job.settings or {}).get(name) for job in jobs]))])
-    winners = best(jobs)
+    for name in find_differences(jobs):
+        told.append(
+            [name, *(clip(cell, WIDEST) for cell in shorten_values([(job.settings or {}).get(name) for job in jobs]))]
+        )
+    winners = find_best(jobs)
     for measure in MEASURES:
         marked = winners.get(measure.key, [])
         cells = [mark(format_number(job.numbers[measure.key]), job.id in marked) for job in jobs]
@@ -113,8 +123,8 @@ def mark(cell: str, is_best: bool) -> Text:
     return Text(f"*{cell}", style="bold green") if is_best else Text(cell)
 
 
-def document(jobs: Sequence[Compared]) -> Mapping[str, Any]:
-    names = differing(jobs)
+def document(jobs: Sequence[ComparedJob]) -> Mapping[str, Any]:
+    names = find_differences(jobs)
     return {
         "jobs": [
             {
@@ -129,12 +139,12 @@ def document(jobs: Sequence[Compared]) -> Mapping[str, Any]:
             for job in jobs
         ],
         "differing": names,
-        "best": best(jobs),
-        "notes": notes(jobs),
+        "best": find_best(jobs),
+        "notes": write_notes(jobs),
     }
 
 
-def draw(png: Path, jobs: Sequence[Compared], metrics: Sequence[str]) -> None:
+def draw(png: Path, jobs: Sequence[ComparedJob], metrics: Sequence[str]) -> None:
     wanted = list(dict.fromkeys(metrics or CURVES))
     recorded = {key.removeprefix(EVAL) for job in jobs for row in job.rows for key in row} - {"step", "epoch"}
     if not recorded:
@@ -147,10 +157,10 @@ def draw(png: Path, jobs: Sequence[Compared], metrics: Sequence[str]) -> None:
     plot_jobs([Line(label, job.rows) for label, job in zip(labels(jobs), jobs)], wanted, png)
 
 
-def labels(jobs: Sequence[Compared]) -> list[str]:
+def labels(jobs: Sequence[ComparedJob]) -> list[str]:
     """What a legend calls each job: its id, name and loss, and the first few settings that only it may have."""
-    names = differing(jobs)[:LABELLED]
-    columns = [shorten([(job.settings or {}).get(name) for job in jobs]) for name in names]
+    names = find_differences(jobs)[:LABELLED]
+    columns = [shorten_values([(job.settings or {}).get(name) for job in jobs]) for name in names]
     told = [
         [f"{name.rpartition('.')[2]} {value}" for name, value in zip(names, row) if value != "-"]
         for row in (zip(*columns) if columns else ([] for _ in jobs))

@@ -28,12 +28,12 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured.
     """
-    from prefd.daemon.health.checks import findings
+    from prefd.daemon.health.checks import run_checks
     from prefd.daemon.health.finding import HealthFinding
 
-    console = render.stdout()
+    console = render.open_stdout()
     found: list[HealthFinding] = []
-    for finding in findings(ctx.obj):
+    for finding in run_checks(ctx.obj):
         found.append(finding)
         if not as_json:
             console.print(line(finding.level, finding.subject, finding.detail, finding.remedy))

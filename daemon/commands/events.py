@@ -12,7 +12,7 @@ from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, require_home
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
-from prefd.daemon.text.json_output import compact, document
+from prefd.daemon.text.json_output import add_schema, dump_compact
 from prefd.daemon.text.times import format_clock
 from prefd.daemon.text.wording import format_number
 from prefd.plugins.metrics import EVAL, LABELS
@@ -47,13 +47,13 @@ def events(home: Home, job_id: int | None, after: str | None, as_json: bool) -> 
         for event in follow(home, after, job_id):
             last = event.id
             if as_json:
-                shown = document({"id": event.id, "event": event.kind, "data": event.data})
-                click.echo(compact(shown))
+                shown = add_schema({"id": event.id, "event": event.kind, "data": event.data})
+                click.echo(dump_compact(shown))
             elif line := told(event):
                 click.echo(line)
     except KeyboardInterrupt:
         if last is not None:
-            render.note(f"`prefd events --after {last}` goes on from here")
+            render.print_note(f"`prefd events --after {last}` goes on from here")
 
 
 def follow(home: Home, after: str | None, job_id: int | None) -> Iterator[Received]:

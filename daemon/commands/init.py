@@ -31,10 +31,10 @@ def init(home: Home, as_json: bool) -> None:
         )
     else:
         click.echo(home.root)
-    render.note("the home was there already" if there else f"made a home; specs go into {home.jobs}")
+    render.print_note("the home was there already" if there else f"made a home; specs go into {home.jobs}")
     if wrote:
-        render.note(f"wrote the settings, all at their defaults: {home.config}")
-    render.note("next: `prefd doctor` looks whether all is well, `prefd start --detach` starts the daemon")
+        render.print_note(f"wrote the settings, all at their defaults: {home.config}")
+    render.print_note("next: `prefd doctor` looks whether all is well, `prefd start --detach` starts the daemon")
 
 
 def make_home(home: Home) -> bool:

@@ -74,7 +74,7 @@ def pause(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool)
         if everything:
             click.echo(f"job {job.id} ({job.name}) is {job.state}, and is paused as soon as its state is saved")
         else:
-            render.note(
+            render.print_note(
                 f"job {job.id} ({job.name}) is {job.state} and goes on to its end: `prefd pause --all` pauses it"
             )
 
@@ -110,7 +110,7 @@ def resume(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool
     with read_jobs(home) as table:
         left = [str(job.id) for job in table.list() if job.pausing]
     if left:
-        render.note(f"still paused: {', '.join(left)}; `prefd resume --all` resumes these too")
+        render.print_note(f"still paused: {', '.join(left)}; `prefd resume --all` resumes these too")
 
 
 @click.command(
@@ -152,7 +152,7 @@ def act(home: Home, action: str, job_ids: tuple[int, ...], tell: Tell, as_json: 
         return
     for job, after in zip(before, documents):
         came_of_it, said = tell(job, after)
-        (click.echo if came_of_it else render.note)(f"job {job.id} ({job.name}) {said}")
+        (click.echo if came_of_it else render.print_note)(f"job {job.id} ({job.name}) {said}")
 
 
 def tell_cancelled(job: Job, after: dict[str, Any]) -> tuple[bool, str]:

@@ -82,21 +82,21 @@ def submit(
     for (_, file), target in zip(checked, files):
         tell_submitted(file, target, numbers.get(target))
     if not daemon:
-        render.note("the daemon is not running: they are picked up at the next `prefd start`")
+        render.print_note("the daemon is not running: they are picked up at the next `prefd start`")
     elif len(numbers) < len(files):
-        render.note("handed in, and not picked up yet: see `prefd jobs`")
+        render.print_note("handed in, and not picked up yet: see `prefd jobs`")
 
 
 def queue_settings(priority: int | None, after: Sequence[int], not_before: str | None) -> dict[str, Any]:
     """The options as a spec says them."""
-    from prefd.daemon.text.times import next_moment
+    from prefd.daemon.text.times import parse_next_moment
 
     settings: dict[str, Any] = {} if priority is None else {"priority": priority}
     if after:
         settings["after"] = list(after)
     if not_before is not None:
         try:
-            settings["not_before"] = next_moment(not_before, datetime.now()).isoformat(" ", "seconds")
+            settings["not_before"] = parse_next_moment(not_before, datetime.now()).isoformat(" ", "seconds")
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--not-before") from None
     return settings
@@ -173,27 +173,27 @@ def jobs(
         shown, _ = table.page(states, group, None, total if everything else limit or NEWEST)
     older = total - len(shown)
     if older:
-        render.note(f"{pluralize(older, 'older job')} not shown; --all shows all {total:,}")
+        render.print_note(f"{pluralize(older, 'older job')} not shown; --all shows all {total:,}")
     if as_json:
         render.emit_json({"jobs": [job.to_json() for job in shown], "older": older})
         return
     if not shown:
         which = f" is {' or '.join(states)}" if states else " has been handed in yet: `prefd submit SPEC`"
-        render.note(f"no job{which}" if group is None else f"no such job in group {group}")
+        render.print_note(f"no job{which}" if group is None else f"no such job in group {group}")
         return
     rows = [
         (
             str(job.id),
-            render.state(job.state),
+            render.color_state(job.state),
             format_clock(job.created_at),
             format_duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
-            render.one_line(job.name),
-            render.one_line(detail(home, job)),
+            render.cut_cell(job.name),
+            render.cut_cell(detail(home, job)),
         )
         for job in shown
     ]
     headings = ["id", "state", "submitted", "took", "name", "progress, or why"]
-    render.stdout().print(render.table(headings, rows, right=["id", "took"]))
+    render.open_stdout().print(render.make_table(headings, rows, right=["id", "took"]))
 
 
 def detail(home: Home, job: Job) -> str:

@@ -54,7 +54,7 @@ def logs(home: Home, job_id: int, follow: bool, last: int | None, as_json: bool)
         for line in lines:
             click.echo(line)
         if not text:
-            render.note(f"job {job_id} ({job.name}) has no log yet: it is {job.state}")
+            render.print_note(f"job {job_id} ({job.name}) has no log yet: it is {job.state}")
         if follow:
             for more in new_text(jobs, job_id, log, position):
                 click.echo(more, nl=False)

@@ -49,23 +49,23 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
         wanted = known if name is None else {name: known[name]}
         render.emit_json({"losses": {each: asdict(loss) for each, loss in wanted.items()}})
     elif name is None:
-        console = render.stdout()
+        console = render.open_stdout()
         separator = "\n" if console.is_terminal else ", "  # a pipe wants one line a loss
         rows = [
             (loss_name, "yes" if loss.needs_reference else "no", defaults(loss.params, separator), loss.summary)
             for loss_name, loss in sorted(known.items(), key=lambda item: (not item[1].needs_reference, item[0]))
         ]
-        console.print(render.table(["loss", "reference", "parameters", "what it is"], rows))
+        console.print(render.make_table(["loss", "reference", "parameters", "what it is"], rows))
     else:
         show_loss(name, known[name])
 
 
 def no_such_loss(name: str, known: Iterable[str], failed: Mapping[str, str]) -> Failure:
     """`failed`: the plugins that could not be loaded, with the reason; the loss may be one of theirs."""
-    from prefd.daemon.text.unknown_losses import advice
+    from prefd.daemon.text.unknown_losses import suggest_loss
 
     hints = [
-        *filter(None, [advice(name, known)]),
+        *filter(None, [suggest_loss(name, known)]),
         f"there are: {', '.join(sorted(known))}",
         *(f"plugin {plugin} could not be loaded: {error}" for plugin, error in failed.items()),
     ]
@@ -88,16 +88,16 @@ def bounds(param: Mapping[str, Any]) -> str:
 
 
 def show_loss(name: str, loss: LossInfo) -> None:
-    console = render.stdout()
+    console = render.open_stdout()
     reference = "needed: its log-probabilities come from the cache" if loss.needs_reference else "not needed"
     facts = [("loss", name), ("plugin", loss.plugin), ("reference", reference)]
     if not loss.batch_independent:
         facts.append(("batch", "a pair's loss depends on the pairs beside it, so training.batch_size is part of it"))
-    console.print(render.facts(facts))
+    console.print(render.make_facts(facts))
     if loss.params:
         rows = [(param, spec["type"], value(spec.get("default")), bounds(spec)) for param, spec in loss.params.items()]
         console.print()
-        console.print(render.table(["parameter", "type", "default", "range"], rows))
+        console.print(render.make_table(["parameter", "type", "default", "range"], rows))
     console.print()
     console.print(reflow(loss.doc))
 
@@ -127,10 +127,10 @@ def plugins(home: Home, as_json: bool) -> None:
     rows = [
         (plugin.name, plugin.version or "-", plugin.source, brings(plugin.losses, plugin.formats)) for plugin in found
     ]
-    render.stdout().print(render.table(["plugin", "version", "source", "brings"], rows))
+    render.open_stdout().print(render.make_table(["plugin", "version", "source", "brings"], rows))
     for plugin in found:
         if plugin.error:
-            render.warn(f"plugin {plugin.name} could not be loaded: {plugin.error}")
+            render.print_warning(f"plugin {plugin.name} could not be loaded: {plugin.error}")
 
 
 def brings(loss_names: Sequence[str], formats: Sequence[str]) -> str:
@@ -167,6 +167,6 @@ def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
         render.emit_json(found.to_json() | {"ok": ok})
     else:
         rows = [(check.check, check.result, check.detail) for check in found.checks]
-        render.stdout().print(render.table(["check", "result", "what was tried, or what is wrong"], rows))
+        render.open_stdout().print(render.make_table(["check", "result", "what was tried, or what is wrong"], rows))
     if not ok:
         ctx.exit(Exit.FAILED)

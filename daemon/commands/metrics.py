@@ -58,22 +58,22 @@ def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json
         render.emit_json({"job": job_id, "name": job.name, "train": train[counts], "eval": evals[counts]})
         return
     if png is not None:
-        render.note(f"drew {png}")
+        render.print_note(f"drew {png}")
         return
     if not rows:
-        render.note(f"job {job_id} ({job.name}) has no metrics yet: it is {job.state}")
+        render.print_note(f"job {job_id} ({job.name}) has no metrics yet: it is {job.state}")
         return
     show(train, evals, last)
 
 
 def draw(png: Path, train: list[Row], evals: list[Row], title: str) -> None:
-    from prefd.daemon.terminal.curves import plot  # matplotlib takes most of a second
+    from prefd.daemon.terminal.curves import plot_job  # matplotlib takes most of a second
 
-    plot(train, evals, title, png)
+    plot_job(train, evals, title, png)
 
 
 def show(train: list[Row], evals: list[Row], last: int | None) -> None:
-    console = render.stdout()
+    console = render.open_stdout()
     shown = train[-last:] if last else train
     if shown:
         console.print(make_table(shown, tuple(COLUMNS), prefix=""))
@@ -89,7 +89,7 @@ def show(train: list[Row], evals: list[Row], last: int | None) -> None:
         console.print(make_table(evals[-last:] if last else evals, ("step", "loss", *parts), prefix=EVAL))
     extras = sorted({key for row in train for key in row} - METRICS.keys() - set(parts))
     if extras:
-        render.note(f"also recorded (see --json): {', '.join(extras)}")
+        render.print_note(f"also recorded (see --json): {', '.join(extras)}")
 
 
 def parts_of(rows: list[Row]) -> list[str]:
@@ -100,4 +100,4 @@ def parts_of(rows: list[Row]) -> list[str]:
 def make_table(rows: list[Row], columns: tuple[str, ...], prefix: str) -> Table:
     cells = [[format_number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
     headings = [COLUMNS.get(key, f"\n{key}") for key in columns]
-    return render.table(headings, cells, right=headings, gap=1)
+    return render.make_table(headings, cells, right=headings, gap=1)

@@ -80,10 +80,10 @@ def preview(
 
 
 def draw(preview: Preview, full: bool, tokens: bool) -> None:
-    from prefd.daemon.terminal.preview import overview, pair_lines
+    from prefd.daemon.terminal.preview import overview_facts, pair_lines
 
-    console = render.stdout()
-    console.print(render.facts(overview(preview)))
+    console = render.open_stdout()
+    console.print(render.make_facts(overview_facts(preview)))
     for pair in preview.pairs:
         console.print()
         for line in pair_lines(pair, console, full, tokens):
@@ -102,5 +102,5 @@ def pick_job(file: SpecFile, number: int | None) -> JobSpec:
         alike = sum(what_decides_tokens(each) == what_decides_tokens(spec) for each in file.specs)
         others = f"{'all' if alike == count else f'{alike} of them'} have these tokens"
         others += "" if alike == count else ", and --job shows another"
-        render.note(f"{file.file}: a sweep of {count} jobs, of which this is {spec.name}; {others}")
+        render.print_note(f"{file.file}: a sweep of {count} jobs, of which this is {spec.name}; {others}")
     return spec

@@ -39,7 +39,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     from prefd.daemon.queue.foreground import run_in_foreground
     from prefd.daemon.specs.catalog_listing import load_catalog
     from prefd.daemon.specs.summary import describe_queue
-    from prefd.daemon.terminal.job_view import job_view
+    from prefd.daemon.terminal.job_view import make_job_view
 
     home: Home = ctx.obj
     blas.preload()  # for its warning, which would otherwise be in the worker's log only
@@ -49,11 +49,11 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
         spec = spec.without_training()
     if not home.root.is_dir():
         make_home(home)
-        render.note(f"made a home at {home.root}")
+        render.print_note(f"made a home at {home.root}")
     if queued := describe_queue(spec):
-        render.note(f"{queued}: that is the daemon's to keep; this job starts now")
-    console = Console(stderr=True, highlight=False, markup=False) if as_json else render.stdout()
-    with job_view(home, console) as view:
+        render.print_note(f"{queued}: that is the daemon's to keep; this job starts now")
+    console = Console(stderr=True, highlight=False, markup=False) if as_json else render.open_stdout()
+    with make_job_view(home, console) as view:
         job = run_in_foreground(
             home,
             spec,

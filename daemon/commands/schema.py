@@ -24,6 +24,6 @@ def schema(home: Home) -> None:
     It has the losses of this home's plugins with their parameters: print it again when they change.
     """
     from prefd.daemon.specs.catalog_listing import load_catalog
-    from prefd.daemon.specs.json_schema import spec_schema
+    from prefd.daemon.specs.json_schema import build_schema
 
-    click.echo(json.dumps(spec_schema(load_catalog(home)), indent=1, ensure_ascii=False))
+    click.echo(json.dumps(build_schema(load_catalog(home)), indent=1, ensure_ascii=False))

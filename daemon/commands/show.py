@@ -34,4 +34,4 @@ def show(home: Home, job_id: int, as_json: bool) -> None:
     if as_json:
         render.emit_json(job_document(job, spec, history, run))
     else:
-        render.stdout().print(render.facts(report.job_facts(job, spec, history, run)))
+        render.open_stdout().print(render.make_facts(report.job_facts(job, spec, history, run)))

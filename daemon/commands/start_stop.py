@@ -37,9 +37,9 @@ def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
         raise click.UsageError("--json says what was started: it needs --detach")
     if not home.root.is_dir():
         make_home(home)
-        render.note(f"made a home at {home.root}")
+        render.print_note(f"made a home at {home.root}")
     if blas.is_missing():
-        render.warn(blas.MISSING)
+        render.print_warning(blas.MISSING)
     if not detach:
         from prefd.daemon.service.daemon import serve
 
@@ -52,7 +52,7 @@ def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
         render.emit_json({"pid": pid, "home": str(home.root), "log": str(home.log)})
     else:
         click.echo(pid)
-    render.note(f"the daemon runs with pid {pid}; its log is {home.log}")
+    render.print_note(f"the daemon runs with pid {pid}; its log is {home.log}")
 
 
 @click.command(
@@ -78,9 +78,9 @@ def stop(home: Home, as_json: bool) -> None:
     client = Client(home)
     status = client.status_document()  # not typed: a daemon of another version has to be stopped too
     if status["active"]:
-        render.note(f"waiting for what runs to save its state, up to {grace:.0f} s")
+        render.print_note(f"waiting for what runs to save its state, up to {grace:.0f} s")
     if not client.stop(wait_seconds=wait):
         raise Failure(f"asked the daemon to stop, and it has not ended within {wait:.0f} s: see `prefd status`")
     if as_json:
         render.emit_json({"stopped": True, "pid": status["pid"]})
-    render.note("the daemon has stopped")
+    render.print_note("the daemon has stopped")

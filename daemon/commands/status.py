@@ -41,7 +41,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     except DaemonNotRunning as error:
         with read_jobs(home) as jobs:
             counts, paused_at = jobs.counts(), jobs.queue_paused_at()
-        taken = usage.gather(home)
+        taken = usage.measure_usage(home)
         if as_json:
             known = {"home": str(home.root), "jobs": dict(counts), "queue": {"paused_at": paused_at}}
             render.emit_json({"running": False, **known, "usage": asdict(taken)})
@@ -53,16 +53,16 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 *queue_facts(paused_at),
                 *usage_facts(taken),
             ]
-            render.stdout().print(render.facts(facts))
-            render.note(str(error))
+            render.open_stdout().print(render.make_facts(facts))
+            render.print_note(str(error))
         ctx.exit(Exit.NO_DAEMON)
     daemon = parse_status(document)
     workers = {job.id: job.worker_pid for job in daemon.active if job.worker_pid is not None}
-    taken = usage.gather(home, daemon.pid, workers)
+    taken = usage.measure_usage(home, daemon.pid, workers)
     if as_json:
         render.emit_json({"running": True, **document, "usage": asdict(taken)})
     else:
-        render.stdout().print(render.facts([*describe(daemon), *usage_facts(taken)]))
+        render.open_stdout().print(render.make_facts([*describe(daemon), *usage_facts(taken)]))
 
 
 def describe(daemon: Status) -> list[tuple[str, str]]:

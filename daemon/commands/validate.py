@@ -148,30 +148,30 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]
     """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
     from prefd.daemon.specs.summary import spec_facts
     from prefd.daemon.terminal.preview import data_facts
-    from prefd.daemon.text.wording import amount
+    from prefd.daemon.text.wording import format_amount
 
-    console = render.stdout()
-    several = "" if file.sweep is None else f", a sweep of {amount(len(file.specs), 'job')}"
+    console = render.open_stdout()
+    several = "" if file.sweep is None else f", a sweep of {format_amount(len(file.specs), 'job')}"
     console.print(f"{path}: ok{several}", soft_wrap=True)
     if file.sweep is not None:
         rows = [(f"  {spec.name}", settings) for spec, settings in zip(file.specs, file.settings)]
-        console.print(render.facts(rows))
+        console.print(render.make_facts(rows))
     first = file.specs[0]
     facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.loss_names))]
     for look in looks:
         name = "rows" if len(looks) == 1 else f"rows of {look.jobs[0]}"
         facts += [(name, "not looked at")] if look.data is None else data_facts(name, look.data)
-    console.print(render.facts([(f"  {name}", value) for name, value in facts]))
+    console.print(render.make_facts([(f"  {name}", value) for name, value in facts]))
     tell_notes(file)
     for reason in dict.fromkeys(look.not_reached for look in looks if look.not_reached):
-        render.warn(f"{file.file}: its data was not looked at: {reason}")
+        render.print_warning(f"{file.file}: its data was not looked at: {reason}")
     for setting in dict.fromkeys(look.unchecked for look in looks if look.unchecked):
-        render.warn(f"{file.file}: not looked at: {setting}")
+        render.print_warning(f"{file.file}: not looked at: {setting}")
 
 
 def tell_notes(file: SpecFile) -> None:
     for note in file.notes:
-        render.note(f"{file.file}: {note}")
+        render.print_note(f"{file.file}: {note}")
 
 
 def complaint(path: Path, error: SpecError) -> str:

@@ -40,19 +40,19 @@ def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
     Shows its phase, progress, loss, accuracy, margin and time to go. Ctrl-C leaves the job running. With --json, one document when it has ended. Exit code 5 when the job does not succeed.
     """
     from prefd.daemon.jobs.document import job_document
-    from prefd.daemon.terminal.job_view import job_view
+    from prefd.daemon.terminal.job_view import make_job_view
 
     home: Home = ctx.obj
-    console = Console(stderr=True, highlight=False, markup=False) if as_json else render.stdout()
+    console = Console(stderr=True, highlight=False, markup=False) if as_json else render.open_stdout()
     with read_jobs(home) as jobs:
         job = newest_wanted(jobs) if job_id is None else jobs.get(job_id)
         run = RunDir(home.job(job.id))
         try:
-            with job_view(home, console) as view:
+            with make_job_view(home, console) as view:
                 for seen in until_ended(home, jobs, job.id):
                     view.update(job := seen, run.progress())
         except KeyboardInterrupt:
-            render.note(f"no longer watching; job {job.id} ({job.name}) goes on")
+            render.print_note(f"no longer watching; job {job.id} ({job.name}) goes on")
             ctx.exit(Exit.FAILED)
         if as_json:
             render.emit_json(job_document(job, read_spec(jobs, job.id), jobs.history(job.id), run))
@@ -93,7 +93,7 @@ def last_of(home: Home, jobs: JobTable, job: Job) -> Job:
     state = ""
     for seen in until_ended(home, jobs, job.id):
         if seen.state == "paused" != state:
-            render.note(f"job {job.id} ({job.name}) is paused: it goes on after `prefd resume {job.id}`")
+            render.print_note(f"job {job.id} ({job.name}) is paused: it goes on after `prefd resume {job.id}`")
         job, state = seen, seen.state
     return job
 

@@ -1,4 +1,4 @@
-"""The commands' side of the control socket."""
+"""Client asks the daemon over its control socket, for the commands."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ class DaemonNotRunning(PrefdError):
 
 
 class ControlError(PrefdError):
-    """The daemon answered with an error; the message is the daemon's. `status` is the HTTP status (404: no such job, 409: not
-    in its state)."""
+    """The daemon answered with an error; the message is the daemon's.
+
+    `status` is the HTTP status (404: no such job, 409: not in its state).
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -47,50 +49,50 @@ class Client:
         self.timeout = timeout
 
     def status(self) -> Status:
-        """What the daemon does now."""
+        """Asks what the daemon does now."""
         return parse_status(self.status_document())
 
     def status_document(self) -> dict[str, Any]:
-        """The same as the JSON that the daemon wrote, also those fields of a newer daemon that `Status` has not."""
+        """Asks for the status as the JSON that the daemon wrote, also fields of a newer daemon that `Status` has not."""
         return self._ask("GET", "/v1/status")
 
     def stop(self, wait_seconds: float = 0.0) -> bool:
-        """Ask the daemon to stop. True when it has released its home within `wait_seconds`."""
+        """Asks the daemon to stop. True when it has released its home within `wait_seconds`."""
         self._ask("POST", "/v1/stop")
         deadline = time.monotonic() + wait_seconds
-        while held := is_held(self.home):
+        while is_running := is_held(self.home):
             if time.monotonic() >= deadline:
                 break
             time.sleep(0.05)
-        return not held
+        return not is_running
 
     def act(self, action: str, job_id: int) -> dict[str, Any]:
-        """Ask one of JOB_ACTIONS of a job; the job as it is now (Job.to_json())."""
+        """Asks for one of JOB_ACTIONS on a job; returns the job as it is now (Job.to_json())."""
         return self._ask("POST", f"/v1/jobs/{job_id}/{action}")
 
     def act_on_queue(self, action: str) -> dict[str, Any]:
-        """Ask one of QUEUE_ACTIONS: {"queue": {"paused_at": null | float}, "jobs": [Job.to_json() of those acted on]}."""
+        """Asks for one of QUEUE_ACTIONS: {"queue": {"paused_at": null | float}, "jobs": [Job.to_json() of those acted on]}."""
         return self._ask("POST", f"/v1/queue/{action}")
 
     def submit(self, spec: bytes, name: str, media: str = "application/json") -> list[dict[str, Any]]:
-        """Hand in a spec, or a sweep, as a file holds it: its jobs, queued. What is wrong with it is a ControlError (422)."""
+        """Hands in a spec, or a sweep, as a file holds it, and returns its queued jobs. Its faults are a ControlError (422)."""
         answer = self._ask("POST", "/v1/jobs", params={"name": name}, content=spec, headers={"Content-Type": media})
         jobs: list[dict[str, Any]] = answer["jobs"]
         return jobs
 
     def events(self, after: str | None = None, job_id: int | None = None) -> Iterator[Received]:
-        """What happens from now on, or behind the event `after` (`0`: from the first job on); the first says `open`.
+        """Yields what happens from now on, or behind the event `after` (`0`: from the first job on); the first event is `open`.
 
         It ends when the daemon stops or the connection is cut: whoever goes on comes back with the last `id`.
         """
-        given = {"after": after, "job": job_id}
-        params = {name: value for name, value in given.items() if value is not None}
+        parameters = {"after": after, "job": job_id}
+        params = {name: value for name, value in parameters.items() if value is not None}
         with self._http() as (http, httpx):
             try:
                 with http.stream("GET", "/v1/events", params=params, timeout=SILENCE_SECONDS) as reply:
                     if reply.is_error:
                         reply.read()
-                        _refuse(reply)
+                        _raise_refusal(reply)
                     yield from read_events(reply)
             except httpx.ConnectError:
                 raise self._not_running() from None
@@ -99,31 +101,31 @@ class Client:
 
     @contextmanager
     def _http(self) -> Iterator[tuple[httpx.Client, ModuleType]]:
-        """A client of the socket, and its library. Raises DaemonNotRunning where nobody listens."""
-        known = announced(self.home)
-        listening = known.socket if known else str(self.home.socket)
+        """Opens a client of the socket, and returns its library with it. Raises DaemonNotRunning where nobody listens."""
+        announcement = announced(self.home)
+        path = announcement.socket if announcement else str(self.home.socket)
         try:
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(listening)
+                probe.connect(path)
         except OSError:
             raise self._not_running() from None
         import httpx  # here: it takes longer to import than the daemon takes to answer
 
-        transport = httpx.HTTPTransport(uds=listening)
+        transport = httpx.HTTPTransport(uds=path)
         with httpx.Client(transport=transport, base_url="http://prefd", timeout=self.timeout) as http:
             yield http, httpx
 
-    def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._http() as (http, httpx):
             try:
-                reply = http.request(method, path, **more)
+                reply = http.request(method, path, **options)
             except httpx.TimeoutException:
                 raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
             except httpx.TransportError:
                 raise self._not_running() from None
         if reply.is_error:
-            _refuse(reply)
-        value = _json(reply)
+            _raise_refusal(reply)
+        value = _read_json(reply)
         if not isinstance(value, dict):
             raise ControlError(reply.status_code, f"the daemon's answer is not JSON: {reply.text[:200]!r}")
         return value
@@ -134,7 +136,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Received:
-    """An event, and the id to come back with once it has been dealt with."""
+    """Received is an event, and the id to come back with once it has been dealt with."""
 
     id: str
     kind: str
@@ -143,7 +145,7 @@ class Received:
 
 
 def read_events(reply: httpx.Response) -> Iterator[Received]:
-    """The events of a stream that the daemon sends. One that was cut off is none, and neither is a heartbeat."""
+    """Yields the events of a stream that the daemon sends. Neither one that was cut off nor a heartbeat counts."""
     from httpx_sse import EventSource
 
     for event in EventSource(reply).iter_sse():
@@ -154,7 +156,7 @@ def read_events(reply: httpx.Response) -> Iterator[Received]:
 
 
 def parse_status(document: Mapping[str, Any]) -> Status:
-    """Raises ControlError for the status of a daemon of another version, where this one cannot read it."""
+    """Parses a status. Raises ControlError for one of another version of the daemon that this one cannot read."""
     from pydantic import ValidationError
 
     from prefd.daemon.control.status import Status
@@ -169,14 +171,14 @@ def parse_status(document: Mapping[str, Any]) -> Status:
         ) from None
 
 
-def _refuse(reply: httpx.Response) -> NoReturn:
+def _raise_refusal(reply: httpx.Response) -> NoReturn:
     """Raises the error that the daemon answered with."""
-    value = _json(reply)
+    value = _read_json(reply)
     message = value.get("error") if isinstance(value, dict) else None
     raise ControlError(reply.status_code, str(message or f"HTTP {reply.status_code}: {reply.text[:200]}"))
 
 
-def _json(reply: httpx.Response) -> Any:
+def _read_json(reply: httpx.Response) -> Any:
     try:
         return reply.json()
     except ValueError:

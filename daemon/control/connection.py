@@ -1,4 +1,4 @@
-"""One connection to the control socket: whose it is, and how long it may keep the daemon waiting.
+"""Connection bounds one connection to the control socket: whose it is, and how long it may keep the daemon waiting.
 
 uvicorn speaks HTTP; what it leaves open is bounded here, so that a client that stalls, leaks connections or never reads its
 answer costs a little memory for a little while: a connection holds one descriptor and at most some buffers of 64 KiB.
@@ -12,7 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from prefd.daemon.control.peer_credentials import stranger
+from prefd.daemon.control.peer_credentials import describe_stranger
 
 log = logging.getLogger(__name__)
 
@@ -25,17 +25,18 @@ READ_SECONDS = 60.0
 
 
 class Connection(H11Protocol):
-    """Of this user only; nothing is read from another's, nor answered."""
+    """Connection serves this user only; nothing is read from another's, nor answered."""
 
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes a connection of this user where there is room, and aborts any other."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.since = self.loop.time()
-        if (who := stranger(transport.get_extra_info("socket"))) is not None:
-            log.warning("refused a connection of %s", who)
+        if (peer := describe_stranger(transport.get_extra_info("socket"))) is not None:
+            log.warning("refused a connection of %s", peer)
             transport.abort()
         elif self._make_room():
             super().connection_made(transport)
@@ -44,18 +45,22 @@ class Connection(H11Protocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the timers with the connection."""
         self._stop_timers()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Feeds the parser, and starts or ends the time for the request."""
         super().data_received(data)
         self._expect_request()
 
     def pause_writing(self) -> None:
+        """Gives a client that has stopped reading READ_SECONDS."""
         super().pause_writing()
         self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """Ends the time for a client that reads again."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
@@ -67,20 +72,20 @@ class Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def _expect_request(self) -> None:
-        """Give what is still to come its time; it begins once, not with every byte."""
+        """Gives what is still to come its time; it begins once, not with every byte."""
         if not self.waiting:
             self._stop_deadline()
         elif self._deadline is None and not self.transport.is_closing():
             self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
 
     def _make_room(self) -> bool:
-        """Whether there is room for one more; for it the oldest connection without a whole request has to go."""
-        others = [each for each in self.connections if isinstance(each, Connection)]
-        if len(others) < MAX_CONNECTIONS:
+        """Returns whether there is room for one more; the oldest connection without a whole request goes for it."""
+        connections = [each for each in self.connections if isinstance(each, Connection)]
+        if len(connections) < MAX_CONNECTIONS:
             return True
-        idle = [each for each in others if each.waiting]
+        idle = [each for each in connections if each.waiting]
         if not idle:
-            log.warning("refused a connection: %d are being answered", len(others))
+            log.warning("refused a connection: %d are being answered", len(connections))
             return False
         oldest = min(idle, key=lambda each: each.since)
         self.connections.discard(oldest)
@@ -99,8 +104,8 @@ class Connection(H11Protocol):
             self._unread = None
 
 
-def bounds() -> dict[str, Any]:
-    """uvicorn's own limits, for `uvicorn.Config`."""
+def make_limits() -> dict[str, Any]:
+    """Returns the limits that uvicorn itself keeps, for `uvicorn.Config`."""
     return {
         "http": Connection,
         "h11_max_incomplete_event_size": 32_768,  # of a request's head

@@ -1,4 +1,4 @@
-"""A daemon in the background: a process of its own session, which no terminal's end reaches.
+"""Starts a daemon in the background: a process of its own session, which no terminal's end reaches.
 
 It is started anew rather than forked: it inherits no thread, no lock and no descriptor but its log, and its working
 folder is the home. Its umask is the user's; the home itself is closed to others.
@@ -25,7 +25,7 @@ class NotStarted(PrefdError):
 
 
 def start_detached(home: Home) -> int:
-    """The pid of a daemon on `home`, once its control socket answers. Raises NotStarted."""
+    """Starts a daemon on `home`; returns its pid once its control socket answers. Raises NotStarted."""
     with home.log.open("ab") as log:
         begin = log.tell()
         daemon = subprocess.Popen(
@@ -38,18 +38,19 @@ def start_detached(home: Home) -> int:
         )
     deadline = time.monotonic() + START_SECONDS
     while (code := daemon.poll()) is None:
-        if answers(home, daemon.pid):
+        if is_answering(home, daemon.pid):
             daemon.returncode = 0  # it outlives us: nothing for Popen to wait for or to warn of
             return daemon.pid
         if time.monotonic() > deadline:
-            end(daemon)
-            said = f"the daemon did not answer within {START_SECONDS:.0f} s and was ended"
-            raise NotStarted(f"{said}\n{tail(home.log, begin)}")
+            end_daemon(daemon)
+            problem = f"the daemon did not answer within {START_SECONDS:.0f} s and was ended"
+            raise NotStarted(f"{problem}\n{read_tail(home.log, begin)}")
         time.sleep(0.1)
-    raise NotStarted(f"the daemon ended at once, with exit code {code}\n{tail(home.log, begin)}")
+    raise NotStarted(f"the daemon ended at once, with exit code {code}\n{read_tail(home.log, begin)}")
 
 
-def end(daemon: subprocess.Popen[bytes]) -> None:
+def end_daemon(daemon: subprocess.Popen[bytes]) -> None:
+    """Ends the daemon, by force where it does not end in time."""
     daemon.terminate()
     try:
         daemon.wait(END_SECONDS)
@@ -58,8 +59,8 @@ def end(daemon: subprocess.Popen[bytes]) -> None:
         daemon.wait()
 
 
-def answers(home: Home, pid: int) -> bool:
-    """Whether the daemon that answers on `home` is process `pid`."""
+def is_answering(home: Home, pid: int) -> bool:
+    """Returns whether the daemon that answers on `home` is process `pid`."""
     from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
 
     try:
@@ -68,8 +69,8 @@ def answers(home: Home, pid: int) -> bool:
         return False
 
 
-def tail(log: Path, begin: int) -> str:
-    """The last lines that were written to `log` since byte `begin`; since its start, where it has been rotated."""
+def read_tail(log: Path, begin: int) -> str:
+    """Reads the last lines written to `log` since byte `begin`; since its start, where it has been rotated."""
     with log.open("rb") as file:
         data, _ = read_end(file, since=begin)
     lines = data.decode("utf-8", errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, as the kernel says."""
+"""Asks the kernel which user is at the other end of a Unix socket."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ UCRED = struct.Struct("=iII")  # Linux: pid, uid, gid
 
 
 class Connected(Protocol):
-    def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
+    """Connected is a socket that has a peer."""
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
+        """Returns a socket option as bytes."""
+        ...
 
 
 def peer_uid(connection: Connected, platform: str = sys.platform) -> int:
-    """The effective user of the process that connected. Raises OSError where the kernel does not say."""
+    """Returns the effective user of the process that connected. Raises OSError where the kernel does not say."""
     if platform == "darwin":
         version, uid, *_ = XUCRED.unpack(connection.getsockopt(SOL_LOCAL, LOCAL_PEERCRED, XUCRED.size))
         if version != XUCRED_VERSION:
@@ -31,8 +35,8 @@ def peer_uid(connection: Connected, platform: str = sys.platform) -> int:
     return int(uid)
 
 
-def stranger(connection: Connected) -> str | None:
-    """Who connected, in words, unless it is the user that this process runs as. Who cannot be told is a stranger."""
+def describe_stranger(connection: Connected) -> str | None:
+    """Names the user that connected, unless it is this process's own. A user that cannot be told is a stranger."""
     try:
         uid = peer_uid(connection)
     except (OSError, struct.error) as error:

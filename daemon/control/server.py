@@ -1,4 +1,4 @@
-"""The control API: HTTP/JSON over a Unix socket that only this user can reach.
+"""Serves the control API: HTTP/JSON over a Unix socket that only this user can reach.
 
 uvicorn would make the socket with mode 0666, so it is bound here, inside a 0700 folder, and handed over. What is
 answered is in prefd.daemon.control.api; how long a connection may take, and whose it must be, in prefd.daemon.control.connection.
@@ -20,7 +20,7 @@ import uvicorn
 from prefd.daemon.control.api.app import make_app
 from prefd.daemon.control.api.endpoint import Controlled
 from prefd.daemon.control.api.events import Hub
-from prefd.daemon.control.connection import bounds
+from prefd.daemon.control.connection import make_limits
 from prefd.daemon.home.layout import MAX_SOCKET_BYTES, Home
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def listening(home: Home) -> Iterator[socket.socket]:
-    """A bound socket at `home.socket`, mode 0600, gone afterwards; the home's lock must be held.
+    """Binds a socket at `home.socket`, mode 0600, and removes it afterwards; the home's lock must be held.
 
     Where that path is longer than the platform allows, it is `prefd.sock` in a new private temporary folder, which
     `daemon.json` names to the clients.
@@ -53,7 +53,7 @@ def listening(home: Home) -> Iterator[socket.socket]:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the daemon."""
+    """A uvicorn server that leaves the signals to the daemon."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -61,7 +61,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve_control(daemon: Controlled, listener: socket.socket) -> None:
-    """Answer on `listener` until cancelled; requests that are being answered are finished first."""
+    """Answers on `listener` until cancelled; requests that are being answered are finished first."""
     hub = Hub(daemon.home)
     config = uvicorn.Config(
         make_app(daemon, hub),
@@ -70,7 +70,7 @@ async def serve_control(daemon: Controlled, listener: socket.socket) -> None:
         log_config=None,
         log_level="warning",
         access_log=False,
-        **bounds(),
+        **make_limits(),
     )
     server = _Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))

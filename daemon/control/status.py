@@ -1,4 +1,4 @@
-"""What the daemon does, as it answers to `GET /v1/status` and the commands read it."""
+"""Status is what the daemon does, as it answers to `GET /v1/status` and the commands read it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ class StatusPart(BaseModel):
 
 
 class Queue(StatusPart):
+    """Whether the queue is paused."""
+
     paused_at: float | None
     """Since when (Unix time) no job is started; null while they are."""
 
 
 class CatalogHealth(StatusPart):
+    """Whether the losses can be listed."""
+
     error: str | None
     """Why the losses cannot be listed."""
     losses: int
@@ -43,6 +47,7 @@ class ActiveJob(Job):
 
     @classmethod
     def of(cls, job: Job, progress: Progress | None) -> ActiveJob:
+        """Adds `progress` to a job that runs."""
         return cls(**vars(job), progress=progress)
 
 

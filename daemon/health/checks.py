@@ -1,4 +1,4 @@
-"""What `prefd doctor` looks at. Each check gives findings, never an exception; none of them imports mlx here."""
+"""Checks what `prefd doctor` reports. Each check yields findings, never an exception; none of them imports mlx here."""
 
 from __future__ import annotations
 
@@ -42,34 +42,35 @@ T = TypeVar("T")
 
 
 def check_python(home: Home) -> Iterator[HealthFinding]:
-    where = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
-    yield HealthFinding("ok", "python", where)
+    """Names the Python and the machine."""
+    description = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
+    yield HealthFinding("ok", "python", description)
 
 
 def check_packages(home: Home) -> Iterator[HealthFinding]:
-    """What prefd needs is there, in versions that it was made for."""
-    found = [f"prefd {metadata.version('prefd')}"]
-    wrong = []
-    for wanted in map(Requirement, metadata.requires("prefd") or ()):
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+    """Checks that what prefd needs is installed, in versions that it was made for."""
+    installed = [f"prefd {metadata.version('prefd')}"]
+    problems = []
+    for requirement in map(Requirement, metadata.requires("prefd") or ()):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            version = metadata.version(wanted.name)
+            version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            wrong.append(f"{wanted.name} is not installed")
+            problems.append(f"{requirement.name} is not installed")
             continue
-        if not wanted.specifier.contains(version, prereleases=True):
-            wrong.append(f"{wanted.name} is {version}, and prefd needs {wanted.specifier}")
-        if wanted.name in PACKAGES:
-            found.append(f"{wanted.name} {version}")
-    if wrong:
-        yield HealthFinding("fail", "packages", "; ".join(wrong), "install prefd again in this environment")
+        if not requirement.specifier.contains(version, prereleases=True):
+            problems.append(f"{requirement.name} is {version}, and prefd needs {requirement.specifier}")
+        if requirement.name in PACKAGES:
+            installed.append(f"{requirement.name} {version}")
+    if problems:
+        yield HealthFinding("fail", "packages", "; ".join(problems), "install prefd again in this environment")
     else:
-        yield HealthFinding("ok", "packages", ", ".join(found))
+        yield HealthFinding("ok", "packages", ", ".join(installed))
 
 
 def check_device(home: Home) -> Iterator[HealthFinding]:
-    """Asked of a worker, because measuring means importing mlx."""
+    """Measures the device, in a worker because that means importing mlx."""
     try:
         child = subprocess.run(
             [*WORKER, "device"],
@@ -88,9 +89,11 @@ def check_device(home: Home) -> Iterator[HealthFinding]:
     try:
         device = DeviceAnswer.model_validate_json(child.stdout)
     except ValueError:
-        said = (child.stderr.strip().splitlines() or ["nothing"])[-1]
+        last_line = (child.stderr.strip().splitlines() or ["nothing"])[-1]
         remedy = "install prefd with the extra for this machine: prefd[cpu] or prefd[cuda] on Linux"
-        yield HealthFinding("fail", "device", f"MLX does not work here (exit code {child.returncode}): {said}", remedy)
+        yield HealthFinding(
+            "fail", "device", f"MLX does not work here (exit code {child.returncode}): {last_line}", remedy
+        )
         return
     yield HealthFinding(
         "ok", "device", f"{device.device} ({device.device_name}): {device.gflops:.0f} GFLOP/s in float32"
@@ -106,6 +109,7 @@ def check_device(home: Home) -> Iterator[HealthFinding]:
 
 
 def check_home(home: Home) -> Iterator[HealthFinding]:
+    """Checks that the home's folders can be written, and by this user only."""
     if not home.root.is_dir():
         yield HealthFinding("warn", "home", f"{home.root} is not there yet", "prefd init")
         return
@@ -121,21 +125,23 @@ def check_home(home: Home) -> Iterator[HealthFinding]:
     mode = stat.S_IMODE(home.root.stat().st_mode)
     if mode & 0o022:
         level: Literal["warn", "fail"] = "fail" if mode & 0o002 else "warn"
-        said = f"{home.root} can be written by others (mode {mode:04o}), who can put jobs and plugins there"
-        yield HealthFinding(level, "home", said, f"chmod 700 {home.root}")
+        detail = f"{home.root} can be written by others (mode {mode:04o}), who can put jobs and plugins there"
+        yield HealthFinding(level, "home", detail, f"chmod 700 {home.root}")
         return
     yield HealthFinding("ok", "home", f"{home.root} can be written")
 
 
 def check_disk(home: Home) -> Iterator[HealthFinding]:
-    there = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
-    free = shutil.disk_usage(there).free
+    """Checks that the disk has room."""
+    folder = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
+    free = shutil.disk_usage(folder).free
     level: Literal["ok", "warn", "fail"] = "fail" if free < DISK_FAIL else "warn" if free < DISK_WARN else "ok"
     remedy = "" if level == "ok" else "make room, or put the home on a larger disk with --home"
     yield HealthFinding(level, "disk", f"{format_size(free)} free", remedy)
 
 
 def check_config(home: Home) -> Iterator[HealthFinding]:
+    """Checks that config.toml can be read."""
     try:
         Config.load(home)
     except ConfigError as error:
@@ -147,6 +153,7 @@ def check_config(home: Home) -> Iterator[HealthFinding]:
 
 
 def check_worker(home: Home) -> Iterator[HealthFinding]:
+    """Names the workers' limits, and what is doubtful about them."""
     try:
         limits = Config.load(home).worker
     except ConfigError:  # told by check_config
@@ -159,6 +166,7 @@ def check_worker(home: Home) -> Iterator[HealthFinding]:
 
 
 def check_plugins(home: Home) -> Iterator[HealthFinding]:
+    """Checks that every plugin can be loaded."""
     try:
         catalog = load_catalog(home)
     except (CatalogError, ConfigError) as error:
@@ -175,6 +183,7 @@ def check_plugins(home: Home) -> Iterator[HealthFinding]:
 
 
 def check_jobs(home: Home) -> Iterator[HealthFinding]:
+    """Checks the job database, and counts its jobs by state."""
     try:
         with JobTable.open_readonly(home.database) as jobs:
             jobs.check()
@@ -188,14 +197,15 @@ def check_jobs(home: Home) -> Iterator[HealthFinding]:
             "fail", "jobs", str(error), "look at the file's rights, the disk, and whether prefd is up to date"
         )
         return
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    detail = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     size = f"; {format_size(home.database.stat().st_size)}, whole" if home.database.exists() else ""
-    yield HealthFinding("ok", "jobs", (told or "none yet") + size)
+    yield HealthFinding("ok", "jobs", (detail or "none yet") + size)
 
 
 def check_daemon(home: Home) -> Iterator[HealthFinding]:
-    held = lock.holder(home)
-    if held is None:
+    """Checks that the daemon that holds the home answers, and that it can watch its folder."""
+    holder = lock.holder(home)
+    if holder is None:
         yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
         return
     from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
@@ -203,8 +213,8 @@ def check_daemon(home: Home) -> Iterator[HealthFinding]:
     try:
         status = Client(home).status()
     except (DaemonNotRunning, ControlError) as error:
-        remedy = f"look at {home.log}; end it with `kill {held.pid}`"
-        yield HealthFinding("fail", "daemon", f"pid {held.pid} holds the home and does not answer: {error}", remedy)
+        remedy = f"look at {home.log}; end it with `kill {holder.pid}`"
+        yield HealthFinding("fail", "daemon", f"pid {holder.pid} holds the home and does not answer: {error}", remedy)
         return
     yield HealthFinding("ok", "daemon", f"running, pid {status.pid}, up {format_duration(status.uptime_s)}")
     if status.watcher.error:
@@ -214,6 +224,7 @@ def check_daemon(home: Home) -> Iterator[HealthFinding]:
 
 
 def check_cache(home: Home) -> Iterator[HealthFinding]:
+    """Checks that the cache can be read, and names its damaged parts."""
     from prefd.cache.store import NotACache, ReferenceCache
 
     if not home.has_cache:
@@ -233,13 +244,14 @@ def check_cache(home: Home) -> Iterator[HealthFinding]:
     yield HealthFinding("ok", "cache", ", ".join([*(pluralize(count, noun) for count, noun in counts), total]))
     for info in references:
         if info.damaged:
-            what = f"{pluralize(len(info.damaged), 'damaged part')} of {info.fingerprint[:12]}"
+            detail = f"{pluralize(len(info.damaged), 'damaged part')} of {info.fingerprint[:12]}"
             yield HealthFinding(
-                "warn", "cache", what, "nothing to do: what it held is scored again when a job needs it"
+                "warn", "cache", detail, "nothing to do: what it held is scored again when a job needs it"
             )
 
 
 def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
+    """Checks that the shared cache answers, where config.toml names one."""
     try:
         url = Config.load(home).cache_url
     except ConfigError:  # told by check_config
@@ -255,7 +267,7 @@ def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
         return
     remedy = "look at cache_url, the network and the AWS_… variables; until then jobs use and fill the cache here alone"
     try:
-        count = len(_within(BUCKET_SECONDS, lambda: bucket.folders("refs")))
+        count = len(_run_within(BUCKET_SECONDS, lambda: bucket.folders("refs")))
     except TimeoutError:
         yield HealthFinding("warn", "shared", f"{url} gave no answer within {BUCKET_SECONDS:g} s", remedy)
     except bucket.errors as error:
@@ -264,18 +276,18 @@ def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
         yield HealthFinding("ok", "shared", f"{url} answers: {pluralize(count, 'reference')}")
 
 
-def _within(seconds: float, action: Callable[[], T]) -> T:
-    """`action`, given up after `seconds`: an object store's client tries again for minutes. Raises TimeoutError."""
-    done: Future[T] = Future()
+def _run_within(seconds: float, action: Callable[[], T]) -> T:
+    """Runs `action`, given up after `seconds`: an object store's client tries again for minutes. Raises TimeoutError."""
+    future: Future[T] = Future()
 
     def work() -> None:
         try:
-            done.set_result(action())
+            future.set_result(action())
         except Exception as error:  # noqa: BLE001  # whatever it is, it is raised by `result`
-            done.set_exception(error)
+            future.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()  # of a pool's, the process would wait for the end
-    return done.result(seconds)
+    return future.result(seconds)
 
 
 CHECKS: tuple[Callable[[Home], Iterator[HealthFinding]], ...] = (
@@ -298,7 +310,7 @@ CHECKS: tuple[Callable[[Home], Iterator[HealthFinding]], ...] = (
 )
 
 
-def findings(home: Home) -> Iterator[HealthFinding]:
-    """Every finding, as it is made."""
+def run_checks(home: Home) -> Iterator[HealthFinding]:
+    """Runs every check, and yields each finding as it is made."""
     for check in CHECKS:
         yield from check(home)

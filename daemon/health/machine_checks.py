@@ -1,4 +1,4 @@
-"""What `prefd doctor` looks at around the home: whether file events come, the limits, the socket, the service manager."""
+"""Checks the machine around the home: whether file events come, the limits, the socket, the service manager."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINGER = Path("/var/lib/systemd/linger")
 
 
 def check_watch(home: Home) -> Iterator[HealthFinding]:
-    """How drops are noticed: tried, not guessed, where the file system should tell of them."""
+    """Checks how drops are noticed: tried, not guessed, where the file system should report them."""
     try:
         polling = Config.load(home).watch.polling
     except ConfigError:  # told by check_config
@@ -34,36 +34,40 @@ def check_watch(home: Home) -> Iterator[HealthFinding]:
     if not home.jobs.is_dir():
         return
     mount = mount_of(home.jobs)
-    where = f"{home.jobs} is on {mount.describe()}" if mount else str(home.jobs)
+    place = f"{home.jobs} is on {mount.describe()}" if mount else str(home.jobs)
     if polling:
-        yield HealthFinding("ok", "watch", f"polling, as config.toml says; {where}")
+        yield HealthFinding("ok", "watch", f"polling, as config.toml says; {place}")
         return
     if mount is not None and mount.is_silent:
-        yield HealthFinding("ok", "watch", f"polling, because {where}, which does not tell of changes made elsewhere")
+        yield HealthFinding("ok", "watch", f"polling, because {place}, which does not tell of changes made elsewhere")
         return
     try:
-        seen = event_seen(home.jobs)
+        has_events = is_event_reported(home.jobs)
     except OSError as error:
-        limits = f"sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288 (now {inotify()})"
-        remedy = limits if inotify() else "jobs/ is polled meanwhile"
+        limits = f"sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288 (now {describe_inotify()})"
+        remedy = limits if describe_inotify() else "jobs/ is polled meanwhile"
         yield HealthFinding("warn", "watch", f"file events cannot be had: {error}", remedy)
         return
-    if seen:
-        yield HealthFinding("ok", "watch", f"file events; {where}{f'; inotify: {inotify()}' if inotify() else ''}")
-    else:
-        said = f"no file event came within {EVENT_SECONDS:g} s: {where}"
+    if has_events:
         yield HealthFinding(
-            "warn", "watch", said, f"set polling = true under [watch] in {home.config}; rescans go on meanwhile"
+            "ok",
+            "watch",
+            f"file events; {place}{f'; describe_inotify: {describe_inotify()}' if describe_inotify() else ''}",
+        )
+    else:
+        detail = f"no file event came within {EVENT_SECONDS:g} s: {place}"
+        yield HealthFinding(
+            "warn", "watch", detail, f"set polling = true under [watch] in {home.config}; rescans go on meanwhile"
         )
 
 
-def event_seen(folder: Path) -> bool:
-    """Whether a file that appears in `folder` is told of. It is a dotfile, which no daemon takes. Raises OSError."""
+def is_event_reported(folder: Path) -> bool:
+    """Returns whether a file that appears in `folder` is reported. It is a dotfile, which no daemon takes. Raises OSError."""
     from watchfiles import watch
 
     deadline = time.monotonic() + EVENT_SECONDS
     with tempfile.TemporaryDirectory() as elsewhere:
-        made = Path(elsewhere) / "nothing yet"
+        probe = Path(elsewhere) / "nothing yet"
         try:
             for changes in watch(folder, watch_filter=None, recursive=False, debounce=20, step=10, rust_timeout=100, yield_on_timeout=True):  # fmt: skip
                 if changes:
@@ -72,15 +76,15 @@ def event_seen(folder: Path) -> bool:
                     return False
                 descriptor, name = tempfile.mkstemp(prefix=".doctor-", dir=folder)
                 os.close(descriptor)
-                made.unlink(missing_ok=True)
-                made = Path(name)
+                probe.unlink(missing_ok=True)
+                probe = Path(name)
         finally:
-            made.unlink(missing_ok=True)
+            probe.unlink(missing_ok=True)
     return False
 
 
-def inotify() -> str:
-    """Linux's limits, in words; empty elsewhere."""
+def describe_inotify() -> str:
+    """Names Linux's limits on file events; empty elsewhere."""
     try:
         names = ("max_user_instances", "max_user_watches")
         return ", ".join(f"{name} {int((INOTIFY / name).read_text()):,}" for name in names)
@@ -89,57 +93,60 @@ def inotify() -> str:
 
 
 def check_limits(home: Home) -> Iterator[HealthFinding]:
+    """Checks how many files a process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    said = "no limit" if soft == resource.RLIM_INFINITY else f"{soft:,} open files"
+    detail = "no limit" if soft == resource.RLIM_INFINITY else f"{soft:,} open files"
     if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
-        allowed = "unlimited" if hard == resource.RLIM_INFINITY else hard
-        remedy = f"ulimit -n 8192 before `prefd start` (the hard limit is {allowed}); the service files say so already"
-        yield HealthFinding("warn", "limits", f"{said}: a large cache has more segments", remedy)
+        maximum = "unlimited" if hard == resource.RLIM_INFINITY else hard
+        remedy = f"ulimit -n 8192 before `prefd start` (the hard limit is {maximum}); the service files say so already"
+        yield HealthFinding("warn", "limits", f"{detail}: a large cache has more segments", remedy)
     else:
-        yield HealthFinding("ok", "limits", said)
+        yield HealthFinding("ok", "limits", detail)
 
 
 def check_socket(home: Home) -> Iterator[HealthFinding]:
-    """Who could reach the control socket, and where it is."""
+    """Checks that only this user can reach the control socket, and that its path is short enough."""
     from prefd.daemon.home.layout import MAX_SOCKET_BYTES
 
     if not home.run.is_dir():
         return
-    fine = True
-    for path, most in ((home.run, 0o700), (home.socket, 0o600)):
+    is_private = True
+    for path, allowed_mode in ((home.run, 0o700), (home.socket, 0o600)):
         try:
             mode = stat.S_IMODE(path.lstat().st_mode)
         except FileNotFoundError:
             continue
-        if mode & ~most & 0o777:
-            fine = False
+        if mode & ~allowed_mode & 0o777:
+            is_private = False
             yield HealthFinding(
-                "fail", "socket", f"{path} is open to others (mode {mode:04o})", f"chmod {most:o} {path}"
+                "fail", "socket", f"{path} is open to others (mode {mode:04o})", f"chmod {allowed_mode:o} {path}"
             )
     length = len(os.fsencode(home.socket))
     if length > MAX_SOCKET_BYTES:
-        said = f"{home.socket} has {length} bytes, and a socket's path {MAX_SOCKET_BYTES} at most"
-        yield HealthFinding("warn", "socket", f"{said}: it is made in a temporary folder", "a home with a shorter path")
-    elif fine:
+        detail = f"{home.socket} has {length} bytes, and a socket's path {MAX_SOCKET_BYTES} at most"
+        yield HealthFinding(
+            "warn", "socket", f"{detail}: it is made in a temporary folder", "a home with a shorter path"
+        )
+    elif is_private:
         yield HealthFinding("ok", "socket", f"{home.socket}, for this user alone")
 
 
 def check_service(home: Home) -> Iterator[HealthFinding]:
-    """Whether a service manager starts the daemon, and would succeed."""
+    """Checks whether a service manager starts the daemon, and would succeed."""
     if sys.platform == "darwin":
-        yield from _launchd(Path.home() / "Library" / "LaunchAgents" / "prefd.plist")
+        yield from _check_launchd(Path.home() / "Library" / "LaunchAgents" / "prefd.plist")
     elif sys.platform == "linux":
         configs = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        yield from _systemd(configs / "systemd" / "user" / "prefd.service")
+        yield from _check_systemd(configs / "systemd" / "user" / "prefd.service")
 
 
-def _systemd(unit: Path) -> Iterator[HealthFinding]:
+def _check_systemd(unit: Path) -> Iterator[HealthFinding]:
     try:
-        found = re.search(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+        match = re.search(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
         return
-    program = Path((shlex.split(found[1]) if found else [""])[0].replace("%h", str(Path.home())))
+    program = Path((shlex.split(match[1]) if match else [""])[0].replace("%h", str(Path.home())))
     if not os.access(program, os.X_OK) or program.is_dir():
         yield HealthFinding(
             "fail", "service", f"{unit} starts {program}, which cannot be run", "install it again (README)"
@@ -153,7 +160,7 @@ def _systemd(unit: Path) -> Iterator[HealthFinding]:
         yield HealthFinding("ok", "service", f"systemd: {unit}")
 
 
-def _launchd(agent: Path) -> Iterator[HealthFinding]:
+def _check_launchd(agent: Path) -> Iterator[HealthFinding]:
     try:
         program = Path(plistlib.loads(agent.read_bytes())["ProgramArguments"][0])
     except OSError:

@@ -1,4 +1,4 @@
-"""What prefd takes of the machine: disk and memory, looked at within a bounded time.
+"""Measures what prefd takes of the machine, disk and memory, within a bounded time.
 
 A home may hold millions of files. Their sizes are added up until the time is over, and what was found by then is told as a
 lower bound; keeping a running total would be wrong after every crash and every `rm`.
@@ -24,7 +24,7 @@ BUDGET_SECONDS = 0.04
 
 @dataclass(frozen=True)
 class DiskUsage:
-    """The disk that the home is on."""
+    """DiskUsage is the room on the disk that the home is on."""
 
     free_bytes: int
     total_bytes: int
@@ -32,7 +32,7 @@ class DiskUsage:
 
 @dataclass(frozen=True)
 class HomeUsage:
-    """What the home takes on disk."""
+    """HomeUsage is what the home takes on disk."""
 
     cache_bytes: int
     runs_bytes: int
@@ -42,7 +42,7 @@ class HomeUsage:
 
 @dataclass(frozen=True)
 class WorkerMemory:
-    """What the worker of one job holds."""
+    """WorkerMemory is what the worker of one job holds."""
 
     job: int
     bytes: int
@@ -50,7 +50,7 @@ class WorkerMemory:
 
 @dataclass(frozen=True)
 class MemoryUsage:
-    """The machine's memory, and what prefd holds of it."""
+    """MemoryUsage is the machine's memory, and what prefd holds of it."""
 
     available_bytes: int
     total_bytes: int
@@ -61,33 +61,33 @@ class MemoryUsage:
 
 @dataclass(frozen=True)
 class Usage:
-    """What prefd takes of the machine."""
+    """Usage is what prefd takes of the machine."""
 
     disk: DiskUsage
     home: HomeUsage
     memory: MemoryUsage
 
 
-def gather(home: Home, daemon: int | None = None, workers: Mapping[int, int] | None = None) -> Usage:
-    """Look at the disk and at the processes: `daemon` is its pid, `workers` job → pid. One that is gone holds nothing."""
+def measure_usage(home: Home, daemon: int | None = None, workers: Mapping[int, int] | None = None) -> Usage:
+    """Measures the disk and the processes: `daemon` is its pid, `workers` job → pid. A process that has ended holds nothing."""
     disk = shutil.disk_usage(home.root)
     machine = psutil.virtual_memory()
-    (cache, all_of_cache), (runs, all_of_runs) = (size_of(folder) for folder in (home.cache, home.runs))
-    held = {job: memory_of(pid) for job, pid in (workers or {}).items()}
+    (cache, all_of_cache), (runs, all_of_runs) = (measure_folder(folder) for folder in (home.cache, home.runs))
+    bytes_by_job = {job: measure_memory(pid) for job, pid in (workers or {}).items()}
     return Usage(
         DiskUsage(disk.free, disk.total),
         HomeUsage(cache, runs, all_of_cache and all_of_runs),
         MemoryUsage(
             machine.available,
             machine.total,
-            None if daemon is None else memory_of(daemon),
-            [WorkerMemory(job, count) for job, count in held.items() if count is not None],
+            None if daemon is None else measure_memory(daemon),
+            [WorkerMemory(job, count) for job, count in bytes_by_job.items() if count is not None],
         ),
     )
 
 
-def memory_of(pid: int) -> int | None:
-    """Resident bytes of a process and of what it has started; None where it is gone."""
+def measure_memory(pid: int) -> int | None:
+    """Adds up the resident bytes of a process and of what it has started; None where it has ended."""
     try:
         process = psutil.Process(pid)
         total = int(process.memory_info().rss)
@@ -100,20 +100,20 @@ def memory_of(pid: int) -> int | None:
     return total
 
 
-def size_of(folder: Path, seconds: float | None = None) -> tuple[int, bool]:
-    """Bytes on disk below `folder`, as far as they could be added up in time, and whether that is all of them."""
+def measure_folder(folder: Path, seconds: float | None = None) -> tuple[int, bool]:
+    """Adds up the bytes on disk below `folder` as far as time allows, and tells whether that is all of them."""
     deadline = time.monotonic() + (BUDGET_SECONDS if seconds is None else seconds)
-    total, left = 0, [os.fspath(folder)]
-    while left:
+    total, pending = 0, [os.fspath(folder)]
+    while pending:
         try:
-            with os.scandir(left.pop()) as entries:
+            with os.scandir(pending.pop()) as entries:
                 for entry in entries:
                     if time.monotonic() > deadline:
                         return total, False
                     with suppress(OSError):  # gone since it was listed
                         total += entry.stat(follow_symlinks=False).st_blocks * 512
                         if entry.is_dir(follow_symlinks=False):
-                            left.append(entry.path)
+                            pending.append(entry.path)
         except OSError:
             continue
     return total, True

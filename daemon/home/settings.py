@@ -13,7 +13,7 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.text.parse import parse
 from prefd.daemon.text.parsed import MAX_BYTES, ParseError
 from prefd.daemon.text.strict_model import SpecModel
-from prefd.daemon.text.validation_faults import explain
+from prefd.daemon.text.validation_faults import explain_faults
 
 
 class ConfigError(PrefdError):
@@ -74,7 +74,7 @@ class Config(SpecModel):
         except ParseError as error:
             raise ConfigError(f"{home.config}: {error}") from None
         except ValidationError as error:
-            lines = explain(error, cls, parsed.value, parsed.lines)
+            lines = explain_faults(error, cls, parsed.value, parsed.lines)
             raise ConfigError("\n".join(f"{home.config}: {line}" for line in lines)) from None
 
     @staticmethod

@@ -36,7 +36,7 @@ from prefd.daemon.runs.snapshot import freeze
 from prefd.daemon.runs.worker_log import bound_log, tail
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.memory_advice import remedy
+from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.specs.reading import SpecError, check_loss
 
 TICK_SECONDS = 0.5
@@ -314,7 +314,7 @@ class Supervisor:
 
     def _make_smaller(self, said: str, log: Path, since: int) -> str:
         """The end of a worker that took too much, with the settings to change; trying again would end the same way."""
-        ways = remedy(self.table.spec(self.job_id).training)
+        ways = suggest_savings(self.table.spec(self.job_id).training)
         if self.limits.memory:
             ways += f"; or a larger worker.memory in {self.home.config}"
         said = f"{said}. Make the job smaller and submit it again: {ways}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from prefd.daemon.jobs.states import FAILURES, State
 from prefd.daemon.jobs.table import QUEUE_PAUSED, Job
-from prefd.daemon.text.times import shown_moment
+from prefd.daemon.text.times import format_moment
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _lost(job: Job, states: Mapping[int, State]) -> str | None:
 def _held(job: Job, states: Mapping[int, State], now: float) -> str | None:
     """What has to happen before it may start at all."""
     if job.not_before is not None and job.not_before > now:
-        return f"not before {shown_moment(job.not_before)}"
+        return f"not before {format_moment(job.not_before)}"
     before = [each for each in job.after if states.get(each) != "done"]
     return f"waits for {_numbers(before, states)}" if before else None
 

@@ -28,7 +28,7 @@ from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import Change, Job, JobTable, JobTableError
 from prefd.daemon.machine.files import read_end, read_json, write_json
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.text.json_output import document
+from prefd.daemon.text.json_output import add_schema
 from prefd.daemon.text.wording import clip
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Notifier:
         except ValueError:  # of another version of prefd
             spec = None
         shown = job_document(job, spec, self.table.history(job.id), RunDir(self.home.job(job.id)))
-        return json.dumps(document(shown), indent=1).encode()
+        return json.dumps(add_schema(shown), indent=1).encode()
 
     def _folder(self, job: Job) -> Path:
         folder = self.home.job(job.id)

@@ -1,4 +1,4 @@
-"""What an adapter folder is, told from its adapter_config.json alone: mlx-lm's own, or PEFT's where mlx-lm can say the same.
+"""Reads what an adapter folder holds from its adapter_config.json alone: mlx-lm's own, or PEFT's where mlx-lm can say the same.
 
 PEFT's LoRA and DoRA on linear layers are mlx-lm's under other names. Whatever else a PEFT config asks for would be
 another function of the same tensors, so a setting that is not known to change nothing is refused.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.machine.files import is_lfs_pointer
-from prefd.daemon.text.wording import shown
+from prefd.daemon.text.wording import format_value
 
 CONFIG = "adapter_config.json"
 MLX_WEIGHTS = "adapters.safetensors"
@@ -51,12 +51,12 @@ PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 class AdapterError(ValueError):
-    """A folder that is no adapter that can be loaded. For whoever named it: what it lacks, and the remedy."""
+    """The folder holds no adapter that can be loaded. The message tells the user what it lacks, and the remedy."""
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """An adapter in mlx-lm's words."""
+    """AdapterConfig describes an adapter in mlx-lm's words."""
 
     folder: Path
     is_peft: bool
@@ -69,18 +69,19 @@ class AdapterConfig:
 
     @property
     def weights(self) -> Path:
+        """The file that holds the adapter's tensors."""
         return self.folder / (PEFT_WEIGHTS if self.is_peft else MLX_WEIGHTS)
 
 
 def read_adapter(folder: Path) -> AdapterConfig:
-    """The adapter at `folder`. Raises `AdapterError`, whose message goes on after the folder's name."""
+    """Reads the adapter at `folder`. Raises `AdapterError`, whose message goes on after the folder's name."""
     raw = _read_config(folder)
-    made = _peft(folder, raw) if "peft_type" in raw else _mlx(folder, raw)
-    if not made.weights.is_file():
-        raise AdapterError(_no_weights(folder, made))
-    if is_lfs_pointer(made.weights):
-        raise AdapterError(f"has a git-lfs pointer in the place of {made.weights.name}: run `git lfs pull` there")
-    return made
+    config = _read_peft(folder, raw) if "peft_type" in raw else _read_mlx(folder, raw)
+    if not config.weights.is_file():
+        raise AdapterError(_describe_missing_weights(folder, config))
+    if is_lfs_pointer(config.weights):
+        raise AdapterError(f"has a git-lfs pointer in the place of {config.weights.name}: run `git lfs pull` there")
+    return config
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -99,22 +100,24 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return raw
 
 
-def _no_weights(folder: Path, made: AdapterConfig) -> str:
-    if made.is_peft and (folder / "adapter_model.bin").is_file():
+def _describe_missing_weights(folder: Path, config: AdapterConfig) -> str:
+    if config.is_peft and (folder / "adapter_model.bin").is_file():
         return (
             "is a PEFT adapter with its weights in adapter_model.bin, a pickle, which can run code: load it with PEFT and "
             "save it again (save_pretrained writes adapter_model.safetensors)"
         )
-    if not made.is_peft and (folder / PEFT_WEIGHTS).is_file():
+    if not config.is_peft and (folder / PEFT_WEIGHTS).is_file():
         return f"has {PEFT_WEIGHTS}, as PEFT writes it, but {CONFIG} has no peft_type; copy PEFT's own {CONFIG} to it"
-    kind = "PEFT writes" if made.is_peft else "mlx-lm writes"
-    return f"has no {made.weights.name}, where {kind} an adapter's weights: it must be a folder with all of an adapter"
+    kind = "PEFT writes" if config.is_peft else "mlx-lm writes"
+    return (
+        f"has no {config.weights.name}, where {kind} an adapter's weights: it must be a folder with all of an adapter"
+    )
 
 
-def _mlx(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
+def _read_mlx(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
     kind = raw.get("fine_tune_type", "lora")
     if kind not in ("lora", "dora", "full"):
-        raise AdapterError(f"has fine_tune_type {shown(kind)} in {CONFIG}; mlx-lm's are lora, dora and full")
+        raise AdapterError(f"has fine_tune_type {format_value(kind)} in {CONFIG}; mlx-lm's are lora, dora and full")
     if kind == "full":
         return AdapterConfig(folder, False, kind, raw.get("num_layers"), raw.get("lora_parameters") or {}, raw)
     if not (folder / MLX_WEIGHTS).is_file():  # the fault to tell first
@@ -122,45 +125,47 @@ def _mlx(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
     layers = raw.get("num_layers")
     if not _is_whole(layers):
         old = raw.get("lora_layers")
-        found = f"lacks num_layers, and has lora_layers, as mlx-lm wrote it once: write num_layers: {old} in its place"
+        problem = (
+            f"lacks num_layers, and has lora_layers, as mlx-lm wrote it once: write num_layers: {old} in its place"
+        )
         if not _is_whole(old):
-            meant = "how many layers (the last ones) the adapter is on, a whole number; -1 is all"
-            found = (
-                f"has num_layers {shown(layers)}: write {meant}"
+            meaning = "how many layers (the last ones) the adapter is on, a whole number; -1 is all"
+            problem = (
+                f"has num_layers {format_value(layers)}: write {meaning}"
                 if "num_layers" in raw
-                else f"lacks num_layers, {meant}"
+                else f"lacks num_layers, {meaning}"
             )
-        raise AdapterError(f"has an {CONFIG} that {found}")
+        raise AdapterError(f"has an {CONFIG} that {problem}")
     lora = raw.get("lora_parameters")
     if not isinstance(lora, dict):
         raise AdapterError(
             f"has an {CONFIG} that lacks lora_parameters: rank, scale and dropout, as mlx-lm writes them"
         )
     if missing := [name for name in ("rank", "scale", "dropout") if not _is_number(lora.get(name))]:
-        said = f"has an {CONFIG} whose lora_parameters lack {' and '.join(missing)}"
+        message = f"has an {CONFIG} whose lora_parameters lack {' and '.join(missing)}"
         alpha, rank = lora.get("alpha"), lora.get("rank")
         if "scale" in missing and _is_number(alpha):
-            told = f" = {alpha / rank:g}" if _is_number(rank) and rank else ""
-            said += (
-                f"; they have alpha, where mlx-lm has scale: write scale{told}, if its alpha is PEFT's (alpha / rank)"
+            hint = f" = {alpha / rank:g}" if _is_number(rank) and rank else ""
+            message += (
+                f"; they have alpha, where mlx-lm has scale: write scale{hint}, if its alpha is PEFT's (alpha / rank)"
             )
-        raise AdapterError(said)
+        raise AdapterError(message)
     return AdapterConfig(folder, False, kind, layers, lora, raw)
 
 
-def _peft(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
+def _read_peft(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
     if raw["peft_type"] != "LORA":
         raise AdapterError(
-            f"is a PEFT adapter of type {shown(raw['peft_type'])}, and prefd goes on with LORA (DoRA too) alone: {INSTEAD}"
+            f"is a PEFT adapter of type {format_value(raw['peft_type'])}, and prefd goes on with LORA (DoRA too) alone: {INSTEAD}"
         )
     for name, value in raw.items():
         if not value or name in PEFT_READ or name in PEFT_HARMLESS or (name, value) == ("bias", "none"):
             continue
-        why = PEFT_REFUSED.get(name, "which is not known to mean the same in mlx-lm")
-        raise AdapterError(f"is a PEFT adapter with {name} {shown(value)}: {why}; {INSTEAD}")
+        reason = PEFT_REFUSED.get(name, "which is not known to mean the same in mlx-lm")
+        raise AdapterError(f"is a PEFT adapter with {name} {format_value(value)}: {reason}; {INSTEAD}")
     if (start := raw.get("init_lora_weights")) not in PLAIN_STARTS:
         raise AdapterError(
-            f"is a PEFT adapter with init_lora_weights {shown(start)}, which may have changed its base's weights: save it "
+            f"is a PEFT adapter with init_lora_weights {format_value(start)}, which may have changed its base's weights: save it "
             f"with path_initial_model_for_weight_conversion, or {INSTEAD}"
         )
     rank: Any = raw.get("r")
@@ -168,7 +173,7 @@ def _peft(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
     dropout: Any = raw.get("lora_dropout") or 0.0
     if not _is_whole(rank) or rank < 1 or not _is_number(alpha) or not _is_number(dropout):
         raise AdapterError(
-            f"has an {CONFIG} of PEFT with r {shown(rank)}, lora_alpha {shown(alpha)} and lora_dropout {shown(dropout)}; "
+            f"has an {CONFIG} of PEFT with r {format_value(rank)}, lora_alpha {format_value(alpha)} and lora_dropout {format_value(dropout)}; "
             "each must be a number, r a whole one"
         )
     scale = alpha / (math.sqrt(rank) if raw.get("use_rslora") else rank)

@@ -1,4 +1,4 @@
-"""Catalog is what losses and plugins there are, as a worker has listed them (catalog_listing.py)."""
+"""Catalog lists the losses and plugins that a worker has found (`catalog_listing` asks one)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CatalogError(PrefdError):
 
 @dataclass(frozen=True)
 class LossInfo:
-    """One loss, with what a spec may set of it."""
+    """LossInfo describes one loss, with what a spec may set of it."""
 
     name: str
     params: Mapping[str, Mapping[str, Any]]
@@ -32,7 +32,7 @@ class LossInfo:
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """One plugin, with what it brings; `error` where it could not be loaded."""
+    """PluginInfo describes one plugin and what it brings; `error` says why it could not be loaded."""
 
     name: str
     version: str | None
@@ -44,18 +44,18 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every loss by its name, and every plugin."""
+    """Catalog holds every loss by its name, and every plugin."""
 
     losses: Mapping[str, LossInfo]
     plugins: Sequence[PluginInfo]
 
     def need_reference(self, names: Iterable[str]) -> bool:
-        """Whether any of the losses of these names, all of them known here, compares with the reference."""
+        """Returns whether any of the losses of these names, all of them known here, compares with the reference."""
         return any(self.losses[name].needs_reference for name in names)
 
     @classmethod
     def from_json(cls, value: Any) -> Catalog:
-        """Raises CatalogError when `value` is not what the worker prints."""
+        """Builds the catalogue from what the worker printed. Raises CatalogError when `value` is something else."""
         try:
             losses = {
                 name: LossInfo(

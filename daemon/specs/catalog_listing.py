@@ -28,20 +28,20 @@ TRIES = 3
 """A child that was killed (for its memory, say) has shown nothing wrong with the plugins: it is asked again, so often in all."""
 Stamp = tuple[tuple[str, int, int], ...]
 """(path, mtime in ns, size) of everything a catalogue depends on."""
-_known: dict[tuple[Path, tuple[str, ...]], tuple[Stamp, Catalog]] = {}
+_catalogs: dict[tuple[Path, tuple[str, ...]], tuple[Stamp, Catalog]] = {}
 """Home and worker → the last answer, and what it depended on as it was before the child looked."""
-_one_at_a_time = threading.Lock()
+_listing_lock = threading.Lock()
 
 
 def load_catalog(home: Home, worker: Sequence[str] = WORKER) -> Catalog:
-    """List losses and plugins; this process asks the child again only when a plugin may have changed. Raises CatalogError."""
+    """Lists losses and plugins; this process asks the child again only when a plugin may have changed. Raises CatalogError."""
     key = (home.root, tuple(worker))
-    with _one_at_a_time:
-        stamp = _stamp(home)  # before the child looks, so that a change meanwhile is seen
-        known = _known.get(key)
-        if known is None or known[0] != stamp:
-            known = _known[key] = stamp, _ask(home, worker)
-        return known[1]
+    with _listing_lock:
+        stamp = _take_stamp(home)  # before the child looks, so that a change meanwhile is seen
+        entry = _catalogs.get(key)
+        if entry is None or entry[0] != stamp:
+            entry = _catalogs[key] = stamp, _run_listing(home, worker)
+        return entry[1]
 
 
 class Losses:
@@ -54,12 +54,12 @@ class Losses:
         self.error: str | None = None
 
     async def list_ahead(self) -> None:
-        """List the losses before anyone needs them; where that fails, `error` says why."""
+        """Lists the losses before anyone needs them; where that fails, `error` says why."""
         with suppress(CatalogError):
             await self.now()
 
     async def now(self) -> Catalog:
-        """Return the catalogue as it is now. Raises CatalogError."""
+        """Returns the catalogue as it is now. Raises CatalogError."""
         try:
             self.latest = await in_thread(load_catalog, self.home, self.worker)
         except CatalogError as error:
@@ -69,7 +69,7 @@ class Losses:
         return self.latest
 
 
-def _ask(home: Home, worker: Sequence[str]) -> Catalog:
+def _run_listing(home: Home, worker: Sequence[str]) -> Catalog:
     command = [*worker, "catalog", "--home", str(home.root)]
     try:
         for _ in range(TRIES):
@@ -88,8 +88,8 @@ def _ask(home: Home, worker: Sequence[str]) -> Catalog:
     except OSError as error:
         raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from error
     if child.returncode != 0:
-        said = [line for line in child.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-        last = clip(said[-1], 300) if said else "it said nothing"
+        lines = [line for line in child.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        last = clip(lines[-1], 300) if lines else "it said nothing"
         raise CatalogError(f"listing the plugins failed (exit code {child.returncode}): {last}")
     try:
         value = json.loads(child.stdout)
@@ -101,7 +101,7 @@ def _ask(home: Home, worker: Sequence[str]) -> Catalog:
     return catalog
 
 
-def _stamp(home: Home) -> Stamp:
+def _take_stamp(home: Home) -> Stamp:
     try:
         files = Config.load(home).plugin_files(home)
     except ConfigError:

@@ -1,4 +1,4 @@
-"""What a spec may say about the chat template: the moment that templates print, and the arguments that are theirs to take."""
+"""Checks what a spec says about the chat template: the moment that templates print, and the arguments that are theirs to take."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESERVED = frozenset(
 
 
 def parse_date(text: str, today: date | None = None) -> datetime:
-    """The moment that `text` names, without a time zone. Raises ValueError with what was expected."""
+    """Parses the moment that `text` names, without a time zone. Raises ValueError with what was expected."""
     if text == TODAY:
         return datetime.combine(today or date.today(), datetime.min.time())
     try:
@@ -47,6 +47,6 @@ def parse_date(text: str, today: date | None = None) -> datetime:
 
 
 def describe_reserved(names: Iterable[str]) -> str | None:
-    """What is wrong with template arguments of these `names`; None where nothing is."""
+    """Says which of the template arguments `names` a dataset may not set; None where it may set all of them."""
     reserved = RESERVED & set(names)
     return f"may not set {', '.join(sorted(reserved))}" if reserved else None

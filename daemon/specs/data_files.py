@@ -1,4 +1,4 @@
-"""Which files are data, by name: shared by the daemon, which digests them, and the worker, which reads their rows."""
+"""Decides by name which files are data: shared by the daemon, which digests them, and the worker, which reads their rows."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ NEUTRAL = {"data", "dataset", "file", "pairs", "part", "rows", "set", "shard", "
 
 
 def suffix_of(name: PurePath) -> str:
-    """The suffix that says how a file is read, both parts where it is compressed: `.jsonl.gz`."""
+    """Returns the suffix that says how a file is read, both parts where it is compressed: `.jsonl.gz`."""
     packed = name.suffix.lower()
     return (PurePath(name.stem).suffix.lower() + packed) if packed in COMPRESSED else packed
 
 
 def stem_of(name: PurePath) -> str:
-    """The file's name without that suffix."""
+    """Returns the file's name without the suffix that says how it is read."""
     return name.name[: len(name.name) - len(suffix_of(name))]
 
 
 def is_data(name: PurePath) -> bool:
-    """Whether a file of this name in a folder is read: not one that is hidden, or only describes the data."""
+    """Returns whether a file of this name in a folder is read: not one that is hidden, or only describes the data."""
     suffix, file = suffix_of(name), name.name.lower()
     hidden = any(part.startswith((".", "_")) for part in name.parts)
     derived = suffix == ".arrow" and file.startswith("cache-")  # what `map` of datasets leaves beside the data
@@ -50,7 +50,7 @@ def is_data(name: PurePath) -> bool:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every data file below `folder`. Raises OSError for a folder in it that cannot be looked into."""
+    """Yields every data file below `folder`. Raises OSError for a folder in it that cannot be looked into."""
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         yield from (Path(place, name) for name in sorted(names) if is_data(PurePath(name)))
@@ -61,29 +61,29 @@ def _raise(error: OSError) -> None:
 
 
 def split_of(name: PurePath) -> str | None:
-    """The split that a file's path in its folder tells of: `train`, `validation`, `test`, one of its own, or None.
+    """Returns the split that a file's path in its folder names: `train`, `validation`, `test`, one of its own, or None.
 
     The innermost part of the path that tells of one decides. A shard's split has exactly the name before its number.
     """
     stem = stem_of(name)
     shard = SHARD.fullmatch(stem)
     if shard and shard["split"].lower() not in NEUTRAL:
-        return _known(shard["split"]) or shard["split"]
+        return _standard_split(shard["split"]) or shard["split"]
     for part in (*(() if shard else (stem,)), *reversed(name.parts[:-1])):
-        if split := _split_in(part):
+        if split := _find_split(part):
             return split
     return None
 
 
-def _known(word: str) -> str | None:
+def _standard_split(word: str) -> str | None:
     return next((split for split, names in SPLIT_NAMES.items() if word.lower() in names), None)
 
 
-def _split_in(part: str) -> str | None:
+def _find_split(part: str) -> str | None:
     """A name with a split's in it and words besides is a split of its own, unless those words say nothing."""
     words = [word for word in re.split(r"[^a-z0-9]+", HELD_OUT.sub("", part.lower())) if word and not word.isdigit()]
-    splits = list(dict.fromkeys(filter(None, map(_known, words))))
+    splits = list(dict.fromkeys(filter(None, map(_standard_split, words))))
     if not splits:
         return None
-    others = [word for word in words if _known(word) is None and not re.fullmatch(r"v?\d+|[a-z]", word)]
-    return splits[0] if len(splits) == 1 and NEUTRAL.issuperset(others) else part
+    qualifiers = [word for word in words if _standard_split(word) is None and not re.fullmatch(r"v?\d+|[a-z]", word)]
+    return splits[0] if len(splits) == 1 and NEUTRAL.issuperset(qualifiers) else part

@@ -1,4 +1,4 @@
-"""Where a job's rows come from: what `data.path` names, one dataset or several, and how much of each is used."""
+"""SourceSpec is one dataset as a spec lists it; Source is one with all that decides which of its rows are read."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class SourceSpec(SpecModel):
 
     @field_validator("weight")
     @classmethod
-    def a_share(cls, value: float) -> float:
+    def check_weight(cls, value: float) -> float:
+        """Refuses a weight that is no share: it must be above 0 and at most 1."""
         if value > 1:
-            said = "it is the share of this dataset that is used, and no pair is repeated within an epoch"
-            raise ValueError(f"must be at most 1, got {value:g}: {said} (training.epochs repeats them all)")
+            reason = "it is the share of this dataset that is used, and no pair is repeated within an epoch"
+            raise ValueError(f"must be at most 1, got {value:g}: {reason} (training.epochs repeats them all)")
         if value <= 0:
             raise ValueError(f"must be above 0, got {value:g}: leave the dataset out instead")
         return value
@@ -55,7 +56,7 @@ Paths = Annotated[
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset, with all that decides which of its rows are read."""
+    """Source is one dataset, with all that decides which of its rows are read."""
 
     key: str
     """The field of the spec that names it, for messages."""

@@ -1,4 +1,4 @@
-"""The `data:` block of a spec: where a job's rows are, which columns of them are read, and how they become text."""
+"""DataSpec is the `data:` block of a spec: where a job's rows are, which columns of them are read, and how they become text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefd.daemon.specs.chat_template import DEFAULT_DATE, describe_reserved, pa
 from prefd.daemon.specs.data_sources import Paths, Source, SourceSpec
 from prefd.daemon.specs.path_or_hub_id import resolve_source
 from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
-from prefd.daemon.text.wording import shown
+from prefd.daemon.text.wording import format_value
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -70,7 +70,7 @@ class DataSpec(SpecModel):
 
     @property
     def sources(self) -> list[Source]:
-        """Each dataset that is trained on."""
+        """The datasets that are trained on."""
         if isinstance(self.path, str):
             return [self._source("data.path", SourceSpec(path=self.path))]
         entries = [SourceSpec(path=entry) if isinstance(entry, str) else entry for entry in self.path]
@@ -89,7 +89,7 @@ class DataSpec(SpecModel):
 
     @property
     def held_out_sources(self) -> list[Source]:
-        """Each dataset that is held out whole; none where it is a fraction of the prompts."""
+        """The datasets that are held out in full; none where a fraction of the prompts is held out."""
         sources = self.sources
         if isinstance(self.validation, str):
             own = next((source for source in sources if source.path == self.validation), None)
@@ -109,55 +109,57 @@ class DataSpec(SpecModel):
         return ", ".join(dict.fromkeys(source.path for source in self.sources))
 
     @model_validator(mode="after")
-    def datasets_fit_together(self) -> Self:
+    def check_datasets(self) -> Self:
+        """Refuses datasets that contradict each other: listed twice, in two revisions, or with a split that is trained on."""
         refuse([*self._repeated_sources(), *self._split_faults(), *self._data_dir_faults()])
         return self
 
     def _repeated_sources(self) -> Iterator[Fault]:
         """A dataset listed twice would be trained on twice; two revisions of one could not be told apart."""
-        seen: dict[Source, str] = {}
+        keys: dict[Source, str] = {}
         revisions: dict[str, Source] = {}
         for index, source in enumerate(self.sources):
-            first = seen.setdefault(replace(source, key="", weight=1.0), source.key)
+            first = keys.setdefault(replace(source, key="", weight=1.0), source.key)
             if first != source.key:
                 yield ("path", index), f"it is {first} already; training.epochs repeats pairs", source.path
             other = revisions.setdefault(source.path, source)
             if other.revision != source.revision:
-                said = (
+                message = (
                     f"{other.key} reads {source.path} at {other.revision or 'its newest revision'}; name the same one"
                 )
-                yield ("path", index, "revision"), said, source.revision
+                yield ("path", index, "revision"), message, source.revision
 
     def _split_faults(self) -> Iterator[Fault]:
         if self.validation_split is None:
             return
         if isinstance(self.validation, float):
             if self.validation != type(self).model_fields["validation"].default:  # which a spec in full has, too
-                said = "data.validation is a fraction, and this a whole split; give one of the two"
-                yield ("validation_split",), said, self.validation_split
+                message = "data.validation is a fraction, and this a whole split; give one of the two"
+                yield ("validation_split",), message, self.validation_split
             if any(self.validation_split in source.splits for source in self.sources):
-                said = "it is the split that is trained on (data.split); name another"
-                yield ("validation_split",), said, self.validation_split
+                message = "it is the split that is trained on (data.split); name another"
+                yield ("validation_split",), message, self.validation_split
 
     def _data_dir_faults(self) -> Iterator[Fault]:
-        """Only what lies in the dataset."""
+        """A folder is read only where it lies in the dataset."""
         for index, source in enumerate(self.sources):
             folder = PurePath(source.data_dir or "")
             if folder.is_absolute() or ".." in folder.parts:
                 own = not isinstance(self.path, str) and source.data_dir != self.data_dir
-                said = f"must be a folder in the dataset, as harmless-base, got {shown(source.data_dir)}"
-                yield (("path", index, "data_dir") if own else ("data_dir",)), said, source.data_dir
+                message = f"must be a folder in the dataset, as harmless-base, got {format_value(source.data_dir)}"
+                yield (("path", index, "data_dir") if own else ("data_dir",)), message, source.data_dir
 
     def resolved(self, folder: Path) -> DataSpec:
-        """With every path absolute. What the spec leaves out stays so."""
-        update: dict[str, Any] = {"path": _resolved_entry(self.path, folder)}
+        """Returns this block with every path absolute. What the spec leaves out stays so."""
+        update: dict[str, Any] = {"path": _resolve_entry(self.path, folder)}
         if isinstance(self.validation, str):
             update["validation"] = resolve_source(self.validation, folder)
         return self.model_copy(update=update)
 
     @field_validator("date", mode="before")
     @classmethod
-    def a_day(cls, value: Any) -> Any:
+    def check_date(cls, value: Any) -> Any:
+        """Refuses a text that is no date, and takes TOML's own dates."""
         if isinstance(value, date):  # TOML has them
             value = value.isoformat()
         if isinstance(value, str):
@@ -166,36 +168,42 @@ class DataSpec(SpecModel):
 
     @field_validator("chat_template_kwargs")
     @classmethod
-    def the_templates_own(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def check_template_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Refuses arguments of `apply_chat_template` that are not the template's own."""
         if fault := describe_reserved(value):
             raise ValueError(fault)
         return value
 
     @property
     def moment(self) -> datetime:
-        """What a chat template takes for now."""
+        """The moment that a chat template takes for now."""
         return parse_date(self.date)
 
     @model_validator(mode="after")
-    def a_column_each(self) -> Self:
+    def check_columns(self) -> Self:
+        """Refuses a column that is read as two things, or both read and ignored."""
         faults: list[Fault] = []
-        taken: dict[str, str] = {}
+        settings: dict[str, str] = {}
         for name in ("prompt_feature", "chosen_feature", "rejected_feature", "system_feature"):
-            named = getattr(self, name)
-            for column in [named] if isinstance(named, str) else named:
-                if column != "auto" and column in taken:
-                    faults.append(((name,), f"{shown(column)} is data.{taken[column]} already; name another", column))
+            columns = getattr(self, name)
+            for column in [columns] if isinstance(columns, str) else columns:
+                if column != "auto" and column in settings:
+                    faults.append(
+                        ((name,), f"{format_value(column)} is data.{settings[column]} already; name another", column)
+                    )
                 if column in self.ignore_columns:
-                    faults.append((("ignore_columns",), f"{shown(column)} is data.{name}; take it out of one", column))
-                taken.setdefault(column, name)
+                    faults.append(
+                        (("ignore_columns",), f"{format_value(column)} is data.{name}; take it out of one", column)
+                    )
+                settings.setdefault(column, name)
         refuse(faults)
         return self
 
 
-def _resolved_entry(value: Any, folder: Path) -> Any:
+def _resolve_entry(value: Any, folder: Path) -> Any:
     """`data.path`, or one entry of its list."""
     if isinstance(value, list):
-        return [_resolved_entry(entry, folder) for entry in value]
+        return [_resolve_entry(entry, folder) for entry in value]
     if isinstance(value, SourceSpec):
         return value.model_copy(update={"path": resolve_source(value.path, folder)})
     return resolve_source(value, folder)

@@ -1,4 +1,4 @@
-"""JobSpec: what a job is, as frozen, typed objects. `specfile.py` reads one from text."""
+"""JobSpec is what a job is, as frozen, typed objects; `prefd.daemon.specs.reading` reads one from text."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class LossSpec(SpecModel):
 
     @property
     def params(self) -> dict[str, Any]:
+        """The loss's parameters that the spec sets, by name."""
         return dict(self.model_extra or {})
 
     @property
@@ -50,6 +51,7 @@ class WeightedLossSpec(LossSpec):
 
     @property
     def factor(self) -> float:
+        """What the loss is multiplied by before the losses of a mixture are added."""
         return self.weight
 
 
@@ -73,10 +75,12 @@ class OutputSpec(SpecModel):
 
     @property
     def wanted(self) -> list[str]:
+        """The names of the outputs that are asked for."""
         return [name for name in type(self).model_fields if getattr(self, name)]
 
     @model_validator(mode="after")
-    def something_to_dequantize(self) -> Self:
+    def check_dequantize(self) -> Self:
+        """Refuses `dequantize` where no fused model is written."""
         if self.dequantize and not self.fuse:
             refuse([(("dequantize",), "it is about the fused model; add output.fuse: true", True)])
         return self
@@ -111,7 +115,8 @@ class JobSpec(SpecModel):
 
     @field_validator("not_before", mode="before")
     @classmethod
-    def a_moment(cls, value: Any) -> Any:
+    def check_not_before(cls, value: Any) -> Any:
+        """Refuses a text that is no moment, and takes TOML's own date-times."""
         if isinstance(value, datetime):  # TOML has them
             value = value.isoformat(" ")
         if isinstance(value, str):
@@ -125,7 +130,7 @@ class JobSpec(SpecModel):
 
     @property
     def scored_by(self) -> Reference:
-        """Who the reference is, as far as the spec tells: jobs with the same one may miss the same entries."""
+        """The reference as far as the spec names it: jobs with the same one may miss the same entries."""
         if self.reference is not None:
             return self.reference.model, self.reference.adapter, None
         return self.model, self.adapter, self.training.quantize if self.training else None
@@ -141,10 +146,11 @@ class JobSpec(SpecModel):
         return {loss.name for loss in self.losses.values()}
 
     @model_validator(mode="after")
-    def consistent(self) -> Self:
+    def check_consistency(self) -> Self:
+        """Refuses outputs without training, and training settings that contradict the rest of the spec."""
         if self.training is None:
-            said = "there is no training, so there is nothing to write"
-            refuse([(("output", name), said, True) for name in self.output.wanted])
+            message = "there is no training, so there is nothing to write"
+            refuse([(("output", name), message, True) for name in self.output.wanted])
         else:
             refuse([*self._full_training_faults(self.training), *self._selection_faults(self.training)])
         return self
@@ -155,11 +161,11 @@ class JobSpec(SpecModel):
         if self.output.peft:
             yield ("output", "peft"), "full training leaves no adapter; use output.fuse", True
         if self.adapter is not None:
-            said = "the policy starts from an adapter, which full training cannot go on with; fuse it first"
-            yield ("training", "fine_tune"), said, training.fine_tune
+            message = "the policy starts from an adapter, which full training cannot go on with; fuse it first"
+            yield ("training", "fine_tune"), message, training.fine_tune
 
     def _selection_faults(self, training: TrainingSpec) -> Iterator[Fault]:
-        """What goes by the held-out pairs needs some."""
+        """Settings that choose by the held-out pairs need some to be held out."""
         if self.data.validation != 0:
             return
         for name in ("early_stopping", "best_checkpoint", "load_best_model_at_end"):
@@ -167,17 +173,17 @@ class JobSpec(SpecModel):
                 yield ("training", name), "goes by the held-out pairs, and data.validation is 0; hold some out", value
 
     def without_training(self) -> JobSpec:
-        """The job that only fills the cache."""
+        """Returns the job that only fills the cache for this one."""
         return self.model_copy(update={"training": None, "output": OutputSpec()})
 
     def dated(self, today: date | None = None) -> JobSpec:
-        """This spec with the date that its prompts are rendered as of spelt out, whatever the day or the default becomes."""
+        """Returns this spec with the date of its prompts spelt out, so that it stays the same on another day or with another default."""
         moment = parse_date(self.data.date, today)
         day = moment.date() if moment.time() == moment.min.time() else moment
         return self.model_copy(update={"data": self.data.model_copy(update={"date": day.isoformat()})})
 
     def resolved(self, folder: Path) -> JobSpec:
-        """This spec with every relative path made absolute from `folder`, the spec file's own."""
+        """Returns this spec with every relative path made absolute from `folder`, the spec file's own."""
         update: dict[str, Any] = {
             "model": resolve_source(self.model, folder),
             "adapter": None if self.adapter is None else resolve_path(self.adapter, folder),
@@ -196,7 +202,7 @@ T = TypeVar("T")
 
 
 def losses_by_place(loss: T | Sequence[T]) -> dict[str, T]:
-    """What a spec's `loss:` holds, by place: `loss`, or `loss[0]`, `loss[1]`, … where it is a list."""
+    """Maps what a spec's `loss:` holds by place: `loss`, or `loss[0]`, `loss[1]`, … where it is a list."""
     if isinstance(loss, list):
         return {f"loss[{index}]": each for index, each in enumerate(loss)}
     return {"loss": cast("T", loss)}

@@ -1,12 +1,12 @@
-"""Which settings make a job smaller that took too much memory."""
+"""Suggests settings that make a job smaller when it took too much memory."""
 
 from __future__ import annotations
 
 from prefd.daemon.specs.training_spec import TrainingSpec
 
 
-def remedy(training: TrainingSpec | None) -> str:
-    """Names the settings that make a job smaller and that it does not use yet; None is for one that only fills the cache."""
+def suggest_savings(training: TrainingSpec | None) -> str:
+    """Names the settings that make a job smaller and that it does not use yet; None stands for a job that only fills the cache."""
     if training is None:
         return "a smaller data.max_length"
     ways = []

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a model's folder, told from names, sizes and headers: no tensor is read."""
+"""Finds what is wrong with the files of a model's folder from names, sizes and headers: no tensor is read."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ Header = Mapping[str, Mapping[str, Any]]
 
 
 class BadHeader(ValueError):
-    """A file that is no whole safetensors file. For whoever copied it: what it is instead."""
+    """The file is no complete safetensors file. The message tells the user what it is instead."""
 
 
-def faults_of_files(folder: Path, whole: bool = True) -> Iterator[str]:
-    """What keeps the model in `folder` from being loaded, in words that go on after its name; nothing is repeated.
+def faults_of_files(folder: Path, is_complete: bool = True) -> Iterator[str]:
+    """Yields what keeps the model in `folder` from being loaded, in words that go on after its name; nothing is repeated.
 
     Unless `whole`, files that may still be on their way are not looked into further than they can be.
     """
     pointers = sorted(path.name for path in folder.iterdir() if _is_pointer(path))
     if pointers:
-        more = f" and of {len(pointers) - 1} more files" if pointers[1:] else ""
-        yield f"has a git-lfs pointer in the place of {clip(pointers[0])}{more}: run `git lfs pull` there"
+        other_files = f" and of {len(pointers) - 1} more files" if pointers[1:] else ""
+        yield f"has a git-lfs pointer in the place of {clip(pointers[0])}{other_files}: run `git lfs pull` there"
         return
     headers = {}
     for path in sorted(folder.glob(WEIGHTS)):
         try:
             headers[path.name] = read_header(path)
         except BadHeader as error:
-            if not whole:
+            if not is_complete:
                 continue
             yield f"has a {clip(path.name)} that {error}: copy or download it again"
             return
     config = read_json(folder / "config.json")
-    if whole and not (isinstance(config, dict) and isinstance(config.get("model_type"), str)):
+    if is_complete and not (isinstance(config, dict) and isinstance(config.get("model_type"), str)):
         lacks = "cannot be read as JSON" if config is None else "has no model_type, which says what kind of model it is"
         yield f"has a config.json that {lacks}: copy or download it again"
         return
@@ -59,7 +59,7 @@ def faults_of_files(folder: Path, whole: bool = True) -> Iterator[str]:
 
 
 def read_header(path: Path) -> Header:
-    """The tensors of a safetensors file by name: `dtype`, `shape`, `data_offsets`. Raises `BadHeader`."""
+    """Reads the tensors of a safetensors file by name: `dtype`, `shape`, `data_offsets`. Raises `BadHeader`."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -82,11 +82,11 @@ def read_header(path: Path) -> Header:
 
 
 def quantized_with(config: Mapping[str, Any]) -> str | None:
-    """The format that a config names, where it is not MLX's own."""
+    """Returns the quantization format that a config names, where it is not MLX's own."""
     text = config.get("text_config")
     inner = text.get("quantization_config") if isinstance(text, dict) else None
-    found = config.get("quantization_config") or inner
-    method = found.get("quant_method") if isinstance(found, dict) else None
+    quantization = config.get("quantization_config") or inner
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     return None if "quantization" in config or not isinstance(method, str) else method
 
 
@@ -97,15 +97,15 @@ def _format_fault(config: Mapping[str, Any], headers: list[Header]) -> str | Non
     tensors = {name: each for header in headers for name, each in header.items()}
     if not tensors:  # told as another fault, or still on their way
         return None
-    said = f"is quantized with {clip(method)}, as its config.json says, a format that mlx-lm cannot load"
+    problem = f"is quantized with {clip(method)}, as its config.json says, a format that mlx-lm cannot load"
     if not any(each.get("dtype") in PACKED for each in tensors.values()):
-        return f"{said}, though its weights are plain: take quantization_config out of config.json"
+        return f"{problem}, though its weights are plain: take quantization_config out of config.json"
     if method not in LOADED:
-        return f"{said}: {REMEDY}"
+        return f"{problem}: {REMEDY}"
     bits = (config.get("quantization_config") or {}).get("bits", 4)
     if bits != 4 or any(name.endswith(".g_idx") for name in tensors):
-        why = f"it has {bits} bits" if bits != 4 else "its groups are out of order, g_idx"
-        return f"{said} so ({why}): {REMEDY}"
+        reason = f"it has {bits} bits" if bits != 4 else "its groups are out of order, g_idx"
+        return f"{problem} so ({reason}): {REMEDY}"
     return None
 
 

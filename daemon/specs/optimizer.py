@@ -1,4 +1,4 @@
-"""The spec's settings of the optimizer, its learning rate, and which step's adapter is kept.
+"""The settings of the optimizer, its learning rate, and the choice of the step whose adapter is kept.
 
 The optimizers and schedules are MLX's; what each of them takes is written down here, because the daemon that checks a
 spec never imports MLX. `tests/daemon/specs/test_optimizer.py` compares it with MLX's own signatures.
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from prefd.daemon.text.strict_model import Fault, SpecModel, refuse
-from prefd.daemon.text.wording import shown
+from prefd.daemon.text.wording import format_value
 from prefd.plugins.metrics import EVAL, OF_PAIRS
 
 Coefficient = Annotated[float, Field(ge=0, lt=1)]
@@ -23,11 +23,11 @@ Epsilons = Annotated[list[Annotated[float, Field(gt=0)]], Two]
 
 
 class OptimizerConfig(SpecModel):
-    """What an optimizer takes besides learning rate and weight decay."""
+    """OptimizerConfig is what an optimizer takes besides learning rate and weight decay."""
 
 
 class AdamConfig(OptimizerConfig):
-    """`bias_correction` is on, as in the paper; MLX alone leaves it off."""
+    """Adam and AdamW correct their bias, as in the paper; MLX alone leaves `bias_correction` off."""
 
     betas: Betas = Field([0.9, 0.999])
     eps: float = Field(1e-8, ge=0)
@@ -35,7 +35,7 @@ class AdamConfig(OptimizerConfig):
 
 
 class AdafactorConfig(OptimizerConfig):
-    """Steps of `learning_rate` itself: `scale_parameter` is off, or an adapter's zeros would hardly move."""
+    """Adafactor takes steps of `learning_rate` itself: with `scale_parameter`, an adapter's zeros would hardly move."""
 
     eps: Epsilons = Field([1e-30, 1e-3])
     clip_threshold: float = Field(1.0, gt=0)
@@ -45,16 +45,21 @@ class AdafactorConfig(OptimizerConfig):
 
 
 class LionConfig(OptimizerConfig):
+    """Lion takes two momentum coefficients."""
+
     betas: Betas = Field([0.9, 0.99])
 
 
 class SGDConfig(OptimizerConfig):
+    """Stochastic gradient descent takes a momentum, and with it dampening or Nesterov's form."""
+
     momentum: Coefficient = 0.0
     dampening: float = Field(0.0, ge=0, le=1)
     nesterov: bool = False
 
     @model_validator(mode="after")
-    def momentum_for_both(self) -> Self:
+    def check_momentum(self) -> Self:
+        """Refuses settings of the momentum where there is none."""
         faults: list[Fault] = []
         if self.nesterov and (self.momentum == 0 or self.dampening > 0):
             faults.append((("nesterov",), "needs a momentum above 0 and no dampening", self.nesterov))
@@ -65,6 +70,8 @@ class SGDConfig(OptimizerConfig):
 
 
 class MuonConfig(OptimizerConfig):
+    """Muon takes a momentum, and how many Newton-Schulz steps orthogonalize it."""
+
     momentum: Coefficient = 0.95
     nesterov: bool = True
     ns_steps: int = Field(5, ge=1)
@@ -88,27 +95,28 @@ ELSEWHERE = {
 }
 
 
-def optimizer_settings(name: OptimizerName, given: Mapping[str, Any]) -> OptimizerConfig:
-    """What optimizer `name` is made with. Raises pydantic's `ValidationError`, each fault at its key."""
-    known = CONFIGS[name].model_fields
-    refuse([((key,), _not_taken(name, key), given[key]) for key in given if key not in known])
-    return CONFIGS[name].model_validate(dict(given))
+def optimizer_settings(name: OptimizerName, settings: Mapping[str, Any]) -> OptimizerConfig:
+    """Validates what optimizer `name` is made with. Raises pydantic's `ValidationError`, each fault at its key."""
+    fields = CONFIGS[name].model_fields
+    refuse([((key,), _explain_unknown_setting(name, key), settings[key]) for key in settings if key not in fields])
+    return CONFIGS[name].model_validate(dict(settings))
 
 
-def _not_taken(name: OptimizerName, key: str) -> str:
+def _explain_unknown_setting(name: OptimizerName, key: str) -> str:
     if key in ELSEWHERE:
         return f"not here: {ELSEWHERE[key]}"
     if key in CONFIGS:
         return f"not here: write the settings of {key} without its name, under `optimizer: {key}`"
     takes = f"{name} takes {', '.join(CONFIGS[name].model_fields)}"
-    others = [each for each, config in CONFIGS.items() if key in config.model_fields]
-    return takes + (f"; {key} is for {', '.join(others)}" if others else "")
+    takers = [each for each, config in CONFIGS.items() if key in config.model_fields]
+    return takes + (f"; {key} is for {', '.join(takers)}" if takers else "")
 
 
 def weight_decay_faults(name: OptimizerName, weight_decay: float) -> Iterator[Fault]:
+    """Yields the fault of a weight decay that the optimizer does not have."""
     if weight_decay > 0 and name in NO_WEIGHT_DECAY:
-        others = ", ".join(each for each in CONFIGS if each not in NO_WEIGHT_DECAY)
-        yield ("weight_decay",), f"{name} has none; {others} have", weight_decay
+        decaying = ", ".join(each for each in CONFIGS if each not in NO_WEIGHT_DECAY)
+        yield ("weight_decay",), f"{name} has none; {decaying} have", weight_decay
 
 
 Kind = Literal["rate", "steps", "factor", "end"]
@@ -140,11 +148,12 @@ class ScheduleSpec(SpecModel):
     arguments: list[int | float] | None = Field(None, description="what the function of this name takes")
 
     @model_validator(mode="after")
-    def consistent(self) -> Self:
+    def check_consistency(self) -> Self:
+        """Refuses a warmup or arguments that the schedule cannot have."""
         faults: list[Fault] = []
         if isinstance(self.warmup, float) and self.warmup >= 1:
-            said = "must be a whole number of steps, or a fraction of the job's steps below 1"
-            faults.append((("warmup",), f"{said}, got {shown(self.warmup)}", self.warmup))
+            message = "must be a whole number of steps, or a fraction of the job's steps below 1"
+            faults.append((("warmup",), f"{message}, got {format_value(self.warmup)}", self.warmup))
         if self.warmup_init > 0 and self.warmup == 0:
             faults.append((("warmup_init",), "there is no warmup; give training.lr_schedule.warmup", self.warmup_init))
         refuse([*faults, *self._argument_faults()])
@@ -158,14 +167,14 @@ class ScheduleSpec(SpecModel):
                 yield ("arguments",), f"give its arguments: {takes}", None
             return
         if not len(kinds) - (self.name in END_OPTIONAL) <= len(self.arguments) <= len(kinds):
-            yield ("arguments",), f"{takes}, got {shown_list(self.arguments)}", self.arguments
+            yield ("arguments",), f"{takes}, got {format_list(self.arguments)}", self.arguments
             return
-        for at, ((name, kind), value) in enumerate(zip(kinds.items(), self.arguments)):
-            if not _is(kind, value):
-                yield ("arguments", at), f"{name} must be {KINDS[kind]}, got {shown(value)}", value
+        for index, ((name, kind), value) in enumerate(zip(kinds.items(), self.arguments)):
+            if not _is_valid(kind, value):
+                yield ("arguments", index), f"{name} must be {KINDS[kind]}, got {format_value(value)}", value
             elif self.name == "cosine_decay" and name == "end" and value > self.arguments[0]:
-                said = f"{shown(value)} is above the learning rate, {shown(self.arguments[0])}, that it decays from"
-                yield ("arguments", at), said, value
+                message = f"{format_value(value)} is above the learning rate, {format_value(self.arguments[0])}, that it decays from"
+                yield ("arguments", index), message, value
 
     @property
     def first_rate(self) -> float | None:
@@ -173,34 +182,36 @@ class ScheduleSpec(SpecModel):
         return float(self.arguments[0]) if self.arguments else None
 
     def warmup_steps(self, total: int) -> int:
-        """Of a job of `total` steps; a fraction leaves one step at least."""
+        """Returns the warmup's steps in a job of `total` steps; a fraction leaves one step at least."""
         if isinstance(self.warmup, int):
             return self.warmup
         return min(math.ceil(round(self.warmup * total, 6)), total - 1)  # 0.07 · 100 is 7.000000000000001
 
     def faults_with(self, learning_rate: float, iters: int | None) -> Iterator[Fault]:
-        """What contradicts the rest of the training block, each at its place in it."""
+        """Yields what contradicts the rest of the training block, each at its place in it."""
         if self.first_rate is not None and self.first_rate != learning_rate:
-            said = (
+            message = (
                 f"begins at {self.first_rate:g}, and training.learning_rate is {learning_rate:g}; give one of the two"
             )
-            yield ("lr_schedule", "arguments", 0), said, self.first_rate
+            yield ("lr_schedule", "arguments", 0), message, self.first_rate
         if self.warmup_init > learning_rate:
-            said = f"{self.warmup_init:g} is above the learning rate, {learning_rate:g}, that the warmup rises to"
-            yield ("lr_schedule", "warmup_init"), said, self.warmup_init
+            message = f"{self.warmup_init:g} is above the learning rate, {learning_rate:g}, that the warmup rises to"
+            yield ("lr_schedule", "warmup_init"), message, self.warmup_init
         if iters is not None and self.warmup_steps(iters) >= iters:
             yield ("lr_schedule", "warmup"), warmup_too_long(self.warmup_steps(iters), iters), self.warmup
 
 
 def warmup_too_long(warmup: int, total: int) -> str:
+    """Says that the warmup takes all of the job's steps, and the remedy."""
     return f"{warmup} steps of warmup, and the job has {total}; a fraction such as 0.1 fits every length"
 
 
-def shown_list(values: list[int | float]) -> str:
-    return f"[{', '.join(shown(value) for value in values)}]"
+def format_list(values: list[int | float]) -> str:
+    """Formats a list of numbers as a spec would write it."""
+    return f"[{', '.join(format_value(value) for value in values)}]"
 
 
-def _is(kind: Kind, value: float) -> bool:
+def _is_valid(kind: Kind, value: float) -> bool:
     if kind == "steps":
         return value >= 1 and value == int(value)
     return value >= 0 if kind == "end" else 0 < value <= (1 if kind == "factor" else math.inf)
@@ -213,19 +224,23 @@ class WatchedMetric(SpecModel):
     mode: Literal["min", "max"] | None = Field(None, description="default: min for a loss, max for anything else")
 
     @model_validator(mode="after")
-    def metric_of_an_evaluation(self) -> Self:
+    def check_metric(self) -> Self:
+        """Refuses a metric that evaluations do not measure."""
         if not self.metric.startswith(EVAL):
             names = [EVAL + each.name for each in OF_PAIRS]
-            known = EVAL + self.metric in names
+            is_known = EVAL + self.metric in names
             hint = (
-                f"did you mean {EVAL}{self.metric}?" if known else f"there are {', '.join(names)}, and the loss's own"
+                f"did you mean {EVAL}{self.metric}?"
+                if is_known
+                else f"there are {', '.join(names)}, and the loss's own"
             )
-            said = f"must be a metric of the evaluations, such as eval_loss; {hint}"
-            refuse([(("metric",), said, self.metric)])
+            message = f"must be a metric of the evaluations, such as eval_loss; {hint}"
+            refuse([(("metric",), message, self.metric)])
         return self
 
     @property
     def smaller_is_better(self) -> bool:
+        """Whether a smaller value of the metric is better."""
         return ("loss" in self.metric) if self.mode is None else self.mode == "min"
 
 
@@ -240,7 +255,7 @@ class EarlyStoppingSpec(WatchedMetric):
     min_delta: float = Field(0.0, ge=0, description="what counts as an improvement is more than this")
 
     def too_few(self, evaluations: int) -> str | None:
-        """What to say where the job ends no later than it could be stopped."""
+        """Says that the job ends no later than it could be stopped; None where it ends later."""
         earliest = self.patience + 1
         if evaluations > earliest:
             return None

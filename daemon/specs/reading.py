@@ -1,4 +1,4 @@
-"""From a spec file's bytes to a JobSpec, or to a SpecError that says what is wrong, where, and what to do."""
+"""Reads a spec file's bytes as a JobSpec, or raises a SpecError that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -18,13 +18,22 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
 from prefd.daemon.specs.mlx_lm_lora.translation import is_flat, translate
 from prefd.daemon.specs.paths import faults_of_sources
-from prefd.daemon.specs.sweep import KEY, Combination, SweepError, axes_of, expand, swept_lines, unique, value_at
+from prefd.daemon.specs.sweep import (
+    KEY,
+    Combination,
+    SweepError,
+    drop_duplicates,
+    expand_sweep,
+    find_lines,
+    get_value,
+    read_axes,
+)
 from prefd.daemon.text.parse import PARSERS, parse
 from prefd.daemon.text.parsed import MAX_BYTES, Parsed, ParseError
-from prefd.daemon.text.unknown_losses import advice
-from prefd.daemon.text.validation_faults import MAX_FAULTS, explain, more_than
+from prefd.daemon.text.unknown_losses import suggest_loss
+from prefd.daemon.text.validation_faults import MAX_FAULTS, count_omitted, explain_faults
 from prefd.daemon.text.wording import Path as Place
-from prefd.daemon.text.wording import amount, clip, shown
+from prefd.daemon.text.wording import clip, format_amount, format_value
 from prefd.plugins.schema import problems
 
 SUFFIXES = tuple(PARSERS)
@@ -33,7 +42,7 @@ Check = Callable[[dict[str, Any], Mapping[Place, int]], JobSpec]
 
 
 class SpecError(PrefdError):
-    """A spec that cannot be a job. Each of its lines is a message for the spec's author."""
+    """The spec cannot be a job. Each line of the error is a message for the spec's author."""
 
     http_status = 422
 
@@ -44,7 +53,7 @@ MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ES
 
 @dataclass(frozen=True)
 class SpecFile:
-    """What one file asks for: a job, or one for each combination of its sweep."""
+    """SpecFile is what one file asks for: a job, or one for each combination of its sweep."""
 
     file: str
     specs: tuple[JobSpec, ...]
@@ -58,28 +67,28 @@ class SpecFile:
 
     @property
     def spec(self) -> JobSpec:
-        """The only one. Raises SpecError where there are several."""
+        """The file's only spec. Raises SpecError where there are several."""
         if self.sweep is not None:
-            many = f"a sweep of {amount(len(self.specs), 'job')}, where one job is wanted"
-            raise SpecError(f"{self.file}: {many}: hand it in with `prefd submit`, or take `sweep` out")
+            problem = f"a sweep of {format_amount(len(self.specs), 'job')}, where one job is wanted"
+            raise SpecError(f"{self.file}: {problem}: hand it in with `prefd submit`, or take `sweep` out")
         return self.specs[0]
 
     def document(self) -> dict[str, Any]:
-        """A spec that reads back as this one, wherever it lies: paths are as in the specs."""
-        dumped: list[dict[str, Any]] = [spec.model_dump(mode="json", exclude_unset=True) for spec in self.specs]
+        """Returns a spec that reads back as this one, wherever it lies: paths are as in the specs."""
+        documents: list[dict[str, Any]] = [spec.model_dump(mode="json", exclude_unset=True) for spec in self.specs]
         if self.sweep is None:
-            return dumped[0]
-        values = {name: unique(value_at(each, name) for each in dumped) for name in self.sweep}
-        return dumped[0] | {"name": self.name, KEY: values}
+            return documents[0]
+        values = {name: drop_duplicates(get_value(each, name) for each in documents) for name in self.sweep}
+        return documents[0] | {"name": self.name, KEY: values}
 
 
 def read_spec(data: bytes, name: str, catalog: Catalog | None = None) -> JobSpec:
-    """The one job in `data`; see `read_specs`."""
+    """Reads the one job in `data`, as `read_specs` does. Raises SpecError where it holds a sweep."""
     return read_specs(data, name, catalog).spec
 
 
 def read_specs(data: bytes, name: str, catalog: Catalog | None = None, folder: Path | None = None) -> SpecFile:
-    """What is in `data`, by the suffix of `name`. Raises SpecError; and OSError where the machine fails, not the spec.
+    """Reads the specs in `data`, by the suffix of `name`. Raises SpecError; and OSError where the machine fails, not the spec.
 
     With `catalog`, the loss is checked too; with `folder`, paths are made absolute from there, and looked at. Every
     fault that can be found is told at once, and where one combination of a sweep has one, none of it is a job.
@@ -100,7 +109,7 @@ def _read(data: bytes, file: PurePath, catalog: Catalog | None, folder: Path | N
         raise SpecError(str(error)) from None
 
     def check(document: dict[str, Any], lines: Mapping[Place, int]) -> JobSpec:
-        spec = _check(document, lines, catalog, folder)
+        spec = _check_job(document, lines, catalog, folder)
         return spec if spec.name else spec.model_copy(update={"name": clip(file.stem, 200)})
 
     if is_flat(parsed.value):
@@ -111,25 +120,28 @@ def _read(data: bytes, file: PurePath, catalog: Catalog | None, folder: Path | N
 
 
 def _read_flat(name: str, parsed: Parsed, check: Check, folder: Path | None) -> SpecFile:
-    """A config of mlx-lm-lora; what is wrong with it is told by the names in the file."""
-    made = translate(parsed.value, folder)
-    at = [parsed.lines.get((key.partition(".")[0],)) for key, _ in made.faults]
-    faults = [(f"line {line}: " if line else "") + f"{key}: {what}" for line, (key, what) in zip(at, made.faults)]
+    """Reads a config of mlx-lm-lora, and reports its faults by the names in the file."""
+    translation = translate(parsed.value, folder)
+    lines = [parsed.lines.get((key.partition(".")[0],)) for key, _ in translation.faults]
+    faults = [
+        (f"line {line}: " if line else "") + f"{key}: {reason}"
+        for line, (key, reason) in zip(lines, translation.faults)
+    ]
     try:
-        spec = check(made.document, made.lines(parsed.lines))
+        spec = check(translation.document, translation.lines(parsed.lines))
     except SpecError as error:
-        faults += [made.renamed(line) for line in error.lines]
+        faults += [translation.renamed(line) for line in error.lines]
     if faults:
         raise SpecError(*faults)
-    return SpecFile(name, (spec,), notes=tuple(made.notes))
+    return SpecFile(name, (spec,), notes=tuple(translation.notes))
 
 
 def _read_sweep(name: str, parsed: Parsed, check: Check) -> SpecFile:
-    """All combinations, each checked as if it stood alone; a fault of several is told once."""
-    lines = dict(parsed.lines) | swept_lines(parsed.lines)
+    """Reads all combinations, each checked as if it stood alone; a fault of several is reported once."""
+    lines = dict(parsed.lines) | find_lines(parsed.lines)
     try:
-        axes = axes_of(parsed.value[KEY])
-        combinations = list(expand(parsed.value, axes))
+        axes = read_axes(parsed.value[KEY])
+        combinations = list(expand_sweep(parsed.value, axes))
     except SweepError as error:
         raise SpecError(str(error)) from None
     specs: list[JobSpec] = []
@@ -141,46 +153,50 @@ def _read_sweep(name: str, parsed: Parsed, check: Check) -> SpecFile:
             for line in error.lines:
                 faults.setdefault(line, []).append(combination)
     if faults:
-        told = [_of_combinations(line, where, len(combinations)) for line, where in faults.items()]
-        raise SpecError(*told[:MAX_FAULTS], *more_than(MAX_FAULTS, len(told)))
+        messages = [_qualify_fault(line, affected, len(combinations)) for line, affected in faults.items()]
+        raise SpecError(*messages[:MAX_FAULTS], *count_omitted(MAX_FAULTS, len(messages)))
     bodies = [spec.model_dump_json() for spec in specs]
-    for at, body in enumerate(bodies):
-        if (first := bodies.index(body)) < at:
-            same = " and ".join(f"({combinations[each].describe()})" for each in (first, at))
-            raise SpecError(f"{KEY}: {clip(same, 200)} are the same job; give each value once")
-    own = specs[0].name
-    named = [
-        spec.model_copy(update={"name": f"{own[:190]}-{number}", "group": spec.group or own})
+    for index, body in enumerate(bodies):
+        if (first := bodies.index(body)) < index:
+            duplicates = " and ".join(f"({combinations[each].describe()})" for each in (first, index))
+            raise SpecError(f"{KEY}: {clip(duplicates, 200)} are the same job; give each value once")
+    base_name = specs[0].name
+    named_specs = [
+        spec.model_copy(update={"name": f"{base_name[:190]}-{number}", "group": spec.group or base_name})
         for number, spec in enumerate(specs, 1)
     ]
-    return SpecFile(name, tuple(named), tuple(each.describe() for each in combinations), sweep=axes, name=own)
+    return SpecFile(
+        name, tuple(named_specs), tuple(each.describe() for each in combinations), sweep=axes, name=base_name
+    )
 
 
-def _of_combinations(line: str, where: list[Combination], count: int) -> str:
-    if len(where) == count:
+def _qualify_fault(line: str, combinations: list[Combination], count: int) -> str:
+    if len(combinations) == count:
         return line
-    return f"{line} (with {clip(where[0].describe(), 100)}" + (f", and {len(where) - 1} more)" if where[1:] else ")")
+    return f"{line} (with {clip(combinations[0].describe(), 100)}" + (
+        f", and {len(combinations) - 1} more)" if combinations[1:] else ")"
+    )
 
 
-def _check(
+def _check_job(
     document: dict[str, Any], lines: Mapping[Place, int], catalog: Catalog | None, folder: Path | None
 ) -> JobSpec:
-    """One job's spec. Raises SpecError with lines that do not name the file."""
+    """Validates one job's spec. Raises SpecError with lines that do not name the file."""
     try:
         spec = JobSpec.model_validate(document)
     except ValidationError as error:
-        told = explain(error, JobSpec, document, lines)
-        told += faults_of_losses(readable_losses(document.get("loss")), catalog)
-        raise SpecError(*told) from None
+        messages = explain_faults(error, JobSpec, document, lines)
+        messages += faults_of_losses(readable_losses(document.get("loss")), catalog)
+        raise SpecError(*messages) from None
     if faults := faults_of_losses(spec.losses, catalog) or _faults_of_batches(spec, catalog):
         raise SpecError(*faults)
     if not spec.name.isprintable():
-        raise SpecError(f"name: must be printable and on one line, got {shown(spec.name)}")
-    return spec if folder is None else _placed(spec, folder)
+        raise SpecError(f"name: must be printable and on one line, got {format_value(spec.name)}")
+    return spec if folder is None else _resolve_paths(spec, folder)
 
 
-def _placed(spec: JobSpec, folder: Path) -> JobSpec:
-    """`spec` with absolute paths, all of which lead to something. Raises SpecError; OSError where the machine fails."""
+def _resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
+    """Makes the paths of `spec` absolute and checks each. Raises SpecError; OSError where the machine fails."""
     try:
         spec = spec.resolved(folder)
     except (OSError, RuntimeError, ValueError) as error:  # a path with a NUL, or `~nobody`
@@ -197,7 +213,7 @@ def _placed(spec: JobSpec, folder: Path) -> JobSpec:
 
 
 def load_specs(path: Path, catalog: Catalog) -> SpecFile:
-    """The validated specs in the file at `path`, read within bounds; its own folder is where relative paths start.
+    """Loads the validated specs in the file at `path`, read within bounds; relative paths start at its own folder.
 
     Raises SpecError, also for a file that is not there.
     """
@@ -212,13 +228,13 @@ def load_specs(path: Path, catalog: Catalog) -> SpecFile:
 
 
 def check_loss(spec: JobSpec, catalog: Catalog) -> None:
-    """Raises SpecError for a loss that no plugin brings, or parameters that it does not take."""
+    """Checks the spec's losses. Raises SpecError for a loss that no plugin brings, or parameters that it does not take."""
     if faults := faults_of_losses(spec.losses, catalog):
         raise SpecError(*faults)
 
 
 def readable_losses(value: Any) -> dict[str, LossSpec]:
-    """The losses in a spec's raw `loss:` that can be read; what is wrong with the others is told with the spec's."""
+    """Reads the losses in a spec's raw `loss:` that can be read; the faults of the rest are told with the spec's."""
     kind = WeightedLossSpec if isinstance(value, list) else LossSpec
     readable = {}
     for place, each in losses_by_place(value).items():
@@ -228,29 +244,29 @@ def readable_losses(value: Any) -> dict[str, LossSpec]:
 
 
 def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) -> list[str]:
-    """A line for each thing wrong with a spec's losses, by place; none without a catalogue."""
+    """Lists a line for each thing wrong with a spec's losses, by place; none without a catalogue."""
     if catalog is None:
         return []
     faults = [line for place, loss in losses.items() for line in _faults_of_loss(place, loss, catalog)]
-    return faults[:MAX_FAULTS] + more_than(MAX_FAULTS, len(faults))
+    return faults[:MAX_FAULTS] + count_omitted(MAX_FAULTS, len(faults))
 
 
 def _faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[str]:
-    """A loss that looks across its batch is given the batch whole."""
+    """Refuses `batch_tokens` for a loss that looks across its batch, which must not be cut."""
     if catalog is None or spec.training is None or spec.training.batch_tokens is None:
         return []
-    whole = [loss.name for loss in spec.losses.values() if not catalog.losses[loss.name].batch_independent]
-    said = "looks across its batch, which is training.batch_size pairs and is never cut; leave it out"
-    return [f"training.batch_tokens: {name} {said}" for name in whole[:1]]
+    indivisible = [loss.name for loss in spec.losses.values() if not catalog.losses[loss.name].batch_independent]
+    reason = "looks across its batch, which is training.batch_size pairs and is never cut; leave it out"
+    return [f"training.batch_tokens: {name} {reason}" for name in indivisible[:1]]
 
 
 def _faults_of_loss(place: str, loss: LossSpec, catalog: Catalog) -> list[str]:
-    found = catalog.losses.get(loss.name)
-    if found is not None:
-        faults = problems(found.params, loss.params)
-        return [f"{place}.{clip(name)}: {clip(message, 300)} ({found.name})" for name, message in faults]
-    said = advice(clip(loss.name), catalog.losses)
-    known = f"{said}{' ' if said.endswith('?') else '; '}" if said else ""
-    failed = [f"plugin {plugin.name} failed: {plugin.error}" for plugin in catalog.plugins if plugin.error]
-    known += f"known: {', '.join(sorted(catalog.losses))}" + "".join(f" ({clip(each, 200)})" for each in failed)
-    return [f"{place}.name: no loss is called {clip(loss.name)!r}; {known}"]
+    info = catalog.losses.get(loss.name)
+    if info is not None:
+        faults = problems(info.params, loss.params)
+        return [f"{place}.{clip(name)}: {clip(message, 300)} ({info.name})" for name, message in faults]
+    suggestion = suggest_loss(clip(loss.name), catalog.losses)
+    hint = f"{suggestion}{' ' if suggestion.endswith('?') else '; '}" if suggestion else ""
+    failures = [f"plugin {plugin.name} failed: {plugin.error}" for plugin in catalog.plugins if plugin.error]
+    hint += f"known: {', '.join(sorted(catalog.losses))}" + "".join(f" ({clip(each, 200)})" for each in failures)
+    return [f"{place}.name: no loss is called {clip(loss.name)!r}; {hint}"]

@@ -1,4 +1,4 @@
-"""The losses' names as the home last had them, for those who cannot wait for a process that imports MLX: a shell at <TAB>."""
+"""Remembers the names of the home's losses for a shell at <TAB>, which cannot wait for a process that imports MLX."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefd.daemon.machine.files import read_json, write_json
 
 
 def remember_losses(home: Home, summaries: Mapping[str, str]) -> None:
-    """Write down name → summary, in a home that is there and can be written."""
+    """Writes name → summary to a file, in a home that exists and can be written."""
     path = home.run / "losses.json"
     if home.run.is_dir() and read_json(path) != summaries:
         with suppress(OSError):
@@ -19,6 +19,6 @@ def remember_losses(home: Home, summaries: Mapping[str, str]) -> None:
 
 
 def remembered_losses(home: Home) -> dict[str, str]:
-    """Name → summary; empty where they were never listed."""
+    """Returns name → summary; empty where the losses were never listed."""
     value: Any = read_json(home.run / "losses.json")
     return {str(name): str(about) for name, about in value.items()} if isinstance(value, dict) else {}

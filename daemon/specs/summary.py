@@ -1,10 +1,10 @@
-"""What a spec would run, in words: for `prefd validate` and `prefd show`."""
+"""Describes in words what a spec would run, for `prefd validate` and `prefd show`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prefd.daemon.text.wording import amount
+from prefd.daemon.text.wording import format_amount
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -18,7 +18,7 @@ Fact = tuple[str, "str | Text"]
 
 
 def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
-    """Each part of the spec that decides what happens. `needs_reference`: whether its loss does."""
+    """Lists each part of the spec that decides what happens. `needs_reference`: whether its loss does."""
     facts: list[Fact] = source_facts("model", spec.model, spec.adapter)
     if not needs_reference:
         facts.append(("reference", "none: the loss does without"))
@@ -26,8 +26,8 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
         facts.append(("reference", "a frozen copy of where the policy starts"))
     else:
         facts += source_facts("reference", spec.reference.model, spec.reference.adapter)
-    told = [*describe_sources(spec.data), describe_data(spec.data)]
-    facts += [("" if index else "data", line) for index, line in enumerate(told)]
+    lines = [*describe_sources(spec.data), describe_data(spec.data)]
+    facts += [("" if index else "data", line) for index, line in enumerate(lines)]
     facts += [("queue", queue)] if (queue := describe_queue(spec)) else []
     if spec.training is None:
         return [*facts, ("training", "none: the job only fills the cache")]
@@ -36,16 +36,17 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
 
 
 def source_facts(name: str, model: str, adapter: str | None) -> list[Fact]:
+    """Lists a model, and the adapter on it where there is one."""
     facts: list[Fact] = [(name, model)]
     return facts if adapter is None else [*facts, ("", f"with the adapter {adapter}")]
 
 
 def describe_sources(data: DataSpec) -> list[str]:
-    """Each dataset, as `org/pairs (config prefs, split train_prefs, weight 0.5)`."""
+    """Describes each dataset, as `org/pairs (config prefs, split train_prefs, weight 0.5)`."""
     lines = []
     for source in data.sources:
-        asked = {"config": source.config, "data_dir": source.data_dir, "revision": source.revision}
-        parts = [f"{name} {value}" for name, value in asked.items() if value is not None]
+        settings = {"config": source.config, "data_dir": source.data_dir, "revision": source.revision}
+        parts = [f"{name} {value}" for name, value in settings.items() if value is not None]
         parts += [f"split {source.splits[0]}"] if source.splits != ("train",) else []
         parts += [f"weight {source.weight:g}"] if source.weight != 1 else []
         lines.append(source.path + (f" ({', '.join(parts)})" if parts else ""))
@@ -53,6 +54,7 @@ def describe_sources(data: DataSpec) -> list[str]:
 
 
 def describe_data(data: DataSpec) -> str:
+    """Describes the length limit, what is held out, and whether a chat template is used."""
     held_out = data.validation
     share = f"{100 * held_out:.3g} % of the prompts" if isinstance(held_out, float) else held_out
     if data.validation_split is not None:
@@ -62,24 +64,29 @@ def describe_data(data: DataSpec) -> str:
 
 
 def describe_loss(spec: JobSpec) -> str:
-    """The loss and what the spec says of its parameters, as `ipo (beta 0.1)` or `sigmoid + 0.1 × sft`."""
-    return " + ".join(_one_loss(loss) for loss in spec.losses.values())
+    """Describes the loss and the parameters that the spec sets, as `ipo (beta 0.1)` or `sigmoid + 0.1 × sft`."""
+    return " + ".join(_describe_one_loss(loss) for loss in spec.losses.values())
 
 
-def _one_loss(loss: LossSpec) -> str:
+def _describe_one_loss(loss: LossSpec) -> str:
     params = ", ".join(f"{name} {value}" for name, value in loss.params.items())
     return (f"{loss.factor:g} × " if loss.factor != 1 else "") + loss.name + (f" ({params})" if params else "")
 
 
 def describe_training(training: TrainingSpec) -> str:
+    """Describes what is trained, for how long, in which batches and at which rate."""
     kind = training.fine_tune if training.fine_tune == "full" else f"{training.fine_tune} of rank {training.lora.rank}"
     if training.quantize is not None:
         kind += f" on {training.quantize.bits}-bit weights"
     if training.qat is not None:
         kind += f", rounded to {training.qat.bits} bits"
         kind += f" after step {training.qat.start_step}" if training.qat.start_step else ""
-    length = amount(training.epochs or 1.0, "epoch") if training.iters is None else amount(training.iters, "step")
-    pairs = amount(training.batch_size, "pair") + " a batch"
+    length = (
+        format_amount(training.epochs or 1.0, "epoch")
+        if training.iters is None
+        else format_amount(training.iters, "step")
+    )
+    pairs = format_amount(training.batch_size, "pair") + " a batch"
     if training.gradient_accumulation_steps > 1:
         pairs += f" × {training.gradient_accumulation_steps} accumulated"
     return "; ".join(
@@ -88,40 +95,41 @@ def describe_training(training: TrainingSpec) -> str:
 
 
 def describe_rate(training: TrainingSpec) -> str:
-    """The optimizer and its learning rate, as `adamw at 1e-05, cosine_decay after 10 steps of warmup`."""
-    said = f"{training.optimizer} at {training.learning_rate:g}"
+    """Describes the optimizer and its learning rate, as `adamw at 1e-05, cosine_decay after 10 steps of warmup`."""
+    text = f"{training.optimizer} at {training.learning_rate:g}"
     if (schedule := training.lr_schedule) is not None:
-        said += f", {schedule.name}"
+        text += f", {schedule.name}"
         if isinstance(schedule.warmup, float):
-            said += f" after a warmup of {100 * schedule.warmup:.3g} % of the steps"
+            text += f" after a warmup of {100 * schedule.warmup:.3g} % of the steps"
         elif schedule.warmup:
-            said += f" after {amount(schedule.warmup, 'step')} of warmup"
-    return said + (f", clipped at {training.max_grad_norm:g}" if training.max_grad_norm is not None else "")
+            text += f" after {format_amount(schedule.warmup, 'step')} of warmup"
+    return text + (f", clipped at {training.max_grad_norm:g}" if training.max_grad_norm is not None else "")
 
 
 def describe_end(training: TrainingSpec) -> list[str]:
-    """What goes by the held-out pairs, if anything does."""
-    said = []
+    """Describes what is decided by the held-out pairs, if anything is."""
+    parts = []
     if (stopping := training.early_stopping) is not None:
-        said.append(f"stops after {amount(stopping.patience, 'evaluation')} without a better {stopping.metric}")
+        parts.append(f"stops after {format_amount(stopping.patience, 'evaluation')} without a better {stopping.metric}")
     if (best := training.best) is not None:
         is_adapter = training.load_best_model_at_end
-        said.append(f"the adapter is the best by {best.metric}" if is_adapter else f"keeps the best by {best.metric}")
-    return said
+        parts.append(f"the adapter is the best by {best.metric}" if is_adapter else f"keeps the best by {best.metric}")
+    return parts
 
 
 def describe_queue(spec: JobSpec) -> str:
-    """What it says of its turn, as `priority 5; after job 3; not before 2026-11-23 02:00`."""
-    said = [f"priority {spec.priority}"] if spec.priority else []
-    said += [f"after job {', '.join(map(str, spec.after))}"] if spec.after else []
-    said += [f"not before {spec.not_before}"] if spec.not_before else []
-    return "; ".join(said)
+    """Describes the job's turn in the queue, as `priority 5; after job 3; not before 2026-11-23 02:00`."""
+    parts = [f"priority {spec.priority}"] if spec.priority else []
+    parts += [f"after job {', '.join(map(str, spec.after))}"] if spec.after else []
+    parts += [f"not before {spec.not_before}"] if spec.not_before else []
+    return "; ".join(parts)
 
 
 def describe_output(output: OutputSpec) -> str:
-    made = ["the adapter"]
+    """Lists what the job writes, as `the adapter and a fused model`."""
+    outputs = ["the adapter"]
     if output.fuse:
-        made.append("a fused model" + (" in full precision" if output.dequantize else ""))
+        outputs.append("a fused model" + (" in full precision" if output.dequantize else ""))
     if output.peft:
-        made.append("a PEFT adapter")
-    return ", ".join(made[:-1]) + " and " + made[-1]
+        outputs.append("a PEFT adapter")
+    return ", ".join(outputs[:-1]) + " and " + outputs[-1]

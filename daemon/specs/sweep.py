@@ -1,4 +1,4 @@
-"""`sweep:` in a spec: lists of values for settings, and the specs of all their combinations. Pure.
+"""Expands `sweep:` in a spec, lists of values for settings, to the specs of all their combinations. Pure.
 
     sweep: {loss.beta: [0.05, 0.1], loss.name: [sigmoid, ipo]}
 
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prefd.daemon.text.wording import Path, clip, kind, shown
+from prefd.daemon.text.wording import Path, clip, format_value, name_type
 
 KEY = "sweep"
 MAX_JOBS = 256
@@ -29,26 +29,26 @@ Axes = Mapping[str, list[Any]]
 
 
 class SweepError(ValueError):
-    """A sweep that cannot be expanded: the message names the setting, and says what to do."""
+    """The sweep cannot be expanded: the message names the setting, and says what to do."""
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One job of a sweep: its spec, and what it sets."""
+    """Combination is one job of a sweep: its spec, and what it sets."""
 
     document: dict[str, Any]
     settings: Mapping[str, Any]
 
     def describe(self) -> str:
-        """`loss.beta 0.05, loss.name ipo`."""
-        return ", ".join(f"{name} {_text(value)}" for name, value in self.settings.items())
+        """Describes what it sets, as `loss.beta 0.05, loss.name ipo`."""
+        return ", ".join(f"{name} {_format_setting(value)}" for name, value in self.settings.items())
 
 
-def axes_of(value: Any) -> Axes:
-    """What a spec's `sweep:` holds: dotted names, or blocks within blocks. Raises SweepError."""
+def read_axes(value: Any) -> Axes:
+    """Reads the axes in a spec's `sweep:`: dotted names, or blocks within blocks. Raises SweepError."""
     if not isinstance(value, Mapping):
-        raise SweepError(f"{KEY}: expected settings with lists of values, got {kind(value)}")
-    axes = dict(_axes(value, ""))
+        raise SweepError(f"{KEY}: expected settings with lists of values, got {name_type(value)}")
+    axes = dict(_iterate_axes(value, ""))
     if not axes:
         raise SweepError(f"{KEY}: names no setting; leave it out for one job")
     for name, values in axes.items():
@@ -57,8 +57,8 @@ def axes_of(value: Any) -> Axes:
         if outer := next((each for each in axes if name.startswith(f"{each}.")), None):
             raise SweepError(f"{KEY}.{clip(name)}: {clip(outer)} is swept too, and sets it; give one of them")
         texts = [json.dumps(each) for each in values]
-        if twice := next((each for at, each in enumerate(texts) if each in texts[:at]), None):
-            raise SweepError(f"{KEY}.{clip(name)}: {clip(twice)} is given twice")
+        if repeated := next((each for index, each in enumerate(texts) if each in texts[:index]), None):
+            raise SweepError(f"{KEY}.{clip(name)}: {clip(repeated)} is given twice")
     count = math.prod(len(values) for values in axes.values())
     if count > MAX_JOBS:
         lengths = " × ".join(str(len(values)) for values in axes.values())
@@ -68,8 +68,8 @@ def axes_of(value: Any) -> Axes:
     return axes
 
 
-def expand(document: Mapping[str, Any], axes: Axes) -> Iterator[Combination]:
-    """`document` with each combination of values in `axes`.
+def expand_sweep(document: Mapping[str, Any], axes: Axes) -> Iterator[Combination]:
+    """Yields `document` with each combination of values in `axes`.
 
     Raises SweepError where there is no place for one, or where they are too much to hold.
     """
@@ -79,48 +79,50 @@ def expand(document: Mapping[str, Any], axes: Axes) -> Iterator[Combination]:
             f"{KEY}: {count:,} combinations of a spec this long; sweep fewer values, or shorten their lists"
         )
     for values in itertools.product(*axes.values()):
-        made = copy.deepcopy({name: value for name, value in document.items() if name != KEY})
+        combined = copy.deepcopy({name: value for name, value in document.items() if name != KEY})
         settings = dict(zip(axes, values))
         for name, value in settings.items():
-            _put(made, name, value)
-        yield Combination(made, settings)
+            _set_value(combined, name, value)
+        yield Combination(combined, settings)
 
 
-def swept_lines(lines: Mapping[Path, int]) -> dict[Path, int]:
-    """Where the swept settings are in the file, as if each stood at its place in the spec."""
-    named = {
-        tuple(part for part in path[1:] if isinstance(part, str)): at for path, at in lines.items() if path[0] == KEY
+def find_lines(lines: Mapping[Path, int]) -> dict[Path, int]:
+    """Finds where the swept settings are in the file, as if each stood at its place in the spec."""
+    lines_by_path = {
+        tuple(part for part in path[1:] if isinstance(part, str)): line
+        for path, line in lines.items()
+        if path[0] == KEY
     }
-    return {tuple(".".join(path).split(".")): at for path, at in named.items() if path}
+    return {tuple(".".join(path).split(".")): line for path, line in lines_by_path.items() if path}
 
 
-def value_at(document: Mapping[str, Any], name: str) -> Any:
-    """The setting called `name` (dotted) in `document`."""
+def get_value(document: Mapping[str, Any], name: str) -> Any:
+    """Returns the setting called `name` (dotted) in `document`."""
     value: Any = document
     for part in name.split("."):
         value = value[part]
     return value
 
 
-def unique(values: Iterable[Any]) -> list[Any]:
-    """Each value once, in the order of its first."""
+def drop_duplicates(values: Iterable[Any]) -> list[Any]:
+    """Returns each value once, in the order of its first."""
     return list({json.dumps(value): value for value in values}.values())
 
 
-def _axes(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, list[Any]]]:
+def _iterate_axes(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, list[Any]]]:
     for key, each in value.items():
         name = f"{prefix}{key}"
         if isinstance(each, Mapping) and each:
-            yield from _axes(each, f"{name}.")
+            yield from _iterate_axes(each, f"{name}.")
         elif isinstance(each, list) and each:
             yield name, each
         else:
             raise SweepError(
-                f"{KEY}.{clip(name)}: expected a list of values, got {shown(each) if each != [] else 'none'}"
+                f"{KEY}.{clip(name)}: expected a list of values, got {format_value(each) if each != [] else 'none'}"
             )
 
 
-def _put(document: dict[str, Any], name: str, value: Any) -> None:
+def _set_value(document: dict[str, Any], name: str, value: Any) -> None:
     *above, last = name.split(".")
     block = document
     for part in above:
@@ -129,10 +131,10 @@ def _put(document: dict[str, Any], name: str, value: Any) -> None:
         block = block[part]
         if not isinstance(block, dict):
             raise SweepError(
-                f"{KEY}.{clip(name)}: {clip(part)} is {kind(block)} in this spec, without settings of its own"
+                f"{KEY}.{clip(name)}: {clip(part)} is {name_type(block)} in this spec, without settings of its own"
             )
     block[last] = value
 
 
-def _text(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     return clip(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 80)

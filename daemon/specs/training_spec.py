@@ -85,8 +85,8 @@ class TrainingSpec(SpecModel):
 
     @model_validator(mode="before")
     @classmethod
-    def rate_of_the_schedule(cls, value: Any) -> Any:
-        """A schedule whose arguments begin at a learning rate says it for the job, as in mlx-lm."""
+    def take_rate_from_schedule(cls, value: Any) -> Any:
+        """A schedule whose arguments begin at a learning rate sets it for the job, as in mlx-lm."""
         match value:
             case {"lr_schedule": {"arguments": [int() | float() as rate, *_]}} if "learning_rate" not in value:
                 return value | {"learning_rate": rate} if rate > 0 else value
@@ -94,13 +94,15 @@ class TrainingSpec(SpecModel):
 
     @field_validator("optimizer_config")
     @classmethod
-    def taken_by_the_optimizer(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def check_optimizer_config(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Refuses settings that the optimizer does not take."""
         if "optimizer" in info.data:  # otherwise that is the fault to tell
             optimizer_settings(info.data["optimizer"], value)
         return value
 
     @model_validator(mode="after")
-    def consistent(self) -> Self:
+    def check_consistency(self) -> Self:
+        """Refuses settings that contradict each other."""
         refuse([*self._optimization_faults(), *self._fine_tune_faults(), *self._qat_faults()])
         return self
 
@@ -110,10 +112,10 @@ class TrainingSpec(SpecModel):
             yield ("iters",), "give training.epochs or training.iters, not both", self.iters
         if self.lr_schedule is not None:
             yield from self.lr_schedule.faults_with(self.learning_rate, self.iters)
-        evaluations = self._evaluations()
+        evaluations = self._count_evaluations()
         if self.early_stopping is not None and evaluations is not None:
-            said = self.early_stopping.too_few(evaluations)
-            yield from [(("early_stopping",), said, self.early_stopping)] if said else []
+            message = self.early_stopping.too_few(evaluations)
+            yield from [(("early_stopping",), message, self.early_stopping)] if message else []
 
     def _fine_tune_faults(self) -> Iterator[Fault]:
         if self.num_layers == 0:
@@ -123,27 +125,27 @@ class TrainingSpec(SpecModel):
         if self.quantize is None:
             return
         if self.fine_tune == "full":
-            said = "quantized weights cannot be trained in full; use training.fine_tune lora or dora"
-            yield ("quantize",), said, self.quantize
+            message = "quantized weights cannot be trained in full; use training.fine_tune lora or dora"
+            yield ("quantize",), message, self.quantize
         elif self.fine_tune == "dora" and 32 % self.quantize.bits:
-            said = f"mlx-lm's DoRA cannot adapt weights of {self.quantize.bits} bits; use 2, 4 or 8, or training.fine_tune lora"
-            yield ("quantize", "bits"), said, self.quantize.bits
+            message = f"mlx-lm's DoRA cannot adapt weights of {self.quantize.bits} bits; use 2, 4 or 8, or training.fine_tune lora"
+            yield ("quantize", "bits"), message, self.quantize.bits
 
     def _qat_faults(self) -> Iterator[Fault]:
         if self.qat is None:
             return
         if self.quantize is not None:
-            said = "weights that training.quantize has quantized at load are rounded already; give one of the two"
-            yield ("qat",), said, self.qat
+            message = "weights that training.quantize has quantized at load are rounded already; give one of the two"
+            yield ("qat",), message, self.qat
         if self.fine_tune != "full" and self.lora.dropout:
-            said = "training.qat rounds base and adapter as one weight, of which no part can be dropped; set it to 0"
-            yield ("lora", "dropout"), said, self.lora.dropout
+            message = "training.qat rounds base and adapter as one weight, of which no part can be dropped; set it to 0"
+            yield ("lora", "dropout"), message, self.lora.dropout
         if self.iters is not None and self.qat.start_step >= self.iters:
-            said = f"the job has {self.iters} steps (training.iters), so no step would be rounded after step"
-            yield ("qat", "start_step"), f"{said} {self.qat.start_step}", self.qat.start_step
+            message = f"the job has {self.iters} steps (training.iters), so no step would be rounded after step"
+            yield ("qat", "start_step"), f"{message} {self.qat.start_step}", self.qat.start_step
 
-    def _evaluations(self) -> int | None:
-        """How many there will be, None where the number of pairs decides."""
+    def _count_evaluations(self) -> int | None:
+        """Counts the evaluations of the job; None where the number of pairs decides."""
         if self.iters is not None and self.steps_per_eval is not None:
             return math.ceil(self.iters / self.steps_per_eval)
         return math.ceil(self.epochs or 1) if self.iters is None and self.steps_per_eval is None else None
@@ -155,7 +157,7 @@ class TrainingSpec(SpecModel):
 
     @property
     def best(self) -> WatchedMetric | None:
-        """What the best checkpoint is by, where one is kept."""
+        """What the best checkpoint is chosen by, where one is kept."""
         if self.best_checkpoint is not None or not self.load_best_model_at_end:
             return self.best_checkpoint
         return self.early_stopping or BestCheckpointSpec()

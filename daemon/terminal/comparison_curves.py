@@ -1,4 +1,4 @@
-"""`prefd compare --plot`: a line for each job, a panel for each metric, in the look of `plot.py`."""
+"""Draws `prefd compare --plot`: a line for each job, a panel for each metric, in the look of `curves`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from prefd.daemon.terminal.curves import (
     ORANGE,
     Panel,
     Row,
-    dress,
+    make_panel,
     new_figure,
-    panel_of,
-    points,
+    read_points,
     running_mean,
     say_nothing_recorded,
+    style_axis,
     widen_one_step,
 )
 from prefd.plugins.metrics import EVAL, METRICS
@@ -38,14 +38,14 @@ DOT: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markerfacecolor": "whi
 
 @dataclass(frozen=True)
 class Line:
-    """One job: what the legend calls it, and its metrics.jsonl."""
+    """Line is one job: its name in the legend, and its metrics.jsonl."""
 
     label: str
     rows: Sequence[Row]
 
 
 def plot_jobs(jobs: Sequence[Line], metrics: Sequence[str], path: Path) -> None:
-    """Draw `metrics` of `jobs` over steps to the PNG at `path`.
+    """Draws `metrics` of `jobs` over steps to the PNG at `path`.
 
     Training is a line, smoothed where it has many points; the held-out pairs are hollow dots in the job's colour. Of a
     metric named `eval_…` there are only these. Raises OSError where `path` cannot be written.
@@ -54,16 +54,16 @@ def plot_jobs(jobs: Sequence[Line], metrics: Sequence[str], path: Path) -> None:
     ranks = -(-len(metrics) // columns)
     figure = new_figure("", (5.5 * columns + 0.5, 3.7 * ranks + 0.26 * (2 + (len(jobs) + 1) // columns)))
     grid = figure.subplots(ranks, columns, squeeze=False).flat
-    drawn = [_draw(axis, metric, jobs) for axis, metric in zip(grid, metrics)]
+    drawn = [_draw_panel(axis, metric, jobs) for axis, metric in zip(grid, metrics)]
     for axis in grid[len(metrics) :]:
         axis.set_visible(False)
-    _legend(figure, jobs, columns, dots=any(drawn))
+    _draw_legend(figure, jobs, columns, dots=any(drawn))
     figure.savefig(path, format="png")
 
 
-def _legend(figure: Figure, jobs: Sequence[Line], columns: int, dots: bool) -> None:
+def _draw_legend(figure: Figure, jobs: Sequence[Line], columns: int, dots: bool) -> None:
     keys = []
-    for job, color, style in _looks(jobs):
+    for job, color, style in _assign_looks(jobs):
         label = job.label if job.rows else f"{job.label} (no metrics yet)"
         keys.append(Line2D([], [], color=color, linestyle=style, linewidth=2, label=label))
     if dots:
@@ -72,30 +72,43 @@ def _legend(figure: Figure, jobs: Sequence[Line], columns: int, dots: bool) -> N
     figure.legend(handles=keys, loc="outside lower center", **looks)
 
 
-def _looks(jobs: Sequence[Line]) -> list[tuple[Line, str, Style]]:
+def _assign_looks(jobs: Sequence[Line]) -> list[tuple[Line, str, Style]]:
     styles = [style for style in STYLES for _ in COLORS]
     return list(zip(jobs, cycle(COLORS), cycle(styles)))
 
 
-def _draw(axis: Axes, metric: str, jobs: Sequence[Line]) -> bool:
-    """One panel. Whether it has dots of held-out pairs."""
+def _draw_panel(axis: Axes, metric: str, jobs: Sequence[Line]) -> bool:
+    """Draws one panel. Returns whether it has dots of held-out pairs."""
     name = metric.removeprefix(EVAL)
-    panel = panel_of(METRICS[name]) if name in METRICS else Panel(name, "as logged", ())
-    dress(axis, panel if name == metric else replace(panel, title=f"{panel.title}, held-out pairs"))
+    panel = make_panel(METRICS[name]) if name in METRICS else Panel(name, "as logged", ())
+    style_axis(axis, panel if name == metric else replace(panel, title=f"{panel.title}, held-out pairs"))
     steps: set[int] = set()
-    dots = False
-    for job, color, style in _looks(jobs):
-        trained, values = points(job.rows, name) if name == metric else ([], [])
-        held_out, evals = points(job.rows, EVAL + name)
-        if len(values) >= SMOOTH_FROM:
-            values = list(running_mean(values, max(1, len(values) // 20)))
+    has_dots = False
+    for job, color, style in _assign_looks(jobs):
+        train_steps, train_values = read_points(job.rows, name) if name == metric else ([], [])
+        eval_steps, eval_values = read_points(job.rows, EVAL + name)
+        if len(train_values) >= SMOOTH_FROM:
+            train_values = list(running_mean(train_values, max(1, len(train_values) // 20)))
         axis.plot(
-            trained, values, color=color, linestyle=style, linewidth=1.8, marker="." if len(values) == 1 else None
+            train_steps,
+            train_values,
+            color=color,
+            linestyle=style,
+            linewidth=1.8,
+            marker="." if len(train_values) == 1 else None,
         )
-        axis.plot(held_out, evals, color=color, linestyle="-" if name != metric else "", linewidth=1.3, zorder=3, **DOT)
-        steps.update(trained, held_out)
-        dots = dots or bool(evals)
+        axis.plot(
+            eval_steps,
+            eval_values,
+            color=color,
+            linestyle="-" if name != metric else "",
+            linewidth=1.3,
+            zorder=3,
+            **DOT,
+        )
+        steps.update(train_steps, eval_steps)
+        has_dots = has_dots or bool(eval_values)
     widen_one_step(axis, steps)
     if not steps:
         say_nothing_recorded(axis)
-    return dots
+    return has_dots

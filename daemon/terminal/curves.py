@@ -1,4 +1,4 @@
-"""`prefd metrics --plot`: a job's curves as one PNG. Agg is driven directly, so no display and no pyplot state."""
+"""Draws `prefd metrics --plot`: a job's curves as one PNG. Agg is driven directly, so no display and no pyplot state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMOOTH_FROM = 60  # with more points than this, the raw values go pale and a run
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric, and what the legend calls it."""
+    """Curve is one metric, and its names in the legend."""
 
     key: str
     label: str
@@ -34,6 +34,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
+    """Panel is one plot with its title, unit and curves."""
+
     title: str
     unit: str
     curves: tuple[Curve, ...]
@@ -42,14 +44,14 @@ class Panel:
     limits: tuple[float, float] | None = None
 
 
-def panel_of(metric: Metric, *curves: Curve) -> Panel:
-    """The panel that shows `metric`, with its title, unit, level and limits."""
+def make_panel(metric: Metric, *curves: Curve) -> Panel:
+    """Makes the panel that shows `metric`, with its title, unit, level and limits."""
     return Panel(metric.title, metric.unit, curves, metric.level, metric.limits)
 
 
 LEARNT = [METRICS[name] for name in ("loss", "rewards/accuracies", "rewards/margins")]
 PANELS = (
-    *(panel_of(each, Curve(each.name, "train", BLUE, "held out", ORANGE)) for each in LEARNT),
+    *(make_panel(each, Curve(each.name, "train", BLUE, "held out", ORANGE)) for each in LEARNT),
     Panel(
         "Log-probability of the answers",
         METRICS["logps/chosen"].unit,
@@ -61,20 +63,20 @@ PANELS = (
 )
 
 
-def plot(train: Sequence[Row], evals: Sequence[Row], title: str, path: Path) -> None:
-    """Draw training and eval rows of metrics.jsonl (see `metrics.py`) to the PNG at `path`.
+def plot_job(train: Sequence[Row], evals: Sequence[Row], title: str, path: Path) -> None:
+    """Draws training and evaluation rows of metrics.jsonl to the PNG at `path`.
 
     Raises OSError where `path` cannot be written.
     """
     figure = new_figure(title, (11, 7.2))
     axes = figure.subplots(2, 2)
     for axis, panel in zip(axes.flat, PANELS):
-        _draw(axis, panel, train, evals)
+        _draw_panel(axis, panel, train, evals)
     figure.savefig(path, format="png")
 
 
-def _draw(axis: Axes, panel: Panel, train: Sequence[Row], evals: Sequence[Row]) -> None:
-    dress(axis, panel)
+def _draw_panel(axis: Axes, panel: Panel, train: Sequence[Row], evals: Sequence[Row]) -> None:
+    style_axis(axis, panel)
     drawn = [_draw_curve(axis, curve, train, evals) for curve in panel.curves]
     widen_one_step(axis, {row["step"] for row in (*train, *evals) if "step" in row})
     if any(drawn):
@@ -84,7 +86,7 @@ def _draw(axis: Axes, panel: Panel, train: Sequence[Row], evals: Sequence[Row]) 
 
 
 def new_figure(title: str, size: tuple[float, float]) -> Figure:
-    """An empty figure of `size` inches under `title`."""
+    """Makes an empty figure of `size` inches under `title`."""
     figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]  # it is constrained
@@ -92,8 +94,8 @@ def new_figure(title: str, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def dress(axis: Axes, panel: Panel) -> None:
-    """Title, labels, grid and level of a panel whose x axis is the step."""
+def style_axis(axis: Axes, panel: Panel) -> None:
+    """Sets title, labels, grid and level of a panel whose x axis is the step."""
     axis.set_title(panel.title, fontsize=11, loc="left", color=INK)
     axis.set_xlabel("step", fontsize=9, color=GREY)
     axis.set_ylabel(panel.unit, fontsize=9, color=GREY)
@@ -113,24 +115,25 @@ def dress(axis: Axes, panel: Panel) -> None:
 
 
 def widen_one_step(axis: Axes, steps: set[int]) -> None:
-    """Room around a single point: no ticks at 0.945."""
+    """Makes room around a single point: no ticks at 0.945."""
     if len(steps) == 1:
         axis.set_xlim(0, 2 * max(1, *steps))
 
 
 def say_nothing_recorded(axis: Axes) -> None:
+    """Writes that there is nothing to draw."""
     axis.text(0.5, 0.5, "not recorded", transform=axis.transAxes, ha="center", va="center", color=GREY)
 
 
 def _draw_curve(axis: Axes, curve: Curve, train: Sequence[Row], evals: Sequence[Row]) -> bool:
-    steps, values = points(train, curve.key)
+    steps, values = read_points(train, curve.key)
     if len(values) > SMOOTH_FROM:
         axis.plot(steps, values, color=curve.color, alpha=0.28, linewidth=0.9)
         axis.plot(steps, list(running_mean(values, len(values) // 30)), color=curve.color, lw=1.9, label=curve.label)
     elif values:
         marker = "o" if len(values) == 1 else None
         axis.plot(steps, values, color=curve.color, linewidth=1.7, marker=marker, label=curve.label)
-    eval_steps, eval_values = points(evals, EVAL + curve.key)
+    eval_steps, eval_values = read_points(evals, EVAL + curve.key)
     if eval_values:
         axis.plot(
             eval_steps,
@@ -146,18 +149,18 @@ def _draw_curve(axis: Axes, curve: Curve, train: Sequence[Row], evals: Sequence[
     return bool(values or eval_values)
 
 
-def points(rows: Sequence[Row], key: str) -> tuple[list[int], list[float]]:
-    """Steps and values of `key` where a row has it as a finite number."""
-    found = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float) and "step" in row]
-    found = [(step, value) for step, value in found if math.isfinite(value)]
-    return [step for step, _ in found], [value for _, value in found]
+def read_points(rows: Sequence[Row], key: str) -> tuple[list[int], list[float]]:
+    """Reads steps and values of `key` where a row has it as a finite number."""
+    pairs = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), int | float) and "step" in row]
+    pairs = [(step, value) for step, value in pairs if math.isfinite(value)]
+    return [step for step, _ in pairs], [value for _, value in pairs]
 
 
 def running_mean(values: Sequence[float], reach: int) -> Iterator[float]:
-    """The mean of up to `reach` values on each side of each value."""
+    """Yields the mean of up to `reach` values on each side of each value."""
     sums = [0.0]
     for value in values:
         sums.append(sums[-1] + value)
-    for at in range(len(values)):
-        start, end = max(0, at - reach), min(len(values), at + reach + 1)
+    for index in range(len(values)):
+        start, end = max(0, index - reach), min(len(values), index + reach + 1)
         yield (sums[end] - sums[start]) / (end - start)

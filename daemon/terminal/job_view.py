@@ -1,4 +1,4 @@
-"""A job as it runs: a live block on a terminal, plain lines anywhere else."""
+"""JobView shows a job as it runs: a live block on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LABEL = 14  # columns for the phase's name
 
 
 class JobView(Protocol):
-    """A context manager that is told of a job until it has ended."""
+    """JobView is a context manager that is updated about a job until it has ended."""
 
     def __enter__(self) -> Self: ...
 
@@ -37,15 +37,18 @@ class JobView(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def update(self, job: Job, progress: Progress | None) -> None: ...
+    def update(self, job: Job, progress: Progress | None) -> None:
+        """Shows the job as it is now."""
+        ...
 
 
-def job_view(home: Home, console: Console) -> JobView:
+def make_job_view(home: Home, console: Console) -> JobView:
+    """Makes the view that fits the console."""
     return TerminalView(home, console) if console.is_terminal else PlainView(home, console)
 
 
 class Milestones:
-    """The lines that stay: each phase as it ends, and how the job ended."""
+    """Milestones prints the lines that stay: each phase as it ends, and how the job ended."""
 
     def __init__(self, home: Home, console: Console) -> None:
         self.home = home
@@ -54,7 +57,7 @@ class Milestones:
         self.rows_told = False
 
     def update(self, job: Job) -> bool:
-        """Print what a change of state has to say; whether there was one."""
+        """Prints what a change of state has to say; returns whether there was one."""
         if job.state == self.state:
             return False
         phase = PHASE_OF.get(self.state)
@@ -69,24 +72,24 @@ class Milestones:
         return True
 
     def _tell_rows(self, outcome: Outcome | None) -> None:
-        """What became of the rows, as the first phase that has read them says it."""
+        """Prints what became of the rows, as the first phase that has read them reports it."""
         data = None if outcome is None or self.rows_told else outcome.summary.data
         for name, line in () if data is None else data_facts("rows", data):
             self.console.print(Text.assemble(f"{name:<{LABEL}}", line), soft_wrap=True)
             self.rows_told = True
 
     def end(self, job: Job) -> None:
-        """Where an ended job leaves the reader."""
-        first, *more = job.reason.splitlines() or [""]
-        self.console.print(Text.assemble(render.state(job.state), f": {first}" if first else ""))
-        for line in more:
+        """Prints why the job ended and where its outputs are."""
+        first, *other_lines = job.reason.splitlines() or [""]
+        self.console.print(Text.assemble(render.color_state(job.state), f": {first}" if first else ""))
+        for line in other_lines:
             self.console.print(f"  {line}")
         for name, path in outputs(job, RunDir(self.home.job(job.id))).items():
             self.console.print(f"{name:<{LABEL}}{path}", soft_wrap=True)
 
 
 class PlainView:
-    """A line when something changes, and every ten seconds of progress."""
+    """PlainView prints a line when something changes, and every ten seconds of progress."""
 
     def __init__(self, home: Home, console: Console) -> None:
         self.console = console
@@ -100,26 +103,32 @@ class PlainView:
         pass
 
     def update(self, job: Job, progress: Progress | None) -> None:
+        """Prints what has changed, or progress where it is time."""
         if self.milestones.update(job):
             self.next_line = 0.0
             if job.ended:
                 self.milestones.end(job)
                 return
             if job.state not in PHASE_OF:
-                why = job.waiting or job.reason
-                self.console.print(job.state + (f": {why}" if why else ""))
+                reason = job.waiting or job.reason
+                self.console.print(job.state + (f": {reason}" if reason else ""))
         if progress is None or progress.phase != PHASE_OF.get(job.state):
             return
         if time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + PLAIN_SECONDS
             numbers = f"{progress.done}/{progress.total} {progress.unit}"
             self.console.print(
-                "  ".join(filter(None, [f"{progress.phase:<{LABEL}}{numbers}", pace(progress), metrics(progress)]))
+                "  ".join(
+                    filter(
+                        None,
+                        [f"{progress.phase:<{LABEL}}{numbers}", describe_pace(progress), describe_metrics(progress)],
+                    )
+                )
             )
 
 
 class TerminalView:
-    """One block, redrawn in place: the phase, its bar, its pace, and the newest metrics."""
+    """TerminalView redraws one block in place: the phase, its bar, its pace, and the newest metrics."""
 
     def __init__(self, home: Home, console: Console) -> None:
         self.milestones = Milestones(home, console)
@@ -135,31 +144,32 @@ class TerminalView:
         self.live.__exit__(kind, error, trace)
 
     def update(self, job: Job, progress: Progress | None) -> None:
+        """Redraws the block."""
         changed = self.milestones.update(job)
-        self.live.update(Text("") if job.ended else block(job, progress))
+        self.live.update(Text("") if job.ended else draw_block(job, progress))
         if changed and job.ended:
             self.milestones.end(job)
 
 
-def block(job: Job, progress: Progress | None) -> Group | Text:
-    """What is redrawn."""
+def draw_block(job: Job, progress: Progress | None) -> Group | Text:
+    """Draws the block that is redrawn: the phase, its bar, its pace and its metrics."""
     if progress is None or progress.phase != PHASE_OF.get(job.state):
         first = ((job.waiting or job.reason).splitlines() or [""])[0]
-        waiting = "starting" if job.state in PHASE_OF else first
-        return Text.assemble(render.state(f"{job.state:<{LABEL}}"), waiting)
+        detail = "starting" if job.state in PHASE_OF else first
+        return Text.assemble(render.color_state(f"{job.state:<{LABEL}}"), detail)
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, width=LABEL - 2)
     grid.add_column(width=26)
     grid.add_column(no_wrap=True)
     bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=26)
     share = f"{progress.done / progress.total:.0%}" if progress.total else "-"
-    grid.add_row(render.state(job.state), bar, f"{progress.done}/{progress.total} {progress.unit}  {share}")
-    lines = [text for text in (metrics(progress), pace(progress)) if text]
+    grid.add_row(render.color_state(job.state), bar, f"{progress.done}/{progress.total} {progress.unit}  {share}")
+    lines = [text for text in (describe_metrics(progress), describe_pace(progress)) if text]
     return Group(grid, *[Text(" " * LABEL + line) for line in lines])
 
 
-def pace(progress: Progress) -> str:
-    """Rate and time to go."""
+def describe_pace(progress: Progress) -> str:
+    """Describes the rate and the time to go."""
     parts = []
     if progress.rate:
         parts.append(f"{progress.rate:.3g} {progress.unit}/s")
@@ -169,7 +179,7 @@ def pace(progress: Progress) -> str:
     return "  ".join(parts)
 
 
-def metrics(progress: Progress) -> str:
-    """Loss, accuracy and margin, where the phase has them."""
-    found = {name: progress.metrics.get(key) for key, name in LABELS.items()}
-    return "  ".join(f"{name} {format_number(value)}" for name, value in found.items() if value is not None)
+def describe_metrics(progress: Progress) -> str:
+    """Lists loss, accuracy and margin, where the phase has them."""
+    values = {name: progress.metrics.get(key) for key, name in LABELS.items()}
+    return "  ".join(f"{name} {format_number(value)}" for name, value in values.items() if value is not None)

@@ -1,4 +1,4 @@
-"""The base of typed JSON documents that prefd writes in one place and reads in another, perhaps as another version of itself."""
+"""DocumentModel is the base of typed JSON documents that prefd writes in one place and reads in another, perhaps as another version of itself."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ class DocumentModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that it was read or made with, and no defaults, as plain JSON values."""
+        """Returns the fields that it was read or made with, and no defaults, as plain JSON values."""
         return self.model_dump(exclude_unset=True)

@@ -1,4 +1,4 @@
-"""Settings as other trainers call them, and what they are here: nobody's spelling mistake, so no guess is needed."""
+"""Translates settings as other trainers call them to what they are here: nobody's spelling mistake, so no guess is needed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CALLED: Mapping[str, str] = {
     "train_type": "training.fine_tune",
 }
 """Their name → ours, which takes the same value or says what it takes."""
-SAID: Mapping[str, str] = {
+EXPLAINED: Mapping[str, str] = {
     **dict.fromkeys(("dataset_mixer", "dataset_mixture"), MIXED),
     **{
         name: OF_THE_LOSS.format(name)
@@ -73,8 +73,8 @@ VALUES: Mapping[str, str] = {
 """Their values → what they are here."""
 
 
-def advice(key: str) -> str | None:
-    """What another trainer's setting `key` is here, as a clause; None where it is nobody's."""
+def translate_setting(key: str) -> str | None:
+    """Says what another trainer's setting `key` is here, as a clause; None where no trainer has it."""
     if key in CALLED:
         return f"it is called {CALLED[key]} here"
-    return SAID.get(key)
+    return EXPLAINED.get(key)

@@ -1,4 +1,4 @@
-"""What prefd says as JSON: one schema number for all of it, and numbers that JSON has."""
+"""Formats what prefd prints as JSON: one schema number for all of it, and only numbers that JSON has."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ SCHEMA = 1
 taken away or changes its meaning makes it the next."""
 
 
-def document(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`fields` behind their schema's number; NaN and infinities, which JSON has not, are null."""
-    made = {"schema": SCHEMA, **finite(dict(fields))}
-    assert isinstance(made, dict)
-    return made
+def add_schema(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `fields` behind their schema's number; NaN and infinities, which JSON has not, are null."""
+    output = {"schema": SCHEMA, **replace_nonfinite(dict(fields))}
+    assert isinstance(output, dict)
+    return output
 
 
-def compact(value: Any) -> bytes:
-    """`value` as JSON on one line, in UTF-8; NaN and infinities are null."""
-    text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def dump_compact(value: Any) -> bytes:
+    """Writes `value` as JSON on one line, in UTF-8; NaN and infinities are null."""
+    text = json.dumps(replace_nonfinite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")  # half of a surrogate pair, from a file's name, as JSON writes it
 
 
-def finite(value: Any) -> Any:
+def replace_nonfinite(value: Any) -> Any:
+    """Copies `value` with null for each NaN and infinity in it."""
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [replace_nonfinite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

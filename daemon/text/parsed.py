@@ -1,4 +1,4 @@
-"""Parsed is a document as plain values; ParseError says why there is none; and how large and deep a document may be."""
+"""Parsed is a document as plain values; ParseError says why there is none; constants bound how large and deep one may be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefd.daemon.text.wording import Path
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 5_000  # a spec has a few dozen
-CUT = "; is the file cut short?"
+CUT_SHORT_HINT = "; is the file cut short?"
 
 
 class ParseError(Exception):
@@ -20,12 +20,12 @@ class ParseError(Exception):
 
 @dataclass(frozen=True)
 class Parsed:
-    """Plain values, and the line (from 1) each path is on, where the format tells."""
+    """Parsed holds plain values, and the line (from 1) that each path is on, where the format tells."""
 
     value: Any
     lines: Mapping[Path, int] = field(default_factory=dict)
 
 
-def cut_short(position: int, text: str) -> str:
-    """What to add to a message about `position`: a fault at the very end is most often a file cut short."""
-    return CUT if position >= len(text.rstrip()) else ""
+def suspect_cut_file(position: int, text: str) -> str:
+    """Returns what to add to a message about `position`: a fault at the very end is most often a file cut short."""
+    return CUT_SHORT_HINT if position >= len(text.rstrip()) else ""

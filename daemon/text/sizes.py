@@ -1,4 +1,4 @@
-"""Sizes in bytes as people write and read them: `2GB`, `1.5GiB`, `4.56 GB`. pydantic's ByteSize knows the units."""
+"""Reads and writes sizes in bytes as people do: `2GB`, `1.5GiB`, `4.56 GB`. pydantic's ByteSize knows the units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
 def parse_size(text: str) -> int | None:
-    """The number of bytes that `text` says; None where it says none."""
+    """Returns the number of bytes that `text` names; None where it names none."""
     match = SIZE.fullmatch(text.strip().lower())
     if match is None:  # ByteSize stops where it understands no more: it takes `8,5GB` for 8 bytes
         return None
@@ -22,7 +22,7 @@ def parse_size(text: str) -> int | None:
 
 
 def format_size(count: float) -> str:
-    """Writes bytes for people: 0 B, 12.3 kB, 4.56 GB (powers of 1000, as disks are sold)."""
+    """Formats bytes for people: 0 B, 12.3 kB, 4.56 GB (powers of 1000, as disks are sold)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(count) < 999.5 or unit == "TB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What every block of a spec is: strict, frozen, and able to refuse a value at its own place."""
+"""SpecModel is the base of every block of a spec: strict, frozen, and able to refuse a value at its own place."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Fault = tuple[tuple[str | int, ...], str, Any]
 
 
 def refuse(faults: list[Fault]) -> None:
-    """Raise the error that names each fault's place, for a validator that looks at several fields; none if none."""
+    """Raises the error that names each fault's place, for a validator that looks at several fields; does nothing without faults."""
     if faults:
         details = [
-            InitErrorDetails(type=PydanticCustomError("value_error", "{said}", {"said": said}), loc=loc, input=value)
-            for loc, said, value in faults
+            InitErrorDetails(type=PydanticCustomError("value_error", "{said}", {"said": reason}), loc=path, input=value)
+            for path, reason, value in faults
         ]
         raise ValidationError.from_exception_data("spec", details)

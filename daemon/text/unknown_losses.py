@@ -1,4 +1,4 @@
-"""What to say of a loss that there is not: methods have names that look like those of other methods.
+"""Suggests what an unknown loss may be: methods have names that look like those of other methods.
 
 `dpo` differs from `dpop` by a letter, and training with it by a penalty of 50 nats a nat. So a name is only taken for a
 slip of another where no part of it is an acronym; what is known of other methods is in a table.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from prefd.daemon.text.wording import nearest
+from prefd.daemon.text.wording import find_nearest
 
 ACRONYM = re.compile(r"[a-z]{0,4}(po|to|slic|sft|nca|aot)")
 """DPO, KTO, SimPO: a letter more or less is another method."""
@@ -43,22 +43,22 @@ NOT_HERE: Mapping[str, str] = {
 }
 
 
-def advice(name: str, known: Iterable[str]) -> str:
-    """What a loss `name` that is none of `known` may be, as a clause; empty where nothing is known of it."""
+def suggest_loss(name: str, loss_names: Iterable[str]) -> str:
+    """Says what a loss `name` that is none of `loss_names` may be, as a clause; empty where nothing is known of it."""
     plain = name.lower().replace("-", "_").strip("_")
-    names = {each.lower(): each for each in known}
+    names = {each.lower(): each for each in loss_names}
     if plain in names:
         return f"did you mean {names[plain]}?"
-    if said := IS_CALLED.get(plain):
-        return said
+    if hint := IS_CALLED.get(plain):
+        return hint
     if plain in IN_TRL_PLUGIN:
         return f"contrib/prefd-trl-losses, a plugin, brings {plain}"
-    if said := NOT_HERE.get(plain):
-        return f"{name.upper()} {said}"
-    near = nearest(plain, names)
-    if near is None or _changed_acronym(plain, near):
+    if hint := NOT_HERE.get(plain):
+        return f"{name.upper()} {hint}"
+    match = find_nearest(plain, names)
+    if match is None or _changed_acronym(plain, match):
         return ""
-    return f"did you mean {names[near]}?"
+    return f"did you mean {names[match]}?"
 
 
 def _changed_acronym(name: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""How values, keys, counts and faults are put into words: bounded, printable, on one line."""
+"""Puts values, keys, counts and faults into words: bounded, printable, on one line."""
 
 from __future__ import annotations
 
@@ -15,49 +15,50 @@ Path = tuple[str | int, ...]
 """Where a value is: keys and list indices from the top."""
 
 
-def dotted(path: Path) -> str:
-    """`training.lora.keys[0]`."""
+def format_path(path: Path) -> str:
+    """Formats a path as `training.lora.keys[0]`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{clip(part)}" for part in path)
     return "".join(parts).lstrip(".")
 
 
-def kind(value: Any) -> str:
-    """What a person calls a value of this type."""
+def name_type(value: Any) -> str:
+    """Names the type of a value as a person would."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else "a date or time")
 
 
 def clip(text: str, length: int = 60) -> str:
-    """`text` on one line, printable, at most `length` characters."""
+    """Puts `text` on one line, printable, at most `length` characters."""
     line = "".join(char if char.isprintable() else " " for char in text[: length + 1]).strip()
     return line if len(text) <= length else line[: length - 1] + "…"
 
 
-def listed_places(places: Sequence[str], count: int) -> str:
-    """The first places of `count` rows, each file named once: `a.jsonl:4, 7, b.jsonl:1, …`."""
-    shown: list[str] = []
+def list_places(places: Sequence[str], count: int) -> str:
+    """Lists the first places of `count` rows, each file named once: `a.jsonl:4, 7, b.jsonl:1, …`."""
+    labels: list[str] = []
     before = ""
     for place in places:
         match = NUMBERED.fullmatch(place)
         file = match["file"] if match else ""
-        shown.append(place[len(file) :] if file and file == before else place)
+        labels.append(place[len(file) :] if file and file == before else place)
         before = file
-    return ", ".join(shown) + (", …" if count > len(places) else "")
+    return ", ".join(labels) + (", …" if count > len(places) else "")
 
 
-def one_line(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
+    """Puts an error's message, or else its type, on one line."""
     return clip(str(error) or type(error).__name__, 200)
 
 
-def shown(value: Any) -> str:
-    """`value` as a spec would write it, or what it is when it is long."""
+def format_value(value: Any) -> str:
+    """Formats `value` as a spec would write it, or names its type when it is long."""
     if isinstance(value, dict | list):
-        return kind(value)
+        return name_type(value)
     if isinstance(value, str):
         return json.dumps(clip(value), ensure_ascii=False)
     if value is None or isinstance(value, bool | int | float):
         return clip(json.dumps(value))
-    return kind(value)
+    return name_type(value)
 
 
 SAME_WORD = 0.7
@@ -66,18 +67,18 @@ SAME_NAME = 0.9
 """Two names are, where one has no `_` between its words."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that `word` is a slip of: misspelt, shortened to its initials (`lr`) or to some of its words.
+def find_nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """Finds the candidate that `word` is a slip of: misspelt, shortened to its initials (`lr`) or to some of its words.
 
     Never one that is only alike: a word more or another word (`eval_batch_size`, `system_feature`) is another meaning,
-    and whoever takes advice on `delta` and writes `beta` trains something else.
+    and a user who takes advice on `delta` and writes `beta` trains something else.
     """
-    names, word = list(known), word[:100].lower().replace("-", "_").strip("_")
+    names, word = list(candidates), word[:100].lower().replace("-", "_").strip("_")
     parts = word.split("_")
     initials = [name for name in names if "_" in name and word == "".join(part[:1] for part in name.split("_"))]
     if initials or not word:
         return initials[0] if initials else None
-    alike = {name: _alike(parts, name.lower().split("_")) for name in names}
+    alike = {name: _measure_likeness(parts, name.lower().split("_")) for name in names}
     best = max(names, key=lambda name: alike[name], default=None)
     if best is not None and alike[best]:
         return best
@@ -85,16 +86,16 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return longer[0] if len(longer) == 1 else None
 
 
-def _alike(parts: list[str], others: list[str]) -> float:
-    """How alike two names are, 0 where they are two names."""
-    whole = SequenceMatcher(None, "".join(parts), "".join(others)).ratio()
-    words = [SequenceMatcher(None, *pair).ratio() for pair in zip(parts, others)]
-    same_words = len(parts) == len(others) and all(word >= SAME_WORD for word in words)
-    return whole if same_words or whole >= SAME_NAME else 0.0
+def _measure_likeness(words: list[str], other_words: list[str]) -> float:
+    """Measures how alike two names are, 0 where they are two names."""
+    ratio = SequenceMatcher(None, "".join(words), "".join(other_words)).ratio()
+    word_ratios = [SequenceMatcher(None, *pair).ratio() for pair in zip(words, other_words)]
+    same_words = len(words) == len(other_words) and all(each >= SAME_WORD for each in word_ratios)
+    return ratio if same_words or ratio >= SAME_NAME else 0.0
 
 
 def format_number(value: Any) -> str:
-    """Writes a metric in at most nine characters or so: 0.6931, -123.4, 1.00e-05; `-` for none."""
+    """Formats a metric in at most nine characters or so: 0.6931, -123.4, 1.00e-05; `-` for none."""
     if value is None:
         return "-"
     if isinstance(value, int):
@@ -111,10 +112,10 @@ def format_number(value: Any) -> str:
 
 
 def pluralize(count: int, noun: str) -> str:
-    """Writes how many of something there are: 1 step, 12,345 steps."""
+    """Formats how many of something there are: 1 step, 12,345 steps."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def amount(count: float, noun: str) -> str:
-    """Writes a setting that counts something, as a spec has it: 0.5 epochs, 1 step, 12345 steps."""
+def format_amount(count: float, noun: str) -> str:
+    """Formats a setting that counts something, as a spec has it: 0.5 epochs, 1 step, 12345 steps."""
     return f"{count:g} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""YAML 1.2 from ruamel's events: one pass, no recursion, nothing expanded, nothing constructed but plain values.
+"""Builds YAML 1.2 from ruamel's events: one pass, no recursion, nothing expanded, nothing constructed but plain values.
 
 Not ruamel's own loader: it expands aliases, knows more types than the core schema and recurses. Here `1e-5` is a
 number, `no` and `2024-01-01` are text, and anchors, aliases, tags and repeated keys are errors with their line.
@@ -15,8 +15,8 @@ from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
-from prefd.daemon.text.parsed import MAX_DEPTH, MAX_NODES, Parsed, ParseError, cut_short
-from prefd.daemon.text.wording import Path, clip, kind
+from prefd.daemon.text.parsed import MAX_DEPTH, MAX_NODES, Parsed, ParseError, suspect_cut_file
+from prefd.daemon.text.wording import Path, clip, name_type
 
 NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (re.compile(r"[-+]?[0-9]+"), int),
@@ -33,8 +33,8 @@ WORDS: dict[str, Any] = {
 }
 
 
-def plain_scalar(text: str) -> Any:
-    """An unquoted scalar under YAML 1.2's core schema."""
+def parse_scalar(text: str) -> Any:
+    """Converts an unquoted scalar under YAML 1.2's core schema."""
     if text in WORDS:
         return WORDS[text]
     if len(text) <= 400:  # a longer number is no number; also keeps int() linear
@@ -45,14 +45,14 @@ def plain_scalar(text: str) -> Any:
 
 
 def _join_surrogates(text: str) -> str:
-    """JSON writes a character above U+FFFF as two escapes, and JSON is YAML."""
+    """Joins the two escapes that JSON, which is YAML, writes for a character above U+FFFF."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 class Builder:
-    """Values from YAML events, without recursion."""
+    """Builder makes values from YAML events, without recursion."""
 
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
@@ -63,6 +63,7 @@ class Builder:
         self.key_line = 0
 
     def start(self, container: dict[str, Any] | list[Any], line: int) -> None:
+        """Opens a mapping or list at the place where the document is. Raises ParseError where it is nested too deeply."""
         self.place(container, line)
         self.open.append(container)
         self.key = None
@@ -70,61 +71,63 @@ class Builder:
             raise ParseError(f"line {line}: nested deeper than {MAX_DEPTH} levels")
 
     def end(self) -> None:
+        """Closes the innermost mapping or list."""
         self.open.pop()
         self.key = None
         if self.path:
             self.path.pop()
 
     def scalar(self, text: str, plain: bool, line: int) -> None:
+        """Takes a scalar as the next key or value. Raises ParseError for a repeated key."""
         text = _join_surrogates(text)
-        inside = self.open[-1] if self.open else None
-        if isinstance(inside, dict) and self.key is None:
-            if text in inside:
+        parent = self.open[-1] if self.open else None
+        if isinstance(parent, dict) and self.key is None:
+            if text in parent:
                 raise ParseError(f"line {line}: the key {clip(text)!r} is given twice")
             self.key, self.key_line = text, line
             return
-        self.place(plain_scalar(text) if plain else text, line)
+        self.place(parse_scalar(text) if plain else text, line)
         if self.path:
             self.path.pop()
 
     def place(self, value: Any, line: int) -> None:
-        """Put `value` where the document is; its path stays on `self.path` until it ends."""
+        """Puts `value` where the document is; its path stays on `self.path` until it ends."""
         if not self.open:
             self.root = value
             return
-        inside = self.open[-1]
-        if isinstance(inside, list):
-            self.path.append(len(inside))
-            inside.append(value)
+        parent = self.open[-1]
+        if isinstance(parent, list):
+            self.path.append(len(parent))
+            parent.append(value)
         elif self.key is None:
-            raise ParseError(f"line {line}: a key must be text, not {kind(value)}")
+            raise ParseError(f"line {line}: a key must be text, not {name_type(value)}")
         else:
             self.path.append(self.key)
-            inside[self.key] = value
+            parent[self.key] = value
             self.key, line = None, self.key_line
         self.lines[tuple(self.path)] = line
 
 
 def parse_yaml(text: str) -> Parsed:
-    """The one document in `text`. Raises ParseError; what ruamel itself raises beyond its own errors is the caller's."""
-    build = Builder()
+    """Parses the one document in `text`. Raises ParseError; what ruamel itself raises beyond its own errors is the caller's."""
+    builder = Builder()
     try:
-        _read_events(text, build)
+        _read_events(text, builder)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        cut = cut_short(mark.index, text) if mark else ""
-        raise ParseError(f"{at}{clip(error.problem or error.context or 'not YAML', 200)}{cut}") from None
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        cut = suspect_cut_file(mark.index, text) if mark else ""
+        raise ParseError(f"{place}{clip(error.problem or error.context or 'not YAML', 200)}{cut}") from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ParseError(f"line {line}: a character that YAML does not allow: is it a binary file?") from None
-    if build.root is None:
+    if builder.root is None:
         raise ParseError("the file has no values: a spec needs at least `model` and `data.path`")
-    return Parsed(build.root, build.lines)
+    return Parsed(builder.root, builder.lines)
 
 
-def _read_events(text: str, build: Builder) -> None:
-    """Hand what ruamel reads to `build`. Raises ParseError for what a spec may not have: more documents, anchors, tags."""
+def _read_events(text: str, builder: Builder) -> None:
+    """Hands what ruamel reads to `builder`. Raises ParseError for what a spec may not have: more documents, anchors, tags."""
     documents = 0
     for nodes, event in enumerate(YAML(typ="safe", pure=True).parse(text), 1):
         line = event.start_mark.line + 1 if event.start_mark else 0
@@ -136,7 +139,7 @@ def _read_events(text: str, build: Builder) -> None:
                 raise ParseError(f"line {line}: a second document (`---`): a spec is one")
             continue
         _refuse_references(event, line)
-        _build_event(event, build, line)
+        _build_event(event, builder, line)
 
 
 def _refuse_references(event: events.Event, line: int) -> None:
@@ -146,12 +149,12 @@ def _refuse_references(event: events.Event, line: int) -> None:
         raise ParseError(f"line {line}: tags ({clip(str(tag))}) are not taken: write a plain value")
 
 
-def _build_event(event: events.Event, build: Builder, line: int) -> None:
+def _build_event(event: events.Event, builder: Builder, line: int) -> None:
     if isinstance(event, events.MappingStartEvent):
-        build.start({}, line)
+        builder.start({}, line)
     elif isinstance(event, events.SequenceStartEvent):
-        build.start([], line)
+        builder.start([], line)
     elif isinstance(event, events.CollectionEndEvent):
-        build.end()
+        builder.end()
     elif isinstance(event, events.ScalarEvent):
-        build.scalar(event.value, event.style is None, line)
+        builder.scalar(event.value, event.style is None, line)

@@ -13,7 +13,7 @@ from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.memory import OUT_OF_MEMORY
 from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
-from prefd.daemon.specs.memory_advice import remedy
+from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
@@ -90,5 +90,5 @@ def no_memory(error: Exception, job: SpecifiedJob) -> str | None:
     said = f"{type(error).__name__}: {error}"
     if not isinstance(error, MemoryError | RuntimeError) or not OUT_OF_MEMORY.search(said):
         return None
-    ways = remedy(job.spec.training)
+    ways = suggest_savings(job.spec.training)
     return f"the worker ran out of memory ({said}). Make the job smaller and submit it again: {ways}"

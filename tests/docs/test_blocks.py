@@ -17,7 +17,7 @@ from prefd.daemon.jobs.states import ENDED, STATES, TABLE
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.specs.mlx_lm_lora.translation import translate
 from prefd.daemon.specs.reading import read_spec, read_specs
-from prefd.daemon.text.foreign_settings import CALLED, SAID
+from prefd.daemon.text.foreign_settings import CALLED, EXPLAINED
 from prefd.daemon.text.parse import parse
 from prefd.daemon.text.unknown_losses import IN_TRL_PLUGIN
 from prefd.plugins import hookspecs
@@ -154,7 +154,7 @@ def test_settings_of_trl_are_said_to_be_what_a_spec_that_uses_them_is_told() -> 
     rows = re.findall(
         r"^\| `(\w+)` \|.*?`((?:training|data|reference|loss|model)[\w.]*)[`:]", page("docs/from-trl.md"), re.MULTILINE
     )
-    told = {name: CALLED[name] for name, _ in rows if name in CALLED and name not in SAID}
+    told = {name: CALLED[name] for name, _ in rows if name in CALLED and name not in EXPLAINED}
     assert told
     for name, place in rows:
         if name in told and name != "model_name_or_path":

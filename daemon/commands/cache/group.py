@@ -65,7 +65,7 @@ def ls(home: Home, as_json: bool) -> None:
         render.emit_json({"cache": str(home.cache), "references": [as_document(info) for info in references]})
         return
     if not references:
-        render.note(f"the cache is empty: {home.cache}")
+        render.print_note(f"the cache is empty: {home.cache}")
         return
     rows = [
         (
@@ -79,9 +79,9 @@ def ls(home: Home, as_json: bool) -> None:
         for info in references
     ]
     columns = ["fingerprint", "completions", "tokens", "size", "segments", "model"]
-    render.stdout().print(render.table(columns, rows, right=columns[1:5]))
+    render.open_stdout().print(render.make_table(columns, rows, right=columns[1:5]))
     if any(info.damaged for info in references):
-        render.warn("what a damaged segment held is scored again when a job needs it")
+        render.print_warning("what a damaged segment held is scored again when a job needs it")
 
 
 @cache.command(
@@ -106,13 +106,13 @@ def show(home: Home, prefix: str, as_json: bool) -> None:
         render.emit_json({"cache": str(home.cache), "references": [as_document(info) for info in matching]})
         return
     if not matching:
-        render.note(f"the cache is empty: {home.cache}")
+        render.print_note(f"the cache is empty: {home.cache}")
         return
-    console = render.stdout()
+    console = render.open_stdout()
     for at, info in enumerate(matching):
         if at:
             console.print()
-        console.print(render.facts(describe(info)))
+        console.print(render.make_facts(describe(info)))
 
 
 def read_references(home: Home) -> list[ReferenceInfo]:

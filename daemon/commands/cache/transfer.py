@@ -49,9 +49,9 @@ def export(ctx: click.Context, out: Path, prefixes: tuple[str, ...], as_json: bo
         amount = f"{pluralize(report.entries, 'completion')} of {pluralize(len(report.references), 'reference')}"
         click.echo(f"wrote {out}: {amount}, {format_size(report.bytes)}")
     for name, what in report.left_out.items():
-        render.warn(f"segment {name} was left out: {what}")
+        render.print_warning(f"segment {name} was left out: {what}")
     if report.left_out:
-        render.note("`prefd cache verify --deep --repair` saves what is whole of it; then export again")
+        render.print_note("`prefd cache verify --deep --repair` saves what is whole of it; then export again")
         ctx.exit(Exit.FAILED)
 
 

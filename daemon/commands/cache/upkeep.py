@@ -62,7 +62,7 @@ def compact(home: Home, dry_run: bool, grace: float, as_json: bool) -> None:
     for each in deleted:
         click.echo(f"{each.reference[:SHORT]}: {would}deleted, {each.why}: {each.segment} ({format_size(each.bytes)})")
     for conflict in differing:
-        render.warn(f"{conflict}; the first stays. Which is wrong: `prefd cache verify --rescore 100%`")
+        render.print_warning(f"{conflict}; the first stays. Which is wrong: `prefd cache verify --rescore 100%`")
     if cache and not merges and not deleted:
         click.echo("nothing to merge")
 
@@ -162,12 +162,14 @@ def show_pruned(report: PruneReport, needed: dict[str, list[str]], max_size: int
         click.echo(f"{name}{each.path.rpartition('/')[2]}: {why} ({format_size(each.bytes)})")
     for name in report.protected:
         jobs = needed.get(name, ["a job that has ended since"])
-        render.warn(f"{name[:SHORT]} stays: {', '.join(jobs)} {'needs' if len(jobs) == 1 else 'need'} it")
+        render.print_warning(f"{name[:SHORT]} stays: {', '.join(jobs)} {'needs' if len(jobs) == 1 else 'need'} it")
     would = "would free" if report.dry_run else "freed"
     left = f"{format_size(report.kept)} {'would be ' if report.dry_run else ''}left"
     click.echo(f"{would} {format_size(report.freed)}; {left}")
     if max_size is not None and report.kept > max_size:
-        render.warn(f"that is more than {format_size(max_size)}: the rest is needed by jobs, or is the cache's own")
+        render.print_warning(
+            f"that is more than {format_size(max_size)}: the rest is needed by jobs, or is the cache's own"
+        )
 
 
 def only_one(names: list[str], prefix: str) -> str:

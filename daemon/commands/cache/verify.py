@@ -238,11 +238,11 @@ def show(report: VerifyReport, repairs: list[Repair]) -> None:
         found = [each for each in report.strays if each.kind == kind]
         if found:
             size = format_size(sum(each.bytes for each in found))
-            render.note(f"{meaning}: {len(found):,}, {size}, such as {found[0].path}")
+            render.print_note(f"{meaning}: {len(found):,}, {size}, such as {found[0].path}")
     if report.ok:
         click.echo("nothing is wrong" if report.complete else "nothing wrong so far")
     elif report.damage and not repairs:
-        render.note("`prefd cache verify --repair` (with --deep if that found it) saves what is whole")
+        render.print_note("`prefd cache verify --repair` (with --deep if that found it) saves what is whole")
 
 
 STRAYS = {
@@ -265,7 +265,7 @@ def show_rescored(rescored: list[Rescoring], evicted: list[str]) -> None:
         name = each.fingerprint[:SHORT]
         answer = each.answer
         if answer is None:
-            render.warn(f"{name} was not scored again: {each.error}")
+            render.print_warning(f"{name} was not scored again: {each.error}")
             continue
         apart = f"mean difference {answer.mean:.2g}, largest {answer.max:.2g} nats a token"
         click.echo(
@@ -276,6 +276,6 @@ def show_rescored(rescored: list[Rescoring], evicted: list[str]) -> None:
         if len(answer.wrong) > SHOWN_WRONG:
             click.echo(f"  and {len(answer.wrong) - SHOWN_WRONG} more")
         if answer.wrong and not evicted:
-            render.note("with --repair they are taken out, and scored again by the next job that needs them")
+            render.print_note("with --repair they are taken out, and scored again by the next job that needs them")
     if evicted:
         click.echo(f"took the wrong values out of {pluralize(len(evicted), 'segment')}")

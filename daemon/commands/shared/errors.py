@@ -21,7 +21,7 @@ class Failure(click.ClickException):
         self.exit_code = int(code)  # type: ignore[misc]  # click reads it from the instance, and types it as the class's
 
     def show(self, file: IO[Any] | None = None) -> None:
-        render.complain("error", "red", self.message)
+        render.print_labelled("error", "red", self.message)
 
 
 def explain(error: Exception) -> Failure | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import click
 
-from prefd.daemon.text.wording import clip, nearest
+from prefd.daemon.text.wording import clip, find_nearest
 
 INSTEAD: Mapping[str, str] = {
     **dict.fromkeys(("ls", "list", "ps", "queue"), "`prefd jobs` lists the jobs"),
@@ -33,7 +33,7 @@ def no_such_command(ctx: click.Context, name: str, known: Collection[str]) -> cl
     """The error for `prefd NAME`, with what may be meant."""
     if said := INSTEAD.get(name.lower()):
         said = said.format(name.lower())
-    elif near := nearest(name, known):
+    elif near := find_nearest(name, known):
         said = f"did you mean `prefd {near}`?"
     else:
         said = "`prefd --help` lists them"
@@ -47,7 +47,7 @@ def no_such_option(root: click.Context, error: click.NoSuchOption, typed: Sequen
     if name in own and error.ctx is not root:
         return click.UsageError(f"{name} goes before the command: {_in_front(name, typed)}", error.ctx)
     plain = {each.lstrip("-"): each for each in error.possibilities or ()}
-    near = nearest(name.lstrip("-").replace("-", "_"), [each.replace("-", "_") for each in plain])
+    near = find_nearest(name.lstrip("-").replace("-", "_"), [each.replace("-", "_") for each in plain])
     guesses = [] if near is None else [plain[near.replace("_", "-")]]
     return click.NoSuchOption(name, possibilities=guesses, ctx=error.ctx)
 

@@ -30,11 +30,11 @@ def find_cache(home: Home) -> ReferenceCache | None:
 
     require_home(home)
     if not home.has_cache:
-        render.note(f"the cache is empty: {home.cache}")
+        render.print_note(f"the cache is empty: {home.cache}")
         return None  # open() would make a cache; looking after one makes nothing
     cache = open_here(home)
     if cache.mirror:
-        render.note(f"this is about {home.cache}, the mirror of {Config.load(home).cache_url}")
+        render.print_note(f"this is about {home.cache}, the mirror of {Config.load(home).cache_url}")
     return cache
 
 
@@ -45,7 +45,7 @@ def need_shared(home: Home) -> SharedCache:
     cache = open_shared(require_home(home))
     if cache is None:
         raise Failure(f"this home shares no cache: there is no cache_url in {home.config}", Exit.USAGE)
-    render.note(f"this is about {cache.bucket.url}, and not its mirror {home.cache}")
+    render.print_note(f"this is about {cache.bucket.url}, and not its mirror {home.cache}")
     return cache
 
 

@@ -1,4 +1,4 @@
-"""The application: every room's endpoints, and what an error looks like."""
+"""Builds the application from every module's endpoints, and decides what an error looks like."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from starlette.responses import Response
 
 from prefd.daemon.control.api import daemon as service
 from prefd.daemon.control.api import events, jobs, openapi, prometheus, queue
-from prefd.daemon.control.api.endpoint import Controlled, Endpoint, refusal
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, respond_refusal
 from prefd.daemon.errors import PrefdError
 
 log = logging.getLogger(__name__)
 
 
-def endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
-    """All there are, under /v1."""
-    found = [
-        *service.endpoints(daemon),
-        *jobs.endpoints(daemon),
-        *queue.endpoints(daemon),
-        *events.endpoints(daemon, hub),
-        *prometheus.endpoints(daemon, lambda: hub.streams),
+def list_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
+    """Lists all the endpoints under /v1."""
+    described = [
+        *service.list_endpoints(daemon),
+        *jobs.list_endpoints(daemon),
+        *queue.list_endpoints(daemon),
+        *events.list_endpoints(daemon, hub),
+        *prometheus.list_endpoints(daemon, lambda: hub.streams),
     ]
-    return [*found, openapi.endpoint(found)]
+    return [*described, openapi.describe_endpoints(described)]
 
 
 def make_app(daemon: Controlled, hub: events.Hub) -> Starlette:
-    """Every answer but the event stream and the metrics is JSON; every error an answers.Error."""
+    """Builds the application: every answer but the event stream and the metrics is JSON; every error a `responses.Error`."""
 
-    async def expected(request: Request, error: Exception) -> Response:
+    async def answer_expected(request: Request, error: Exception) -> Response:
         assert isinstance(error, PrefdError)
-        return refusal(error.http_status, *error.lines)
+        return respond_refusal(error.http_status, *error.lines)
 
-    async def no_such_route(request: Request, error: Exception) -> Response:
+    async def answer_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+        return respond_refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
 
-    async def gone(request: Request, error: Exception) -> Response:
-        return refusal(400, "the request was cut off")
+    async def answer_disconnect(request: Request, error: Exception) -> Response:
+        return respond_refusal(400, "the request was cut off")
 
-    async def broken(request: Request, error: Exception) -> Response:
-        return refusal(500, f"{type(error).__name__}: {error}")
+    async def answer_fault(request: Request, error: Exception) -> Response:
+        return respond_refusal(500, f"{type(error).__name__}: {error}")
 
     return Starlette(
-        routes=[each.route() for each in endpoints(daemon, hub)],
+        routes=[each.route() for each in list_endpoints(daemon, hub)],
         exception_handlers={
-            PrefdError: expected,
-            HTTPException: no_such_route,
-            ClientDisconnect: gone,
-            Exception: broken,
+            PrefdError: answer_expected,
+            HTTPException: answer_http_error,
+            ClientDisconnect: answer_disconnect,
+            Exception: answer_fault,
         },
     )

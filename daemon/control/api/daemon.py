@@ -1,4 +1,4 @@
-"""The daemon itself: what it does, and its end."""
+"""The endpoints of the daemon itself: its status, and its end."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api import responses
-from prefd.daemon.control.api.endpoint import Controlled, Endpoint, answer
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, respond
 from prefd.daemon.control.status import Status
 
 
-def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+    """Lists the endpoints that tell what the daemon does and that stop it."""
+
     async def status(request: Request) -> Response:
-        return answer(daemon.status().to_json())
+        return respond(daemon.status().to_json())
 
     async def stop(request: Request) -> Response:
         daemon.request_stop()
-        return answer({"stopping": True}, 202)
+        return respond({"stopping": True}, 202)
 
     return [
         Endpoint("GET", "/v1/status", "What the daemon is doing", status, Status),

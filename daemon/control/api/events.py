@@ -1,4 +1,4 @@
-"""`GET /v1/events`: what happens to jobs, as server-sent events.
+"""Serves `GET /v1/events`: what happens to jobs, as server-sent events.
 
 Each client has its own place (events.Follower) and reads on from the disk when it has sent what it had: a slow one holds
 nothing but that place, and a stalled one loses its connection. One look at table and runs, four times a second while anyone
@@ -18,13 +18,13 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, query_of
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, read_query
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.events import MAX_ID, Cursor, Follower, Told, database_of, end_of
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.text.json_output import compact
+from prefd.daemon.text.json_output import dump_compact
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ MetricsEvent, ProgressEvent, ResetEvent). Without `after` or Last-Event-ID it be
 
 
 class EventsQuery(Query):
+    """EventsQuery holds the parameters of `GET /v1/events`."""
+
     after: str | None = Field(None, max_length=MAX_ID)
     """The last id seen; the header Last-Event-ID, which a browser sends by itself, goes before it."""
     job: int | None = Field(None, ge=1, le=2**63 - 1)
@@ -48,7 +50,7 @@ class EventsQuery(Query):
 
 
 class Hub:
-    """Tells every stream that there may be something new. Looks only while there are streams."""
+    """Hub tells every stream that there may be something new. It looks only while there are streams."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -62,7 +64,7 @@ class Hub:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Around a stream's life."""
+        """Counts a stream for as long as it lives, and looks for news while there is one."""
         self.streams += 1
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
@@ -75,12 +77,12 @@ class Hub:
                 self._looking = None
 
     def close(self) -> None:
-        """Every stream tells what is left and ends."""
+        """Makes every stream send what is left and end."""
         self.closed = True
         self._notify()
 
     def news(self) -> asyncio.Event:
-        """Is set when there may be something new; to be taken before looking."""
+        """Returns the event that is set when there may be something new; take it before looking."""
         return self._wake
 
     def _notify(self) -> None:
@@ -95,27 +97,27 @@ class Hub:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look_at(self, database: int) -> None:
-        """While that is the database."""
+        """Looks for news for as long as `database` is the home's."""
         with JobTable.open_readonly(self.home.database) as table:
             while database_of(self.home) == database:
-                if (now := self._state(table)) != self._seen:
-                    self._seen = now
+                if (state := self._state(table)) != self._seen:
+                    self._seen = state
                     self._notify()
                 await asyncio.sleep(LOOK_SECONDS)
 
     def _state(self, table: JobTable) -> object:
-        """Something that is another when an event may have happened."""
+        """Returns a value that changes when an event may have happened."""
         runs = {job.id: RunDir(self.home.job(job.id)) for job in table.list(*RUNNING)}
         self.progress = {
-            job_id: (progress.updated_at, compact({"job": job_id, **asdict(progress)}))
+            job_id: (progress.updated_at, dump_compact({"job": job_id, **asdict(progress)}))
             for job_id, run in runs.items()
             if (progress := run.progress()) is not None
         }
-        moments = {job_id: at for job_id, (at, _) in self.progress.items()}
-        return table.last_change(), moments, [_size(run) for run in runs.values()]
+        moments = {job_id: moment for job_id, (moment, _) in self.progress.items()}
+        return table.last_change(), moments, [_measure_metrics(run) for run in runs.values()]
 
 
-def _size(run: RunDir) -> tuple[int, int]:
+def _measure_metrics(run: RunDir) -> tuple[int, int]:
     try:
         info = os.stat(run.metrics)
     except OSError:
@@ -123,9 +125,11 @@ def _size(run: RunDir) -> tuple[int, int]:
     return info.st_ino, info.st_size
 
 
-def endpoints(daemon: Controlled, hub: Hub) -> Sequence[Endpoint]:
+def list_endpoints(daemon: Controlled, hub: Hub) -> Sequence[Endpoint]:
+    """Lists the endpoint of the event stream."""
+
     async def events(request: Request) -> Response:
-        query = query_of(request, EventsQuery)
+        query = read_query(request, EventsQuery)
         after = request.headers.get("last-event-id", query.after)
         try:
             cursor = None if after is None else Cursor.parse(after)
@@ -134,7 +138,7 @@ def endpoints(daemon: Controlled, hub: Hub) -> Sequence[Endpoint]:
         if hub.streams >= MAX_STREAMS:
             raise Refusal(503, f"{MAX_STREAMS} clients listen already: close some")
         return StreamingResponse(
-            stream(hub, cursor, query.job),
+            stream_events(hub, cursor, query.job),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -153,13 +157,13 @@ def endpoints(daemon: Controlled, hub: Hub) -> Sequence[Endpoint]:
     ]
 
 
-async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIterator[bytes]:
-    """The body: frames as they come, until the client goes or the hub is closed."""
+async def stream_events(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIterator[bytes]:
+    """Yields the body: frames as they come, until the client goes or the hub is closed."""
     database = database_of(hub.home)
     with hub.listening(), JobTable.open_readonly(hub.home.database) as table:
         follower = Follower(table, hub.home, cursor or end_of(table, hub.home), job_id)
         yield f"retry: {RETRY_MS}\nid: {follower.cursor}\n\n".encode()  # a place to come back to, before any event
-        told: dict[int, float] = {}
+        progress_times: dict[int, float] = {}
         try:
             while True:
                 news, closed = hub.news(), hub.closed
@@ -167,10 +171,10 @@ async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIt
                     yield b": the database was made again; come back\n\n"
                     return
                 while events := follower.take():
-                    yield b"".join(map(frame, events))
+                    yield b"".join(map(format_frame, events))
                     await asyncio.sleep(0)  # a client that catches up does not hold the others
-                if moved := _progress(hub, told, job_id):
-                    yield moved
+                if progress := _format_progress(hub, progress_times, job_id):
+                    yield progress
                 if closed:
                     yield b": the daemon has stopped\n\n"
                     return
@@ -182,19 +186,19 @@ async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIt
             log.warning("an event stream ends: %s", error)
 
 
-def frame(event: Told) -> bytes:
-    """One event as the protocol has it; JSON on one line holds no line break."""
+def format_frame(event: Told) -> bytes:
+    """Formats one event as the protocol has it; JSON on one line holds no line break."""
     place = "" if event.id is None else f"id: {event.id}\n"
-    return f"{place}event: {event.kind}\ndata: ".encode() + compact(event.data) + b"\n\n"
+    return f"{place}event: {event.kind}\ndata: ".encode() + dump_compact(event.data) + b"\n\n"
 
 
-def _progress(hub: Hub, told: dict[int, float], job_id: int | None) -> bytes:
-    """What each running job's progress is, where it is not what this client was `told`."""
+def _format_progress(hub: Hub, progress_times: dict[int, float], job_id: int | None) -> bytes:
+    """Formats each running job's progress that is newer than what this client has had."""
     frames = b""
-    for job, (at, data) in hub.progress.items():
-        if job_id in (None, job) and told.get(job) != at:
-            told[job] = at
+    for job, (moment, data) in hub.progress.items():
+        if job_id in (None, job) and progress_times.get(job) != moment:
+            progress_times[job] = moment
             frames += b"event: progress\ndata: " + data + b"\n\n"
-    for gone in told.keys() - hub.progress.keys():
-        del told[gone]
+    for ended_job in progress_times.keys() - hub.progress.keys():
+        del progress_times[ended_job]
     return frames

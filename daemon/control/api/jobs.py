@@ -1,4 +1,4 @@
-"""Jobs: the list of them, all there is to know of one, what can be asked of it, and new ones.
+"""The endpoints of jobs: the list of them, all there is to know of one, what can be asked of it, and new ones.
 
 What is read is read as any command reads it, from the table and the run's folder, in a thread with a connection of its own:
 so a long list holds up neither the jobs nor the next request.
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api import responses
-from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, answer, job_id_of, query_of
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, read_job_id, read_query, respond
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.jobs.document import job_document
@@ -34,6 +34,8 @@ MISSING = {404: "there is no such job"}
 
 
 class JobsQuery(Query):
+    """JobsQuery holds the parameters of `GET /v1/jobs`."""
+
     state: list[State] = Field([])
     """Only jobs in this state; may be given several times."""
     group: str | None = None
@@ -45,62 +47,71 @@ class JobsQuery(Query):
 
 
 class LogQuery(Query):
+    """LogQuery holds the parameters of a job's log."""
+
     last: int = Field(1000, ge=0, le=100_000)
     """Lines, from the end; a megabyte at most."""
 
 
 class MetricsQuery(Query):
+    """MetricsQuery holds the parameters of a job's metrics."""
+
     last: int | None = Field(None, ge=1)
     """Rows of each, from the end; default: all."""
 
 
 class SubmitQuery(Query):
+    """SubmitQuery holds the parameters of a spec that is posted."""
+
     name: str = Field("posted", min_length=1, max_length=MAX_NAME)
     """The spec file's name; the job's, where the spec gives none."""
 
 
-def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+    """Lists the endpoints that read jobs, submit them and act on them."""
     home = daemon.home
 
     async def jobs(request: Request) -> Response:
-        query = query_of(request, JobsQuery)
-        found, more = await _reading(
+        query = read_query(request, JobsQuery)
+        found, more = await _read_table(
             home, lambda table: table.page(query.state, query.group, query.before, query.limit)
         )
-        return answer({"jobs": [job.to_json() for job in found], "more": more})
+        return respond({"jobs": [job.to_json() for job in found], "more": more})
 
     async def job(request: Request) -> Response:
-        job_id = job_id_of(request)
-        return answer(await _reading(home, lambda table: _document(home, table, job_id)))
+        job_id = read_job_id(request)
+        return respond(await _read_table(home, lambda table: _read_document(home, table, job_id)))
 
     async def log(request: Request) -> Response:
-        job_id, query = job_id_of(request), query_of(request, LogQuery)
-        await _reading(home, lambda table: table.get(job_id))
+        job_id, query = read_job_id(request), read_query(request, LogQuery)
+        await _read_table(home, lambda table: table.get(job_id))
         path = RunDir(home.job(job_id)).log
-        return answer({"job": job_id, "log": str(path), "lines": await asyncio.to_thread(_tail, path, query.last)})
+        return respond(
+            {"job": job_id, "log": str(path), "lines": await asyncio.to_thread(_read_tail, path, query.last)}
+        )
 
     async def metrics(request: Request) -> Response:
-        job_id, query = job_id_of(request), query_of(request, MetricsQuery)
-        found = await _reading(home, lambda table: table.get(job_id))
+        job_id, query = read_job_id(request), read_query(request, MetricsQuery)
+        found = await _read_table(home, lambda table: table.get(job_id))
         rows = await asyncio.to_thread(lambda: list(RunDir(home.job(job_id)).read_metrics()))
-        shown = slice(-query.last if query.last else None, None)
-        train = [row for row in rows if not is_evaluation(row)][shown]
-        evals = [row for row in rows if is_evaluation(row)][shown]
-        return answer({"job": job_id, "name": found.name, "train": train, "eval": evals})
+        newest = slice(-query.last if query.last else None, None)
+        train = [row for row in rows if not is_evaluation(row)][newest]
+        evals = [row for row in rows if is_evaluation(row)][newest]
+        return respond({"job": job_id, "name": found.name, "train": train, "eval": evals})
 
     async def submit(request: Request) -> Response:
-        query = query_of(request, SubmitQuery)
+        query = read_query(request, SubmitQuery)
         media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if media not in SUFFIXES:
             raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
         if not query.name.isprintable() or "/" in query.name:
             raise Refusal(422, f"name: must be a file's name without a folder, got {query.name!r}")
-        queued = await daemon.submit(await _body(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
-        return answer({"jobs": [job.to_json() for job in queued]}, 202)
+        queued = await daemon.submit(await _read_body(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
+        return respond({"jobs": [job.to_json() for job in queued]}, 202)
 
     def of_job(action: str) -> Endpoint:
         async def act(request: Request) -> Response:
-            return answer(daemon.act(action, job_id_of(request)).to_json(), 202)
+            return respond(daemon.act(action, read_job_id(request)).to_json(), 202)
 
         return Endpoint(
             "POST",
@@ -154,7 +165,7 @@ def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
     ]
 
 
-async def _reading(home: Home, look: Callable[[JobTable], T]) -> T:
+async def _read_table(home: Home, look: Callable[[JobTable], T]) -> T:
     def read() -> T:
         with JobTable.open_readonly(home.database) as table:
             return look(table)
@@ -162,7 +173,7 @@ async def _reading(home: Home, look: Callable[[JobTable], T]) -> T:
     return await asyncio.to_thread(read)
 
 
-def _document(home: Home, table: JobTable, job_id: int) -> dict[str, object]:
+def _read_document(home: Home, table: JobTable, job_id: int) -> dict[str, object]:
     job, history = table.get(job_id), table.history(job_id)
     try:
         spec = table.spec(job_id)
@@ -171,19 +182,19 @@ def _document(home: Home, table: JobTable, job_id: int) -> dict[str, object]:
     return job_document(job, spec, history, RunDir(home.job(job_id)))
 
 
-def _tail(path: Path, lines: int) -> list[str]:
-    """The last `lines` lines within LOG_BYTES; broken UTF-8 is shown as �."""
+def _read_tail(path: Path, lines: int) -> list[str]:
+    """Reads the last `lines` lines within LOG_BYTES; broken UTF-8 is shown as �."""
     try:
         with path.open("rb") as file:
             data, begin = read_end(file, LOG_BYTES)
     except FileNotFoundError:
         return []
-    found = data.decode("utf-8", "replace").splitlines()[1 if begin else 0 :]  # the first one is most often cut
-    return found[len(found) - min(lines, len(found)) :]
+    tail = data.decode("utf-8", "replace").splitlines()[1 if begin else 0 :]  # the first one is most often cut
+    return tail[len(tail) - min(lines, len(tail)) :]
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """Read the whole body. Raises Refusal (413) as soon as it is larger than `limit` bytes, which a spec may have."""
+async def _read_body(request: Request, limit: int) -> bytes:
+    """Reads the whole body. Raises Refusal (413) as soon as it is larger than `limit` bytes, which a spec may have."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -1,4 +1,4 @@
-"""`GET /v1/openapi.json`: the API as an OpenAPI 3.1 document, made from the endpoints themselves."""
+"""Serves `GET /v1/openapi.json`: the API as an OpenAPI 3.1 document, made from the endpoints themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api import responses
-from prefd.daemon.control.api.endpoint import Endpoint, Query, answer
+from prefd.daemon.control.api.endpoint import Endpoint, Query, respond
 
 REF = "#/components/schemas/{model}"
 DESCRIPTION = """HTTP over the Unix socket `<home>/run/prefd.sock`, for the user that the daemon runs as.
@@ -30,27 +30,27 @@ JOB_ID = {
 }
 
 
-def endpoint(others: Sequence[Endpoint]) -> Endpoint:
-    """The one that describes `others` and itself."""
+def describe_endpoints(endpoints: Sequence[Endpoint]) -> Endpoint:
+    """Makes the endpoint that describes `endpoints` and itself."""
 
     @cache
-    def made() -> dict[str, Any]:
-        return document([*others, described])
+    def build() -> dict[str, Any]:
+        return build_document([*endpoints, description_endpoint])
 
     async def openapi(request: Request) -> Response:
-        return answer(made())
+        return respond(build())
 
-    described = Endpoint("GET", "/v1/openapi.json", "This document", openapi, dict[str, Any])
-    return described
+    description_endpoint = Endpoint("GET", "/v1/openapi.json", "This document", openapi, dict[str, Any])
+    return description_endpoint
 
 
-def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """The OpenAPI document of `endpoints`."""
+def build_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """Builds the OpenAPI document of `endpoints`."""
     kinds = [each.answer for each in endpoints if each.media == "application/json"]
-    schemas, components = _schemas([*kinds, *EVENTS, responses.Error])
+    schemas, components = _build_schemas([*kinds, *EVENTS, responses.Error])
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas)
+        paths.setdefault(each.path, {})[each.method.lower()] = _describe_operation(each, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "prefd", "version": metadata.version("prefd"), "description": DESCRIPTION},
@@ -60,42 +60,42 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     }
 
 
-def _schemas(kinds: Sequence[Any]) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    """The schema of each type, and the components that they refer to."""
+def _build_schemas(kinds: Sequence[Any]) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+    """Builds the schema of each type, and the components that they refer to."""
     distinct = {kind: TypeAdapter(kind) for kind in kinds}
-    made, rest = TypeAdapter.json_schemas(
+    schemas, definitions = TypeAdapter.json_schemas(
         [(kind, "serialization", adapter) for kind, adapter in distinct.items()], ref_template=REF
     )
-    return {kind: schema for (kind, _), schema in made.items()}, rest.get("$defs", {})
+    return {kind: schema for (kind, _), schema in schemas.items()}, definitions.get("$defs", {})
 
 
-def _operation(each: Endpoint, schemas: Mapping[Any, Mapping[str, Any]]) -> dict[str, Any]:
+def _describe_operation(endpoint: Endpoint, schemas: Mapping[Any, Mapping[str, Any]]) -> dict[str, Any]:
     error = {"application/json": {"schema": schemas[responses.Error]}}
-    is_json = each.media == "application/json"
+    is_json = endpoint.media == "application/json"
     operation: dict[str, Any] = {
-        "operationId": _name(each),
-        "summary": each.summary,
+        "operationId": _name_operation(endpoint),
+        "summary": endpoint.summary,
         "responses": {
-            str(each.status): {
-                "description": each.summary if is_json else each.answer,
-                "content": {each.media: {"schema": schemas[each.answer] if is_json else {"type": "string"}}},
+            str(endpoint.status): {
+                "description": endpoint.summary if is_json else endpoint.answer,
+                "content": {endpoint.media: {"schema": schemas[endpoint.answer] if is_json else {"type": "string"}}},
             },
             **{
-                str(status): {"description": why, "content": error}
-                for status, why in sorted((ALWAYS | dict(each.errors)).items())
+                str(status): {"description": reason, "content": error}
+                for status, reason in sorted((ALWAYS | dict(endpoint.errors)).items())
             },
         },
     }
-    if parameters := [*([JOB_ID] if "{job_id}" in each.path else []), *_parameters(each.query)]:
+    if parameters := [*([JOB_ID] if "{job_id}" in endpoint.path else []), *_describe_parameters(endpoint.query)]:
         operation["parameters"] = parameters
-    if each.body:
+    if endpoint.body:
         text = {"schema": {"type": "string", "description": "A spec, or a sweep, as a file holds it."}}
-        content = {media: {"schema": {"type": "object"}} if media.endswith("json") else text for media in each.body}
+        content = {media: {"schema": {"type": "object"}} if media.endswith("json") else text for media in endpoint.body}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
-def _parameters(query: type[Query] | None) -> list[dict[str, Any]]:
+def _describe_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
     if query is None:
         return []
     schema = query.model_json_schema()
@@ -105,7 +105,7 @@ def _parameters(query: type[Query] | None) -> list[dict[str, Any]]:
     ]
 
 
-def _name(each: Endpoint) -> str:
-    """`postJobsCancel` of `POST /v1/jobs/{job_id}/cancel`."""
-    words = re.findall(r"[a-z]+", re.sub(r"\{.*?\}|\.json|^/v1/", " ", each.path.replace("{job_id}", "job")))
-    return each.method.lower() + "".join(word.capitalize() for word in words)
+def _name_operation(endpoint: Endpoint) -> str:
+    """Names an operation: `postJobsCancel` for `POST /v1/jobs/{job_id}/cancel`."""
+    words = re.findall(r"[a-z]+", re.sub(r"\{.*?\}|\.json|^/v1/", " ", endpoint.path.replace("{job_id}", "job")))
+    return endpoint.method.lower() + "".join(word.capitalize() for word in words)

@@ -1,4 +1,4 @@
-"""`GET /v1/metrics`: the daemon's status as Prometheus reads it (text, prometheus_client's)."""
+"""Serves `GET /v1/metrics`: the daemon's status as Prometheus reads it (text, prometheus_client's)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ LAST_BYTES = 65_536
 """Of metrics.jsonl: its last line is in there."""
 
 
-def endpoints(daemon: Controlled, streams: Callable[[], int]) -> Sequence[Endpoint]:
+def list_endpoints(daemon: Controlled, streams: Callable[[], int]) -> Sequence[Endpoint]:
+    """Lists the endpoint of the metrics. `streams` counts the clients that listen to events."""
+
     async def metrics(request: Request) -> Response:
         from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
@@ -44,25 +46,25 @@ def endpoints(daemon: Controlled, streams: Callable[[], int]) -> Sequence[Endpoi
 
 
 class _Collected:
-    """What a registry collects from: metrics that are there already."""
+    """A registry collects from this: it holds metrics that are measured already."""
 
-    def __init__(self, found: Sequence[Metric]) -> None:
-        self.found = found
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self.found = families
 
     def collect(self) -> Iterator[Metric]:
         yield from self.found
 
 
 def collect(status: Status, streams: int, home: Home) -> Iterator[Metric]:
-    """The daemon's status, how many clients listen to its events, and the numbers of the jobs that run."""
+    """Yields the daemon's status, how many clients listen to its events, and the numbers of the jobs that run."""
     from prometheus_client.core import GaugeMetricFamily
 
-    def gauge(name: str, says: str, value: float | None) -> Iterator[Metric]:
+    def gauge(name: str, description: str, value: float | None) -> Iterator[Metric]:
         if value is not None:
-            yield GaugeMetricFamily(name, says, value=value)
+            yield GaugeMetricFamily(name, description, value=value)
 
-    def labelled(name: str, says: str, label: str, values: Mapping[str, float]) -> Metric:
-        family = GaugeMetricFamily(name, says, labels=[label])
+    def labelled(name: str, description: str, label: str, values: Mapping[str, float]) -> Metric:
+        family = GaugeMetricFamily(name, description, labels=[label])
         for key, value in values.items():
             family.add_metric([key], value)
         return family
@@ -82,18 +84,20 @@ def collect(status: Status, streams: int, home: Home) -> Iterator[Metric]:
         yield from gauge(f"prefd_watcher_{name}_timestamp_seconds", f"Unix time of {event}", moment)
     yield from gauge("prefd_losses", "Losses that jobs can name", catalog.losses)
     yield from gauge("prefd_catalog_failing", "1 while the losses cannot be listed", catalog.error is not None)
-    yield from _active(status.active, home)
-    yield from _process()
+    yield from _collect_jobs(status.active, home)
+    yield from _collect_process()
 
 
-def _active(active: Sequence[ActiveJob], home: Home) -> Iterator[Metric]:
-    """The jobs that run: how far they are, and the newest numbers of those that train."""
+def _collect_jobs(active: Sequence[ActiveJob], home: Home) -> Iterator[Metric]:
+    """Yields how far the running jobs are, and the newest numbers of those that train."""
     from prometheus_client.core import GaugeMetricFamily
 
     of_job = ["job", "name"]
     running = GaugeMetricFamily("prefd_job_running", "Jobs that run, by state", labels=[*of_job, "state"])
-    done = GaugeMetricFamily("prefd_job_done", "Units done of the running phase", labels=[*of_job, "phase", "unit"])
-    total = GaugeMetricFamily("prefd_job_total", "Units of the running phase", labels=[*of_job, "phase", "unit"])
+    done_units = GaugeMetricFamily(
+        "prefd_job_done", "Units done of the running phase", labels=[*of_job, "phase", "unit"]
+    )
+    total_units = GaugeMetricFamily("prefd_job_total", "Units of the running phase", labels=[*of_job, "phase", "unit"])
     eta = GaugeMetricFamily("prefd_job_eta_seconds", "Seconds the running phase still takes", labels=of_job)
     steps = {each.name: GaugeMetricFamily(*each.gauge, labels=of_job) for each in METRICS.values() if each.gauge}
     for job in active:
@@ -101,18 +105,18 @@ def _active(active: Sequence[ActiveJob], home: Home) -> Iterator[Metric]:
         running.add_metric([*labels, job.state], 1)
         if (progress := job.progress) is not None:
             of_phase = [*labels, progress.phase, progress.unit]
-            done.add_metric(of_phase, progress.done)
-            total.add_metric(of_phase, progress.total)
+            done_units.add_metric(of_phase, progress.done)
+            total_units.add_metric(of_phase, progress.total)
             if progress.eta_s is not None:
                 eta.add_metric(labels, progress.eta_s)
-        row = last_report(RunDir(home.job(job.id))) if job.state == "training" else {}
+        row = read_last_report(RunDir(home.job(job.id))) if job.state == "training" else {}
         for key in steps.keys() & row.keys():
             steps[key].add_metric(labels, row[key])
-    yield from (running, done, total, eta, *steps.values())
+    yield from (running, done_units, total_units, eta, *steps.values())
 
 
-def _process() -> Iterator[Metric]:
-    """This process, by the names that Prometheus' own clients give."""
+def _collect_process() -> Iterator[Metric]:
+    """Yields this process's numbers, by the names that Prometheus' own clients give."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     me = psutil.Process()
@@ -125,8 +129,8 @@ def _process() -> Iterator[Metric]:
         yield GaugeMetricFamily("process_open_fds", "Open file descriptors", value=me.num_fds())
 
 
-def last_report(run: RunDir) -> dict[str, float]:
-    """The newest row of training in metrics.jsonl; empty where there is none."""
+def read_last_report(run: RunDir) -> dict[str, float]:
+    """Reads the newest row of training in metrics.jsonl; empty where there is none."""
     try:
         with run.metrics.open("rb") as file:
             data, _ = read_end(file, LAST_BYTES)

@@ -1,4 +1,4 @@
-"""The queue as a whole."""
+"""The endpoints that act on the queue as a whole."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api import responses
-from prefd.daemon.control.api.endpoint import Controlled, Endpoint, answer
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, respond
 from prefd.daemon.jobs.actions import QUEUE_ACTIONS, QUEUE_SUMMARIES
 
 
-def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+    """Lists an endpoint for each action on the queue."""
+
     def of_queue(action: str) -> Endpoint:
         async def act(request: Request) -> Response:
-            return answer(daemon.act_on_queue(action), 202)
+            return respond(daemon.act_on_queue(action), 202)
 
         return Endpoint("POST", f"/v1/queue/{action}", QUEUE_SUMMARIES[action], act, responses.Acted, status=202)
 

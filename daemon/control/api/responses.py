@@ -1,4 +1,4 @@
-"""What the endpoints answer, as types: the schemas of the OpenAPI document, which real answers are tested against.
+"""Types what the endpoints answer: the schemas of the OpenAPI document, which real answers are tested against.
 
 Fields may be added under `/v1`; none is taken away or changes its meaning.
 """
@@ -17,10 +17,14 @@ from prefd.daemon.runs.run_folder import Progress
 
 
 class Answer(BaseModel):
+    """The base of all that the API answers."""
+
     model_config = DOCUMENTED
 
 
 class Error(Answer):
+    """What is wrong with a request, or with the daemon."""
+
     error: str
     """All of `lines`."""
     lines: list[str]
@@ -28,10 +32,14 @@ class Error(Answer):
 
 
 class Stopping(Answer):
+    """The daemon has begun to stop."""
+
     stopping: Literal[True]
 
 
 class Jobs(Answer):
+    """A page of jobs."""
+
     jobs: list[Job]
     """Oldest first."""
     more: bool
@@ -39,11 +47,15 @@ class Jobs(Answer):
 
 
 class Queued(Answer):
+    """The jobs that a spec has become."""
+
     jobs: list[Job]
     """The spec's job, or those of its sweep."""
 
 
 class Acted(Answer):
+    """The queue and its jobs after an action."""
+
     queue: Queue
     jobs: list[Job]
     """Those acted on."""
@@ -58,6 +70,8 @@ class Outcome(Answer):
 
 
 class HistoryLine(Answer):
+    """One change of a job's state."""
+
     at: float
     """Unix time."""
     state: State
@@ -75,6 +89,8 @@ class Frozen(Answer):
 
 
 class JobDocument(Answer):
+    """All there is to know of a job."""
+
     job: Job
     spec: dict[str, Any] | None
     """As it was claimed; null where this version of prefd does not understand it."""
@@ -95,6 +111,8 @@ class JobDocument(Answer):
 
 
 class Log(Answer):
+    """The end of a job's log."""
+
     job: int
     log: str
     """The whole file."""
@@ -102,6 +120,8 @@ class Log(Answer):
 
 
 class Metrics(Answer):
+    """What a job's training has logged."""
+
     job: int
     name: str
     train: list[dict[str, Any]]

@@ -1,6 +1,6 @@
 """The settings of a flat mlx-lm-lora (5.10.2) config: where each has its place in a spec, and what it defaults to there.
 
-Only tables; `flat.py` translates by them.
+Only tables; `translation` translates by them.
 """
 
 from __future__ import annotations

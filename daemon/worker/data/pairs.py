@@ -10,7 +10,7 @@ from functools import partial
 from prefd.daemon.runs.data_summary import UnusableRows
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
-from prefd.daemon.text.wording import listed_places
+from prefd.daemon.text.wording import list_places
 from prefd.daemon.worker.data.certainty import MANY
 from prefd.daemon.worker.data.dataset import SHOWN_ROWS
 from prefd.daemon.worker.data.nulls import settle_nulls
@@ -23,7 +23,7 @@ from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 def listed(places: Sequence[Place], rows: Sequence[int]) -> str:
     """Where `rows` (1-based) stand, the first few of them in words, each once."""
     each = list(dict.fromkeys(rows))
-    return listed_places([str(places[row - 1]) for row in each[:SHOWN_ROWS]], len(each))
+    return list_places([str(places[row - 1]) for row in each[:SHOWN_ROWS]], len(each))
 
 
 class Unusable:

@@ -14,7 +14,7 @@ from typing import Any
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from prefd.daemon.specs.memory_advice import remedy
+from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.errors import JobError
@@ -130,11 +130,11 @@ def check(found: Estimate, training: TrainingSpec) -> str | None:
     total, free = machine()
     if found.counted > total:
         raise JobError(
-            f"the job needs {found}; this machine has {gib(total)} in all. Make it smaller: {remedy(training)}"
+            f"the job needs {found}; this machine has {gib(total)} in all. Make it smaller: {suggest_savings(training)}"
         )
     if found.total > free:
         return (
             f"the job may need {found}; {gib(free)} of {gib(total)} are free now. If it is killed for it: "
-            f"{remedy(training)}"
+            f"{suggest_savings(training)}"
         )
     return None

@@ -10,7 +10,7 @@ from prefd.daemon.commands.compare import labels, read
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.terminal.comparison import gather
+from prefd.daemon.terminal.comparison import gather_job
 from support import homes
 from support.homes import invoke
 
@@ -163,7 +163,7 @@ def test_plot_of_what_is_not_recorded_says_what_is(made: Home, tmp_path: Path) -
 
 
 def test_a_legend_tells_the_jobs_of_a_sweep_apart(made: Home) -> None:
-    jobs = [gather(*each) for each in read(made, [1, 2, 3])]
+    jobs = [gather_job(*each) for each in read(made, [1, 2, 3])]
     assert labels(jobs[:2]) == ["1  slow · ipo · learning_rate 1e-05", "2  fast · ipo · learning_rate 5e-05"]
     assert labels(jobs[2:]) == ["3  other · sigmoid"]
     assert len(set(labels(jobs))) == 3

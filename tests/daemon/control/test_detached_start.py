@@ -17,7 +17,7 @@ import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.control import detached_start
-from prefd.daemon.control.detached_start import answers, tail
+from prefd.daemon.control.detached_start import is_answering, read_tail
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from support import fake_worker
@@ -57,7 +57,7 @@ def test_it_outlives_its_terminal_and_holds_nothing_of_it(there: Home) -> None:
     pid = start_on_a_terminal(there)
     time.sleep(0.3)
     daemon = psutil.Process(pid)
-    assert answers(there, pid)
+    assert is_answering(there, pid)
     assert (os.getsid(pid), daemon.cwd(), daemon.terminal()) == (pid, str(there.root), None)
     if sys.platform == "linux":
         targets = {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
@@ -109,6 +109,6 @@ def test_one_that_does_not_come_up_says_why(
 def test_the_tail_is_what_was_written_since(tmp_path: Path) -> None:
     log = tmp_path / "d.log"
     log.write_text("before\nafter\n")
-    assert tail(log, 7).splitlines()[1:] == ["after"]
-    assert tail(log, 13) == f"{log} says nothing"
-    assert tail(log, 1000).splitlines()[1:] == ["before", "after"], "it has been rotated since"
+    assert read_tail(log, 7).splitlines()[1:] == ["after"]
+    assert read_tail(log, 13) == f"{log} says nothing"
+    assert read_tail(log, 1000).splitlines()[1:] == ["before", "after"], "it has been rotated since"

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from prefd.daemon.control.peer_credentials import peer_uid, stranger
+from prefd.daemon.control.peer_credentials import describe_stranger, peer_uid
 
 
 class FromMacOS:
@@ -33,15 +33,15 @@ def test_this_process_is_no_stranger_to_itself() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         assert peer_uid(ours) == os.geteuid()
-        assert stranger(ours) is None
+        assert describe_stranger(ours) is None
 
 
 def test_any_other_user_is_a_stranger_root_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prefd.daemon.control.peer_credentials.peer_uid", lambda connection: connection.uid)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert stranger(Says(1000)) is None
-    assert stranger(Says(1001)) == "user 1001"
-    assert stranger(Says(0)) == "user 0"
+    assert describe_stranger(Says(1000)) is None
+    assert describe_stranger(Says(1001)) == "user 1001"
+    assert describe_stranger(Says(0)) == "user 0"
 
 
 def test_macos_answers_with_an_xucred() -> None:
@@ -56,4 +56,4 @@ def test_who_cannot_be_told_is_a_stranger() -> None:
         def getsockopt(self, level: int, option: int, size: int) -> bytes:
             return b""
 
-    assert (stranger(Silent()) or "").startswith("a user that cannot be told")
+    assert (describe_stranger(Silent()) or "").startswith("a user that cannot be told")

@@ -18,8 +18,8 @@ from prefd.daemon.health.machine_checks import (
     check_service,
     check_socket,
     check_watch,
-    event_seen,
-    inotify,
+    describe_inotify,
+    is_event_reported,
 )
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.mounts import Mount
@@ -42,18 +42,18 @@ def only(found: Iterator[HealthFinding] | Sequence[HealthFinding]) -> HealthFind
 
 
 def test_a_file_event_is_tried_and_leaves_nothing(there: Home) -> None:
-    assert event_seen(there.jobs)
+    assert is_event_reported(there.jobs)
     assert sorted(path.name for path in there.jobs.iterdir()) == ["accepted", "rejected"]
     found = only(check_watch(there))
     assert found.level == "ok"
     assert found.detail.startswith(f"file events; {there.jobs} is on ")
     if sys.platform == "linux":
-        assert inotify() in found.detail
+        assert describe_inotify() in found.detail
         assert "max_user_instances" in found.detail
 
 
 def test_a_folder_that_tells_of_nothing_is_a_warning(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_checks, "event_seen", lambda folder: False)
+    monkeypatch.setattr(machine_checks, "is_event_reported", lambda folder: False)
     found = only(check_watch(there))
     assert found.level == "warn"
     assert found.remedy.startswith(f"set polling = true under [watch] in {there.config}")
@@ -62,7 +62,7 @@ def test_a_folder_that_tells_of_nothing_is_a_warning(there: Home, monkeypatch: p
 def test_no_event_within_the_time_is_no_event(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("watchfiles.watch", lambda *_, **__: iter(lambda: set(), None))
     monkeypatch.setattr(machine_checks, "EVENT_SECONDS", 0.05)
-    assert event_seen(there.jobs) is False
+    assert is_event_reported(there.jobs) is False
     assert sorted(path.name for path in there.jobs.iterdir()) == ["accepted", "rejected"]
 
 
@@ -75,7 +75,7 @@ def test_inotifys_limits_are_the_remedy_where_they_are_used_up(
     for name, value in (("max_user_instances", "8\n"), ("max_user_watches", "8192\n")):
         (tmp_path / name).write_text(value)
     monkeypatch.setattr(machine_checks, "INOTIFY", tmp_path)
-    monkeypatch.setattr(machine_checks, "event_seen", refuse)
+    monkeypatch.setattr(machine_checks, "is_event_reported", refuse)
     found = only(check_watch(there))
     assert (found.level, found.detail) == ("warn", "file events cannot be had: OS file watch limit reached")
     assert "sysctl fs.inotify.max_user_instances=512" in found.remedy

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.health import usage
-from prefd.daemon.health.usage import DiskUsage, HomeUsage, MemoryUsage, Usage, WorkerMemory, gather, memory_of, size_of
+from prefd.daemon.health.usage import (
+    DiskUsage,
+    HomeUsage,
+    MemoryUsage,
+    Usage,
+    WorkerMemory,
+    measure_folder,
+    measure_memory,
+    measure_usage,
+)
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal.status import usage_facts
 
@@ -28,7 +37,7 @@ def test_what_the_home_takes_is_added_up(there: Home) -> None:
     (there.runs / "1").mkdir()
     (there.runs / "1" / "adapter").write_bytes(os.urandom(100_000))
     (there.runs / "1" / "elsewhere").symlink_to("/")
-    taken = gather(there).home
+    taken = measure_usage(there).home
     assert taken.complete is True
     for name, folder in (("cache_bytes", there.cache), ("runs_bytes", there.runs)):
         du = subprocess.run(["du", "-sk", str(folder)], capture_output=True, text=True, check=True).stdout
@@ -40,11 +49,11 @@ def test_many_files_take_bounded_time_and_are_told_as_a_lower_bound(there: Home)
     for number in range(3000):
         (there.runs / str(number)).write_bytes(b"x" * 4096)
     began = time.monotonic()
-    count, whole = size_of(there.runs, seconds=0.002)
+    count, whole = measure_folder(there.runs, seconds=0.002)
     assert time.monotonic() - began < 0.1
     assert not whole
-    assert 0 < count < size_of(there.runs, seconds=60)[0]
-    usage = replace(gather(there), home=HomeUsage(cache_bytes=0, runs_bytes=count, complete=False))
+    assert 0 < count < measure_folder(there.runs, seconds=60)[0]
+    usage = replace(measure_usage(there), home=HomeUsage(cache_bytes=0, runs_bytes=count, complete=False))
     assert dict(usage_facts(usage))["disk"].startswith("more than cache 0 B, runs ")
 
 
@@ -53,14 +62,14 @@ def test_memory_is_the_processes_and_the_machines(there: Home) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         worker.stdout.readline()
-        memory = gather(there, daemon=os.getpid(), workers={7: worker.pid, 8: 2**22 - 1}).memory
+        memory = measure_usage(there, daemon=os.getpid(), workers={7: worker.pid, 8: 2**22 - 1}).memory
         worker.kill()
     assert (memory.daemon_bytes or 0) > 10_000_000
     [held] = memory.workers
     assert held.job == 7
     assert 60_000_000 < held.bytes < 200_000_000
     assert 0 < memory.available_bytes < memory.total_bytes
-    assert memory_of(2**22 - 1) is None
+    assert measure_memory(2**22 - 1) is None
 
 
 def test_the_lines_say_who_holds_what() -> None:
@@ -77,5 +86,5 @@ def test_the_lines_say_who_holds_what() -> None:
 
 def test_a_home_without_folders_takes_nothing(home: Path) -> None:
     home.mkdir()
-    assert gather(Home(home)).home == HomeUsage(cache_bytes=0, runs_bytes=0, complete=True)
-    assert usage.size_of(home / "gone") == (0, True)
+    assert measure_usage(Home(home)).home == HomeUsage(cache_bytes=0, runs_bytes=0, complete=True)
+    assert usage.measure_folder(home / "gone") == (0, True)

@@ -13,7 +13,7 @@ import pytest
 
 from prefd.daemon.machine import memory
 from prefd.daemon.queue.memory_watch import MemoryWatch
-from prefd.daemon.specs.memory_advice import remedy
+from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.specs.training_spec import TrainingSpec
 from support.running_daemon import Place, process
 
@@ -83,9 +83,9 @@ def test_what_is_only_mapped_does_not_count(tmp_path: Path) -> None:
 
 
 def test_the_remedy_names_the_settings_that_are_not_used_yet() -> None:
-    assert "grad_checkpoint" in remedy(TrainingSpec())
+    assert "grad_checkpoint" in suggest_savings(TrainingSpec())
     small = TrainingSpec.model_validate({"grad_checkpoint": True, "quantize": {"bits": 4}})
-    assert remedy(small) == "a smaller data.max_length, training.batch_tokens or training.chunk_tokens"
+    assert suggest_savings(small) == "a smaller data.max_length, training.batch_tokens or training.chunk_tokens"
 
 
 # --- the kernel's own

@@ -15,7 +15,7 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.paths import faults_of_sources
 from prefd.daemon.specs.summary import spec_facts
-from prefd.daemon.text.validation_faults import explain
+from prefd.daemon.text.validation_faults import explain_faults
 from support import homes
 
 
@@ -31,7 +31,7 @@ def refused(**settings: Any) -> list[str]:
     document = {"model": "org/model", "data": settings}
     with pytest.raises(ValidationError) as caught:
         JobSpec.model_validate(document)
-    return explain(caught.value, JobSpec, document, {})
+    return explain_faults(caught.value, JobSpec, document, {})
 
 
 class TestSources:
@@ -134,7 +134,7 @@ def test_names_that_trl_and_the_handbook_have_lead_to_ours(name: str, answer: st
     document = {"model": "org/model", "data": {"path": "org/a"}, name: "x"}
     with pytest.raises(ValidationError) as caught:
         JobSpec.model_validate(document)
-    assert explain(caught.value, JobSpec, document, {}) == [f"{name}: unknown key; {answer}"]
+    assert explain_faults(caught.value, JobSpec, document, {}) == [f"{name}: unknown key; {answer}"]
 
 
 def test_paths_are_absolute_in_a_claimed_job_and_nothing_is_added(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import SpecError, load_specs
-from prefd.daemon.text.validation_faults import every_field
+from prefd.daemon.text.validation_faults import list_fields
 from support import fake_worker
 
 BASE = {"model": "org/model", "data.path": "org/pairs", "training.seed": 0}
@@ -97,7 +97,7 @@ def test_a_value_out_of_range_is_refused_at_its_field(tmp_path: Path, name: str,
     assert line.startswith(f"{name}: "), line
 
 
-@pytest.mark.parametrize("name", list(every_field(JobSpec)))
+@pytest.mark.parametrize("name", list(list_fields(JobSpec)))
 def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, name: str) -> None:
     above = {each: None for each in BASE if each.startswith(f"{name}.")}
     extra = {"reference.model": "org/other"} if name == "reference.adapter" else {}

@@ -13,7 +13,7 @@ import pytest
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.catalog import Catalog
-from prefd.daemon.specs.json_schema import spec_schema
+from prefd.daemon.specs.json_schema import build_schema
 from prefd.daemon.specs.reading import SpecError, read_specs
 from prefd.daemon.text.parse import parse
 from prefd.daemon.worker.plugins import catalog
@@ -35,7 +35,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 @pytest.fixture(scope="module")
 def validator(known: Catalog) -> jsonschema.Draft7Validator:
-    schema = spec_schema(known)
+    schema = build_schema(known)
     jsonschema.Draft7Validator.check_schema(schema)
     return jsonschema.Draft7Validator(schema)
 
@@ -132,7 +132,7 @@ def described(schema: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any
 
 
 def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(known: Catalog) -> None:
-    schema = spec_schema(known)
+    schema = build_schema(known)
     blocks = {"properties": {k: v for k, v in schema["properties"].items() if k != "sweep"}, "$defs": schema["$defs"]}
     settings = dict(described(blocks))
     losses = {place for place in settings if "LossSpec.anyOf" in place}

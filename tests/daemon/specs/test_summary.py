@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from prefd.daemon.specs.summary import spec_facts
-from prefd.daemon.text.wording import amount
+from prefd.daemon.text.wording import format_amount
 from support import homes
 
 
@@ -86,4 +86,4 @@ def test_a_loss_without_reference_has_none() -> None:
 
 @pytest.mark.parametrize(("count", "said"), [(1, "1 epoch"), (1.0, "1 epoch"), (0.5, "0.5 epochs"), (11, "11 epochs")])
 def test_amounts_are_english(count: float, said: str) -> None:
-    assert amount(count, "epoch") == said
+    assert format_amount(count, "epoch") == said

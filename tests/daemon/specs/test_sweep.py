@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefd.daemon.specs.reading import SpecError, SpecFile, read_specs
-from prefd.daemon.specs.sweep import MAX_JOBS, SweepError, axes_of, expand
+from prefd.daemon.specs.sweep import MAX_JOBS, SweepError, expand_sweep, read_axes
 from support import fake_worker
 from support.jobs_on_disk import make_job, run_precompute
 
@@ -50,7 +50,7 @@ axes = st.dictionaries(
 @given(axes)
 def test_combinations_are_all_there_and_the_document_is_left_as_it_was(values: dict[str, list[int]]) -> None:
     before = json.dumps(BASE)
-    combinations = list(expand(BASE, axes_of(values)))
+    combinations = list(expand_sweep(BASE, read_axes(values)))
     assert len(combinations) == math.prod(map(len, values.values()))
     assert len({each.describe() for each in combinations}) == len(combinations)
     for each in combinations:
@@ -94,7 +94,7 @@ def test_a_sweep_that_makes_no_sense_is_refused(sweep: Any, line: str) -> None:
 def test_at_most_256_jobs_come_of_one_file() -> None:
     assert len(read({"training.seed": list(range(16)), "training.num_layers": list(range(1, 17))}).specs) == MAX_JOBS
     with pytest.raises(SweepError, match="at most 256"):
-        axes_of({"training.seed": list(range(257))})
+        read_axes({"training.seed": list(range(257))})
 
 
 def test_many_combinations_of_a_long_spec_are_refused_before_they_are_made() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.terminal.curves import Row, plot
+from prefd.daemon.terminal.curves import Row, plot_job
 from support.homes import metric_rows
 
 TRAIN = [row for row in metric_rows(120) if "loss" in row]
@@ -33,7 +33,7 @@ def png_size(path: Path) -> tuple[int, int]:
     ids=["long", "short", "one step", "only held out", "nan", "no numbers"],
 )
 def test_plot_draws_whatever_was_logged(tmp_path: Path, train: list[Row], evals: list[Row]) -> None:
-    plot(train, evals, "smol-ipo · ipo (beta 0.1)", tmp_path / "curves.png")
+    plot_job(train, evals, "smol-ipo · ipo (beta 0.1)", tmp_path / "curves.png")
     width, height = png_size(tmp_path / "curves.png")
     assert width > 1000
     assert height > 600
@@ -41,4 +41,4 @@ def test_plot_draws_whatever_was_logged(tmp_path: Path, train: list[Row], evals:
 
 def test_plot_says_where_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="curves"):
-        plot(TRAIN[:2], [], "x", tmp_path / "not there" / "curves.png")
+        plot_job(TRAIN[:2], [], "x", tmp_path / "not there" / "curves.png")

@@ -51,7 +51,7 @@ def story(there: Home) -> list[tuple[Job, Progress | None]]:
 
 def test_without_a_terminal_there_are_plain_lines_and_few_of_them(there: Home) -> None:
     output, written = console(terminal=False)
-    with job_view.job_view(there, output) as view:
+    with job_view.make_job_view(there, output) as view:
         for job, progress in story(there):
             view.update(job, progress)
     lines = written.getvalue().splitlines()
@@ -73,7 +73,7 @@ def test_without_a_terminal_there_are_plain_lines_and_few_of_them(there: Home) -
 
 def test_on_a_terminal_the_block_is_redrawn_and_the_milestones_stay(there: Home) -> None:
     output, written = console(terminal=True)
-    with job_view.job_view(there, output) as view:
+    with job_view.make_job_view(there, output) as view:
         for job, progress in story(there):
             view.update(job, progress)
             view.live.refresh()  # type: ignore[attr-defined]  # it is the terminal's view
@@ -91,15 +91,15 @@ def test_on_a_terminal_the_block_is_redrawn_and_the_milestones_stay(there: Home)
 def test_the_block_of_a_phase_that_has_not_reported_yet(there: Home) -> None:
     job = homes.add_running(there)
     output, written = console(terminal=False)
-    output.print(job_view.block(job, None))
-    output.print(job_view.block(job, Progress("precompute", 212, 212, "completions")))
+    output.print(job_view.draw_block(job, None))
+    output.print(job_view.draw_block(job, Progress("precompute", 212, 212, "completions")))
     assert written.getvalue().splitlines() == ["training      starting", "training      starting"]
 
 
 def test_a_failed_phase_shows_the_whole_reason_once(there: Home) -> None:
     job = homes.add_failed(there, reason="the model cannot be loaded\nno safetensors in /models/x")
     output, written = console(terminal=False)
-    with job_view.job_view(there, output) as view:
+    with job_view.make_job_view(there, output) as view:
         view.update(replace(job, state="precomputing"), None)
         view.update(job, None)
     assert written.getvalue().splitlines()[1:] == [
@@ -113,13 +113,13 @@ def test_a_job_that_goes_back_to_the_queue_is_told(there: Home) -> None:
     with JobTable.open(there.database) as jobs:
         back = jobs.transition(job.id, "queued", "the daemon is stopping")
     output, written = console(terminal=False)
-    with job_view.job_view(there, output) as view:
+    with job_view.make_job_view(there, output) as view:
         view.update(job, RunDir(there.job(job.id)).progress())
         view.update(back, None)
     assert written.getvalue().splitlines()[-1] == "queued: the daemon is stopping"
 
 
 def test_eta_counts_down_between_reports() -> None:
-    assert job_view.pace(training(1, updated_at=time.time() - 27)).endswith("ETA 1m40s")
-    assert job_view.pace(training(1, updated_at=time.time() - 999)).endswith("ETA 0.0s")
-    assert job_view.pace(training(1, rate=None, eta_s=None)) == ""
+    assert job_view.describe_pace(training(1, updated_at=time.time() - 27)).endswith("ETA 1m40s")
+    assert job_view.describe_pace(training(1, updated_at=time.time() - 999)).endswith("ETA 0.0s")
+    assert job_view.describe_pace(training(1, rate=None, eta_s=None)) == ""

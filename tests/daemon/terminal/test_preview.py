@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from prefd.daemon.runs.data_summary import DataSummary
-from prefd.daemon.terminal.preview import data_facts, pair_lines, shown_text
+from prefd.daemon.terminal.preview import data_facts, make_visible, pair_lines
 from prefd.daemon.worker_tasks.previews import Part, ShownPair
 
 
@@ -133,7 +133,7 @@ def test_no_line_of_text_is_wider_than_the_terminal_and_each_has_its_bar(width: 
     ],
 )
 def test_nothing_is_invisible(text: str, signs: str) -> None:
-    assert shown_text(text, first=True, last=True).plain == signs
+    assert make_visible(text, first=True, last=True).plain == signs
 
 
 def test_a_token_within_a_character_says_so() -> None:

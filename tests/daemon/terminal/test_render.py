@@ -75,7 +75,7 @@ def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    render.stdout().print(render.table(["id", "path"], [("1", "x" * 300)], right=["id"]))
+    render.open_stdout().print(render.make_table(["id", "path"], [("1", "x" * 300)], right=["id"]))
     assert "x" * 300 in capsys.readouterr().out.splitlines()[1]
 
 
@@ -86,9 +86,9 @@ def test_lines_into_a_pipe_do_not_end_in_blanks(
     monkeypatch.delenv("COLUMNS", raising=False)
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
-    console = render.stdout()
-    console.print(render.facts([("model", "short"), ("", "a longer value"), ("data", "x")]))
-    console.print(render.table(["name", "what"], [("a", "short"), ("bcd", "a longer one")]))
+    console = render.open_stdout()
+    console.print(render.make_facts([("model", "short"), ("", "a longer value"), ("data", "x")]))
+    console.print(render.make_table(["name", "what"], [("a", "short"), ("bcd", "a longer one")]))
     assert capsys.readouterr().out.splitlines() == [
         *("model  short", "       a longer value", "data   x"),
         *("name  what", "a     short", "bcd   a longer one"),

@@ -6,10 +6,10 @@ import pytest
 
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import SpecError, read_spec
-from prefd.daemon.text.foreign_settings import CALLED, SAID
-from prefd.daemon.text.validation_faults import every_field
+from prefd.daemon.text.foreign_settings import CALLED, EXPLAINED
+from prefd.daemon.text.validation_faults import list_fields
 
-FIELDS = set(every_field(JobSpec))
+FIELDS = set(list_fields(JobSpec))
 
 
 @pytest.mark.parametrize(("theirs", "ours"), CALLED.items())
@@ -18,7 +18,7 @@ def test_what_it_is_called_here_is_a_setting(theirs: str, ours: str) -> None:
     assert theirs not in {name.rpartition(".")[2] for name in FIELDS}
 
 
-@pytest.mark.parametrize("theirs", SAID)
+@pytest.mark.parametrize("theirs", EXPLAINED)
 def test_what_is_said_is_of_nothing_that_is_there(theirs: str) -> None:
     assert theirs not in {name.rpartition(".")[2] for name in FIELDS}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefd.daemon.text.unknown_losses import advice
+from prefd.daemon.text.unknown_losses import suggest_loss
 
 KNOWN = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop", "simpo", "sft", "halves"]
 
@@ -37,8 +37,8 @@ KNOWN = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_
     ],
 )
 def test_a_slip_is_mended_and_another_method_is_not_renamed(name: str, said: str) -> None:
-    assert advice(name, KNOWN) == said
+    assert suggest_loss(name, KNOWN) == said
 
 
 def test_rdpo_is_named_as_the_two_methods_that_it_is() -> None:
-    assert advice("rdpo", KNOWN).startswith("RDPO is two methods")
+    assert suggest_loss("rdpo", KNOWN).startswith("RDPO is two methods")

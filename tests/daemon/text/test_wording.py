@@ -1,6 +1,6 @@
 import pytest
 
-from prefd.daemon.text.wording import clip, dotted, nearest, shown
+from prefd.daemon.text.wording import clip, find_nearest, format_path, format_value
 
 FIELDS = ["learning_rate", "batch_size", "gradient_accumulation_steps", "epochs", "iters", "num_layers", "seed"]
 
@@ -26,7 +26,7 @@ FIELDS = ["learning_rate", "batch_size", "gradient_accumulation_steps", "epochs"
     ],
 )
 def test_nearest_name_by_spelling_initials_or_part(written: str, meant: str | None) -> None:
-    assert nearest(written, FIELDS) == meant
+    assert find_nearest(written, FIELDS) == meant
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_nearest_name_by_spelling_initials_or_part(written: str, meant: str | No
     ],
 )
 def test_a_name_that_is_only_alike_is_another_name(written: str, known: list[str], meant: str | None) -> None:
-    assert nearest(written, known) == meant
+    assert find_nearest(written, known) == meant
 
 
 def test_text_is_clipped_to_one_printable_line() -> None:
@@ -55,11 +55,11 @@ def test_text_is_clipped_to_one_printable_line() -> None:
 
 
 def test_values_are_shown_as_a_spec_writes_them() -> None:
-    assert [shown(value) for value in ("many", 3, None, True, [1], {"a": 1})] == [
+    assert [format_value(value) for value in ("many", 3, None, True, [1], {"a": 1})] == [
         '"many"', "3", "null", "true", "a list", "a mapping",
     ]  # fmt: skip
-    assert len(shown("y" * 10_000)) < 70
+    assert len(format_value("y" * 10_000)) < 70
 
 
 def test_paths_are_dotted() -> None:
-    assert dotted(("training", "lora", "keys", 0)) == "training.lora.keys[0]"
+    assert format_path(("training", "lora", "keys", 0)) == "training.lora.keys[0]"

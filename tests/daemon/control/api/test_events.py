@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from prefd.daemon.control.api import events as streams
-from prefd.daemon.control.api.events import Hub, stream
+from prefd.daemon.control.api.events import Hub, stream_events
 from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning, Received, read_events
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.events import Cursor
@@ -152,7 +152,7 @@ def test_nobody_looks_while_nobody_listens(made: Home) -> None:
         hub = Hub(made)
         looks = []
         for _ in range(2):
-            one, two = stream(hub, None, None), stream(hub, None, None)
+            one, two = stream_events(hub, None, None), stream_events(hub, None, None)
             await anext(one)
             await anext(two)
             looks.append(hub.streams)
@@ -180,7 +180,7 @@ def test_fifty_clients_cost_little_and_are_all_told(made: Home, monkeypatch: pyt
 
         async def one() -> None:
             nonlocal told
-            async for body in stream(hub, Cursor(3, {job.id: 4}), None):
+            async for body in stream_events(hub, Cursor(3, {job.id: 4}), None):
                 told += body.count(b"event: metrics")
 
         clients = [asyncio.create_task(one()) for _ in range(50)]

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from prefd.daemon.control.api.app import endpoints, make_app
 from prefd.daemon.control.api.events import Hub
-from prefd.daemon.control.api.openapi import document
+from prefd.daemon.control.api.openapi import build_document
 from prefd.daemon.control.client import read_events
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES, QUEUE_ACTIONS, QUEUE_SUMMARIES
@@ -27,7 +27,7 @@ from support.running_daemon import Place
 @pytest.fixture
 def described(home: Path) -> dict[str, Any]:
     made = Home(home)
-    return json.loads(json.dumps(document(endpoints(FakeDaemon(made), Hub(made)))))
+    return json.loads(json.dumps(build_document(endpoints(FakeDaemon(made), Hub(made)))))
 
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:

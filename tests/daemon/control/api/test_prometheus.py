@@ -6,7 +6,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from prefd.daemon.control.api.prometheus import last_report
+from prefd.daemon.control.api.prometheus import read_last_report
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import STATES
 from prefd.daemon.runs.run_folder import RunDir
@@ -74,6 +74,6 @@ def test_a_name_is_escaped_and_not_a_number_stays_one(made: Home) -> None:
 
 def test_the_last_report_is_found_at_the_end_of_a_long_file(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
-    assert last_report(run) == {}
+    assert read_last_report(run) == {}
     homes.write_metrics(run, [{"step": step, "loss": 1.0, "pad": "x" * 100} for step in range(5_000)])
-    assert last_report(run) == {"step": 4999, "loss": 1.0}
+    assert read_last_report(run) == {"step": 4999, "loss": 1.0}
