@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from prefd.daemon.commands.shared.errors import Exit, explain
-from prefd.daemon.commands.shared.mistyped import no_such_command, no_such_option
+from prefd.daemon.commands.shared.errors import Exit, explain_error
+from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error
 from prefd.daemon.home.layout import Home
 
 SECTIONS = {
@@ -73,7 +73,7 @@ class Prefd(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds the command that was typed. Raises click's error with a suggestion where there is none."""
         if args and args[0] not in MODULES and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise no_such_command(ctx, args[0], MODULES)
+            raise make_command_error(ctx, args[0], MODULES)
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -86,11 +86,11 @@ class Prefd(click.Group):
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:
-            raise no_such_option(ctx, error, ctx.meta[TYPED]) from None
+            raise make_option_error(ctx, error, ctx.meta[TYPED]) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            failure = explain(error)
+            failure = explain_error(error)
             if failure is None:
                 raise
             raise failure from error

@@ -15,7 +15,7 @@ from prefd.plugins.errors import PluginError
 
 
 class Exit(IntEnum):
-    """The exit codes of `prefd`, which scripts may rely on. `words` say in the help what each means."""
+    """Exit lists the exit codes of `prefd`, which scripts may rely on. `words` say in the help what each means."""
 
     words: str
 
@@ -27,6 +27,7 @@ class Exit(IntEnum):
     JOB_FAILED = 5, "job failed"
 
     def __new__(cls, code: int, words: str) -> Self:
+        """Makes a code with its words."""
         self = int.__new__(cls, code)
         self._value_, self.words = code, words
         return self
@@ -38,7 +39,7 @@ class Exit(IntEnum):
 
 
 class WorkerExit(IntEnum):
-    """The exit codes of a worker's phase. The last two are no end of the job: it goes on later."""
+    """WorkerExit lists the exit codes of a worker's phase. The last two are no end of the job: it goes on later."""
 
     DONE = 0
     FAILED = 1
@@ -49,7 +50,7 @@ class WorkerExit(IntEnum):
 
 
 class PrefdError(Exception):
-    """An error whose message is for a person. Each of `lines` is a complete message.
+    """PrefdError is an error whose message is for a person. Each of `lines` is a complete message.
 
     A subclass that has another exit code or HTTP status sets `exit_code` or `http_status`.
     """

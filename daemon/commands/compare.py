@@ -1,4 +1,4 @@
-"""`prefd compare`: jobs side by side, as a table or a figure."""
+"""`prefd compare` shows jobs side by side, as a table or a figure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from prefd.daemon.terminal.comparison import (
 from prefd.daemon.text.wording import clip, format_number
 from prefd.plugins.metrics import EVAL
 
-LABELLED = 3
+MOST_LABELS = 3
 """How many settings fit into a legend."""
 WIDEST = 28
 """Characters of a cell; --json has all of it."""
@@ -55,41 +55,41 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     """
     if metrics and png is None:
         raise click.UsageError("--metric says what --plot draws: give --plot FILE too")
-    jobs = [gather_job(*each) for each in read(home, job_ids)]
+    jobs = [gather_job(*each) for each in load_jobs(home, job_ids)]
     if png is not None:
-        draw(png, jobs, metrics)
+        draw_curves(png, jobs, metrics)
     if as_json:
-        render.emit_json(document(jobs))
+        render.emit_json(describe_json(jobs))
         return
     if png is not None:
         render.print_note(f"drew {png}")
         return
-    show(jobs)
+    show_table(jobs)
     for line in write_notes(jobs):
         render.print_note(line)
 
 
-def read(home: Home, job_ids: Sequence[int]) -> list[tuple[Any, Any, RunDir]]:
-    """Each job once, with its spec and folder. Raises JobNotFound."""
+def load_jobs(home: Home, job_ids: Sequence[int]) -> list[tuple[Any, Any, RunDir]]:
+    """Loads each job once, with its spec and folder. Raises JobNotFound."""
     with read_jobs(home) as table:
         return [(table.get(each), read_spec(table, each), RunDir(home.job(each))) for each in dict.fromkeys(job_ids)]
 
 
-def show(jobs: Sequence[ComparedJob]) -> None:
-    """The table, in as many parts, one under the other, as the terminal's width asks for."""
+def show_table(jobs: Sequence[ComparedJob]) -> None:
+    """Prints the table in as many parts, one under the other, as the terminal's width asks for."""
     console = render.open_stdout()
     heading: list[str | Text] = ["", *(str(job.id) for job in jobs)]
-    rows = lines(jobs)
+    rows = build_rows(jobs)
     widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
-    for number, (start, end) in enumerate(parts(widths, console.width)):
-        shown = [[row[0], *row[start:end]] for row in (heading, *rows)]
-        columns = [str(each) for each in shown[0]]
+    for number, (start, end) in enumerate(split_columns(widths, console.width)):
+        cells = [[row[0], *row[start:end]] for row in (heading, *rows)]
+        columns = [str(each) for each in cells[0]]
         console.print("\n" * bool(number), end="")
-        console.print(render.make_table(columns, shown[1:], right=columns[1:]))
+        console.print(render.make_table(columns, cells[1:], right=columns[1:]))
 
 
-def parts(widths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
-    """Which columns (from, to) stand together beside the first so that each part fits `room`, gaps of 2 included."""
+def split_columns(widths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
+    """Yields which columns (from, to) stand together beside the first so that each part fits `room`, gaps of 2 included."""
     start = 1
     while start < len(widths):
         end, used = start + 1, widths[0] + 2 + widths[start] + 2
@@ -100,30 +100,32 @@ def parts(widths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def lines(jobs: Sequence[ComparedJob]) -> list[list[str | Text]]:
-    """The table's rows, the name of each first."""
-    told: list[list[str | Text]] = [
+def build_rows(jobs: Sequence[ComparedJob]) -> list[list[str | Text]]:
+    """Builds the table's rows, the name of each first."""
+    rows: list[list[str | Text]] = [
         ["name", *(clip(job.name, WIDEST) for job in jobs)],
         ["state", *(render.color_state(job.state) for job in jobs)],
         ["loss", *(job.loss for job in jobs)],
     ]
     for name in find_differences(jobs):
-        told.append(
+        rows.append(
             [name, *(clip(cell, WIDEST) for cell in shorten_values([(job.settings or {}).get(name) for job in jobs]))]
         )
     winners = find_best(jobs)
     for measure in MEASURES:
-        marked = winners.get(measure.key, [])
-        cells = [mark(format_number(job.numbers[measure.key]), job.id in marked) for job in jobs]
-        told.append([measure.label or measure.key, *cells])
-    return told
+        best_ids = winners.get(measure.key, [])
+        cells = [mark_best(format_number(job.numbers[measure.key]), job.id in best_ids) for job in jobs]
+        rows.append([measure.label or measure.key, *cells])
+    return rows
 
 
-def mark(cell: str, is_best: bool) -> Text:
+def mark_best(cell: str, is_best: bool) -> Text:
+    """Marks a cell that holds the best value of its row."""
     return Text(f"*{cell}", style="bold green") if is_best else Text(cell)
 
 
-def document(jobs: Sequence[ComparedJob]) -> Mapping[str, Any]:
+def describe_json(jobs: Sequence[ComparedJob]) -> Mapping[str, Any]:
+    """Describes the comparison as `--json` prints it."""
     names = find_differences(jobs)
     return {
         "jobs": [
@@ -144,25 +146,28 @@ def document(jobs: Sequence[ComparedJob]) -> Mapping[str, Any]:
     }
 
 
-def draw(png: Path, jobs: Sequence[ComparedJob], metrics: Sequence[str]) -> None:
-    wanted = list(dict.fromkeys(metrics or CURVES))
-    recorded = {key.removeprefix(EVAL) for job in jobs for row in job.rows for key in row} - {"step", "epoch"}
-    if not recorded:
+def draw_curves(png: Path, jobs: Sequence[ComparedJob], metrics: Sequence[str]) -> None:
+    """Draws the metrics, or the usual two. Raises `Failure` where the jobs have not recorded them."""
+    names = list(dict.fromkeys(metrics or CURVES))
+    recorded_metrics = {key.removeprefix(EVAL) for job in jobs for row in job.rows for key in row} - {"step", "epoch"}
+    if not recorded_metrics:
         raise Failure("none of these jobs has metrics to draw yet", Exit.NOT_FOUND)
-    for name in wanted if metrics else ():
-        if name.removeprefix(EVAL) not in recorded:
-            raise Failure(f"no metric is called {name}; recorded: {', '.join(sorted(recorded))}", Exit.NOT_FOUND)
+    for name in names if metrics else ():
+        if name.removeprefix(EVAL) not in recorded_metrics:
+            raise Failure(
+                f"no metric is called {name}; recorded: {', '.join(sorted(recorded_metrics))}", Exit.NOT_FOUND
+            )
     from prefd.daemon.terminal.comparison_curves import Line, plot_jobs  # matplotlib takes most of a second
 
-    plot_jobs([Line(label, job.rows) for label, job in zip(labels(jobs), jobs)], wanted, png)
+    plot_jobs([Line(label, job.rows) for label, job in zip(label_jobs(jobs), jobs)], names, png)
 
 
-def labels(jobs: Sequence[ComparedJob]) -> list[str]:
-    """What a legend calls each job: its id, name and loss, and the first few settings that only it may have."""
-    names = find_differences(jobs)[:LABELLED]
+def label_jobs(jobs: Sequence[ComparedJob]) -> list[str]:
+    """Labels each job for the legend: its id, name and loss, and the first few settings that only it may have."""
+    names = find_differences(jobs)[:MOST_LABELS]
     columns = [shorten_values([(job.settings or {}).get(name) for job in jobs]) for name in names]
-    told = [
+    settings_by_job = [
         [f"{name.rpartition('.')[2]} {value}" for name, value in zip(names, row) if value != "-"]
         for row in (zip(*columns) if columns else ([] for _ in jobs))
     ]
-    return [" · ".join([f"{job.id}  {job.name}", job.loss, *settings]) for job, settings in zip(jobs, told)]
+    return [" · ".join([f"{job.id}  {job.name}", job.loss, *settings]) for job, settings in zip(jobs, settings_by_job)]

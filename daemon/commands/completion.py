@@ -1,4 +1,4 @@
-"""`prefd completion`: what a shell has to be told once, so that it completes prefd's commands."""
+"""`prefd completion` prints the script with which a shell completes prefd's commands."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def completion(ctx: click.Context, shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    kind = get_completion_class(shell)
-    assert kind is not None
-    click.echo(kind(ctx.find_root().command, {}, "prefd", VARIABLE).source())
+    shell_class = get_completion_class(shell)
+    assert shell_class is not None
+    click.echo(shell_class(ctx.find_root().command, {}, "prefd", VARIABLE).source())

@@ -1,4 +1,4 @@
-"""`prefd doctor`: is everything here that a job needs?"""
+"""`prefd doctor` checks that everything is here that a job needs."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     from prefd.daemon.health.finding import HealthFinding
 
     console = render.open_stdout()
-    found: list[HealthFinding] = []
+    results: list[HealthFinding] = []
     for finding in run_checks(ctx.obj):
-        found.append(finding)
+        results.append(finding)
         if not as_json:
-            console.print(line(finding.level, finding.subject, finding.detail, finding.remedy))
+            console.print(make_line(finding.level, finding.subject, finding.detail, finding.remedy))
     if as_json:
-        render.emit_json({"findings": [asdict(finding) for finding in found]})
-    if any(finding.level == "fail" for finding in found):
+        render.emit_json({"findings": [asdict(finding) for finding in results]})
+    if any(finding.level == "fail" for finding in results):
         ctx.exit(Exit.FAILED)
 
 
-def line(level: str, subject: str, detail: str, remedy: str) -> Table:
-    """One finding; of the same widths each time, because they are printed as they are made."""
+def make_line(level: str, subject: str, detail: str, remedy: str) -> Table:
+    """Makes the line of one finding; of the same widths each time, because they are printed as they are made."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=4)
     grid.add_column(width=8, style="bold")

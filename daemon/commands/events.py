@@ -1,4 +1,4 @@
-"""`prefd events`: what happens to jobs, as it happens."""
+"""`prefd events` prints what happens to jobs, as it happens."""
 
 from __future__ import annotations
 
@@ -42,46 +42,46 @@ def events(home: Home, job_id: int | None, after: str | None, as_json: bool) -> 
     Over a restart of the daemon it goes on where it was, with nothing missed and nothing twice. With --json, one
     document a line, progress too. Exit code 4 when no daemon runs.
     """
-    last = after
+    last_id = after
     try:
-        for event in follow(home, after, job_id):
-            last = event.id
+        for event in follow_events(home, after, job_id):
+            last_id = event.id
             if as_json:
-                shown = add_schema({"id": event.id, "event": event.kind, "data": event.data})
-                click.echo(dump_compact(shown))
-            elif line := told(event):
+                record = add_schema({"id": event.id, "event": event.kind, "data": event.data})
+                click.echo(dump_compact(record))
+            elif line := format_event(event):
                 click.echo(line)
     except KeyboardInterrupt:
-        if last is not None:
-            render.print_note(f"`prefd events --after {last}` goes on from here")
+        if last_id is not None:
+            render.print_note(f"`prefd events --after {last_id}` goes on from here")
 
 
-def follow(home: Home, after: str | None, job_id: int | None) -> Iterator[Received]:
-    """Events without end, over restarts of the daemon. Raises DaemonNotRunning when it has been gone for a while."""
+def follow_events(home: Home, after: str | None, job_id: int | None) -> Iterator[Received]:
+    """Yields events without end, over restarts of the daemon. Raises DaemonNotRunning when it has been gone for a while."""
     from prefd.daemon.control.client import Client, DaemonNotRunning
 
     client = Client(require_home(home))
-    lost: float | None = None
+    last_contact: float | None = None
     while True:
         try:
             for event in client.events(after, job_id):
                 after = event.id
                 if event.kind != "open":
                     yield event
-            lost = time.monotonic()
+            last_contact = time.monotonic()
         except DaemonNotRunning:
-            if lost is None or time.monotonic() - lost > PATIENCE_SECONDS:
+            if last_contact is None or time.monotonic() - last_contact > PATIENCE_SECONDS:
                 raise
         time.sleep(RETRY_SECONDS)
 
 
-def told(event: Received) -> str:
-    """One line of what happened; nothing for what `prefd watch` shows better."""
+def format_event(event: Received) -> str:
+    """Formats an event as one line; empty for what `prefd watch` shows better."""
     data: dict[str, Any] = event.data
     if event.kind == "job":
         reason = (data["reason"].splitlines() or [""])[0]
-        said = f"{data['state']}: {reason}" if reason else data["state"]
-        return f"{format_clock(data['at'])}  job {data['job']} ({data['name']})  {said}"
+        state = f"{data['state']}: {reason}" if reason else data["state"]
+        return f"{format_clock(data['at'])}  job {data['job']} ({data['name']})  {state}"
     if event.kind == "metrics":
         values = {key.removeprefix(EVAL): value for key, value in data["values"].items()}
         held_out = "  held out:" if values.keys() != data["values"].keys() else ""

@@ -1,4 +1,4 @@
-"""`prefd init`: make a home."""
+"""`prefd init` makes a home."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def init(home: Home, as_json: bool) -> None:
 
     It has the watched folder, and a config.toml with every setting explained. What is there already stays as it is.
     """
-    there = home.root.is_dir()
-    wrote = make_home(home)
+    existed = home.root.is_dir()
+    is_config_new = make_home(home)
     if as_json:
         render.emit_json(
-            {"home": str(home.root), "jobs": str(home.jobs), "config": str(home.config), "made": not there}
+            {"home": str(home.root), "jobs": str(home.jobs), "config": str(home.config), "made": not existed}
         )
     else:
         click.echo(home.root)
-    render.print_note("the home was there already" if there else f"made a home; specs go into {home.jobs}")
-    if wrote:
+    render.print_note("the home was there already" if existed else f"made a home; specs go into {home.jobs}")
+    if is_config_new:
         render.print_note(f"wrote the settings, all at their defaults: {home.config}")
     render.print_note("next: `prefd doctor` looks whether all is well, `prefd start --detach` starts the daemon")
 
 
 def make_home(home: Home) -> bool:
-    """Every folder, and config.toml where there is none; whether that was written."""
+    """Makes every folder, and config.toml where there is none; returns whether that was written."""
     from prefd.daemon.home.settings import Config
 
     home.create()

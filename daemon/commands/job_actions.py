@@ -1,4 +1,4 @@
-"""`prefd cancel`, `pause`, `resume`, `retry`: what becomes of jobs that were handed in, and of the queue."""
+"""`prefd cancel`, `pause`, `resume` and `retry` act on jobs that were handed in, and on the queue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cancel(home: Home, job_ids: tuple[int, ...], as_json: bool) -> None:
 
     What was already scored stays in the cache. Works without the daemon too.
     """
-    act(home, "cancel", job_ids, tell_cancelled, as_json)
+    act_on_jobs(home, "cancel", job_ids, tell_cancelled, as_json)
 
 
 @click.command(
@@ -60,8 +60,8 @@ def pause(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool)
     A pause lasts until the resume, over restarts of the daemon. Works without the daemon too.
     """
     if job_ids:
-        refuse_both(everything)
-        act(home, "pause", job_ids, tell_paused, as_json)
+        refuse_all_with_ids(everything)
+        act_on_jobs(home, "pause", job_ids, tell_paused, as_json)
         return
     with read_jobs(home) as table:
         running = [job for job in table.list(*RUNNING) if job.owner == "daemon"]
@@ -97,8 +97,8 @@ def resume(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool
     that were paused by themselves stay so, unless --all.
     """
     if job_ids:
-        refuse_both(everything)
-        act(home, "resume", job_ids, tell_resumed, as_json)
+        refuse_all_with_ids(everything)
+        act_on_jobs(home, "resume", job_ids, tell_resumed, as_json)
         return
     answer = ask_queue(home, "resume-all" if everything else "resume")
     if as_json:
@@ -108,9 +108,9 @@ def resume(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool
     for job in answer["jobs"]:
         click.echo(f"job {job['id']} ({job['name']}) goes on from where it stood")
     with read_jobs(home) as table:
-        left = [str(job.id) for job in table.list() if job.pausing]
-    if left:
-        render.print_note(f"still paused: {', '.join(left)}; `prefd resume --all` resumes these too")
+        paused_ids = [str(job.id) for job in table.list() if job.pausing]
+    if paused_ids:
+        render.print_note(f"still paused: {', '.join(paused_ids)}; `prefd resume --all` resumes these too")
 
 
 @click.command(
@@ -134,34 +134,37 @@ def retry(home: Home, job_ids: tuple[int, ...], fresh: bool, as_json: bool) -> N
 
     A job of `prefd run` becomes the daemon's. Works without the daemon too.
     """
-    act(home, "retry-fresh" if fresh else "retry", job_ids, tell_retried, as_json)
+    act_on_jobs(home, "retry-fresh" if fresh else "retry", job_ids, tell_retried, as_json)
 
 
-def refuse_both(everything: bool) -> None:
+def refuse_all_with_ids(everything: bool) -> None:
+    """Refuses `--all` beside the numbers of jobs."""
     if everything:
         raise click.UsageError("--all is for all jobs: give IDs or --all, not both")
 
 
-def act(home: Home, action: str, job_ids: tuple[int, ...], tell: Tell, as_json: bool) -> None:
-    """Ask `action` of each job; all of them exist, or none is touched."""
+def act_on_jobs(home: Home, action: str, job_ids: tuple[int, ...], tell: Tell, as_json: bool) -> None:
+    """Asks `action` of each job; all of them exist, or none is touched."""
     with read_jobs(home) as table:
         before = [table.get(job_id) for job_id in job_ids]
-    documents = [ask(home, action, job.id) for job in before]
+    documents = [ask_job(home, action, job.id) for job in before]
     if as_json:
         render.emit_json({"jobs": documents})
         return
     for job, after in zip(before, documents):
-        came_of_it, said = tell(job, after)
-        (click.echo if came_of_it else render.print_note)(f"job {job.id} ({job.name}) {said}")
+        has_effect, message = tell(job, after)
+        (click.echo if has_effect else render.print_note)(f"job {job.id} ({job.name}) {message}")
 
 
 def tell_cancelled(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+    """Says what became of a job that was cancelled."""
     if job.ended:
         return False, f"had already ended: {job.state}"
     return True, "is cancelled" if after["state"] == "cancelled" else f"is {after['state']} and will stop"
 
 
 def tell_paused(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+    """Says what became of a job that was paused."""
     if job.ended:
         return False, f"had already ended: {job.state}"
     if job.pausing:
@@ -172,17 +175,19 @@ def tell_paused(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
 
 
 def tell_resumed(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+    """Says what became of a job that was resumed."""
     if job.pausing:
         return True, "goes on from where it stood"
     return False, f"has ended: {job.state}" if job.ended else f"was not paused: it is {after['state']}"
 
 
 def tell_retried(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+    """Says what became of a job that was retried."""
     return True, f"is {after['state']} again, attempt {after['attempt']}"
 
 
-def ask(home: Home, action: str, job_id: int) -> dict[str, Any]:
-    """Through the daemon; where none runs, in the table, where `prefd run` and the next daemon look. The job as it is now."""
+def ask_job(home: Home, action: str, job_id: int) -> dict[str, Any]:
+    """Asks the daemon, or acts on the table where none runs, where `prefd run` and the next daemon look. Returns the job as it is now."""
     from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
     from prefd.daemon.jobs.actions import JOB_ACTIONS
     from prefd.daemon.jobs.table import JobNotFound, JobTable
@@ -199,7 +204,7 @@ def ask(home: Home, action: str, job_id: int) -> dict[str, Any]:
 
 
 def ask_queue(home: Home, action: str) -> dict[str, Any]:
-    """As `ask`, of the queue: {"queue": {"paused_at"}, "jobs": those acted on}."""
+    """Asks the daemon, or acts on the table where none runs: {"queue": {"paused_at"}, "jobs": those acted on}."""
     from prefd.daemon.control.client import Client, DaemonNotRunning
     from prefd.daemon.jobs.actions import QUEUE_ACTIONS
     from prefd.daemon.jobs.table import JobTable

@@ -1,4 +1,4 @@
-"""`prefd submit` and `prefd jobs`: handing jobs in, and seeing them."""
+"""`prefd submit` hands jobs in, and `prefd jobs` lists them."""
 
 from __future__ import annotations
 
@@ -61,26 +61,26 @@ def submit(
     """
     from prefd.daemon.commands.validate import check_specs
     from prefd.daemon.home import lock
-    from prefd.daemon.inbox import submit as posted
+    from prefd.daemon.inbox import submit as inbox
 
     require_home(home)
-    asked = queue_settings(priority, after, not_before)
-    checked = check_specs(home, specs)
-    check_after(home, {each for _, file in checked for spec in file.specs for each in (after or spec.after)})
+    overrides = queue_settings(priority, after, not_before)
+    spec_files = check_specs(home, specs)
+    check_after(home, {each for _, file in spec_files for spec in file.specs for each in (after or spec.after)})
     since = time.time()
-    files = [posted.submit(home, file.document() | asked, path.name) for path, file in checked]
+    files = [inbox.submit(home, file.document() | overrides, path.name) for path, file in spec_files]
     daemon = lock.is_held(home)
     numbers = find_jobs(home, files, since) if daemon else {}
     submitted = [
         {"spec": str(path), "name": spec.name, "settings": settings, "file": str(target), "job": number}
-        for (path, file), target in zip(checked, files)
+        for (path, file), target in zip(spec_files, files)
         for spec, settings, number in zip(file.specs, file.settings, numbers.get(target, [None] * len(file.specs)))
     ]
     if as_json:
         render.emit_json({"submitted": submitted, "daemon": daemon})
         return
-    for (_, file), target in zip(checked, files):
-        tell_submitted(file, target, numbers.get(target))
+    for (_, file), target in zip(spec_files, files):
+        print_submitted(file, target, numbers.get(target))
     if not daemon:
         render.print_note("the daemon is not running: they are picked up at the next `prefd start`")
     elif len(numbers) < len(files):
@@ -88,7 +88,7 @@ def submit(
 
 
 def queue_settings(priority: int | None, after: Sequence[int], not_before: str | None) -> dict[str, Any]:
-    """The options as a spec says them."""
+    """Turns the options into the settings that a spec has for them."""
     from prefd.daemon.text.times import parse_next_moment
 
     settings: dict[str, Any] = {} if priority is None else {"priority": priority}
@@ -102,11 +102,11 @@ def queue_settings(priority: int | None, after: Sequence[int], not_before: str |
     return settings
 
 
-def check_after(home: Home, wanted: set[int]) -> None:
-    """A failure where one of these jobs is not there. They are all handed in before: so none waits in a circle."""
+def check_after(home: Home, job_ids: set[int]) -> None:
+    """Raises `Failure` where one of these jobs is missing or has failed. They all were handed in before: so none waits in a circle."""
     with read_jobs(home) as table:
-        states = table.states(wanted)
-    for job_id in sorted(wanted):
+        states = table.states(job_ids)
+    for job_id in sorted(job_ids):
         if job_id not in states:
             raise Failure(f"after: there is no job {job_id}; see `prefd jobs`", Exit.NOT_FOUND)
         if states[job_id] in FAILURES:
@@ -115,8 +115,8 @@ def check_after(home: Home, wanted: set[int]) -> None:
             )
 
 
-def tell_submitted(file: SpecFile, target: Path, numbers: Sequence[int] | None) -> None:
-    """The jobs that a file became, or where it waits to become them."""
+def print_submitted(file: SpecFile, target: Path, numbers: Sequence[int] | None) -> None:
+    """Prints the jobs that a file became, or where it waits to become them."""
     if numbers is None:
         click.echo(str(target))
     elif file.sweep is None:
@@ -127,20 +127,20 @@ def tell_submitted(file: SpecFile, target: Path, numbers: Sequence[int] | None) 
 
 
 def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, list[int]]:
-    """The jobs each file became, as far as the daemon claims them in time. A file set aside meanwhile is a failure."""
+    """Finds the jobs each file became, as far as the daemon claims them in time. Raises `Failure` for a file set aside meanwhile."""
     deadline = time.monotonic() + CLAIM_SECONDS
     while True:
-        found: dict[Path, list[int]] = {}
+        numbers: dict[Path, list[int]] = {}
         with read_jobs(home) as jobs:
             for job in jobs.list():
                 for file in files:
                     if job.source.endswith(f"-{file.name}") and job.created_at >= since - 1:
-                        found.setdefault(file, []).append(job.id)
+                        numbers.setdefault(file, []).append(job.id)
         for file in files:
             if (refusal := home.refusal(file.name)).exists() and refusal.stat().st_mtime >= since - 1:
                 raise Failure(f"the daemon refused {file.name}:\n{refusal.read_text(encoding='utf-8').strip()}")
-        if len(found) == len(files) or time.monotonic() > deadline:
-            return found
+        if len(numbers) == len(files) or time.monotonic() > deadline:
+            return numbers
         time.sleep(0.1)
 
 
@@ -170,16 +170,16 @@ def jobs(
         raise click.UsageError("give --all or --limit, not both")
     with read_jobs(home) as table:
         total = table.count(states, group)
-        shown, _ = table.page(states, group, None, total if everything else limit or NEWEST)
-    older = total - len(shown)
+        newest, _ = table.page(states, group, None, total if everything else limit or NEWEST)
+    older = total - len(newest)
     if older:
         render.print_note(f"{pluralize(older, 'older job')} not shown; --all shows all {total:,}")
     if as_json:
-        render.emit_json({"jobs": [job.to_json() for job in shown], "older": older})
+        render.emit_json({"jobs": [job.to_json() for job in newest], "older": older})
         return
-    if not shown:
-        which = f" is {' or '.join(states)}" if states else " has been handed in yet: `prefd submit SPEC`"
-        render.print_note(f"no job{which}" if group is None else f"no such job in group {group}")
+    if not newest:
+        filters = f" is {' or '.join(states)}" if states else " has been handed in yet: `prefd submit SPEC`"
+        render.print_note(f"no job{filters}" if group is None else f"no such job in group {group}")
         return
     rows = [
         (
@@ -188,22 +188,23 @@ def jobs(
             format_clock(job.created_at),
             format_duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
             render.cut_cell(job.name),
-            render.cut_cell(detail(home, job)),
+            render.cut_cell(describe_job(home, job)),
         )
-        for job in shown
+        for job in newest
     ]
     headings = ["id", "state", "submitted", "took", "name", "progress, or why"]
     render.open_stdout().print(render.make_table(headings, rows, right=["id", "took"]))
 
 
-def detail(home: Home, job: Job) -> str:
-    """Progress while it runs, what it waits for; the reason otherwise, or what its sweep sets in it."""
+def describe_job(home: Home, job: Job) -> str:
+    """Describes progress while it runs, what it waits for; the reason otherwise, or what its sweep sets in it."""
     progress = RunDir(home.job(job.id)).progress() if job.state in RUNNING else None
     if progress is not None:
-        return how_far(progress)
+        return format_progress(progress)
     return job.waiting or job.reason or job.description
 
 
-def how_far(progress: Progress) -> str:
+def format_progress(progress: Progress) -> str:
+    """Formats how much of the phase is done."""
     share = f" ({progress.done / progress.total:.0%})" if progress.total else ""
     return f"{progress.done}/{progress.total} {progress.unit}{share}"

@@ -1,4 +1,4 @@
-"""`prefd logs`: what a job's workers wrote."""
+"""`prefd logs` prints what a job's workers wrote."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def logs(home: Home, job_id: int, follow: bool, last: int | None, as_json: bool)
         if not text:
             render.print_note(f"job {job_id} ({job.name}) has no log yet: it is {job.state}")
         if follow:
-            for more in new_text(jobs, job_id, log, position):
-                click.echo(more, nl=False)
+            for addition in follow_text(jobs, job_id, log, position):
+                click.echo(addition, nl=False)
 
 
-def new_text(jobs: JobTable, job_id: int, log: Path, position: int) -> Iterator[str]:
-    """Text as it is appended to `log` after `position`, until the job has ended and everything was read."""
+def follow_text(jobs: JobTable, job_id: int, log: Path, position: int) -> Iterator[str]:
+    """Yields text as it is appended to `log` after `position`, until the job has ended and everything was read."""
     while True:
         ended = jobs.get(job_id).ended  # asked before reading, so that the last lines are not missed
         text, position = read_from(log, position)
@@ -74,8 +74,9 @@ def new_text(jobs: JobTable, job_id: int, log: Path, position: int) -> Iterator[
 
 
 def read_from(log: Path, position: int) -> tuple[str, int]:
-    """What stands in `log` from byte `position` on, and where it ends. Broken UTF-8 is shown as �. A log that is shorter
-    than that was cut, and is read from its start.
+    """Reads `log` from byte `position` on, and returns where it ends.
+
+    Broken UTF-8 is shown as �. A log that is shorter than `position` was cut, and is read from its start.
     """
     try:
         with log.open("rb") as file:

@@ -1,4 +1,4 @@
-"""`prefd losses`, `check-loss` and `plugins`: what a child process, which has them all loaded, found."""
+"""`prefd losses`, `check-loss` and `plugins` show what a child process finds, which has all plugins loaded."""
 
 from __future__ import annotations
 
@@ -42,52 +42,57 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
     from prefd.daemon.specs.catalog_listing import load_catalog
 
     catalog = load_catalog(home)
-    known = catalog.losses
-    if name is not None and name not in known:
-        raise no_such_loss(name, known, {plugin.name: plugin.error for plugin in catalog.plugins if plugin.error})
+    by_name = catalog.losses
+    if name is not None and name not in by_name:
+        raise report_unknown_loss(
+            name, by_name, {plugin.name: plugin.error for plugin in catalog.plugins if plugin.error}
+        )
     if as_json:
-        wanted = known if name is None else {name: known[name]}
-        render.emit_json({"losses": {each: asdict(loss) for each, loss in wanted.items()}})
+        selection = by_name if name is None else {name: by_name[name]}
+        render.emit_json({"losses": {each: asdict(loss) for each, loss in selection.items()}})
     elif name is None:
         console = render.open_stdout()
         separator = "\n" if console.is_terminal else ", "  # a pipe wants one line a loss
         rows = [
-            (loss_name, "yes" if loss.needs_reference else "no", defaults(loss.params, separator), loss.summary)
-            for loss_name, loss in sorted(known.items(), key=lambda item: (not item[1].needs_reference, item[0]))
+            (loss_name, "yes" if loss.needs_reference else "no", format_defaults(loss.params, separator), loss.summary)
+            for loss_name, loss in sorted(by_name.items(), key=lambda item: (not item[1].needs_reference, item[0]))
         ]
         console.print(render.make_table(["loss", "reference", "parameters", "what it is"], rows))
     else:
-        show_loss(name, known[name])
+        show_loss(name, by_name[name])
 
 
-def no_such_loss(name: str, known: Iterable[str], failed: Mapping[str, str]) -> Failure:
-    """`failed`: the plugins that could not be loaded, with the reason; the loss may be one of theirs."""
+def report_unknown_loss(name: str, loss_names: Iterable[str], plugin_errors: Mapping[str, str]) -> Failure:
+    """Makes the failure of an unknown loss. `plugin_errors`: why plugins could not be loaded; the loss may be one of theirs."""
     from prefd.daemon.text.unknown_losses import suggest_loss
 
     hints = [
-        *filter(None, [suggest_loss(name, known)]),
-        f"there are: {', '.join(sorted(known))}",
-        *(f"plugin {plugin} could not be loaded: {error}" for plugin, error in failed.items()),
+        *filter(None, [suggest_loss(name, loss_names)]),
+        f"there are: {', '.join(sorted(loss_names))}",
+        *(f"plugin {plugin} could not be loaded: {error}" for plugin, error in plugin_errors.items()),
     ]
     return Failure("\n".join([f"no loss is called {name!r}", *hints]), Exit.NOT_FOUND)
 
 
-def defaults(params: Params, separator: str) -> str:
-    return separator.join(f"{name}={value(param.get('default'))}" for name, param in params.items()) or "-"
+def format_defaults(params: Params, separator: str) -> str:
+    """Formats the parameters of a loss with their defaults."""
+    return separator.join(f"{name}={format_default(param.get('default'))}" for name, param in params.items()) or "-"
 
 
-def value(given: Any) -> str:
-    """A default as it is written in a spec."""
-    if isinstance(given, bool):
-        return str(given).lower()
-    return f"{given:g}" if isinstance(given, float) else str(given)
+def format_default(default: Any) -> str:
+    """Formats a default as it is written in a spec."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def bounds(param: Mapping[str, Any]) -> str:
-    return " and ".join(f"{sign} {value(param[key])}" for key, sign in BOUNDS.items() if key in param) or "-"
+def format_bounds(param: Mapping[str, Any]) -> str:
+    """Formats the range of a parameter."""
+    return " and ".join(f"{sign} {format_default(param[key])}" for key, sign in BOUNDS.items() if key in param) or "-"
 
 
 def show_loss(name: str, loss: LossInfo) -> None:
+    """Prints a loss, its parameters, and its docstring."""
     console = render.open_stdout()
     reference = "needed: its log-probabilities come from the cache" if loss.needs_reference else "not needed"
     facts = [("loss", name), ("plugin", loss.plugin), ("reference", reference)]
@@ -95,15 +100,18 @@ def show_loss(name: str, loss: LossInfo) -> None:
         facts.append(("batch", "a pair's loss depends on the pairs beside it, so training.batch_size is part of it"))
     console.print(render.make_facts(facts))
     if loss.params:
-        rows = [(param, spec["type"], value(spec.get("default")), bounds(spec)) for param, spec in loss.params.items()]
+        rows = [
+            (param, spec["type"], format_default(spec.get("default")), format_bounds(spec))
+            for param, spec in loss.params.items()
+        ]
         console.print()
         console.print(render.make_table(["parameter", "type", "default", "range"], rows))
     console.print()
-    console.print(reflow(loss.doc))
+    console.print(reflow_docstring(loss.doc))
 
 
-def reflow(doc: str) -> str:
-    """A docstring whose paragraphs fill the terminal's lines; indented ones stay as they were written."""
+def reflow_docstring(doc: str) -> str:
+    """Makes the paragraphs of a docstring fill the terminal's lines; indented ones stay as they were written."""
     paragraphs = inspect.cleandoc(doc).split("\n\n")
     return "\n\n".join(text if "\n " in text else " ".join(text.split("\n")) for text in paragraphs)
 
@@ -120,22 +128,24 @@ def plugins(home: Home, as_json: bool) -> None:
     """List the plugins, and why one could not be loaded."""
     from prefd.daemon.specs.catalog_listing import load_catalog
 
-    found = load_catalog(home).plugins
+    catalog_plugins = load_catalog(home).plugins
     if as_json:
-        render.emit_json({"plugins": [asdict(plugin) for plugin in found]})
+        render.emit_json({"plugins": [asdict(plugin) for plugin in catalog_plugins]})
         return
     rows = [
-        (plugin.name, plugin.version or "-", plugin.source, brings(plugin.losses, plugin.formats)) for plugin in found
+        (plugin.name, plugin.version or "-", plugin.source, describe_contents(plugin.losses, plugin.formats))
+        for plugin in catalog_plugins
     ]
     render.open_stdout().print(render.make_table(["plugin", "version", "source", "brings"], rows))
-    for plugin in found:
+    for plugin in catalog_plugins:
         if plugin.error:
             render.print_warning(f"plugin {plugin.name} could not be loaded: {plugin.error}")
 
 
-def brings(loss_names: Sequence[str], formats: Sequence[str]) -> str:
+def describe_contents(loss_names: Sequence[str], formats: Sequence[str]) -> str:
+    """Describes the losses and row formats that a plugin brings."""
     parts = [("losses", loss_names), ("row formats", formats)]
-    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names) or "nothing"
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in parts if names) or "nothing"
 
 
 @click.command(
@@ -159,14 +169,14 @@ def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
 
     home: Home = ctx.obj
     step = f"loading the plugins and trying {name}"
-    found = ask_worker(home, "check-loss", LossCheckInput(name=name), LossCheck, CHECK_SECONDS, step)
-    if found.known is not None:
-        raise no_such_loss(name, found.known, found.failed)
-    ok = all(check.result != "failed" for check in found.checks)
+    answer = ask_worker(home, "check-loss", LossCheckInput(name=name), LossCheck, CHECK_SECONDS, step)
+    if answer.known is not None:
+        raise report_unknown_loss(name, answer.known, answer.failed)
+    ok = all(check.result != "failed" for check in answer.checks)
     if as_json:
-        render.emit_json(found.to_json() | {"ok": ok})
+        render.emit_json(answer.to_json() | {"ok": ok})
     else:
-        rows = [(check.check, check.result, check.detail) for check in found.checks]
+        rows = [(check.check, check.result, check.detail) for check in answer.checks]
         render.open_stdout().print(render.make_table(["check", "result", "what was tried, or what is wrong"], rows))
     if not ok:
         ctx.exit(Exit.FAILED)

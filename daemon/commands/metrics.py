@@ -1,4 +1,4 @@
-"""`prefd metrics`: what training logged, as a table or a figure."""
+"""`prefd metrics` shows what training logged, as a table or a figure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json
     if png is not None:
         if not rows:
             raise Failure(f"job {job_id} ({job.name}) has no metrics to draw yet: it is {job.state}", Exit.NOT_FOUND)
-        draw(png, train, evals, title=job.name if spec is None else f"{job.name} · {describe_loss(spec)}")
+        draw_curves(png, train, evals, title=job.name if spec is None else f"{job.name} · {describe_loss(spec)}")
     if as_json:
         counts = slice(-last if last else None, None)
         render.emit_json({"job": job_id, "name": job.name, "train": train[counts], "eval": evals[counts]})
@@ -63,27 +63,29 @@ def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json
     if not rows:
         render.print_note(f"job {job_id} ({job.name}) has no metrics yet: it is {job.state}")
         return
-    show(train, evals, last)
+    show_tables(train, evals, last)
 
 
-def draw(png: Path, train: list[Row], evals: list[Row], title: str) -> None:
+def draw_curves(png: Path, train: list[Row], evals: list[Row], title: str) -> None:
+    """Draws the curves to the PNG at `png`."""
     from prefd.daemon.terminal.curves import plot_job  # matplotlib takes most of a second
 
     plot_job(train, evals, title, png)
 
 
-def show(train: list[Row], evals: list[Row], last: int | None) -> None:
+def show_tables(train: list[Row], evals: list[Row], last: int | None) -> None:
+    """Prints the rows of training, of the evaluations, and the parts of a mixed loss."""
     console = render.open_stdout()
-    shown = train[-last:] if last else train
-    if shown:
-        console.print(make_table(shown, tuple(COLUMNS), prefix=""))
+    newest = train[-last:] if last else train
+    if newest:
+        console.print(make_table(newest, tuple(COLUMNS), prefix=""))
     if evals:
-        console.print("\nheld-out pairs" if shown else "held-out pairs", style="bold")
+        console.print("\nheld-out pairs" if newest else "held-out pairs", style="bold")
         console.print(make_table(evals[-last:] if last else evals, EVAL_COLUMNS, prefix=EVAL))
-    parts = parts_of(train)
+    parts = list_parts(train)
     if parts:
         console.print("\nparts of the loss", style="bold")
-        console.print(make_table(shown, ("step", "loss", *parts), prefix=""))
+        console.print(make_table(newest, ("step", "loss", *parts), prefix=""))
     if parts and evals:
         console.print("\nparts of the loss, held-out pairs", style="bold")
         console.print(make_table(evals[-last:] if last else evals, ("step", "loss", *parts), prefix=EVAL))
@@ -92,12 +94,13 @@ def show(train: list[Row], evals: list[Row], last: int | None) -> None:
         render.print_note(f"also recorded (see --json): {', '.join(extras)}")
 
 
-def parts_of(rows: list[Row]) -> list[str]:
-    """The metrics of the losses that a mixture adds up."""
+def list_parts(rows: list[Row]) -> list[str]:
+    """Lists the metrics of the losses that a mixture adds up."""
     return list(dict.fromkeys(key for row in rows for key in row if key.startswith(PART)))
 
 
 def make_table(rows: list[Row], columns: tuple[str, ...], prefix: str) -> Table:
+    """Makes a table of `columns`, whose names in the rows begin with `prefix` or not."""
     cells = [[format_number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
     headings = [COLUMNS.get(key, f"\n{key}") for key in columns]
     return render.make_table(headings, cells, right=headings, gap=1)

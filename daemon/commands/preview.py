@@ -1,4 +1,4 @@
-"""`prefd preview`: the pairs of a job as the model will see them."""
+"""`prefd preview` shows the pairs of a job as the model will see them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Examples:
 )
 @click.argument("spec_path", metavar="SPEC", type=click.Path(path_type=Path))
 @click.option("--rows", type=click.IntRange(min=0), default=3, show_default=True, help="How many pairs to show.")
-@click.option("--row", "named", metavar="ROW", multiple=True, help="Show the pair of this row; may be repeated.")
+@click.option("--row", "row_names", metavar="ROW", multiple=True, help="Show the pair of this row; may be repeated.")
 @click.option("--worst", is_flag=True, help="Show the most doubtful pairs first: cut, set apart, alike, long.")
 @click.option("--tokens", is_flag=True, help="Show each token on a line of its own, with its id.")
 @click.option("--full", is_flag=True, help="Leave nothing out of long texts.")
@@ -42,7 +42,7 @@ def preview(
     home: Home,
     spec_path: Path,
     rows: int,
-    named: tuple[str, ...],
+    row_names: tuple[str, ...],
     worst: bool,
     tokens: bool,
     full: bool,
@@ -57,29 +57,30 @@ def preview(
     from prefd.daemon.worker_tasks.inputs import PreviewInput
     from prefd.daemon.worker_tasks.previews import Preview
 
-    rows_given = click.get_current_context().get_parameter_source("rows") is not ParameterSource.DEFAULT
-    if named and rows_given:
+    are_rows_counted = click.get_current_context().get_parameter_source("rows") is not ParameterSource.DEFAULT
+    if row_names and are_rows_counted:
         raise click.UsageError("--row names the pairs and --rows says how many: give one of the two")
-    if named and worst:
+    if row_names and worst:
         raise click.UsageError("--row names the pairs and --worst finds them: give one of the two")
     [(_, file)] = check_specs(home, [spec_path])
     spec = pick_job(file, number)
     try:
-        request = PreviewInput(spec=spec, count=rows, named=named, worst=worst)
-        shown = ask_worker(home, "preview", request, Preview)
+        request = PreviewInput(spec=spec, count=rows, named=row_names, worst=worst)
+        answer = ask_worker(home, "preview", request, Preview)
     except Failure as failure:
         if as_json:
             render.emit_json({"file": str(spec_path), "job": spec.name, "error": failure.message})
         raise
     if as_json:
-        render.emit_json({"file": str(spec_path), "job": spec.name, **shown.to_document(tokens)})
+        render.emit_json({"file": str(spec_path), "job": spec.name, **answer.to_document(tokens)})
     else:
-        draw(shown, full, tokens)
-    if shown.missing:
-        raise Failure("\n".join(shown.missing.values()), Exit.NOT_FOUND)
+        show_preview(answer, full, tokens)
+    if answer.missing:
+        raise Failure("\n".join(answer.missing.values()), Exit.NOT_FOUND)
 
 
-def draw(preview: Preview, full: bool, tokens: bool) -> None:
+def show_preview(preview: Preview, full: bool, tokens: bool) -> None:
+    """Prints what is to be known of all pairs, and each pair."""
     from prefd.daemon.terminal.preview import overview_facts, pair_lines
 
     console = render.open_stdout()
@@ -91,7 +92,7 @@ def draw(preview: Preview, full: bool, tokens: bool) -> None:
 
 
 def pick_job(file: SpecFile, number: int | None) -> JobSpec:
-    """The one job of a file; of a sweep, the one with this number, which is said with what it shares with the others."""
+    """Returns the one job of a file, or a sweep's job of this number, and prints what that shares with the others."""
     from prefd.daemon.worker_tasks.previews import what_decides_tokens
 
     count = len(file.specs)
@@ -99,8 +100,8 @@ def pick_job(file: SpecFile, number: int | None) -> JobSpec:
         raise Failure(f"{file.file}: there is no job {number}; it has {count}", Exit.USAGE)
     spec = file.specs[(number or 1) - 1]
     if file.sweep is not None:
-        alike = sum(what_decides_tokens(each) == what_decides_tokens(spec) for each in file.specs)
-        others = f"{'all' if alike == count else f'{alike} of them'} have these tokens"
-        others += "" if alike == count else ", and --job shows another"
-        render.print_note(f"{file.file}: a sweep of {count} jobs, of which this is {spec.name}; {others}")
+        same_count = sum(what_decides_tokens(each) == what_decides_tokens(spec) for each in file.specs)
+        remark = f"{'all' if same_count == count else f'{same_count} of them'} have these tokens"
+        remark += "" if same_count == count else ", and --job shows another"
+        render.print_note(f"{file.file}: a sweep of {count} jobs, of which this is {spec.name}; {remark}")
     return spec

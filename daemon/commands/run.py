@@ -1,4 +1,4 @@
-"""`prefd run`: one job, here and now, with no daemon."""
+"""`prefd run` runs one job, here and now, with no daemon."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     if not home.root.is_dir():
         make_home(home)
         render.print_note(f"made a home at {home.root}")
-    if queued := describe_queue(spec):
-        render.print_note(f"{queued}: that is the daemon's to keep; this job starts now")
+    if turn := describe_queue(spec):
+        render.print_note(f"{turn}: that is the daemon's to keep; this job starts now")
     console = Console(stderr=True, highlight=False, markup=False) if as_json else render.open_stdout()
     with make_job_view(home, console) as view:
         job = run_in_foreground(

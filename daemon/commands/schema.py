@@ -1,4 +1,4 @@
-"""`prefd schema`: a spec as JSON Schema, so that an editor completes and checks it."""
+"""`prefd schema` prints a spec as JSON Schema, so that an editor completes and checks it."""
 
 from __future__ import annotations
 

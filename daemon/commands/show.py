@@ -1,4 +1,4 @@
-"""`prefd show`: all there is to know of one job."""
+"""`prefd show` prints all there is to know of one job."""
 
 from __future__ import annotations
 

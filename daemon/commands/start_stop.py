@@ -1,4 +1,4 @@
-"""`prefd start`, `prefd stop`: the daemon's life."""
+"""`prefd start` and `prefd stop` begin and end the daemon."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
 
         serve(home, to_file=log_to_file)
         return
-    if (held := lock.holder(home)) is not None:
-        raise Failure(f"the daemon is already running here: pid {held.pid}\nsee `prefd status`, or `prefd stop` it")
+    if (holder := lock.holder(home)) is not None:
+        raise Failure(f"the daemon is already running here: pid {holder.pid}\nsee `prefd status`, or `prefd stop` it")
     pid = start_detached(home)
     if as_json:
         render.emit_json({"pid": pid, "home": str(home.root), "log": str(home.log)})
@@ -66,7 +66,8 @@ Examples:
 def stop(home: Home, as_json: bool) -> None:
     """Stop the daemon and wait for its end.
 
-    A running job saves its state and goes on at the next start."""
+    A running job saves its state and goes on at the next start.
+    """
     from prefd.daemon.control.client import Client
     from prefd.daemon.home.settings import Config, ConfigError
 

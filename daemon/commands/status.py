@@ -1,4 +1,4 @@
-"""`prefd status`: what the daemon does, and what it all takes."""
+"""`prefd status` shows what the daemon does, and what prefd takes of the machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ Examples:
 def status(ctx: click.Context, as_json: bool) -> None:
     """Show what the daemon is doing.
 
-    Exit code 4 when it is not running."""
+    Exit code 4 when it is not running.
+    """
     from prefd.daemon.control.client import Client, DaemonNotRunning, parse_status
     from prefd.daemon.health import usage
 
@@ -41,42 +42,42 @@ def status(ctx: click.Context, as_json: bool) -> None:
     except DaemonNotRunning as error:
         with read_jobs(home) as jobs:
             counts, paused_at = jobs.counts(), jobs.queue_paused_at()
-        taken = usage.measure_usage(home)
+        machine_usage = usage.measure_usage(home)
         if as_json:
-            known = {"home": str(home.root), "jobs": dict(counts), "queue": {"paused_at": paused_at}}
-            render.emit_json({"running": False, **known, "usage": asdict(taken)})
+            home_facts = {"home": str(home.root), "jobs": dict(counts), "queue": {"paused_at": paused_at}}
+            render.emit_json({"running": False, **home_facts, "usage": asdict(machine_usage)})
         else:
             facts = [
                 ("daemon", "not running"),
                 ("home", str(home.root)),
-                ("jobs", count_jobs(counts)),
+                ("jobs", format_counts(counts)),
                 *queue_facts(paused_at),
-                *usage_facts(taken),
+                *usage_facts(machine_usage),
             ]
             render.open_stdout().print(render.make_facts(facts))
             render.print_note(str(error))
         ctx.exit(Exit.NO_DAEMON)
     daemon = parse_status(document)
     workers = {job.id: job.worker_pid for job in daemon.active if job.worker_pid is not None}
-    taken = usage.measure_usage(home, daemon.pid, workers)
+    machine_usage = usage.measure_usage(home, daemon.pid, workers)
     if as_json:
-        render.emit_json({"running": True, **document, "usage": asdict(taken)})
+        render.emit_json({"running": True, **document, "usage": asdict(machine_usage)})
     else:
-        render.open_stdout().print(render.make_facts([*describe(daemon), *usage_facts(taken)]))
+        render.open_stdout().print(render.make_facts([*daemon_facts(daemon), *usage_facts(machine_usage)]))
 
 
-def describe(daemon: Status) -> list[tuple[str, str]]:
-    """The status of a daemon that runs, as names and values."""
+def daemon_facts(daemon: Status) -> list[tuple[str, str]]:
+    """Lists the status of a daemon that runs, as names and values."""
     state = "stopping" if daemon.stopping else "running"
-    up = format_duration(daemon.uptime_s)
+    uptime = format_duration(daemon.uptime_s)
     facts = [
-        ("daemon", f"{state}, pid {daemon.pid}, up {up}, version {daemon.version}"),
+        ("daemon", f"{state}, pid {daemon.pid}, up {uptime}, version {daemon.version}"),
         ("home", daemon.home),
-        ("jobs", count_jobs(daemon.jobs)),
+        ("jobs", format_counts(daemon.jobs)),
         *queue_facts(daemon.queue.paused_at),
     ]
     for job in daemon.active:
-        facts.append(("now", f"job {job.id} ({job.name}): {job.state}{how_far(job.progress)}"))
+        facts.append(("now", f"job {job.id} ({job.name}): {job.state}{format_progress(job.progress)}"))
     facts += watch_facts(daemon.watcher)
     catalog = daemon.catalog
     facts.append(("losses", str(catalog.losses) if not catalog.error else f"none: {catalog.error}"))
@@ -85,19 +86,20 @@ def describe(daemon: Status) -> list[tuple[str, str]]:
 
 
 def queue_facts(paused_at: float | None) -> list[tuple[str, str]]:
-    """That no job starts, where that is so. `paused_at` is Unix time."""
+    """Lists that no job starts, where that is so. `paused_at` is Unix time."""
     if paused_at is None:
         return []
     return [("queue", f"paused by you since {format_clock(paused_at)}: no job starts until `prefd resume`")]
 
 
-def how_far(progress: Progress | None) -> str:
-    """The progress of a running job, behind its state."""
+def format_progress(progress: Progress | None) -> str:
+    """Formats the progress of a running job, behind its state."""
     if progress is None:
         return ""
     eta = f", ETA {format_duration(progress.eta_s)}" if progress.eta_s is not None else ""
     return f", {progress.done}/{progress.total} {progress.unit}{eta}"
 
 
-def count_jobs(counts: Mapping[Any, int]) -> str:
+def format_counts(counts: Mapping[Any, int]) -> str:
+    """Formats how many jobs are in each state."""
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet"

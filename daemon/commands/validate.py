@@ -1,4 +1,4 @@
-"""`prefd validate`: what a spec would run, or everything that is wrong with it."""
+"""`prefd validate` shows what a spec would run, or everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataLook:
-    """What was found in the data of jobs whose pairs are the same tokens."""
+    """DataLook is what was found in the data of jobs whose pairs are the same tokens."""
 
     jobs: Sequence[str]
     """Their names."""
@@ -36,6 +36,7 @@ class DataLook:
     """What of any of them could not be looked at."""
 
     def to_json(self) -> dict[str, Any]:
+        """Describes it as `--json` prints it."""
         data = None if self.data is None else self.data.to_json()
         return {
             "jobs": list(self.jobs),
@@ -67,25 +68,25 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
 
     home: Home = ctx.obj
     catalog = load_catalog(home)
-    read: dict[Path, SpecFile | SpecError] = {}
+    results: dict[Path, SpecFile | SpecError] = {}
     for path in specs:
         try:
-            read[path] = load_specs(path, catalog)
+            results[path] = load_specs(path, catalog)
         except SpecError as error:
-            read[path] = error
+            results[path] = error
     if not no_data:
-        read, looks = look_at_data(home, read)
+        results, looks = look_at_data(home, results)
     documents: list[dict[str, Any]] = []
-    for path, file in read.items():
+    for path, file in results.items():
         if isinstance(file, SpecError):
-            documents.append(document(path, file.lines))
+            documents.append(describe_json(path, file.lines))
             if not as_json:
-                Failure(complaint(path, file)).show()
+                Failure(format_errors(path, file)).show()
             continue
-        found = [] if no_data else looks[path]
-        documents.append(document(path, (), file, found))
+        file_looks = [] if no_data else looks[path]
+        documents.append(describe_json(path, (), file, file_looks))
         if not as_json:
-            tell(path, file, catalog, found)
+            show_file(path, file, catalog, file_looks)
     if as_json:
         render.emit_json({"specs": documents})
     if not all(document["ok"] for document in documents):
@@ -93,9 +94,9 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
 
 
 def look_at_data(
-    home: Home, read: Mapping[Path, SpecFile | SpecError]
+    home: Home, results: Mapping[Path, SpecFile | SpecError]
 ) -> tuple[dict[Path, SpecFile | SpecError], dict[Path, list[DataLook]]]:
-    """`read` with an error instead of each file whose data a run would refuse, and what was found in the others'.
+    """Replaces each file whose data a run would refuse by an error, and returns what was found in the others'.
 
     One worker looks at all of it, so that files and sweeps over the same data read it once.
     """
@@ -103,21 +104,21 @@ def look_at_data(
     from prefd.daemon.worker_tasks.answers import DataChecks
     from prefd.daemon.worker_tasks.inputs import DataCheckInput
 
-    files = {path: file for path, file in read.items() if not isinstance(file, SpecError)}
+    files = {path: file for path, file in results.items() if not isinstance(file, SpecError)}
     specs = [spec for file in files.values() for spec in file.specs]
     answers = iter(ask_worker(home, "check-data", DataCheckInput(specs=specs), DataChecks).found if specs else [])
-    judged, looks = dict(read), {}
+    checked_results, looks = dict(results), {}
     for path, file in files.items():
         checks = [next(answers) for _ in file.specs]
         if faults := list(dict.fromkeys(check.error for check in checks if check.error is not None)):
-            judged[path] = SpecError(*faults)
+            checked_results[path] = SpecError(*faults)
         else:
-            looks[path] = by_tokens(file, checks)
-    return judged, looks
+            looks[path] = group_by_tokens(file, checks)
+    return checked_results, looks
 
 
-def by_tokens(file: SpecFile, checks: Sequence[DataCheck]) -> list[DataLook]:
-    """What was found of each of the file's jobs, told once for those whose pairs are the same tokens."""
+def group_by_tokens(file: SpecFile, checks: Sequence[DataCheck]) -> list[DataLook]:
+    """Groups what was found of the file's jobs, once for those whose pairs are the same tokens."""
     from prefd.daemon.worker_tasks.previews import what_decides_tokens
 
     looks: dict[str, DataLook] = {}
@@ -128,10 +129,10 @@ def by_tokens(file: SpecFile, checks: Sequence[DataCheck]) -> list[DataLook]:
     return list(looks.values())
 
 
-def document(
+def describe_json(
     path: Path, errors: Sequence[str], file: SpecFile | None = None, looks: Sequence[DataLook] = ()
 ) -> dict[str, Any]:
-    """What `--json` says of one file: `spec` where it is one job, `jobs` always, `data` as in `by_tokens`."""
+    """Describes one file as `--json` prints it: `spec` where it is one job, `jobs` always, `data` as in `group_by_tokens`."""
     jobs = [] if file is None else [spec.model_dump(mode="json") for spec in file.specs]
     return {
         "file": str(path),
@@ -144,15 +145,15 @@ def document(
     }
 
 
-def tell(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]) -> None:
-    """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
+def show_file(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]) -> None:
+    """Prints what a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
     from prefd.daemon.specs.summary import spec_facts
     from prefd.daemon.terminal.preview import data_facts
     from prefd.daemon.text.wording import format_amount
 
     console = render.open_stdout()
-    several = "" if file.sweep is None else f", a sweep of {format_amount(len(file.specs), 'job')}"
-    console.print(f"{path}: ok{several}", soft_wrap=True)
+    sweep_remark = "" if file.sweep is None else f", a sweep of {format_amount(len(file.specs), 'job')}"
+    console.print(f"{path}: ok{sweep_remark}", soft_wrap=True)
     if file.sweep is not None:
         rows = [(f"  {spec.name}", settings) for spec, settings in zip(file.specs, file.settings)]
         console.print(render.make_facts(rows))
@@ -162,43 +163,44 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]
         name = "rows" if len(looks) == 1 else f"rows of {look.jobs[0]}"
         facts += [(name, "not looked at")] if look.data is None else data_facts(name, look.data)
     console.print(render.make_facts([(f"  {name}", value) for name, value in facts]))
-    tell_notes(file)
+    show_notes(file)
     for reason in dict.fromkeys(look.not_reached for look in looks if look.not_reached):
         render.print_warning(f"{file.file}: its data was not looked at: {reason}")
     for setting in dict.fromkeys(look.unchecked for look in looks if look.unchecked):
         render.print_warning(f"{file.file}: not looked at: {setting}")
 
 
-def tell_notes(file: SpecFile) -> None:
+def show_notes(file: SpecFile) -> None:
+    """Prints what the file's author should know."""
     for note in file.notes:
         render.print_note(f"{file.file}: {note}")
 
 
-def complaint(path: Path, error: SpecError) -> str:
-    """The path as it was given, then each error, without the file name that they begin with."""
+def format_errors(path: Path, error: SpecError) -> str:
+    """Formats the path as it was given, then each error, without the file name that they begin with."""
     return "\n".join([str(path), *(line.removeprefix(f"{path.name}: ") for line in error.lines)])
 
 
 def check_specs(home: Home, paths: Sequence[Path]) -> list[tuple[Path, SpecFile]]:
-    """Every file's specs, ready to run; one failure that names each file with an error, if any has one."""
+    """Reads every file's specs, ready to run. Raises one failure that names each file with an error."""
     from prefd.daemon.specs.catalog_listing import load_catalog
     from prefd.daemon.specs.reading import SpecError, load_specs
 
     catalog = load_catalog(home)
-    checked, errors = [], []
+    files, errors = [], []
     for path in paths:
         try:
-            checked.append((path, load_specs(path, catalog)))
+            files.append((path, load_specs(path, catalog)))
         except SpecError as error:
-            errors.append(complaint(path, error))
+            errors.append(format_errors(path, error))
     if errors:
         raise Failure("\n".join(errors))
-    for _, file in checked:
-        tell_notes(file)
-    return checked
+    for _, file in files:
+        show_notes(file)
+    return files
 
 
 def check_spec(home: Home, path: Path) -> JobSpec:
-    """The one job of a file, ready to run; a failure where it has an error or is a sweep."""
+    """Reads the one job of a file, ready to run. Raises a failure where it has an error or is a sweep."""
     [(_, file)] = check_specs(home, [path])
     return file.spec

@@ -1,4 +1,4 @@
-"""`prefd watch` and `prefd wait`: following jobs to their end."""
+"""`prefd watch` and `prefd wait` follow jobs to their end."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
     home: Home = ctx.obj
     console = Console(stderr=True, highlight=False, markup=False) if as_json else render.open_stdout()
     with read_jobs(home) as jobs:
-        job = newest_wanted(jobs) if job_id is None else jobs.get(job_id)
+        job = choose_job(jobs) if job_id is None else jobs.get(job_id)
         run = RunDir(home.job(job.id))
         try:
             with make_job_view(home, console) as view:
-                for seen in until_ended(home, jobs, job.id):
-                    view.update(job := seen, run.progress())
+                for current in follow_job(home, jobs, job.id):
+                    view.update(job := current, run.progress())
         except KeyboardInterrupt:
             render.print_note(f"no longer watching; job {job.id} ({job.name}) goes on")
             ctx.exit(Exit.FAILED)
@@ -72,12 +72,13 @@ Examples:
 def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:
     """Wait until jobs have ended, and say how.
 
-    Exit code 5 when one did not succeed."""
+    Exit code 5 when one did not succeed.
+    """
     home: Home = ctx.obj
     ended = []
     with read_jobs(home) as jobs:
         for job in [jobs.get(job_id) for job_id in job_ids]:
-            job = last_of(home, jobs, job)
+            job = wait_for_end(home, jobs, job)
             ended.append(job)
             if not as_json:
                 reason = (job.reason.splitlines() or [""])[0]
@@ -88,26 +89,26 @@ def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:
         ctx.exit(Exit.JOB_FAILED)
 
 
-def last_of(home: Home, jobs: JobTable, job: Job) -> Job:
-    """The job once it has ended; that it is paused meanwhile is said, each time."""
+def wait_for_end(home: Home, jobs: JobTable, job: Job) -> Job:
+    """Waits until the job has ended, and returns it; that it is paused meanwhile is printed, each time."""
     state = ""
-    for seen in until_ended(home, jobs, job.id):
-        if seen.state == "paused" != state:
+    for current in follow_job(home, jobs, job.id):
+        if current.state == "paused" != state:
             render.print_note(f"job {job.id} ({job.name}) is paused: it goes on after `prefd resume {job.id}`")
-        job, state = seen, seen.state
+        job, state = current, current.state
     return job
 
 
-def newest_wanted(jobs: JobTable) -> Job:
-    """The running job, else the next in the queue, else a paused one."""
-    wanted = jobs.list(*RUNNING) or jobs.list("queued") or jobs.list("paused")
-    if not wanted:
+def choose_job(jobs: JobTable) -> Job:
+    """Chooses the running job, else the next in the queue, else a paused one."""
+    candidates = jobs.list(*RUNNING) or jobs.list("queued") or jobs.list("paused")
+    if not candidates:
         raise Failure("no job is running, queued or paused: name one (see `prefd jobs`)", Exit.NOT_FOUND)
-    return wanted[0]
+    return candidates[0]
 
 
-def until_ended(home: Home, jobs: JobTable, job_id: int) -> Iterator[Job]:
-    """The job as it is now and then, the last time ended. A failure when nobody is there to work on it."""
+def follow_job(home: Home, jobs: JobTable, job_id: int) -> Iterator[Job]:
+    """Yields the job as it is now and then, the last time ended. Raises a failure when nobody is there to work on it."""
     last_worked_on = None
     while True:
         job = jobs.get(job_id)
@@ -117,18 +118,19 @@ def until_ended(home: Home, jobs: JobTable, job_id: int) -> Iterator[Job]:
         if is_worked_on(home, job):
             last_worked_on = time.monotonic()
         elif last_worked_on is None or time.monotonic() - last_worked_on > PATIENCE_SECONDS:
-            raise Failure(nobody(job), Exit.NO_DAEMON)
+            raise Failure(explain_no_owner(job), Exit.NO_DAEMON)
         time.sleep(POLL_SECONDS)
 
 
 def is_worked_on(home: Home, job: Job) -> bool:
-    """Whether the process that owns the job is there."""
+    """Returns whether the process that owns the job is alive."""
     from prefd.daemon.home import lock
 
     return lock.is_held(home) if job.owner == "daemon" else job.owner_lives
 
 
-def nobody(job: Job) -> str:
+def explain_no_owner(job: Job) -> str:
+    """Says that nobody works on the job, and what to do."""
     if job.owner == "daemon":
         return f"the daemon is not running: job {job.id} ({job.name}) stays {job.state} until `prefd start --detach`"
     return f"the `prefd run` of job {job.id} ({job.name}) is gone: it ended in state {job.state}; run its spec again"

@@ -12,7 +12,7 @@ import pytest
 import prefd.cache
 import prefd.daemon
 import prefd.plugins
-from prefd.daemon.commands.shared.errors import Failure, explain
+from prefd.daemon.commands.shared.errors import Failure, explain_error
 from prefd.daemon.errors import EXPECTED, Exit, PrefdError
 
 PARTS = {
@@ -75,7 +75,7 @@ def test_every_error_is_of_the_family_or_part_of_another_message() -> None:
 def test_each_becomes_a_message_with_its_exit_code(error: type[Exception]) -> None:
     made = error.__new__(error)
     made.args = ("what happened",)
-    failure = explain(made)
+    failure = explain_error(made)
     assert isinstance(failure, Failure)
     assert failure.exit_code == EXITS.get(error.__name__, Exit.FAILED)
 
@@ -92,4 +92,4 @@ def test_an_error_of_several_lines_keeps_each() -> None:
 
 
 def test_a_fault_of_prefd_keeps_its_traceback() -> None:
-    assert explain(ValueError("a bug")) is None
+    assert explain_error(ValueError("a bug")) is None

@@ -1,4 +1,4 @@
-"""`prefd cache explain`: what a job would find in the cache, and what it would have to score."""
+"""`prefd cache explain` says what a job would find in the cache, and what it would have to score."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`prefd cache`: which references have been scored, and how much of them is stored; the other commands have files of
-their own.
-"""
+"""`prefd cache` lists which references have been scored, and how much of each is stored; it holds the other cache commands."""
 
 from __future__ import annotations
 
@@ -62,7 +60,7 @@ def ls(home: Home, as_json: bool) -> None:
     """
     references = read_references(home)
     if as_json:
-        render.emit_json({"cache": str(home.cache), "references": [as_document(info) for info in references]})
+        render.emit_json({"cache": str(home.cache), "references": [to_document(info) for info in references]})
         return
     if not references:
         render.print_note(f"the cache is empty: {home.cache}")
@@ -99,23 +97,24 @@ def show(home: Home, prefix: str, as_json: bool) -> None:
 
     Its identity, where it came from and what is stored; of every reference, or of those whose fingerprint starts so. Every field of the identity changes the numbers: two references that differ in one share nothing.
     """
-    matching = [info for info in read_references(home) if info.fingerprint.startswith(prefix.lower())]
-    if prefix and not matching:
+    matches = [info for info in read_references(home) if info.fingerprint.startswith(prefix.lower())]
+    if prefix and not matches:
         raise Failure(f"no reference's fingerprint starts with {prefix!r}\nsee `prefd cache ls`", Exit.NOT_FOUND)
     if as_json:
-        render.emit_json({"cache": str(home.cache), "references": [as_document(info) for info in matching]})
+        render.emit_json({"cache": str(home.cache), "references": [to_document(info) for info in matches]})
         return
-    if not matching:
+    if not matches:
         render.print_note(f"the cache is empty: {home.cache}")
         return
     console = render.open_stdout()
-    for at, info in enumerate(matching):
-        if at:
+    for number, info in enumerate(matches):
+        if number:
             console.print()
-        console.print(render.make_facts(describe(info)))
+        console.print(render.make_facts(reference_facts(info)))
 
 
 def read_references(home: Home) -> list[ReferenceInfo]:
+    """Reads what the home's cache holds of each reference; nothing is made where there is none."""
     from prefd.cache.store import ReferenceCache
 
     require_home(home)
@@ -124,7 +123,8 @@ def read_references(home: Home) -> list[ReferenceInfo]:
     return ReferenceCache.open(home.cache).references()
 
 
-def as_document(info: ReferenceInfo) -> dict[str, Any]:
+def to_document(info: ReferenceInfo) -> dict[str, Any]:
+    """Describes a reference as `--json` prints it."""
     return {
         "fingerprint": info.fingerprint,
         "model": info.provenance.get("model"),
@@ -139,18 +139,19 @@ def as_document(info: ReferenceInfo) -> dict[str, Any]:
 
 
 def model_name(info: ReferenceInfo) -> str:
-    """The model as it was named, or its folder's name: the full path is in `cache show`."""
-    named = str(info.provenance.get("model") or "?")
-    return Path(named).name if Path(named).is_absolute() else named
+    """Returns the model as it was named, or its folder's name: the full path is in `cache show`."""
+    model = str(info.provenance.get("model") or "?")
+    return Path(model).name if Path(model).is_absolute() else model
 
 
-def describe(info: ReferenceInfo) -> list[tuple[str, str]]:
+def reference_facts(info: ReferenceInfo) -> list[tuple[str, str]]:
+    """Lists all there is to know of a reference, as names and values."""
     amount = f"{pluralize(info.entries, 'completion')}, {pluralize(info.tokens, 'token')}"
-    stored = f"{format_size(info.bytes)} in {pluralize(info.segments, 'segment')}"
-    lines = [("fingerprint", info.fingerprint), ("holds", f"{amount}, {stored}")]
+    size = f"{format_size(info.bytes)} in {pluralize(info.segments, 'segment')}"
+    lines = [("fingerprint", info.fingerprint), ("holds", f"{amount}, {size}")]
     lines += [("damaged", damage) for damage in info.damaged]
     for title, fields in (("identity", info.identity), ("provenance", info.provenance)):
-        for at, (name, value) in enumerate(sorted(fields.items())):
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            lines.append((title if at == 0 else "", f"{name}: {shown}"))
+        for number, (name, value) in enumerate(sorted(fields.items())):
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            lines.append((title if number == 0 else "", f"{name}: {text}"))
     return lines

@@ -1,4 +1,4 @@
-"""`prefd cache export` and `import`: score on one machine, train on another."""
+"""`prefd cache export` and `import` carry scores from one machine to another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, require_home
-from prefd.daemon.commands.shared.references import SHORT, find_cache, pick
+from prefd.daemon.commands.shared.references import SHORT, find_cache, pick_references
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size
@@ -39,23 +39,24 @@ def export(ctx: click.Context, out: Path, prefixes: tuple[str, ...], as_json: bo
         raise Failure("there is nothing to export", Exit.NOT_FOUND)
     if not out.absolute().parent.is_dir():
         raise Failure(f"there is no folder {out.parent} to write {out.name} to", Exit.NOT_FOUND)
-    names = pick(cache, prefixes)
+    names = pick_references(cache, prefixes)
     if cache.mirror:
-        fetch_what_is_new(home, names)
+        fetch_new_entries(home, names)
     report = export_import.export(cache, out, names)
     if as_json:
         render.emit_json({"file": str(out), **report.to_json()})
     else:
         amount = f"{pluralize(report.entries, 'completion')} of {pluralize(len(report.references), 'reference')}"
         click.echo(f"wrote {out}: {amount}, {format_size(report.bytes)}")
-    for name, what in report.left_out.items():
-        render.print_warning(f"segment {name} was left out: {what}")
+    for name, reason in report.left_out.items():
+        render.print_warning(f"segment {name} was left out: {reason}")
     if report.left_out:
         render.print_note("`prefd cache verify --deep --repair` saves what is whole of it; then export again")
         ctx.exit(Exit.FAILED)
 
 
-def fetch_what_is_new(home: Home, names: list[str]) -> None:
+def fetch_new_entries(home: Home, names: list[str]) -> None:
+    """Fetches into the mirror what the shared cache has gained of the references `names`."""
     from prefd.cache.upkeep.stored_reference import whole_references
     from prefd.daemon.home.cache import open_cache
 
@@ -92,7 +93,7 @@ def import_(home: Home, path: Path, dry_run: bool, as_json: bool) -> None:
     if as_json:
         render.emit_json({"file": str(path), **report.to_json()})
         return
-    would = "would add" if dry_run else "added"
-    there = f"; {report.entries - report.added:,} were here already" if report.entries > report.added else ""
+    verb = "would add" if dry_run else "added"
+    remark = f"; {report.entries - report.added:,} were here already" if report.entries > report.added else ""
     names = ", ".join(name[:SHORT] for name in report.references) or "no reference"
-    click.echo(f"{would} {pluralize(report.added, 'completion')} of {names}{there}")
+    click.echo(f"{verb} {pluralize(report.added, 'completion')} of {names}{remark}")

@@ -1,4 +1,4 @@
-"""`prefd cache compact` and `prune`: fewer, larger segments, and room on the disk."""
+"""`prefd cache compact` and `prune` make fewer, larger segments, and room on the disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import click
 from prefd.daemon.commands.shared.completions import REFERENCE
 from prefd.daemon.commands.shared.errors import Failure
 from prefd.daemon.commands.shared.options import json_option
-from prefd.daemon.commands.shared.references import SHORT, find_cache, need_shared, pick, pick_from
+from prefd.daemon.commands.shared.references import (
+    SHORT,
+    filter_fingerprints,
+    find_cache,
+    pick_references,
+    require_shared,
+)
 from prefd.daemon.commands.shared.units import duration, size
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
@@ -47,21 +53,21 @@ def compact(home: Home, dry_run: bool, grace: float, as_json: bool) -> None:
     reports = [merge_small(each, grace_s=grace, dry_run=dry_run) for each in whole_references(cache)] if cache else []
     merges = [merge for report in reports for merge in report.merges]
     deleted = [each for report in reports for each in report.deleted]
-    differing = [each for report in reports for each in report.disagreements]
+    disagreements = [each for report in reports for each in report.disagreements]
     if as_json:
         documents = {"merges": [vars(each) for each in merges], "deleted": [vars(each) for each in deleted]}
-        documents["disagreements"] = [{"key": each.key.hex(), "nats": each.nats} for each in differing]
+        documents["disagreements"] = [{"key": each.key.hex(), "nats": each.nats} for each in disagreements]
         render.emit_json({"cache": str(home.cache), "dry_run": dry_run, **documents})
         return
-    would = "would be " if dry_run else ""
+    mood = "would be " if dry_run else ""
     for merge in merges:
         amount = f"{len(merge.inputs)} segments, {pluralize(merge.entries, 'completion')}, {format_size(merge.bytes)}"
-        into = f" into {merge.segment}" if merge.segment else ""
-        left_out = f"; {merge.dropped:,} duplicate or damaged left out" if merge.dropped else ""
-        click.echo(f"{merge.reference[:SHORT]}: {would}merged{into}: {amount}{left_out}")
+        target = f" into {merge.segment}" if merge.segment else ""
+        omissions = f"; {merge.dropped:,} duplicate or damaged left out" if merge.dropped else ""
+        click.echo(f"{merge.reference[:SHORT]}: {mood}merged{target}: {amount}{omissions}")
     for each in deleted:
-        click.echo(f"{each.reference[:SHORT]}: {would}deleted, {each.why}: {each.segment} ({format_size(each.bytes)})")
-    for conflict in differing:
+        click.echo(f"{each.reference[:SHORT]}: {mood}deleted, {each.why}: {each.segment} ({format_size(each.bytes)})")
+    for conflict in disagreements:
         render.print_warning(f"{conflict}; the first stays. Which is wrong: `prefd cache verify --rescore 100%`")
     if cache and not merges and not deleted:
         click.echo("nothing to merge")
@@ -107,29 +113,32 @@ def prune(
     if max_size is None and unused_for is None and prefix is None:
         raise click.UsageError("say how far: --max-size 2GB, --unused-for 30d or --reference PREFIX")
     limits: PruneOptions = {"max_size": max_size, "unused_for": unused_for, "dry_run": dry_run}
-    pruned = prune_there(home, prefix, limits) if shared else prune_here(home, prefix, limits)
-    if pruned is None:
+    outcome = prune_shared_cache(home, prefix, limits) if shared else prune_local_cache(home, prefix, limits)
+    if outcome is None:
         if as_json:
             render.emit_json({"cache": str(home.cache), "dry_run": dry_run, "removed": [], "freed": 0, "kept": 0})
         return
-    where, report, needed = pruned
+    place, report, needed = outcome
     if as_json:
-        render.emit_json({"cache": where, **report.to_json()})
+        render.emit_json({"cache": place, **report.to_json()})
     else:
-        show_pruned(report, needed, max_size)
+        show_outcome(report, needed, max_size)
 
 
 class PruneOptions(TypedDict):
+    """PruneOptions is how far a cache is pruned."""
+
     max_size: int | None
     unused_for: float | None
     dry_run: bool
 
 
-Pruned: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
+PruneOutcome: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
 """Where, what, and fingerprint → the jobs that need it."""
 
 
-def prune_here(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned | None:
+def prune_local_cache(home: Home, prefix: str | None, limits: PruneOptions) -> PruneOutcome | None:
+    """Prunes the cache in the home; None where there is none."""
     from prefd.cache.upkeep.prune import prune
     from prefd.daemon.jobs.needed_references import NeededReferences, references_of
     from prefd.daemon.service.waiting_specs import waiting_specs
@@ -137,43 +146,48 @@ def prune_here(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned |
     cache = find_cache(home)
     if cache is None:
         return None
-    reference = None if prefix is None else only_one(pick(cache, [prefix]), prefix)
+    reference = None if prefix is None else require_one(pick_references(cache, [prefix]), prefix)
     needed = NeededReferences(home, references_of(cache), partial(waiting_specs, home))
     return str(home.cache), prune(cache, reference=reference, needed=needed, **limits), needed()
 
 
-def prune_there(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned:
+def prune_shared_cache(home: Home, prefix: str | None, limits: PruneOptions) -> PruneOutcome:
+    """Prunes the object store that the home shares."""
     from prefd.cache.shared.upkeep import prune_shared, shared_references
     from prefd.daemon.jobs.needed_references import NeededReferences
     from prefd.daemon.service.waiting_specs import waiting_specs
 
-    cache = need_shared(home)
-    known = cache.bucket.insist(lambda: shared_references(cache))
-    reference = None if prefix is None else only_one(pick_from(list(known), [prefix]), prefix)
-    needed = NeededReferences(home, known, partial(waiting_specs, home))
+    cache = require_shared(home)
+    references = cache.bucket.insist(lambda: shared_references(cache))
+    reference = None if prefix is None else require_one(filter_fingerprints(list(references), [prefix]), prefix)
+    needed = NeededReferences(home, references, partial(waiting_specs, home))
     report = cache.bucket.insist(lambda: prune_shared(cache, reference=reference, needed=needed, **limits))
     return cache.bucket.url, report, needed()
 
 
-def show_pruned(report: PruneReport, needed: dict[str, list[str]], max_size: int | None) -> None:
+def show_outcome(report: PruneReport, needed: dict[str, list[str]], max_size: int | None) -> None:
+    """Prints what was removed, what stays because jobs need it, and how much is left."""
     for each in report.removed:
         name = "" if each.reference is None else f"{each.reference[:SHORT]} "
-        why = f"not used for {format_duration(each.unused_s)}" if each.why == "unused" else each.why
-        click.echo(f"{name}{each.path.rpartition('/')[2]}: {why} ({format_size(each.bytes)})")
+        reason = f"not used for {format_duration(each.unused_s)}" if each.why == "unused" else each.why
+        click.echo(f"{name}{each.path.rpartition('/')[2]}: {reason} ({format_size(each.bytes)})")
     for name in report.protected:
         jobs = needed.get(name, ["a job that has ended since"])
         render.print_warning(f"{name[:SHORT]} stays: {', '.join(jobs)} {'needs' if len(jobs) == 1 else 'need'} it")
-    would = "would free" if report.dry_run else "freed"
-    left = f"{format_size(report.kept)} {'would be ' if report.dry_run else ''}left"
-    click.echo(f"{would} {format_size(report.freed)}; {left}")
+    verb = "would free" if report.dry_run else "freed"
+    remainder = f"{format_size(report.kept)} {'verb be ' if report.dry_run else ''}left"
+    click.echo(f"{verb} {format_size(report.freed)}; {remainder}")
     if max_size is not None and report.kept > max_size:
         render.print_warning(
             f"that is more than {format_size(max_size)}: the rest is needed by jobs, or is the cache's own"
         )
 
 
-def only_one(names: list[str], prefix: str) -> str:
+def require_one(names: list[str], prefix: str) -> str:
+    """Returns the only fingerprint. Raises `Failure` where `prefix` starts several."""
     if len(names) > 1:
-        shown = ", ".join(name[:SHORT] for name in names)
-        raise Failure(f"{prefix!r} starts {len(names)} fingerprints: {shown}\ngive more of the one that is meant")
+        fingerprints = ", ".join(name[:SHORT] for name in names)
+        raise Failure(
+            f"{prefix!r} starts {len(names)} fingerprints: {fingerprints}\ngive more of the one that is meant"
+        )
     return names[0]

@@ -1,4 +1,4 @@
-"""`prefd cache verify`: is the cache still what was written into it, and is that what the models give?"""
+"""`prefd cache verify` checks that the cache is still what was written into it, and that the models give the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from prefd.daemon.commands.shared.completions import REFERENCE
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option
-from prefd.daemon.commands.shared.references import SHORT, ask_worker, find_cache, need_shared, pick
+from prefd.daemon.commands.shared.references import SHORT, ask_worker, find_cache, pick_references, require_shared
 from prefd.daemon.commands.shared.units import Sample, duration, sample
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prefd.daemon.specs.job_spec import JobSpec
     from prefd.daemon.worker_tasks.answers import Rescored, WrongValue
 
-SHOWN_WRONG = 10
+MOST_WRONG = 10
 
 
 @click.command(
@@ -80,7 +80,7 @@ def verify(
     if shared:
         if rescore is not None:
             raise click.UsageError("--rescore is about the cache here; leave out --shared")
-        verify_there(ctx, repair, prefix, deadline, as_json)
+        verify_shared_cache(ctx, repair, prefix, deadline, as_json)
         return
     cache = find_cache(home)
     if cache is None:
@@ -88,16 +88,16 @@ def verify(
             render.emit_json({"cache": str(home.cache), "references": 0, "ok": True, "damage": []})
         return
     if prefix:
-        pick(cache, [prefix])
+        pick_references(cache, [prefix])
     report = checks.verify(cache, deep=deep, deadline=deadline, prefix=prefix.lower())
     if repair:
         cache = open_cache(home)  # where the cache is shared: what has whole copies
     repairs = checks.repair(cache, report.damage) if repair else []
-    rescored = [] if rescore is None else list(score_again(home, cache, rescore, spec, prefix, deadline))
-    wrong = [(each.fingerprint, value) for each in rescored if each.answer for value in each.answer.wrong]
-    evicted = evict(cache, wrong) if repair else []
+    rescored = [] if rescore is None else list(rescore_references(home, cache, rescore, spec, prefix, deadline))
+    wrong_values = [(each.fingerprint, value) for each in rescored if each.answer for value in each.answer.wrong]
+    evicted = evict(cache, wrong_values) if repair else []
     if as_json:
-        document = report.to_json() | {"ok": report.ok and not wrong, "cache": str(home.cache)}
+        document = report.to_json() | {"ok": report.ok and not wrong_values, "cache": str(home.cache)}
         render.emit_json(
             document
             | {
@@ -107,15 +107,15 @@ def verify(
             }
         )
     else:
-        show(report, repairs)
+        show_report(report, repairs)
         show_rescored(rescored, evicted)
-    if not report.ok or wrong:
+    if not report.ok or wrong_values:
         ctx.exit(Exit.FAILED)
 
 
 @dataclass(frozen=True)
 class Rescoring:
-    """Whether the values of one reference are those that its model gives: a worker's answer, or why there is none."""
+    """Rescoring tells whether the values of one reference are those that its model gives, or why that was not measured."""
 
     fingerprint: str
     answer: Rescored | None = None
@@ -124,38 +124,39 @@ class Rescoring:
     """The job whose pairs were taken; None for those of `--spec`, or of no job."""
 
     def to_json(self) -> dict[str, Any]:
+        """Describes it as `--json` prints it."""
         job = {} if self.job_id is None else {"job": self.job_id}
         if self.answer is not None:
             return self.answer.to_json() | job
         return {"fingerprint": self.fingerprint, **job, "error": self.error}
 
 
-def score_again(
+def rescore_references(
     home: Home, cache: ReferenceCache, amount: Sample, spec_path: Path | None, prefix: str, deadline: float | None
 ) -> Iterator[Rescoring]:
-    """What came of each reference."""
+    """Yields what came of scoring a sample of each reference again."""
     from prefd.daemon.commands.validate import check_spec
     from prefd.daemon.jobs.needed_references import newest_uses
 
     if spec_path is not None:
-        answer = ask(home, check_spec(home, spec_path), amount, deadline)
+        answer = ask_rescoring(home, check_spec(home, spec_path), amount, deadline)
         yield Rescoring(answer.fingerprint, answer)
         return
     uses = newest_uses(home)
-    for name in pick(cache, [prefix]):
+    for name in pick_references(cache, [prefix]):
         if name not in uses:
             yield Rescoring(name, error="no job of this home has used it; name one's spec with --spec")
             continue
         use = uses[name]
         try:
-            answer = ask(home, use.spec, amount, deadline, name, use.commits)
+            answer = ask_rescoring(home, use.spec, amount, deadline, name, use.commits)
         except Failure as error:
             yield Rescoring(name, error=error.message, job_id=use.job_id)
         else:
             yield Rescoring(name, answer, job_id=use.job_id)
 
 
-def ask(
+def ask_rescoring(
     home: Home,
     spec: JobSpec,
     amount: Sample,
@@ -163,7 +164,7 @@ def ask(
     fingerprint: str | None = None,
     commits: Mapping[str, str] | None = None,
 ) -> Rescored:
-    """A worker's answer about the pairs of `spec`, its hub datasets read at `commits`."""
+    """Asks a worker to score the pairs of `spec` again, its hub datasets read at `commits`."""
     from prefd.daemon.worker_tasks.answers import Rescored
     from prefd.daemon.worker_tasks.inputs import RescoreInput
 
@@ -181,30 +182,31 @@ def ask(
     return ask_worker(home, "rescore", request, Rescored)
 
 
-def evict(cache: ReferenceCache, wrong: list[tuple[str, WrongValue]]) -> list[str]:
-    """Quarantine the segments that serve wrong values, less the rest of their entries; their ids."""
+def evict(cache: ReferenceCache, wrong_values: list[tuple[str, WrongValue]]) -> list[str]:
+    """Quarantines the segments that serve wrong values, saves the rest of their entries, and returns the segments' ids."""
     from prefd.cache.upkeep import rescue
     from prefd.cache.upkeep.stored_reference import whole_references
 
-    gone = []
+    segment_ids = []
     for reference in whole_references(cache):
-        if keys := [bytes.fromhex(value.key) for name, value in wrong if name == reference.name]:
-            gone += rescue.evict(cache, reference, keys)
-    return gone
+        if keys := [bytes.fromhex(value.key) for name, value in wrong_values if name == reference.name]:
+            segment_ids += rescue.evict(cache, reference, keys)
+    return segment_ids
 
 
-def verify_there(ctx: click.Context, repair: bool, prefix: str, deadline: float | None, as_json: bool) -> None:
+def verify_shared_cache(ctx: click.Context, repair: bool, prefix: str, deadline: float | None, as_json: bool) -> None:
+    """Fetches and checks what the object store has, and prints what is wrong."""
     from prefd.cache.shared.upkeep import verify_shared
 
-    cache = need_shared(ctx.obj)
+    cache = require_shared(ctx.obj)
     report = cache.bucket.insist(lambda: verify_shared(cache, repair=repair, deadline=deadline, prefix=prefix.lower()))
     if as_json:
         render.emit_json({"cache": cache.bucket.url, "ok": not report.damage, **asdict(report)})
     else:
         complete = report.segments == report.segments_total
-        checked = pluralize(report.segments, "segment")
-        of = "" if complete else f" of {report.segments_total:,} in the time given"
-        click.echo(f"fetched and checked {checked}{of}: {format_size(report.bytes)}")
+        segments = pluralize(report.segments, "segment")
+        remainder = "" if complete else f" of {report.segments_total:,} in the time given"
+        click.echo(f"fetched and checked {segments}{remainder}: {format_size(report.bytes)}")
         for each in report.damage:
             click.echo(f"damaged {each.reference[:SHORT]} {each.segment}\n  {each.what}")
         for name in report.uploaded:
@@ -217,28 +219,29 @@ def verify_there(ctx: click.Context, repair: bool, prefix: str, deadline: float 
         ctx.exit(Exit.FAILED)
 
 
-def show(report: VerifyReport, repairs: list[Repair]) -> None:
+def show_report(report: VerifyReport, repairs: list[Repair]) -> None:
+    """Prints what was checked, what is damaged and what was repaired."""
     parts = pluralize(report.segments, "segment")
     if not report.complete:
         parts = f"{report.segments:,} of {pluralize(report.segments_total, 'segment')} in the time given"
-    what = "every value" if report.deep else "all but the values (--deep)"
+    coverage = "every value" if report.deep else "all but the values (--deep)"
     amount = f"{pluralize(report.entries, 'completion')}, {format_size(report.bytes)}"
-    click.echo(f"checked {parts} of {pluralize(report.references, 'reference')}: {amount}; {what}")
+    click.echo(f"checked {parts} of {pluralize(report.references, 'reference')}: {amount}; {coverage}")
     for each in report.damage:
-        click.echo(f"damaged {each.reference[:SHORT]} {each.segment or 'zarr.json'}: {consequence(each)}")
+        click.echo(f"damaged {each.reference[:SHORT]} {each.segment or 'zarr.json'}: {describe_consequence(each)}")
         click.echo(f"  {each.what}")
     for name, conflict in report.disagreements:
         click.echo(f"differs {name[:SHORT]} {conflict}; which is wrong: --rescore 100%")
     for fix in repairs:
-        saved = f"{pluralize(fix.rescued, 'completion')} saved, the rest" if fix.rescued else "moved"
+        result = f"{pluralize(fix.rescued, 'completion')} saved, the rest" if fix.rescued else "moved"
         if fix.fetched:
-            saved = "a whole copy was fetched, the damaged one moved"
-        click.echo(f"repaired {fix.reference[:SHORT]} {fix.segment or 'zarr.json'}: {saved} to {fix.moved_to}")
+            result = "a whole copy was fetched, the damaged one moved"
+        click.echo(f"repaired {fix.reference[:SHORT]} {fix.segment or 'zarr.json'}: {result} to {fix.moved_to}")
     for kind, meaning in STRAYS.items():
-        found = [each for each in report.strays if each.kind == kind]
-        if found:
-            size = format_size(sum(each.bytes for each in found))
-            render.print_note(f"{meaning}: {len(found):,}, {size}, such as {found[0].path}")
+        strays = [each for each in report.strays if each.kind == kind]
+        if strays:
+            size = format_size(sum(each.bytes for each in strays))
+            render.print_note(f"{meaning}: {len(strays):,}, {size}, such as {strays[0].path}")
     if report.ok:
         click.echo("nothing is wrong" if report.complete else "nothing wrong so far")
     elif report.damage and not repairs:
@@ -252,29 +255,31 @@ STRAYS = {
 }
 
 
-def consequence(damage: Damage) -> str:
+def describe_consequence(damage: Damage) -> str:
+    """Says what has to be scored again because of a damage."""
     if damage.segment is None:
         return "the next job that needs this reference writes it again"
-    lost = "nothing says how many" if damage.to_score is None else pluralize(damage.to_score, "completion")
-    saved = f", {damage.rescuable:,} can be saved" if damage.rescuable else ""
-    return f"{lost} to be scored again{saved}"
+    loss = "nothing says how many" if damage.to_score is None else pluralize(damage.to_score, "completion")
+    remark = f", {damage.rescuable:,} can be saved" if damage.rescuable else ""
+    return f"{loss} to be scored again{remark}"
 
 
 def show_rescored(rescored: list[Rescoring], evicted: list[str]) -> None:
+    """Prints how far the values scored again are from the stored ones."""
     for each in rescored:
         name = each.fingerprint[:SHORT]
         answer = each.answer
         if answer is None:
             render.print_warning(f"{name} was not scored again: {each.error}")
             continue
-        apart = f"mean difference {answer.mean:.2g}, largest {answer.max:.2g} nats a token"
+        difference = f"mean difference {answer.mean:.2g}, largest {answer.max:.2g} nats a token"
         click.echo(
-            f"scored {answer.checked:,} of {answer.cached:,} again for {name}: {apart} (tolerance {answer.tolerance:g})"
+            f"scored {answer.checked:,} of {answer.cached:,} again for {name}: {difference} (tolerance {answer.tolerance:g})"
         )
-        for value in answer.wrong[:SHOWN_WRONG]:
+        for value in answer.wrong[:MOST_WRONG]:
             click.echo(f"  wrong: {value.place} of {answer.data}, by {value.mean:.2g} on average")
-        if len(answer.wrong) > SHOWN_WRONG:
-            click.echo(f"  and {len(answer.wrong) - SHOWN_WRONG} more")
+        if len(answer.wrong) > MOST_WRONG:
+            click.echo(f"  and {len(answer.wrong) - MOST_WRONG} more")
         if answer.wrong and not evicted:
             render.print_note("with --repair they are taken out, and scored again by the next job that needs them")
     if evicted:

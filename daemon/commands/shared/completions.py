@@ -1,4 +1,4 @@
-"""What a shell offers at <TAB>: jobs, losses, groups, references. Looked up in files, so that it is quick and needs no daemon."""
+"""Word finds what a shell offers at <TAB> (jobs, losses, groups, references) in files, so that it is quick and needs no daemon."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHORT = 12  # of a fingerprint
 
 
 class Word(ParamType):
-    """A word that the shell can complete with what `offers` finds in the home."""
+    """Word is an argument that the shell can complete with what `offers` finds in the home."""
 
     name = "text"
 
@@ -36,21 +36,22 @@ class Word(ParamType):
         self.offers = offers
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-        given = ctx.params.get(param.name or "")
-        taken = {str(each) for each in given} if isinstance(given, tuple | list) else set()
+        """Returns the offers that begin with what is typed and are not on the line already."""
+        value_so_far = ctx.params.get(param.name or "")
+        typed_values = {str(each) for each in value_so_far} if isinstance(value_so_far, tuple | list) else set()
         try:
-            found = list(self.offers(home_of(ctx)))
+            offers = list(self.offers(find_home(ctx)))
         except Exception:  # noqa: BLE001  # a message in the middle of a line that is being typed helps nobody
             return []
         return [
-            CompletionItem(value, help=about)
-            for value, about in found
-            if value.startswith(incomplete) and value not in taken
+            CompletionItem(value, help=description)
+            for value, description in offers
+            if value.startswith(incomplete) and value not in typed_values
         ]
 
 
 class JobId(Word):
-    """A job's number; completed with the jobs that are in one of `states`, the newest first."""
+    """JobId is a job's number; completed with the jobs that are in one of `states`, the newest first."""
 
     name = "integer"
 
@@ -60,25 +61,28 @@ class JobId(Word):
         )
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Converts the number."""
         return int(click.INT.convert(value, param, ctx))
 
 
-def home_of(ctx: click.Context) -> Home:
-    """The home that the line being completed is about: its --home is read, but no command has run."""
+def find_home(ctx: click.Context) -> Home:
+    """Returns the home that the line being completed is about: its --home is read, but no command has run."""
     return Home.locate(ctx.find_root().params.get("home"))
 
 
 def jobs(home: Home, *states: State) -> list[Job]:
+    """Lists the home's newest jobs in one of `states`, the newest first."""
     from prefd.daemon.jobs.table import JobTable
 
     if not home.database.exists():
         return []
     with JobTable.open_readonly(home.database) as table:
-        found = table.list(*states)
-    return found[: -MOST - 1 : -1]
+        newest = table.list(*states)
+    return newest[: -MOST - 1 : -1]
 
 
 def groups(home: Home) -> list[Offer]:
+    """Lists the groups of the newest jobs."""
     counts: dict[str, int] = {}
     for job in jobs(home):
         counts[job.group] = counts.get(job.group, 0) + 1
@@ -86,24 +90,24 @@ def groups(home: Home) -> list[Offer]:
 
 
 def losses(home: Home) -> list[Offer]:
-    """The losses that this home had when they were last listed: listing them takes a process that imports mlx."""
+    """Lists the losses that this home had when they were last listed: listing them takes a process that imports mlx."""
     from prefd.daemon.specs.remembered_losses import remembered_losses
 
     return sorted(remembered_losses(home).items())
 
 
 def references(home: Home) -> list[Offer]:
-    """The references in the cache, by the start of their fingerprints."""
+    """Lists the references in the cache, by the start of their fingerprints."""
     import json
 
-    found = []
+    offers = []
     for folder in sorted((home.cache / "refs").glob("*")):
-        about = ""
+        model = ""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             attributes = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-            about = clip(str(attributes["provenance"]["model"]).rpartition("/")[2])
-        found.append((folder.name[:SHORT], about))
-    return found
+            model = clip(str(attributes["provenance"]["model"]).rpartition("/")[2])
+        offers.append((folder.name[:SHORT], model))
+    return offers
 
 
 JOB = JobId()

@@ -1,4 +1,4 @@
-"""What to say of a command or an option that there is not. click guesses by likeness alone: `--fresh` for `--force`."""
+"""Explains a command or an option that does not exist. click guesses by likeness alone: `--fresh` for `--force`."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ INSTEAD: Mapping[str, str] = {
 """Commands as other programs call them, and what there is here."""
 
 
-def no_such_command(ctx: click.Context, name: str, known: Collection[str]) -> click.UsageError:
-    """The error for `prefd NAME`, with what may be meant."""
-    if said := INSTEAD.get(name.lower()):
-        said = said.format(name.lower())
-    elif near := find_nearest(name, known):
-        said = f"did you mean `prefd {near}`?"
+def make_command_error(ctx: click.Context, name: str, commands: Collection[str]) -> click.UsageError:
+    """Makes the error for `prefd NAME`, with what may be meant."""
+    if hint := INSTEAD.get(name.lower()):
+        hint = hint.format(name.lower())
+    elif match := find_nearest(name, commands):
+        hint = f"did you mean `prefd {match}`?"
     else:
-        said = "`prefd --help` lists them"
-    return click.UsageError(f"no such command: {clip(name)!r}; {said}", ctx)
+        hint = "`prefd --help` lists them"
+    return click.UsageError(f"no such command: {clip(name)!r}; {hint}", ctx)
 
 
-def no_such_option(root: click.Context, error: click.NoSuchOption, typed: Sequence[str]) -> click.ClickException:
-    """`error` with a better guess than click's; `typed` is what came behind `prefd`."""
+def make_option_error(root: click.Context, error: click.NoSuchOption, typed: Sequence[str]) -> click.ClickException:
+    """Makes `error` anew with a better guess than click's; `typed` is what came behind `prefd`."""
     name = error.option_name
-    own = {option for param in root.command.params if isinstance(param, click.Option) for option in param.opts}
-    if name in own and error.ctx is not root:
-        return click.UsageError(f"{name} goes before the command: {_in_front(name, typed)}", error.ctx)
+    root_options = {option for param in root.command.params if isinstance(param, click.Option) for option in param.opts}
+    if name in root_options and error.ctx is not root:
+        return click.UsageError(f"{name} goes before the command: {_move_to_front(name, typed)}", error.ctx)
     plain = {each.lstrip("-"): each for each in error.possibilities or ()}
-    near = find_nearest(name.lstrip("-").replace("-", "_"), [each.replace("-", "_") for each in plain])
-    guesses = [] if near is None else [plain[near.replace("_", "-")]]
+    match = find_nearest(name.lstrip("-").replace("-", "_"), [each.replace("-", "_") for each in plain])
+    guesses = [] if match is None else [plain[match.replace("_", "-")]]
     return click.NoSuchOption(name, possibilities=guesses, ctx=error.ctx)
 
 
-def _in_front(name: str, typed: Sequence[str]) -> str:
-    """The command as it should have been typed."""
-    rest = list(typed)
-    at = next((at for at, word in enumerate(rest) if word == name or word.startswith(f"{name}=")), None)
-    if at is None:
+def _move_to_front(name: str, typed: Sequence[str]) -> str:
+    """Writes the command as it should have been typed."""
+    words = list(typed)
+    index = next((index for index, word in enumerate(words) if word == name or word.startswith(f"{name}=")), None)
+    if index is None:
         return f"prefd {name} …"
-    takes_value = name == "--home" and "=" not in rest[at]
-    moved = rest[at : at + (2 if takes_value else 1)]
+    takes_value = name == "--home" and "=" not in words[index]
+    option_words = words[index : index + (2 if takes_value else 1)]
     if name != "--home":
         return f"prefd {name}"
-    return clip(shlex.join(["prefd", *moved, *rest[:at], *rest[at + len(moved) :]]), 300)
+    return clip(shlex.join(["prefd", *option_words, *words[:index], *words[index + len(option_words) :]]), 300)

@@ -1,4 +1,4 @@
-"""The cache on this disk as the upkeep commands take it, and the references in it by the start of a fingerprint."""
+"""Opens the cache on this disk for the upkeep commands, and finds the references in it by the start of a fingerprint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT = 12  # of a fingerprint's 32 hexadecimal digits: what is printed; any sta
 
 
 def find_cache(home: Home) -> ReferenceCache | None:
-    """The cache in the home; None where there is none yet. Either way, and of a mirror, that has been said."""
+    """Opens the cache in the home; None where there is none yet. Prints which cache it is where that may surprise."""
     from prefd.daemon.home.cache import open_here
     from prefd.daemon.home.settings import Config
 
@@ -38,8 +38,8 @@ def find_cache(home: Home) -> ReferenceCache | None:
     return cache
 
 
-def need_shared(home: Home) -> SharedCache:
-    """For `--shared`. Raises `Failure` in a home that shares nothing."""
+def require_shared(home: Home) -> SharedCache:
+    """Opens the shared cache for `--shared`. Raises `Failure` in a home that shares nothing."""
     from prefd.daemon.home.cache import open_shared
 
     cache = open_shared(require_home(home))
@@ -49,15 +49,15 @@ def need_shared(home: Home) -> SharedCache:
     return cache
 
 
-def pick(cache: ReferenceCache, prefixes: Sequence[str]) -> list[str]:
-    """The fingerprints that start with any of `prefixes`, damaged references too; all of them where none is given."""
+def pick_references(cache: ReferenceCache, prefixes: Sequence[str]) -> list[str]:
+    """Lists the fingerprints that start with any of `prefixes`, damaged references too; all of them without prefixes."""
     from prefd.cache.upkeep.stored_reference import reference_folders
 
-    return pick_from([folder.name for folder in reference_folders(cache)], prefixes)
+    return filter_fingerprints([folder.name for folder in reference_folders(cache)], prefixes)
 
 
-def pick_from(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
-    """As `pick`, of these fingerprints."""
+def filter_fingerprints(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
+    """Selects the names that start with any of `prefixes`; all without prefixes. Raises `Failure` for a prefix of none."""
     for prefix in prefixes:
         if not any(name.startswith(prefix.lower()) for name in names):
             raise Failure(f"no reference's fingerprint starts with {prefix!r}\nsee `prefd cache ls`", Exit.NOT_FOUND)
@@ -65,20 +65,21 @@ def pick_from(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
     return [name for name in names if name.startswith(starts)]
 
 
-def _why_it_failed(child: subprocess.CompletedProcess[str]) -> str:
-    """A worker's own words, all their lines; of one that did not come to say any, the last line on its stderr."""
+def _explain_failure(child: subprocess.CompletedProcess[str]) -> str:
+    """Returns a worker's own words, all their lines, or the last line on its stderr where it came to say none."""
     try:
         return str(json.loads(child.stdout)["error"])
     except (ValueError, KeyError, TypeError):
-        said = [line for line in child.stderr.splitlines() if line.strip()]
-        return said[-1] if said else f"the worker ended with exit code {child.returncode}"
+        lines = [line for line in child.stderr.splitlines() if line.strip()]
+        return lines[-1] if lines else f"the worker ended with exit code {child.returncode}"
 
 
 def ask_worker(
     home: Home, task: str, request: WorkerInput, answer: type[Answer], seconds: float | None = None, step: str = ""
 ) -> Answer:
-    """A worker's answer, where it takes a model, a tokenizer or a plugin. Raises `Failure` with what it said, or, after
-    `seconds`, that `step` took too long.
+    """Asks a worker for what takes a model, a tokenizer or a plugin.
+
+    Raises `Failure` with what the worker said, or, after `seconds`, that `step` took too long.
     """
     from prefd.daemon.machine.processes import SAME_HASHES, WORKER
 
@@ -96,5 +97,5 @@ def ask_worker(
     except subprocess.TimeoutExpired:
         raise Failure(f"{step} took longer than {seconds:g} s: does it hang?") from None
     if child.returncode != 0:
-        raise Failure(_why_it_failed(child))
+        raise Failure(_explain_failure(child))
     return answer.model_validate(json.loads(child.stdout))

@@ -1,4 +1,4 @@
-"""Option values with a unit: sizes, times, and how much of something. Each is a `type=` for click."""
+"""Parses option values with a unit: sizes, times, and samples. Each function is a `type=` for click."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_80
 
 @dataclass(frozen=True)
 class Sample:
+    """Sample is how many completions to take, as a number or in percent."""
+
     amount: float
     percent: bool
 
 
 def size(text: str) -> int:
-    """Bytes: 2GB, 500M, 1.5GiB."""
+    """Parses bytes: 2GB, 500M, 1.5GiB."""
     parsed = parse_size(text)
     if parsed is None:
         raise click.BadParameter(f"{text!r} is no size; give 2GB, 500MB or 1.5GiB")
@@ -27,7 +29,7 @@ def size(text: str) -> int:
 
 
 def duration(text: str) -> float:
-    """Seconds: 30d, 12h, 10m."""
+    """Parses seconds: 30d, 12h, 10m."""
     parsed = _parse(text, SECONDS)
     if parsed is None:
         raise click.BadParameter(f"{text!r} is no duration; give 30d, 12h, 10m or 90s")
@@ -35,12 +37,12 @@ def duration(text: str) -> float:
 
 
 def sample(text: str) -> Sample:
-    """200, or 5%."""
+    """Parses a number of completions, 200, or a share, 5%."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text)
-    made = Sample(float(match[1]), bool(match[2])) if match else Sample(0, False)
-    if made.amount <= 0 or (made.percent and made.amount > 100) or (not made.percent and made.amount % 1):
+    parsed = Sample(float(match[1]), bool(match[2])) if match else Sample(0, False)
+    if parsed.amount <= 0 or (parsed.percent and parsed.amount > 100) or (not parsed.percent and parsed.amount % 1):
         raise click.BadParameter(f"{text!r} is no sample; give a number of completions (200) or a share (5%)")
-    return made
+    return parsed
 
 
 def _parse(text: str, units: dict[str, float]) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prefd.daemon.commands.compare import labels, read
+from prefd.daemon.commands.compare import label_jobs, load_jobs
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
@@ -163,10 +163,10 @@ def test_plot_of_what_is_not_recorded_says_what_is(made: Home, tmp_path: Path) -
 
 
 def test_a_legend_tells_the_jobs_of_a_sweep_apart(made: Home) -> None:
-    jobs = [gather_job(*each) for each in read(made, [1, 2, 3])]
-    assert labels(jobs[:2]) == ["1  slow · ipo · learning_rate 1e-05", "2  fast · ipo · learning_rate 5e-05"]
-    assert labels(jobs[2:]) == ["3  other · sigmoid"]
-    assert len(set(labels(jobs))) == 3
+    jobs = [gather_job(*each) for each in load_jobs(made, [1, 2, 3])]
+    assert label_jobs(jobs[:2]) == ["1  slow · ipo · learning_rate 1e-05", "2  fast · ipo · learning_rate 5e-05"]
+    assert label_jobs(jobs[2:]) == ["3  other · sigmoid"]
+    assert len(set(label_jobs(jobs))) == 3
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

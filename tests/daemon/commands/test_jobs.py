@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.commands.jobs import find_jobs, tell_submitted
+from prefd.daemon.commands.jobs import find_jobs, print_submitted
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import STATES
@@ -222,9 +222,9 @@ def test_submit_tells_every_job_that_a_file_became(
         table.add(homes.make_spec(), "01JABCDEFGHJKMNPQRSTVWXYZ1-one.json")
     files = [four_jobs.jobs / "many.json", four_jobs.jobs / "one.json"]
     assert find_jobs(four_jobs, files, since=0.0) == {files[0]: [5, 6], files[1]: [7]}
-    tell_submitted(SpecFile("many.yaml", specs, ("a", "b"), sweep={}), files[0], [5, 6])
-    tell_submitted(SpecFile("one.yaml", specs[:1]), files[1], [7])
-    tell_submitted(SpecFile("one.yaml", specs[:1]), files[1], None)
+    print_submitted(SpecFile("many.yaml", specs, ("a", "b"), sweep={}), files[0], [5, 6])
+    print_submitted(SpecFile("one.yaml", specs[:1]), files[1], [7])
+    print_submitted(SpecFile("one.yaml", specs[:1]), files[1], None)
     assert capsys.readouterr().out.splitlines() == [
         *("job 5  many-1  a", "job 6  many-2  b", "job 7  one.json", str(files[1]))
     ]
