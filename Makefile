@@ -10,10 +10,12 @@ PREFD_EXTRA ?= cpu
 ARGS ?=
 EXTRAS := $(if $(filter Darwin,$(shell uname -s)),dev,$(PREFD_EXTRA)-dev)
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
+PAGES := README.md $(wildcard docs/*.md)
+COG := $(VENV)/bin/cog -I contrib/docs
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo test lint bench-train bench-cache bench-qat bench-daemon faults
+.PHONY: help venv blas model demo test lint docs bench-train bench-cache bench-qat bench-daemon faults
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -24,11 +26,17 @@ demo: blas model ## train SmolLM2 twice from one reference cache, and show what 
 test: blas model ## run the tests
 	$(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
-lint: venv ## ruff, mypy, import-linter
+lint: venv ## ruff, mypy, import-linter, the documentation
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(COG) --check $(PAGES)
+	$(PY) contrib/docs/site.py
+
+docs: venv ## write what the code says into README and docs/, and build the site in build/site
+	$(COG) -r $(PAGES)
+	$(PY) contrib/docs/site.py
 
 bench-train: blas model ## measure training against a live reference and against mlx-lm-lora
 	@test -d .peers/mlx_lm_lora || $(PY) -m pip install --quiet --no-deps --target .peers mlx-lm-lora==5.10.2

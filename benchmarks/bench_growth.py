@@ -22,6 +22,8 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -31,7 +33,7 @@ import numpy as np
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import memory, models
 from prefd.daemon.worker.batches import Batching
-from prefd.daemon.worker.logprobs import Options, Scorer
+from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.sources import policy_start
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.daemon.worker.trainer import Trainer
@@ -126,14 +128,14 @@ def measure(
     source = policy_start(spec)
     assert spec.training is not None
     model = models.load(source)
-    models.make_trainable(model, source, spec.training)
+    make_trainable(model, source, spec.training)
     optimizer = AdamW(1e-5, bias_correction=True)
     optimizer.init(model.trainable_parameters())
     examples = synthetic(pairs, length)
     batching = Batching(pairs, batch_tokens)
     options = Options(chunk_tokens=chunk_tokens, checkpoint_layers=grad_checkpoint)
     guess = memory.estimate(model, optimizer.state, examples, batching, options)
-    scorer = Scorer.of(model, options)
+    scorer = fastest_scorer(model, options)
     trainer = Trainer(scorer, optimizer, Sigmoid(), zeros, batching)
     mx.reset_peak_memory()
     seconds = []

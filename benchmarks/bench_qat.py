@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -30,13 +32,13 @@ import numpy as np
 from mlx import nn
 from mlx_lm.utils import dequantize_model, load_model, quantize_model
 
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import write_json
-from prefd.daemon.spec import JobSpec, QATSpec, TrainingSpec
+from prefd.daemon.spec import JobSpec
+from prefd.daemon.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.precompute import precompute
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.sources import ModelSource
@@ -127,7 +129,7 @@ def cost(given: argparse.Namespace) -> dict[str, float]:
     policies, roundings = [], []
     for spec in (None, QATSpec(bits=given.bits[0], group_size=given.group_size)):
         model = models.load(source)
-        models.make_trainable(model, source, TrainingSpec())
+        make_trainable(model, source, TrainingSpec())
         qat = QAT.install(model, spec, mx.float32, steps=1)
         qat.before(1)
         policies.append(model)
@@ -155,7 +157,7 @@ def evaluate(job: RunningJob, model: nn.Module) -> dict[str, float]:
     model.eval()
     reference = cached_reference(job)
     ratios, levels = [], []
-    scorer = Scorer.of(model)
+    scorer = fastest_scorer(model)
     for batch in Batching(4, 2048).split(job.data.held_out):
         policy = scorer.logprobs(both_sides(batch)).means
         ratios.append(np.array(policy - reference(both_sides(batch)).means).reshape(2, -1))

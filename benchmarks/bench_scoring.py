@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
 
 blas.preload()
 
@@ -48,7 +49,7 @@ def main() -> None:
         encoder.encode(Pair(row["prompt"], row["chosen"], row["rejected"]), at) for at, row in enumerate(picked, 1)
     ]
     sides = list(dict.fromkeys(side for each in examples for side in (each.chosen, each.rejected)))
-    scorer = Scorer.of(model.freeze())
+    scorer = fastest_scorer(model.freeze())
     prompts = {side.prompt.tobytes(): side.start for side in sides}
     unique = sum(prompts.values()) + sum(len(side.ids) - side.start for side in sides)
     naive = sum(len(side.ids) for each in examples for side in (each.chosen, each.rejected))

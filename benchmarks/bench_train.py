@@ -26,6 +26,8 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -35,8 +37,8 @@ import mlx.core as mx
 import numpy as np
 from live_reference import live_reference
 
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import write_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
@@ -182,7 +184,7 @@ def scored_once(job: RunningJob, examples: Sequence[Example]) -> dict[str, Any]:
     """The reference pass over what the cache lacks; its seconds."""
     sides = [side for each in examples for side in (each.chosen, each.rejected)]
     needed = {job.key(side): side for side in sides}
-    scorer = Scorer.of(models.load(job.reference).freeze())
+    scorer = fastest_scorer(models.load(job.reference).freeze())
     began = time.perf_counter()
     for batch in keyed_batches(needed):
         job.store.put(score(scorer, batch))
@@ -203,8 +205,8 @@ def trained(variant: str, job: RunningJob, examples: Sequence[Example]) -> dict[
     assert training is not None
     mx.random.seed(0)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, training)
-    scorer = simpler(Scorer.of(model, Options.of(job.spec)), variant)
+    make_trainable(model, job.policy, training)
+    scorer = simpler(fastest_scorer(model, Options.of(job.spec)), variant)
     reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
     optimizer = make_optimizer(training, schedule.total_steps, model)
@@ -233,7 +235,7 @@ def simpler(scorer: Scorer, variant: str) -> Scorer:
 
 
 def second_model(job: RunningJob, variant: str) -> ReferenceScores:
-    return live_reference(simpler(Scorer.of(models.load(job.reference).freeze()), variant))
+    return live_reference(simpler(fastest_scorer(models.load(job.reference).freeze()), variant))
 
 
 class Timed:

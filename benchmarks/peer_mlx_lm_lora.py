@@ -18,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 
 from prefd.daemon.worker import models
+from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Example
@@ -39,7 +40,7 @@ def train(job: RunningJob, examples: Sequence[Example], loss: str = "sigmoid") -
     mx.random.seed(0)
     np.random.seed(0)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, training)
+    make_trainable(model, job.policy, training)
     rows = [
         {
             "chosen": each.chosen.ids.tolist(),

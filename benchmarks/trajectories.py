@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 
 blas.preload()
 
@@ -38,7 +40,6 @@ from live_reference import live_reference
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.start import Start
 from prefd.daemon.worker.trainer import ReferenceScores, Trainer
@@ -137,17 +138,17 @@ def both(job: RunningJob, steps: int, loss: str) -> tuple[list[float], list[floa
 
 
 def live(job: RunningJob) -> ReferenceScores:
-    return live_reference(Scorer.of(models.load(job.reference).freeze()))
+    return live_reference(fastest_scorer(models.load(job.reference).freeze()))
 
 
 def losses(job: RunningJob, reference: ReferenceScores | None, steps: int, start: Start | None) -> list[float]:
     assert job.spec.training is not None
     mx.random.seed(job.spec.training.seed)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, job.spec.training)
+    make_trainable(model, job.policy, job.spec.training)
     schedule = Schedule.plan(job.data.train, job.spec.training)
     optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
-    trainer = Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
+    trainer = Trainer(fastest_scorer(model), optimizer, job.loss, reference, Batching(2, 512))
     if start is None:
         trainer.measure_noise(schedule.pairs(1), same=True)
         trainer.start.unmoved = True

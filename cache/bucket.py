@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from prefd.cache.errors import CacheError
+
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
@@ -29,11 +31,11 @@ CLIENT_VARIABLES = ("allow_http", "allow_invalid_certificates", "proxy_url", "pr
 RETRIES = {"max_retries": 4}  # with backoff, also when asked to slow down: seconds in all, not the library's minutes
 
 
-class CannotShare(ValueError):
+class CannotShare(CacheError, ValueError):
     """The URL names no object store that can be used here. For whoever wrote it: says what to change."""
 
 
-class StoreTrouble(Exception):
+class StoreTrouble(CacheError):
     """The object store refused or did not answer. For whoever asked for something only it can do."""
 
 

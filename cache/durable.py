@@ -1,4 +1,4 @@
-"""Putting files and folders on the disk, so that a power cut does not take back what was said to be there."""
+"""Puts files and folders on the disk: whole or not at all, and so that no power cut takes back what was acknowledged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import errno
 import fcntl
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, BinaryIO
 
 FLUSH_THREADS = 8  # a journal commits what is flushed at the same time at once
 NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
@@ -16,8 +17,34 @@ NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 EMPTY_DRIVE_CACHE: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
 
 
+@contextlib.contextmanager
+def whole_file(path: Path, beside: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """Opens a new file that appears at `path` whole or not at all: written at `beside`, flushed to the disk, and renamed.
+
+    After an error nothing is left of it. Without `durable` it is not flushed: a power cut may leave it empty, a crash of
+    the process never does. The rename itself outlives a power cut once the folder is flushed.
+    """
+    try:
+        with beside.open("wb") as file:
+            yield file
+            if durable:
+                flush_file(file)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def flush_file(file: IO[bytes] | IO[str]) -> None:
+    """fsync an open file with all that was written to it."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def flush_tree(folder: Path) -> None:
     """fsync every file and folder in the tree at `folder`, the files first."""
+    from concurrent.futures import ThreadPoolExecutor  # here: every command imports this module, and few need threads
+
     tree = [(Path(parent), files) for parent, _, files in os.walk(folder)]
     with ThreadPoolExecutor(FLUSH_THREADS) as pool:
         list(pool.map(flush, [parent / name for parent, files in tree for name in files]))

@@ -21,18 +21,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache.durable import whole_file
+from prefd.cache.errors import CacheError
+
 KEY_SCHEMA = "prefd-key/1"
 HASH_CHUNK = 16 * 2**20
 MAX_HEADER = 256 * 2**20
+VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
+"""Settings of a model's config.json that change with who saved it, and no number."""
 
 
-class BadWeights(ValueError):
+class BadWeights(CacheError, ValueError):
     """A weight file that is not whole safetensors. For whoever made or copied the model: names the file."""
 
 
 def digest_json(value: Any) -> str:
     """SHA-256 of `value` as canonical JSON (sorted keys, no spaces)."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def digest_config(config: Mapping[str, Any]) -> str:
+    """A model's config.json as an identity has it."""
+    return digest_json({name: value for name, value in config.items() if name not in VOLATILE_CONFIG})
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,8 @@ def _remembered(path: Path, memo: Path) -> dict[str, str]:
     except (OSError, ValueError):
         remembered = _tensor_digests(path)
         memo.mkdir(parents=True, exist_ok=True)
-        beside = known.with_name(f".{known.name}.{uuid.uuid4().hex}")
-        beside.write_text(json.dumps(remembered))
-        beside.replace(known)
+        with whole_file(known, known.with_name(f".{known.name}.{uuid.uuid4().hex}"), durable=False) as file:
+            file.write(json.dumps(remembered).encode())
     return remembered
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.durable import flush
+from prefd.cache.durable import flush, whole_file
 from prefd.cache.index import prefixes_of
 from prefd.cache.layout import chunk_path
 
@@ -88,14 +88,10 @@ class Notes:
         """Write a note, flushed. Returns its bytes. Raises OSError."""
         self.staging.mkdir(exist_ok=True)
         self.folder.mkdir(exist_ok=True)
-        made = self.staging / f"{uuid.uuid4().hex}{SUFFIX}"
-        try:
-            np.savez(made, prefixes=note.prefixes, replaces=np.array(note.replaces, dtype=np.str_))
-            flush(made)
-            size = made.stat().st_size
-            made.replace(self.folder / f"{name}{SUFFIX}")
-        finally:
-            made.unlink(missing_ok=True)
+        path = self.folder / f"{name}{SUFFIX}"
+        with whole_file(path, self.staging / f"{uuid.uuid4().hex}{SUFFIX}") as file:
+            np.savez(file, prefixes=note.prefixes, replaces=np.array(note.replaces, dtype=np.str_))
+            size = file.tell()
         flush(self.folder)
         return size
 

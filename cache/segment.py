@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefd.cache.durable import flush, flush_tree
+from prefd.cache.errors import CacheError
 from prefd.cache.layout import (
     ARRAYS,
     CHECKSUM_BYTES,
@@ -47,7 +48,7 @@ Key = bytes  # 32 of them
 LENGTH = struct.Struct("<I")
 
 
-class DamagedSegment(Exception):
+class DamagedSegment(CacheError):
     """A segment that does not match its manifest. Its entries are missing until they are scored again."""
 
 

@@ -16,6 +16,7 @@ import zarr
 
 from prefd.cache.agreement import tolerance
 from prefd.cache.durable import flush
+from prefd.cache.errors import CacheError
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.unreadable import raise_if_unreadable
@@ -23,7 +24,7 @@ from prefd.cache.unreadable import raise_if_unreadable
 FORMAT = {"format": "prefd-reference-cache", "version": 1}
 
 
-class NotACache(ValueError):
+class NotACache(CacheError, ValueError):
     """A folder that is something else, or a cache of a version this prefd cannot read."""
 
 

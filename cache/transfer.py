@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 import zipfile
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.durable import flush
+from prefd.cache.durable import flush, whole_file
 from prefd.cache.reference import Reference
 from prefd.cache.segment import DamagedSegment, Segment
 from prefd.cache.store import ReferenceCache
@@ -69,40 +68,34 @@ def export(cache: ReferenceCache, out: Path, fingerprints: Sequence[str] | None 
     report = ExportReport()
     manifest: dict[str, Any] = FORMAT | {"references": []}
     beside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with beside.open("xb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                for reference in whole_references(cache):
-                    if fingerprints is not None and reference.name not in fingerprints:
+    with whole_file(out, beside) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for reference in whole_references(cache):
+                if fingerprints is not None and reference.name not in fingerprints:
+                    continue
+                survey = reference.survey()
+                report.left_out |= survey.damaged
+                segments = {}
+                for segment in survey.live:
+                    try:
+                        segment.check_logprobs()
+                    except DamagedSegment as error:
+                        report.left_out[segment.id] = str(error)
                         continue
-                    survey = reference.survey()
-                    report.left_out |= survey.damaged
-                    segments = {}
-                    for segment in survey.live:
-                        try:
-                            segment.check_logprobs()
-                        except DamagedSegment as error:
-                            report.left_out[segment.id] = str(error)
-                            continue
-                        segments[segment.id] = _add(archive, cache.path, segment)
-                        report.segments += 1
-                        report.entries += segment.entries
-                    report.references.append(reference.name)
-                    manifest["references"].append(
-                        {
-                            "fingerprint": reference.name,
-                            "identity": dict(reference.fingerprint.identity),
-                            "provenance": dict(reference.fingerprint.provenance),
-                            "segments": segments,
-                        }
-                    )
-                archive.writestr(zipfile.ZipInfo(MANIFEST, STORED_AT), json.dumps(manifest, indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        report.bytes = beside.stat().st_size
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)
+                    segments[segment.id] = _add(archive, cache.path, segment)
+                    report.segments += 1
+                    report.entries += segment.entries
+                report.references.append(reference.name)
+                manifest["references"].append(
+                    {
+                        "fingerprint": reference.name,
+                        "identity": dict(reference.fingerprint.identity),
+                        "provenance": dict(reference.fingerprint.provenance),
+                        "segments": segments,
+                    }
+                )
+            archive.writestr(zipfile.ZipInfo(MANIFEST, STORED_AT), json.dumps(manifest, indent=1))
+        report.bytes = file.tell()
     flush(out.absolute().parent)
     return report
 

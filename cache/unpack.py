@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from prefd.cache.errors import CacheError
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.ids import is_id
 from prefd.cache.segment import DamagedEntry, DamagedSegment, Segment, open_segment
@@ -27,7 +28,7 @@ MAX_MANIFEST = 64 * 2**20
 CHUNK = 2**20
 
 
-class BadExport(ValueError):
+class BadExport(CacheError, ValueError):
     """A zip that is not a whole export. Nothing of it has been imported."""
 
 

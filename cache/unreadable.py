@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 
+from prefd.cache.errors import CacheError
+
 MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
 """Errors that say nothing about the file: raised, never taken for damage."""
 
 
-class NotPermitted(PermissionError):
+class NotPermitted(CacheError, PermissionError):
     """A file that this user may not read. What it holds is there: nothing is scored again, set aside or removed."""
 
     def __str__(self) -> str:

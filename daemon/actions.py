@@ -1,6 +1,8 @@
 """What can be asked of a job and of the queue, by the names that the control API and its client share.
 
-Each is one transaction on the job table, which the daemon sees at its next look: so all of them work without it too.
+Each is one transaction on the job table, so all of them work without the daemon too. In the daemon the table tells who
+runs the job at once; what another process writes, the daemon sees when it next looks at the queue, and `prefd run` within
+a second.
 """
 
 from __future__ import annotations

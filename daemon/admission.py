@@ -1,68 +1,133 @@
-"""How a spec file becomes jobs: read, examined, and queued with what it was examined with."""
+"""Admission makes jobs of spec files: of those that were dropped and claimed, and of those that were posted.
+
+The life of a file, from top to bottom:
+
+    read its specs             with the losses there are now, and paths made absolute
+    refuse unknown jobs        that its own are to run after, so that none waits in a circle
+    take stock                 of what there is besides each spec: versions, plugins, data
+    queue its jobs             in one transaction, each with its frozen spec in its folder; a duplicate says of which job
+
+A claimed file that cannot be a job goes to `jobs/rejected/` with the reasons beside it; a posted one is refused, and none of
+it is kept.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from prefd.daemon.catalog import Losses
+from prefd.daemon.catalog import CatalogError
+from prefd.daemon.catalog_listing import Losses
+from prefd.daemon.folder_calls import FolderCalls
 from prefd.daemon.frozen import Stock, freeze, take_stock
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import Claimed
+from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import Job, JobTable
+from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.posted import keep_posted
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
 from prefd.daemon.text import clip
-from prefd.daemon.twins import Twins
+from prefd.daemon.threads import P, T, in_thread
 
 log = logging.getLogger(__name__)
 
 
-Ask = Callable[..., Awaitable[Any]]
-"""ask(work, *its arguments): does what may read files for seconds off the event loop, and gives what it gives."""
+class Call(Protocol):
+    """Does work that may read files for seconds off the event loop."""
+
+    async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
 
 
 class Admission:
-    """Of one home. `wake`: called when there are jobs that may start."""
+    """Of one home. `queued`: set when there are jobs that may start."""
 
-    def __init__(self, home: Home, table: JobTable, losses: Losses, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        table: JobTable,
+        losses: Losses,
+        inbox: Inbox,
+        calls: FolderCalls,
+        queued: asyncio.Event,
+    ) -> None:
         self.home = home
         self.table = table
         self.losses = losses
-        self.wake = wake
-        self.twins = Twins(table)
+        self.inbox = inbox
+        self.calls = calls
+        self.queued = queued
+        self._latest_jobs: dict[int, int] = {}
+        """Digest of a spec → the last job with it: 8 bytes a job."""
+        self._last_read = 0
+        """The last job whose spec was read for that."""
 
-    async def examine(self, data: bytes, name: str, ask: Ask) -> tuple[SpecFile, list[Stock]]:
-        """What a file of these bytes and that name asks for, and what there is besides each of its specs.
+    def admitted(self) -> set[str]:
+        """The names of the claimed files that have jobs."""
+        return self.table.sources()
 
-        Raises SpecError, CatalogError, OSError, and what `ask` raises.
+    async def admit(self, claimed: Claimed) -> None:
+        """Make a claimed file jobs, or reject it.
+
+        What this raises is the machine's trouble and not the spec's: the file is kept, and handed over again.
         """
-        file: SpecFile = await ask(read_specs, data, name, await self.losses.now(), self.home.jobs)
-        self._refuse_unknown(file)
-        stocks: list[Stock] = await ask(self._take_stock, file.specs)
-        return file, stocks
+        try:
+            data = await self.calls.make(claimed.read, MAX_BYTES)
+            file, stocks = await self._examine(data, claimed.name, self.calls.make)
+        except SpecError as error:
+            await self._reject(claimed, error.lines)
+        except CatalogError as error:
+            if isinstance(error.__cause__, OSError):  # the machine's trouble, not the spec's
+                raise
+            lines = (f"the losses cannot be listed: {error}", "put it right and drop the file again")
+            await self._reject(claimed, lines)
+        else:
+            self._queue(file, stocks, claimed)
 
-    def queue(self, file: SpecFile, stocks: Sequence[Stock], claimed: Claimed) -> list[Job]:
-        """The jobs of a claimed file; those there are already, where it has some. Raises JobTableError, OSError."""
-        twins = [self.twins.of(spec) for spec in file.specs]
-        reasons = [f"the same spec as job {twin}" if twin else "" for twin in twins]
+    async def submit(self, data: bytes, name: str) -> list[Job]:
+        """Make a posted file jobs. Raises SpecError, CatalogError, FolderUnusable, JobTableError, OSError."""
+        file, stocks = await self._examine(data, name, in_thread)
+        return self._queue(file, stocks, await in_thread(keep_posted, self.home, data, name))
+
+    async def _examine(self, data: bytes, name: str, call: Call) -> tuple[SpecFile, list[Stock]]:
+        """Read what a file asks for, and what there is besides each of its specs. Raises as `submit` does."""
+        file = await call(read_specs, data, name, await self.losses.now(), self.home.jobs)
+        self._refuse_unknown_jobs(file)
+        return file, await call(self._take_stocks, file.specs)
+
+    def _refuse_unknown_jobs(self, file: SpecFile) -> None:
+        wanted = {job_id for spec in file.specs for job_id in spec.after}
+        if unknown := sorted(wanted - self.table.states(wanted).keys()):
+            raise SpecError(f"{file.file}: after: there is no job {unknown[0]}")
+
+    def _take_stocks(self, specs: Sequence[JobSpec]) -> list[Stock]:
+        return [take_stock(self.home, spec) for spec in specs]
+
+    def _queue(self, file: SpecFile, stocks: Sequence[Stock], claimed: Claimed) -> list[Job]:
+        """Add the jobs of a claimed file; those there are already, where it has some. Raises JobTableError, OSError."""
+        duplicates = [self._find_duplicate_of(spec) for spec in file.specs]
+        reasons = [f"the same spec as job {job_id}" if job_id else "" for job_id in duplicates]
         jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons)
         for job, spec, stock in zip(jobs, file.specs, stocks):
             freeze(self.home, job.id, spec, stock)
-            said = f": {job.reason}" if job.reason else ""
-            file_name = clip(claimed.name, 200)
-            log.info("job %d queued: %s (%s)%s", job.id, job.name, file_name, said, extra={"job": job.id})
+            reason = f": {job.reason}" if job.reason else ""
+            log.info(
+                "job %d queued: %s (%s)%s", job.id, job.name, clip(claimed.name, 200), reason, extra={"job": job.id}
+            )
         for note in file.notes:
             log.info("job %d: %s", jobs[0].id, note, extra={"job": jobs[0].id})
-        self.wake()
+        self.queued.set()
         return jobs
 
-    def _take_stock(self, specs: Sequence[JobSpec]) -> list[Stock]:
-        return [take_stock(self.home, spec) for spec in specs]
+    def _find_duplicate_of(self, spec: JobSpec) -> int | None:
+        """The last job so far with the same spec, whatever the two are called. Reads each job's spec once."""
+        for job_id, content in self.table.contents(self._last_read):
+            self._latest_jobs[hash(content)] = self._last_read = job_id
+        return self._latest_jobs.get(hash(self.table.content(spec)))
 
-    def _refuse_unknown(self, file: SpecFile) -> None:
-        """The jobs that its jobs are to run after must be there already: so none waits in a circle. Raises SpecError."""
-        wanted = {each for spec in file.specs for each in spec.after}
-        if unknown := sorted(wanted - self.table.states(wanted).keys()):
-            raise SpecError(f"{file.file}: after: there is no job {unknown[0]}")
+    async def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:
+        """Set a claimed file aside, with the reasons beside it. Raises OSError."""
+        target = await self.calls.make(self.inbox.reject, claimed, lines)
+        log.warning("rejected %s: %s", clip(target.name, 200), "; ".join(lines))

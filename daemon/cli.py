@@ -7,11 +7,12 @@ matplotlib) inside their functions; tests/test_cli.py holds them to it.
 from __future__ import annotations
 
 import importlib
+import textwrap
 from typing import Any
 
 import click
 
-from prefd.daemon.commands.errors import explain
+from prefd.daemon.commands.errors import Exit, explain
 from prefd.daemon.commands.mistyped import no_such_command, no_such_option
 from prefd.daemon.home import Home
 
@@ -92,7 +93,7 @@ class Prefd(click.Group):
 @click.group(
     cls=Prefd,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
+    epilog=f"""\b
 Examples:
   prefd init                      make a home
   prefd start --detach            start the daemon there
@@ -101,8 +102,7 @@ Examples:
   prefd run ipo.yaml              the same job, with no daemon
 
 \b
-Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 daemon not running,
-            5 job failed.""",
+{textwrap.fill(f"Exit codes: {Exit.list_all()}.", 72, subsequent_indent=" " * 12)}""",
 )
 @click.option("--home", metavar="FOLDER", envvar="PREFD_HOME", help="Where prefd keeps its jobs, runs and cache.")
 @click.version_option(package_name="prefd", prog_name="prefd")

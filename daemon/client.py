@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.home import Home
 from prefd.daemon.lock import announced, is_held
 
@@ -23,11 +24,13 @@ SILENCE_SECONDS = 45.0
 """An event stream that says nothing for so long is dead: the daemon's heart beats every 15 s."""
 
 
-class DaemonNotRunning(Exception):
+class DaemonNotRunning(PrefdError):
     """No daemon answers on this home; the message says how to start one."""
 
+    exit_code = Exit.NO_DAEMON
 
-class ControlError(Exception):
+
+class ControlError(PrefdError):
     """The daemon answered with an error; the message is the daemon's. `status` is the HTTP status (404: no such job, 409: not
     in its state)."""
 

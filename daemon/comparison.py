@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prefd.daemon.phase_summaries import TrainingSummary
 from prefd.daemon.rundir import RunDir
+from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Job
@@ -32,21 +33,18 @@ class Measure:
     key: str
     better: Literal["higher", "lower"] | None = None
     among: Literal["same loss", "same pairs", "same work", "done"] = "same pairs"
+    label: str = ""
+    """What the table calls it, where that is not its key."""
 
 
+PEAK_MEMORY = METRICS["peak_memory_gb"]
 MEASURES = (
     Measure("steps"),
-    Measure("eval_loss", "lower", "same loss"),
-    Measure("eval_rewards/accuracies", "higher"),
-    Measure("eval_rewards/margins", "higher", "same loss"),
-    Measure("eval_rewards/chosen"),
-    Measure("eval_rewards/rejected"),
-    Measure("eval_logps/chosen"),
-    Measure("eval_logps/rejected"),
-    Measure("seconds", "lower", "same work"),
-    Measure("peak_memory_gb", "lower", "done"),
+    *(Measure(EVAL + one.name, one.better, "same loss" if one.in_loss_units else "same pairs") for one in OF_PAIRS),
+    Measure("seconds", "lower", "same work", "seconds of training"),
+    Measure(PEAK_MEMORY.name, PEAK_MEMORY.better, "done", f"{PEAK_MEMORY.title.lower()}, {PEAK_MEMORY.unit}"),
 )
-IN_LOSS_UNITS = "eval_loss and eval_rewards/margins"
+IN_LOSS_UNITS = " and ".join(each.key for each in MEASURES if each.better and each.among == "same loss")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.explain import explain
 from prefd.daemon.home import Home
 from prefd.daemon.limits import WorkerLimits
@@ -14,7 +15,7 @@ from prefd.daemon.parse import MAX_BYTES, ParseError, parse
 from prefd.daemon.specmodel import SpecModel
 
 
-class ConfigError(Exception):
+class ConfigError(PrefdError):
     """config.toml cannot be used. Read by whoever edits it: the message names the file, the field and the remedy."""
 
 

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +21,9 @@ from prefd.daemon.api.app import make_app
 from prefd.daemon.api.endpoint import Controlled
 from prefd.daemon.api.stream import Hub
 from prefd.daemon.connection import bounds
-from prefd.daemon.home import Home
+from prefd.daemon.home import MAX_SOCKET_BYTES, Home
 
 log = logging.getLogger(__name__)
-
-MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 
 
 @contextmanager

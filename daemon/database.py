@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.migrations import VERSION, migrate
 from prefd.daemon.records import Records
 
@@ -14,8 +15,10 @@ BUSY_SECONDS = 10.0
 IN_MEMORY = Path(":memory:")
 
 
-class JobTableError(Exception):
+class JobTableError(PrefdError):
     """The database cannot be read or written; the message names it and says what to do."""
+
+    http_status = 503
 
 
 class Unreadable(JobTableError):

@@ -8,10 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from prefd.daemon.specmodel import SpecModel
-
-Text = Annotated[str, Field(min_length=1)]
-"""Where "" would be taken for the spec's own folder, or for a name that nothing has."""
+from prefd.daemon.specmodel import SpecModel, Text
 
 
 class SourceSpec(SpecModel):

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from prefd.daemon.datasources import Paths, Source, SourceSpec, Text
-from prefd.daemon.specmodel import Fault, SpecModel, refuse
+from prefd.daemon.datasources import Paths, Source, SourceSpec
+from prefd.daemon.specmodel import Fault, SpecModel, Text, refuse
 from prefd.daemon.specpaths import resolve_source
 from prefd.daemon.templating import DEFAULT_DATE, describe_reserved, parse_date
 from prefd.daemon.text import shown
@@ -46,6 +46,10 @@ class DataSpec(SpecModel):
     )
     min_margin: float | None = Field(
         None, ge=0, description="leave out pairs whose scores differ by less; default: none"
+    )
+    nulls: Literal["auto", "drop", "keep"] = Field(
+        "auto",
+        description="keys without a value in the tool calls and tools of a table: padding, nulls, or what is certain of them",
     )
     max_length: int = Field(1024, ge=2, description="tokens of prompt and completion together; the end is cut")
     validation: Fraction | Text = Field(0.05, description="fraction of the prompts held out, or a path to other pairs")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prefd.daemon.text import amount
+
 if TYPE_CHECKING:
     from rich.text import Text
 
     from prefd.daemon.dataspec import DataSpec
-    from prefd.daemon.spec import JobSpec, LossSpec, OutputSpec, TrainingSpec
+    from prefd.daemon.spec import JobSpec, LossSpec, OutputSpec
+    from prefd.daemon.training_spec import TrainingSpec
 
 Fact = tuple[str, "str | Text"]
 """A name and its value; an empty name goes on with the one above."""
@@ -122,7 +125,3 @@ def describe_output(output: OutputSpec) -> str:
     if output.peft:
         made.append("a PEFT adapter")
     return ", ".join(made[:-1]) + " and " + made[-1]
-
-
-def amount(count: float, noun: str) -> str:
-    return f"{count:g} {noun}{'' if count == 1 else 's'}"

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from prefd.daemon.errors import PrefdError
+from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
 
 START_SECONDS = 60.0  # for the socket to answer; the catalogue's child may be slow on a cold disk
@@ -18,7 +20,7 @@ END_SECONDS = 10.0
 LOG_LINES = 15
 
 
-class NotStarted(Exception):
+class NotStarted(PrefdError):
     """The daemon did not come up; the message ends with what it said."""
 
 
@@ -69,7 +71,6 @@ def answers(home: Home, pid: int) -> bool:
 def tail(log: Path, begin: int) -> str:
     """The last lines that were written to `log` since byte `begin`; since its start, where it has been rotated."""
     with log.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(begin if begin <= size else 0)
-        lines = file.read().decode("utf-8", errors="replace").splitlines()
+        data, _ = read_end(file, since=begin)
+    lines = data.decode("utf-8", errors="replace").splitlines()
     return "\n".join([f"{log} ends with:", *lines[-LOG_LINES:]]) if lines else f"{log} says nothing"

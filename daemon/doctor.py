@@ -17,14 +17,18 @@ from typing import Literal, TypeVar
 
 from packaging.requirements import Requirement
 
-from prefd.daemon import blas, lock, render
-from prefd.daemon.catalog import CatalogError, load_catalog
+from prefd.daemon import blas, lock
+from prefd.daemon.catalog import CatalogError
+from prefd.daemon.catalog_listing import load_catalog
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.doctor_machine import check_limits, check_service, check_socket, check_watch
 from prefd.daemon.finding import Finding
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable, JobTableError, Unreadable
+from prefd.daemon.moments import format_duration
 from prefd.daemon.process import WORKER
+from prefd.daemon.sizes import format_size
+from prefd.daemon.text import pluralize
 from prefd.daemon.worker_answers import DeviceAnswer
 
 PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
@@ -123,7 +127,7 @@ def check_disk(home: Home) -> Iterator[Finding]:
     free = shutil.disk_usage(there).free
     level: Literal["ok", "warn", "fail"] = "fail" if free < DISK_FAIL else "warn" if free < DISK_WARN else "ok"
     remedy = "" if level == "ok" else "make room, or put the home on a larger disk with --home"
-    yield Finding(level, "disk", f"{render.size(free)} free", remedy)
+    yield Finding(level, "disk", f"{format_size(free)} free", remedy)
 
 
 def check_config(home: Home) -> Iterator[Finding]:
@@ -176,7 +180,7 @@ def check_jobs(home: Home) -> Iterator[Finding]:
         )
         return
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    size = f"; {render.size(home.database.stat().st_size)}, whole" if home.database.exists() else ""
+    size = f"; {format_size(home.database.stat().st_size)}, whole" if home.database.exists() else ""
     yield Finding("ok", "jobs", (told or "none yet") + size)
 
 
@@ -193,7 +197,7 @@ def check_daemon(home: Home) -> Iterator[Finding]:
         remedy = f"look at {home.log}; end it with `kill {held.pid}`"
         yield Finding("fail", "daemon", f"pid {held.pid} holds the home and does not answer: {error}", remedy)
         return
-    yield Finding("ok", "daemon", f"running, pid {status.pid}, up {render.duration(status.uptime_s)}")
+    yield Finding("ok", "daemon", f"running, pid {status.pid}, up {format_duration(status.uptime_s)}")
     if status.watcher.error:
         yield Finding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
     if status.watcher.folder:
@@ -203,7 +207,7 @@ def check_daemon(home: Home) -> Iterator[Finding]:
 def check_cache(home: Home) -> Iterator[Finding]:
     from prefd.cache.store import NotACache, ReferenceCache
 
-    if not (home.cache / "zarr.json").exists():
+    if not home.has_cache:
         yield Finding("ok", "cache", "empty")
         return
     try:
@@ -215,12 +219,12 @@ def check_cache(home: Home) -> Iterator[Finding]:
         yield Finding("fail", "cache", str(error), f"move {home.cache} away; it is filled again as jobs run")
         return
     entries, segments = (sum(getattr(info, name) for info in references) for name in ("entries", "segments"))
-    total = render.size(sum(info.bytes for info in references))
+    total = format_size(sum(info.bytes for info in references))
     counts = [(len(references), "reference"), (segments, "segment"), (entries, "completion")]
-    yield Finding("ok", "cache", ", ".join([*(render.plural(count, noun) for count, noun in counts), total]))
+    yield Finding("ok", "cache", ", ".join([*(pluralize(count, noun) for count, noun in counts), total]))
     for info in references:
         if info.damaged:
-            what = f"{render.plural(len(info.damaged), 'damaged part')} of {info.fingerprint[:12]}"
+            what = f"{pluralize(len(info.damaged), 'damaged part')} of {info.fingerprint[:12]}"
             yield Finding("warn", "cache", what, "nothing to do: what it held is scored again when a job needs it")
 
 
@@ -246,7 +250,7 @@ def check_shared_cache(home: Home) -> Iterator[Finding]:
     except bucket.errors as error:
         yield Finding("warn", "shared", f"{url}: {first_line(error)}", remedy)
     else:
-        yield Finding("ok", "shared", f"{url} answers: {render.plural(count, 'reference')}")
+        yield Finding("ok", "shared", f"{url} answers: {pluralize(count, 'reference')}")
 
 
 def _within(seconds: float, action: Callable[[], T]) -> T:

@@ -101,7 +101,7 @@ def check_limits(home: Home) -> Iterator[Finding]:
 
 def check_socket(home: Home) -> Iterator[Finding]:
     """Who could reach the control socket, and where it is."""
-    from prefd.daemon.control import MAX_SOCKET_BYTES
+    from prefd.daemon.home import MAX_SOCKET_BYTES
 
     if not home.run.is_dir():
         return

@@ -20,18 +20,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, Change, JobTable, State
-from prefd.daemon.rundir import RunDir, as_row
+from prefd.daemon.jobs import Change, JobTable
+from prefd.daemon.metrics_tail import MetricsTail
+from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import ENDED, UNENDED
 
 MAX_ID = 16_384
 CHANGES = 200
-METRICS_BYTES = 65_536
-"""Read at a time, of history and of each job's metrics: a client's share of memory."""
-
-UNENDED: tuple[State, ...] = ("queued", "precomputing", "training", "paused")
 
 Kind = Literal["job", "metrics", "progress", "reset"]
 
@@ -83,58 +81,6 @@ def end_of(table: JobTable, home: Home) -> Cursor:
     begun = [job for job in table.list(*UNENDED) if job.started_at is not None]
     counts = {job.id: MetricsTail(RunDir(home.job(job.id))).skip_all() for job in begun}
     return Cursor(line, {job.id: counts[job.id] for job in begun if counts[job.id] or job.state == "training"})
-
-
-class MetricsTail:
-    """A run's metrics.jsonl from one line on. The place is kept, and found again when the file was replaced or cut."""
-
-    def __init__(self, run: RunDir, told: int = 0) -> None:
-        self.run = run
-        self.told = told
-        self._inode = 0
-        self._offset = 0
-        self._line = 0
-        """Whole lines before `_offset`."""
-
-    def take(self) -> list[tuple[int, dict[str, Any]]]:
-        """The next lines (numbered from 1) that are whole, METRICS_BYTES of them at most; a broken one is passed over."""
-        found: list[tuple[int, dict[str, Any]]] = []
-        before = -1
-        while not found and before != self._line:
-            before = self._line
-            for line in self._lines():
-                if self._line > self.told:
-                    self.told = self._line
-                    if (values := as_row(line)) is not None:
-                        found.append((self._line, values))
-        return found
-
-    def skip_all(self) -> int:
-        """Go behind the last line there is; how many there are."""
-        while list(self._lines()):
-            pass
-        self.told = self._line
-        return self.told
-
-    def _lines(self) -> Iterator[bytes]:
-        try:
-            with self.run.metrics.open("rb") as file:
-                self._find(file)
-                text = file.read(METRICS_BYTES)
-        except OSError:  # not there yet, or set aside at this moment
-            return
-        whole = text[: text.rfind(b"\n") + 1]
-        for line in whole.splitlines(keepends=True):
-            self._offset += len(line)
-            self._line += 1
-            yield line
-
-    def _find(self, file: BinaryIO) -> None:
-        """Seek to the place; a file that is another one, or shorter, is counted from its start."""
-        info = os.fstat(file.fileno())
-        if info.st_ino != self._inode or info.st_size < self._offset:
-            self._inode, self._offset, self._line = info.st_ino, 0, 0
-        file.seek(self._offset)
 
 
 class Follower:

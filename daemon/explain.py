@@ -14,9 +14,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prefd.daemon import lossnames
-from prefd.daemon.describe import amount
 from prefd.daemon.foreign import PLACED, VALUES, advice
-from prefd.daemon.text import Path, clip, dotted, nearest, shown
+from prefd.daemon.text import Path, amount, clip, dotted, nearest, shown
 
 MOST_PLACES = 3
 FIRST = {"loss": "name", "data": "path", "reference": "model", "lr_schedule": "name", "quantize": "bits", "qat": "bits"}

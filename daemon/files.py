@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import signal
 import stat
 import sys
 from pathlib import Path, PurePath
+from typing import Any, BinaryIO
 
-from prefd.cache.durable import flush
+from prefd.cache.durable import flush, whole_file
 
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What a disk says that takes no more: it may take more later, and nothing else is wrong."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_NAME_BYTES = 180
 """What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
@@ -58,6 +62,36 @@ def rename_new(source: Path, target: Path) -> bool:
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the file system can."""
     flush(folder)
+
+
+def write_json(path: Path, value: Any, flush: bool = True) -> None:
+    """Replaces `path` by `value` as JSON, whole or not at all.
+
+    Without `flush`, a power cut may leave it empty; a crash of the process never does.
+    """
+    with whole_file(path, path.with_name(f".{path.name}.{os.getpid()}.tmp"), durable=flush) as file:
+        file.write(json.dumps(value, indent=1, allow_nan=False).encode())
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON at `path`, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def read_end(file: BinaryIO, limit: int | None = None, since: int = 0) -> tuple[bytes, int]:
+    """Reads what was written to `file` after byte `since`, at most its last `limit` bytes, and says where that begins.
+
+    A file that is shorter than `since` has been cut or replaced meanwhile, so all of it is new.
+    """
+    size = file.seek(0, os.SEEK_END)
+    begin = since if since <= size else 0
+    if limit is not None:
+        begin = max(begin, size - limit)
+    file.seek(begin)
+    return file.read(-1 if limit is None else limit), begin
 
 
 def is_lfs_pointer(path: Path) -> bool:

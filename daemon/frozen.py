@@ -24,8 +24,9 @@ from prefd.daemon import hub
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.datafiles import walk
 from prefd.daemon.document_model import DocumentModel
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir, write_json
+from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 
 DIGEST_BYTES = 4 * 2**30

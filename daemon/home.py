@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+"""The longest path that a Unix socket may have on this platform."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Home:
         return self.root / "cache"
 
     @property
+    def has_cache(self) -> bool:
+        """Whether there is a cache yet; to open it would make one."""
+        return (self.cache / "zarr.json").exists()
+
+    @property
     def database(self) -> Path:
         return self.root / "prefd.sqlite3"
 
@@ -65,6 +74,10 @@ class Home:
     @property
     def log(self) -> Path:
         return self.root / "daemon.log"
+
+    def refusal(self, name: str) -> Path:
+        """The file beside the rejected spec `name` that says why it was rejected."""
+        return self.rejected / f"{name}.error.txt"
 
     def job(self, job_id: int) -> Path:
         return self.runs / str(job_id)

@@ -9,26 +9,21 @@ passed over, and whatever is not a regular file is never opened.
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 import os
 import re
 import stat
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 from ulid import ULID
 
-from prefd.daemon.files import has_writer, open_regular, rename_new, short, sync_folder
+from prefd.cache.durable import whole_file
+from prefd.daemon.files import has_writer, open_regular, short, sync_folder
 from prefd.daemon.home import Home
-from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.text import clip
-from prefd.daemon.watched import WatchedFolder
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +49,20 @@ class Claimed:
     path: Path
     name: str
 
+    @classmethod
+    def of(cls, path: Path) -> Claimed:
+        """The claimed file at `path` in `jobs/accepted/`, whose name there begins with a ULID."""
+        return cls(path, path.name[ULID_LENGTH + 1 :])
+
     @property
     def source(self) -> str:
+        """Its name in the job table."""
         return self.path.name
 
-    def read(self) -> bytes:
-        """The file's first MAX_BYTES + 1 bytes: enough to read it or to refuse it."""
+    def read(self, limit: int) -> bytes:
+        """The file's first `limit` + 1 bytes: enough to read it, or to refuse it for being larger. Raises OSError."""
         with open(open_regular(self.path), "rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(limit + 1)
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class Inbox:
                 and entry.is_file(follow_symlinks=False)
             ]
         for name in names:
-            self.keep(Claimed(self.home.accepted / name, name[ULID_LENGTH + 1 :]))
+            self.keep(Claimed.of(self.home.accepted / name))
 
     def taken_in(self, claimed: Claimed) -> None:
         """It is a job now, or rejected."""
@@ -237,11 +238,8 @@ class Inbox:
         """
         target = _unused(self.home.rejected, claimed.name)
         beside = self.home.rejected / f".{ULID()}.tmp"
-        try:
-            beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            beside.replace(target.with_name(f"{target.name}.error.txt"))
-        finally:
-            beside.unlink(missing_ok=True)
+        with whole_file(self.home.refusal(target.name), beside, durable=False) as file:
+            file.write(("\n".join(lines) + "\n").encode())
         os.rename(claimed.path, target)
         return target
 
@@ -308,31 +306,6 @@ class Inbox:
         if self._reported.get(name) != what:
             self._reported[name] = what
             log.warning("%s %s", clip(ascii(name), 120), what)
-
-
-def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
-    """Put a spec (paths absolute) into `jobs/` as JSON, whole at once and over nothing; the file it became.
-
-    Works with no daemon running. `name` is the spec file's; the file is `<its stem>.json`, or `-2`, `-3`.
-    Raises FolderUnusable where `jobs/` is not mounted, and OSError.
-    """
-    WatchedFolder(home).require_mount()
-    home.jobs.mkdir(parents=True, exist_ok=True)
-    beside = home.jobs / f".{ULID()}.tmp"
-    with beside.open("x", encoding="utf-8") as file:
-        json.dump(document, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    stem = short(PurePath(name).stem.lstrip(".") or "job")
-    try:
-        for number in range(1, 10_000):
-            target = home.jobs / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
-            if rename_new(beside, target):
-                sync_folder(home.jobs)
-                return target
-        raise FileExistsError(errno.EEXIST, f"{home.jobs} is full of files called {stem}-*.json")
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _signature(info: os.stat_result) -> Signature:

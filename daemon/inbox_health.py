@@ -1,4 +1,4 @@
-"""How the watched folder is doing. Apart from the watcher, which takes a while to import."""
+"""WatchHealth is what the daemon knows of the watched folder: whether it hears of changes, and what it leaves alone."""
 
 from __future__ import annotations
 

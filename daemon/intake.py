@@ -1,7 +1,6 @@
-"""The loop that takes in what is dropped into `jobs/`: look, claim, hand on; and try again what a disk or a mount refused.
+"""Intake takes in what is dropped into `jobs/`: look, claim, hand on; and try again what a disk or a mount refused.
 
-Every look at the folder is made in a thread, because a network mount may hang: the daemon answers meanwhile, and stops.
-Nothing that a file system can do ends the loop. What is wrong is told once, and stands in `prefd status` until it is over.
+It knows no spec: what becomes of a claimed file is the admission's. Nothing that a file system can do ends its loop.
 """
 
 from __future__ import annotations
@@ -9,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 from prefd.daemon.config import WatchConfig
+from prefd.daemon.folder_calls import FolderCalls, Stopping
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.text import clip
-from prefd.daemon.threads import P, T, in_thread
 from prefd.daemon.watch import Watcher
 from prefd.daemon.watched import FolderUnusable, WatchedFolder
 
@@ -26,45 +25,38 @@ NETWORK_SETTLE_SECONDS = 3.0
 """A network mount shows a file's size and time as they were up to some seconds ago."""
 CLAIMS = 32
 """Files claimed at a time, before they are handed on."""
-SLOW_SECONDS = 5.0
-TICK_SECONDS = 0.2
 TROUBLED_SECONDS = 1.0
 
 
-class Stopping(Exception):
-    """The daemon is to stop, whatever the folder does."""
+class Admits(Protocol):
+    """Makes jobs of claimed files."""
+
+    def admitted(self) -> set[str]:
+        """The names of the claimed files that have jobs."""
+        ...
+
+    async def admit(self, claimed: Claimed) -> None:
+        """Make it jobs, or reject it. Whatever this raises, the file is kept and handed over again."""
+        ...
 
 
 class Intake:
-    """Of one home. `recorded`: the names of the claimed files that have a job. `admit`: makes a claimed file jobs, or
-    rejects it; whatever it raises, the file is kept and handed over again. `alive`: told before each wait of how many seconds.
-    """
+    """Of one home: it hands what it claims to `admission`."""
 
-    def __init__(
-        self,
-        home: Home,
-        config: WatchConfig,
-        recorded: Callable[[], set[str]],
-        admit: Callable[[Claimed], Awaitable[None]],
-        stopping: Callable[[], bool],
-        alive: Callable[[float], None] = lambda seconds: None,
-    ) -> None:
-        self.home = home
+    def __init__(self, home: Home, config: WatchConfig, inbox: Inbox, calls: FolderCalls, admission: Admits) -> None:
         self.config = config
-        self.recorded = recorded
-        self.admit = admit
-        self.stopping = stopping
-        self.alive = alive
+        self.inbox = inbox
+        self.calls = calls
+        self.admission = admission
         self.changed = asyncio.Event()
-        self.inbox = Inbox(home, config.settle_seconds)
         self.folder = WatchedFolder(home)
-        self.watcher = Watcher(home.jobs, config, self.changed)
-        self.health = self.watcher.health
+        self.watcher = Watcher(home.jobs, config, self.changed, calls.health)
+        self.health = calls.health
 
     async def run(self) -> None:
         """Until the stop."""
-        with suppress(Stopping):
-            while not self.stopping():
+        with suppress(Stopping), self.calls.stop.listening(self.changed):
+            while not self.calls.stop.is_set():
                 self.changed.clear()
                 try:
                     await self._take_in()
@@ -72,51 +64,31 @@ class Intake:
                     self.folder.forget()  # what was claimed before it failed is looked for again
                     if not isinstance(error, FolderUnusable | OSError):
                         raise
-                    self._trouble(_told(error))
+                    self.calls.tell_trouble(_told(error))
                     wait = min(TROUBLED_SECONDS, self.config.rescan_seconds)
                 else:
-                    self._trouble(None)
+                    self.calls.tell_trouble(None)
                     due = self.inbox.due_in()
                     wait = self.config.rescan_seconds if due is None else min(due, self.config.rescan_seconds)
                 self.health.left_alone = self.inbox.left_alone
-                self.alive(wait)
+                self.calls.alive(wait)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.changed.wait(), wait)
-
-    async def reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:
-        """Set a claimed file aside, with the reasons beside it. Raises OSError."""
-        target = await self.ask(self.inbox.reject, claimed, lines)
-        log.warning("rejected %s: %s", clip(target.name, 200), "; ".join(lines))
-
-    async def ask(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`work` on the folder, in a thread. Raises what it raises, and Stopping when it hangs and the daemon is to stop."""
-        began = time.monotonic()
-        task = asyncio.ensure_future(in_thread(work, *args, **kwargs))
-        while not task.done():
-            await asyncio.wait({task}, timeout=TICK_SECONDS)
-            self.alive(0)  # a mount that hangs is not this loop's doing
-            if not task.done() and self.stopping():
-                task.cancel()
-                raise Stopping
-            if not task.done() and time.monotonic() - began > SLOW_SECONDS:
-                self._trouble(
-                    f"{self.home.jobs}, or what a spec in it names, does not answer: is a network mount's server away?"
-                )
-        return task.result()
+                    async with asyncio.timeout(wait):
+                        await self.changed.wait()
 
     async def _take_in(self) -> None:
         """One look at the folder, and everything that is complete in it. Raises FolderUnusable, OSError, Stopping."""
         noticed = self.inbox.noticed
-        while (found := await self.ask(self._look)) is None:
+        while (found := await self.calls.make(self._look)) is None:
             self._suit(self.folder.is_remote)
-            await self.ask(self.inbox.keep_unrecorded, self.recorded())
+            await self.calls.make(self.inbox.keep_unrecorded, self.admission.admitted())
         self.health.last_rescan = time.time()
         if self.inbox.noticed > noticed and self.health.mode == "polling":
             self.health.last_event = time.time()
         taken, names = found
         await self._hand_on(taken)
         for at in range(0, len(names), CLAIMS):
-            await self._hand_on(await self.ask(self._claim, names[at : at + CLAIMS]))
+            await self._hand_on(await self.calls.make(self._claim, names[at : at + CLAIMS]))
 
     def _look(self) -> tuple[list[Claimed], list[str]] | None:
         """What can be handed on now, and the names of what can be claimed besides; None where the folder is a new one.
@@ -133,15 +105,15 @@ class Intake:
 
     async def _hand_on(self, taken: list[Claimed]) -> None:
         for claimed in taken:
-            if self.stopping():  # the next daemon finds it, as after a crash
+            if self.calls.stop.is_set():  # the next daemon finds it, as after a crash
                 raise Stopping
             try:
-                await self.admit(claimed)
+                await self.admission.admit(claimed)
             except Stopping:
                 raise
             except Exception as error:  # the file is a job's only trace: it is never let go
                 log.debug("%s", claimed.source, exc_info=error)
-                await self.ask(self.inbox.keep, claimed, f"is claimed, and is tried again: {_told(error)}")
+                await self.calls.make(self.inbox.keep, claimed, f"is claimed, and is tried again: {_told(error)}")
             else:
                 self.inbox.taken_in(claimed)
 
@@ -152,13 +124,6 @@ class Intake:
         if is_remote and "settle_seconds" not in self.config.model_fields_set:
             settle = max(settle, NETWORK_SETTLE_SECONDS)
         self.inbox.settle_seconds = settle
-
-    def _trouble(self, what: str | None) -> None:
-        if what is not None and what != self.health.folder:
-            log.warning("%s", what)
-        if what is None and self.health.folder is not None:
-            log.info("%s can be claimed from again", self.home.jobs)
-        self.health.folder = what
 
 
 def _told(error: Exception) -> str:

@@ -1,28 +1,16 @@
-"""One job as the table holds it: its states, what it may become, and why it did."""
+"""One job as the table holds it, and the lines of its history."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prefd.daemon.errors import Exit, PrefdError
+from prefd.daemon.states import ENDED, State
 
 if TYPE_CHECKING:  # it brings asyncio and psutil, and who lists jobs needs neither
     from prefd.daemon.process import ProcessId
-
-State = Literal["queued", "precomputing", "training", "paused", "done", "failed", "cancelled"]
-STATES: tuple[State, ...] = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
-ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
-RUNNING: tuple[State, ...] = ("precomputing", "training")
-
-ALLOWED: Mapping[State, frozenset[State]] = {
-    "queued": frozenset({"precomputing", "training", "paused", "failed", "cancelled"}),
-    "precomputing": frozenset({"queued", "training", "paused", "done", "failed", "cancelled"}),
-    "training": frozenset({"queued", "paused", "done", "failed", "cancelled"}),
-    "paused": frozenset({"queued", "cancelled"}),
-    "done": frozenset(),
-    "failed": frozenset(),
-    "cancelled": frozenset(),
-}
 
 CANCELLED_WAITING = "cancelled before it started"
 CANCELLED_PAUSED = "cancelled while it waited to go on"
@@ -34,12 +22,17 @@ RETRIED = "retried by you: it goes on from its last checkpoint"
 RETRIED_FRESH = "retried by you: it begins from nothing"
 
 
-class JobNotFound(LookupError):
+class JobNotFound(PrefdError, LookupError):
     """No job has this id."""
 
+    exit_code = Exit.NOT_FOUND
+    http_status = 404
 
-class IllegalTransition(ValueError):
+
+class IllegalTransition(PrefdError, ValueError):
     """A job cannot go from the one state to the other."""
+
+    http_status = 409
 
 
 class Event(NamedTuple):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from prefd.daemon import job_rows
 from prefd.daemon.database import explained, refuse_damaged
-from prefd.daemon.job import STATES, Change, Event, Job, JobNotFound, State
+from prefd.daemon.job import Change, Event, Job, JobNotFound
+from prefd.daemon.states import STATES, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
     from prefd.daemon.spec import JobSpec

@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from prefd.daemon.job import Job, JobNotFound, State
+from prefd.daemon.job import Job, JobNotFound
 from prefd.daemon.records import Record
+from prefd.daemon.states import State
 
 COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,38 +27,32 @@ from prefd.daemon.database import (
     refuse_lost,
 )
 from prefd.daemon.job import (
-    ALLOWED,
     CANCELLED_PAUSED,
     CANCELLED_RUNNING,
     CANCELLED_WAITING,
-    ENDED,
     PAUSED,
     QUEUE_PAUSED,
     RESUMED,
     RETRIED,
     RETRIED_FRESH,
-    RUNNING,
-    STATES,
     Change,
     Event,
     IllegalTransition,
     Job,
     JobNotFound,
-    State,
 )
 from prefd.daemon.job_queries import JobQueries, row_of
+from prefd.daemon.listeners import Listeners, Settable
 from prefd.daemon.records import Record, Records
+from prefd.daemon.states import ENDED, RUNNING, STATES, TABLE, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
     from prefd.daemon.process import ProcessId
     from prefd.daemon.spec import JobSpec
 
 __all__ = [  # what the table's users need besides it
-    "ENDED",
     "QUEUE_PAUSED",
     "RESUMED",
-    "RUNNING",
-    "STATES",
     "Change",
     "Event",
     "IllegalTransition",
@@ -66,7 +60,6 @@ __all__ = [  # what the table's users need besides it
     "JobNotFound",
     "JobTable",
     "JobTableError",
-    "State",
     "Unreadable",
 ]
 
@@ -78,6 +71,8 @@ class JobTable(JobQueries):
         super().__init__(connection, path)
         self._records = records
         self._changed: set[int] = set()
+        self._listeners = Listeners[int]()
+        self._data_version: int | None = None
         self._inode = inode(path)
 
     @classmethod
@@ -103,7 +98,24 @@ class JobTable(JobQueries):
         """Go on with the file that has the database's name now."""
         self._db.close()
         self._db = connect(self._path)
+        self._data_version = None
         self._inode = inode(self._path)
+        self._listeners.tell_all()
+
+    def listening(self, job_id: int, event: Settable) -> AbstractContextManager[None]:
+        """Have `event` set, inside the block, whenever the job is changed through this table, or `tell` says that it was."""
+        return self._listeners.listening(job_id, event)
+
+    def tell(self, job_id: int) -> None:
+        """Tell the job's listeners that another process has changed it in the database."""
+        self._listeners.tell(job_id)
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another process has written to the database since the last call; True at the first. Reads no page."""
+        before = self._data_version
+        with explained(self._path):
+            self._data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return self._data_version != before
 
     def check_there(self) -> None:
         """Raises Unreadable where the file that is open here has lost its name: what it is told, nobody will read."""
@@ -338,7 +350,7 @@ class JobTable(JobQueries):
         self._changed.add(job_id)
 
     def _move(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
-        if state not in ALLOWED[job.state]:
+        if state not in TABLE[job.state].may_become:
             raise IllegalTransition(f"job {job.id} is {job.state} and cannot become {state}")
         return self._write(job, state, reason, took)
 
@@ -377,6 +389,8 @@ class JobTable(JobQueries):
                 yield
                 self._write_changed()
                 self._db.execute("COMMIT")
+                for job_id in self._changed:
+                    self._listeners.tell(job_id)
             finally:
                 if self._db.in_transaction:  # the body or the commit failed
                     self._db.execute("ROLLBACK")

@@ -7,18 +7,12 @@ trains a two-layer model has 990 MB of that for the 130 MB that it holds.
 
 from __future__ import annotations
 
-import os
-import sys
-from contextlib import suppress
-
 import psutil
 from pydantic import Field, field_validator
 
+from prefd.daemon.cpus import CPUS, NICE, THREADS, usable_cpus
 from prefd.daemon.sizes import parse_size
 from prefd.daemon.specmodel import SpecModel
-
-CPUS, NICE = "PREFD_WORKER_CPUS", "PREFD_WORKER_NICE"
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "ARROW_NUM_THREADS")
 
 
 class WorkerLimits(SpecModel):
@@ -63,19 +57,3 @@ class WorkerLimits(SpecModel):
         if self.memory_bytes is not None and self.memory_bytes > total:
             said.append(f"worker.memory is {self.memory}, and there are {total / 1e9:.1f} GB: it limits nothing")
         return said
-
-
-def usable_cpus() -> list[int]:
-    """The cores that this process may run on."""
-    if sys.platform == "linux":
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def apply() -> None:
-    """In the worker, before it has any thread: keep to what its environment says."""
-    if cores := os.environ.get(CPUS):
-        with suppress(OSError, AttributeError):  # macOS has no affinity: the number of threads is what limits there
-            os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    if nice := os.environ.get(NICE):
-        os.nice(int(nice))

@@ -14,14 +14,18 @@ from rich.text import Text
 
 from prefd.daemon import render, report
 from prefd.daemon.home import Home
+from prefd.daemon.job_document import outputs
 from prefd.daemon.jobs import Job
+from prefd.daemon.moments import format_duration
 from prefd.daemon.phase_outcomes import Outcome
 from prefd.daemon.preview_lines import data_facts
-from prefd.daemon.rundir import Phase, Progress, RunDir
+from prefd.daemon.rundir import Progress, RunDir
+from prefd.daemon.states import PHASE_OF
+from prefd.daemon.text import format_number
+from prefd.plugins.metrics import LABELS
 
 PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 LABEL = 14  # columns for the phase's name
-PHASE_OF: dict[str, Phase] = {"precomputing": "precompute", "training": "training"}
 
 
 class JobView(Protocol):
@@ -77,7 +81,7 @@ class Milestones:
         self.console.print(Text.assemble(render.state(job.state), f": {first}" if first else ""))
         for line in more:
             self.console.print(f"  {line}")
-        for name, path in report.outputs(job, RunDir(self.home.job(job.id))).items():
+        for name, path in outputs(job, RunDir(self.home.job(job.id))).items():
             self.console.print(f"{name:<{LABEL}}{path}", soft_wrap=True)
 
 
@@ -161,11 +165,11 @@ def pace(progress: Progress) -> str:
         parts.append(f"{progress.rate:.3g} {progress.unit}/s")
     if progress.eta_s is not None:
         elapsed = max(0.0, time.time() - progress.updated_at) if progress.updated_at else 0.0
-        parts.append(f"ETA {render.duration(max(0.0, progress.eta_s - elapsed))}")
+        parts.append(f"ETA {format_duration(max(0.0, progress.eta_s - elapsed))}")
     return "  ".join(parts)
 
 
 def metrics(progress: Progress) -> str:
     """Loss, accuracy and margin, where the phase has them."""
-    found = {name: progress.metrics.get(key) for key, name in report.SHOWN.items()}
-    return "  ".join(f"{name} {render.number(value)}" for name, value in found.items() if value is not None)
+    found = {name: progress.metrics.get(key) for key, name in LABELS.items()}
+    return "  ".join(f"{name} {format_number(value)}" for name, value in found.items() if value is not None)

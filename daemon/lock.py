@@ -14,8 +14,9 @@ from datetime import datetime
 
 from filelock import FileLock, Timeout
 
+from prefd.daemon.errors import PrefdError
+from prefd.daemon.files import read_json, write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import read_json, write_json
 
 PATIENCE_SECONDS = 1.0
 """`holder` tries the lock for a moment; a starting daemon must not take that for a rival."""
@@ -31,7 +32,7 @@ class Holder:
     socket: str
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(PrefdError):
     """Another daemon has this home; the message says which and how to stop it."""
 
 

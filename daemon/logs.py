@@ -14,8 +14,6 @@ import faulthandler
 import json
 import logging
 import os
-import shutil
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -24,8 +22,6 @@ from pathlib import Path
 
 from prefd.daemon.config import LogConfig
 
-WORKER_LOG_BYTES = 32_000_000
-"""A worker's log is cut here; what stood in it is kept once, as `worker.log.1`."""
 SEVERITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 """Of syslog, as the journal reads them at the start of a line."""
 
@@ -136,23 +132,3 @@ class LogFile(RotatingFileHandler):
         if stream is not None:
             with suppress(OSError, ValueError):
                 stream.close()
-
-
-def bound_log(log: Path, limit: int | None = None) -> bool:
-    """Cut a log that another process appends to, once it is longer than `limit` bytes (WORKER_LOG_BYTES); what stood there
-    is kept beside it, as far as the disk has room. Whether it was cut. Lines written at that very moment may be lost.
-    """
-    limit = WORKER_LOG_BYTES if limit is None else limit
-    try:
-        if log.stat().st_size <= limit:
-            return False
-    except OSError:
-        return False
-    with suppress(OSError):
-        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-    said = f"{time.strftime('%Y-%m-%d %H:%M:%S')} this log was longer than {limit:,} bytes; it goes on here\n"
-    with suppress(OSError):
-        os.truncate(log, 0)
-        with log.open("a", encoding="utf-8") as file:
-            file.write(said)
-    return True

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon.files import is_lfs_pointer
-from prefd.daemon.rundir import read_json
+from prefd.daemon.files import is_lfs_pointer, read_json
 from prefd.daemon.text import clip
 
 WEIGHTS = "model*.safetensors"

@@ -1,4 +1,4 @@
-"""Which references the jobs that wait or run need, told without a model: what `prefd cache prune` keeps its hands off.
+"""Tells which references the jobs that wait or run need, without a model: `prefd cache prune` keeps its hands off them.
 
 Rather one too many: a reference that is kept costs disk, one that is lost costs a pass over the data.
 """
@@ -6,35 +6,53 @@ Rather one too many: a reference that is kept costs disk, one that is lost costs
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from prefd.cache.fingerprint import ReferenceFingerprint, digest_json
+from prefd.cache.fingerprint import ReferenceFingerprint, digest_config
 from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import StoredReference, stored_references
 from prefd.daemon.frozen import commits, frozen_spec, frozen_stock
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import ULID_LENGTH
-from prefd.daemon.jobs import ENDED, STATES, Job, JobTable
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
-from prefd.daemon.specfile import SUFFIXES, SpecError, read_specs
-from prefd.daemon.worker.sources import VOLATILE_CONFIG
+from prefd.daemon.states import UNENDED
+
+
+class Waiting(Protocol):
+    """A spec file that is no job yet, unless the table knows its `source`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def source(self) -> str | None: ...
+
+    @property
+    def specs(self) -> Sequence[JobSpec]:
+        """What its jobs will be."""
+        ...
 
 
 class NeededReferences:
     """Called, it tells fingerprint → the jobs that have not ended and need it, or may, each by a name for people.
 
     `known`: who the references in question are, None for one that cannot be told. They are those of the start: one that
-    `prune` has set aside is still among them.
+    `prune` has set aside is still among them. `waiting`: lists the spec files that are on their way to the table.
     """
 
-    def __init__(self, home: Home, known: Mapping[str, ReferenceFingerprint | None]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        known: Mapping[str, ReferenceFingerprint | None],
+        waiting: Callable[[], Sequence[Waiting]],
+    ) -> None:
         self.home = home
         self._known = known
+        self._waiting = waiting
 
     def __call__(self) -> dict[str, list[str]]:
         needed: dict[str, list[str]] = {}
@@ -46,26 +64,18 @@ class NeededReferences:
     def _found(self) -> Iterator[tuple[str, list[str] | None]]:
         """Each job with the references it may need, None for any.
 
-        A spec's way is from `jobs/` to `accepted/` to a row of the table: looked at in that order, none is passed over.
+        A spec's way ends in a row of the table, so that is looked at last: none is passed over.
         """
-        dropped = [(path, path.name) for path in _files(self.home.jobs)]
-        claimed = [(path, path.name[ULID_LENGTH + 1 :]) for path in _files(self.home.accepted)]
+        waiting = self._waiting()
         with JobTable.open_readonly(self.home.database) as table:
-            jobs = table.list(*(state for state in STATES if state not in ENDED))
+            jobs = table.list(*UNENDED)
             found = [(f"job {job.id}", self._of_job(table, job)) for job in jobs]
             recorded = table.sources()
-        for path, name in dropped + [each for each in claimed if each[0].name not in recorded]:
-            models = sorted({_reference_model(spec) for spec in self._waiting(path, name)})
-            found += [(f"the spec {name}", self._of_model(model)) for model in models]
+        for file in waiting:
+            if file.source not in recorded:
+                models = sorted({_reference_model(spec) for spec in file.specs})
+                found += [(f"the spec {file.name}", self._of_model(model)) for model in models]
         yield from found
-
-    def _waiting(self, path: Path, name: str) -> list[JobSpec]:
-        """What a file that no daemon has read yet asks for, several jobs of a sweep; nothing of what will be no job."""
-        try:
-            with path.open("rb") as file:
-                return [spec.resolved(self.home.jobs) for spec in read_specs(file.read(MAX_BYTES + 1), name).specs]
-        except (OSError, SpecError, RuntimeError, ValueError):
-            return []
 
     def _of_job(self, jobs: JobTable, job: Job) -> list[str] | None:
         outcome = RunDir(self.home.job(job.id)).outcome("precompute")
@@ -94,12 +104,6 @@ def references_of(cache: ReferenceCache) -> dict[str, ReferenceFingerprint | Non
     }
 
 
-def _files(folder: Path) -> list[Path]:
-    """Plain files that may be specs."""
-    found = (each for each in folder.glob("*") if each.suffix.lower() in SUFFIXES and not each.name.startswith("."))
-    return sorted(each for each in found if each.is_file() and not each.is_symlink())
-
-
 def _may_be(reference: ReferenceFingerprint, model: str, config: str | None) -> bool:
     """By the model's configuration; by the name it was first scored under where that is not here to be read.
 
@@ -114,8 +118,7 @@ def _may_be(reference: ReferenceFingerprint, model: str, config: str | None) -> 
 def _digest_config(folder: Path) -> str | None:
     """As a reference's identity has it; None for what is no folder here, such as a hub id."""
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return digest_json({name: value for name, value in config.items() if name not in VOLATILE_CONFIG})
+        return digest_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError):
         return None
 

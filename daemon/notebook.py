@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.templating import DEFAULT_DATE, parse_date
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def load_tokenizer(model: str | Path) -> Any:
     return models.tokenizer(ModelSource(str(model)))
 
 
-class UnknownReference(LookupError):
+class UnknownReference(PrefdError, LookupError):
     """No reference, or more than one, has a fingerprint that starts like that; the message lists those there are."""
 
 

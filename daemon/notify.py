@@ -20,13 +20,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from prefd.daemon import report
 from prefd.daemon.config import NotifyConfig
 from prefd.daemon.document import document
 from prefd.daemon.events import database_of
+from prefd.daemon.files import read_end, read_json, write_json
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, Change, Job, JobTable, JobTableError
-from prefd.daemon.rundir import RunDir, read_json, write_json
+from prefd.daemon.job_document import job_document
+from prefd.daemon.jobs import Change, Job, JobTable, JobTableError
+from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import ENDED
 from prefd.daemon.text import clip
 
 log = logging.getLogger(__name__)
@@ -115,7 +117,7 @@ class Notifier:
             spec = self.table.spec(job.id)
         except ValueError:  # of another version of prefd
             spec = None
-        shown = report.job_document(job, spec, self.table.history(job.id), RunDir(self.home.job(job.id)))
+        shown = job_document(job, spec, self.table.history(job.id), RunDir(self.home.job(job.id)))
         return json.dumps(document(shown), indent=1).encode()
 
     def _folder(self, job: Job) -> Path:
@@ -195,8 +197,8 @@ async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, f
             await _end(child)
         if code == 0:
             return ""
-        said.seek(max(0, said.seek(0, os.SEEK_END) - SAID_BYTES))
-        lines = said.read().decode("utf-8", "replace").split("\n")
+        data, _ = read_end(said, SAID_BYTES)
+        lines = data.decode("utf-8", "replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
         return f"{f'exit code {code}' if code > 0 else f'signal {-code}'}: {clip(last, 300)}"
 

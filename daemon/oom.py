@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 
-from prefd.daemon.cgroups import memory_groups
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.memory_kills import OUT_OF_MEMORY, kills, private_bytes
 
 LOOK_SECONDS = 1.0
 LOW = 0.05
 """Of the machine's memory: with less free, a SIGKILL that nobody sent is probably the system's."""
-SAID = re.compile(
-    r"MemoryError|std::bad_alloc|unable to allocate|attempting to allocate|Cannot allocate memory|Insufficient Memory"
-    r"|out of memory|OutOfMemory",
-    re.IGNORECASE,
-)
-"""What Python, C++, MLX on a CPU, Metal and CUDA say when there is none left."""
 
 
 @dataclass
@@ -68,42 +58,6 @@ class MemoryWatch:
             return f"the system ran out of memory and killed the worker; {took}"
         if returncode == -signal.SIGKILL and self.free < LOW:
             return f"the worker was killed, probably for want of memory ({self.free:.1%} of it was free); {took}"
-        if returncode and (found := SAID.search(log_tail)):
+        if returncode and (found := OUT_OF_MEMORY.search(log_tail)):
             return f"the worker ran out of memory ({found.group()}); {took}"
         return None
-
-
-def private_bytes(process: psutil.Process) -> int:
-    """What the process has of its own. On Linux files that are only mapped are left out: they make room by themselves."""
-    memory = process.memory_info()
-    return int(memory.rss - memory.shared if sys.platform == "linux" else memory.rss)
-
-
-def kills() -> int:
-    """Processes that the system, or this process's own group, has killed for want of memory. 0 where nobody counts."""
-    return sum(_count(path, "oom_kill") for path in _counters())
-
-
-def _counters() -> list[Path]:
-    return [Path("/proc/vmstat"), *(groups[0].events for groups in memory_groups())]
-
-
-def _count(path: Path, name: str) -> int:
-    try:
-        counts = dict(line.split() for line in path.read_text().splitlines())
-        return int(counts.get(name, 0))
-    except (OSError, ValueError):
-        return 0
-
-
-def remedy(training: TrainingSpec) -> str:
-    """The settings that make a job smaller, the ones that are not used yet."""
-    ways = []
-    if not training.grad_checkpoint:
-        ways.append("training.grad_checkpoint: true (a quarter of the batch's)")
-    ways.append("a smaller data.max_length, training.batch_tokens or training.chunk_tokens")
-    if training.fine_tune == "full":
-        ways.append("training.fine_tune: lora")
-    elif training.quantize is None:
-        ways.append("training.quantize: {bits: 4}")
-    return "; ".join(ways)

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from prefd.daemon.specmodel import Fault, SpecModel, refuse
 from prefd.daemon.text import shown
+from prefd.plugins.metrics import EVAL, OF_PAIRS
 
 Coefficient = Annotated[float, Field(ge=0, lt=1)]
 Two = Field(min_length=2, max_length=2)
@@ -205,13 +206,6 @@ def _is(kind: Kind, value: float) -> bool:
     return value >= 0 if kind == "end" else 0 < value <= (1 if kind == "factor" else math.inf)
 
 
-METRICS = (
-    *("eval_loss", "eval_rewards/chosen", "eval_rewards/rejected", "eval_rewards/margins", "eval_rewards/accuracies"),
-    *("eval_logps/chosen", "eval_logps/rejected"),
-)
-"""What every loss's evaluations have."""
-
-
 class WatchedMetric(SpecModel):
     """A metric of the held-out pairs, and which way is better."""
 
@@ -220,10 +214,11 @@ class WatchedMetric(SpecModel):
 
     @model_validator(mode="after")
     def metric_of_an_evaluation(self) -> Self:
-        if not self.metric.startswith("eval_"):
-            known = f"eval_{self.metric}" in METRICS
+        if not self.metric.startswith(EVAL):
+            names = [EVAL + each.name for each in OF_PAIRS]
+            known = EVAL + self.metric in names
             hint = (
-                f"did you mean eval_{self.metric}?" if known else f"there are {', '.join(METRICS)}, and the loss's own"
+                f"did you mean {EVAL}{self.metric}?" if known else f"there are {', '.join(names)}, and the loss's own"
             )
             said = f"must be a metric of the evaluations, such as eval_loss; {hint}"
             refuse([(("metric",), said, self.metric)])

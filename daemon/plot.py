@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from prefd.plugins.metrics import EVAL, METRICS, Metric
+
 Row = dict[str, Any]
 
 BLUE, ORANGE, GREY, INK = "#2f6db3", "#d9822b", "#5c6670", "#22272b"
@@ -40,21 +42,17 @@ class Panel:
     limits: tuple[float, float] | None = None
 
 
+def panel_of(metric: Metric, *curves: Curve) -> Panel:
+    """The panel that shows `metric`, with its title, unit, level and limits."""
+    return Panel(metric.title, metric.unit, curves, metric.level, metric.limits)
+
+
+LEARNT = [METRICS[name] for name in ("loss", "rewards/accuracies", "rewards/margins")]
 PANELS = (
-    Panel("Loss", "mean per pair", (Curve("loss", "train", BLUE, "held out", ORANGE),)),
-    Panel(
-        "Reward accuracy",
-        "share of pairs",
-        (Curve("rewards/accuracies", "train", BLUE, "held out", ORANGE),),
-        level=0.5,
-        limits=(-0.03, 1.03),
-    ),
-    Panel(
-        "Reward margin", "chosen − rejected", (Curve("rewards/margins", "train", BLUE, "held out", ORANGE),), level=0.0
-    ),
+    *(panel_of(each, Curve(each.name, "train", BLUE, "held out", ORANGE)) for each in LEARNT),
     Panel(
         "Log-probability of the answers",
-        "nats, mean of sums",
+        METRICS["logps/chosen"].unit,
         (
             Curve("logps/chosen", "chosen", BLUE, "chosen, held out", BLUE),
             Curve("logps/rejected", "rejected", ORANGE, "rejected, held out", ORANGE),
@@ -132,7 +130,7 @@ def _draw_curve(axis: Axes, curve: Curve, train: Sequence[Row], evals: Sequence[
     elif values:
         marker = "o" if len(values) == 1 else None
         axis.plot(steps, values, color=curve.color, linewidth=1.7, marker=marker, label=curve.label)
-    eval_steps, eval_values = points(evals, f"eval_{curve.key}")
+    eval_steps, eval_values = points(evals, EVAL + curve.key)
     if eval_values:
         axis.plot(
             eval_steps,

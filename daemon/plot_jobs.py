@@ -20,11 +20,13 @@ from prefd.daemon.plot import (
     Row,
     dress,
     new_figure,
+    panel_of,
     points,
     running_mean,
     say_nothing_recorded,
     widen_one_step,
 )
+from prefd.plugins.metrics import EVAL, METRICS
 
 COLORS = (BLUE, ORANGE, "#3a9a6b", "#b5467f", "#7a5fc0", "#8a6d3b", "#17a2b8", "#5c6670")
 Style = Literal["-", "--", ":", "-."]
@@ -32,15 +34,6 @@ STYLES: tuple[Style, ...] = ("-", "--", ":", "-.")
 """A job's colour, then, from the ninth on, its line style too."""
 SMOOTH_FROM = 20  # one batch's accuracy is a few pairs': the raw lines of several jobs would hide one another
 DOT: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markerfacecolor": "white"}
-PANELS = {
-    "loss": Panel("Loss", "mean per pair", ()),
-    "rewards/accuracies": Panel("Reward accuracy", "share of pairs", (), level=0.5, limits=(-0.03, 1.03)),
-    "rewards/margins": Panel("Reward margin", "chosen − rejected", (), level=0.0),
-    "rewards/chosen": Panel("Reward of the chosen answers", "mean per pair", (), level=0.0),
-    "rewards/rejected": Panel("Reward of the rejected answers", "mean per pair", (), level=0.0),
-    "logps/chosen": Panel("Log-probability of the chosen answers", "nats, mean of sums", ()),
-    "logps/rejected": Panel("Log-probability of the rejected answers", "nats, mean of sums", ()),
-}
 
 
 @dataclass(frozen=True)
@@ -86,14 +79,14 @@ def _looks(jobs: Sequence[Line]) -> list[tuple[Line, str, Style]]:
 
 def _draw(axis: Axes, metric: str, jobs: Sequence[Line]) -> bool:
     """One panel. Whether it has dots of held-out pairs."""
-    name = metric.removeprefix("eval_")
-    panel = PANELS.get(name, Panel(name, "as logged", ()))
+    name = metric.removeprefix(EVAL)
+    panel = panel_of(METRICS[name]) if name in METRICS else Panel(name, "as logged", ())
     dress(axis, panel if name == metric else replace(panel, title=f"{panel.title}, held-out pairs"))
     steps: set[int] = set()
     dots = False
     for job, color, style in _looks(jobs):
         trained, values = points(job.rows, name) if name == metric else ([], [])
-        held_out, evals = points(job.rows, f"eval_{name}")
+        held_out, evals = points(job.rows, EVAL + name)
         if len(values) >= SMOOTH_FROM:
             values = list(running_mean(values, max(1, len(values) // 20)))
         axis.plot(

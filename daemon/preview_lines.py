@@ -13,10 +13,10 @@ from operator import itemgetter
 from rich.console import Console
 from rich.text import Text
 
-from prefd.daemon import render
 from prefd.daemon.data_summary import DataSummary
 from prefd.daemon.describe import Fact
 from prefd.daemon.previews import LengthSpan, Part, Preview, ShownPair
+from prefd.daemon.text import pluralize
 
 HEAD, TAIL = 120, 60
 """Tokens of a long block that are shown before and after what is left out of it."""
@@ -85,7 +85,7 @@ def text_lines(part: Part, console: Console, full: bool) -> Iterator[Text]:
         if is_answer and not part.counted[at] and (at == last or part.counted[at + 1]):
             made.append(UNCOUNTED[1], style="bold yellow")
     if part.cut:
-        _append_line(made, f"✂ {render.plural(part.cut, 'token')} cut")
+        _append_line(made, f"✂ {pluralize(part.cut, 'token')} cut")
     width = max(console.width - len(INDENT) - 2, 20)
     for line in made.split("\n", allow_blank=False):
         yield from line.wrap(console, width) or [Text()]
@@ -139,12 +139,12 @@ def _token_style(part: Part, at: int) -> str:
 
 def _heading(name: str, part: Part, use: str) -> str:
     count, counted = len(part.ids), sum(part.counted)
-    tokens = render.plural(count, "token")
+    tokens = pluralize(count, "token")
     if name == "prompt":
         return f"{tokens}, read and not {COUNTS[use]}"
     told = f"{tokens}, all {COUNTS[use]}" if counted == count else f"{counted} of {tokens} {COUNTS[use]}"
     told += "" if counted == count else f"; not those in {''.join(UNCOUNTED)}"
-    return told + (f"; {render.plural(part.cut, 'token')} cut from its end" if part.cut else "")
+    return told + (f"; {pluralize(part.cut, 'token')} cut from its end" if part.cut else "")
 
 
 def _kept(count: int, full: bool) -> Iterator[int | None]:

@@ -1,4 +1,4 @@
-"""Worker processes seen from outside: how one is recognised and ended, and what its end means.
+"""Processes seen from outside: how a worker is started, and any process recognised and ended.
 
 A pid alone names nobody for long, so a process is a pid and the time it started.
 """
@@ -6,7 +6,6 @@ A pid alone names nobody for long, so a process is a pid and the time it started
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import sys
@@ -20,11 +19,8 @@ import psutil
 WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
 """-P: a worker runs in a job's folder, which must not become a place to import from."""
 
-STOPPED = 75
-"""A worker's exit code when it was told to stop and has saved its state."""
-
-NO_ROOM = 74
-"""And when the disk takes no more of what it has to write."""
+SAME_HASHES = {"PYTHONHASHSEED": "0"}
+"""Part of every worker's environment: a chat template in Python that goes through a set finds one order in all of them."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +79,6 @@ def _started(pid: int, boot: str) -> float | None:
         return None
 
 
-def lock_worker(path: Path) -> int | None:
-    """A descriptor with the lock on `path`, to be inherited by a worker; None while another worker has it.
-
-    The kernel drops the lock when the last process that holds the descriptor ends, however it ends. So a job never
-    has two workers, even when a daemon dies before it could write down the pid of the one it started.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
 def signal_group(pid: int, number: signal.Signals) -> None:
     """Send `number` to the group that `pid` leads; nothing when it is gone."""
     try:
@@ -119,37 +97,3 @@ async def end(process: ProcessId, grace: float) -> bool:
         if not process.is_alive():
             return True
     return False
-
-
-def why_it_ended(returncode: int, log: Path, since: int = 0) -> str:
-    """The end of a worker that left no outcome, in words, with the last lines it logged after byte `since`."""
-    if returncode == -signal.SIGKILL:
-        cause = "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent"
-    elif returncode < 0:
-        cause = f"the worker died of {_signal_name(-returncode)}"
-    elif returncode == 0:
-        cause = "the worker ended without saying how it went"
-    else:
-        cause = f"the worker ended with exit code {returncode} and did not say why"
-    last = tail(log, since=since)
-    return f"{cause}; its log ends:\n{last}" if last else f"{cause}; its log is empty"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def tail(log: Path, lines: int = 8, since: int = 0, limit: int = 2000) -> str:
-    """The last `lines` lines of a log written after byte `since`, at most `limit` bytes of them."""
-    try:
-        with log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(since if since <= size else 0, size - limit))  # shorter than it was: it has been cut
-            text = file.read(limit).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    kept = [line.rstrip() for line in text.splitlines() if line.strip()]
-    return "\n".join("".join(char if char.isprintable() else " " for char in line) for line in kept[-lines:])

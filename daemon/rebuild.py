@@ -18,16 +18,16 @@ from typing import Any
 
 from prefd.daemon.files import sync_folder
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, JobTable, State, Unreadable
+from prefd.daemon.jobs import JobTable, Unreadable
 from prefd.daemon.phase_outcomes import Outcome
 from prefd.daemon.records import Record, Records
-from prefd.daemon.rundir import Phase, RunDir
+from prefd.daemon.rundir import PHASES, SPEC, Phase, RunDir
+from prefd.daemon.states import ENDED, PHASE_OF, State
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = ("-wal", "-shm", "")
 """The database's own file last: while it is there, all is not yet set aside."""
-PHASE_OF: dict[str, Phase] = {"precomputing": "precompute", "training": "training"}
 UNKNOWN = "; its folder does not say how it ended: `prefd resume` lets it go on, `prefd cancel` does not"
 
 
@@ -158,7 +158,7 @@ def _from_results(run: RunDir, job_id: int) -> Record | None:
     if frozen is None:
         return None
     spec = frozen["spec"]
-    outcomes: list[Outcome | None] = [run.outcome("precompute"), run.outcome("training")]
+    outcomes: list[Outcome | None] = [run.outcome(phase) for phase in PHASES]
     last = run.outcome(_last_phase(spec))
     ends = [_end(each) for each in outcomes if each is not None and (not each.ok or each == last)]
     state, reason = ends[-1] if ends else ("paused", "")
@@ -168,7 +168,7 @@ def _from_results(run: RunDir, job_id: int) -> Record | None:
         "name": spec.get("name", ""),
         "state": state,
         "reason": reason,
-        "source": f"runs/{job_id}/spec.json",
+        "source": f"runs/{job_id}/{SPEC}",
         "owner": "daemon",
         "spec": json.dumps(spec),
         "created_at": begun,

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefd.daemon.rundir import read_json, write_json
+from prefd.daemon.files import read_json, write_json
+from prefd.daemon.rundir import RECORD
 
 log = logging.getLogger(__name__)
 
-FILE = "job.json"
 OF_THE_TABLE = ".table.json"
 """In `runs/`: the last number that was given to a job, and since when the queue is paused."""
 
@@ -45,18 +45,18 @@ class Records:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(
-                folder / FILE, record._asdict(), flush=len(record.history) > 1
+                folder / RECORD, record._asdict(), flush=len(record.history) > 1
             )  # until then the claimed file has it
             self.missing.discard(job_id)
         except OSError as error:
             if job_id not in self.missing:
                 why, about = error.strerror or error, {"job": job_id}
-                log.warning("job %d: %s cannot be written yet: %s", job_id, folder / FILE, why, extra=about)
+                log.warning("job %d: %s cannot be written yet: %s", job_id, folder / RECORD, why, extra=about)
             self.missing.add(job_id)
 
     def read(self, job_id: int) -> Record | None:
         """None where there is none that can be read."""
-        match read_json(self.runs / str(job_id) / FILE):
+        match read_json(self.runs / str(job_id) / RECORD):
             case {"row": {"id": int() as number, "spec": str(), "state": str()} as row, "history": list() as history}:
                 if number == job_id and all(isinstance(each, list) and len(each) == 4 for each in history):
                     return Record(row, [(each[0], each[1], each[2], each[3]) for each in history])

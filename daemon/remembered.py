@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from prefd.daemon.files import read_json, write_json
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import read_json, write_json
 
 
 def remember_losses(home: Home, summaries: Mapping[str, str]) -> None:

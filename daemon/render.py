@@ -1,15 +1,12 @@
-"""How values look on a terminal: sizes, times, states, tables. Data goes to stdout, messages to stderr."""
+"""How tables, facts, states and messages look on a terminal. Data goes to stdout, messages to stderr."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 import click
@@ -18,19 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.document import document
+from prefd.daemon.states import COLOURS
 
 PADDING = re.compile(r"[ ]+$", re.MULTILINE)
 PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: whoever reads it counts lines
-
-STATE_STYLES = {
-    "queued": "cyan",
-    "precomputing": "yellow",
-    "training": "yellow",
-    "paused": "magenta",
-    "done": "green",
-    "failed": "red",
-    "cancelled": "magenta",
-}
 
 
 class _Pipe(Console):
@@ -106,62 +94,7 @@ def one_line(text: str) -> Text:
 
 
 def state(name: str) -> Text:
-    return Text(name, style=STATE_STYLES.get(name.strip(), ""))
-
-
-def size(count: float) -> str:
-    """Bytes for people: 0 B, 12.3 kB, 4.56 GB (powers of 1000, as disks are sold)."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(count) < 999.5 or unit == "TB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable")
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 0.4s, 12s, 3m07s, 2h05m, 4d03h."""
-    if seconds < 9.95:
-        return f"{max(seconds, 0):.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}m{rest:02d}s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours}h{minutes:02d}m"
-    return f"{hours // 24}d{hours % 24:02d}h"
-
-
-def clock(at: float | None) -> str:
-    """A moment (seconds since the epoch) in local time; the date only where it is not today's."""
-    if at is None:
-        return "-"
-    moment = datetime.fromtimestamp(at)
-    today = moment.date() == datetime.fromtimestamp(time.time()).date()
-    return moment.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
-
-
-def number(value: Any) -> str:
-    """A metric in at most nine characters or so: 0.6931, -123.4, 1.00e-05; `-` for none."""
-    if value is None:
-        return "-"
-    if isinstance(value, int):
-        return str(value)
-    if not math.isfinite(value):
-        return str(value)
-    magnitude = abs(value)
-    if 0 < magnitude < 1e-3:
-        return f"{value:.2e}"
-    if magnitude >= 1e6:
-        return f"{value:.3e}"
-    decimals = 4 if magnitude < 10 else 2 if magnitude < 1000 else 1 if magnitude < 10_000 else 0
-    return f"{value:.{decimals}f}"
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return Text(name, style=COLOURS.get(name.strip(), ""))
 
 
 def _is_cut(cell: str | Text) -> bool:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefd.daemon import render
 from prefd.daemon.describe import Fact, spec_facts
 from prefd.daemon.frozen import frozen_stock
 from prefd.daemon.frozen import lines as frozen_lines
+from prefd.daemon.job_document import outputs
+from prefd.daemon.moments import format_clock, format_duration
 from prefd.daemon.phase_outcomes import Outcome, TrainingOutcome
 from prefd.daemon.phase_summaries import BestEvaluation, Metrics, TrainingSummary
-from prefd.daemon.rundir import Phase, RunDir
+from prefd.daemon.rundir import PHASES, Phase, RunDir
+from prefd.daemon.text import format_number, pluralize
+from prefd.plugins.metrics import EVAL, LABELS, PART
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Event, Job
     from prefd.daemon.spec import JobSpec
-
-PHASES: tuple[Phase, ...] = ("precompute", "training")
-OUTPUTS = ("adapter", "fused", "peft")  # folders of a run
-SHOWN = {"loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin"}
-PART = "loss/"  # of a mixture
 
 
 def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> list[Fact]:
@@ -39,7 +36,7 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     needs_reference = "precomputing" in states or "training" not in states
     facts += [] if spec is None else spec_facts(spec, needs_reference)
     facts += _block("claimed with", [] if (stock := frozen_stock(run)) is None else frozen_lines(stock))
-    facts += _block("history", [f"{render.clock(event.at)}  {_event(event)}" for event in history])
+    facts += _block("history", [f"{format_clock(event.at)}  {_event(event)}" for event in history])
     outcomes = {phase: run.outcome(phase) for phase in PHASES}
     summaries = [outcome.summary.data for outcome in outcomes.values() if outcome is not None]
     data = next((summary for summary in summaries if summary is not None), None)
@@ -55,25 +52,9 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     return facts + [(name, str(path)) for name, path in outputs(job, run).items()]
 
 
-def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> dict[str, Any]:
-    """The same for `--json`."""
-    progress = run.progress()
-    paths = outputs(job, run)
-    return {
-        "job": job.to_json(),
-        "spec": None if spec is None else spec.model_dump(mode="json"),
-        "frozen": None if (stock := frozen_stock(run)) is None else stock.to_json(),
-        "history": [event._asdict() for event in history],
-        **{phase: None if (outcome := run.outcome(phase)) is None else outcome.to_json() for phase in PHASES},
-        "progress": None if progress is None else asdict(progress),
-        **{name: str(paths[name]) if name in paths else None for name in OUTPUTS},
-        "run": str(run.root),
-    }
-
-
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:
     """How a phase went, as names and values: its time, its numbers, its warnings."""
-    parts = [] if seconds is None else [render.duration(seconds)]
+    parts = [] if seconds is None else [format_duration(seconds)]
     if outcome is None:
         return _block(phase, parts)
     parts += [] if outcome.ok else ["failed"]
@@ -86,7 +67,7 @@ def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) ->
 
 def training_facts(summary: TrainingSummary, parts: Sequence[str]) -> list[Fact]:
     """The numbers of training behind `parts` of its first line."""
-    steps = [] if summary.steps is None else [render.plural(summary.steps, "step")]
+    steps = [] if summary.steps is None else [pluralize(summary.steps, "step")]
     facts = _block("training", ["; ".join([*parts, *steps]), *training_lines(summary)]) + held_out_facts(summary.eval)
     if summary.fused_check is not None and summary.fused_check.line:
         facts.append(("fusing", summary.fused_check.line))
@@ -97,14 +78,15 @@ def training_lines(summary: TrainingSummary) -> list[str]:
     """How each metric that is shown changed from the first step to the last, a line each."""
     first, last = summary.first or {}, summary.last or {}
     changes = {name: (first.get(key), last[key]) for key, name in told(last).items()}
-    width = max(map(len, ("accuracy", *changes))) + 1
-    return [f"{name:<{width}}{render.number(begin)} → {render.number(end)}" for name, (begin, end) in changes.items()]
+    width = max(map(len, (*LABELS.values(), *changes))) + 1
+    return [f"{name:<{width}}{format_number(begin)} → {format_number(end)}" for name, (begin, end) in changes.items()]
 
 
 def told(values: Mapping[str, Any]) -> dict[str, str]:
     """The metrics of `values` that are shown of a job, by what they are called: the parts of a mixed loss behind it."""
     parts = {key: key for key in values if key.startswith(PART)}
-    return {key: name for key, name in ({"loss": "loss"} | parts | SHOWN).items() if key in values}
+    labels = {"loss": LABELS["loss"], **parts, **LABELS}
+    return {key: label for key, label in labels.items() if key in values}
 
 
 def phase_line(phase: Phase, outcome: Outcome | None, seconds: float | None) -> str:
@@ -117,8 +99,8 @@ def held_out_facts(values: Metrics | None) -> list[Fact]:
     """The last evaluation, whether or not its names begin with `eval_`."""
     if not values:
         return []
-    plain = {key.removeprefix("eval_"): value for key, value in values.items()}
-    numbers = [f"{name} {render.number(plain[key])}" for key, name in told(plain).items() if plain[key] is not None]
+    plain = {key.removeprefix(EVAL): value for key, value in values.items()}
+    numbers = [f"{name} {format_number(plain[key])}" for key, name in told(plain).items() if plain[key] is not None]
     return [("held out", "  ".join(numbers))]
 
 
@@ -126,13 +108,7 @@ def best_facts(best: BestEvaluation | None) -> list[Fact]:
     """The best evaluation, where its checkpoint is kept."""
     if best is None:
         return []
-    return [("best", f"{best.metric} {render.number(best.value)} at step {best.step}: {best.checkpoint}")]
-
-
-def outputs(job: Job, run: RunDir) -> dict[str, Path]:
-    """What a job that is done has left, by name."""
-    folders: dict[str, Path] = {name: getattr(run, name) for name in OUTPUTS}
-    return {name: folder for name, folder in folders.items() if job.state == "done" and folder.is_dir()}
+    return [("best", f"{best.metric} {format_number(best.value)} at step {best.step}: {best.checkpoint}")]
 
 
 def _event(event: Event) -> str:

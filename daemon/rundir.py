@@ -5,25 +5,27 @@ The worker and the daemon share nothing else, so each can die and the other stil
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
+
+from prefd.daemon.files import read_json, write_json
+from prefd.plugins.metrics import EVAL
 
 if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's number waits for none
     from prefd.daemon.phase_outcomes import Outcome, PrecomputeOutcome, TrainingOutcome
 
-KEPT = ("spec.json", "job.json", "worker.log", ".worker.lock", "attempts")
+SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
+PROGRESS = "progress.json"
+KEPT = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
 """What a run begun from nothing keeps of the earlier one: the log goes on."""
 
-DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-"""What a disk says that takes no more: it may take more later, and nothing else is wrong."""
-
 Phase = Literal["precompute", "training"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+"""In their order."""
 T = TypeVar("T")
 
 
@@ -41,28 +43,6 @@ class Progress:
     updated_at: float = 0.0
 
 
-def write_json(path: Path, value: Any, flush: bool = True) -> None:
-    """Replace `path` by `value` as JSON: written beside, flushed to disk, renamed.
-
-    Without `flush`, a power cut may leave it empty; a crash of the process never does.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        if flush:
-            file.flush()
-            os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def read_json(path: Path) -> Any | None:
-    """The JSON at `path`, or None where there is none that can be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
 def _as(kind: type[T], value: Any) -> T | None:
     try:
         return kind(**value)
@@ -76,11 +56,16 @@ class RunDir:
 
     @property
     def spec(self) -> Path:
-        return self.root / "spec.json"
+        return self.root / SPEC
 
     @property
     def log(self) -> Path:
-        return self.root / "worker.log"
+        return self.root / LOG
+
+    @property
+    def worker_lock(self) -> Path:
+        """The file whose lock the job's one worker holds."""
+        return self.root / WORKER_LOCK
 
     @property
     def metrics(self) -> Path:
@@ -112,17 +97,21 @@ class RunDir:
     def set_aside(self, attempt: int) -> None:
         """Move what attempts up to `attempt` left to `attempts/<attempt>/`. Done again after a crash, it moves the rest."""
         left = [path for path in self.root.iterdir() if path.name not in KEPT]
-        folder = self.root / "attempts" / str(attempt)
+        folder = self.root / ATTEMPTS / str(attempt)
         folder.mkdir(parents=True, exist_ok=True)
         for path in left:
             path.rename(folder / path.name)
 
     def progress(self) -> Progress | None:
         """None where there is none, or one that this version cannot read."""
-        return _as(Progress, read_json(self.root / "progress.json"))
+        return _as(Progress, read_json(self.root / PROGRESS))
 
     def write_progress(self, progress: Progress) -> None:
-        write_json(self.root / "progress.json", asdict(progress) | {"updated_at": time.time()}, flush=False)
+        write_json(self.root / PROGRESS, asdict(progress) | {"updated_at": time.time()}, flush=False)
+
+    def forget_progress(self) -> None:
+        """Called before a phase starts, so that how far an old one came is never shown as the new one's."""
+        (self.root / PROGRESS).unlink(missing_ok=True)
 
     def mark(self, phase: Phase) -> str:
         """How far the phase has got for good: what was saved, and what was left to do when its worker began."""
@@ -163,7 +152,7 @@ class RunDir:
 
 def is_evaluation(row: Mapping[str, Any]) -> bool:
     """Whether a line of metrics.jsonl is of the held-out pairs."""
-    return any(key.startswith("eval_") for key in row)
+    return any(key.startswith(EVAL) for key in row)
 
 
 def as_row(line: str | bytes) -> dict[str, Any] | None:

@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefd.daemon.catalog import CatalogError, Losses
+from prefd.daemon.catalog import CatalogError
+from prefd.daemon.catalog_listing import Losses
 from prefd.daemon.config import Config
+from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import RUNNING, Job, JobTable, JobTableError, Unreadable
+from prefd.daemon.jobs import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.process import end
-from prefd.daemon.rundir import DISK_TROUBLE
 from prefd.daemon.spec import Reference
+from prefd.daemon.states import RUNNING
 from prefd.daemon.stop import Stop
 from prefd.daemon.supervisor import Supervisor
 from prefd.daemon.turns import Limits, take_turns
@@ -59,19 +61,23 @@ class Runner:
     async def run(self) -> None:
         """Start jobs until the stop. Those that run are then still to be waited for."""
         longest = self.config.watch.rescan_seconds
-        while not self.stop.is_set():
-            self.alive(longest)
-            self.queued.clear()
-            began = time.monotonic()
-            self.table.check_there()
-            self.table.write_missing_records()
-            for job in self._take_turns(await self._recover()):
-                task = self.running[job.id] = asyncio.create_task(self._run(job))
-                task.add_done_callback(functools.partial(self._ended, job.id))
-            # an orphan's end may have taken a minute: nobody rests that long
-            await asyncio.sleep(min(REST * (time.monotonic() - began), longest))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.queued.wait(), longest)
+        with self.stop.listening(self.queued):
+            while not self.stop.is_set():
+                self.alive(longest)
+                self.queued.clear()
+                began = time.monotonic()
+                self.table.check_there()
+                self.table.write_missing_records()
+                jobs = await self._recover()
+                self._pass_on_requests(jobs)
+                for job in self._take_turns(jobs):
+                    task = self.running[job.id] = asyncio.create_task(self._run(job))
+                    task.add_done_callback(functools.partial(self._ended, job.id))
+                # an orphan's end may have taken a minute: nobody rests that long
+                await self.stop.rest(min(REST * (time.monotonic() - began), longest))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(longest):
+                        await self.queued.wait()
 
     async def wait(self) -> None:
         """Until every job that runs has been put back, or has ended."""
@@ -98,6 +104,15 @@ class Runner:
             log.info("job %d %s: %s", back.id, back.state, back.reason, extra={"job": back.id})
             recovered = True
         return self.table.list(*RUNNING, "queued") if recovered else jobs
+
+    def _pass_on_requests(self, jobs: Sequence[Job]) -> None:
+        """Tell those who run a job that is to stop: a command that met no daemon wrote that into the database itself.
+
+        `jobs`: those that wait or run.
+        """
+        undisturbed = {job.id for job in jobs if not (job.cancel_requested or job.pausing)}
+        for job_id in self.running.keys() - undisturbed:
+            self.table.tell(job_id)
 
     def _take_turns(self, jobs: Sequence[Job]) -> list[Job]:
         """Those of `jobs` to start now; it is written down why the others wait, or will never start."""
@@ -137,8 +152,8 @@ class Runner:
         except ValueError:  # of another version of prefd: the supervisor says what is wrong with it
             return None
         if spec.training is not None and (catalog := self.losses.latest) is not None:
-            known = all(loss.name in catalog.losses for loss in spec.losses.values())
-            if known and not catalog.need_reference(spec.losses.values()):
+            known = spec.loss_names <= catalog.losses.keys()
+            if known and not catalog.need_reference(spec.loss_names):
                 return None
         return spec.scored_by
 

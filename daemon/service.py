@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -22,25 +21,24 @@ import psutil
 from prefd.daemon import control, lock
 from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.admission import Admission
-from prefd.daemon.catalog import CatalogError, Losses
+from prefd.daemon.catalog_listing import Losses
 from prefd.daemon.config import Config
+from prefd.daemon.folder_calls import FolderCalls
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import Claimed
+from prefd.daemon.inbox import Inbox
 from prefd.daemon.intake import Intake
 from prefd.daemon.jobs import Job, JobTable, Unreadable
 from prefd.daemon.logs import start_logging
 from prefd.daemon.notify import Notifier
-from prefd.daemon.posted import keep_posted
+from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.process import WORKER
 from prefd.daemon.pulse import Pulse, report
 from prefd.daemon.rebuild import mend, open_table
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.runner import Runner
-from prefd.daemon.specfile import SpecError
 from prefd.daemon.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.stop import Stop
 from prefd.daemon.systemd import ServiceManager
-from prefd.daemon.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +64,7 @@ class Service:
         manager: ServiceManager | None = None,
     ) -> None:
         self.home = home
+        self.max_spec_bytes = MAX_BYTES
         self.config = config
         self.table = table
         self.stop = Stop()
@@ -74,9 +73,10 @@ class Service:
         self.losses = Losses(home, worker)
         alive = functools.partial(self._alive, QUEUE)
         self.runner = Runner(home, config, table, self.losses, self.stop, worker, alive)
-        self.admission = Admission(home, table, self.losses, self.runner.queued.set)
-        alive = functools.partial(self._alive, FOLDER)
-        self.intake = Intake(home, config.watch, table.sources, self._admit, self.stop.is_set, alive)
+        inbox = Inbox(home, config.watch.settle_seconds)
+        calls = FolderCalls(home.jobs, self.stop, functools.partial(self._alive, FOLDER))
+        self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
+        self.intake = Intake(home, config.watch, inbox, calls, self.admission)
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
@@ -131,8 +131,6 @@ class Service:
         patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
         self.manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
         self.stop.request()
-        self.intake.changed.set()
-        self.runner.queued.set()
 
     def act(self, action: str, job_id: int) -> Job:
         """See Controlled."""
@@ -148,8 +146,7 @@ class Service:
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """See Controlled."""
-        file, stocks = await self.admission.examine(data, name, in_thread)
-        return self.admission.queue(file, stocks, await in_thread(keep_posted, self.home, data, name))
+        return await self.admission.submit(data, name)
 
     def _in_a_line(self) -> str:
         """What it does, for `systemctl status`."""
@@ -183,27 +180,8 @@ class Service:
     async def _take_dropped(self) -> None:
         """Claim and admit files for as long as the daemon runs."""
         self._alive(FOLDER, 0)
-        with suppress(CatalogError):
-            await self.losses.now()  # so that the first drop need not wait for it
+        await self.losses.list_ahead()  # so that the first drop need not wait for it
         await self.intake.run()
-
-    async def _admit(self, claimed: Claimed) -> None:
-        """A claimed file becomes a queued job, or those of its sweep, or goes to rejected/ with the reason beside it.
-
-        What this raises is the machine's trouble, and the file is handed over again.
-        """
-        try:
-            data = await self.intake.ask(claimed.read)
-            file, stocks = await self.admission.examine(data, claimed.name, self.intake.ask)
-        except SpecError as error:
-            await self.intake.reject(claimed, error.lines)
-        except CatalogError as error:
-            if isinstance(error.__cause__, OSError):  # the machine's trouble, not the spec's
-                raise
-            lines = (f"the losses cannot be listed: {error}", "put it right and drop the file again")
-            await self.intake.reject(claimed, lines)
-        else:
-            self.admission.queue(file, stocks, claimed)
 
 
 async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:

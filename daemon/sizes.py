@@ -1,4 +1,4 @@
-"""Sizes as people write them: `2GB`, `500M`, `1.5GiB`. pydantic's ByteSize knows the units."""
+"""Sizes in bytes as people write and read them: `2GB`, `1.5GiB`, `4.56 GB`. pydantic's ByteSize knows the units."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def parse_size(text: str) -> int | None:
         return int(TypeAdapter(ByteSize).validate_python(number + (f"{unit}b" if unit.endswith("i") else unit)))
     except ValidationError:
         return None
+
+
+def format_size(count: float) -> str:
+    """Writes bytes for people: 0 B, 12.3 kB, 4.56 GB (powers of 1000, as disks are sold)."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 999.5 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")

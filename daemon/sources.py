@@ -8,8 +8,8 @@ from pathlib import Path
 from prefd.daemon.adapters import CONFIG, AdapterError, read_adapter
 from prefd.daemon.datasources import Source
 from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.files import read_json
 from prefd.daemon.modelfiles import faults_of_files
-from prefd.daemon.rundir import read_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.text import clip
 

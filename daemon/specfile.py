@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefd.daemon.catalog import Catalog
-from prefd.daemon.describe import amount
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.explain import MAX_FAULTS, explain, more_than
 from prefd.daemon.flat import is_flat, translate
 from prefd.daemon.lossnames import advice
@@ -23,7 +23,7 @@ from prefd.daemon.sources import faults_of_sources
 from prefd.daemon.spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
 from prefd.daemon.sweep import KEY, Combination, SweepError, axes_of, expand, swept_lines, unique, value_at
 from prefd.daemon.text import Path as Place
-from prefd.daemon.text import clip, shown
+from prefd.daemon.text import amount, clip, shown
 from prefd.plugins.schema import problems
 
 SUFFIXES = tuple(PARSERS)
@@ -31,12 +31,10 @@ Check = Callable[[dict[str, Any], Mapping[Place, int]], JobSpec]
 """A document and the lines of its settings → its spec; or SpecError."""
 
 
-class SpecError(Exception):
-    """A spec that cannot be a job. Read by whoever wrote the spec: `lines` holds one complete message each."""
+class SpecError(PrefdError):
+    """A spec that cannot be a job. Each of its lines is a message for the spec's author."""
 
-    def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines: tuple[str, ...] = lines
+    http_status = 422
 
 
 MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT}

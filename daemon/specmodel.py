@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+Text = Annotated[str, Field(min_length=1)]
+"""Where "" would be taken for the spec's own folder, or for a name that nothing has."""
 
 
 class SpecModel(BaseModel):

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, with_config
 
 from prefd.daemon.inbox_health import WatchHealth
-from prefd.daemon.jobs import Job, State
+from prefd.daemon.jobs import Job
 from prefd.daemon.rundir import Progress
+from prefd.daemon.states import State
 
 DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
 """Of every type in the OpenAPI document: their docstrings are the document's."""

@@ -17,31 +17,29 @@ from pathlib import Path
 from typing import Literal
 
 from prefd.daemon.catalog import Catalog
+from prefd.daemon.errors import WorkerExit
+from prefd.daemon.files import DISK_TROUBLE
 from prefd.daemon.frozen import freeze
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, RESUMED, Job, JobTable, State
+from prefd.daemon.job_requests import JobRequests
+from prefd.daemon.jobs import RESUMED, Job, JobTable
 from prefd.daemon.limits import WorkerLimits
-from prefd.daemon.logs import bound_log
-from prefd.daemon.oom import MemoryWatch, kills, remedy
+from prefd.daemon.memory_advice import remedy
+from prefd.daemon.memory_kills import kills
+from prefd.daemon.oom import MemoryWatch
 from prefd.daemon.phase_outcomes import Outcome
-from prefd.daemon.process import (
-    NO_ROOM,
-    STOPPED,
-    WORKER,
-    ProcessId,
-    lock_worker,
-    signal_group,
-    tail,
-    why_it_ended,
-)
-from prefd.daemon.rundir import DISK_TROUBLE, Phase, Progress, RunDir
+from prefd.daemon.process import SAME_HASHES, WORKER, ProcessId, signal_group
+from prefd.daemon.rundir import Phase, Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
+from prefd.daemon.states import ENDED, STATE_OF, State
 from prefd.daemon.stop import Stop
 from prefd.daemon.threads import in_thread
+from prefd.daemon.worker_log import bound_log, tail
+from prefd.daemon.worker_process import lock_worker, why_it_ended
 
-TICK_SECONDS = 0.2
-STATE_OF: dict[Phase, State] = {"precompute": "precomputing", "training": "training"}
+TICK_SECONDS = 0.5
+"""Between two looks at what a worker takes and writes, and at a lock that an orphan has."""
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
@@ -73,11 +71,11 @@ def phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
     check_loss(spec, catalog)
     if spec.training is None:
         return ["precompute"]
-    return ["precompute", "training"] if catalog.need_reference(spec.losses.values()) else ["training"]
+    return ["precompute", "training"] if catalog.need_reference(spec.loss_names) else ["training"]
 
 
 def own_environment() -> dict[str, str]:
-    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid())}
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES}
 
 
 def still_works(run: RunDir) -> str:
@@ -99,6 +97,7 @@ class Supervisor:
         when_stopped: State = "queued",
         on_update: Watch | None = None,
         limits: WorkerLimits | None = None,
+        tick: float | None = None,
     ) -> None:
         self.home = home
         self.table = table
@@ -106,27 +105,30 @@ class Supervisor:
         self.worker = worker
         self.grace = grace
         self.stop = stop or Stop()
+        self.requests = JobRequests(table, job_id, self.stop)
         self.when_stopped = when_stopped
         self.on_update = on_update
         self.limits = limits or WorkerLimits()
+        self.tick = TICK_SECONDS if tick is None else tick
         self._try_again_in: float | None = None
         self._shown: tuple[State, Progress | None] | None = None
 
     async def run(self, catalog: Catalog) -> Job:
         """Take the job as far as it goes: to its end, or to a pause, or back to the queue when `stop` is requested."""
-        while True:
-            self._try_again_in = None
-            job = await self._run_phases(catalog)
-            if self._try_again_in is None:
-                return job
-            await self._rest(self._try_again_in)
-            job = self.table.get(self.job_id)
-            if self.stop.is_set():
-                waits = job.state == "queued" and self.when_stopped != "queued"
-                return self._move(self.when_stopped, self._why_stopped()) if waits else job
+        with self.requests.listening():
+            while True:
+                self._try_again_in = None
+                job = await self._run_phases(catalog)
+                if self._try_again_in is None:
+                    return job
+                await self._rest(self._try_again_in)
+                job = self.requests.job
+                if self.stop.is_set():
+                    waits = job.state == "queued" and self.when_stopped != "queued"
+                    return self._move(self.when_stopped, self._why_stopped()) if waits else job
 
     async def _run_phases(self, catalog: Catalog) -> Job:
-        job = self.table.get(self.job_id)
+        job = self.requests.job
         if job.state != "queued":  # paused or cancelled since it was chosen
             return job
         spec = self.table.spec(self.job_id)
@@ -142,8 +144,8 @@ class Supervisor:
         reason, took = "", dict[str, float]()
         for phase in planned:
             run.forget_outcome(phase)  # before anyone can take it for the end of the phase that begins
-            job = self._move(STATE_OF[phase], reason, took)
-            if self._to_stop(job):
+            self._move(STATE_OF[phase], reason, took)
+            if self.requests.to_stop:
                 return self._put_back(self._why_stopped())
             ended = await self._run_phase(phase, run)
             reason, took = ended.reason, {phase: ended.seconds}
@@ -176,20 +178,19 @@ class Supervisor:
     async def _rest(self, seconds: float) -> None:
         """So long, unless the job is wanted elsewhere meanwhile."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self.stop.is_set():
-            if self.table.get(self.job_id).state != "queued":
-                return
-            await asyncio.sleep(TICK_SECONDS)
+        while (
+            (left := deadline - time.monotonic()) > 0 and not self.stop.is_set() and self.requests.job.state == "queued"
+        ):
+            await self.requests.wait(left)
 
     async def _begin_afresh(self, job: Job, run: RunDir) -> Job | None:
         """Set aside what earlier attempts left, once none of their workers writes there; the job, where that cannot be."""
         lock = await self._lock(run)
-        now = self.table.get(self.job_id)
         if lock is None:
-            return now if self._to_stop(now) else self._move("failed", still_works(run))
+            return self.requests.job if self.requests.to_stop else self._move("failed", still_works(run))
         try:
-            if self._to_stop(now):
-                return now
+            if self.requests.to_stop:
+                return self.requests.job
             run.set_aside(job.attempt - 1)
             self.table.begun_afresh(self.job_id)
         finally:
@@ -198,9 +199,9 @@ class Supervisor:
 
     async def _run_phase(self, phase: Phase, run: RunDir) -> PhaseEnd:
         began = time.monotonic()
-        (run.root / "progress.json").unlink(missing_ok=True)
+        run.forget_progress()
         lock = await self._lock(run)
-        if lock is None and self._to_stop(self.table.get(self.job_id)):
+        if lock is None and self.requests.to_stop:
             return PhaseEnd("stopped", self._why_stopped())
         if lock is None:
             return PhaseEnd("failed", still_works(run))
@@ -232,28 +233,28 @@ class Supervisor:
     async def _lock(self, run: RunDir) -> int | None:
         """The lock of the job's one worker; an orphan that has it gets the time to see that its daemon is gone."""
         deadline = time.monotonic() + self.grace
-        while (lock := lock_worker(run.root / ".worker.lock")) is None:
-            if time.monotonic() > deadline or self._to_stop(self.table.get(self.job_id)):
+        while (lock := lock_worker(run.worker_lock)) is None:
+            if time.monotonic() > deadline or self.requests.to_stop:
                 return None
-            await asyncio.sleep(TICK_SECONDS)
+            await self.requests.wait(self.tick)
         return lock
 
     async def _attend(self, process: asyncio.subprocess.Process, run: RunDir, memory: MemoryWatch) -> bool:
         """Wait for the worker's end, passing on progress, and the wish to stop it. Whether it was asked to."""
         exited = asyncio.ensure_future(process.wait())
+        exited.add_done_callback(lambda _: self.requests.wake())
         asked, told_at = False, None
         try:
             if (found := ProcessId.of(process.pid)) is not None:
                 self.table.set_worker(self.job_id, found)
             while not exited.done():
-                await asyncio.wait({exited}, timeout=TICK_SECONDS)
-                job = self.table.get(self.job_id)
-                self._show(job, run)
+                await self.requests.wait(self._patience(told_at))
+                self._show(self.requests.job, run)
                 bound_log(run.log)
                 memory.look()
                 if exited.done():
                     break
-                asked = asked or self._to_stop(job)
+                asked = asked or self.requests.to_stop
                 if told_at is None and (asked or memory.over):
                     told_at = time.monotonic()
                     signal_group(process.pid, signal.SIGTERM)
@@ -264,12 +265,14 @@ class Supervisor:
             await exited
         return asked
 
+    def _patience(self, told_at: float | None) -> float:
+        """How long to wait for news of a worker, which was told to stop at `told_at`."""
+        left = None if told_at is None else told_at + self.grace - time.monotonic()
+        return self.tick if left is None or left <= 0 else min(left, self.tick)
+
     def _waited(self, since: float) -> bool:
         """Whether a worker that was told to stop at `since` has had its time."""
-        return self.stop.hurried or time.monotonic() - since > self.grace
-
-    def _to_stop(self, job: Job) -> bool:
-        return job.cancel_requested or job.pausing or self.stop.is_set()
+        return self.stop.hurried or time.monotonic() - since >= self.grace
 
     def _why_stopped(self) -> str:
         """Why a job goes back that nobody wants cancelled or paused."""
@@ -292,9 +295,9 @@ class Supervisor:
             return "failed", self._make_smaller(
                 f"its worker took {memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}", log, since
             )
-        if returncode == STOPPED:
+        if returncode == WorkerExit.STOPPED:
             return self._stopped_outside()
-        if returncode == NO_ROOM:
+        if returncode == WorkerExit.NO_ROOM:
             return (
                 "no room",
                 f"the disk takes no more; it goes on when there is room: {tail(log, lines=1, since=since)}",
@@ -305,8 +308,7 @@ class Supervisor:
 
     def _make_smaller(self, said: str, log: Path, since: int) -> str:
         """The end of a worker that took too much, with the settings to change; trying again would end the same way."""
-        training = self.table.spec(self.job_id).training
-        ways = remedy(training) if training else "a smaller data.max_length"
+        ways = remedy(self.table.spec(self.job_id).training)
         if self.limits.memory:
             ways += f"; or a larger worker.memory in {self.home.config}"
         said = f"{said}. Make the job smaller and submit it again: {ways}"
@@ -338,49 +340,3 @@ class Supervisor:
         if shown != self._shown:
             self._shown = shown
             self.on_update(job, shown[1])
-
-
-def run_in_foreground(
-    home: Home,
-    spec: JobSpec,
-    source: str,
-    catalog: Catalog,
-    on_update: Watch | None = None,
-    *,
-    grace: float = 60.0,
-    worker: Sequence[str] = WORKER,
-    limits: WorkerLimits | None = None,
-) -> Job:
-    """`prefd run`: add the job as this process's own, run it here, and return it ended.
-
-    `spec` is validated, with absolute paths; without `training` it only fills the cache. SIGINT and SIGTERM end it as
-    cancelled, once its worker has stopped. Main thread only. Raises JobTableError.
-    """
-    home.create()
-    with JobTable.open(home.database) as table:
-        job = table.add(spec, source, owner=f"run:{os.getpid()}")
-        stop = Stop()
-        supervisor = Supervisor(
-            home,
-            table,
-            job.id,
-            worker=worker,
-            grace=grace,
-            stop=stop,
-            when_stopped="cancelled",
-            on_update=on_update,
-            limits=limits,
-        )
-
-        async def run() -> Job:
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, stop.request)
-            return await supervisor.run(catalog)
-
-        try:
-            return asyncio.run(run())
-        except BaseException as error:
-            if not table.get(job.id).ended:
-                table.transition(job.id, "failed", f"`prefd run` broke off: {type(error).__name__}: {error}")
-            raise

@@ -1,8 +1,9 @@
-"""How values, keys and faults are put into words: bounded, printable, on one line."""
+"""How values, keys, counts and faults are put into words: bounded, printable, on one line."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
@@ -90,3 +91,30 @@ def _alike(parts: list[str], others: list[str]) -> float:
     words = [SequenceMatcher(None, *pair).ratio() for pair in zip(parts, others)]
     same_words = len(parts) == len(others) and all(word >= SAME_WORD for word in words)
     return whole if same_words or whole >= SAME_NAME else 0.0
+
+
+def format_number(value: Any) -> str:
+    """Writes a metric in at most nine characters or so: 0.6931, -123.4, 1.00e-05; `-` for none."""
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return str(value)
+    if not math.isfinite(value):
+        return str(value)
+    magnitude = abs(value)
+    if 0 < magnitude < 1e-3:
+        return f"{value:.2e}"
+    if magnitude >= 1e6:
+        return f"{value:.3e}"
+    decimals = 4 if magnitude < 10 else 2 if magnitude < 1000 else 1 if magnitude < 10_000 else 0
+    return f"{value:.{decimals}f}"
+
+
+def pluralize(count: int, noun: str) -> str:
+    """Writes how many of something there are: 1 step, 12,345 steps."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def amount(count: float, noun: str) -> str:
+    """Writes a setting that counts something, as a spec has it: 0.5 epochs, 1 step, 12345 steps."""
+    return f"{count:g} {noun}{'' if count == 1 else 's'}"

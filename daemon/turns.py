@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prefd.daemon.jobs import QUEUE_PAUSED, Job, State
+from prefd.daemon.jobs import QUEUE_PAUSED, Job
 from prefd.daemon.moments import shown_moment
-
-ENDED_BADLY: Mapping[State, str] = {"failed": "failed", "cancelled": "was cancelled"}
+from prefd.daemon.states import FAILURES, State
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def take_turns(
 
 
 def _lost(job: Job, states: Mapping[int, State]) -> str | None:
-    found = {each: ENDED_BADLY.get(states[each]) if each in states else "is not there" for each in job.after}
+    found = {each: FAILURES.get(states[each]) if each in states else "is not there" for each in job.after}
     return ", and ".join(f"job {each}, which it was to run after, {how}" for each, how in found.items() if how) or None
 
 

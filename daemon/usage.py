@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psutil
 
-from prefd.daemon import render
 from prefd.daemon.home import Home
 
 BUDGET_SECONDS = 0.04
@@ -85,20 +84,6 @@ def gather(home: Home, daemon: int | None = None, workers: Mapping[int, int] | N
             [WorkerMemory(job, count) for job, count in held.items() if count is not None],
         ),
     )
-
-
-def facts(usage: Usage) -> list[tuple[str, str]]:
-    """The same for people, as names and values."""
-    memory, disk, home = usage.memory, usage.disk, usage.home
-    holders = [] if memory.daemon_bytes is None else [f"daemon {render.size(memory.daemon_bytes)}"]
-    holders += [f"job {worker.job} {render.size(worker.bytes)}" for worker in memory.workers]
-    free = f"{render.size(memory.available_bytes)} of {render.size(memory.total_bytes)} available"
-    over = "" if home.complete else "more than "
-    taken = f"cache {render.size(home.cache_bytes)}, runs {render.size(home.runs_bytes)}"
-    return [
-        ("memory", "; ".join([*([", ".join(holders)] if holders else []), free])),
-        ("disk", f"{over}{taken}; {render.size(disk.free_bytes)} of {render.size(disk.total_bytes)} free"),
-    ]
 
 
 def memory_of(pid: int) -> int | None:

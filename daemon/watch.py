@@ -32,11 +32,13 @@ LAST_RETRY_SECONDS = 60.0
 class Watcher:
     """Sets `changed` whenever the folder may have changed. It never raises and never ends by itself."""
 
-    def __init__(self, folder: Path, config: WatchConfig, changed: asyncio.Event) -> None:
+    def __init__(
+        self, folder: Path, config: WatchConfig, changed: asyncio.Event, health: WatchHealth | None = None
+    ) -> None:
         self.folder = folder
         self.config = config
         self.changed = changed
-        self.health = WatchHealth()
+        self.health = health or WatchHealth()
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -15,14 +15,17 @@ from typing import Any
 
 from ulid import ULID
 
+from prefd.daemon.errors import PrefdError
+from prefd.daemon.files import read_json, write_json
 from prefd.daemon.home import Home
 from prefd.daemon.mounts import Mount, is_mounted, mount_of
-from prefd.daemon.rundir import read_json, write_json
 from prefd.daemon.text import clip
 
 
-class FolderUnusable(Exception):
-    """Nothing can be claimed from `jobs/` now. Read by whoever looks at `prefd status`."""
+class FolderUnusable(PrefdError):
+    """Nothing can be claimed from `jobs/` now. The message is shown by `prefd status`."""
+
+    http_status = 503
 
 
 class WatchedFolder:

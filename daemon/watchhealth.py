@@ -1,9 +1,15 @@
-"""What `prefd status` shows of the watched folder."""
+"""What `prefd status` shows of the watched folder and of the machine, as names and values."""
 
 from __future__ import annotations
 
-from prefd.daemon import render
+from typing import TYPE_CHECKING
+
 from prefd.daemon.inbox_health import WatchHealth
+from prefd.daemon.moments import format_clock
+from prefd.daemon.sizes import format_size
+
+if TYPE_CHECKING:  # it loads psutil
+    from prefd.daemon.usage import Usage
 
 SHOWN = 5
 
@@ -11,7 +17,7 @@ SHOWN = 5
 def watch_facts(health: WatchHealth) -> list[tuple[str, str]]:
     """How the folder is watched, what is wrong with it, and what is left alone in it, as names and values."""
     moments = [
-        f"{event} {render.clock(moment)}"
+        f"{event} {format_clock(moment)}"
         for event, moment in (("last event", health.last_event), ("last rescan", health.last_rescan))
         if moment
     ]
@@ -22,3 +28,17 @@ def watch_facts(health: WatchHealth) -> list[tuple[str, str]]:
         more = f" (and {len(names) - SHOWN} more)" if number == SHOWN < len(names) else ""
         facts.append(("left alone" if number == 1 else "", f"{name} {reason}{more}"))
     return facts
+
+
+def usage_facts(usage: Usage) -> list[tuple[str, str]]:
+    """What prefd takes of the machine, and what is left of it, as names and values."""
+    memory, disk, home = usage.memory, usage.disk, usage.home
+    holders = [] if memory.daemon_bytes is None else [f"daemon {format_size(memory.daemon_bytes)}"]
+    holders += [f"job {worker.job} {format_size(worker.bytes)}" for worker in memory.workers]
+    free = f"{format_size(memory.available_bytes)} of {format_size(memory.total_bytes)} available"
+    over = "" if home.complete else "more than "
+    taken = f"cache {format_size(home.cache_bytes)}, runs {format_size(home.runs_bytes)}"
+    return [
+        ("memory", "; ".join([*([", ".join(holders)] if holders else []), free])),
+        ("disk", f"{over}{taken}; {format_size(disk.free_bytes)} of {format_size(disk.total_bytes)} free"),
+    ]

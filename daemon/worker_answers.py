@@ -46,8 +46,10 @@ class DataCheck(DocumentModel):
     data: DataSummary | None = None
     not_reached: str | None = None
     """Why its data or tokenizer, which the hub has, cannot be looked at now."""
+    unchecked: str | None = None
+    """What of the spec could not be looked at."""
     error: str | None = None
-    """What its first phase would end with before any model is loaded; with it, the other two do not count."""
+    """What its first phase would end with before any model is loaded; with it, the others do not count."""
 
     def joined(self, other: DataCheck) -> DataCheck:
         """The same with what `other` has found."""

@@ -15,9 +15,10 @@ from typing import Any, Literal, cast
 import mlx.core as mx
 
 from prefd.plugins.kinks import jumps_at_reference
+from prefd.plugins.metrics import TRAINERS_METRICS
 from prefd.plugins.probes import PairRows, extreme_pairs, loss_input, random_pairs
 from prefd.plugins.schema import LossSchema
-from prefd.plugins.types import TRAINERS_METRICS, LossInput, LossOutput
+from prefd.plugins.types import LossInput, LossOutput
 
 Function = Callable[[LossInput], LossOutput]
 Result = Literal["ok", "failed", "declared", "not tried"]

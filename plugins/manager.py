@@ -19,6 +19,7 @@ from typing import Any
 import pluggy
 
 from prefd.plugins import hookspecs
+from prefd.plugins.errors import PluginError
 from prefd.plugins.schema import LossSchema, problems, schema_of
 from prefd.plugins.types import Loss, LossInput, LossOutput, RowFormat
 
@@ -26,11 +27,11 @@ BUILT_IN = "built-in"
 OWN = "prefd"
 
 
-class DuplicateName(ValueError):
+class DuplicateName(PluginError, ValueError):
     """Two plugins register the same name. For the people who install plugins: names both."""
 
 
-class LossParameterError(ValueError):
+class LossParameterError(PluginError, ValueError):
     """A loss was asked for with parameters it does not take. The message names each with the remedy."""
 
 

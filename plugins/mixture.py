@@ -8,6 +8,7 @@ from functools import reduce
 
 import mlx.core as mx
 
+from prefd.plugins.metrics import PART
 from prefd.plugins.types import LossInput, LossOutput
 
 
@@ -40,7 +41,7 @@ class Mixture:
         metrics: dict[str, mx.array] = {}
         for label, out in zip(self._labels(), outputs):
             metrics |= {f"{metric}/{label}": values for metric, values in out.metrics.items()}
-            metrics[f"loss/{label}"] = mx.stop_gradient(out.losses)
+            metrics[PART + label] = mx.stop_gradient(out.losses)
         return LossOutput(losses, leading.chosen_rewards, leading.rejected_rewards, metrics)
 
     def _labels(self) -> Iterator[str]:

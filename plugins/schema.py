@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefd.plugins.errors import PluginError
+
 TYPES: dict[type, str] = {float: "number", int: "integer", bool: "boolean", str: "string"}
 RESERVED = ("name", "weight")
 SLIP = 0.8
@@ -48,7 +50,7 @@ class Range:
         return {name: bound for name, bound in named.items() if bound is not None}
 
 
-class LossDefinitionError(TypeError):
+class LossDefinitionError(PluginError, TypeError):
     """A plugin author's loss cannot be registered; the message says what to change in it."""
 
 

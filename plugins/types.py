@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkabl
 
 import mlx.core as mx
 
+from prefd.plugins.metrics import TRAINERS_METRICS as TRAINERS_METRICS  # noqa: PLC0414  # so named, mypy exports it
+
 Message = Mapping[str, Any]
 """A chat message: at least `role` and `content`."""
 
@@ -180,26 +182,6 @@ class LossOutput:
     rejected_rewards: mx.array
     metrics: dict[str, mx.array] = field(default_factory=dict)
     """Extra metrics by name, none of `TRAINERS_METRICS`; the trainer logs their means."""
-
-
-TRAINERS_METRICS = frozenset(
-    [
-        "step",
-        "epoch",
-        "loss",
-        "rewards/chosen",
-        "rewards/rejected",
-        "rewards/margins",
-        "rewards/accuracies",
-        "logps/chosen",
-        "logps/rejected",
-        "grad_norm",
-        "learning_rate",
-        "tokens_per_second",
-        "peak_memory_gb",
-    ]
-)
-"""Names that a line of metrics.jsonl has whatever the loss is."""
 
 
 Loss = Callable[..., Any]

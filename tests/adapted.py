@@ -10,9 +10,10 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models
-from prefd.daemon.worker.checkpoint import save_adapter
+from prefd.daemon.worker.adapter_file import save_adapter
+from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.sources import ModelSource
 
 TOKENS = mx.array([[5, 6, 7, 8, 9, 10, 11]])
@@ -33,7 +34,7 @@ def adapted(model: Path, adapter: Path, **training: Any) -> tuple[ModelSource, n
     source = ModelSource(str(model), quantize=spec.quantize)
     mx.random.seed(0)
     policy = models.load(source)
-    made = models.make_trainable(policy, source, spec)
+    made = make_trainable(policy, source, spec)
     move(policy)
     policy.eval()
     save_adapter(adapter, policy, made.adapter_config(source))

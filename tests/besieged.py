@@ -23,9 +23,10 @@ from prefd.daemon import lock
 from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
-from prefd.daemon.jobs import RETRIED_FRESH, RUNNING, Job, JobTable
+from prefd.daemon.jobs import RETRIED_FRESH, Job, JobTable
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
+from prefd.daemon.states import RUNNING
 
 Counts = dict[str, int]
 Found = dict[str, Counts]

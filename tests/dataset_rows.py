@@ -219,6 +219,7 @@ SHAPES: dict[str, Shape] = {
     "stack-exchange-paired": plain(qid="1", question="question", date="d", response_j="better", response_k="worse"),
     "y_w and y_l": plain(question="question", y_w="better", y_l="worse"),
     "accepted and rejected": plain(instruction="question", accepted="better", rejected="worse"),
+    "lists of one answer": Shape(lambda t, _: {"prompt": t.question, "chosen": [t.better], "rejected": [t.worse]}),
     "preferred and dispreferred": plain(prompt="question", preferred="better", dispreferred="worse"),
     "winning and losing": plain(prompt="question", winning_response="better", losing_response="worse"),
     "OpenAI": Shape(

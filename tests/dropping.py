@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import submit
+from prefd.daemon.posted import submit
 
 SETTLE_SECONDS = 0.2
 PAUSE_SECONDS = 1.5 * SETTLE_SECONDS

@@ -11,6 +11,7 @@ from mlx.utils import tree_map
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Schedule
+from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.tokens import Completion
@@ -23,7 +24,7 @@ def exact_losses(job: RunningJob, steps: int) -> list[float]:
     with mx.stream(mx.cpu):
         mx.random.seed(job.spec.training.seed)
         model = models.load(job.policy)
-        models.make_trainable(model, job.policy, job.spec.training)
+        make_trainable(model, job.policy, job.spec.training)
         reference = models.load(job.reference)
         for each in (model, reference):
             each.set_dtype(mx.float64)

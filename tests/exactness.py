@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon import blas
+from prefd.daemon.worker.choose import fastest_scorer
 
 blas.preload()
 
@@ -24,7 +25,6 @@ from test_logprobs import neighbours_apart, with_siblings
 from test_trainer import live, losses
 
 from prefd.daemon.worker.kernels import kernel_in_use
-from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.training import cached_reference
 
 PAIRS = [
@@ -37,7 +37,7 @@ PAIRS = [
 
 def neighbours(model: Any, vocabulary: int) -> dict[str, Any]:
     """Whether the scorer believes that it keeps bits, and the largest difference that a neighbour makes, in nats."""
-    scorer = Scorer.of(model)
+    scorer = fastest_scorer(model)
     batch = with_siblings((9, 33, 41, 100, 300), vocabulary)
     return {"same_bits": scorer.same_bits, "nats": neighbours_apart(scorer, batch)}
 

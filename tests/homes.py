@@ -10,11 +10,12 @@ from click.testing import CliRunner, Result
 
 from prefd.daemon.cli import cli
 from prefd.daemon.data_summary import DataSummary
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.phase_summaries import PrecomputeSummary, TrainingSummary
-from prefd.daemon.rundir import Progress, RunDir, write_json
+from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.spec import JobSpec
 
 STEPS = 12

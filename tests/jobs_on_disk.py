@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
 from prefd.daemon.phase_outcomes import PrecomputeOutcome, TrainingOutcome
-from prefd.daemon.rundir import write_json
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.precompute import precompute
+from prefd.daemon.worker.phase import plan_and_precompute
 from prefd.daemon.worker.training import train
 
 
@@ -27,7 +27,7 @@ def make_job(root: Path, job_id: int = 1, **spec: Any) -> RunningJob:
 
 
 def run_precompute(job: RunningJob, stop: threading.Event | None = None) -> PrecomputeOutcome:
-    return precompute(job, stop or threading.Event())
+    return plan_and_precompute(job, stop or threading.Event())
 
 
 def run_training(job: RunningJob, stop: threading.Event | None = None) -> TrainingOutcome:

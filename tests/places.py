@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from prefd.daemon import lock
 from prefd.daemon.client import Client, DaemonNotRunning
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import Job, JobTable, State
+from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.rebuild import open_table
 from prefd.daemon.service import Service
 from prefd.daemon.spec import JobSpec
+from prefd.daemon.states import State
+from prefd.daemon.stop import Stop
 
 QUICK = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=0.2), stop_grace_seconds=1.0)
 
@@ -43,10 +45,12 @@ class Place:
         """A daemon in a thread, stopped (and checked to have stopped cleanly) at the end."""
         failures: list[BaseException] = []
         running: list[Service] = []
+        loops: list[asyncio.AbstractEventLoop] = []
 
         async def serve() -> None:
             with lock.held(self.home), open_table(self.home) as table:
                 running.append(Service(self.home, config, table, self.worker))
+                loops.append(asyncio.get_running_loop())
                 await running[0].run()
 
         def run() -> None:
@@ -63,8 +67,8 @@ class Place:
             self.services += running
             yield client
         finally:
-            if running:
-                running[0].stop.request()
+            for loop in loops:
+                request_stop(loop, running[0].stop)
             thread.join(20)
         assert not thread.is_alive()
         assert failures == []
@@ -100,6 +104,12 @@ class Place:
     def log(self, job_id: int) -> str:
         path = self.home.job(job_id) / "worker.log"
         return path.read_text() if path.exists() else ""
+
+
+def request_stop(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
+    """Request the stop of a daemon whose loop runs in another thread."""
+    with suppress(RuntimeError):  # the loop is closed: the daemon has stopped already
+        loop.call_soon_threadsafe(stop.request)
 
 
 def answers(client: Client) -> bool:

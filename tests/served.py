@@ -15,9 +15,11 @@ from prefd.daemon.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.control import listening, serve_control
 from prefd.daemon.home import Home
 from prefd.daemon.inbox_health import WatchHealth
-from prefd.daemon.jobs import RUNNING, Job, JobTable
+from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.lock import announce
+from prefd.daemon.parse import MAX_BYTES
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import RUNNING
 from prefd.daemon.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 
 
@@ -26,6 +28,7 @@ class FakeDaemon:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.max_spec_bytes = MAX_BYTES
         self.stops = 0
         self.posted: list[tuple[bytes, str]] = []
         self.failure: Exception | None = None

@@ -17,9 +17,10 @@ from prefd.daemon.api.stream import Hub, stream
 from prefd.daemon.client import Client, ControlError, DaemonNotRunning, Received, read_events
 from prefd.daemon.events import Cursor
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import ENDED, JobTable
+from prefd.daemon.jobs import JobTable
 from prefd.daemon.rebuild import mend
 from prefd.daemon.rundir import Progress, RunDir
+from prefd.daemon.states import ENDED
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.engine.logsumexp import logsumexp
 from prefd.daemon.worker.engine.plan import Slack
 from prefd.daemon.worker.logprobs import Options, Scorer
@@ -102,7 +103,7 @@ def assert_exact(model: nn.Module, scorer: Scorer, nats: float = 2e-5) -> None:
 @pytest.mark.parametrize("name", sorted(architectures.OWN))
 def test_numbers_and_gradients_are_those_of_full_logits(name: str) -> None:
     model = adapted(name)
-    scorer = Scorer.of(model, Options())
+    scorer = fastest_scorer(model, Options())
     assert (scorer.parts is None) == (name in FULL_LOGITS)
     assert scorer.shares_prompts == (name not in FULL_LOGITS)
     assert_exact(model, scorer)
@@ -120,7 +121,7 @@ HARD = {
 @pytest.mark.parametrize("name", ["llama sliding", "qwen3_next", "gemma2", "mixtral", "jamba", "gpt_oss", "lfm2"])
 def test_long_context_and_recomputation_are_exact_too(name: str, options: Options) -> None:
     model = adapted(name)
-    scorer = Scorer.of(model, options)
+    scorer = fastest_scorer(model, options)
     assert scorer.parts is not None
     assert scorer.shares_prompts
     assert scorer.grouped == (name == "gemma2" and options.slack.share > 0)
@@ -130,7 +131,7 @@ def test_long_context_and_recomputation_are_exact_too(name: str, options: Option
 @pytest.mark.parametrize("name", ["llama untied", "qwen3_moe"])
 def test_quantized_weights_too(name: str) -> None:
     model = adapted(name, quantized=True)
-    scorer = Scorer.of(model, Options())
+    scorer = fastest_scorer(model, Options())
     assert scorer.shares_prompts
     assert_exact(model, scorer)
 
@@ -141,7 +142,7 @@ def test_quantized_weights_too(name: str) -> None:
 def test_a_head_that_is_trained_has_its_gradient(name: str, options: dict[str, Any], lazily: bool) -> None:
     model = architectures.build(name)
     model.train()
-    scorer = Scorer.of(model, Options(lazily=lazily, **options))
+    scorer = fastest_scorer(model, Options(lazily=lazily, **options))
     assert scorer.parts is not None
     assert_exact(model, scorer)
 
@@ -150,6 +151,6 @@ def test_a_head_that_is_trained_has_its_gradient(name: str, options: dict[str, A
 def test_a_real_model_too(smol_model: Path) -> None:
     mx.random.seed(0)
     model = with_adapter(mlx_lm.load(str(smol_model))[0])
-    scorer = Scorer.of(model, Options())
+    scorer = fastest_scorer(model, Options())
     assert scorer.shares_prompts
     assert_exact(model, scorer, nats=1e-4)

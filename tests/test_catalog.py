@@ -7,7 +7,8 @@ from pathlib import Path
 import fakes
 import pytest
 
-from prefd.daemon.catalog import Catalog, CatalogError, load_catalog
+from prefd.daemon.catalog import CatalogError
+from prefd.daemon.catalog_listing import load_catalog
 from prefd.daemon.home import Home
 
 
@@ -21,22 +22,24 @@ def test_the_child_is_asked_once_until_something_changes(made: Home, tmp_path: P
 
     (made.root / "mine.py").write_text("")
     made.config.write_text('plugins = ["mine.py"]')
-    assert first.stale()
     second = load_catalog(made, worker)
     assert second is not first
     (made.root / "mine.py").write_text("# edited")
-    assert second.stale()
+    assert load_catalog(made, worker) is not second
 
 
-def test_an_installed_distribution_makes_it_stale(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_distribution_has_the_child_asked_again(
+    made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = tmp_path / "site-packages"
     site.mkdir()
     monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
-    found = load_catalog(made, fakes.make_worker(tmp_path))
-    assert not found.stale()
+    worker = fakes.make_worker(tmp_path)
+    found = load_catalog(made, worker)
+    assert load_catalog(made, worker) is found
     (site / "new-1.0.dist-info").mkdir()
     os.utime(site, ns=(1, 1))  # whatever the clock's resolution
-    assert found.stale()
+    assert load_catalog(made, worker) is not found
 
 
 @pytest.mark.parametrize(
@@ -80,10 +83,6 @@ def test_a_child_that_is_killed_is_asked_again_but_not_for_ever(made: Home, tmp_
 def test_a_worker_that_cannot_be_run_is_named(made: Home) -> None:
     with pytest.raises(CatalogError, match="cannot run /no/such/python: No such file"):
         load_catalog(made, ("/no/such/python",))
-
-
-def test_a_catalogue_from_nowhere_is_never_stale() -> None:
-    assert not Catalog.from_json(fakes.CATALOG).stale()
 
 
 def test_the_daemon_imports_neither_mlx_nor_a_plugin() -> None:

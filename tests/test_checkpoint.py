@@ -14,7 +14,8 @@ from mlx.optimizers import AdamW
 from mlx.utils import tree_flatten
 
 from prefd.daemon.worker import checkpoint
-from prefd.daemon.worker.checkpoint import Checkpoints, Published, seal_of
+from prefd.daemon.worker.checkpoint import Checkpoints, seal_of
+from prefd.daemon.worker.published import Published
 
 CONFIG = {"fine_tune_type": "lora"}
 FILES = ["adapter_config.json", "adapters.safetensors", "optimizer.safetensors", "state.json"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as datetimes
+import importlib
 import locale
+import os
 import random
 import sys
+import threading
 import time
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,6 +38,13 @@ MOMENT = datetime(2024, 7, 6, 9, 5, 3)
 )
 def test_a_moment_is_written_as_in_the_c_locale(form: str, expected: str) -> None:
     assert format_moment(MOMENT, form) == expected
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"), [("%Y", "0001"), ("%-Y", "1"), ("%_Y", "   1"), ("%G", "0001"), ("%F", "0001-01-02")]
+)
+def test_a_year_has_four_digits_in_every_c_library(form: str, expected: str) -> None:
+    assert format_moment(datetime(1, 1, 2), form) == expected
 
 
 def test_neither_locale_nor_time_zone_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +118,97 @@ def test_every_clock_of_pythons_stands_still(module: ModuleType) -> None:
     assert clock.was_read
     assert module.date is date
     assert module.strftime is time.strftime
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/St_Johns"])
+def test_no_time_zone_decides_what_a_clock_says(module: ModuleType, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    source = """
+def zoned():
+    import time
+    now = dt.now()
+    return [
+        now.astimezone().isoformat(), now.astimezone().strftime("%Z %z"), now.timestamp(), dt.fromtimestamp(0).isoformat(),
+        date.fromtimestamp(0).isoformat(), time.localtime(0).tm_hour, time.mktime(time.gmtime(0)), time.tzname[0],
+        time.timezone, time.strftime("%Z|%z"), time.ctime(0), time.monotonic(), time.perf_counter_ns() % 10,
+        time.clock_gettime(time.CLOCK_REALTIME),
+    ]
+"""
+    exec(source, vars(module))  # noqa: S102  # our own
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            with Clock(MOMENT).in_place([module.__name__, "datetime", "time"]):
+                seen = module.zoned()
+        finally:
+            patch.undo()
+            time.tzset()
+    assert seen == [
+        *["2024-07-06T09:05:03+00:00", "UTC +0000", 1720256703.0, "1970-01-01T00:00:00"],
+        *["1970-01-01", 0, 0, "UTC", 0, "|", "Thu Jan  1 00:00:00 1970", 1720256703.0, 0, 1720256703.0],
+    ]
+
+
+def test_other_threads_see_what_there_is(module: ModuleType) -> None:
+    looks: list[Any] = []
+
+    def look() -> None:
+        looks.append([time.time(), datetimes.datetime.now().year, datetimes.date.today().year, os.getpid()])
+        looks.append([dict(os.environ), os.urandom(8)])
+
+    with Clock(MOMENT).in_place([module.__name__, "datetime", "time", "os", "random"]):
+        assert (time.time(), os.getpid(), dict(os.environ)) == (1720256703.0, 1, {})
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    (now, *years, process), (environment, drawn) = looks
+    assert abs(now - time.time()) < 60
+    assert years == [datetime.now().year] * 2
+    assert process == os.getpid() != 1
+    assert environment == dict(os.environ) != {}
+    assert drawn != random.Random(0).randbytes(8)
+
+
+def test_two_threads_do_not_render_at_once(module: ModuleType) -> None:
+    steps: list[str] = []
+
+    def render(name: str) -> None:
+        with Clock(MOMENT).in_place([module.__name__, "datetime", "time", "os"]):
+            steps.extend([f"{name} begins", os.environ.get("PATH", "none")])
+            threading.Event().wait(0.05)
+            steps.append(f"{name} ends")
+
+    threads = [threading.Thread(target=render, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [step.split()[1:] for step in steps] == [["begins"], [], ["ends"]] * 2
+    assert steps[1::3] == ["none"] * 2
+    assert steps[0][0] == steps[2][0]
+    assert os.environ["PATH"]
+
+
+def test_what_a_template_writes_into_the_environment_stays_there_for_nobody() -> None:
+    with Clock(MOMENT).in_place(["os"]):
+        os.environ["PREFD_TEST"] = "1"
+        assert os.getenv("PREFD_TEST") is None
+        assert "PREFD_TEST" not in os.environ
+    assert "PREFD_TEST" not in os.environ
+
+
+def test_a_module_that_is_imported_only_now_reads_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prefd_late.py").write_text(
+        "import os, time\nPATH, YEAR = os.environ.get('PATH'), time.gmtime().tm_year\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Clock(MOMENT).in_place(["os", "time"]):
+        late = importlib.import_module("prefd_late")
+        assert os.environ.get("PATH") is None
+    assert os.environ["PATH"] == late.PATH
+    assert datetime.now(UTC).year == late.YEAR
 
 
 def test_what_is_imported_as_it_runs_stands_still_too(module: ModuleType) -> None:

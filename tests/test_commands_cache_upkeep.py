@@ -200,7 +200,7 @@ def test_prune_leaves_what_a_job_needs(made: Home) -> None:
 
 def test_what_a_job_needs_is_told_without_a_model(made: Home, tiny_model: Path) -> None:
     cache = ReferenceCache.open(made.cache)
-    needed = NeededReferences(made, references_of(cache))
+    needed = NeededReferences(made, references_of(cache), list)
     homes.add_done(made)
     assert needed() == {}
     queued = homes.add_queued(made, name="waiting")

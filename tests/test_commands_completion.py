@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from homes import invoke
 
-from prefd.daemon.catalog import load_catalog
+from prefd.daemon.catalog_listing import load_catalog
 from prefd.daemon.cli import cli
 from prefd.daemon.commands.complete import MOST
 from prefd.daemon.commands.errors import Exit

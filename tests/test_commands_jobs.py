@@ -10,14 +10,11 @@ import pytest
 from homes import invoke
 
 from prefd.daemon.commands.errors import Exit
-from prefd.daemon.commands.jobs import STATE_NAMES, find_jobs, tell_submitted
+from prefd.daemon.commands.jobs import find_jobs, tell_submitted
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import STATES, JobTable
+from prefd.daemon.jobs import JobTable
 from prefd.daemon.specfile import SpecFile
-
-
-def test_state_names_are_the_tables() -> None:
-    assert STATE_NAMES == STATES
+from prefd.daemon.states import STATES
 
 
 def test_jobs_lists_every_state_with_its_reason_or_progress(four_jobs: Home) -> None:

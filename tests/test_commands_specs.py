@@ -5,6 +5,7 @@ from pathlib import Path
 
 import homes
 import pytest
+import tiny
 from homes import invoke
 
 from prefd.daemon.commands.errors import Exit
@@ -157,6 +158,22 @@ def test_validate_tells_each_different_data_of_a_sweep(
     told = [(look["jobs"], look["data"]["truncated"]) for look in document["data"]]
     assert told == [(["many-1", "many-2"], 0), (["many-3", "many-4"], 5)]
     assert "  rows of many-3  " in invoke(Home(home), "validate", spec).stdout
+
+
+def test_validate_says_what_it_could_not_look_at(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    name = tiny.keep_as_hub_model(tmp_path / "hub", tiny_model)
+    sweep = {"training.lora.keys": [["q_proj"], ["qproj"]]}
+    spec = homes.write_spec(tmp_path / "a.json", Path(name), pairs_file, sweep=sweep)
+    result = invoke(Home(home), "validate", spec)
+    assert result.exit_code == Exit.OK, result.output
+    said = "training.lora.keys: the weights of org/tiny are not on this machine yet"
+    assert result.stderr == f"warning: a.json: not looked at: {said}\n"
+    (document,) = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"]
+    assert [look["unchecked"] for look in document["data"]] == [said]
 
 
 def test_validate_says_that_the_hub_was_silent_and_passes_the_spec(

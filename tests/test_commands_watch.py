@@ -16,7 +16,8 @@ from homes import invoke
 from prefd.daemon.commands import watch
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import JobTable, State
+from prefd.daemon.jobs import JobTable
+from prefd.daemon.states import State
 
 
 @pytest.fixture

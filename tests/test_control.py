@@ -14,10 +14,10 @@ from served import serving, talking
 from prefd.daemon.actions import QUEUE_ACTIONS
 from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 from prefd.daemon.control import listening
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.lock import holder
-from prefd.daemon.rundir import write_json
 
 
 def test_every_request_is_answered(made: Home) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import homes
 import pytest
 
-from prefd.daemon.describe import amount, spec_facts
+from prefd.daemon.describe import spec_facts
+from prefd.daemon.text import amount
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from places import Place, fail_first, process
 
-from prefd.daemon import admission, records, rundir, supervisor
+from prefd.daemon import admission, files, records, supervisor
+from prefd.daemon.errors import WorkerExit
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.worker import phase
 from prefd.daemon.worker.errors import JobError
@@ -75,7 +76,7 @@ def test_a_spec_that_cannot_be_frozen_waits_for_room(
 def test_a_record_that_cannot_be_written_stops_nothing_and_is_written_later(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, full = rundir.write_json, [True]
+    real, full = files.write_json, [True]
 
     def write(path: Path, value: Any, flush: bool = True) -> None:
         if full and path.name == "job.json":
@@ -119,7 +120,7 @@ def test_a_phase_that_finds_no_room_says_so_by_its_exit_code(
     monkeypatch.setitem(phase.PHASES, "training", work)  # type: ignore[arg-type]
     monkeypatch.setattr(phase.stopping, "on_signals", lambda: None)
     monkeypatch.setattr(phase.stopping, "watch_parent", lambda _: None)
-    assert phase.run_phase("training", tmp_path, 1) == phase.NO_ROOM
+    assert phase.run_phase("training", tmp_path, 1) == WorkerExit.NO_ROOM
     assert job.run.outcome("training") is None
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prefd.daemon.events import Cursor, Follower, MetricsTail, Told, end_of
+from prefd.daemon.events import Cursor, Follower, Told, end_of
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
+from prefd.daemon.metrics_tail import MetricsTail
 from prefd.daemon.rundir import RunDir
 
 ROWS = homes.metric_rows(12)

@@ -78,7 +78,7 @@ def test_what_can_be_read_is_and_what_had_to_be_decided_is_said(name: str) -> No
 
 def test_rows_are_named_by_file_and_line() -> None:
     found = load_pairs(DataSpec(path=str(case("45-row-numbers/d"))), FORMATS)
-    bad = [place for each in found.unusable.to_json().values() for place in each["places"]]
+    bad = [place for each in found.unusable.summarize().values() for place in each.places]
     assert bad == ["a.jsonl:4", "b.jsonl:2"]
 
 

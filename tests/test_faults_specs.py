@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from handed import CASES, maker
 from jobs_on_disk import finished, make_job
 
 from prefd.daemon.catalog import Catalog
@@ -15,7 +16,6 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.sources import ModelSource
 from prefd.plugins.manager import load_plugins
 
-CASES = Path(__file__).parent.parent.parent / "shared" / "faults" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason="the faults are not here")
 
 
@@ -61,8 +61,8 @@ def test_fused_models_of_quantized_bases_are_what_they_claim(home: Path, tmp_pat
     from adapted import apart, logits
 
     text = (CASES / "27-mxfp4" / name).read_text()
-    family = tiny.QWEN3_MOE if "moe" in name else tiny.LLAMA
-    model = tiny.build(tmp_path / "plain", family)
+    made_for_it = maker(tmp_path)
+    model = tiny.build(tmp_path / "plain", tiny.QWEN3_MOE) if "moe" in name else made_for_it("chatml")
     mode = next(
         (each for each in ("mxfp4", "mxfp8", "nvfp4", "affine") if each in name), "mxfp4" if "moe" in name else None
     )

@@ -18,8 +18,9 @@ from mlx import optimizers
 
 from prefd.daemon.flat import is_flat
 from prefd.daemon.flat_settings import IGNORED, KNOWN, LOSSES, NAMES, REFUSED
-from prefd.daemon.spec import JobSpec, OutputSpec, QATSpec, TrainingSpec
+from prefd.daemon.spec import JobSpec, OutputSpec
 from prefd.daemon.specfile import SpecError, SpecFile, load_specs, read_specs
+from prefd.daemon.training_spec import QATSpec, TrainingSpec
 
 DPO = """
 model: org/small-instruct

@@ -66,7 +66,7 @@ def test_each_row_is_of_its_own_format(name: str) -> None:
 def test_general_formats_are_registered_before_special_ones() -> None:
     assert list(BUILT_IN) == [
         *("implicit_text", "unpaired", "grouped", "ranked", "winner"),
-        *("explicit", "implicit_messages", "hh", "openai", "summaries"),
+        *("explicit", "listed", "implicit_messages", "hh", "openai", "summaries"),
     ]
 
 
@@ -77,7 +77,7 @@ def test_general_formats_are_registered_before_special_ones() -> None:
         {"prompt": "Q", "chosen": 5, "rejected": "b"},
         {"prompt": "Q", "chosen": "a"},
         {"prompt": "Q", "chosen": None, "rejected": "b"},
-        {"prompt": "Q", "chosen": ["a"], "rejected": ["b"]},
+        {"prompt": "Q", "chosen": ["a", 5], "rejected": ["b"]},
         {"prompt": "Q", "chosen": [{"content": "a"}], "rejected": [{"content": "b"}]},
         {"prompt": "Q", "chosen": [{"role": "assistant", "content": 5}], "rejected": "b"},
         {"prompt": 1, "chosen": "a", "rejected": "b"},

@@ -23,11 +23,12 @@ from places import Place
 
 from prefd.daemon import frozen, hub
 from prefd.daemon.datasources import Source
+from prefd.daemon.files import write_json
 from prefd.daemon.frozen import DataState, Stock, changes, data_of, freeze, frozen_spec, frozen_stock, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.phase_outcomes import TrainingOutcome
 from prefd.daemon.phase_summaries import TrainingSummary
-from prefd.daemon.rundir import RunDir, write_json
+from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import phase, rows
 from prefd.daemon.worker.job import RunningJob

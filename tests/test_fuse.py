@@ -16,7 +16,8 @@ from mlx import nn
 from mlx_lm.models.switch_layers import SwitchLinear
 from mlx_lm.utils import load_model
 
-from prefd.daemon.worker.fuse import _plain_config, dequantized, quantized_like, unpacked, write_fused
+from prefd.daemon.worker.fuse import _plain_config, write_fused
+from prefd.daemon.worker.quantized_modules import dequantized, quantized_like, unpacked
 
 KINDS: list[dict[str, Any]] = [
     {"fine_tune": "lora"},

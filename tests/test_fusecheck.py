@@ -14,7 +14,7 @@ from jobs_on_disk import job, run_precompute, run_training
 from mlx import nn
 
 from prefd.daemon.report import phase_facts
-from prefd.daemon.worker import fuse, fusecheck, memory, models
+from prefd.daemon.worker import adapters, fuse, fusecheck, model_memory, models
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.fusecheck import Comparison, compare
 
@@ -100,7 +100,7 @@ def test_a_job_whose_fused_model_is_another_fails_and_leaves_none(
         found[name] = -5 * found[name]
         return found
 
-    right = fuse.merged
+    right = adapters.merged
     monkeypatch.setattr(fuse, "merged", wrong)
     said = r"model\.layers\.\d\.\S+\.weight is \S+ of its size off in the worst row, .* \(and 13 more\)"
     if not with_tensors:
@@ -136,7 +136,7 @@ def test_a_machine_without_the_memory_says_that_it_did_not_compare(
     written = fuse.write_fused
 
     def small(*args: Any) -> None:
-        monkeypatch.setattr(memory, "machine", lambda: (1000, 1000))
+        monkeypatch.setattr(model_memory, "machine", lambda: (1000, 1000))
         written(*args)
 
     monkeypatch.setattr(fuse, "write_fused", small)
@@ -156,4 +156,6 @@ def test_memory_counts_packed_weights_as_they_lie(tmp_path: Path, mode: str) -> 
     base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
     stored = mx.load(str(base / "model.safetensors"))
     assert isinstance(stored, dict)
-    assert memory.nbytes(models.unread(ModelSource(str(base))).parameters()) == sum(v.nbytes for v in stored.values())
+    assert model_memory.nbytes(models.unread(ModelSource(str(base))).parameters()) == sum(
+        v.nbytes for v in stored.values()
+    )

@@ -13,7 +13,7 @@ import fakes
 import pytest
 from places import Place, fail_first
 
-from prefd.daemon import catalog, inbox, intake, mounts
+from prefd.daemon import catalog_listing, folder_calls, inbox, intake, mounts
 from prefd.daemon.config import Config, WatchConfig
 from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import JobTable, JobTableError
@@ -67,7 +67,7 @@ def test_whatever_fails_at_a_claim_is_tried_again_and_told_once(
         case "the reading":
             fail_first(monkeypatch, Claimed, "read", failures)
         case "the listing of losses":
-            fail_first(monkeypatch, catalog.subprocess, "run", failures)
+            fail_first(monkeypatch, catalog_listing.subprocess, "run", failures)
         case "the row":
             failures = [JobTableError(f"{place.home.database}: {CODES[code]}")] * 2
             fail_first(monkeypatch, JobTable, "add_all", failures)
@@ -100,7 +100,7 @@ def test_a_rejection_that_fails_is_made_once_it_can_be(
 ) -> None:
     failures = refusals(errno.ENOSPC)
     if step == "the reason":
-        fail_first(monkeypatch, Path, "write_text", failures, lambda path, *_: path.parent == place.home.rejected)
+        fail_first(monkeypatch, Path, "open", failures, lambda path, *_: path.parent == place.home.rejected)
     elif step == "the reason's name":
         fail_first(monkeypatch, Path, "replace", failures, lambda _, target: str(target).endswith(".error.txt"))
     else:
@@ -167,7 +167,7 @@ def test_a_folder_that_hangs_holds_up_neither_the_daemon_nor_its_stop(
         answer.wait(30)
         return real(self, *arguments)
 
-    monkeypatch.setattr(intake, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(folder_calls, "SLOW_SECONDS", 0.1)
     with place.daemon() as client:
         place.drop("a.yaml", name="once")
         fakes.wait_for(lambda: "hello" in place.log(1))

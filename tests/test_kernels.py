@@ -11,9 +11,9 @@ from mlx import nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from prefd.daemon.worker import kernels
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.engine import plan
 from prefd.daemon.worker.kernels import find_plan_that_keeps_bits
-from prefd.daemon.worker.logprobs import Scorer
 
 
 @pytest.fixture
@@ -103,6 +103,6 @@ def test_a_scorer_batches_what_was_found_to_keep_its_bits_and_all_that_pays_wher
     for kept, slack in [*plan.SAME_BITS.items(), (kernels.NOTHING, plan.CPU)]:
         shape = f"{WAY}, model {kernels._digest_shapes(model)}"
         monkeypatch.setattr(kernels, "_read", lambda kept=kept, shape=shape: {kernels.kernel_in_use(): {shape: kept}})
-        scorer = Scorer.of(model)
+        scorer = fastest_scorer(model)
         assert scorer.options.slack == slack
         assert scorer.same_bits == (kept != kernels.NOTHING)

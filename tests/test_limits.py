@@ -9,9 +9,10 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from prefd.daemon.limits import WorkerLimits, usable_cpus
+from prefd.daemon.cpus import usable_cpus
+from prefd.daemon.limits import WorkerLimits
 
-LOOK = "import json, os; from prefd.daemon import limits; limits.apply(); print(json.dumps([os.nice(0), limits.usable_cpus()]))"
+LOOK = "import json, os; from prefd.daemon import cpus; cpus.apply_limits(); print(json.dumps([os.nice(0), cpus.usable_cpus()]))"
 
 
 def test_no_limits_say_nothing() -> None:

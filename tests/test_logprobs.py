@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mlx import nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.engine import plan
 from prefd.daemon.worker.engine.plan import Slack
 from prefd.daemon.worker.logprobs import Options, Scorer
@@ -55,7 +56,7 @@ WAYS = {
 
 @pytest.fixture(scope="module", params=WAYS)
 def scorer(request: pytest.FixtureRequest, model: nn.Module) -> Scorer:
-    made = Scorer.of(model, WAYS[request.param])
+    made = fastest_scorer(model, WAYS[request.param])
     assert made.parts is not None
     assert made.shares_prompts
     return made
@@ -100,13 +101,13 @@ def with_siblings(lengths: tuple[int, ...], vocab: int) -> list[Completion]:
 
 
 def test_neighbours_change_nothing_but_rounding(model: nn.Module) -> None:
-    assert neighbours_apart(Scorer.of(model), with_siblings((9, 33, 64, 65, 70, 31, 12), 300)) < 2e-6
+    assert neighbours_apart(fastest_scorer(model), with_siblings((9, 33, 64, 65, 70, 31, 12), 300)) < 2e-6
 
 
 @pytest.mark.smol
 def test_neighbours_change_no_bit_of_a_real_model_where_the_scorer_says_so(smol_model: Path) -> None:
     """With the kernel at hand; test_cores.py has others."""
-    scorer = Scorer.of(mlx_lm.load(str(smol_model))[0])
+    scorer = fastest_scorer(mlx_lm.load(str(smol_model))[0])
     apart = neighbours_apart(scorer, with_siblings((9, 33, 41, 100, 300), 49152))
     assert apart <= (0 if scorer.same_bits else 3e-4)
     assert ("batched to the same bits" in scorer.describe()) == scorer.same_bits
@@ -150,7 +151,7 @@ def test_dropout_is_the_same_when_a_layer_runs_again(tiny_model: Path, options: 
     start = dict(nn.utils.tree_flatten(model.trainable_parameters()))
     start = {name: 0.05 * mx.random.normal(value.shape) for name, value in start.items()}
     direction = {name: mx.random.normal(value.shape) for name, value in start.items()}
-    scorer = Scorer.of(model, Options(lazily=lazily, **options))
+    scorer = fastest_scorer(model, Options(lazily=lazily, **options))
     batch = [completion(60, 20, 1), completion(45, 20, 1)]
 
     def total() -> tuple[mx.array, Any]:
@@ -176,7 +177,7 @@ def test_a_scorer_leaves_no_trace_in_the_random_state_or_the_model(tiny_model: P
     mx.random.seed(5)
     expected = np.array(mx.random.normal((4,)))
     mx.random.seed(5)
-    Scorer.of(model, Options(checkpoint_layers=True, chunk_tokens=16))
+    fastest_scorer(model, Options(checkpoint_layers=True, chunk_tokens=16))
     assert np.array_equal(np.array(mx.random.normal((4,))), expected)
     after = {name: np.array(value).tobytes() for name, value in nn.utils.tree_flatten(model.parameters())}
     assert after == before
@@ -192,7 +193,7 @@ def test_in_pieces_a_long_answer_takes_a_fraction_of_the_memory(tiny_model: Path
     model.train()
     peaks = []
     for chunk_tokens in (None, 64):
-        scorer = Scorer.of(model, Options(chunk_tokens=chunk_tokens, lazily=lazily))
+        scorer = fastest_scorer(model, Options(chunk_tokens=chunk_tokens, lazily=lazily))
         mx.eval(model.parameters())
         before = mx.get_active_memory()
         mx.reset_peak_memory()

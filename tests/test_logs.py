@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from places import Place
 
 import prefd.daemon
-from prefd.daemon import logs, supervisor
+from prefd.daemon import logs, supervisor, worker_log
 from prefd.daemon.home import Home
-from prefd.daemon.logs import JsonFormatter, TextFormatter, bound_log
+from prefd.daemon.logs import JsonFormatter, TextFormatter
+from prefd.daemon.worker_log import bound_log
 
 
 def record(message: str, *values: Any, level: int = logging.INFO, **more: Any) -> logging.LogRecord:
@@ -227,7 +228,7 @@ def test_a_workers_log_is_cut_once_it_is_too_long_and_the_worker_goes_on(tmp_pat
 def test_the_daemon_bounds_the_log_of_a_job_that_writes_without_end(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "WORKER_LOG_BYTES", 5000)
+    monkeypatch.setattr(worker_log, "WORKER_LOG_BYTES", 5000)
     monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
     made = Home(home)
     made.create()

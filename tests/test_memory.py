@@ -11,12 +11,14 @@ import pytest
 from mlx import nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from prefd.daemon.spec import TrainingSpec
-from prefd.daemon.worker import memory
+from prefd.daemon.training_spec import TrainingSpec
+from prefd.daemon.worker import memory, model_memory
 from prefd.daemon.worker.batches import Batching
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.logprobs import Options, Scorer
-from prefd.daemon.worker.memory import Estimate, activations, check, container_limits, estimate, machine
+from prefd.daemon.worker.logprobs import Options
+from prefd.daemon.worker.memory import Estimate, activations, check, estimate
+from prefd.daemon.worker.model_memory import container_limits, machine
 from prefd.daemon.worker.tokens import Completion, Example
 
 GIB = 2**30
@@ -38,7 +40,7 @@ def adapted(folder: Path) -> nn.Module:
 
 def measured(model: nn.Module, one: Example, options: Options) -> int:
     """Bytes that a forward and backward pass over one pair takes at its peak."""
-    scorer = Scorer.of(model, options)
+    scorer = fastest_scorer(model, options)
 
     mx.eval(model.parameters())
     before = mx.get_active_memory()
@@ -135,10 +137,10 @@ def test_an_older_containers_limit_counts(tmp_path: Path) -> None:
 
 def test_a_reference_larger_than_memory_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Linear(1024, 1024, bias=False)
-    memory.check_weights(model, "org/large")
-    monkeypatch.setattr(memory, "machine", lambda: (4 * 2**20 - 1, 2**20))
+    model_memory.check_weights(model, "org/large")
+    monkeypatch.setattr(model_memory, "machine", lambda: (4 * 2**20 - 1, 2**20))
     with pytest.raises(JobError, match=r"of org/large take 0\.0 GiB.*score on a larger machine"):
-        memory.check_weights(model, "org/large")
+        model_memory.check_weights(model, "org/large")
 
 
 def test_the_machine_has_memory() -> None:

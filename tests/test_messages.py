@@ -155,6 +155,20 @@ class TestCalls:
         expected = "the arguments of a tool call are text that is not JSON"
         assert reason(answer(None, tool_calls=[call('{"city": Rome}')])) == expected
 
+    @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+    @pytest.mark.parametrize("inside", ['{{"x": {}}}', '{{"x": [1, {{"y": {}}}]}}'])
+    def test_numbers_that_json_has_not_are_refused_in_objects_too(self, number: str, inside: str) -> None:
+        text = inside.format(number)
+        expected = "a number that JSON has not (NaN, Infinity, or one as large as 1e400)"
+        assert reason(answer(None, tool_calls=[call(json.loads(text))])) == f"a tool call holds {expected}"
+        if number == "1e400":
+            assert reason(answer(None, tool_calls=[call(text)])) == f"a tool call holds {expected}"
+        tool = {"name": "w", "parameters": json.loads(text)}
+        for tools in ([tool], json.dumps([tool])):
+            with pytest.raises(UnusableRow) as caught:
+                finish({"tools": tools}, "q", "a", "b")
+            assert str(caught.value) == f"a tool holds {expected}"
+
     def test_calls_as_json_text_and_the_old_single_call_are_calls(self) -> None:
         expected = [call({"a": 1})]
         assert uniform_message(answer(None, tool_calls=json.dumps([call('{"a": 1}')])))["tool_calls"] == expected

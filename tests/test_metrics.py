@@ -16,7 +16,8 @@ from loss_numbers import Numbers, total
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.metrics import Mean, MetricsLog, pair_metrics
 from prefd.plugins.manager import load_plugins
-from prefd.plugins.types import TRAINERS_METRICS, Logprobs, LossInput, LossOutput
+from prefd.plugins.metrics import TRAINERS_METRICS
+from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
 SIGMOID = load_plugins().losses["sigmoid"].create({"beta": 0.3})
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from dataset_rows import TRIPLES, Row
 from reading_rows import of, read, texts
@@ -51,3 +54,35 @@ def test_who_lost_of_known_answers_is_no_answer() -> None:
 def test_what_lost_is_not_taken_for_a_misspelt_chosen() -> None:
     assert "Did you mean" not in said([{"prompt": "Q", "win": "yes", "lose": "no"}])
     assert "Did you mean 'choosen'?" in said([{"prompt": "Q", "choosen": "yes", "other": "no"}])
+
+
+@pytest.mark.parametrize("key", ["selected", "is_best", "accepted", "is_chosen"])
+def test_answers_that_are_marked_as_the_best_are_to_have_scores(key: str) -> None:
+    def marked(score: Callable[[bool], dict[str, Any]]) -> list[Row]:
+        return [
+            {"prompt": t.question, "answers": [{"text": t.worse, **score(False)}, {"text": t.better, **score(True)}]}
+            for t in TRIPLES
+        ]
+
+    assert (
+        f"{key!r} of an answer may say it: give the preferred one a 'score' of 1 and the others 0, or put the texts into "
+        "columns 'chosen' and 'rejected'"
+    ) in said(marked(lambda best: {key: best}))
+    assert texts(read(marked(lambda best: {key: best, "score": int(best)}))) == [(t.better, t.worse) for t in TRIPLES]
+
+
+@pytest.mark.parametrize("column", ["loser", "worse_response_id", "rejected", "losing_answer"])
+def test_a_column_of_the_loser_is_told_as_that(column: str) -> None:
+    rows = of("prompt", "response_a", "response_b", **{column: "b"})
+    assert (
+        f"{column!r} may say which is the worse one, and is never read as such: write the better one's name (response_a or "
+        "response_b) into a column 'winner'"
+    ) in said(rows)
+    mended = [{name: value for name, value in row.items() if name != column} for row in rows]
+    assert texts(read([row | {"winner": "response_a"} for row in mended])) == [(t.better, t.worse) for t in TRIPLES]
+
+
+def test_a_list_of_answers_and_its_loser() -> None:
+    rows = [{"prompt": t.question, "responses": [t.better, t.worse], "loser": 1} for t in TRIPLES]
+    assert "write the better one's letter (A, B, …) into a column 'winner'" in said(rows)
+    assert "Name the column that says it with data.winner_feature" in said(of("prompt", "response_a", "response_b"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -53,6 +53,43 @@ def test_each_dataset_is_read_in_its_own_format(tmp_path: Path) -> None:
     assert found.notes == [f"{plain}: 3 rows in format explicit", f"{hh}: 2 rows in format hh"]
     assert str(found.unusable) == "1 × empty completion (plain.jsonl:3); 1 × not a JSON object (hh.jsonl:2)"
     assert found.unusable.summarize()["not a JSON object"] == UnusableRows(count=1, rows=[5], places=["hh.jsonl:2"])
+
+
+def test_a_dataset_of_one_row_has_one_row(tmp_path: Path) -> None:
+    one, two = write(tmp_path / "a.jsonl", numbered(0, 1)), write(tmp_path / "b.jsonl", numbered(1, 2))
+    found = load(str(one), str(two))
+    assert found.notes == [f"{one}: 1 row in format explicit", f"{two}: 2 rows in format explicit"]
+
+
+class TestRepeats:
+    SWAPPED: ClassVar[dict[str, str]] = {"prompt": "Q2", "chosen": "b2", "rejected": "a2"}
+
+    def test_pairs_that_two_datasets_have_are_told(self, tmp_path: Path) -> None:
+        one, two = (
+            write(tmp_path / "a.jsonl", numbered(0, 4)),
+            write(tmp_path / "b.jsonl", [*numbered(2, 4), self.SWAPPED]),
+        )
+        said = load(str(one), str(two)).notes[-3:]
+        assert said == [
+            "2 pairs contradict each other: what one prefers another rejects, for the same prompt (b.jsonl:1, 5)",
+            "2 pairs repeat ones of another dataset (b.jsonl:1, 2)",
+            (
+                "2 pairs of different datasets contradict each other: what one prefers another rejects, for the same prompt "
+                "(a.jsonl:3, b.jsonl:5)"
+            ),
+        ]
+
+    def test_one_is_one_and_none_is_not_told(self, tmp_path: Path) -> None:
+        one = write(tmp_path / "a.jsonl", numbered(0, 4))
+        assert load(str(one), str(write(tmp_path / "b.jsonl", numbered(3, 2)))).notes[-1] == (
+            "1 pair repeats one of another dataset (b.jsonl:1)"
+        )
+        assert len(load(str(one), str(write(tmp_path / "b.jsonl", numbered(4, 2)))).notes) == 2
+
+    def test_what_a_weight_leaves_out_repeats_nothing(self, tmp_path: Path) -> None:
+        one, two = (write(tmp_path / name, numbered(0, 20)) for name in ("a.jsonl", "b.jsonl"))
+        found = load({"path": str(one), "weight": 0.1}, str(two))
+        assert found.notes[-1].startswith("2 pairs repeat ones of another dataset (b.jsonl:")
 
 
 class TestWeights:

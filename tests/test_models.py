@@ -16,6 +16,7 @@ from mlx.utils import tree_flatten
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.fuse import write_fused
 
 
@@ -105,7 +106,7 @@ def test_only_what_was_asked_for_is_trainable(tiny_model: Path, home: Path, pair
     made = job(home, tiny_model, pairs_file, training={"lora": {"keys": ["self_attn.q_proj"]}, "num_layers": 1})
     assert made.spec.training is not None
     model = models.load(made.policy)
-    models.make_trainable(model, made.policy, made.spec.training)
+    make_trainable(model, made.policy, made.spec.training)
     names = [name for name, _ in tree_flatten(model.trainable_parameters())]
     assert names == ["model.layers.1.self_attn.q_proj.lora_a", "model.layers.1.self_attn.q_proj.lora_b"]
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from test_segment import entries
 from prefd.cache import prune as pruning
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
+from prefd.daemon import waiting_specs as waiting_module
 from prefd.daemon.commands.errors import Exit
+from prefd.daemon.files import write_json
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import Inbox, submit
+from prefd.daemon.inbox import Inbox
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.needed import NeededReferences, references_of
-from prefd.daemon.rundir import write_json
+from prefd.daemon.posted import submit
 from prefd.daemon.spec import JobSpec
+from prefd.daemon.waiting_specs import waiting_specs
 from prefd.daemon.worker.job import RunningJob
 
 SMALL = ReferenceFingerprint({"weights": "a"}, {"model": "org/small-model"})
@@ -45,8 +49,12 @@ def made(home: Path) -> Home:
     return there
 
 
+def needed_references(home: Home, cache: ReferenceCache) -> NeededReferences:
+    return NeededReferences(home, references_of(cache), partial(waiting_specs, home))
+
+
 def needed(home: Home) -> dict[str, list[str]]:
-    return NeededReferences(home, references_of(ReferenceCache.open(home.cache)))()
+    return needed_references(home, ReferenceCache.open(home.cache))()
 
 
 def test_a_spec_is_seen_on_all_of_its_way(made: Home) -> None:
@@ -60,6 +68,20 @@ def test_a_spec_is_seen_on_all_of_its_way(made: Home) -> None:
         assert needed(made) == {SMALL.name: [f"job {job.id}"]}
         jobs.request_cancel(job.id)
     assert needed(made) == {}
+
+
+def test_a_spec_that_is_claimed_as_one_looks_is_not_passed_over(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
+    real = waiting_module._files
+
+    def list_and_claim(folder: Path) -> list[Path]:
+        files = real(folder)
+        if folder == made.jobs:
+            assert Inbox(made, settle_seconds=0).claim("ipo.json") is not None
+        return files
+
+    monkeypatch.setattr(waiting_module, "_files", list_and_claim)
+    assert needed(made) == {SMALL.name: ["the spec ipo.json"]}
 
 
 def test_a_sweep_that_waits_needs_the_references_of_all_its_jobs(made: Home) -> None:
@@ -121,7 +143,7 @@ def pruned_all_the_time(home: Home) -> Iterator[list[int]]:
     def work() -> None:
         while not stop.is_set():
             cache = ReferenceCache.open(home.cache)
-            report = pruning.prune(cache, max_size=0, needed=NeededReferences(home, references_of(cache)))
+            report = pruning.prune(cache, max_size=0, needed=needed_references(home, cache))
             freed.append(report.freed)
 
     with ThreadPoolExecutor(1) as pool:

@@ -12,9 +12,10 @@ import psutil
 import pytest
 from places import Place, process
 
-from prefd.daemon import oom
+from prefd.daemon import memory_kills
+from prefd.daemon.memory_advice import remedy
 from prefd.daemon.oom import MemoryWatch
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 
 
 @pytest.mark.parametrize(
@@ -55,8 +56,8 @@ def test_the_counts_of_the_system_and_of_both_kinds_of_group_are_read(
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(oom, "_counters", lambda: [*(tmp_path / name for name in files), tmp_path / "none"])
-    assert oom.kills() == 7
+    monkeypatch.setattr(memory_kills, "_counters", lambda: [*(tmp_path / name for name in files), tmp_path / "none"])
+    assert memory_kills.kills() == 7
     watch = MemoryWatch(os.getpid())
     assert watch.verdict(-signal.SIGKILL, "") is None
     (tmp_path / "events").write_text("oom_kill 3\n")
@@ -65,7 +66,7 @@ def test_the_counts_of_the_system_and_of_both_kinds_of_group_are_read(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that counts")
 def test_here_somebody_counts() -> None:
-    assert any(path.exists() and "oom_kill" in path.read_text() for path in oom._counters())
+    assert any(path.exists() and "oom_kill" in path.read_text() for path in memory_kills._counters())
 
 
 def test_what_is_only_mapped_does_not_count(tmp_path: Path) -> None:
@@ -73,18 +74,18 @@ def test_what_is_only_mapped_does_not_count(tmp_path: Path) -> None:
 
     path = tmp_path / "large"
     path.write_bytes(b"\1" * 50_000_000)
-    before = oom.private_bytes(psutil.Process())
+    before = memory_kills.private_bytes(psutil.Process())
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert sum(mapped[at] for at in range(0, len(mapped), 4096)) > 0
-        after = oom.private_bytes(psutil.Process())
+        after = memory_kills.private_bytes(psutil.Process())
     if sys.platform == "linux":
         assert after - before < 10_000_000
 
 
 def test_the_remedy_names_the_settings_that_are_not_used_yet() -> None:
-    assert "grad_checkpoint" in oom.remedy(TrainingSpec())
+    assert "grad_checkpoint" in remedy(TrainingSpec())
     small = TrainingSpec.model_validate({"grad_checkpoint": True, "quantize": {"bits": 4}})
-    assert oom.remedy(small) == "a smaller data.max_length, training.batch_tokens or training.chunk_tokens"
+    assert remedy(small) == "a smaller data.max_length, training.batch_tokens or training.chunk_tokens"
 
 
 # --- the kernel's own

@@ -18,7 +18,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import load_model
 
 from prefd.daemon.optimization import CONFIGS, ScheduleSpec
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.optim import clip, global_norm, learning_rate, make_optimizer, matrices_of_layers
 

@@ -9,8 +9,9 @@ import pytest
 from mlx import optimizers
 
 from prefd.daemon.optimization import ARGUMENTS, CONFIGS, END_OPTIONAL, NO_WEIGHT_DECAY, OptimizerName
-from prefd.daemon.spec import JobSpec, TrainingSpec
+from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, read_spec
+from prefd.daemon.training_spec import TrainingSpec
 
 CLASS_NAMES: dict[OptimizerName, str] = {
     "adam": "Adam",
@@ -75,7 +76,7 @@ def test_the_table_of_schedules_is_mlxs(name: str) -> None:
         ("optimizer: AdamW", "optimizer: must be 'adam', 'adamw', 'adafactor', 'lion', 'sgd' or 'muon', got \"AdamW\"; did you mean adamw?"),
         ("optimizer: adamw_torch", "optimizer: must be 'adam', 'adamw', 'adafactor', 'lion', 'sgd' or 'muon', got \"adamw_torch\"; it is adamw here"),
         ("optimizer: adamax", "optimizer: must be 'adam', 'adamw', 'adafactor', 'lion', 'sgd' or 'muon', got \"adamax\""),
-        ("early_stopping: {metric: accuracy}", "early_stopping.metric: must be a metric of the evaluations, such as eval_loss; there are eval_loss, eval_rewards/chosen, eval_rewards/rejected, eval_rewards/margins, eval_rewards/accuracies, eval_logps/chosen, eval_logps/rejected, and the loss's own"),
+        ("early_stopping: {metric: accuracy}", "early_stopping.metric: must be a metric of the evaluations, such as eval_loss; there are eval_loss, eval_rewards/accuracies, eval_rewards/margins, eval_rewards/chosen, eval_rewards/rejected, eval_logps/chosen, eval_logps/rejected, and the loss's own"),
         ("quantize: {mode: mxfp4}", "quantize.mode: unknown key; known here: bits, group_size"),
         ("quantize: 4", "quantize: expected a mapping, got 4; write {bits: 4}"),
         ("lr_schedule: {name: step_decay}", "lr_schedule: give its arguments: step_decay takes [init, decay_rate, step_size]"),

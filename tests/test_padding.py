@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from prefd.daemon.dataspec import DataSpec
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models, training
 from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.data import prepare

@@ -14,8 +14,8 @@ from adapted import TOKENS, adapted, apart, logits
 from safetensors.numpy import load_file
 
 from prefd.daemon.worker import models
+from prefd.daemon.worker.adapters import adapted_modules
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.fuse import adapted_modules
 from prefd.daemon.worker.peft import check, write_peft
 from prefd.daemon.worker.sources import ModelSource
 

@@ -18,12 +18,13 @@ from mlx import nn
 from safetensors.numpy import load_file, save_file
 from test_peft import by_pefts_formula
 
-from prefd.daemon.spec import QuantizeSpec
+from prefd.daemon.training_spec import QuantizeSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.errors import JobError, Stopped
+from prefd.daemon.worker.identity import identify
 from prefd.daemon.worker.peft import write_peft
 from prefd.daemon.worker.peft_start import place
-from prefd.daemon.worker.sources import ModelSource, identify
+from prefd.daemon.worker.sources import ModelSource
 
 PLAIN = tiny.LLAMA | {"tie_word_embeddings": False}
 KEYS = ["self_attn.q_proj", "mlp.down_proj"]

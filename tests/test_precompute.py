@@ -21,6 +21,7 @@ from jobs_on_disk import make_job, run_precompute, run_training
 from mlx import nn
 
 from prefd.daemon.worker import models, precompute
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.logprobs import Scorer
@@ -75,7 +76,7 @@ def test_values_are_the_models_own(home: Path, tiny_model: Path, pairs_file: Pat
     for example in job.examples:
         for side in (example.chosen, example.rejected):
             (cached,) = job.store.get([job.key(side)])
-            (live,) = np.array(Scorer.of(model).logprobs([side]).tokens)
+            (live,) = np.array(fastest_scorer(model).logprobs([side]).tokens)
             np.testing.assert_allclose(cached, live, atol=2e-6)
 
 

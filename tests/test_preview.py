@@ -276,6 +276,28 @@ class TestCheck:
         assert message in str(wrong.error)
         assert fine.error is None
 
+    def test_modules_of_a_model_whose_weights_are_not_here_are_told_as_not_looked_at(
+        self, home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home.parent / "hub"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        name = tiny.keep_as_hub_model(home.parent / "hub", tiny_model)
+        spec = {"model": name, "data": {"path": str(pairs_file)}, "training": {"lora": {"keys": ["qproj"]}}}
+        found, without = self.checked(home, spec, spec | {"training": {}})
+        assert found.unchecked == "training.lora.keys: the weights of org/tiny are not on this machine yet"
+        assert found.data is not None
+        assert without.unchecked is None
+
+    def test_modules_are_looked_at_though_the_data_is_out_of_reach(
+        self, home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        data = {"path": "no-such-org/no-such-data"}
+        (found,) = self.checked(
+            home, {"model": str(tiny_model), "data": data, "training": {"lora": {"keys": ["qproj"]}}}
+        )
+        assert "no module 'qproj' in the layers that are trained" in str(found.error)
+
     def test_a_hub_that_cannot_be_reached_is_no_error(
         self, home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -11,7 +11,9 @@ import fakes
 import psutil
 import pytest
 
-from prefd.daemon.process import ProcessId, end, lock_worker, signal_group, tail, why_it_ended
+from prefd.daemon.process import ProcessId, end, signal_group
+from prefd.daemon.worker_log import tail
+from prefd.daemon.worker_process import lock_worker, why_it_ended
 
 
 def sleeper(code: str = "", **more: object) -> "subprocess.Popen[bytes]":

@@ -10,8 +10,8 @@ from served import serving, talking
 
 from prefd.daemon.api.prometheus import last_report
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import STATES
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import STATES
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import secrets
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -159,6 +162,20 @@ def reason(tokenizer: Any, pair: Pair, given: Settings | None = None) -> str:
     return str(caught.value)
 
 
+def in_python(monkeypatch: pytest.MonkeyPatch, imports: str, asks: str, top: str = "") -> None:
+    """A template of mlx-lm's kind that is Python code and begins with what it `asks` for."""
+    module = ModuleType("mlx_lm.chat_templates.prefd_test")
+    source = f"""
+{top}
+def apply_chat_template(messages, add_generation_prompt=False, tools=None, enable_thinking=None):
+{imports}
+    text = {asks} + "".join("<|im_start|>" + m["content"] + "<|im_end|>" for m in messages)
+    return text + ("<|im_start|>" if add_generation_prompt else "")
+"""
+    exec(source, vars(module))  # noqa: S102  # our own
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
 class TestEndOfTurn:
     @pytest.mark.parametrize("where", ["config", "generation"])
     @pytest.mark.parametrize("given", ["stone", f"stone{END}", f"stone{END}\n", f"stone{END}\n{EOS}"])
@@ -235,18 +252,87 @@ class TestHiddenInputs:
         assert reason(load("{{ raise_exception }}" + tiny.CHATML), Pair("q", "a", "b")) == expected
 
     def test_a_template_in_python_has_the_jobs_clock(self, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-        module = ModuleType("mlx_lm.chat_templates.prefd_test")
-        source = """
-def apply_chat_template(messages, add_generation_prompt=False, tools=None, enable_thinking=None):
-    from datetime import datetime
-    text = datetime.now().strftime("%d %b %Y") + "".join("<|im_start|>" + m["content"] + "<|im_end|>" for m in messages)
-    return text + ("<|im_start|>" if add_generation_prompt else "")
-"""
-        exec(source, vars(module))  # noqa: S102  # our own
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+        in_python(monkeypatch, "    from datetime import datetime\n", 'datetime.now().strftime("%d %b %Y")')
         (prompt, side), notes = encoded(load(None, chat_template_type="prefd_test"), Pair("q", "a", "b"))
         assert (prompt, side) == (f"26 Jul 2024{START}q{END}{START}", f"a{END}")
         assert len(notes) == 1
+
+    @pytest.mark.parametrize(
+        "asks",
+        ['os.environ.get("TONE", "-")', 'str(os.getenv("TONE"))', 'str(environ.get("TONE"))', 'getenv("TONE", "-")'],
+    )
+    @pytest.mark.parametrize("where", ["at the top", "as it runs"])
+    def test_a_template_in_python_finds_an_empty_environment(
+        self, load: Load, monkeypatch: pytest.MonkeyPatch, asks: str, where: str
+    ) -> None:
+        imports = "import os\nfrom os import environ, getenv\n"
+        if where == "at the top":
+            in_python(monkeypatch, "", asks, top=imports)
+        else:
+            in_python(monkeypatch, "    import os\n    from os import environ, getenv\n", asks)
+        tokenizer, found = load(None, chat_template_type="prefd_test"), []
+        for tone in ("kind", "stern", None):
+            monkeypatch.setenv("TONE", tone) if tone else monkeypatch.delenv("TONE")
+            found.append(encoded(tokenizer, Pair("q", "a", "b")))
+        (prompt, _), notes = found[0]
+        assert found == [found[0]] * 3
+        assert prompt in (f"-{START}q{END}{START}", f"None{START}q{END}{START}")
+        assert notes == ["the chat template reads the environment; prompts are rendered in an empty one"]
+
+    @pytest.mark.parametrize(
+        "asks",
+        [
+            "os.getpid()",
+            "platform.node()",
+            "platform.uname()",
+            "os.getcwd()",
+            "socket.gethostname()",
+            "os.uname()",
+            "getpass.getuser()",
+        ],
+    )
+    def test_a_template_in_python_sees_neither_its_process_nor_the_machine(
+        self, load: Load, monkeypatch: pytest.MonkeyPatch, asks: str
+    ) -> None:
+        in_python(monkeypatch, "    import os, platform, socket, getpass\n", f"str({asks})")
+        (prompt, _), notes = encoded(load(None, chat_template_type="prefd_test"), Pair("q", "a", "b"))
+        assert prompt.partition(START)[0] in (
+            "1",
+            "",
+            "/",
+            "localhost",
+            "root",
+            str(os.uname_result(("",) * 5)),
+        )
+        assert notes == ["the chat template reads the environment; prompts are rendered in an empty one"]
+        assert platform.uname().node == os.uname().nodename != ""
+
+    @pytest.mark.parametrize(
+        "asks",
+        [
+            "uuid.uuid4()",
+            "os.urandom(4)",
+            "secrets.token_hex()",
+            "secrets.randbelow(9**9)",
+            "random.SystemRandom().random()",
+        ],
+    )
+    def test_a_template_in_python_draws_the_same_also_from_the_systems_entropy(
+        self, load: Load, monkeypatch: pytest.MonkeyPatch, asks: str
+    ) -> None:
+        in_python(monkeypatch, "", f"str({asks})", top="import os, random, secrets, uuid\n")
+        first, second = (encoded(load(None, chat_template_type="prefd_test"), Pair("q", side, "b")) for side in "ac")
+        assert first[0][0] == second[0][0]
+        assert first[1] == ["the chat template draws at random; every prompt is rendered with the same draw"]
+        assert secrets.token_hex() != secrets.token_hex()
+
+    @pytest.mark.parametrize("asks", ["random.Random().random()", "next(count)", "uuid.uuid1()"])
+    def test_a_template_in_python_that_writes_another_text_each_time_is_refused(
+        self, load: Load, monkeypatch: pytest.MonkeyPatch, asks: str
+    ) -> None:
+        in_python(monkeypatch, "", f"str({asks})", top="import itertools, random, uuid\ncount = itertools.count()\n")
+        expected = "the chat template writes another text each time it is rendered"
+        assert reason(load(None, chat_template_type="prefd_test"), Pair("q", "a", "b")) == expected
 
 
 class TestSettings:

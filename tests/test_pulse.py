@@ -13,6 +13,7 @@ from typing import Any
 
 import fakes
 import pytest
+from places import request_stop
 
 from prefd.daemon import lock, pulse, service, supervisor
 from prefd.daemon.client import Client
@@ -66,8 +67,10 @@ def daemon(home: Home, folder: Path, manager: Manager) -> Iterator[Client]:
     home.create()
     worker = fakes.make_worker(folder)
     running: list[Service] = []
+    loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
         notifier = ServiceManager(manager.socket.getsockname(), WATCHDOG_SECONDS)
         with lock.held(home), JobTable.open(home.database) as table:
             running.append(Service(home, QUICK, table, worker, notifier))
@@ -79,7 +82,7 @@ def daemon(home: Home, folder: Path, manager: Manager) -> Iterator[Client]:
         fakes.wait_for(lambda: "READY=1" in manager.hear())
         yield Client(home)
     finally:
-        running[0].stop.request()
+        request_stop(loops[0], running[0].stop)
         thread.join(20)
     assert not thread.is_alive()
 

@@ -15,10 +15,11 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model, quantize_model
 
-from prefd.daemon.spec import QATSpec, TrainingSpec
+from prefd.daemon.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker import models
-from prefd.daemon.worker.checkpoint import save_adapter
+from prefd.daemon.worker.adapter_file import save_adapter
 from prefd.daemon.worker.errors import JobError, Stopped
+from prefd.daemon.worker.fine_tune import FineTune, make_trainable
 from prefd.daemon.worker.fuse import write_fused
 from prefd.daemon.worker.qat import QAT, RoundedWeight
 from prefd.daemon.worker.sources import ModelSource
@@ -33,21 +34,19 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def policy(model: Path, qat: dict[str, Any], **training: Any) -> tuple[nn.Module, QAT, models.FineTune]:
+def policy(model: Path, qat: dict[str, Any], **training: Any) -> tuple[nn.Module, QAT, FineTune]:
     """A trained-looking policy with QAT installed, not begun."""
     spec = TrainingSpec.model_validate({"qat": qat} | training)
     source = ModelSource(str(model))
     mx.random.seed(0)
     made = models.load(source)
-    fine_tune = models.make_trainable(made, source, spec)
+    fine_tune = make_trainable(made, source, spec)
     installed = QAT.install(made, spec.qat, mx.float32, steps=10)
     move(made)
     return made, installed, fine_tune
 
 
-def quantized_after_fusing(
-    model: Path, trained: nn.Module, made: models.FineTune, tmp_path: Path, **how: int
-) -> nn.Module:
+def quantized_after_fusing(model: Path, trained: nn.Module, made: FineTune, tmp_path: Path, **how: int) -> nn.Module:
     source = ModelSource(str(model), tmp_path / "adapter")
     save_adapter(tmp_path / "adapter", trained, made.adapter_config(source))
     write_fused(source, tmp_path / "fused", dequantize=False)
@@ -187,7 +186,7 @@ def test_weights_stored_in_half_precision_are_rounded_as_they_will_be_stored(tmp
     source = ModelSource(str(model))
     spec = TrainingSpec(qat=QATSpec(bits=4, group_size=32))
     trained = models.load(source)
-    made = models.make_trainable(trained, source, spec)
+    made = make_trainable(trained, source, spec)
     move(trained)
     qat = QAT.install(trained, spec.qat, mx.bfloat16, steps=1)
     qat.before(1)
@@ -243,7 +242,7 @@ def test_what_can_never_be_is_refused(tiny_model: Path, qat: dict[str, Any], ste
     source = ModelSource(str(tiny_model))
     spec = TrainingSpec.model_validate({"qat": qat, "lora": {"keys": ["self_attn.q_proj"]}})
     trained = models.load(source)
-    models.make_trainable(trained, source, spec)
+    make_trainable(trained, source, spec)
     with pytest.raises(JobError, match=message):
         QAT.install(trained, spec.qat, mx.float32, steps)
 
@@ -260,6 +259,6 @@ def test_a_base_that_is_quantized_in_any_mode_is_refused(tmp_path: Path, mode: s
     base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
     model, source = models.unread(ModelSource(str(base))), ModelSource(str(base))
     spec = TrainingSpec.model_validate({"qat": {}, "iters": 4})
-    models.make_trainable(model, source, spec)
+    make_trainable(model, source, spec)
     with pytest.raises(JobError, match=r"training\.qat: model\..* is quantized already; train from the model that it"):
         QAT.install(model, spec.qat, mx.float32, 4)

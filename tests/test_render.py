@@ -7,6 +7,9 @@ import time
 import pytest
 
 from prefd.daemon import render
+from prefd.daemon.moments import format_clock, format_duration
+from prefd.daemon.sizes import format_size
+from prefd.daemon.text import format_number
 
 
 @pytest.mark.parametrize(
@@ -14,7 +17,7 @@ from prefd.daemon import render
     [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (12_345, "12.3 kB"), (999_700, "1 MB"), (4.56e9, "4.56 GB")],
 )
 def test_size_has_three_digits_and_a_unit(count: float, shown: str) -> None:
-    assert render.size(count) == shown
+    assert format_size(count) == shown
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,7 @@ def test_size_has_three_digits_and_a_unit(count: float, shown: str) -> None:
     ],
 )
 def test_duration_rounds_up_into_the_next_unit(seconds: float, shown: str) -> None:
-    assert render.duration(seconds) == shown
+    assert format_duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
@@ -51,14 +54,14 @@ def test_duration_rounds_up_into_the_next_unit(seconds: float, shown: str) -> No
     ],
 )
 def test_number_keeps_what_a_metric_needs(value: float | None, shown: str) -> None:
-    assert render.number(value) == shown
+    assert format_number(value) == shown
 
 
 def test_clock_leaves_out_todays_date() -> None:
     now = time.time()
-    assert len(render.clock(now)) == len("12:34:56")
-    assert render.clock(0.0).startswith(("1970-01-01", "1969-12-31"))
-    assert render.clock(None) == "-"
+    assert len(format_clock(now)) == len("12:34:56")
+    assert format_clock(0.0).startswith(("1970-01-01", "1969-12-31"))
+    assert format_clock(None) == "-"
 
 
 def test_emit_json_has_a_schema_and_no_nan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import homes
 from prefd.daemon import report
 from prefd.daemon.data_summary import DataSummary
 from prefd.daemon.home import Home
+from prefd.daemon.job_document import job_document
 from prefd.daemon.phase_outcomes import TrainingOutcome
 from prefd.daemon.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.rundir import RunDir
@@ -62,5 +63,5 @@ def test_a_done_job_names_each_folder_that_it_left(home: Path) -> None:
     named = words(report.job_facts(job, None, [], run))
     assert (named["adapter"], named["fused"]) == (str(run.adapter), str(run.fused))
     assert "peft" not in named
-    document = report.job_document(job, None, [], run)
+    document = job_document(job, None, [], run)
     assert (document["fused"], document["peft"]) == (str(run.fused), None)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from handed import FAULTS, Model, maker
 from jobs_on_disk import make_job, run_precompute
 
 from prefd.daemon.worker import models
@@ -20,29 +18,15 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.sources import ModelSource
 from prefd.daemon.worker.tokens import Completion
 
-FAULTS = ROOT.parent / "shared" / "faults"
 pytestmark = pytest.mark.skipif(not FAULTS.exists(), reason="the reported conditions are not here")
 
 TURNS_OF_08 = ["Hello<|im_end|>", "Farewell<|im_end|>"], ["Go<|im_end|>", "Because<|im_end|>"]
 ARGUMENTS = '<tool_call>\n{{"name": "weather", "arguments": {{"city": "{}"}}}}\n</tool_call><|im_end|>'
-Model = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    spec = importlib.util.spec_from_file_location("fault_models", FAULTS / "models.py")
-    assert spec is not None
-    assert spec.loader is not None
-    there = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(there)
-    root = tmp_path_factory.mktemp("models")
-
-    def model(name: str) -> Path:
-        if not (root / name).exists():
-            there.make(root / name, **there.NAMES[name])
-        return root / name
-
-    return model
+    return maker(tmp_path_factory.mktemp("models"))
 
 
 def claimed(home: Path, model: Path, case: str | list[dict[str, Any]], **data: Any) -> RunningJob:
@@ -89,6 +73,76 @@ def refused(home: Path, model: Path, case: str | list[dict[str, Any]]) -> str:
 )
 def test_rows_that_are_refused_with_the_reason(home: Path, model: Model, case: str, name: str, expected: str) -> None:
     assert expected in refused(home, model(name), case)
+
+
+def sides(role: str) -> list[dict[str, Any]]:
+    """A row whose sides are a question and an answer by somebody of that role."""
+    asked = {"role": "user", "content": "Hi"}
+    return [{side: [asked, {"role": role, "content": side}] for side in ("chosen", "rejected")}]
+
+
+@pytest.mark.parametrize("role", ["gpt", "bot"])
+def test_48_a_role_that_no_template_knows(home: Path, model: Model, role: str) -> None:
+    expected = f"role {role!r} is not one of system, user, assistant, tool: rename it (rows.jsonl:1)"
+    assert expected in refused(home, model("chatml"), sides(role))
+
+
+def test_21f_a_csv_of_pythons_repr(home: Path, model: Model) -> None:
+    path = home.parent / "d.csv"
+    chats = [[{"role": "user", "content": "Say red."}, {"role": "assistant", "content": it}] for it in ("red", "no")]
+    path.write_text(f'prompt,chosen,rejected\nSay red.,"{chats[0]}","{chats[1]}"\n')
+    made = make_job(home, model=str(model("chatml")), data={"path": str(path), "validation": 0.0})
+    with pytest.raises(DataError, match=r"Python's repr of messages; write JSON \(json\.dumps, or DataFrame\.to_json"):
+        _ = made.data
+
+
+def calling(**arguments: Any) -> list[dict[str, Any]]:
+    function = {"name": "weather", "arguments": arguments}
+    return [{"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": function}]}]
+
+
+def test_19c_a_null_in_arguments_and_in_a_schema(home: Path, model: Model) -> None:
+    city = {"type": "string", "default": None}
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": city}}}}]
+    asked = [{"role": "user", "content": "Rain in Rome?"}]
+    row = {"prompt": asked, "tools": tools, "chosen": calling(city="Rome", unit=None), "rejected": calling(city="Rome")}
+    tokenizer, data = read(home, model("tools"), [row])
+    prompt, chosen = texts(tokenizer, data.train[0].chosen)
+    assert '"city": {"type": "string", "default": null}' in prompt
+    assert '"arguments": {"city": "Rome", "unit": null}}' in chosen
+    assert '"arguments": {"city": "Rome"}}' in texts(tokenizer, data.train[0].rejected)[1]
+
+
+def test_19i_tools_that_the_template_leaves_out(home: Path, model: Model) -> None:
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+    row = {"prompt": "Rain in Rome?", "tools": tools, "chosen": "I cannot tell.", "rejected": "Yes."}
+    assert "1 × the chat template does not show tools (rows.jsonl:1)" in refused(home, model("chatml"), [row])
+
+
+def test_10c_sides_that_repeat_the_prompt(home: Path, model: Model) -> None:
+    row = {"prompt": "Greet me.", "chosen": "Greet me. Hello", "rejected": "Greet me. Go"}
+    _, data = read(home, model("chatml"), [row])
+    said = (
+        "1 pair whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen"
+    )
+    assert any(line.startswith(said) for line in data.report.lines())
+
+
+def test_14b_a_template_without_a_system_turn(home: Path, model: Model) -> None:
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    said = refused(home, model("gemma"), [{"prompt": prompt, "chosen": "Hello", "rejected": "Go"}])
+    assert "System role not supported; put the system turn's words into the first user turn (rows.jsonl:1)" in said
+
+
+def test_30c_a_template_that_lies_where_no_tokenizer_looks(home: Path, model: Model) -> None:
+    folder = model("notemplate")
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    try:
+        _, data = read(home, folder, "29-no-template-messages")
+    finally:
+        (folder / "chat_template.json").unlink()
+    (said,) = [line for line in data.report.lines() if line.startswith("the tokenizer has no chat template")]
+    assert said.endswith("put the text in it into chat_template.jinja")
 
 
 def test_08_several_turns(home: Path, model: Model) -> None:

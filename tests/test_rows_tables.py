@@ -10,9 +10,13 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dataset_rows import TRIPLES
+from reading_rows import FORMATS
 from test_rows import MESSAGES, ROWS, failure, found, read
 
 from prefd.daemon.datasources import Source
+from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.worker.mixing import load_pairs
 from prefd.daemon.worker.rows import DataError, read_rows
 
 
@@ -152,3 +156,61 @@ class TestSaveToDisk:
 def test_a_file_that_describes_a_dataset_is_no_data(saved: Path) -> None:
     path = saved / "train" / "dataset_info.json"
     assert failure(path) == f"{path}: it describes a dataset, and has no rows; give the folder that it lies in"
+
+
+class TestClassLabels:
+    """A winner that `datasets` keeps as the number of a class."""
+
+    @staticmethod
+    def write(path: Path, names: list[str], numbers: list[int], column: str = "winner", **spec: Any) -> list[Any]:
+        texts = {
+            "prompt": [triple.question for triple in TRIPLES],
+            "response_a": [triple.better for triple in TRIPLES],
+            "response_b": [triple.worse for triple in TRIPLES],
+        }
+        features = datasets.Features(
+            {name: datasets.Value("string") for name in texts} | {column: datasets.ClassLabel(names=names)}
+        )
+        whole = datasets.Dataset.from_dict(texts | {column: numbers}, features=features)
+        whole.save_to_disk(path / "saved")
+        whole.to_parquet(path / "a.parquet")
+        one, other = (
+            load_pairs(DataSpec(path=str(each), **spec), FORMATS) for each in (path / "saved", path / "a.parquet")
+        )
+        assert (one.pairs, one.unusable.rows) == (other.pairs, other.unusable.rows)
+        return [(number, pair.chosen) for number, pair in one.pairs]
+
+    @pytest.mark.parametrize(
+        ("names", "numbers"),
+        [
+            (["model_a", "model_b", "tie"], [0, 1, 2]),
+            (["tie", "B", "A"], [2, 1, 0]),
+            (["response_b", "response_a"], [1, 0, -1]),
+            (["a", "b"], [0, 1, -1]),
+        ],
+    )
+    def test_the_name_says_who_won_whatever_its_number(
+        self, tmp_path: Path, names: list[str], numbers: list[int]
+    ) -> None:
+        assert self.write(tmp_path, names, numbers) == [(1, TRIPLES[0].better), (2, TRIPLES[1].worse)]
+
+    def test_also_in_a_column_that_the_spec_names(self, tmp_path: Path) -> None:
+        found = self.write(tmp_path, ["b", "a"], [1, 0, 1], "verdict", winner_feature="verdict")
+        assert found == [(1, TRIPLES[0].better), (2, TRIPLES[1].worse), (3, TRIPLES[2].better)]
+
+    def test_a_name_that_is_no_answers_is_refused_by_it(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="winner 'left one' is none of response_a and response_b"):
+            self.write(tmp_path, ["left one", "right one"], [0, 1, 0])
+
+    def test_numbers_of_other_columns_stay_numbers(self, tmp_path: Path) -> None:
+        features = datasets.Features(
+            {"chosen": datasets.Value("string"), "kind": datasets.ClassLabel(names=["x", "y"])}
+        )
+        datasets.Dataset.from_dict({"chosen": ["a"], "kind": [1]}, features=features).to_parquet(tmp_path / "a.parquet")
+        assert read(tmp_path / "a.parquet") == [{"chosen": "a", "kind": 1}]
+
+    def test_what_others_write_beside_a_table_is_nothing_to_go_by(self, tmp_path: Path) -> None:
+        for text in (b"[]", b"{", b'{"info": {"features": {"chosen": "text"}}}'):
+            table = pa.Table.from_pylist(ROWS).replace_schema_metadata({b"huggingface": text})
+            pq.write_table(table, tmp_path / "a.parquet")
+            assert read(tmp_path / "a.parquet") == ROWS

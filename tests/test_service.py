@@ -11,8 +11,8 @@ import pytest
 from places import Place
 
 from prefd.daemon import watch
-from prefd.daemon.inbox import submit
-from prefd.daemon.jobs import STATES
+from prefd.daemon.posted import submit
+from prefd.daemon.states import STATES
 
 
 def test_a_dropped_spec_becomes_a_finished_job(place: Place) -> None:

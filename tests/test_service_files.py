@@ -1,4 +1,4 @@
-"""The files in contrib/ that service managers read, installed as the README says."""
+"""The files in contrib/ that service managers read, installed as docs/service.md says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conftest import ROOT
 from prefd.daemon.cli import cli
 from prefd.daemon.config import Config
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
 MANAGERS = ("systemctl", "loginctl", "launchctl")
 
 
@@ -36,9 +36,9 @@ def account(tmp_path: Path) -> Path:
 
 
 def follow_readme(account: Path, manager: str) -> list[str]:
-    """What the README's block for `manager` asks of it, when it is run from the repository's folder."""
+    """What the page's block for `manager` asks of it, when it is run from the repository's folder."""
     block = next(
-        block for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE) if manager in block
+        block for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE) if manager in block
     )
     environment = {"HOME": str(account), "PATH": f"{account / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(["sh", "-eu", "-c", block], cwd=ROOT, env=environment, check=True, timeout=60)

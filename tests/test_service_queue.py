@@ -7,6 +7,7 @@ import fakes
 import pytest
 from places import QUICK, Place
 
+from prefd.daemon import supervisor
 from prefd.daemon.client import ControlError
 from prefd.daemon.jobs import JobTable
 
@@ -68,6 +69,22 @@ def test_a_cancelled_job_is_retried_by_the_daemon(place: Place) -> None:
         client.act("retry", 1)
         (done,) = place.wait_for("done")
         assert done.attempt == 2
+
+
+@pytest.mark.parametrize("name", ["sleep", "crash"])
+def test_a_cancel_that_is_written_past_the_daemon_is_seen(
+    place: Place, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """By a command that met no daemon, because it was just starting; `crash` waits to be tried again."""
+    monkeypatch.setattr(supervisor, "CRASH_WAITS", (60.0, 60.0))
+    with place.daemon():
+        place.drop("a.yaml", name=name)
+        fakes.wait_for(lambda: "hello" in place.log(1) and (name == "sleep" or place.jobs("queued") != []))
+        with JobTable.open(place.home.database) as table:
+            table.request_cancel(1)
+        place.wait_for("cancelled")
+        place.drop("b.yaml")
+        place.wait_for("cancelled", "done")
 
 
 def test_jobs_run_by_priority_and_after_those_they_name(place: Place) -> None:

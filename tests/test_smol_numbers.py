@@ -17,8 +17,8 @@ from jobs_on_disk import make_job, run_precompute, run_training
 from test_logprobs import naive
 
 from prefd.daemon.dataspec import DataSpec
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.data import prepare
-from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.manager import load_plugins
 
@@ -97,7 +97,7 @@ def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, batch: list[Comp
     model = mlx_lm.load(str(smol_model))[0]
     exact = Float64Llama(smol_model)
     picked = [batch[0], max(batch, key=lambda one: len(one.ids))]
-    together = np.array(Scorer.of(model).logprobs(picked).tokens)
+    together = np.array(fastest_scorer(model).logprobs(picked).tokens)
     for row, one in enumerate(picked):
         np.testing.assert_allclose(
             together[row, : len(one.ids) - one.start], exact.completion_logprobs(one), rtol=0, atol=2e-4
@@ -106,7 +106,7 @@ def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, batch: list[Comp
 
 def test_logprobs_equal_full_logits_in_any_batch(smol_model: Path, batch: list[Completion]) -> None:
     model = mlx_lm.load(str(smol_model))[0]
-    scorer = Scorer.of(model)
+    scorer = fastest_scorer(model)
     expected = [naive(model, one) for one in batch]
     for picked in ([1, 4], list(range(len(batch)))[::-1]):
         tokens = np.array(scorer.logprobs([batch[row] for row in picked]).tokens)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from prefd.daemon import specfile
 from prefd.daemon.dataspec import DataSpec
-from prefd.daemon.spec import JobSpec, TrainingSpec
+from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, check_loss, load_specs, read_spec, read_specs
+from prefd.daemon.training_spec import TrainingSpec
 
 GOOD = """
 model: org/name

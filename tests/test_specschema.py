@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from conftest import ROOT
 from homes import invoke
+from pages import blocks
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.home import Home
@@ -21,7 +22,7 @@ from prefd.daemon.specschema import spec_schema
 from prefd.daemon.worker.catalog import catalog
 
 SPECS = [
-    *re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE),
+    *(block.text for block in blocks("yaml") if re.search("^model:", block.text, re.MULTILINE) and not block.title),
     *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "contrib").rglob("*.yaml"))),
 ]
 WHOLE = {"model": "m", "data": {"path": "p"}}

@@ -13,14 +13,15 @@ import pytest
 from supervised import Bench, is_running, started
 
 from prefd.daemon import oom, supervisor
+from prefd.daemon.cpus import usable_cpus
+from prefd.daemon.foreground import run_in_foreground
 from prefd.daemon.frozen import frozen_spec
 from prefd.daemon.jobs import Job
-from prefd.daemon.limits import WorkerLimits, usable_cpus
-from prefd.daemon.process import lock_worker
+from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.stop import Stop
-from prefd.daemon.supervisor import run_in_foreground
+from prefd.daemon.worker_process import lock_worker
 
 # --- the phases
 
@@ -196,6 +197,15 @@ def test_limits_reach_the_worker(bench: Bench) -> None:
     assert int(told["PREFD_PARENT"]) == os.getpid()
 
 
+def test_every_worker_goes_through_a_set_in_the_same_order(bench: Bench) -> None:
+    job = bench.add("environment")
+    bench.run(job)
+    told = json.loads((bench.home.job(job.id) / "told.json").read_text())
+    command = [sys.executable, "-c", "print(*{'one', 'two', 'three', 'four', 'five', 'six'})"]
+    asked = {"PYTHONHASHSEED": told["PYTHONHASHSEED"]}
+    assert len({subprocess.check_output(command, env=asked) for _ in range(3)}) == 1
+
+
 def test_a_crash_shows_the_end_of_its_log(bench: Bench) -> None:
     failed = bench.run(bench.add("crash@training"))
     assert failed.state == "failed"
@@ -258,6 +268,8 @@ def foreground(bench: Bench, name: str, **more: Any) -> tuple[Job, list[str]]:
         seen.append(job.state if progress is None else f"{job.state} {progress.done}/{progress.total}")
         if progress is not None and "interrupt" in more:
             signal.raise_signal(more["interrupt"])
+        if progress is not None and more.get("cancel"):
+            bench.table.request_cancel(job.id)
 
     job = run_in_foreground(bench.home, spec, "dir/spec.yaml", fakes.catalog(), on_update, worker=bench.worker)
     return job, seen
@@ -277,6 +289,12 @@ def test_an_interrupt_in_the_foreground_cancels(bench: Bench, number: signal.Sig
     assert not any(is_running(pid) for pid in bench.pids(job))
 
 
+def test_a_cancel_of_another_process_reaches_the_foreground(bench: Bench) -> None:
+    """It is written into the database by `prefd cancel`, or by the daemon that it asks: here by another connection."""
+    job, _ = foreground(bench, "sleep", cancel=True)
+    assert (job.state, job.reason) == ("cancelled", "cancelled while it ran")
+
+
 def test_a_broken_foreground_leaves_no_running_job(bench: Bench) -> None:
     def broken(_: Job, progress: Progress | None) -> None:
         raise BrokenPipeError("stdout is gone")
@@ -294,7 +312,7 @@ def test_a_kill_of_the_supervising_process_leaves_the_lock_with_the_worker(bench
     code = (
         "import json, sys; from pathlib import Path; import fakes\n"
         "from prefd.daemon.home import Home; from prefd.daemon.spec import JobSpec\n"
-        "from prefd.daemon.supervisor import run_in_foreground\n"
+        "from prefd.daemon.foreground import run_in_foreground\n"
         "spec = JobSpec.model_validate_json(Path(sys.argv[2]).read_text())\n"
         "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fakes.catalog(), worker=json.loads(sys.argv[3]))"
     )

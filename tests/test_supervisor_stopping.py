@@ -12,10 +12,10 @@ import pytest
 from supervised import Bench, after_start, is_running, started
 
 from prefd.daemon.jobs import Job
-from prefd.daemon.process import lock_worker
 from prefd.daemon.rundir import KEPT, Progress
 from prefd.daemon.stop import Stop
 from prefd.daemon.supervisor import STOPPED_OUTSIDE
+from prefd.daemon.worker_process import lock_worker
 
 
 def test_the_daemons_stop_puts_the_job_back_and_it_goes_on(bench: Bench) -> None:

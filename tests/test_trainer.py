@@ -14,8 +14,9 @@ from live_reference import live_reference
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.batches import Batching, Schedule
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.start import Start
 from prefd.daemon.worker.tokens import Completion
@@ -31,10 +32,10 @@ def trainer_of(job: RunningJob, reference: ReferenceScores | None) -> Trainer:
     assert job.spec.training is not None
     mx.random.seed(job.spec.training.seed)
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, job.spec.training)
+    make_trainable(model, job.policy, job.spec.training)
     schedule = Schedule.plan(job.data.train, job.spec.training)
     optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
-    return Trainer(Scorer.of(model), optimizer, job.loss, reference, Batching(2, 512))
+    return Trainer(fastest_scorer(model), optimizer, job.loss, reference, Batching(2, 512))
 
 
 def losses(job: RunningJob, reference: ReferenceScores, steps: int = STEPS, start: Start | None = None) -> list[float]:
@@ -53,7 +54,7 @@ def losses(job: RunningJob, reference: ReferenceScores, steps: int = STEPS, star
 
 
 def live(job: RunningJob) -> ReferenceScores:
-    return live_reference(Scorer.of(models.load(job.reference).freeze()))
+    return live_reference(fastest_scorer(models.load(job.reference).freeze()))
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "hinge", "ipo", "dpop"])
@@ -116,9 +117,9 @@ def test_only_the_assistants_own_tokens_reach_the_loss_of_policy_and_reference(
 
     model = models.load(job.policy)
     assert job.spec.training is not None
-    models.make_trainable(model, job.policy, job.spec.training)
+    make_trainable(model, job.policy, job.spec.training)
     optimizer = make_optimizer(job.spec.training, 1, model)
-    trainer = Trainer(Scorer.of(model), optimizer, loss, cached_reference(job), Batching(2, None))
+    trainer = Trainer(fastest_scorer(model), optimizer, loss, cached_reference(job), Batching(2, None))
     trainer.evaluate(examples)
     own = [[each.chosen.own for each in examples], [each.rejected.own for each in examples]]
     x = seen[0]
@@ -142,10 +143,10 @@ def trainer_with_dropout(home: Path, tiny_model: Path, pairs_file: Path, rate: f
     job = make_job(home, model=str(tiny_model), data=data, loss={"name": "cpo"}, training=training)
     assert job.spec.training is not None
     model = models.load(job.policy)
-    models.make_trainable(model, job.policy, job.spec.training)
+    make_trainable(model, job.policy, job.spec.training)
     move(model)
     optimizer = make_optimizer(job.spec.training, 1, model)
-    return Trainer(Scorer.of(model), optimizer, job.loss, None, Batching(2, 512), seed=7), job
+    return Trainer(fastest_scorer(model), optimizer, job.loss, None, Batching(2, 512), seed=7), job
 
 
 def test_an_evaluation_weighs_every_pair_alike_whatever_its_batch_and_drops_nothing(

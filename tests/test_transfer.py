@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_leaves_the_old_export(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("prefd.cache.transfer.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         export(mine, sent)
     monkeypatch.undo()

@@ -12,7 +12,8 @@ import homes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefd.daemon.jobs import STATES, Job, JobTable
+from prefd.daemon.jobs import Job, JobTable
+from prefd.daemon.states import STATES
 from prefd.daemon.turns import Limits, take_turns
 
 NOW = datetime(2026, 11, 22, 12, 0).timestamp()

@@ -11,17 +11,8 @@ import pytest
 
 from prefd.daemon import usage
 from prefd.daemon.home import Home
-from prefd.daemon.usage import (
-    DiskUsage,
-    HomeUsage,
-    MemoryUsage,
-    Usage,
-    WorkerMemory,
-    facts,
-    gather,
-    memory_of,
-    size_of,
-)
+from prefd.daemon.usage import DiskUsage, HomeUsage, MemoryUsage, Usage, WorkerMemory, gather, memory_of, size_of
+from prefd.daemon.watchhealth import usage_facts
 
 
 @pytest.fixture
@@ -54,7 +45,7 @@ def test_many_files_take_bounded_time_and_are_told_as_a_lower_bound(there: Home)
     assert not whole
     assert 0 < count < size_of(there.runs, seconds=60)[0]
     usage = replace(gather(there), home=HomeUsage(cache_bytes=0, runs_bytes=count, complete=False))
-    assert dict(facts(usage))["disk"].startswith("more than cache 0 B, runs ")
+    assert dict(usage_facts(usage))["disk"].startswith("more than cache 0 B, runs ")
 
 
 def test_memory_is_the_processes_and_the_machines(there: Home) -> None:
@@ -78,7 +69,7 @@ def test_the_lines_say_who_holds_what() -> None:
         HomeUsage(cache_bytes=12_100_000, runs_bytes=3_420_000_000, complete=True),
         MemoryUsage(6_100_000_000, 8_000_000_000, 57_000_000, [WorkerMemory(job=3, bytes=1_200_000_000)]),
     )
-    assert facts(taken) == [
+    assert usage_facts(taken) == [
         ("memory", "daemon 57 MB, job 3 1.2 GB; 6.1 GB of 8 GB available"),
         ("disk", "cache 12.1 MB, runs 3.42 GB; 120 GB of 500 GB free"),
     ]

@@ -6,8 +6,8 @@ import pytest
 
 from prefd.daemon import mounts, watched
 from prefd.daemon.home import Home
-from prefd.daemon.inbox import submit
 from prefd.daemon.mounts import Mount
+from prefd.daemon.posted import submit
 from prefd.daemon.watched import FolderUnusable, WatchedFolder
 
 

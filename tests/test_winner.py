@@ -255,3 +255,31 @@ def test_notes_and_reasons_call_a_column_by_its_own_name() -> None:
     made = read(rows, winner_feature="gold")
     assert made.notes == ["which answer is chosen goes by the column gold"]
     assert [str(reason) for _, reason in made.unusable] == ["a tie: gold is 'tie'"]
+
+
+@pytest.mark.parametrize("empty", ["response_0", "response_1", "response_c"])
+def test_an_empty_column_with_a_mark_of_another_kind_shifts_no_number(empty: str) -> None:
+    rows = [row | {"chosen_index": 1, empty: None} for row in of("prompt", "response_a", "response_b")]
+    rows[0]["chosen_index"] = 0
+    assert texts(read(rows)) == [(TRIPLES[0].better, TRIPLES[0].worse), *((t.worse, t.better) for t in TRIPLES[1:])]
+
+
+def test_a_number_beside_answers_whose_marks_are_of_two_kinds_is_refused() -> None:
+    rows = [
+        row | {"response_0": f"a third answer, {number}", "chosen_index": number % 2}
+        for number, row in enumerate(of("prompt", "response_a", "response_b"))
+    ]
+    with pytest.raises(DataError, match="chosen_index"):
+        read(rows)
+
+
+def test_an_index_of_more_than_nine_columns_counts_them_as_numbers() -> None:
+    columns = [f"response_{number}" for number in range(1, 12)]
+    rows = [
+        {"prompt": f"Which of them is number {index}?", "chosen_index": index}
+        | {column: f"{column} says so at length in row {index}" for column in columns}
+        for index in (0, 1, 9, 10)
+    ]
+    made = read(rows, pairs="best_rest")
+    winners = dict.fromkeys(chosen.split()[0] for chosen, _ in texts(made))
+    assert list(winners) == ["response_1", "response_2", "response_10", "response_11"]

@@ -13,10 +13,11 @@ from adapted import adapted
 from mlx.utils import tree_flatten
 
 from prefd.cache.fingerprint import differences
-from prefd.daemon.spec import QuantizeSpec
-from prefd.daemon.worker import models, sources
+from prefd.daemon.training_spec import QuantizeSpec
+from prefd.daemon.worker import identity, models, sources
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.sources import ModelSource, identify
+from prefd.daemon.worker.identity import identify
+from prefd.daemon.worker.sources import ModelSource
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_what_changes_a_number_changes_the_identity_and_is_named(folder: Path, t
 
 def test_another_way_of_scoring_is_another_reference(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = identify(ModelSource(str(folder)), "float32", "cpu")
-    monkeypatch.setattr(sources, "SCORING", sources.SCORING + 1)
+    monkeypatch.setattr(identity, "SCORING", identity.SCORING + 1)
     after = identify(ModelSource(str(folder)), "float32", "cpu")
     assert differences(before.identity, after.identity) == ["scoring"]
 

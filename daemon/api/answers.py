@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from prefd.daemon.jobs import Job, State
+from prefd.daemon.jobs import Job
 from prefd.daemon.rundir import Progress
+from prefd.daemon.states import State
 from prefd.daemon.status import DOCUMENTED, Queue
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,22 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from prefd.daemon.api import jobs, openapi, prometheus, queue, service, stream
-from prefd.daemon.api.endpoint import Controlled, Endpoint, Refusal, refusal
-from prefd.daemon.catalog import CatalogError
-from prefd.daemon.jobs import IllegalTransition, JobNotFound, JobTableError
-from prefd.daemon.specfile import SpecError
-from prefd.daemon.watched import FolderUnusable
+from prefd.daemon.api.endpoint import Controlled, Endpoint, refusal
+from prefd.daemon.errors import PrefdError
 
 log = logging.getLogger(__name__)
-
-STATUSES: dict[type[Exception], int] = {
-    JobNotFound: 404,
-    IllegalTransition: 409,
-    CatalogError: 503,
-    JobTableError: 503,
-    FolderUnusable: 503,
-}
-"""What is expected to go wrong; the message is the error's."""
 
 
 def endpoints(daemon: Controlled, hub: stream.Hub) -> list[Endpoint]:
@@ -44,16 +31,9 @@ def endpoints(daemon: Controlled, hub: stream.Hub) -> list[Endpoint]:
 def make_app(daemon: Controlled, hub: stream.Hub) -> Starlette:
     """Every answer but the event stream and the metrics is JSON; every error an answers.Error."""
 
-    def expected(status: int) -> Callable[[Request, Exception], Response]:
-        return lambda request, error: refusal(status, str(error))
-
-    async def not_a_job(request: Request, error: Exception) -> Response:
-        assert isinstance(error, SpecError)
-        return refusal(422, *error.lines)
-
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Refusal)
-        return refusal(error.status, *error.lines)
+    async def expected(request: Request, error: Exception) -> Response:
+        assert isinstance(error, PrefdError)
+        return refusal(error.http_status, *error.lines)
 
     async def no_such_route(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -68,9 +48,7 @@ def make_app(daemon: Controlled, hub: stream.Hub) -> Starlette:
     return Starlette(
         routes=[each.route() for each in endpoints(daemon, hub)],
         exception_handlers={
-            **{kind: expected(status) for kind, status in STATUSES.items()},
-            SpecError: not_a_job,
-            Refusal: refused,
+            PrefdError: expected,
             HTTPException: no_such_route,
             ClientDisconnect: gone,
             Exception: broken,

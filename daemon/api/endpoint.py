@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prefd.daemon.document import compact
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import Job, JobNotFound
 from prefd.daemon.status import Status
@@ -31,6 +32,11 @@ class Controlled(Protocol):
 
     @property
     def home(self) -> Home: ...
+
+    @property
+    def max_spec_bytes(self) -> int:
+        """How large a spec that is posted may be."""
+        ...
 
     def status(self) -> Status: ...
 
@@ -49,13 +55,12 @@ class Controlled(Protocol):
         ...
 
 
-class Refusal(Exception):
-    """A request that cannot be answered as asked. Read by whoever asked: `lines` says what is wrong with it."""
+class Refusal(PrefdError):
+    """A request that cannot be answered as asked. Its lines say to the client what is wrong with it."""
 
     def __init__(self, status: int, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.status = status
-        self.lines = lines
+        super().__init__(*lines)
+        self.http_status = status
 
 
 class Query(BaseModel):

@@ -18,10 +18,12 @@ from starlette.responses import Response
 from prefd.daemon.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.api import answers
 from prefd.daemon.api.endpoint import Controlled, Endpoint, Query, Refusal, answer, job_id_of, query_of
+from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import Job, JobTable, State
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.job_document import job_document
+from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.rundir import RunDir, is_evaluation
+from prefd.daemon.states import State
 
 LOG_BYTES = 1_000_000
 MAX_NAME = 200
@@ -93,7 +95,7 @@ def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
         if not query.name.isprintable() or "/" in query.name:
             raise Refusal(422, f"name: must be a file's name without a folder, got {query.name!r}")
-        queued = await daemon.submit(await _body(request), query.name + SUFFIXES[media])
+        queued = await daemon.submit(await _body(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
         return answer({"jobs": [job.to_json() for job in queued]}, 202)
 
     def of_job(action: str) -> Endpoint:
@@ -159,34 +161,30 @@ async def _reading(home: Home, look: Callable[[JobTable], T]) -> T:
 
 
 def _document(home: Home, table: JobTable, job_id: int) -> dict[str, object]:
-    from prefd.daemon import report  # it draws tables too
-
     job, history = table.get(job_id), table.history(job_id)
     try:
         spec = table.spec(job_id)
     except ValueError:  # of another version of prefd
         spec = None
-    return report.job_document(job, spec, history, RunDir(home.job(job_id)))
+    return job_document(job, spec, history, RunDir(home.job(job_id)))
 
 
 def _tail(path: Path, lines: int) -> list[str]:
     """The last `lines` lines within LOG_BYTES; broken UTF-8 is shown as �."""
     try:
         with path.open("rb") as file:
-            end = file.seek(0, 2)
-            begin = file.seek(max(0, end - LOG_BYTES))
-            text = file.read(LOG_BYTES).decode("utf-8", "replace")
+            data, begin = read_end(file, LOG_BYTES)
     except FileNotFoundError:
         return []
-    found = text.splitlines()[1 if begin else 0 :]  # the first one is most often cut
+    found = data.decode("utf-8", "replace").splitlines()[1 if begin else 0 :]  # the first one is most often cut
     return found[len(found) - min(lines, len(found)) :]
 
 
-async def _body(request: Request) -> bytes:
-    """The whole body. Raises Refusal (413) as soon as it is larger than a spec may be."""
+async def _body(request: Request, limit: int) -> bytes:
+    """Read the whole body. Raises Refusal (413) as soon as it is larger than `limit` bytes, which a spec may have."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BYTES:
-            raise Refusal(413, f"a spec has at most {MAX_BYTES // 1024} KiB")
+        if len(body) > limit:
+            raise Refusal(413, f"a spec has at most {limit // 1024} KiB")
     return bytes(body)

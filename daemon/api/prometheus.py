@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,28 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.api.endpoint import Controlled, Endpoint
+from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir, as_row, is_evaluation
 from prefd.daemon.status import ActiveJob, Status
+from prefd.plugins.metrics import METRICS
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
 LAST_BYTES = 65_536
 """Of metrics.jsonl: its last line is in there."""
-
-OF_STEP = {
-    "step": ("prefd_job_step", "Optimizer step of the last report"),
-    "epoch": ("prefd_job_epoch", "Epochs at the last report"),
-    "loss": ("prefd_job_loss", "Loss of the last report"),
-    "rewards/margins": ("prefd_job_reward_margin", "Mean reward of chosen minus rejected at the last report"),
-    "rewards/accuracies": (
-        "prefd_job_reward_accuracy_ratio",
-        "Share of pairs whose chosen answer has the higher reward",
-    ),
-    "tokens_per_second": ("prefd_job_tokens_per_second", "Tokens trained on in a second, at the last report"),
-    "peak_memory_gb": ("prefd_job_peak_memory_gigabytes", "MLX's peak memory, in 10^9 bytes"),
-}
 
 
 def endpoints(daemon: Controlled, streams: Callable[[], int]) -> Sequence[Endpoint]:
@@ -107,7 +95,7 @@ def _active(active: Sequence[ActiveJob], home: Home) -> Iterator[Metric]:
     done = GaugeMetricFamily("prefd_job_done", "Units done of the running phase", labels=[*of_job, "phase", "unit"])
     total = GaugeMetricFamily("prefd_job_total", "Units of the running phase", labels=[*of_job, "phase", "unit"])
     eta = GaugeMetricFamily("prefd_job_eta_seconds", "Seconds the running phase still takes", labels=of_job)
-    steps = {key: GaugeMetricFamily(*named, labels=of_job) for key, named in OF_STEP.items()}
+    steps = {each.name: GaugeMetricFamily(*each.gauge, labels=of_job) for each in METRICS.values() if each.gauge}
     for job in active:
         labels = [str(job.id), job.name]
         running.add_metric([*labels, job.state], 1)
@@ -141,11 +129,10 @@ def last_report(run: RunDir) -> dict[str, float]:
     """The newest row of training in metrics.jsonl; empty where there is none."""
     try:
         with run.metrics.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
-            lines = file.read(LAST_BYTES).split(b"\n")
+            data, _ = read_end(file, LAST_BYTES)
     except OSError:
         return {}
-    for line in reversed(lines[:-1]):  # the last one is empty, or cut
+    for line in reversed(data.split(b"\n")[:-1]):  # the last one is empty, or cut
         row = as_row(line)
         if row and not is_evaluation(row):
             return {key: value for key, value in row.items() if isinstance(value, int | float)}

@@ -22,8 +22,9 @@ from prefd.daemon.api.endpoint import Controlled, Endpoint, Query, Refusal, quer
 from prefd.daemon.document import compact
 from prefd.daemon.events import MAX_ID, Cursor, Follower, Told, database_of, end_of
 from prefd.daemon.home import Home
-from prefd.daemon.jobs import RUNNING, JobTable, JobTableError
+from prefd.daemon.jobs import JobTable, JobTableError
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import RUNNING
 
 log = logging.getLogger(__name__)
 

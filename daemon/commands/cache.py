@@ -20,6 +20,8 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.explain import explain
 from prefd.daemon.commands.stores import SHORT
 from prefd.daemon.home import Home
+from prefd.daemon.sizes import format_size
+from prefd.daemon.text import pluralize
 
 if TYPE_CHECKING:
     from prefd.cache.store import ReferenceInfo
@@ -70,7 +72,7 @@ def ls(home: Home, as_json: bool) -> None:
             info.fingerprint[:SHORT],
             f"{info.entries:,}",
             f"{info.tokens:,}",
-            render.size(info.bytes),
+            format_size(info.bytes),
             str(info.segments),
             model_name(info) + (f"  [{len(info.damaged)} damaged]" if info.damaged else ""),
         )
@@ -117,7 +119,7 @@ def read_references(home: Home) -> list[ReferenceInfo]:
     from prefd.cache.store import ReferenceCache
 
     require_home(home)
-    if not (home.cache / "zarr.json").exists():
+    if not home.has_cache:
         return []  # open() would make a cache; reading makes nothing
     return ReferenceCache.open(home.cache).references()
 
@@ -143,8 +145,8 @@ def model_name(info: ReferenceInfo) -> str:
 
 
 def describe(info: ReferenceInfo) -> list[tuple[str, str]]:
-    amount = f"{render.plural(info.entries, 'completion')}, {render.plural(info.tokens, 'token')}"
-    stored = f"{render.size(info.bytes)} in {render.plural(info.segments, 'segment')}"
+    amount = f"{pluralize(info.entries, 'completion')}, {pluralize(info.tokens, 'token')}"
+    stored = f"{format_size(info.bytes)} in {pluralize(info.segments, 'segment')}"
     lines = [("fingerprint", info.fingerprint), ("holds", f"{amount}, {stored}")]
     lines += [("damaged", damage) for damage in info.damaged]
     for title, fields in (("identity", info.identity), ("provenance", info.provenance)):

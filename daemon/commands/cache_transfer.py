@@ -11,6 +11,8 @@ from prefd.daemon.commands.common import json_option, require_home
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.stores import SHORT, find_cache, pick
 from prefd.daemon.home import Home
+from prefd.daemon.sizes import format_size
+from prefd.daemon.text import pluralize
 
 
 @click.command(
@@ -44,10 +46,8 @@ def export(ctx: click.Context, out: Path, prefixes: tuple[str, ...], as_json: bo
     if as_json:
         render.emit_json({"file": str(out), **report.to_json()})
     else:
-        amount = (
-            f"{render.plural(report.entries, 'completion')} of {render.plural(len(report.references), 'reference')}"
-        )
-        click.echo(f"wrote {out}: {amount}, {render.size(report.bytes)}")
+        amount = f"{pluralize(report.entries, 'completion')} of {pluralize(len(report.references), 'reference')}"
+        click.echo(f"wrote {out}: {amount}, {format_size(report.bytes)}")
     for name, what in report.left_out.items():
         render.warn(f"segment {name} was left out: {what}")
     if report.left_out:
@@ -83,20 +83,16 @@ def import_(home: Home, path: Path, dry_run: bool, as_json: bool) -> None:
     Everything in it is checked first; a zip that is damaged, or no export, changes nothing. Whether the numbers are the model's own only the model can tell: see `prefd cache verify --rescore`. Where the cache is shared, what is added is uploaded too.
     """
     from prefd.cache import transfer
-    from prefd.cache.unpack import BadExport
     from prefd.daemon.caches import open_cache
 
     require_home(home)
     if not path.is_file():
         raise Failure(f"there is no file {path}", Exit.NOT_FOUND)
-    try:
-        report = transfer.import_(open_cache(home), path, dry_run=dry_run)
-    except BadExport as error:
-        raise Failure(str(error)) from error
+    report = transfer.import_(open_cache(home), path, dry_run=dry_run)
     if as_json:
         render.emit_json({"file": str(path), **report.to_json()})
         return
     would = "would add" if dry_run else "added"
     there = f"; {report.entries - report.added:,} were here already" if report.entries > report.added else ""
     names = ", ".join(name[:SHORT] for name in report.references) or "no reference"
-    click.echo(f"{would} {render.plural(report.added, 'completion')} of {names}{there}")
+    click.echo(f"{would} {pluralize(report.added, 'completion')} of {names}{there}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 import click
@@ -13,6 +14,9 @@ from prefd.daemon.commands.errors import Failure
 from prefd.daemon.commands.stores import SHORT, find_cache, need_shared, pick, pick_from
 from prefd.daemon.commands.units import duration, size
 from prefd.daemon.home import Home
+from prefd.daemon.moments import format_duration
+from prefd.daemon.sizes import format_size
+from prefd.daemon.text import pluralize
 
 if TYPE_CHECKING:
     from prefd.cache.prune import PruneReport
@@ -37,16 +41,10 @@ def compact(home: Home, dry_run: bool, grace: float, as_json: bool) -> None:
     Jobs go on reading and writing meanwhile. What was merged stays for a day, for readers that have it open; a later compact or prune deletes it. Of a shared cache the mirror here is merged; the next job uploads what came of it, and `prefd cache prune --shared` deletes there what it replaced.
     """
     from prefd.cache.compact import compact as merge_small
-    from prefd.cache.segment import DamagedSegment
     from prefd.cache.stored import whole_references
 
     cache = find_cache(home)
-    try:
-        reports = (
-            [merge_small(each, grace_s=grace, dry_run=dry_run) for each in whole_references(cache)] if cache else []
-        )
-    except DamagedSegment as error:
-        raise Failure(str(error)) from error
+    reports = [merge_small(each, grace_s=grace, dry_run=dry_run) for each in whole_references(cache)] if cache else []
     merges = [merge for report in reports for merge in report.merges]
     deleted = [each for report in reports for each in report.deleted]
     differing = [each for report in reports for each in report.disagreements]
@@ -57,14 +55,12 @@ def compact(home: Home, dry_run: bool, grace: float, as_json: bool) -> None:
         return
     would = "would be " if dry_run else ""
     for merge in merges:
-        amount = (
-            f"{len(merge.inputs)} segments, {render.plural(merge.entries, 'completion')}, {render.size(merge.bytes)}"
-        )
+        amount = f"{len(merge.inputs)} segments, {pluralize(merge.entries, 'completion')}, {format_size(merge.bytes)}"
         into = f" into {merge.segment}" if merge.segment else ""
         left_out = f"; {merge.dropped:,} duplicate or damaged left out" if merge.dropped else ""
         click.echo(f"{merge.reference[:SHORT]}: {would}merged{into}: {amount}{left_out}")
     for each in deleted:
-        click.echo(f"{each.reference[:SHORT]}: {would}deleted, {each.why}: {each.segment} ({render.size(each.bytes)})")
+        click.echo(f"{each.reference[:SHORT]}: {would}deleted, {each.why}: {each.segment} ({format_size(each.bytes)})")
     for conflict in differing:
         render.warn(f"{conflict}; the first stays. Which is wrong: `prefd cache verify --rescore 100%`")
     if cache and not merges and not deleted:
@@ -136,23 +132,25 @@ Pruned: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
 def prune_here(home: Home, prefix: str | None, limits: Limits) -> Pruned | None:
     from prefd.cache.prune import prune
     from prefd.daemon.needed import NeededReferences, references_of
+    from prefd.daemon.waiting_specs import waiting_specs
 
     cache = find_cache(home)
     if cache is None:
         return None
     reference = None if prefix is None else only_one(pick(cache, [prefix]), prefix)
-    needed = NeededReferences(home, references_of(cache))
+    needed = NeededReferences(home, references_of(cache), partial(waiting_specs, home))
     return str(home.cache), prune(cache, reference=reference, needed=needed, **limits), needed()
 
 
 def prune_there(home: Home, prefix: str | None, limits: Limits) -> Pruned:
     from prefd.cache.shared_upkeep import prune_shared, shared_references
     from prefd.daemon.needed import NeededReferences
+    from prefd.daemon.waiting_specs import waiting_specs
 
     cache = need_shared(home)
     known = cache.bucket.insist(lambda: shared_references(cache))
     reference = None if prefix is None else only_one(pick_from(list(known), [prefix]), prefix)
-    needed = NeededReferences(home, known)
+    needed = NeededReferences(home, known, partial(waiting_specs, home))
     report = cache.bucket.insist(lambda: prune_shared(cache, reference=reference, needed=needed, **limits))
     return cache.bucket.url, report, needed()
 
@@ -160,16 +158,16 @@ def prune_there(home: Home, prefix: str | None, limits: Limits) -> Pruned:
 def show_pruned(report: PruneReport, needed: dict[str, list[str]], max_size: int | None) -> None:
     for each in report.removed:
         name = "" if each.reference is None else f"{each.reference[:SHORT]} "
-        why = f"not used for {render.duration(each.unused_s)}" if each.why == "unused" else each.why
-        click.echo(f"{name}{each.path.rpartition('/')[2]}: {why} ({render.size(each.bytes)})")
+        why = f"not used for {format_duration(each.unused_s)}" if each.why == "unused" else each.why
+        click.echo(f"{name}{each.path.rpartition('/')[2]}: {why} ({format_size(each.bytes)})")
     for name in report.protected:
         jobs = needed.get(name, ["a job that has ended since"])
         render.warn(f"{name[:SHORT]} stays: {', '.join(jobs)} {'needs' if len(jobs) == 1 else 'need'} it")
     would = "would free" if report.dry_run else "freed"
-    left = f"{render.size(report.kept)} {'would be ' if report.dry_run else ''}left"
-    click.echo(f"{would} {render.size(report.freed)}; {left}")
+    left = f"{format_size(report.kept)} {'would be ' if report.dry_run else ''}left"
+    click.echo(f"{would} {format_size(report.freed)}; {left}")
     if max_size is not None and report.kept > max_size:
-        render.warn(f"that is more than {render.size(max_size)}: the rest is needed by jobs, or is the cache's own")
+        render.warn(f"that is more than {format_size(max_size)}: the rest is needed by jobs, or is the cache's own")
 
 
 def only_one(names: list[str], prefix: str) -> str:

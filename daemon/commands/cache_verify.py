@@ -17,6 +17,8 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.stores import SHORT, ask_worker, find_cache, need_shared, pick
 from prefd.daemon.commands.units import Sample, duration, sample
 from prefd.daemon.home import Home
+from prefd.daemon.sizes import format_size
+from prefd.daemon.text import pluralize
 
 if TYPE_CHECKING:
     from prefd.cache.store import ReferenceCache
@@ -200,9 +202,9 @@ def verify_there(ctx: click.Context, repair: bool, prefix: str, deadline: float 
         render.emit_json({"cache": cache.bucket.url, "ok": not report.damage, **asdict(report)})
     else:
         complete = report.segments == report.segments_total
-        checked = render.plural(report.segments, "segment")
+        checked = pluralize(report.segments, "segment")
         of = "" if complete else f" of {report.segments_total:,} in the time given"
-        click.echo(f"fetched and checked {checked}{of}: {render.size(report.bytes)}")
+        click.echo(f"fetched and checked {checked}{of}: {format_size(report.bytes)}")
         for each in report.damage:
             click.echo(f"damaged {each.reference[:SHORT]} {each.segment}\n  {each.what}")
         for name in report.uploaded:
@@ -216,26 +218,26 @@ def verify_there(ctx: click.Context, repair: bool, prefix: str, deadline: float 
 
 
 def show(report: VerifyReport, repairs: list[Repair]) -> None:
-    parts = render.plural(report.segments, "segment")
+    parts = pluralize(report.segments, "segment")
     if not report.complete:
-        parts = f"{report.segments:,} of {render.plural(report.segments_total, 'segment')} in the time given"
+        parts = f"{report.segments:,} of {pluralize(report.segments_total, 'segment')} in the time given"
     what = "every value" if report.deep else "all but the values (--deep)"
-    amount = f"{render.plural(report.entries, 'completion')}, {render.size(report.bytes)}"
-    click.echo(f"checked {parts} of {render.plural(report.references, 'reference')}: {amount}; {what}")
+    amount = f"{pluralize(report.entries, 'completion')}, {format_size(report.bytes)}"
+    click.echo(f"checked {parts} of {pluralize(report.references, 'reference')}: {amount}; {what}")
     for each in report.damage:
         click.echo(f"damaged {each.reference[:SHORT]} {each.segment or 'zarr.json'}: {consequence(each)}")
         click.echo(f"  {each.what}")
     for name, conflict in report.disagreements:
         click.echo(f"differs {name[:SHORT]} {conflict}; which is wrong: --rescore 100%")
     for fix in repairs:
-        saved = f"{render.plural(fix.rescued, 'completion')} saved, the rest" if fix.rescued else "moved"
+        saved = f"{pluralize(fix.rescued, 'completion')} saved, the rest" if fix.rescued else "moved"
         if fix.fetched:
             saved = "a whole copy was fetched, the damaged one moved"
         click.echo(f"repaired {fix.reference[:SHORT]} {fix.segment or 'zarr.json'}: {saved} to {fix.moved_to}")
     for kind, meaning in STRAYS.items():
         found = [each for each in report.strays if each.kind == kind]
         if found:
-            size = render.size(sum(each.bytes for each in found))
+            size = format_size(sum(each.bytes for each in found))
             render.note(f"{meaning}: {len(found):,}, {size}, such as {found[0].path}")
     if report.ok:
         click.echo("nothing is wrong" if report.complete else "nothing wrong so far")
@@ -253,7 +255,7 @@ STRAYS = {
 def consequence(damage: Damage) -> str:
     if damage.segment is None:
         return "the next job that needs this reference writes it again"
-    lost = "nothing says how many" if damage.to_score is None else render.plural(damage.to_score, "completion")
+    lost = "nothing says how many" if damage.to_score is None else pluralize(damage.to_score, "completion")
     saved = f", {damage.rescuable:,} can be saved" if damage.rescuable else ""
     return f"{lost} to be scored again{saved}"
 
@@ -276,4 +278,4 @@ def show_rescored(rescored: list[Rescoring], evicted: list[str]) -> None:
         if answer.wrong and not evicted:
             render.note("with --repair they are taken out, and scored again by the next job that needs them")
     if evicted:
-        click.echo(f"took the wrong values out of {render.plural(len(evicted), 'segment')}")
+        click.echo(f"took the wrong values out of {pluralize(len(evicted), 'segment')}")

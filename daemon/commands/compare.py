@@ -16,14 +16,14 @@ from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.comparison import MEASURES, Compared, best, differing, gather, notes, shorten
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
-from prefd.daemon.text import clip
+from prefd.daemon.text import clip, format_number
+from prefd.plugins.metrics import EVAL
 
 LABELLED = 3
 """How many settings fit into a legend."""
 WIDEST = 28
 """Characters of a cell; --json has all of it."""
 CURVES = ("rewards/accuracies", "rewards/margins")
-LABELS = {"seconds": "seconds of training", "peak_memory_gb": "peak memory, GB"}
 
 
 @click.command(
@@ -104,8 +104,8 @@ def lines(jobs: Sequence[Compared]) -> list[list[str | Text]]:
     winners = best(jobs)
     for measure in MEASURES:
         marked = winners.get(measure.key, [])
-        cells = [mark(render.number(job.numbers[measure.key]), job.id in marked) for job in jobs]
-        told.append([LABELS.get(measure.key, measure.key), *cells])
+        cells = [mark(format_number(job.numbers[measure.key]), job.id in marked) for job in jobs]
+        told.append([measure.label or measure.key, *cells])
     return told
 
 
@@ -136,11 +136,11 @@ def document(jobs: Sequence[Compared]) -> Mapping[str, Any]:
 
 def draw(png: Path, jobs: Sequence[Compared], metrics: Sequence[str]) -> None:
     wanted = list(dict.fromkeys(metrics or CURVES))
-    recorded = {key.removeprefix("eval_") for job in jobs for row in job.rows for key in row} - {"step", "epoch"}
+    recorded = {key.removeprefix(EVAL) for job in jobs for row in job.rows for key in row} - {"step", "epoch"}
     if not recorded:
         raise Failure("none of these jobs has metrics to draw yet", Exit.NOT_FOUND)
     for name in wanted if metrics else ():
-        if name.removeprefix("eval_") not in recorded:
+        if name.removeprefix(EVAL) not in recorded:
             raise Failure(f"no metric is called {name}; recorded: {', '.join(sorted(recorded))}", Exit.NOT_FOUND)
     from prefd.daemon.plot_jobs import Line, plot_jobs  # matplotlib takes most of a second
 

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from prefd.daemon.home import Home
+from prefd.daemon.states import ENDED, UNENDED, State
 from prefd.daemon.text import clip
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ Offer = tuple[str, str]
 
 MOST = 200  # jobs, the newest first: nobody reads more, and a shell asks before it shows them
 SHORT = 12  # of a fingerprint
-ACTIVE = ("queued", "precomputing", "training", "paused")
-ENDED = ("done", "failed", "cancelled")
 
 
 class Word(ParamType):
@@ -55,7 +54,7 @@ class JobId(Word):
 
     name = "integer"
 
-    def __init__(self, *states: str) -> None:
+    def __init__(self, *states: State) -> None:
         super().__init__(
             lambda home: ((str(job.id), f"{clip(job.name, 40)} ({job.state})") for job in jobs(home, *states))
         )
@@ -69,13 +68,13 @@ def home_of(ctx: click.Context) -> Home:
     return Home.locate(ctx.find_root().params.get("home"))
 
 
-def jobs(home: Home, *states: str) -> list[Job]:
+def jobs(home: Home, *states: State) -> list[Job]:
     from prefd.daemon.jobs import JobTable
 
     if not home.database.exists():
         return []
     with JobTable.open_readonly(home.database) as table:
-        found = table.list(*states)  # type: ignore[arg-type]  # states are words here
+        found = table.list(*states)
     return found[: -MOST - 1 : -1]
 
 
@@ -108,7 +107,7 @@ def references(home: Home) -> list[Offer]:
 
 
 JOB = JobId()
-ACTIVE_JOB = JobId(*ACTIVE)
+ACTIVE_JOB = JobId(*UNENDED)
 PAUSED_JOB = JobId("paused")
 ENDED_JOB = JobId(*ENDED)
 LOSS = Word(losses)

@@ -1,41 +1,16 @@
-"""What can be expected to go wrong, the message for it, and the exit code scripts may rely on."""
+"""How a command that failed ends: with a message on stderr, and the error's exit code."""
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import IO, Any
 
 import click
 
 from prefd.daemon import render
-from prefd.daemon.rundir import DISK_TROUBLE
+from prefd.daemon.errors import EXPECTED, Exit, PrefdError
+from prefd.daemon.files import DISK_TROUBLE
 
-
-class Exit(IntEnum):
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    NOT_FOUND = 3
-    NO_DAEMON = 4
-    JOB_FAILED = 5
-
-
-# By name, because importing them would import what raises them (httpx, pydantic, zarr).
-EXPECTED = {
-    "prefd.daemon.specfile.SpecError": Exit.FAILED,
-    "prefd.daemon.watched.FolderUnusable": Exit.FAILED,
-    "prefd.daemon.config.ConfigError": Exit.FAILED,
-    "prefd.daemon.catalog.CatalogError": Exit.FAILED,
-    "prefd.daemon.job.JobNotFound": Exit.NOT_FOUND,
-    "prefd.daemon.job.IllegalTransition": Exit.FAILED,
-    "prefd.daemon.database.JobTableError": Exit.FAILED,
-    "prefd.daemon.client.DaemonNotRunning": Exit.NO_DAEMON,
-    "prefd.daemon.client.ControlError": Exit.FAILED,
-    "prefd.daemon.lock.AlreadyRunning": Exit.FAILED,
-    "prefd.cache.store.NotACache": Exit.FAILED,
-    "prefd.cache.bucket.CannotShare": Exit.FAILED,
-    "prefd.cache.bucket.StoreTrouble": Exit.FAILED,
-}
+__all__ = ["Exit", "Failure", "explain"]
 
 
 class Failure(click.ClickException):
@@ -51,10 +26,8 @@ class Failure(click.ClickException):
 
 def explain(error: Exception) -> Failure | None:
     """The failure to show for an expected error; None for a bug, which deserves its traceback."""
-    for kind in type(error).__mro__:
-        code = EXPECTED.get(f"{kind.__module__}.{kind.__qualname__}")
-        if code is not None:
-            return Failure(str(error), code)
+    if isinstance(error, EXPECTED):
+        return Failure(str(error), error.exit_code if isinstance(error, PrefdError) else Exit.FAILED)
     if isinstance(error, OSError) and error.filename is not None:
         return Failure(f"{error.filename}: {error.strerror}")
     if isinstance(error, OSError) and error.errno in DISK_TROUBLE:  # a write or an fsync names no file

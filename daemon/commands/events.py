@@ -13,7 +13,9 @@ from prefd.daemon.commands.common import json_option, require_home
 from prefd.daemon.commands.complete import JOB
 from prefd.daemon.document import compact, document
 from prefd.daemon.home import Home
-from prefd.daemon.report import SHOWN
+from prefd.daemon.moments import format_clock
+from prefd.daemon.text import format_number
+from prefd.plugins.metrics import EVAL, LABELS
 
 if TYPE_CHECKING:
     from prefd.daemon.client import Received
@@ -79,11 +81,11 @@ def told(event: Received) -> str:
     if event.kind == "job":
         reason = (data["reason"].splitlines() or [""])[0]
         said = f"{data['state']}: {reason}" if reason else data["state"]
-        return f"{render.clock(data['at'])}  job {data['job']} ({data['name']})  {said}"
+        return f"{format_clock(data['at'])}  job {data['job']} ({data['name']})  {said}"
     if event.kind == "metrics":
-        values = {key.removeprefix("eval_"): value for key, value in data["values"].items()}
+        values = {key.removeprefix(EVAL): value for key, value in data["values"].items()}
         held_out = "  held out:" if values.keys() != data["values"].keys() else ""
-        numbers = [f"{name} {render.number(values[key])}" for key, name in SHOWN.items() if key in values]
+        numbers = [f"{name} {format_number(values[key])}" for key, name in LABELS.items() if key in values]
         return f"job {data['job']}  step {values.get('step', '-')}{held_out}  {'  '.join(numbers)}"
     if event.kind == "reset":
         return f"the events begin again: {data['reason']}"

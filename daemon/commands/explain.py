@@ -11,6 +11,9 @@ from prefd.daemon.commands.common import json_option
 from prefd.daemon.commands.specs import check_spec
 from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
+from prefd.daemon.moments import format_duration
+from prefd.daemon.sizes import format_size
+from prefd.daemon.text import pluralize
 
 
 @click.command(
@@ -36,14 +39,14 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
     if as_json:
         render.emit_json(needs.to_json())
         return
-    seconds = render.duration(needs.estimated_seconds)
+    seconds = format_duration(needs.estimated_seconds)
     rows = [
         ("reference", f"{needs.reference}  {needs.fingerprint[:12]}" + ("" if needs.known else "  (new)")),
-        ("completions", f"{needs.completions:,} needed, {render.plural(needs.duplicates, 'duplicate')} avoided"),
+        ("completions", f"{needs.completions:,} needed, {pluralize(needs.duplicates, 'duplicate')} avoided"),
         ("cached", f"{needs.cached:,}"),
         ("missing", f"{needs.missing:,}: {needs.tokens_scored:,} tokens, {needs.tokens_run:,} with prompts"),
         ("time", f"about {seconds}, by {needs.estimate_from}" if needs.missing else "none"),
-        ("size", render.size(needs.bytes)),
+        ("size", format_size(needs.bytes)),
     ]
     for reference in needs.near:
         name = Path(reference.model or "unknown").name

@@ -15,7 +15,10 @@ from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.complete import GROUP, JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
+from prefd.daemon.moments import format_clock, format_duration
 from prefd.daemon.rundir import Progress, RunDir
+from prefd.daemon.states import FAILURES, RUNNING, STATES
+from prefd.daemon.text import pluralize
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Job
@@ -25,8 +28,6 @@ CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
 
 NEWEST = 50
 """Jobs that `prefd jobs` shows unless it is told how many: what fits on a screen or two."""
-
-STATE_NAMES = ("queued", "precomputing", "training", "paused", "done", "failed", "cancelled")
 
 
 @click.command(
@@ -58,7 +59,7 @@ def submit(
     The options say for all of them what a spec may say for itself. A job that runs is not stopped for one of higher
     priority. When a job that others run after fails or is cancelled, these fail too.
     """
-    from prefd.daemon import inbox, lock
+    from prefd.daemon import lock, posted
     from prefd.daemon.commands.specs import check_specs
 
     require_home(home)
@@ -66,7 +67,7 @@ def submit(
     checked = check_specs(home, specs)
     check_after(home, {each for _, file in checked for spec in file.specs for each in (after or spec.after)})
     since = time.time()
-    files = [inbox.submit(home, file.document() | asked, path.name) for path, file in checked]
+    files = [posted.submit(home, file.document() | asked, path.name) for path, file in checked]
     daemon = lock.is_held(home)
     numbers = find_jobs(home, files, since) if daemon else {}
     submitted = [
@@ -107,7 +108,7 @@ def check_after(home: Home, wanted: set[int]) -> None:
     for job_id in sorted(wanted):
         if job_id not in states:
             raise Failure(f"after: there is no job {job_id}; see `prefd jobs`", Exit.NOT_FOUND)
-        if states[job_id] in ("failed", "cancelled"):
+        if states[job_id] in FAILURES:
             raise Failure(
                 f"after: job {job_id} is {states[job_id]}, so this one would fail; `prefd retry {job_id}` first"
             )
@@ -135,7 +136,7 @@ def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, list[in
                     if job.source.endswith(f"-{file.name}") and job.created_at >= since - 1:
                         found.setdefault(file, []).append(job.id)
         for file in files:
-            if (refusal := home.rejected / f"{file.name}.error.txt").exists() and refusal.stat().st_mtime >= since - 1:
+            if (refusal := home.refusal(file.name)).exists() and refusal.stat().st_mtime >= since - 1:
                 raise Failure(f"the daemon refused {file.name}:\n{refusal.read_text(encoding='utf-8').strip()}")
         if len(found) == len(files) or time.monotonic() > deadline:
             return found
@@ -149,7 +150,7 @@ Examples:
   prefd jobs --state failed
   prefd jobs --all --json | jq '.jobs[] | select(.state == "done") | .id'"""
 )
-@click.option("--state", "states", multiple=True, type=click.Choice(STATE_NAMES), help="Only these (repeatable).")
+@click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these (repeatable).")
 @click.option("--group", metavar="NAME", type=GROUP, help="Only this group, such as a sweep's jobs.")
 @click.option(
     "--limit", "--last", "limit", type=click.IntRange(min=1), metavar="N", help=f"Only the newest N; default {NEWEST}."
@@ -171,7 +172,7 @@ def jobs(
         shown, _ = table.page(states, group, None, total if everything else limit or NEWEST)
     older = total - len(shown)
     if older:
-        render.note(f"{render.plural(older, 'older job')} not shown; --all shows all {total:,}")
+        render.note(f"{pluralize(older, 'older job')} not shown; --all shows all {total:,}")
     if as_json:
         render.emit_json({"jobs": [job.to_json() for job in shown], "older": older})
         return
@@ -183,8 +184,8 @@ def jobs(
         (
             str(job.id),
             render.state(job.state),
-            render.clock(job.created_at),
-            render.duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
+            format_clock(job.created_at),
+            format_duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
             render.one_line(job.name),
             render.one_line(detail(home, job)),
         )
@@ -196,7 +197,7 @@ def jobs(
 
 def detail(home: Home, job: Job) -> str:
     """Progress while it runs, what it waits for; the reason otherwise, or what its sweep sets in it."""
-    progress = RunDir(home.job(job.id)).progress() if job.state in ("precomputing", "training") else None
+    progress = RunDir(home.job(job.id)).progress() if job.state in RUNNING else None
     if progress is not None:
         return how_far(progress)
     return job.waiting or job.reason or job.description

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs
 from prefd.daemon.commands.complete import JOB
+from prefd.daemon.files import read_end
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 
@@ -79,10 +79,7 @@ def read_from(log: Path, position: int) -> tuple[str, int]:
     """
     try:
         with log.open("rb") as file:
-            if file.seek(0, os.SEEK_END) < position:
-                position = 0
-            file.seek(position)
-            data = file.read()
+            data, position = read_end(file, since=position)
     except FileNotFoundError:
         return "", position
     return data.decode("utf-8", errors="replace"), position + len(data)

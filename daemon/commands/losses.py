@@ -39,7 +39,7 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
 
     With NAME, that loss's parameters, its formula and what it is for.
     """
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
 
     catalog = load_catalog(home)
     known = catalog.losses
@@ -118,7 +118,7 @@ Examples:
 @click.pass_obj
 def plugins(home: Home, as_json: bool) -> None:
     """List the plugins, and why one could not be loaded."""
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
 
     found = load_catalog(home).plugins
     if as_json:

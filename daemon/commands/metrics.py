@@ -14,26 +14,15 @@ from prefd.daemon.commands.complete import JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.describe import describe_loss
 from prefd.daemon.home import Home
-from prefd.daemon.report import PART
 from prefd.daemon.rundir import RunDir, is_evaluation
+from prefd.daemon.text import format_number
+from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS, PART
 
 Row = dict[str, Any]
 
-# Two-line headings, so that the whole table fits 80 columns under the metrics' own names.
-COLUMNS = {
-    "step": "\nstep",
-    "epoch": "\nepoch",
-    "loss": "\nloss",
-    "rewards/accuracies": "rewards/\naccuracies",
-    "rewards/margins": "rewards/\nmargins",
-    "logps/chosen": "logps/\nchosen",
-    "logps/rejected": "logps/\nrejected",
-    "grad_norm": "grad_\nnorm",
-    "learning_rate": "learning\n_rate",
-    "tokens_per_second": "tokens\n/s",
-}
-EVAL_COLUMNS = ("step", "epoch", "loss", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected")
-NOT_SHOWN = {"rewards/chosen", "rewards/rejected", "peak_memory_gb"}
+COLUMNS = {each.name: each.heading for each in METRICS.values() if each.heading}
+"""Two-line headings, so that the whole table fits 80 columns under the metrics' own names."""
+EVAL_COLUMNS = ("step", "epoch", *(each.name for each in OF_PAIRS if each.heading))
 
 
 @click.command(
@@ -90,15 +79,15 @@ def show(train: list[Row], evals: list[Row], last: int | None) -> None:
         console.print(make_table(shown, tuple(COLUMNS), prefix=""))
     if evals:
         console.print("\nheld-out pairs" if shown else "held-out pairs", style="bold")
-        console.print(make_table(evals[-last:] if last else evals, EVAL_COLUMNS, prefix="eval_"))
+        console.print(make_table(evals[-last:] if last else evals, EVAL_COLUMNS, prefix=EVAL))
     parts = parts_of(train)
     if parts:
         console.print("\nparts of the loss", style="bold")
         console.print(make_table(shown, ("step", "loss", *parts), prefix=""))
     if parts and evals:
         console.print("\nparts of the loss, held-out pairs", style="bold")
-        console.print(make_table(evals[-last:] if last else evals, ("step", "loss", *parts), prefix="eval_"))
-    extras = sorted({key for row in train for key in row} - COLUMNS.keys() - NOT_SHOWN - set(parts))
+        console.print(make_table(evals[-last:] if last else evals, ("step", "loss", *parts), prefix=EVAL))
+    extras = sorted({key for row in train for key in row} - METRICS.keys() - set(parts))
     if extras:
         render.note(f"also recorded (see --json): {', '.join(extras)}")
 
@@ -109,6 +98,6 @@ def parts_of(rows: list[Row]) -> list[str]:
 
 
 def make_table(rows: list[Row], columns: tuple[str, ...], prefix: str) -> Table:
-    cells = [[render.number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
+    cells = [[format_number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
     headings = [COLUMNS.get(key, f"\n{key}") for key in columns]
     return render.table(headings, cells, right=headings, gap=1)

@@ -11,6 +11,7 @@ from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs
 from prefd.daemon.commands.complete import ACTIVE_JOB, ENDED_JOB, PAUSED_JOB
 from prefd.daemon.home import Home
+from prefd.daemon.states import RUNNING
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Job
@@ -63,7 +64,7 @@ def pause(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool)
         act(home, "pause", job_ids, tell_paused, as_json)
         return
     with read_jobs(home) as table:
-        running = [job for job in table.list("precomputing", "training") if job.owner == "daemon"]
+        running = [job for job in table.list(*RUNNING) if job.owner == "daemon"]
     answer = ask_queue(home, "pause-all" if everything else "pause")
     if as_json:
         render.emit_json({"queue": answer["queue"], "jobs": answer["jobs"]})

@@ -32,13 +32,13 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
 
     Exit code 5 when the job does not succeed. Ctrl-C ends it cleanly; what was scored by then stays in the cache. The job is kept in the home like any other.
     """
-    from prefd.daemon import report
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.config import Config
     from prefd.daemon.describe import describe_queue
+    from prefd.daemon.foreground import run_in_foreground
+    from prefd.daemon.job_document import job_document
     from prefd.daemon.jobs import JobTable
     from prefd.daemon.live import job_view
-    from prefd.daemon.supervisor import run_in_foreground
 
     home: Home = ctx.obj
     blas.preload()  # for its warning, which would otherwise be in the worker's log only
@@ -66,6 +66,6 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     if as_json:
         with JobTable.open_readonly(home.database) as jobs:
             history = jobs.history(job.id)
-        render.emit_json(report.job_document(job, spec, history, RunDir(home.job(job.id))))
+        render.emit_json(job_document(job, spec, history, RunDir(home.job(job.id))))
     if job.state != "done":
         ctx.exit(Exit.JOB_FAILED)

@@ -8,7 +8,7 @@ from prefd.daemon import blas, render
 from prefd.daemon.commands.common import json_option, require_home
 from prefd.daemon.commands.errors import Failure
 from prefd.daemon.commands.home import make_home
-from prefd.daemon.detach import NotStarted, start_detached
+from prefd.daemon.detach import start_detached
 from prefd.daemon.home import Home
 
 STOP_MARGIN_SECONDS = 15.0  # beyond the worker's own grace
@@ -46,10 +46,7 @@ def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
         return
     if (held := lock.holder(home)) is not None:
         raise Failure(f"the daemon is already running here: pid {held.pid}\nsee `prefd status`, or `prefd stop` it")
-    try:
-        pid = start_detached(home)
-    except NotStarted as error:
-        raise Failure(str(error)) from None
+    pid = start_detached(home)
     if as_json:
         render.emit_json({"pid": pid, "home": str(home.root), "log": str(home.log)})
     else:

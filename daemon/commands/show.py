@@ -26,11 +26,12 @@ def show(home: Home, job_id: int, as_json: bool) -> None:
     Its state and why, what it runs, its history, what its data gave, how training went, and where the adapter is.
     """
     from prefd.daemon import report
+    from prefd.daemon.job_document import job_document
 
     with read_jobs(home) as jobs:
         job, history, spec = jobs.get(job_id), jobs.history(job_id), read_spec(jobs, job_id)
     run = RunDir(home.job(job_id))
     if as_json:
-        render.emit_json(report.job_document(job, spec, history, run))
+        render.emit_json(job_document(job, spec, history, run))
     else:
         render.stdout().print(render.facts(report.job_facts(job, spec, history, run)))

@@ -32,10 +32,17 @@ class DataLook:
     data: DataSummary | None
     not_reached: str | None
     """Why there is no data report."""
+    unchecked: str | None
+    """What of any of them could not be looked at."""
 
     def to_json(self) -> dict[str, Any]:
         data = None if self.data is None else self.data.to_json()
-        return {"jobs": list(self.jobs), "data": data, "not_reached": self.not_reached}
+        return {
+            "jobs": list(self.jobs),
+            "data": data,
+            "not_reached": self.not_reached,
+            "unchecked": self.unchecked,
+        }
 
 
 @click.command(
@@ -55,7 +62,7 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
 
     The data is read and tokenized as a job would, no weights are loaded and nothing is written. Every error is shown; exit code 1 if there is one. Of a sweep, every combination is checked and listed. Data on the hub that cannot be reached now is no error, and is said.
     """
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.specfile import SpecError, load_specs
 
     home: Home = ctx.obj
@@ -116,8 +123,8 @@ def by_tokens(file: SpecFile, checks: Sequence[DataCheck]) -> list[DataLook]:
     looks: dict[str, DataLook] = {}
     for spec, check in zip(file.specs, checks):
         key = what_decides_tokens(spec)
-        look = looks.get(key, DataLook([], check.data, check.not_reached))
-        looks[key] = replace(look, jobs=[*look.jobs, spec.name])
+        look = looks.get(key, DataLook([], check.data, check.not_reached, None))
+        looks[key] = replace(look, jobs=[*look.jobs, spec.name], unchecked=look.unchecked or check.unchecked)
     return list(looks.values())
 
 
@@ -139,8 +146,9 @@ def document(
 
 def tell(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]) -> None:
     """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
-    from prefd.daemon.describe import amount, spec_facts
+    from prefd.daemon.describe import spec_facts
     from prefd.daemon.preview_lines import data_facts
+    from prefd.daemon.text import amount
 
     console = render.stdout()
     several = "" if file.sweep is None else f", a sweep of {amount(len(file.specs), 'job')}"
@@ -149,7 +157,7 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]
         rows = [(f"  {spec.name}", settings) for spec, settings in zip(file.specs, file.settings)]
         console.print(render.facts(rows))
     first = file.specs[0]
-    facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.losses.values()))]
+    facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.loss_names))]
     for look in looks:
         name = "rows" if len(looks) == 1 else f"rows of {look.jobs[0]}"
         facts += [(name, "not looked at")] if look.data is None else data_facts(name, look.data)
@@ -157,6 +165,8 @@ def tell(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]
     tell_notes(file)
     for reason in dict.fromkeys(look.not_reached for look in looks if look.not_reached):
         render.warn(f"{file.file}: its data was not looked at: {reason}")
+    for setting in dict.fromkeys(look.unchecked for look in looks if look.unchecked):
+        render.warn(f"{file.file}: not looked at: {setting}")
 
 
 def tell_notes(file: SpecFile) -> None:
@@ -171,7 +181,7 @@ def complaint(path: Path, error: SpecError) -> str:
 
 def check_specs(home: Home, paths: Sequence[Path]) -> list[tuple[Path, SpecFile]]:
     """Every file's specs, ready to run; one failure that names each file with an error, if any has one."""
-    from prefd.daemon.catalog import load_catalog
+    from prefd.daemon.catalog_listing import load_catalog
     from prefd.daemon.specfile import SpecError, load_specs
 
     catalog = load_catalog(home)

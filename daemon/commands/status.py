@@ -11,8 +11,9 @@ import click
 from prefd.daemon import render
 from prefd.daemon.commands.common import json_option, read_jobs, require_home
 from prefd.daemon.commands.errors import Exit
+from prefd.daemon.moments import format_clock, format_duration
 from prefd.daemon.rundir import Progress
-from prefd.daemon.watchhealth import watch_facts
+from prefd.daemon.watchhealth import usage_facts, watch_facts
 
 if TYPE_CHECKING:
     from prefd.daemon.status import Status
@@ -50,7 +51,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 ("home", str(home.root)),
                 ("jobs", count_jobs(counts)),
                 *queue_facts(paused_at),
-                *usage.facts(taken),
+                *usage_facts(taken),
             ]
             render.stdout().print(render.facts(facts))
             render.note(str(error))
@@ -61,13 +62,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         render.emit_json({"running": True, **document, "usage": asdict(taken)})
     else:
-        render.stdout().print(render.facts([*describe(daemon), *usage.facts(taken)]))
+        render.stdout().print(render.facts([*describe(daemon), *usage_facts(taken)]))
 
 
 def describe(daemon: Status) -> list[tuple[str, str]]:
     """The status of a daemon that runs, as names and values."""
     state = "stopping" if daemon.stopping else "running"
-    up = render.duration(daemon.uptime_s)
+    up = format_duration(daemon.uptime_s)
     facts = [
         ("daemon", f"{state}, pid {daemon.pid}, up {up}, version {daemon.version}"),
         ("home", daemon.home),
@@ -87,14 +88,14 @@ def queue_facts(paused_at: float | None) -> list[tuple[str, str]]:
     """That no job starts, where that is so. `paused_at` is Unix time."""
     if paused_at is None:
         return []
-    return [("queue", f"paused by you since {render.clock(paused_at)}: no job starts until `prefd resume`")]
+    return [("queue", f"paused by you since {format_clock(paused_at)}: no job starts until `prefd resume`")]
 
 
 def how_far(progress: Progress | None) -> str:
     """The progress of a running job, behind its state."""
     if progress is None:
         return ""
-    eta = f", ETA {render.duration(progress.eta_s)}" if progress.eta_s is not None else ""
+    eta = f", ETA {format_duration(progress.eta_s)}" if progress.eta_s is not None else ""
     return f", {progress.done}/{progress.total} {progress.unit}{eta}"
 
 

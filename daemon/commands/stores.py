@@ -29,7 +29,7 @@ def find_cache(home: Home) -> ReferenceCache | None:
     from prefd.daemon.config import Config
 
     require_home(home)
-    if not (home.cache / "zarr.json").exists():
+    if not home.has_cache:
         render.note(f"the cache is empty: {home.cache}")
         return None  # open() would make a cache; looking after one makes nothing
     cache = open_here(home)
@@ -80,7 +80,7 @@ def ask_worker(
     """A worker's answer, where it takes a model, a tokenizer or a plugin. Raises `Failure` with what it said, or, after
     `seconds`, that `step` took too long.
     """
-    from prefd.daemon.process import WORKER
+    from prefd.daemon.process import SAME_HASHES, WORKER
 
     command = [*WORKER, task, "--home", str(home.root)]
     try:
@@ -89,7 +89,7 @@ def ask_worker(
             input=json.dumps(request.model_dump(mode="json")),
             capture_output=True,
             encoding="utf-8",  # whatever the locale is
-            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"} | SAME_HASHES,
             timeout=seconds,
             check=False,
         )

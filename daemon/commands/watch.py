@@ -15,6 +15,7 @@ from prefd.daemon.commands.complete import JOB
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
+from prefd.daemon.states import RUNNING
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Job, JobTable
@@ -38,7 +39,7 @@ def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
 
     Shows its phase, progress, loss, accuracy, margin and time to go. Ctrl-C leaves the job running. With --json, one document when it has ended. Exit code 5 when the job does not succeed.
     """
-    from prefd.daemon import report
+    from prefd.daemon.job_document import job_document
     from prefd.daemon.live import job_view
 
     home: Home = ctx.obj
@@ -54,7 +55,7 @@ def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
             render.note(f"no longer watching; job {job.id} ({job.name}) goes on")
             ctx.exit(Exit.FAILED)
         if as_json:
-            render.emit_json(report.job_document(job, read_spec(jobs, job.id), jobs.history(job.id), run))
+            render.emit_json(job_document(job, read_spec(jobs, job.id), jobs.history(job.id), run))
     if job.state != "done":
         ctx.exit(Exit.JOB_FAILED)
 
@@ -99,7 +100,7 @@ def last_of(home: Home, jobs: JobTable, job: Job) -> Job:
 
 def newest_wanted(jobs: JobTable) -> Job:
     """The running job, else the next in the queue, else a paused one."""
-    wanted = jobs.list("precomputing", "training") or jobs.list("queued") or jobs.list("paused")
+    wanted = jobs.list(*RUNNING) or jobs.list("queued") or jobs.list("paused")
     if not wanted:
         raise Failure("no job is running, queued or paused: name one (see `prefd jobs`)", Exit.NOT_FOUND)
     return wanted[0]

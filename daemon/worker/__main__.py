@@ -1,8 +1,8 @@
 """A worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
 
-Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with 0 done, 1 failed, 75 stopped on
-request with their state saved. The other tasks read their input (worker_inputs.py) as JSON from stdin and print one JSON
-document (worker_answers.py); with exit code 1 it is {"error": what is wrong, in words}.
+Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`. The other tasks read
+their input (worker_inputs.py) as JSON from stdin and print one JSON document (worker_answers.py); with exit code 1 it is
+{"error": what is wrong, in words}.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefd.daemon import blas, limits
+from prefd.daemon import blas, cpus
+from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home import Home
+from prefd.daemon.rundir import PHASES
 
 if TYPE_CHECKING:
     from prefd.daemon.worker_inputs import WorkerInput
 
 Input = TypeVar("Input", bound="WorkerInput")
-PHASES = ("precompute", "training")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    limits.apply()  # before there is a thread
+    cpus.apply_limits()  # before there is a thread
     blas.preload()  # before anything imports mlx
     if given.task in PHASES:
         from prefd.daemon.worker.phase import run_phase
@@ -43,16 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
             answer = ANSWERS[given.task](given.home)
-    except Exception as error:
-        from prefd.daemon.worker.phase import EXPECTED  # here: it takes a second and a half
-
-        if not isinstance(error, EXPECTED):
-            raise
+    except EXPECTED as error:
         print(error, file=sys.stderr)
         print(json.dumps({"error": str(error)}))  # stderr has other lines before it
-        return 1
+        return WorkerExit.FAILED
     print(json.dumps(answer))
-    return 0
+    return WorkerExit.DONE
 
 
 def describe_device(_: Path) -> dict[str, Any]:

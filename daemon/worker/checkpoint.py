@@ -1,4 +1,4 @@
-"""What training leaves on disk: checkpoints to go on from, and the adapter in mlx-lm's own contract.
+"""Checkpoints keep on disk all that a training run goes on from.
 
 Every folder is written beside and renamed, so a name that exists is whole. Optimizer state is in a file of its own:
 mlx-lm refuses an adapters.safetensors that holds anything but adapter leaves. A disk may still damage what was written:
@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,38 +21,16 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
-from prefd.cache.durable import flush
 from prefd.cache.unreadable import raise_if_unreadable
-from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.adapter_file import WEIGHTS, write_adapter
+from prefd.daemon.worker.published import Published
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "adapters.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 PIECE = 2**22
 """Bytes read at once."""
-
-
-def save_adapter(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:
-    """Publish the trainable parameters at `folder` as mlx-lm loads them, replacing what was there."""
-    with Published(folder) as made:
-        _write_adapter(made, model, config)
-
-
-def _write_adapter(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:
-    weights = dict(tree_flatten(model.trainable_parameters()))
-    mx.save_safetensors(str(folder / WEIGHTS), weights, metadata={"format": "mlx"})
-    (folder / "adapter_config.json").write_text(json.dumps(dict(config), indent=4, sort_keys=True), encoding="utf-8")
-
-
-@contextmanager
-def told(what: str, folder: Path, more: str = "") -> Iterator[None]:
-    """`JobError` for what the disk refuses inside the block; MLX has its own error for a file that cannot be written."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        raise JobError(f"{what} cannot be written in {folder}: {error}; is the disk full?{more}") from error
 
 
 class DamagedCheckpoint(Exception):
@@ -92,7 +69,7 @@ class Checkpoints:
         `state.json` is written last, with the size and checksum of every file.
         """
         with Published(self.path(step)) as made:
-            _write_adapter(made, model, config)
+            write_adapter(made, model, config)
             mx.save_safetensors(str(made / OPTIMIZER), dict(tree_flatten(optimizer.state)))
             document = {"step": step, **state, "files": {path.name: seal_of(path) for path in made.iterdir()}}
             (made / STATE).write_bytes(sealed(document))
@@ -187,31 +164,3 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise_if_unreadable(error)
         raise DamagedCheckpoint(f"{type(error).__name__}: {error}") from error
     return document
-
-
-class Published:
-    """A folder that appears whole or not at all: `with Published(path) as made:` fills `made`, then renames it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.made = folder.with_name(f".{folder.name}.partial")
-        self.old = folder.with_name(f".{folder.name}.old")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.made, ignore_errors=True)
-        self.made.mkdir(parents=True)
-        return self.made
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.made, ignore_errors=True)
-            return
-        for path in self.made.iterdir():
-            flush(path)
-        flush(self.made)
-        shutil.rmtree(self.old, ignore_errors=True)
-        if self.folder.exists():
-            self.folder.rename(self.old)
-        self.made.rename(self.folder)
-        flush(self.folder.parent)
-        shutil.rmtree(self.old, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 A template may print the date (`strftime_now`) or draw at random, and its tokens would then be others tomorrow: no cache
 entry found, no checkpoint gone on from. So what templates see is put in place of Python's own: the names in the modules
-that render, for the clock; the state of the `random` module, which Jinja's `random` and `lipsum` draw from.
+that render, for the clock and what else is around a template (`surroundings.py`); the state of the `random` module, which
+Jinja's `random` and `lipsum` draw from. Only the thread that renders sees it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from calendar import timegm
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, tzinfo
+from threading import RLock, get_ident
 from time import gmtime, strftime
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+from prefd.daemon.worker.surroundings import Asker, still_surroundings
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
@@ -44,8 +49,9 @@ COMPOSED = {
     "R": "%H:%M",
     "F": "%Y-%m-%d",
 }
-DATE, DATETIME = 0, 1
-"""For what is no clock of Python's own, in place of an id."""
+STOPWATCHES = ("monotonic", "perf_counter", "process_time", "thread_time")
+RENDERING = RLock()
+"""Held while a template is rendered: what stands in is put into modules that all threads share."""
 DIRECTIVE = re.compile(r"%([-_0^#]*)[EO]?(.)", re.DOTALL)
 
 
@@ -58,8 +64,8 @@ def format_moment(moment: date, form: str) -> str:
         flags, directive = match.groups()
         if directive in COMPOSED:
             text = format_moment(at, COMPOSED[directive])
-        elif directive == "Y":
-            text = str(at.year)
+        elif directive in "YG":  # of four digits also where the C library writes fewer, as newer Pythons have it
+            text = f"{at.year if directive == 'Y' else at.isocalendar().year:04}"
         else:
             own = _words(at)
             text = own[directive] if directive in own else strftime(f"%{directive}", at.timetuple())
@@ -98,60 +104,81 @@ def _words(at: datetime) -> dict[str, str]:
 
 
 class Clock:
-    """Stands at `moment`, and remembers whether anybody looked, or drew at random."""
+    """Stands at `moment`, and remembers whether a template looked, drew at random, or asked for what else is around it."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
         self.was_read = False
         self.was_drawn_from = False
-        self._stand_ins = _stand_ins(self)
+        self.were_surroundings_read = False
+        self._asker = Asker()
+        self._of_modules = _stand_ins(self, self._asker) | still_surroundings(self._asker, self._tell)
+        self._of_values = _by_value(self._of_modules)
 
     def read(self) -> datetime:
         self.was_read = True
         return self.moment
 
+    def _tell(self) -> None:
+        self.were_surroundings_read = True
+
     @contextmanager
     def in_place(self, modules: Iterable[str]) -> Iterator[None]:
-        """Inside, the loaded ones of `modules` see this clock, and `random` draws the same each time."""
-        replaced = []
-        state = random.getstate()
-        random.seed(0)
-        seeded = random.getstate()
-        try:
-            for module in filter(None, map(sys.modules.get, modules)):
-                for name, value in self._clocks_in(module):
-                    replaced.append((module, name, value))
-                    setattr(module, name, self._stand_in(value))
-            yield
-        finally:
-            for module, name, value in replaced:
-                setattr(module, name, value)
-            self.was_drawn_from |= random.getstate() != seeded
-            random.setstate(state)
+        """Inside, this thread sees this clock in the loaded ones of `modules`, and `random` draws the same each time."""
+        replaced: list[tuple[ModuleType, str, Any]] = []
+        with RENDERING:
+            state = random.getstate()
+            random.seed(0)
+            seeded = random.getstate()
+            try:
+                for module in filter(None, map(sys.modules.get, modules)):
+                    for name, stand_in in self._stand_ins_in(module):
+                        replaced.append((module, name, getattr(module, name)))
+                        setattr(module, name, stand_in)
+                self._asker.thread = get_ident()
+                yield
+            finally:
+                self._asker.thread = None
+                for module, name, value in reversed(replaced):
+                    setattr(module, name, value)
+                self.was_drawn_from |= random.getstate() != seeded
+                random.setstate(state)
 
-    def _clocks_in(self, module: ModuleType) -> list[tuple[str, Any]]:
-        """The names of `module` that tell the time, also where something else stands in for Python's already."""
+    def _stand_ins_in(self, module: ModuleType) -> list[tuple[str, Any]]:
+        """What is put into `module`, by name: of one that tells something, its own; of another, what it has from those."""
+        if module in self._of_modules:
+            return list(self._of_modules[module].items())
         return [
-            (name, value)
+            (name, stand_in)
             for name, value in vars(module).items()
-            if id(value) in self._stand_ins
-            or (isinstance(value, type) and issubclass(value, date))
-            or (name == "datetime" and hasattr(value, "now"))
+            if (stand_in := self._stand_in(name, value)) is not None
         ]
 
-    def _stand_in(self, value: Any) -> Any:
-        known = self._stand_ins.get(id(value))
-        return self._stand_ins[DATETIME if hasattr(value, "now") else DATE] if known is None else known
+    def _stand_in(self, name: str, value: Any) -> Any:
+        """What stands in for `value`, also where something else stands in for a clock of Python's already."""
+        found = self._of_values.get(id(value))
+        if found is None and (
+            (isinstance(value, type) and issubclass(value, date)) or (name == "datetime" and hasattr(value, "now"))
+        ):
+            classes = self._of_modules[datetimes]
+            return classes["datetime" if hasattr(value, "now") else "date"]
+        return found
 
 
-def _stand_ins(clock: Clock) -> dict[int, Any]:
-    """What is put in the place of each of Python's clocks, by the clock's id."""
+def _stand_ins(clock: Clock, asker: Asker) -> dict[ModuleType, dict[str, Any]]:
+    """What is put in the place of each of Python's clocks, by its module and name."""
 
     class StillDate(date):
         @classmethod
         def today(cls) -> StillDate:
+            if not asker.is_template():
+                return super().today()
             now = clock.read()
             return cls(now.year, now.month, now.day)
+
+        @classmethod
+        def fromtimestamp(cls, timestamp: float, /) -> StillDate:
+            return cls(*gmtime(timestamp)[:3]) if asker.is_template() else super().fromtimestamp(timestamp)
 
         def strftime(self, format: str) -> str:
             return format_moment(self, format)
@@ -159,6 +186,8 @@ def _stand_ins(clock: Clock) -> dict[int, Any]:
     class StillDatetime(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> StillDatetime:
+            if not asker.is_template():
+                return super().now(tz)
             now = clock.read()
             return cls(*now.timetuple()[:6], now.microsecond, tzinfo=tz)
 
@@ -168,7 +197,22 @@ def _stand_ins(clock: Clock) -> dict[int, Any]:
 
         @classmethod
         def utcnow(cls) -> StillDatetime:
-            return cls.now()
+            return cls.now() if asker.is_template() else cls.now(UTC).replace(tzinfo=None)
+
+        @classmethod
+        def fromtimestamp(cls, timestamp: float, tz: tzinfo | None = None) -> StillDatetime:
+            if tz is not None or not asker.is_template():
+                return super().fromtimestamp(timestamp, tz)
+            return super().fromtimestamp(timestamp, UTC).replace(tzinfo=None)
+
+        def astimezone(self, tz: tzinfo | None = None) -> StillDatetime:
+            if not asker.is_template():
+                return super().astimezone(tz)
+            return datetime.astimezone(self if self.tzinfo else self.replace(tzinfo=UTC), tz or UTC)
+
+        def timestamp(self) -> float:
+            aware = self.tzinfo is not None or not asker.is_template()
+            return super().timestamp() if aware else datetime.timestamp(self.replace(tzinfo=UTC))
 
         def strftime(self, format: str) -> str:
             return format_moment(self, format)
@@ -176,34 +220,40 @@ def _stand_ins(clock: Clock) -> dict[int, Any]:
     def seconds() -> float:
         return clock.read().replace(tzinfo=UTC).timestamp()
 
+    def nanoseconds() -> int:
+        return int(seconds() * 1e9)
+
     def split(at: float | None = None) -> time.struct_time:
         return gmtime(seconds() if at is None else at)
 
     def written(form: str, at: Any = None) -> str:
         return format_moment(datetime(*(split() if at is None else at)[:6]), form)
 
-    def ctime(at: float | None = None) -> str:
-        return written(COMPOSED["c"], split(at))
-
-    functions = {
+    functions: dict[str, Callable[..., Any]] = {
         "time": seconds,
-        "time_ns": lambda: int(seconds() * 1e9),
+        "time_ns": nanoseconds,
+        "clock_gettime": lambda which: seconds(),
+        "clock_gettime_ns": lambda which: nanoseconds(),
+        **dict.fromkeys(STOPWATCHES, seconds),
+        **{f"{name}_ns": nanoseconds for name in STOPWATCHES},
         "localtime": split,
         "gmtime": split,
+        "mktime": timegm,
         "strftime": written,
-        "ctime": ctime,
+        "ctime": lambda at=None: written(COMPOSED["c"], split(at)),
         "asctime": lambda at=None: written(COMPOSED["c"], at),
     }
-    classes = {"date": StillDate, "datetime": StillDatetime}
-    return {
-        id(datetimes): _stand_in_module(datetimes, classes),
-        id(time): _stand_in_module(time, functions),
-        DATE: StillDate,
-        DATETIME: StillDatetime,
-        **{id(getattr(datetimes, name)): stand_in for name, stand_in in classes.items()},
-        **{id(getattr(time, name)): stand_in for name, stand_in in functions.items()},
-    }
+    there = {name: asker.choose(getattr(time, name), of) for name, of in functions.items() if hasattr(time, name)}
+    zone = {"timezone": 0, "altzone": 0, "daylight": 0, "tzname": ("UTC", "UTC")}
+    return {datetimes: {"date": StillDate, "datetime": StillDatetime}, time: there | zone}
 
 
-def _stand_in_module(module: ModuleType, changed: dict[str, Any]) -> SimpleNamespace:
-    return SimpleNamespace(**vars(module) | changed)
+def _by_value(of_modules: Mapping[ModuleType, Mapping[str, Any]]) -> dict[int, Any]:
+    """What stands in for each module, class, function and mapping that has a stand-in, by its id."""
+    found: dict[int, Any] = {}
+    for module, stand_ins in of_modules.items():
+        found[id(module)] = SimpleNamespace(**{**vars(module), **stand_ins})
+        for name, stand_in in stand_ins.items():
+            if callable(stand_in) or isinstance(stand_in, MutableMapping):  # a number's id is that of all such numbers
+                found[id(getattr(module, name))] = stand_in
+    return found

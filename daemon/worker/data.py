@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from prefd.daemon.data_summary import DataSummary, HeldOutSummary, SourceSummary
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.mixing import load_held_out, load_pairs
-from prefd.daemon.worker.pairs import LoadedPairs, Unusable, none_usable
+from prefd.daemon.worker.pairs import LoadedPairs, Unusable, none_usable, refuse_unclear
 from prefd.daemon.worker.prompts import ChatTokenizer, Settings
 from prefd.daemon.worker.rows import DataError
 from prefd.daemon.worker.tokens import Encoder, Example
-from prefd.plugins.types import RowFormat, UnusableRow
+from prefd.plugins.types import RowFormat, UnclearRow, UnusableRow
 
 __all__ = ["DataError", "DataReport", "LoadedPairs", "PreparedData", "SourceReport", "load_pairs", "prepare"]
 
@@ -184,11 +184,15 @@ def _encode(
     except ValueError as error:
         raise DataError(f"model: {error}") from error
     examples = []
+    unclear: dict[int, UnclearRow] = {}
     for row, pair in found.pairs:
         try:
             examples.append(replace(encoder.encode(pair, row), place=str(found.places[row - 1])))
         except UnusableRow as reason:
             found.unusable.add(str(reason), row)
+            if isinstance(reason, UnclearRow):
+                unclear[row] = reason
+    refuse_unclear(found, unclear, key)
     if not examples:
         raise none_usable(found, key)
     return examples, SourceReport(

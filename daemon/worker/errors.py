@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from prefd.daemon.errors import PrefdError
 
-class JobError(Exception):
+
+class JobError(PrefdError):
     """The job cannot go on. For the job's owner: the message has the value, the place and the remedy."""
 
 

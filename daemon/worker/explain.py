@@ -27,7 +27,7 @@ def explain(home: Home, request: ExplainInput) -> Explanation:
     """What the job would need. No job or cache is made. Raises what a job's precompute phase would raise."""
     job = Job(home, request.spec)
     needs = Needs.of(job)
-    cache = open_cache(home) if Config.load(home).cache_url or (home.cache / "zarr.json").exists() else None
+    cache = open_cache(home) if Config.load(home).cache_url or home.has_cache else None
     store = None if cache is None else cache.peek(job.fingerprint)
     keys = list(needs.completions)
     audit = needs.audit(keys if store is None else store.missing(keys))

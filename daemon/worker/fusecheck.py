@@ -20,7 +20,7 @@ import numpy.typing as npt
 from mlx import nn
 
 from prefd.daemon.phase_summaries import FusedCheck
-from prefd.daemon.worker import memory, models
+from prefd.daemon.worker import model_memory, models
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.fusetensors import tensors_off
 from prefd.daemon.worker.sources import ModelSource, stored_dtype
@@ -133,11 +133,11 @@ def compare(source: ModelSource, fused: Path, sequences: Sequence[Sequence[int]]
     _check_tensors(source, fused)
     model = models.unread(ModelSource(str(fused)))
     requantized = any("scales" in module for module in model.modules())
-    size, (total, _) = memory.nbytes(model.parameters()), memory.machine()
+    size, (total, _) = model_memory.nbytes(model.parameters()), model_memory.machine()
     if size > total:
         raise NotCompared(
-            f"the fused model was not compared with base and adapter: it takes {memory.gib(size)}, and this machine has "
-            f"{memory.gib(total)} in all; its weights alone were, one by one; try it where it fits before you rely on it"
+            f"the fused model was not compared with base and adapter: it takes {model_memory.gib(size)}, and this machine has "
+            f"{model_memory.gib(total)} in all; its weights alone were, one by one; try it where it fits before you rely on it"
         )
     try:
         found = logits_of(model, sequences)

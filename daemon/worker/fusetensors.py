@@ -16,7 +16,9 @@ import numpy as np
 from mlx import nn
 
 from prefd.daemon.worker import models
-from prefd.daemon.worker.fuse import QUANTIZED, base_of, dequantized, float_type, parameters, quantized_like, unpacked
+from prefd.daemon.worker.adapters import base_of
+from prefd.daemon.worker.fuse import parameters
+from prefd.daemon.worker.quantized_modules import QUANTIZED, dequantized, float_type, quantized_like, unpacked
 from prefd.daemon.worker.sources import ModelSource
 
 ROUNDING = {mx.float32: 1e-5, mx.float16: 2**-10, mx.bfloat16: 2**-7}

@@ -20,8 +20,9 @@ from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker import models
 from prefd.daemon.worker.data import PreparedData, prepare
+from prefd.daemon.worker.identity import identify
 from prefd.daemon.worker.objective import Objective
-from prefd.daemon.worker.sources import ModelSource, identify, policy_start, reference_of
+from prefd.daemon.worker.sources import ModelSource, policy_start, reference_of
 from prefd.daemon.worker.tables import check_tables
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.manager import Plugins, load_plugins

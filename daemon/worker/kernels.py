@@ -22,7 +22,7 @@ import platformdirs
 import threadpoolctl
 from mlx import nn
 
-from prefd.daemon.rundir import write_json
+from prefd.daemon.files import write_json
 from prefd.daemon.worker.engine.trunk import named
 
 log = logging.getLogger(__name__)

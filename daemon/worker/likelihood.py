@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, variance
 
+from prefd.plugins.metrics import EVAL
+
 CHOSEN, MARGINS, REWARD = "logps/chosen", "rewards/margins", "rewards/chosen"
 FALL_NATS = 1.0
 FALL_SHARE = 0.02
@@ -23,9 +25,9 @@ Line = Mapping[str, float]
 
 def chosen_falls(lines: Sequence[Line]) -> str | None:
     """The warning for a run with these lines of metrics.jsonl, None where there is nothing to say."""
-    evaluations = [line for line in lines if f"eval_{CHOSEN}" in line]
+    evaluations = [line for line in lines if EVAL + CHOSEN in line]
     if len(evaluations) >= 2:
-        return _said([evaluations[0]], [evaluations[-1]], "eval_")
+        return _said([evaluations[0]], [evaluations[-1]], EVAL)
     reports = [line for line in lines if CHOSEN in line]
     quarter = len(reports) // 4
     if len(reports) < FEWEST_REPORTS:

@@ -1,4 +1,4 @@
-"""How much memory a job will take, said before it takes it, with the setting to change.
+"""Estimates how much memory a job will take, before it takes it, and names the setting to change.
 
 Weights, gradients and optimizer state are counted; a forward and backward pass is estimated from the sizes of the
 model's layers, with two factors fitted to measurements of SmolLM2 (benchmarks/growth.md has estimate and measurement
@@ -7,26 +7,20 @@ side by side). An estimate alone never refuses a job: only what is counted does.
 
 from __future__ import annotations
 
-import itertools
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-import psutil
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from prefd.daemon.cgroups import OWN, ROOT, memory_groups
-from prefd.daemon.oom import remedy
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.memory_advice import remedy
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.engine.head import SLICE_LOGITS
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.logprobs import Options
+from prefd.daemon.worker.model_memory import gib, machine, nbytes
 from prefd.daemon.worker.tokens import Example
 
 KEPT_PER_OUTPUT = 2.8
@@ -37,7 +31,6 @@ KEPT_OF_KEYS = 4
 """Copies of a piece's keys and values: each of these, and its gradient."""
 SLICE_COPIES = 3
 """Logits, their exponentials and their gradient."""
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -69,15 +62,6 @@ class Estimate:
         }
         listed = ", ".join(f"{name} {gib(size)}" for name, size in parts.items())
         return f"about {gib(self.total)}: {listed}"
-
-
-def gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"
-
-
-def nbytes(tree: Any) -> int:
-    leaves: Any = tree_flatten(tree)
-    return sum(leaf.nbytes for _, leaf in leaves)
 
 
 def estimate(
@@ -139,38 +123,6 @@ def _width(layer: nn.Module, experts: int) -> int:
 def _argument(arguments: Any, *names: str) -> int:
     """The first of the model's arguments that is there; 0 where none is."""
     return next((int(value) for name in names if (value := getattr(arguments, name, None))), 0)
-
-
-def machine() -> tuple[int, int]:
-    """Bytes that the device has in all, and that are free now."""
-    if mx.default_device() == mx.cpu:
-        memory = psutil.virtual_memory()
-        total = min([memory.total, *container_limits()])
-        return total, min(memory.available, total)
-    info = mx.device_info()
-    names = ("max_recommended_working_set_size", "total_memory", "memory_size")
-    total = next((int(info[name]) for name in names if info.get(name)), psutil.virtual_memory().total)
-    free = min(total, psutil.virtual_memory().available) if sys.platform == "darwin" else total
-    return total, free
-
-
-def container_limits(root: Path = ROOT, own: Path = OWN) -> list[int]:
-    """The memory limits, in bytes, of the control groups that this process is in."""
-    found = []
-    for group in itertools.chain.from_iterable(memory_groups(root, own)):
-        with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
-            found.append(int(group.limit.read_text()))
-    return found
-
-
-def check_weights(model: nn.Module, name: str) -> None:
-    """Raises `JobError` where the weights of the model `name`, not read yet, are larger than memory."""
-    weights, (total, _) = nbytes(model.parameters()), machine()
-    if weights > total:
-        raise JobError(
-            f"the weights of {name} take {gib(weights)}; this machine has {gib(total)} in all. Name a smaller reference, or "
-            "score on a larger machine and bring the cache here (`prefd cache export`, or cache_url)"
-        )
 
 
 def check(found: Estimate, training: TrainingSpec) -> str | None:

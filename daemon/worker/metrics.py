@@ -11,9 +11,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from prefd.cache.durable import flush
+from prefd.cache.durable import flush, whole_file
 from prefd.daemon.worker.errors import JobError
-from prefd.plugins.types import TRAINERS_METRICS, LossInput, LossOutput
+from prefd.plugins.metrics import METRICS, TRAINERS_METRICS
+from prefd.plugins.types import LossInput, LossOutput
 
 Sums = dict[str, mx.array]
 AUTHORS = "that is its author's to mend, by `prefd check-loss NAME`"
@@ -33,16 +34,7 @@ def pair_metrics(x: LossInput, out: LossOutput) -> Sums:
     _check(own | out.metrics, len(x.policy_chosen.tokens))
     if taken := sorted(TRAINERS_METRICS & out.metrics.keys()):
         raise JobError(f"the loss brings a metric {taken[0]!r}, which is the trainer's own; {AUTHORS}")
-    per_pair = (
-        own
-        | {
-            "rewards/margins": out.chosen_rewards - out.rejected_rewards,
-            "rewards/accuracies": (out.chosen_rewards > out.rejected_rewards).astype(mx.float32),
-            "logps/chosen": x.policy_chosen.sums,
-            "logps/rejected": x.policy_rejected.sums,
-        }
-        | out.metrics
-    )
+    per_pair = {each.name: each.of_pairs(x, out) for each in METRICS.values() if each.of_pairs} | out.metrics
     return {name: mx.stop_gradient(values).astype(mx.float32).sum() for name, values in per_pair.items()}
 
 
@@ -95,6 +87,5 @@ class MetricsLog:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 continue
-        beside = self.path.with_suffix(".partial")
-        beside.write_text("".join(kept), encoding="utf-8")
-        beside.replace(self.path)
+        with whole_file(self.path, self.path.with_suffix(".partial"), durable=False) as file:
+            file.write("".join(kept).encode())

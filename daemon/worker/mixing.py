@@ -10,11 +10,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import PurePath
 
 from prefd.daemon.datasources import Source
 from prefd.daemon.dataspec import DataSpec
-from prefd.daemon.worker.pairs import LoadedPairs, pairs_of
+from prefd.daemon.worker.pairs import LoadedPairs, listed, pairs_of
+from prefd.daemon.worker.repeated import repeated_across
 from prefd.daemon.worker.rows import Place
 from prefd.plugins.types import Pair, RowFormat
 
@@ -77,18 +79,22 @@ def joined(parts: Sequence[LoadedPairs]) -> LoadedPairs:
     made.columns = list(dict.fromkeys(column for part in parts for column in part.columns))
     made.unread = list(dict.fromkeys(column for part in parts for column in _unread(part, made.columns)))
     before = 0
+    pairs_of_each = []
     for part in parts:
-        made.pairs += [(before + row, pair) for row, pair in part.pairs]
+        pairs_of_each.append([(before + row, pair) for row, pair in part.pairs])
+        made.pairs += pairs_of_each[-1]
         made.left_out += part.left_out
         for reason, rows in part.unusable.rows.items():
             for row in rows:
                 made.unusable.add(reason, before + row)
         before += part.rows
+    made.notes += repeated_across(pairs_of_each, partial(listed, places))
     return made
 
 
 def _lines(part: LoadedPairs) -> list[str]:
-    return [f"{part.source}: {part.rows} rows in format {part.format}", *part.notes]
+    rows = "1 row" if part.rows == 1 else f"{part.rows} rows"
+    return [f"{part.source}: {rows} in format {part.format}", *part.notes]
 
 
 def _unread(part: LoadedPairs, columns: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_lm.tuner.utils import build_schedule
 
 from prefd.daemon.optimization import NO_WEIGHT_DECAY, OptimizerName, ScheduleSpec, warmup_too_long
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
 
 Rate = float | Callable[[mx.array], mx.array]

@@ -12,9 +12,10 @@ from mlx import nn
 from prefd.daemon.phase_outcomes import TrainingOutcome
 from prefd.daemon.phase_summaries import FusedCheck
 from prefd.daemon.worker import fuse, fusecheck, peft
-from prefd.daemon.worker.checkpoint import told
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job, RunningJob
+from prefd.daemon.worker.published import writing
+from prefd.daemon.worker.quantized_modules import QUANTIZED
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def check(job: Job, model: nn.Module) -> None:
         quantized = [(name, module) for name, module in model.named_modules() if "scales" in module]
         if not quantized:
             raise JobError(f"output.dequantize: no weight of {job.policy.model} is quantized; take it away")
-        if unknown := [name for name, module in quantized if type(module) not in fuse.QUANTIZED]:
+        if unknown := [name for name, module in quantized if type(module) not in QUANTIZED]:
             raise JobError(
                 f"output.dequantize: it is not known how to dequantize {unknown[0]} of {job.policy.model}; "
                 "without it the fused model stays quantized"
@@ -66,7 +67,7 @@ def write(job: RunningJob) -> Written:
         log.info("fusing the adapter into the model")
         made = _write_fused(job)
     if wanted.peft:
-        with told("the PEFT adapter", run.root):
+        with writing("the PEFT adapter", run.root):
             peft.write_peft(job.policy, run.adapter, run.peft)
         made.folders["peft"] = run.peft
     return made
@@ -88,7 +89,7 @@ def _write_fused(job: RunningJob) -> Written:
         made.warnings.extend(filter(None, [compared.warning()]))
         made.loss = f"; fused, {compared.part} of what was trained is lost" if compared.tells else ""
 
-    with told("the fused model", job.run.root):
+    with writing("the fused model", job.run.root):
         fuse.write_fused(source, job.run.fused, job.spec.output.dequantize, check)
     for warning in made.warnings:
         log.warning("%s", warning)

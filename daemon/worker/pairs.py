@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,11 +11,13 @@ from prefd.daemon.data_summary import UnusableRows
 from prefd.daemon.datasources import Source
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.text import listed_places
+from prefd.daemon.worker.certainty import MANY
 from prefd.daemon.worker.dataset import SHOWN_ROWS
+from prefd.daemon.worker.nulls import settle_nulls
 from prefd.daemon.worker.reading import read_dataset
 from prefd.daemon.worker.rows import DataError, Place, Row, read_rows
 from prefd.plugins.formats.messages import decode_row
-from prefd.plugins.types import Pair, RowFormat, UnusableRow
+from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 
 
 def listed(places: Sequence[Place], rows: Sequence[int]) -> str:
@@ -108,6 +111,7 @@ def pairs_of(
         raise DataError(f"{key}: {error}") from error
     decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in read.rows]
     made = read_dataset(decoded, spec, formats, source.path, key, partial(listed, read.places))
+    settle_nulls(made, spec)
     found = LoadedPairs(
         source.path, read.places, [*read.notes, *made.notes], made.format, made.pairs, made.columns, made.unread
     )
@@ -116,6 +120,14 @@ def pairs_of(
     if not found.pairs:
         raise none_usable(found, key)
     return found
+
+
+def refuse_unclear(found: LoadedPairs, unclear: Mapping[int, UnclearRow], key: str) -> None:
+    """Raises `DataError` where more than a few rows turned out to be unclear as they were rendered."""
+    if len(unclear) > MANY * found.rows:
+        message, _ = Counter(map(str, unclear.values())).most_common(1)[0]
+        rows = [row for row, reason in unclear.items() if str(reason) == message]
+        raise DataError(f"{key}: {found.source}: {message} ({listed(found.places, rows)})")
 
 
 def none_usable(found: LoadedPairs, key: str) -> DataError:

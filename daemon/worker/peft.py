@@ -19,8 +19,9 @@ from mlx_lm.tuner.dora import DoRALinear
 from mlx_lm.tuner.lora import LoRALinear
 
 from prefd.daemon.adapters import AdapterConfig
-from prefd.daemon.worker.checkpoint import WEIGHTS, Published
+from prefd.daemon.worker.adapter_file import WEIGHTS
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.published import Published
 from prefd.daemon.worker.sources import ModelSource, read_adapter
 
 SAME_NAMES = frozenset(

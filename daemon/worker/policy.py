@@ -1,6 +1,6 @@
 """The model that a job trains, from its spec to trainable layers; no weight is read before it is used.
 
-Made once by precompute, to tell what cannot be trained before hours go into the reference, and again by training.
+Made once before precompute, to tell what cannot be trained before hours go into the reference, and again by training.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 from mlx import nn
 
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models, output
+from prefd.daemon.worker.fine_tune import FineTune, make_trainable
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.models import FineTune
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.sources import stored_dtype
 
@@ -34,7 +34,7 @@ class Policy:
         """
         mx.random.seed(training.seed)
         model = models.unread(job.policy)
-        fine_tune = models.make_trainable(model, job.policy, training)
+        fine_tune = make_trainable(model, job.policy, training)
         output.check(job, model)
         stored = getattr(mx, models.DTYPES[stored_dtype(job.policy)])
         return cls(model, fine_tune, QAT.install(model, training.qat, stored, steps))

@@ -17,6 +17,7 @@ from prefd.cache.values import InvalidLogprobs
 from prefd.daemon.phase_outcomes import PrecomputeOutcome
 from prefd.daemon.phase_summaries import PrecomputeSummary
 from prefd.daemon.worker import models
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.engine.plan import batches
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
@@ -25,7 +26,6 @@ from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion, Example
-from prefd.daemon.worker.training_run import plan
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +36,12 @@ FLUSH_ENTRIES = 4096
 Scores = dict[bytes, npt.NDArray[np.float32]]
 
 
-def precompute(job: RunningJob, stop: StopEvent) -> PrecomputeOutcome:
-    """Fill the cache with what `job` needs. Raises `Stopped` after a flush when asked to, `JobError` for bad scores."""
-    began = time.monotonic()
-    if job.spec.training is not None:
-        plan(job)  # what cannot be trained is told before the reference has run
+def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> PrecomputeOutcome:
+    """Fill the cache with what `job` needs. `began`: when its phase did (monotonic seconds), now where nobody says.
+
+    Raises `Stopped` after a flush when asked to, `JobError` for bad scores.
+    """
+    began = time.monotonic() if began is None else began
     needs = Needs.of(job)
     missing = job.store.missing(list(needs.completions))
     scoring = 0.0
@@ -68,7 +69,7 @@ def _score_missing(
     """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    scorer = Scorer.of(models.load(job.reference).freeze(), Options.of(job.spec))
+    scorer = fastest_scorer(models.load(job.reference).freeze(), Options.of(job.spec))
     log.info("scoring: %s", scorer.describe())
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}

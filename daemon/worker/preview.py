@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from prefd.daemon.errors import EXPECTED
 from prefd.daemon.home import Home
 from prefd.daemon.previews import LengthSpan, Part, Preview, ShownPair, what_decides_tokens
 from prefd.daemon.worker.data import PreparedData
@@ -40,14 +41,13 @@ def check(home: Home, request: DataCheckInput) -> DataChecks:
                 prepared[key] = job.data
             elif checks[key].not_reached is not None:
                 checks[key] = checks[key].joined(_try(job, _read_rows))
-        answers.append(checks[key] if checks[key].data is None else checks[key].joined(_try(job, _plan)))
+        check = checks[key] if checks[key].data is None else checks[key].joined(_try(job, _plan))
+        answers.append(check if check.error is not None else check.joined(_try(job, _look_at_keys)))
     return DataChecks(found=answers)
 
 
 def _try(job: Job, look: Callable[[Job], DataCheck]) -> DataCheck:
     """What `look` finds, or why it cannot."""
-    from prefd.daemon.worker.phase import EXPECTED  # the trainer is behind it, which a preview does not need
-
     try:
         return look(job)
     except EXPECTED as error:
@@ -63,12 +63,24 @@ def _read_rows(job: Job) -> DataCheck:
 
 def _plan(job: Job) -> DataCheck:
     """Try the job's training settings on its data."""
-    from prefd.daemon.worker.models import check_keys
-    from prefd.daemon.worker.training_run import schedule_of
+    from prefd.daemon.worker.training_plan import schedule_of
 
     if job.spec.training is not None:
         schedule_of(job)
-        check_keys(job.policy, job.spec.training)
+    return DataCheck()
+
+
+def _look_at_keys(job: Job) -> DataCheck:
+    """Look whether `training.lora.keys` name modules of the model, where that is here to be looked at."""
+    from prefd.daemon.worker.lora_keys import check_keys
+
+    training = job.spec.training
+    if training is None or not training.lora.keys:
+        return DataCheck()
+    if not job.policy.has_weights:
+        weights = f"the weights of {job.policy.model} are not on this machine yet"
+        return DataCheck(unchecked=f"training.lora.keys: {weights}")
+    check_keys(job.policy, training)
     return DataCheck()
 
 

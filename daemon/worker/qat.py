@@ -21,9 +21,9 @@ from mlx import nn
 from mlx_lm.tuner.dora import DoRAEmbedding, DoRALinear
 from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear
 
-from prefd.daemon.spec import QATSpec
+from prefd.daemon.training_spec import QATSpec
+from prefd.daemon.worker.adapters import adapted_modules, base_of, merged, weight_held
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.fuse import adapted_modules, base_of, merged, weight_held
 
 ADAPTERS = (LoRALinear, LoRASwitchLinear, LoRAEmbedding, DoRALinear, DoRAEmbedding)
 

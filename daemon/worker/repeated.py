@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from prefd.daemon.worker.dataset import Dataset
@@ -10,10 +12,12 @@ from prefd.plugins.formats.chats import squeezed
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import Pair
 
+Key = tuple[bytes, bytes]
+
 
 def tell_repeated(made: Dataset) -> None:
     """Says which rows repeat a pair, have another's answers the other way round, or no answer but their prompt."""
-    first: dict[tuple[str, str], int] = {}
+    first: dict[Key, int] = {}
     again: list[int] = []
     for number, pair in made.pairs:
         if first.setdefault(_key(pair), number) != number:
@@ -33,13 +37,41 @@ def tell_repeated(made: Dataset) -> None:
         made.notes.append(f"in {pairs} one side only repeats the prompt ({made.name_rows(echoes)})")
 
 
-def _key(pair: Pair) -> tuple[str, str]:
+def repeated_across(
+    datasets: Sequence[Sequence[tuple[int, Pair]]], name_rows: Callable[[Sequence[int]], str]
+) -> list[str]:
+    """What is said of pairs that another one of `datasets` has too, or has with its answers the other way round."""
+    first: dict[Key, tuple[int, int]] = {}
+    again: list[int] = []
+    for place, pairs in enumerate(datasets):
+        for number, pair in pairs:
+            if first.setdefault(_key(pair), (place, number))[0] != place:
+                again.append(number)
+    against = sorted(
+        number
+        for (one, other), (place, number) in first.items()
+        if first.get((other, one), (place, number))[0] != place
+    )
+    notes = []
+    if again:
+        pairs_of = "1 pair repeats one" if len(again) == 1 else f"{len(again)} pairs repeat ones"
+        notes.append(f"{pairs_of} of another dataset ({name_rows(again)})")
+    if against:
+        notes.append(
+            f"{len(against)} pairs of different datasets contradict each other: what one prefers another rejects, for the "
+            f"same prompt ({name_rows(against)})"
+        )
+    return notes
+
+
+def _key(pair: Pair) -> Key:
     """The pair as its two sides, each behind the prompt."""
     return _side(pair, pair.chosen), _side(pair, pair.rejected)
 
 
-def _side(pair: Pair, side: Any) -> str:
-    return json.dumps([pair.prompt, side, pair.tools, pair.chat_template_kwargs], sort_keys=True, default=str)
+def _side(pair: Pair, side: Any) -> bytes:
+    text = json.dumps([pair.prompt, side, pair.tools, pair.chat_template_kwargs], sort_keys=True, default=str)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _repeats_prompt(pair: Pair) -> bool:

@@ -14,9 +14,10 @@ import numpy as np
 from prefd.cache.agreement import differences, tolerance
 from prefd.daemon.home import Home
 from prefd.daemon.worker import models
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job
-from prefd.daemon.worker.logprobs import Options, Scorer
+from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.precompute import keyed_batches, score
 from prefd.daemon.worker_answers import Rescored, WrongValue
@@ -42,7 +43,7 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
     wanted = round(len(held) * request.sample / 100) if request.percent else int(request.sample)
     chosen = random.Random(request.seed).sample(held, min(max(wanted, 1), len(held)))
     limit = tolerance(job.fingerprint.identity)
-    scorer = Scorer.of(models.load(job.reference).freeze(), Options.of(job.spec))
+    scorer = fastest_scorer(models.load(job.reference).freeze(), Options.of(job.spec))
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
     batches = keyed_batches({key: needs.completions[key] for key in chosen})
     if deadline is not None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefd.daemon.optimization import EarlyStoppingSpec, WatchedMetric
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
+from prefd.plugins.metrics import EVAL
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Best:
     def see(self, step: int, evaluation: Mapping[str, float]) -> None:
         """Raises `JobError` for a metric that the evaluation does not have."""
         if self.metric not in evaluation:
-            known = ", ".join(name for name in evaluation if name.startswith("eval_"))
+            known = ", ".join(name for name in evaluation if name.startswith(EVAL))
             raise JobError(f"there is no metric {self.metric} to select by; the evaluations have {known}")
         if self._improved(evaluation[self.metric]):
             self.value, self.step, self.stale = evaluation[self.metric], step, 0

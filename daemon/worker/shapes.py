@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from prefd.daemon.worker.columns import columns_of
 from prefd.daemon.worker.questions import WORDS, count_words
 from prefd.daemon.worker.rows import DataError, Row
-from prefd.plugins.formats.answers import find_answers
-from prefd.plugins.formats.ballot import verdicts
+from prefd.plugins.formats.answers import Answers, find_answers
+from prefd.plugins.formats.ballot import BESIDE, VERDICTS, verdicts
 from prefd.plugins.formats.chats import as_chat
-from prefd.plugins.formats.names import key_of, side_of, words_of
+from prefd.plugins.formats.names import BETTER, LOSERS, key_of, side_of, words_of
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.formats.sides import CONVERSATIONS, named_sides
 from prefd.plugins.types import UnusableRow
@@ -53,9 +53,8 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
             f"Where they are, name them (data.chosen_feature: {pair[0]}, data.rejected_feature: {pair[1]})"
         )
     if answers is not None and not who:
-        return (
-            f"has {answers.listed}, and no column is known to say which is preferred; its columns: {listed}. "
-            "Name the column that says it with data.winner_feature, or the one with each answer's score with data.score_feature"
+        return f"has {answers.listed}, and no column is known to say which is preferred; its columns: {listed}. " + (
+            _naming_winner(answers, columns)
         )
     for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
         there = [column for column in columns if side_of(column) == side]
@@ -77,7 +76,8 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
     if several := [column for column in columns if side_of(column) == "answer" and isinstance(first.get(column), list)]:
         return (
             f"has lists of answers ({several[0]!r}), and nothing says which of them is the better one; its columns: {listed}. "
-            "Put the answers into columns 'chosen' and 'rejected', or their scores into a list 'scores'"
+            "Put the answers into columns 'chosen' and 'rejected' (where the first is the better one, as in LLaMA-Factory's "
+            "ranking data, that one into 'chosen'), or call the list 'answers' and put their scores into a list 'scores'"
         )
     if alone := [column for column in columns if key_of(column) in CONVERSATIONS]:
         return (
@@ -96,6 +96,34 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
     return (
         f"has no column {' or '.join(map(repr, missing))}; its columns: {listed}.{hint} Name the columns with {fields}"
     )
+
+
+def _naming_winner(answers: Answers, columns: Sequence[str]) -> str:
+    """How to say which of the answers is preferred, where what may say it cannot be read as it is."""
+    marks = [key for key in sorted({key for item in answers.items for key in item}) if _is_mark(key, answers)]
+    if marks:
+        return (
+            f"{' and '.join(map(repr, marks))} of an answer may say it: give the preferred one a 'score' of 1 and the others 0, "
+            "or put the texts into columns 'chosen' and 'rejected'"
+        )
+    losers = [column for column in columns if column not in answers.columns and _is_loser(column)]
+    if losers:
+        return (
+            f"{' and '.join(map(repr, losers))} may say which is the worse one, and is never read as such: write the better "
+            f"one's {'name (' + ' or '.join(answers.names) + ')' if answers.names else 'letter (A, B, …)'} into a column 'winner'"
+        )
+    return "Name the column that says it with data.winner_feature, or the one with each answer's score with data.score_feature"
+
+
+def _is_mark(key: str, answers: Answers) -> bool:
+    """Whether a key of listed answers may mark the best of them: `selected`, `is_best`."""
+    is_named = not (VERDICTS | BETTER).isdisjoint(words_of(key))
+    return is_named and any(isinstance(item.get(key), bool) for item in answers.items)
+
+
+def _is_loser(column: str) -> bool:
+    words = set(words_of(column))
+    return bool(words & LOSERS) and words <= LOSERS | BESIDE | VERDICTS
 
 
 def _opposites(rows: Sequence[Row], columns: Sequence[str], answers: Sequence[str]) -> tuple[str, str] | None:

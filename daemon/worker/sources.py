@@ -1,4 +1,4 @@
-"""Where a model comes from, and who it is, told from its files alone: no tensor is loaded here.
+"""ModelSource is where a model comes from: a folder or a hub id, an adapter, a quantization. No tensor is loaded here.
 
 The policy's start and the reference are the same kind of thing, a folder of weights with an optional adapter and
 load-time quantization, so that an omitted `reference:` is exactly the policy's start.
@@ -6,34 +6,25 @@ load-time quantization, so that an omitted `reference:` is exactly the policy's 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from prefd.cache.fingerprint import ReferenceFingerprint, digest_json, digest_weights
 from prefd.daemon import adapters
 from prefd.daemon.adapters import AdapterConfig
 from prefd.daemon.modelfiles import REMEDY, faults_of_files, quantized_with, read_header
-from prefd.daemon.spec import JobSpec, QuantizeSpec
+from prefd.daemon.spec import JobSpec
 from prefd.daemon.specpaths import HUB_ID
 from prefd.daemon.text import clip
+from prefd.daemon.training_spec import QuantizeSpec
 from prefd.daemon.worker.errors import JobError
 
 WEIGHTS = "*.safetensors"
 HUB_FILES = ["*.json", WEIGHTS, "tokenizer.model", "*.tiktoken", "*.txt", "*.jsonl", "*.jinja"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-SCORING = 3
-"""The way of scoring, in the identity beside the weights: one more whenever a change to it changes a number, be it in the last
-digit. 1: logits at every position; 2: prompts shared, logits at answers, sums over the vocabulary in pairs;
-3: segments padded to a multiple of 8, no longer of 32.
-"""
-VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "*.tiktoken", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -84,7 +75,7 @@ class ModelSource:
         return folder is not None and any(folder.glob("model*.safetensors"))
 
     def config(self) -> dict[str, Any]:
-        config = _read_json(self.config_folder / "config.json")
+        config = read_model_json(self.config_folder / "config.json")
         if config.get("model_file") is not None:
             raise JobError(
                 f"model {self.model}: config.json asks to run {config['model_file']}; prefd runs no model code"
@@ -115,29 +106,6 @@ def reference_of(spec: JobSpec) -> ModelSource:
         return policy_start(spec)
     adapter = spec.reference.adapter
     return ModelSource(spec.reference.model, None if adapter is None else Path(adapter))
-
-
-def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | None = None) -> ReferenceFingerprint:
-    """Who `source` is as a reference. `compute_dtype` is what its forward pass computes in on `device`."""
-    config = {name: value for name, value in source.config().items() if name not in VOLATILE_CONFIG}
-    versions = {name: metadata.version(name) for name in ("mlx", "mlx-lm")}
-    identity = {
-        "weights": digest_weights(source.weight_files, memo),
-        "adapter": None if source.adapter is None else _digest_adapter(source.adapter, memo),
-        "config": digest_json(config),
-        "weight_dtype": stored_dtype(source),
-        "compute_dtype": compute_dtype,
-        "quantization": None if source.quantize is None else source.quantize.model_dump(),
-        "tokenizer": _digest_files(source.folder, TOKENIZER_FILES),
-        "chat_template": _digest_template(source.folder),
-        "scoring": SCORING,
-        "mlx": _minor(versions["mlx"]),
-        "mlx_lm": _minor(versions["mlx-lm"]),
-    }
-    adapter = None if source.adapter is None else str(source.adapter)
-    return ReferenceFingerprint(
-        identity, {"model": source.model, "adapter": adapter, "device": device, "versions": versions}
-    )
 
 
 def read_headers(source: ModelSource) -> dict[str, Mapping[str, Any]]:
@@ -193,27 +161,8 @@ def _downloaded(model: str) -> Path | None:
         return None
 
 
-def _digest_adapter(adapter: Path, memo: Path | None) -> str:
-    found = read_adapter(adapter)
-    matters = {name: found.raw.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
-    if found.is_peft:
-        matters = {"peft": found.fine_tune_type} | {name: found.lora_parameters[name] for name in ("rank", "scale")}
-    return digest_json([matters, digest_weights([found.weights], memo)])
-
-
-def _digest_files(folder: Path, patterns: tuple[str, ...]) -> str:
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    return digest_json({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
-
-
-def _digest_template(folder: Path) -> str:
-    """Of everything that turns messages into text: the template, wherever it is kept, and the special tokens."""
-    config = folder / "tokenizer_config.json"
-    files = [path for path in sorted(folder.glob("*.jinja")) if path.is_file()]
-    return digest_json([_read_json(config) if config.is_file() else None, [path.read_text() for path in files]])
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+def read_model_json(path: Path) -> dict[str, Any]:
+    """The object in a model's JSON file. Raises `JobError` where it cannot be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -221,7 +170,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise JobError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])

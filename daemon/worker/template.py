@@ -16,6 +16,8 @@ from prefd.plugins.types import Message, UnusableRow
 
 PROBE = "prefdcontent"
 JINJAS_CLOCK = "transformers.utils.chat_template_utils"
+ASKED = ("datetime", "time", "os", "random", "platform", "socket")
+"""What a template that is Python code may import as it runs."""
 ELSEWHEN = timedelta(days=399, hours=13, minutes=31, seconds=17)
 """No two moments so far apart are printed alike."""
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}>")
@@ -63,7 +65,9 @@ class Template:
         # TokenizerWrapper sets a thinking keyword of its own accord; a Python template of mlx-lm's only it can call.
         self._inner: Any = getattr(tokenizer, "_tokenizer", tokenizer)
         self._renderer = tokenizer if getattr(tokenizer, "_chat_template", None) is not None else self._inner
-        self._modules = (JINJAS_CLOCK, *_modules_of(tokenizer, self._inner))
+        code = tuple(_modules_of(tokenizer, self._inner))
+        self._is_code = bool(code)
+        self._modules = (JINJAS_CLOCK, *code)
         self._clock = Clock(moment)
         self._elsewhen = Clock(moment - ELSEWHEN if moment.year > 9000 else moment + ELSEWHEN)
 
@@ -77,6 +81,11 @@ class Template:
         """Whether any text so far was drawn at random."""
         return self._clock.was_drawn_from
 
+    @property
+    def reads_surroundings(self) -> bool:
+        """Whether any text so far was made by asking for the environment, the process or the machine."""
+        return self._clock.were_surroundings_read
+
     def render(self, chat: Chat, answer: Sequence[Message] = (), add_generation_prompt: bool = False) -> str:
         """The text of a chat. Raises `UnusableRow` where the template refuses it."""
         messages = [self._form(message) for message in (*chat.prompt, *answer)]
@@ -87,6 +96,8 @@ class Template:
             self.prints_date = text != self._apply(messages, chat, add_generation_prompt, self._elsewhen)
         if ADDRESS.search(text):
             raise UnusableRow("the chat template prints an object of Python's, which is another in each process")
+        if self._is_code and text != self._apply(messages, chat, add_generation_prompt, self._clock):
+            raise UnusableRow("the chat template writes another text each time it is rendered")
         return text
 
     def _apply(self, messages: list[Message], chat: Chat, add_generation_prompt: bool, clock: Clock) -> str:
@@ -273,7 +284,7 @@ def _modules_of(tokenizer: Any, inner: Any) -> Iterator[str]:
         code = next((vars(each)["apply_chat_template"] for each in type(inner).__mro__ if _renders(each)), None)
     names = getattr(code, "__globals__", {})
     if (own := names.get("__name__")) is not None and not own.startswith("transformers.tokenization_utils"):
-        yield from (own, "datetime", "time")
+        yield from (own, *ASKED)
         yield from {str(value.__module__) for value in names.values() if hasattr(value, "__code__")} - {own}
 
 

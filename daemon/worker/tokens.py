@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from prefd.daemon.worker.prompts import Answer, ChatTokenizer, Prompter, Settings
 from prefd.daemon.worker.spans import Span
 from prefd.plugins.formats.messages import uniform_message
-from prefd.plugins.types import Pair, Text, UnusableRow
+from prefd.plugins.formats.nulls import NOTHING, decided, unsure_keys
+from prefd.plugins.types import Pair, Text, UnclearRow, UnusableRow
 
 REMARKS = {
     "rewritten": (
@@ -139,7 +140,7 @@ class Encoder:
 
     def encode(self, pair: Pair, row: int) -> Example:
         """The tokens of `pair`. Raises `UnusableRow`, and counts nothing then."""
-        prompt, sides, remarks = self._sides(pair)
+        prompt, sides, remarks = self._certain_sides(pair)
         if sides[0].ids == sides[1].ids:
             raise UnusableRow("identical sides")
         self._check_room(prompt)
@@ -169,6 +170,8 @@ class Encoder:
         if template.prints_date or template.reads_clock:
             does = "prints the date" if template.prints_date else "reads the clock"
             lines.append(f"the chat template {does}; prompts are rendered as of {_shown(settings.moment)} (data.date)")
+        if template.reads_surroundings:
+            lines.append("the chat template reads the environment; prompts are rendered in an empty one")
         if template.draws:
             lines.append("the chat template draws at random; every prompt is rendered with the same draw")
         if self._remarks["transcript"]:
@@ -190,6 +193,27 @@ class Encoder:
         ids = _read_only(side.ids[: self._max_length], np.uint32)
         counted = None if side.counted is None else _read_only(side.counted[: len(ids) - start], np.bool_)
         return Completion(ids, start, len(side.ids) - len(ids), side.apart, counted)
+
+    def _certain_sides(self, pair: Pair) -> tuple[list[int], list[_Side], frozenset[str]]:
+        """As `_sides`. Raises `UnclearRow` where a key that is null or not there makes other tokens in either case."""
+        keys = unsure_keys(pair)
+        if not keys:
+            return self._sides(pair)
+        found = self._sides(decided(pair, lambda *_: NOTHING))
+        if not self._is_same(decided(pair, lambda *_: None), found):
+            raise UnclearRow(
+                f"{keys[0]} is null or not there, which a table cannot tell and the chat template shows; set data.nulls: drop "
+                "where such keys are the table's padding, keep where they are null, or write arguments and schemas as JSON "
+                "text (json.dumps) before they become a table"
+            )
+        return found
+
+    def _is_same(self, pair: Pair, found: tuple[list[int], list[_Side], frozenset[str]]) -> bool:
+        """Whether `pair` has the prompt and sides of `found`."""
+        try:
+            return self._sides(pair)[:2] == found[:2]
+        except UnusableRow:
+            return False
 
     def _sides(self, pair: Pair) -> tuple[list[int], list[_Side], frozenset[str]]:
         """The prompt's tokens, both sides before truncation, and what there is to be said of them."""

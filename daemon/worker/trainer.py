@@ -26,6 +26,7 @@ from prefd.daemon.worker.metrics import Mean, Sums, pair_metrics
 from prefd.daemon.worker.optim import clip, global_norm
 from prefd.daemon.worker.start import Start, measure_noise
 from prefd.daemon.worker.tokens import Completion, Example, places
+from prefd.plugins.metrics import EVAL
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Trainer:
             mx.eval(sums)
             mean.add(sums, len(batch))
         self.model.train()
-        return mean.means("eval_")
+        return mean.means(EVAL)
 
     def measure_noise(self, batch: Sequence[Example], same: bool) -> None:
         """Measure how much of a log-ratio is rounding. `same`: the policy is the reference, still."""

@@ -16,13 +16,14 @@ import mlx.core as mx
 
 from prefd.cache.reference import MissingEntry
 from prefd.daemon.phase_outcomes import TrainingOutcome
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import memory, models, output
 from prefd.daemon.worker.batches import Batching, tokens_of
 from prefd.daemon.worker.checkpoint import Checkpoints
+from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import Job, RunningJob
-from prefd.daemon.worker.logprobs import Options, Scorer
+from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.optim import make_optimizer
 from prefd.daemon.worker.policy import Policy
@@ -30,7 +31,8 @@ from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.daemon.worker.trainer import Trainer, padded
-from prefd.daemon.worker.training_run import Run, schedule_of
+from prefd.daemon.worker.training_plan import schedule_of
+from prefd.daemon.worker.training_run import Run
 from prefd.plugins.kinks import jumps_at_reference
 from prefd.plugins.types import Logprobs
 
@@ -70,7 +72,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     log.info("memory: %s", needed)
     tight = memory.check(needed, training)
     mx.eval(model.parameters(), optimizer.state)
-    scorer = Scorer.of(model, options)
+    scorer = fastest_scorer(model, options)
     log.info("training: %s", scorer.describe())
     trainer = Trainer(scorer, optimizer, job.loss, reference, batching, training.seed, training.max_grad_norm)
     run = Run(

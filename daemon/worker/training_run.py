@@ -18,67 +18,27 @@ import numpy as np
 
 from prefd.daemon.phase_outcomes import TrainingOutcome
 from prefd.daemon.phase_summaries import BestEvaluation, TrainingSummary
-from prefd.daemon.spec import TrainingSpec
+from prefd.daemon.training_spec import TrainingSpec
+from prefd.daemon.worker.adapter_file import save_adapter
 from prefd.daemon.worker.batches import Schedule
-from prefd.daemon.worker.checkpoint import Checkpoints, save_adapter, told
+from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
-from prefd.daemon.worker.job import Job, RunningJob
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.likelihood import chosen_falls
-from prefd.daemon.worker.metrics import MetricsLog, pair_metrics
-from prefd.daemon.worker.optim import learning_rate
-from prefd.daemon.worker.policy import Policy
+from prefd.daemon.worker.metrics import MetricsLog
 from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.published import writing
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.selection import Selection
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.tokens import Example, places
 from prefd.daemon.worker.trainer import Trainer
-from prefd.plugins.probes import loss_input, random_pairs
+from prefd.plugins.metrics import LABELS
 
 log = logging.getLogger(__name__)
 
 TOKENIZING = ("transformers", "tokenizers", "jinja2")
 """Libraries whose versions tokens may depend on."""
-SHOWN = ("loss", "rewards/accuracies", "rewards/margins")
-
-
-def plan(job: Job) -> tuple[TrainingSpec, Schedule]:
-    """As `schedule_of`, with the policy tried as far as that goes without reading a weight.
-
-    Raises `JobError` for whatever cannot be trained, `LossParameterError` for a loss that cannot be had so.
-    """
-    training, schedule = schedule_of(job)
-    Policy.of(job, training, schedule.total_steps)
-    return training, schedule
-
-
-def schedule_of(job: Job) -> tuple[TrainingSpec, Schedule]:
-    """The job's training and its steps. Raises `JobError` for settings that do not fit the data or the loss, before any
-    model; `LossParameterError` for a loss that cannot be had so.
-    """
-    training = job.spec.training
-    if training is None:
-        raise JobError("the spec has no training: block; it only fills the cache")
-    schedule = Schedule.plan(job.data.train, training)
-    learning_rate(training, schedule.total_steps)
-    if Selection.of(training).in_use and not job.data.held_out:
-        raise JobError(
-            "training selects by the held-out pairs (early_stopping, best_checkpoint, load_best_model_at_end), and the "
-            f"{len(job.data.train)} pairs share one prompt, so none is held out; give data.validation a path to others"
-        )
-    if training.early_stopping is not None:
-        every = training.steps_per_eval or schedule.steps_per_epoch
-        if said := training.early_stopping.too_few(math.ceil(schedule.total_steps / every)):
-            raise JobError(f"training.early_stopping: {said}")
-    _try_loss(job, training)
-    return training, schedule
-
-
-def _try_loss(job: Job, training: TrainingSpec) -> None:
-    """Raises `JobError` for a loss that gives something else than a loss a pair, and for a metric that there is not."""
-    x = loss_input(random_pairs(0), job.loss.needs_reference)
-    names = pair_metrics(x, job.loss(x))
-    Selection.of(training).see(0, {f"eval_{name}": 0.0 for name in names})
 
 
 @dataclass
@@ -183,7 +143,7 @@ class Run:
             asked = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
             if last or is_best or asked or self.step % self.training.save_every == 0:
                 self._save()
-            report.advance(1, {name: line[name] for name in SHOWN})
+            report.advance(1, {name: line[name] for name in LABELS})
             if asked and not last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
         if self.selection.stop:
@@ -235,7 +195,7 @@ class Run:
             "start": self.trainer.start.state(),
         }
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
-        with told(f"the checkpoint of step {self.step}", self.checkpoints.folder, self._last_good()):
+        with writing(f"the checkpoint of step {self.step}", self.checkpoints.folder, self._last_good()):
             self.metrics.flush()
             self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
 
@@ -247,7 +207,7 @@ class Run:
                 self.adapter_step = best
             else:
                 self.warn(f"the best checkpoint, of step {best}, is damaged: the adapter is the last step's")
-        with told("the adapter", self.job.run.root):
+        with writing("the adapter", self.job.run.root):
             save_adapter(self.job.run.adapter, self.trainer.model, self.config)
         self.checkpoints.prune(self.training.keep_checkpoints, best)
 

@@ -14,6 +14,7 @@ from prefd.plugins.formats import (
     hh,
     implicit_messages,
     implicit_text,
+    listed,
     openai,
     ranked,
     summaries,
@@ -23,7 +24,7 @@ from prefd.plugins.formats import (
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import RowFormat
 
-MODULES = (implicit_text, unpaired, grouped, ranked, winner, explicit, implicit_messages, hh, openai, summaries)
+MODULES = (implicit_text, unpaired, grouped, ranked, winner, explicit, listed, implicit_messages, hh, openai, summaries)
 
 
 @hookimpl

@@ -32,7 +32,10 @@ class Answers(NamedTuple):
     key: str = ""
     """Of its text in them."""
     every: tuple[str, ...] = ()
-    """The marks of all columns of their name, also of those that hold nothing in this row."""
+    """The marks of all columns of their name, also of those that hold nothing in this row.
+
+    Of one kind, where those in `marks` are: an empty `response_0` is none of the answers beside `response_a`.
+    """
 
     @property
     def listed(self) -> str:
@@ -94,7 +97,9 @@ def _numbered(row: Mapping[str, Any]) -> list[Answers]:
         if is_answer_base(base) and columns and all(is_text(as_chat(row[column])) for column in columns.values()):
             texts = [as_chat(row[column]) for column in columns.values()]
             names = tuple(columns.values())
-            found.append(Answers(texts, tuple(columns), names, frozenset(names), every=tuple(every)))
+            kinds = {mark.isdigit() for mark in columns}
+            marks = tuple(mark for mark in every if mark.isdigit() in kinds)
+            found.append(Answers(texts, tuple(columns), names, frozenset(names), every=marks))
     return found
 
 

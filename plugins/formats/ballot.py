@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.chats import squeezed
+from prefd.plugins.formats.labels import label_name
 from prefd.plugins.formats.names import ANSWERS, CHATS, is_metadata, key_of, numbered_columns, words_of
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import UnclearRow, UnusableRow
@@ -106,7 +107,7 @@ def one_hot(row: Mapping[str, Any]) -> dict[str, str]:
 
 def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
     """The place of the answer that won. Raises `UnusableRow` for a tie, `UnclearRow` where it is not certain."""
-    value = row.get(ballot.column)
+    value = label_name(row.get(ballot.column))
     if value is None or value == "":
         raise UnusableRow(f"{ballot.name} is missing: no answer is preferred")
     amount = as_number(value)
@@ -167,6 +168,8 @@ def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     from_0 = {number: place_of[mark] for number, mark in enumerate(every) if mark in place_of}
     from_1 = {number + 1: place for number, place in from_0.items()}
     all_from_0, all_from_1 = set(range(len(every))), set(range(1, len(every) + 1))
+    if answers.names and not _are_one_row_of_marks(every):
+        return None
     if ballot.from_zero:
         return from_0
     if answers.names == SHP and words <= {"label", "labels"}:
@@ -188,6 +191,13 @@ def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     if 0 in seen and seen <= all_from_0 and (words & INDEX or not answers.names):
         return from_0
     return None
+
+
+def _are_one_row_of_marks(marks: Sequence[str]) -> bool:
+    """Whether answers with these marks can be counted through: all numbers or none, and no letters that begin behind a."""
+    if len({mark.isdigit() for mark in marks}) > 1:
+        return False
+    return "b" not in marks or "a" in marks
 
 
 def _by_name(ballot: Ballot, value: str, row: Mapping[str, Any], answers: Answers) -> int:
@@ -291,6 +301,7 @@ def _remedy(answers: Answers) -> str:
 
 def ballot_of(column: str, values: Sequence[Any], named: bool, shown: str = "") -> Ballot:
     """The ballot in `column`, whose values in all rows these are."""
+    values = [label_name(value) for value in values]
     said = frozenset(_end(value) for value in values if isinstance(value, str)) - {""}
     below_0 = any((as_number(value) or 0) < 0 for value in values)
     return Ballot(column, integers(values), below_0, named, said=said, shown=shown)

@@ -95,18 +95,6 @@ def kind_of(value: Any) -> str:
     return NAMES.get(type(value), type(value).__name__)
 
 
-def without_none(value: Any) -> Any:
-    """`value` with every None-valued key dropped, at any depth; lists and everything else keep their shape.
-
-    For what comes of parquet, where every struct has all keys that any row has, and None for those that it has not.
-    """
-    if isinstance(value, Mapping):
-        return {key: without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [without_none(item) for item in value]
-    return value
-
-
 def _is_content(value: Any) -> bool:
     """Text, nothing (a tool call alone), or a list of parts."""
     if isinstance(value, list | tuple):

@@ -2,12 +2,13 @@
 
 Parquet and hub datasets pad every message and tool to one struct, with None for each key that a row lacks. Such keys are
 dropped from messages, parts, calls and tools themselves; never from a call's arguments or a tool's JSON schema, where
-null is a value.
+null is a value (`nulls.py`).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ ROLES = ("system", "user", "assistant", "tool")
 OLD_AND_RARE_ROLES = ("developer", "function", "ipython", "environment")
 """Taken where the chat template shows them."""
 TEXT_PARTS = (None, "text", "input_text", "output_text")
+NO_JSON = "a number that JSON has not (NaN, Infinity, or one as large as 1e400)"
 NO_ARGUMENTS = {"id", "type", "index", "name", "function", "arguments"}
 """The keys of a call that says none: with another it may say them there."""
 MEDIA = {"image": "an image", "audio": "audio", "video": "a video", "file": "a file", "document": "a document"}
@@ -101,14 +103,20 @@ def uniform_tools(tools: Sequence[Any]) -> list[Mapping[str, Any]]:
     decoded = [_decoded(tool) for tool in tools]
     if not all(isinstance(tool, Mapping) for tool in decoded):
         raise UnusableRow("wrong types: tools is not a list of objects")
-    return [_with_function(tool) for tool in decoded]
+    made: list[Mapping[str, Any]] = [_with_function(tool) for tool in decoded]
+    if not all(map(_is_json, made)):
+        raise UnusableRow(f"a tool holds {NO_JSON}")
+    return made
 
 
 def _uniform_calls(calls: Any) -> list[Mapping[str, Any]]:
     calls = [_decoded(call) for call in (calls if isinstance(calls, list | tuple) else [calls])]
     if not all(isinstance(call, Mapping) for call in calls):
         raise UnusableRow("wrong types: tool_calls is not a list of objects")
-    return [_with_arguments(_with_function(call)) for call in calls]
+    made = [_with_arguments(_with_function(call)) for call in calls]
+    if not all(map(_is_json, made)):
+        raise UnusableRow(f"a tool call holds {NO_JSON}")
+    return made
 
 
 def _with_function(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +143,15 @@ def _with_arguments(call: dict[str, Any]) -> Mapping[str, Any]:
         return call | {"arguments": {} if decoded is None else decoded}
     except (ValueError, RecursionError):
         raise UnusableRow("the arguments of a tool call are text that is not JSON") from None
+
+
+def _is_json(value: Any) -> bool:
+    """Whether no number in `value` is one that JSON cannot say; those that Python reads would be written out by templates."""
+    if isinstance(value, Mapping):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _no_number(name: str) -> None:

@@ -311,4 +311,13 @@ def numbered_columns(columns: Iterable[str]) -> dict[tuple[str, ...], dict[str, 
             if one.mark in marks:
                 twice.add(one.base)
             marks[one.mark] = column
-    return {base: dict(sorted(marks.items())) for base, marks in found.items() if base not in twice}
+    return {
+        base: {mark: marks[mark] for mark in sorted(marks, key=_order_of)}
+        for base, marks in found.items()
+        if base not in twice
+    }
+
+
+def _order_of(mark: str) -> tuple[bool, int, str]:
+    """Numbers by their value (10 behind 9), before letters."""
+    return not mark.isdigit(), int(mark) if mark.isdigit() else 0, mark

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from prefd.daemon.errors import PrefdError
 from prefd.plugins.types import UnusableRow
 
 Row = Mapping[str, Any] | UnusableRow
 """One row by column; or, where the file has something else in its place, why it cannot be used."""
 
 
-class DataError(ValueError):
+class DataError(PrefdError, ValueError):
     """The job's data cannot be read or used. The message is shown to the user: value, place and remedy."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from prefd.daemon.worker.rows.opened import begins, check_foreign
 from prefd.daemon.worker.rows.placed import DataError, DataFile, Rows
-from prefd.plugins.formats.fields import without_none
+from prefd.plugins.formats.labels import Label
+from prefd.plugins.formats.nulls import without_padding
 
 BATCH = 1024
 STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
@@ -45,17 +46,51 @@ def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
 def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
     """Add every row of a table, as plain values: an image stays the bytes that it is stored as.
 
-    A struct has None for each key that its row has not: those are dropped, and none within JSON text.
+    A struct has None for each key that its row has not: those are dropped or marked (`nulls.py`), and none within JSON text.
     """
     number = 0
     for batch in batches:
         if len(set(batch.schema.names)) < len(batch.schema.names):
             raise file.fault(f"two columns have the same name: {', '.join(batch.schema.names)}")
         decoders = {each.name: decode for each in batch.schema if (decode := _decoder(each.type)) is not None}
+        nulls, classes = _never_given(batch.schema), _classes(batch.schema.metadata)
         for padded in batch.to_pylist():
-            row = {name: without_none(value) for name, value in padded.items()}
+            row = {name: without_padding(value, nulls.get(name)) for name, value in padded.items()}
+            row |= {name: decode(row[name]) for name, decode in decoders.items()}
+            row |= {name: _label(row[name], names) for name, names in classes.items() if name in row}
             number += 1
-            file.add(row | {name: decode(row[name]) for name, decode in decoders.items()}, number, "row")
+            file.add(row, number, "row")
+
+
+def _never_given(fields: Iterable[pa.Field]) -> dict[str, Any]:
+    """The keys of structs of which the table says by their type that no row has a value there, as `nulls.Nulls`."""
+    found: dict[str, Any] = {}
+    for each in fields:
+        kind = each.type
+        while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            kind = kind.value_type
+        if pa.types.is_null(each.type):
+            found[each.name] = True
+        elif pa.types.is_struct(kind) and (below := _never_given(kind)):
+            found[each.name] = below
+    return found
+
+
+def _classes(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """The names of the classes of each `ClassLabel` column, as `datasets` writes them beside a table."""
+    try:
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        found = {column: each["names"] for column, each in features.items() if each.get("_type") == "ClassLabel"}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # others write there too
+        return {}
+    return {column: names for column, names in found.items() if isinstance(names, list)}
+
+
+def _label(cell: Any, names: Sequence[str]) -> Any:
+    """A class with its name; -1 is how `datasets` writes none."""
+    if not isinstance(cell, int) or cell >= len(names):
+        return cell
+    return None if cell < 0 else Label(cell, str(names[cell]))
 
 
 def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
@@ -64,10 +99,10 @@ def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
     None where there is nothing to turn.
     """
     if isinstance(kind, pa.JsonType):
-        return lambda cell: None if cell is None else json.loads(cell)
+        return lambda cell: json.loads(cell) if isinstance(cell, str) else cell
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         item = _decoder(kind.value_type)
-        return item and (lambda cells: None if cells is None else [item(each) for each in cells])
+        return item and (lambda cells: [item(each) for each in cells] if isinstance(cells, list) else cells)
     if pa.types.is_struct(kind):
         inner = {each.name: decode for each in kind if (decode := _decoder(each.type)) is not None}
         return (

@@ -1,0 +1,7 @@
+"""The root of the cache's errors that a person should read as a sentence."""
+
+from __future__ import annotations
+
+
+class CacheError(Exception):
+    """An error of the cache whose message is for a person: it names the file or the store, and says what to do."""

@@ -1,0 +1,27 @@
+"""The processor cores and the niceness that a worker keeps to, as its environment says."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+CPUS, NICE = "PREFD_WORKER_CPUS", "PREFD_WORKER_NICE"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "ARROW_NUM_THREADS")
+"""What tells the libraries that a worker loads how many threads to have."""
+
+
+def usable_cpus() -> list[int]:
+    """The cores that this process may run on."""
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def apply_limits() -> None:
+    """Keeps this process, a worker that has no thread yet, to the cores and the niceness that its environment says."""
+    if cores := os.environ.get(CPUS):
+        with suppress(OSError, AttributeError):  # macOS has no affinity: the number of threads is what limits there
+            os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    if nice := os.environ.get(NICE):
+        os.nice(int(nice))

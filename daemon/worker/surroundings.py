@@ -1,0 +1,123 @@
+"""What a chat template that is Python code may ask besides the clock: the environment, its process, the machine, entropy.
+
+A job's two phases run in two processes, and its cache may be shared with other machines: what a template reads there would
+make other tokens of the same rows. So the thread that renders finds an empty environment, a process 1 in the folder "/", no
+name of a machine, and the job's own draws for entropy. Every other thread sees what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import socket
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
+from threading import get_ident
+from types import ModuleType
+from typing import Any
+
+IMPORTING = "importlib._bootstrap"
+OWN = "prefd."
+NOWHERE = os.uname_result(("",) * 5) if hasattr(os, "uname_result") else None
+"""What `os.uname` gives of no machine."""
+UNNAMED = ("machine", "node", "platform", "processor", "release", "system", "version")
+"""Functions of `platform`, each of which gives "" where it cannot tell."""
+
+
+class Asker:
+    """Tells a template's questions from those of everybody else in the process."""
+
+    def __init__(self) -> None:
+        self.thread: int | None = None
+        """The one that renders now."""
+
+    def is_template(self) -> bool:
+        """Whether it is the thread that renders; not so within an import, for a module keeps what it reads then."""
+        return self.thread == get_ident() and not _is_importing()
+
+    def choose(self, real: Callable[..., Any], still: Callable[..., Any]) -> Callable[..., Any]:
+        """`still` to a template, `real` to everybody else."""
+        return lambda *values, **named: (still if self.is_template() else real)(*values, **named)
+
+
+class StillEnvironment(MutableMapping[Any, Any]):
+    """Empty to a template, which keeps nothing that it writes there; to everybody else, what it stands in for."""
+
+    def __init__(self, real: MutableMapping[Any, Any], is_template: Callable[[], bool]) -> None:
+        self._real = real
+        self._is_template = is_template
+
+    def _seen(self) -> MutableMapping[Any, Any]:
+        return {} if self._is_template() else self._real
+
+    def __getitem__(self, name: Any) -> Any:
+        return self._seen()[name]
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        self._seen()[name] = value
+
+    def __delitem__(self, name: Any) -> None:
+        del self._seen()[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._seen())
+
+    def __len__(self) -> int:
+        return len(self._seen())
+
+    def copy(self) -> dict[Any, Any]:
+        return dict(self._seen())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def still_surroundings(asker: Asker, tell: Callable[[], None]) -> dict[ModuleType, dict[str, Any]]:
+    """What is put in the place of each name, by module. `tell` is called whenever a template has asked for one of them."""
+
+    def told() -> bool:
+        found = asker.is_template()
+        if found:
+            tell()
+        return found
+
+    def constant(real: Callable[..., Any], value: Any) -> Callable[..., Any]:
+        return lambda *values, **named: value if told() else real(*values, **named)
+
+    def drawn(real: Callable[..., bytes]) -> Callable[..., bytes]:
+        return asker.choose(real, lambda size, flags=0: random.randbytes(size))
+
+    environments = {
+        name: StillEnvironment(getattr(os, name), told) for name in ("environ", "environb") if hasattr(os, name)
+    }
+    process = {"getpid": 1, "getppid": 0, "getuid": 0, "getcwd": "/", "getcwdb": b"/", "getlogin": "", "uname": NOWHERE}
+    entropy = {name: drawn(getattr(os, name)) for name in ("urandom", "getrandom") if hasattr(os, name)}
+    return {
+        os: {**environments, **_constants(os, process, constant), **entropy},
+        random: {"_urandom": drawn(os.urandom)},
+        platform: _constants(platform, dict.fromkeys(UNNAMED, "") | {"uname": NOWHERE}, constant),
+        socket: _constants(socket, {"gethostname": "localhost", "getfqdn": "localhost"}, constant),
+    }
+
+
+def _constants(
+    module: ModuleType, values: dict[str, Any], constant: Callable[[Callable[..., Any], Any], Any]
+) -> dict[str, Any]:
+    """A function for each name of `module` that there is on this system."""
+    return {name: constant(getattr(module, name), value) for name, value in values.items() if hasattr(module, name)}
+
+
+def _is_importing() -> bool:
+    """Whether a module is imported between the template's call and here."""
+    frame, called = sys._getframe(1), False
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name == IMPORTING:
+            return True
+        if not name.startswith(OWN):
+            called = True
+        elif called:
+            return False  # whoever renders
+        frame = frame.f_back  # type: ignore[assignment]
+    return False

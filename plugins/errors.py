@@ -1,0 +1,7 @@
+"""The root of the plugins' errors that a person should read as a sentence."""
+
+from __future__ import annotations
+
+
+class PluginError(Exception):
+    """An error of a plugin, or of a spec that names one, whose message is for a person."""

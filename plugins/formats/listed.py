@@ -1,0 +1,99 @@
+"""`{prompt, chosen: [answer, …], rejected: [answer, …]}`: several answers on a side, as RewardBench 2 has one right and three wrong.
+
+Which of several answers on one side is the best or the worst nobody says, so `data.pairs` has to ask for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from prefd.plugins.formats.chats import as_chat
+from prefd.plugins.formats.compose import compose, gather
+from prefd.plugins.formats.fields import is_text, kind_of
+from prefd.plugins.formats.sides import Sides, named_sides
+from prefd.plugins.hookspecs import hookimpl
+from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
+
+
+class Listed:
+    """Each chosen answer against each rejected one; a single answer on both sides needs no setting."""
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        named = named_sides(row)
+        if named is None:
+            return False
+        sides = [as_chat(row[column]) for column in named]
+        return any(map(_is_list, sides)) and all(_is_list(side) or is_text(side) for side in sides)
+
+    def pair(self, row: Mapping[str, Any]) -> Pair:
+        reading = self.read({1: row}, ReadOptions())
+        if not reading.pairs:
+            raise reading.unusable[0][1]
+        return reading.pairs[0][1]
+
+    def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
+        reading = Reading()
+        for number, row in rows.items():
+            try:
+                found, lost = _pairs(row, options)
+            except UnusableRow as reason:
+                reading.unusable.append((number, reason))
+                continue
+            reading.pairs += [(number, pair) for pair, _ in found]
+            reading.unusable += [(number, reason) for reason in lost]
+            reading.columns[number] = {column for _, read in found for column in read}
+        return reading
+
+
+def _pairs(row: Mapping[str, Any], options: ReadOptions) -> tuple[list[tuple[Pair, frozenset[str]]], list[UnusableRow]]:
+    named = named_sides(row)
+    if named is None:
+        raise UnusableRow("no two columns are its chosen and its rejected answer")
+    chosen, rejected = (_answers(row, column, options) for column in named)
+    names = [options.original(column) for column in named]
+    if len(chosen) > 1 and options.pairs != "all":
+        raise UnclearRow(
+            f"{names[0]} has {len(chosen)} answers, and nothing says which is the best: data.pairs: all takes each of them "
+            f"against each of {names[1]}"
+        )
+    if len(rejected) > 1 and options.pairs == "best_worst":
+        raise UnclearRow(
+            f"{names[1]} has {len(rejected)} answers, and nothing says which is the worst: data.pairs: best_rest takes the "
+            "chosen one against each of them"
+        )
+    columns = frozenset(named)
+    return gather(partial(compose, row, Sides(one, other, columns)) for one in chosen for other in rejected)
+
+
+def _answers(row: Mapping[str, Any], column: str, options: ReadOptions) -> Sequence[Any]:
+    """The answers of one side. Raises `UnusableRow` where there is none, or one that is no text."""
+    side = as_chat(row[column])
+    if is_text(side) and not (isinstance(side, list) and not side):
+        return [side]
+    if isinstance(side, list | tuple) and not side:
+        raise UnusableRow(f"{options.original(column)} has no answer")
+    if not isinstance(side, list | tuple):
+        raise UnusableRow(f"wrong types: {options.original(column)} is {kind_of(side)}, not text or a list of answers")
+    answers = [as_chat(one) for one in side]
+    if odd := next((place for place, one in enumerate(answers, 1) if not is_text(one)), None):
+        raise UnusableRow(
+            f"wrong types: answer {odd} of {options.original(column)} is {kind_of(answers[odd - 1])}, not text or chat messages"
+        )
+    return answers
+
+
+def _is_list(side: Any) -> bool:
+    """Whether it is several answers, and not the messages of one."""
+    return (
+        isinstance(side, list | tuple)
+        and len(side) > 0
+        and all(is_text(as_chat(one)) for one in side)
+        and not is_text(side)
+    )
+
+
+@hookimpl
+def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    register("listed", Listed())

@@ -1,0 +1,242 @@
+"""Keys without a value in a table's structs: parquet gives a struct every key that any row has, and null where a row has none.
+
+In messages, parts, calls and tools such a key is dropped. In a call's arguments and a tool's schema null is a value, and
+nobody can tell there whether it was written: it is `Unsure`, until what else the dataset says of the key settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from prefd.plugins.types import Pair, Text
+
+SCHEMAS = ("parameters", "input_schema", "inputSchema", "output_schema", "outputSchema", "returns", "return")
+VALUES = ("arguments", *SCHEMAS)
+"""Keys beside a `name` under which null is a value."""
+NULLABLE = frozenset(["default", "const", "example", "examples"])
+"""The keywords of a schema that null can be the value of."""
+BY_NAME = frozenset(["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"])
+"""Keywords whose own keys are names."""
+
+
+class Unsure:
+    """The value of a key that is null or not there. No two are equal: nobody knows."""
+
+    def __init__(self, is_never_given: bool = False) -> None:
+        self.is_never_given = is_never_given
+        """Whether no row of its table has a value there, by the table's own types: then some row has null."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "null or nothing"
+
+
+NOTHING = object()
+"""What is decided of a key that is not there."""
+Nulls = Mapping[str, Any]
+"""The keys of a struct under which a table has nothing but nulls, as True, or as such a mapping what lies below."""
+
+
+class Key(NamedTuple):
+    """A key in the arguments of calls of a function, or in its schema."""
+
+    part: str
+    """`arguments` or `schema`."""
+    function: str
+    path: tuple[str, ...]
+    """Places in lists are left out."""
+
+    def __str__(self) -> str:
+        return f"{'.'.join(self.path)!r} in the {self.part} of {self.function}"
+
+
+Decide = Callable[[Key, Unsure], Any]
+"""What becomes of a key that is unsure: a value, the same as before, or `NOTHING`."""
+
+
+def without_padding(value: Any, nulls: Nulls | None = None) -> Any:
+    """`value` with each key dropped that has None, at any depth; below `VALUES`, marked. Lists keep their items."""
+    if isinstance(value, list | tuple):
+        return [without_padding(item, nulls) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    marks = _marks(value)
+    return {
+        key: (_unsure if key in marks else without_padding)(item, _below(nulls, key))
+        for key, item in value.items()
+        if item is not None
+    }
+
+
+def _marks(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of a call or a tool under which null is a value."""
+    return VALUES if isinstance(value.get("name"), str) else ()
+
+
+def _unsure(value: Any, nulls: Nulls | None = None) -> Any:
+    if isinstance(value, list | tuple):
+        return [_unsure(item, nulls) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    never = {key for key in value if nulls and nulls.get(key) is True}
+    return {
+        key: Unsure(key in never) if item is None else _unsure(item, _below(nulls, key)) for key, item in value.items()
+    }
+
+
+def _below(nulls: Nulls | None, key: str) -> Nulls | None:
+    found = nulls.get(key) if nulls else None
+    return found if isinstance(found, Mapping) else None
+
+
+def unsure_keys(pair: Pair) -> list[Key]:
+    """The keys of `pair` that are null or not there."""
+    return [key for key, value in _keys(pair) if isinstance(value, Unsure)]
+
+
+def decided(pair: Pair, decide: Decide) -> Pair:
+    """`pair` with each unsure key as `decide` has it."""
+
+    def side(text: Text) -> Text:
+        return text if isinstance(text, str) else [_rebuilt(message, "arguments", decide) for message in text]
+
+    tools = None if pair.tools is None else [_rebuilt(tool, "schema", decide) for tool in pair.tools]
+    return replace(pair, prompt=side(pair.prompt), chosen=side(pair.chosen), rejected=side(pair.rejected), tools=tools)
+
+
+class Evidence(NamedTuple):
+    """What a whole dataset says of its unsure keys."""
+
+    given: frozenset[Key]
+    """Those that have a value in any row."""
+    holders: frozenset[Key]
+    """Those that hold other keys in any row."""
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair]) -> Evidence:
+        given, holders = set[Key](), set[Key]()
+        for pair in pairs:
+            for key, value in _keys(pair):
+                if isinstance(value, Mapping | list):
+                    holders.add(key)
+                if value is not None and not isinstance(value, Unsure):
+                    given.add(key)
+        return cls(frozenset(given), frozenset(holders))
+
+    def decide(self, pair: Pair, key: Key, value: Unsure) -> Any:
+        """What becomes of one key of `pair`: `NOTHING` where it is padding, None where it is null, else `value`."""
+        if key.part == "schema":
+            if not _may_be_null(key.path):
+                return NOTHING
+            return None if value.is_never_given and self._is_alone(key) else value
+        known = _properties(pair.tools, key)
+        if known is not None:
+            return value if key.path[-1] in known else NOTHING
+        is_anothers = any(other.part == key.part and other.path == key.path for other in self.given)
+        return NOTHING if is_anothers and key not in self.given else value
+
+    def _is_alone(self, key: Key) -> bool:
+        """Whether no other function has anything at the place where `key` stands: then this one has its null."""
+        above = key.path[:-1]
+        holders = {one.function for one in self.holders if one.part == key.part and one.path == above}
+        return holders == {key.function}
+
+
+def _may_be_null(path: Sequence[str]) -> bool:
+    """Whether the key at the end of `path` through a JSON schema can be null: all below `default` can."""
+    names = False
+    for key in path:
+        if names:
+            names = False
+        elif key in NULLABLE:
+            return True
+        else:
+            names = key in BY_NAME
+    return False
+
+
+def _properties(tools: Sequence[Mapping[str, Any]] | None, key: Key) -> set[str] | None:
+    """The names that a function's own schema has beside `key`; None where it has none."""
+    schema: Any = None
+    for tool in tools or ():
+        function = tool.get("function", tool)
+        if isinstance(function, Mapping) and function.get("name") == key.function:
+            schema = next((function[name] for name in SCHEMAS if isinstance(function.get(name), Mapping)), None)
+    for place, name in enumerate(key.path):
+        while isinstance(schema, Mapping) and "properties" not in schema and isinstance(schema.get("items"), Mapping):
+            schema = schema["items"]
+        properties = schema.get("properties") if isinstance(schema, Mapping) else None
+        if not isinstance(properties, Mapping):
+            return None
+        if place == len(key.path) - 1:
+            return {one for one, value in properties.items() if value is not None and not isinstance(value, Unsure)}
+        schema = properties.get(name)
+    return None
+
+
+def _keys(pair: Pair) -> Iterator[tuple[Key, Any]]:
+    """Every key in the arguments and schemas of `pair`, with its value."""
+    for text in (pair.prompt, pair.chosen, pair.rejected):
+        for message in () if isinstance(text, str) else text:
+            yield from _keys_of(message, "arguments")
+    for tool in pair.tools or ():
+        yield from _keys_of(tool, "schema")
+
+
+def _keys_of(value: Any, part: str) -> Iterator[tuple[Key, Any]]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _keys_of(item, part)
+    if not isinstance(value, Mapping):
+        return
+    marks = _marks(value)
+    for name, item in value.items():
+        if name in marks:
+            yield from _keys_below(item, partial(Key, part, value["name"]), ())
+        else:
+            yield from _keys_of(item, part)
+
+
+def _keys_below(
+    value: Any, key_at: Callable[[tuple[str, ...]], Key], path: tuple[str, ...]
+) -> Iterator[tuple[Key, Any]]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _keys_below(item, key_at, path)
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield key_at((*path, name)), item
+            yield from _keys_below(item, key_at, (*path, name))
+
+
+def _rebuilt(value: Any, part: str, decide: Decide) -> Any:
+    if isinstance(value, list | tuple):
+        return [_rebuilt(item, part, decide) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    marks = _marks(value)
+    return {
+        name: _rebuilt_below(item, partial(Key, part, value["name"]), (), decide)
+        if name in marks
+        else _rebuilt(item, part, decide)
+        for name, item in value.items()
+    }
+
+
+def _rebuilt_below(value: Any, key_at: Callable[[tuple[str, ...]], Key], path: tuple[str, ...], decide: Decide) -> Any:
+    if isinstance(value, list | tuple):
+        return [_rebuilt_below(item, key_at, path, decide) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    made = {
+        name: decide(key_at((*path, name)), item)
+        if isinstance(item, Unsure)
+        else _rebuilt_below(item, key_at, (*path, name), decide)
+        for name, item in value.items()
+    }
+    return {name: item for name, item in made.items() if item is not NOTHING}

@@ -1,0 +1,150 @@
+"""The metrics that training logs whatever the loss is, in one table: name, unit, which way is better, and how each is shown.
+
+A new metric of the pairs is a row of `METRICS` and nothing else. Lines of metrics.jsonl, tables, figures, comparisons and
+Prometheus' gauges are made from the rows, in their order. A loss's own metrics come on top, by names that are not here.
+The names are TRL's. Nothing heavy is imported: the daemon's process reads this table too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from prefd.plugins.types import LossInput, LossOutput
+
+EVAL = "eval_"
+"""What stands before the name of a metric where it is of the held-out pairs."""
+PART = "loss/"
+"""What stands before the name of a loss where it is one part of a mixture; the metric is that part's own loss."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a line of metrics.jsonl."""
+
+    name: str
+    title: str
+    """What a figure calls it."""
+    unit: str
+    heading: str = ""
+    """Over its column in `prefd metrics`, in two lines; without one it is in the JSON only."""
+    label: str = ""
+    """Its name in the short lines of `prefd watch`, `show` and `events`; without one it is not in them."""
+    better: Literal["higher", "lower"] | None = None
+    """None where no direction is better: training may lower both rewards and still prefer the right answer."""
+    in_loss_units: bool = False
+    """Whether its scale depends on the loss, its parameters and the reference: only jobs that share these compare."""
+    of_pairs: Callable[[LossInput, LossOutput], mx.array] | None = None
+    """(B,) Its value for each pair, of held-out pairs too; None for what is measured of a whole step."""
+    level: float | None = None
+    """Where it stands while nothing has been learnt yet."""
+    limits: tuple[float, float] | None = None
+    """Of the figure's axis."""
+    gauge: tuple[str, str] | None = None
+    """Prometheus' name for it, and what it says of it."""
+
+
+METRICS: Mapping[str, Metric] = {
+    each.name: each
+    for each in (
+        Metric(
+            "step",
+            "Step",
+            "optimizer steps",
+            heading="\nstep",
+            gauge=("prefd_job_step", "Optimizer step of the last report"),
+        ),
+        Metric("epoch", "Epoch", "epochs", heading="\nepoch", gauge=("prefd_job_epoch", "Epochs at the last report")),
+        Metric(
+            "loss",
+            "Loss",
+            "mean per pair",
+            heading="\nloss",
+            label="loss",
+            better="lower",
+            in_loss_units=True,
+            of_pairs=lambda x, out: out.losses,
+            gauge=("prefd_job_loss", "Loss of the last report"),
+        ),
+        Metric(
+            "rewards/accuracies",
+            "Reward accuracy",
+            "share of pairs",
+            heading="rewards/\naccuracies",
+            label="accuracy",
+            better="higher",
+            of_pairs=lambda x, out: out.chosen_rewards > out.rejected_rewards,
+            level=0.5,
+            limits=(-0.03, 1.03),
+            gauge=("prefd_job_reward_accuracy_ratio", "Share of pairs whose chosen answer has the higher reward"),
+        ),
+        Metric(
+            "rewards/margins",
+            "Reward margin",
+            "chosen − rejected",
+            heading="rewards/\nmargins",
+            label="margin",
+            better="higher",
+            in_loss_units=True,
+            of_pairs=lambda x, out: out.chosen_rewards - out.rejected_rewards,
+            level=0.0,
+            gauge=("prefd_job_reward_margin", "Mean reward of chosen minus rejected at the last report"),
+        ),
+        Metric(
+            "rewards/chosen",
+            "Reward of the chosen answers",
+            "mean per pair",
+            in_loss_units=True,
+            of_pairs=lambda x, out: out.chosen_rewards,
+            level=0.0,
+        ),
+        Metric(
+            "rewards/rejected",
+            "Reward of the rejected answers",
+            "mean per pair",
+            in_loss_units=True,
+            of_pairs=lambda x, out: out.rejected_rewards,
+            level=0.0,
+        ),
+        Metric(
+            "logps/chosen",
+            "Log-probability of the chosen answers",
+            "nats, mean of sums",
+            heading="logps/\nchosen",
+            of_pairs=lambda x, out: x.policy_chosen.sums,
+        ),
+        Metric(
+            "logps/rejected",
+            "Log-probability of the rejected answers",
+            "nats, mean of sums",
+            heading="logps/\nrejected",
+            of_pairs=lambda x, out: x.policy_rejected.sums,
+        ),
+        Metric("grad_norm", "Norm of the gradient", "before clipping", heading="grad_\nnorm"),
+        Metric("learning_rate", "Learning rate", "per step", heading="learning\n_rate"),
+        Metric(
+            "tokens_per_second",
+            "Speed",
+            "tokens a second",
+            heading="tokens\n/s",
+            gauge=("prefd_job_tokens_per_second", "Tokens trained on in a second, at the last report"),
+        ),
+        Metric(
+            "peak_memory_gb",
+            "Peak memory",
+            "GB",
+            better="lower",
+            gauge=("prefd_job_peak_memory_gigabytes", "MLX's peak memory, in 10^9 bytes"),
+        ),
+    )
+}
+
+TRAINERS_METRICS = frozenset(METRICS)
+"""Names that a line of metrics.jsonl has whatever the loss is, and that no loss may give a metric of its own."""
+OF_PAIRS = tuple(each for each in METRICS.values() if each.of_pairs is not None)
+"""What evaluations on the held-out pairs have too."""
+LABELS: Mapping[str, str] = {each.name: each.label for each in METRICS.values() if each.label}
