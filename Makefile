@@ -1,5 +1,6 @@
 # Every target does its own set-up: a virtual environment, a fast BLAS on Linux CPU, the demo model. No root needed.
 #   make test ARGS="-k cache -x"     extra arguments for pytest, the demo or the benchmark
+#   make bench WHICH=train           benchmarks/bench_train.py
 #   make demo PREFD_EXTRA=cuda       MLX's CUDA backend on Linux instead of the CPU one
 #   make test PYTHON=python3.12      the Python to build .venv from
 
@@ -8,14 +9,19 @@ PY := $(VENV)/bin/python
 PYTHON ?=
 PREFD_EXTRA ?= cpu
 ARGS ?=
+WHICH ?=
+TAG ?=
 EXTRAS := $(if $(filter Darwin,$(shell uname -s)),dev,$(PREFD_EXTRA)-dev)
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 PAGES := README.md $(wildcard docs/*.md)
 COG := $(VENV)/bin/cog -I contrib/docs
+BENCHMARKS := $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
+PYTEST := $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 comma := ,
+space := $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo test lint docs bench-train bench-cache bench-qat bench-daemon faults
+.PHONY: help venv blas model demo check test test-all test-fast coverage lint format docs hooks bench faults release
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -23,14 +29,29 @@ help: ## show this list
 demo: blas model ## train SmolLM2 twice from one reference cache, and show what came of it
 	$(PY) contrib/demo/demo.py $(ARGS)
 
-test: blas model ## run the tests
-	$(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+# A run starts some hundred processes of Python: without files of bytecode each would compile what it imports.
+test test-all test-fast coverage: export PYTHONDONTWRITEBYTECODE :=
 
-lint: venv ## ruff, mypy, import-linter, the documentation
+check: lint test ## what a change must pass: lint and all tests
+
+test: blas model ## run the tests
+	$(PYTEST) $(ARGS)
+
+test-all: blas model ## run the tests, and the thorough ones: whole models, every combination
+	$(PYTEST) -m "thorough or not thorough" $(ARGS)
+
+test-fast: blas ## run the tests that start no daemon and kill no worker
+	$(PYTEST) -m "not slow and not thorough" $(ARGS)
+
+coverage: blas model ## run the tests, and list the lines that none of them runs
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+lint: venv ## ruff, mypy, import-linter, change files, the documentation
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/towncrier build --draft --version unreleased >/dev/null
 	$(COG) --check $(PAGES)
 	$(PY) contrib/docs/site.py
 
@@ -38,23 +59,26 @@ docs: venv ## write what the code says into README and docs/, and build the site
 	$(COG) -r $(PAGES)
 	$(PY) contrib/docs/site.py
 
-bench-train: blas model ## measure training against a live reference and against mlx-lm-lora
+format: venv ## put the code into its format, and mend what ruff can mend
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+hooks: venv ## have git run the quick checks before each commit
+	$(VENV)/bin/pre-commit install
+
+bench: blas model ## measure; WHICH is train, cache, daemon, qat, scoring, growth or sweep
+	@test -f benchmarks/bench_$(WHICH).py || { echo 'make bench WHICH=$(subst $(space),|,$(BENCHMARKS))' >&2; exit 2; }
 	@test -d .peers/mlx_lm_lora || $(PY) -m pip install --quiet --no-deps --target .peers mlx-lm-lora==5.10.2
-	$(PY) benchmarks/bench_train.py $(ARGS)
-
-bench-cache: venv ## measure the reference cache against a raw memory map
-	$(PY) benchmarks/bench_cache.py $(ARGS)
-
-bench-daemon: blas ## measure the daemon: from drop to claim, status and jobs, idling
-	$(PY) benchmarks/bench_daemon.py $(ARGS)
-
-bench-qat: blas model ## measure quantized policies, trained with and without QAT
-	$(PY) benchmarks/bench_qat.py $(ARGS)
+	$(PY) benchmarks/bench_$(WHICH).py $(ARGS)
 
 faults: blas ## kill writers, runs and daemons, damage files, fill disks: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)
 	$(PY) benchmarks/faults_training.py
 	$(PY) benchmarks/faults_daemon.py
+
+release: venv ## build sdist and wheel, and try the wheel as pip and uv install it; TAG=1 tags it
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[release]'
+	$(PY) contrib/release/release.py $(if $(TAG),--tag)
 
 model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 	@$(PY) contrib/smollm2/build.py

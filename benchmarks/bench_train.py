@@ -1,6 +1,6 @@
 """Training from the cache, against the same training with a live reference, and against mlx-lm-lora's DPO trainer.
 
-    make bench-train          or: python benchmarks/bench_train.py [--pairs 8] [--repeats 3] [--markdown results.md]
+    make bench WHICH=train    or: python benchmarks/bench_train.py [--pairs 8] [--repeats 3] [--markdown results.md]
 
 Two workloads: real pairs (alpaca_eval where it is to be had, else the demo's), and synthetic ones of 128 prompt and 128
 answer tokens on both sides. Every variant trains one epoch over the same tokens with the same LoRA layers and batch
@@ -79,7 +79,9 @@ def main() -> None:
     variants = list(given.variants)
     if "peer" in variants and not (PEERS / "mlx_lm_lora").is_dir():
         variants.remove("peer")
-        print(f"mlx-lm-lora is not at {PEERS} (`make bench-train` puts it there); it is left out", file=sys.stderr)
+        print(
+            f"mlx-lm-lora is not at {PEERS} (`make bench WHICH=train` puts it there); it is left out", file=sys.stderr
+        )
     lines = [
         (
             f"{given.model.name}, {given.pairs} pairs, batch size {given.batch_size}, LoRA rank 8 on every layer, medians of "

@@ -24,7 +24,7 @@ MAX_BUCKET = 64  # prefixes in the longest one; with more the keys are no hashes
 MAX_BATCH = 4096  # keys looked up through the buckets at once, which takes up to 1 KB of memory for each
 
 
-class Match(NamedTuple):
+class FoundEntry(NamedTuple):
     """One entry that has a key which was looked for."""
 
     segment: Segment
@@ -60,7 +60,7 @@ class Entries:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class SortedEntries:
     """The entries of some segments, in order of their keys' prefixes."""
 
     segments: tuple[Segment, ...]
@@ -70,14 +70,14 @@ class Run:
     """(n,) which entry has the prefix, counted through the segments."""
 
     @classmethod
-    def over(cls, segments: Sequence[Segment]) -> Run:
+    def over(cls, segments: Sequence[Segment]) -> SortedEntries:
         prefixes = np.concatenate([prefixes_of(segment.keys) for segment in segments])
         return cls.sorted(segments, prefixes, np.arange(len(prefixes), dtype=np.uint32))
 
     @classmethod
     def sorted(
         cls, segments: Sequence[Segment], prefixes: npt.NDArray[np.uint64], order: npt.NDArray[np.uint32]
-    ) -> Run:
+    ) -> SortedEntries:
         """The run of `prefixes` in any order; fast where they are sorted piece by piece."""
         ascending = np.argsort(prefixes, kind="stable")  # a merge sort
         return cls(tuple(segments), prefixes[ascending], order[ascending])
@@ -92,12 +92,12 @@ class Run:
         """Copied at the first lookup; the next ones find in a few cache misses what lies in many files."""
         return Entries.of(self.segments)
 
-    def matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[Match]:
+    def matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[FoundEntry]:
         """Every entry that has one of `keys`, (n,) V32, whose prefixes are `prefixes`."""
         first = self._first(prefixes)
         at = (self.prefixes.take(first, mode="clip") == prefixes).nonzero()[0]
         first = first.take(at)
-        found: list[Match] = []
+        found: list[FoundEntry] = []
         while len(at):
             which = self.order.take(first)
             whole = self.entries.keys.take(which) == keys.take(at)
@@ -109,14 +109,14 @@ class Run:
             at, first = at[more], first[more]
         return found
 
-    def _matches(self, at: npt.NDArray[np.intp], which: npt.NDArray[np.uint32]) -> Iterator[Match]:
+    def _matches(self, at: npt.NDArray[np.intp], which: npt.NDArray[np.uint32]) -> Iterator[FoundEntry]:
         """Entry `which[n]` has key `at[n]`."""
         entries = self.entries
         slots = entries.starts.searchsorted(which, side="right") - 1
         segments = [self.segments[slot] for slot in slots.tolist()]
         rows = which - entries.starts.take(slots)
         columns = at, rows, entries.begins.take(which), entries.ends.take(which), entries.crcs.take(which)
-        return map(Match, segments, *(column.tolist() for column in columns))
+        return map(FoundEntry, segments, *(column.tolist() for column in columns))
 
     def _first(self, prefixes: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
         """For each the position of the first prefix that is not below it, as `searchsorted` says.
@@ -140,19 +140,19 @@ class Run:
         begins = self.prefixes.searchsorted(np.arange(2**bits, dtype=np.uint64) << shift)
         return shift, begins.astype(np.uint32), int(np.diff(begins, append=len(self.prefixes)).max())
 
-    def without(self, ids: Collection[str]) -> Run | None:
+    def without(self, ids: Collection[str]) -> SortedEntries | None:
         """This run without the segments named `ids`; None if it has no others."""
         if not any(segment.id in ids for segment in self.segments):
             return self
         left = [segment for segment in self.segments if segment.id not in ids]
-        return Run.over(left) if left else None
+        return SortedEntries.over(left) if left else None
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
     """An immutable snapshot over its segments; `extended` and `without` make the next one."""
 
-    runs: tuple[Run, ...] = ()
+    runs: tuple[SortedEntries, ...] = ()
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -162,7 +162,7 @@ class Index:
         """This index with `segments` added behind."""
         if not segments:
             return self
-        runs = [*self.runs, Run.over(segments)]
+        runs = [*self.runs, SortedEntries.over(segments)]
         while len(runs) > 1 and len(runs[-2].prefixes) < 2 * len(runs[-1].prefixes):
             runs[-2:] = [merged(runs[-2:])]
         return Index(tuple(runs))
@@ -171,7 +171,7 @@ class Index:
         """This index with the segments named `ids` dropped. Costs a pass over the runs that have one of them."""
         return Index(tuple(left for run in self.runs if (left := run.without(ids)) is not None)) if ids else self
 
-    def matches(self, keys: Sequence[bytes]) -> list[Match]:
+    def matches(self, keys: Sequence[bytes]) -> list[FoundEntry]:
         """Every entry that has one of `keys`; of those that have the same, the one in the lowest segment id first."""
         joined = b"".join(keys)
         names, prefixes = np.frombuffer(joined, "V32"), np.frombuffer(joined, ">u8")[::4].astype(np.uint64)
@@ -215,12 +215,12 @@ class Index:
         return np.unique(everything).view(np.uint8).reshape(-1, 32)
 
 
-def merged(runs: Sequence[Run]) -> Run:
+def merged(runs: Sequence[SortedEntries]) -> SortedEntries:
     """One run of several; equal prefixes in any order."""
     if len(runs) == 1:
         return runs[0]
     before = np.cumsum([0, *(len(run.order) for run in runs[:-1])], dtype=np.uint32)
-    return Run.sorted(
+    return SortedEntries.sorted(
         [segment for run in runs for segment in run.segments],
         np.concatenate([run.prefixes for run in runs]),
         np.concatenate([run.order + first for run, first in zip(runs, before)]),

@@ -116,24 +116,36 @@ def _take_out(
     if reference is not None:
         _prune_reference(cache, room, reference)
     if unused_for is not None or max_size is not None:
-        for stored in whole_references(cache):
-            for each in delete_replaced(stored, dry_run=room.report.dry_run):
-                path = stored.segments / each.segment
-                room.note(path, stored.name, each.bytes, 0.0, f"{each.why} by a compaction")
+        _prune_replaced(cache, room)
     if unused_for is not None:
-        for path in _quarantined(cache):
-            if age_of(path) >= unused_for:
-                room.remove(path, path.parents[1].name, "quarantined")
-        for unit in _by_use(cache, room):
-            if unit.unused_s >= unused_for:
-                room.remove_unit(unit)
+        _prune_unused(cache, room, unused_for)
     if max_size is not None:
-        for path in _quarantined(cache):
-            if room.size > max_size:
-                room.remove(path, path.parents[1].name, "quarantined")
-        for unit in _by_use(cache, room):
-            if room.size > max_size:
-                room.remove_unit(unit)
+        _prune_to_size(cache, room, max_size)
+
+
+def _prune_replaced(cache: ReferenceCache, room: _Room) -> None:
+    for stored in whole_references(cache):
+        for each in delete_replaced(stored, dry_run=room.report.dry_run):
+            path = stored.segments / each.segment
+            room.note(path, stored.name, each.bytes, 0.0, f"{each.why} by a compaction")
+
+
+def _prune_unused(cache: ReferenceCache, room: _Room, unused_for: float) -> None:
+    for path in _quarantined(cache):
+        if age_of(path) >= unused_for:
+            room.remove(path, path.parents[1].name, "quarantined")
+    for unit in _by_use(cache, room):
+        if unit.unused_s >= unused_for:
+            room.remove_unit(unit)
+
+
+def _prune_to_size(cache: ReferenceCache, room: _Room, max_size: int) -> None:
+    for path in _quarantined(cache):
+        if room.size > max_size:
+            room.remove(path, path.parents[1].name, "quarantined")
+    for unit in _by_use(cache, room):
+        if room.size > max_size:
+            room.remove_unit(unit)
 
 
 class _Room:

@@ -132,48 +132,61 @@ def prune_shared(
     Also goes what nobody can use: unfinished uploads of a day ago, and what a whole segment of a day ago has replaced.
     Raises the bucket's errors; what was removed by then is told by no report, and costs as little as the rest.
     """
-    report = PruneReport(dry_run)
+    pruning = _Pruning(cache, PruneReport(dry_run))
     segments = held(cache)
-    report.kept = sum(each.bytes for each in segments)
-    references = {each.segments.reference: each.segments for each in segments}
-    pruned = {f"{each.prefix}/{name}" for each in references.values() for name in each.withdrawn()}
-
-    def remove(one: Held, why: str, action: Callable[[Held], None] = Held.withdraw) -> None:
-        report.removed.append(Removed(one.path, one.segments.reference, one.bytes, one.unused_s, why))
-        report.kept -= one.bytes
-        gone.add(one.path)
-        if not dry_run:
-            action(one)
-
-    gone: set[str] = set()
-    for one in segments:
-        if one.path in pruned:
-            remove(one, "pruned before, but not wholly")
-        elif not one.committed and one.age_s >= SWEEP_AFTER_S:
-            remove(one, "an upload that was never finished", Held.delete)  # whoever has it may finish it yet
-    units = list(_units(cache, [one for one in segments if one.committed and one.path not in gone]))
+    pruning.report.kept = sum(each.bytes for each in segments)
+    pruning.remove_unfinished(segments)
+    units = list(_units(cache, [one for one in segments if one.committed and one.path not in pruning.gone]))
     for unit in units:
         if len(unit) > 1 and unit[-1].age_s >= GRACE_S and _is_whole(cache, unit[-1]):
             for one in unit[:-1]:
-                remove(one, "replaced by a compaction")
+                pruning.remove(one, "replaced by a compaction")
     for unit in sorted(units, key=lambda unit: -unit[-1].unused_s):
         live = unit[-1]
+        too_large = max_size is not None and pruning.report.kept > max_size
         if reference is not None and live.segments.reference == reference:
-            why = "asked for"
-        elif (unused_for is not None and live.unused_s >= unused_for) or (
-            max_size is not None and report.kept > max_size
-        ):
-            why = "unused"
-        else:
-            continue
-        if live.segments.reference in needed():  # asked right before it goes
-            if live.segments.reference not in report.protected:
-                report.protected.append(live.segments.reference)
-            continue
+            pruning.remove_unit(unit, "asked for", needed)
+        elif too_large or (unused_for is not None and live.unused_s >= unused_for):
+            pruning.remove_unit(unit, "unused", needed)
+    return pruning.report
+
+
+@dataclass
+class _Pruning:
+    """What has been removed from the object store so far, and what it leaves."""
+
+    cache: SharedCache
+    report: PruneReport
+    gone: set[str] = field(default_factory=set)
+    """Paths of the segments that were removed."""
+
+    def remove(self, one: Held, why: str, action: Callable[[Held], None] = Held.withdraw) -> None:
+        self.report.removed.append(Removed(one.path, one.segments.reference, one.bytes, one.unused_s, why))
+        self.report.kept -= one.bytes
+        self.gone.add(one.path)
+        if not self.report.dry_run:
+            action(one)
+
+    def remove_unfinished(self, segments: list[Held]) -> None:
+        """Remove what an earlier pruning or an upload left half done."""
+        references = {each.segments.reference: each.segments for each in segments}
+        pruned = {f"{each.prefix}/{name}" for each in references.values() for name in each.withdrawn()}
+        for one in segments:
+            if one.path in pruned:
+                self.remove(one, "pruned before, but not wholly")
+            elif not one.committed and one.age_s >= SWEEP_AFTER_S:
+                self.remove(one, "an upload that was never finished", Held.delete)  # whoever has it may finish it yet
+
+    def remove_unit(self, unit: list[Held], why: str, needed: Callable[[], Collection[str]]) -> None:
+        """Remove a segment with those that it has replaced, unless its reference is needed."""
+        reference = unit[-1].segments.reference
+        if reference in needed():  # asked right before it goes
+            if reference not in self.report.protected:
+                self.report.protected.append(reference)
+            return
         for one in unit:
-            if one.path not in gone:
-                remove(one, why)
-    return report
+            if one.path not in self.gone:
+                self.remove(one, why)
 
 
 def _units(cache: SharedCache, segments: list[Held]) -> Iterator[list[Held]]:

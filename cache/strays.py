@@ -44,18 +44,22 @@ def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
         if not FINGERPRINT.fullmatch(reference.name) or not reference.is_dir():
             yield reference, "strange"
             continue
-        for path in _not_in(reference, IN_REFERENCE):
-            yield path, "strange"
-        for path in children(reference / "quarantine"):
-            yield path, "quarantined"
-        for segment in children(reference / "segments"):
-            if not is_id(segment.name) or not segment.is_dir():
-                yield segment, "strange"
-                continue
-            expected = {segment / name for name in files_of_a_segment()}
-            for path in files_under(segment):
-                if path not in expected:
-                    yield path, "strange"
+        yield from _found_in_reference(reference)
+
+
+def _found_in_reference(reference: Path) -> Iterator[tuple[Path, Kind]]:
+    for path in _not_in(reference, IN_REFERENCE):
+        yield path, "strange"
+    for path in children(reference / "quarantine"):
+        yield path, "quarantined"
+    for segment in children(reference / "segments"):
+        if not is_id(segment.name) or not segment.is_dir():
+            yield segment, "strange"
+            continue
+        expected = {segment / name for name in files_of_a_segment()}
+        for path in files_under(segment):
+            if path not in expected:
+                yield path, "strange"
 
 
 def _not_in(folder: Path, names: set[str]) -> list[Path]:

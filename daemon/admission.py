@@ -25,7 +25,7 @@ from prefd.daemon.frozen import Stock, freeze, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.jobs import Job, JobTable
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.parsed import MAX_BYTES
 from prefd.daemon.posted import keep_posted
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs

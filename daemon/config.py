@@ -11,7 +11,8 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.explain import explain
 from prefd.daemon.home import Home
 from prefd.daemon.limits import WorkerLimits
-from prefd.daemon.parse import MAX_BYTES, ParseError, parse
+from prefd.daemon.parse import parse
+from prefd.daemon.parsed import MAX_BYTES, ParseError
 from prefd.daemon.specmodel import SpecModel
 
 

@@ -22,7 +22,7 @@ from prefd.daemon.catalog import CatalogError
 from prefd.daemon.catalog_listing import load_catalog
 from prefd.daemon.config import Config, ConfigError
 from prefd.daemon.doctor_machine import check_limits, check_service, check_socket, check_watch
-from prefd.daemon.finding import Finding
+from prefd.daemon.finding import HealthFinding
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable, JobTableError, Unreadable
 from prefd.daemon.moments import format_duration
@@ -40,12 +40,12 @@ DISK_FAIL, DISK_WARN = 500e6, 5e9
 T = TypeVar("T")
 
 
-def check_python(home: Home) -> Iterator[Finding]:
+def check_python(home: Home) -> Iterator[HealthFinding]:
     where = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
-    yield Finding("ok", "python", where)
+    yield HealthFinding("ok", "python", where)
 
 
-def check_packages(home: Home) -> Iterator[Finding]:
+def check_packages(home: Home) -> Iterator[HealthFinding]:
     """What prefd needs is there, in versions that it was made for."""
     found = [f"prefd {metadata.version('prefd')}"]
     wrong = []
@@ -62,12 +62,12 @@ def check_packages(home: Home) -> Iterator[Finding]:
         if wanted.name in PACKAGES:
             found.append(f"{wanted.name} {version}")
     if wrong:
-        yield Finding("fail", "packages", "; ".join(wrong), "install prefd again in this environment")
+        yield HealthFinding("fail", "packages", "; ".join(wrong), "install prefd again in this environment")
     else:
-        yield Finding("ok", "packages", ", ".join(found))
+        yield HealthFinding("ok", "packages", ", ".join(found))
 
 
-def check_device(home: Home) -> Iterator[Finding]:
+def check_device(home: Home) -> Iterator[HealthFinding]:
     """Asked of a worker, because measuring means importing mlx."""
     try:
         child = subprocess.run(
@@ -80,36 +80,40 @@ def check_device(home: Home) -> Iterator[Finding]:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        yield Finding("fail", "device", f"no answer within {DEVICE_SECONDS} s", f"try it: {' '.join(WORKER)} device")
+        yield HealthFinding(
+            "fail", "device", f"no answer within {DEVICE_SECONDS} s", f"try it: {' '.join(WORKER)} device"
+        )
         return
     try:
         device = DeviceAnswer.model_validate_json(child.stdout)
     except ValueError:
         said = (child.stderr.strip().splitlines() or ["nothing"])[-1]
         remedy = "install prefd with the extra for this machine: prefd[cpu] or prefd[cuda] on Linux"
-        yield Finding("fail", "device", f"MLX does not work here (exit code {child.returncode}): {said}", remedy)
+        yield HealthFinding("fail", "device", f"MLX does not work here (exit code {child.returncode}): {said}", remedy)
         return
-    yield Finding("ok", "device", f"{device.device} ({device.device_name}): {device.gflops:.0f} GFLOP/s in float32")
+    yield HealthFinding(
+        "ok", "device", f"{device.device} ({device.device_name}): {device.gflops:.0f} GFLOP/s in float32"
+    )
     if not blas.is_wanted():
         return
     if device.blas is None:
-        yield Finding("warn", "BLAS", "none but MLX's own, which is about 40 times slower", blas.INSTALL)
+        yield HealthFinding("warn", "BLAS", "none but MLX's own, which is about 40 times slower", blas.INSTALL)
     elif device.gflops < SLOW_GFLOPS:
-        yield Finding("warn", "BLAS", f"{device.blas} is loaded, and slow all the same", "is the machine busy?")
+        yield HealthFinding("warn", "BLAS", f"{device.blas} is loaded, and slow all the same", "is the machine busy?")
     else:
-        yield Finding("ok", "BLAS", device.blas)
+        yield HealthFinding("ok", "BLAS", device.blas)
 
 
-def check_home(home: Home) -> Iterator[Finding]:
+def check_home(home: Home) -> Iterator[HealthFinding]:
     if not home.root.is_dir():
-        yield Finding("warn", "home", f"{home.root} is not there yet", "prefd init")
+        yield HealthFinding("warn", "home", f"{home.root} is not there yet", "prefd init")
         return
     try:
         for folder in (home.root, home.jobs, home.runs, home.cache, home.run):
             with tempfile.TemporaryFile(dir=folder):
                 pass
     except OSError as error:
-        yield Finding(
+        yield HealthFinding(
             "fail", "home", f"{folder} cannot be written: {error.strerror}", "prefd init, or give yourself the right"
         )
         return
@@ -117,77 +121,81 @@ def check_home(home: Home) -> Iterator[Finding]:
     if mode & 0o022:
         level: Literal["warn", "fail"] = "fail" if mode & 0o002 else "warn"
         said = f"{home.root} can be written by others (mode {mode:04o}), who can put jobs and plugins there"
-        yield Finding(level, "home", said, f"chmod 700 {home.root}")
+        yield HealthFinding(level, "home", said, f"chmod 700 {home.root}")
         return
-    yield Finding("ok", "home", f"{home.root} can be written")
+    yield HealthFinding("ok", "home", f"{home.root} can be written")
 
 
-def check_disk(home: Home) -> Iterator[Finding]:
+def check_disk(home: Home) -> Iterator[HealthFinding]:
     there = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
     level: Literal["ok", "warn", "fail"] = "fail" if free < DISK_FAIL else "warn" if free < DISK_WARN else "ok"
     remedy = "" if level == "ok" else "make room, or put the home on a larger disk with --home"
-    yield Finding(level, "disk", f"{format_size(free)} free", remedy)
+    yield HealthFinding(level, "disk", f"{format_size(free)} free", remedy)
 
 
-def check_config(home: Home) -> Iterator[Finding]:
+def check_config(home: Home) -> Iterator[HealthFinding]:
     try:
         Config.load(home)
     except ConfigError as error:
-        yield Finding("fail", "config", str(error), f"edit {home.config}")
+        yield HealthFinding("fail", "config", str(error), f"edit {home.config}")
         return
-    yield Finding("ok", "config", str(home.config) if home.config.exists() else "no config.toml: every default holds")
+    yield HealthFinding(
+        "ok", "config", str(home.config) if home.config.exists() else "no config.toml: every default holds"
+    )
 
 
-def check_worker(home: Home) -> Iterator[Finding]:
+def check_worker(home: Home) -> Iterator[HealthFinding]:
     try:
         limits = Config.load(home).worker
     except ConfigError:  # told by check_config
         return
-    yield Finding("ok", "workers", limits.describe() or "no limits: [worker] in config.toml sets cpus, memory and nice")
+    yield HealthFinding(
+        "ok", "workers", limits.describe() or "no limits: [worker] in config.toml sets cpus, memory and nice"
+    )
     for doubt in limits.doubts():
-        yield Finding("warn", "workers", doubt, f"edit [worker] in {home.config}")
+        yield HealthFinding("warn", "workers", doubt, f"edit [worker] in {home.config}")
 
 
-def check_plugins(home: Home) -> Iterator[Finding]:
+def check_plugins(home: Home) -> Iterator[HealthFinding]:
     try:
         catalog = load_catalog(home)
     except (CatalogError, ConfigError) as error:
-        yield Finding("fail", "plugins", str(error), "prefd plugins")
+        yield HealthFinding("fail", "plugins", str(error), "prefd plugins")
         return
     for plugin in catalog.plugins:
         if plugin.error:
             remedy = f"repair or remove it ({plugin.source}); only jobs that need it fail"
-            yield Finding("fail", "plugins", f"{plugin.name} could not be loaded: {plugin.error}", remedy)
+            yield HealthFinding("fail", "plugins", f"{plugin.name} could not be loaded: {plugin.error}", remedy)
     working = [plugin for plugin in catalog.plugins if not plugin.error]
     formats = sum(len(plugin.formats) for plugin in working)
     names = ", ".join(plugin.name for plugin in working)
-    yield Finding("ok", "plugins", f"{names}: {len(catalog.losses)} losses and {formats} row formats")
+    yield HealthFinding("ok", "plugins", f"{names}: {len(catalog.losses)} losses and {formats} row formats")
 
 
-def check_jobs(home: Home) -> Iterator[Finding]:
+def check_jobs(home: Home) -> Iterator[HealthFinding]:
     try:
         with JobTable.open_readonly(home.database) as jobs:
             jobs.check()
             counts = jobs.counts()
     except Unreadable as error:
         remedy = "prefd start: it sets the database aside and rebuilds it from runs/; a daemon that runs does so within seconds"
-        yield Finding("fail", "jobs", f"{home.database}: {error.why}", remedy)
+        yield HealthFinding("fail", "jobs", f"{home.database}: {error.why}", remedy)
         return
     except JobTableError as error:
-        yield Finding(
+        yield HealthFinding(
             "fail", "jobs", str(error), "look at the file's rights, the disk, and whether prefd is up to date"
         )
         return
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     size = f"; {format_size(home.database.stat().st_size)}, whole" if home.database.exists() else ""
-    yield Finding("ok", "jobs", (told or "none yet") + size)
+    yield HealthFinding("ok", "jobs", (told or "none yet") + size)
 
 
-def check_daemon(home: Home) -> Iterator[Finding]:
+def check_daemon(home: Home) -> Iterator[HealthFinding]:
     held = lock.holder(home)
     if held is None:
-        yield Finding("ok", "daemon", "not running (prefd start --detach)")
+        yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
         return
     from prefd.daemon.client import Client, ControlError, DaemonNotRunning
 
@@ -195,40 +203,42 @@ def check_daemon(home: Home) -> Iterator[Finding]:
         status = Client(home).status()
     except (DaemonNotRunning, ControlError) as error:
         remedy = f"look at {home.log}; end it with `kill {held.pid}`"
-        yield Finding("fail", "daemon", f"pid {held.pid} holds the home and does not answer: {error}", remedy)
+        yield HealthFinding("fail", "daemon", f"pid {held.pid} holds the home and does not answer: {error}", remedy)
         return
-    yield Finding("ok", "daemon", f"running, pid {status.pid}, up {format_duration(status.uptime_s)}")
+    yield HealthFinding("ok", "daemon", f"running, pid {status.pid}, up {format_duration(status.uptime_s)}")
     if status.watcher.error:
-        yield Finding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
+        yield HealthFinding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
     if status.watcher.folder:
-        yield Finding("fail", "folder", status.watcher.folder, "mount it, or give yourself the right to it")
+        yield HealthFinding("fail", "folder", status.watcher.folder, "mount it, or give yourself the right to it")
 
 
-def check_cache(home: Home) -> Iterator[Finding]:
+def check_cache(home: Home) -> Iterator[HealthFinding]:
     from prefd.cache.store import NotACache, ReferenceCache
 
     if not home.has_cache:
-        yield Finding("ok", "cache", "empty")
+        yield HealthFinding("ok", "cache", "empty")
         return
     try:
         references = ReferenceCache.open(home.cache).references()
     except PermissionError as error:
-        yield Finding("fail", "cache", f"{error.filename} may not be read", "give this user the right to read it")
+        yield HealthFinding("fail", "cache", f"{error.filename} may not be read", "give this user the right to read it")
         return
     except (NotACache, OSError) as error:
-        yield Finding("fail", "cache", str(error), f"move {home.cache} away; it is filled again as jobs run")
+        yield HealthFinding("fail", "cache", str(error), f"move {home.cache} away; it is filled again as jobs run")
         return
     entries, segments = (sum(getattr(info, name) for info in references) for name in ("entries", "segments"))
     total = format_size(sum(info.bytes for info in references))
     counts = [(len(references), "reference"), (segments, "segment"), (entries, "completion")]
-    yield Finding("ok", "cache", ", ".join([*(pluralize(count, noun) for count, noun in counts), total]))
+    yield HealthFinding("ok", "cache", ", ".join([*(pluralize(count, noun) for count, noun in counts), total]))
     for info in references:
         if info.damaged:
             what = f"{pluralize(len(info.damaged), 'damaged part')} of {info.fingerprint[:12]}"
-            yield Finding("warn", "cache", what, "nothing to do: what it held is scored again when a job needs it")
+            yield HealthFinding(
+                "warn", "cache", what, "nothing to do: what it held is scored again when a job needs it"
+            )
 
 
-def check_shared_cache(home: Home) -> Iterator[Finding]:
+def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
     try:
         url = Config.load(home).cache_url
     except ConfigError:  # told by check_config
@@ -240,17 +250,17 @@ def check_shared_cache(home: Home) -> Iterator[Finding]:
     try:
         bucket = Bucket(url)
     except CannotShare as error:
-        yield Finding("fail", "shared", str(error), f"edit cache_url in {home.config}")
+        yield HealthFinding("fail", "shared", str(error), f"edit cache_url in {home.config}")
         return
     remedy = "look at cache_url, the network and the AWS_… variables; until then jobs use and fill the cache here alone"
     try:
         count = len(_within(BUCKET_SECONDS, lambda: bucket.folders("refs")))
     except TimeoutError:
-        yield Finding("warn", "shared", f"{url} gave no answer within {BUCKET_SECONDS:g} s", remedy)
+        yield HealthFinding("warn", "shared", f"{url} gave no answer within {BUCKET_SECONDS:g} s", remedy)
     except bucket.errors as error:
-        yield Finding("warn", "shared", f"{url}: {first_line(error)}", remedy)
+        yield HealthFinding("warn", "shared", f"{url}: {first_line(error)}", remedy)
     else:
-        yield Finding("ok", "shared", f"{url} answers: {pluralize(count, 'reference')}")
+        yield HealthFinding("ok", "shared", f"{url} answers: {pluralize(count, 'reference')}")
 
 
 def _within(seconds: float, action: Callable[[], T]) -> T:
@@ -267,7 +277,7 @@ def _within(seconds: float, action: Callable[[], T]) -> T:
     return done.result(seconds)
 
 
-CHECKS: tuple[Callable[[Home], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Home], Iterator[HealthFinding]], ...] = (
     check_python,
     check_packages,
     check_device,
@@ -287,7 +297,7 @@ CHECKS: tuple[Callable[[Home], Iterator[Finding]], ...] = (
 )
 
 
-def findings(home: Home) -> Iterator[Finding]:
+def findings(home: Home) -> Iterator[HealthFinding]:
     """Every finding, as it is made."""
     for check in CHECKS:
         yield from check(home)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prefd.daemon.config import Config, ConfigError
-from prefd.daemon.finding import Finding
+from prefd.daemon.finding import HealthFinding
 from prefd.daemon.home import Home
 from prefd.daemon.mounts import mount_of
 
@@ -25,7 +25,7 @@ INOTIFY = Path("/proc/sys/fs/inotify")
 LINGER = Path("/var/lib/systemd/linger")
 
 
-def check_watch(home: Home) -> Iterator[Finding]:
+def check_watch(home: Home) -> Iterator[HealthFinding]:
     """How drops are noticed: tried, not guessed, where the file system should tell of them."""
     try:
         polling = Config.load(home).watch.polling
@@ -36,23 +36,23 @@ def check_watch(home: Home) -> Iterator[Finding]:
     mount = mount_of(home.jobs)
     where = f"{home.jobs} is on {mount.describe()}" if mount else str(home.jobs)
     if polling:
-        yield Finding("ok", "watch", f"polling, as config.toml says; {where}")
+        yield HealthFinding("ok", "watch", f"polling, as config.toml says; {where}")
         return
     if mount is not None and mount.is_silent:
-        yield Finding("ok", "watch", f"polling, because {where}, which does not tell of changes made elsewhere")
+        yield HealthFinding("ok", "watch", f"polling, because {where}, which does not tell of changes made elsewhere")
         return
     try:
         seen = event_seen(home.jobs)
     except OSError as error:
         limits = f"sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288 (now {inotify()})"
         remedy = limits if inotify() else "jobs/ is polled meanwhile"
-        yield Finding("warn", "watch", f"file events cannot be had: {error}", remedy)
+        yield HealthFinding("warn", "watch", f"file events cannot be had: {error}", remedy)
         return
     if seen:
-        yield Finding("ok", "watch", f"file events; {where}{f'; inotify: {inotify()}' if inotify() else ''}")
+        yield HealthFinding("ok", "watch", f"file events; {where}{f'; inotify: {inotify()}' if inotify() else ''}")
     else:
         said = f"no file event came within {EVENT_SECONDS:g} s: {where}"
-        yield Finding(
+        yield HealthFinding(
             "warn", "watch", said, f"set polling = true under [watch] in {home.config}; rescans go on meanwhile"
         )
 
@@ -88,18 +88,18 @@ def inotify() -> str:
         return ""
 
 
-def check_limits(home: Home) -> Iterator[Finding]:
+def check_limits(home: Home) -> Iterator[HealthFinding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     said = "no limit" if soft == resource.RLIM_INFINITY else f"{soft:,} open files"
     if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
         allowed = "unlimited" if hard == resource.RLIM_INFINITY else hard
         remedy = f"ulimit -n 8192 before `prefd start` (the hard limit is {allowed}); the service files say so already"
-        yield Finding("warn", "limits", f"{said}: a large cache has more segments", remedy)
+        yield HealthFinding("warn", "limits", f"{said}: a large cache has more segments", remedy)
     else:
-        yield Finding("ok", "limits", said)
+        yield HealthFinding("ok", "limits", said)
 
 
-def check_socket(home: Home) -> Iterator[Finding]:
+def check_socket(home: Home) -> Iterator[HealthFinding]:
     """Who could reach the control socket, and where it is."""
     from prefd.daemon.home import MAX_SOCKET_BYTES
 
@@ -113,16 +113,18 @@ def check_socket(home: Home) -> Iterator[Finding]:
             continue
         if mode & ~most & 0o777:
             fine = False
-            yield Finding("fail", "socket", f"{path} is open to others (mode {mode:04o})", f"chmod {most:o} {path}")
+            yield HealthFinding(
+                "fail", "socket", f"{path} is open to others (mode {mode:04o})", f"chmod {most:o} {path}"
+            )
     length = len(os.fsencode(home.socket))
     if length > MAX_SOCKET_BYTES:
         said = f"{home.socket} has {length} bytes, and a socket's path {MAX_SOCKET_BYTES} at most"
-        yield Finding("warn", "socket", f"{said}: it is made in a temporary folder", "a home with a shorter path")
+        yield HealthFinding("warn", "socket", f"{said}: it is made in a temporary folder", "a home with a shorter path")
     elif fine:
-        yield Finding("ok", "socket", f"{home.socket}, for this user alone")
+        yield HealthFinding("ok", "socket", f"{home.socket}, for this user alone")
 
 
-def check_service(home: Home) -> Iterator[Finding]:
+def check_service(home: Home) -> Iterator[HealthFinding]:
     """Whether a service manager starts the daemon, and would succeed."""
     if sys.platform == "darwin":
         yield from _launchd(Path.home() / "Library" / "LaunchAgents" / "prefd.plist")
@@ -131,35 +133,37 @@ def check_service(home: Home) -> Iterator[Finding]:
         yield from _systemd(configs / "systemd" / "user" / "prefd.service")
 
 
-def _systemd(unit: Path) -> Iterator[Finding]:
+def _systemd(unit: Path) -> Iterator[HealthFinding]:
     try:
         found = re.search(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
-        yield Finding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
+        yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
         return
     program = Path((shlex.split(found[1]) if found else [""])[0].replace("%h", str(Path.home())))
     if not os.access(program, os.X_OK) or program.is_dir():
-        yield Finding("fail", "service", f"{unit} starts {program}, which cannot be run", "install it again (README)")
+        yield HealthFinding(
+            "fail", "service", f"{unit} starts {program}, which cannot be run", "install it again (README)"
+        )
         return
     if not (unit.parent / "default.target.wants" / unit.name).exists():
-        yield Finding("warn", "service", f"{unit} is not enabled", "systemctl --user enable --now prefd")
+        yield HealthFinding("warn", "service", f"{unit} is not enabled", "systemctl --user enable --now prefd")
     elif not (LINGER / Path.home().owner()).exists():
-        yield Finding("warn", "service", f"{unit}: the daemon ends when you log out", "loginctl enable-linger")
+        yield HealthFinding("warn", "service", f"{unit}: the daemon ends when you log out", "loginctl enable-linger")
     else:
-        yield Finding("ok", "service", f"systemd: {unit}")
+        yield HealthFinding("ok", "service", f"systemd: {unit}")
 
 
-def _launchd(agent: Path) -> Iterator[Finding]:
+def _launchd(agent: Path) -> Iterator[HealthFinding]:
     try:
         program = Path(plistlib.loads(agent.read_bytes())["ProgramArguments"][0])
     except OSError:
-        yield Finding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
+        yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
     except (plistlib.InvalidFileException, KeyError, IndexError, TypeError, ValueError) as error:
-        yield Finding("fail", "service", f"{agent} cannot be read: {error!r}", "install it again (README)")
+        yield HealthFinding("fail", "service", f"{agent} cannot be read: {error!r}", "install it again (README)")
     else:
         if os.access(program, os.X_OK):
-            yield Finding("ok", "service", f"launchd: {agent}")
+            yield HealthFinding("ok", "service", f"launchd: {agent}")
         else:
-            yield Finding(
+            yield HealthFinding(
                 "fail", "service", f"{agent} starts {program}, which cannot be run", "install it again (README)"
             )

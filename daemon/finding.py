@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthFinding:
     level: Literal["ok", "warn", "fail"]
     subject: str
     detail: str

@@ -31,7 +31,7 @@ class StopRequest(Protocol):
     def listening(self, event: Settable) -> AbstractContextManager[None]: ...
 
 
-class Stopping(Exception):
+class StopIntake(Exception):
     """The daemon is to stop, whatever the folder does."""
 
 
@@ -45,7 +45,7 @@ class FolderCalls:
         self.health = WatchHealth()
 
     async def make(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `work` in a thread. Raises what it raises, and Stopping when it hangs and the daemon is to stop."""
+        """Call `work` in a thread. Raises what it raises, and StopIntake when it hangs and the daemon is to stop."""
         began = time.monotonic()
         task = asyncio.ensure_future(in_thread(work, *args, **kwargs))
         while not task.done():
@@ -53,7 +53,7 @@ class FolderCalls:
             self.alive(0)  # a mount that hangs is not the daemon's doing
             if not task.done() and self.stop.is_set():
                 task.cancel()
-                raise Stopping
+                raise StopIntake
             if not task.done() and time.monotonic() - began > SLOW_SECONDS:
                 self.tell_trouble(
                     f"{self.folder}, or what a spec in it names, does not answer: is a network mount's server away?"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from prefd.daemon.config import WatchConfig
-from prefd.daemon.folder_calls import FolderCalls, Stopping
+from prefd.daemon.folder_calls import FolderCalls, StopIntake
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed, Inbox
 from prefd.daemon.text import clip
@@ -55,7 +55,7 @@ class Intake:
 
     async def run(self) -> None:
         """Until the stop."""
-        with suppress(Stopping), self.calls.stop.listening(self.changed):
+        with suppress(StopIntake), self.calls.stop.listening(self.changed):
             while not self.calls.stop.is_set():
                 self.changed.clear()
                 try:
@@ -77,7 +77,7 @@ class Intake:
                         await self.changed.wait()
 
     async def _take_in(self) -> None:
-        """One look at the folder, and everything that is complete in it. Raises FolderUnusable, OSError, Stopping."""
+        """One look at the folder, and everything that is complete in it. Raises FolderUnusable, OSError, StopIntake."""
         noticed = self.inbox.noticed
         while (found := await self.calls.make(self._look)) is None:
             self._suit(self.folder.is_remote)
@@ -106,10 +106,10 @@ class Intake:
     async def _hand_on(self, taken: list[Claimed]) -> None:
         for claimed in taken:
             if self.calls.stop.is_set():  # the next daemon finds it, as after a crash
-                raise Stopping
+                raise StopIntake
             try:
                 await self.admission.admit(claimed)
-            except Stopping:
+            except StopIntake:
                 raise
             except Exception as error:  # the file is a job's only trace: it is never let go
                 log.debug("%s", claimed.source, exc_info=error)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefd.daemon.frozen import frozen_stock
-from prefd.daemon.rundir import PHASES, RunDir
+from prefd.daemon.phases import PHASES
+from prefd.daemon.rundir import RunDir
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs import Event, Job

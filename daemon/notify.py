@@ -50,7 +50,7 @@ class Notifier:
         self.home = home
         self.config = config
         self.table = table
-        self.record = Record(home)
+        self.record = LastNotified(home)
 
     async def run(self) -> None:
         """Until it is cancelled; a command that runs then gets STOP_SECONDS to end."""
@@ -125,7 +125,7 @@ class Notifier:
         return folder if folder.is_dir() else self.home.root
 
 
-class Record:
+class LastNotified:
     """`notified.json`: the last line of history that was looked at, and the database it is of."""
 
     def __init__(self, home: Home) -> None:

@@ -12,32 +12,16 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
+from prefd.daemon.parsed import CUT, MAX_BYTES, MAX_DEPTH, MAX_NODES, Parsed, ParseError, cut_short
 from prefd.daemon.text import Path, clip, dotted, kind, one_line
 
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 32
-MAX_NODES = 5_000  # a spec has a few dozen
 MAX_DOTS = 2_000
 MAX_INTEGER = 2**63
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """What moves a terminal's cursor, changes its colours, or ends a C string; tabs and line ends are text."""
-CUT = "; is the file cut short?"
-
-
-class ParseError(Exception):
-    """The text cannot be read; the message is one line, with line and column where they are known."""
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """Plain values, and the line (from 1) each path is on, where the format tells."""
-
-    value: Any
-    lines: Mapping[Path, int] = field(default_factory=dict)
 
 
 def parse(data: bytes, suffix: str) -> Parsed:
@@ -91,10 +75,15 @@ def _check_tree(root: Any) -> None:
             waiting += [((*path, key), each) for key, each in value.items()]
         elif isinstance(value, list):
             waiting += [((*path, index), each) for index, each in enumerate(value)]
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ParseError(f"{dotted(path)}: expected a finite number, got {value}")
-        elif isinstance(value, int) and abs(value) >= MAX_INTEGER:
-            raise ParseError(f"{dotted(path)}: the number is too large")
+        else:
+            _check_number(path, value)
+
+
+def _check_number(path: Path, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ParseError(f"{dotted(path)}: expected a finite number, got {value}")
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        raise ParseError(f"{dotted(path)}: the number is too large")
 
 
 def _check_text(path: Path, text: str) -> None:
@@ -104,11 +93,6 @@ def _check_text(path: Path, text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise ParseError(f"{dotted(path)}: half of a surrogate pair (\\ud800 to \\udfff) is not text") from None
-
-
-def cut_short(position: int, text: str) -> str:
-    """What to add to a message about `position`: a fault at the very end is most often a file cut short."""
-    return CUT if position >= len(text.rstrip()) else ""
 
 
 def _json(text: str) -> Parsed:

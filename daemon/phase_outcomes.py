@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from prefd.daemon.phase_summaries import PrecomputeSummary, TrainingSummary
-from prefd.daemon.rundir import Phase
+from prefd.daemon.phases import Phase
 
 Summary = TypeVar("Summary", PrecomputeSummary, TrainingSummary)
 

@@ -20,8 +20,9 @@ from prefd.daemon.files import sync_folder
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable, Unreadable
 from prefd.daemon.phase_outcomes import Outcome
+from prefd.daemon.phases import PHASES, Phase
 from prefd.daemon.records import Record, Records
-from prefd.daemon.rundir import PHASES, SPEC, Phase, RunDir
+from prefd.daemon.rundir import SPEC, RunDir
 from prefd.daemon.states import ENDED, PHASE_OF, State
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from prefd.daemon.job_document import outputs
 from prefd.daemon.moments import format_clock, format_duration
 from prefd.daemon.phase_outcomes import Outcome, TrainingOutcome
 from prefd.daemon.phase_summaries import BestEvaluation, Metrics, TrainingSummary
-from prefd.daemon.rundir import PHASES, Phase, RunDir
+from prefd.daemon.phases import PHASES, Phase
+from prefd.daemon.rundir import RunDir
 from prefd.daemon.text import format_number, pluralize
 from prefd.plugins.metrics import EVAL, LABELS, PART
 

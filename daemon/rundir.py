@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from prefd.daemon.files import read_json, write_json
+from prefd.daemon.phases import Phase
 from prefd.plugins.metrics import EVAL
 
 if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's number waits for none
@@ -23,9 +24,6 @@ PROGRESS = "progress.json"
 KEPT = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
 """What a run begun from nothing keeps of the earlier one: the log goes on."""
 
-Phase = Literal["precompute", "training"]
-PHASES: tuple[Phase, ...] = get_args(Phase)
-"""In their order."""
 T = TypeVar("T")
 
 

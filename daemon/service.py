@@ -30,7 +30,7 @@ from prefd.daemon.intake import Intake
 from prefd.daemon.jobs import Job, JobTable, Unreadable
 from prefd.daemon.logs import start_logging
 from prefd.daemon.notify import Notifier
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.parsed import MAX_BYTES
 from prefd.daemon.process import WORKER
 from prefd.daemon.pulse import Pulse, report
 from prefd.daemon.rebuild import mend, open_table

@@ -18,7 +18,8 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.explain import MAX_FAULTS, explain, more_than
 from prefd.daemon.flat import is_flat, translate
 from prefd.daemon.lossnames import advice
-from prefd.daemon.parse import MAX_BYTES, PARSERS, Parsed, ParseError, parse
+from prefd.daemon.parse import PARSERS, parse
+from prefd.daemon.parsed import MAX_BYTES, Parsed, ParseError
 from prefd.daemon.sources import faults_of_sources
 from prefd.daemon.spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
 from prefd.daemon.sweep import KEY, Combination, SweepError, axes_of, expand, swept_lines, unique, value_at

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from prefd.daemon.rundir import Phase
+from prefd.daemon.phases import Phase
 
 State = Literal["queued", "precomputing", "training", "paused", "done", "failed", "cancelled"]
 

@@ -28,8 +28,9 @@ from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import kills
 from prefd.daemon.oom import MemoryWatch
 from prefd.daemon.phase_outcomes import Outcome
+from prefd.daemon.phases import Phase
 from prefd.daemon.process import SAME_HASHES, WORKER, ProcessId, signal_group
-from prefd.daemon.rundir import Phase, Progress, RunDir
+from prefd.daemon.rundir import Progress, RunDir
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SpecError, check_loss
 from prefd.daemon.states import ENDED, STATE_OF, State
@@ -149,15 +150,20 @@ class Supervisor:
                 return self._put_back(self._why_stopped())
             ended = await self._run_phase(phase, run)
             reason, took = ended.reason, {phase: ended.seconds}
-            if ended.how == "stopped":
-                return self._put_back(reason, took)
-            if ended.how == "crashed":
-                return self._crashed(phase, run, ended)
-            if ended.how == "no room":
-                return self._try_again(ROOM_WAIT, reason, took)
-            if ended.how == "failed":
-                return self._move("failed", reason, took)
+            if ended.how != "ok":
+                return self._end_early(phase, run, ended)
         return self._move("done", reason, took)
+
+    def _end_early(self, phase: Phase, run: RunDir, ended: PhaseEnd) -> Job:
+        """Move the job to where it belongs after a phase that did not end well."""
+        took: dict[str, float] = {phase: ended.seconds}
+        if ended.how == "stopped":
+            return self._put_back(ended.reason, took)
+        if ended.how == "crashed":
+            return self._crashed(phase, run, ended)
+        if ended.how == "no room":
+            return self._try_again(ROOM_WAIT, ended.reason, took)
+        return self._move("failed", ended.reason, took)
 
     def _crashed(self, phase: Phase, run: RunDir, ended: PhaseEnd) -> Job:
         """Back to the queue, to be tried again, unless it has crashed too often where it stands."""

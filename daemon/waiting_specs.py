@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import Claimed
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.parsed import MAX_BYTES
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.specfile import SUFFIXES, SpecError, read_specs
 

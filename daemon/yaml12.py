@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
-from prefd.daemon.parse import MAX_DEPTH, MAX_NODES, Parsed, ParseError, cut_short
+from prefd.daemon.parsed import MAX_DEPTH, MAX_NODES, Parsed, ParseError, cut_short
 from prefd.daemon.text import Path, clip, kind
 
 NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
@@ -107,29 +107,9 @@ class Builder:
 
 def parse_yaml(text: str) -> Parsed:
     """The one document in `text`. Raises ParseError; what ruamel itself raises beyond its own errors is the caller's."""
-    build, documents, nodes = Builder(), 0, 0
+    build = Builder()
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            nodes += 1
-            if nodes > MAX_NODES:
-                raise ParseError(f"line {line}: more than {MAX_NODES} values: not a job spec")
-            if isinstance(event, events.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise ParseError(f"line {line}: a second document (`---`): a spec is one")
-            elif isinstance(event, events.AliasEvent) or getattr(event, "anchor", None) is not None:
-                raise ParseError(f"line {line}: anchors and aliases (& and *) are not taken: write the value out")
-            elif (tag := getattr(event, "tag", None)) is not None:
-                raise ParseError(f"line {line}: tags ({clip(str(tag))}) are not taken: write a plain value")
-            elif isinstance(event, events.MappingStartEvent):
-                build.start({}, line)
-            elif isinstance(event, events.SequenceStartEvent):
-                build.start([], line)
-            elif isinstance(event, events.CollectionEndEvent):
-                build.end()
-            elif isinstance(event, events.ScalarEvent):
-                build.scalar(event.value, event.style is None, line)
+        _read_events(text, build)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -141,3 +121,37 @@ def parse_yaml(text: str) -> Parsed:
     if build.root is None:
         raise ParseError("the file has no values: a spec needs at least `model` and `data.path`")
     return Parsed(build.root, build.lines)
+
+
+def _read_events(text: str, build: Builder) -> None:
+    """Hand what ruamel reads to `build`. Raises ParseError for what a spec may not have: more documents, anchors, tags."""
+    documents = 0
+    for nodes, event in enumerate(YAML(typ="safe", pure=True).parse(text), 1):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if nodes > MAX_NODES:
+            raise ParseError(f"line {line}: more than {MAX_NODES} values: not a job spec")
+        if isinstance(event, events.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise ParseError(f"line {line}: a second document (`---`): a spec is one")
+            continue
+        _refuse_references(event, line)
+        _build_event(event, build, line)
+
+
+def _refuse_references(event: events.Event, line: int) -> None:
+    if isinstance(event, events.AliasEvent) or getattr(event, "anchor", None) is not None:
+        raise ParseError(f"line {line}: anchors and aliases (& and *) are not taken: write the value out")
+    if (tag := getattr(event, "tag", None)) is not None:
+        raise ParseError(f"line {line}: tags ({clip(str(tag))}) are not taken: write a plain value")
+
+
+def _build_event(event: events.Event, build: Builder, line: int) -> None:
+    if isinstance(event, events.MappingStartEvent):
+        build.start({}, line)
+    elif isinstance(event, events.SequenceStartEvent):
+        build.start([], line)
+    elif isinstance(event, events.CollectionEndEvent):
+        build.end()
+    elif isinstance(event, events.ScalarEvent):
+        build.scalar(event.value, event.style is None, line)

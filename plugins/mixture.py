@@ -13,7 +13,7 @@ from prefd.plugins.types import LossInput, LossOutput
 
 
 @dataclass(frozen=True)
-class Part:
+class WeightedLoss:
     """One loss of a mixture, ready to be called."""
 
     name: str
@@ -32,7 +32,7 @@ class Mixture:
     again is counted: `sigmoid`, `sigmoid:2`.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[WeightedLoss]
 
     def __call__(self, x: LossInput) -> LossOutput:
         outputs = [part.loss(x) for part in self.parts]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
+from safetensors.numpy import load_file
 
 from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models
@@ -49,3 +52,23 @@ def logits(model: nn.Module) -> mx.array:
 def apart(one: mx.array, other: mx.array) -> float:
     """The largest difference."""
     return float(mx.abs(one - other).max())
+
+
+def by_pefts_formula(folder: Path, weights: dict[str, mx.array]) -> dict[str, mx.array]:
+    """`weights` as PEFT's adapter at `folder` makes them, in float64: W + α/r B A, its rows scaled to m where use_dora."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    tensors = {
+        name: value.astype(np.float64) for name, value in load_file(folder / "adapter_model.safetensors").items()
+    }
+    made = dict(weights)
+    for module in config["target_modules"]:
+        path = f"base_model.model.{module}"
+        weight = np.array(weights[f"{module}.weight"], np.float64)
+        scaling = config["lora_alpha"] / config["r"]
+        weight += scaling * tensors.pop(f"{path}.lora_B.weight") @ tensors.pop(f"{path}.lora_A.weight")
+        if config["use_dora"]:
+            magnitude = tensors.pop(f"{path}.lora_magnitude_vector")
+            weight *= (magnitude / np.linalg.norm(weight, axis=1))[:, None]
+        made[f"{module}.weight"] = mx.array(weight.astype(np.float32))
+    assert not tensors  # each belongs to a module that PEFT would adapt
+    return made

@@ -18,7 +18,7 @@ from typing import Any
 
 import fakes
 
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.parsed import MAX_BYTES
 from prefd.daemon.specfile import SpecError, read_specs
 
 NEST = 100_000

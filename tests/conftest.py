@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT, SHARED_PAIRS, SMOL
+from sample_pairs import PAIRS
 
 from prefd.daemon import blas
 
@@ -15,43 +19,34 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are as many as the cores
     os.environ.pop("COLUMNS", None)  # set by xdist for its own output
 
-ROOT = Path(__file__).parent.parent
 os.environ["XDG_CACHE_HOME"] = str(
     ROOT / ".pytest_cache" / "user"
 )  # what is found of the machine is not the user's here
+
+RAM_DISK = Path("/dev/shm")
+if RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > 4 * 2**30:  # there, nothing waits until it is on a disk
+    os.environ.setdefault("TMPDIR", str(RAM_DISK))
+    tempfile.tempdir = None  # it has been looked up already
 
 blas.preload()  # before anything imports mlx
 
 import fakes  # tests/fakes.py
 import homes  # tests/homes.py
 import tiny  # tests/tiny.py
+from answers_in_process import answer_in_process
+from first_layers import keep_first_layers
 from hypothesis import HealthCheck, settings
 from places import Place
 from supervised import Bench
+from template_clock import SetClock, clock_setter
 
 from prefd.daemon import runner, service, supervisor, watch
 from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
 
+FEW_LAYERS, ALL_LAYERS = "4 of 30 layers", "all layers"
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")  # a busy machine is slow, and no test is about that
-SMOL = Path(os.environ.get("PREFD_SMOL", ROOT / ".models" / "SmolLM2-135M-Instruct"))
-SHARED_PAIRS = ROOT.parent / "shared" / "data" / "alpaca_eval_pairs.jsonl"
-
-PAIRS = [
-    {"prompt": "What is two plus two?", "chosen": "Four.", "rejected": "It could be many things, who knows."},
-    {"prompt": "Name a primary colour.", "chosen": "Red is one.", "rejected": "Colours are lovely, are they not?"},
-    {"prompt": "Is the sun a star?", "chosen": "Yes, it is a star.", "rejected": "No."},
-    {
-        "prompt": "Where do penguins live?",
-        "chosen": "In the south.",
-        "rejected": "Up at the North Pole with the bears.",
-    },
-    {"prompt": "How many legs has a spider?", "chosen": "Eight.", "rejected": "Six legs, like every insect has."},
-    {"prompt": "What melts at zero degrees?", "chosen": "Ice does.", "rejected": "Rocks and such."},
-    {"prompt": "Which month follows May?", "chosen": "June.", "rejected": "After May comes July, I think."},
-    {"prompt": "Say hello in French.", "chosen": "Bonjour.", "rejected": "Hola!"},
-]
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +61,14 @@ def smol_model() -> Path:
     if not (SMOL / "model.safetensors").exists():
         pytest.skip("the demo model has not been built (make model)")
     return SMOL
+
+
+@pytest.fixture(scope="session", params=[FEW_LAYERS, pytest.param(ALL_LAYERS, marks=pytest.mark.thorough)])
+def smol_layers(request: pytest.FixtureRequest, smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first layers of SmolLM2; thoroughly, all of it too. For what holds for each layer as it does for the first."""
+    if request.param == ALL_LAYERS:
+        return smol_model
+    return keep_first_layers(smol_model, tmp_path_factory.mktemp("models") / "smol", 4)
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +89,18 @@ def pairs_file(tmp_path: Path) -> Path:
 def home(tmp_path: Path) -> Path:
     """The path of a prefd home that does not exist yet."""
     return tmp_path / "home"
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """Sets what the machine's clock shows to whoever renders a template."""
+    return clock_setter(monkeypatch)
+
+
+@pytest.fixture
+def answers_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of commands that show what a worker answers, and not that a process of its own does."""
+    answer_in_process(monkeypatch)
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-CONTRIB = Path(__file__).parent.parent / "contrib"
+from paths import ROOT
+
+CONTRIB = ROOT / "contrib"
 
 
 def load_package(path: str) -> ModuleType:

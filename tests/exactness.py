@@ -1,6 +1,7 @@
 """What one BLAS kernel does to numbers, as one line of JSON: run in a child, for a kernel is chosen when it is loaded.
 
-OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 python tests/exactness.py [FOLDER OF A REAL MODEL]
+OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 python tests/exactness.py neighbours MODEL
+OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 python tests/exactness.py losses MODEL LOSS…
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from prefd.daemon.worker.choose import fastest_scorer
 blas.preload()
 
 import mlx_lm
-import numpy as np
-import tiny
-from exact import exact_losses
+from first_losses import STEPS, losses
 from jobs_on_disk import make_job, run_precompute
-from test_logprobs import neighbours_apart, with_siblings
-from test_trainer import live, losses
+from live_reference import live
+from neighbours import neighbours_apart, with_siblings
 
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.kernels import kernel_in_use
 from prefd.daemon.worker.training import cached_reference
 
@@ -35,41 +35,37 @@ PAIRS = [
 ]
 
 
-def neighbours(model: Any, vocabulary: int) -> dict[str, Any]:
+def neighbours(model: Path) -> dict[str, Any]:
     """Whether the scorer believes that it keeps bits, and the largest difference that a neighbour makes, in nats."""
-    scorer = fastest_scorer(model)
-    batch = with_siblings((9, 33, 41, 100, 300), vocabulary)
+    scorer = fastest_scorer(mlx_lm.load(str(model))[0].freeze())
+    batch = with_siblings((9, 33, 41, 100, 300), scorer.vocabulary)
     return {"same_bits": scorer.same_bits, "nats": neighbours_apart(scorer, batch)}
 
 
-def trajectories(folder: Path, model: Path, loss: str) -> dict[str, float]:
-    """The largest difference of a step's loss over 20 steps: from the cache and live, and from the cache and in float64."""
+def trajectories(model: Path, *loss_names: str) -> dict[str, dict[str, list[float]]]:
+    """The losses of the first steps of each, from the cache and with a live reference."""
+    made = {}
+    for name in loss_names:
+        with tempfile.TemporaryDirectory(prefix="prefd-") as folder:
+            job = job_of(Path(folder), model, name)
+            run_precompute(job)
+            made[name] = {"cached": losses(job, cached_reference(job)), "live": losses(job, live(job))}
+    return made
+
+
+def job_of(folder: Path, model: Path, loss: str) -> RunningJob:
+    """A job of STEPS steps on four pairs, in a home in `folder`."""
     pairs = folder / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), encoding="utf-8")
-    training = {"batch_size": 2, "iters": 20, "learning_rate": 1e-3, "seed": 1}
+    training = {"batch_size": 2, "iters": STEPS, "learning_rate": 1e-3, "seed": 1}
     data = {"path": str(pairs), "validation": 0.0}
-    job = make_job(folder / "home", model=str(model), data=data, loss={"name": loss}, training=training)
-    run_precompute(job)
-    cached = losses(job, cached_reference(job))
-    return {
-        "live": float(np.abs(np.subtract(cached, losses(job, live(job)))).max()),
-        "float64": float(np.abs(np.subtract(cached, exact_losses(job, 20))).max()),
-        "first": cached[0],
-    }
+    return make_job(folder / "home", model=str(model), data=data, loss={"name": loss}, training=training)
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="prefd-") as made:
-        folder = Path(made)
-        model = tiny.build_llama(folder / "tiny")
-        models = {str(model): 300} | dict.fromkeys(sys.argv[1:], 49152)
-        found = {
-            "kernel": kernel_in_use(),
-            "neighbours": {name: neighbours(mlx_lm.load(name)[0], size) for name, size in models.items()},
-            "losses": {loss: trajectories(folder, model, loss) for loss in ("sigmoid", "hinge", "ipo", "dpop")},
-        }
-    print(json.dumps(found))
+def main(model: Path, *loss_names: str) -> None:
+    found = {"neighbours": neighbours(model), "losses": trajectories(model, *loss_names)}
+    print(json.dumps({"kernel": kernel_in_use()} | found))
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -23,15 +23,15 @@ from faults_training import Worker as TwinsWorker
 # isort: split
 from aims import AIM_SECONDS, WHILE_TRAINING
 from besieged import Besieged, Counts, Found
-from conftest import PAIRS
 from dropping import ONE_BY_ONE, Drop
 from jobs_on_disk import make_job
+from sample_pairs import PAIRS
 from tiny import build_llama
 
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
 from prefd.daemon.jobs import JobTable
-from prefd.daemon.rundir import Phase
+from prefd.daemon.phases import Phase
 from prefd.daemon.worker.job import RunningJob
 
 KILLS_PER_SPEC = 12.5

@@ -24,12 +24,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import PAIRS  # first: it loads the BLAS before anything imports mlx
+from prefd.daemon import blas
+
+blas.preload()  # before anything imports mlx
+
 from jobs_on_disk import make_job
+from sample_pairs import PAIRS
 from tiny import build_llama
 
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import Phase
+from prefd.daemon.phases import Phase
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.phase import run_phase
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from conftest import ROOT
+from paths import ROOT
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.spec import JobSpec

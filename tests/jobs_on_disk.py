@@ -43,6 +43,11 @@ def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int
     return make_job(home, job_id, model=str(model), data=data, loss={"name": loss}, training=training, **more)
 
 
+def again(made: RunningJob) -> RunningJob:
+    """The same job in a worker that begins now."""
+    return RunningJob.load(made.home, int(made.run.root.name))
+
+
 def finished(made: RunningJob) -> RunningJob:
     """`made`, run to its end."""
     run_precompute(made)

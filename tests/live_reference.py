@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
+from prefd.daemon.worker import models
+from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.daemon.worker.trainer import ReferenceScores
@@ -19,3 +22,8 @@ def live_reference(scorer: Scorer) -> ReferenceScores:
         return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
 
     return scores
+
+
+def live(job: RunningJob) -> ReferenceScores:
+    """The reference of `job`, loaded beside its policy."""
+    return live_reference(fastest_scorer(models.load(job.reference).freeze()))

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import fakes
-from test_service_files import follow_readme
+from service_page import follow_page
 
 SYSTEMD = Path("/lib/systemd/systemd")
 GROUPS = Path("/sys/fs/cgroup")
@@ -37,7 +37,7 @@ def main(account: Path) -> None:
         (account / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
         (account / "bin" / name).chmod(0o755)
     with own_manager(account):
-        follow_readme(account, "systemctl")  # returns once the daemon has said that it is ready
+        follow_page(account, "systemctl")  # returns once the daemon has said that it is ready
         assert shown("ActiveState", "StatusText") == ["active", "no jobs yet"]
         override = account / ".config" / "systemd" / "user" / "prefd.service.d"
         override.mkdir()

@@ -9,9 +9,9 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from conftest import ROOT
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from paths import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [

@@ -17,7 +17,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.inbox_health import WatchHealth
 from prefd.daemon.jobs import Job, JobTable
 from prefd.daemon.lock import announce
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.parsed import MAX_BYTES
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.states import RUNNING
 from prefd.daemon.status import ActiveJob, CatalogHealth, Queue, Status, Worker

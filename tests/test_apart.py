@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import SUPPORT
 
 APART = ("unshare", "--user", "--map-root-user", "--mount")
 """A mount table and limits of its own, without being root."""
@@ -27,7 +28,7 @@ def why_not() -> str | None:
 def test_it_is_survived_and_no_file_is_lost(tmp_path: Path, what: str) -> None:
     if reason := why_not():
         pytest.skip(f"mounts and limits of its own: {reason}")
-    script = Path(__file__).with_name("apart.py")
+    script = SUPPORT / "apart.py"
     done = subprocess.run(
         [*APART, sys.executable, "-W", "error", str(script), what, str(tmp_path)],
         capture_output=True,

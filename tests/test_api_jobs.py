@@ -9,7 +9,7 @@ from served import serving, talking
 
 from prefd.daemon.client import Client, ControlError
 from prefd.daemon.home import Home
-from prefd.daemon.parse import MAX_BYTES
+from prefd.daemon.parsed import MAX_BYTES
 from prefd.daemon.watched import FolderUnusable, WatchedFolder
 
 

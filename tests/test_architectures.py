@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,15 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("options", HARD.values(), ids=HARD)
-@pytest.mark.parametrize("name", ["llama sliding", "qwen3_next", "gemma2", "mixtral", "jamba", "gpt_oss", "lfm2"])
+def hard_cases() -> Iterator[Any]:
+    """All ways for three architectures that differ most; for the others those that join the rest, and thoroughly all."""
+    for name in ("llama sliding", "qwen3_next", "gemma2", "mixtral", "jamba", "gpt_oss", "lfm2"):
+        for way, options in HARD.items():
+            often = name in ("llama sliding", "qwen3_next", "gemma2") or options.checkpoint_layers
+            yield pytest.param(name, options, id=f"{name}-{way}", marks=[] if often else pytest.mark.thorough)
+
+
+@pytest.mark.parametrize(("name", "options"), list(hard_cases()))
 def test_long_context_and_recomputation_are_exact_too(name: str, options: Options) -> None:
     model = adapted(name)
     scorer = fastest_scorer(model, options)
@@ -148,9 +156,9 @@ def test_a_head_that_is_trained_has_its_gradient(name: str, options: dict[str, A
 
 
 @pytest.mark.smol
-def test_a_real_model_too(smol_model: Path) -> None:
+def test_a_real_model_too(smol_layers: Path) -> None:
     mx.random.seed(0)
-    model = with_adapter(mlx_lm.load(str(smol_model))[0])
+    model = with_adapter(mlx_lm.load(str(smol_layers))[0])
     scorer = fastest_scorer(model, Options())
     assert scorer.shares_prompts
     assert_exact(model, scorer, nats=1e-4)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from cache_entries import FINGERPRINT, KEYS, flip, value_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from test_verify import FINGERPRINT, flip
 
 from prefd.cache.compact import compact
 from prefd.cache.layout import chunk_path
@@ -24,13 +23,7 @@ from prefd.cache.stored import StoredReference, whole_references
 from prefd.cache.transfer import export, import_
 from prefd.cache.verify import repair, verify
 
-KEYS = [bytes([number]) * 8 + bytes([number // 2]) * 24 for number in range(12)]
 DAY = 86_400.0
-
-
-def value_of(key: bytes) -> npt.NDArray[np.float32]:
-    """What the model gives for it: the same whenever and wherever it is scored."""
-    return -np.arange(1, key[0] % 4 + 2, dtype=np.float32) * np.float32(0.37 + key[0])
 
 
 class CacheMachine(RuleBasedStateMachine):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import click
 import homes
 import pytest
 from click.testing import CliRunner
+from pseudo_terminal import on_terminal
 
 from prefd.daemon import commands
 from prefd.daemon.cli import MODULES, cli
@@ -212,33 +212,6 @@ def test_no_color_is_respected_even_on_a_terminal(tmp_path: Path) -> None:
     error = on_terminal(["--home", str(home.root), "show", "99"], {"NO_COLOR": "1"})
     assert "error: " in error
     assert "\x1b[3" not in error
-
-
-def on_terminal(arguments: list[str], environment: dict[str, str]) -> str:
-    """What the command writes when stdout and stderr are a terminal."""
-    import pty
-
-    main, secondary = pty.openpty()
-    base = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS")}
-    command = [sys.executable, "-m", "prefd.daemon.cli", *arguments]
-    subprocess.run(
-        command,
-        check=False,
-        stdin=secondary,
-        stdout=secondary,
-        stderr=secondary,
-        env=base | {"TERM": "xterm"} | environment,
-        timeout=60,
-    )
-    os.close(secondary)
-    written = b""
-    try:
-        while chunk := os.read(main, 65536):
-            written += chunk
-    except OSError:  # Linux's way of saying that the other end is closed
-        pass
-    os.close(main)
-    return written.decode()
 
 
 def test_json_is_one_document_with_a_schema(tmp_path: Path) -> None:

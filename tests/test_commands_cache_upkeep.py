@@ -12,11 +12,10 @@ from typing import Any
 import homes
 import numpy as np
 import pytest
-from conftest import PAIRS
+from cache_entries import entries, flip
 from homes import invoke
 from jobs_on_disk import make_job, run_precompute
-from test_segment import entries
-from test_verify import flip
+from sample_pairs import PAIRS
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path
@@ -27,6 +26,8 @@ from prefd.daemon.home import Home
 from prefd.daemon.needed import NeededReferences, newest_uses, references_of
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker_inputs import RescoreInput
+
+pytestmark = pytest.mark.usefixtures("answers_in_process")
 
 SMALL = ReferenceFingerprint({"weights": "a", "compute_dtype": "float32"}, {"model": "org/small-model"})
 LARGE = ReferenceFingerprint({"weights": "b", "compute_dtype": "float32"}, {"model": "org/large"})

@@ -16,6 +16,8 @@ from prefd.daemon.jobs import JobTable
 from prefd.daemon.specfile import SpecFile
 from prefd.daemon.states import STATES
 
+pytestmark = pytest.mark.usefixtures("answers_in_process")
+
 
 def test_jobs_lists_every_state_with_its_reason_or_progress(four_jobs: Home) -> None:
     lines = invoke(four_jobs, "jobs").stdout.splitlines()

@@ -11,6 +11,8 @@ from homes import invoke
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
 
+pytestmark = pytest.mark.usefixtures("answers_in_process")
+
 BUILT_IN = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop", "simpo", "sft"]
 
 PLUGIN = '''
@@ -52,6 +54,7 @@ def test_losses_json_is_the_schema_of_each(home: Path) -> None:
 
 
 def test_a_check_that_hangs_is_ended_and_the_step_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # a worker of its own, which can be ended
     monkeypatch.setattr("prefd.daemon.commands.losses.CHECK_SECONDS", 0.1)
     result = invoke(Home(home), "check-loss", "dpop")
     assert result.exit_code == Exit.FAILED

@@ -10,15 +10,17 @@ from typing import Any
 
 import homes
 import pytest
-from conftest import PAIRS
 from homes import invoke
-from test_cli import on_terminal
+from pseudo_terminal import on_terminal
+from sample_pairs import PAIRS
 
 from prefd.daemon.commands.errors import Exit, Failure
 from prefd.daemon.commands.stores import ask_worker
 from prefd.daemon.home import Home
 from prefd.daemon.worker_answers import LossCheck
 from prefd.daemon.worker_inputs import LossCheckInput
+
+pytestmark = pytest.mark.usefixtures("answers_in_process")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.jobs import JobTable
 from prefd.daemon.notebook import ReferenceLogprobs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("answers_in_process")]  # the phases are processes
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_run_trains_and_prints_plain_lines(there: Home, tmp_path: Path, tiny_mod
     assert (there.job(1) / "adapter" / "adapters.safetensors").exists()
     assert "made a home" in result.stderr
 
-    again = invoke(there, "run", spec, "--json")
+    again = invoke(there, "run", spec, "--json", "--precompute-only")
     assert again.exit_code == Exit.OK, again.output
     document = json.loads(again.stdout)
     assert document["job"]["id"] == 2

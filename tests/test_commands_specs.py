@@ -11,6 +11,8 @@ from homes import invoke
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
 
+pytestmark = pytest.mark.usefixtures("answers_in_process")
+
 
 def test_validate_says_what_would_run(home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
     spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file, loss={"name": "ipo", "beta": 0.2})
@@ -179,6 +181,7 @@ def test_validate_says_what_it_could_not_look_at(
 def test_validate_says_that_the_hub_was_silent_and_passes_the_spec(
     home: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.undo()  # a worker of its own, which reads the variable as it starts
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     spec = homes.write_spec(tmp_path / "a.json", tiny_model, Path("no-such-org/no-such-data"))
     result = invoke(Home(home), "validate", spec)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_segment import Entries, entries
-from test_verify import FINGERPRINT, flip
+from cache_entries import FINGERPRINT, Entries, entries, flip
 
 from prefd.cache import compact as module
 from prefd.cache.compact import CompactReport, compact, delete_replaced

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_rows import failure, found, read
+from row_files import failure, found, read
 
 UNEQUAL, BOTH = "not every line has as many cells as the header", "each of them fits every line"
 REMEDY = "write it with a comma between cells, or one JSON object a line (.jsonl)"

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
-from conftest import PAIRS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_lm.utils import load_tokenizer
+from sample_pairs import PAIRS
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.data import DataError, PreparedData, prepare, split

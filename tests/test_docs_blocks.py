@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import ROOT
 from pages import DOCS, Block, blocks, spans
+from paths import ROOT
 from served import serving
 
 from prefd.daemon.config import Config

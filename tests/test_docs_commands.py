@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import click
 import pytest
-from conftest import ROOT
 from pages import blocks, spans
+from paths import ROOT
 from served import FakeDaemon
 
 from prefd.daemon.api.app import endpoints

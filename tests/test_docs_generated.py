@@ -8,7 +8,7 @@ from pathlib import Path
 
 import contrib_module
 import pytest
-from conftest import ROOT
+from paths import ROOT
 
 GENERATED = [
     page

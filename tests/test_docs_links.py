@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from pages import DOCS, PAGES, Link, headings, links, name_of, spans
+from paths import ROOT
 
 FOLDERS = ("daemon", "cache", "plugins", "tests", "contrib", "benchmarks", "docs", "typings")
 PATH = re.compile(rf"(?:{'|'.join(FOLDERS)})(?:/[\w.-]+)+/?")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT
 from homes import make_spec, run_folder
 from pages import blocks
+from paths import ROOT
 
 from prefd.daemon.cli import cli
 from prefd.daemon.home import Home

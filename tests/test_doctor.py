@@ -17,8 +17,10 @@ from homes import invoke
 from prefd.cache.store import ReferenceCache
 from prefd.daemon import blas, doctor, lock
 from prefd.daemon.commands.errors import Exit
-from prefd.daemon.finding import Finding
+from prefd.daemon.finding import HealthFinding
 from prefd.daemon.home import Home
+
+pytestmark = pytest.mark.usefixtures("answers_in_process")
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def there(home: Path) -> Home:
     return made
 
 
-def only(found: Sequence[Finding]) -> Finding:
+def only(found: Sequence[HealthFinding]) -> HealthFinding:
     assert len(found) == 1, found
     return found[0]
 

@@ -20,7 +20,7 @@ from prefd.daemon.doctor_machine import (
     event_seen,
     inotify,
 )
-from prefd.daemon.finding import Finding
+from prefd.daemon.finding import HealthFinding
 from prefd.daemon.home import Home
 from prefd.daemon.mounts import Mount
 
@@ -32,7 +32,7 @@ def there(home: Path) -> Home:
     return made
 
 
-def only(found: Iterator[Finding] | Sequence[Finding]) -> Finding:
+def only(found: Iterator[HealthFinding] | Sequence[HealthFinding]) -> HealthFinding:
     [finding] = found
     assert (finding.remedy == "") == (finding.level == "ok")
     return finding

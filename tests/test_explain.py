@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import tiny
-from conftest import PAIRS
 from jobs_on_disk import make_job, run_precompute
+from sample_pairs import PAIRS
 
 from prefd.daemon.home import Home
 from prefd.daemon.spec import JobSpec

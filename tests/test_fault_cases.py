@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from daemon_process import PREFD, Daemon
 from handed import CASES, Model, all_specs, copy_case, maker, read_handed
-from jobs_on_disk import StopAtLook, adapter_digest, finished, make_job, metrics, run_precompute, run_training
-from test_end_to_end import PREFD, Daemon
-from test_prompt_date import SetClock, again, set_clock
+from homes import invoke
+from jobs_on_disk import StopAtLook, adapter_digest, again, finished, make_job, metrics, run_precompute, run_training
+from template_clock import SetClock
 
 from prefd.daemon.home import Home
 from prefd.daemon.specfile import SpecError
@@ -22,7 +23,6 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.preview import check
 from prefd.daemon.worker_inputs import DataCheckInput
 
-__all__ = ["set_clock"]
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the faults are not here")
 
 ELSEWHERE = "27-mxfp4/"
@@ -221,6 +221,7 @@ def test_44_ends_as_its_unbroken_twin_bit_for_bit(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # it waits for another minute of the machine's clock; the tests above set one
 def test_44_as_its_users_would_a_minute_passes_and_the_daemon_goes_on(home: Path, tmp_path: Path, model: Model) -> None:
     folder = copy_case("44-date-in-template", tmp_path)
     spec = folder / "long.yaml"
@@ -237,13 +238,13 @@ def test_44_as_its_users_would_a_minute_passes_and_the_daemon_goes_on(home: Path
         running.send_signal(signal.SIGINT)
     trained, minute = steps(), time.localtime().tm_min
     daemon.until(lambda: time.localtime().tm_min != minute, 70)
-    assert daemon.prefd("retry", "1").returncode == 0
+    daemon.ask("retry", "1")
     try:
         daemon.start()
         daemon.until(lambda: steps() > trained + 4, 120)
         assert daemon.jobs()["long"]["state"] == "training"
-        again = daemon.prefd("run", "--precompute-only", str(spec))
-        assert "reference: 0 of 48 completions scored" in again.stdout, again.stdout + again.stderr
+        rescored = invoke(daemon.home, "run", "--precompute-only", spec)
+        assert "reference: 0 of 48 completions scored" in rescored.stdout, rescored.output
     finally:
         daemon.end()
     seen = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]

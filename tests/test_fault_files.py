@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from paths import FAULTS
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.mixing import load_pairs
@@ -13,7 +13,6 @@ from prefd.daemon.worker.rows import DataError
 from prefd.plugins import formats
 from prefd.plugins.types import RowFormat
 
-CASES = ROOT.parent / "shared" / "faults" / "cases"
 FORMATS: dict[str, RowFormat] = {}
 formats.register_formats(FORMATS.__setitem__)
 COLOURS = [
@@ -61,7 +60,7 @@ READ: dict[str, tuple[list[tuple[str, str, str]], list[str], list[str]]] = {
 
 
 def case(name: str) -> Path:
-    path = CASES / name
+    path = FAULTS / name
     if not path.exists():
         pytest.skip(f"{path} is not here")
     return path

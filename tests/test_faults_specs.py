@@ -8,6 +8,7 @@ import pytest
 import tiny
 from handed import CASES, maker
 from jobs_on_disk import finished, make_job
+from paths import FAULTS
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.specfile import SpecError, SpecFile, read_specs
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(not CASES.exists(), reason="the faults are not h
 
 
 def read(name: str, model: Path) -> SpecFile:
-    path = CASES / "41-specs" / name
+    path = FAULTS / "41-specs" / name
     text = path.read_text().replace("MODELS/chatml", str(model))
     return read_specs(text.encode(), name, CATALOG, path.parent)
 
@@ -55,7 +56,7 @@ def test_pefts_names_of_modules_train_what_they_train_there(home: Path, tiny_mod
     assert names == {f"model.layers.{layer}.self_attn.{key}" for layer in (0, 1) for key in ("q_proj", "v_proj")}
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (CASES / "27-mxfp4").glob("*.yaml")) or ["absent"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (FAULTS / "27-mxfp4").glob("*.yaml")) or ["absent"])
 def test_fused_models_of_quantized_bases_are_what_they_claim(home: Path, tmp_path: Path, name: str) -> None:
     import mlx_lm
     from adapted import apart, logits
@@ -69,7 +70,7 @@ def test_fused_models_of_quantized_bases_are_what_they_claim(home: Path, tmp_pat
     if mode is not None:
         model = tiny.quantized(model, tmp_path / "base", mode)
     named = text.splitlines()[0].removeprefix("model: ")
-    path = CASES / "27-mxfp4" / "pairs.jsonl"
+    path = FAULTS / "27-mxfp4" / "pairs.jsonl"
     changed = text.replace(named, str(model), 1).replace("./pairs.jsonl", str(path))
     made = make_job(home, **read_specs(changed.encode(), name).spec.model_dump(exclude_unset=True))
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import homes
 import pytest
-from test_rows import ROWS, failure, found, write_rows
+from row_files import ROWS, failure, found, write_rows
 
 from prefd.daemon.datafiles import is_data, split_of, suffix_of
 from prefd.daemon.datasources import Source

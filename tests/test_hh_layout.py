@@ -1,4 +1,4 @@
-"""`prefd run` on HH-RLHF as it lies on the hub: folders of gzipped transcripts, a split for training and one held out."""
+"""Jobs on HH-RLHF as it lies on the hub: folders of gzipped transcripts, a split for training and one held out."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import homes
 import pytest
 from homes import invoke
+from jobs_on_disk import make_job, run_precompute, run_training
 from mlx_lm.utils import load_tokenizer
 
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
 from prefd.daemon.notebook import ReferenceLogprobs
+from prefd.daemon.worker.rows import DataError
 
 pytestmark = pytest.mark.slow
 
@@ -86,32 +88,29 @@ def test_one_subset_is_trained_on_and_its_test_split_held_out(
 def test_subsets_are_mixed_with_weights_and_the_cache_is_shared(
     home: Path, tmp_path: Path, tiny_model: Path, hh: Path
 ) -> None:
-    there = Home(home)
-    run(there, tmp_path, tiny_model, path="hh-rlhf", data_dir="harmless-base", validation_split="test", max_length=128)
-    whole = {"path": "hh-rlhf", "data_dir": "harmless-base"}
-    part = {"path": "hh-rlhf/helpful-base", "weight": 0.5}
-    document = run(there, tmp_path, tiny_model, path=[whole, part], validation_split="test", max_length=128)
-    report = document["training"]["summary"]["data"]
-    assert (report["rows"], report["used"], report["held_out"], report["left_out"]) == (8, 5, 2, 1)
-    assert report["unusable"]["identical sides"]["places"] == [
+    whole = {"path": str(hh), "data_dir": "harmless-base"}
+    part = {"path": str(hh / "helpful-base"), "weight": 0.5}
+    common = {"validation_split": "test", "max_length": 128}
+    run_precompute(make_job(home, model=str(tiny_model), data=whole | common))
+    mixed = make_job(home, 2, model=str(tiny_model), data={"path": [whole, part]} | common, training={"iters": 2})
+    rescored = run_precompute(mixed).summary.scored
+    report = run_training(mixed).summary.data
+    assert report is not None
+    assert (report.rows, report.used, report.held_out, report.left_out) == (8, 5, 2, 1)
+    assert report.unusable["identical sides"].places == [
         "hh-rlhf/train.jsonl.gz:5",
         "helpful-base/train.jsonl.gz:5",
     ]
-    assert f"{hh / 'helpful-base'}: weight 0.5: 2 of its 3 pairs are used" in report["notes"]
-    assert document["precompute"]["summary"]["scored"] == 2  # of the half: its answers; "No." is there already
+    assert f"{hh / 'helpful-base'}: weight 0.5: 2 of its 3 pairs are used" in report.notes
+    assert rescored == 2  # of the half: its answers; "No." is there already
 
 
-def test_a_folder_of_unknown_splits_is_refused_with_the_setting(
-    home: Path, tmp_path: Path, tiny_model: Path, hh: Path
-) -> None:
+def test_a_folder_of_unknown_splits_is_refused_with_the_setting(home: Path, tmp_path: Path, tiny_model: Path) -> None:
     for name in ("train_prefs", "train_sft"):
         (tmp_path / "uf").mkdir(exist_ok=True)
         (tmp_path / "uf" / f"{name}.jsonl").write_text(json.dumps(row("Q?", "a", "b")))
-    spec = homes.write_spec(tmp_path / "job.json", tiny_model, tmp_path / "uf")
-    result = invoke(Home(home), "run", spec, "--precompute-only")
-    assert result.exit_code == Exit.JOB_FAILED
-    said = " ".join(result.output.split())
+    with pytest.raises(DataError) as raised:
+        run_precompute(make_job(home, model=str(tiny_model), data={"path": str(tmp_path / "uf")}))
     assert (
         "it holds train_prefs (train_prefs.jsonl), train_sft (train_sft.jsonl); name one: data.split: train_prefs"
-        in said
-    )
+    ) in " ".join(str(raised.value).split())

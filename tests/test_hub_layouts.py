@@ -1,4 +1,4 @@
-"""`prefd run` on rows with the columns of much-used datasets: what the reference scored is the question with its answer."""
+"""Jobs on rows with the columns of much-used datasets: what the reference scored is the question with its answer."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import homes
 import pytest
-from homes import invoke
+from jobs_on_disk import job, run_precompute, run_training
 from mlx_lm.utils import load_tokenizer
 
 from prefd.cache.store import ReferenceCache
-from prefd.daemon.commands.errors import Exit
 from prefd.daemon.home import Home
 from prefd.daemon.notebook import ReferenceLogprobs
-
-pytestmark = pytest.mark.slow
 
 TRIPLES = [
     ("Name a prime.", "Seven is one.", "Nine."),
@@ -76,15 +72,12 @@ def test_the_question_is_scored_with_its_answers_and_nothing_else_is(
 ) -> None:
     lines = [json.dumps(shape(place, *triple)) for place, triple in enumerate(TRIPLES)]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    there = Home(home)
-    data = {"path": "rows.jsonl", "validation": 0.0, "max_length": 256}
-    spec = homes.write_spec(tmp_path / "job.json", tiny_model, tmp_path / "rows.jsonl", data=data)
-    result = invoke(there, "run", spec, "--json")
-    assert result.exit_code == Exit.OK, result.output
-    document = json.loads(result.stdout)
-    assert (document["precompute"]["summary"]["scored"], document["training"]["summary"]["pairs"]) == (6, 3)
+    data = {"validation": 0.0, "max_length": 256}
+    made = job(home, tiny_model, tmp_path / "rows.jsonl", training={"iters": 2}, data=data)
+    assert run_precompute(made).summary.scored == 6
+    assert run_training(made).summary.pairs == 3
 
-    cache = ReferenceCache.open(there.cache)
+    cache = ReferenceCache.open(Home(home).cache)
     [known] = cache.references()
     reference = ReferenceLogprobs(cache, known.fingerprint)
     turns = [{"role": "system", "content": SYSTEM}] if system else []

@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 import pytest
-from test_rows import ROWS, failure, read
+from row_files import ROWS, failure, read
 
 from prefd.daemon.datasources import Source
 from prefd.daemon.worker.rows import DataError, read_rows

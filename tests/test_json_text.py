@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_rows import ROWS, failure, found
+from row_files import ROWS, failure, found
 
 from prefd.plugins.types import UnusableRow
 

@@ -8,12 +8,13 @@ from typing import Any
 import mlx.core as mx
 import mlx_lm
 import numpy as np
-import numpy.typing as npt
 import pytest
+from full_logits import completion, naive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx import nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
+from neighbours import neighbours_apart, with_siblings
 
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.engine import plan
@@ -21,21 +22,6 @@ from prefd.daemon.worker.engine.plan import Slack
 from prefd.daemon.worker.logprobs import Options, Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.types import Logprobs
-
-Array = npt.NDArray[np.float64]
-
-
-def completion(length: int, start: int, seed: int = 0, vocab: int = 300) -> Completion:
-    return Completion(np.random.default_rng(seed).integers(3, vocab, length).astype(np.uint32), start)
-
-
-def naive(model: nn.Module, one: Completion) -> Array:
-    """(length - start,) Each token's log-probability from the full logits of the sequence alone, in float64."""
-    logits = np.array(model(mx.array(one.ids[None].astype(np.int32)))[0].astype(mx.float32)).astype(np.float64)
-    top = logits.max(-1, keepdims=True)
-    logprobs = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
-    places = np.arange(one.start - 1, len(one.ids) - 1)
-    return np.asarray(logprobs[places, one.ids[one.start :]])
 
 
 @pytest.fixture(scope="module")
@@ -82,32 +68,14 @@ def test_equals_full_logits_in_float64(scorer: Scorer, shapes: list[tuple[int, f
     assert np.array(with_gradients).tobytes() == tokens.tobytes()
 
 
-def neighbours_apart(scorer: Scorer, batch: list[Completion]) -> float:
-    """The largest difference that it makes to a token of `batch` what runs beside its sequence, in nats."""
-    together = np.array(scorer.logprobs(batch).tokens)
-    backwards = np.array(scorer.logprobs(batch[::-1]).tokens)[::-1]
-    alone = [np.array(scorer.logprobs([one]).tokens)[0] for one in batch]
-    return max(
-        float(np.abs(backwards - together).max()),
-        *(float(np.abs(row[: len(one)] - one).max()) for row, one in zip(together, alone)),
-    )
-
-
-def with_siblings(lengths: tuple[int, ...], vocab: int) -> list[Completion]:
-    """Completions of these lengths, and to each prompt a second one."""
-    batch = [completion(length, 5, length, vocab) for length in lengths]
-    others = [completion(length + 3, 5, length, vocab) for length in lengths]
-    return batch + [Completion(np.concatenate([one.prompt, other.ids[5:]]), 5) for one, other in zip(batch, others)]
-
-
 def test_neighbours_change_nothing_but_rounding(model: nn.Module) -> None:
     assert neighbours_apart(fastest_scorer(model), with_siblings((9, 33, 64, 65, 70, 31, 12), 300)) < 2e-6
 
 
 @pytest.mark.smol
-def test_neighbours_change_no_bit_of_a_real_model_where_the_scorer_says_so(smol_model: Path) -> None:
+def test_neighbours_change_no_bit_of_a_real_model_where_the_scorer_says_so(smol_layers: Path) -> None:
     """With the kernel at hand; test_cores.py has others."""
-    scorer = fastest_scorer(mlx_lm.load(str(smol_model))[0])
+    scorer = fastest_scorer(mlx_lm.load(str(smol_layers))[0].freeze())
     apart = neighbours_apart(scorer, with_siblings((9, 33, 41, 100, 300), 49152))
     assert apart <= (0 if scorer.same_bits else 3e-4)
     assert ("batched to the same bits" in scorer.describe()) == scorer.same_bits

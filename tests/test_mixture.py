@@ -7,15 +7,15 @@ import numpy as np
 from loss_numbers import Array, Numbers, Tokens, assert_equals_float64, total
 
 from prefd.plugins.manager import load_plugins
-from prefd.plugins.mixture import Mixture, Part
+from prefd.plugins.mixture import Mixture, WeightedLoss
 from prefd.plugins.types import LossInput, LossOutput
 
 LOSSES = load_plugins().losses
 
 
-def part(name: str, weight: float = 1.0, **params: float) -> Part:
+def part(name: str, weight: float = 1.0, **params: float) -> WeightedLoss:
     found = LOSSES[name]
-    return Part(name, weight, found.create(params), found.schema.preference)
+    return WeightedLoss(name, weight, found.create(params), found.schema.preference)
 
 
 def spread(x: LossInput) -> LossOutput:
@@ -45,7 +45,7 @@ def test_rewards_are_those_of_the_first_loss_that_compares_the_sides() -> None:
 
 def test_each_parts_own_loss_and_metrics_are_kept_apart() -> None:
     x = Numbers(2).batch()
-    own = Part("spread", 1.0, spread, True)
+    own = WeightedLoss("spread", 1.0, spread, True)
     out = Mixture([part("sigmoid", 0.5), own, part("sigmoid", 1.0, beta=0.3)])(x)
     assert list(out.metrics) == ["loss/sigmoid", "spread/spread", "loss/spread", "loss/sigmoid:2"]
     assert mx.array_equal(out.metrics["loss/sigmoid"], part("sigmoid").loss(x).losses)

@@ -13,10 +13,10 @@ from typing import Any
 
 import homes
 import pytest
-from conftest import PAIRS
+from cache_entries import entries
 from homes import invoke
 from jobs_on_disk import run_precompute, run_training
-from test_segment import entries
+from sample_pairs import PAIRS
 
 from prefd.cache import prune as pruning
 from prefd.cache.fingerprint import ReferenceFingerprint

@@ -9,8 +9,8 @@ import mlx_lm
 import numpy as np
 import pytest
 import tiny
-from conftest import PAIRS
 from jobs_on_disk import make_job, run_precompute
+from sample_pairs import PAIRS
 
 from prefd.cache.reference import MissingEntry
 from prefd.cache.store import ReferenceCache

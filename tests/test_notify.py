@@ -21,8 +21,8 @@ import json, os, sys, time
 mine = {name: value for name, value in os.environ.items() if name.startswith("PREFD_")}
 mine["stdin"] = json.load(sys.stdin)
 mine["cwd"] = os.getcwd()
-with open(sys.argv[1], "a") as file:
-    file.write(json.dumps(mine) + "\\n")
+with open(sys.argv[1], "ab", buffering=0) as file:  # a line at once: the test reads it meanwhile
+    file.write(json.dumps(mine).encode() + b"\\n")
 """
 
 
@@ -67,7 +67,7 @@ def in_a_while() -> Callable[[], bool]:
 
 def begun(home: Home, config: NotifyConfig) -> None:
     """A first daemon has been here, and nothing had ended."""
-    record = notify.Record(home)
+    record = notify.LastNotified(home)
     notified(home, config, lambda: record.read() is not None)
 
 

@@ -13,7 +13,7 @@ import pytest
 import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_rows_tables import write_arrow
+from row_files import write_arrow
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker import models

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numcodecs import Zstd
-from test_rows import ROWS, failure, found, read, write_rows
+from row_files import ROWS, failure, found, read, write_rows
 
 from prefd.daemon.worker.rows import json_text
 

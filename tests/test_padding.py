@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import ROOT
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.training_spec import TrainingSpec
@@ -20,7 +21,7 @@ from prefd.daemon.worker.sources import ModelSource
 from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.manager import load_plugins
 
-LENGTHS = Path(__file__).parent / "alpaca_eval_lengths.csv"
+LENGTHS = ROOT / "tests" / "alpaca_eval_lengths.csv"
 """Tokens of the prompts and answers of 450 pairs of alpaca_eval, by SmolLM2's tokenizer, at most 1,024 a side."""
 SLACK = {"cpu": plan.CPU, "gpu": plan.GPU}
 DEVICES = list(SLACK)

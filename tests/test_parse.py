@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefd.daemon.parse import MAX_BYTES, PARSERS, ParseError, parse
+from prefd.daemon.parse import PARSERS, parse
+from prefd.daemon.parsed import MAX_BYTES, ParseError
 
 
 def message(text: str | bytes, suffix: str) -> str:

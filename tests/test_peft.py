@@ -10,8 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import tiny
-from adapted import TOKENS, adapted, apart, logits
-from safetensors.numpy import load_file
+from adapted import TOKENS, adapted, apart, by_pefts_formula, logits
 
 from prefd.daemon.worker import models
 from prefd.daemon.worker.adapters import adapted_modules
@@ -25,26 +24,6 @@ KINDS: list[dict[str, Any]] = [
     {"fine_tune": "dora", "num_layers": 1},
     {"lora": {"rank": 3, "scale": 1.7, "keys": ["self_attn.q_proj", "mlp.down_proj"]}},
 ]
-
-
-def by_pefts_formula(folder: Path, weights: dict[str, mx.array]) -> dict[str, mx.array]:
-    """`weights` as PEFT's adapter at `folder` makes them, in float64: W + α/r B A, its rows scaled to m where use_dora."""
-    config = json.loads((folder / "adapter_config.json").read_text())
-    tensors = {
-        name: value.astype(np.float64) for name, value in load_file(folder / "adapter_model.safetensors").items()
-    }
-    made = dict(weights)
-    for module in config["target_modules"]:
-        path = f"base_model.model.{module}"
-        weight = np.array(weights[f"{module}.weight"], np.float64)
-        scaling = config["lora_alpha"] / config["r"]
-        weight += scaling * tensors.pop(f"{path}.lora_B.weight") @ tensors.pop(f"{path}.lora_A.weight")
-        if config["use_dora"]:
-            magnitude = tensors.pop(f"{path}.lora_magnitude_vector")
-            weight *= (magnitude / np.linalg.norm(weight, axis=1))[:, None]
-        made[f"{module}.weight"] = mx.array(weight.astype(np.float32))
-    assert not tensors  # each belongs to a module that PEFT would adapt
-    return made
 
 
 @pytest.mark.parametrize("training", KINDS, ids=str)

@@ -12,11 +12,10 @@ import mlx_lm
 import numpy as np
 import pytest
 import tiny
-from adapted import adapted, apart, logits
+from adapted import adapted, apart, by_pefts_formula, logits
 from jobs_on_disk import StopAtLook, adapter_digest, finished, job, run_precompute, run_training
 from mlx import nn
 from safetensors.numpy import load_file, save_file
-from test_peft import by_pefts_formula
 
 from prefd.daemon.training_spec import QuantizeSpec
 from prefd.daemon.worker import models

@@ -10,7 +10,8 @@ import pytest
 
 from prefd.daemon.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.phase_summaries import FusedCheck, TrainingSummary
-from prefd.daemon.rundir import Phase, RunDir
+from prefd.daemon.phases import Phase
+from prefd.daemon.rundir import RunDir
 
 
 def write(run: RunDir, phase: Phase, document: object) -> None:

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
-from conftest import PAIRS
 from jobs_on_disk import make_job, run_precompute, run_training
 from mlx import nn
+from sample_pairs import PAIRS
 
 from prefd.daemon.worker import models, precompute
 from prefd.daemon.worker.choose import fastest_scorer

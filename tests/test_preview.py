@@ -11,11 +11,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import tiny
-from conftest import PAIRS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobs_on_disk import make_job
 from mlx_lm.utils import load_tokenizer
+from sample_pairs import PAIRS
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from prefd.daemon.home import Home
@@ -243,8 +243,8 @@ class TestCheck:
         self, home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         read = []
-        real = worker.Job.data.func
-        monkeypatch.setattr(worker.Job.data, "func", lambda job: read.append(job) or real(job))
+        real = worker.SpecifiedJob.data.func
+        monkeypatch.setattr(worker.SpecifiedJob.data, "func", lambda job: read.append(job) or real(job))
         base = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "training": {"iters": 2}}
         shorter = base | {"data": {"path": str(pairs_file), "max_length": 60}}
         answers = self.checked(home, base, base | {"training": {"iters": 3}}, shorter)

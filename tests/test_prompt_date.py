@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import date, datetime
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import tiny
-from jobs_on_disk import StopAtLook, adapter_digest, job, run_precompute, run_training
-from transformers.utils import chat_template_utils
+from jobs_on_disk import StopAtLook, adapter_digest, again, job, run_precompute, run_training
+from template_clock import SetClock
 
 from prefd.daemon.frozen import Stock, freeze, frozen_spec
 from prefd.daemon.home import Home
@@ -21,32 +20,11 @@ from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 
 DATED = "{{ 'Today: ' + strftime_now('%d %b %Y %H:%M') + '\n' }}" + tiny.CHATML
-SetClock = Callable[[str], None]
 
 
 @pytest.fixture
 def dated_model(tmp_path: Path) -> Path:
     return tiny.build_chat(tmp_path / "model", DATED)
-
-
-@pytest.fixture
-def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
-    """Sets what the machine's clock shows to whoever renders a template."""
-
-    def set_clock(moment: str) -> None:
-        class Fake(datetime):
-            @classmethod
-            def now(cls, tz: object = None) -> Fake:
-                return cls.fromisoformat(moment)
-
-        monkeypatch.setattr(chat_template_utils, "datetime", Fake)
-
-    return set_clock
-
-
-def again(made: RunningJob) -> RunningJob:
-    """The same job in a worker that begins now."""
-    return RunningJob.load(made.home, int(made.run.root.name))
 
 
 @pytest.mark.parametrize("day", [{}, {"date": "2026-01-31T09:30"}])

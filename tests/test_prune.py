@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_segment import entries
-from test_verify import FINGERPRINT
+from cache_entries import FINGERPRINT, entries
 
 from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint

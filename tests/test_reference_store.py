@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cache_entries import entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_segment import entries
 from ulid import ULID
 
 from prefd.cache.fingerprint import ReferenceFingerprint

@@ -6,6 +6,7 @@ import homes
 
 from prefd.daemon import report
 from prefd.daemon.data_summary import DataSummary
+from prefd.daemon.describe import Fact
 from prefd.daemon.home import Home
 from prefd.daemon.job_document import job_document
 from prefd.daemon.phase_outcomes import TrainingOutcome
@@ -13,7 +14,7 @@ from prefd.daemon.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.rundir import RunDir
 
 
-def words(facts: list[report.Fact]) -> dict[str, str]:
+def words(facts: list[Fact]) -> dict[str, str]:
     """Each name's first value."""
     return {name: str(value) for name, value in reversed(facts)}
 

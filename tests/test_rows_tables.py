@@ -12,20 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_rows import TRIPLES
 from reading_rows import FORMATS
-from test_rows import MESSAGES, ROWS, failure, found, read
+from row_files import MESSAGES, ROWS, failure, found, read, write_arrow
 
 from prefd.daemon.datasources import Source
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.mixing import load_pairs
 from prefd.daemon.worker.rows import DataError, read_rows
-
-
-def write_arrow(path: Path, rows: list[dict[str, Any]], stream: bool = True, batch: int = 2) -> Path:
-    table = pa.Table.from_pylist(rows)
-    new = pa.ipc.new_stream if stream else pa.ipc.new_file
-    with new(str(path), table.schema) as writer:
-        writer.write_table(table, max_chunksize=batch)
-    return path
 
 
 @pytest.fixture

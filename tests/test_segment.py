@@ -13,21 +13,15 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
-import numpy.typing as npt
 import pytest
 import zarr
+from cache_entries import Entries, entries
 
 from prefd.cache.layout import ARRAYS
 from prefd.cache.segment import DamagedEntry, DamagedSegment, chunk_path, open_segment, write_segment
 from prefd.cache.unreadable import NotPermitted
 
 IDENTITY = "ab" * 32
-Entries = dict[bytes, npt.NDArray[np.float32]]
-
-
-def entries(count: int = 20, seed: int = 0) -> Entries:
-    rng = np.random.default_rng(seed)
-    return {rng.bytes(32): -rng.gamma(1.0, 1.0, rng.integers(1, 30)).astype(np.float32) for _ in range(count)}
 
 
 @pytest.fixture

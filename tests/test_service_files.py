@@ -14,12 +14,12 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import ROOT
+from paths import ROOT
+from service_page import follow_page
 
 from prefd.daemon.cli import cli
 from prefd.daemon.config import Config
 
-PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
 MANAGERS = ("systemctl", "loginctl", "launchctl")
 
 
@@ -33,16 +33,6 @@ def account(tmp_path: Path) -> Path:
         (made / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "$HOME/asked"\n')
         (made / "bin" / name).chmod(0o755)
     return made
-
-
-def follow_readme(account: Path, manager: str) -> list[str]:
-    """What the page's block for `manager` asks of it, when it is run from the repository's folder."""
-    block = next(
-        block for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE) if manager in block
-    )
-    environment = {"HOME": str(account), "PATH": f"{account / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(["sh", "-eu", "-c", block], cwd=ROOT, env=environment, check=True, timeout=60)
-    return (account / "asked").read_text().splitlines()
 
 
 def unit(path: Path) -> dict[str, str]:
@@ -61,7 +51,7 @@ def accepts(arguments: list[str]) -> None:
 
 
 def test_the_unit_is_installed_for_this_prefd_and_enabled(account: Path) -> None:
-    asked = follow_readme(account, "systemctl")
+    asked = follow_page(account, "systemctl")
     assert asked == ["systemctl --user daemon-reload", "systemctl --user enable --now prefd", "loginctl enable-linger"]
     settings = unit(account / ".config" / "systemd" / "user" / "prefd.service")
     program, *arguments = shlex.split(settings["ExecStart"])
@@ -107,7 +97,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_agent_is_installed_for_this_prefd(account: Path) -> None:
-    asked = follow_readme(account, "launchctl")
+    asked = follow_page(account, "launchctl")
     path = account / "Library" / "LaunchAgents" / "prefd.plist"
     assert asked == [f"launchctl bootstrap gui/{os.getuid()} {path}"]
     agent = plistlib.loads(path.read_bytes())

@@ -4,10 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from managed import SYSTEMD
+from paths import SUPPORT
 
 APART = ("unshare", "--mount", "--pid", "--fork", "--mount-proc")
 
@@ -19,7 +19,7 @@ def test_systemd_starts_watches_restarts_and_stops_it() -> None:
     tried = subprocess.run([*APART, "sh", "-c", mounting], capture_output=True, text=True, check=False)
     if os.geteuid() != 0 or tried.returncode:
         pytest.skip(f"no manager of its own can be started here: {tried.stderr.strip() or 'not root'}")
-    script = Path(__file__).with_name("managed.py")
+    script = SUPPORT / "managed.py"
     done = subprocess.run(
         [*APART, sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=False
     )

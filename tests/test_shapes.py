@@ -10,11 +10,11 @@ from typing import Any
 import mlx_lm
 import numpy as np
 import pytest
-from conftest import ROOT
 from dataset_rows import SHAPES, TRIPLES, Row, Shape, Triple, answer, chat, rows_of, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobs_on_disk import make_job, run_precompute
+from paths import ROOT
 from reading_rows import FORMATS, as_messages, read, texts
 
 from prefd.cache.store import ReferenceCache

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import PAIRS
+from cache_entries import entries
 from faulty_store import environment, flip_object, moto, new_prefix
 from jobs_on_disk import make_job, run_precompute
-from test_segment import entries
+from paths import SUPPORT
+from sample_pairs import PAIRS
 
 from prefd.cache.bucket import Bucket, CannotShare
 from prefd.cache.compact import compact
@@ -159,11 +160,11 @@ def test_two_processes_write_at_once(url: str, tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(SUPPORT)!r})
 from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.shared import SharedCache
-from test_segment import entries
+from cache_entries import entries
 cache = SharedCache.at({url!r}, Path({str(tmp_path)!r}) / sys.argv[1])
 reference = cache.reference(ReferenceFingerprint({{"weights": "w"}}))
 for key, value in entries(8, seed=int(sys.argv[1])).items():

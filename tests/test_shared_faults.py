@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cache_entries import entries, flip
 from faulty_store import FaultyStore, Rule, environment, faulty_store, flip_object, moto, new_prefix, obey
-from test_segment import Entries, entries
-from test_verify import flip
+from mirrors import FINGERPRINT, assert_has, at, remote
 
 from prefd.cache.bucket import Bucket
 from prefd.cache.compact import compact
-from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path
 from prefd.cache.prune import prune
-from prefd.cache.reference import Reference
 from prefd.cache.segment import Segment
 from prefd.cache.shared import SharedCache
 from prefd.cache.shared_segments import SharedSegments
@@ -26,7 +24,6 @@ from prefd.cache.store import ReferenceCache
 from prefd.cache.stored import whole_references
 from prefd.cache.verify import repair, verify
 
-FINGERPRINT = ReferenceFingerprint({"weights": "w"}, {"model": "m"})
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -49,21 +46,6 @@ def s3(store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     store.rule = obey
     yield new_prefix(store.address)
     store.rule = obey
-
-
-def at(url: str, folder: Path) -> SharedCache:
-    """A mirror that gives up at once."""
-    return SharedCache.at(url, folder, {"retry_config": {"max_retries": 0}} if url.startswith("s3") else None)
-
-
-def remote(url: str) -> SharedSegments:
-    return SharedSegments(Bucket(url), FINGERPRINT.name, FINGERPRINT.sha256)
-
-
-def assert_has(reference: Reference, values: Entries) -> None:
-    assert reference.missing(list(values)) == []
-    for found, value in zip(reference.get(list(values)), values.values()):
-        np.testing.assert_array_equal(found, value)
 
 
 def refuse(status: int, methods: str, part: str = "") -> Rule:

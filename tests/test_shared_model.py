@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from cache_entries import FINGERPRINT, KEYS, flip, value_of
 from faulty_store import flip_object
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from test_cache_model import KEYS, value_of
-from test_verify import FINGERPRINT, flip
 
 from prefd.cache.bucket import Bucket
 from prefd.cache.compact import compact

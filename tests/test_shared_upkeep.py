@@ -10,10 +10,10 @@ from typing import Any
 
 import homes
 import pytest
+from cache_entries import Entries, entries
 from faulty_store import flip_object
 from homes import invoke
-from test_segment import Entries, entries
-from test_shared_faults import FINGERPRINT, assert_has, at, remote
+from mirrors import FINGERPRINT, assert_has, at, remote
 
 from prefd.cache import shared_upkeep
 from prefd.cache.bucket import Bucket

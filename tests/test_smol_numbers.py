@@ -12,13 +12,14 @@ import mlx_lm
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import PAIRS
+from full_logits import naive
 from jobs_on_disk import make_job, run_precompute, run_training
-from test_logprobs import naive
+from sample_pairs import PAIRS
 
 from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.data import prepare
+from prefd.daemon.worker.logprobs import Scorer
 from prefd.daemon.worker.tokens import Completion
 from prefd.plugins.manager import load_plugins
 
@@ -93,33 +94,35 @@ def batch(smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Co
     return [side for example in data.train for side in (example.chosen, example.rejected)]
 
 
-def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, batch: list[Completion]) -> None:
-    model = mlx_lm.load(str(smol_model))[0]
+@pytest.fixture(scope="module")
+def scorer(smol_model: Path) -> Scorer:
+    return fastest_scorer(mlx_lm.load(str(smol_model))[0].freeze())
+
+
+def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, scorer: Scorer, batch: list[Completion]) -> None:
     exact = Float64Llama(smol_model)
     picked = [batch[0], max(batch, key=lambda one: len(one.ids))]
-    together = np.array(fastest_scorer(model).logprobs(picked).tokens)
+    together = np.array(scorer.logprobs(picked).tokens)
     for row, one in enumerate(picked):
         np.testing.assert_allclose(
             together[row, : len(one.ids) - one.start], exact.completion_logprobs(one), rtol=0, atol=2e-4
         )
 
 
-def test_logprobs_equal_full_logits_in_any_batch(smol_model: Path, batch: list[Completion]) -> None:
-    model = mlx_lm.load(str(smol_model))[0]
-    scorer = fastest_scorer(model)
-    expected = [naive(model, one) for one in batch]
+def test_logprobs_equal_full_logits_in_any_batch(scorer: Scorer, batch: list[Completion]) -> None:
+    expected = [naive(scorer.model, one) for one in batch]
     for picked in ([1, 4], list(range(len(batch)))[::-1]):
         tokens = np.array(scorer.logprobs([batch[row] for row in picked]).tokens)
         for place, row in enumerate(picked):
             np.testing.assert_allclose(tokens[place, : len(expected[row])], expected[row], rtol=0, atol=2e-4)
 
 
-def test_step_0_losses_of_a_policy_that_is_the_reference(home: Path, smol_model: Path, pairs_file: Path) -> None:
+def test_step_0_losses_of_a_policy_that_is_the_reference(home: Path, smol_layers: Path, pairs_file: Path) -> None:
     values = {"sigmoid": math.log(2), "dpop": math.log(2), "hinge": 1.0, "ipo": 1 / (4 * 0.1**2)}
     training = {"batch_size": 4, "iters": 1, "lora": {"rank": 8}}
     data = {"path": str(pairs_file), "validation": 0.0}
     loss = [{"name": name} for name in values]
-    job = make_job(home, model=str(smol_model), data=data, loss=loss, training=training)
+    job = make_job(home, model=str(smol_layers), data=data, loss=loss, training=training)
     run_precompute(job)
     run_training(job)
     (line,) = job.run.read_metrics()

@@ -10,9 +10,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import ROOT
 from homes import invoke
 from pages import blocks
+from paths import ROOT
 
 from prefd.daemon.catalog import Catalog
 from prefd.daemon.home import Home

@@ -10,8 +10,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from first_losses import losses, trainer_of
 from jobs_on_disk import StopAtLook, adapter_digest, job, make_job, metrics, run_precompute, run_training
-from test_trainer import losses, trainer_of
 
 from prefd.daemon.worker.checkpoint import Checkpoints, read_state
 from prefd.daemon.worker.errors import Stopped

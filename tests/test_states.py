@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import prefd.daemon
-from prefd.daemon.rundir import PHASES
+from prefd.daemon.phases import PHASES
 from prefd.daemon.states import COLOURS, ENDED, FAILURES, RUNNING, STATE_OF, STATES, TABLE, UNENDED, State
 
 

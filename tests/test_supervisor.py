@@ -10,6 +10,7 @@ from typing import Any
 
 import fakes
 import pytest
+from paths import SUPPORT
 from supervised import Bench, is_running, started
 
 from prefd.daemon import oom, supervisor
@@ -317,7 +318,7 @@ def test_a_kill_of_the_supervising_process_leaves_the_lock_with_the_worker(bench
         "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fakes.catalog(), worker=json.loads(sys.argv[3]))"
     )
     arguments = [str(bench.home.root), str(bench.folder / "spec.json"), json.dumps(bench.worker)]
-    with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=Path(__file__).parent) as parent:
+    with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=SUPPORT) as parent:
         fakes.wait_for(lambda: bool(bench.table.list()) and started(bench, bench.table.get(1))())
         parent.kill()
     lock = bench.home.job(1) / ".worker.lock"

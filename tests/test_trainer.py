@@ -5,56 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from adapted import move
+from first_losses import STEPS, losses
 from jobs_on_disk import make_job, run_precompute
-from live_reference import live_reference
+from live_reference import live
 
 from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import Batching, Schedule
+from prefd.daemon.worker.batches import Batching
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.fine_tune import make_trainable
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.optim import make_optimizer
-from prefd.daemon.worker.start import Start
 from prefd.daemon.worker.tokens import Completion
-from prefd.daemon.worker.trainer import ReferenceScores, Trainer, padded
+from prefd.daemon.worker.trainer import Trainer, padded
 from prefd.daemon.worker.training import cached_reference
 from prefd.plugins.types import LossInput, LossOutput
-
-STEPS = 20
-
-
-def trainer_of(job: RunningJob, reference: ReferenceScores | None) -> Trainer:
-    """The trainer of `job`, before its first step."""
-    assert job.spec.training is not None
-    mx.random.seed(job.spec.training.seed)
-    model = models.load(job.policy)
-    make_trainable(model, job.policy, job.spec.training)
-    schedule = Schedule.plan(job.data.train, job.spec.training)
-    optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
-    return Trainer(fastest_scorer(model), optimizer, job.loss, reference, Batching(2, 512))
-
-
-def losses(job: RunningJob, reference: ReferenceScores, steps: int = STEPS, start: Start | None = None) -> list[float]:
-    """The first losses of `job`'s training with references from `reference`, which is its policy's start; `start`: in
-    place of what is measured of it.
-    """
-    assert job.spec.training is not None
-    trainer = trainer_of(job, reference)
-    schedule = Schedule.plan(job.data.train, job.spec.training)
-    if start is None:
-        trainer.measure_noise(schedule.pairs(1), same=True)
-        trainer.start.unmoved = True
-    else:
-        trainer.start = start
-    return [trainer.step(step, schedule.pairs(step))["loss"] for step in range(1, steps + 1)]
-
-
-def live(job: RunningJob) -> ReferenceScores:
-    return live_reference(fastest_scorer(models.load(job.reference).freeze()))
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "hinge", "ipo", "dpop"])
@@ -71,9 +38,9 @@ def test_cached_training_equals_training_with_a_live_reference(
 
 @pytest.mark.slow
 @pytest.mark.smol
-def test_cached_training_equals_live_training_on_a_real_model(home: Path, smol_model: Path, pairs_file: Path) -> None:
+def test_cached_training_equals_live_training_on_a_real_model(home: Path, smol_layers: Path, pairs_file: Path) -> None:
     training = {"batch_size": 1, "iters": STEPS, "learning_rate": 1e-4, "lora": {"rank": 4}, "num_layers": 3}
-    job = make_job(home, model=str(smol_model), data={"path": str(pairs_file)}, training=training)
+    job = make_job(home, model=str(smol_layers), data={"path": str(pairs_file)}, training=training)
     run_precompute(job)
     cached, alongside = losses(job, cached_reference(job), 5), losses(job, live(job), 5)
     np.testing.assert_allclose(cached, alongside, atol=1e-4)

@@ -13,8 +13,8 @@ import mlx.core as mx
 import mlx_lm
 import pytest
 import tiny
-from conftest import PAIRS
 from jobs_on_disk import StopAtLook, adapter_digest, finished, job, make_job, metrics, run_precompute, run_training
+from sample_pairs import PAIRS
 
 from prefd.daemon.frozen import freeze
 from prefd.daemon.phase_summaries import BestEvaluation

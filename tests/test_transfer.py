@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cache_entries import FINGERPRINT, Entries, entries, flip
 from jobs_on_disk import make_job, run_precompute
-from test_segment import Entries, entries
-from test_verify import FINGERPRINT, flip
 
 from prefd.cache.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint

@@ -9,16 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_segment import Entries, entries
+from cache_entries import FINGERPRINT, Entries, entries, flip
 
-from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.layout import chunk_path
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
 from prefd.cache.unreadable import NotPermitted
 from prefd.cache.verify import VerifyReport, repair, verify
-
-FINGERPRINT = ReferenceFingerprint({"weights": "w", "compute_dtype": "float32"}, {"model": "m"})
 
 
 @pytest.fixture
@@ -33,12 +30,6 @@ def reference(cache: ReferenceCache) -> Reference:
 
 def put(reference: Reference, values: Entries) -> Path:
     return Path(reference.folder) / str(reference.put(values))
-
-
-def flip(path: Path, place: float = 0.5) -> None:
-    data = bytearray(path.read_bytes())
-    data[int(len(data) * place)] ^= 0x10
-    path.write_bytes(bytes(data))
 
 
 def mend(cache: ReferenceCache, report: VerifyReport) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from jobs_on_disk import make_job
+from jobs_on_disk import make_job, run_precompute
 
 from prefd.daemon.worker.job import RunningJob
 
@@ -59,23 +59,23 @@ def adapter_digest(job: RunningJob) -> str:
 
 
 @pytest.fixture
-def long_job(home: Path, tiny_model: Path, pairs_file: Path) -> Callable[[int], RunningJob]:
-    """Jobs of 120 steps with a checkpoint at each fifth."""
-    training = {"batch_size": 2, "iters": 120, "learning_rate": 1e-3, "save_every": 5, "lora": {"dropout": 0.1}}
-    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "training": training}
-    return lambda job_id: make_job(home, job_id, **spec)
+def job_of(home: Path, tiny_model: Path, pairs_file: Path) -> Callable[[int], RunningJob]:
+    """A job of so many steps with a checkpoint at each fifth."""
+    training = {"batch_size": 2, "learning_rate": 1e-3, "save_every": 5, "lora": {"dropout": 0.1}}
+    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}}
+    return lambda steps: make_job(home, **spec, training=training | {"iters": steps})
 
 
-def test_a_job_runs_through_both_phases(long_job: Callable[[int], RunningJob]) -> None:
-    job = long_job(1)
+def test_a_job_runs_through_both_phases(job_of: Callable[[int], RunningJob]) -> None:
+    job = job_of(40)
     assert run("precompute", job) == 0
     assert run("training", job) == 0
     outcome = job.run.outcome("training")
     assert outcome is not None
-    assert (outcome.ok, outcome.summary.steps) == (True, 120)
+    assert (outcome.ok, outcome.summary.steps) == (True, 40)
     progress = job.run.progress()
     assert progress is not None
-    assert (progress.done, progress.total, progress.unit) == (120, 120, "steps")
+    assert (progress.done, progress.total, progress.unit) == (40, 40, "steps")
     log = job.run.log.read_text()
     assert "completions/s" in log
     assert "s to go" in log
@@ -98,9 +98,9 @@ def test_a_failure_is_an_outcome_with_a_sentence(home: Path, tiny_model: Path, t
         assert part in outcome.reason
 
 
-def test_sigterm_saves_a_checkpoint_and_says_so(long_job: Callable[[int], RunningJob]) -> None:
-    job = long_job(1)
-    assert run("precompute", job) == 0
+def test_sigterm_saves_a_checkpoint_and_says_so(job_of: Callable[[int], RunningJob]) -> None:
+    job = job_of(120)
+    run_precompute(job)
     worker = start("training", job)
     wait_until(lambda: steps_done(job) >= 2)
     worker.send_signal(signal.SIGTERM)
@@ -111,9 +111,9 @@ def test_sigterm_saves_a_checkpoint_and_says_so(long_job: Callable[[int], Runnin
 
 
 @pytest.mark.slow
-def test_a_worker_whose_parent_dies_saves_and_ends(long_job: Callable[[int], RunningJob]) -> None:
-    job = long_job(1)
-    assert run("precompute", job) == 0
+def test_a_worker_whose_parent_dies_saves_and_ends(job_of: Callable[[int], RunningJob]) -> None:
+    job = job_of(120)
+    run_precompute(job)
     program = (
         "import subprocess, sys, time\n"
         "print(subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid, flush=True)\n"

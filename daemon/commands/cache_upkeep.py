@@ -106,7 +106,7 @@ def prune(
     """
     if max_size is None and unused_for is None and prefix is None:
         raise click.UsageError("say how far: --max-size 2GB, --unused-for 30d or --reference PREFIX")
-    limits: Limits = {"max_size": max_size, "unused_for": unused_for, "dry_run": dry_run}
+    limits: PruneOptions = {"max_size": max_size, "unused_for": unused_for, "dry_run": dry_run}
     pruned = prune_there(home, prefix, limits) if shared else prune_here(home, prefix, limits)
     if pruned is None:
         if as_json:
@@ -119,7 +119,7 @@ def prune(
         show_pruned(report, needed, max_size)
 
 
-class Limits(TypedDict):
+class PruneOptions(TypedDict):
     max_size: int | None
     unused_for: float | None
     dry_run: bool
@@ -129,7 +129,7 @@ Pruned: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
 """Where, what, and fingerprint → the jobs that need it."""
 
 
-def prune_here(home: Home, prefix: str | None, limits: Limits) -> Pruned | None:
+def prune_here(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned | None:
     from prefd.cache.prune import prune
     from prefd.daemon.needed import NeededReferences, references_of
     from prefd.daemon.waiting_specs import waiting_specs
@@ -142,7 +142,7 @@ def prune_here(home: Home, prefix: str | None, limits: Limits) -> Pruned | None:
     return str(home.cache), prune(cache, reference=reference, needed=needed, **limits), needed()
 
 
-def prune_there(home: Home, prefix: str | None, limits: Limits) -> Pruned:
+def prune_there(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned:
     from prefd.cache.shared_upkeep import prune_shared, shared_references
     from prefd.daemon.needed import NeededReferences
     from prefd.daemon.waiting_specs import waiting_specs

@@ -29,10 +29,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured.
     """
     from prefd.daemon.doctor import findings
-    from prefd.daemon.finding import Finding
+    from prefd.daemon.finding import HealthFinding
 
     console = render.stdout()
-    found: list[Finding] = []
+    found: list[HealthFinding] = []
     for finding in findings(ctx.obj):
         found.append(finding)
         if not as_json:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prefd.daemon import blas, cpus
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home import Home
-from prefd.daemon.rundir import PHASES
+from prefd.daemon.phases import PHASES
 
 if TYPE_CHECKING:
     from prefd.daemon.worker_inputs import WorkerInput

@@ -167,8 +167,21 @@ class Clock:
 
 def _stand_ins(clock: Clock, asker: Asker) -> dict[ModuleType, dict[str, Any]]:
     """What is put in the place of each of Python's clocks, by its module and name."""
+    classes = {"date": _still_date(clock, asker), "datetime": _still_datetime(clock, asker)}
+    return {datetimes: classes, time: _still_time(clock, asker)}
 
-    class StillDate(date):
+
+class _InCLocale(date):
+    """A date that is written as the C locale has it, whatever the process's own locale and system are."""
+
+    def strftime(self, format: str) -> str:  # noqa: A002  # Python's own name for it
+        return format_moment(self, format)
+
+
+def _still_date(clock: Clock, asker: Asker) -> type[date]:
+    """What stands in for `datetime.date`."""
+
+    class StillDate(_InCLocale):
         @classmethod
         def today(cls) -> StillDate:
             if not asker.is_template():
@@ -180,10 +193,13 @@ def _stand_ins(clock: Clock, asker: Asker) -> dict[ModuleType, dict[str, Any]]:
         def fromtimestamp(cls, timestamp: float, /) -> StillDate:
             return cls(*gmtime(timestamp)[:3]) if asker.is_template() else super().fromtimestamp(timestamp)
 
-        def strftime(self, format: str) -> str:
-            return format_moment(self, format)
+    return StillDate
 
-    class StillDatetime(datetime):
+
+def _still_datetime(clock: Clock, asker: Asker) -> type[datetime]:
+    """What stands in for `datetime.datetime`."""
+
+    class StillDatetime(_InCLocale, datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> StillDatetime:
             if not asker.is_template():
@@ -214,8 +230,11 @@ def _stand_ins(clock: Clock, asker: Asker) -> dict[ModuleType, dict[str, Any]]:
             aware = self.tzinfo is not None or not asker.is_template()
             return super().timestamp() if aware else datetime.timestamp(self.replace(tzinfo=UTC))
 
-        def strftime(self, format: str) -> str:
-            return format_moment(self, format)
+    return StillDatetime
+
+
+def _still_time(clock: Clock, asker: Asker) -> dict[str, Any]:
+    """What stands in for the functions and constants of `time`, by their names."""
 
     def seconds() -> float:
         return clock.read().replace(tzinfo=UTC).timestamp()
@@ -245,7 +264,7 @@ def _stand_ins(clock: Clock, asker: Asker) -> dict[ModuleType, dict[str, Any]]:
     }
     there = {name: asker.choose(getattr(time, name), of) for name, of in functions.items() if hasattr(time, name)}
     zone = {"timezone": 0, "altzone": 0, "daylight": 0, "tzname": ("UTC", "UTC")}
-    return {datetimes: {"date": StillDate, "datetime": StillDatetime}, time: there | zone}
+    return there | zone
 
 
 def _by_value(of_modules: Mapping[ModuleType, Mapping[str, Any]]) -> dict[int, Any]:

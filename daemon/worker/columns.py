@@ -59,26 +59,15 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
     """Raises `DataError` for a column that the spec names and no row has."""
     columns = columns_of(rows)
     filled = frozenset(column for column in columns if any(_is_filled(row, column) for row in rows))
-    joined: list[str] = []
-    if not isinstance(spec.prompt_feature, str):
-        joined = spec.prompt_feature
-        for column in joined:
-            _check_known("prompt_feature", column, columns, source)
+    _check_columns_named(spec, columns, source)
+    joined = [] if isinstance(spec.prompt_feature, str) else spec.prompt_feature
+    if joined:
         rows = [row if isinstance(row, UnusableRow) else _joined(row, joined) for row in rows]
     renamed = {role: getattr(spec, f"{role}_feature") for role in ROLES}
     renamed = {role: column for role, column in renamed.items() if isinstance(column, str) and column != "auto"}
     winner, score = (None if name == "auto" else name for name in (spec.winner_feature, spec.score_feature))
-    for key, column in {f"{role}_feature": column for role, column in renamed.items()}.items():
-        _check_known(key, column, columns, source)
-    for column in spec.ignore_columns:
-        _check_known("ignore_columns", column, columns, source)
-    if score is not None and is_low(score):
-        raise DataError(f"data.score_feature: {source}: {low_is_better(score)}")
-    if winner is not None:
-        _check_known("winner_feature", winner, columns, source)
-        _check_winner(winner, source)
-        if not is_verdict(winner):
-            renamed["winner"], winner = winner, "winner"
+    if winner is not None and not is_verdict(winner):
+        renamed["winner"], winner = winner, "winner"
     if score in columns and key_of(score) not in SCORES and not is_order(score) and RANKS.isdisjoint(words_of(score)):
         renamed["score"], score = score, "score"
     shown: dict[str, str] = {}
@@ -93,6 +82,22 @@ def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
     return NamedRows(
         named, {**renamed, **({"prompt": joined[0]} if joined else {})}, columns, options, filled, frozenset(joined)
     )
+
+
+def _check_columns_named(spec: DataSpec, columns: Sequence[str], source: str) -> None:
+    """Raises `DataError` for a column that the spec names and that is not there, or is not what it is named as."""
+    prompts = [] if isinstance(spec.prompt_feature, str) else spec.prompt_feature
+    named = [("prompt_feature", column) for column in prompts]
+    roles = ((f"{role}_feature", getattr(spec, f"{role}_feature")) for role in ROLES)
+    named += [(key, column) for key, column in roles if isinstance(column, str) and column != "auto"]
+    named += [("ignore_columns", column) for column in spec.ignore_columns]
+    for key, column in named:
+        _check_known(key, column, columns, source)
+    if spec.score_feature != "auto" and is_low(spec.score_feature):
+        raise DataError(f"data.score_feature: {source}: {low_is_better(spec.score_feature)}")
+    if spec.winner_feature != "auto":
+        _check_known("winner_feature", spec.winner_feature, columns, source)
+        _check_winner(spec.winner_feature, source)
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:

@@ -13,7 +13,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.modelfiles import read_header
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.worker import device
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.sources import ModelSource
 from prefd.daemon.worker_answers import Explanation, NearReference
@@ -25,7 +25,7 @@ EFFICIENCY = 0.4  # of the matrix-product rate, in a forward pass
 
 def explain(home: Home, request: ExplainInput) -> Explanation:
     """What the job would need. No job or cache is made. Raises what a job's precompute phase would raise."""
-    job = Job(home, request.spec)
+    job = SpecifiedJob(home, request.spec)
     needs = Needs.of(job)
     cache = open_cache(home) if Config.load(home).cache_url or home.has_cache else None
     store = None if cache is None else cache.peek(job.fingerprint)
@@ -44,7 +44,7 @@ def explain(home: Home, request: ExplainInput) -> Explanation:
     )
 
 
-def near(job: Job, cache: ReferenceCache) -> Iterator[NearReference]:
+def near(job: SpecifiedJob, cache: ReferenceCache) -> Iterator[NearReference]:
     """References of `cache` that differ from the job's in one to three identity fields, with their names."""
     for info in cache.references():
         differs = differences(job.fingerprint.identity, info.identity)
@@ -57,7 +57,7 @@ def near(job: Job, cache: ReferenceCache) -> Iterator[NearReference]:
             )
 
 
-def estimate(home: Home, job: Job, tokens: int) -> tuple[float, str]:
+def estimate(home: Home, job: SpecifiedJob, tokens: int) -> tuple[float, str]:
     """Seconds to run `tokens` through the reference, and what that is based on."""
     if not tokens:
         return 0.0, "nothing is missing"

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
+class SpecifiedJob:
     """What a spec asks for, whether or not it is a job of the queue. Everything is computed once, on first use."""
 
     home: Home
@@ -118,7 +118,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunningJob(Job):
+class RunningJob(SpecifiedJob):
     """A job of the queue in one of its phases, with the folder that its worker writes to."""
 
     run: RunDir

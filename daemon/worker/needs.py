@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.tokens import Completion, Example
 
 ENTRY_BYTES = 32 + 8 + 8 + 4  # key, offset, sum and checksum; then four bytes a token
@@ -40,7 +40,7 @@ class Needs:
     """How many more sides there are than distinct completions."""
 
     @classmethod
-    def of(cls, job: Job) -> Needs:
+    def of(cls, job: SpecifiedJob) -> Needs:
         """Raises `JobError` where a model lacks a token or a position of the pairs."""
         job.check_tables()
         completions: dict[bytes, Completion] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prefd.daemon.spec import JobSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.plugins.manager import Plugins, RegisteredLoss
-from prefd.plugins.mixture import Mixture, Part
+from prefd.plugins.mixture import Mixture, WeightedLoss
 from prefd.plugins.types import LossInput, LossOutput
 
 
@@ -31,7 +31,9 @@ class Objective:
         parts, needs_reference, batch_independent = [], False, True
         for place, each in spec.losses.items():
             found = _registered(each.name, plugins)
-            parts.append(Part(found.name, each.factor, found.create(each.params, place), found.schema.preference))
+            parts.append(
+                WeightedLoss(found.name, each.factor, found.create(each.params, place), found.schema.preference)
+            )
             needs_reference |= found.schema.needs_reference
             batch_independent &= found.schema.batch_independent
         loss = Mixture(parts) if isinstance(spec.loss, list) else parts[0].loss

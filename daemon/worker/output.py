@@ -13,14 +13,14 @@ from prefd.daemon.phase_outcomes import TrainingOutcome
 from prefd.daemon.phase_summaries import FusedCheck
 from prefd.daemon.worker import fuse, fusecheck, peft
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job, RunningJob
+from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.published import writing
 from prefd.daemon.worker.quantized_modules import QUANTIZED
 
 log = logging.getLogger(__name__)
 
 
-def check(job: Job, model: nn.Module) -> None:
+def check(job: SpecifiedJob, model: nn.Module) -> None:
     """Raises `JobError` when the spec's `output:` cannot be had of `model`, the policy as it will be trained."""
     wanted = job.spec.output
     if wanted.dequantize:

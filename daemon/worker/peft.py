@@ -1,9 +1,9 @@
 """The adapter as PEFT has it, for transformers: the same numbers under other names.
 
 mlx-lm's lora_a (in, r) and lora_b (r, out) are the transposes of PEFT's lora_A and lora_B, its scale is PEFT's
-lora_alpha / r, its DoRA magnitude m (out,) the same vector. Module paths are equal in the model families listed here,
-each checked against transformers; where they are not, or the adapter is on something that PEFT adapts in another way,
-the job is refused before its first step.
+lora_alpha / r, its DoRA magnitude m (out,) the same vector. Module paths are equal in the model families that
+peft_names.py lists; where they are not, or the adapter is on something that PEFT adapts in another way, the job is
+refused before its first step.
 """
 
 from __future__ import annotations
@@ -21,36 +21,10 @@ from mlx_lm.tuner.lora import LoRALinear
 from prefd.daemon.adapters import AdapterConfig
 from prefd.daemon.worker.adapter_file import WEIGHTS
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.peft_names import check_names
 from prefd.daemon.worker.published import Published
 from prefd.daemon.worker.sources import ModelSource, read_adapter
 
-SAME_NAMES = frozenset(
-    [
-        "cohere",
-        "cohere2",
-        "ernie4_5",
-        "gemma2",
-        "gemma3_text",
-        "glm4",
-        "granite",
-        "helium",
-        "hunyuan_v1_dense",
-        "llama",
-        "ministral3",
-        "mistral",
-        "nemotron",
-        "olmo2",
-        "phi",
-        "phi3",
-        "qwen2",
-        "qwen3",
-        "seed_oss",
-        "smollm3",
-        "stablelm",
-    ]
-)
-"""Model types whose modules have the same paths and meaning in mlx-lm and transformers: logits compared, with LoRA and
-DoRA on every linear layer, and equal to 1e-5."""
 INSTEAD = "take output.peft away; output.fuse writes a whole model"
 
 
@@ -68,21 +42,6 @@ def check(source: ModelSource, model: nn.Module) -> None:
         raise JobError(
             f"output.peft: PEFT has no adapter that equals mlx-lm's on {others[0]} and {len(others) - 1} more "
             f"(embeddings and stacked experts); leave them out of training.lora.keys, or {INSTEAD}"
-        )
-
-
-def check_names(source: ModelSource, setting: str, instead: str = "") -> None:
-    """Raises `JobError` unless a module of `source` is the one that transformers calls by the same name."""
-    config = source.config()
-    if (family := config.get("model_type")) not in SAME_NAMES:
-        raise JobError(
-            f"{setting}: it is not known how transformers names the modules of model type {family!r} "
-            f"({source.model}); known: {', '.join(sorted(SAME_NAMES))}{instead}"
-        )
-    if config.get("rope_traditional"):
-        raise JobError(
-            f"{setting}: {source.model} has rope_traditional, an order of the query and key rows that transformers "
-            f"does not have{instead}"
         )
 
 

@@ -16,8 +16,8 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from prefd.daemon.adapters import INSTEAD, AdapterConfig
-from prefd.daemon.worker import peft
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.peft_names import check_names
 from prefd.daemon.worker.sources import ModelSource
 
 TENSOR = re.compile(
@@ -31,7 +31,7 @@ ADAPTABLE = (nn.Linear, nn.QuantizedLinear)
 
 def put(model: nn.Module, source: ModelSource, adapter: AdapterConfig) -> None:
     """Put `adapter`, PEFT's, on `model`, the base of `source`. Raises `JobError` where it would not mean the same there."""
-    peft.check_names(source, f"adapter {adapter.folder}")
+    check_names(source, f"adapter {adapter.folder}")
     weights = mlx_weights(adapter, _load(adapter))
     modules = {name.rpartition(".")[0] for name in weights}
     found = dict(model.named_modules())

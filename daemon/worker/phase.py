@@ -13,10 +13,10 @@ from prefd.daemon.home import Home
 from prefd.daemon.memory_advice import remedy
 from prefd.daemon.memory_kills import OUT_OF_MEMORY
 from prefd.daemon.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
-from prefd.daemon.rundir import Phase
+from prefd.daemon.phases import Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.errors import Stopped
-from prefd.daemon.worker.job import Job, RunningJob
+from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.precompute import precompute
 from prefd.daemon.worker.training import train
 from prefd.daemon.worker.training_plan import refuse_untrainable
@@ -85,7 +85,7 @@ def _end(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExit:
     return WorkerExit.DONE if outcome.ok else WorkerExit.FAILED
 
 
-def no_memory(error: Exception, job: Job) -> str | None:
+def no_memory(error: Exception, job: SpecifiedJob) -> str | None:
     """In words, with the settings to change, where `error` is that memory ran out."""
     said = f"{type(error).__name__}: {error}"
     if not isinstance(error, MemoryError | RuntimeError) or not OUT_OF_MEMORY.search(said):

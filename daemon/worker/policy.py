@@ -13,7 +13,7 @@ from mlx import nn
 from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker import models, output
 from prefd.daemon.worker.fine_tune import FineTune, make_trainable
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.qat import QAT
 from prefd.daemon.worker.sources import stored_dtype
 
@@ -27,7 +27,7 @@ class Policy:
     qat: QAT
 
     @classmethod
-    def of(cls, job: Job, training: TrainingSpec, steps: int) -> Policy:
+    def of(cls, job: SpecifiedJob, training: TrainingSpec, steps: int) -> Policy:
         """The policy of `job`, which takes `steps` steps; its new adapter's values are those of the spec's seed.
 
         Raises `JobError` for what this model cannot be trained as, or written as.

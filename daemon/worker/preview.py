@@ -13,7 +13,7 @@ from prefd.daemon.errors import EXPECTED
 from prefd.daemon.home import Home
 from prefd.daemon.previews import LengthSpan, Part, Preview, ShownPair, what_decides_tokens
 from prefd.daemon.worker.data import PreparedData
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.prompts import Prompter, Settings
 from prefd.daemon.worker.remarks import find_remarks, rank
@@ -31,7 +31,7 @@ def check(home: Home, request: DataCheckInput) -> DataChecks:
     checks: dict[str, DataCheck] = {}
     answers = []
     for spec in request.specs:
-        job = Job(home, spec)
+        job = SpecifiedJob(home, spec)
         key = what_decides_tokens(spec)
         if key in prepared:
             vars(job)["data"] = prepared[key]
@@ -46,7 +46,7 @@ def check(home: Home, request: DataCheckInput) -> DataChecks:
     return DataChecks(found=answers)
 
 
-def _try(job: Job, look: Callable[[Job], DataCheck]) -> DataCheck:
+def _try(job: SpecifiedJob, look: Callable[[SpecifiedJob], DataCheck]) -> DataCheck:
     """What `look` finds, or why it cannot."""
     try:
         return look(job)
@@ -54,14 +54,14 @@ def _try(job: Job, look: Callable[[Job], DataCheck]) -> DataCheck:
         return DataCheck(not_reached=str(error)) if is_the_networks(error) else DataCheck(error=str(error))
 
 
-def _read_rows(job: Job) -> DataCheck:
+def _read_rows(job: SpecifiedJob) -> DataCheck:
     """Look at what can be looked at without a tokenizer."""
     for load in (load_pairs, load_held_out):
         load(job.spec.data, job.plugins.formats)
     return DataCheck()
 
 
-def _plan(job: Job) -> DataCheck:
+def _plan(job: SpecifiedJob) -> DataCheck:
     """Try the job's training settings on its data."""
     from prefd.daemon.worker.training_plan import schedule_of
 
@@ -70,7 +70,7 @@ def _plan(job: Job) -> DataCheck:
     return DataCheck()
 
 
-def _look_at_keys(job: Job) -> DataCheck:
+def _look_at_keys(job: SpecifiedJob) -> DataCheck:
     """Look whether `training.lora.keys` name modules of the model, where that is here to be looked at."""
     from prefd.daemon.worker.lora_keys import check_keys
 
@@ -86,7 +86,7 @@ def _look_at_keys(job: Job) -> DataCheck:
 
 def preview(home: Home, request: PreviewInput) -> Preview:
     """The pairs that are asked for, and what is to be known of all. Raises what loading a job's data would raise."""
-    job = Job(home, request.spec)
+    job = SpecifiedJob(home, request.spec)
     special = special_ids(job.tokenizer)
     uses = _uses(job)
     chosen, missing = select_examples(job.data, request, special)
@@ -141,7 +141,7 @@ def why_missing(data: PreparedData, name: str) -> str:
     return f"there is no row {name.removeprefix('row ')}: {has}, counted from 1"
 
 
-def show_pair(job: Job, example: Example, use: str, special: frozenset[int]) -> ShownPair:
+def show_pair(job: SpecifiedJob, example: Example, use: str, special: frozenset[int]) -> ShownPair:
     remarks = [remark.text for remark in find_remarks(example, special, job.spec.data.max_length)]
     prompt, chosen = split_side(job.tokenizer, example.chosen, special)
     _, rejected = split_side(job.tokenizer, example.rejected, special)
@@ -207,7 +207,7 @@ def _ends(examples: Sequence[Example]) -> list[int]:
     return sorted(counts, key=lambda token: -counts[token])
 
 
-def _uses(job: Job) -> Mapping[int, str]:
+def _uses(job: SpecifiedJob) -> Mapping[int, str]:
     """What becomes of each example, by its identity: pairs of two sources may have the same row."""
     trains = "scored" if job.spec.training is None else "trained on"
     return {id(each): trains for each in job.data.train} | {id(each): "held out" for each in job.data.held_out}

@@ -6,7 +6,8 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from prefd.daemon.rundir import Phase, Progress, RunDir
+from prefd.daemon.phases import Phase
+from prefd.daemon.rundir import Progress, RunDir
 
 log = logging.getLogger(__name__)
 

@@ -42,7 +42,7 @@ FOREIGN = re.compile(
 """How the templates of known models begin a turn."""
 FOREIGN_END = re.compile(r"(</s>|<\|eot_id\|>|<\|im_end\|>|<\|end\|>|<end_of_turn>|<\|endoftext\|>)\s*\Z")
 """How they end an answer."""
-__all__ = ["Answer", "ChatTokenizer", "Prompter", "Settings", "Texts"]
+__all__ = ["AnswerText", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Settings:
         return cls(spec.moment, spec.chat_template, spec.chat_template_kwargs)
 
 
-class Answer(NamedTuple):
+class AnswerText(NamedTuple):
     """A side's text, without the EOS it ends with."""
 
     text: str
@@ -74,8 +74,8 @@ class Texts(NamedTuple):
     """A pair as the model reads it."""
 
     prompt: str
-    chosen: Answer
-    rejected: Answer
+    chosen: AnswerText
+    rejected: AnswerText
     remarks: frozenset[str] = frozenset()
     """What the pair's owner should know of it, by the names that `tokens.REMARKS` has in words."""
 
@@ -108,7 +108,7 @@ class Prompter:
         start, answers = self._rendered(pair) if self.is_chat else self._plain(pair)
         return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
 
-    def _rendered(self, pair: Pair) -> tuple[str, list[Answer]]:
+    def _rendered(self, pair: Pair) -> tuple[str, list[AnswerText]]:
         """The prompt and both answers through the chat template."""
         if not isinstance(pair.prompt, str) and not pair.prompt:
             raise UnusableRow("empty prompt")  # templates look at the first message
@@ -124,14 +124,14 @@ class Prompter:
         self.template.check_tools_shown(chat, start)
         return start, answers
 
-    def _plain(self, pair: Pair) -> tuple[str, list[Answer]]:
+    def _plain(self, pair: Pair) -> tuple[str, list[AnswerText]]:
         """The prompt and both answers as plain text."""
         if pair.tools:
             raise UnusableRow("tools, but the tokenizer has no chat template")
         sides = [plain_answer(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
-        return plain_prompt(pair.prompt), [Answer(text, self._eos, own=own) for text, own in sides]
+        return plain_prompt(pair.prompt), [AnswerText(text, self._eos, own=own) for text, own in sides]
 
-    def _remarks(self, pair: Pair, start: str, answers: Sequence[Answer]) -> frozenset[str]:
+    def _remarks(self, pair: Pair, start: str, answers: Sequence[AnswerText]) -> frozenset[str]:
         """What the pair's owner should know of it."""
         sides = pair.chosen, pair.rejected
         opens_thinking = start.rstrip().endswith(self._think_start)
@@ -173,7 +173,7 @@ class Prompter:
             return ""
         return "; its folder has a chat_template.json, which is for processors: put the text in it into chat_template.jinja"
 
-    def _answer(self, chat: Chat, start: str, answer: Sequence[Message]) -> Answer:
+    def _answer(self, chat: Chat, start: str, answer: Sequence[Message]) -> AnswerText:
         full = self.template.render(chat, answer)
         self.template.check_shown(chat, full, answer)
         if full.startswith(start):
@@ -204,12 +204,12 @@ class Prompter:
             return content
         return content.lstrip().removeprefix(opened).lstrip()
 
-    def _split_eos(self, text: str) -> Answer:
+    def _split_eos(self, text: str) -> AnswerText:
         """`text` up to the EOS that ends it, and which that is: of several, the first, where generation would stop."""
         eos = self._eos
         while found := next((end for end in self._eos_texts if text.rstrip().endswith(end)), None):
             text, eos = text.rstrip().removesuffix(found), self._eos_texts[found]
-        return Answer(text, eos)
+        return AnswerText(text, eos)
 
     def _without_bos(self, prompt: Text) -> Text:
         """`prompt` without a BOS that the data has put at its start: the template or the tokenizer writes its own."""

@@ -16,7 +16,7 @@ from prefd.daemon.home import Home
 from prefd.daemon.worker import models
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.needs import Needs
 from prefd.daemon.worker.precompute import keyed_batches, score
@@ -26,7 +26,7 @@ from prefd.daemon.worker_inputs import RescoreInput
 
 def rescore(home: Home, request: RescoreInput) -> Rescored:
     """How the sample compares. Raises `JobError` when there is nothing to compare."""
-    job = Job(home, request.spec, request.commits)
+    job = SpecifiedJob(home, request.spec, request.commits)
     if request.fingerprint not in (None, job.fingerprint.name):
         raise JobError(
             f"{job.reference.model} is now reference {job.fingerprint.name[:12]}, and was {request.fingerprint} when the "
@@ -77,7 +77,7 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
     )
 
 
-def _none_cached(job: Job, others: int) -> str:
+def _none_cached(job: SpecifiedJob, others: int) -> str:
     """`others`: how many completions of the reference are in the cache."""
     said = f"none of the completions of {job.spec.data.where} is cached for {job.reference.model}"
     if not others:

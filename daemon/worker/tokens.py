@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefd.daemon.worker.prompts import Answer, ChatTokenizer, Prompter, Settings
+from prefd.daemon.worker.prompts import AnswerText, ChatTokenizer, Prompter, Settings
 from prefd.daemon.worker.spans import Span
 from prefd.plugins.formats.messages import uniform_message
 from prefd.plugins.formats.nulls import NOTHING, decided, unsure_keys
@@ -228,7 +228,7 @@ class Encoder:
         if len(prompt) >= self._max_length:
             raise UnusableRow("nothing left after truncation")
 
-    def _side(self, prompt_text: str, prompt: list[int], answer: Answer) -> _Side:
+    def _side(self, prompt_text: str, prompt: list[int], answer: AnswerText) -> _Side:
         ids, before = self._ids(prompt_text + answer.text, first=True), prompt_text
         apart = ids[: len(prompt)] != prompt
         if apart:

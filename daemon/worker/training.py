@@ -22,7 +22,7 @@ from prefd.daemon.worker.batches import Batching, tokens_of
 from prefd.daemon.worker.checkpoint import Checkpoints
 from prefd.daemon.worker.choose import fastest_scorer
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job, RunningJob
+from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.logprobs import Options
 from prefd.daemon.worker.objective import Objective
 from prefd.daemon.worker.optim import make_optimizer
@@ -95,7 +95,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     return run.outcome(time.monotonic() - began)
 
 
-def _meet_reference(job: Job, run: Run, policy: Policy) -> None:
+def _meet_reference(job: SpecifiedJob, run: Run, policy: Policy) -> None:
     """Check at the start that a policy which starts as the reference gives its numbers, and measure what is rounding.
 
     Raises `JobError` where it does not give them.
@@ -121,7 +121,7 @@ def _meet_reference(job: Job, run: Run, policy: Policy) -> None:
         )
 
 
-def _drops(job: Job, policy: Policy) -> bool:
+def _drops(job: SpecifiedJob, policy: Policy) -> bool:
     """Whether the policy starts from an adapter that has learnt something and drops a part of it in training: its numbers are
     then not the reference's, and that is no rounding.
     """
@@ -149,7 +149,7 @@ def batching_of(training: TrainingSpec, loss: Objective) -> Batching:
     return Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[models.device()])
 
 
-def cached_reference(job: Job) -> Any:
+def cached_reference(job: SpecifiedJob) -> Any:
     """Reads batches of reference log-probabilities from the cache, every value checked against its checksum."""
 
     def scores(completions: Sequence[Completion]) -> Logprobs:

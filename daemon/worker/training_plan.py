@@ -7,7 +7,7 @@ import math
 from prefd.daemon.training_spec import TrainingSpec
 from prefd.daemon.worker.batches import Schedule
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.job import Job
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.metrics import pair_metrics
 from prefd.daemon.worker.optim import learning_rate
 from prefd.daemon.worker.policy import Policy
@@ -16,7 +16,7 @@ from prefd.plugins.metrics import EVAL
 from prefd.plugins.probes import loss_input, random_pairs
 
 
-def refuse_untrainable(job: Job) -> None:
+def refuse_untrainable(job: SpecifiedJob) -> None:
     """Try the job's training as far as that goes without reading a weight.
 
     Raises `JobError` for whatever cannot be trained, `LossParameterError` for a loss that cannot be had so.
@@ -25,7 +25,7 @@ def refuse_untrainable(job: Job) -> None:
     Policy.of(job, training, schedule.total_steps)
 
 
-def schedule_of(job: Job) -> tuple[TrainingSpec, Schedule]:
+def schedule_of(job: SpecifiedJob) -> tuple[TrainingSpec, Schedule]:
     """The job's training and its steps. Raises `JobError` for settings that do not fit the data or the loss, before any
     model; `LossParameterError` for a loss that cannot be had so.
     """
@@ -47,7 +47,7 @@ def schedule_of(job: Job) -> tuple[TrainingSpec, Schedule]:
     return training, schedule
 
 
-def _try_loss(job: Job, training: TrainingSpec) -> None:
+def _try_loss(job: SpecifiedJob, training: TrainingSpec) -> None:
     """Raises `JobError` for a loss that gives something else than a loss a pair, and for a metric that there is not."""
     x = loss_input(random_pairs(0), job.loss.needs_reference)
     names = pair_metrics(x, job.loss(x))

@@ -162,14 +162,19 @@ def _by_number(ballot: Ballot, value: int, answers: Answers) -> int:
 
 def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     """The place that each number means; None where that is not certain."""
+    if answers.names and not _are_one_row_of_marks(answers.every or answers.marks):
+        return None
+    return _count_places(ballot, answers)
+
+
+def _count_places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
+    """As `_places`, of answers that can be counted through."""
     words, seen = set(words_of(ballot.column)), ballot.numbers
     every = answers.every or answers.marks
     place_of = {mark: place for place, mark in enumerate(answers.marks)}
     from_0 = {number: place_of[mark] for number, mark in enumerate(every) if mark in place_of}
     from_1 = {number + 1: place for number, place in from_0.items()}
     all_from_0, all_from_1 = set(range(len(every))), set(range(1, len(every) + 1))
-    if answers.names and not _are_one_row_of_marks(every):
-        return None
     if ballot.from_zero:
         return from_0
     if answers.names == SHP and words <= {"label", "labels"}:

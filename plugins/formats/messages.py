@@ -113,7 +113,7 @@ def _uniform_calls(calls: Any) -> list[Mapping[str, Any]]:
     calls = [_decoded(call) for call in (calls if isinstance(calls, list | tuple) else [calls])]
     if not all(isinstance(call, Mapping) for call in calls):
         raise UnusableRow("wrong types: tool_calls is not a list of objects")
-    made = [_with_arguments(_with_function(call)) for call in calls]
+    made: list[Mapping[str, Any]] = [_with_arguments(_with_function(call)) for call in calls]
     if not all(map(_is_json, made)):
         raise UnusableRow(f"a tool call holds {NO_JSON}")
     return made

@@ -1,0 +1,195 @@
+"""A stand-in for `prefd.daemon.worker`: as quick as an empty script, and it does what the job's name says.
+
+    python -I -S stand_in_worker.py CATALOG_FILE catalog|precompute|training --home HOME [--job ID]
+
+It runs in the job's folder, as the real one does. A name with `@` is that of one phase: `crash@training` crashes in
+training and precomputes well. `catalog` prints the text of CATALOG_FILE, or, after a `!`, ends with it on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+STOPPED, NO_ROOM = 75, 74
+
+
+def main(catalog_file: str, task: str) -> None:
+    if task == "catalog":
+        print_catalog(catalog_file)
+    else:
+        run_phase(task)
+
+
+def print_catalog(catalog_file: str) -> None:
+    with open(catalog_file) as file:
+        text = file.read()
+    if text.startswith("!"):
+        sys.exit(text[1:])
+    print(text)
+
+
+def run_phase(phase: str) -> None:
+    with open("spec.json") as file:
+        document = json.load(file)
+    name, _, only = document.get("spec", document)["name"].partition("@")
+    behaviour = BEHAVIOURS.get(name) if only in ("", phase) else None
+    with open("starts.txt", "a") as file:
+        file.write(f"{phase} {os.getpid()}\n")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour is deaf else stop)
+    print("hello from", phase, flush=True)
+    write("progress.json", {"phase": phase, "done": 1, "total": 2, "unit": "completion"})
+    if behaviour is not None:
+        behaviour(phase)
+    write(f"{phase}.json", {"ok": True, "reason": "", "summary": {"line": "reference: 0 of 16 completions scored"}})
+
+
+def write(file_name: str, value: object) -> None:
+    with open(file_name + "~", "w") as file:
+        json.dump(value, file)
+    os.replace(file_name + "~", file_name)
+
+
+def stop(*_: object) -> None:
+    print("stopping", flush=True)
+    sys.exit(STOPPED)
+
+
+def die(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+def is_first_run() -> bool:
+    """Whether the job was never run by this behaviour before."""
+    try:
+        open("again", "x").close()
+    except FileExistsError:
+        return False
+    return True
+
+
+def fail(phase: str) -> None:
+    """It says why it failed."""
+    write(f"{phase}.json", {"ok": False, "reason": "data.path: no column called chosen"})
+    sys.exit(1)
+
+
+def crash(_: str) -> None:
+    raise RuntimeError("an unexpected thing")
+
+
+def segfault(_: str) -> None:
+    die(signal.SIGSEGV)
+
+
+def killed(_: str) -> None:
+    die(signal.SIGKILL)
+
+
+def mute(_: str) -> None:
+    """It ends well and leaves no outcome."""
+    sys.exit(0)
+
+
+def stopped(_: str) -> None:
+    """It ends as if it had been told to stop, unasked."""
+    sys.exit(STOPPED)
+
+
+def shaky(_: str) -> None:
+    """It crashes the first time that it is run."""
+    if is_first_run():
+        die(signal.SIGSEGV)
+
+
+def steps(_: str) -> None:
+    """It crashes five times, each time a checkpoint further."""
+    os.makedirs("checkpoints", exist_ok=True)
+    step = len(os.listdir("checkpoints"))
+    if step < 5:
+        os.mkdir(f"checkpoints/step-{step:08}")
+        die(signal.SIGSEGV)
+
+
+def greedy(_: str) -> None:
+    """It takes 300 MB, and keeps them."""
+    taken = bytearray(300_000_000)
+    time.sleep(20)
+    del taken
+
+
+def full(_: str) -> None:
+    """It finds no room four times."""
+    with open("full", "a") as file:
+        file.write("x")
+    if os.path.getsize("full") < 5:
+        print("[Errno 28] No space left on device", flush=True)
+        sys.exit(NO_ROOM)
+
+
+def starved(_: str) -> None:
+    """It says that it cannot allocate, and aborts."""
+    print("libc++abi: terminating due to uncaught exception: std::bad_alloc", flush=True)
+    os.abort()
+
+
+def environment(_: str) -> None:
+    """It writes down which of its settings came by the environment."""
+    parts = ("PREFD_", "THREADS", "PYTHON")
+    write("told.json", {key: value for key, value in os.environ.items() if any(part in key for part in parts)})
+
+
+def sleep(_: str) -> None:
+    """It works until it is stopped."""
+    while True:
+        time.sleep(0.02)
+
+
+def deaf(_: str) -> None:
+    """As `sleep`, and it ignores SIGTERM."""
+    sleep(_)
+
+
+def noisy(_: str) -> None:
+    """As `sleep`, and it logs without end."""
+    while True:
+        print("x" * 1000, flush=True)
+        time.sleep(0.02)
+
+
+def once(_: str) -> None:
+    """It works until it is stopped the first time, and ends well the next."""
+    if is_first_run():
+        sleep(_)
+
+
+BEHAVIOURS: dict[str, Callable[[str], None]] = {
+    each.__name__: each
+    for each in (
+        fail,
+        crash,
+        segfault,
+        killed,
+        mute,
+        stopped,
+        shaky,
+        steps,
+        greedy,
+        full,
+        starved,
+        environment,
+        sleep,
+        deaf,
+        noisy,
+        once,
+    )
+}
+"""By the name of the job; any other name, `ok` among them, ends well at once."""
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
