@@ -20,7 +20,7 @@ import psutil
 from dropping import SETTLE_SECONDS, Drop
 
 from prefd.daemon import lock
-from prefd.daemon.frozen import frozen_spec
+from prefd.daemon.frozen import read_frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.inbox import ULID_LENGTH
 from prefd.daemon.jobs import RETRIED_FRESH, Job, JobTable
@@ -285,7 +285,7 @@ def audit(home: Home, drops: Sequence[Drop]) -> Counts:
                     wanted = 1 + sum(event.reason == RETRIED_FRESH for event in events)
                     counts["run twice"] += states.count("done") > wanted
                     counts["half-read"] += drop.jobs == 1 and not same_spec(
-                        drop, table.spec(job.id), frozen_spec(RunDir(home.job(job.id)))
+                        drop, table.spec(job.id), read_frozen_spec(RunDir(home.job(job.id)))
                     )
                     counts["started unasked"] += started_unasked(RunDir(home.job(job.id)), states)
             counts["rejected wrongly"] += rejected_wrongly(home, drop)

@@ -14,7 +14,7 @@ from row_files import ROWS, failure, found, write_rows
 
 from prefd.daemon.datafiles import is_data, split_of, suffix_of
 from prefd.daemon.datasources import Source
-from prefd.daemon.frozen import data_of
+from prefd.daemon.frozen import DataState, examine_data
 from prefd.daemon.worker.rows import DataError, read_rows
 
 FOLDERS = "harmless-base, helpful-base"
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
     monkeypatch.setattr(os, "scandir", refuse)
     assert failure(tmp_path) == f"{tmp_path / 'sub'}: cannot be read: Permission denied"
     spec = homes.make_spec(data={"path": str(tmp_path)})
-    assert data_of(spec) == {str(tmp_path): {"error": "Permission denied"}}
+    assert examine_data(spec) == {str(tmp_path): DataState(error="Permission denied")}
 
 
 def test_lines_are_those_of_the_file_in_the_folder(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefd.daemon import jobs
-from prefd.daemon.frozen import freeze, frozen_spec
+from prefd.daemon.frozen import freeze, read_frozen_spec
 from prefd.daemon.home import Home
 from prefd.daemon.job import IllegalTransition, JobNotFound
 from prefd.daemon.jobs import JobTable, JobTableError
@@ -59,7 +59,7 @@ def test_a_kept_spec_says_only_what_its_file_said(path: Path) -> None:
     with JobTable.open(path) as table:
         kept = table.spec(table.add(spec, "x").id)
     run = freeze(Home(path.parent), 1, kept)
-    for each in (kept, frozen_spec(run)):
+    for each in (kept, read_frozen_spec(run)):
         assert each == spec
         assert each.training is not None
         assert each.training.lora.model_fields_set == {"scale"}

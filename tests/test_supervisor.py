@@ -16,7 +16,7 @@ from supervised import Bench, is_running, started
 from prefd.daemon import oom, supervisor
 from prefd.daemon.cpus import usable_cpus
 from prefd.daemon.foreground import run_in_foreground
-from prefd.daemon.frozen import frozen_spec
+from prefd.daemon.frozen import read_frozen_spec
 from prefd.daemon.jobs import Job
 from prefd.daemon.limits import WorkerLimits
 from prefd.daemon.rundir import Progress, RunDir
@@ -54,7 +54,7 @@ def test_a_job_is_precomputed_then_trained_in_its_own_folder(bench: Bench) -> No
         ("done", "reference: 0 of 16 completions scored"),
     ]
     run = bench.home.job(job.id)
-    assert frozen_spec(RunDir(run)) == bench.table.spec(job.id)
+    assert read_frozen_spec(RunDir(run)) == bench.table.spec(job.id)
     assert (run / "worker.log").read_text() == "hello from precompute\nhello from training\n"
 
 

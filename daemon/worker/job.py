@@ -11,10 +11,9 @@ from typing import Any
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
-from prefd.daemon import frozen
 from prefd.daemon.caches import open_cache
 from prefd.daemon.config import Config
-from prefd.daemon.frozen import Stock, frozen_spec, frozen_stock
+from prefd.daemon.frozen import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
 from prefd.daemon.home import Home
 from prefd.daemon.rundir import RunDir
 from prefd.daemon.spec import JobSpec
@@ -129,13 +128,13 @@ class RunningJob(SpecifiedJob):
     def load(cls, home: Home, job_id: int) -> RunningJob:
         """The job as it was frozen when it was claimed. Raises OSError and ValueError where there is no spec."""
         run = RunDir(home.job(job_id))
-        stock = frozen_stock(run)
-        commits = {} if stock is None else frozen.commits(stock)
-        return cls(home, frozen_spec(run), commits, run=run, stock=stock)
+        stock = read_stock(run)
+        commits = {} if stock is None else stock.commits
+        return cls(home, read_frozen_spec(run), commits, run=run, stock=stock)
 
     @cached_property
     def changes(self) -> list[str]:
         """What is not as it was when the job was claimed, in words."""
         if self.stock is None:
             return []
-        return frozen.changes(self.stock, frozen.take_stock(self.home, self.spec, self.commits))
+        return describe_changes(self.stock, take_stock(self.home, self.spec, self.commits))
