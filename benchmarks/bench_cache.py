@@ -31,9 +31,9 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from prefd.cache.durable import flush, flush_tree
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
+from prefd.cache.segments.durable import flush, flush_tree
 from prefd.cache.store import ReferenceCache
 
 MEAN_TOKENS, SIGMA = 250, 0.8

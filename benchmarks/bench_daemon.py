@@ -27,14 +27,14 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-import fakes
 import psutil
 
-from prefd.daemon.client import Client
-from prefd.daemon.config import Config
-from prefd.daemon.home import Home
-from prefd.daemon.jobs import JobTable
-from prefd.daemon.spec import JobSpec
+from prefd.daemon.control.client import Client
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
+from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.specs.job_spec import JobSpec
+from support import fake_worker
 
 PREFD = (sys.executable, "-P", "-m", "prefd.daemon.cli")
 SETTLE_MS = 1000 * Config().watch.settle_seconds
@@ -120,7 +120,7 @@ def drop(home: Home, count: int, prefix: str) -> tuple[list[float], list[float]]
     """Milliseconds from each drop to its claim, and to its job's row."""
     dice = random.Random(0)
     beside = home.root / "beside"
-    text = fakes.spec_text(home.root.parent, name="")
+    text = fake_worker.spec_text(home.root.parent, name="")
     dropped: dict[str, float] = {}
     for number in range(count):
         time.sleep(dice.uniform(0, 2 * GAP_SECONDS))
@@ -128,7 +128,7 @@ def drop(home: Home, count: int, prefix: str) -> tuple[list[float], list[float]]
         name = f"{prefix}-{number}.yaml"
         beside.rename(home.jobs / name)
         dropped[name] = time.time()
-    fakes.wait_for(lambda: not list(home.jobs.glob("*.yaml")), 30)
+    fake_worker.wait_for(lambda: not list(home.jobs.glob("*.yaml")), 30)
     time.sleep(0.5)
     claimed = {path.name[27:]: path.stat().st_ctime_ns / 1e9 for path in home.accepted.iterdir()}
     with JobTable.open_readonly(home.database) as table:
@@ -150,7 +150,7 @@ def start_training(home: Home) -> None:
     """A job that trains a tiny model and does not end; the queue is paused again once it does."""
     folder = home.root.parent
     build = "import sys, tiny; from pathlib import Path; tiny.build_llama(Path(sys.argv[1]))"
-    tests = Path(fakes.__file__).parent
+    tests = Path(fake_worker.__file__).parent
     subprocess.run([sys.executable, "-c", build, str(folder / "tiny")], check=True, cwd=tests)
     pairs = [
         {"prompt": f"What is {n}?", "chosen": f"It is {n}. " * 9, "rejected": "Who knows? " * 9} for n in range(64)
@@ -167,12 +167,12 @@ def start_training(home: Home) -> None:
     (folder / "endless").write_text(json.dumps(spec), encoding="utf-8")
     (folder / "endless").rename(home.jobs / "endless.json")
     client = Client(home)
-    fakes.wait_for(lambda: any(path.name.endswith("endless.json") for path in home.accepted.iterdir()), 30)
+    fake_worker.wait_for(lambda: any(path.name.endswith("endless.json") for path in home.accepted.iterdir()), 30)
     time.sleep(0.5)
     client.act_on_queue("resume")
-    fakes.wait_for(lambda: [job.state for job in client.status().active] == ["training"], 120)
+    fake_worker.wait_for(lambda: [job.state for job in client.status().active] == ["training"], 120)
     client.act_on_queue("pause")
-    fakes.wait_for(
+    fake_worker.wait_for(
         lambda: (progress := client.status().active[0].progress) is not None and progress.phase == "training", 60
     )
 
@@ -181,7 +181,7 @@ def make_history(home: Home, jobs: int) -> None:
     """A home with so many jobs that are done."""
     tell(f"{jobs} jobs of the past")
     home.create()
-    spec = JobSpec.model_validate_json(fakes.spec_text(home.root.parent))
+    spec = JobSpec.model_validate_json(fake_worker.spec_text(home.root.parent))
     with JobTable.open(home.database) as table:
         table.add_all([spec] * jobs, f"{'0' * 26}-past.yaml")
     with sqlite3.connect(home.database) as database:
@@ -197,7 +197,7 @@ def daemon(home: Home) -> Iterator[psutil.Process]:
     with (home.root.parent / "log").open("wb") as log:
         child = subprocess.Popen([*PREFD, "--home", str(home.root), "start"], stderr=log, stdout=log)
     try:
-        fakes.wait_for(lambda: _answers(home), 60)
+        fake_worker.wait_for(lambda: _answers(home), 60)
         time.sleep(3)
         yield psutil.Process(child.pid)
     finally:

@@ -21,22 +21,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from prefd.daemon import blas
-from prefd.daemon.worker.choose import fastest_scorer
-from prefd.daemon.worker.fine_tune import make_trainable
+from prefd.daemon.machine import blas
+from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
 import mlx.core as mx
 import numpy as np
 
-from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker import memory, models
-from prefd.daemon.worker.batches import Batching
-from prefd.daemon.worker.logprobs import Options
-from prefd.daemon.worker.sources import policy_start
-from prefd.daemon.worker.tokens import Completion, Example
-from prefd.daemon.worker.trainer import Trainer
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.source import policy_start
+from prefd.daemon.worker.scoring.scorer import Options
+from prefd.daemon.worker.training import memory
+from prefd.daemon.worker.training.schedule import Batching
+from prefd.daemon.worker.training.trainer import Trainer
 from prefd.plugins.losses.dpo import Sigmoid
 from prefd.plugins.types import Logprobs
 
@@ -127,7 +128,7 @@ def measure(
         spec = JobSpec.model_validate({"model": str(folder), "data": {"path": data.name}, "training": {}})
     source = policy_start(spec)
     assert spec.training is not None
-    model = models.load(source)
+    model = loading.load(source)
     make_trainable(model, source, spec.training)
     optimizer = AdamW(1e-5, bias_correction=True)
     optimizer.init(model.trainable_parameters())

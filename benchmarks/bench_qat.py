@@ -21,9 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon import blas
-from prefd.daemon.worker.choose import fastest_scorer
-from prefd.daemon.worker.fine_tune import make_trainable
+from prefd.daemon.machine import blas
+from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -32,18 +32,18 @@ import numpy as np
 from mlx import nn
 from mlx_lm.utils import dequantize_model, load_model, quantize_model
 
-from prefd.daemon.files import write_json
-from prefd.daemon.home import Home
-from prefd.daemon.spec import JobSpec
-from prefd.daemon.training_spec import QATSpec, TrainingSpec
-from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import Batching
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.files import write_json
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.precompute import precompute
-from prefd.daemon.worker.qat import QAT
-from prefd.daemon.worker.sources import ModelSource
-from prefd.daemon.worker.trainer import both_sides
-from prefd.daemon.worker.training import cached_reference, train
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.source import ModelSource
+from prefd.daemon.worker.reference.precompute import precompute
+from prefd.daemon.worker.training.qat import QAT
+from prefd.daemon.worker.training.schedule import Batching
+from prefd.daemon.worker.training.train import cached_reference, train
+from prefd.daemon.worker.training.trainer import both_sides
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
@@ -128,7 +128,7 @@ def cost(given: argparse.Namespace) -> dict[str, float]:
     source = ModelSource(str(given.model))
     policies, roundings = [], []
     for spec in (None, QATSpec(bits=given.bits[0], group_size=given.group_size)):
-        model = models.load(source)
+        model = loading.load(source)
         make_trainable(model, source, TrainingSpec())
         qat = QAT.install(model, spec, mx.float32, steps=1)
         qat.before(1)
@@ -153,7 +153,7 @@ def cpu_seconds(work: Callable[[], None]) -> float:
 
 def evaluate(job: RunningJob, model: nn.Module) -> dict[str, float]:
     """Per-token log-probabilities of the held-out pairs against the reference's: accuracy, margin, and the level."""
-    model.set_dtype(getattr(mx, models.compute_dtype(job.policy)))
+    model.set_dtype(getattr(mx, loading.compute_dtype(job.policy)))
     model.eval()
     reference = cached_reference(job)
     ratios, levels = [], []
@@ -179,7 +179,7 @@ def report(given: argparse.Namespace, rows: list[dict[str, Any]], costs: dict[st
             f"{given.model.name}, {given.data.name}, {rows[0]['pairs']} pairs held out, {given.loss}, LoRA of rank 8, {given.steps} "
             f"steps of 4 pairs at {given.learning_rate:g}, groups of {given.group_size}; {seconds:.0f} s in all"
         ),
-        f"on {models.device()} ({mx.device_info().get('device_name', '')}), {platform.machine()}, {os.cpu_count()} cores",
+        f"on {loading.device()} ({mx.device_info().get('device_name', '')}), {platform.machine()}, {os.cpu_count()} cores",
         "",
         "| bits | policy | implicit accuracy | margin, nats a token | chosen likelier | log p(chosen) a token |",
         "|---|---|---|---|---|---|",

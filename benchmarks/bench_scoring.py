@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from prefd.daemon import blas
-from prefd.daemon.worker.choose import fastest_scorer
+from prefd.daemon.machine import blas
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -27,9 +27,9 @@ import mlx_lm
 import numpy as np
 from bench_train import DATA, MODEL
 
-from prefd.daemon.worker.logprobs import Scorer
-from prefd.daemon.worker.precompute import keyed_batches, score
-from prefd.daemon.worker.tokens import Completion, Encoder
+from prefd.daemon.worker.data.tokens import Completion, Encoder
+from prefd.daemon.worker.reference.precompute import keyed_batches, score
+from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.plugins.types import Pair
 
 

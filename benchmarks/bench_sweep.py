@@ -24,8 +24,8 @@ from statistics import mean
 
 from bench_train import PEERS, add_options, prepare
 
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
+from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.worker.job import RunningJob
 
 WITH_REFERENCE = ("sigmoid", "hinge", "ipo", "dpop")

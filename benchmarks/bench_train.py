@@ -25,9 +25,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from prefd.daemon import blas
-from prefd.daemon.worker.choose import fastest_scorer
-from prefd.daemon.worker.fine_tune import make_trainable
+from prefd.daemon.machine import blas
+from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -35,22 +35,22 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import mlx.core as mx
 import numpy as np
-from live_reference import live_reference
 
-from prefd.daemon.files import write_json
-from prefd.daemon.home import Home
-from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import Schedule
-from prefd.daemon.worker.engine.plan import Slack
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.files import write_json
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.logprobs import Options, Scorer
-from prefd.daemon.worker.optim import make_optimizer
-from prefd.daemon.worker.precompute import keyed_batches, score
-from prefd.daemon.worker.tokens import Completion, Example
-from prefd.daemon.worker.trainer import ReferenceScores, Trainer
-from prefd.daemon.worker.training import batching_of, cached_reference
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.reference.precompute import keyed_batches, score
+from prefd.daemon.worker.scoring.plan import Slack
+from prefd.daemon.worker.scoring.scorer import Options, Scorer
+from prefd.daemon.worker.training.optimizer import make_optimizer
+from prefd.daemon.worker.training.schedule import Schedule
+from prefd.daemon.worker.training.train import batching_of, cached_reference
+from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer
 from prefd.plugins.types import Logprobs
+from support.live_reference import live_reference
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
@@ -186,7 +186,7 @@ def scored_once(job: RunningJob, examples: Sequence[Example]) -> dict[str, Any]:
     """The reference pass over what the cache lacks; its seconds."""
     sides = [side for each in examples for side in (each.chosen, each.rejected)]
     needed = {job.key(side): side for side in sides}
-    scorer = fastest_scorer(models.load(job.reference).freeze())
+    scorer = fastest_scorer(loading.load(job.reference).freeze())
     began = time.perf_counter()
     for batch in keyed_batches(needed):
         job.store.put(score(scorer, batch))
@@ -206,7 +206,7 @@ def trained(variant: str, job: RunningJob, examples: Sequence[Example]) -> dict[
     training = job.spec.training
     assert training is not None
     mx.random.seed(0)
-    model = models.load(job.policy)
+    model = loading.load(job.policy)
     make_trainable(model, job.policy, training)
     scorer = simpler(fastest_scorer(model, Options.of(job.spec)), variant)
     reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
@@ -237,7 +237,7 @@ def simpler(scorer: Scorer, variant: str) -> Scorer:
 
 
 def second_model(job: RunningJob, variant: str) -> ReferenceScores:
-    return live_reference(simpler(fastest_scorer(models.load(job.reference).freeze()), variant))
+    return live_reference(simpler(fastest_scorer(loading.load(job.reference).freeze()), variant))
 
 
 class Timed:

@@ -2,7 +2,7 @@
 
     python benchmarks/faults_cache.py [--kills 1000] [--flushes 50] [--markdown faults.md]
 
-The faults themselves are tests/faults_cache.py; every run is in a process and a folder of its own.
+The faults themselves are tests/faults/cache.py; every run is in a process and a folder of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from faults_cache import run
+from faults.cache import run
 
 MUST_BE_ZERO = {
     "lost",

@@ -24,8 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from besieged import SEEN, wrong
-from faults_daemon import run
+from faults.daemon import run
+from support.random_operations import SEEN, wrong
 
 TITLES = {
     "kills": "SIGKILL of daemon, worker or both at random moments; specs arrive in six ways, real workers on a tiny model",

@@ -2,7 +2,7 @@
 
     python benchmarks/faults_training.py [--kills 20] [--writes 20] [--damage 20] [--markdown faults.md]
 
-The faults themselves are tests/faults_training.py; every run is in a process and a folder of its own, on a tiny model.
+The faults themselves are tests/faults/training.py; every run is in a process and a folder of its own, on a tiny model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from faults_training import SETTINGS, Counts, run
+from faults.training import SETTINGS, Counts, run
 
 MUST_BE_ZERO = {"did not end", "another adapter", "other losses", "left over", "not said"}
 TITLES = {

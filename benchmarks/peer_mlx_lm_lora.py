@@ -17,11 +17,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from prefd.daemon.worker import models
-from prefd.daemon.worker.fine_tune import make_trainable
+from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.optim import make_optimizer
-from prefd.daemon.worker.tokens import Example
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.training.optimizer import make_optimizer
 
 
 def train(job: RunningJob, examples: Sequence[Example], loss: str = "sigmoid") -> dict[str, Any]:
@@ -39,7 +39,7 @@ def train(job: RunningJob, examples: Sequence[Example], loss: str = "sigmoid") -
     assert training is not None
     mx.random.seed(0)
     np.random.seed(0)
-    model = models.load(job.policy)
+    model = loading.load(job.policy)
     make_trainable(model, job.policy, training)
     rows = [
         {
@@ -74,7 +74,7 @@ def train(job: RunningJob, examples: Sequence[Example], loss: str = "sigmoid") -
         if free:
             train_cpo(model, optimizer, rows, args=arguments, training_callback=Note())
         else:
-            reference = models.load(job.reference).freeze()
+            reference = loading.load(job.reference).freeze()
             train_dpo(model, reference, optimizer, rows, args=arguments, training_callback=Note())
     return {
         "seconds": [1 / step["iterations_per_second"] for step in steps],

@@ -4,7 +4,7 @@
 
 Each loss trains from the cache and with a live reference beside the policy, on a tiny model and on SmolLM2; and, on the
 tiny model, in float64: full logits, a live reference, no batching, nothing of prefd's engine. Said is the largest
-difference of a step's loss. `dpop as it was` is without what `worker/start.py` does: rounding then chooses which pairs the
+difference of a step's loss. `dpop as it was` is without what `worker/training/start.py` does: rounding then chooses which pairs the
 penalty pulls at. On Linux each of `--cores` runs in a process of its own under OPENBLAS_CORETYPE, with one thread and with
 two (SmolLM2 with one only); a loss without a reference has nothing live to differ from.
 """
@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon import blas
-from prefd.daemon.worker.choose import fastest_scorer
-from prefd.daemon.worker.fine_tune import make_trainable
+from prefd.daemon.machine import blas
+from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -32,18 +32,18 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import mlx.core as mx
 import numpy as np
-import tiny
-from exact import exact_losses
-from jobs_on_disk import make_job, run_precompute
-from live_reference import live_reference
 
-from prefd.daemon.worker import models
-from prefd.daemon.worker.batches import Batching, Schedule
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.optim import make_optimizer
-from prefd.daemon.worker.start import Start
-from prefd.daemon.worker.trainer import ReferenceScores, Trainer
-from prefd.daemon.worker.training import cached_reference
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.training.optimizer import make_optimizer
+from prefd.daemon.worker.training.schedule import Batching, Schedule
+from prefd.daemon.worker.training.start import Start
+from prefd.daemon.worker.training.train import cached_reference
+from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer
+from support import tiny_model
+from support.exact import exact_losses
+from support.jobs_on_disk import make_job, run_precompute
+from support.live_reference import live_reference
 
 SMOL = ROOT / ".models" / "SmolLM2-135M-Instruct"
 PAIRS = ROOT / "contrib" / "demo" / "pairs.jsonl"
@@ -103,7 +103,7 @@ def measure(steps: int, real: bool) -> dict[str, dict[str, float]]:
     measured: dict[str, dict[str, float]] = {loss: {} for loss in (*LOSSES, AS_IT_WAS)}
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
         home = Path(folder)
-        small = tiny.build_llama(home / "tiny")
+        small = tiny_model.build_llama(home / "tiny")
         lines = PAIRS.read_text(encoding="utf-8").splitlines(keepends=True)
         (home / "pairs.jsonl").write_text("".join(lines[:24]), encoding="utf-8")
         for loss, columns in measured.items():
@@ -138,13 +138,13 @@ def both(job: RunningJob, steps: int, loss: str) -> tuple[list[float], list[floa
 
 
 def live(job: RunningJob) -> ReferenceScores:
-    return live_reference(fastest_scorer(models.load(job.reference).freeze()))
+    return live_reference(fastest_scorer(loading.load(job.reference).freeze()))
 
 
 def losses(job: RunningJob, reference: ReferenceScores | None, steps: int, start: Start | None) -> list[float]:
     assert job.spec.training is not None
     mx.random.seed(job.spec.training.seed)
-    model = models.load(job.policy)
+    model = loading.load(job.policy)
     make_trainable(model, job.policy, job.spec.training)
     schedule = Schedule.plan(job.data.train, job.spec.training)
     optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)

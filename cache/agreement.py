@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.segment import Segment
+from prefd.cache.segments.segment import Segment
 
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 """Compute dtype → how far two scores of one completion may be apart, in nats, on average over its tokens."""

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.durable import whole_file
 from prefd.cache.errors import CacheError
+from prefd.cache.segments.durable import whole_file
 
 KEY_SCHEMA = "prefd-key/1"
 HASH_CHUNK = 16 * 2**20

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.segment import Segment
+from prefd.cache.segments.segment import Segment
 
 PER_BUCKET = 8  # prefixes, on average: the cache line that is read for one of them
 MAX_BUCKET = 64  # prefixes in the longest one; with more the keys are no hashes, and a binary search it is

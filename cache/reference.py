@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from prefd.cache.agreement import TOLERANCE, Disagreement, differing
-from prefd.cache.durable import flush, flush_for_good
-from prefd.cache.ids import following, is_id, new_id
 from prefd.cache.index import Index
-from prefd.cache.segment import (
+from prefd.cache.segments.durable import flush, flush_for_good
+from prefd.cache.segments.ids import following, is_id, new_id
+from prefd.cache.segments.segment import (
     DamagedEntry,
     DamagedSegment,
     Segment,

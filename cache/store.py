@@ -15,11 +15,11 @@ from typing import Any
 import zarr
 
 from prefd.cache.agreement import tolerance
-from prefd.cache.durable import flush
 from prefd.cache.errors import CacheError
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
-from prefd.cache.unreadable import raise_if_unreadable
+from prefd.cache.segments.durable import flush
+from prefd.cache.segments.read_errors import raise_if_unreadable
 
 FORMAT = {"format": "prefd-reference-cache", "version": 1}
 

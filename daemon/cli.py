@@ -1,7 +1,7 @@
 """The `prefd` command: a click group that imports a command's module only when that command is asked for.
 
 `prefd --help` imports them all for their one-line help, so those modules keep what is heavy (mlx, zarr, httpx,
-matplotlib) inside their functions; tests/test_cli.py holds them to it.
+matplotlib) inside their functions; tests/daemon/test_cli.py holds them to it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 import click
 
-from prefd.daemon.commands.errors import Exit, explain
-from prefd.daemon.commands.mistyped import no_such_command, no_such_option
-from prefd.daemon.home import Home
+from prefd.daemon.commands.shared.errors import Exit, explain
+from prefd.daemon.commands.shared.mistyped import no_such_command, no_such_option
+from prefd.daemon.home.layout import Home
 
 SECTIONS = {
-    "The daemon": {"init": "home", "start": "service", "stop": "service", "status": "status", "doctor": "doctor"},
+    "The daemon": {"init": "init", "start": "start_stop", "stop": "start_stop", "status": "status", "doctor": "doctor"},
     "Jobs": {
         "run": "run",
-        "validate": "specs",
+        "validate": "validate",
         "preview": "preview",
         "schema": "schema",
         "submit": "jobs",
@@ -30,14 +30,14 @@ SECTIONS = {
         "watch": "watch",
         "wait": "watch",
         "events": "events",
-        "cancel": "queue",
-        "pause": "queue",
-        "resume": "queue",
-        "retry": "queue",
+        "cancel": "job_actions",
+        "pause": "job_actions",
+        "resume": "job_actions",
+        "retry": "job_actions",
         "metrics": "metrics",
         "compare": "compare",
     },
-    "Losses and cache": {"losses": "losses", "check-loss": "losses", "plugins": "losses", "cache": "cache"},
+    "Losses and cache": {"losses": "losses", "check-loss": "losses", "plugins": "losses", "cache": "cache.group"},
     "The shell": {"completion": "completion"},
 }
 TYPED = "prefd.daemon.typed"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.errors import PrefdError
-from prefd.daemon.templating import DEFAULT_DATE, parse_date
+from prefd.daemon.specs.chat_template import DEFAULT_DATE, parse_date
 
 if TYPE_CHECKING:
     from prefd.plugins.types import Text
@@ -29,10 +29,10 @@ Logprobs = npt.NDArray[np.float32]
 
 def load_tokenizer(model: str | Path) -> Any:
     """The tokenizer of a folder or hub id as jobs have it, with the EOS tokens that the model's config names."""
-    from prefd.daemon.worker import models
-    from prefd.daemon.worker.sources import ModelSource
+    from prefd.daemon.worker.models import loading
+    from prefd.daemon.worker.models.source import ModelSource
 
-    return models.tokenizer(ModelSource(str(model)))
+    return loading.tokenizer(ModelSource(str(model)))
 
 
 class UnknownReference(PrefdError, LookupError):
@@ -83,8 +83,8 @@ class ReferenceLogprobs:
         a job: chat template, EOS, and truncation to `max_length`, which decides what was scored. The other arguments are
         those of the job's `data:` block.
         """
-        from prefd.daemon.worker.prompts import Settings
-        from prefd.daemon.worker.tokens import Encoder
+        from prefd.daemon.worker.data.prompts import Settings
+        from prefd.daemon.worker.data.tokens import Encoder
 
         settings = Settings(parse_date(date), chat_template, chat_template_kwargs or {})
         encoder = Encoder(tokenizer, max_length, settings)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from paths import ROOT, SHARED_PAIRS, SMOL
-from sample_pairs import PAIRS
 
-from prefd.daemon import blas
+from prefd.daemon.machine import blas
+from support.paths import ROOT, SHARED_PAIRS, SMOL
+from support.sample_pairs import PAIRS
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers are as many as the cores
@@ -30,19 +30,23 @@ if RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > 4 * 2**30:  # there,
 
 blas.preload()  # before anything imports mlx
 
-import fakes  # tests/fakes.py
-import homes  # tests/homes.py
-import tiny  # tests/tiny.py
-from answers_in_process import answer_in_process
-from first_layers import keep_first_layers
 from hypothesis import HealthCheck, settings
-from places import Place
-from supervised import Bench
-from template_clock import SetClock, clock_setter
 
-from prefd.daemon import runner, service, supervisor, watch
-from prefd.daemon.home import Home
-from prefd.daemon.jobs import JobTable
+from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox import watcher
+from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.queue import runner, supervisor
+from prefd.daemon.service import daemon
+from support import (
+    fake_worker,  # tests/support/fake_worker.py
+    homes,  # tests/support/homes.py
+)
+from support import tiny_model as tiny  # tests/support/tiny_model.py
+from support.answers_in_process import answer_in_process
+from support.first_layers import keep_first_layers
+from support.running_daemon import Place
+from support.supervisor_harness import Bench
+from support.template_clock import SetClock, clock_setter
 
 FEW_LAYERS, ALL_LAYERS = "4 of 30 layers", "all layers"
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -108,11 +112,11 @@ def place(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A made home, whose daemon has stand-in workers and little patience."""
     monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(supervisor, "CRASH_WAITS", (0.02, 0.05))
-    monkeypatch.setattr(watch, "FIRST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(watcher, "FIRST_RETRY_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "ROOM_WAIT", 0.05)
-    monkeypatch.setattr(service, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(daemon, "PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(runner, "REFUSED_SECONDS", 0.05)
-    return Place(made, tmp_path, fakes.make_worker(tmp_path))
+    return Place(made, tmp_path, fake_worker.make_worker(tmp_path))
 
 
 @pytest.fixture
@@ -121,7 +125,7 @@ def bench(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(supervisor, "CRASH_WAITS", (0.02, 0.05))
     with JobTable.open(made.database) as table:
-        yield Bench(made, table, fakes.make_worker(tmp_path), tmp_path)
+        yield Bench(made, table, fake_worker.make_worker(tmp_path), tmp_path)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 MLX's CPU wheel brings the reference BLAS, some forty times slower than OpenBLAS. Debian's and Ubuntu's OpenBLAS is
 fetched with apt-get, which can do so for any user when it keeps its package lists in a folder of ours, and unpacked to
-`<venv>/lib/prefd-blas/`, where `prefd.daemon.blas` looks first. Where there is no apt, the `mkl` wheel serves on
+`<venv>/lib/prefd-blas/`, where `prefd.daemon.machine.blas` looks first. Where there is no apt, the `mkl` wheel serves on
 x86-64 (1.1 GB installed). Does nothing on macOS, with MLX's CUDA backend, or when a usable BLAS is there already.
 
     .venv/bin/python contrib/blas/install.py
@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefd.daemon import blas
+from prefd.daemon.machine import blas
 
 LIBRARIES = {  # package: the file to take from it, under the name that the loader asks for
     "libopenblas0-pthread": "libopenblas.so.0",

@@ -1,6 +1,6 @@
 """The parts of the documentation that the code itself says, as Markdown: specs, settings, commands, losses, endpoints.
 
-Pages call these functions in cog blocks; `make docs` writes what they give into the pages, and tests/test_docs_generated.py
+Pages call these functions in cog blocks; `make docs` writes what they give into the pages, and tests/docs/test_generated.py
 fails when a page holds something else. Only what prefd itself brings is documented, whatever plugins are installed.
 """
 
@@ -14,16 +14,24 @@ from typing import Any
 
 import click
 
-from prefd.daemon.api.app import endpoints
-from prefd.daemon.api.stream import Hub
-from prefd.daemon.catalog import Catalog
 from prefd.daemon.cli import SECTIONS, cli
-from prefd.daemon.config import Config
-from prefd.daemon.flat_settings import DEFAULTS, IGNORED, NAMES, OPTIMIZER_DEFAULTS, QUANTIZED, QUANTIZED_GROUP, REFUSED
-from prefd.daemon.foreign import CALLED, OF_THE_LOSS, SAID
-from prefd.daemon.home import Home
-from prefd.daemon.specmodel import SpecModel
-from prefd.daemon.specschema import spec_schema
+from prefd.daemon.control.api.app import endpoints
+from prefd.daemon.control.api.events import Hub
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
+from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.specs.json_schema import spec_schema
+from prefd.daemon.specs.mlx_lm_lora.settings import (
+    DEFAULTS,
+    IGNORED,
+    NAMES,
+    OPTIMIZER_DEFAULTS,
+    QUANTIZED,
+    QUANTIZED_GROUP,
+    REFUSED,
+)
+from prefd.daemon.text.foreign_settings import CALLED, OF_THE_LOSS, SAID
+from prefd.daemon.text.strict_model import SpecModel
 from prefd.plugins.manager import OWN, Plugins, RegisteredLoss, load_plugins
 
 WIDTH = 92

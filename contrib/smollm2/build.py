@@ -21,7 +21,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon import blas
+from prefd.daemon.machine import blas
 
 blas.preload()  # before mlx
 

@@ -9,14 +9,14 @@ from typing import Any
 import click
 from rich.text import Text
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option, read_jobs, read_spec
-from prefd.daemon.commands.complete import JOB
-from prefd.daemon.commands.errors import Exit, Failure
-from prefd.daemon.comparison import MEASURES, Compared, best, differing, gather, notes, shorten
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
-from prefd.daemon.text import clip, format_number
+from prefd.daemon.commands.shared.completions import JOB
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.terminal import render
+from prefd.daemon.terminal.comparison import MEASURES, Compared, best, differing, gather, notes, shorten
+from prefd.daemon.text.wording import clip, format_number
 from prefd.plugins.metrics import EVAL
 
 LABELLED = 3
@@ -142,7 +142,7 @@ def draw(png: Path, jobs: Sequence[Compared], metrics: Sequence[str]) -> None:
     for name in wanted if metrics else ():
         if name.removeprefix(EVAL) not in recorded:
             raise Failure(f"no metric is called {name}; recorded: {', '.join(sorted(recorded))}", Exit.NOT_FOUND)
-    from prefd.daemon.plot_jobs import Line, plot_jobs  # matplotlib takes most of a second
+    from prefd.daemon.terminal.comparison_curves import Line, plot_jobs  # matplotlib takes most of a second
 
     plot_jobs([Line(label, job.rows) for label, job in zip(labels(jobs), jobs)], wanted, png)
 

@@ -8,9 +8,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option
-from prefd.daemon.commands.errors import Exit
+from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.terminal import render
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -28,8 +28,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured.
     """
-    from prefd.daemon.doctor import findings
-    from prefd.daemon.finding import HealthFinding
+    from prefd.daemon.health.checks import findings
+    from prefd.daemon.health.finding import HealthFinding
 
     console = render.stdout()
     found: list[HealthFinding] = []

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option, require_home
-from prefd.daemon.commands.complete import JOB
-from prefd.daemon.document import compact, document
-from prefd.daemon.home import Home
-from prefd.daemon.moments import format_clock
-from prefd.daemon.text import format_number
+from prefd.daemon.commands.shared.completions import JOB
+from prefd.daemon.commands.shared.options import json_option, require_home
+from prefd.daemon.home.layout import Home
+from prefd.daemon.terminal import render
+from prefd.daemon.text.json_output import compact, document
+from prefd.daemon.text.times import format_clock
+from prefd.daemon.text.wording import format_number
 from prefd.plugins.metrics import EVAL, LABELS
 
 if TYPE_CHECKING:
-    from prefd.daemon.client import Received
+    from prefd.daemon.control.client import Received
 
 PATIENCE_SECONDS = 10.0  # for a daemon that is being restarted
 RETRY_SECONDS = 0.2
@@ -58,7 +58,7 @@ def events(home: Home, job_id: int | None, after: str | None, as_json: bool) -> 
 
 def follow(home: Home, after: str | None, job_id: int | None) -> Iterator[Received]:
     """Events without end, over restarts of the daemon. Raises DaemonNotRunning when it has been gone for a while."""
-    from prefd.daemon.client import Client, DaemonNotRunning
+    from prefd.daemon.control.client import Client, DaemonNotRunning
 
     client = Client(require_home(home))
     lost: float | None = None

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option, read_jobs, require_home
-from prefd.daemon.commands.complete import GROUP, JOB
-from prefd.daemon.commands.errors import Exit, Failure
-from prefd.daemon.home import Home
-from prefd.daemon.moments import format_clock, format_duration
-from prefd.daemon.rundir import Progress, RunDir
-from prefd.daemon.states import FAILURES, RUNNING, STATES
-from prefd.daemon.text import pluralize
+from prefd.daemon.commands.shared.completions import GROUP, JOB
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
+from prefd.daemon.runs.run_folder import Progress, RunDir
+from prefd.daemon.terminal import render
+from prefd.daemon.text.times import format_clock, format_duration
+from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
-    from prefd.daemon.jobs import Job
-    from prefd.daemon.specfile import SpecFile
+    from prefd.daemon.jobs.table import Job
+    from prefd.daemon.specs.reading import SpecFile
 
 CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
 
@@ -59,8 +59,9 @@ def submit(
     The options say for all of them what a spec may say for itself. A job that runs is not stopped for one of higher
     priority. When a job that others run after fails or is cancelled, these fail too.
     """
-    from prefd.daemon import lock, posted
-    from prefd.daemon.commands.specs import check_specs
+    from prefd.daemon.commands.validate import check_specs
+    from prefd.daemon.home import lock
+    from prefd.daemon.inbox import submit as posted
 
     require_home(home)
     asked = queue_settings(priority, after, not_before)
@@ -88,7 +89,7 @@ def submit(
 
 def queue_settings(priority: int | None, after: Sequence[int], not_before: str | None) -> dict[str, Any]:
     """The options as a spec says them."""
-    from prefd.daemon.moments import next_moment
+    from prefd.daemon.text.times import next_moment
 
     settings: dict[str, Any] = {} if priority is None else {"priority": priority}
     if after:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option, read_jobs
-from prefd.daemon.commands.complete import JOB
-from prefd.daemon.files import read_end
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
+from prefd.daemon.commands.shared.completions import JOB
+from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.files import read_end
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
-    from prefd.daemon.jobs import JobTable
+    from prefd.daemon.jobs.table import JobTable
 
 POLL_SECONDS = 0.25
 

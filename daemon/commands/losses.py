@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option
-from prefd.daemon.commands.complete import LOSS
-from prefd.daemon.commands.errors import Exit, Failure
-from prefd.daemon.home import Home
+from prefd.daemon.commands.shared.completions import LOSS
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.home.layout import Home
+from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
-    from prefd.daemon.catalog import LossInfo
+    from prefd.daemon.specs.catalog import LossInfo
 
 Params = Mapping[str, Mapping[str, Any]]
 
@@ -39,7 +39,7 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
 
     With NAME, that loss's parameters, its formula and what it is for.
     """
-    from prefd.daemon.catalog_listing import load_catalog
+    from prefd.daemon.specs.catalog_listing import load_catalog
 
     catalog = load_catalog(home)
     known = catalog.losses
@@ -62,7 +62,7 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
 
 def no_such_loss(name: str, known: Iterable[str], failed: Mapping[str, str]) -> Failure:
     """`failed`: the plugins that could not be loaded, with the reason; the loss may be one of theirs."""
-    from prefd.daemon.lossnames import advice
+    from prefd.daemon.text.unknown_losses import advice
 
     hints = [
         *filter(None, [advice(name, known)]),
@@ -118,7 +118,7 @@ Examples:
 @click.pass_obj
 def plugins(home: Home, as_json: bool) -> None:
     """List the plugins, and why one could not be loaded."""
-    from prefd.daemon.catalog_listing import load_catalog
+    from prefd.daemon.specs.catalog_listing import load_catalog
 
     found = load_catalog(home).plugins
     if as_json:
@@ -153,9 +153,9 @@ def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
 
     Shapes, finite values and gradients over wide ranges, the gradient against differences, padding, the batch, and the value where the policy is the reference. For authors of losses: prefd.plugins.conformance does the same in your tests. Exit code 1 if a check fails.
     """
-    from prefd.daemon.commands.stores import ask_worker
-    from prefd.daemon.worker_answers import LossCheck
-    from prefd.daemon.worker_inputs import LossCheckInput
+    from prefd.daemon.commands.shared.references import ask_worker
+    from prefd.daemon.worker_tasks.answers import LossCheck
+    from prefd.daemon.worker_tasks.inputs import LossCheckInput
 
     home: Home = ctx.obj
     step = f"loading the plugins and trying {name}"

@@ -8,14 +8,14 @@ from typing import Any
 import click
 from rich.table import Table
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option, read_jobs, read_spec
-from prefd.daemon.commands.complete import JOB
-from prefd.daemon.commands.errors import Exit, Failure
-from prefd.daemon.describe import describe_loss
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir, is_evaluation
-from prefd.daemon.text import format_number
+from prefd.daemon.commands.shared.completions import JOB
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.run_folder import RunDir, is_evaluation
+from prefd.daemon.specs.summary import describe_loss
+from prefd.daemon.terminal import render
+from prefd.daemon.text.wording import format_number
 from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS, PART
 
 Row = dict[str, Any]
@@ -67,7 +67,7 @@ def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json
 
 
 def draw(png: Path, train: list[Row], evals: list[Row], title: str) -> None:
-    from prefd.daemon.plot import plot  # matplotlib takes most of a second
+    from prefd.daemon.terminal.curves import plot  # matplotlib takes most of a second
 
     plot(train, evals, title, png)
 

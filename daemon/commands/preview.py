@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option
-from prefd.daemon.commands.errors import Exit, Failure
-from prefd.daemon.commands.specs import check_specs
-from prefd.daemon.commands.stores import ask_worker
-from prefd.daemon.home import Home
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.references import ask_worker
+from prefd.daemon.commands.validate import check_specs
+from prefd.daemon.home.layout import Home
+from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
-    from prefd.daemon.previews import Preview
-    from prefd.daemon.spec import JobSpec
-    from prefd.daemon.specfile import SpecFile
+    from prefd.daemon.specs.job_spec import JobSpec
+    from prefd.daemon.specs.reading import SpecFile
+    from prefd.daemon.worker_tasks.previews import Preview
 
 
 @click.command(
@@ -54,8 +54,8 @@ def preview(
     Prompt, chosen and rejected are decoded from the very tokens that are trained on, special tokens included, with what
     counts in the loss and what does not; above them, what became of all the rows. The tokenizer is loaded, no weights are.
     """
-    from prefd.daemon.previews import Preview
-    from prefd.daemon.worker_inputs import PreviewInput
+    from prefd.daemon.worker_tasks.inputs import PreviewInput
+    from prefd.daemon.worker_tasks.previews import Preview
 
     rows_given = click.get_current_context().get_parameter_source("rows") is not ParameterSource.DEFAULT
     if named and rows_given:
@@ -80,7 +80,7 @@ def preview(
 
 
 def draw(preview: Preview, full: bool, tokens: bool) -> None:
-    from prefd.daemon.preview_lines import overview, pair_lines
+    from prefd.daemon.terminal.preview import overview, pair_lines
 
     console = render.stdout()
     console.print(render.facts(overview(preview)))
@@ -92,7 +92,7 @@ def draw(preview: Preview, full: bool, tokens: bool) -> None:
 
 def pick_job(file: SpecFile, number: int | None) -> JobSpec:
     """The one job of a file; of a sweep, the one with this number, which is said with what it shares with the others."""
-    from prefd.daemon.previews import what_decides_tokens
+    from prefd.daemon.worker_tasks.previews import what_decides_tokens
 
     count = len(file.specs)
     if number is not None and number > count:

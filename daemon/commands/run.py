@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from prefd.daemon import blas, render
-from prefd.daemon.commands.common import json_option
-from prefd.daemon.commands.errors import Exit
-from prefd.daemon.commands.home import make_home
-from prefd.daemon.commands.specs import check_spec
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
+from prefd.daemon.commands.init import make_home
+from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.validate import check_spec
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine import blas
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.terminal import render
 
 
 @click.command(
@@ -32,13 +33,13 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
 
     Exit code 5 when the job does not succeed. Ctrl-C ends it cleanly; what was scored by then stays in the cache. The job is kept in the home like any other.
     """
-    from prefd.daemon.catalog_listing import load_catalog
-    from prefd.daemon.config import Config
-    from prefd.daemon.describe import describe_queue
-    from prefd.daemon.foreground import run_in_foreground
-    from prefd.daemon.job_document import job_document
-    from prefd.daemon.jobs import JobTable
-    from prefd.daemon.live import job_view
+    from prefd.daemon.home.settings import Config
+    from prefd.daemon.jobs.document import job_document
+    from prefd.daemon.jobs.table import JobTable
+    from prefd.daemon.queue.foreground import run_in_foreground
+    from prefd.daemon.specs.catalog_listing import load_catalog
+    from prefd.daemon.specs.summary import describe_queue
+    from prefd.daemon.terminal.job_view import job_view
 
     home: Home = ctx.obj
     blas.preload()  # for its warning, which would otherwise be in the worker's log only

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from prefd.daemon.home import Home
+from prefd.daemon.home.layout import Home
 
 
 @click.command(
@@ -23,7 +23,7 @@ def schema(home: Home) -> None:
 
     It has the losses of this home's plugins with their parameters: print it again when they change.
     """
-    from prefd.daemon.catalog_listing import load_catalog
-    from prefd.daemon.specschema import spec_schema
+    from prefd.daemon.specs.catalog_listing import load_catalog
+    from prefd.daemon.specs.json_schema import spec_schema
 
     click.echo(json.dumps(spec_schema(load_catalog(home)), indent=1, ensure_ascii=False))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option, read_jobs, read_spec
-from prefd.daemon.commands.complete import JOB
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
+from prefd.daemon.commands.shared.completions import JOB
+from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.terminal import render
 
 
 @click.command(
@@ -25,8 +25,8 @@ def show(home: Home, job_id: int, as_json: bool) -> None:
 
     Its state and why, what it runs, its history, what its data gave, how training went, and where the adapter is.
     """
-    from prefd.daemon import report
-    from prefd.daemon.job_document import job_document
+    from prefd.daemon.jobs.document import job_document
+    from prefd.daemon.terminal import report
 
     with read_jobs(home) as jobs:
         job, history, spec = jobs.get(job_id), jobs.history(job_id), read_spec(jobs, job_id)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option, read_jobs, require_home
-from prefd.daemon.commands.errors import Exit
-from prefd.daemon.moments import format_clock, format_duration
-from prefd.daemon.rundir import Progress
-from prefd.daemon.watchhealth import usage_facts, watch_facts
+from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
+from prefd.daemon.runs.run_folder import Progress
+from prefd.daemon.terminal import render
+from prefd.daemon.terminal.status import usage_facts, watch_facts
+from prefd.daemon.text.times import format_clock, format_duration
 
 if TYPE_CHECKING:
-    from prefd.daemon.status import Status
+    from prefd.daemon.control.status import Status
 
 
 @click.command(
@@ -32,8 +32,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """Show what the daemon is doing.
 
     Exit code 4 when it is not running."""
-    from prefd.daemon import usage
-    from prefd.daemon.client import Client, DaemonNotRunning, parse_status
+    from prefd.daemon.control.client import Client, DaemonNotRunning, parse_status
+    from prefd.daemon.health import usage
 
     home = require_home(ctx.obj)
     try:

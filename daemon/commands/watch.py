@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from prefd.daemon import render
-from prefd.daemon.commands.common import json_option, read_jobs, read_spec
-from prefd.daemon.commands.complete import JOB
-from prefd.daemon.commands.errors import Exit, Failure
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
-from prefd.daemon.states import RUNNING
+from prefd.daemon.commands.shared.completions import JOB
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.states import RUNNING
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
-    from prefd.daemon.jobs import Job, JobTable
+    from prefd.daemon.jobs.table import Job, JobTable
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0  # with nobody working on a job: long enough for a daemon that is being restarted
@@ -39,8 +39,8 @@ def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
 
     Shows its phase, progress, loss, accuracy, margin and time to go. Ctrl-C leaves the job running. With --json, one document when it has ended. Exit code 5 when the job does not succeed.
     """
-    from prefd.daemon.job_document import job_document
-    from prefd.daemon.live import job_view
+    from prefd.daemon.jobs.document import job_document
+    from prefd.daemon.terminal.job_view import job_view
 
     home: Home = ctx.obj
     console = Console(stderr=True, highlight=False, markup=False) if as_json else render.stdout()
@@ -123,7 +123,7 @@ def until_ended(home: Home, jobs: JobTable, job_id: int) -> Iterator[Job]:
 
 def is_worked_on(home: Home, job: Job) -> bool:
     """Whether the process that owns the job is there."""
-    from prefd.daemon import lock
+    from prefd.daemon.home import lock
 
     return lock.is_held(home) if job.owner == "daemon" else job.owner_lives
 

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefd.daemon import blas, cpus
 from prefd.daemon.errors import EXPECTED, WorkerExit
-from prefd.daemon.home import Home
-from prefd.daemon.phases import PHASES
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine import blas, cpus
+from prefd.daemon.runs.phases import PHASES
 
 if TYPE_CHECKING:
-    from prefd.daemon.worker_inputs import WorkerInput
+    from prefd.daemon.worker_tasks.inputs import WorkerInput
 
 Input = TypeVar("Input", bound="WorkerInput")
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     cpus.apply_limits()  # before there is a thread
     blas.preload()  # before anything imports mlx
     if given.task in PHASES:
-        from prefd.daemon.worker.phase import run_phase
+        from prefd.daemon.worker.phases import run_phase
 
         return run_phase(given.task, given.home, given.job)
     try:
@@ -53,48 +53,48 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def describe_device(_: Path) -> dict[str, Any]:
-    from prefd.daemon.worker.device import describe
+    from prefd.daemon.worker.models.device import describe
 
     return describe(blas.preload()).to_json()
 
 
 def list_plugins(home: Path) -> dict[str, Any]:
-    from prefd.daemon.worker.catalog import catalog
+    from prefd.daemon.worker.plugins import catalog
 
     return catalog(home)
 
 
 def explain_needs(home: Path) -> dict[str, Any]:
-    from prefd.daemon.worker.explain import explain
-    from prefd.daemon.worker_inputs import ExplainInput
+    from prefd.daemon.worker.reference.estimate import explain
+    from prefd.daemon.worker_tasks.inputs import ExplainInput
 
     return explain(Home(home), read_input(ExplainInput)).to_json()
 
 
 def preview_pairs(home: Path) -> dict[str, Any]:
     from prefd.daemon.worker.preview import preview
-    from prefd.daemon.worker_inputs import PreviewInput
+    from prefd.daemon.worker_tasks.inputs import PreviewInput
 
     return preview(Home(home), read_input(PreviewInput)).to_json()
 
 
 def check_data(home: Path) -> dict[str, Any]:
     from prefd.daemon.worker.preview import check
-    from prefd.daemon.worker_inputs import DataCheckInput
+    from prefd.daemon.worker_tasks.inputs import DataCheckInput
 
     return check(Home(home), read_input(DataCheckInput)).to_json()
 
 
 def score_again(home: Path) -> dict[str, Any]:
-    from prefd.daemon.worker.rescore import rescore
-    from prefd.daemon.worker_inputs import RescoreInput
+    from prefd.daemon.worker.reference.rescore import rescore
+    from prefd.daemon.worker_tasks.inputs import RescoreInput
 
     return rescore(Home(home), read_input(RescoreInput)).to_json()
 
 
 def check_loss(home: Path) -> dict[str, Any]:
-    from prefd.daemon.worker.catalog import check_loss
-    from prefd.daemon.worker_inputs import LossCheckInput
+    from prefd.daemon.worker.plugins import check_loss
+    from prefd.daemon.worker_tasks.inputs import LossCheckInput
 
     return check_loss(Home(home), read_input(LossCheckInput)).to_json()
 

@@ -11,19 +11,19 @@ from typing import Any
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
-from prefd.daemon.caches import open_cache
-from prefd.daemon.config import Config
-from prefd.daemon.frozen import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
-from prefd.daemon.home import Home
-from prefd.daemon.rundir import RunDir
-from prefd.daemon.spec import JobSpec
-from prefd.daemon.worker import models
-from prefd.daemon.worker.data import PreparedData, prepare
-from prefd.daemon.worker.identity import identify
+from prefd.daemon.home.cache import open_cache
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.snapshot import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.worker.data.prepare import PreparedData, prepare
+from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.identity import identify
+from prefd.daemon.worker.models.lookup_tables import check_tables
+from prefd.daemon.worker.models.source import ModelSource, policy_start, reference_of
 from prefd.daemon.worker.objective import Objective
-from prefd.daemon.worker.sources import ModelSource, policy_start, reference_of
-from prefd.daemon.worker.tables import check_tables
-from prefd.daemon.worker.tokens import Completion, Example
 from prefd.plugins.manager import Plugins, load_plugins
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,9 @@ class SpecifiedJob:
     @cached_property
     def tokenizer(self) -> Any:
         """The policy's. Raises `JobError` where it cannot be loaded, or where the reference's has other tokens."""
-        tokenizer = models.tokenizer(self.policy)
+        tokenizer = loading.tokenizer(self.policy)
         if self.reference.model != self.policy.model:
-            models.check_same_vocabulary(self.policy, tokenizer, self.reference)
+            loading.check_same_vocabulary(self.policy, tokenizer, self.reference)
         return tokenizer
 
     @cached_property
@@ -95,7 +95,7 @@ class SpecifiedJob:
     def identify(self, source: ModelSource) -> ReferenceFingerprint:
         """Who `source` is as a reference on this device. Raises `JobError` and `BadWeights`."""
         memo = ReferenceCache(self.home.cache).memo
-        return identify(source, models.compute_dtype(source), models.device(), memo)
+        return identify(source, loading.compute_dtype(source), loading.device(), memo)
 
     @cached_property
     def fingerprint(self) -> ReferenceFingerprint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prefd.daemon.spec import JobSpec
+from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.plugins.manager import Plugins, RegisteredLoss
 from prefd.plugins.mixture import Mixture, WeightedLoss

@@ -10,16 +10,16 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon.errors import EXPECTED
-from prefd.daemon.home import Home
-from prefd.daemon.previews import LengthSpan, Part, Preview, ShownPair, what_decides_tokens
-from prefd.daemon.worker.data import PreparedData
+from prefd.daemon.home.layout import Home
+from prefd.daemon.worker.data.mixing import load_held_out, load_pairs
+from prefd.daemon.worker.data.prepare import PreparedData
+from prefd.daemon.worker.data.prompts import Prompter, Settings
+from prefd.daemon.worker.data.remarks import find_remarks, rank
+from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import SpecifiedJob
-from prefd.daemon.worker.mixing import load_held_out, load_pairs
-from prefd.daemon.worker.prompts import Prompter, Settings
-from prefd.daemon.worker.remarks import find_remarks, rank
-from prefd.daemon.worker.tokens import Completion, Example
-from prefd.daemon.worker_answers import DataCheck, DataChecks
-from prefd.daemon.worker_inputs import DataCheckInput, PreviewInput
+from prefd.daemon.worker_tasks.answers import DataCheck, DataChecks
+from prefd.daemon.worker_tasks.inputs import DataCheckInput, PreviewInput
+from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair, what_decides_tokens
 
 NOT_WHOLE = "�"
 """What half a character decodes to."""
@@ -63,7 +63,7 @@ def _read_rows(job: SpecifiedJob) -> DataCheck:
 
 def _plan(job: SpecifiedJob) -> DataCheck:
     """Try the job's training settings on its data."""
-    from prefd.daemon.worker.training_plan import schedule_of
+    from prefd.daemon.worker.training.plan import schedule_of
 
     if job.spec.training is not None:
         schedule_of(job)
@@ -72,7 +72,7 @@ def _plan(job: SpecifiedJob) -> DataCheck:
 
 def _look_at_keys(job: SpecifiedJob) -> DataCheck:
     """Look whether `training.lora.keys` name modules of the model, where that is here to be looked at."""
-    from prefd.daemon.worker.lora_keys import check_keys
+    from prefd.daemon.worker.models.lora_keys import check_keys
 
     training = job.spec.training
     if training is None or not training.lora.keys:

@@ -6,8 +6,8 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from prefd.daemon.phases import Phase
-from prefd.daemon.rundir import Progress, RunDir
+from prefd.daemon.runs.phases import Phase
+from prefd.daemon.runs.run_folder import Progress, RunDir
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Make home-0.1.0.tar.gz, the home that tests/test_old_home.py gives to the present prefd.
+"""Make home-0.1.0.tar.gz, the home that tests/whole/test_old_home.py gives to the present prefd.
 
     git worktree add ../prefd-0.1.0 f88bfb2
     .venv/bin/python tests/data/make_old_home.py ../prefd-0.1.0
@@ -77,9 +77,9 @@ def main(checkout: Path) -> None:
 
 
 def write_inputs() -> None:
-    import tiny
+    from support import tiny_model
 
-    tiny.build_llama(ROOT / "model", num_key_value_heads=1, **MODEL)
+    tiny_model.build_llama(ROOT / "model", num_key_value_heads=1, **MODEL)
     (ROOT / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
     same = {"prompt": "Which one?", "chosen": "This one.", "rejected": "This one."}
     (ROOT / "same.jsonl").write_text(json.dumps(same) + "\n")

@@ -1,0 +1,1 @@
+"""One segment on disk: its layout, how it is written durably, mapped and checked."""

@@ -1,0 +1,1 @@
+"""A cache shared by several machines through an object store, with a local mirror."""

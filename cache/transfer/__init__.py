@@ -1,0 +1,1 @@
+"""Caches as archives: exported, imported, unpacked."""

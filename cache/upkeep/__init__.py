@@ -1,0 +1,1 @@
+"""What keeps a cache in order: verify, compact, prune, rescue, strays."""

@@ -1,0 +1,1 @@
+"""The `prefd cache` commands, a file for each subject."""

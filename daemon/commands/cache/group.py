@@ -1,0 +1,156 @@
+"""`prefd cache`: which references have been scored, and how much of them is stored; the other commands have files of
+their own.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prefd.daemon.commands.cache.explain import explain
+from prefd.daemon.commands.cache.transfer import export, import_
+from prefd.daemon.commands.cache.upkeep import compact, prune
+from prefd.daemon.commands.cache.verify import verify
+from prefd.daemon.commands.shared.completions import REFERENCE
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option, require_home
+from prefd.daemon.commands.shared.references import SHORT
+from prefd.daemon.home.layout import Home
+from prefd.daemon.terminal import render
+from prefd.daemon.text.sizes import format_size
+from prefd.daemon.text.wording import pluralize
+
+if TYPE_CHECKING:
+    from prefd.cache.store import ReferenceInfo
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  prefd cache ls
+  prefd cache explain ipo.yaml              what a job would score
+  prefd cache verify --deep                 is it what was written?
+  prefd cache prune --max-size 2GB
+  prefd cache export scores.zip             take it to another machine"""
+)
+def cache() -> None:
+    """Look into the reference cache, and look after it.
+
+    It holds log-probabilities that were computed once and serve every job.
+    """
+
+
+for command in (explain, verify, compact, prune, export, import_):
+    cache.add_command(command)
+
+
+@cache.command(
+    epilog="""\b
+Examples:
+  prefd cache ls
+  prefd cache ls --json | jq '.references[].entries'"""
+)
+@json_option
+@click.pass_obj
+def ls(home: Home, as_json: bool) -> None:
+    """List the references.
+
+    For each one its model, the completions scored with it, and their size.
+    """
+    references = read_references(home)
+    if as_json:
+        render.emit_json({"cache": str(home.cache), "references": [as_document(info) for info in references]})
+        return
+    if not references:
+        render.note(f"the cache is empty: {home.cache}")
+        return
+    rows = [
+        (
+            info.fingerprint[:SHORT],
+            f"{info.entries:,}",
+            f"{info.tokens:,}",
+            format_size(info.bytes),
+            str(info.segments),
+            model_name(info) + (f"  [{len(info.damaged)} damaged]" if info.damaged else ""),
+        )
+        for info in references
+    ]
+    columns = ["fingerprint", "completions", "tokens", "size", "segments", "model"]
+    render.stdout().print(render.table(columns, rows, right=columns[1:5]))
+    if any(info.damaged for info in references):
+        render.warn("what a damaged segment held is scored again when a job needs it")
+
+
+@cache.command(
+    epilog="""\b
+Examples:
+  prefd cache show
+  prefd cache show 3f9a
+  prefd cache show 3f9a --json | jq '.references[0].identity'"""
+)
+@click.argument("prefix", metavar="[FINGERPRINT-PREFIX]", default="", type=REFERENCE)
+@json_option
+@click.pass_obj
+def show(home: Home, prefix: str, as_json: bool) -> None:
+    """Show who a reference is.
+
+    Its identity, where it came from and what is stored; of every reference, or of those whose fingerprint starts so. Every field of the identity changes the numbers: two references that differ in one share nothing.
+    """
+    matching = [info for info in read_references(home) if info.fingerprint.startswith(prefix.lower())]
+    if prefix and not matching:
+        raise Failure(f"no reference's fingerprint starts with {prefix!r}\nsee `prefd cache ls`", Exit.NOT_FOUND)
+    if as_json:
+        render.emit_json({"cache": str(home.cache), "references": [as_document(info) for info in matching]})
+        return
+    if not matching:
+        render.note(f"the cache is empty: {home.cache}")
+        return
+    console = render.stdout()
+    for at, info in enumerate(matching):
+        if at:
+            console.print()
+        console.print(render.facts(describe(info)))
+
+
+def read_references(home: Home) -> list[ReferenceInfo]:
+    from prefd.cache.store import ReferenceCache
+
+    require_home(home)
+    if not home.has_cache:
+        return []  # open() would make a cache; reading makes nothing
+    return ReferenceCache.open(home.cache).references()
+
+
+def as_document(info: ReferenceInfo) -> dict[str, Any]:
+    return {
+        "fingerprint": info.fingerprint,
+        "model": info.provenance.get("model"),
+        "entries": info.entries,
+        "tokens": info.tokens,
+        "bytes": info.bytes,
+        "segments": info.segments,
+        "damaged": info.damaged,
+        "identity": dict(info.identity),
+        "provenance": dict(info.provenance),
+    }
+
+
+def model_name(info: ReferenceInfo) -> str:
+    """The model as it was named, or its folder's name: the full path is in `cache show`."""
+    named = str(info.provenance.get("model") or "?")
+    return Path(named).name if Path(named).is_absolute() else named
+
+
+def describe(info: ReferenceInfo) -> list[tuple[str, str]]:
+    amount = f"{pluralize(info.entries, 'completion')}, {pluralize(info.tokens, 'token')}"
+    stored = f"{format_size(info.bytes)} in {pluralize(info.segments, 'segment')}"
+    lines = [("fingerprint", info.fingerprint), ("holds", f"{amount}, {stored}")]
+    lines += [("damaged", damage) for damage in info.damaged]
+    for title, fields in (("identity", info.identity), ("provenance", info.provenance)):
+        for at, (name, value) in enumerate(sorted(fields.items())):
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            lines.append((title if at == 0 else "", f"{name}: {shown}"))
+    return lines

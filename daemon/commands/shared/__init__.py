@@ -1,0 +1,1 @@
+"""What several commands share: options, completions, how errors become messages and exit codes."""

@@ -1,0 +1,115 @@
+"""What a shell offers at <TAB>: jobs, losses, groups, references. Looked up in files, so that it is quick and needs no daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.states import ENDED, UNENDED, State
+from prefd.daemon.text.wording import clip
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs.job import Job
+
+    ParamType = click.ParamType[Any]
+else:  # generic in the newest click only
+    ParamType = click.ParamType
+
+Offer = tuple[str, str]
+"""A value, and what it is in a few words."""
+
+MOST = 200  # jobs, the newest first: nobody reads more, and a shell asks before it shows them
+SHORT = 12  # of a fingerprint
+
+
+class Word(ParamType):
+    """A word that the shell can complete with what `offers` finds in the home."""
+
+    name = "text"
+
+    def __init__(self, offers: Callable[[Home], Iterable[Offer]]) -> None:
+        self.offers = offers
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        given = ctx.params.get(param.name or "")
+        taken = {str(each) for each in given} if isinstance(given, tuple | list) else set()
+        try:
+            found = list(self.offers(home_of(ctx)))
+        except Exception:  # noqa: BLE001  # a message in the middle of a line that is being typed helps nobody
+            return []
+        return [
+            CompletionItem(value, help=about)
+            for value, about in found
+            if value.startswith(incomplete) and value not in taken
+        ]
+
+
+class JobId(Word):
+    """A job's number; completed with the jobs that are in one of `states`, the newest first."""
+
+    name = "integer"
+
+    def __init__(self, *states: State) -> None:
+        super().__init__(
+            lambda home: ((str(job.id), f"{clip(job.name, 40)} ({job.state})") for job in jobs(home, *states))
+        )
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return int(click.INT.convert(value, param, ctx))
+
+
+def home_of(ctx: click.Context) -> Home:
+    """The home that the line being completed is about: its --home is read, but no command has run."""
+    return Home.locate(ctx.find_root().params.get("home"))
+
+
+def jobs(home: Home, *states: State) -> list[Job]:
+    from prefd.daemon.jobs.table import JobTable
+
+    if not home.database.exists():
+        return []
+    with JobTable.open_readonly(home.database) as table:
+        found = table.list(*states)
+    return found[: -MOST - 1 : -1]
+
+
+def groups(home: Home) -> list[Offer]:
+    counts: dict[str, int] = {}
+    for job in jobs(home):
+        counts[job.group] = counts.get(job.group, 0) + 1
+    return [(name, f"{count} of the newest jobs") for name, count in counts.items() if name]
+
+
+def losses(home: Home) -> list[Offer]:
+    """The losses that this home had when they were last listed: listing them takes a process that imports mlx."""
+    from prefd.daemon.specs.remembered_losses import remembered_losses
+
+    return sorted(remembered_losses(home).items())
+
+
+def references(home: Home) -> list[Offer]:
+    """The references in the cache, by the start of their fingerprints."""
+    import json
+
+    found = []
+    for folder in sorted((home.cache / "refs").glob("*")):
+        about = ""
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            attributes = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+            about = clip(str(attributes["provenance"]["model"]).rpartition("/")[2])
+        found.append((folder.name[:SHORT], about))
+    return found
+
+
+JOB = JobId()
+ACTIVE_JOB = JobId(*UNENDED)
+PAUSED_JOB = JobId("paused")
+ENDED_JOB = JobId(*ENDED)
+LOSS = Word(losses)
+GROUP = Word(groups)
+REFERENCE = Word(references)

@@ -1,0 +1,35 @@
+"""How a command that failed ends: with a message on stderr, and the error's exit code."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from prefd.daemon.errors import EXPECTED, Exit, PrefdError
+from prefd.daemon.machine.files import DISK_TROUBLE
+from prefd.daemon.terminal import render
+
+__all__ = ["Exit", "Failure", "explain"]
+
+
+class Failure(click.ClickException):
+    """An error for the user: `message` on stderr, `code` as the exit code."""
+
+    def __init__(self, message: str, code: Exit = Exit.FAILED):
+        super().__init__(message)
+        self.exit_code = int(code)  # type: ignore[misc]  # click reads it from the instance, and types it as the class's
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        render.complain("error", "red", self.message)
+
+
+def explain(error: Exception) -> Failure | None:
+    """The failure to show for an expected error; None for a bug, which deserves its traceback."""
+    if isinstance(error, EXPECTED):
+        return Failure(str(error), error.exit_code if isinstance(error, PrefdError) else Exit.FAILED)
+    if isinstance(error, OSError) and error.filename is not None:
+        return Failure(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:  # a write or an fsync names no file
+        return Failure(f"the disk refuses: {error.strerror}; what was written whole by then stays")
+    return None

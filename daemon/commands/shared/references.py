@@ -1,0 +1,100 @@
+"""The cache on this disk as the upkeep commands take it, and the references in it by the start of a fingerprint."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import require_home
+from prefd.daemon.home.layout import Home
+from prefd.daemon.terminal import render
+
+if TYPE_CHECKING:
+    from prefd.cache.shared.cache import SharedCache
+    from prefd.cache.store import ReferenceCache
+    from prefd.daemon.text.document_model import DocumentModel
+    from prefd.daemon.worker_tasks.inputs import WorkerInput
+
+Answer = TypeVar("Answer", bound="DocumentModel")
+SHORT = 12  # of a fingerprint's 32 hexadecimal digits: what is printed; any start that names one is accepted
+
+
+def find_cache(home: Home) -> ReferenceCache | None:
+    """The cache in the home; None where there is none yet. Either way, and of a mirror, that has been said."""
+    from prefd.daemon.home.cache import open_here
+    from prefd.daemon.home.settings import Config
+
+    require_home(home)
+    if not home.has_cache:
+        render.note(f"the cache is empty: {home.cache}")
+        return None  # open() would make a cache; looking after one makes nothing
+    cache = open_here(home)
+    if cache.mirror:
+        render.note(f"this is about {home.cache}, the mirror of {Config.load(home).cache_url}")
+    return cache
+
+
+def need_shared(home: Home) -> SharedCache:
+    """For `--shared`. Raises `Failure` in a home that shares nothing."""
+    from prefd.daemon.home.cache import open_shared
+
+    cache = open_shared(require_home(home))
+    if cache is None:
+        raise Failure(f"this home shares no cache: there is no cache_url in {home.config}", Exit.USAGE)
+    render.note(f"this is about {cache.bucket.url}, and not its mirror {home.cache}")
+    return cache
+
+
+def pick(cache: ReferenceCache, prefixes: Sequence[str]) -> list[str]:
+    """The fingerprints that start with any of `prefixes`, damaged references too; all of them where none is given."""
+    from prefd.cache.upkeep.stored_reference import reference_folders
+
+    return pick_from([folder.name for folder in reference_folders(cache)], prefixes)
+
+
+def pick_from(names: Sequence[str], prefixes: Sequence[str]) -> list[str]:
+    """As `pick`, of these fingerprints."""
+    for prefix in prefixes:
+        if not any(name.startswith(prefix.lower()) for name in names):
+            raise Failure(f"no reference's fingerprint starts with {prefix!r}\nsee `prefd cache ls`", Exit.NOT_FOUND)
+    starts = tuple(prefix.lower() for prefix in prefixes) or ("",)
+    return [name for name in names if name.startswith(starts)]
+
+
+def _why_it_failed(child: subprocess.CompletedProcess[str]) -> str:
+    """A worker's own words, all their lines; of one that did not come to say any, the last line on its stderr."""
+    try:
+        return str(json.loads(child.stdout)["error"])
+    except (ValueError, KeyError, TypeError):
+        said = [line for line in child.stderr.splitlines() if line.strip()]
+        return said[-1] if said else f"the worker ended with exit code {child.returncode}"
+
+
+def ask_worker(
+    home: Home, task: str, request: WorkerInput, answer: type[Answer], seconds: float | None = None, step: str = ""
+) -> Answer:
+    """A worker's answer, where it takes a model, a tokenizer or a plugin. Raises `Failure` with what it said, or, after
+    `seconds`, that `step` took too long.
+    """
+    from prefd.daemon.machine.processes import SAME_HASHES, WORKER
+
+    command = [*WORKER, task, "--home", str(home.root)]
+    try:
+        child = subprocess.run(
+            command,
+            input=json.dumps(request.model_dump(mode="json")),
+            capture_output=True,
+            encoding="utf-8",  # whatever the locale is
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"} | SAME_HASHES,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{step} took longer than {seconds:g} s: does it hang?") from None
+    if child.returncode != 0:
+        raise Failure(_why_it_failed(child))
+    return answer.model_validate(json.loads(child.stdout))

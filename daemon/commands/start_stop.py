@@ -1,0 +1,86 @@
+"""`prefd start`, `prefd stop`: the daemon's life."""
+
+from __future__ import annotations
+
+import click
+
+from prefd.daemon.commands.init import make_home
+from prefd.daemon.commands.shared.errors import Failure
+from prefd.daemon.commands.shared.options import json_option, require_home
+from prefd.daemon.control.detached_start import start_detached
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine import blas
+from prefd.daemon.terminal import render
+
+STOP_MARGIN_SECONDS = 15.0  # beyond the worker's own grace
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd start --detach
+  prefd start                     in the foreground: logs to stderr, Ctrl-C stops it"""
+)
+@click.option("--detach", is_flag=True, help="Return once it answers; it logs to <home>/daemon.log.")
+@click.option("--log-to-file", is_flag=True, help="Log to <home>/daemon.log here too, which is rotated.")
+@json_option
+@click.pass_obj
+def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
+    """Start the daemon.
+
+    It watches <home>/jobs and runs what is put there, one job at a time unless config.toml says otherwise; jobs that were queued or running when it last
+    stopped go on. Makes the home if it is not there.
+    """
+    from prefd.daemon.home import lock
+
+    if as_json and not detach:
+        raise click.UsageError("--json says what was started: it needs --detach")
+    if not home.root.is_dir():
+        make_home(home)
+        render.note(f"made a home at {home.root}")
+    if blas.is_missing():
+        render.warn(blas.MISSING)
+    if not detach:
+        from prefd.daemon.service.daemon import serve
+
+        serve(home, to_file=log_to_file)
+        return
+    if (held := lock.holder(home)) is not None:
+        raise Failure(f"the daemon is already running here: pid {held.pid}\nsee `prefd status`, or `prefd stop` it")
+    pid = start_detached(home)
+    if as_json:
+        render.emit_json({"pid": pid, "home": str(home.root), "log": str(home.log)})
+    else:
+        click.echo(pid)
+    render.note(f"the daemon runs with pid {pid}; its log is {home.log}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd stop
+  prefd stop && prefd start --detach      restart it"""
+)
+@json_option
+@click.pass_obj
+def stop(home: Home, as_json: bool) -> None:
+    """Stop the daemon and wait for its end.
+
+    A running job saves its state and goes on at the next start."""
+    from prefd.daemon.control.client import Client
+    from prefd.daemon.home.settings import Config, ConfigError
+
+    try:
+        grace = Config.load(require_home(home)).stop_grace_seconds
+    except ConfigError:  # edited since the daemon started; it still has to be stopped
+        grace = Config().stop_grace_seconds
+    wait = grace + STOP_MARGIN_SECONDS
+    client = Client(home)
+    status = client.status_document()  # not typed: a daemon of another version has to be stopped too
+    if status["active"]:
+        render.note(f"waiting for what runs to save its state, up to {grace:.0f} s")
+    if not client.stop(wait_seconds=wait):
+        raise Failure(f"asked the daemon to stop, and it has not ended within {wait:.0f} s: see `prefd status`")
+    if as_json:
+        render.emit_json({"stopped": True, "pid": status["pid"]})
+    render.note("the daemon has stopped")

@@ -1,0 +1,204 @@
+"""`prefd validate`: what a spec would run, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.references import ask_worker
+from prefd.daemon.home.layout import Home
+from prefd.daemon.terminal import render
+
+if TYPE_CHECKING:
+    from prefd.daemon.runs.data_summary import DataSummary
+    from prefd.daemon.specs.catalog import Catalog
+    from prefd.daemon.specs.job_spec import JobSpec
+    from prefd.daemon.specs.reading import SpecError, SpecFile
+    from prefd.daemon.worker_tasks.answers import DataCheck
+
+
+@dataclass(frozen=True)
+class DataLook:
+    """What was found in the data of jobs whose pairs are the same tokens."""
+
+    jobs: Sequence[str]
+    """Their names."""
+    data: DataSummary | None
+    not_reached: str | None
+    """Why there is no data report."""
+    unchecked: str | None
+    """What of any of them could not be looked at."""
+
+    def to_json(self) -> dict[str, Any]:
+        data = None if self.data is None else self.data.to_json()
+        return {
+            "jobs": list(self.jobs),
+            "data": data,
+            "not_reached": self.not_reached,
+            "unchecked": self.unchecked,
+        }
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd validate ipo.yaml
+  prefd validate sweep/*.yaml
+  prefd validate ipo.yaml --no-data          look at the spec alone
+  prefd validate ipo.yaml --json | jq '.specs[0].errors'"""
+)
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--no-data", is_flag=True, help="Look at the spec alone, without opening its data.")
+@json_option
+@click.pass_context
+def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json: bool) -> None:
+    """Check specs and their data, and say what they would run.
+
+    The data is read and tokenized as a job would, no weights are loaded and nothing is written. Every error is shown; exit code 1 if there is one. Of a sweep, every combination is checked and listed. Data on the hub that cannot be reached now is no error, and is said.
+    """
+    from prefd.daemon.specs.catalog_listing import load_catalog
+    from prefd.daemon.specs.reading import SpecError, load_specs
+
+    home: Home = ctx.obj
+    catalog = load_catalog(home)
+    read: dict[Path, SpecFile | SpecError] = {}
+    for path in specs:
+        try:
+            read[path] = load_specs(path, catalog)
+        except SpecError as error:
+            read[path] = error
+    if not no_data:
+        read, looks = look_at_data(home, read)
+    documents: list[dict[str, Any]] = []
+    for path, file in read.items():
+        if isinstance(file, SpecError):
+            documents.append(document(path, file.lines))
+            if not as_json:
+                Failure(complaint(path, file)).show()
+            continue
+        found = [] if no_data else looks[path]
+        documents.append(document(path, (), file, found))
+        if not as_json:
+            tell(path, file, catalog, found)
+    if as_json:
+        render.emit_json({"specs": documents})
+    if not all(document["ok"] for document in documents):
+        ctx.exit(Exit.FAILED)
+
+
+def look_at_data(
+    home: Home, read: Mapping[Path, SpecFile | SpecError]
+) -> tuple[dict[Path, SpecFile | SpecError], dict[Path, list[DataLook]]]:
+    """`read` with an error instead of each file whose data a run would refuse, and what was found in the others'.
+
+    One worker looks at all of it, so that files and sweeps over the same data read it once.
+    """
+    from prefd.daemon.specs.reading import SpecError
+    from prefd.daemon.worker_tasks.answers import DataChecks
+    from prefd.daemon.worker_tasks.inputs import DataCheckInput
+
+    files = {path: file for path, file in read.items() if not isinstance(file, SpecError)}
+    specs = [spec for file in files.values() for spec in file.specs]
+    answers = iter(ask_worker(home, "check-data", DataCheckInput(specs=specs), DataChecks).found if specs else [])
+    judged, looks = dict(read), {}
+    for path, file in files.items():
+        checks = [next(answers) for _ in file.specs]
+        if faults := list(dict.fromkeys(check.error for check in checks if check.error is not None)):
+            judged[path] = SpecError(*faults)
+        else:
+            looks[path] = by_tokens(file, checks)
+    return judged, looks
+
+
+def by_tokens(file: SpecFile, checks: Sequence[DataCheck]) -> list[DataLook]:
+    """What was found of each of the file's jobs, told once for those whose pairs are the same tokens."""
+    from prefd.daemon.worker_tasks.previews import what_decides_tokens
+
+    looks: dict[str, DataLook] = {}
+    for spec, check in zip(file.specs, checks):
+        key = what_decides_tokens(spec)
+        look = looks.get(key, DataLook([], check.data, check.not_reached, None))
+        looks[key] = replace(look, jobs=[*look.jobs, spec.name], unchecked=look.unchecked or check.unchecked)
+    return list(looks.values())
+
+
+def document(
+    path: Path, errors: Sequence[str], file: SpecFile | None = None, looks: Sequence[DataLook] = ()
+) -> dict[str, Any]:
+    """What `--json` says of one file: `spec` where it is one job, `jobs` always, `data` as in `by_tokens`."""
+    jobs = [] if file is None else [spec.model_dump(mode="json") for spec in file.specs]
+    return {
+        "file": str(path),
+        "ok": not errors,
+        "errors": list(errors),
+        "notes": [] if file is None else list(file.notes),
+        "spec": jobs[0] if len(jobs) == 1 else None,
+        "jobs": jobs,
+        "data": [look.to_json() for look in looks],
+    }
+
+
+def tell(path: Path, file: SpecFile, catalog: Catalog, looks: Sequence[DataLook]) -> None:
+    """What a good file would run: of a sweep, each job's settings, all of its first one, and every different data."""
+    from prefd.daemon.specs.summary import spec_facts
+    from prefd.daemon.terminal.preview import data_facts
+    from prefd.daemon.text.wording import amount
+
+    console = render.stdout()
+    several = "" if file.sweep is None else f", a sweep of {amount(len(file.specs), 'job')}"
+    console.print(f"{path}: ok{several}", soft_wrap=True)
+    if file.sweep is not None:
+        rows = [(f"  {spec.name}", settings) for spec, settings in zip(file.specs, file.settings)]
+        console.print(render.facts(rows))
+    first = file.specs[0]
+    facts = [("name", first.name), *spec_facts(first, catalog.need_reference(first.loss_names))]
+    for look in looks:
+        name = "rows" if len(looks) == 1 else f"rows of {look.jobs[0]}"
+        facts += [(name, "not looked at")] if look.data is None else data_facts(name, look.data)
+    console.print(render.facts([(f"  {name}", value) for name, value in facts]))
+    tell_notes(file)
+    for reason in dict.fromkeys(look.not_reached for look in looks if look.not_reached):
+        render.warn(f"{file.file}: its data was not looked at: {reason}")
+    for setting in dict.fromkeys(look.unchecked for look in looks if look.unchecked):
+        render.warn(f"{file.file}: not looked at: {setting}")
+
+
+def tell_notes(file: SpecFile) -> None:
+    for note in file.notes:
+        render.note(f"{file.file}: {note}")
+
+
+def complaint(path: Path, error: SpecError) -> str:
+    """The path as it was given, then each error, without the file name that they begin with."""
+    return "\n".join([str(path), *(line.removeprefix(f"{path.name}: ") for line in error.lines)])
+
+
+def check_specs(home: Home, paths: Sequence[Path]) -> list[tuple[Path, SpecFile]]:
+    """Every file's specs, ready to run; one failure that names each file with an error, if any has one."""
+    from prefd.daemon.specs.catalog_listing import load_catalog
+    from prefd.daemon.specs.reading import SpecError, load_specs
+
+    catalog = load_catalog(home)
+    checked, errors = [], []
+    for path in paths:
+        try:
+            checked.append((path, load_specs(path, catalog)))
+        except SpecError as error:
+            errors.append(complaint(path, error))
+    if errors:
+        raise Failure("\n".join(errors))
+    for _, file in checked:
+        tell_notes(file)
+    return checked
+
+
+def check_spec(home: Home, path: Path) -> JobSpec:
+    """The one job of a file, ready to run; a failure where it has an error or is a sweep."""
+    [(_, file)] = check_specs(home, [path])
+    return file.spec

@@ -1,0 +1,200 @@
+"""`GET /v1/events`: what happens to jobs, as server-sent events.
+
+Each client has its own place (events.Follower) and reads on from the disk when it has sent what it had: a slow one holds
+nothing but that place, and a stalled one loses its connection. One look at table and runs, four times a second while anyone
+listens, wakes all of them. Starlette's streaming response is all that this needs of a library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, query_of
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.events import MAX_ID, Cursor, Follower, Told, database_of, end_of
+from prefd.daemon.jobs.states import RUNNING
+from prefd.daemon.jobs.table import JobTable, JobTableError
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.text.json_output import compact
+
+log = logging.getLogger(__name__)
+
+MAX_STREAMS = 50
+"""Half of the connections: there is always room for a command."""
+LOOK_SECONDS = 0.25
+HEARTBEAT_SECONDS = 15.0
+RETRY_MS = 1000
+"""How long a client waits before it comes back."""
+
+DESCRIPTION = """Server-sent events: `job`, `metrics`, `progress` and `reset`, each with a JSON object (schemas JobEvent,
+MetricsEvent, ProgressEvent, ResetEvent). Without `after` or Last-Event-ID it begins now; with the last id seen, behind it; with
+0, at the first job. A comment comes every 15 seconds, and the stream ends with the daemon."""
+
+
+class EventsQuery(Query):
+    after: str | None = Field(None, max_length=MAX_ID)
+    """The last id seen; the header Last-Event-ID, which a browser sends by itself, goes before it."""
+    job: int | None = Field(None, ge=1, le=2**63 - 1)
+    """Only this job's events."""
+
+
+class Hub:
+    """Tells every stream that there may be something new. Looks only while there are streams."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.streams = 0
+        self.closed = False
+        self.progress: dict[int, tuple[float, bytes]] = {}
+        """Of each running job: when it was written, and its event's data."""
+        self._wake = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._seen: object = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Around a stream's life."""
+        self.streams += 1
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        try:
+            yield
+        finally:
+            self.streams -= 1
+            if not self.streams and self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+
+    def close(self) -> None:
+        """Every stream tells what is left and ends."""
+        self.closed = True
+        self._notify()
+
+    def news(self) -> asyncio.Event:
+        """Is set when there may be something new; to be taken before looking."""
+        return self._wake
+
+    def _notify(self) -> None:
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    async def _look(self) -> None:
+        while True:
+            with suppress(JobTableError):  # a stream that needs it meets the same, and says so
+                await self._look_at(database_of(self.home))
+            self._notify()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look_at(self, database: int) -> None:
+        """While that is the database."""
+        with JobTable.open_readonly(self.home.database) as table:
+            while database_of(self.home) == database:
+                if (now := self._state(table)) != self._seen:
+                    self._seen = now
+                    self._notify()
+                await asyncio.sleep(LOOK_SECONDS)
+
+    def _state(self, table: JobTable) -> object:
+        """Something that is another when an event may have happened."""
+        runs = {job.id: RunDir(self.home.job(job.id)) for job in table.list(*RUNNING)}
+        self.progress = {
+            job_id: (progress.updated_at, compact({"job": job_id, **asdict(progress)}))
+            for job_id, run in runs.items()
+            if (progress := run.progress()) is not None
+        }
+        moments = {job_id: at for job_id, (at, _) in self.progress.items()}
+        return table.last_change(), moments, [_size(run) for run in runs.values()]
+
+
+def _size(run: RunDir) -> tuple[int, int]:
+    try:
+        info = os.stat(run.metrics)
+    except OSError:
+        return 0, 0
+    return info.st_ino, info.st_size
+
+
+def endpoints(daemon: Controlled, hub: Hub) -> Sequence[Endpoint]:
+    async def events(request: Request) -> Response:
+        query = query_of(request, EventsQuery)
+        after = request.headers.get("last-event-id", query.after)
+        try:
+            cursor = None if after is None else Cursor.parse(after)
+        except ValueError as error:
+            raise Refusal(422, f"after: {error}") from None
+        if hub.streams >= MAX_STREAMS:
+            raise Refusal(503, f"{MAX_STREAMS} clients listen already: close some")
+        return StreamingResponse(
+            stream(hub, cursor, query.job),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    return [
+        Endpoint(
+            "GET",
+            "/v1/events",
+            "What happens to jobs, as it happens",
+            events,
+            DESCRIPTION,
+            media="text/event-stream",
+            query=EventsQuery,
+            errors={503: "too many clients listen"},
+        )
+    ]
+
+
+async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIterator[bytes]:
+    """The body: frames as they come, until the client goes or the hub is closed."""
+    database = database_of(hub.home)
+    with hub.listening(), JobTable.open_readonly(hub.home.database) as table:
+        follower = Follower(table, hub.home, cursor or end_of(table, hub.home), job_id)
+        yield f"retry: {RETRY_MS}\nid: {follower.cursor}\n\n".encode()  # a place to come back to, before any event
+        told: dict[int, float] = {}
+        try:
+            while True:
+                news, closed = hub.news(), hub.closed
+                if database_of(hub.home) != database:  # set aside and made again: this one tells no more
+                    yield b": the database was made again; come back\n\n"
+                    return
+                while events := follower.take():
+                    yield b"".join(map(frame, events))
+                    await asyncio.sleep(0)  # a client that catches up does not hold the others
+                if moved := _progress(hub, told, job_id):
+                    yield moved
+                if closed:
+                    yield b": the daemon has stopped\n\n"
+                    return
+                try:
+                    await asyncio.wait_for(news.wait(), HEARTBEAT_SECONDS)
+                except TimeoutError:
+                    yield b":\n\n"
+        except JobTableError as error:
+            log.warning("an event stream ends: %s", error)
+
+
+def frame(event: Told) -> bytes:
+    """One event as the protocol has it; JSON on one line holds no line break."""
+    place = "" if event.id is None else f"id: {event.id}\n"
+    return f"{place}event: {event.kind}\ndata: ".encode() + compact(event.data) + b"\n\n"
+
+
+def _progress(hub: Hub, told: dict[int, float], job_id: int | None) -> bytes:
+    """What each running job's progress is, where it is not what this client was `told`."""
+    frames = b""
+    for job, (at, data) in hub.progress.items():
+        if job_id in (None, job) and told.get(job) != at:
+            told[job] = at
+            frames += b"event: progress\ndata: " + data + b"\n\n"
+    for gone in told.keys() - hub.progress.keys():
+        del told[gone]
+    return frames

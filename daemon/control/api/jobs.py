@@ -1,0 +1,192 @@
+"""Jobs: the list of them, all there is to know of one, what can be asked of it, and new ones.
+
+What is read is read as any command reads it, from the table and the run's folder, in a thread with a connection of its own:
+so a long list holds up neither the jobs nor the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from prefd.daemon.control.api import responses
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, answer, job_id_of, query_of
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
+from prefd.daemon.jobs.document import job_document
+from prefd.daemon.jobs.states import State
+from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.machine.files import read_end
+from prefd.daemon.runs.run_folder import RunDir, is_evaluation
+
+LOG_BYTES = 1_000_000
+MAX_NAME = 200
+T = TypeVar("T")
+
+SUFFIXES = {"application/json": ".json", "application/yaml": ".yaml", "application/toml": ".toml"}
+MISSING = {404: "there is no such job"}
+
+
+class JobsQuery(Query):
+    state: list[State] = Field([])
+    """Only jobs in this state; may be given several times."""
+    group: str | None = None
+    """Only this group, such as a sweep's jobs."""
+    limit: int = Field(1000, ge=1, le=10_000)
+    """The newest so many."""
+    before: int | None = Field(None, ge=1, le=2**63 - 1)
+    """Only jobs with smaller ids: the next page."""
+
+
+class LogQuery(Query):
+    last: int = Field(1000, ge=0, le=100_000)
+    """Lines, from the end; a megabyte at most."""
+
+
+class MetricsQuery(Query):
+    last: int | None = Field(None, ge=1)
+    """Rows of each, from the end; default: all."""
+
+
+class SubmitQuery(Query):
+    name: str = Field("posted", min_length=1, max_length=MAX_NAME)
+    """The spec file's name; the job's, where the spec gives none."""
+
+
+def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+    home = daemon.home
+
+    async def jobs(request: Request) -> Response:
+        query = query_of(request, JobsQuery)
+        found, more = await _reading(
+            home, lambda table: table.page(query.state, query.group, query.before, query.limit)
+        )
+        return answer({"jobs": [job.to_json() for job in found], "more": more})
+
+    async def job(request: Request) -> Response:
+        job_id = job_id_of(request)
+        return answer(await _reading(home, lambda table: _document(home, table, job_id)))
+
+    async def log(request: Request) -> Response:
+        job_id, query = job_id_of(request), query_of(request, LogQuery)
+        await _reading(home, lambda table: table.get(job_id))
+        path = RunDir(home.job(job_id)).log
+        return answer({"job": job_id, "log": str(path), "lines": await asyncio.to_thread(_tail, path, query.last)})
+
+    async def metrics(request: Request) -> Response:
+        job_id, query = job_id_of(request), query_of(request, MetricsQuery)
+        found = await _reading(home, lambda table: table.get(job_id))
+        rows = await asyncio.to_thread(lambda: list(RunDir(home.job(job_id)).read_metrics()))
+        shown = slice(-query.last if query.last else None, None)
+        train = [row for row in rows if not is_evaluation(row)][shown]
+        evals = [row for row in rows if is_evaluation(row)][shown]
+        return answer({"job": job_id, "name": found.name, "train": train, "eval": evals})
+
+    async def submit(request: Request) -> Response:
+        query = query_of(request, SubmitQuery)
+        media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if media not in SUFFIXES:
+            raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
+        if not query.name.isprintable() or "/" in query.name:
+            raise Refusal(422, f"name: must be a file's name without a folder, got {query.name!r}")
+        queued = await daemon.submit(await _body(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
+        return answer({"jobs": [job.to_json() for job in queued]}, 202)
+
+    def of_job(action: str) -> Endpoint:
+        async def act(request: Request) -> Response:
+            return answer(daemon.act(action, job_id_of(request)).to_json(), 202)
+
+        return Endpoint(
+            "POST",
+            f"/v1/jobs/{{job_id}}/{action}",
+            JOB_SUMMARIES[action],
+            act,
+            Job,
+            status=202,
+            errors={**MISSING, 409: "not in the state it is in"},
+        )
+
+    return [
+        Endpoint("GET", "/v1/jobs", "The jobs, oldest first", jobs, responses.Jobs, query=JobsQuery),
+        Endpoint(
+            "POST",
+            "/v1/jobs",
+            "Hand in a spec: checked as a dropped file is, and queued before the answer",
+            submit,
+            responses.Queued,
+            status=202,
+            query=SubmitQuery,
+            body=tuple(SUFFIXES),
+            errors={
+                413: "it is too large",
+                415: "of an unknown type",
+                422: "the spec cannot be a job: `lines` says why",
+            },
+        ),
+        Endpoint(
+            "GET", "/v1/jobs/{job_id}", "All there is to know of a job", job, responses.JobDocument, errors=MISSING
+        ),
+        Endpoint(
+            "GET",
+            "/v1/jobs/{job_id}/log",
+            "What its workers wrote",
+            log,
+            responses.Log,
+            query=LogQuery,
+            errors=MISSING,
+        ),
+        Endpoint(
+            "GET",
+            "/v1/jobs/{job_id}/metrics",
+            "What training logged",
+            metrics,
+            responses.Metrics,
+            query=MetricsQuery,
+            errors=MISSING,
+        ),
+        *map(of_job, JOB_ACTIONS),
+    ]
+
+
+async def _reading(home: Home, look: Callable[[JobTable], T]) -> T:
+    def read() -> T:
+        with JobTable.open_readonly(home.database) as table:
+            return look(table)
+
+    return await asyncio.to_thread(read)
+
+
+def _document(home: Home, table: JobTable, job_id: int) -> dict[str, object]:
+    job, history = table.get(job_id), table.history(job_id)
+    try:
+        spec = table.spec(job_id)
+    except ValueError:  # of another version of prefd
+        spec = None
+    return job_document(job, spec, history, RunDir(home.job(job_id)))
+
+
+def _tail(path: Path, lines: int) -> list[str]:
+    """The last `lines` lines within LOG_BYTES; broken UTF-8 is shown as �."""
+    try:
+        with path.open("rb") as file:
+            data, begin = read_end(file, LOG_BYTES)
+    except FileNotFoundError:
+        return []
+    found = data.decode("utf-8", "replace").splitlines()[1 if begin else 0 :]  # the first one is most often cut
+    return found[len(found) - min(lines, len(found)) :]
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Read the whole body. Raises Refusal (413) as soon as it is larger than `limit` bytes, which a spec may have."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Refusal(413, f"a spec has at most {limit // 1024} KiB")
+    return bytes(body)

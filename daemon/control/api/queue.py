@@ -1,0 +1,22 @@
+"""The queue as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from prefd.daemon.control.api import responses
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, answer
+from prefd.daemon.jobs.actions import QUEUE_ACTIONS, QUEUE_SUMMARIES
+
+
+def endpoints(daemon: Controlled) -> Sequence[Endpoint]:
+    def of_queue(action: str) -> Endpoint:
+        async def act(request: Request) -> Response:
+            return answer(daemon.act_on_queue(action), 202)
+
+        return Endpoint("POST", f"/v1/queue/{action}", QUEUE_SUMMARIES[action], act, responses.Acted, status=202)
+
+    return [of_queue(action) for action in QUEUE_ACTIONS]

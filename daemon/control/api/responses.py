@@ -1,0 +1,143 @@
+"""What the endpoints answer, as types: the schemas of the OpenAPI document, which real answers are tested against.
+
+Fields may be added under `/v1`; none is taken away or changes its meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from prefd.daemon.control.status import DOCUMENTED, Queue
+from prefd.daemon.jobs.states import State
+from prefd.daemon.jobs.table import Job
+from prefd.daemon.runs.run_folder import Progress
+
+
+class Answer(BaseModel):
+    model_config = DOCUMENTED
+
+
+class Error(Answer):
+    error: str
+    """All of `lines`."""
+    lines: list[str]
+    """What is wrong, one complete message each."""
+
+
+class Stopping(Answer):
+    stopping: Literal[True]
+
+
+class Jobs(Answer):
+    jobs: list[Job]
+    """Oldest first."""
+    more: bool
+    """Whether there are older ones: ask again with `before` set to the first one's id."""
+
+
+class Queued(Answer):
+    jobs: list[Job]
+    """The spec's job, or those of its sweep."""
+
+
+class Acted(Answer):
+    queue: Queue
+    jobs: list[Job]
+    """Those acted on."""
+
+
+class Outcome(Answer):
+    """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
+
+    ok: bool
+    reason: str
+    summary: dict[str, Any] = Field(default_factory=dict)
+
+
+class HistoryLine(Answer):
+    at: float
+    """Unix time."""
+    state: State
+    reason: str
+
+
+class Frozen(Answer):
+    """What a job was claimed with."""
+
+    versions: dict[str, str]
+    plugins: dict[str, str]
+    """Distribution → version, and file → `sha256:…`."""
+    data: dict[str, dict[str, Any]]
+    """File → its bytes and sha256; hub dataset → its revision and commit."""
+
+
+class JobDocument(Answer):
+    job: Job
+    spec: dict[str, Any] | None
+    """As it was claimed; null where this version of prefd does not understand it."""
+    frozen: Frozen | None
+    """null for a job of an earlier version of prefd, and before it is frozen."""
+    history: list[HistoryLine]
+    precompute: Outcome | None
+    """How the phase ended."""
+    training: Outcome | None
+    progress: Progress | None
+    """Of the phase that runs, or the last that ran."""
+    adapter: str | None
+    """The folder with what the job made."""
+    fused: str | None
+    peft: str | None
+    run: str
+    """The job's folder."""
+
+
+class Log(Answer):
+    job: int
+    log: str
+    """The whole file."""
+    lines: list[str]
+
+
+class Metrics(Answer):
+    job: int
+    name: str
+    train: list[dict[str, Any]]
+    """A row for each report of training: metric → number, or null where it is not finite."""
+    eval: list[dict[str, Any]]
+    """A row for each evaluation on the held-out pairs."""
+
+
+class JobEvent(Answer):
+    """`event: job`: a job has come into a state."""
+
+    job: int
+    name: str
+    state: State
+    reason: str
+    at: float
+    """Unix time."""
+
+
+class MetricsEvent(Answer):
+    """`event: metrics`: a job that trains has reported."""
+
+    job: int
+    line: int
+    """Its number in the run's metrics.jsonl."""
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressEvent(Progress):
+    """`event: progress`: how far a running job is. Only the newest is told, without an id."""
+
+    job: int
+
+
+class ResetEvent(Answer):
+    """`event: reset`: the id to go on from is of another database; all events follow."""
+
+    reason: str

@@ -1,0 +1,109 @@
+"""One connection to the control socket: whose it is, and how long it may keep the daemon waiting.
+
+uvicorn speaks HTTP; what it leaves open is bounded here, so that a client that stalls, leaks connections or never reads its
+answer costs a little memory for a little while: a connection holds one descriptor and at most some buffers of 64 KiB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from prefd.daemon.control.peer_credentials import stranger
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 100
+"""Descriptors are few (256 for a process on macOS), and jobs need some."""
+REQUEST_SECONDS = 10.0
+"""For a request to arrive whole, counted from the connection or from its first byte."""
+READ_SECONDS = 60.0
+"""For a client to go on reading its answer."""
+
+
+class Connection(H11Protocol):
+    """Of this user only; nothing is read from another's, nor answered."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.since = self.loop.time()
+        if (who := stranger(transport.get_extra_info("socket"))) is not None:
+            log.warning("refused a connection of %s", who)
+            transport.abort()
+        elif self._make_room():
+            super().connection_made(transport)
+            self._expect_request()
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect_request()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a request, or the rest of one, is still to come."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    def _expect_request(self) -> None:
+        """Give what is still to come its time; it begins once, not with every byte."""
+        if not self.waiting:
+            self._stop_deadline()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def _make_room(self) -> bool:
+        """Whether there is room for one more; for it the oldest connection without a whole request has to go."""
+        others = [each for each in self.connections if isinstance(each, Connection)]
+        if len(others) < MAX_CONNECTIONS:
+            return True
+        idle = [each for each in others if each.waiting]
+        if not idle:
+            log.warning("refused a connection: %d are being answered", len(others))
+            return False
+        oldest = min(idle, key=lambda each: each.since)
+        self.connections.discard(oldest)
+        oldest.transport.abort()
+        return True
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _stop_timers(self) -> None:
+        self._stop_deadline()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+
+def bounds() -> dict[str, Any]:
+    """uvicorn's own limits, for `uvicorn.Config`."""
+    return {
+        "http": Connection,
+        "h11_max_incomplete_event_size": 32_768,  # of a request's head
+        "timeout_keep_alive": 5,
+        "timeout_graceful_shutdown": 2,
+    }

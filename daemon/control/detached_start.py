@@ -1,0 +1,76 @@
+"""A daemon in the background: a process of its own session, which no terminal's end reaches.
+
+It is started anew rather than forked: it inherits no thread, no lock and no descriptor but its log, and its working
+folder is the home. Its umask is the user's; the home itself is closed to others.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.files import read_end
+
+START_SECONDS = 60.0  # for the socket to answer; the catalogue's child may be slow on a cold disk
+END_SECONDS = 10.0
+LOG_LINES = 15
+
+
+class NotStarted(PrefdError):
+    """The daemon did not come up; the message ends with what it said."""
+
+
+def start_detached(home: Home) -> int:
+    """The pid of a daemon on `home`, once its control socket answers. Raises NotStarted."""
+    with home.log.open("ab") as log:
+        begin = log.tell()
+        daemon = subprocess.Popen(
+            [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(home.root), "start", "--log-to-file"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home.root,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while (code := daemon.poll()) is None:
+        if answers(home, daemon.pid):
+            daemon.returncode = 0  # it outlives us: nothing for Popen to wait for or to warn of
+            return daemon.pid
+        if time.monotonic() > deadline:
+            end(daemon)
+            said = f"the daemon did not answer within {START_SECONDS:.0f} s and was ended"
+            raise NotStarted(f"{said}\n{tail(home.log, begin)}")
+        time.sleep(0.1)
+    raise NotStarted(f"the daemon ended at once, with exit code {code}\n{tail(home.log, begin)}")
+
+
+def end(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+
+
+def answers(home: Home, pid: int) -> bool:
+    """Whether the daemon that answers on `home` is process `pid`."""
+    from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+
+    try:
+        return bool(Client(home).status().pid == pid)
+    except (DaemonNotRunning, ControlError):
+        return False
+
+
+def tail(log: Path, begin: int) -> str:
+    """The last lines that were written to `log` since byte `begin`; since its start, where it has been rotated."""
+    with log.open("rb") as file:
+        data, _ = read_end(file, since=begin)
+    lines = data.decode("utf-8", errors="replace").splitlines()
+    return "\n".join([f"{log} ends with:", *lines[-LOG_LINES:]]) if lines else f"{log} says nothing"

@@ -1,0 +1,83 @@
+"""The control API: HTTP/JSON over a Unix socket that only this user can reach.
+
+uvicorn would make the socket with mode 0666, so it is bound here, inside a 0700 folder, and handed over. What is
+answered is in prefd.daemon.control.api; how long a connection may take, and whose it must be, in prefd.daemon.control.connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from prefd.daemon.control.api.app import make_app
+from prefd.daemon.control.api.endpoint import Controlled
+from prefd.daemon.control.api.events import Hub
+from prefd.daemon.control.connection import bounds
+from prefd.daemon.home.layout import MAX_SOCKET_BYTES, Home
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def listening(home: Home) -> Iterator[socket.socket]:
+    """A bound socket at `home.socket`, mode 0600, gone afterwards; the home's lock must be held.
+
+    Where that path is longer than the platform allows, it is `prefd.sock` in a new private temporary folder, which
+    `daemon.json` names to the clients.
+    """
+    path = home.socket
+    private: Path | None = None
+    if len(os.fsencode(path)) > MAX_SOCKET_BYTES:
+        private = Path(tempfile.mkdtemp(prefix="prefd-"))  # 0700
+        path = private / home.socket.name
+        log.warning("%s is longer than a socket's path may be; listening on %s", home.socket, path)
+    path.unlink(missing_ok=True)  # left by a daemon that was killed
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(0o600)
+        yield listener
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)
+        if private is not None:
+            private.rmdir()
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the daemon."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve_control(daemon: Controlled, listener: socket.socket) -> None:
+    """Answer on `listener` until cancelled; requests that are being answered are finished first."""
+    hub = Hub(daemon.home)
+    config = uvicorn.Config(
+        make_app(daemon, hub),
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        **bounds(),
+    )
+    server = _Server(config)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        hub.close()
+        server.should_exit = True
+        await serving
+        raise

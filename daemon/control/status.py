@@ -1,0 +1,81 @@
+"""What the daemon does, as it answers to `GET /v1/status` and the commands read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, with_config
+
+from prefd.daemon.inbox.health import WatchHealth
+from prefd.daemon.jobs.states import State
+from prefd.daemon.jobs.table import Job
+from prefd.daemon.runs.run_folder import Progress
+
+DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
+"""Of every type in the OpenAPI document: their docstrings are the document's."""
+for _kind in (Job, Progress, WatchHealth):
+    with_config(DOCUMENTED)(_kind)
+
+
+class StatusPart(BaseModel):
+    """The base of the status and of what it is made of."""
+
+    model_config = DOCUMENTED | ConfigDict(frozen=True)
+
+
+class Queue(StatusPart):
+    paused_at: float | None
+    """Since when (Unix time) no job is started; null while they are."""
+
+
+class CatalogHealth(StatusPart):
+    error: str | None
+    """Why the losses cannot be listed."""
+    losses: int
+
+
+@dataclass(frozen=True)
+class ActiveJob(Job):
+    """A job that runs, and how far it is."""
+
+    progress: Progress | None
+
+    @classmethod
+    def of(cls, job: Job, progress: Progress | None) -> ActiveJob:
+        return cls(**vars(job), progress=progress)
+
+
+class Worker(StatusPart):
+    """What each job's worker may take; 0 and "" are no limit."""
+
+    cpus: int
+    memory: str
+    nice: int
+    limits: str
+    """In words; empty where there are none."""
+
+
+class Status(StatusPart):
+    """What the daemon does now."""
+
+    pid: int
+    version: str
+    started_at: float
+    """Unix time."""
+    uptime_s: float
+    home: str
+    socket: str
+    stopping: bool
+    active: list[ActiveJob]
+    jobs: dict[State, int]
+    """How many are in each state."""
+    queue: Queue
+    watcher: WatchHealth
+    catalog: CatalogHealth
+    worker: Worker
+    memory_rss_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field, as plain JSON values."""
+        return self.model_dump()

@@ -1,0 +1,304 @@
+"""What `prefd doctor` looks at. Each check gives findings, never an exception; none of them imports mlx here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from importlib import metadata
+from typing import Literal, TypeVar
+
+from packaging.requirements import Requirement
+
+from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.health.machine_checks import check_limits, check_service, check_socket, check_watch
+from prefd.daemon.home import lock
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config, ConfigError
+from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
+from prefd.daemon.machine import blas
+from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.specs.catalog import CatalogError
+from prefd.daemon.specs.catalog_listing import load_catalog
+from prefd.daemon.text.sizes import format_size
+from prefd.daemon.text.times import format_duration
+from prefd.daemon.text.wording import pluralize
+from prefd.daemon.worker_tasks.answers import DeviceAnswer
+
+PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
+DEVICE_SECONDS = 180
+BUCKET_SECONDS = 15.0
+SLOW_GFLOPS = 20.0  # the reference BLAS gives about 4, a fast one over 100, on any machine of this decade
+DISK_FAIL, DISK_WARN = 500e6, 5e9
+
+T = TypeVar("T")
+
+
+def check_python(home: Home) -> Iterator[HealthFinding]:
+    where = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
+    yield HealthFinding("ok", "python", where)
+
+
+def check_packages(home: Home) -> Iterator[HealthFinding]:
+    """What prefd needs is there, in versions that it was made for."""
+    found = [f"prefd {metadata.version('prefd')}"]
+    wrong = []
+    for wanted in map(Requirement, metadata.requires("prefd") or ()):
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is not installed")
+            continue
+        if not wanted.specifier.contains(version, prereleases=True):
+            wrong.append(f"{wanted.name} is {version}, and prefd needs {wanted.specifier}")
+        if wanted.name in PACKAGES:
+            found.append(f"{wanted.name} {version}")
+    if wrong:
+        yield HealthFinding("fail", "packages", "; ".join(wrong), "install prefd again in this environment")
+    else:
+        yield HealthFinding("ok", "packages", ", ".join(found))
+
+
+def check_device(home: Home) -> Iterator[HealthFinding]:
+    """Asked of a worker, because measuring means importing mlx."""
+    try:
+        child = subprocess.run(
+            [*WORKER, "device"],
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            timeout=DEVICE_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        yield HealthFinding(
+            "fail", "device", f"no answer within {DEVICE_SECONDS} s", f"try it: {' '.join(WORKER)} device"
+        )
+        return
+    try:
+        device = DeviceAnswer.model_validate_json(child.stdout)
+    except ValueError:
+        said = (child.stderr.strip().splitlines() or ["nothing"])[-1]
+        remedy = "install prefd with the extra for this machine: prefd[cpu] or prefd[cuda] on Linux"
+        yield HealthFinding("fail", "device", f"MLX does not work here (exit code {child.returncode}): {said}", remedy)
+        return
+    yield HealthFinding(
+        "ok", "device", f"{device.device} ({device.device_name}): {device.gflops:.0f} GFLOP/s in float32"
+    )
+    if not blas.is_wanted():
+        return
+    if device.blas is None:
+        yield HealthFinding("warn", "BLAS", "none but MLX's own, which is about 40 times slower", blas.INSTALL)
+    elif device.gflops < SLOW_GFLOPS:
+        yield HealthFinding("warn", "BLAS", f"{device.blas} is loaded, and slow all the same", "is the machine busy?")
+    else:
+        yield HealthFinding("ok", "BLAS", device.blas)
+
+
+def check_home(home: Home) -> Iterator[HealthFinding]:
+    if not home.root.is_dir():
+        yield HealthFinding("warn", "home", f"{home.root} is not there yet", "prefd init")
+        return
+    try:
+        for folder in (home.root, home.jobs, home.runs, home.cache, home.run):
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        yield HealthFinding(
+            "fail", "home", f"{folder} cannot be written: {error.strerror}", "prefd init, or give yourself the right"
+        )
+        return
+    mode = stat.S_IMODE(home.root.stat().st_mode)
+    if mode & 0o022:
+        level: Literal["warn", "fail"] = "fail" if mode & 0o002 else "warn"
+        said = f"{home.root} can be written by others (mode {mode:04o}), who can put jobs and plugins there"
+        yield HealthFinding(level, "home", said, f"chmod 700 {home.root}")
+        return
+    yield HealthFinding("ok", "home", f"{home.root} can be written")
+
+
+def check_disk(home: Home) -> Iterator[HealthFinding]:
+    there = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    level: Literal["ok", "warn", "fail"] = "fail" if free < DISK_FAIL else "warn" if free < DISK_WARN else "ok"
+    remedy = "" if level == "ok" else "make room, or put the home on a larger disk with --home"
+    yield HealthFinding(level, "disk", f"{format_size(free)} free", remedy)
+
+
+def check_config(home: Home) -> Iterator[HealthFinding]:
+    try:
+        Config.load(home)
+    except ConfigError as error:
+        yield HealthFinding("fail", "config", str(error), f"edit {home.config}")
+        return
+    yield HealthFinding(
+        "ok", "config", str(home.config) if home.config.exists() else "no config.toml: every default holds"
+    )
+
+
+def check_worker(home: Home) -> Iterator[HealthFinding]:
+    try:
+        limits = Config.load(home).worker
+    except ConfigError:  # told by check_config
+        return
+    yield HealthFinding(
+        "ok", "workers", limits.describe() or "no limits: [worker] in config.toml sets cpus, memory and nice"
+    )
+    for doubt in limits.doubts():
+        yield HealthFinding("warn", "workers", doubt, f"edit [worker] in {home.config}")
+
+
+def check_plugins(home: Home) -> Iterator[HealthFinding]:
+    try:
+        catalog = load_catalog(home)
+    except (CatalogError, ConfigError) as error:
+        yield HealthFinding("fail", "plugins", str(error), "prefd plugins")
+        return
+    for plugin in catalog.plugins:
+        if plugin.error:
+            remedy = f"repair or remove it ({plugin.source}); only jobs that need it fail"
+            yield HealthFinding("fail", "plugins", f"{plugin.name} could not be loaded: {plugin.error}", remedy)
+    working = [plugin for plugin in catalog.plugins if not plugin.error]
+    formats = sum(len(plugin.formats) for plugin in working)
+    names = ", ".join(plugin.name for plugin in working)
+    yield HealthFinding("ok", "plugins", f"{names}: {len(catalog.losses)} losses and {formats} row formats")
+
+
+def check_jobs(home: Home) -> Iterator[HealthFinding]:
+    try:
+        with JobTable.open_readonly(home.database) as jobs:
+            jobs.check()
+            counts = jobs.counts()
+    except Unreadable as error:
+        remedy = "prefd start: it sets the database aside and rebuilds it from runs/; a daemon that runs does so within seconds"
+        yield HealthFinding("fail", "jobs", f"{home.database}: {error.why}", remedy)
+        return
+    except JobTableError as error:
+        yield HealthFinding(
+            "fail", "jobs", str(error), "look at the file's rights, the disk, and whether prefd is up to date"
+        )
+        return
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    size = f"; {format_size(home.database.stat().st_size)}, whole" if home.database.exists() else ""
+    yield HealthFinding("ok", "jobs", (told or "none yet") + size)
+
+
+def check_daemon(home: Home) -> Iterator[HealthFinding]:
+    held = lock.holder(home)
+    if held is None:
+        yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
+        return
+    from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+
+    try:
+        status = Client(home).status()
+    except (DaemonNotRunning, ControlError) as error:
+        remedy = f"look at {home.log}; end it with `kill {held.pid}`"
+        yield HealthFinding("fail", "daemon", f"pid {held.pid} holds the home and does not answer: {error}", remedy)
+        return
+    yield HealthFinding("ok", "daemon", f"running, pid {status.pid}, up {format_duration(status.uptime_s)}")
+    if status.watcher.error:
+        yield HealthFinding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
+    if status.watcher.folder:
+        yield HealthFinding("fail", "folder", status.watcher.folder, "mount it, or give yourself the right to it")
+
+
+def check_cache(home: Home) -> Iterator[HealthFinding]:
+    from prefd.cache.store import NotACache, ReferenceCache
+
+    if not home.has_cache:
+        yield HealthFinding("ok", "cache", "empty")
+        return
+    try:
+        references = ReferenceCache.open(home.cache).references()
+    except PermissionError as error:
+        yield HealthFinding("fail", "cache", f"{error.filename} may not be read", "give this user the right to read it")
+        return
+    except (NotACache, OSError) as error:
+        yield HealthFinding("fail", "cache", str(error), f"move {home.cache} away; it is filled again as jobs run")
+        return
+    entries, segments = (sum(getattr(info, name) for info in references) for name in ("entries", "segments"))
+    total = format_size(sum(info.bytes for info in references))
+    counts = [(len(references), "reference"), (segments, "segment"), (entries, "completion")]
+    yield HealthFinding("ok", "cache", ", ".join([*(pluralize(count, noun) for count, noun in counts), total]))
+    for info in references:
+        if info.damaged:
+            what = f"{pluralize(len(info.damaged), 'damaged part')} of {info.fingerprint[:12]}"
+            yield HealthFinding(
+                "warn", "cache", what, "nothing to do: what it held is scored again when a job needs it"
+            )
+
+
+def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
+    try:
+        url = Config.load(home).cache_url
+    except ConfigError:  # told by check_config
+        return
+    if not url:
+        return
+    from prefd.cache.shared.bucket import Bucket, CannotShare, first_line
+
+    try:
+        bucket = Bucket(url)
+    except CannotShare as error:
+        yield HealthFinding("fail", "shared", str(error), f"edit cache_url in {home.config}")
+        return
+    remedy = "look at cache_url, the network and the AWS_… variables; until then jobs use and fill the cache here alone"
+    try:
+        count = len(_within(BUCKET_SECONDS, lambda: bucket.folders("refs")))
+    except TimeoutError:
+        yield HealthFinding("warn", "shared", f"{url} gave no answer within {BUCKET_SECONDS:g} s", remedy)
+    except bucket.errors as error:
+        yield HealthFinding("warn", "shared", f"{url}: {first_line(error)}", remedy)
+    else:
+        yield HealthFinding("ok", "shared", f"{url} answers: {pluralize(count, 'reference')}")
+
+
+def _within(seconds: float, action: Callable[[], T]) -> T:
+    """`action`, given up after `seconds`: an object store's client tries again for minutes. Raises TimeoutError."""
+    done: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(action())
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is raised by `result`
+            done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()  # of a pool's, the process would wait for the end
+    return done.result(seconds)
+
+
+CHECKS: tuple[Callable[[Home], Iterator[HealthFinding]], ...] = (
+    check_python,
+    check_packages,
+    check_device,
+    check_home,
+    check_disk,
+    check_config,
+    check_worker,
+    check_plugins,
+    check_jobs,
+    check_watch,
+    check_limits,
+    check_socket,
+    check_daemon,
+    check_service,
+    check_cache,
+    check_shared_cache,
+)
+
+
+def findings(home: Home) -> Iterator[HealthFinding]:
+    """Every finding, as it is made."""
+    for check in CHECKS:
+        yield from check(home)

@@ -1,0 +1,169 @@
+"""What `prefd doctor` looks at around the home: whether file events come, the limits, the socket, the service manager."""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import re
+import resource
+import shlex
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config, ConfigError
+from prefd.daemon.machine.mounts import mount_of
+
+EVENT_SECONDS = 2.0
+FEW_FILES = 1024  # a cache has several files a segment, and all of them are mapped
+INOTIFY = Path("/proc/sys/fs/inotify")
+LINGER = Path("/var/lib/systemd/linger")
+
+
+def check_watch(home: Home) -> Iterator[HealthFinding]:
+    """How drops are noticed: tried, not guessed, where the file system should tell of them."""
+    try:
+        polling = Config.load(home).watch.polling
+    except ConfigError:  # told by check_config
+        return
+    if not home.jobs.is_dir():
+        return
+    mount = mount_of(home.jobs)
+    where = f"{home.jobs} is on {mount.describe()}" if mount else str(home.jobs)
+    if polling:
+        yield HealthFinding("ok", "watch", f"polling, as config.toml says; {where}")
+        return
+    if mount is not None and mount.is_silent:
+        yield HealthFinding("ok", "watch", f"polling, because {where}, which does not tell of changes made elsewhere")
+        return
+    try:
+        seen = event_seen(home.jobs)
+    except OSError as error:
+        limits = f"sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288 (now {inotify()})"
+        remedy = limits if inotify() else "jobs/ is polled meanwhile"
+        yield HealthFinding("warn", "watch", f"file events cannot be had: {error}", remedy)
+        return
+    if seen:
+        yield HealthFinding("ok", "watch", f"file events; {where}{f'; inotify: {inotify()}' if inotify() else ''}")
+    else:
+        said = f"no file event came within {EVENT_SECONDS:g} s: {where}"
+        yield HealthFinding(
+            "warn", "watch", said, f"set polling = true under [watch] in {home.config}; rescans go on meanwhile"
+        )
+
+
+def event_seen(folder: Path) -> bool:
+    """Whether a file that appears in `folder` is told of. It is a dotfile, which no daemon takes. Raises OSError."""
+    from watchfiles import watch
+
+    deadline = time.monotonic() + EVENT_SECONDS
+    with tempfile.TemporaryDirectory() as elsewhere:
+        made = Path(elsewhere) / "nothing yet"
+        try:
+            for changes in watch(folder, watch_filter=None, recursive=False, debounce=20, step=10, rust_timeout=100, yield_on_timeout=True):  # fmt: skip
+                if changes:
+                    return True
+                if time.monotonic() > deadline:
+                    return False
+                descriptor, name = tempfile.mkstemp(prefix=".doctor-", dir=folder)
+                os.close(descriptor)
+                made.unlink(missing_ok=True)
+                made = Path(name)
+        finally:
+            made.unlink(missing_ok=True)
+    return False
+
+
+def inotify() -> str:
+    """Linux's limits, in words; empty elsewhere."""
+    try:
+        names = ("max_user_instances", "max_user_watches")
+        return ", ".join(f"{name} {int((INOTIFY / name).read_text()):,}" for name in names)
+    except (OSError, ValueError):
+        return ""
+
+
+def check_limits(home: Home) -> Iterator[HealthFinding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    said = "no limit" if soft == resource.RLIM_INFINITY else f"{soft:,} open files"
+    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
+        allowed = "unlimited" if hard == resource.RLIM_INFINITY else hard
+        remedy = f"ulimit -n 8192 before `prefd start` (the hard limit is {allowed}); the service files say so already"
+        yield HealthFinding("warn", "limits", f"{said}: a large cache has more segments", remedy)
+    else:
+        yield HealthFinding("ok", "limits", said)
+
+
+def check_socket(home: Home) -> Iterator[HealthFinding]:
+    """Who could reach the control socket, and where it is."""
+    from prefd.daemon.home.layout import MAX_SOCKET_BYTES
+
+    if not home.run.is_dir():
+        return
+    fine = True
+    for path, most in ((home.run, 0o700), (home.socket, 0o600)):
+        try:
+            mode = stat.S_IMODE(path.lstat().st_mode)
+        except FileNotFoundError:
+            continue
+        if mode & ~most & 0o777:
+            fine = False
+            yield HealthFinding(
+                "fail", "socket", f"{path} is open to others (mode {mode:04o})", f"chmod {most:o} {path}"
+            )
+    length = len(os.fsencode(home.socket))
+    if length > MAX_SOCKET_BYTES:
+        said = f"{home.socket} has {length} bytes, and a socket's path {MAX_SOCKET_BYTES} at most"
+        yield HealthFinding("warn", "socket", f"{said}: it is made in a temporary folder", "a home with a shorter path")
+    elif fine:
+        yield HealthFinding("ok", "socket", f"{home.socket}, for this user alone")
+
+
+def check_service(home: Home) -> Iterator[HealthFinding]:
+    """Whether a service manager starts the daemon, and would succeed."""
+    if sys.platform == "darwin":
+        yield from _launchd(Path.home() / "Library" / "LaunchAgents" / "prefd.plist")
+    elif sys.platform == "linux":
+        configs = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        yield from _systemd(configs / "systemd" / "user" / "prefd.service")
+
+
+def _systemd(unit: Path) -> Iterator[HealthFinding]:
+    try:
+        found = re.search(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
+        return
+    program = Path((shlex.split(found[1]) if found else [""])[0].replace("%h", str(Path.home())))
+    if not os.access(program, os.X_OK) or program.is_dir():
+        yield HealthFinding(
+            "fail", "service", f"{unit} starts {program}, which cannot be run", "install it again (README)"
+        )
+        return
+    if not (unit.parent / "default.target.wants" / unit.name).exists():
+        yield HealthFinding("warn", "service", f"{unit} is not enabled", "systemctl --user enable --now prefd")
+    elif not (LINGER / Path.home().owner()).exists():
+        yield HealthFinding("warn", "service", f"{unit}: the daemon ends when you log out", "loginctl enable-linger")
+    else:
+        yield HealthFinding("ok", "service", f"systemd: {unit}")
+
+
+def _launchd(agent: Path) -> Iterator[HealthFinding]:
+    try:
+        program = Path(plistlib.loads(agent.read_bytes())["ProgramArguments"][0])
+    except OSError:
+        yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
+    except (plistlib.InvalidFileException, KeyError, IndexError, TypeError, ValueError) as error:
+        yield HealthFinding("fail", "service", f"{agent} cannot be read: {error!r}", "install it again (README)")
+    else:
+        if os.access(program, os.X_OK):
+            yield HealthFinding("ok", "service", f"launchd: {agent}")
+        else:
+            yield HealthFinding(
+                "fail", "service", f"{agent} starts {program}, which cannot be run", "install it again (README)"
+            )

@@ -1,0 +1,1 @@
+"""The home folder: where each thing lies in it, its settings, its lock."""

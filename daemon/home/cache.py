@@ -1,0 +1,32 @@
+"""The cache of a home: its own folder, or that folder as the mirror of a shared one (`cache_url` in config.toml)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefd.cache.store import ReferenceCache
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
+
+if TYPE_CHECKING:
+    from prefd.cache.shared.cache import SharedCache
+
+
+def open_cache(home: Home) -> ReferenceCache:
+    """Made where there is none. Raises `NotACache`, and `CannotShare` for a URL that cannot be used."""
+    return open_shared(home) or ReferenceCache.open(home.cache)
+
+
+def open_shared(home: Home) -> SharedCache | None:
+    """None for a home that shares nothing. Raises as `open_cache`."""
+    url = Config.load(home).cache_url
+    if not url:
+        return None
+    from prefd.cache.shared.cache import SharedCache  # here: few share, and obstore may not be installed
+
+    return SharedCache.at(url, home.cache)
+
+
+def open_here(home: Home) -> ReferenceCache:
+    """The folder alone, without a word to the object store that it may be the mirror of."""
+    return ReferenceCache.open(home.cache, mirror=bool(Config.load(home).cache_url))

@@ -1,0 +1,93 @@
+"""One daemon per home: a lock that the kernel releases when its holder dies.
+
+Beside the lock, `daemon.json` says who holds it. It is believed only while the lock is held.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from filelock import FileLock, Timeout
+
+from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.files import read_json, write_json
+
+PATIENCE_SECONDS = 1.0
+"""`holder` tries the lock for a moment; a starting daemon must not take that for a rival."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a home's lock, as it wrote itself down."""
+
+    pid: int
+    started_at: float
+    """Unix time."""
+    socket: str
+
+
+class AlreadyRunning(PrefdError):
+    """Another daemon has this home; the message says which and how to stop it."""
+
+
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """Hold the home's lock. Raises AlreadyRunning."""
+    lock = FileLock(home.lock, timeout=PATIENCE_SECONDS, poll_interval=0.05)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AlreadyRunning(f"{_who(home)} already serves {home.root}; stop it with `prefd stop`") from None
+    try:
+        yield
+    finally:
+        (home.run / "daemon.json").unlink(missing_ok=True)
+        lock.release()
+
+
+def announce(home: Home, socket: str) -> Holder:
+    """Write down that this process holds the lock, and where it listens."""
+    me = Holder(os.getpid(), time.time(), socket)
+    write_json(home.run / "daemon.json", asdict(me))
+    return me
+
+
+def announced(home: Home) -> Holder | None:
+    """What the last holder wrote; it may be gone."""
+    value = read_json(home.run / "daemon.json")
+    try:
+        return Holder(**value) if isinstance(value, dict) else None
+    except TypeError:
+        return None
+
+
+def is_held(home: Home) -> bool:
+    """Whether a daemon runs on `home` now."""
+    if not home.lock.exists():
+        return False
+    lock = FileLock(home.lock, timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+def holder(home: Home) -> Holder | None:
+    """The daemon that runs on `home` now; None when the lock is free, or its holder has not said who it is yet."""
+    return announced(home) if is_held(home) else None
+
+
+def _who(home: Home) -> str:
+    known = announced(home)
+    if known is None:
+        return "another daemon"
+    since = datetime.fromtimestamp(known.started_at).astimezone()
+    return f"another daemon (pid {known.pid}, since {since:%Y-%m-%d %H:%M:%S})"

@@ -1,0 +1,99 @@
+"""The daemon's own settings, `<home>/config.toml`: parsed once, frozen, every key with a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.worker_limits import WorkerLimits
+from prefd.daemon.text.parse import parse
+from prefd.daemon.text.parsed import MAX_BYTES, ParseError
+from prefd.daemon.text.strict_model import SpecModel
+from prefd.daemon.text.validation_faults import explain
+
+
+class ConfigError(PrefdError):
+    """config.toml cannot be used. Read by whoever edits it: the message names the file, the field and the remedy."""
+
+
+class WatchConfig(SpecModel):
+    settle_seconds: float = Field(
+        0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
+    )
+    rescan_seconds: float = Field(5.0, gt=0, description="look at jobs/ at least this often, events or not")
+    polling: bool = Field(False, description="poll instead of waiting for events; network mounts are polled anyway")
+
+
+class LogConfig(SpecModel):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is less than this is left out"
+    )
+    format: Literal["text", "json"] = Field("text", description="json: one object a line, for machines")
+    max_bytes: int = Field(10_000_000, ge=1000, description="daemon.log is set aside, as daemon.log.1, at this size")
+    keep: int = Field(3, ge=1, le=100, description="and so many earlier ones are kept")
+
+
+class NotifyConfig(SpecModel):
+    command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
+    timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Config(SpecModel):
+    plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
+    cache_url: str = Field("", description="share the cache with other machines through here: s3://bucket/prefix")
+    stop_grace_seconds: float = Field(60.0, ge=0, description="a worker has this long to save its state when stopped")
+    parallel: int = Field(1, ge=1, description="jobs run at a time; their models share this machine's memory")
+    groups: dict[str, Count] = Field({}, description="and at most so many of a group, by its name")
+    watch: WatchConfig = WatchConfig()
+    worker: WorkerLimits = WorkerLimits()
+    log: LogConfig = LogConfig()
+    notify: NotifyConfig = NotifyConfig()
+
+    @classmethod
+    def load(cls, home: Home) -> Config:
+        """The settings in `home.config`; the defaults where there is no such file. Raises ConfigError."""
+        try:
+            with home.config.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            return cls()
+        except OSError as error:
+            raise ConfigError(f"{home.config}: {error.strerror or error}") from None
+        if not data.strip():
+            return cls()
+        try:
+            parsed = parse(data, ".toml")
+            return cls.model_validate(parsed.value)
+        except ParseError as error:
+            raise ConfigError(f"{home.config}: {error}") from None
+        except ValidationError as error:
+            lines = explain(error, cls, parsed.value, parsed.lines)
+            raise ConfigError("\n".join(f"{home.config}: {line}" for line in lines)) from None
+
+    @staticmethod
+    def template() -> str:
+        """What `prefd init` writes: every setting, commented out, with its default and what it does."""
+        lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
+        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[worker]", *_settings(WorkerLimits)]
+        lines += ["[log]", *_settings(LogConfig), "[notify]", *_settings(NotifyConfig)]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def plugin_files(self, home: Home) -> list[Path]:
+        """`plugins`, made absolute from the home."""
+        return [home.root / Path(name).expanduser() for name in self.plugins]
+
+
+def _settings(model: type[SpecModel]) -> list[str]:
+    lines: list[str] = []
+    for name, field in model.model_fields.items():
+        if not isinstance(field.default, SpecModel):
+            default = str(field.default).lower() if isinstance(field.default, bool) else repr(field.default)
+            lines += [f"# {field.description}", f"# {name} = {default}", ""]
+    return lines

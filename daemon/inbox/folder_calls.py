@@ -1,0 +1,69 @@
+"""FolderCalls looks at `jobs/` in threads: a network mount may hang, and the daemon answers meanwhile, and stops.
+
+What is wrong is told once, and stands in `prefd status` until it is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from prefd.daemon.inbox.health import WatchHealth
+from prefd.daemon.machine.listeners import Settable
+from prefd.daemon.machine.threads import P, T, in_thread
+
+log = logging.getLogger(__name__)
+
+SLOW_SECONDS = 5.0
+TICK_SECONDS = 0.2
+
+
+class StopRequest(Protocol):
+    """The daemon's, as far as this folder is concerned."""
+
+    def is_set(self) -> bool: ...
+
+    def listening(self, event: Settable) -> AbstractContextManager[None]: ...
+
+
+class StopIntake(Exception):
+    """The daemon is to stop, whatever the folder does."""
+
+
+class FolderCalls:
+    """Of one folder. `alive`: told of how many seconds until the next sign of life."""
+
+    def __init__(self, folder: Path, stop: StopRequest, alive: Callable[[float], None] = lambda seconds: None) -> None:
+        self.folder = folder
+        self.stop = stop
+        self.alive = alive
+        self.health = WatchHealth()
+
+    async def make(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work` in a thread. Raises what it raises, and StopIntake when it hangs and the daemon is to stop."""
+        began = time.monotonic()
+        task = asyncio.ensure_future(in_thread(work, *args, **kwargs))
+        while not task.done():
+            await asyncio.wait({task}, timeout=TICK_SECONDS)
+            self.alive(0)  # a mount that hangs is not the daemon's doing
+            if not task.done() and self.stop.is_set():
+                task.cancel()
+                raise StopIntake
+            if not task.done() and time.monotonic() - began > SLOW_SECONDS:
+                self.tell_trouble(
+                    f"{self.folder}, or what a spec in it names, does not answer: is a network mount's server away?"
+                )
+        return task.result()
+
+    def tell_trouble(self, trouble: str | None) -> None:
+        """Say why nothing can be claimed, or that all is well again (None)."""
+        if trouble is not None and trouble != self.health.folder:
+            log.warning("%s", trouble)
+        if trouble is None and self.health.folder is not None:
+            log.info("%s can be claimed from again", self.folder)
+        self.health.folder = trouble

@@ -1,0 +1,135 @@
+"""One job as the table holds it, and the lines of its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prefd.daemon.errors import Exit, PrefdError
+from prefd.daemon.jobs.states import ENDED, State
+
+if TYPE_CHECKING:  # it brings asyncio and psutil, and who lists jobs needs neither
+    from prefd.daemon.machine.processes import ProcessId
+
+CANCELLED_WAITING = "cancelled before it started"
+CANCELLED_PAUSED = "cancelled while it waited to go on"
+CANCELLED_RUNNING = "cancelled while it ran"
+PAUSED = "paused by you"
+QUEUE_PAUSED = "the queue is paused by you"
+RESUMED = "resumed by you"
+RETRIED = "retried by you: it goes on from its last checkpoint"
+RETRIED_FRESH = "retried by you: it begins from nothing"
+
+
+class JobNotFound(PrefdError, LookupError):
+    """No job has this id."""
+
+    exit_code = Exit.NOT_FOUND
+    http_status = 404
+
+
+class IllegalTransition(PrefdError, ValueError):
+    """A job cannot go from the one state to the other."""
+
+    http_status = 409
+
+
+class Event(NamedTuple):
+    at: float
+    """Unix time."""
+    state: State
+    reason: str
+
+
+class Change(NamedTuple):
+    """A line of history, with the job it is of."""
+
+    number: int
+    job_id: int
+    name: str
+    owner: str
+    at: float
+    """Unix time."""
+    state: State
+    reason: str
+    newest: bool
+    """Whether nothing has happened to the job since."""
+
+
+@dataclass(frozen=True)
+class Job:
+    id: int
+    name: str
+    state: State
+    reason: str
+    """In words; the first line is enough for a table."""
+    source: str
+    """The claimed file's name in `jobs/accepted/`, or the path given to `prefd run`."""
+    owner: str
+    """`daemon`, or `run:<pid>` for a job of `prefd run`."""
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    phase_seconds: Mapping[str, float]
+    """Seconds spent in `precompute` and in `training`."""
+    worker_pid: int | None
+    worker_started: float | None
+    """In seconds since `boot`, where the system counts so, else Unix time."""
+    cancel_requested: bool
+    pause_requested: bool
+    attempt: int
+    """1, and one more for each retry."""
+    fresh: bool
+    """Whether it is to begin from nothing: what its earlier attempts left is to be set aside first."""
+    priority: int
+    """The higher goes first."""
+    not_before: float | None
+    """Unix time."""
+    after: tuple[int, ...]
+    """The jobs that must be done before it."""
+    waiting: str
+    """Why it is queued and does not run, in words; empty where it is only not its turn."""
+    group: str
+    """Jobs that belong together: a spec's `group`, or a sweep's name."""
+    description: str
+    """What a sweep sets in this job, in words."""
+    boot: str
+    owner_started: float | None
+    """When the process of `prefd run` started, as `worker_started`."""
+    crashes: int
+    """How often its worker has crashed without getting any further."""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def pausing(self) -> bool:
+        """Whether it is paused, or is about to be."""
+        return self.state == "paused" or self.pause_requested
+
+    @property
+    def worker_process(self) -> ProcessId | None:
+        from prefd.daemon.machine.processes import ProcessId
+
+        if self.worker_pid is None or self.worker_started is None:
+            return None
+        return ProcessId(self.worker_pid, self.worker_started, self.boot)
+
+    @property
+    def owner_lives(self) -> bool:
+        """Whether the process of `prefd run` that owns the job still runs."""
+        from prefd.daemon.machine.processes import ProcessId
+
+        pid = self.owner.removeprefix("run:")
+        if not pid.isdecimal() or len(pid) > 9:
+            return False
+        if self.owner_started is not None:
+            return ProcessId(int(pid), self.owner_started, self.boot).is_alive()
+        process = ProcessId.of(int(pid))  # a job of an earlier version
+        return process is not None and process.is_alive()
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints: every field."""
+        return dict(vars(self))  # asdict copies each value, which takes as long as all the rest of `prefd jobs --json`

@@ -1,0 +1,82 @@
+"""Each job's row and history beside its results, in `runs/<id>/job.json`: what a lost database is rebuilt from.
+
+A record is written before its transaction commits, so that it never lags behind: a job that ended is never run again for
+want of a line. What was written and not committed is put right by the next write, or when the daemon starts. A record
+that cannot be written stops no transition; it is written again when there is room.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.runs.run_folder import RECORD
+
+log = logging.getLogger(__name__)
+
+OF_THE_TABLE = ".table.json"
+"""In `runs/`: the last number that was given to a job, and since when the queue is paused."""
+
+
+class Record(NamedTuple):
+    row: dict[str, Any]
+    """As in the table `jobs`, by column."""
+    history: list[tuple[int | None, float, str, str]]
+    """The line's number in the table (None: a new one), when (Unix time), which state, why; oldest first."""
+
+
+@dataclass
+class Records:
+    """Those in the folder `runs`."""
+
+    runs: Path
+    missing: set[int] = field(default_factory=set)
+    """Jobs whose record is not what it should be."""
+
+    def write(self, record: Record) -> None:
+        """Write one job's record, where that can be done."""
+        job_id = int(record.row["id"])
+        folder = self.runs / str(job_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(
+                folder / RECORD, record._asdict(), flush=len(record.history) > 1
+            )  # until then the claimed file has it
+            self.missing.discard(job_id)
+        except OSError as error:
+            if job_id not in self.missing:
+                why, about = error.strerror or error, {"job": job_id}
+                log.warning("job %d: %s cannot be written yet: %s", job_id, folder / RECORD, why, extra=about)
+            self.missing.add(job_id)
+
+    def read(self, job_id: int) -> Record | None:
+        """None where there is none that can be read."""
+        match read_json(self.runs / str(job_id) / RECORD):
+            case {"row": {"id": int() as number, "spec": str(), "state": str()} as row, "history": list() as history}:
+                if number == job_id and all(isinstance(each, list) and len(each) == 4 for each in history):
+                    return Record(row, [(each[0], each[1], each[2], each[3]) for each in history])
+        return None
+
+    def write_table(self, last_id: int, paused_at: float | None) -> None:
+        """Write down what is the table's and no job's, where that can be done."""
+        with suppress(OSError):
+            self.runs.mkdir(parents=True, exist_ok=True)
+            if self.read_table() != (last_id, paused_at):
+                write_json(self.runs / OF_THE_TABLE, {"last_id": last_id, "paused_at": paused_at}, flush=False)
+
+    def read_table(self) -> tuple[int, float | None]:
+        """The last number given to a job as far as is known, and since when the queue is paused."""
+        match read_json(self.runs / OF_THE_TABLE):
+            case {"last_id": int() as last_id, "paused_at": (float() | int() | None) as paused_at}:
+                return last_id, paused_at
+        return 0, None
+
+    def ids(self) -> Iterator[int]:
+        """The numbers of all jobs that have a folder, in order."""
+        with suppress(FileNotFoundError):
+            yield from sorted(int(path.name) for path in self.runs.iterdir() if path.name.isdecimal())

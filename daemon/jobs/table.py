@@ -1,0 +1,404 @@
+"""JobTable: jobs, their states and their history, in one SQLite file that anyone may read.
+
+WAL mode: readers never wait for the daemon, nor it for them. Every transition is one transaction, checked against the
+table of those that exist, with a line of history and a record in the job's own folder (records.py), from which a lost
+database is rebuilt. The spec is in the row too, so the row alone is the job.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefd.daemon.jobs import rows
+from prefd.daemon.jobs.database import (
+    IN_MEMORY,
+    JobTableError,
+    Unreadable,
+    connect,
+    connect_readonly,
+    explained,
+    inode,
+    refuse_lost,
+)
+from prefd.daemon.jobs.job import (
+    CANCELLED_PAUSED,
+    CANCELLED_RUNNING,
+    CANCELLED_WAITING,
+    PAUSED,
+    QUEUE_PAUSED,
+    RESUMED,
+    RETRIED,
+    RETRIED_FRESH,
+    Change,
+    Event,
+    IllegalTransition,
+    Job,
+    JobNotFound,
+)
+from prefd.daemon.jobs.queries import JobQueries, row_of
+from prefd.daemon.jobs.recovery_records import Record, Records
+from prefd.daemon.jobs.states import ENDED, RUNNING, STATES, TABLE, State
+from prefd.daemon.machine.listeners import Listeners, Settable
+
+if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
+    from prefd.daemon.machine.processes import ProcessId
+    from prefd.daemon.specs.job_spec import JobSpec
+
+__all__ = [  # what the table's users need besides it
+    "QUEUE_PAUSED",
+    "RESUMED",
+    "Change",
+    "Event",
+    "IllegalTransition",
+    "Job",
+    "JobNotFound",
+    "JobTable",
+    "JobTableError",
+    "Unreadable",
+]
+
+
+class JobTable(JobQueries):
+    """Used from one thread. A context manager that closes itself."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, records: Records | None = None) -> None:
+        super().__init__(connection, path)
+        self._records = records
+        self._changed: set[int] = set()
+        self._listeners = Listeners[int]()
+        self._data_version: int | None = None
+        self._inode = inode(path)
+
+    @classmethod
+    def open(cls, path: Path) -> JobTable:
+        """Open for writing; create as needed. Raises JobTableError, and Unreadable where a database was lost."""
+        if path == IN_MEMORY:
+            return cls(connect(path), path)
+        refuse_lost(path)
+        return cls(connect(path), path, Records(path.parent / "runs"))
+
+    @classmethod
+    def create(cls, path: Path, records: Sequence[Record], last_id: int, paused_at: float | None) -> None:
+        """A database at `path` with these jobs in it, whole on disk; the next job's number is above `last_id`."""
+        with cls(connect(path), path) as table, table._transaction():
+            for record in records:
+                rows.restore(table._db, record)
+            rows.restore_history(table._db, records)
+            table._db.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
+            table._db.execute("INSERT INTO sqlite_sequence VALUES ('jobs', ?)", (last_id,))
+            table._db.execute("UPDATE queue SET paused_at = ?", (paused_at,))
+
+    def reopen(self) -> None:
+        """Go on with the file that has the database's name now."""
+        self._db.close()
+        self._db = connect(self._path)
+        self._data_version = None
+        self._inode = inode(self._path)
+        self._listeners.tell_all()
+
+    def listening(self, job_id: int, event: Settable) -> AbstractContextManager[None]:
+        """Have `event` set, inside the block, whenever the job is changed through this table, or `tell` says that it was."""
+        return self._listeners.listening(job_id, event)
+
+    def tell(self, job_id: int) -> None:
+        """Tell the job's listeners that another process has changed it in the database."""
+        self._listeners.tell(job_id)
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another process has written to the database since the last call; True at the first. Reads no page."""
+        before = self._data_version
+        with explained(self._path):
+            self._data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return self._data_version != before
+
+    def check_there(self) -> None:
+        """Raises Unreadable where the file that is open here has lost its name: what it is told, nobody will read."""
+        refuse_lost(self._path)
+        if inode(self._path) != self._inode:
+            raise Unreadable(self._path, "another file has its name")
+
+    def write_records(self) -> None:
+        """Write the records in the jobs' folders that are not as their rows are."""
+        if self._records is None:
+            return
+        with explained(self._path):
+            for job_id in [job.id for job in rows.in_states(self._db, STATES)]:
+                if self._records.read(job_id) != (record := rows.record_of(self._db, job_id)):
+                    self._records.write(record)
+            self._record_table()
+
+    def write_missing_records(self) -> None:
+        """Those that could not be written when they should have been."""
+        if self._records is not None and self._records.missing:
+            with explained(self._path):
+                for job_id in sorted(self._records.missing):
+                    self._records.write(rows.record_of(self._db, job_id))
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> JobTable:
+        """Open for reading, daemon or no daemon; an empty table where there is no file. Raises JobTableError."""
+        return cls(connect_readonly(path), path)
+
+    def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:
+        """A new job in state `queued`. A claimed file that has a job already gives that job."""
+        return self.add_all([spec], source, owner)[0]
+
+    def add_all(
+        self,
+        specs: Sequence[JobSpec],
+        source: str,
+        owner: str = "daemon",
+        descriptions: Sequence[str] = (),
+        reasons: Sequence[str] = (),
+    ) -> list[Job]:
+        """A new job for each of a file's specs, all of them or none. A claimed file that has jobs already gives these.
+
+        `descriptions`: each job's settings, in words. `reasons`: what is to be said of it.
+        """
+        now = time.time()
+        with self._transaction():
+            taken = self._db.execute(
+                "SELECT id FROM jobs WHERE source = ? AND owner = 'daemon' ORDER BY part", (source,)
+            )
+            if owner == "daemon" and (found := taken.fetchall()):
+                return [rows.find(self._db, job_id) for (job_id,) in found]
+            none = [""] * len(specs)
+            said = zip(specs, descriptions or none, reasons or none, strict=True)
+            made = [self._insert(spec, source, owner, now, part, *words) for part, (spec, *words) in enumerate(said)]
+            self._record_table()
+            return made
+
+    def tell_waiting(self, waiting: Mapping[int, str]) -> None:
+        """Why each of these jobs does not run, where it is queued."""
+        with explained(self._path):
+            said = dict(self._db.execute("SELECT id, waiting FROM jobs WHERE state = 'queued'").fetchall())
+        changed = [(why, job_id) for job_id, why in waiting.items() if said.get(job_id, why) != why]
+        if changed:
+            with self._transaction():
+                self._db.executemany("UPDATE jobs SET waiting = ? WHERE id = ? AND state = 'queued'", changed)
+
+    def transition(self, job_id: int, state: State, reason: str = "", took: Mapping[str, float] | None = None) -> Job:
+        """Move a job, in one transaction. `took`: seconds to add to its phases. Raises IllegalTransition, JobNotFound."""
+        with self._transaction():
+            return self._move(rows.find(self._db, job_id), state, reason, took or {})
+
+    def set_worker(self, job_id: int, worker: ProcessId) -> None:
+        """Which process works on it, until its next change of state."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE jobs SET worker_pid = ?, worker_started = ?, boot = ? WHERE id = ?",
+                (worker.pid, worker.started, worker.boot, job_id),
+            )
+            self._changed.add(job_id)
+
+    def request_cancel(self, job_id: int) -> Job:
+        """A queued or paused job is cancelled now; a running one when its worker has stopped. No effect on an ended one."""
+        with self._transaction():
+            job = rows.find(self._db, job_id)
+            if job.ended:
+                return job
+            self._set(job_id, "cancel_requested", 1)
+            if job.state in RUNNING:
+                return rows.find(self._db, job_id)
+            return self._move(job, "cancelled", CANCELLED_WAITING if job.started_at is None else CANCELLED_PAUSED, {})
+
+    def request_pause(self, job_id: int) -> Job:
+        """A queued job is paused now; a running one when its worker has saved its state and stopped.
+
+        No effect on an ended or paused one. Raises IllegalTransition for one of `prefd run`, which has no queue to wait in.
+        """
+        with self._transaction():
+            return self._request_pause(rows.find(self._db, job_id))
+
+    def resume(self, job_id: int) -> Job:
+        """A paused job is queued again, and one that is about to be paused is not. No effect on others."""
+        with self._transaction():
+            return self._resume(rows.find(self._db, job_id))
+
+    def retry(self, job_id: int, fresh: bool = False) -> Job:
+        """An ended job is queued again, to go on from its last checkpoint, or from nothing with `fresh`.
+
+        It keeps its id and history. One of `prefd run` becomes the daemon's. Raises IllegalTransition for a job that has
+        not ended, or that is done and has nothing to go on with.
+        """
+        with self._transaction():
+            job = rows.find(self._db, job_id)
+            if not job.ended:
+                raise IllegalTransition(f"job {job_id} is {job.state}: only a job that has ended can be run again")
+            if job.state == "done" and not fresh:
+                raise IllegalTransition(f"job {job_id} is done: there is nothing to go on with; --fresh trains it anew")
+            # A path given to `prefd run` may have been given twice: its job's own number tells the two apart.
+            self._db.execute(
+                "UPDATE jobs SET attempt = attempt + 1, fresh = fresh OR ?, cancel_requested = 0, crashes = 0, "
+                "owner = 'daemon', "
+                "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
+                (fresh, job_id),
+            )
+            return self._write(rows.find(self._db, job_id), "queued", RETRIED_FRESH if fresh else RETRIED, {})
+
+    def begun_afresh(self, job_id: int) -> None:
+        """What the job's earlier attempts left has been set aside."""
+        with self._transaction():
+            self._set(job_id, "fresh", 0)
+
+    def count_crash(self, job_id: int, mark: str) -> int:
+        """How often its worker has crashed without getting any further than `mark`, this time included."""
+        with self._transaction():
+            crashes = rows.find(self._db, job_id).crashes
+            (before,) = self._db.execute("SELECT crash_mark FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            count = crashes + 1 if before == mark else 1
+            self._db.execute("UPDATE jobs SET crashes = ?, crash_mark = ? WHERE id = ?", (count, mark, job_id))
+            self._changed.add(job_id)
+            return count
+
+    def put_back(
+        self, job_id: int, reason: str, took: Mapping[str, float] | None = None, otherwise: State = "queued"
+    ) -> Job:
+        """A running job without a worker: cancelled or paused where that was asked for, else `otherwise`, for `reason`.
+
+        One transaction, so that whatever is asked for meanwhile is either seen here or acts on the state this leaves.
+        """
+        with self._transaction():
+            job = rows.find(self._db, job_id)
+            if job.cancel_requested:
+                return self._move(job, "cancelled", CANCELLED_RUNNING, took or {})
+            if job.pause_requested:
+                return self._move(job, "paused", PAUSED, took or {})
+            return self._move(job, otherwise, reason, took or {})
+
+    def pause_queue(self, running_too: bool = False) -> list[Job]:
+        """Start no job until `resume_queue`. With `running_too`, pause the running ones: these are returned."""
+        with self._transaction():
+            self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
+            self._record_table()
+            self._db.execute("UPDATE jobs SET waiting = ? WHERE state = 'queued' AND owner = 'daemon'", (QUEUE_PAUSED,))
+            running = [job for job in rows.in_states(self._db, RUNNING) if job.owner == "daemon"] if running_too else []
+            return [self._request_pause(job) for job in running]
+
+    def resume_queue(self, paused_too: bool = False) -> list[Job]:
+        """Start jobs again. With `paused_too`, resume every paused job: these are returned."""
+        with self._transaction():
+            self._db.execute("UPDATE queue SET paused_at = NULL")
+            self._record_table()
+            self._db.execute("UPDATE jobs SET waiting = '' WHERE waiting = ?", (QUEUE_PAUSED,))
+            return [
+                self._resume(job)
+                for job in rows.in_states(self._db, ("paused", *RUNNING))
+                if paused_too and job.pausing
+            ]
+
+    def _request_pause(self, job: Job) -> Job:
+        if job.ended or job.state == "paused":
+            return job
+        if job.owner != "daemon":
+            raise IllegalTransition(f"job {job.id} is run by `prefd run` ({job.owner}): end it there, with Ctrl-C")
+        if job.state == "queued":
+            return self._move(job, "paused", PAUSED, {})
+        self._set(job.id, "pause_requested", 1)
+        return rows.find(self._db, job.id)
+
+    def _resume(self, job: Job) -> Job:
+        if job.state == "paused":
+            return self._move(job, "queued", RESUMED, {})
+        self._set(job.id, "pause_requested", 0)
+        return rows.find(self._db, job.id)
+
+    def _insert(
+        self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str, reason: str
+    ) -> Job:
+        from prefd.daemon.machine.processes import ProcessId
+
+        pid = owner.removeprefix("run:")
+        process = ProcessId.of(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
+        job_id = rows.insert(
+            self._db,
+            name=spec.name,
+            state="queued",
+            reason=reason,
+            source=source,
+            owner=owner,
+            spec=row_of(spec),
+            created_at=now,
+            job_group=spec.group,
+            description=description,
+            part=part,
+            priority=spec.priority,
+            not_before=spec.starts_at,
+            after=json.dumps(spec.after),
+            boot=process.boot if process else "",
+            owner_started=process.started if process else None,
+        )
+        self._record(job_id, now, "queued", reason)
+        return rows.find(self._db, job_id)
+
+    def _record_table(self) -> None:
+        if self._records is not None:
+            last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
+            paused_at = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
+            self._records.write_table(last[0] if last else 0, paused_at)
+
+    def _set(self, job_id: int, column: str, value: int) -> None:
+        self._db.execute(f"UPDATE jobs SET {column} = ? WHERE id = ?", (value, job_id))
+        self._changed.add(job_id)
+
+    def _move(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
+        if state not in TABLE[job.state].may_become:
+            raise IllegalTransition(f"job {job.id} is {job.state} and cannot become {state}")
+        return self._write(job, state, reason, took)
+
+    def _write(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
+        now = rows.now_for(self._db, job.id)
+        seconds = dict(job.phase_seconds)
+        for phase, more in took.items():
+            seconds[phase] = seconds.get(phase, 0.0) + more
+        self._db.execute(
+            "UPDATE jobs SET state = ?, reason = ?, started_at = coalesce(started_at, ?), finished_at = ?, "
+            "phase_seconds = ?, worker_pid = NULL, worker_started = NULL, pause_requested = pause_requested AND ?, waiting = '' "
+            "WHERE id = ?",
+            (
+                state,
+                reason,
+                now if state in RUNNING else None,
+                now if state in ENDED else None,
+                json.dumps(seconds),
+                state in RUNNING,  # between its phases a job is still to be paused
+                job.id,
+            ),
+        )
+        self._record(job.id, now, state, reason)
+        return rows.find(self._db, job.id)
+
+    def _record(self, job_id: int, at: float, state: State, reason: str) -> None:
+        rows.note(self._db, job_id, at, state, reason)
+        self._changed.add(job_id)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._changed = set()
+        with explained(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._write_changed()
+                self._db.execute("COMMIT")
+                for job_id in self._changed:
+                    self._listeners.tell(job_id)
+            finally:
+                if self._db.in_transaction:  # the body or the commit failed
+                    self._db.execute("ROLLBACK")
+                    if self._records is not None:
+                        self._records.missing |= {job_id for job_id in self._changed if self._exists(job_id)}
+
+    def _write_changed(self) -> None:
+        if self._records is not None:
+            for job_id in sorted(self._changed):
+                self._records.write(rows.record_of(self._db, job_id))
+
+    def _exists(self, job_id: int) -> bool:
+        return self._db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None

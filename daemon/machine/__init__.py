@@ -1,0 +1,1 @@
+"""The machine under prefd: files, mounts, processes, threads, memory, CPUs and their BLAS."""

@@ -1,0 +1,112 @@
+"""Files that other programs put in a folder: opened without following or waiting, renamed over nothing, made durable."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import stat
+import sys
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO
+
+from prefd.cache.segments.durable import flush, whole_file
+
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What a disk says that takes no more: it may take more later, and nothing else is wrong."""
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+MAX_NAME_BYTES = 180
+"""What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor of a regular file: no symlink is followed, no FIFO waited for. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def has_writer(descriptor: int) -> bool:
+    """Whether anyone has the file open for writing. Linux can tell, by refusing a lease; elsewhere False.
+
+    Not to be asked of a network mount: NFS 4 and CIFS refuse leases of their own accord.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease's default signal would end us
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # others: not our file, or a file system without leases
+    return False
+
+
+def rename_new(source: Path, target: Path) -> bool:
+    """Give `source` the name `target`, whole at once; False when that is taken."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if target.exists():
+            return False
+        os.rename(source, target)
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the file system can."""
+    flush(folder)
+
+
+def write_json(path: Path, value: Any, flush: bool = True) -> None:
+    """Replaces `path` by `value` as JSON, whole or not at all.
+
+    Without `flush`, a power cut may leave it empty; a crash of the process never does.
+    """
+    with whole_file(path, path.with_name(f".{path.name}.{os.getpid()}.tmp"), durable=flush) as file:
+        file.write(json.dumps(value, indent=1, allow_nan=False).encode())
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON at `path`, or None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def read_end(file: BinaryIO, limit: int | None = None, since: int = 0) -> tuple[bytes, int]:
+    """Reads what was written to `file` after byte `since`, at most its last `limit` bytes, and says where that begins.
+
+    A file that is shorter than `since` has been cut or replaced meanwhile, so all of it is new.
+    """
+    size = file.seek(0, os.SEEK_END)
+    begin = since if since <= size else 0
+    if limit is not None:
+        begin = max(begin, size - limit)
+    file.seek(begin)
+    return file.read(-1 if limit is None else limit), begin
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether git has left its note of where the file is in the file's place. False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
+
+
+def short(name: str) -> str:
+    """`name` cut to MAX_NAME_BYTES, keeping its suffix."""
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    suffix = PurePath(name).suffix if len(PurePath(name).suffix) < 10 else ""
+    kept = name.encode()[: MAX_NAME_BYTES - len(suffix.encode())].decode("utf-8", "ignore")
+    return kept + suffix

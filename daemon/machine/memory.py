@@ -1,0 +1,41 @@
+"""What tells that memory ran out: the words of libraries, and the kills that the system counts."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import psutil
+
+from prefd.daemon.machine.cgroups import memory_groups
+
+OUT_OF_MEMORY = re.compile(
+    r"MemoryError|std::bad_alloc|unable to allocate|attempting to allocate|Cannot allocate memory|Insufficient Memory"
+    r"|out of memory|OutOfMemory",
+    re.IGNORECASE,
+)
+"""What Python, C++, MLX on a CPU, Metal and CUDA say when there is none left."""
+
+
+def private_bytes(process: psutil.Process) -> int:
+    """What the process has of its own. On Linux files that are only mapped are left out: they make room by themselves."""
+    memory = process.memory_info()
+    return int(memory.rss - memory.shared if sys.platform == "linux" else memory.rss)
+
+
+def kills() -> int:
+    """Processes that the system, or this process's own group, has killed for want of memory. 0 where nobody counts."""
+    return sum(_count(path, "oom_kill") for path in _counters())
+
+
+def _counters() -> list[Path]:
+    return [Path("/proc/vmstat"), *(groups[0].events for groups in memory_groups())]
+
+
+def _count(path: Path, name: str) -> int:
+    try:
+        counts = dict(line.split() for line in path.read_text().splitlines())
+        return int(counts.get(name, 0))
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,85 @@
+"""Runs one job in this process, for `prefd run`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.worker_limits import WorkerLimits
+from prefd.daemon.jobs.table import Job, JobTable, JobTableError
+from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.queue.stop_request import Stop
+from prefd.daemon.queue.supervisor import Supervisor, Watch
+from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.specs.job_spec import JobSpec
+
+LOOK_SECONDS = 1.0
+"""Between two looks at whether another process has changed the database."""
+TICK_SECONDS = 0.2
+"""Between two looks at the worker's progress, which is drawn."""
+
+
+def run_in_foreground(
+    home: Home,
+    spec: JobSpec,
+    source: str,
+    catalog: Catalog,
+    on_update: Watch | None = None,
+    *,
+    grace: float = 60.0,
+    worker: Sequence[str] = WORKER,
+    limits: WorkerLimits | None = None,
+) -> Job:
+    """`prefd run`: add the job as this process's own, run it here, and return it ended.
+
+    `spec` is validated, with absolute paths; without `training` it only fills the cache. SIGINT and SIGTERM end it as
+    cancelled, once its worker has stopped. Main thread only. Raises JobTableError.
+    """
+    home.create()
+    with JobTable.open(home.database) as table:
+        job = table.add(spec, source, owner=f"run:{os.getpid()}")
+        stop = Stop()
+        supervisor = Supervisor(
+            home,
+            table,
+            job.id,
+            worker=worker,
+            grace=grace,
+            stop=stop,
+            when_stopped="cancelled",
+            on_update=on_update,
+            limits=limits,
+            tick=TICK_SECONDS,
+        )
+
+        async def run() -> Job:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, stop.request)
+            passing_on = asyncio.create_task(pass_on_changes(table, job.id))
+            try:
+                return await supervisor.run(catalog)
+            finally:
+                passing_on.cancel()
+
+        try:
+            return asyncio.run(run())
+        except BaseException as error:
+            if not table.get(job.id).ended:
+                table.transition(job.id, "failed", f"`prefd run` broke off: {type(error).__name__}: {error}")
+            raise
+
+
+async def pass_on_changes(table: JobTable, job_id: int) -> None:
+    """Tell the job's listeners when another process has written to the database: `prefd cancel`, or a daemon for it."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            changed = table.changed_elsewhere()
+        except JobTableError:  # who reads the job gets it too, and says so
+            changed = True
+        if changed:
+            table.tell(job_id)

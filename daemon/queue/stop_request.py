@@ -1,0 +1,42 @@
+"""Stop is a request that the daemon, or `prefd run`, ends: everything that waits is woken by it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractContextManager, suppress
+
+from prefd.daemon.machine.listeners import Listeners, Settable
+
+
+class Stop:
+    """Made by signal handlers and the control API, in the event loop's own thread. A second request means: without waiting."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._listeners = Listeners[None]()
+
+    def request(self) -> None:
+        """Ask for the stop, and wake who listens."""
+        self.requests += 1
+        self._listeners.tell(None)
+
+    def is_set(self) -> bool:
+        """Whether the stop was requested."""
+        return self.requests > 0
+
+    @property
+    def hurried(self) -> bool:
+        """Whether nothing may be waited for."""
+        return self.requests > 1
+
+    def listening(self, event: Settable) -> AbstractContextManager[None]:
+        """Have `event` set at every request inside the block."""
+        return self._listeners.listening(None, event)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for so long, or until the request."""
+        requested = asyncio.Event()
+        with self.listening(requested), suppress(TimeoutError):
+            if not self.is_set():
+                async with asyncio.timeout(seconds):
+                    await requested.wait()

@@ -1,0 +1,49 @@
+"""One job's worker process: the lock that keeps it the only one, and what its end means."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+from prefd.daemon.runs.worker_log import tail
+
+
+def lock_worker(path: Path) -> int | None:
+    """Takes the lock on `path`: a descriptor for a worker to inherit, or None while another worker has it.
+
+    The kernel drops the lock when the last process that holds the descriptor ends, however it ends. So a job never
+    has two workers, even when a daemon dies before it could write down the pid of the one it started.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def why_it_ended(returncode: int, log: Path, since: int = 0) -> str:
+    """Says how a worker that left no outcome ended, with the last lines it logged after byte `since`."""
+    if returncode == -signal.SIGKILL:
+        cause = "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent"
+    elif returncode < 0:
+        cause = f"the worker died of {_signal_name(-returncode)}"
+    elif returncode == 0:
+        cause = "the worker ended without saying how it went"
+    else:
+        cause = f"the worker ended with exit code {returncode} and did not say why"
+    last = tail(log, since=since)
+    return f"{cause}; its log ends:\n{last}" if last else f"{cause}; its log is empty"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,1 @@
+"""A job's folder on disk: the frozen spec, metrics, the worker's log, checkpoints."""

@@ -1,0 +1,72 @@
+"""How a phase of a job ended, as its worker writes it to `runs/<id>/<phase>.json` and everyone else reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+
+from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
+from prefd.daemon.runs.phases import Phase
+
+Summary = TypeVar("Summary", PrecomputeSummary, TrainingSummary)
+
+
+class PhaseOutcome(BaseModel, Generic[Summary]):
+    """How a phase ended. A summary that this version cannot read is as one without numbers: `ok` and `reason` count."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    ok: bool
+    reason: str
+    """For people."""
+    summary: Summary
+
+    @field_validator("summary", mode="wrap")
+    @classmethod
+    def _read_summary(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            return cls.model_fields["summary"].get_default(call_default_factory=True)
+
+    def describe(self) -> str:
+        """The reason; of a phase that gave none, its summary's line."""
+        return self.reason or self.summary.line
+
+    def with_warnings(self, warnings: Sequence[str]) -> Self:
+        """The same, with `warnings` before those of its summary."""
+        summary = self.summary.model_copy(update={"warnings": [*warnings, *self.summary.warnings]})
+        return self.model_copy(update={"summary": summary})
+
+    def to_json(self) -> dict[str, Any]:
+        return {"ok": self.ok, "reason": self.reason, "summary": self.summary.to_json()}
+
+
+class PrecomputeOutcome(PhaseOutcome[PrecomputeSummary]):
+    """How the reference pass ended."""
+
+    summary: PrecomputeSummary = Field(default_factory=PrecomputeSummary)
+
+
+class TrainingOutcome(PhaseOutcome[TrainingSummary]):
+    """How training ended."""
+
+    summary: TrainingSummary = Field(default_factory=TrainingSummary)
+
+
+Outcome = PrecomputeOutcome | TrainingOutcome
+
+OUTCOME_OF: Mapping[Phase, type[PrecomputeOutcome | TrainingOutcome]] = {
+    "precompute": PrecomputeOutcome,
+    "training": TrainingOutcome,
+}
+
+
+def read_outcome(phase: Phase, document: Any) -> Outcome | None:
+    """The outcome that `document`, parsed JSON, holds; None where it holds none that this version can read."""
+    try:
+        return OUTCOME_OF[phase].model_validate(document)
+    except ValidationError:
+        return None

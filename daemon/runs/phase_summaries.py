@@ -1,0 +1,101 @@
+"""The numbers that a phase of a job leaves in `runs/<id>/<phase>.json`, as its worker writes and everyone else reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.text.document_model import DocumentModel
+
+Metrics = Mapping[str, int | float | None]
+"""A row of metrics.jsonl: metric → number, None where it was not finite."""
+
+
+class PrecomputeSummary(DocumentModel):
+    """What the reference pass found in the cache, and what it scored."""
+
+    reference: str = ""
+    """The reference's model, as the spec names it."""
+    fingerprint: str | None = None
+    """The reference's name in the cache; None where the phase failed before it was known."""
+    completions: int = 0
+    """Distinct completions of the job's pairs."""
+    duplicates: int = 0
+    """How many more sides there are than distinct completions."""
+    cached: int = 0
+    missing: int = 0
+    tokens_scored: int = 0
+    """Of the missing completions alone."""
+    tokens_run: int = 0
+    """Of the missing completions and their prompts."""
+    bytes: int = 0
+    """What all completions take in the cache."""
+    scored: int = 0
+    seconds: float = 0.0
+    scoring_seconds: float = 0.0
+    """Of these, the seconds of forward passes and commits."""
+    data: DataSummary | None = None
+    damage: Sequence[str] = ()
+    """What is damaged in the cache, and was scored again."""
+    line: str = ""
+    """The phase in one line."""
+    warnings: Sequence[str] = ()
+
+
+class BestEvaluation(DocumentModel):
+    """The evaluation that was best by the metric that the spec watches, and its checkpoint."""
+
+    metric: str
+    value: float
+    step: int
+    checkpoint: str
+
+
+class FusedCheck(DocumentModel):
+    """How the logits of a fused model compare with those of base and adapter."""
+
+    lost: float = 0.0
+    """How far the fused model is from base and adapter."""
+    effect: float = 0.0
+    """How far base and adapter together are from the base."""
+    share: float = 0.0
+    """What is lost, as a share of what was trained."""
+    scatter: float = 0.0
+    """Of base and adapter's logits at one position."""
+    sequences: int = 0
+    positions: int = 0
+    line: str = ""
+    """The same in words."""
+
+
+class TrainingSummary(DocumentModel):
+    """How training went, and what it left."""
+
+    steps: int | None = None
+    """None where the phase failed."""
+    pairs: int = 0
+    seconds: float = 0.0
+    first: Metrics | None = None
+    """Of the first step."""
+    last: Metrics | None = None
+    """Of the last step."""
+    eval: Metrics | None = None
+    """The last evaluation; None where no pairs are held out."""
+    best: BestEvaluation | None = None
+    warnings: Sequence[str] = ()
+    adapter: str | None = None
+    """The adapter's folder."""
+    adapter_step: int | None = None
+    """The step that the adapter is of: the last, or the best."""
+    peak_memory_gb: float | None = None
+    """MLX's, in 10^9 bytes."""
+    log_ratio_noise: float = 0.0
+    """Nats for one token that are rounding in a log-ratio; it grows with the root of the number of tokens."""
+    data: DataSummary | None = None
+    fused: str | None = None
+    """The fused model's folder, where the spec asks for one."""
+    peft: str | None = None
+    """The PEFT adapter's folder, where the spec asks for one."""
+    fused_check: FusedCheck | None = None
+    line: str = ""
+    """The phase in one line, where the outcome's reason does not say it."""

@@ -1,0 +1,133 @@
+"""Admission makes jobs of spec files: of those that were dropped and claimed, and of those that were posted.
+
+The life of a file, from top to bottom:
+
+    read its specs             with the losses there are now, and paths made absolute
+    refuse unknown jobs        that its own are to run after, so that none waits in a circle
+    take stock                 of what there is besides each spec: versions, plugins, data
+    queue its jobs             in one transaction, each with its frozen spec in its folder; a duplicate says of which job
+
+A claimed file that cannot be a job goes to `jobs/rejected/` with the reasons beside it; a posted one is refused, and none of
+it is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox.claims import Claimed, Inbox
+from prefd.daemon.inbox.folder_calls import FolderCalls
+from prefd.daemon.inbox.submit import keep_posted
+from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.machine.threads import P, T, in_thread
+from prefd.daemon.runs.snapshot import Stock, freeze, take_stock
+from prefd.daemon.specs.catalog import CatalogError
+from prefd.daemon.specs.catalog_listing import Losses
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.reading import SpecError, SpecFile, read_specs
+from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.text.wording import clip
+
+log = logging.getLogger(__name__)
+
+
+class Call(Protocol):
+    """Does work that may read files for seconds off the event loop."""
+
+    async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+
+class Admission:
+    """Of one home. `queued`: set when there are jobs that may start."""
+
+    def __init__(
+        self,
+        home: Home,
+        table: JobTable,
+        losses: Losses,
+        inbox: Inbox,
+        calls: FolderCalls,
+        queued: asyncio.Event,
+    ) -> None:
+        self.home = home
+        self.table = table
+        self.losses = losses
+        self.inbox = inbox
+        self.calls = calls
+        self.queued = queued
+        self._latest_jobs: dict[int, int] = {}
+        """Digest of a spec → the last job with it: 8 bytes a job."""
+        self._last_read = 0
+        """The last job whose spec was read for that."""
+
+    def admitted(self) -> set[str]:
+        """The names of the claimed files that have jobs."""
+        return self.table.sources()
+
+    async def admit(self, claimed: Claimed) -> None:
+        """Make a claimed file jobs, or reject it.
+
+        What this raises is the machine's trouble and not the spec's: the file is kept, and handed over again.
+        """
+        try:
+            data = await self.calls.make(claimed.read, MAX_BYTES)
+            file, stocks = await self._examine(data, claimed.name, self.calls.make)
+        except SpecError as error:
+            await self._reject(claimed, error.lines)
+        except CatalogError as error:
+            if isinstance(error.__cause__, OSError):  # the machine's trouble, not the spec's
+                raise
+            lines = (f"the losses cannot be listed: {error}", "put it right and drop the file again")
+            await self._reject(claimed, lines)
+        else:
+            self._queue(file, stocks, claimed)
+
+    async def submit(self, data: bytes, name: str) -> list[Job]:
+        """Make a posted file jobs. Raises SpecError, CatalogError, FolderUnusable, JobTableError, OSError."""
+        file, stocks = await self._examine(data, name, in_thread)
+        return self._queue(file, stocks, await in_thread(keep_posted, self.home, data, name))
+
+    async def _examine(self, data: bytes, name: str, call: Call) -> tuple[SpecFile, list[Stock]]:
+        """Read what a file asks for, and what there is besides each of its specs. Raises as `submit` does."""
+        file = await call(read_specs, data, name, await self.losses.now(), self.home.jobs)
+        self._refuse_unknown_jobs(file)
+        return file, await call(self._take_stocks, file.specs)
+
+    def _refuse_unknown_jobs(self, file: SpecFile) -> None:
+        wanted = {job_id for spec in file.specs for job_id in spec.after}
+        if unknown := sorted(wanted - self.table.states(wanted).keys()):
+            raise SpecError(f"{file.file}: after: there is no job {unknown[0]}")
+
+    def _take_stocks(self, specs: Sequence[JobSpec]) -> list[Stock]:
+        return [take_stock(self.home, spec) for spec in specs]
+
+    def _queue(self, file: SpecFile, stocks: Sequence[Stock], claimed: Claimed) -> list[Job]:
+        """Add the jobs of a claimed file; those there are already, where it has some. Raises JobTableError, OSError."""
+        duplicates = [self._find_duplicate_of(spec) for spec in file.specs]
+        reasons = [f"the same spec as job {job_id}" if job_id else "" for job_id in duplicates]
+        jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons)
+        for job, spec, stock in zip(jobs, file.specs, stocks):
+            freeze(self.home, job.id, spec, stock)
+            reason = f": {job.reason}" if job.reason else ""
+            log.info(
+                "job %d queued: %s (%s)%s", job.id, job.name, clip(claimed.name, 200), reason, extra={"job": job.id}
+            )
+        for note in file.notes:
+            log.info("job %d: %s", jobs[0].id, note, extra={"job": jobs[0].id})
+        self.queued.set()
+        return jobs
+
+    def _find_duplicate_of(self, spec: JobSpec) -> int | None:
+        """The last job so far with the same spec, whatever the two are called. Reads each job's spec once."""
+        for job_id, content in self.table.contents(self._last_read):
+            self._latest_jobs[hash(content)] = self._last_read = job_id
+        return self._latest_jobs.get(hash(self.table.content(spec)))
+
+    async def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:
+        """Set a claimed file aside, with the reasons beside it. Raises OSError."""
+        target = await self.calls.make(self.inbox.reject, claimed, lines)
+        log.warning("rejected %s: %s", clip(target.name, 200), "; ".join(lines))

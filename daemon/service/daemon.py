@@ -1,0 +1,206 @@
+"""The daemon: watch the folder, claim specs, run jobs when it is their turn, and outlive all of them.
+
+Its loops share one event loop and one job table: the watcher wakes the claimer (intake.py), what is claimed wakes the
+runner. Neither may end of an exception: it is logged, and the loop goes on after a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import metadata
+from typing import Any
+
+import psutil
+
+from prefd.daemon.control import server
+from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
+from prefd.daemon.home import lock
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
+from prefd.daemon.inbox.claims import Inbox
+from prefd.daemon.inbox.folder_calls import FolderCalls
+from prefd.daemon.inbox.intake import Intake
+from prefd.daemon.jobs.actions import JOB_ACTIONS, QUEUE_ACTIONS
+from prefd.daemon.jobs.rebuild import mend, open_table
+from prefd.daemon.jobs.table import Job, JobTable, Unreadable
+from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.queue.runner import Runner
+from prefd.daemon.queue.stop_request import Stop
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.service.admission import Admission
+from prefd.daemon.service.logs import start_logging
+from prefd.daemon.service.notify import Notifier
+from prefd.daemon.service.systemd import ServiceManager
+from prefd.daemon.service.watchdog import Pulse, report
+from prefd.daemon.specs.catalog_listing import Losses
+from prefd.daemon.text.parsed import MAX_BYTES
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+"""After an unexpected failure, so that one that stays does not fill the log."""
+STEP_SECONDS = 180.0
+"""What a loop does between two signs of life takes less, beside a worker's end: listing the plugins may take 120."""
+STOP_MARGIN_SECONDS = 30.0
+
+FOLDER = "the loop that claims from jobs/"
+QUEUE = "the loop that runs the queue"
+
+
+class Service:
+    """One daemon. The home's lock is held by whoever makes it."""
+
+    def __init__(
+        self,
+        home: Home,
+        config: Config,
+        table: JobTable,
+        worker: Sequence[str] = WORKER,
+        manager: ServiceManager | None = None,
+    ) -> None:
+        self.home = home
+        self.max_spec_bytes = MAX_BYTES
+        self.config = config
+        self.table = table
+        self.stop = Stop()
+        self.pulse = Pulse()
+        self.manager = manager or ServiceManager()
+        self.losses = Losses(home, worker)
+        alive = functools.partial(self._alive, QUEUE)
+        self.runner = Runner(home, config, table, self.losses, self.stop, worker, alive)
+        inbox = Inbox(home, config.watch.settle_seconds)
+        calls = FolderCalls(home.jobs, self.stop, functools.partial(self._alive, FOLDER))
+        self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
+        self.intake = Intake(home, config.watch, inbox, calls, self.admission)
+        self.started_at = time.time()
+        self.started = time.monotonic()
+        self.socket = str(home.socket)
+
+    async def run(self) -> None:
+        """Until a stop is requested and the running job has been put back."""
+        with server.listening(self.home) as listener:
+            self.socket = str(listener.getsockname())
+            lock.announce(self.home, self.socket)
+            helpers = [
+                asyncio.create_task(server.serve_control(self, listener)),
+                asyncio.create_task(self.intake.watcher.run()),
+                asyncio.create_task(report(self.manager, self.pulse, self.socket, self._in_a_line)),
+                asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
+            ]
+            log.info("serving %s", self.home.root)
+            try:
+                await asyncio.gather(self._keep(FOLDER, self._take_dropped), self._keep(QUEUE, self.runner.run))
+                await self.runner.wait()
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
+        log.info("stopped")
+
+    # --- what the control API asks
+
+    def status(self) -> Status:
+        """What it does now."""
+        running = map(self.table.get, sorted(self.runner.running))
+        catalog = self.losses.latest
+        process = psutil.Process()
+        return Status(
+            pid=process.pid,
+            version=metadata.version("prefd"),
+            started_at=self.started_at,
+            uptime_s=time.monotonic() - self.started,
+            home=str(self.home.root),
+            socket=self.socket,
+            stopping=self.stop.is_set(),
+            active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
+            jobs=self.table.counts(),
+            queue=Queue(paused_at=self.table.queue_paused_at()),
+            watcher=self.intake.health,
+            catalog=CatalogHealth(error=self.losses.error, losses=len(catalog.losses) if catalog else 0),
+            worker=Worker(**self.config.worker.model_dump(), limits=self.config.worker.describe()),
+            memory_rss_bytes=process.memory_info().rss,
+        )
+
+    def request_stop(self) -> None:
+        log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
+        patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
+        self.manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
+        self.stop.request()
+
+    def act(self, action: str, job_id: int) -> Job:
+        """See Controlled."""
+        job = JOB_ACTIONS[action](self.table, job_id)
+        self.runner.queued.set()
+        return job
+
+    def act_on_queue(self, action: str) -> dict[str, Any]:
+        """See Controlled."""
+        jobs = [job.to_json() for job in QUEUE_ACTIONS[action](self.table)]
+        self.runner.queued.set()
+        return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
+
+    async def submit(self, data: bytes, name: str) -> list[Job]:
+        """See Controlled."""
+        return await self.admission.submit(data, name)
+
+    def _in_a_line(self) -> str:
+        """What it does, for `systemctl status`."""
+        counts = [f"{count} {state}" for state, count in self.table.counts().items() if count]
+        paused = ["the queue is paused"] if self.table.queue_paused_at() is not None else []
+        return "; ".join([*(["stopping"] if self.stop.is_set() else []), *paused, ", ".join(counts) or "no jobs yet"])
+
+    # --- the loops
+
+    async def _keep(self, loop: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` again and again until the stop, whatever it raises."""
+        while not self.stop.is_set():
+            try:
+                await self._or_mend(work)
+            except Exception:
+                log.exception("this should not happen; going on")
+                await self.stop.rest(PAUSE_SECONDS)
+        self.pulse.rest(loop)
+
+    async def _or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Unreadable as error:
+            log.error("%s", error)
+            mend(self.home, self.table, error.why)
+
+    def _alive(self, loop: str, waits: float) -> None:
+        """`loop` is about to do something, and then to wait for so many seconds."""
+        self.pulse.beat(loop, waits + self.config.stop_grace_seconds + STEP_SECONDS)
+
+    async def _take_dropped(self) -> None:
+        """Claim and admit files for as long as the daemon runs."""
+        self._alive(FOLDER, 0)
+        await self.losses.list_ahead()  # so that the first drop need not wait for it
+        await self.intake.run()
+
+
+async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:
+    service = Service(home, config, table, worker, ServiceManager.take(os.environ))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, service.request_stop)
+    await service.run()
+
+
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> None:
+    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
+
+    Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
+    """
+    home.create()
+    config = Config.load(home)
+    with lock.held(home):
+        start_logging(config.log, home.log if to_file else None)
+        with open_table(home) as table:
+            asyncio.run(_run(home, config, table, worker))

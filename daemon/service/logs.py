@@ -1,0 +1,134 @@
+"""The daemon's log: a line a record for people, or a JSON object a line for machines.
+
+Whatever runs in the daemon logs with the standard library; what a record becomes is decided here. What is logged about a
+job has its number in `extra={"job": …}`, and so the record has it in a field of its own. Names come from strangers: control
+characters are escaped, and only a record starts at the margin of a line, so no name can forge one.
+
+In the foreground the log goes to stderr, which the journal or a container keeps. With `--detach` or `--log-to-file` it
+goes to `<home>/daemon.log`, rotated by size, and so does all else that the process writes: a crash's last words too.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from prefd.daemon.home.settings import LogConfig
+
+SEVERITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+"""Of syslog, as the journal reads them at the start of a line."""
+
+
+def start_logging(config: LogConfig, file: Path | None) -> None:
+    """Send what is logged from now on to `file`, rotated, or to stderr where there is none."""
+    journal = file is None and to_journal()
+    formatter = JsonFormatter() if config.format == "json" else TextFormatter(timestamps=not journal)
+    handler = logging.StreamHandler() if file is None else LogFile(file, config.max_bytes, config.keep)
+    handler.setFormatter(Severities(formatter) if journal else formatter)
+    logging.basicConfig(level=config.level.upper(), handlers=[handler], force=True)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of each change of the folder
+    logging.captureWarnings(True)
+    faulthandler.enable(2)  # where every thread stood, when it crashes or its watchdog ends it
+
+
+def to_journal() -> bool:
+    """Whether stderr is systemd's journal, which adds the time itself."""
+    with suppress(OSError, ValueError):
+        info = os.fstat(2)
+        return os.environ.get("JOURNAL_STREAM") == f"{info.st_dev}:{info.st_ino}"
+    return False
+
+
+def printable(line: str) -> str:
+    """`line` with what is not printable escaped: control characters, surrogates, changes of direction."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-11-22 07:14:22 INFO job 3 queued: …`; the lines that a record goes on with are indented."""
+
+    def __init__(self, timestamps: bool) -> None:
+        super().__init__()
+        self.timestamps = timestamps
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        first, *rest = (printable(line) for line in text.split("\n"))
+        moment = f"{datetime.fromtimestamp(record.created):%Y-%m-%d %H:%M:%S} " if self.timestamps else ""
+        return "\n".join([f"{moment}{record.levelname} {first}", *(f"    {line}" for line in rest)])
+
+
+class JsonFormatter(logging.Formatter):
+    """{"time", "level", "event", "message", "logger"} and, where there is one, "job" and "traceback".
+
+    `event` is the message without its values, the same for every record of its kind.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields: dict[str, str | int] = {
+            "time": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": str(record.msg),
+            "message": record.getMessage(),
+            "logger": record.name,
+        }
+        if (job_id := getattr(record, "job", None)) is not None:  # what `extra` had
+            fields["job"] = job_id
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)  # ASCII: a lone surrogate is escaped like all else
+
+
+class Severities(logging.Formatter):
+    """Another formatter's lines, each behind its severity as the journal reads it."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        severity = SEVERITIES.get(record.levelno, 6)
+        return "\n".join(f"<{severity}>{line}" for line in self.inner.format(record).split("\n"))
+
+
+class LogFile(RotatingFileHandler):
+    """A log of bounded size that outlives a full disk: records are lost then, and it says how many.
+
+    It takes stdout and stderr along, so that what is written past it lands in the same file after a rotation too.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
+        self.lost = 0
+        super().__init__(path, maxBytes=max_bytes, backupCount=keep, encoding="utf-8", errors="backslashreplace")
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
+        return stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lost = self.lost
+        super().emit(record)
+        if lost and lost == self.lost:
+            self.lost = 0
+            said = "%d records before this one could not be written: was the disk full?"
+            super().emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, (lost,), None))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # logging's name
+        """Begin again with the next record: a stream that could not be flushed stays broken."""
+        self.lost += 1
+        stream, self.stream = self.stream, None  # as logging itself does
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.close()

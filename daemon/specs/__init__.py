@@ -1,0 +1,1 @@
+"""Job specs: how they are read, checked, completed and described."""

@@ -1,0 +1,202 @@
+"""JobSpec: what a job is, as frozen, typed objects. `specfile.py` reads one from text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, cast
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from prefd.daemon.specs.chat_template import parse_date
+from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.specs.path_or_hub_id import resolve_path, resolve_source
+from prefd.daemon.specs.training_spec import QuantizeSpec, TrainingSpec
+from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
+from prefd.daemon.text.times import parse_moment
+
+Scalar = bool | int | float | str | None
+JobNumber = Annotated[int, Field(ge=1)]
+
+
+class ReferenceSpec(SpecModel):
+    """The frozen model, where it is not the policy's own start."""
+
+    model: Text = Field(description="HF id or folder of the reference model")
+    adapter: Text | None = Field(None, description="adapter folder to load on it")
+
+
+class LossSpec(SpecModel):
+    """A loss by name; every other key is one of that loss's parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+    name: str = Field(description="which loss; `prefd losses` lists them, and DPO's is sigmoid")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    @property
+    def factor(self) -> float:
+        """What the loss is multiplied by."""
+        return 1.0
+
+
+class WeightedLossSpec(LossSpec):
+    """One loss of a mixture."""
+
+    weight: float = Field(1.0, gt=0, description="what its loss is multiplied by before all are added")
+
+    @property
+    def factor(self) -> float:
+        return self.weight
+
+
+def _shape_of_loss(value: Any) -> str:
+    return "(several)" if isinstance(value, list) else "(one)"
+
+
+Losses = Annotated[
+    Annotated[LossSpec, Tag("(one)")]
+    | Annotated[list[WeightedLossSpec], Field(min_length=1, max_length=20), Tag("(several)")],
+    Discriminator(_shape_of_loss),  # by shape, so that a fault in one is not told as a fault of the other
+]
+
+
+class OutputSpec(SpecModel):
+    """What a trained job leaves besides its adapter."""
+
+    fuse: bool = Field(False, description="write the model with the adapter merged into it, at fused/")
+    dequantize: bool = Field(False, description="the fused model in full precision, where its weights are quantized")
+    peft: bool = Field(False, description="write the adapter for transformers + peft too, at peft/")
+
+    @property
+    def wanted(self) -> list[str]:
+        return [name for name in type(self).model_fields if getattr(self, name)]
+
+    @model_validator(mode="after")
+    def something_to_dequantize(self) -> Self:
+        if self.dequantize and not self.fuse:
+            refuse([(("dequantize",), "it is about the fused model; add output.fuse: true", True)])
+        return self
+
+
+Reference = tuple[str, str | None, QuantizeSpec | None]
+"""Model, adapter and load-time quantization."""
+
+
+class JobSpec(SpecModel):
+    """One job. Without `training` it only fills the cache."""
+
+    name: str = Field("", max_length=200, description="default: the spec file's name")
+    group: str = Field("", max_length=200, description="jobs that belong together; a sweep's are grouped by its name")
+    priority: int = Field(0, ge=-1000, le=1000, description="the higher goes first in the queue")
+    after: list[JobNumber] = Field([], max_length=100, description="numbers of the jobs that must be done before")
+    not_before: str | None = Field(
+        None, description="do not start before this moment", examples=["2026-11-23 02:00", "2026-11-23 02:00+01:00"]
+    )
+    model: Text = Field(
+        description="HF id or folder; the policy starts here",
+        examples=["./model", "mlx-community/SmolLM2-135M-Instruct"],
+    )
+    adapter: Text | None = Field(
+        None, description="start from this adapter, mlx-lm's or PEFT's", examples=["./sft-adapter"]
+    )
+    reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")
+    data: DataSpec = Field(description="the pairs")
+    loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
+    training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
+    output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
+
+    @field_validator("not_before", mode="before")
+    @classmethod
+    def a_moment(cls, value: Any) -> Any:
+        if isinstance(value, datetime):  # TOML has them
+            value = value.isoformat(" ")
+        if isinstance(value, str):
+            parse_moment(value)
+        return value
+
+    @property
+    def starts_at(self) -> float | None:
+        """`not_before` as Unix time."""
+        return None if self.not_before is None else parse_moment(self.not_before)
+
+    @property
+    def scored_by(self) -> Reference:
+        """Who the reference is, as far as the spec tells: jobs with the same one may miss the same entries."""
+        if self.reference is not None:
+            return self.reference.model, self.reference.adapter, None
+        return self.model, self.adapter, self.training.quantize if self.training else None
+
+    @property
+    def losses(self) -> dict[str, LossSpec]:
+        """Each loss by its place: `loss`, or `loss[0]`, `loss[1]`, … of a mixture."""
+        return losses_by_place(self.loss)
+
+    @property
+    def loss_names(self) -> set[str]:
+        """The names of its losses, each once."""
+        return {loss.name for loss in self.losses.values()}
+
+    @model_validator(mode="after")
+    def consistent(self) -> Self:
+        if self.training is None:
+            said = "there is no training, so there is nothing to write"
+            refuse([(("output", name), said, True) for name in self.output.wanted])
+        else:
+            refuse([*self._full_training_faults(self.training), *self._selection_faults(self.training)])
+        return self
+
+    def _full_training_faults(self, training: TrainingSpec) -> Iterator[Fault]:
+        if training.fine_tune != "full":
+            return
+        if self.output.peft:
+            yield ("output", "peft"), "full training leaves no adapter; use output.fuse", True
+        if self.adapter is not None:
+            said = "the policy starts from an adapter, which full training cannot go on with; fuse it first"
+            yield ("training", "fine_tune"), said, training.fine_tune
+
+    def _selection_faults(self, training: TrainingSpec) -> Iterator[Fault]:
+        """What goes by the held-out pairs needs some."""
+        if self.data.validation != 0:
+            return
+        for name in ("early_stopping", "best_checkpoint", "load_best_model_at_end"):
+            if value := getattr(training, name):
+                yield ("training", name), "goes by the held-out pairs, and data.validation is 0; hold some out", value
+
+    def without_training(self) -> JobSpec:
+        """The job that only fills the cache."""
+        return self.model_copy(update={"training": None, "output": OutputSpec()})
+
+    def dated(self, today: date | None = None) -> JobSpec:
+        """This spec with the date that its prompts are rendered as of spelt out, whatever the day or the default becomes."""
+        moment = parse_date(self.data.date, today)
+        day = moment.date() if moment.time() == moment.min.time() else moment
+        return self.model_copy(update={"data": self.data.model_copy(update={"date": day.isoformat()})})
+
+    def resolved(self, folder: Path) -> JobSpec:
+        """This spec with every relative path made absolute from `folder`, the spec file's own."""
+        update: dict[str, Any] = {
+            "model": resolve_source(self.model, folder),
+            "adapter": None if self.adapter is None else resolve_path(self.adapter, folder),
+            "data": self.data.resolved(folder),
+        }
+        if self.reference is not None:
+            adapter = self.reference.adapter
+            update["reference"] = ReferenceSpec(
+                model=resolve_source(self.reference.model, folder),
+                adapter=None if adapter is None else resolve_path(adapter, folder),
+            )
+        return self.model_copy(update=update)
+
+
+T = TypeVar("T")
+
+
+def losses_by_place(loss: T | Sequence[T]) -> dict[str, T]:
+    """What a spec's `loss:` holds, by place: `loss`, or `loss[0]`, `loss[1]`, … where it is a list."""
+    if isinstance(loss, list):
+        return {f"loss[{index}]": each for index, each in enumerate(loss)}
+    return {"loss": cast("T", loss)}

@@ -1,0 +1,105 @@
+"""A spec as JSON Schema, for editors: names, types, bounds, defaults, and this home's losses with their parameters.
+
+An editor says less than `prefd validate`: what contradicts another setting, or needs the disk, only that can tell. And
+what is right is never refused here: a sweep may set what the rest of its file leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prefd.daemon.specs.catalog import Catalog, LossInfo
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.sweep import MAX_JOBS, OWN
+
+DRAFT = "http://json-schema.org/draft-07/schema#"  # what editors know best
+BLOCKS = ("data", "training", "training.lora", "training.quantize", "training.qat", "reference", "output")
+
+Schema = dict[str, Any]
+
+
+def spec_schema(catalog: Catalog) -> Schema:
+    """JSON Schema (draft 7) of a spec whose losses are the catalogue's."""
+    made = _standard(JobSpec.model_json_schema())
+    definitions: Schema = made["$defs"]
+    for name in ("LossSpec", "WeightedLossSpec"):
+        weight = definitions[name]["properties"].get("weight")
+        branches = [_loss(loss, weight) for _, loss in sorted(catalog.losses.items())]
+        definitions[name] = {"type": "object", "title": "loss", "anyOf": branches}
+    properties: Schema = made["properties"]
+    properties["loss"] |= {"default": {"name": "sigmoid"}, "examples": [{"name": "ipo", "beta": 0.1}]}
+    properties["sweep"] = _sweep(made, catalog)
+    required = made.pop("required")
+    return {
+        "$schema": DRAFT,
+        **made,
+        "title": "prefd job",
+        "description": "A preference-tuning job for prefd, or a sweep of them. Without `training` it only fills the cache.",
+        "if": {"required": ["sweep"]},
+        "else": {"required": required, "properties": {"loss": {"anyOf": [{"type": "array"}, {"required": ["name"]}]}}},
+    }
+
+
+def _standard(value: Any) -> Any:
+    """pydantic's schema in standard words: without titles that only repeat the name, and with bounds on unions."""
+    if isinstance(value, list):
+        return [_standard(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    made = {("minimum" if key == "ge" else key): _standard(each) for key, each in value.items()}
+    if isinstance(properties := value.get("properties"), dict):
+        made["properties"] = {name: {**_standard(each), "title": name} for name, each in properties.items()}
+    return made
+
+
+def _loss(loss: LossInfo, weight: Schema | None) -> Schema:
+    """One loss, its parameters, and in a mixture its weight."""
+    params = {name: {"title": name, **dict(param)} for name, param in loss.params.items()}
+    name = {"const": loss.name, "description": loss.summary}
+    return {
+        "title": loss.name,
+        "description": loss.summary,
+        "properties": {"name": name, **params} | ({} if weight is None else {"weight": weight}),
+        "additionalProperties": False,
+    }
+
+
+def _sweep(made: Mapping[str, Any], catalog: Catalog) -> Schema:
+    """Lists of values by dotted name, or in blocks."""
+    names = [name for name in made["properties"] if name not in OWN]
+    swept = dict(_settings(made, catalog))
+    lists = {name: {"type": "array", "minItems": 1, "items": schema} for name, schema in swept.items()}
+    return {
+        "type": "object",
+        "title": "sweep",
+        "description": f"lists of values for settings: a job for each combination, at most {MAX_JOBS}",
+        "examples": [{"loss.beta": [0.05, 0.1], "loss.name": ["sigmoid", "ipo"]}],
+        "minProperties": 1,
+        "properties": lists,
+        "patternProperties": {rf"^({'|'.join(names)})(\..+)?$": {"type": ["array", "object"], "minItems": 1}},
+        "additionalProperties": False,
+    }
+
+
+def _settings(made: Mapping[str, Any], catalog: Catalog) -> Iterator[tuple[str, Schema]]:
+    """Each setting of a block by its dotted name, and a schema for one value of it."""
+    yield "loss.name", {"enum": sorted(catalog.losses)}
+    for name in sorted({param for loss in catalog.losses.values() for param in loss.params}):
+        kinds = {loss.params[name]["type"] for loss in catalog.losses.values() if name in loss.params}
+        yield f"loss.{name}", {"type": sorted(kinds)}
+    for block in BLOCKS:
+        for name, schema in _block(made, block)["properties"].items():
+            if not ({"$ref", "anyOf"} & schema.keys() and f"{block}.{name}" in BLOCKS):
+                yield f"{block}.{name}", schema
+
+
+def _block(made: Mapping[str, Any], dotted: str) -> Mapping[str, Any]:
+    """The definition of a block of settings, by its dotted name."""
+    at = made
+    for part in dotted.split("."):
+        schema = at["properties"][part]
+        choices = [schema, *schema.get("anyOf", ()), *schema.get("allOf", ())]
+        reference = next(each["$ref"] for each in choices if "$ref" in each)
+        at = made["$defs"][reference.rpartition("/")[2]]
+    return at

@@ -1,0 +1,1 @@
+"""Flat configurations of mlx-lm-lora, translated to specs."""

@@ -1,0 +1,113 @@
+"""What is wrong with the files of a model's folder, told from names, sizes and headers: no tensor is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefd.daemon.machine.files import is_lfs_pointer, read_json
+from prefd.daemon.text.wording import clip
+
+WEIGHTS = "model*.safetensors"
+POINTER_BYTES = 1024
+"""No git-lfs pointer is larger."""
+MOST_HEADER = 256 * 2**20
+LOADED = {"bitnet", "mxfp4", "mxfp8", "fp8", "compressed-tensors", "modelopt", "awq", "gptq"}
+"""The formats (`quant_method`) that mlx-lm knows, of the last two only some models."""
+PACKED = {"U8", "I8", "I16", "U16", "I32", "U32", "F8_E4M3", "F8_E5M2"}
+"""Types of numbers that no plain weight is stored in."""
+REMEDY = (
+    "name the model that it was made from (training.quantize quantizes one at load), or one in MLX's own format "
+    "(mlx_lm.convert -q)"
+)
+
+Header = Mapping[str, Mapping[str, Any]]
+
+
+class BadHeader(ValueError):
+    """A file that is no whole safetensors file. For whoever copied it: what it is instead."""
+
+
+def faults_of_files(folder: Path, whole: bool = True) -> Iterator[str]:
+    """What keeps the model in `folder` from being loaded, in words that go on after its name; nothing is repeated.
+
+    Unless `whole`, files that may still be on their way are not looked into further than they can be.
+    """
+    pointers = sorted(path.name for path in folder.iterdir() if _is_pointer(path))
+    if pointers:
+        more = f" and of {len(pointers) - 1} more files" if pointers[1:] else ""
+        yield f"has a git-lfs pointer in the place of {clip(pointers[0])}{more}: run `git lfs pull` there"
+        return
+    headers = {}
+    for path in sorted(folder.glob(WEIGHTS)):
+        try:
+            headers[path.name] = read_header(path)
+        except BadHeader as error:
+            if not whole:
+                continue
+            yield f"has a {clip(path.name)} that {error}: copy or download it again"
+            return
+    config = read_json(folder / "config.json")
+    if whole and not (isinstance(config, dict) and isinstance(config.get("model_type"), str)):
+        lacks = "cannot be read as JSON" if config is None else "has no model_type, which says what kind of model it is"
+        yield f"has a config.json that {lacks}: copy or download it again"
+        return
+    if isinstance(config, dict) and (fault := _format_fault(config, list(headers.values()))):
+        yield fault
+
+
+def read_header(path: Path) -> Header:
+    """The tensors of a safetensors file by name: `dtype`, `shape`, `data_offsets`. Raises `BadHeader`."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            if not 0 < length <= min(MOST_HEADER, size - 8):
+                raise BadHeader(f"is no safetensors file (it begins with {start!r})")
+            header = json.loads(file.read(length))
+        tensors = {name: each for name, each in header.items() if name != "__metadata__"}
+        end = max((each["data_offsets"][1] for each in tensors.values()), default=0)
+    except OSError as error:
+        raise BadHeader(f"cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        if isinstance(error, BadHeader):
+            raise
+        raise BadHeader("is no safetensors file (its header cannot be read)") from error
+    if size < 8 + length + end:
+        raise BadHeader(f"is cut short ({size:,} of {8 + length + end:,} bytes)")
+    return tensors
+
+
+def quantized_with(config: Mapping[str, Any]) -> str | None:
+    """The format that a config names, where it is not MLX's own."""
+    text = config.get("text_config")
+    inner = text.get("quantization_config") if isinstance(text, dict) else None
+    found = config.get("quantization_config") or inner
+    method = found.get("quant_method") if isinstance(found, dict) else None
+    return None if "quantization" in config or not isinstance(method, str) else method
+
+
+def _format_fault(config: Mapping[str, Any], headers: list[Header]) -> str | None:
+    method = quantized_with(config)
+    if method is None or (method in LOADED and method not in ("awq", "gptq")):
+        return None
+    tensors = {name: each for header in headers for name, each in header.items()}
+    if not tensors:  # told as another fault, or still on their way
+        return None
+    said = f"is quantized with {clip(method)}, as its config.json says, a format that mlx-lm cannot load"
+    if not any(each.get("dtype") in PACKED for each in tensors.values()):
+        return f"{said}, though its weights are plain: take quantization_config out of config.json"
+    if method not in LOADED:
+        return f"{said}: {REMEDY}"
+    bits = (config.get("quantization_config") or {}).get("bits", 4)
+    if bits != 4 or any(name.endswith(".g_idx") for name in tensors):
+        why = f"it has {bits} bits" if bits != 4 else "its groups are out of order, g_idx"
+        return f"{said} so ({why}): {REMEDY}"
+    return None
+
+
+def _is_pointer(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= POINTER_BYTES and is_lfs_pointer(path)

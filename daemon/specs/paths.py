@@ -1,0 +1,133 @@
+"""What a spec points to, looked at without loading it: model, adapter and dataset paths. Hub ids pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from prefd.daemon.machine.files import read_json
+from prefd.daemon.specs.adapter_config import CONFIG, AdapterError, read_adapter
+from prefd.daemon.specs.data_sources import Source
+from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.model_files import faults_of_files
+from prefd.daemon.text.wording import clip
+
+INDEX = "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def faults_of_sources(spec: JobSpec) -> list[str]:
+    """`field: what is wrong` for each source of a resolved spec that cannot be what it should be."""
+    return list(_faults(spec))
+
+
+def shown_path(path: Path) -> str:
+    """A path in a message: on one line, printable, and no longer than a message may be."""
+    return clip(str(path), 300)
+
+
+def _faults(spec: JobSpec) -> Iterator[str]:
+    yield from _model("model", spec.model)
+    yield from _adapter("adapter", spec.adapter)
+    if spec.reference:
+        yield from _model("reference.model", spec.reference.model)
+        yield from _adapter("reference.adapter", spec.reference.adapter)
+    for source in spec.data.sources:
+        yield from _data(source.key, source)
+    yield from _held_out(spec.data)
+    yield from _hub_settings(spec.data)
+
+
+def _model(field: str, value: str) -> Iterator[str]:
+    folder = Path(value)
+    if not folder.is_absolute():  # a hub id: whether it can be had is the worker's to find out
+        return
+    if folder.is_file():
+        yield f"{field}: {shown_path(folder)} is a file: name the folder that it is in"
+        return
+    if not folder.is_dir():
+        yield f"{field}: no such folder: {shown_path(folder)} (a model on the hub is written as organisation/name)"
+        return
+    if not (folder / "config.json").is_file():
+        if (folder / CONFIG).is_file():
+            base = "reference.adapter" if field.startswith("reference") else "adapter"
+            yield f"{field}: {shown_path(folder)} is an adapter: name it as {base}, and the model that it is on as {field}"
+            return
+        yield f"{field}: {shown_path(folder)} has no config.json: is it a model folder?"
+    if not any(folder.glob("model*.safetensors")):
+        if any(any(folder.glob(pattern)) for pattern in PICKLES):
+            yield f"{field}: {shown_path(folder)} has its weights as pickles only; prefd loads safetensors only: convert it first"
+        else:
+            others = sorted(path.name for pattern in ("*.gguf", "*.safetensors") for path in folder.glob(pattern))
+            found = f", only {clip(others[0])}, which mlx-lm does not load by that name" if others else ""
+            yield f"{field}: {shown_path(folder)} has no weights (model*.safetensors){found}"
+        return
+    yield from (f"{field}: {shown_path(folder)} {fault}" for fault in faults_of_files(folder, whole=False))
+    index = read_json(folder / INDEX)
+    weights = index.get("weight_map") if isinstance(index, dict) else None
+    named = {str(file) for file in weights.values()} if isinstance(weights, dict) else set()
+    if missing := sorted(name for name in named if not (folder / name).is_file()):
+        yield f"{field}: {shown_path(folder)} lacks {clip(missing[0])} ({len(missing)} of {len(named)} files that its index names)"
+
+
+def _adapter(field: str, value: str | None) -> Iterator[str]:
+    if value is None:
+        return
+    if Path(value).is_file():
+        yield f"{field}: {shown_path(Path(value))} is a file: name the folder that it is in"
+        return
+    if (Path(value) / "config.json").is_file() and not (Path(value) / CONFIG).is_file():
+        yield f"{field}: {shown_path(Path(value))} is a model, not an adapter: name it as {field.removesuffix('adapter')}model"
+        return
+    try:
+        read_adapter(Path(value))
+    except AdapterError as error:
+        yield f"{field}: {shown_path(Path(value))} {clip(str(error), 500)}"
+
+
+def _held_out(data: DataSpec) -> Iterator[str]:
+    if not isinstance(data.validation, str):
+        return
+    yield from _data("data.validation", data.held_out_sources[0])
+    trained = {source.path for source in data.sources}
+    if data.validation in trained and data.validation_split is None and Path(data.validation).is_file():
+        # A folder may have a split for it.
+        yield "data.validation: it is data.path itself, whose pairs are trained on; give a fraction, or other pairs"
+
+
+def _hub_settings(data: DataSpec) -> Iterator[str]:
+    """Settings that nothing would read, because no dataset of the spec is on the hub."""
+    sources = [*data.sources, *data.held_out_sources]
+    for name, remedy in (("config", "give the subset's folder as data.data_dir"), ("revision", "leave it out")):
+        asking = [source for source in sources if getattr(source, name) is not None]
+        if asking and not any(source.local is None for source in asking):
+            key = "data" if getattr(data, name) is not None else asking[0].key
+            path = shown_path(Path(asking[0].path))
+            yield f"{key}.{name}: it is of datasets on the hub, and {path} is on this machine; {remedy}"
+
+
+def _data(field: str, source: Source) -> Iterator[str]:
+    path = Path(source.path)
+    if not path.is_absolute():
+        return
+    if source.data_dir is not None and path.exists():
+        yield from _data_dir(field, path, source.data_dir)
+    elif not path.exists():
+        yield f"{field}: no such file or folder: {shown_path(path)}"
+    elif not (path.is_file() or path.is_dir()):
+        yield f"{field}: {shown_path(path)} is neither a file nor a folder"
+    elif path.is_dir() and not any(path.iterdir()):
+        yield f"{field}: {shown_path(path)} is an empty folder"
+    elif path.is_file() and path.stat().st_size == 0:
+        yield f"{field}: {shown_path(path)} is empty"
+
+
+def _data_dir(field: str, path: Path, data_dir: str) -> Iterator[str]:
+    key = f"{field}.data_dir" if field.endswith("]") else "data.data_dir"
+    if path.is_file():
+        yield f"{key}: it is a folder in a dataset, and {shown_path(path)} is one file; leave it out"
+    elif not (path / data_dir).is_dir():
+        there = sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+        listed = f"; it has {clip(', '.join(there), 200)}" if there else ""
+        yield f"{key}: {shown_path(path)} has no folder {clip(data_dir)}{listed}"

@@ -1,0 +1,219 @@
+"""Jobs side by side: what was asked of each, what came of it, and which came off best. Pure; `prefd compare` shows it.
+
+A value is called the best only where it can be: a loss and a reward are in units of the loss and its parameters and
+relative to a reference, and every evaluation is of one set of held-out pairs. The reward and the log-probability of
+one side alone are shown without a best: training may lower both and still prefer the right one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from prefd.daemon.runs.phase_summaries import TrainingSummary
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs.table import Job
+    from prefd.daemon.specs.job_spec import JobSpec
+
+Row = dict[str, Any]
+Settings = Mapping[str, Any]
+"""A spec by dotted name, without what is left out or null: {"loss.beta": 0.1, …}."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the comparison. `among`: which jobs a best value may be taken of; None where no direction is better."""
+
+    key: str
+    better: Literal["higher", "lower"] | None = None
+    among: Literal["same loss", "same pairs", "same work", "done"] = "same pairs"
+    label: str = ""
+    """What the table calls it, where that is not its key."""
+
+
+PEAK_MEMORY = METRICS["peak_memory_gb"]
+MEASURES = (
+    Measure("steps"),
+    *(Measure(EVAL + one.name, one.better, "same loss" if one.in_loss_units else "same pairs") for one in OF_PAIRS),
+    Measure("seconds", "lower", "same work", "seconds of training"),
+    Measure(PEAK_MEMORY.name, PEAK_MEMORY.better, "done", f"{PEAK_MEMORY.title.lower()}, {PEAK_MEMORY.unit}"),
+)
+IN_LOSS_UNITS = " and ".join(each.key for each in MEASURES if each.better and each.among == "same loss")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One job: its settings, and its numbers by the names of MEASURES (None: not measured)."""
+
+    id: int
+    name: str
+    state: str
+    settings: Settings | None
+    """None where this version of prefd does not understand the job's spec."""
+    numbers: Mapping[str, float | None]
+    evaluated_at: int | None
+    """The step of the evaluation in `numbers`: that of the adapter, where the job has left one, or the last."""
+    rows: Sequence[Row] = field(default=(), repr=False)
+    """metrics.jsonl, for curves."""
+
+    @property
+    def loss(self) -> str:
+        settings = self.settings or {}
+        mixed = settings.get("loss")  # a list, where several are added up
+        return " + ".join(each["name"] for each in mixed) if mixed else str(settings.get("loss.name", "-"))
+
+    def part(self, *prefixes: str) -> str | None:
+        """The settings under `prefixes`, as text that is equal where they are equal; None where they are not known."""
+        if self.settings is None:
+            return None
+        return json.dumps({name: self.settings[name] for name in sorted(self.settings) if name.startswith(prefixes)})
+
+
+def gather(job: Job, spec: JobSpec | None, run: RunDir) -> Compared:
+    """What `run` holds of `job`: of a job that still runs, as far as it has come."""
+    rows = list(run.read_metrics())
+    outcome = run.outcome("training")
+    summary = outcome.summary if outcome else TrainingSummary()
+    evaluations = [row for row in rows if "eval_loss" in row]
+    kept = [row for row in evaluations if row.get("step") == summary.adapter_step]
+    evaluation: Row = next(reversed(kept or evaluations), {})
+    steps = [row["step"] for row in rows if "step" in row]
+    peaks = [
+        peak for peak in (*(row.get("peak_memory_gb") for row in rows), summary.peak_memory_gb) if peak is not None
+    ]
+    numbers = {measure.key: evaluation.get(measure.key) for measure in MEASURES}
+    numbers |= {
+        "steps": max(steps, default=None) if summary.steps is None else summary.steps,
+        "seconds": job.phase_seconds.get("training"),
+        "peak_memory_gb": max(peaks, default=None),
+    }
+    settings = None if spec is None else flat_settings(spec.model_dump(mode="json"))
+    return Compared(job.id, job.name, job.state, settings, numbers, evaluation.get("step"), rows)
+
+
+def flat_settings(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name. Lists are values; what is null is as if it were not there."""
+    flat: dict[str, Any] = {}
+    for name, each in value.items():
+        if isinstance(each, Mapping):
+            flat |= flat_settings(each, f"{prefix}{name}.")
+        elif each is not None:
+            flat[prefix + name] = each
+    return flat
+
+
+def differing(jobs: Sequence[Compared]) -> list[str]:
+    """The settings, besides names, that are not the same in all jobs that could have them: the loss's first, data last.
+
+    A job that only fills the cache has no training settings to differ by.
+    """
+    known = [job.settings for job in jobs if job.settings is not None]
+    trained = [settings for settings in known if any(name.startswith("training.") for name in settings)]
+    names = dict.fromkeys(name for settings in known for name in settings)
+    found = [
+        name
+        for name in names
+        if name not in ("name", "group", "loss.name")
+        and not _all_equal(each.get(name) for each in (trained if name.startswith("training.") else known))
+    ]
+    return sorted(found, key=lambda name: (not name.startswith("loss"), not name.startswith("training.")))
+
+
+def best(jobs: Sequence[Compared]) -> dict[str, list[int]]:
+    """By measure, the ids of the jobs with the best value; measures that cannot be compared here are left out."""
+    found: dict[str, list[int]] = {}
+    for measure in MEASURES:
+        if measure.better is None or not (measured := _comparable(measure, jobs)):
+            continue
+        values = [value for _, value in measured]
+        top = max(values) if measure.better == "higher" else min(values)
+        if min(values) != max(values):
+            found[measure.key] = [job.id for job, value in measured if value == top]
+    return found
+
+
+def notes(jobs: Sequence[Compared]) -> list[str]:
+    """What a reader of the table must know: what is missing and why, and what cannot be compared."""
+    told = [line for job in jobs if (line := _missing(job))]
+    evaluated = [job for job in jobs if job.evaluated_at is not None]
+    if not _all_equal(_pairs(job) for job in evaluated):
+        told.append("the held-out pairs differ (data): no evaluation is comparable, and none is marked")
+    elif not _all_equal(_loss(job) for job in evaluated):
+        told.append(
+            f"{IN_LOSS_UNITS} are comparable only between jobs of the same loss, parameters and reference: not marked"
+        )
+    return told
+
+
+def shorten(values: Sequence[Any]) -> list[str]:
+    """A row of settings as cells. Paths lose the folders that they have in common: their ends tell them apart."""
+    paths = [value for value in values if isinstance(value, str) and os.path.isabs(value)]
+    shared = os.path.commonpath(paths) if len(set(paths)) > 1 else ""
+    return [_cell(os.path.relpath(value, shared) if shared and value in paths else value) for value in values]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _comparable(measure: Measure, jobs: Sequence[Compared]) -> list[tuple[Compared, float]]:
+    """The jobs with a value for `measure`, where these may be set against each other; else none."""
+    measured = [(job, value) for job in jobs if (value := job.numbers.get(measure.key)) is not None]
+    if measure.among in ("done", "same work"):
+        measured = [(job, value) for job, value in measured if job.state == "done"]
+    if measure.among == "done":
+        return measured
+    same = {"same loss": _loss, "same pairs": _pairs, "same work": _work}[measure.among]
+    units = [same(job) for job, _ in measured]
+    return measured if None not in units and _all_equal(units) else []
+
+
+def _pairs(job: Compared) -> str | None:
+    """Which pairs it was evaluated on."""
+    return job.part("data.")
+
+
+def _loss(job: Compared) -> str | None:
+    """What the units of its loss and rewards depend on: the pairs, the loss, and the reference."""
+    named = bool(job.settings) and "reference.model" in (job.settings or {})
+    return job.part("data.", "loss", *(["reference."] if named else ["model", "adapter", "training.quantize."]))
+
+
+def _work(job: Compared) -> str | None:
+    """How much it trained: the pairs of a step, and the steps."""
+    pairs = job.part("data.", "training.batch_size", "training.gradient_accumulation_steps")
+    return None if pairs is None else f"{pairs} × {job.numbers['steps']}"
+
+
+def _missing(job: Compared) -> str | None:
+    who = f"job {job.id} ({job.name})"
+    if job.settings is None:
+        return f"{who}: its spec is of another version of prefd, so its settings are not known"
+    if not any(name.startswith("training.") for name in job.settings):
+        return f"{who} trains nothing: it only fills the cache"
+    if job.numbers["steps"] is None:
+        return f"{who} has trained no step: it is {job.state}"
+    if job.evaluated_at is None:
+        held_out = job.settings.get("data.validation")
+        return f"{who} has no evaluation" + (": it holds no pairs out (data.validation)" if held_out == 0 else " yet")
+    if job.state != "done":
+        return f"{who} is {job.state}: its evaluation is of step {job.evaluated_at}"
+    if job.evaluated_at != job.numbers["steps"] and job.settings.get("training.load_best_model_at_end"):
+        return f"{who} left the adapter of step {job.evaluated_at}, its best: that evaluation is shown"
+    return None
+
+
+def _all_equal(values: Iterable[Any]) -> bool:
+    return len({json.dumps(value) for value in values}) <= 1

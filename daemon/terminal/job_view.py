@@ -1,0 +1,175 @@
+"""A job as it runs: a live block on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.document import outputs
+from prefd.daemon.jobs.states import PHASE_OF
+from prefd.daemon.jobs.table import Job
+from prefd.daemon.runs.phase_outcomes import Outcome
+from prefd.daemon.runs.run_folder import Progress, RunDir
+from prefd.daemon.terminal import render, report
+from prefd.daemon.terminal.preview import data_facts
+from prefd.daemon.text.times import format_duration
+from prefd.daemon.text.wording import format_number
+from prefd.plugins.metrics import LABELS
+
+PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
+LABEL = 14  # columns for the phase's name
+
+
+class JobView(Protocol):
+    """A context manager that is told of a job until it has ended."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def update(self, job: Job, progress: Progress | None) -> None: ...
+
+
+def job_view(home: Home, console: Console) -> JobView:
+    return TerminalView(home, console) if console.is_terminal else PlainView(home, console)
+
+
+class Milestones:
+    """The lines that stay: each phase as it ends, and how the job ended."""
+
+    def __init__(self, home: Home, console: Console) -> None:
+        self.home = home
+        self.console = console
+        self.state = ""
+        self.rows_told = False
+
+    def update(self, job: Job) -> bool:
+        """Print what a change of state has to say; whether there was one."""
+        if job.state == self.state:
+            return False
+        phase = PHASE_OF.get(self.state)
+        run = RunDir(self.home.job(job.id))
+        if not self.state:
+            self.console.print(Text.assemble((f"job {job.id}", "bold"), f"  {job.name}"))
+        elif phase is not None and ((outcome := run.outcome(phase)) is None or outcome.ok):
+            self._tell_rows(outcome)
+            line = report.phase_line(phase, outcome, job.phase_seconds.get(phase))
+            self.console.print(f"{phase:<{LABEL}}{line or 'stopped'}")
+        self.state = job.state
+        return True
+
+    def _tell_rows(self, outcome: Outcome | None) -> None:
+        """What became of the rows, as the first phase that has read them says it."""
+        data = None if outcome is None or self.rows_told else outcome.summary.data
+        for name, line in () if data is None else data_facts("rows", data):
+            self.console.print(Text.assemble(f"{name:<{LABEL}}", line), soft_wrap=True)
+            self.rows_told = True
+
+    def end(self, job: Job) -> None:
+        """Where an ended job leaves the reader."""
+        first, *more = job.reason.splitlines() or [""]
+        self.console.print(Text.assemble(render.state(job.state), f": {first}" if first else ""))
+        for line in more:
+            self.console.print(f"  {line}")
+        for name, path in outputs(job, RunDir(self.home.job(job.id))).items():
+            self.console.print(f"{name:<{LABEL}}{path}", soft_wrap=True)
+
+
+class PlainView:
+    """A line when something changes, and every ten seconds of progress."""
+
+    def __init__(self, home: Home, console: Console) -> None:
+        self.console = console
+        self.milestones = Milestones(home, console)
+        self.next_line = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, job: Job, progress: Progress | None) -> None:
+        if self.milestones.update(job):
+            self.next_line = 0.0
+            if job.ended:
+                self.milestones.end(job)
+                return
+            if job.state not in PHASE_OF:
+                why = job.waiting or job.reason
+                self.console.print(job.state + (f": {why}" if why else ""))
+        if progress is None or progress.phase != PHASE_OF.get(job.state):
+            return
+        if time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + PLAIN_SECONDS
+            numbers = f"{progress.done}/{progress.total} {progress.unit}"
+            self.console.print(
+                "  ".join(filter(None, [f"{progress.phase:<{LABEL}}{numbers}", pace(progress), metrics(progress)]))
+            )
+
+
+class TerminalView:
+    """One block, redrawn in place: the phase, its bar, its pace, and the newest metrics."""
+
+    def __init__(self, home: Home, console: Console) -> None:
+        self.milestones = Milestones(home, console)
+        self.live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        self.live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.__exit__(kind, error, trace)
+
+    def update(self, job: Job, progress: Progress | None) -> None:
+        changed = self.milestones.update(job)
+        self.live.update(Text("") if job.ended else block(job, progress))
+        if changed and job.ended:
+            self.milestones.end(job)
+
+
+def block(job: Job, progress: Progress | None) -> Group | Text:
+    """What is redrawn."""
+    if progress is None or progress.phase != PHASE_OF.get(job.state):
+        first = ((job.waiting or job.reason).splitlines() or [""])[0]
+        waiting = "starting" if job.state in PHASE_OF else first
+        return Text.assemble(render.state(f"{job.state:<{LABEL}}"), waiting)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, width=LABEL - 2)
+    grid.add_column(width=26)
+    grid.add_column(no_wrap=True)
+    bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=26)
+    share = f"{progress.done / progress.total:.0%}" if progress.total else "-"
+    grid.add_row(render.state(job.state), bar, f"{progress.done}/{progress.total} {progress.unit}  {share}")
+    lines = [text for text in (metrics(progress), pace(progress)) if text]
+    return Group(grid, *[Text(" " * LABEL + line) for line in lines])
+
+
+def pace(progress: Progress) -> str:
+    """Rate and time to go."""
+    parts = []
+    if progress.rate:
+        parts.append(f"{progress.rate:.3g} {progress.unit}/s")
+    if progress.eta_s is not None:
+        elapsed = max(0.0, time.time() - progress.updated_at) if progress.updated_at else 0.0
+        parts.append(f"ETA {format_duration(max(0.0, progress.eta_s - elapsed))}")
+    return "  ".join(parts)
+
+
+def metrics(progress: Progress) -> str:
+    """Loss, accuracy and margin, where the phase has them."""
+    found = {name: progress.metrics.get(key) for key, name in LABELS.items()}
+    return "  ".join(f"{name} {format_number(value)}" for name, value in found.items() if value is not None)

@@ -1,0 +1,120 @@
+"""What a job did, in words: the lines of `prefd show`, of the end of `prefd watch`, and of `prefd run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prefd.daemon.jobs.document import outputs
+from prefd.daemon.runs.phase_outcomes import Outcome, TrainingOutcome
+from prefd.daemon.runs.phase_summaries import BestEvaluation, Metrics, TrainingSummary
+from prefd.daemon.runs.phases import PHASES, Phase
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.snapshot import describe_stock, read_stock
+from prefd.daemon.specs.summary import Fact, spec_facts
+from prefd.daemon.terminal import render
+from prefd.daemon.text.times import format_clock, format_duration
+from prefd.daemon.text.wording import format_number, pluralize
+from prefd.plugins.metrics import EVAL, LABELS, PART
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs.table import Event, Job
+    from prefd.daemon.specs.job_spec import JobSpec
+
+
+def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> list[Fact]:
+    """Everything `prefd show` says, as names and values; an empty name goes on with the one above."""
+    facts: list[Fact] = [("job", f"{job.id}  {job.name}"), ("state", render.state(job.state))]
+    facts += _block("reason", job.reason.splitlines())
+    facts += [("waiting", job.waiting)] if job.waiting else []
+    facts += [("priority", str(job.priority))] if job.priority else []
+    facts += [("group", job.group)] if job.group else []
+    facts += [("sweep", job.description)] if job.description else []
+    facts += [("attempt", str(job.attempt))] if job.attempt > 1 else []
+    facts += [("source", job.source)]
+    states = {event.state for event in history}
+    needs_reference = "precomputing" in states or "training" not in states
+    facts += [] if spec is None else spec_facts(spec, needs_reference)
+    facts += _block("claimed with", [] if (stock := read_stock(run)) is None else describe_stock(stock))
+    facts += _block("history", [f"{format_clock(event.at)}  {_event(event)}" for event in history])
+    outcomes = {phase: run.outcome(phase) for phase in PHASES}
+    summaries = [outcome.summary.data for outcome in outcomes.values() if outcome is not None]
+    data = next((summary for summary in summaries if summary is not None), None)
+    facts += _block("rows", [] if data is None else data.describe())
+    for phase, outcome in outcomes.items():
+        facts += [
+            each
+            for each in phase_facts(phase, outcome, job.phase_seconds.get(phase))
+            if each[0] != "warning" or each not in facts
+        ]
+    if (progress := run.progress()) is not None and not job.ended:
+        facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
+    return facts + [(name, str(path)) for name, path in outputs(job, run).items()]
+
+
+def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:
+    """How a phase went, as names and values: its time, its numbers, its warnings."""
+    parts = [] if seconds is None else [format_duration(seconds)]
+    if outcome is None:
+        return _block(phase, parts)
+    parts += [] if outcome.ok else ["failed"]
+    warnings: list[Fact] = [("warning", text) for text in outcome.summary.warnings]
+    if isinstance(outcome, TrainingOutcome):
+        return training_facts(outcome.summary, parts) + warnings
+    parts += [outcome.summary.line] if outcome.summary.line else []
+    return _block(phase, ["; ".join(parts)]) + warnings
+
+
+def training_facts(summary: TrainingSummary, parts: Sequence[str]) -> list[Fact]:
+    """The numbers of training behind `parts` of its first line."""
+    steps = [] if summary.steps is None else [pluralize(summary.steps, "step")]
+    facts = _block("training", ["; ".join([*parts, *steps]), *training_lines(summary)]) + held_out_facts(summary.eval)
+    if summary.fused_check is not None and summary.fused_check.line:
+        facts.append(("fusing", summary.fused_check.line))
+    return facts + best_facts(summary.best)
+
+
+def training_lines(summary: TrainingSummary) -> list[str]:
+    """How each metric that is shown changed from the first step to the last, a line each."""
+    first, last = summary.first or {}, summary.last or {}
+    changes = {name: (first.get(key), last[key]) for key, name in told(last).items()}
+    width = max(map(len, (*LABELS.values(), *changes))) + 1
+    return [f"{name:<{width}}{format_number(begin)} → {format_number(end)}" for name, (begin, end) in changes.items()]
+
+
+def told(values: Mapping[str, Any]) -> dict[str, str]:
+    """The metrics of `values` that are shown of a job, by what they are called: the parts of a mixed loss behind it."""
+    parts = {key: key for key in values if key.startswith(PART)}
+    labels = {"loss": LABELS["loss"], **parts, **LABELS}
+    return {key: label for key, label in labels.items() if key in values}
+
+
+def phase_line(phase: Phase, outcome: Outcome | None, seconds: float | None) -> str:
+    """One line for a phase that ended."""
+    first, *rest = [str(text) for name, text in phase_facts(phase, outcome, seconds) if name in (phase, "")] or [""]
+    return "; ".join([first, ", ".join(" ".join(text.split()) for text in rest)]).removesuffix("; ")
+
+
+def held_out_facts(values: Metrics | None) -> list[Fact]:
+    """The last evaluation, whether or not its names begin with `eval_`."""
+    if not values:
+        return []
+    plain = {key.removeprefix(EVAL): value for key, value in values.items()}
+    numbers = [f"{name} {format_number(plain[key])}" for key, name in told(plain).items() if plain[key] is not None]
+    return [("held out", "  ".join(numbers))]
+
+
+def best_facts(best: BestEvaluation | None) -> list[Fact]:
+    """The best evaluation, where its checkpoint is kept."""
+    if best is None:
+        return []
+    return [("best", f"{best.metric} {format_number(best.value)} at step {best.step}: {best.checkpoint}")]
+
+
+def _event(event: Event) -> str:
+    reason = event.reason.splitlines()
+    return f"{event.state}: {reason[0]}" if reason else event.state
+
+
+def _block(name: str, lines: Sequence[str]) -> list[Fact]:
+    return [(name if at == 0 else "", line) for at, line in enumerate(lines)]

@@ -1,0 +1,1 @@
+"""From a dataset's rows to the token ids that are scored and trained on."""

@@ -1,0 +1,49 @@
+"""What became of a dataset's rows: its pairs, the rows that give none, the columns that nobody read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from prefd.daemon.worker.data.columns import NamedRows
+from prefd.plugins.types import Pair, UnusableRow
+
+SHOWN_ROWS = 5
+"""How many row numbers of each reason are shown."""
+
+
+def listed(rows: Sequence[int]) -> str:
+    """`rows` in words, the first few of them."""
+    more = ", …" if len(rows) > SHOWN_ROWS else ""
+    return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:SHOWN_ROWS]))}{more}"
+
+
+@dataclass
+class Dataset:
+    """The pairs of a dataset's rows, and what became of everything else in it."""
+
+    where: str
+    """The field of the spec and the source, which messages begin with."""
+    format: str
+    named: NamedRows
+    pairs: list[tuple[int, Pair]] = field(default_factory=list)
+    """With the number of the row that each comes from, in order."""
+    unusable: list[tuple[int, UnusableRow]] = field(default_factory=list)
+    read: dict[int, set[str]] = field(default_factory=dict)
+    """By the number of a row, the columns that its pairs are made of."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of how it was read."""
+    name_rows: Callable[[Sequence[int]], str] = listed
+    """How rows are named in messages and notes, by their numbers."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that any pair is made of, in their order."""
+        unread = set(self.unread)
+        return [column for column in self.named.columns if column not in unread and column in self.named.filled]
+
+    @property
+    def unread(self) -> list[str]:
+        """Columns that hold something and that no pair is made of, in their order."""
+        read = {self.named.original(column) for columns in self.read.values() for column in columns} | self.named.joined
+        return [column for column in self.named.columns if column not in read and column in self.named.filled]

@@ -1,0 +1,48 @@
+"""Settles keys without a value in the tool calls and tools of a table's rows, and says what was taken for what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.dataset import Dataset
+from prefd.plugins.formats.nulls import NOTHING, Evidence, Key, Unsure, decided, unsure_keys
+from prefd.plugins.types import Pair
+
+DROPPED = "keys of tool calls or tools that have no value are left out, as the padding of the table"
+KEPT = "keys of tool calls or tools that have no value are kept, as nulls"
+REMEDY = "where that is wrong, write arguments and schemas as JSON text (json.dumps) before they become a table"
+
+
+def settle_nulls(made: Dataset, spec: DataSpec) -> None:
+    """Drops the keys that are a table's padding, and keeps the nulls that somebody wrote: what is certain of them, and
+    the others as `data.nulls` has them.
+    """
+    if not any(unsure_keys(pair) for _, pair in made.pairs):
+        return
+    evidence = Evidence.of(pair for _, pair in made.pairs)
+    rows: dict[str, dict[int, None]] = {DROPPED: {}, KEPT: {}}
+    for place, (number, pair) in enumerate(made.pairs):
+        settled, verdicts = _settled(pair, evidence, spec)
+        made.pairs[place] = number, settled
+        for verdict in verdicts:
+            rows[verdict][number] = None
+    for verdict, numbers in rows.items():
+        if numbers:
+            count = f"{len(numbers)} {'row' if len(numbers) == 1 else 'rows'}"
+            made.notes.append(f"in {count} {verdict}; {REMEDY} ({made.name_rows(list(numbers))})")
+
+
+def _settled(pair: Pair, evidence: Evidence, spec: DataSpec) -> tuple[Pair, set[str]]:
+    """`pair` with its keys decided, and which of the two verdicts were given."""
+    verdicts = set[str]()
+
+    def decide(key: Key, value: Unsure) -> Any:
+        found = evidence.decide(pair, key, value)
+        if isinstance(found, Unsure):
+            found = {"drop": NOTHING, "keep": None}.get(spec.nulls, found)
+        if not isinstance(found, Unsure):
+            verdicts.add(DROPPED if found is NOTHING else KEPT)
+        return found
+
+    return decided(pair, decide), verdicts

@@ -1,0 +1,134 @@
+"""The pairs of a source, and every row that cannot be used, by reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from prefd.daemon.runs.data_summary import UnusableRows
+from prefd.daemon.specs.data_sources import Source
+from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.text.wording import listed_places
+from prefd.daemon.worker.data.certainty import MANY
+from prefd.daemon.worker.data.dataset import SHOWN_ROWS
+from prefd.daemon.worker.data.nulls import settle_nulls
+from prefd.daemon.worker.data.reading import read_dataset
+from prefd.daemon.worker.data.rows import DataError, Place, Row, read_rows
+from prefd.plugins.formats.messages import decode_row
+from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
+
+
+def listed(places: Sequence[Place], rows: Sequence[int]) -> str:
+    """Where `rows` (1-based) stand, the first few of them in words, each once."""
+    each = list(dict.fromkeys(rows))
+    return listed_places([str(places[row - 1]) for row in each[:SHOWN_ROWS]], len(each))
+
+
+class Unusable:
+    """The rows that cannot be used, by reason: their numbers (1-based), and where they stand."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self.places = places
+        """Of every row of the source, the usable ones too."""
+        self.rows: dict[str, list[int]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+    def add(self, reason: str, row: int) -> None:
+        self.rows.setdefault(reason, []).append(row)
+
+    def summarize(self) -> dict[str, UnusableRows]:
+        """By reason, the most frequent first."""
+        return {
+            reason: UnusableRows(count=len(rows), rows=rows[:SHOWN_ROWS], places=self._places(rows))
+            for reason, rows in self._sorted()
+        }
+
+    def __str__(self) -> str:
+        return "; ".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Each reason, with how many rows it has and which."""
+        return [f"{len(rows)} × {reason} ({listed(self.places, rows)})" for reason, rows in self._sorted()]
+
+    def _places(self, rows: Sequence[int]) -> list[str]:
+        return [str(self.places[row - 1]) for row in rows[:SHOWN_ROWS]]
+
+    def _sorted(self) -> list[tuple[str, list[int]]]:
+        ordered = sorted(self.rows.items(), key=lambda item: -len(item[1]))
+        return [(reason, sorted(rows)) for reason, rows in ordered]
+
+
+@dataclass
+class LoadedPairs:
+    """The usable pairs of one source, or of several that are trained on together."""
+
+    source: str
+    places: list[Place]
+    """Where each row stands, usable or not: row 1 first."""
+    notes: list[str]
+    """What the user should know of how it was read."""
+    format: str
+    """Name of the row format that was found."""
+    pairs: list[tuple[int, Pair]] = field(default_factory=list)
+    """With the 1-based number of each pair's row, in the order of the files."""
+    columns: list[str] = field(default_factory=list)
+    """Columns that any pair is made of."""
+    unread: list[str] = field(default_factory=list)
+    """Columns that no pair is made of."""
+
+    left_out: int = 0
+    """Pairs that a weight leaves out."""
+
+    def __post_init__(self) -> None:
+        self.unusable = Unusable(self.places)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the source has, usable or not."""
+        return len(self.places)
+
+
+def pairs_of(
+    source: Source,
+    spec: DataSpec,
+    formats: Mapping[str, RowFormat],
+    commits: Mapping[str, str] | None = None,
+    called: str = "",
+) -> LoadedPairs:
+    """The pairs of one source, read with the spec's columns. `called`: what its rows are named by, among several.
+
+    Raises `DataError` where there is not one.
+    """
+    key = source.key
+    commit = (commits or {}).get(source.path) or source.revision
+    try:
+        read = read_rows(replace(source, revision=commit), called)
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error
+    decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in read.rows]
+    made = read_dataset(decoded, spec, formats, source.path, key, partial(listed, read.places))
+    settle_nulls(made, spec)
+    found = LoadedPairs(
+        source.path, read.places, [*read.notes, *made.notes], made.format, made.pairs, made.columns, made.unread
+    )
+    for number, reason in made.unusable:
+        found.unusable.add(str(reason), number)
+    if not found.pairs:
+        raise none_usable(found, key)
+    return found
+
+
+def refuse_unclear(found: LoadedPairs, unclear: Mapping[int, UnclearRow], key: str) -> None:
+    """Raises `DataError` where more than a few rows turned out to be unclear as they were rendered."""
+    if len(unclear) > MANY * found.rows:
+        message, _ = Counter(map(str, unclear.values())).most_common(1)[0]
+        rows = [row for row, reason in unclear.items() if str(reason) == message]
+        raise DataError(f"{key}: {found.source}: {message} ({listed(found.places, rows)})")
+
+
+def none_usable(found: LoadedPairs, key: str) -> DataError:
+    return DataError(f"{key}: {found.source}: none of its {found.rows} rows can be used: {found.unusable}")

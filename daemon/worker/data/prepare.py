@@ -1,0 +1,225 @@
+"""A job's data, from its spec to tokenized examples: what is trained on, what is held out, and what was left out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from prefd.daemon.runs.data_summary import DataSummary, HeldOutSummary, SourceSummary
+from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.mixing import load_held_out, load_pairs
+from prefd.daemon.worker.data.pairs import LoadedPairs, Unusable, none_usable, refuse_unclear
+from prefd.daemon.worker.data.prompts import ChatTokenizer, Settings
+from prefd.daemon.worker.data.rows import DataError
+from prefd.daemon.worker.data.tokens import Encoder, Example
+from prefd.plugins.types import RowFormat, UnclearRow, UnusableRow
+
+__all__ = ["DataError", "DataReport", "LoadedPairs", "PreparedData", "SourceReport", "load_pairs", "prepare"]
+
+CONTRACT = frozenset(["prompt", "chosen", "rejected", "tools", "chat_template_kwargs"])
+"""Columns that need no word where they are read."""
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What became of the rows of one source."""
+
+    source: str
+    rows: int
+    format: str
+    truncated: int
+    """Usable rows with a side cut at the length limit."""
+    boundary: int
+    """Usable rows whose prompt is not what prompt and answer together begin with (tokens.py, rule 2)."""
+    unusable: Unusable
+    pairs: int
+    """Usable pairs: as many as usable rows, but where a row gives several or several rows give one."""
+    used_rows: frozenset[int]
+    """Rows with a usable pair."""
+    columns: Sequence[str] = ()
+    """Columns that any pair is made of."""
+    unread: Sequence[str] = ()
+    """Columns that no pair is made of."""
+    merged: int = 0
+    """Those of `boundary` whose answer and prompt would merge into other tokens."""
+    left_out: int = 0
+    """Usable pairs that a weight leaves out."""
+    notes: Sequence[str] = ()
+    """What else the data's owner should know, a line each."""
+
+    @property
+    def usable(self) -> int:
+        lost = {number for numbers in self.unusable.rows.values() for number in numbers}
+        return self.rows - len(lost - self.used_rows)
+
+    def summarize(self) -> SourceSummary:
+        return SourceSummary(
+            source=self.source,
+            rows=self.rows,
+            format=self.format,
+            truncated=self.truncated,
+            boundary=self.boundary,
+            unusable=self.unusable.summarize(),
+            pairs=self.pairs,
+            columns=list(self.columns),
+            unread=list(self.unread),
+            notes=list(self.notes),
+            left_out=self.left_out,
+        )
+
+    def lines(self, max_length: int) -> list[str]:
+        pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
+        rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        lines = [f"{self.source}: {rows} in format {self.format}, {self.usable} usable{pairs}", *self.notes]
+        if not CONTRACT.issuperset(self.columns):
+            lines.append(f"columns read: {_named(self.columns)}")
+        if self.unread:
+            lines.append(f"columns not read: {_named(self.unread)}")
+        lines += [f"unusable: {line}" for line in self.unusable.lines()]
+        if self.truncated:
+            lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
+        if self.merged:
+            lines.append(
+                f"{_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
+            )
+        return lines
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What became of a job's rows, for its summary and its user."""
+
+    train: SourceReport
+    validation: SourceReport | None
+    """The held-out pairs' own source, where they have one."""
+    used: int
+    """Pairs to train on."""
+    held_out: int
+    overlap: int
+    """Held-out pairs whose prompt is trained on too: only a source of their own can bring any."""
+    max_length: int
+
+    def summarize(self) -> DataSummary:
+        """The same as a JSON document: the training source's counts, and those of the job."""
+        validation = None
+        if self.validation is not None:
+            validation = HeldOutSummary(**dict(self.validation.summarize()), overlap=self.overlap)
+        return DataSummary(
+            **dict(self.train.summarize()),
+            used=self.used,
+            held_out=self.held_out,
+            validation=validation,
+            lines=self.lines(),
+        )
+
+    def lines(self) -> list[str]:
+        """The same in words, a line for each thing a user should know."""
+        lines = self.train.lines(self.max_length)
+        if self.validation is not None:
+            lines += [f"held out: {line}" for line in self.validation.lines(self.max_length) if line not in lines]
+        lines.append(f"{_pairs(self.used)} to train on, {self.held_out} held out")
+        if self.overlap:
+            lines.append(f"{_pairs(self.overlap)} held out with a prompt that is trained on too")
+        return lines
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The examples of a job, each list in the order of its rows."""
+
+    train: list[Example]
+    held_out: list[Example]
+    report: DataReport
+
+    def with_notes(self, notes: Sequence[str]) -> PreparedData:
+        """The same, with more that the report says."""
+        train = replace(self.report.train, notes=[*self.report.train.notes, *notes])
+        return replace(self, report=replace(self.report, train=train))
+
+
+def prepare(
+    spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
+) -> PreparedData:
+    """Load, tokenize and split. The same spec, files and tokenizer give the same examples and the same split.
+
+    `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
+    also for a tokenizer without EOS.
+    """
+    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec, "data.path")
+    found = load_held_out(spec, formats, commits)
+    if found is not None:
+        held_out, validation = _encode(found, tokenizer, spec, "data.validation")
+        train = examples
+    else:
+        assert isinstance(spec.validation, float)
+        train, held_out = split(examples, spec.validation)
+        validation = None
+    prompts = {_prompt_key(example) for example in train}
+    overlap = sum(_prompt_key(example) in prompts for example in held_out)
+    counts = DataReport(report, validation, len(train), len(held_out), overlap, spec.max_length)
+    return PreparedData(train, held_out, counts)
+
+
+def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], list[Example]]:
+    """`examples` without and with a `fraction` of the prompts, at least one where there are two or more.
+
+    Whole prompts are held out, so that none stands on both sides, in the order of a hash: whatever the seed, and with
+    little change when rows are added.
+    """
+    prompts = sorted({_prompt_key(example) for example in examples})
+    count = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1) if fraction > 0 else 0
+    held_out = set(prompts[:count])
+    return (
+        [example for example in examples if _prompt_key(example) not in held_out],
+        [example for example in examples if _prompt_key(example) in held_out],
+    )
+
+
+def _encode(
+    found: LoadedPairs, tokenizer: ChatTokenizer, spec: DataSpec, key: str
+) -> tuple[list[Example], SourceReport]:
+    try:
+        encoder = Encoder(tokenizer, spec.max_length, Settings.of(spec))
+    except ValueError as error:
+        raise DataError(f"model: {error}") from error
+    examples = []
+    unclear: dict[int, UnclearRow] = {}
+    for row, pair in found.pairs:
+        try:
+            examples.append(replace(encoder.encode(pair, row), place=str(found.places[row - 1])))
+        except UnusableRow as reason:
+            found.unusable.add(str(reason), row)
+            if isinstance(reason, UnclearRow):
+                unclear[row] = reason
+    refuse_unclear(found, unclear, key)
+    if not examples:
+        raise none_usable(found, key)
+    return examples, SourceReport(
+        found.source,
+        found.rows,
+        found.format,
+        encoder.truncated,
+        encoder.boundary,
+        found.unusable,
+        len(examples),
+        frozenset(example.row for example in examples),
+        found.columns,
+        found.unread,
+        encoder.merged,
+        found.left_out,
+        [*found.notes, *encoder.notes()],
+    )
+
+
+def _prompt_key(example: Example) -> bytes:
+    return hashlib.sha256(example.chosen.prompt.tobytes()).digest()
+
+
+def _pairs(count: int) -> str:
+    return f"{count} pair" if count == 1 else f"{count} pairs"
+
+
+def _named(columns: Sequence[str]) -> str:
+    """Columns in words; one without a name, as an index in CSV has, is told as that."""
+    return ", ".join(column if column.strip() else f"{column!r} (without a name)" for column in columns)

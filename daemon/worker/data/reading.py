@@ -1,0 +1,130 @@
+"""Rows → pairs by the one format of a dataset, with every column accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.certainty import (
+    check_contexts,
+    check_implicit,
+    check_options,
+    check_repeats,
+    refuse_unclear,
+)
+from prefd.daemon.worker.data.columns import NamedRows, name_columns
+from prefd.daemon.worker.data.dataset import Dataset, listed
+from prefd.daemon.worker.data.margins import score
+from prefd.daemon.worker.data.repeated import tell_repeated
+from prefd.daemon.worker.data.rows import DataError, Row
+from prefd.daemon.worker.data.shapes import check_columns
+from prefd.daemon.worker.data.watched_row import WatchedRow
+from prefd.plugins.formats.fields import is_text
+from prefd.plugins.formats.implicit_text import ImplicitText
+from prefd.plugins.types import DatasetFormat, Pair, Reading, RowFormat, UnusableRow
+
+NEARLY_ALL = 0.9
+UNMATCHED = "explicit"
+"""Whose words are used where no format has the rows."""
+
+
+def read_dataset(
+    rows: Sequence[Row],
+    spec: DataSpec,
+    formats: Mapping[str, RowFormat],
+    source: str,
+    key: str,
+    name_rows: Callable[[Sequence[int]], str] = listed,
+) -> Dataset:
+    """The pairs of `rows`. `source`, `key` and `name_rows` are for messages.
+
+    Raises `DataError` where it is not certain what is meant.
+    """
+    named = name_columns(rows, spec, source)
+    name, matching = detect_format(named.rows, formats)
+    if not any(matching):
+        check_columns(named.rows, source, key)
+    row_format, where = formats[name], f"{key}: {source}"
+    reading = _read(named, name, matching, row_format, where)
+    made = Dataset(where, name, named, reading.pairs, reading.unusable, reading.columns, reading.notes, name_rows)
+    if not isinstance(row_format, DatasetFormat):
+        check_options(made, spec)
+    if isinstance(row_format, DatasetFormat) or hasattr(row_format, "columns"):
+        check_repeats(made, spec)
+        check_contexts(made, spec)
+    refuse_unclear(made)
+    if isinstance(row_format, ImplicitText):
+        check_implicit(made)
+    score(made, spec)
+    tell_repeated(made)
+    return made
+
+
+def detect_format(rows: Sequence[Row], formats: Mapping[str, RowFormat]) -> tuple[str, list[bool]]:
+    """The format of all `rows` together, and which of them have it.
+
+    Formats are registered from general to special: the last that matches nearly as many rows as any other is taken, so
+    that a few odd rows among transcripts do not turn every transcript into plain text.
+    """
+    matching = {
+        name: [not isinstance(row, UnusableRow) and row_format.matches(row) for row in rows]
+        for name, row_format in formats.items()
+    }
+    most = max(map(sum, matching.values()), default=0)
+    if most == 0 and UNMATCHED in matching:
+        return UNMATCHED, matching[UNMATCHED]
+    best = next(name for name in reversed(matching) if sum(matching[name]) >= NEARLY_ALL * most)
+    return best, matching[best]
+
+
+def _read(named: NamedRows, name: str, matching: Sequence[bool], row_format: RowFormat, where: str) -> Reading:
+    if not isinstance(row_format, DatasetFormat):
+        return _read_each(named.rows, name, matching, row_format)
+    broken = [(number, row) for number, row in enumerate(named.rows, 1) if isinstance(row, UnusableRow)]
+    try:
+        reading = row_format.read(named.usable, named.options)
+        for number, pair in reading.pairs:
+            _check_pair(pair, name)
+            named.usable[number]  # a pair has the number of one of its rows
+    except Exception as error:  # a plugin's fault
+        raise DataError(f"{where}: format {name!r} failed: {type(error).__name__}: {error}") from error
+    reading.unusable += broken
+    return reading
+
+
+def _read_each(rows: Sequence[Row], name: str, matching: Sequence[bool], row_format: RowFormat) -> Reading:
+    reading = Reading()
+    for number, (row, matches) in enumerate(zip(rows, matching), 1):
+        try:
+            if isinstance(row, UnusableRow):
+                raise row
+            pair, columns = _pair(row, matches, name, row_format)
+        except UnusableRow as reason:
+            reading.unusable.append((number, reason))
+        else:
+            reading.pairs.append((number, pair))
+            reading.columns[number] = columns
+    return reading
+
+
+def _pair(row: Mapping[str, Any], matches: bool, name: str, row_format: RowFormat) -> tuple[Pair, set[str]]:
+    columns: Callable[[Mapping[str, Any]], Any] | None = getattr(row_format, "columns", None)
+    watched = None if columns else WatchedRow(row)
+    try:
+        pair = row_format.pair(row if watched is None else watched)
+        if matches:
+            _check_pair(pair, name)
+            return pair, watched.read if watched is not None else set(columns(row) if columns else ())
+    except UnusableRow:
+        raise  # it knows best, also about a row of another shape
+    except Exception as error:
+        if matches:  # a plugin's fault, or a row it did not think of; the other rows may still be fine
+            raise UnusableRow(f"format {name!r} failed: {type(error).__name__}: {error}") from error
+        raise UnusableRow(f"not in the dataset's format ({name})") from error
+    raise UnusableRow(f"not in the dataset's format ({name})")
+
+
+def _check_pair(pair: Any, name: str) -> None:
+    if not isinstance(pair, Pair) or not all(is_text(text) for text in (pair.prompt, pair.chosen, pair.rejected)):
+        raise UnusableRow(f"format {name!r} failed: it gave no pair of texts or chat messages")

@@ -1,0 +1,197 @@
+"""A JSON document's rows: a list of objects, objects after one another, or one of the wrappings that writers put around them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from prefd.daemon.specs.data_files import SPLIT_NAMES
+from prefd.daemon.text.wording import clip
+from prefd.daemon.worker.data.rows.placed import DataFile
+from prefd.daemon.worker.data.rows.splits import name_one, quoted, tells_of_split
+from prefd.plugins.types import UnusableRow
+
+BLANK = re.compile(r"[ \t\r\n]*")
+MESSAGE_KEYS = {"role", "from"}
+COLUMNS = {"prompt", "chosen", "rejected"}
+WRAPPERS = {"data", "dataset", "examples", "instances", "items", "pairs", "preferences", "records", "rows", "samples"}
+"""Keys that rows are put under, whatever else is told beside them."""
+
+
+class TwiceTheKey(UnusableRow):
+    """An object with one key twice, of which Python's json keeps the last without a word."""
+
+
+def _object(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(items)
+    if len(made) < len(items):
+        keys = [key for key, _ in items]
+        raise TwiceTheKey(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return made
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def add_document(file: DataFile, text: str, splits: tuple[str, ...]) -> None:
+    """Add the rows of a whole file. Raises ValueError and RecursionError where it is no JSON, and adds nothing then."""
+    start = _skip(text, 0)
+    if start == len(text):
+        return
+    if text[start] == "[":
+        _add_placed(file, text, list(_elements(text, start)))
+        return
+    values = list(_values(text, start))
+    if len(values) > 1:
+        _add_placed(file, text, values)
+    elif (rows := _unwrapped(file, values[0][1], splits)) is not None:
+        for number, row in enumerate(rows, 1):
+            file.add(row, number, "row")
+    else:
+        _add_placed(file, text, values)
+
+
+def _add_placed(file: DataFile, text: str, found: list[tuple[int, Any]]) -> None:
+    """Rows at their lines, where each has lines of its own; otherwise by number."""
+    lines: list[int] = []
+    line, counted = 1, 0
+    for at, _ in found:
+        line += text.count("\n", counted, at)
+        counted = at
+        lines.append(line)
+    listed_on_a_line = text.lstrip().startswith("[") and "\n" not in text.strip()
+    apart = not listed_on_a_line and all(one < other for one, other in pairwise(lines))
+    for number, (line, (_, row)) in enumerate(zip(lines, found), 1):
+        file.add(row, *((line, "line") if apart else (number, "row")))
+
+
+def _elements(text: str, start: int) -> Iterator[tuple[int, Any]]:
+    """Each element of the list that begins at `start`, with where it begins; nothing may follow the list."""
+    at = _skip(text, start + 1)
+    while text[at : at + 1] != "]" or text[at - 1] == ",":
+        value, end = _decode(text, at)
+        yield at, value
+        at = _skip(text, end)
+        if text[at : at + 1] == ",":
+            at = _skip(text, at + 1)
+            if text[at : at + 1] == "]":
+                raise json.JSONDecodeError("Expecting value", text, at)
+        elif text[at : at + 1] != "]":
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+    if (end := _skip(text, at + 1)) < len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+
+
+def _values(text: str, at: int) -> Iterator[tuple[int, Any]]:
+    """Each of the objects that stand after one another."""
+    while at < len(text):
+        if text[at] != "{":
+            raise json.JSONDecodeError("Expecting an object", text, at)
+        value, end = _decode(text, at)
+        yield at, value
+        at = _skip(text, end)
+
+
+def _decode(text: str, at: int) -> tuple[Any, int]:
+    """One value and where it ends; a row with a key twice is an `UnusableRow`."""
+    try:
+        return DECODER.raw_decode(text, at)
+    except TwiceTheKey as reason:
+        return reason, json.JSONDecoder().raw_decode(text, at)[1]
+
+
+def _skip(text: str, at: int) -> int:
+    match = BLANK.match(text, at)
+    return match.end() if match else at
+
+
+def _unwrapped(file: DataFile, value: Any, splits: tuple[str, ...]) -> list[Any] | None:
+    """The rows in an object that is not one row itself; None where it is one, or may be."""
+    if not isinstance(value, dict) or not value or any(isinstance(value.get(name), str) for name in COLUMNS):
+        return None
+    if set(value) == {"columns", "index", "data"} and _is_table(value):
+        file.note('written by pandas with orient="split"; read as its rows')
+        return [dict(zip(value["columns"], cells)) for cells in value["data"]]
+    if all(_is_rows(each) or _is_columns(each) for each in value.values()) and any(map(tells_of_split, value)):
+        rows = _of_split(file, value, splits)
+        return _of_columns(file, rows) if isinstance(rows, dict) else rows
+    wrapped = [key for key, each in value.items() if _is_rows(each) and (key.lower() in WRAPPERS or len(value) == 1)]
+    if len(wrapped) == 1:
+        file.note(f"its rows were read from under {clip(wrapped[0])!r}")
+        return [_unnumbered(row) for row in value[wrapped[0]]]
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and not WRAPPERS.isdisjoint(value):
+        return _unwrapped(file, inner, splits)
+    return _of_columns(file, value)
+
+
+def _unnumbered(row: Any) -> Any:
+    """The hub's own viewer puts each row beside its number."""
+    return row["row"] if isinstance(row, dict) and {"row_idx", "row"} <= row.keys() else row
+
+
+def _is_rows(value: Any) -> bool:
+    """A list of objects that are not chat messages."""
+    return isinstance(value, list) and all(isinstance(each, dict) and not MESSAGE_KEYS & each.keys() for each in value)
+
+
+def _is_columns(value: Any) -> bool:
+    """A list for each column, as `DatasetDict.to_dict` gives for each split."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(each, list) for each in value.values())
+
+
+def _is_table(value: Mapping[str, Any]) -> bool:
+    columns, data = value["columns"], value["data"]
+    return (
+        isinstance(columns, list)
+        and isinstance(data, list)
+        and all(isinstance(column, str) for column in columns)
+        and all(isinstance(cells, list) and len(cells) == len(columns) for cells in data)
+    )
+
+
+def _of_split(file: DataFile, lists: Mapping[str, Any], splits: tuple[str, ...]) -> Any:
+    """What stands under the first of `splits` that there is; refused where there is none, with those there are."""
+    for split in splits:
+        for key, rows in lists.items():
+            if _names(split, key):
+                file.split = key
+                others = ", ".join(repr(clip(other)) for other in lists if other != key)
+                file.note(f"its rows were read from under {clip(key)!r}" + (f", and not {others}" if others else ""))
+                return rows
+    listed = ", ".join(clip(key) for key in lists)
+    raise file.fault(
+        f"it holds no rows under {quoted(splits)}, but under {listed}; {name_one(list(lists), splits, file.split_key)}"
+    )
+
+
+def _names(split: str, key: str) -> bool:
+    return key == split or key.lower() in SPLIT_NAMES.get(split, {split.lower()})
+
+
+def _of_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | None:
+    """Rows written column by column, as lists or with pandas' index; None for what may be a row."""
+    columns = list(value.values())
+    if len(columns) > 1 and all(isinstance(each, list) and not _is_chat(each) for each in columns):
+        lengths = {name: len(each) for name, each in value.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{clip(name)} {length}" for name, length in lengths.items())
+            raise file.fault(f"a list for each column, of different lengths ({told}); write a list of objects")
+        file.note("a list for each column; read as its rows")
+        return [dict(zip(value, cells)) for cells in zip(*columns)]
+    if not all(isinstance(each, dict) and each for each in columns):
+        return None
+    indices = [list(each) for each in columns]
+    if len(columns) > 1 and all(each == indices[0] for each in indices) and all(map(str.isdigit, indices[0])):
+        file.note('written by pandas with orient="columns"; read as its rows')
+        return [{name: each[index] for name, each in value.items()} for index in indices[0]]
+    if all(map(str.isdigit, value)):
+        file.note('written by pandas with orient="index"; read as its rows')
+        return columns
+    return None
+
+
+def _is_chat(value: list[Any]) -> bool:
+    return any(isinstance(each, dict) and MESSAGE_KEYS & each.keys() for each in value)

@@ -1,0 +1,91 @@
+"""A data file opened as bytes: decompressed as a stream where it is compressed, refused where it is something else.
+
+A file is told by how it begins, for names lie: a `.jsonl` that is gzip is read as gzip, and said to be. What is never data,
+such as the pointer that git-lfs leaves in a file's place, is refused with what to do about it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from prefd.daemon.worker.data.rows.placed import DataFile
+
+PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""How a compressed file begins, whatever it holds."""
+SUFFIX = {".gz": "gzip", ".zst": "zstd"}
+FOREIGN = {
+    b"version https://git-lfs": "it is a git-lfs pointer and not the data itself; fetch that with `git lfs pull`",
+    b"<!doctype html": "it is a web page and not data; download the file itself (a hub file's address has /resolve/)",
+    b"<html": "it is a web page and not data; download the file itself (a hub file's address has /resolve/)",
+    b"bzh": "it is compressed with bzip2; unpack it, or compress it with gzip or zstd",
+    b"\xfd7zxz\x00": "it is compressed with xz; unpack it, or compress it with gzip or zstd",
+    b"pk\x03\x04": "it is a zip archive (as an .xlsx is); unpack it, or save the sheet as CSV",
+}
+"""How a file begins, in small letters, that no reader here reads."""
+BINARY = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+HEAD = 64
+
+
+@contextmanager
+def opened(file: DataFile) -> Iterator[BinaryIO]:
+    """The bytes of a text file. Raises `DataError`, also in the middle of what is damaged; the stream is closed after."""
+    with file.path.open("rb") as raw:
+        packed = _packing(file, raw)
+        try:
+            with _unpacked(raw, packed) as stream:
+                _check_text(file, stream)
+                yield stream
+        except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
+            if packed is None or (isinstance(error, OSError) and error.errno is not None):
+                raise
+            raise file.fault(
+                f"its {packed} data is damaged or ends too early ({error}); fetch or compress it again"
+            ) from error
+
+
+def _packing(file: DataFile, raw: BinaryIO) -> str | None:
+    """How the file is compressed, which its name may not say."""
+    head = begins(raw)
+    packed = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
+    named = SUFFIX.get(file.path.suffix.lower())
+    if packed != named and head:
+        file.note(f"it is {packed or 'not compressed'}, whatever its name says, and was read so")
+    return packed
+
+
+def _unpacked(raw: BinaryIO, packed: str | None) -> BinaryIO:
+    if packed == "gzip":
+        return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=raw)))
+    if packed == "zstd":
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
+    return raw
+
+
+def begins(stream: BinaryIO) -> bytes:
+    """The first bytes of what is left of a buffered `stream`."""
+    return cast("io.BufferedReader", stream).peek(HEAD)[:HEAD]
+
+
+def _check_text(file: DataFile, stream: BinaryIO) -> None:
+    head = begins(stream)
+    check_foreign(file, head)
+    if kind := next((kind for magic, kind in BINARY.items() if head.startswith(magic)), None):
+        raise file.fault(f"it is a {kind} file, whatever its name says; name it {kind}")
+    if head.startswith(UTF16):
+        raise file.fault("not UTF-8 but UTF-16; save the file as UTF-8")
+
+
+def check_foreign(file: DataFile, head: bytes) -> None:
+    """Raises `DataError` for a file that begins as something that is never data."""
+    start = head.lstrip().lower()
+    for magic, what in FOREIGN.items():
+        if start.startswith(magic):
+            raise file.fault(what)

@@ -1,0 +1,155 @@
+"""What to say of a dataset whose rows no format has: what is missing, and the setting that would mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from prefd.daemon.worker.data.columns import columns_of
+from prefd.daemon.worker.data.questions import WORDS, count_words
+from prefd.daemon.worker.data.rows import DataError, Row
+from prefd.plugins.formats.answers import Answers, find_answers
+from prefd.plugins.formats.ballot import BESIDE, VERDICTS, verdicts
+from prefd.plugins.formats.chats import as_chat
+from prefd.plugins.formats.names import BETTER, LOSERS, key_of, side_of, words_of
+from prefd.plugins.formats.prompt import answer_text
+from prefd.plugins.formats.sides import CONVERSATIONS, named_sides
+from prefd.plugins.types import UnusableRow
+
+OPPOSITES = (
+    ("winner", "loser"),
+    ("win", "lose"),
+    ("win", "loss"),
+    ("wins", "loses"),
+    ("won", "lost"),
+    ("w", "l"),
+    ("good", "bad"),
+    ("right", "wrong"),
+    ("correct", "incorrect"),
+    ("best", "worst"),
+    ("positive", "negative"),
+    ("pos", "neg"),
+    ("liked", "disliked"),
+)
+"""Words of the names of a better and a worse answer, which are never read as such unasked."""
+
+
+def check_columns(rows: Sequence[Row], source: str, key: str) -> None:
+    """Raises `DataError` for a dataset none of whose rows have the columns of a pair."""
+    columns = columns_of(rows)
+    if named_sides(columns) or all(isinstance(row, UnusableRow) for row in rows):
+        return
+    if not columns:
+        raise DataError(f"{key}: {source} has no columns: each row needs chosen and rejected (and prompt, or not)")
+    raise DataError(f"{key}: {source} {_missing(rows, columns)}")
+
+
+def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    first = next(row for row in rows if not isinstance(row, UnusableRow))
+    answers, who, listed = find_answers(first), verdicts(first), ", ".join(columns)
+    if pair := _opposites(rows, columns, () if answers is None else answers.names):
+        return (
+            f"has {pair[0]!r} and {pair[1]!r}, which look like the better and the worse answer; its columns: {listed}. "
+            f"Where they are, name them (data.chosen_feature: {pair[0]}, data.rejected_feature: {pair[1]})"
+        )
+    if answers is not None and not who:
+        return f"has {answers.listed}, and no column is known to say which is preferred; its columns: {listed}. " + (
+            _naming_winner(answers, columns)
+        )
+    for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
+        there = [column for column in columns if side_of(column) == side]
+        if len(there) > 1:
+            return (
+                f"has {' and '.join(there)}, which may each be the {side} answer; its columns: {listed}. "
+                f"Name the sides with data.chosen_feature and data.rejected_feature"
+            )
+        if len(there) == 1 and there[0] != side:
+            return (
+                f"has {there[0]!r} for the {side} answer and none for the {other} one; its columns: {listed}. "
+                f"Name it with data.{other}_feature"
+            )
+    if who and answers is None:
+        return (
+            f"has {' and '.join(map(repr, who))}, which may say which answer is preferred, and no two columns are known "
+            f"to be the answers; its columns: {listed}. Call them answer_a and answer_b, and write a or b into {who[0]!r}"
+        )
+    if several := [column for column in columns if side_of(column) == "answer" and isinstance(first.get(column), list)]:
+        return (
+            f"has lists of answers ({several[0]!r}), and nothing says which of them is the better one; its columns: {listed}. "
+            "Put the answers into columns 'chosen' and 'rejected' (where the first is the better one, as in LLaMA-Factory's "
+            "ranking data, that one into 'chosen'), or call the list 'answers' and put their scores into a list 'scores'"
+        )
+    if alone := [column for column in columns if key_of(column) in CONVERSATIONS]:
+        return (
+            f"is unpaired: it has one conversation a row ({alone[0]!r}) and no second answer; its columns: {listed}. "
+            "prefd's losses compare two answers to one prompt, a chosen and a rejected one"
+        )
+    missing = [name for name in ("chosen", "rejected") if name not in columns]
+    near = [
+        column
+        for name in missing
+        for column in difflib.get_close_matches(name, columns, n=2)
+        if _meaning(column) in (None, name)
+    ]
+    hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
+    fields = " and ".join(f"data.{name}_feature" for name in missing)
+    return (
+        f"has no column {' or '.join(map(repr, missing))}; its columns: {listed}.{hint} Name the columns with {fields}"
+    )
+
+
+def _naming_winner(answers: Answers, columns: Sequence[str]) -> str:
+    """How to say which of the answers is preferred, where what may say it cannot be read as it is."""
+    marks = [key for key in sorted({key for item in answers.items for key in item}) if _is_mark(key, answers)]
+    if marks:
+        return (
+            f"{' and '.join(map(repr, marks))} of an answer may say it: give the preferred one a 'score' of 1 and the others 0, "
+            "or put the texts into columns 'chosen' and 'rejected'"
+        )
+    losers = [column for column in columns if column not in answers.columns and _is_loser(column)]
+    if losers:
+        return (
+            f"{' and '.join(map(repr, losers))} may say which is the worse one, and is never read as such: write the better "
+            f"one's {'name (' + ' or '.join(answers.names) + ')' if answers.names else 'letter (A, B, …)'} into a column 'winner'"
+        )
+    return "Name the column that says it with data.winner_feature, or the one with each answer's score with data.score_feature"
+
+
+def _is_mark(key: str, answers: Answers) -> bool:
+    """Whether a key of listed answers may mark the best of them: `selected`, `is_best`."""
+    is_named = not (VERDICTS | BETTER).isdisjoint(words_of(key))
+    return is_named and any(isinstance(item.get(key), bool) for item in answers.items)
+
+
+def _is_loser(column: str) -> bool:
+    words = set(words_of(column))
+    return bool(words & LOSERS) and words <= LOSERS | BESIDE | VERDICTS
+
+
+def _opposites(rows: Sequence[Row], columns: Sequence[str], answers: Sequence[str]) -> tuple[str, str] | None:
+    """The only two columns that are named as opposites and hold answers; none where others are known to be the answers."""
+    found = [
+        (column, other)
+        for column in columns
+        for other in columns
+        if any(_without(column, better) == _without(other, worse) is not None for better, worse in OPPOSITES)
+    ]
+    if len(found) != 1 or (answers and set(answers) != set(found[0])):
+        return None
+    usable = [row for row in rows if not isinstance(row, UnusableRow)]
+    said = [answer_text(as_chat(row.get(column))) for row in usable for column in found[0]]
+    names = sum(bool(text.strip()) and count_words(text) < WORDS for text in said)
+    return found[0] if 2 * names <= len(said) and any(map(str.strip, said)) else None
+
+
+def _without(column: str, word: str) -> tuple[str, ...] | None:
+    """The words of a name but for `word`; None where it has it not, or more than once."""
+    words = words_of(column)
+    return tuple(one for one in words if one != word) if words.count(word) == 1 else None
+
+
+def _meaning(column: str) -> str | None:
+    words = words_of(column)
+    if any(better in words for better, _ in OPPOSITES):
+        return "chosen"
+    return "rejected" if any(worse in words for _, worse in OPPOSITES) else None

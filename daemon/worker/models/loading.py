@@ -1,0 +1,129 @@
+"""Loads a model, with its adapter, and a tokenizer. Safetensors only; no model code is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx_lm.tuner.utils import load_adapters
+from mlx_lm.utils import (
+    can_run_metal,
+    load_config,
+    load_model,
+    load_tokenizer,
+    maybe_set_recommended_wired_limit,
+    quantize_model,
+)
+
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.models import memory, peft_start
+from prefd.daemon.worker.models.lookup_tables import bound_positions
+from prefd.daemon.worker.models.source import ModelSource, loading_failed, read_adapter, stored_dtype
+
+ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def device() -> str:
+    """ "cpu" or "gpu": what MLX computes on in this process."""
+    return str(mx.default_device().type).rpartition(".")[2]
+
+
+def compute_dtype(source: ModelSource) -> str:
+    """What a forward pass of `source` computes in here: float32 on a CPU (half precision is 40 times slower there),
+    the stored type elsewhere.
+    """
+    return "float32" if device() == "cpu" else DTYPES[stored_dtype(source)]
+
+
+def load(source: ModelSource) -> nn.Module:
+    """The model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
+    model = unread(source)
+    memory.check_weights(model, source.model)
+    mx.eval(model.parameters())
+    return model
+
+
+def unread(source: ModelSource) -> nn.Module:
+    """As `load`, with the weights still on disk: each is read when it is first used.
+
+    An adapter's own leaves are float32 whatever the model computes in, as those of a new adapter are: in half precision
+    most steps of training would round to nothing.
+    """
+    model, _ = open_base(source)
+    bound_positions(model)
+    put_adapter(model, source)
+    if can_run_metal():
+        maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac
+    adapters = [
+        (module, {name: module[name].astype(mx.float32) for name in ADAPTER_LEAVES if name in module})
+        for module in model.modules()
+        if "lora_a" in module
+    ]
+    model.set_dtype(getattr(mx, compute_dtype(source)))
+    for module, leaves in adapters:
+        module.update(leaves)
+    model.eval()
+    return model
+
+
+def open_base(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
+    """The model without its adapter, weights not read yet and of their stored types, and its config.
+
+    Raises `JobError` when it cannot be loaded.
+    """
+    with _explained(source, source.model):
+        model, config = load_model(source.folder, lazy=True)
+        if source.quantize is None:
+            return model, config
+        if "quantization" in config:
+            raise JobError(f"model {source.model} is already quantized; remove training.quantize")
+        return quantize_model(model, config, source.quantize.group_size, source.quantize.bits)
+
+
+def put_adapter(model: nn.Module, source: ModelSource) -> None:
+    """Load the adapter of `source`, if it has one, onto `model`. Raises `JobError` when it does not fit."""
+    if source.adapter is None:
+        return
+    with _explained(source, f"{source.model} with adapter {source.adapter}"):
+        adapter = read_adapter(source.adapter)
+        if adapter.is_peft:
+            peft_start.put(model, source, adapter)
+        else:
+            load_adapters(model, str(source.adapter))
+
+
+@contextmanager
+def _explained(source: ModelSource, where: str) -> Iterator[None]:
+    try:
+        yield
+    except JobError:
+        raise
+    except Exception as error:  # whatever a model's code does with files that it was not written for
+        raise JobError(f"model {where} cannot be loaded: {loading_failed(source, error)}") from error
+
+
+def tokenizer(source: ModelSource) -> Any:
+    """mlx-lm's TokenizerWrapper for `source`, as `mlx_lm.load` makes it: with the EOS ids of config.json or, before them,
+    generation_config.json.
+    """
+    try:
+        folder = source.config_folder
+        return load_tokenizer(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {str(error).strip()[:500]}") from error
+
+
+def check_same_vocabulary(policy: ModelSource, policy_tokenizer: Any, reference: ModelSource) -> None:
+    """The reference scores the policy's token ids, so both must mean the same text. Raises `JobError` otherwise."""
+    mine, theirs = policy_tokenizer.get_vocab(), tokenizer(reference).get_vocab()
+    if mine == theirs:
+        return
+    unlike = sorted(token for token in mine.keys() | theirs.keys() if mine.get(token) != theirs.get(token))
+    raise JobError(
+        f"reference {reference.model} has another tokenizer than {policy.model}: {len(unlike)} tokens differ "
+        f"(such as {unlike[0]!r}), so its log-probabilities would be of other text; use a reference of the same family"
+    )

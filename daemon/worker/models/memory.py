@@ -1,0 +1,62 @@
+"""Counts the bytes that a model's arrays take, and those that this machine has."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import psutil
+from mlx import nn
+from mlx.utils import tree_flatten
+
+from prefd.daemon.machine.cgroups import OWN, ROOT, memory_groups
+from prefd.daemon.worker.errors import JobError
+
+GIB = 2**30
+
+
+def gib(size: int) -> str:
+    """Writes `size` bytes in GiB."""
+    return f"{size / GIB:.1f} GiB"
+
+
+def nbytes(tree: Any) -> int:
+    """Adds up the bytes of all arrays in a tree of parameters."""
+    leaves: Any = tree_flatten(tree)
+    return sum(leaf.nbytes for _, leaf in leaves)
+
+
+def machine() -> tuple[int, int]:
+    """Bytes that the device has in all, and that are free now."""
+    if mx.default_device() == mx.cpu:
+        memory = psutil.virtual_memory()
+        total = min([memory.total, *container_limits()])
+        return total, min(memory.available, total)
+    info = mx.device_info()
+    names = ("max_recommended_working_set_size", "total_memory", "memory_size")
+    total = next((int(info[name]) for name in names if info.get(name)), psutil.virtual_memory().total)
+    free = min(total, psutil.virtual_memory().available) if sys.platform == "darwin" else total
+    return total, free
+
+
+def container_limits(root: Path = ROOT, own: Path = OWN) -> list[int]:
+    """The memory limits, in bytes, of the control groups that this process is in."""
+    found = []
+    for group in itertools.chain.from_iterable(memory_groups(root, own)):
+        with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
+            found.append(int(group.limit.read_text()))
+    return found
+
+
+def check_weights(model: nn.Module, name: str) -> None:
+    """Raises `JobError` where the weights of the model `name`, not read yet, are larger than memory."""
+    weights, (total, _) = nbytes(model.parameters()), machine()
+    if weights > total:
+        raise JobError(
+            f"the weights of {name} take {gib(weights)}; this machine has {gib(total)} in all. Name a smaller reference, or "
+            "score on a larger machine and bring the cache here (`prefd cache export`, or cache_url)"
+        )

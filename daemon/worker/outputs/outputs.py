@@ -1,0 +1,96 @@
+"""What a trained job leaves besides its adapter: refused before training where it cannot be made, written behind it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import mlx.core as mx
+from mlx import nn
+
+from prefd.daemon.runs.phase_outcomes import TrainingOutcome
+from prefd.daemon.runs.phase_summaries import FusedCheck
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.job import RunningJob, SpecifiedJob
+from prefd.daemon.worker.models.quantized_modules import QUANTIZED
+from prefd.daemon.worker.outputs import fuse, fuse_check, peft
+from prefd.daemon.worker.outputs.published import writing
+
+log = logging.getLogger(__name__)
+
+
+def check(job: SpecifiedJob, model: nn.Module) -> None:
+    """Raises `JobError` when the spec's `output:` cannot be had of `model`, the policy as it will be trained."""
+    wanted = job.spec.output
+    if wanted.dequantize:
+        quantized = [(name, module) for name, module in model.named_modules() if "scales" in module]
+        if not quantized:
+            raise JobError(f"output.dequantize: no weight of {job.policy.model} is quantized; take it away")
+        if unknown := [name for name, module in quantized if type(module) not in QUANTIZED]:
+            raise JobError(
+                f"output.dequantize: it is not known how to dequantize {unknown[0]} of {job.policy.model}; "
+                "without it the fused model stays quantized"
+            )
+    if wanted.peft:
+        peft.check(job.policy, model)
+
+
+@dataclass
+class Outputs:
+    """The folders that were made, by name, and what is to be said of them."""
+
+    folders: dict[str, Path] = field(default_factory=dict)
+    fused_check: FusedCheck | None = None
+    warnings: list[str] = field(default_factory=list)
+    remark: str = ""
+    """What the job's reason says of it."""
+
+    def add_to(self, outcome: TrainingOutcome) -> TrainingOutcome:
+        """`outcome` with all of it in its summary."""
+        numbers: dict[str, object] = {name: str(folder) for name, folder in self.folders.items()}
+        numbers |= {} if self.fused_check is None else {"fused_check": self.fused_check}
+        numbers["warnings"] = [*outcome.summary.warnings, *self.warnings]
+        summary = outcome.summary.model_copy(update=numbers)
+        return TrainingOutcome(ok=outcome.ok, reason=outcome.reason + self.remark, summary=summary)
+
+
+def write(job: RunningJob) -> Outputs:
+    """Write what the spec's `output:` asks for, from the job's base and its adapter on disk.
+
+    Raises `JobError` where the disk refuses, and where a fused model is not what base and adapter are.
+    """
+    output, run = job.spec.output, job.run
+    outputs = Outputs()
+    mx.clear_cache()  # the trained model's memory
+    if output.fuse:
+        log.info("fusing the adapter into the model")
+        outputs = _write_fused(job)
+    if output.peft:
+        with writing("the PEFT adapter", run.root):
+            peft.write_peft(job.policy, run.adapter, run.peft)
+        outputs.folders["peft"] = run.peft
+    return outputs
+
+
+def _write_fused(job: RunningJob) -> Outputs:
+    source = replace(job.policy, adapter=job.run.adapter)
+    outputs = Outputs({"fused": job.run.fused})
+
+    def check(folder: Path) -> None:
+        try:
+            compared = fuse_check.compare(source, folder, fuse_check.sequences_of(job.examples))
+        except fuse_check.NotCompared as reason:
+            outputs.warnings.append(str(reason))
+            outputs.remark = "; the fused model was not compared with base and adapter"
+            return
+        log.info("the fused model: %s", compared.describe())
+        outputs.fused_check = compared.summarize()
+        outputs.warnings.extend(filter(None, [compared.warning()]))
+        outputs.remark = f"; fused, {compared.part} of what was trained is lost" if compared.tells else ""
+
+    with writing("the fused model", job.run.root):
+        fuse.write_fused(source, job.run.fused, job.spec.output.dequantize, check)
+    for warning in outputs.warnings:
+        log.warning("%s", warning)
+    return outputs

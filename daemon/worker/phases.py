@@ -1,0 +1,94 @@
+"""Runs one phase of one job to an outcome that everyone can read, whatever happens inside."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prefd.daemon.errors import EXPECTED, WorkerExit
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.files import DISK_TROUBLE
+from prefd.daemon.machine.memory import OUT_OF_MEMORY
+from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
+from prefd.daemon.runs.phases import Phase
+from prefd.daemon.specs.memory_advice import remedy
+from prefd.daemon.worker import stopping
+from prefd.daemon.worker.errors import Stopped
+from prefd.daemon.worker.job import RunningJob, SpecifiedJob
+from prefd.daemon.worker.reference.precompute import precompute
+from prefd.daemon.worker.training.plan import refuse_untrainable
+from prefd.daemon.worker.training.train import train
+
+log = logging.getLogger(__name__)
+
+
+def plan_and_precompute(job: RunningJob, stop: stopping.StopEvent) -> PrecomputeOutcome:
+    """Run the reference pass of `job`, once it is known that the job can be trained. Raises as both do."""
+    began = time.monotonic()
+    if job.spec.training is not None:
+        refuse_untrainable(job)
+    return precompute(job, stop, began)
+
+
+PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
+    "precompute": plan_and_precompute,
+    "training": train,
+}
+
+
+def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
+    """Run `phase` and write its outcome; returns the process's exit code."""
+    stop = stopping.on_signals()
+    stopping.watch_parent(stop)
+    job = RunningJob.load(Home(root), job_id)
+    job.run.forget_outcome(phase)
+    for change in job.changes:
+        log.warning("%s", change)
+    try:
+        return _run(phase, job, stop)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        log.error("%s", error)
+        return WorkerExit.NO_ROOM
+
+
+def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
+    try:
+        outcome = PHASES[phase](job, stop)
+    except Stopped as stopped:
+        log.info("%s", stopped)
+        return WorkerExit.STOPPED
+    except EXPECTED as error:
+        log.error("%s", error)
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
+            return WorkerExit.NO_ROOM
+        outcome = OUTCOME_OF[phase](ok=False, reason=str(error))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+            raise
+        if reason := no_memory(error, job):
+            log.exception("out of memory in %s", phase)
+        else:
+            log.exception("unexpected error in %s", phase)
+            reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
+        outcome = OUTCOME_OF[phase](ok=False, reason=reason)
+    return _end(job, phase, outcome)
+
+
+def _end(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExit:
+    if job.changes:
+        outcome = outcome.with_warnings(job.changes)
+    job.run.write_outcome(phase, outcome)
+    return WorkerExit.DONE if outcome.ok else WorkerExit.FAILED
+
+
+def no_memory(error: Exception, job: SpecifiedJob) -> str | None:
+    """In words, with the settings to change, where `error` is that memory ran out."""
+    said = f"{type(error).__name__}: {error}"
+    if not isinstance(error, MemoryError | RuntimeError) or not OUT_OF_MEMORY.search(said):
+        return None
+    ways = remedy(job.spec.training)
+    return f"the worker ran out of memory ({said}). Make the job smaller and submit it again: {ways}"

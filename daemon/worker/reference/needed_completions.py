@@ -1,0 +1,66 @@
+"""What a job needs of the reference cache: every distinct completion once, and the count of what that avoids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.job import SpecifiedJob
+
+ENTRY_BYTES = 32 + 8 + 8 + 4  # key, offset, sum and checksum; then four bytes a token
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How much of what a job needs the cache holds."""
+
+    completions: int
+    """Distinct completions."""
+    duplicates: int
+    """How many more sides there are than distinct completions."""
+    cached: int
+    missing: int
+    tokens_scored: int
+    """Of the missing completions alone."""
+    tokens_run: int
+    """Of the missing completions and their prompts."""
+    bytes: int
+    """What all completions take on disk."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The completions of a job's pairs, training and held-out, by their keys."""
+
+    completions: dict[bytes, Completion]
+    rows: dict[bytes, Example]
+    """The first pair that each completion belongs to."""
+    duplicates: int
+    """How many more sides there are than distinct completions."""
+
+    @classmethod
+    def of(cls, job: SpecifiedJob) -> Needs:
+        """Raises `JobError` where a model lacks a token or a position of the pairs."""
+        job.check_tables()
+        completions: dict[bytes, Completion] = {}
+        rows: dict[bytes, Example] = {}
+        sides = [(example, side) for example in job.examples for side in (example.chosen, example.rejected)]
+        for example, side in sides:
+            key = job.key(side)
+            completions.setdefault(key, side)
+            rows.setdefault(key, example)
+        return cls(completions, rows, len(sides) - len(completions))
+
+    def audit(self, missing: Collection[bytes]) -> Audit:
+        """The counts, given the keys of the completions that are not in the cache."""
+        scored = [self.completions[key] for key in missing]
+        return Audit(
+            completions=len(self.completions),
+            duplicates=self.duplicates,
+            cached=len(self.completions) - len(scored),
+            missing=len(scored),
+            tokens_scored=sum(len(one.ids) - one.start for one in scored),
+            tokens_run=sum(len(one.ids) for one in scored),
+            bytes=sum(ENTRY_BYTES + 4 * (len(one.ids) - one.start) for one in self.completions.values()),
+        )

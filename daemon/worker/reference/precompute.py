@@ -1,0 +1,117 @@
+"""The reference pass: score the completions the cache does not hold, and commit them as they come.
+
+The reference is loaded only when something is missing. A killed pass keeps every batch it committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+
+from prefd.cache.segments.values import InvalidLogprobs
+from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome
+from prefd.daemon.runs.phase_summaries import PrecomputeSummary
+from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.errors import JobError, Stopped
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.reference.needed_completions import Needs
+from prefd.daemon.worker.scoring.choose import fastest_scorer
+from prefd.daemon.worker.scoring.plan import batches
+from prefd.daemon.worker.scoring.scorer import Options, Scorer
+from prefd.daemon.worker.stopping import StopEvent
+
+log = logging.getLogger(__name__)
+
+BATCH_TOKENS = {"cpu": 2048, "gpu": 16384}
+FLUSH_EVERY_S = 15.0
+FLUSH_ENTRIES = 4096
+
+Scores = dict[bytes, npt.NDArray[np.float32]]
+
+
+def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> PrecomputeOutcome:
+    """Fill the cache with what `job` needs. `began`: when its phase did (monotonic seconds), now where nobody says.
+
+    Raises `Stopped` after a flush when asked to, `JobError` for bad scores.
+    """
+    began = time.monotonic() if began is None else began
+    needs = Needs.of(job)
+    missing = job.store.missing(list(needs.completions))
+    scoring = 0.0
+    if missing:
+        scoring = _score_missing(job, {key: needs.completions[key] for key in missing}, needs.rows, stop)
+    line = f"reference: {len(missing)} of {len(needs.completions)} completions scored"
+    log.info("%s", line)
+    summary = PrecomputeSummary(
+        reference=job.reference.model,
+        fingerprint=job.fingerprint.name,
+        **vars(needs.audit(missing)),
+        scored=len(missing),
+        seconds=time.monotonic() - began,
+        scoring_seconds=scoring,
+        data=job.data.report.summarize(),
+        damage=sorted(job.store.damage.values()),
+        line=line,
+    )
+    return PrecomputeOutcome(ok=True, reason=line, summary=summary)
+
+
+def _score_missing(
+    job: RunningJob, missing: dict[bytes, Completion], rows: dict[bytes, Example], stop: StopEvent
+) -> float:
+    """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
+    tokens = sum(len(completion.ids) for completion in missing.values())
+    log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
+    scorer = fastest_scorer(loading.load(job.reference).freeze(), Options.of(job.spec))
+    log.info("scoring: %s", scorer.describe())
+    report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
+    pending: Scores = {}
+    began = flushed = time.monotonic()
+    for batch in keyed_batches(missing):
+        pending |= score(scorer, batch)
+        overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
+        if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
+            _commit(job, pending, rows)
+            pending, flushed = {}, time.monotonic()
+        report.advance(len(batch), cost=sum(len(completion.ids) for _, completion in batch))
+        if stop.is_set():
+            raise Stopped(f"scored {report.done} of {report.total} completions; they are kept")
+    _commit(job, pending, rows)
+    return time.monotonic() - began
+
+
+def keyed_batches(missing: dict[bytes, Completion]) -> list[list[tuple[bytes, Completion]]]:
+    """`missing` in batches of bounded size, answers to one prompt together."""
+    items = list(missing.items())
+    return [
+        [items[row] for row in batch] for batch in batches([one for _, one in items], BATCH_TOKENS[loading.device()])
+    ]
+
+
+def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
+    """Key → (length,) float32 log-probabilities of one batch."""
+    scored = scorer.logprobs([completion for _, completion in batch])
+    mx.eval(scored)
+    values = np.array(scored.tokens)
+    return {
+        key: values[row, : len(completion.ids) - completion.start].copy() for row, (key, completion) in enumerate(batch)
+    }
+
+
+def _commit(job: RunningJob, scores: Scores, rows: dict[bytes, Example]) -> None:
+    try:
+        job.store.put(scores)
+    except InvalidLogprobs as error:
+        raise JobError(
+            f"the reference {job.reference.model} gave no usable log-probabilities for {rows[error.key]}: {error}; "
+            "nothing of that batch was kept"
+        ) from error
+    except OSError as error:
+        raise JobError(f"the reference cache at {job.cache.path} cannot be written: {error}") from error

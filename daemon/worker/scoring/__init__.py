@@ -1,0 +1,1 @@
+"""Log-probabilities of completions: what is computed together, and how."""

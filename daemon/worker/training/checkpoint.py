@@ -1,0 +1,166 @@
+"""Checkpoints keep on disk all that a training run goes on from.
+
+Every folder is written beside and renamed, so a name that exists is whole. Optimizer state is in a file of its own:
+mlx-lm refuses an adapters.safetensors that holds anything but adapter leaves. A disk may still damage what was written:
+a checkpoint is believed only when every file has its checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import mlx.core as mx
+from mlx import nn
+from mlx.optimizers import Optimizer
+from mlx.utils import tree_flatten, tree_unflatten
+
+from prefd.cache.segments.read_errors import raise_if_unreadable
+from prefd.daemon.worker.outputs.adapter import WEIGHTS, write_adapter
+from prefd.daemon.worker.outputs.published import Published
+
+log = logging.getLogger(__name__)
+
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+PIECE = 2**22
+"""Bytes read at once."""
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that is not what was written: for the log, which says what was done about it."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a run goes on: after `step`, with what else the checkpoint kept."""
+
+    step: int
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run, one folder a step; the newest `keep` stay, and the best where there is one.
+
+    While the run lasts two stay at least: the newest one's weights are only known to be good after the next step.
+    """
+
+    folder: Path
+    keep: int
+
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: Optimizer,
+        config: Mapping[str, Any],
+        state: Mapping[str, Any],
+        best: int | None = None,
+    ) -> None:
+        """Everything step `step + 1` depends on besides the spec: adapter, optimizer state, and `state`.
+
+        `state.json` is written last, with the size and checksum of every file.
+        """
+        with Published(self.path(step)) as made:
+            write_adapter(made, model, config)
+            mx.save_safetensors(str(made / OPTIMIZER), dict(tree_flatten(optimizer.state)))
+            document = {"step": step, **state, "files": {path.name: seal_of(path) for path in made.iterdir()}}
+            (made / STATE).write_bytes(sealed(document))
+        self.prune(max(self.keep, 2), best)
+
+    def prune(self, keep: int, best: int | None) -> None:
+        """Remove all but the newest `keep` and that of step `best`."""
+        for old in self._all()[:-keep]:
+            if best is None or old != self.path(best):
+                shutil.rmtree(old)
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> Restored | None:
+        """Load the newest whole checkpoint into both; None where there is none. Damaged ones are removed, and named."""
+        for left in self.folder.glob(".step-*"):  # by a kill
+            shutil.rmtree(left)
+        for folder in reversed(self._all()):
+            try:
+                state = read_state(folder)
+            except DamagedCheckpoint as damage:
+                log.warning("checkpoint %s is damaged (%s): removed; going on from the one before it", folder, damage)
+                shutil.rmtree(folder)
+                continue
+            model.load_weights(str(folder / WEIGHTS), strict=False)
+            saved = mx.load(str(folder / OPTIMIZER))
+            assert isinstance(saved, dict)  # what safetensors give
+            optimizer.state = tree_unflatten(list(saved.items()))
+            return Restored(step_of(folder), state)
+        return None
+
+    def load_best(self, step: int, model: nn.Module) -> bool:
+        """Put the weights of step `step` into `model`; False, said in the log, where they cannot be had."""
+        try:
+            read_state(self.path(step))
+        except DamagedCheckpoint as damage:
+            log.warning(
+                "the best checkpoint, of step %d, is damaged (%s): the adapter is the last step's", step, damage
+            )
+            return False
+        model.load_weights(str(self.path(step) / WEIGHTS), strict=False)
+        return True
+
+    def path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def last_before(self, step: int) -> Path | None:
+        """The newest checkpoint of a step before `step`."""
+        return max((path for path in self._all() if step_of(path) < step), default=None)
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"))
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def seal(content: bytes) -> list[int]:
+    """What is written down of a file: its size and crc32c."""
+    return [len(content), int(google_crc32c.value(content))]
+
+
+def seal_of(path: Path) -> list[int]:
+    """The seal of a file's content, a piece of it in memory at a time: an optimizer's state may be as large as that is."""
+    size, crc = 0, 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            size, crc = size + len(piece), google_crc32c.extend(crc, piece)
+    return [size, int(crc)]
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """`document` as JSON with a seal of its own."""
+    return json.dumps(
+        {**document, "seal": seal(json.dumps(document, sort_keys=True).encode())}, sort_keys=True
+    ).encode()
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state in the checkpoint at `folder`. Raises `DamagedCheckpoint` where any file is not as it was written, and
+    OSError for what says nothing about the files: a right that is missing, or too many open files.
+    """
+    try:
+        content = (folder / STATE).read_bytes()
+        document: dict[str, Any] = json.loads(content)
+        del document["seal"]
+        if sealed(document) != content:
+            raise DamagedCheckpoint(f"{STATE} is not what was written")
+        for name, expected in document["files"].items():
+            if seal_of(folder / name) != expected:
+                raise DamagedCheckpoint(f"{name} is not what was written")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise_if_unreadable(error)
+        raise DamagedCheckpoint(f"{type(error).__name__}: {error}") from error
+    return document

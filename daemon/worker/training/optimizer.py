@@ -1,0 +1,104 @@
+"""MLX's optimizers and schedules as a spec asks for them, and clipping.
+
+Everything an optimizer needs to go on is in its state, the step that its schedule is at included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn, optimizers
+from mlx.optimizers import MultiOptimizer, Optimizer
+from mlx.utils import tree_flatten, tree_map
+from mlx_lm.tuner.utils import build_schedule
+
+from prefd.daemon.specs.optimizer import NO_WEIGHT_DECAY, OptimizerName, ScheduleSpec, warmup_too_long
+from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.worker.errors import JobError
+
+Rate = float | Callable[[mx.array], mx.array]
+
+CLASSES: dict[OptimizerName, Callable[..., Optimizer]] = {
+    "adam": optimizers.Adam,
+    "adamw": optimizers.AdamW,
+    "adafactor": optimizers.Adafactor,
+    "lion": optimizers.Lion,
+    "sgd": optimizers.SGD,
+    "muon": optimizers.Muon,
+}
+
+
+def make_optimizer(training: TrainingSpec, total_steps: int, model: nn.Module) -> Optimizer:
+    """The optimizer of a job of `total_steps`. `model`'s trainable parameters are what it will be given.
+
+    Muon orthogonalizes matrices: it takes the 2-D parameters of the layers, and AdamW, at the same learning rate, the
+    rest: norms, biases, embeddings, the head, and the experts' stacked matrices.
+    """
+    rate = learning_rate(training, total_steps)
+    settings: dict[str, Any] = training.optimizer_settings.model_dump()
+    if training.optimizer == "adafactor":
+        settings["relative_step"] = False  # it would pass over the learning rate
+    if training.optimizer not in NO_WEIGHT_DECAY:
+        settings["weight_decay"] = training.weight_decay
+    made = CLASSES[training.optimizer](learning_rate=rate, **settings)
+    if training.optimizer != "muon":
+        return made
+    matrices = matrices_of_layers(model)
+    rest = optimizers.AdamW(rate, weight_decay=training.weight_decay, bias_correction=True)
+    return MultiOptimizer([made, rest], [lambda path, _: path in matrices])
+
+
+def learning_rate(training: TrainingSpec, total_steps: int) -> Rate:
+    """A number, or what gives it for the count of steps before a step. Raises `JobError` for a warmup that is longer
+    than the job, which a spec that counts epochs cannot know.
+    """
+    schedule, rate = training.lr_schedule, training.learning_rate
+    if schedule is None:
+        return rate
+    warmup = schedule.warmup_steps(total_steps)
+    if warmup >= total_steps and warmup > 0:
+        raise JobError(f"training.lr_schedule.warmup: {warmup_too_long(warmup, total_steps)}")
+    after = total_steps - (warmup + 1 if warmup else 0)  # mlx-lm holds the peak for one more step
+    config = {"warmup": warmup, "warmup_init": schedule.warmup_init, **_function(schedule, rate, max(after, 1))}
+    built: Rate = build_schedule(config)
+    return built
+
+
+def _function(schedule: ScheduleSpec, rate: float, steps: int) -> dict[str, Any]:
+    """mlx-lm's name and arguments; without arguments, from `rate` to 0 over `steps`."""
+    if schedule.name == "constant":
+        return {"name": "linear_schedule", "arguments": [rate, rate, 1]}
+    if schedule.arguments is not None:
+        return {"name": schedule.name, "arguments": schedule.arguments}
+    arguments = [rate, steps] if schedule.name == "cosine_decay" else [rate, 0.0, steps]
+    return {"name": schedule.name, "arguments": arguments}
+
+
+def matrices_of_layers(model: nn.Module) -> set[str]:
+    """The paths of the 2-D parameters inside `model.layers`."""
+    inside = {id(module) for layer in model.layers for _, module in layer.named_modules()}
+    return {
+        f"{path}.{name}"
+        for path, module in model.named_modules()
+        if id(module) in inside
+        for name, value in module.items()
+        if isinstance(value, mx.array) and value.ndim == 2
+    }
+
+
+def clip(gradients: Any, norm: float, max_norm: float | None) -> Any:
+    """`gradients`, whose global norm is `norm`, scaled down to `max_norm` where they are above it."""
+    if max_norm is None or norm <= max_norm:
+        return gradients
+    return tree_map(lambda gradient: gradient * (max_norm / norm), gradients)
+
+
+def global_norm(gradients: Any) -> float:
+    """√Σg² over every leaf, the squares added up in float32 within a leaf and in float64 between them."""
+    leaves: Any = tree_flatten(gradients)
+    squares = mx.stack([mx.square(leaf.astype(mx.float32)).sum() for _, leaf in leaves])
+    return math.sqrt(float(np.array(squares).astype(np.float64).sum()))

@@ -1,0 +1,41 @@
+"""The model that a job trains, from its spec to trainable layers; no weight is read before it is used.
+
+Made once before precompute, to tell what cannot be trained before hours go into the reference, and again by training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+from mlx import nn
+
+from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.worker.job import SpecifiedJob
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.fine_tune import FineTune, make_trainable
+from prefd.daemon.worker.models.source import stored_dtype
+from prefd.daemon.worker.outputs import outputs
+from prefd.daemon.worker.training.qat import QAT
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model in training mode, frozen but for what is trained."""
+
+    model: nn.Module
+    fine_tune: FineTune
+    qat: QAT
+
+    @classmethod
+    def of(cls, job: SpecifiedJob, training: TrainingSpec, steps: int) -> Policy:
+        """The policy of `job`, which takes `steps` steps; its new adapter's values are those of the spec's seed.
+
+        Raises `JobError` for what this model cannot be trained as, or written as.
+        """
+        mx.random.seed(training.seed)
+        model = loading.unread(job.policy)
+        fine_tune = make_trainable(model, job.policy, training)
+        outputs.check(job, model)
+        stored = getattr(mx, loading.DTYPES[stored_dtype(job.policy)])
+        return cls(model, fine_tune, QAT.install(model, training.qat, stored, steps))

@@ -1,0 +1,262 @@
+"""A training run between its first step and its adapter: step, evaluate, save, choose.
+
+A checkpoint holds all that the rest of the run depends on, so a run that goes on from one ends as the unbroken one does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from prefd.daemon.runs.phase_outcomes import TrainingOutcome
+from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
+from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.worker.data.tokens import Example, places
+from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.outputs.adapter import save_adapter
+from prefd.daemon.worker.outputs.published import writing
+from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker.training.checkpoint import Checkpoints
+from prefd.daemon.worker.training.chosen_likelihood import chosen_falls
+from prefd.daemon.worker.training.metrics import MetricsLog
+from prefd.daemon.worker.training.qat import QAT
+from prefd.daemon.worker.training.schedule import Schedule
+from prefd.daemon.worker.training.selection import Selection
+from prefd.daemon.worker.training.trainer import Trainer
+from prefd.plugins.metrics import LABELS
+
+log = logging.getLogger(__name__)
+
+TOKENIZING = ("transformers", "tokenizers", "jinja2")
+"""Libraries whose versions tokens may depend on."""
+
+
+@dataclass
+class Run:
+    """A training run between its first step and its adapter."""
+
+    job: RunningJob
+    training: TrainingSpec
+    schedule: Schedule
+    trainer: Trainer
+    checkpoints: Checkpoints
+    config: dict[str, Any]
+    selection: Selection
+    qat: QAT
+
+    def __post_init__(self) -> None:
+        self.metrics = MetricsLog(self.job.run.metrics)
+        self.data_sha256 = digest_examples(self.job.examples)
+        self.weights_sha256 = self.job.identify(self.job.policy).identity["weights"]
+        self.step = self.adapter_step = 0
+        self.knows_noise = False
+        """A checkpoint told how much of a log-ratio is rounding; the first checkpoints there were did not."""
+        self.warnings: list[str] = []
+
+    def warn(self, said: str | None) -> None:
+        """Note what the job's owner should know, where there is something."""
+        if said is not None:
+            self.warnings.append(said)
+            log.warning("%s", said)
+
+    def restore(self) -> int:
+        """The step that the newest checkpoint was saved after, 0 without one. Raises `JobError` when the pairs or the
+        model's weights are not those it was saved with.
+        """
+        found = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
+        if found is not None:
+            if found.state["data_sha256"] != self.data_sha256:
+                raise self._changed("pairs", found.step, self._made_otherwise(found.state.get("tokens_of", {})))
+            weights = found.state.get("weights_sha256", self.weights_sha256)  # not in the first checkpoints there were
+            if weights != self.weights_sha256:
+                raise self._changed("weights", found.step, f"put {self.job.spec.model} back as it was")
+            self.step = found.step
+            self.selection.restore(found.state["selection"])
+            self.knows_noise = "start" in found.state
+            if self.knows_noise:
+                self.trainer.start.restore(found.state["start"])
+            log.info("going on from the checkpoint of step %d", found.step)
+        self.metrics.truncate_after(self.step)
+        return self.step
+
+    def _changed(self, what: str, step: int, remedy: str) -> JobError:
+        return JobError(
+            f"the {what} are not those that the checkpoint of step {step} was trained on; {remedy}, "
+            f"or begin anew: `prefd retry {self.job.run.root.name} --fresh`"
+        )
+
+    def _made_otherwise(self, tokens_of: Mapping[str, str]) -> str:
+        """Which of what the pairs' tokens are made of is not as it was, and what to do."""
+        now = self._tokens_of()
+        changed = [
+            f"{name} was {then} and is {now[name]}"
+            if name in TOKENIZING
+            else f"the {name} of {self.job.spec.model} has changed since"
+            for name, then in tokens_of.items()
+            if then != now.get(name, then)
+        ]
+        if changed := [*self.job.changes, *changed]:
+            return f"{'; '.join(changed)}: put that back as it was"
+        stock = self.job.stock
+        if not tokens_of and stock is not None and stock.data and all(state.sha256 for state in stock.data.values()):
+            return (  # an earlier version's, which kept no digest of the tokenizer
+                f"{self.job.spec.data.where} is as it was, so unless the tokenizer of {self.job.spec.model} has changed, this "
+                "version of prefd reads its rows otherwise (date, BOS and EOS, answers of several turns): finish the job with "
+                "the version that it was begun with"
+            )
+        if not tokens_of:
+            return f"put {self.job.spec.data.where} and the tokenizer of {self.job.spec.model} back as they were"
+        if stock is None:  # nobody knows the files that it was claimed with
+            return f"put {self.job.spec.data.where} back as it was"
+        return "the same rows and the same tokenizer give others now, so another prefd made them: go on with that one"
+
+    def _tokens_of(self) -> dict[str, str]:
+        """What the tokens are made of besides the data: digests of files, and versions."""
+        identity = self.job.identify(self.job.policy).identity
+        files = {"tokenizer": identity["tokenizer"], "chat template": identity["chat_template"]}
+        return files | {name: metadata.version(name) for name in TOKENIZING}
+
+    def go_on(self, stop: StopEvent) -> None:
+        """Step by step to the end, or to where the held-out pairs stop improving."""
+        total = self.schedule.total_steps
+        report = Reporter(self.job.run, "training", total, "steps", self.step)
+        while self.step < total and not self.selection.stop:
+            self.step += 1
+            line = self._stamp() | self._step()
+            evaluation = self._evaluate()
+            last = self.step == total or self.selection.stop
+            if last or self.step % self.training.steps_per_report == 0 or self.step == 1:
+                self.metrics.append(line)
+            if evaluation is not None:
+                self.metrics.append(self._stamp() | evaluation)
+            is_best = evaluation is not None and self.selection.best_step == self.step
+            asked = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
+            if last or is_best or asked or self.step % self.training.save_every == 0:
+                self._save()
+            report.advance(1, {name: line[name] for name in LABELS})
+            if asked and not last:
+                raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
+        if self.selection.stop:
+            log.info("%s", self.selection.why_stopped())
+
+    def _step(self) -> dict[str, float]:
+        self.qat.before(self.step)
+        if self.qat.active:
+            self.trainer.start.unmoved = False  # its weights are rounded, and the reference's are not
+        try:
+            metrics = self.trainer.step(self.step, self.schedule.pairs(self.step))
+        except NotFinite as error:
+            raise JobError(f"{error}{self._last_good()}") from error
+        self.qat.refresh()
+        rate = float(self.trainer.optimizer.learning_rate.item())  # the one that this step took
+        return metrics | {"learning_rate": rate, "peak_memory_gb": mx.get_peak_memory() / 1e9}
+
+    def _evaluate(self) -> dict[str, float] | None:
+        """Metrics of the held-out pairs, None where it is not their turn."""
+        held_out = self.job.data.held_out
+        every = self.training.steps_per_eval or self.schedule.steps_per_epoch
+        if not held_out or (self.step % every and self.step != self.schedule.total_steps):
+            return None
+        found = self.trainer.evaluate(held_out)
+        if not math.isfinite(found["eval_loss"]):
+            bad = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])]
+            raise JobError(
+                f"step {self.step}: eval_loss is {found['eval_loss']}, on the held-out {places(bad)}; lower "
+                f"training.learning_rate or the loss's beta, or look at those rows{self._last_good()}"
+            )
+        self.selection.see(self.step, found)
+        return found
+
+    def _last_good(self) -> str:
+        """A checkpoint counts as good when a step was taken from it, which the one just before may have failed."""
+        kept = self.checkpoints.last_before(self.step - 1)
+        return "" if kept is None else f"; the last good checkpoint is kept: {kept}"
+
+    def _save(self) -> None:
+        epoch, place = divmod(self.step, self.schedule.steps_per_epoch)
+        state = {
+            "seed": self.training.seed,  # with the step, all of the random state: dropout and order derive from both
+            "epoch": epoch,
+            "steps_into_epoch": place,
+            "data_sha256": self.data_sha256,
+            "tokens_of": self._tokens_of(),
+            "weights_sha256": self.weights_sha256,
+            "selection": self.selection.state(),
+            "start": self.trainer.start.state(),
+        }
+        model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
+        with writing(f"the checkpoint of step {self.step}", self.checkpoints.folder, self._last_good()):
+            self.metrics.flush()
+            self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
+
+    def publish(self) -> None:
+        """The adapter, of the last step or the best."""
+        self.adapter_step, best = self.step, self.selection.best_step
+        if self.training.load_best_model_at_end and best is not None and best != self.step:
+            if self.checkpoints.load_best(best, self.trainer.model):
+                self.adapter_step = best
+            else:
+                self.warn(f"the best checkpoint, of step {best}, is damaged: the adapter is the last step's")
+        with writing("the adapter", self.job.run.root):
+            save_adapter(self.job.run.adapter, self.trainer.model, self.config)
+        self.checkpoints.prune(self.training.keep_checkpoints, best)
+
+    def outcome(self, seconds: float) -> TrainingOutcome:
+        """The job's report, with the numbers of its first and last step and all that was warned of."""
+        lines = list(self.job.run.read_metrics())
+        steps = [line for line in lines if "loss" in line]
+        evaluations = [line for line in lines if "eval_loss" in line]
+        self.warn(chosen_falls(lines))
+        summary = TrainingSummary(
+            steps=self.step,
+            pairs=len(self.schedule.examples),
+            seconds=seconds,
+            first=steps[0] if steps else None,  # None: metrics.jsonl was taken away after the last step
+            last=steps[-1] if steps else None,
+            eval=evaluations[-1] if evaluations else None,
+            best=self._best(),
+            warnings=self.warnings,
+            adapter=str(self.job.run.adapter),
+            adapter_step=self.adapter_step,
+            peak_memory_gb=mx.get_peak_memory() / 1e9,
+            log_ratio_noise=self.trainer.start.noise,
+            data=self.job.data.report.summarize(),
+        )
+        reason = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
+        if self.adapter_step != self.step:
+            reason += f"; the adapter is the best one, of step {self.adapter_step}"
+        if self.selection.stop:
+            reason += f"; {self.selection.why_stopped()}"
+        return TrainingOutcome(ok=True, reason=reason, summary=summary)
+
+    def _best(self) -> BestEvaluation | None:
+        best = self.selection.best
+        if best is None or best.value is None:
+            return None
+        checkpoint = str(self.checkpoints.path(best.step))
+        return BestEvaluation(metric=best.metric, value=best.value, step=best.step, checkpoint=checkpoint)
+
+    def _stamp(self) -> dict[str, float]:
+        return {"step": self.step, "epoch": round(self.schedule.epoch(self.step), 4)}
+
+
+def digest_examples(examples: Sequence[Example]) -> str:
+    """Which pairs these are, as tokens, in their order, and which of these count."""
+    digest = hashlib.sha256()
+    for example in examples:
+        for side in (example.chosen, example.rejected):
+            digest.update(np.array([side.start, len(side.ids)], dtype="<i8").tobytes())
+            digest.update(np.asarray(side.ids, dtype="<i8").tobytes())
+            if side.counted is not None:
+                digest.update(side.counted.tobytes())
+    return digest.hexdigest()

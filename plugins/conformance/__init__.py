@@ -1,0 +1,105 @@
+"""The kit that checks a loss: whether it keeps what the trainer relies on, tried on made-up batches.
+
+In a plugin's own tests, `assert_conforms(MyLoss)`; at the terminal, `prefd check-loss NAME`. Each check (`checks.py`) is tried
+with the loss's defaults and with every parameter moved within its range. A check shows that a loss is broken; none shows
+that it is the formula you meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from prefd.plugins.conformance.checks import CHECKS, Fault, Finding, Function, Subject
+from prefd.plugins.schema import LossDefinitionError, LossSchema, problems, schema_of
+from prefd.plugins.types import Loss
+
+__all__ = ["CHECKS", "Finding", "assert_conforms", "check_loss"]
+
+MAY_BE_UNCHECKED = ("gradient", "reference")
+
+
+def assert_conforms(loss: Loss, name: str = "loss") -> None:
+    """Raises AssertionError with everything that is wrong with `loss`, each with its check."""
+    failed = [f"{each.check}: {each.detail}" for each in check_loss(loss, name) if each.result == "failed"]
+    if failed:
+        raise AssertionError(f"{name} does not conform:\n" + "\n".join(failed))
+
+
+def check_loss(loss: Loss, name: str = "loss") -> list[Finding]:
+    """A finding for each check, in order. What the loss itself raises is a finding too."""
+    try:
+        subject = _define(loss, name)
+    except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is the finding
+        known = isinstance(error, Fault | LossDefinitionError)
+        fault = str(error) if known else _raised(error)
+        rest = [Finding(check, "not tried", "the definition comes first") for check in CHECKS]
+        return [Finding("definition", "failed", fault), *rest]
+    findings = [Finding("definition", "ok", f"{len(subject.settings)} settings to try")]
+    with mx.stream(mx.cpu):  # float64 is there only
+        for check, run in CHECKS.items():
+            if check in subject.unchecked:
+                findings.append(Finding(check, "declared", f"left out by the loss: {subject.unchecked[check]}"))
+            elif any(each.check == "shapes" and each.result == "failed" for each in findings):
+                findings.append(Finding(check, "not tried", "the shapes come first"))
+            else:
+                findings.append(_try(check, run, subject))
+    return findings
+
+
+def _try(check: str, run: Callable[[Subject], Finding | str], subject: Subject) -> Finding:
+    try:
+        found = run(subject)
+    except Fault as fault:
+        return Finding(check, "failed", str(fault))
+    except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is the finding
+        return Finding(check, "failed", _raised(error))
+    return found if isinstance(found, Finding) else Finding(check, "ok", found)
+
+
+def _raised(error: Exception) -> str:
+    return f"it raised {type(error).__name__}" + (f": {error}" if str(error) else "")
+
+
+def _define(loss: Loss, name: str) -> Subject:
+    """Raises Fault or LossDefinitionError when the loss cannot be registered or made with its own defaults."""
+    schema = schema_of(name, loss)
+    unchecked = dict(getattr(loss, "unchecked", {}))
+    if strange := sorted(unchecked.keys() - set(MAY_BE_UNCHECKED)):
+        raise Fault(f"`unchecked` names {', '.join(strange)}; only {' and '.join(MAY_BE_UNCHECKED)} may be left out")
+    defaults = {param: each["default"] for param, each in schema.params.items()}
+    if faults := problems(schema.params, defaults):
+        raise Fault("; ".join(f"the default of {param} {message}" for param, message in faults))
+    settings = []
+    for params in ({}, *_moved(schema)):
+        try:
+            made = loss(**params) if isinstance(loss, type) else _bound(loss, params)
+        except ValueError:
+            if not params:
+                raise
+            continue  # it may refuse a combination that the ranges cannot express
+        settings.append((", ".join(f"{param}={value}" for param, value in params.items()) or "its defaults", made))
+    return Subject(schema, settings, unchecked)
+
+
+def _bound(function: Callable[..., Any], params: Mapping[str, Any]) -> Function:
+    return lambda x: function(x, **params)
+
+
+def _moved(schema: LossSchema) -> list[dict[str, Any]]:
+    """Each parameter alone at other values that its range allows, its bounds among them."""
+    moved = []
+    for name, param in schema.params.items():
+        default = param["default"]
+        candidates: Sequence[Any] = ()
+        if param["type"] == "boolean":
+            candidates = (not default,)
+        elif param["type"] == "integer":
+            candidates = (default - 1, default + 1)
+        elif param["type"] == "number":
+            bounds = [float(param[bound]) for bound in ("minimum", "maximum") if bound in param]
+            candidates = [*((default / 10, default * 10) if default else (0.01, 0.4)), *bounds]
+        moved += [{name: value} for value in candidates if value != default]
+    return [params for params in moved if not problems(schema.params, params)]

@@ -1,0 +1,265 @@
+import asyncio
+import itertools
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import psutil
+import pytest
+
+from prefd.daemon.control.api import events as streams
+from prefd.daemon.control.api.events import Hub, stream
+from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning, Received, read_events
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.events import Cursor
+from prefd.daemon.jobs.rebuild import mend
+from prefd.daemon.jobs.states import ENDED
+from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.runs.run_folder import Progress, RunDir
+from support import fake_worker, homes
+from support.control_server import serving, talking
+from support.running_daemon import Place, process
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.02)
+
+
+def end(home: Home, job_id: int, reason: str = "") -> None:
+    with JobTable.open(home.database) as table:
+        table.transition(job_id, "done", reason)
+
+
+def until(events: Iterator[Received], state: str) -> list[Received]:
+    """The events up to the first of a job in this state."""
+    found = []
+    for event in events:
+        found.append(event)
+        if event.data.get("state") == state:
+            return found
+    raise AssertionError(f"the stream ended before {state}: {found}")
+
+
+def test_a_client_is_told_what_happens_while_it_listens(made: Home) -> None:
+    homes.add_done(made, name="before")
+    job = homes.add_running(made)
+    with serving(made):
+        events = Client(made).events()
+        first = next(events)
+        assert (first.kind, first.data, first.id) == ("open", {}, "7-2.4")
+        homes.write_metrics(RunDir(made.job(job.id)), homes.metric_rows()[:5])
+        end(made, job.id, "trained 5 steps")
+        found = [event for event in until(events, "done") if event.kind != "progress"]
+        assert [(event.kind, event.id) for event in found] == [("metrics", "7-2.5"), ("job", "8")]
+        assert found[0].data == {"job": 2, "line": 5, "values": homes.metric_rows()[4]}
+        assert found[1].data["reason"] == "trained 5 steps"
+        events.close()
+
+
+def test_only_the_newest_progress_is_told_and_has_no_id_of_its_own(made: Home) -> None:
+    job = homes.add_running(made)
+    with serving(made):
+        events = Client(made).events()
+        first, second = next(events), next(events)
+        assert second.kind == "progress"
+        assert second.id == first.id
+        assert (second.data["job"], second.data["done"], second.data["total"]) == (job.id, 4, homes.STEPS)
+        RunDir(made.job(job.id)).write_progress(Progress("training", 9, homes.STEPS, "steps"))
+        assert next(events).data["done"] == 9
+        events.close()
+
+
+def test_the_header_that_browsers_send_goes_before_the_url(made: Home) -> None:
+    homes.add_done(made)
+    with serving(made), talking(made) as http:
+        with http.stream("GET", "/v1/events?after=0", headers={"Last-Event-ID": "3-1.13"}) as reply:
+            assert reply.headers["content-type"].startswith("text/event-stream")
+            events = read_events(reply)
+            assert next(events).id == "3-1.13"
+            assert next(events).data["line"] == 14
+        with http.stream("GET", "/v1/events?after=2&job=1") as reply:
+            assert [event.kind for event in itertools.islice(read_events(reply), 3)][1:] == [
+                "job",
+                "metrics",
+            ]
+
+
+@pytest.mark.parametrize("query", ["after=yesterday", "after=1-", "job=0", "job=x", "jobs=1", "after=1&after=2"])
+def test_an_id_that_is_none_is_refused_with_its_value(made: Home, query: str) -> None:
+    with serving(made), talking(made) as http:
+        reply = http.get(f"/v1/events?{query}")
+        assert reply.status_code == 422
+        assert query.partition("=")[0] in reply.json()["lines"][0]
+    with serving(made), pytest.raises(ControlError, match="is not the id of an event"):
+        next(Client(made).events("yesterday"))
+
+
+def test_over_restarts_of_the_daemon_nothing_is_missed_and_nothing_told_twice(made: Home) -> None:
+    """A client that is cut off again and again, by itself and by the daemon, while jobs come and go."""
+    seen: list[Received] = []
+    states = ["queued", "precomputing", "training", "done"]
+    after, number = "0", 0
+    for round_ in range(4):
+        with serving(made):
+            for cut in range(3):
+                number += 1
+                homes.add_done(made, name=f"job-{number}")
+                events = Client(made).events(after)
+                wanted = 2 + 7 * cut + round_
+                for event in itertools.islice((each for each in events if each.kind in ("job", "metrics")), wanted):
+                    seen.append(event)
+                    after = event.id
+                events.close()
+        homes.add_done(made, name=f"job-{(number := number + 1)}")
+    with serving(made):
+        last = Client(made).events(after)
+        while len([event for event in seen if event.data.get("state") == "done"]) < number:
+            if (event := next(last)).kind in ("job", "metrics"):
+                seen.append(event)
+        last.close()
+    for job in range(1, number + 1):
+        mine = [event.data.get("state", event.data.get("line")) for event in seen if event.data["job"] == job]
+        assert mine == [*states[:3], *range(1, len(homes.metric_rows()) + 1), "done"]
+
+
+def test_the_stream_ends_with_the_daemon_after_what_was_left_to_tell(made: Home) -> None:
+    job = homes.add_running(made)
+    found: list[Received] = []
+    with serving(made):
+        events = Client(made).events()
+        next(events)
+        listening = threading.Thread(target=lambda: found.extend(events))
+        listening.start()
+        end(made, job.id)
+    listening.join(5)
+    assert not listening.is_alive()
+    assert [event.data["state"] for event in found if event.kind == "job"] == ["done"]
+    with pytest.raises(DaemonNotRunning):
+        next(Client(made).events())
+
+
+def test_a_silent_stream_has_a_heartbeat(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.05)
+    with serving(made), talking(made) as http, http.stream("GET", "/v1/events") as reply:
+        beats = [line for line in itertools.islice(reply.iter_lines(), 8) if line.startswith(":")]
+        assert len(beats) >= 2
+
+
+def test_nobody_looks_while_nobody_listens(made: Home) -> None:
+    async def listen() -> list[int]:
+        hub = Hub(made)
+        looks = []
+        for _ in range(2):
+            one, two = stream(hub, None, None), stream(hub, None, None)
+            await anext(one)
+            await anext(two)
+            looks.append(hub.streams)
+            assert hub._looking is not None
+            await close(one)
+            await close(two)
+            assert hub._looking is None
+        return looks
+
+    assert asyncio.run(listen()) == [2, 2]
+
+
+async def close(body: AsyncIterator[bytes]) -> None:
+    await body.aclose()  # type: ignore[attr-defined]
+
+
+def test_fifty_clients_cost_little_and_are_all_told(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPU of the process while 50 clients listen and one event a look comes, the clients' own included."""
+    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.25)
+    job = homes.add_running(made)
+
+    async def listen() -> tuple[float, int]:
+        hub = Hub(made)
+        told = 0
+
+        async def one() -> None:
+            nonlocal told
+            async for body in stream(hub, Cursor(3, {job.id: 4}), None):
+                told += body.count(b"event: metrics")
+
+        clients = [asyncio.create_task(one()) for _ in range(50)]
+        await asyncio.sleep(0.3)
+        began, cpu = time.monotonic(), psutil.Process().cpu_times()
+        for rows in range(5, 9):
+            homes.write_metrics(RunDir(made.job(job.id)), homes.metric_rows()[:rows])
+            await asyncio.sleep(0.3)
+        spent = psutil.Process().cpu_times()
+        share = (spent.user + spent.system - cpu.user - cpu.system) / (time.monotonic() - began)
+        hub.close()
+        await asyncio.gather(*clients)
+        return share, told
+
+    share, told = asyncio.run(listen())
+    assert told == 50 * 4
+    assert share < 0.3
+
+
+def test_every_frame_is_one_line_of_json(made: Home) -> None:
+    reason = 'line one\nline two\r\n"quoted"\u2028 end'
+    homes.add_failed(made, reason=reason)
+    with serving(made), talking(made) as http, http.stream("GET", "/v1/events?after=2") as reply:
+        pieces = reply.iter_bytes()
+        block = next(pieces)
+        while b"data: " not in block:
+            block += next(pieces)
+    (data,) = [line for line in block.split(b"\n") if line.startswith(b"data: ")]
+    assert json.loads(data.removeprefix(b"data: "))["reason"] == reason
+    with serving(made):
+        events = Client(made).events("2")
+        assert until(events, "failed")[-1].data["reason"] == reason, "no character of it ends the line for a client"
+        events.close()
+
+
+def test_a_stream_ends_when_the_database_is_made_again_and_the_next_one_tells_of_the_new(made: Home) -> None:
+    homes.add_done(made, name="old")
+    with serving(made):
+        events = Client(made).events("0")
+        assert next(events).kind == "open"
+        with JobTable.open(made.database) as table:
+            mend(made, table, "damaged for this test")
+        homes.add_queued(made, name="new")
+        assert "new" not in [event.data.get("name") for event in events], "it ends by itself"
+        again = Client(made).events("0")
+        assert "new" in (event.data.get("name") for event in again)
+        again.close()
+
+
+@pytest.mark.slow
+def test_over_kill_9_of_the_daemon_every_change_is_told_once_and_every_end_notified_under_one_id(place: Place) -> None:
+    """A client follows; the daemon is killed in the middle of jobs, twice; history, stream and the hook's file agree.
+
+    A daemon that is killed between the hook and its record runs the hook again for that end, with the same id.
+    """
+    told = place.home.root / "told"
+    command = f"echo $PREFD_EVENT_ID $PREFD_JOB_ID $PREFD_JOB_STATE >> {told}"
+    hook = f'[notify]\ncommand = ["/bin/sh", "-c", "{command}"]\n'
+    seen: list[Received] = []
+    after = "0"
+    for round_ in range(3):
+        with process(place, hook):
+            for number in range(3):
+                place.drop(f"{round_}-{number}.json", name="ok" if number else "fail")
+            ended = 3 * round_ + (3 if round_ == 2 else 1)
+            for event in Client(place.home).events(after):
+                after = event.id
+                if event.kind == "job":
+                    seen.append(event)
+                    if len({each.data["job"] for each in seen if each.data["state"] in ENDED}) >= ended:
+                        break
+            if round_ == 2:
+                fake_worker.wait_for(lambda: told.exists() and len(set(told.read_text().splitlines())) >= 9)
+    with JobTable.open_readonly(place.home.database) as table:
+        everything = [change for change in table.changes(0, 10_000) if change.number <= int(after.split("-")[0])]
+    assert [(change.job_id, change.state, change.reason) for change in everything] == [
+        (event.data["job"], event.data["state"], event.data["reason"]) for event in seen
+    ]
+    lines = told.read_text().splitlines()
+    ends = sorted(line.split()[1:] for line in set(lines))
+    assert ends == sorted([str(job.id), job.state] for job in place.jobs())
+    assert len(lines) <= len(ends) + 2  # once more for each kill at most

@@ -1,0 +1,127 @@
+import json
+import time
+
+import pytest
+
+from prefd.daemon.control.client import Client, ControlError
+from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
+from prefd.daemon.text.parsed import MAX_BYTES
+from support import fake_worker, homes
+from support.control_server import serving, talking
+from support.running_daemon import Place
+
+
+def test_jobs_are_listed_by_state_and_group_a_page_at_a_time(made: Home) -> None:
+    for number in range(1, 6):
+        homes.add_queued(made, name=f"job-{number}", group="even" if number % 2 == 0 else "odd")
+    homes.add_done(made, name="job-6")
+    with serving(made), talking(made) as http:
+
+        def ids(query: str) -> tuple[list[int], bool]:
+            page = http.get(f"/v1/jobs?{query}").json()
+            return [job["id"] for job in page["jobs"]], page["more"]
+
+        assert ids("") == ([1, 2, 3, 4, 5, 6], False)
+        assert ids("limit=2") == ([5, 6], True)
+        assert ids("limit=4&before=5") == ([1, 2, 3, 4], False)
+        assert ids("group=even") == ([2, 4], False)
+        assert ids("state=done&state=failed") == ([6], False)
+        assert ids("state=failed") == ([], False)
+        for wrong in ("state=lost", "limit=0", "limit=10001", "before=x", "colour=red", "limit=1&limit=2"):
+            reply = http.get(f"/v1/jobs?{wrong}")
+            assert reply.status_code == 422
+            assert reply.json()["lines"][0].startswith(wrong.partition("=")[0])
+
+
+def test_a_job_is_all_that_show_prints(made: Home) -> None:
+    homes.add_done(made)
+    with serving(made), talking(made) as http:
+        shown = json.loads(homes.invoke(made, "show", 1, "--json").stdout)
+        assert {"schema": 1, **http.get("/v1/jobs/1").json()} == shown
+        metrics = json.loads(homes.invoke(made, "metrics", 1, "--last", 3, "--json").stdout)
+        assert {"schema": 1, **http.get("/v1/jobs/1/metrics?last=3").json()} == metrics
+
+
+def test_the_end_of_a_long_log_is_enough(made: Home) -> None:
+    job = homes.add_running(made)
+    log = made.job(job.id) / "worker.log"
+    with serving(made), talking(made) as http:
+        assert http.get("/v1/jobs/1/log?last=2").json()["lines"] == ["scoring 212 completions", "done"]
+        log.write_bytes(b"".join(b"line %06d \xff\n" % number for number in range(100_000)))
+        lines = http.get("/v1/jobs/1/log").json()["lines"]
+        assert lines[-1] == "line 099999 �"
+        assert len(lines) == 1000
+        everything = http.get("/v1/jobs/1/log?last=100000").json()["lines"]
+        assert 60_000 < len(everything) < 100_000
+        log.unlink()
+        assert http.get("/v1/jobs/1/log").json()["lines"] == []
+
+
+def test_ten_thousand_jobs_are_listed_while_others_are_answered(made: Home) -> None:
+    from prefd.daemon.jobs.table import JobTable
+
+    with JobTable.open(made.database) as table:
+        table.add_all([homes.make_spec(name=f"job-{number}") for number in range(10_000)], "many.json")
+    with serving(made), talking(made) as http:
+        began = time.monotonic()
+        assert len(http.get("/v1/jobs?limit=10000").json()["jobs"]) == 10_000
+        assert time.monotonic() - began < 5
+
+
+def test_a_posted_spec_is_a_job_at_once_and_runs(place: Place) -> None:
+    with place.daemon() as client:
+        (job,) = client.submit(fake_worker.spec_text(place.folder).encode(), "mine")
+        assert (job["state"], job["name"]) == ("queued", "ok")
+        assert (place.home.accepted / job["source"]).read_text() == fake_worker.spec_text(place.folder)
+        place.wait_for("done")
+        yaml = f"model: {place.folder}/model\ndata: {{path: {place.folder}/pairs.jsonl}}\nsweep: {{loss.beta: [0.1, 0.2]}}\n"
+        sweep = client.submit((yaml + "loss: {name: sigmoid}\n").encode(), "both", "application/yaml")
+        assert [job["name"] for job in sweep] == ["both-1", "both-2"]
+        place.wait_for("done", "done", "done")
+    assert [path.name for path in place.home.accepted.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_posted_spec_is_not_put_under_a_mount_that_is_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def require_mount(self: WatchedFolder) -> None:
+        raise FolderUnusable("/mnt is not mounted")
+
+    with place.daemon() as client, talking(place.home) as http:
+        monkeypatch.setattr(WatchedFolder, "require_mount", require_mount)
+        reply = http.post("/v1/jobs", content=fake_worker.spec_text(place.folder))
+        assert (reply.status_code, reply.json()["error"]) == (503, "/mnt is not mounted")
+        assert not list(place.home.accepted.iterdir())
+        assert sum(client.status().jobs.values()) == 0
+
+
+def test_a_posted_spec_that_is_none_is_refused_as_a_dropped_one_and_leaves_nothing(place: Place) -> None:
+    with place.daemon() as client, talking(place.home) as http:
+        bad = fake_worker.spec_text(place.folder, loss={"name": "sigmoidd"}, training={"iters": 0})
+        place.drop("posted.json", bad)
+        fake_worker.wait_for(lambda: bool(place.rejected()))
+        said = (place.home.rejected / "posted.json.error.txt").read_text().splitlines()
+        reply = http.post("/v1/jobs", content=bad)
+        assert reply.status_code == 422
+        assert reply.json()["lines"] == said
+        for content, media, status, what in (
+            ("{", "application/json", 422, "posted.json: line 1"),
+            ("a: &a [1]\nb: *a", "application/yaml", 422, "posted.yaml: "),
+            ("x" * (MAX_BYTES + 1), "application/json", 413, "a spec has at most 256 KiB"),
+            ("<spec/>", "text/xml", 415, "not as 'text/xml'"),
+            (fake_worker.spec_text(place.folder, after=[77]), "application/json", 422, "there is no job 77"),
+        ):
+            reply = http.post("/v1/jobs", content=content, headers={"Content-Type": media})
+            assert reply.status_code == status
+            assert what in reply.json()["error"]
+        assert http.post("/v1/jobs?name=../../x", content=bad).status_code == 422
+        with pytest.raises(ControlError, match="no loss is called 'sigmoidd'"):
+            client.submit(bad.encode(), "mine")
+    assert place.jobs() == []
+    assert list(place.home.accepted.iterdir()) == []
+
+
+def test_a_client_knows_no_such_daemon_call_twice(made: Home) -> None:
+    homes.add_queued(made)
+    with serving(made) as daemon:
+        Client(made).submit(b"{}", "x", "application/toml")
+        assert daemon.posted == [(b"{}", "x.toml")]

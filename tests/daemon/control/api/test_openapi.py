@@ -1,0 +1,137 @@
+"""The document, the routes and the real answers say the same."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.routing import Route
+
+from prefd.daemon.control.api.app import endpoints, make_app
+from prefd.daemon.control.api.events import Hub
+from prefd.daemon.control.api.openapi import document
+from prefd.daemon.control.client import read_events
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES, QUEUE_ACTIONS, QUEUE_SUMMARIES
+from support import fake_worker, homes
+from support.control_server import FakeDaemon, talking
+from support.running_daemon import Place
+
+
+@pytest.fixture
+def described(home: Path) -> dict[str, Any]:
+    made = Home(home)
+    return json.loads(json.dumps(document(endpoints(FakeDaemon(made), Hub(made)))))
+
+
+def closed(document: dict[str, Any]) -> dict[str, Any]:
+    """The same, where no field may be there that it does not name."""
+
+    def close(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "object" and "properties" in node:
+                node.setdefault("additionalProperties", False)
+            for each in node.values():
+                close(each)
+        elif isinstance(node, list):
+            for each in node:
+                close(each)
+
+    made = copy.deepcopy(document)
+    close(made["components"])
+    return made
+
+
+def check(described: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
+    whole = {**schema, "components": closed(described)["components"]}
+    errors = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(whole).iter_errors(value)]
+    assert errors == []
+
+
+def test_it_is_an_openapi_document(described: dict[str, Any]) -> None:
+    assert list(OpenAPIV31SpecValidator(described).iter_errors()) == []
+    assert described["openapi"].startswith("3.1.")
+
+
+def test_it_describes_every_route_and_no_other(home: Path, described: dict[str, Any]) -> None:
+    made = Home(home)
+    app = make_app(FakeDaemon(made), Hub(made))
+    routes = {
+        (re.sub(r":int\}", "}", route.path), method.lower())
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert routes == {(path, method) for path, each in described["paths"].items() for method in each}
+    assert all(path.startswith("/v1/") for path, _ in routes)
+    names = [each["operationId"] for path in described["paths"].values() for each in path.values()]
+    assert len(set(names)) == len(names)
+    assert JOB_ACTIONS.keys() == JOB_SUMMARIES.keys()
+    assert QUEUE_ACTIONS.keys() == QUEUE_SUMMARIES.keys()
+
+
+def test_what_fields_mean_is_in_it(described: dict[str, Any]) -> None:
+    schemas = described["components"]["schemas"]
+    assert schemas["Job"]["properties"]["priority"]["description"] == "The higher goes first."
+    assert {"JobEvent", "MetricsEvent", "ProgressEvent", "ResetEvent", "Error"} <= schemas.keys()
+
+
+def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
+    """Each operation is asked once or more; its answer fits its schema, and has no field that is not described."""
+    homes.add_done(place.home, name="ended")
+    asked: set[tuple[str, str]] = set()
+    with place.daemon(), talking(place.home) as http:
+        described = http.get("/v1/openapi.json").json()
+        assert list(OpenAPIV31SpecValidator(described).iter_errors()) == []
+
+        def ask(method: str, path: str, url: str, **more: Any) -> Any:
+            reply = http.request(method, url, **more)
+            operation = described["paths"][path][method.lower()]
+            declared = operation["responses"][str(reply.status_code)]
+            (media,) = declared["content"]
+            assert reply.headers["content-type"].startswith(media)
+            if media == "application/json":
+                check(described, declared["content"][media]["schema"], reply.json())
+            asked.add((path, method.lower()))
+            return reply.json() if media == "application/json" else reply.text
+
+        job = "/v1/jobs/{job_id}"
+        spec = fake_worker.spec_text(place.folder, name="sleep")
+        (posted,) = ask("POST", "/v1/jobs", "/v1/jobs?name=mine", content=spec)["jobs"]
+        fake_worker.wait_for(lambda: bool(http.get("/v1/status").json()["active"]))
+        status = ask("GET", "/v1/status", "/v1/status")
+        assert status["active"][0]["id"] == posted["id"]
+        assert [each["name"] for each in ask("GET", "/v1/jobs", "/v1/jobs?state=done&limit=5")["jobs"]] == ["ended"]
+        for name in ("", "/log", "/metrics"):
+            ask("GET", job + name, f"/v1/jobs/1{name}")
+            assert "there is no job 99" in ask("GET", job + name, f"/v1/jobs/99{name}")["error"]
+        ask("GET", "/v1/openapi.json", "/v1/openapi.json")
+        ask("GET", "/v1/metrics", "/v1/metrics")
+        for action in QUEUE_ACTIONS:
+            ask("POST", f"/v1/queue/{action}", f"/v1/queue/{action}")
+        for action in JOB_ACTIONS:
+            number = 1 if "retry" in action else posted["id"]
+            ask("POST", f"{job}/{action}", f"/v1/jobs/{number}/{action}")
+            ask("POST", f"{job}/{action}", f"/v1/jobs/{2**70}/{action}")
+        with http.stream("GET", "/v1/events?after=0") as events:
+            assert events.headers["content-type"].startswith("text/event-stream")
+            kinds = {"job": "JobEvent", "metrics": "MetricsEvent", "progress": "ProgressEvent"}
+            for event in read_events(events):
+                if event.kind == "open":
+                    continue
+                check(described, described["components"]["schemas"][kinds[event.kind]], event.data)
+                if event.data.get("state") == "queued" and event.data["job"] == posted["id"]:
+                    break
+        asked.add(("/v1/events", "get"))
+        for url, path in (("/v1/jobs?limit=0", "/v1/jobs"), ("/v1/jobs/1/log?last=x", f"{job}/log")):
+            assert http.get(url).status_code == 422
+            ask("GET", path, url)
+        ask("POST", "/v1/stop", "/v1/stop")
+    assert asked == {(path, method) for path, each in described["paths"].items() for method in each}

@@ -1,0 +1,201 @@
+"""What a client may do to the daemon by stalling, flooding or lying: it goes on answering the next one."""
+
+import os
+import resource
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from prefd.daemon.control import connection
+from prefd.daemon.control.api import events
+from prefd.daemon.control.client import Client
+from prefd.daemon.home.layout import Home
+from support import homes
+from support.control_server import serving, talking
+
+
+def connect(home: Home, seconds: float = 5.0) -> socket.socket:
+    there = socket.socket(socket.AF_UNIX)
+    there.settimeout(seconds)
+    there.connect(str(home.socket))
+    return there
+
+
+def ask(home: Home, request: bytes) -> bytes:
+    """Everything that is answered until the connection is closed."""
+    with connect(home) as there:
+        with suppress(ConnectionError):  # closed while we still write
+            there.sendall(request)
+        answer = b""
+        with suppress(ConnectionError):
+            while more := there.recv(65_536):
+                answer += more
+        return answer
+
+
+@pytest.fixture
+def shared_home() -> Iterator[Home]:
+    """A home that other users can get at, with a socket that they may write to: what the modes keep from happening."""
+    root = Path(tempfile.mkdtemp(prefix="prefd-"))
+    root.chmod(0o755)
+    home = Home(root)
+    home.create()
+    home.run.chmod(0o755)
+    yield home
+    shutil.rmtree(root)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_refused_before_a_byte_is_answered(shared_home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    code = (
+        "import os, socket, sys\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(int(sys.argv[2]))\n"
+        "there = socket.socket(socket.AF_UNIX); there.settimeout(5); there.connect(sys.argv[1])\n"
+        "try:\n"
+        "    there.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: prefd\\r\\n\\r\\n')\n"
+        "    print(there.recv(1000))\n"
+        "except (ConnectionResetError, BrokenPipeError): print(b'')\n"
+    )
+    with serving(shared_home):
+        shared_home.socket.chmod(0o666)
+        said = {}
+        for uid in (65534, 0):
+            command = [sys.executable, "-I", "-c", code, str(shared_home.socket), str(uid)]
+            said[uid] = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+        assert said[65534].strip() == "b''"
+        assert "200 OK" in said[0]
+        assert Client(shared_home).status().pid == 42
+    assert "refused a connection of user 65534" in caplog.text
+
+
+def test_nobody_else_can_reach_the_socket_by_the_modes_alone(made: Home) -> None:
+    with serving(made):
+        assert stat.S_IMODE(made.root.stat().st_mode) == 0o700
+        assert stat.S_IMODE(made.run.stat().st_mode) == 0o700
+        assert stat.S_IMODE(made.socket.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 200 + b"\r\n\r\n", b"400"),
+        (b"GET /v1/status\r\n\r\n", b"400"),
+        (b"GET /v1/status HTTP/1.1\r\n\r\n", b"400"),  # no Host
+        (b"GET /v1/\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", b"400"),
+        (b"GET /v1/status HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200_000 + b"\r\n", b"400"),
+        (b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+    ],
+    ids=["tls", "http-0.9", "no-host", "bytes", "negative", "twice", "headers", "path", "chunks"],
+)
+def test_what_is_not_a_request_is_refused_and_the_next_one_is_answered(
+    made: Home, request_: bytes, status: bytes
+) -> None:
+    with serving(made):
+        assert ask(made, request_).split(b" ")[1] == status
+        assert Client(made).status().pid == 42
+
+
+def test_a_huge_body_is_neither_kept_nor_waited_for(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.5)
+    me = psutil.Process()
+    with serving(made) as daemon:
+        for target in (b"/v1/jobs", b"/v1/stop"):
+            before = me.memory_info().rss
+            head = b"POST " + target + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n"
+            piece, sent, began = b"x" * 1_000_000, 0, time.monotonic()
+            with connect(made) as there:
+                there.sendall(head)
+                try:
+                    while time.monotonic() - began < 10:
+                        sent += there.send(piece)
+                except OSError:
+                    pass
+            assert time.monotonic() - began < 5
+            assert me.memory_info().rss - before < 30_000_000, sent
+        assert daemon.posted == []
+        assert Client(made).status().pid == 42
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"", b"GET /v1/sta", b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"]
+)
+def test_a_request_that_never_comes_whole_is_given_up(
+    made: Home, beginning: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.3)
+    with serving(made), connect(made) as slow:
+        began = time.monotonic()
+        slow.sendall(beginning)
+        with suppress(ConnectionResetError):
+            assert slow.recv(1000) == b""
+        assert time.monotonic() - began < 2
+
+
+def test_a_trickle_of_bytes_buys_no_time(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.3)
+    with serving(made), connect(made) as slow:
+        began = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() - began < 4:
+                slow.sendall(b"y")
+                time.sleep(0.02)
+        assert time.monotonic() - began < 2
+
+
+def test_a_client_that_does_not_read_its_answer_is_let_go(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
+    job = homes.add_running(made)
+    rows = [{"step": step, "pad": "x" * 10_000} for step in range(2_000)]
+    homes.write_metrics(homes.run_folder(made, job), rows)
+    with serving(made), connect(made) as deaf:
+        deaf.sendall(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        me = psutil.Process()
+        before = me.memory_info().rss
+        with talking(made) as http:
+            deadline = time.monotonic() + 8
+            while "prefd_event_streams 1.0" not in http.get("/v1/metrics").text:
+                assert time.monotonic() < deadline
+            while "prefd_event_streams 0.0" not in http.get("/v1/metrics").text:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        assert me.memory_info().rss - before < 10_000_000
+
+
+def test_a_thousand_connections_leave_room_for_a_command(made: Home) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    me = psutil.Process()
+    try:
+        with serving(made), ExitStack() as stack:
+            held = [stack.enter_context(connect(made)) for _ in range(1000)]
+            assert Client(made).status().pid == 42
+            served = me.num_fds() - len(held)
+            assert served < connection.MAX_CONNECTIONS + 60, "the daemon holds a bounded number of them"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_event_streams_never_take_the_room_of_commands(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MAX_STREAMS", 3)
+    with serving(made), ExitStack() as stack:
+        for _ in range(3):
+            there = stack.enter_context(connect(made))
+            there.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in there.recv(1000)
+        refused = ask(made, b"GET /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b"3 clients listen already" in refused
+        assert Client(made).status().pid == 42

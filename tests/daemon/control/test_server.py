@@ -1,0 +1,141 @@
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+from prefd.daemon.control.server import listening
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.lock import holder
+from prefd.daemon.jobs.actions import QUEUE_ACTIONS
+from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.machine.files import write_json
+from support import homes
+from support.control_server import serving, talking
+from support.running_daemon import Place
+
+
+def test_every_request_is_answered(made: Home) -> None:
+    with serving(made) as daemon:
+        client = Client(made)
+        homes.add_queued(made)
+        assert client.status().pid == 42
+        assert client.act("cancel", 1)["state"] == "cancelled"
+        for action in QUEUE_ACTIONS:
+            asked = client.act_on_queue(action)["queue"]["paused_at"]
+            assert (asked is None) == action.startswith("resume")
+        client.stop()
+        assert daemon.stops == 1
+
+
+def test_an_unknown_job_is_404_in_the_daemons_words(made: Home) -> None:
+    with serving(made), pytest.raises(ControlError, match=r"^there is no job 7$") as caught:
+        Client(made).act("cancel", 7)
+    assert caught.value.status == 404
+
+
+def test_what_a_jobs_state_forbids_is_409(made: Home) -> None:
+    with JobTable.open(made.database) as table:
+        table.add(homes.make_spec(), "a.yaml", owner="run:7")
+    with serving(made), pytest.raises(ControlError, match=r"^job 1 is run by `prefd run`") as caught:
+        Client(made).act("pause", 1)
+    assert caught.value.status == 409
+
+
+def test_a_failure_in_the_daemon_is_500_as_json(made: Home) -> None:
+    with serving(made) as daemon:
+        daemon.failure = RuntimeError("the database is on fire")
+        with pytest.raises(ControlError, match=r"^RuntimeError: the database is on fire$") as caught:
+            Client(made).status()
+    assert caught.value.status == 500
+
+
+def test_what_is_not_there_is_json_too(made: Home) -> None:
+    with serving(made), talking(made) as http:
+        for method, path, status in (
+            ("GET", "/v2/x", 404),
+            ("DELETE", "/v1/status", 405),
+            ("POST", "/v1/jobs/x/cancel", 404),
+        ):
+            reply = http.request(method, path)
+            assert reply.status_code == status
+            assert reply.json()["error"].startswith(f"{method} {path}: ")
+
+
+def test_only_this_user_can_reach_the_socket(made: Home) -> None:
+    with listening(made):
+        assert stat.S_IMODE(made.socket.stat().st_mode) == 0o600
+        assert stat.S_IMODE(made.run.stat().st_mode) == 0o700
+    assert not made.socket.exists()
+
+
+def test_a_home_that_others_could_enter_is_closed_to_them_again(home: Path) -> None:
+    made = Home(home)
+    made.create()
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    made.run.chmod(0o755)
+    made.create()
+    assert stat.S_IMODE(made.run.stat().st_mode) == 0o700
+
+
+def test_a_socket_left_by_a_killed_daemon_is_replaced(made: Home) -> None:
+    made.socket.write_text("stale")
+    with serving(made):
+        assert Client(made).status().pid == 42
+
+
+def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = tempfile.TemporaryDirectory(prefix="pf-")
+    monkeypatch.setattr(tempfile, "tempdir", short.name)
+    deep = Home(tmp_path / ("d" * 60) / ("e" * 60))
+    deep.create()
+    with serving(deep):
+        assert Client(deep).status().pid == 42
+        assert not deep.socket.exists()
+        (private,) = Path(short.name).glob("prefd-*/prefd.sock")
+        assert stat.S_IMODE(private.parent.stat().st_mode) == 0o700
+    assert not private.parent.exists()
+    short.cleanup()
+
+
+def test_no_daemon_is_said_with_the_remedy(made: Home, tmp_path: Path) -> None:
+    for home in (Home(tmp_path / "nowhere"), made):
+        with pytest.raises(DaemonNotRunning, match=rf"^no daemon runs on {home.root}; start one with `prefd start`$"):
+            Client(home).status()
+    made.socket.write_text("not a socket")
+    with pytest.raises(DaemonNotRunning):
+        Client(made).status()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(made: Home) -> None:
+    with listening(made) as listener:
+        listener.listen()
+        with pytest.raises(ControlError, match=r"^the daemon did not answer within 0\.2 s$"):
+            Client(made, timeout=0.2).status()
+
+
+def test_what_a_killed_daemon_left_behind_stops_nobody(place: Place) -> None:
+    """Lock file, a socket that nobody listens on, and a pid that is another program's by now."""
+    home = place.home
+    home.lock.touch()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(home.socket))
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    write_json(home.run / "daemon.json", {"pid": other.pid, "started_at": 1.0, "socket": str(home.socket)})
+    try:
+        assert holder(home) is None
+        with pytest.raises(DaemonNotRunning):
+            Client(home).status()
+        with place.daemon() as client:
+            assert client.status().pid == os.getpid()
+        assert other.poll() is None
+    finally:
+        other.communicate(b"\n")

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from prefd.cache.store import ReferenceCache
+from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.health import checks
+from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.home import lock
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine import blas
+from support import homes
+from support.homes import invoke
+
+pytestmark = pytest.mark.usefixtures("answers_in_process")
+
+
+@pytest.fixture
+def there(home: Path) -> Home:
+    made = Home(home)
+    made.create()
+    return made
+
+
+def only(found: Sequence[HealthFinding]) -> HealthFinding:
+    assert len(found) == 1, found
+    return found[0]
+
+
+def fake_worker(tmp_path: Path, code: str) -> tuple[str, ...]:
+    """A command that stands for `python -m prefd.daemon.worker` on another machine."""
+    script = tmp_path / "worker.py"
+    script.write_text(code)
+    return (sys.executable, str(script))
+
+
+def device_says(tmp_path: Path, gflops: float, library: str | None) -> tuple[str, ...]:
+    said = {"device": "cpu", "device_name": "a machine", "gflops": gflops, "blas": library, "mlx": "0", "mlx_lm": "0"}
+    return fake_worker(tmp_path, f"print({json.dumps(said)!r})")
+
+
+def test_a_healthy_home_has_no_failure(there: Home) -> None:
+    result = invoke(there, "doctor")
+    assert result.exit_code == Exit.OK, result.output
+    assert {line.split()[0] for line in result.stdout.splitlines()} <= {"ok", "warn", "→"}
+    for part in ["python", "mlx 0.", "GFLOP/s", str(there.root), "free", "10 losses", "not running", "empty"]:
+        assert part in result.stdout
+
+
+def test_json_has_every_finding(there: Home) -> None:
+    found = json.loads(invoke(there, "doctor", "--json").stdout)["findings"]
+    subjects = {finding["subject"] for finding in found}
+    assert {"python", "packages", "device", "home", "disk", "config", "plugins", "jobs", "daemon", "cache"} <= subjects
+    assert {"watch", "limits", "socket", "service"} <= subjects
+
+
+def test_a_failure_gives_its_remedy_and_exit_code(there: Home) -> None:
+    there.config.write_text("nonsense = 1\n")
+    result = invoke(there, "doctor")
+    assert result.exit_code == Exit.FAILED
+    assert "nonsense" in result.stdout
+    assert "→ edit" in result.stdout
+
+
+def test_a_missing_home_is_a_warning(home: Path) -> None:
+    found = only(list(checks.check_home(Home(home))))
+    assert (found.level, found.remedy) == ("warn", "prefd init")
+    assert not home.exists()
+
+
+def test_a_home_that_lacks_a_folder_fails(there: Home) -> None:
+    there.runs.rmdir()
+    found = only(list(checks.check_home(there)))
+    assert found.level == "fail"
+    assert "runs" in found.detail
+
+
+def test_the_blas_is_reported_where_one_is_wanted(there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "is_wanted", lambda: True)
+    monkeypatch.setattr(checks, "WORKER", device_says(tmp_path, 171.4, "libopenblas.so.0"))
+    device, library = checks.check_device(there)
+    assert device.detail == "cpu (a machine): 171 GFLOP/s in float32"
+    assert (library.level, library.detail) == ("ok", "libopenblas.so.0")
+
+    monkeypatch.setattr(checks, "WORKER", device_says(tmp_path, 4.1, None))
+    assert list(checks.check_device(there))[1].level == "warn"
+    assert list(checks.check_device(there))[1].remedy == blas.INSTALL
+
+
+def test_there_is_nothing_about_blas_where_none_is_wanted(
+    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blas, "is_wanted", lambda: False)
+    monkeypatch.setattr(checks, "WORKER", device_says(tmp_path, 9000.0, None))
+    assert only(list(checks.check_device(there))).level == "ok"
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit('no libmlx.so here')", "print('not json')", "print('{}')"])
+def test_a_device_that_does_not_work_fails(
+    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(checks, "WORKER", fake_worker(tmp_path, code))
+    found = only(list(checks.check_device(there)))
+    assert found.level == "fail"
+    assert "prefd[cpu]" in found.remedy
+
+
+def test_the_cache_is_counted_or_named(there: Home) -> None:
+    assert only(list(checks.check_cache(there))).detail == "empty"
+    ReferenceCache.open(there.cache)
+    assert only(list(checks.check_cache(there))).detail == "0 references, 0 segments, 0 completions, 0 B"
+    (there.cache / "zarr.json").write_text("{}")
+    found = only(list(checks.check_cache(there)))
+    assert found.level == "fail"
+    assert str(there.cache) in found.detail
+
+
+def test_a_shared_cache_is_asked_whether_it_answers(
+    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(checks.check_shared_cache(there)) == []
+    there.config.write_text(f"cache_url = 'file://{tmp_path / 'bucket'}'\n")
+    found = only(list(checks.check_shared_cache(there)))
+    assert (found.level, found.detail) == ("ok", f"file://{tmp_path / 'bucket'} answers: 0 references")
+
+    there.config.write_text("cache_url = 'gopher://bucket'\n")
+    found = only(list(checks.check_shared_cache(there)))
+    assert (found.level, found.remedy) == ("fail", f"edit cache_url in {there.config}")
+
+    there.config.write_text("cache_url = 's3://bucket/prefix'\n")
+    for name, value in {"endpoint": "http://127.0.0.1:9", "region": "x", "allow_http": "true"}.items():
+        monkeypatch.setenv(f"AWS_{name.upper()}", value)
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "x")
+    monkeypatch.setattr(checks, "BUCKET_SECONDS", 0.05)
+    found = only(list(checks.check_shared_cache(there)))
+    assert (found.level, found.detail) == ("warn", "s3://bucket/prefix gave no answer within 0.05 s")
+    assert "AWS_… variables" in found.remedy
+
+    def refuse(*_: Any) -> set[str]:
+        raise OSError("Access denied\nat length")
+
+    monkeypatch.setattr("prefd.cache.shared.bucket.Bucket.folders", refuse)
+    found = only(list(checks.check_shared_cache(there)))
+    assert (found.level, found.detail) == ("warn", "s3://bucket/prefix: Access denied")
+
+
+def test_a_damaged_job_table_fails(there: Home) -> None:
+    there.database.write_bytes(b"this is not a database at all, not at all" * 100)
+    found = only(list(checks.check_jobs(there)))
+    assert found.level == "fail"
+    assert str(there.database) in found.detail
+
+
+def test_what_is_not_the_version_that_prefd_needs_fails(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(list(checks.check_packages(there))).level == "ok"
+    wanted = ["mlx>=99", "no-such-distribution>=1", "zarr>=3", "obstore>=99; extra == 's3'"]
+    monkeypatch.setattr(checks.metadata, "requires", lambda name: wanted)
+    found = only(list(checks.check_packages(there)))
+    mlx = checks.metadata.version("mlx")
+    assert found.detail == f"mlx is {mlx}, and prefd needs >=99; no-such-distribution is not installed"
+    assert (found.level, found.remedy) == ("fail", "install prefd again in this environment")
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o700, "ok"), (0o755, "ok"), (0o775, "warn"), (0o777, "fail")])
+def test_a_home_that_others_can_write_is_told(there: Home, mode: int, level: str) -> None:
+    there.root.chmod(mode)
+    found = only(list(checks.check_home(there)))
+    assert found.level == level
+    assert found.remedy == ("" if level == "ok" else f"chmod 700 {there.root}")
+
+
+@pytest.mark.parametrize(("free", "level"), [(100e6, "fail"), (1e9, "warn"), (50e9, "ok")])
+def test_a_disk_that_is_nearly_full_is_told(
+    there: Home, monkeypatch: pytest.MonkeyPatch, free: float, level: str
+) -> None:
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    found = only(list(checks.check_disk(there)))
+    assert found.level == level
+    assert bool(found.remedy) == (level != "ok")
+
+
+def test_a_database_with_a_damaged_page_fails(there: Home) -> None:
+    for number in range(3):
+        homes.add_queued(there, name=f"job-{number}")
+    with closing(sqlite3.connect(there.database)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    found = only(list(checks.check_jobs(there)))
+    assert (found.level, found.detail.split(";")[0]) == ("ok", "3 queued")
+    assert found.detail.endswith(", whole")
+    pages = bytearray(there.database.read_bytes())
+    pages[-2000:] = b"\xff" * 2000
+    there.database.write_bytes(pages)
+    found = only(list(checks.check_jobs(there)))
+    assert found.level == "fail"
+    assert str(there.database) in found.detail
+
+
+def test_a_daemon_that_does_not_answer_fails(there: Home) -> None:
+    with lock.held(there):
+        lock.announce(there, str(there.socket))
+        found = only(list(checks.check_daemon(there)))
+    assert found.level == "fail"
+    assert found.remedy == f"look at {there.log}; end it with `kill {os.getpid()}`"
+
+
+def test_a_plugin_that_cannot_be_loaded_fails_and_is_named(there: Home) -> None:
+    (there.root / "bad.py").write_text("import no_such_module\n")
+    there.config.write_text("plugins = ['bad.py']\n")
+    failed = [finding for finding in checks.check_plugins(there) if finding.level == "fail"]
+    assert "no_such_module" in only(failed).detail
+    assert "bad.py" in only(failed).remedy

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import os
+import plistlib
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefd.daemon.health import machine_checks
+from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.health.machine_checks import (
+    _launchd,
+    check_limits,
+    check_service,
+    check_socket,
+    check_watch,
+    event_seen,
+    inotify,
+)
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.mounts import Mount
+
+
+@pytest.fixture
+def there(home: Path) -> Home:
+    made = Home(home)
+    made.create()
+    return made
+
+
+def only(found: Iterator[HealthFinding] | Sequence[HealthFinding]) -> HealthFinding:
+    [finding] = found
+    assert (finding.remedy == "") == (finding.level == "ok")
+    return finding
+
+
+# --- watching
+
+
+def test_a_file_event_is_tried_and_leaves_nothing(there: Home) -> None:
+    assert event_seen(there.jobs)
+    assert sorted(path.name for path in there.jobs.iterdir()) == ["accepted", "rejected"]
+    found = only(check_watch(there))
+    assert found.level == "ok"
+    assert found.detail.startswith(f"file events; {there.jobs} is on ")
+    if sys.platform == "linux":
+        assert inotify() in found.detail
+        assert "max_user_instances" in found.detail
+
+
+def test_a_folder_that_tells_of_nothing_is_a_warning(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_checks, "event_seen", lambda folder: False)
+    found = only(check_watch(there))
+    assert found.level == "warn"
+    assert found.remedy.startswith(f"set polling = true under [watch] in {there.config}")
+
+
+def test_no_event_within_the_time_is_no_event(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchfiles.watch", lambda *_, **__: iter(lambda: set(), None))
+    monkeypatch.setattr(machine_checks, "EVENT_SECONDS", 0.05)
+    assert event_seen(there.jobs) is False
+    assert sorted(path.name for path in there.jobs.iterdir()) == ["accepted", "rejected"]
+
+
+def test_inotifys_limits_are_the_remedy_where_they_are_used_up(
+    there: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(folder: Path) -> bool:
+        raise OSError("OS file watch limit reached")
+
+    for name, value in (("max_user_instances", "8\n"), ("max_user_watches", "8192\n")):
+        (tmp_path / name).write_text(value)
+    monkeypatch.setattr(machine_checks, "INOTIFY", tmp_path)
+    monkeypatch.setattr(machine_checks, "event_seen", refuse)
+    found = only(check_watch(there))
+    assert (found.level, found.detail) == ("warn", "file events cannot be had: OS file watch limit reached")
+    assert "sysctl fs.inotify.max_user_instances=512" in found.remedy
+    assert "(now max_user_instances 8, max_user_watches 8,192)" in found.remedy
+    monkeypatch.setattr(machine_checks, "INOTIFY", tmp_path / "none")
+    assert only(check_watch(there)).remedy == "jobs/ is polled meanwhile"
+
+
+def test_polling_is_said_with_its_reason(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount = Mount(str(there.jobs), "nfs4", "server:/jobs")
+    monkeypatch.setattr(machine_checks, "mount_of", lambda path: mount)
+    assert only(check_watch(there)).detail.startswith(f"polling, because {there.jobs} is on nfs4 from server:/jobs")
+    there.config.write_text("[watch]\npolling = true\n")
+    assert only(check_watch(there)).detail.startswith("polling, as config.toml says")
+    there.config.write_text("nonsense")
+    assert list(check_watch(there)) == [], "told by another check"
+
+
+def test_there_is_nothing_to_watch_in_a_home_that_is_not_there(home: Path) -> None:
+    assert list(check_watch(Home(home))) == []
+    assert list(check_socket(Home(home))) == []
+
+
+# --- limits
+
+
+@pytest.mark.parametrize(("soft", "level"), [(256, "warn"), (1024, "ok"), (resource.RLIM_INFINITY, "ok")])
+def test_few_open_files_are_a_warning(there: Home, monkeypatch: pytest.MonkeyPatch, soft: int, level: str) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, 4096))
+    found = only(check_limits(there))
+    assert found.level == level
+    if level == "warn":
+        assert found.detail.startswith("256 open files")
+        assert found.remedy.startswith("ulimit -n 8192")
+        assert "4096" in found.remedy
+
+
+# --- the socket
+
+
+def test_a_socket_for_this_user_alone_is_well(there: Home) -> None:
+    assert only(check_socket(there)).level == "ok"
+    there.socket.touch(mode=0o600)
+    assert only(check_socket(there)).level == "ok"
+
+
+@pytest.mark.parametrize("which", ["run", "socket"])
+def test_a_socket_that_others_can_reach_fails(there: Home, which: str) -> None:
+    there.socket.touch(mode=0o600)
+    path = getattr(there, which)
+    path.chmod(0o755)
+    found = only(check_socket(there))
+    assert (found.level, found.detail) == ("fail", f"{path} is open to others (mode 0755)")
+    assert found.remedy == f"chmod {'700' if which == 'run' else '600'} {path}"
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
+    made = Home(tmp_path / ("long" * 30))
+    made.create()
+    found = only(check_socket(made))
+    assert found.level == "warn"
+    assert "a temporary folder" in found.detail
+    assert found.remedy == "a home with a shorter path"
+
+
+# --- the service manager
+
+
+@pytest.fixture
+def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An enabled unit of an account that lingers."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    made = tmp_path / "config" / "systemd" / "user" / "prefd.service"
+    (made.parent / "default.target.wants").mkdir(parents=True)
+    made.write_text(f"[Service]\nExecStart='{sys.executable}' start\n")
+    (made.parent / "default.target.wants" / made.name).symlink_to(made)
+    monkeypatch.setattr(machine_checks, "LINGER", tmp_path / "linger")
+    (tmp_path / "linger").mkdir()
+    (tmp_path / "linger" / Path.home().owner()).touch()
+    return made
+
+
+def test_an_enabled_unit_that_lingers_is_well(there: Home, unit: Path) -> None:
+    assert only(check_service(there)).detail == f"systemd: {unit}"
+
+
+def test_no_unit_is_no_fault(there: Home, unit: Path) -> None:
+    unit.unlink()
+    found = only(check_service(there))
+    assert (found.level, found.detail.split(":")[0]) == ("ok", "none")
+
+
+def test_a_unit_whose_program_is_gone_fails(there: Home, unit: Path) -> None:
+    unit.write_text("[Service]\nExecStart=%h/no/such/prefd start\n")
+    found = only(check_service(there))
+    assert found.level == "fail"
+    assert f"{Path.home()}/no/such/prefd, which cannot be run" in found.detail
+
+
+def test_a_unit_that_is_not_enabled_or_ends_at_logout_is_a_warning(there: Home, unit: Path, tmp_path: Path) -> None:
+    (tmp_path / "linger" / Path.home().owner()).unlink()
+    assert only(check_service(there)).remedy == "loginctl enable-linger"
+    (unit.parent / "default.target.wants" / unit.name).unlink()
+    assert only(check_service(there)).remedy == "systemctl --user enable --now prefd"
+
+
+@pytest.mark.parametrize(
+    ("agent", "level"),
+    [
+        (None, "ok"),
+        ({"ProgramArguments": [sys.executable, "start"]}, "ok"),
+        ({"ProgramArguments": ["/no/such/prefd"]}, "fail"),
+        ({}, "fail"),
+        (b"not a plist", "fail"),
+    ],
+)
+def test_a_launchd_agent_is_read(tmp_path: Path, agent: Any, level: str) -> None:
+    path = tmp_path / "prefd.plist"
+    if agent is not None:
+        path.write_bytes(agent if isinstance(agent, bytes) else plistlib.dumps(agent))
+    assert only(_launchd(path)).level == level
+
+
+def test_the_running_system_is_looked_at(there: Home) -> None:
+    assert os.name == "posix"
+    assert {finding.subject for finding in check_service(there)} <= {"service"}

@@ -1,0 +1,53 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.lock import AlreadyRunning, announce, held, holder, is_held
+
+
+def test_the_second_daemon_is_told_who_holds_the_home(made: Home) -> None:
+    assert holder(made) is None
+    with held(made):
+        me = announce(made, "/a/socket")
+        assert holder(made) == me
+        assert me.pid == os.getpid()
+        with (
+            pytest.raises(
+                AlreadyRunning,
+                match=rf"^another daemon \(pid {me.pid}, since 20.*\) already serves {made.root}; stop it",
+            ),
+            held(made),
+        ):
+            pass
+    assert holder(made) is None
+    assert not (made.run / "daemon.json").exists()
+    with held(made):
+        pass
+
+
+def test_a_crash_releases_the_lock_and_what_it_wrote_is_not_believed(made: Home) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from prefd.daemon.home.layout import Home; from prefd.daemon import lock\n"
+        "home = Home(Path(sys.argv[1]))\n"
+        "with lock.held(home): lock.announce(home, 'x'); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(made.root)], check=False).returncode == -9
+    assert (made.run / "daemon.json").exists()
+    assert holder(made) is None
+    with held(made):
+        assert is_held(made)
+
+
+def test_a_glance_at_the_lock_does_not_stop_a_daemon_from_starting(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(20):
+        assert not is_held(made)
+        with held(made):
+            assert is_held(made)
+
+
+def test_a_home_that_is_not_there_is_not_held(home: Path) -> None:
+    assert not is_held(Home(home))

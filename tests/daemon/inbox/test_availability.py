@@ -1,0 +1,118 @@
+"""What becomes of `jobs/` when it is deleted, replaced, or its mount goes away; tests/whole/test_folder_of_another_user.py has real mounts."""
+
+from pathlib import Path
+
+import pytest
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox import availability
+from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
+from prefd.daemon.inbox.submit import submit
+from prefd.daemon.machine import mounts
+from prefd.daemon.machine.mounts import Mount
+
+
+@pytest.fixture
+def listed(made: Home, monkeypatch: pytest.MonkeyPatch) -> list[Mount]:
+    """The mounts that there are, as a test has them."""
+    listed = [Mount("/", "ext4", "/dev/sda1")]
+    monkeypatch.setattr(mounts, "mounts", lambda: list(listed))
+    return listed
+
+
+def test_a_folder_is_another_one_at_the_first_check_and_when_it_was_replaced(made: Home) -> None:
+    folder = WatchedFolder(made)
+    assert [folder.check() for _ in range(3)] == [True, False, False]
+    made.jobs.rename(made.root / "away")
+    assert [folder.check(), folder.check()] == [True, False]
+    assert made.accepted.is_dir()
+    made.rejected.rmdir()
+    assert [folder.check(), folder.check()] == [True, False]
+    assert made.rejected.is_dir()
+    assert not (made.root / "watched.json").exists(), "it is no mount: there is nothing to remember"
+
+
+def test_a_lost_mount_is_waited_for_and_nothing_is_made_under_it(made: Home, listed: list[Mount]) -> None:
+    mount = Mount(str(made.jobs.resolve()), "nfs4", "server:/jobs")
+    listed.append(mount)
+    folder = WatchedFolder(made)
+    assert folder.check()
+    assert folder.is_remote
+    listed.remove(mount)
+    made.jobs.rename(made.root / "server")  # what was mounted is gone from here,
+    made.jobs.mkdir()  # and what is under it shows
+    for each in (folder, WatchedFolder(made)):  # a daemon that starts meanwhile knows it too
+        with pytest.raises(
+            FolderUnusable, match=r"jobs is not mounted \(it was nfs4 from server:/jobs\): .*delete .*watched\.json"
+        ):
+            each.check()
+    assert list(made.jobs.iterdir()) == []
+    with pytest.raises(FolderUnusable, match="is not mounted"):
+        submit(made, {"model": "m"}, "a.yaml")
+    assert list(made.jobs.iterdir()) == []
+    made.jobs.rmdir()
+    (made.root / "server").rename(made.jobs)
+    listed.append(mount)
+    assert folder.check(), "claims of before the loss are looked for again"
+
+
+def test_the_folder_under_a_mount_is_taken_when_one_says_so(made: Home, listed: list[Mount]) -> None:
+    listed.append(Mount(str(made.jobs.resolve()), "nfs4", "server:/jobs"))
+    assert WatchedFolder(made).check()
+    listed.pop()
+    (made.root / "watched.json").unlink()
+    assert WatchedFolder(made).check()
+    assert not (made.root / "watched.json").exists()
+
+
+def test_a_link_into_nothing_is_waited_for(made: Home, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    made.jobs.rename(elsewhere)
+    made.jobs.symlink_to(elsewhere)
+    folder = WatchedFolder(made)
+    assert folder.check()
+    elsewhere.rename(tmp_path / "away")
+    with pytest.raises(FolderUnusable, match=r"jobs points to .*elsewhere, which is not there$"):
+        folder.check()
+    (tmp_path / "away").rename(elsewhere)
+    assert folder.check()
+
+
+def test_a_folder_that_is_another_homes_is_left_to_it(made: Home, tmp_path: Path) -> None:
+    """Else each would take the other's claims for its own of before a crash, and run them again."""
+    shared, other = tmp_path / "shared", Home(tmp_path / "other")
+    made.jobs.rename(shared)
+    other.create()
+    for folder in (other.accepted, other.rejected, other.jobs):
+        folder.rmdir()
+    for home in (made, other):
+        home.jobs.symlink_to(shared)
+    assert WatchedFolder(made).check()
+    with pytest.raises(
+        FolderUnusable,
+        match=rf"jobs is watched for {made.root} on .*; if it is not any more, delete .*/accepted/.home$",
+    ):
+        WatchedFolder(other).check()
+    made.root.rename(tmp_path / "moved")
+    assert WatchedFolder(Home(tmp_path / "moved")).check(), "it is known by its id, wherever it lies"
+    (tmp_path / "moved" / "watched.json").unlink()
+    (tmp_path / "moved").rename(made.root)
+    assert WatchedFolder(made).check(), "and by its place, whatever its id"
+    (shared / "accepted" / ".home").unlink()
+    assert WatchedFolder(other).check()
+
+
+def test_a_home_that_is_gone_is_not_made_again(made: Home, tmp_path: Path) -> None:
+    folder = WatchedFolder(made)
+    folder.check()
+    made.root.rename(tmp_path / "away")
+    for _ in range(2):
+        with pytest.raises(FolderUnusable, match="home is not the folder it was when the daemon started"):
+            folder.check()
+        made.root.mkdir(exist_ok=True)
+    assert list(made.root.iterdir()) == []
+
+
+def test_identity_of_nothing_is_none(tmp_path: Path) -> None:
+    assert availability.identity(tmp_path / "none") is None
+    assert availability.identity(tmp_path) == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)

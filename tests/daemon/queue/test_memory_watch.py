@@ -1,0 +1,131 @@
+"""Telling that memory ran out from other ends of a worker."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from prefd.daemon.machine import memory
+from prefd.daemon.queue.memory_watch import MemoryWatch
+from prefd.daemon.specs.memory_advice import remedy
+from prefd.daemon.specs.training_spec import TrainingSpec
+from support.running_daemon import Place, process
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "MemoryError",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "[malloc] Unable to allocate 8000000000 bytes.",
+        "[metal::malloc] Attempting to allocate 34359738368 bytes which is greater than the maximum allowed buffer size",
+        "[METAL] Command buffer execution failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+        "cudaMallocAsync failed: out of memory",
+    ],
+)
+def test_what_libraries_say_is_known(said: str) -> None:
+    assert "ran out of memory" in (MemoryWatch(os.getpid()).verdict(-signal.SIGABRT, f"before\n{said}\n") or "")
+
+
+def test_other_ends_are_not_taken_for_it() -> None:
+    watch = MemoryWatch(os.getpid())
+    assert watch.verdict(-signal.SIGSEGV, "a segmentation fault") is None
+    assert watch.verdict(-signal.SIGKILL, "loading the model") is None
+
+
+def test_a_kill_with_hardly_any_memory_free_is_probably_the_systems() -> None:
+    watch = MemoryWatch(os.getpid(), free=0.01, peak=3_000_000_000)
+    said = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3.00 GB at most"
+    assert (watch.verdict(-signal.SIGKILL, "") or "").startswith(said)
+    assert watch.verdict(-signal.SIGTERM, "") is None
+
+
+def test_the_counts_of_the_system_and_of_both_kinds_of_group_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "vmstat": "nr_free 5\noom_kill 1\n",
+        "events": "oom 7\noom_kill 2\n",
+        "control": "under_oom 0\noom_kill 4\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "_counters", lambda: [*(tmp_path / name for name in files), tmp_path / "none"])
+    assert memory.kills() == 7
+    watch = MemoryWatch(os.getpid())
+    assert watch.verdict(-signal.SIGKILL, "") is None
+    (tmp_path / "events").write_text("oom_kill 3\n")
+    assert "the system ran out of memory and killed the worker" in (watch.verdict(-signal.SIGKILL, "") or "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that counts")
+def test_here_somebody_counts() -> None:
+    assert any(path.exists() and "oom_kill" in path.read_text() for path in memory._counters())
+
+
+def test_what_is_only_mapped_does_not_count(tmp_path: Path) -> None:
+    import mmap
+
+    path = tmp_path / "large"
+    path.write_bytes(b"\1" * 50_000_000)
+    before = memory.private_bytes(psutil.Process())
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[at] for at in range(0, len(mapped), 4096)) > 0
+        after = memory.private_bytes(psutil.Process())
+    if sys.platform == "linux":
+        assert after - before < 10_000_000
+
+
+def test_the_remedy_names_the_settings_that_are_not_used_yet() -> None:
+    assert "grad_checkpoint" in remedy(TrainingSpec())
+    small = TrainingSpec.model_validate({"grad_checkpoint": True, "quantize": {"bits": 4}})
+    assert remedy(small) == "a smaller data.max_length, training.batch_tokens or training.chunk_tokens"
+
+
+# --- the kernel's own
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A memory group of 150 MB, without swap; `cgroup.procs` in it takes processes."""
+    root = Path("/sys/fs/cgroup")
+    old = (root / "memory").is_dir()
+    made = (root / "memory" if old else root) / f"prefd-test-{os.getpid()}"
+    try:
+        made.mkdir()
+    except OSError as error:
+        pytest.skip(f"no memory group can be made here: {error.strerror}")
+    try:
+        limits = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes") if old else ("memory.max", "memory.swap.max")
+        (made / limits[0]).write_text("150000000")
+        with suppress(OSError):  # where swap is not counted, there is none
+            (made / limits[1]).write_text("150000000" if old else "0")
+        yield made
+    except OSError as error:
+        pytest.skip(f"no memory group can be given a limit here: {error.strerror}")
+    finally:
+        deadline = time.monotonic() + 10
+        while made.exists() and time.monotonic() < deadline:
+            with suppress(OSError):  # its last process is not quite gone
+                made.rmdir()
+            time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_kernel_kills_is_named_once_and_the_daemon_lives(place: Place, group: Path) -> None:
+    with process(place) as daemon:
+        (group / "cgroup.procs").write_text(str(daemon.pid))
+        place.drop("a.yaml", name="greedy")
+        place.wait_for("failed")
+        place.drop("b.yaml")
+        failed, _ = place.wait_for("failed", "done")
+        assert daemon.poll() is None
+    assert failed.reason.startswith("the system ran out of memory and killed the worker; it took 0.")
+    assert "Make the job smaller and submit it again: training.grad_checkpoint: true" in failed.reason
+    assert (place.home.job(1) / "starts.txt").read_text().count("precompute") == 1, "it was not tried again"

@@ -1,0 +1,121 @@
+"""Hidden states to log-probabilities, and their gradients, against float64 numpy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from prefd.daemon.worker.scoring import head
+from prefd.daemon.worker.scoring.head import (
+    Differentiated,
+    Head,
+    Share,
+    differentiate_now,
+    logprobs_lazily,
+    logprobs_now,
+)
+
+N, D, V = 70, 8, 50
+
+
+def linear(weight: mx.array, trained: bool) -> Head:
+    return Head(
+        lambda hidden: hidden @ weight.T,
+        V,
+        lambda: {"weight": weight} if trained else {},
+        lambda parameters: lambda hidden: hidden @ parameters["weight"].T,
+    )
+
+
+def arrays() -> tuple[Any, Any, Any, Any]:
+    random = np.random.default_rng(0)
+    return random.normal(size=(N, D)), random.normal(size=(V, D)), random.integers(0, V, N), random.normal(size=N)
+
+
+def exact(hidden: Any, weight: Any, targets: Any, cotangent: Any) -> tuple[Any, Any, Any]:
+    """log p, and the gradients of Σ cotangent · log p in `hidden` and `weight`, in float64."""
+    logits = hidden @ weight.T
+    top = logits.max(-1, keepdims=True)
+    total = np.exp(logits - top).sum(-1, keepdims=True)
+    slopes = np.eye(V)[targets] - np.exp(logits - top) / total
+    slopes *= cotangent[:, None]
+    return logits[np.arange(N), targets] - (top + np.log(total)).squeeze(-1), slopes @ weight, slopes.T @ hidden
+
+
+def lazily(head: Head, hidden: mx.array, targets: mx.array, share: Share) -> Differentiated:
+    """`differentiate_now`, by the lazy graph."""
+    names, parameters = list(head.trained()), list(head.trained().values())
+
+    def of(given: list[mx.array], states: mx.array) -> Any:
+        bound = dict(zip(names, given))
+        return share(logprobs_lazily(replace(head, trained=lambda: bound), states, targets, gradients=True))
+
+    shared, (by_parameter, by_hidden) = mx.value_and_grad(of, argnums=(0, 1))(parameters, hidden)
+    return Differentiated(shared, by_hidden, dict(zip(names, by_parameter)))
+
+
+@pytest.mark.parametrize("way", [lazily, differentiate_now])
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("slice_logits", [1, 2**24])
+def test_values_and_gradients_are_float64s(
+    trained: bool, slice_logits: int, way: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "SLICE_LOGITS", slice_logits)  # 1: slices of 32 rows, the last one short
+    hidden, weight, targets, cotangent = arrays()
+    made = linear(mx.array(weight.astype(np.float32)), trained)
+    states, wanted = mx.array(hidden.astype(np.float32)), mx.array(targets.astype(np.int32))
+    values, by_hidden, by_weight = exact(hidden, weight, targets, cotangent)
+
+    def share(scored: mx.array) -> tuple[mx.array, mx.array]:
+        return (scored * mx.array(cotangent.astype(np.float32))).sum(), scored
+
+    (total, scored), slopes, by_parameter = way(made, states, wanted, share)
+    assert total.item() == pytest.approx((values * cotangent).sum(), rel=1e-5)
+    np.testing.assert_allclose(np.array(scored), values, atol=1e-5)
+    np.testing.assert_allclose(np.array(slopes), by_hidden, atol=1e-5)
+    assert list(by_parameter) == (["weight"] if trained else [])
+    if trained:
+        np.testing.assert_allclose(np.array(by_parameter["weight"]), by_weight, atol=1e-5)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_gradients_do_not_change_a_bit_of_the_values(trained: bool) -> None:
+    hidden, weight, targets, _ = arrays()
+    made = linear(mx.array(weight.astype(np.float32)), trained)
+    states, wanted = mx.array(hidden.astype(np.float32)), mx.array(targets.astype(np.int32))
+    for way, plain in (
+        (lazily, logprobs_lazily(made, states, wanted, gradients=False)),
+        (differentiate_now, logprobs_now(made, states, wanted)),
+    ):
+        (_, scored), *_ = way(made, states, wanted, lambda values: (values.sum(), values))
+        assert np.array(plain).tobytes() == np.array(scored).tobytes()
+
+
+def test_no_more_than_a_slice_of_logits_is_there_at_once() -> None:
+    """The peak does not grow with the tokens: neither scores nor gradients keep logits."""
+    states = mx.random.normal((8 * 512, 64))
+    weight, wanted = mx.random.normal((4096, 64)), mx.random.randint(0, 4096, (8 * 512,))
+    made = Head(lambda hidden: hidden @ weight.T, 2**24 // 512, dict, lambda _: lambda hidden: hidden)
+    mx.eval(states, weight, wanted)
+    peaks = []
+    for rows in (512, 4096):
+        mx.clear_cache()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        out = differentiate_now(made, states[:rows], wanted[:rows], lambda values: (values.sum(), None))
+        mx.eval(out.by_hidden)
+        peaks.append(mx.get_peak_memory() - before)
+        del out
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+@pytest.mark.parametrize("way", [lazily, differentiate_now])
+def test_a_certain_token_is_never_above_zero(way: Any) -> None:
+    weight = mx.array(np.eye(V, dtype=np.float32) * 100)
+    made = Head(lambda hidden: hidden @ weight, V, dict, lambda _: lambda hidden: hidden)
+    (_, scored), *_ = way(made, mx.eye(V), mx.arange(V), lambda values: (values.sum(), values))
+    assert float(scored.max()) <= 0

@@ -1,0 +1,170 @@
+"""The worker as the supervisor sees it: a process with exit codes, outcomes, and nothing lost when it is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from prefd.daemon.worker.job import RunningJob
+from support.jobs_on_disk import make_job, run_precompute
+
+WORKER = [sys.executable, "-m", "prefd.daemon.worker"]
+FLUSH_EVERY_BATCH = [
+    sys.executable,
+    "-c",
+    """
+from prefd.daemon.worker import precompute
+from prefd.daemon.worker.__main__ import main
+precompute.FLUSH_EVERY_S, precompute.BATCH_TOKENS = 0, {"cpu": 64, "gpu": 64}
+raise SystemExit(main())
+""",
+]
+
+
+def run(phase: str, job: RunningJob, command: list[str] = WORKER) -> int:
+    return start(phase, job, command).wait(timeout=120)
+
+
+def start(phase: str, job: RunningJob, command: list[str] = WORKER) -> subprocess.Popen[bytes]:
+    arguments = [*command, phase, "--home", str(job.home.root), "--job", job.run.root.name]
+    with job.run.log.open("ab") as log:
+        return subprocess.Popen(arguments, stdout=log, stderr=log)
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def steps_done(job: RunningJob) -> int:
+    return max((int(line["step"]) for line in job.run.read_metrics()), default=0)
+
+
+def adapter_digest(job: RunningJob) -> str:
+    return hashlib.sha256((job.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def job_of(home: Path, tiny_model: Path, pairs_file: Path) -> Callable[[int], RunningJob]:
+    """A job of so many steps with a checkpoint at each fifth."""
+    training = {"batch_size": 2, "learning_rate": 1e-3, "save_every": 5, "lora": {"dropout": 0.1}}
+    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}}
+    return lambda steps: make_job(home, **spec, training=training | {"iters": steps})
+
+
+def test_a_job_runs_through_both_phases(job_of: Callable[[int], RunningJob]) -> None:
+    job = job_of(40)
+    assert run("precompute", job) == 0
+    assert run("training", job) == 0
+    outcome = job.run.outcome("training")
+    assert outcome is not None
+    assert (outcome.ok, outcome.summary.steps) == (True, 40)
+    progress = job.run.progress()
+    assert progress is not None
+    assert (progress.done, progress.total, progress.unit) == (40, 40, "steps")
+    log = job.run.log.read_text()
+    assert "completions/s" in log
+    assert "s to go" in log
+
+
+def test_a_failure_is_an_outcome_with_a_sentence(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "Same?", "chosen": "Yes.", "rejected": "Yes."}, {"prompt": "x", "chosen": "", "rejected": "y"}]
+    empty.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = make_job(home, model=str(tiny_model), data={"path": str(empty)})
+    assert run("precompute", job) == 1
+    outcome = job.run.outcome("precompute")
+    assert outcome is not None
+    assert not outcome.ok
+    for part in (
+        "none of its 2 rows can be used",
+        "identical sides (pairs.jsonl:1)",
+        "empty completion (pairs.jsonl:2)",
+    ):
+        assert part in outcome.reason
+
+
+def test_sigterm_saves_a_checkpoint_and_says_so(job_of: Callable[[int], RunningJob]) -> None:
+    job = job_of(120)
+    run_precompute(job)
+    worker = start("training", job)
+    wait_until(lambda: steps_done(job) >= 2)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=30) == 75
+    assert job.run.outcome("training") is None
+    newest = max(path.name for path in job.run.checkpoints.iterdir())
+    assert int(newest.removeprefix("step-")) == steps_done(job)
+
+
+@pytest.mark.slow
+def test_a_worker_whose_parent_dies_saves_and_ends(job_of: Callable[[int], RunningJob]) -> None:
+    job = job_of(120)
+    run_precompute(job)
+    program = (
+        "import subprocess, sys, time\n"
+        "print(subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid, flush=True)\n"
+        "time.sleep(600)"
+    )
+    command = [*WORKER, "training", "--home", str(job.home.root), "--job", "1"]
+    parent = subprocess.Popen([sys.executable, "-c", program, *command], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = psutil.Process(int(parent.stdout.readline()))
+    wait_until(lambda: steps_done(job) >= 2)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.communicate()
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 20)
+    assert steps_done(job) < 120 or job.run.adapter.exists()
+    assert list(job.run.checkpoints.iterdir())
+
+
+@pytest.mark.slow
+def test_a_killed_precompute_keeps_what_it_committed(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"Question {n}?", "chosen": f"Answer {n}, at some length.", "rejected": f"No answer {n}."}
+        for n in range(100)
+    ]
+    path = tmp_path / "many.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(path)}}
+    unbroken = make_job(home.with_name("unbroken"), **spec)
+    assert run("precompute", unbroken, FLUSH_EVERY_BATCH) == 0
+    job = make_job(home, **spec)
+    worker = start("precompute", job, FLUSH_EVERY_BATCH)
+    segments = job.store.folder
+    wait_until(lambda: segments.is_dir() and len(list(segments.iterdir())) >= 3)
+    worker.kill()
+    assert worker.wait() == -signal.SIGKILL
+    keys = [job.key(side) for each in job.examples for side in (each.chosen, each.rejected)]
+    committed = len(keys) - len(job.store.missing(keys))
+    assert 0 < committed < 200
+    assert run("precompute", job, FLUSH_EVERY_BATCH) == 0
+    outcome = job.run.outcome("precompute")
+    assert outcome is not None
+    assert (outcome.summary.cached, outcome.summary.scored) == (committed, 200 - committed)
+    for mine, theirs in zip(job.store.get(keys), unbroken.store.get(keys)):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_catalog_and_device_are_one_json_object(home: Path) -> None:
+    home.mkdir()
+    (home / "chatty.py").write_text('print("hello from a plugin")')
+    (home / "config.toml").write_text('plugins = ["chatty.py"]')
+    catalog = subprocess.run([*WORKER, "catalog", "--home", str(home)], capture_output=True, check=True)
+    assert json.loads(catalog.stdout)["losses"]["ipo"]["params"]["beta"]["exclusiveMinimum"] == 0
+    device = json.loads(subprocess.run([*WORKER, "device"], capture_output=True, check=True).stdout)
+    assert device["device"] in ("cpu", "gpu")
+    assert device["gflops"] > 0

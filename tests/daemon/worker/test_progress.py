@@ -1,0 +1,65 @@
+"""Progress as others read it: a file that is always whole, a rate, and a time to go that knows what is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.worker import progress
+from prefd.daemon.worker.progress import Reporter
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", made)
+    return made
+
+
+def test_rate_and_time_to_go_count_what_this_process_did(tmp_path: Path, clock: Clock) -> None:
+    report = Reporter(RunDir(tmp_path), "training", total=100, unit="steps", done=40)
+    assert report.rate is None
+    assert report.eta_s is None
+    clock.now += 10
+    report.advance(20, {"loss": 0.5})
+    assert (report.rate, report.eta_s) == (2.0, 20.0)
+    written = RunDir(tmp_path).progress()
+    assert written is not None
+    assert (written.done, written.total, written.rate, written.metrics) == (60, 100, 2.0, {"loss": 0.5})
+    assert report.line() == "training: 60 of 100 steps, 2.0 steps/s, 20 s to go, loss 0.5000"
+
+
+def test_time_to_go_goes_by_cost_where_the_long_ones_come_first(tmp_path: Path, clock: Clock) -> None:
+    report = Reporter(RunDir(tmp_path), "precompute", total=10, unit="completions", cost=1000)
+    clock.now += 30
+    report.advance(2, cost=600)
+    assert report.eta_s == pytest.approx(20.0)
+
+
+def test_the_file_is_written_twice_a_second_and_at_the_end(tmp_path: Path, clock: Clock) -> None:
+    report = Reporter(RunDir(tmp_path), "training", total=3, unit="steps")
+
+    def written() -> int:
+        found = RunDir(tmp_path).progress()
+        assert found is not None
+        return found.done
+
+    clock.now += 0.1
+    report.advance(1)
+    assert written() == 0
+    clock.now += 0.5
+    report.advance(1)
+    assert written() == 2
+    clock.now += 0.1
+    report.advance(1)
+    assert written() == 3

@@ -1,0 +1,149 @@
+"""The estimate against what MLX measures, and what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pytest
+from mlx import nn
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.models import memory as model_memory
+from prefd.daemon.worker.models.memory import container_limits, machine
+from prefd.daemon.worker.scoring.choose import fastest_scorer
+from prefd.daemon.worker.scoring.scorer import Options
+from prefd.daemon.worker.training import memory
+from prefd.daemon.worker.training.memory import Estimate, activations, check, estimate
+from prefd.daemon.worker.training.schedule import Batching
+
+GIB = 2**30
+
+
+def example(row: int, prompt: int, chosen: int, rejected: int, vocab: int = 300) -> Example:
+    ids = np.random.default_rng(row).integers(3, vocab, prompt + chosen + rejected).astype(np.uint32)
+    sides = (ids[prompt : prompt + chosen], ids[prompt + chosen :])
+    return Example(row, *(Completion(np.concatenate([ids[:prompt], side]), prompt) for side in sides))
+
+
+def adapted(folder: Path) -> nn.Module:
+    model = mlx_lm.load(str(folder))[0]
+    model.freeze()
+    linear_to_lora_layers(model, -1, {"rank": 8, "scale": 20.0, "dropout": 0.0})
+    model.train()
+    return model
+
+
+def measured(model: nn.Module, one: Example, options: Options) -> int:
+    """Bytes that a forward and backward pass over one pair takes at its peak."""
+    scorer = fastest_scorer(model, options)
+
+    mx.eval(model.parameters())
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(scorer.value_and_grad([one.chosen, one.rejected], lambda scored: (scored.sums.sum(), None)))
+    return mx.get_peak_memory() - before
+
+
+@pytest.mark.smol
+@pytest.mark.parametrize("options", [Options(), Options(checkpoint_layers=True)], ids=str)
+def test_the_estimate_of_a_pass_is_near_what_is_measured(smol_layers: Path, options: Options) -> None:
+    model = adapted(smol_layers)
+    one = example(1, 40, 200, 90, vocab=40_000)
+    guess = estimate(model, {}, [one], Batching(1, 1024), options)
+    found = measured(model, one, options)
+    assert 0.6 < guess.activations / found < 1.8
+
+
+def test_what_is_counted_is_exact(tiny_model: Path) -> None:
+    model = adapted(tiny_model)
+    state = {"m": mx.zeros((10, 10)), "v": [mx.zeros(7)]}
+    guess = estimate(model, state, [example(1, 5, 20, 9)], Batching(4, 1024), Options())
+    leaves = dict(nn.utils.tree_flatten(model.parameters()))
+    assert guess.weights == sum(value.nbytes for value in leaves.values())
+    assert guess.optimizer == 428
+    assert guess.gradients == 2 * sum(value.nbytes for name, value in leaves.items() if "lora" in name)
+    assert guess.total == guess.weights + guess.optimizer + guess.gradients + guess.activations
+
+
+def test_the_largest_micro_batch_decides(tiny_model: Path) -> None:
+    model = adapted(tiny_model)
+    pairs = [example(row, 10, 64, 32) for row in range(1, 9)]
+    assert estimate(model, {}, pairs, Batching(4, 300), Options()).tokens == 300
+    assert estimate(model, {}, [*pairs, example(9, 10, 500, 32)], Batching(4, 300), Options()).tokens == 10 + 504 + 32
+    assert estimate(model, {}, pairs, Batching(4, None), Options()).tokens == 4 * (10 + 64 + 32)
+
+
+def test_longer_sequences_and_more_layers_take_more(tiny_model: Path) -> None:
+    model = adapted(tiny_model)
+    base = activations(model, 500, 200, Options())
+    assert base < activations(model, 500, 400, Options()) < activations(model, 1000, 400, Options())
+    assert activations(model, 500, 200, Options(checkpoint_layers=True)) <= base
+    assert activations(model, 500, 200, Options(chunk_tokens=16)) < base
+    assert activations(model, 500, 200, Options(chunk_tokens=200)) == base
+
+
+def say(counted: int, batch: int, **training: object) -> str | None:
+    return check(Estimate(counted, 0, 0, batch, 700), TrainingSpec.model_validate(training))
+
+
+def test_a_job_that_fits_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine", lambda: (16 * GIB, 8 * GIB))
+    assert say(2 * GIB, 5 * GIB) is None
+
+
+def test_a_job_that_may_not_fit_is_warned_of_with_the_settings_not_used_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine", lambda: (16 * GIB, 8 * GIB))
+    warned = say(2 * GIB, 20 * GIB)
+    assert warned is not None
+    assert "about 22.0 GiB: weights 2.0 GiB" in warned
+    assert "a batch of 700 tokens 20.0 GiB; 8.0 GiB of 16.0 GiB are free now" in warned
+    assert "training.grad_checkpoint: true" in warned
+    assert "training.quantize: {bits: 4}" in warned
+    again = say(2 * GIB, 20 * GIB, grad_checkpoint=True, quantize={"bits": 4})
+    assert again is not None
+    assert "grad_checkpoint" not in again
+    assert "quantize" not in again
+
+
+def test_a_job_whose_weights_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine", lambda: (16 * GIB, 8 * GIB))
+    with pytest.raises(JobError, match=r"weights 17\.0 GiB.*16\.0 GiB in all.*fine_tune: lora"):
+        say(17 * GIB, 0, fine_tune="full")
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("1:name=systemd:/x\n0::/a/b\n")
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/memory.max").write_text("max\n")
+    (tmp_path / "a/b/memory.max").write_text("8589934592\n")
+    assert container_limits(tmp_path, own) == [8 * GIB]
+    assert container_limits(tmp_path, tmp_path / "none") == []
+
+
+def test_an_older_containers_limit_counts(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("8:pids:/\n4:memory:/a/b\n0::/\n")
+    for folder, limit in (("memory/a/b", 4 * GIB), ("memory/a", 2**63 - 4096)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    assert container_limits(tmp_path, own) == [4 * GIB, 2**63 - 4096]
+
+
+def test_a_reference_larger_than_memory_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Linear(1024, 1024, bias=False)
+    model_memory.check_weights(model, "org/large")
+    monkeypatch.setattr(model_memory, "machine", lambda: (4 * 2**20 - 1, 2**20))
+    with pytest.raises(JobError, match=r"of org/large take 0\.0 GiB.*score on a larger machine"):
+        model_memory.check_weights(model, "org/large")
+
+
+def test_the_machine_has_memory() -> None:
+    total, free = machine()
+    assert 0 < free <= total

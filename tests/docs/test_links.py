@@ -1,0 +1,90 @@
+"""What pages point at is there: files, headings, definitions, modules, and folders of the repository."""
+
+from __future__ import annotations
+
+import ast
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+from support.pages import DOCS, PAGES, Link, headings, links, name_of, spans
+from support.paths import ROOT
+
+FOLDERS = ("daemon", "cache", "plugins", "tests", "contrib", "benchmarks", "docs", "typings")
+PATH = re.compile(rf"(?:{'|'.join(FOLDERS)})(?:/[\w.-]+)+/?")
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def anchor_of(heading: str) -> str:
+    """As forges and the site make it; both agree on headings of plain letters."""
+    return re.sub(r"[^\w\s-]", "", heading).strip().lower().replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_headings_are_plain_enough_to_be_linked(page: Path) -> None:
+    anchors = [anchor_of(heading) for heading in headings(page)]
+    assert all(anchor.isascii() and "--" not in anchor for anchor in anchors)
+    assert len(set(anchors)) == len(anchors)
+
+
+@pytest.mark.parametrize("link", links(), ids=str)
+def test_every_link_leads_somewhere(link: Link) -> None:
+    if link.file is None:
+        assert re.fullmatch(r"(https://|mailto:)\S+", link.target)
+        return
+    assert link.file.exists()
+    if link.anchor:
+        assert link.anchor in {anchor_of(heading) for heading in headings(link.file)}
+    assert link.file.is_file() or not link.page.startswith("docs/"), "the site has no page for a folder"
+
+
+def definitions(file: Path) -> set[str]:
+    """The classes, functions and constants of a module, and `Class.method`."""
+    found = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.ClassDef(name=name, body=body):
+                inner = [each.name for each in body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+                found |= {name, *(f"{name}.{each}" for each in inner)}
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.Assign(targets=targets):
+                found |= {each.id for each in targets if isinstance(each, ast.Name)}
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                found.add(name)
+    return found
+
+
+NAMED = [link for link in links() if re.fullmatch(r"[A-Za-z_][\w.]*", link.label) and link.target.endswith(".py")
+         and not link.label.endswith(".py")]  # fmt: skip
+
+
+@pytest.mark.parametrize("link", NAMED, ids=lambda link: f"{link.label} in {link.target}")
+def test_every_definition_is_where_the_page_says(link: Link) -> None:
+    assert link.file is not None
+    assert link.label in definitions(link.file)
+
+
+@pytest.mark.parametrize(("page", "text"), sorted({each for each in spans() if PATH.fullmatch(each[1])}))
+def test_every_path_is_there(page: str, text: str) -> None:
+    assert (ROOT / text).exists()
+
+
+@pytest.mark.parametrize("name", sorted({text for _, text in spans() if re.fullmatch(r"prefd(\.\w+)+", text)}))
+def test_every_module_is_there(name: str) -> None:
+    if name in ("prefd.sqlite3", "prefd.service", "prefd.plist", "prefd.sock"):
+        return  # files
+    if name not in ("prefd.daemon", "prefd.cache", "prefd.plugins"):
+        assert pkgutil.resolve_name(name)
+
+
+def test_the_layers_are_those_that_make_lint_checks() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.search(r"^prefd\.daemon\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    assert drawn is not None
+    shown = [line[2:].split("  ")[0].strip() for line in drawn[1].splitlines()]
+    contract = re.search(r'containers = \["prefd\.daemon"\]\n.*?layers = \[\n(.*?)\n\]', PYPROJECT, re.DOTALL)
+    assert contract is not None
+    assert shown == re.findall(r'"(.*?)"', contract[1])

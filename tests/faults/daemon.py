@@ -1,0 +1,44 @@
+"""What can happen to a daemon, done to one.
+
+    python tests/faults/daemon.py kills|burst|steps|rivals FOLDER COUNT SEED
+
+prints a JSON object: `counts`, and `seen`, what the kills hit. `test_faults_daemon.py` runs a bounded share of it,
+`benchmarks/faults_daemon.py` all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from support.random_operations import Found
+
+MODULES = {
+    "kills": "faults_daemon_training",
+    "burst": "faults_daemon_burst",
+    "steps": "faults_daemon_steps",
+    "rivals": "faults_daemon_steps",
+}
+
+
+def run(fault: str, folder: Path, count: int, seed: int = 0) -> Found:
+    """What one fault came to, from a process of its own."""
+    command = [sys.executable, __file__, fault, str(folder), str(count), str(seed)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    found: Found = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    fault, folder, count, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    shutil.rmtree(folder, ignore_errors=True)
+    attack = getattr(importlib.import_module(MODULES[fault]), fault)  # here: one of them imports mlx
+    print(json.dumps(attack(folder, count, seed)))
+
+
+if __name__ == "__main__":
+    main()

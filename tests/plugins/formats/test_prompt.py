@@ -1,0 +1,137 @@
+"""The prompt under other names, with system turns and histories, and prompts of several columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prefd.daemon.worker.data.rows import DataError
+from prefd.plugins.types import Pair
+from support.dataset_rows import TRIPLES, answer, chat, user
+from support.reading_rows import as_messages, of, read
+
+
+class TestPrompt:
+    def test_several_columns_are_joined_where_the_spec_names_them(self) -> None:
+        rows = of("question", "chosen", "rejected", context="A page about it.", id=1)
+        made = read(rows, prompt_feature=["context", "question"])
+        assert made.pairs[0][1].prompt == f"A page about it.\n{TRIPLES[0].question}"
+        assert made.unread == ["id"]
+        with pytest.raises(
+            DataError, match=r"data\.prompt_feature: ROWS has no column 'contxt'; .* Did you mean 'context'"
+        ):
+            read(rows, prompt_feature=["contxt", "question"])
+        assert [
+            str(reason)
+            for _, reason in read([row | {"context": 5} for row in rows], prompt_feature=["context"]).unusable
+        ] == ["wrong types: context is a number, and only texts can be joined"] * 3
+
+    def test_a_system_column_is_a_system_turn_where_it_says_something(self) -> None:
+        rows = [
+            row | {"system": system} for row, system in zip(of("prompt", "chosen", "rejected"), ("Be kind.", "", None))
+        ]
+        made = read(rows)
+        assert [pair.prompt for _, pair in made.pairs] == [
+            [{"role": "system", "content": "Be kind."}, user(TRIPLES[0].question)],
+            TRIPLES[1].question,
+            TRIPLES[2].question,
+        ]
+
+    def test_a_system_column_of_any_name_where_the_spec_names_it(self) -> None:
+        made = read(of("prompt", "chosen", "rejected", persona="Be kind."), system_feature="persona")
+        assert as_messages(made.pairs[0][1])[0] == {"role": "system", "content": "Be kind."}
+        assert made.unread == []
+
+    def test_a_system_turn_that_is_there_is_not_there_twice(self) -> None:
+        turn = {"role": "system", "content": "Be kind."}
+        row = {"system": " Be kind.", "chosen": [turn, *chat("Q", "a")], "rejected": [turn, *chat("Q", "b")]}
+        assert read([row]).pairs == [(1, Pair([turn, user("Q")], [answer("a")], [answer("b")]))]
+        with pytest.raises(DataError, match="the column 'system' is not the system turn of the messages"):
+            read([row | {"system": "Be rude."}])
+
+    def test_a_system_column_stands_before_a_conversation_without_one(self) -> None:
+        row = {"system": "Be kind.", "chosen": chat("Q", "a"), "rejected": chat("Q", "b")}
+        assert as_messages(read([row]).pairs[0][1]) == [{"role": "system", "content": "Be kind."}, user("Q")]
+
+    def test_a_history_of_messages_comes_before_the_prompt(self) -> None:
+        row = {"history": chat("Before?", "Yes."), "prompt": "Now?", "chosen": "a", "rejected": "b"}
+        assert as_messages(read([row]).pairs[0][1]) == [*chat("Before?", "Yes."), user("Now?")]
+
+    def test_a_history_that_is_no_turns_is_refused(self) -> None:
+        rows = of("prompt", "chosen", "rejected", history=["Before?", "Yes."])
+        with pytest.raises(DataError, match="the column 'history' is neither chat messages nor pairs of"):
+            read(rows)
+        assert read(rows, ignore_columns=["history"]).pairs[0][1].prompt == TRIPLES[0].question
+
+    def test_a_conversation_that_ends_with_the_chosen_answer_is_the_prompt_without_it(self) -> None:
+        row = {"messages": chat("Q", "a"), "chosen": "a", "rejected": "b"}
+        assert read([row]).pairs == [(1, Pair([user("Q")], "a", "b"))]
+
+    def test_how_many_words_became_the_prompt_is_said(self) -> None:
+        rows = [{"chosen": f"Say {'a ' * n}yes", "rejected": f"Say {'a ' * n}no"} for n in (1, 2, 4)]
+        assert read(rows).notes == [
+            "no column is the prompt: it is the words that both sides begin with, 2 to 5 of them (median 3)"
+        ]
+
+
+def test_the_tools_of_openais_files_reach_the_pair() -> None:
+    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+    call = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": "now", "arguments": {}}}],
+    }
+    row = {
+        "input": {"messages": [user("What time is it?")], "tools": tools, "parallel_tool_calls": True},
+        "preferred_output": [call],
+        "non_preferred_output": [answer("I do not know.")],
+    }
+    made = read([row])
+    assert made.pairs == [(1, Pair([user("What time is it?")], [call], [answer("I do not know.")], tools))]
+    strange = read([row | {"input": {**row["input"], "temperature": 1.0}}])
+    assert [str(reason) for _, reason in strange.unusable] == ["input has temperature beside messages and tools"]
+
+
+@pytest.mark.parametrize("blank", ["", "  ", [user(" ")]])
+@pytest.mark.parametrize("column", ["prompt", "question"])
+def test_a_prompt_that_says_nothing_is_not_trained_on(column: str, blank: Any) -> None:
+    rows = of(column, "chosen", "rejected")
+    made = read([rows[0], rows[1] | {column: blank}, rows[2]])
+    assert [number for number, _ in made.pairs] == [1, 3]
+    assert [(number, str(reason)) for number, reason in made.unusable] == [(2, "empty prompt")]
+
+
+def test_a_blank_prompt_is_never_what_the_sides_begin_with() -> None:
+    made = read([{"prompt": "", "chosen": "The answer is good", "rejected": "The answer is bad"}])
+    assert [str(reason) for _, reason in made.unusable] == ["empty prompt"]
+
+
+def test_where_the_prompt_is_blank_in_all_rows_the_question_is_it() -> None:
+    made = read([row | {"prompt": "", "input": None} for row in of("question", "chosen", "rejected")])
+    assert [pair for _, pair in made.pairs] == [Pair(*triple) for triple in TRIPLES]
+    assert made.unread == []
+
+
+def test_messages_under_a_name_of_their_own_are_to_be_named() -> None:
+    rows = [
+        {"context_messages": [user(t.question)], "chosen": [answer(t.better)], "rejected": [answer(t.worse)]}
+        for t in TRIPLES
+    ]
+    with pytest.raises(
+        DataError, match=r"no column is known to be the prompt; name it \(data.prompt_feature: context_m"
+    ):
+        read(rows)
+    made = read(rows, prompt_feature="context_messages")
+    assert made.pairs[0][1] == Pair(
+        [user(TRIPLES[0].question)], [answer(TRIPLES[0].better)], [answer(TRIPLES[0].worse)]
+    )
+
+
+def test_a_system_turn_that_only_the_prompt_column_has_is_kept() -> None:
+    turn = {"role": "system", "content": "Be kind."}
+    row = {"prompt": [turn, user("Q")], "chosen": chat("Q", "a"), "rejected": chat("Q", "b")}
+    assert read([row]).pairs == [(1, Pair([turn, user("Q")], [answer("a")], [answer("b")]))]
+    assert read([row | {"system": "Be kind."}]).pairs == read([row]).pairs
+    with pytest.raises(DataError, match="and has a system turn that they have not; write the messages that are meant"):
+        read([row | {"prompt": [turn, user("Another?")]}])

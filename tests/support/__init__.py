@@ -1,0 +1,1 @@
+"""What tests share: models, homes, rows, stand-ins and their builders."""

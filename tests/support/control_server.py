@@ -1,0 +1,116 @@
+"""A control API in a thread of its own, over a home that a test fills by hand: no loops, no workers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from prefd.daemon.control.server import listening, serve_control
+from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.lock import announce
+from prefd.daemon.inbox.health import WatchHealth
+from prefd.daemon.jobs.actions import JOB_ACTIONS, QUEUE_ACTIONS
+from prefd.daemon.jobs.states import RUNNING
+from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.text.parsed import MAX_BYTES
+
+
+class FakeDaemon:
+    """Answers from the home's table, as the daemon does."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.max_spec_bytes = MAX_BYTES
+        self.stops = 0
+        self.posted: list[tuple[bytes, str]] = []
+        self.failure: Exception | None = None
+
+    def status(self) -> Status:
+        if self.failure is not None:
+            raise self.failure
+        with JobTable.open_readonly(self.home.database) as table:
+            running = table.list(*RUNNING)
+            return Status(
+                pid=42,
+                version="0.1.0",
+                started_at=1763794998.5,
+                uptime_s=1.5,
+                home=str(self.home.root),
+                socket=str(self.home.socket),
+                stopping=False,
+                active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
+                jobs=table.counts(),
+                queue=Queue(paused_at=table.queue_paused_at()),
+                watcher=WatchHealth("events", last_rescan=1763795000.25),
+                catalog=CatalogHealth(error=None, losses=4),
+                worker=Worker(cpus=0, memory="", nice=0, limits=""),
+                memory_rss_bytes=57_000_000,
+            )
+
+    def request_stop(self) -> None:
+        self.stops += 1
+
+    def act(self, action: str, job_id: int) -> Job:
+        with JobTable.open(self.home.database) as table:
+            return JOB_ACTIONS[action](table, job_id)
+
+    def act_on_queue(self, action: str) -> dict[str, Any]:
+        with JobTable.open(self.home.database) as table:
+            jobs = [job.to_json() for job in QUEUE_ACTIONS[action](table)]
+            return {"queue": {"paused_at": table.queue_paused_at()}, "jobs": jobs}
+
+    async def submit(self, data: bytes, name: str) -> list[Job]:
+        self.posted.append((data, name))
+        return []
+
+
+@contextmanager
+def serving(home: Home) -> Iterator[FakeDaemon]:
+    """It answers on the home's socket until the end of the block."""
+    daemon, ready, done = FakeDaemon(home), threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def run() -> None:
+        with listening(home) as listener:
+            announce(home, listener.getsockname())
+            task = asyncio.ensure_future(serve_control(daemon, listener))
+            await asyncio.sleep(0.05)
+            ready.set()
+            await done.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield daemon
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def talking(home: Home) -> Iterator[httpx.Client]:
+    """A plain HTTP client of the home's socket."""
+    transport = httpx.HTTPTransport(uds=str(home.socket))
+    with httpx.Client(transport=transport, base_url="http://prefd", timeout=10) as http:
+        yield http
+
+
+def eventually(http: httpx.Client, path: str, status: int, seconds: float = 5.0) -> httpx.Response:
+    """The answer, once it has that status."""
+    deadline = time.monotonic() + seconds
+    while (reply := http.get(path)).status_code != status:
+        assert time.monotonic() < deadline, reply.text
+        time.sleep(0.05)
+    return reply

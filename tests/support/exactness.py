@@ -1,0 +1,71 @@
+"""What one BLAS kernel does to numbers, as one line of JSON: run in a child, for a kernel is chosen when it is loaded.
+
+OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 python tests/support/exactness.py neighbours MODEL
+OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 python tests/support/exactness.py losses MODEL LOSS…
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from prefd.daemon.machine import blas
+from prefd.daemon.worker.scoring.choose import fastest_scorer
+
+blas.preload()
+
+import mlx_lm
+
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.scoring.kernels import kernel_in_use
+from prefd.daemon.worker.training.train import cached_reference
+from support.first_losses import STEPS, losses
+from support.jobs_on_disk import make_job, run_precompute
+from support.live_reference import live
+from support.neighbours import neighbours_apart, with_siblings
+
+PAIRS = [
+    {"prompt": "What is two plus two?", "chosen": "Four.", "rejected": "It could be many things, who knows."},
+    {"prompt": "Name a primary colour.", "chosen": "Red is one.", "rejected": "Colours are lovely, are they not?"},
+    {"prompt": "Is the sun a star?", "chosen": "Yes, it is a star.", "rejected": "No."},
+    {"prompt": "Where do penguins live?", "chosen": "In the south.", "rejected": "Up at the North Pole with bears."},
+]
+
+
+def neighbours(model: Path) -> dict[str, Any]:
+    """Whether the scorer believes that it keeps bits, and the largest difference that a neighbour makes, in nats."""
+    scorer = fastest_scorer(mlx_lm.load(str(model))[0].freeze())
+    batch = with_siblings((9, 33, 41, 100, 300), scorer.vocabulary)
+    return {"same_bits": scorer.same_bits, "nats": neighbours_apart(scorer, batch)}
+
+
+def trajectories(model: Path, *loss_names: str) -> dict[str, dict[str, list[float]]]:
+    """The losses of the first steps of each, from the cache and with a live reference."""
+    made = {}
+    for name in loss_names:
+        with tempfile.TemporaryDirectory(prefix="prefd-") as folder:
+            job = job_of(Path(folder), model, name)
+            run_precompute(job)
+            made[name] = {"cached": losses(job, cached_reference(job)), "live": losses(job, live(job))}
+    return made
+
+
+def job_of(folder: Path, model: Path, loss: str) -> RunningJob:
+    """A job of STEPS steps on four pairs, in a home in `folder`."""
+    pairs = folder / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), encoding="utf-8")
+    training = {"batch_size": 2, "iters": STEPS, "learning_rate": 1e-3, "seed": 1}
+    data = {"path": str(pairs), "validation": 0.0}
+    return make_job(folder / "home", model=str(model), data=data, loss={"name": loss}, training=training)
+
+
+def main(model: Path, *loss_names: str) -> None:
+    found = {"neighbours": neighbours(model), "losses": trajectories(model, *loss_names)}
+    print(json.dumps({"kernel": kernel_in_use()} | found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,0 +1,79 @@
+"""One job under a supervisor, with a stand-in worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.queue.supervisor import Supervisor
+from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.specs.job_spec import JobSpec
+from support import fake_worker
+
+
+@dataclass
+class Bench:
+    """A home, a job table and a stand-in worker."""
+
+    home: Home
+    table: JobTable
+    worker: tuple[str, ...]
+    folder: Path
+
+    def add(self, name: str, **more: Any) -> Job:
+        spec = JobSpec.model_validate_json(fake_worker.spec_text(self.folder, name, **more))
+        return self.table.add(spec, f"{len(self.table.list())}-{name}.yaml")
+
+    def run(self, job: Job, catalog: Catalog | None = None, **more: Any) -> Job:
+        """The job after one run; `during` is awaited beside it."""
+        during: Callable[[], Any] | None = more.pop("during", None)
+        runner = Supervisor(self.home, self.table, job.id, worker=self.worker, **more)
+
+        async def both() -> Job:
+            beside = asyncio.ensure_future(during()) if during else None
+            ended = await asyncio.wait_for(runner.run(catalog or fake_worker.catalog()), 20)
+            if beside:
+                await beside
+            return ended
+
+        return asyncio.run(both())
+
+    def starts(self, job: Job) -> list[str]:
+        """The phases that were started, in order."""
+        lines = (self.home.job(job.id) / "starts.txt").read_text().splitlines()
+        return [line.split()[0] for line in lines]
+
+    def pids(self, job: Job) -> list[int]:
+        return [int(line.split()[1]) for line in (self.home.job(job.id) / "starts.txt").read_text().splitlines()]
+
+
+def started(bench: Bench, job: Job) -> Callable[[], bool]:
+    log = bench.home.job(job.id) / "worker.log"
+    return lambda: log.exists() and "hello" in log.read_text()
+
+
+def after_start(bench: Bench, job: Job, act: Callable[[], object]) -> Callable[[], Any]:
+    async def during() -> None:
+        while not started(bench, job)():
+            await asyncio.sleep(0.01)
+        act()
+
+    return during
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return sys.platform != "linux"

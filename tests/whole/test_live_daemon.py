@@ -1,0 +1,27 @@
+"""The README's systemd service under a real systemd: ready, killed, hung, stopped."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from support.fake_systemd import SYSTEMD
+from support.paths import SUPPORT
+
+APART = ("unshare", "--mount", "--pid", "--fork", "--mount-proc")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SYSTEMD.exists() or shutil.which("systemctl") is None, reason="no systemd here")
+def test_systemd_starts_watches_restarts_and_stops_it() -> None:
+    mounting = "mount -t tmpfs tmpfs /run && mount -t cgroup2 none /mnt && mkdir /mnt/prefd-try && rmdir /mnt/prefd-try"
+    tried = subprocess.run([*APART, "sh", "-c", mounting], capture_output=True, text=True, check=False)
+    if os.geteuid() != 0 or tried.returncode:
+        pytest.skip(f"no manager of its own can be started here: {tried.stderr.strip() or 'not root'}")
+    script = SUPPORT / "fake_systemd.py"
+    done = subprocess.run(
+        [*APART, sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
