@@ -21,7 +21,7 @@ from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
-from support.paths import SUPPORT
+from support.programs import program_environment
 from support.supervisor_harness import Bench, is_running, started
 
 # --- the phases
@@ -318,7 +318,7 @@ def test_a_kill_of_the_supervising_process_leaves_the_lock_with_the_worker(bench
         "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fake_worker.catalog(), worker=json.loads(sys.argv[3]))"
     )
     arguments = [str(bench.home.root), str(bench.folder / "spec.json"), json.dumps(bench.worker)]
-    with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=SUPPORT.parent) as parent:
+    with subprocess.Popen([sys.executable, "-c", code, *arguments], env=program_environment()) as parent:
         fake_worker.wait_for(lambda: bool(bench.table.list()) and started(bench, bench.table.get(1))())
         parent.kill()
     lock = bench.home.job(1) / ".worker.lock"
