@@ -72,7 +72,7 @@ class Ballot(NamedTuple):
     numbers: frozenset[int] = frozenset()
     below_0: bool = False
     """Whether any row holds a number below 0."""
-    named: bool = False
+    is_from_spec: bool = False
     """Whether the spec names it."""
     from_zero: bool = False
     """Whether numbers are known to count from 0."""
@@ -141,7 +141,7 @@ def is_verdict(column: str) -> bool:
 def _by_sign(ballot: Ballot, amount: float, answers: Answers) -> int:
     if len(answers.texts) != 2:
         raise UnclearRow(_unclear(ballot, amount, answers))
-    if not ballot.below_0 and amount != 0 and not ballot.named:
+    if not ballot.below_0 and amount != 0 and not ballot.is_from_spec:
         raise UnclearRow(
             f"{ballot.name} is never below 0: it may be a strength or the number of an answer; {_remedy(answers)}, or, where "
             f"it is a strength, below 0 for the first answer and above 0 for the second, name it (data.winner_feature: {ballot.name})"
@@ -179,7 +179,7 @@ def _count_places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
         return from_0
     if answers.names == SHP and words <= {"label", "labels"}:
         return {1: 0, 0: 1}
-    if words & {"label", "labels"} and not ballot.named:
+    if words & {"label", "labels"} and not ballot.is_from_spec:
         return None
     if answers.names and all(mark.isdigit() for mark in every):
         marks = set(map(int, every))
@@ -302,12 +302,14 @@ def _remedy(answers: Answers) -> str:
     return f"write {remedy_text} into it"
 
 
-def ballot_of(column: str, values: Sequence[Any], named: bool, original_name: str = "") -> Ballot:
+def ballot_of(column: str, values: Sequence[Any], is_from_spec: bool, original_name: str = "") -> Ballot:
     """Describes the column of the winner, whose values in all rows are `values`."""
     values = [label_name(value) for value in values]
     answer_marks = frozenset(_end(value) for value in values if isinstance(value, str)) - {""}
     below_0 = any((as_number(value) or 0) < 0 for value in values)
-    return Ballot(column, integers(values), below_0, named, answer_marks=answer_marks, original_name=original_name)
+    return Ballot(
+        column, integers(values), below_0, is_from_spec, answer_marks=answer_marks, original_name=original_name
+    )
 
 
 def integers(values: Sequence[Any]) -> frozenset[int]:

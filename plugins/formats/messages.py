@@ -196,8 +196,8 @@ def _medium(item: tuple[str, Any]) -> str | None:
     if isinstance(value, Mapping):
         value = _without_padding(value)
     words = key.lower().split("_")
-    named = next((name for medium, name in MEDIA.items() if {medium, f"{medium}s"} & {*words}), None)
-    return None if not value else named or (f"a part with {key!r}" if words[-1] == "url" else None)
+    medium_name = next((name for medium, name in MEDIA.items() if {medium, f"{medium}s"} & {*words}), None)
+    return None if not value else medium_name or (f"a part with {key!r}" if words[-1] == "url" else None)
 
 
 def _without_padding(value: Mapping[str, Any]) -> dict[str, Any]:

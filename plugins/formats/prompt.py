@@ -33,15 +33,15 @@ class Prompt(NamedTuple):
     columns: frozenset[str] = frozenset()
 
 
-def find_prompt(row: Mapping[str, Any], taken: frozenset[str], answers: Sequence[Any] = ()) -> Prompt:
+def find_prompt(row: Mapping[str, Any], used_columns: frozenset[str], answers: Sequence[Any] = ()) -> Prompt:
     """Finds the prompt among the columns that are not `taken`. Raises `UnclearRow` where several may be it.
 
     `answers`: where a conversation ends with one of them, the prompt is what comes before it.
     """
-    value = None if "prompt" in taken else _opened(row.get("prompt"))
+    value = None if "prompt" in used_columns else _opened(row.get("prompt"))
     if not is_blank(value):
         return Prompt(_without_answer(value, answers) if answers else value, frozenset(["prompt"]))
-    names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in taken}
+    names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in used_columns}
     all_values = {column: _opened(row[column]) for column in names}
     values = {column: value for column, value in all_values.items() if not is_blank(value)}
     if len(values) > 1:
@@ -65,10 +65,10 @@ def find_prompt(row: Mapping[str, Any], taken: frozenset[str], answers: Sequence
 
 
 def with_turns(
-    row: Mapping[str, Any], prompt: Text, taken: frozenset[str] = frozenset()
+    row: Mapping[str, Any], prompt: Text, used_columns: frozenset[str] = frozenset()
 ) -> tuple[Text, frozenset[str]]:
     """Puts the row's history and system turn before `prompt`, and names their columns. Raises `UnusableRow`."""
-    history, system = _history(row, taken), _system(row, taken)
+    history, system = _history(row, used_columns), _system(row, used_columns)
     columns = frozenset(column for column in (history[0], system[0]) if column)
     if not history[1] and not system[1]:
         return prompt, columns
@@ -97,9 +97,9 @@ def check_prompt(prompt: Text) -> None:
         raise UnusableRow("empty prompt")
 
 
-def naming_prompt(row: Mapping[str, Any], taken: frozenset[str]) -> str:
+def naming_prompt(row: Mapping[str, Any], used_columns: frozenset[str]) -> str:
     """Suggests the setting that names the prompt's column, with those that may be it; "" where none may."""
-    columns = [column for column in sorted(row) if column not in taken and not is_about(column)]
+    columns = [column for column in sorted(row) if column not in used_columns and not is_about(column)]
     columns = [column for column in columns if is_text(as_chat(row[column])) and not is_blank(row[column])]
     return f"name it (data.prompt_feature: {' or '.join(columns)})" if columns else ""
 
@@ -181,9 +181,9 @@ def answer_text(side: Any) -> str:
     return content_text(side[-1]) if is_messages(side) and side else ""
 
 
-def _history(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None, list[Message]]:
+def _history(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str | None, list[Message]]:
     """A column of turns beside the prompt; as text it is a prompt of its own."""
-    value = None if "history" in taken else as_chat(row.get("history"))
+    value = None if "history" in used_columns else as_chat(row.get("history"))
     if is_blank(value) or not isinstance(value, list | tuple):
         return None, []
     if not is_messages(value):
@@ -191,8 +191,8 @@ def _history(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None,
     return "history", [uniform_message(message) for message in value]
 
 
-def _system(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None, str]:
-    columns = [column for column in sorted(row) if key_of(column) in SYSTEMS and column not in taken]
+def _system(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str | None, str]:
+    columns = [column for column in sorted(row) if key_of(column) in SYSTEMS and column not in used_columns]
     texts = {column: _system_text(column, as_chat(row[column])) for column in columns if not is_blank(row[column])}
     if len({squeezed(text) for text in texts.values()}) > 1:
         names = " and ".join(map(repr, texts))

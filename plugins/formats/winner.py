@@ -69,7 +69,7 @@ def _pairs(
     answers = find_answers(row)
     if answers is None:
         raise why_none(row, "winner")
-    one_hot_columns = {} if ballot.named else one_hot(row)
+    one_hot_columns = {} if ballot.is_from_spec else one_hot(row)
     if one_hot_columns:
         best, verdict_columns = (
             winner_of_one_hot(one_hot_columns, row, answers),
@@ -79,7 +79,7 @@ def _pairs(
         raise UnclearRow(_several(verdicts(row)))
     else:
         best, verdict_columns = winner_of(ballot, row, answers), frozenset([ballot.column])
-    if not ballot.named and answers.names != SHP:
+    if not ballot.is_from_spec and answers.names != SHP:
         _check_scores(row, answers, best, ballot.column or ", ".join(sorted(one_hot_columns.values())))
     other_places = [place for place in range(len(answers.texts)) if place != best]
     if len(other_places) > 1 and options.pairs == "best_worst":

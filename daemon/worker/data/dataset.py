@@ -12,7 +12,7 @@ SHOWN_ROWS = 5
 """How many row numbers of each reason are shown."""
 
 
-def listed(rows: Sequence[int]) -> str:
+def list_row_numbers(rows: Sequence[int]) -> str:
     """`rows` in words, the first few of them."""
     more = ", …" if len(rows) > SHOWN_ROWS else ""
     return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:SHOWN_ROWS]))}{more}"
@@ -25,25 +25,35 @@ class Dataset:
     where: str
     """The field of the spec and the source, which messages begin with."""
     format: str
-    named: NamedRows
+    named_rows: NamedRows
     pairs: list[tuple[int, Pair]] = field(default_factory=list)
     """With the number of the row that each comes from, in order."""
     unusable: list[tuple[int, UnusableRow]] = field(default_factory=list)
-    read: dict[int, set[str]] = field(default_factory=dict)
+    columns_read: dict[int, set[str]] = field(default_factory=dict)
     """By the number of a row, the columns that its pairs are made of."""
     notes: list[str] = field(default_factory=list)
     """What the user should know of how it was read."""
-    name_rows: Callable[[Sequence[int]], str] = listed
+    name_rows: Callable[[Sequence[int]], str] = list_row_numbers
     """How rows are named in messages and notes, by their numbers."""
 
     @property
     def columns(self) -> list[str]:
         """Columns that any pair is made of, in their order."""
         unread = set(self.unread)
-        return [column for column in self.named.columns if column not in unread and column in self.named.filled]
+        return [
+            column
+            for column in self.named_rows.columns
+            if column not in unread and column in self.named_rows.filled_columns
+        ]
 
     @property
     def unread(self) -> list[str]:
         """Columns that hold something and that no pair is made of, in their order."""
-        read = {self.named.original(column) for columns in self.read.values() for column in columns} | self.named.joined
-        return [column for column in self.named.columns if column not in read and column in self.named.filled]
+        columns_read = {
+            self.named_rows.original(column) for columns in self.columns_read.values() for column in columns
+        } | self.named_rows.joined_columns
+        return [
+            column
+            for column in self.named_rows.columns
+            if column not in columns_read and column in self.named_rows.filled_columns
+        ]

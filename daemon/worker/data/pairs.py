@@ -20,10 +20,10 @@ from prefd.plugins.formats.messages import decode_row
 from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 
 
-def listed(places: Sequence[Place], rows: Sequence[int]) -> str:
+def list_row_places(places: Sequence[Place], rows: Sequence[int]) -> str:
     """Where `rows` (1-based) stand, the first few of them in words, each once."""
-    each = list(dict.fromkeys(rows))
-    return listed_places([str(places[row - 1]) for row in each[:SHOWN_ROWS]], len(each))
+    row_numbers = list(dict.fromkeys(rows))
+    return listed_places([str(places[row - 1]) for row in row_numbers[:SHOWN_ROWS]], len(row_numbers))
 
 
 class Unusable:
@@ -52,7 +52,7 @@ class Unusable:
 
     def lines(self) -> list[str]:
         """Each reason, with how many rows it has and which."""
-        return [f"{len(rows)} × {reason} ({listed(self.places, rows)})" for reason, rows in self._sorted()]
+        return [f"{len(rows)} × {reason} ({list_row_places(self.places, rows)})" for reason, rows in self._sorted()]
 
     def _places(self, rows: Sequence[int]) -> list[str]:
         return [str(self.places[row - 1]) for row in rows[:SHOWN_ROWS]]
@@ -92,12 +92,12 @@ class LoadedPairs:
         return len(self.places)
 
 
-def pairs_of(
+def load_source(
     source: Source,
     spec: DataSpec,
     formats: Mapping[str, RowFormat],
     commits: Mapping[str, str] | None = None,
-    called: str = "",
+    name: str = "",
 ) -> LoadedPairs:
     """The pairs of one source, read with the spec's columns. `called`: what its rows are named by, among several.
 
@@ -106,29 +106,35 @@ def pairs_of(
     key = source.key
     commit = (commits or {}).get(source.path) or source.revision
     try:
-        read = read_rows(replace(source, revision=commit), called)
+        rows = read_rows(replace(source, revision=commit), name)
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
-    decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in read.rows]
-    made = read_dataset(decoded, spec, formats, source.path, key, partial(listed, read.places))
-    settle_nulls(made, spec)
-    found = LoadedPairs(
-        source.path, read.places, [*read.notes, *made.notes], made.format, made.pairs, made.columns, made.unread
+    decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in rows.rows]
+    dataset = read_dataset(decoded, spec, formats, source.path, key, partial(list_row_places, rows.places))
+    settle_nulls(dataset, spec)
+    loaded = LoadedPairs(
+        source.path,
+        rows.places,
+        [*rows.notes, *dataset.notes],
+        dataset.format,
+        dataset.pairs,
+        dataset.columns,
+        dataset.unread,
     )
-    for number, reason in made.unusable:
-        found.unusable.add(str(reason), number)
-    if not found.pairs:
-        raise none_usable(found, key)
-    return found
+    for number, reason in dataset.unusable:
+        loaded.unusable.add(str(reason), number)
+    if not loaded.pairs:
+        raise no_usable_rows_error(loaded, key)
+    return loaded
 
 
-def refuse_unclear(found: LoadedPairs, unclear: Mapping[int, UnclearRow], key: str) -> None:
+def refuse_unclear(loaded: LoadedPairs, unclear: Mapping[int, UnclearRow], key: str) -> None:
     """Raises `DataError` where more than a few rows turned out to be unclear as they were rendered."""
-    if len(unclear) > MANY * found.rows:
+    if len(unclear) > MANY * loaded.rows:
         message, _ = Counter(map(str, unclear.values())).most_common(1)[0]
         rows = [row for row, reason in unclear.items() if str(reason) == message]
-        raise DataError(f"{key}: {found.source}: {message} ({listed(found.places, rows)})")
+        raise DataError(f"{key}: {loaded.source}: {message} ({list_row_places(loaded.places, rows)})")
 
 
-def none_usable(found: LoadedPairs, key: str) -> DataError:
-    return DataError(f"{key}: {found.source}: none of its {found.rows} rows can be used: {found.unusable}")
+def no_usable_rows_error(loaded: LoadedPairs, key: str) -> DataError:
+    return DataError(f"{key}: {loaded.source}: none of its {loaded.rows} rows can be used: {loaded.unusable}")

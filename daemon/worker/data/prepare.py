@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from prefd.daemon.runs.data_summary import DataSummary, HeldOutSummary, SourceSummary
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.mixing import load_held_out, load_pairs
-from prefd.daemon.worker.data.pairs import LoadedPairs, Unusable, none_usable, refuse_unclear
+from prefd.daemon.worker.data.pairs import LoadedPairs, Unusable, no_usable_rows_error, refuse_unclear
 from prefd.daemon.worker.data.prompts import ChatTokenizer, Settings
 from prefd.daemon.worker.data.rows import DataError
 from prefd.daemon.worker.data.tokens import Encoder, Example
@@ -50,8 +50,8 @@ class SourceReport:
 
     @property
     def usable(self) -> int:
-        lost = {number for numbers in self.unusable.rows.values() for number in numbers}
-        return self.rows - len(lost - self.used_rows)
+        unusable_rows = {number for numbers in self.unusable.rows.values() for number in numbers}
+        return self.rows - len(unusable_rows - self.used_rows)
 
     def summarize(self) -> SourceSummary:
         return SourceSummary(
@@ -69,19 +69,19 @@ class SourceReport:
         )
 
     def lines(self, max_length: int) -> list[str]:
-        pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
+        pairs = "" if self.pairs == self.usable else f", {_count_pairs(self.pairs)}"
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
         lines = [f"{self.source}: {rows} in format {self.format}, {self.usable} usable{pairs}", *self.notes]
         if not CONTRACT.issuperset(self.columns):
-            lines.append(f"columns read: {_named(self.columns)}")
+            lines.append(f"columns read: {_list_columns(self.columns)}")
         if self.unread:
-            lines.append(f"columns not read: {_named(self.unread)}")
+            lines.append(f"columns not read: {_list_columns(self.unread)}")
         lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
-            lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
+            lines.append(f"{_count_pairs(self.truncated)} cut at max_length {max_length}")
         if self.merged:
             lines.append(
-                f"{_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
+                f"{_count_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
             )
         return lines
 
@@ -118,9 +118,9 @@ class DataReport:
         lines = self.train.lines(self.max_length)
         if self.validation is not None:
             lines += [f"held out: {line}" for line in self.validation.lines(self.max_length) if line not in lines]
-        lines.append(f"{_pairs(self.used)} to train on, {self.held_out} held out")
+        lines.append(f"{_count_pairs(self.used)} to train on, {self.held_out} held out")
         if self.overlap:
-            lines.append(f"{_pairs(self.overlap)} held out with a prompt that is trained on too")
+            lines.append(f"{_count_pairs(self.overlap)} held out with a prompt that is trained on too")
         return lines
 
 
@@ -147,9 +147,9 @@ def prepare(
     also for a tokenizer without EOS.
     """
     examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec, "data.path")
-    found = load_held_out(spec, formats, commits)
-    if found is not None:
-        held_out, validation = _encode(found, tokenizer, spec, "data.validation")
+    held_out_pairs = load_held_out(spec, formats, commits)
+    if held_out_pairs is not None:
+        held_out, validation = _encode(held_out_pairs, tokenizer, spec, "data.validation")
         train = examples
     else:
         assert isinstance(spec.validation, float)
@@ -177,38 +177,38 @@ def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], 
 
 
 def _encode(
-    found: LoadedPairs, tokenizer: ChatTokenizer, spec: DataSpec, key: str
+    loaded: LoadedPairs, tokenizer: ChatTokenizer, spec: DataSpec, key: str
 ) -> tuple[list[Example], SourceReport]:
     try:
-        encoder = Encoder(tokenizer, spec.max_length, Settings.of(spec))
+        encoder = Encoder(tokenizer, spec.max_length, Settings.from_spec(spec))
     except ValueError as error:
         raise DataError(f"model: {error}") from error
     examples = []
     unclear: dict[int, UnclearRow] = {}
-    for row, pair in found.pairs:
+    for row, pair in loaded.pairs:
         try:
-            examples.append(replace(encoder.encode(pair, row), place=str(found.places[row - 1])))
+            examples.append(replace(encoder.encode(pair, row), place=str(loaded.places[row - 1])))
         except UnusableRow as reason:
-            found.unusable.add(str(reason), row)
+            loaded.unusable.add(str(reason), row)
             if isinstance(reason, UnclearRow):
                 unclear[row] = reason
-    refuse_unclear(found, unclear, key)
+    refuse_unclear(loaded, unclear, key)
     if not examples:
-        raise none_usable(found, key)
+        raise no_usable_rows_error(loaded, key)
     return examples, SourceReport(
-        found.source,
-        found.rows,
-        found.format,
+        loaded.source,
+        loaded.rows,
+        loaded.format,
         encoder.truncated,
         encoder.boundary,
-        found.unusable,
+        loaded.unusable,
         len(examples),
         frozenset(example.row for example in examples),
-        found.columns,
-        found.unread,
+        loaded.columns,
+        loaded.unread,
         encoder.merged,
-        found.left_out,
-        [*found.notes, *encoder.notes()],
+        loaded.left_out,
+        [*loaded.notes, *encoder.notes()],
     )
 
 
@@ -216,10 +216,10 @@ def _prompt_key(example: Example) -> bytes:
     return hashlib.sha256(example.chosen.prompt.tobytes()).digest()
 
 
-def _pairs(count: int) -> str:
+def _count_pairs(count: int) -> str:
     return f"{count} pair" if count == 1 else f"{count} pairs"
 
 
-def _named(columns: Sequence[str]) -> str:
+def _list_columns(columns: Sequence[str]) -> str:
     """Columns in words; one without a name, as an index in CSV has, is told as that."""
     return ", ".join(column if column.strip() else f"{column!r} (without a name)" for column in columns)

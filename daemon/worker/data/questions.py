@@ -107,21 +107,26 @@ def may_be_prompt(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
 
 
 def _may_be(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    said = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
-    if not said:
+    row_texts = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
+    if not row_texts:
         return False
     if is_about(column):
-        return _median(said) >= WORDS and len(set(said)) >= len(said) / 2
-    named = words_of(column)[-1:]
-    return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK or not (SAID | CONTEXTS).isdisjoint(named)
+        return _median_words(row_texts) >= WORDS and len(set(row_texts)) >= len(row_texts) / 2
+    last_word = words_of(column)[-1:]
+    return (
+        len(set(row_texts)) > 1
+        or len(rows) == 1
+        or _median_words(row_texts) >= TASK
+        or not (SAID | CONTEXTS).isdisjoint(last_word)
+    )
 
 
 def texts_in(value: Any) -> list[str]:
     """What `value` says that is no assistant's, but for numbers, also where they are written as text."""
     value = as_chat(value)
     if not is_messages(value) and isinstance(value, Mapping | list | tuple):
-        inside = value.values() if isinstance(value, Mapping) else value
-        return [text for one in inside for text in texts_in(one)]
+        items = value.values() if isinstance(value, Mapping) else value
+        return [text for item in items for text in texts_in(item)]
     return [text for text in user_texts(value) if text and not _is_number(text)]
 
 
@@ -141,15 +146,15 @@ def is_source(column: str) -> bool:
 
 
 def _may_belong(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    said = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
+    row_texts = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
     words = words_of(column)
-    if not said or not words or is_about(column) or side_of(column) or numbered(column):
+    if not row_texts or not words or is_about(column) or side_of(column) or numbered(column):
         return False
     if words[-1] in CONTEXTS:
-        return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK
+        return len(set(row_texts)) > 1 or len(rows) == 1 or _median_words(row_texts) >= TASK
     if not (COMMENTS | BETTER | WORSE | ANSWERS | LISTS | {"system", "persona"}).isdisjoint(words):
         return False
-    return _median(said) >= WORDS and len(set(said)) > len(said) / 2
+    return _median_words(row_texts) >= WORDS and len(set(row_texts)) > len(row_texts) / 2
 
 
 def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
@@ -165,9 +170,9 @@ def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
     ]
 
 
-def _median(said: Sequence[str]) -> int:
+def _median_words(row_texts: Sequence[str]) -> int:
     """Of how many words the longest text of a row is."""
-    return sorted(max(map(count_words, texts.split(" | "))) for texts in said)[len(said) // 2]
+    return sorted(max(map(count_words, texts.split(" | "))) for texts in row_texts)[len(row_texts) // 2]
 
 
 def _is_number(text: str) -> bool:

@@ -30,8 +30,8 @@ class Remark(NamedTuple):
 
 def find_remarks(example: Example, special: Collection[int], max_length: int) -> list[Remark]:
     """The gravest first."""
-    found = [*_of_answers(example, special, max_length), *_of_both(example)]
-    return sorted(found, key=lambda remark: (-remark.gravity, -remark.amount))
+    remarks = [*_remarks_on_answers(example, special, max_length), *_remarks_on_pair(example)]
+    return sorted(remarks, key=lambda remark: (-remark.gravity, -remark.amount))
 
 
 def rank(example: Example, special: Collection[int], max_length: int) -> tuple[int, float, int]:
@@ -41,21 +41,21 @@ def rank(example: Example, special: Collection[int], max_length: int) -> tuple[i
     return worst.gravity, worst.amount, length
 
 
-def _of_answers(example: Example, special: Collection[int], max_length: int) -> Iterator[Remark]:
+def _remarks_on_answers(example: Example, special: Collection[int], max_length: int) -> Iterator[Remark]:
     for name, side in (("chosen", example.chosen), ("rejected", example.rejected)):
         if side.cut:
-            lost = f"{side.cut:,} {'token' if side.cut == 1 else 'tokens'}"
-            text = f"{name} is cut at max_length {max_length}: {lost} left out, its end-of-turn token among them"
+            lost_tokens = f"{side.cut:,} {'token' if side.cut == 1 else 'tokens'}"
+            text = f"{name} is cut at max_length {max_length}: {lost_tokens} left out, its end-of-turn token among them"
             yield Remark(5, side.cut, text)
         if side.apart:
             text = f"{name} is tokenized apart from the prompt: as one text, the two would merge or change"
             yield Remark(4, len(side), text)
-        inside = [token for token in side.ids[side.start : -1].tolist() if token in special]
-        if inside and side.counted is None:  # whose turns are told apart
-            yield Remark(3, len(inside), f"{name} has special tokens before its end: more than one turn?")
+        special_tokens = [token for token in side.ids[side.start : -1].tolist() if token in special]
+        if special_tokens and side.own_mask is None:  # whose turns are told apart
+            yield Remark(3, len(special_tokens), f"{name} has special tokens before its end: more than one turn?")
 
 
-def _of_both(example: Example) -> Iterator[Remark]:
+def _remarks_on_pair(example: Example) -> Iterator[Remark]:
     chosen, rejected = (side.ids[side.start :] for side in (example.chosen, example.rejected))
     short, long = sorted((len(chosen), len(rejected)))
     same = _common_start(example.chosen, example.rejected)
@@ -71,8 +71,8 @@ def _common_start(chosen: Completion, rejected: Completion) -> int:
     return _same_start(chosen.ids[chosen.start :], rejected.ids[rejected.start :])
 
 
-def _same_start(one: np.typing.NDArray[np.uint32], other: np.typing.NDArray[np.uint32]) -> int:
+def _same_start(first: np.typing.NDArray[np.uint32], second: np.typing.NDArray[np.uint32]) -> int:
     """How many tokens both begin with."""
-    length = min(len(one), len(other))
-    unlike = np.flatnonzero(one[:length] != other[:length])
+    length = min(len(first), len(second))
+    unlike = np.flatnonzero(first[:length] != second[:length])
     return int(unlike[0]) if len(unlike) else length

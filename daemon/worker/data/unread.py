@@ -24,7 +24,7 @@ PERSONAS = frozenset(["persona", "preamble", "character", "system_text", "system
 KINDS = {"prompt": "a prompt", "system": "a system turn", "answer": "an answer"}
 
 
-def looks_like(column: str) -> str | None:
+def guess_part(column: str) -> str | None:
     """What a column of this name may hold: `prompt`, `system`, `answer`, `verdict` (a word, or an answer), or none of these."""
     key = key_of(column)
     if key in PROMPTS:
@@ -37,19 +37,19 @@ def looks_like(column: str) -> str | None:
     return "answer" if side_of(column) or (one is not None and is_answer_base(one.base)) else None
 
 
-def settled(spec: DataSpec) -> set[str]:
+def find_settled_parts(spec: DataSpec) -> set[str]:
     """The parts whose columns the spec names, so that no other column can be them."""
-    named: dict[str, list[str | list[str]]] = {
+    features_by_part: dict[str, list[str | list[str]]] = {
         "prompt": [spec.prompt_feature],
         "system": [spec.system_feature],
         "answer": [spec.chosen_feature, spec.rejected_feature],
         "verdict": [spec.chosen_feature, spec.rejected_feature],
     }
-    return {part for part, features in named.items() if all(feature != "auto" for feature in features)}
+    return {part for part, features in features_by_part.items() if all(feature != "auto" for feature in features)}
 
 
 def check_unread(
-    row: Mapping[str, Any], pairs: Sequence[Pair], parts: Mapping[str, str], read: Collection[str]
+    row: Mapping[str, Any], pairs: Sequence[Pair], parts: Mapping[str, str], columns_read: Collection[str]
 ) -> None:
     """Raises `UnclearRow` for a column of `parts` ({column: what it looks like}) that says what no pair of the row says.
 
@@ -58,7 +58,7 @@ def check_unread(
     texts = [text for pair in pairs for text in texts_of(pair)]
     for column, part in parts.items():
         value = as_chat(row.get(column))
-        if column in read or is_blank(value) or (part in ("answer", "verdict") and not is_text(value)):
+        if column in columns_read or is_blank(value) or (part in ("answer", "verdict") and not is_text(value)):
             continue
         if part == "verdict":
             if len(answer_text(value).split()) < WORDS:
@@ -67,22 +67,22 @@ def check_unread(
         if not (_is_among(answer_text(value), texts) if part == "answer" else repeats(value, texts)):
             raise UnclearRow(
                 f"the column {column!r} looks like {KINDS[part]} and says something else than what was read; "
-                f"{_naming(column, part, read)}leave it out (data.ignore_columns: [{column}])"
+                f"{_naming(column, part, columns_read)}leave it out (data.ignore_columns: [{column}])"
             )
 
 
-def _naming(column: str, part: str, read: Collection[str]) -> str:
+def _naming(column: str, part: str, columns_read: Collection[str]) -> str:
     """The setting that names the right column, where one can."""
     if part == "system":
         return f"name the system turn's column (data.system_feature: {column}), or "
     if part == "prompt":
-        prompts = sorted(other for other in read if looks_like(other) == "prompt")
+        prompts = sorted(other for other in columns_read if guess_part(other) == "prompt")
         return (
             f"name the prompt's column (data.prompt_feature: {prompts[0]} or {column}), or "
             if len(prompts) == 1
             else ""
         )
-    sides = named_sides(read)
+    sides = named_sides(columns_read)
     if sides is None:
         return ""
     return f"name the sides' columns (data.chosen_feature: {sides[0]}, data.rejected_feature: {sides[1]}), or "
@@ -93,13 +93,13 @@ def texts_of(pair: Pair) -> list[str]:
     return [text for side in (pair.prompt, pair.chosen, pair.rejected) for text in _texts(side)]
 
 
-def says_again(value: Any, texts: Sequence[str]) -> bool:
+def is_already_read(value: Any, texts: Sequence[str]) -> bool:
     """Whether all that `value` says was read, or it is the whole row: a text that holds several of what was read."""
     value = as_chat(value)
     if repeats(value, texts):
         return True
-    said = [text for text in user_texts(value) if text]
-    return bool(said) and all(sum(len(one) > 0 and one in text for one in texts) > 1 for text in said)
+    passages = [text for text in user_texts(value) if text]
+    return bool(passages) and all(sum(len(one) > 0 and one in text for one in texts) > 1 for text in passages)
 
 
 def _texts(side: Text) -> list[str]:
@@ -109,5 +109,5 @@ def _texts(side: Text) -> list[str]:
 
 
 def _is_among(answer: str, texts: Sequence[str]) -> bool:
-    said = squeezed(answer)
-    return any(said == text or (len(said) >= LEAST and said in text) for text in texts)
+    squeezed_answer = squeezed(answer)
+    return any(squeezed_answer == text or (len(squeezed_answer) >= LEAST and squeezed_answer in text) for text in texts)

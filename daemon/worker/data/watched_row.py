@@ -11,24 +11,24 @@ class WatchedRow(dict[str, Any]):
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         super().__init__(row)
-        self.read: set[str] = set()
+        self.columns_read: set[str] = set()
 
     def __getitem__(self, column: str) -> Any:
-        self.read.add(column)
+        self.columns_read.add(column)
         return super().__getitem__(column)
 
     def get(self, column: str, default: Any = None) -> Any:
-        self.read.add(column)
+        self.columns_read.add(column)
         return super().get(column, default)
 
     def __iter__(self) -> Iterator[str]:
-        self.read |= self.keys()
+        self.columns_read |= self.keys()
         return super().__iter__()
 
     def items(self) -> Any:
-        self.read |= self.keys()
+        self.columns_read |= self.keys()
         return super().items()
 
     def values(self) -> Any:
-        self.read |= self.keys()
+        self.columns_read |= self.keys()
         return super().values()

@@ -58,10 +58,10 @@ class DataFile:
         self.into.rows.append(row if usable else UnusableRow("not a JSON object"))
         self.into.places.append(Place(self.name, number, unit))
 
-    def note(self, said: str) -> None:
-        line = f"{self.name}: {said}"
+    def note(self, remark: str) -> None:
+        line = f"{self.name}: {remark}"
         if line not in self.into.notes:  # a file may be looked at before it is read
             self.into.notes.append(line)
 
-    def fault(self, what: str) -> DataError:
-        return DataError(f"{self.path}: {what}")
+    def fault(self, problem: str) -> DataError:
+        return DataError(f"{self.path}: {problem}")

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from prefd.daemon.specs.data_files import SPLIT_NAMES
 
 
-def name_one(labels: Sequence[str], wanted: Sequence[str], key: str) -> str:
+def suggest_split(labels: Sequence[str], splits: Sequence[str], key: str) -> str:
     """`name one: data.split: train_prefs`. What is trained on is never looked for among what others hold out."""
-    words = set[str]().union(*(SPLIT_NAMES.get(split, {split.lower()}) for split in wanted))
+    words = set[str]().union(*(SPLIT_NAMES.get(split, {split.lower()}) for split in splits))
     likely = next((label for label in labels if words & words_of(label)), None)
     return f"name one: {key}: {likely}" if likely else f"name one of them ({key})"
 
@@ -19,14 +19,14 @@ def words_of(label: str) -> set[str]:
     return set(re.split(r"[^a-z0-9]+", label.lower()))
 
 
-def tells_of_held_out(label: str) -> bool:
+def names_held_out_split(label: str) -> bool:
     """Whether a split's name is that of pairs which are held out."""
     return not words_of(label).isdisjoint(SPLIT_NAMES["validation"] | SPLIT_NAMES["test"])
 
 
-def tells_of_split(label: str) -> bool:
+def names_a_split(label: str) -> bool:
     return any(not names.isdisjoint(words_of(label)) for names in SPLIT_NAMES.values())
 
 
-def quoted(splits: Iterable[str]) -> str:
+def quote_names(splits: Iterable[str]) -> str:
     return " or ".join(map(repr, splits))

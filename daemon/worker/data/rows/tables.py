@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefd.daemon.worker.data.rows.opened import begins, check_foreign
+from prefd.daemon.worker.data.rows.opened import check_foreign, peek_start
 from prefd.daemon.worker.data.rows.placed import DataError, DataFile, Rows
 from prefd.plugins.formats.labels import Label
 from prefd.plugins.formats.nulls import without_padding
@@ -22,14 +22,14 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 
 
 def read_parquet(file: DataFile, splits: tuple[str, ...]) -> None:
-    with _told(file, "parquet"), pq.ParquetFile(file.path) as table:
+    with _explain_faults(file, "parquet"), pq.ParquetFile(file.path) as table:
         if table.metadata.num_rows:
             add_batches(file, table.iter_batches(BATCH))
 
 
 def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
     """In the stream format, as `datasets` writes it, or the file format."""
-    with _told(file, "arrow"), pa.memory_map(str(file.path)) as source:
+    with _explain_faults(file, "arrow"), pa.memory_map(str(file.path)) as source:
         if file.path.stat().st_size == 0:
             return
         if source.read(6) == b"ARROW1":
@@ -64,26 +64,26 @@ def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
 
 def _never_given(fields: Iterable[pa.Field]) -> dict[str, Any]:
     """The keys of structs of which the table says by their type that no row has a value there, as `nulls.Nulls`."""
-    found: dict[str, Any] = {}
+    nulls: dict[str, Any] = {}
     for each in fields:
         kind = each.type
         while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             kind = kind.value_type
         if pa.types.is_null(each.type):
-            found[each.name] = True
+            nulls[each.name] = True
         elif pa.types.is_struct(kind) and (below := _never_given(kind)):
-            found[each.name] = below
-    return found
+            nulls[each.name] = below
+    return nulls
 
 
 def _classes(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     """The names of the classes of each `ClassLabel` column, as `datasets` writes them beside a table."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        found = {column: each["names"] for column, each in features.items() if each.get("_type") == "ClassLabel"}
+        class_names = {column: each["names"] for column, each in features.items() if each.get("_type") == "ClassLabel"}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # others write there too
         return {}
-    return {column: names for column, names in found.items() if isinstance(names, list)}
+    return {column: names for column, names in class_names.items() if isinstance(names, list)}
 
 
 def _label(cell: Any, names: Sequence[str]) -> Any:
@@ -114,10 +114,10 @@ def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
 
 
 @contextmanager
-def _told(file: DataFile, kind: str) -> Iterator[None]:
+def _explain_faults(file: DataFile, kind: str) -> Iterator[None]:
     """What is wrong with a file, as pyarrow says it."""
     with file.path.open("rb") as stream:
-        check_foreign(file, begins(stream))
+        check_foreign(file, peek_start(stream))
     try:
         yield
     except DataError:
@@ -127,7 +127,7 @@ def _told(file: DataFile, kind: str) -> Iterator[None]:
         raise file.fault(f"not {'an' if kind == 'arrow' else 'a'} {kind} file that can be read: {first}") from error
 
 
-def saved_splits(folder: Path) -> dict[str, Path] | None:
+def find_saved_splits(folder: Path) -> dict[str, Path] | None:
     """The folder of each split that `datasets.save_to_disk` wrote; None for another folder, "" where it has no splits."""
     if (folder / SPLITS).is_file():
         listed = _read(folder / SPLITS).get("splits")
