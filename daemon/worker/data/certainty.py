@@ -1,4 +1,4 @@
-"""Refuses a dataset of which it is not certain what is meant, with the setting that says it."""
+"""Refuses a dataset that can be read in more than one way, with the setting that says which one is meant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MANY = 0.1
 
 
 def check_options(dataset: Dataset, spec: DataSpec) -> None:
-    """Raises `DataError` for a column that only formats of several answers can honour; says what else has no effect."""
+    """Raises `DataError` for a column that only formats of several answers use; notes what else has no effect."""
     for key in ("winner_feature", "score_feature"):
         if getattr(spec, key) != "auto":
             raise DataError(
@@ -51,7 +51,7 @@ def check_repeats(dataset: Dataset, spec: DataSpec) -> None:
 
 
 def check_contexts(dataset: Dataset, spec: DataSpec) -> None:
-    """Moves rows to `unusable` that say beside their prompt what may belong to it."""
+    """Moves rows to `unusable` that have beside their prompt what may belong to it."""
     if "prompt" in find_settled_parts(spec):
         return
     rows, columns_read = dataset.named_rows.usable, set[str]().union(*dataset.columns_read.values())
@@ -112,7 +112,7 @@ def _is_one_text(row: Mapping[str, Any], prompt_columns: Sequence[str]) -> bool:
 
 
 def _joining(columns: Sequence[str], prompt_columns: Sequence[str], joins: bool) -> str:
-    """What is said of columns that may belong to the prompt, and the settings for either case."""
+    """Explains that columns may belong to the prompt, with the settings for either case."""
     ignore_setting = f"(data.ignore_columns: [{', '.join(columns)}])"
     are_several = len(columns) > 1
     problem = (
@@ -139,7 +139,7 @@ def refuse_unclear(dataset: Dataset) -> None:
 
 
 def check_implicit(dataset: Dataset) -> None:
-    """Raises `DataError` where the words that both sides begin with may not be the prompt; says how many they are."""
+    """Raises `DataError` where the words that both sides begin with may not be the prompt; notes how many they are."""
     rows = list(dataset.named_rows.usable.values())
     columns_read = {column for columns in dataset.columns_read.values() for column in columns}
     columns_read |= set(named_sides(column for row in rows[:1] for column in row) or ())

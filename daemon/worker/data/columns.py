@@ -1,4 +1,4 @@
-"""The columns that a spec names, under the names that row formats look for, and those that it leaves out."""
+"""Renames the columns that a spec names to what row formats look for, and drops those that it leaves out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROLES = ("prompt", "chosen", "rejected", "system")
 
 @dataclass(frozen=True)
 class NamedRows:
-    """A dataset's rows with the spec's columns renamed, and what they were called before."""
+    """A dataset's rows with the spec's columns renamed, and the names that they had before."""
 
     rows: list[Row]
     columns_by_name: Mapping[str, str]
@@ -48,15 +48,16 @@ class NamedRows:
 
     @cached_property
     def usable(self) -> dict[int, Mapping[str, Any]]:
-        """The rows that are some, by number, from 1."""
+        """The rows that are mappings of columns, by number, from 1."""
         return {number: row for number, row in enumerate(self.rows, 1) if not isinstance(row, UnusableRow)}
 
     def original(self, name: str) -> str:
+        """Gives the dataset's own name of the column called `name` in `rows`."""
         return self.columns_by_name.get(name, name)
 
 
 def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
-    """Raises `DataError` for a column that the spec names and no row has."""
+    """Renames the spec's columns. Raises `DataError` for a column that the spec names and no row has."""
     columns = columns_of(rows)
     filled_columns = frozenset(column for column in columns if any(_is_filled(row, column) for row in rows))
     _check_columns_named(spec, columns, source)
@@ -110,7 +111,7 @@ def _check_columns_named(spec: DataSpec, columns: Sequence[str], source: str) ->
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
-    """Every column that any row has, in order of appearance."""
+    """Lists every column that any row has, in order of appearance."""
     return list(dict.fromkeys(column for row in rows if not isinstance(row, UnusableRow) for column in row))
 
 

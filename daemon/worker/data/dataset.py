@@ -1,4 +1,4 @@
-"""What became of a dataset's rows: its pairs, the rows that give none, the columns that nobody read."""
+"""Holds the pairs of a dataset's rows, the rows that give none, and the columns that nobody read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SHOWN_ROWS = 5
 
 
 def list_row_numbers(rows: Sequence[int]) -> str:
-    """`rows` in words, the first few of them."""
+    """Names `rows` in words, the first few of them."""
     more = ", …" if len(rows) > SHOWN_ROWS else ""
     return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:SHOWN_ROWS]))}{more}"
 
 
 @dataclass
 class Dataset:
-    """The pairs of a dataset's rows, and what became of everything else in it."""
+    """A dataset's pairs, and what became of its other rows and columns."""
 
     where: str
     """The field of the spec and the source, which messages begin with."""

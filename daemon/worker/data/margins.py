@@ -1,4 +1,4 @@
-"""Scores beside the two sides: how far the chosen answer is ahead, and where the scores say otherwise."""
+"""Reads scores beside the two sides: how far the chosen answer is ahead, and where the scores contradict the pair."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BESIDE = ANSWERS | {"avg", "average", "mean", "overall", "rm", "model"}
 
 
 def apply_scores(dataset: Dataset, spec: DataSpec) -> None:
-    """Counts pairs whose scores contradict them, and leaves out those below `data.min_margin`. Raises `DataError`."""
+    """Notes pairs whose scores contradict them, and leaves out those below `data.min_margin`. Raises `DataError`."""
     scored_pairs, disagreeing_rows = [], []
     for number, pair in dataset.pairs:
         with_score, columns, agree = with_margin(pair, dataset.named_rows.usable[number])
@@ -93,7 +93,7 @@ def with_margin(pair: Pair, row: Mapping[str, Any]) -> tuple[Pair, frozenset[str
 
 @lru_cache(maxsize=1024)
 def score_columns(columns: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The columns of both sides' scores, as `score_chosen` and `score_rejected`, of each kind; the plainest name first."""
+    """Finds the columns of both sides' scores, as `score_chosen` and `score_rejected`, by kind, the plainest first."""
     chosen = {key: column for column in columns if (key := _without(column, BETTER)) is not None}
     rejected = {key: column for column in columns if (key := _without(column, WORSE)) is not None}
     shared = sorted(chosen.keys() & rejected.keys(), key=lambda key: (len(key), key))
@@ -101,7 +101,7 @@ def score_columns(columns: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _note_disagreement(disagreeing_rows: Sequence[int], dataset: Dataset, spec: DataSpec) -> None:
-    """Says where kinds of scores disagree. Raises `DataError` where pairs are left out by one of them."""
+    """Notes where kinds of scores disagree. Raises `DataError` where pairs are left out by one of them."""
     columns = tuple(sorted({column for number in disagreeing_rows for column in dataset.named_rows.usable[number]}))
     kinds = [" and ".join(kind) for kind in score_columns(columns)]
     message = f"{', '.join(kinds[:-1])} disagree with {kinds[-1]} on which side is better ({dataset.name_rows(disagreeing_rows)})"

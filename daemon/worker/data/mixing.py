@@ -1,4 +1,4 @@
-"""Several datasets as one: each read in its own format, a share of it taken, and their pairs put behind one another.
+"""Reads several datasets as one: each in its own format, a share of it taken, and their pairs put one after another.
 
 A weight is what it is in the alignment-handbook's mixer: the share of a dataset that is used. Which pairs that is goes by a
 hash of their texts, so every job takes the same ones, and rows that are added change little of what is cached.
@@ -24,7 +24,7 @@ from prefd.plugins.types import Pair, RowFormat
 def load_pairs(
     spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
 ) -> LoadedPairs:
-    """The pairs to train on. Raises `DataError` where one of the datasets has none."""
+    """Loads the pairs to train on. Raises `DataError` where one of the datasets has none."""
     return _load(spec.sources, spec, formats, commits)
 
 
@@ -46,7 +46,7 @@ def _load(
 
 
 def _name_sources(sources: Sequence[Source]) -> dict[Source, str]:
-    """What each dataset's rows are named by: the end of its path, or all of it where two end alike."""
+    """Names each dataset for its rows' places: by the end of its path, or all of it where two end alike."""
     if len(sources) == 1:
         return {sources[0]: ""}
     end_counts = Counter(PurePath(source.path).name for source in sources)
@@ -54,7 +54,7 @@ def _name_sources(sources: Sequence[Source]) -> dict[Source, str]:
 
 
 def _take_share(loaded: LoadedPairs, weight: float) -> LoadedPairs:
-    """`found` with that share of its pairs, at least one, in their order."""
+    """Cuts `loaded` down to a share of `weight` of its pairs, at least one, in their order."""
     if weight < 1:
         total = len(loaded.pairs)
         share = sorted(sorted(loaded.pairs, key=_rank)[: max(round(weight * total), 1)], key=lambda item: item[0])
@@ -71,7 +71,7 @@ def _rank(item: tuple[int, Pair]) -> tuple[bytes, int]:
 
 
 def join_pairs(parts: Sequence[LoadedPairs]) -> LoadedPairs:
-    """One after another, with rows numbered through; each part's numbers are told in the notes."""
+    """Joins parts one after another, with rows numbered through; the notes give each part's own numbers."""
     if len(parts) == 1:
         return parts[0]
     places: list[Place] = [place for part in parts for place in part.places]
@@ -102,5 +102,5 @@ def _lines(part: LoadedPairs) -> list[str]:
 
 
 def _unread(part: LoadedPairs, columns: Sequence[str]) -> list[str]:
-    """Its columns that no pair is made of; with its source, those that other parts' pairs are made of."""
+    """Lists the columns of `part` that no pair is made of, with its source where other parts' pairs are made of them."""
     return [f"{column} (of {part.source})" if column in columns else column for column in part.unread]

@@ -1,4 +1,4 @@
-"""Settles keys without a value in the tool calls and tools of a table's rows, and says what was taken for what."""
+"""Settles keys without a value in the tool calls and tools of a table's rows, and notes how each was settled."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ REMEDY = "where that is wrong, write arguments and schemas as JSON text (json.du
 
 
 def settle_nulls(dataset: Dataset, spec: DataSpec) -> None:
-    """Drops the keys that are a table's padding, and keeps the nulls that somebody wrote: what is certain of them, and
-    the others as `data.nulls` has them.
+    """Drops the keys that are a table's padding, and keeps the nulls that somebody wrote.
+
+    Those of which neither is certain are settled as `data.nulls` has them.
     """
     if not any(unsure_keys(pair) for _, pair in dataset.pairs):
         return
@@ -34,7 +35,7 @@ def settle_nulls(dataset: Dataset, spec: DataSpec) -> None:
 
 
 def _settle(pair: Pair, evidence: Evidence, spec: DataSpec) -> tuple[Pair, set[str]]:
-    """`pair` with its keys decided, and which of the two verdicts were given."""
+    """Settles the keys of `pair`, and gives which of the two verdicts there were."""
     verdicts = set[str]()
 
     def decide(key: Key, value: Unsure) -> Any:

@@ -1,4 +1,4 @@
-"""The pairs of a source, and every row that cannot be used, by reason."""
+"""Loads the pairs of a source, and groups every row that cannot be used by the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 
 
 def list_row_places(places: Sequence[Place], rows: Sequence[int]) -> str:
-    """Where `rows` (1-based) stand, the first few of them in words, each once."""
+    """Names the places of `rows` (1-based) in words, the first few of them, each once."""
     row_numbers = list(dict.fromkeys(rows))
     return listed_places([str(places[row - 1]) for row in row_numbers[:SHOWN_ROWS]], len(row_numbers))
 
@@ -38,10 +38,11 @@ class Unusable:
         return sum(map(len, self.rows.values()))
 
     def add(self, reason: str, row: int) -> None:
+        """Adds `row` to those of `reason`."""
         self.rows.setdefault(reason, []).append(row)
 
     def summarize(self) -> dict[str, UnusableRows]:
-        """By reason, the most frequent first."""
+        """Gives each reason's rows for the summary, the most frequent reason first."""
         return {
             reason: UnusableRows(count=len(rows), rows=rows[:SHOWN_ROWS], places=self._places(rows))
             for reason, rows in self._sorted()
@@ -51,7 +52,7 @@ class Unusable:
         return "; ".join(self.lines())
 
     def lines(self) -> list[str]:
-        """Each reason, with how many rows it has and which."""
+        """Writes a line for each reason, with how many rows it has and which."""
         return [f"{len(rows)} × {reason} ({list_row_places(self.places, rows)})" for reason, rows in self._sorted()]
 
     def _places(self, rows: Sequence[int]) -> list[str]:
@@ -99,7 +100,7 @@ def load_source(
     commits: Mapping[str, str] | None = None,
     name: str = "",
 ) -> LoadedPairs:
-    """The pairs of one source, read with the spec's columns. `called`: what its rows are named by, among several.
+    """Loads the pairs of one source, read with the spec's columns. `name`: what its rows are named by, among several.
 
     Raises `DataError` where there is not one.
     """
@@ -137,4 +138,5 @@ def refuse_unclear(loaded: LoadedPairs, unclear: Mapping[int, UnclearRow], key: 
 
 
 def no_usable_rows_error(loaded: LoadedPairs, key: str) -> DataError:
+    """Makes the error for a source none of whose rows can be used."""
     return DataError(f"{key}: {loaded.source}: none of its {loaded.rows} rows can be used: {loaded.unusable}")

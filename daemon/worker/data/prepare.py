@@ -1,4 +1,4 @@
-"""A job's data, from its spec to tokenized examples: what is trained on, what is held out, and what was left out."""
+"""Prepares a job's data, from its spec to tokenized examples: those to train on, those held out, and those left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTRACT = frozenset(["prompt", "chosen", "rejected", "tools", "chat_template_kw
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What became of the rows of one source."""
+    """What became of the rows of one source, by counts and notes."""
 
     source: str
     rows: int
@@ -50,10 +50,12 @@ class SourceReport:
 
     @property
     def usable(self) -> int:
+        """How many rows give a pair, or share in one."""
         unusable_rows = {number for numbers in self.unusable.rows.values() for number in numbers}
         return self.rows - len(unusable_rows - self.used_rows)
 
     def summarize(self) -> SourceSummary:
+        """Gives the counts as they stand in the job's summary."""
         return SourceSummary(
             source=self.source,
             rows=self.rows,
@@ -69,6 +71,7 @@ class SourceReport:
         )
 
     def lines(self, max_length: int) -> list[str]:
+        """Writes the report in words, a line for each thing a user should know."""
         pairs = "" if self.pairs == self.usable else f", {_count_pairs(self.pairs)}"
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
         lines = [f"{self.source}: {rows} in format {self.format}, {self.usable} usable{pairs}", *self.notes]
@@ -101,7 +104,7 @@ class DataReport:
     max_length: int
 
     def summarize(self) -> DataSummary:
-        """The same as a JSON document: the training source's counts, and those of the job."""
+        """Gives the report as a JSON document: the training source's counts, and those of the job."""
         validation = None
         if self.validation is not None:
             validation = HeldOutSummary(**dict(self.validation.summarize()), overlap=self.overlap)
@@ -114,7 +117,7 @@ class DataReport:
         )
 
     def lines(self) -> list[str]:
-        """The same in words, a line for each thing a user should know."""
+        """Writes the report in words, a line for each thing a user should know."""
         lines = self.train.lines(self.max_length)
         if self.validation is not None:
             lines += [f"held out: {line}" for line in self.validation.lines(self.max_length) if line not in lines]
@@ -133,7 +136,7 @@ class PreparedData:
     report: DataReport
 
     def with_notes(self, notes: Sequence[str]) -> PreparedData:
-        """The same, with more that the report says."""
+        """Adds `notes` to the report."""
         train = replace(self.report.train, notes=[*self.report.train.notes, *notes])
         return replace(self, report=replace(self.report, train=train))
 
@@ -141,7 +144,7 @@ class PreparedData:
 def prepare(
     spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
 ) -> PreparedData:
-    """Load, tokenize and split. The same spec, files and tokenizer give the same examples and the same split.
+    """Loads, tokenizes and splits a job's data. The same spec, files and tokenizer give the same examples and split.
 
     `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
     also for a tokenizer without EOS.
@@ -162,7 +165,7 @@ def prepare(
 
 
 def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], list[Example]]:
-    """`examples` without and with a `fraction` of the prompts, at least one where there are two or more.
+    """Splits `examples` by prompt: those to train on, and a `fraction` to hold out, at least one prompt of two or more.
 
     Whole prompts are held out, so that none stands on both sides, in the order of a hash: whatever the seed, and with
     little change when rows are added.
@@ -221,5 +224,5 @@ def _count_pairs(count: int) -> str:
 
 
 def _list_columns(columns: Sequence[str]) -> str:
-    """Columns in words; one without a name, as an index in CSV has, is told as that."""
+    """Lists columns in words; one without a name, as an index in CSV, is marked so."""
     return ", ".join(column if column.strip() else f"{column!r} (without a name)" for column in columns)

@@ -1,4 +1,4 @@
-r"""Pairs → texts: what the model reads before an answer, and each answer, under the tokenizer's chat template.
+r"""Writes pairs as texts: the prompt that the model reads, and each answer, under the tokenizer's chat template.
 
 The rules:
 
@@ -47,7 +47,7 @@ __all__ = ["AnswerText", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What of a spec decides how a row is written as text."""
+    """The settings of a spec that decide how a row is written as text."""
 
     moment: datetime = field(default_factory=lambda: parse_date(DEFAULT_DATE))
     """What a template takes for now."""
@@ -56,11 +56,12 @@ class Settings:
 
     @classmethod
     def from_spec(cls, spec: DataSpec) -> Settings:
+        """Takes the settings out of `spec`."""
         return cls(spec.moment, spec.chat_template, spec.chat_template_kwargs)
 
 
 class AnswerText(NamedTuple):
-    """A side's text, without the EOS it ends with."""
+    """A side's text, and the EOS that ends it."""
 
     text: str
     eos: int
@@ -71,7 +72,7 @@ class AnswerText(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """A pair as the model reads it."""
+    """A pair's prompt and answers as the model reads them."""
 
     prompt: str
     chosen: AnswerText
@@ -100,7 +101,7 @@ class Prompter:
         self._think_end = tokenizer.think_end or "</think>"
 
     def texts(self, pair: Pair) -> Texts:
-        """What `pair` reads as. Raises `UnusableRow`."""
+        """Writes `pair` as texts. Raises `UnusableRow`."""
         prompt = self._without_bos(pair.prompt) if self.is_chat else pair.prompt
         pair = replace(
             pair, prompt=prompt, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected)
@@ -109,7 +110,7 @@ class Prompter:
         return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
 
     def _render_pair(self, pair: Pair) -> tuple[str, list[AnswerText]]:
-        """The prompt and both answers through the chat template."""
+        """Renders the prompt and both answers through the chat template."""
         if not isinstance(pair.prompt, str) and not pair.prompt:
             raise UnusableRow("empty prompt")  # templates look at the first message
         chat = self._chat(pair)
@@ -125,14 +126,14 @@ class Prompter:
         return start, answers
 
     def _write_plain(self, pair: Pair) -> tuple[str, list[AnswerText]]:
-        """The prompt and both answers as plain text."""
+        """Writes the prompt and both answers as plain text."""
         if pair.tools:
             raise UnusableRow("tools, but the tokenizer has no chat template")
         sides = [plain_answer(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
         return plain_prompt(pair.prompt), [AnswerText(text, self._eos, own=own) for text, own in sides]
 
     def _remarks(self, pair: Pair, start: str, answers: Sequence[AnswerText]) -> frozenset[str]:
-        """What the pair's owner should know of it."""
+        """Names what the pair's owner should know of it."""
         sides = pair.chosen, pair.rejected
         opens_thinking = start.rstrip().endswith(self._think_start)
         remarks = {
@@ -168,7 +169,7 @@ class Prompter:
 
     @property
     def overlooked(self) -> str:
-        """What is to be said of a template that lies where no tokenizer looks."""
+        """A hint for messages on a template that lies where no tokenizer looks for it; "" where there is none."""
         if self.settings.template == "none" or not (self.template.folder / "chat_template.json").is_file():
             return ""
         return "; its folder has a chat_template.json, which is for processors: put the text in it into chat_template.jinja"
@@ -193,7 +194,7 @@ class Prompter:
         return self._split_eos(text)._replace(composed=True)
 
     def _find_own_spans(self, chat: Chat, start: str, answer: Sequence[Message], full: str, text: str) -> list[Span]:
-        """Where in `text`, the answer's, the assistant's turns are, each with the EOS that ends it."""
+        """Finds where in `text`, the answer's, the assistant's turns are, each with the EOS that ends it."""
 
         def render(messages: Sequence[Message], generation: bool = False) -> str:
             return self.template.render(chat, messages, generation)

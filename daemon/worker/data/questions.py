@@ -1,4 +1,4 @@
-"""Columns that nobody read and that may be the prompt, or a part of it: by what they hold, where no name tells."""
+"""Finds columns that nobody read and that may be a part of the prompt, by what they hold, where no name tells."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ TASK = 2
 
 
 def may_be_prompt(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """Which of `columns` hold words of their own that may be prompts, by no name that is known."""
+    """Lists those of `columns` that hold words of their own and may be prompts, though not by their names."""
     return [column for column in columns if _may_be(rows, column)]
 
 
@@ -122,7 +122,7 @@ def _may_be(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
 
 
 def texts_in(value: Any) -> list[str]:
-    """What `value` says that is no assistant's, but for numbers, also where they are written as text."""
+    """Lists the texts in `value` that are no assistant's and no numbers, also where these are written as text."""
     value = as_chat(value)
     if not is_messages(value) and isinstance(value, Mapping | list | tuple):
         items = value.values() if isinstance(value, Mapping) else value
@@ -131,17 +131,18 @@ def texts_in(value: Any) -> list[str]:
 
 
 def count_words(text: str) -> int:
-    """Words, where a letter of a script without spaces counts as half of one."""
+    """Counts words, where a letter of a script without spaces counts as half of one."""
     unspaced = sum(map(is_unspaced, text))
     return sum(not all(map(is_unspaced, word)) for word in text.split()) + unspaced // 2
 
 
 def may_be_context(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """Which of `columns` may belong to a prompt that stands in another one: by their names, or as they vary as prompts do."""
+    """Lists those of `columns` that may belong to the prompt of another: by name, or as they vary as prompts do."""
     return [column for column in columns if _may_belong(rows, column)]
 
 
 def is_source(column: str) -> bool:
+    """Says whether a column's last word names what a question is about, and nothing else."""
     return not SOURCES.isdisjoint(words_of(column)[-1:])
 
 
@@ -171,7 +172,7 @@ def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
 
 
 def _median_words(row_texts: Sequence[str]) -> int:
-    """Of how many words the longest text of a row is."""
+    """Gives the median over rows of the words in a row's longest text."""
     return sorted(max(map(count_words, texts.split(" | "))) for texts in row_texts)[len(row_texts) // 2]
 
 

@@ -1,4 +1,4 @@
-"""Rows → pairs by the one format of a dataset, with every column accounted for."""
+"""Reads rows as pairs, by the one format that the dataset has, and accounts for every column."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_dataset(
     key: str,
     name_rows: Callable[[Sequence[int]], str] = list_row_numbers,
 ) -> Dataset:
-    """The pairs of `rows`. `source`, `key` and `name_rows` are for messages.
+    """Reads the pairs of `rows`. `source`, `key` and `name_rows` are for messages.
 
     Raises `DataError` where it is not certain what is meant.
     """
@@ -64,7 +64,7 @@ def read_dataset(
 
 
 def detect_format(rows: Sequence[Row], formats: Mapping[str, RowFormat]) -> tuple[str, list[bool]]:
-    """The format of all `rows` together, and which of them have it.
+    """Finds the format of all `rows` together, and which of them have it.
 
     Formats are registered from general to special: the last that matches nearly as many rows as any other is taken, so
     that a few odd rows among transcripts do not turn every transcript into plain text.

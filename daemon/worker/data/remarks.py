@@ -1,4 +1,4 @@
-"""What someone should look at in a pair before training on it: told of every pair shown, and how `--worst` ranks them.
+"""Finds what someone should look at in a pair before training on it; `--worst` ranks pairs by these.
 
 None of it makes a pair unusable: an answer may well be long, or differ from the other in one word. By gravity: an answer
 that was cut, an answer whose tokens are not what one text would give, turns inside an answer, answers that hardly differ,
@@ -22,6 +22,8 @@ LOPSIDED = 8
 
 
 class Remark(NamedTuple):
+    """One thing to look at in a pair, and how grave it is."""
+
     gravity: int
     amount: float
     """Of two remarks of one gravity, the larger is worse."""
@@ -29,13 +31,13 @@ class Remark(NamedTuple):
 
 
 def find_remarks(example: Example, special: Collection[int], max_length: int) -> list[Remark]:
-    """The gravest first."""
+    """Lists the remarks on a pair, the gravest first."""
     remarks = [*_remarks_on_answers(example, special, max_length), *_remarks_on_pair(example)]
     return sorted(remarks, key=lambda remark: (-remark.gravity, -remark.amount))
 
 
 def rank(example: Example, special: Collection[int], max_length: int) -> tuple[int, float, int]:
-    """Sorts pairs, the worst last: by their gravest remark, then by length."""
+    """Gives the key that sorts pairs, the worst last: by their gravest remark, then by length."""
     length = len(example.chosen) + len(example.rejected)
     worst = next(iter(find_remarks(example, special, max_length)), Remark(0, 0, ""))
     return worst.gravity, worst.amount, length

@@ -1,4 +1,4 @@
-"""Pairs that are there more than once, say the opposite of each other, or repeat their prompt: told, and trained on as they are."""
+"""Notes pairs that repeat or contradict each other, or whose side repeats the prompt; they are trained on as they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Key = tuple[bytes, bytes]
 
 
 def note_repeated_pairs(dataset: Dataset) -> None:
-    """Says which rows repeat a pair, have another's answers the other way round, or no answer but their prompt."""
+    """Notes which rows repeat a pair, have another's answers the other way round, or only repeat their prompt."""
     first_rows: dict[Key, int] = {}
     repeated_rows: list[int] = []
     for number, pair in dataset.pairs:
@@ -46,7 +46,7 @@ def note_repeated_pairs(dataset: Dataset) -> None:
 def note_repeats_across(
     datasets: Sequence[Sequence[tuple[int, Pair]]], name_rows: Callable[[Sequence[int]], str]
 ) -> list[str]:
-    """What is said of pairs that another one of `datasets` has too, or has with its answers the other way round."""
+    """Writes notes on pairs that another of `datasets` has too, or has with its answers the other way round."""
     first_rows: dict[Key, tuple[int, int]] = {}
     repeated_rows: list[int] = []
     for place, pairs in enumerate(datasets):

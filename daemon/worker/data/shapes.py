@@ -1,4 +1,4 @@
-"""What to say of a dataset whose rows no format has: what is missing, and the setting that would mend it."""
+"""Explains what is missing in a dataset whose rows no format has, and which setting would mend it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def _naming_winner(answers: Answers, columns: Sequence[str]) -> str:
-    """How to say which of the answers is preferred, where what may say it cannot be read as it is."""
+    """Explains how to say which of the answers is preferred, where the row's own mark of it cannot be read."""
     marks = [key for key in sorted({key for item in answers.items for key in item}) if _is_mark(key, answers)]
     if marks:
         return (

@@ -1,4 +1,4 @@
-"""Which characters of an answer of several turns are the assistant's own: a user's or a tool's between them are not.
+"""Finds the characters of an answer of several turns that are the assistant's own, and not a user's or a tool's.
 
 All of the answer is scored, under one key; what is not the assistant's own is left out where the numbers are read. Where
 the turns cannot be told apart for certain, the row is unusable.
@@ -22,13 +22,15 @@ UNCERTAIN = "the chat template changes earlier turns of the answer, so the assis
 
 
 class Span(NamedTuple):
-    """Characters `begin` up to `end`."""
+    """The characters from `begin` up to `end`."""
 
     begin: int
     end: int
 
 
 class Render(Protocol):
+    """Renders a chat of the prompt and some of the answer's messages."""
+
     def __call__(self, messages: Sequence[Message], generation: bool = False) -> str:
         """The text of the prompt and of the answer's first `messages`."""
 
@@ -38,8 +40,10 @@ IsOwn = Callable[[Span], bool]
 
 
 def find_own_spans(render: Render, answer: Sequence[Message], full: str, eos: Sequence[str]) -> list[Span]:
-    """The assistant's turns within `full`, which is the text of the prompt and of the whole `answer`: each from where
-    generation would begin to where it would stop, behind one of `eos`. Raises `UnusableRow` where that is not certain.
+    """Finds the assistant's turns within `full`, the text of the prompt and of the whole `answer`.
+
+    Each is from where generation would begin to where it would stop, behind one of `eos`. Raises `UnusableRow` where that
+    is not certain.
     """
     turn_indices = [index for index, message in enumerate(answer) if message["role"] == "assistant"]
 
@@ -63,7 +67,7 @@ def find_own_spans(render: Render, answer: Sequence[Message], full: str, eos: Se
 
 
 def is_learned(message: Message) -> bool:
-    """Whether an assistant's turn is to be learned: OpenAI's `weight` is 0 where it is not. Raises `UnusableRow`."""
+    """Says whether an assistant's turn is to be learned: OpenAI's `weight` 0 says no. Raises `UnusableRow`."""
     weight = message.get("weight", 1)
     if weight not in (0, 1):
         raise UnusableRow(f"a message's weight is {weight!r}, and neither 0 nor 1")
@@ -84,8 +88,9 @@ def _is_others(message: Message) -> bool:
 
 
 def _locate_other(render: Render, answer: Sequence[Message], index: int, full: str) -> Span | str | None:
-    """Where in `full` the text of a turn stands that is not the assistant's; the text itself where that is not certain, and
-    None where not even that stands there.
+    """Locates in `full` the text of a turn that is not the assistant's.
+
+    Where its place is not certain, the text itself is given; None where not even that stands there.
     """
     text = content_text(answer[index]).strip()
     try:
@@ -108,9 +113,10 @@ def _lies_in(place: Span | str | None, full: str, span: Span) -> bool:
 def _by_growth(
     render: Render, answer: Sequence[Message], index: int, full: str, eos: Sequence[str], is_own: IsOwn
 ) -> Span | None:
-    """The turn as what the chat grows by; where later turns change it (a thinking block that only the last has), as what
-    stands in its place up to the first EOS. None where even that is not where the turn before ends, and where that EOS is
-    a later turn's.
+    """Finds the turn as the text that the chat grows by.
+
+    Where later turns change it (a thinking block that only the last has), it is what stands in its place up to the first
+    EOS. None where even that is not where the turn before ends, and where that EOS is a later turn's.
     """
     before, after = render(answer[:index], generation=True), render(answer[: index + 1])
     if not full.startswith(before):
@@ -159,12 +165,12 @@ def _behind_last_eos(text: str, eos: Sequence[str]) -> int:
 
 
 def plain_prompt(prompt: Text) -> str:
-    """A prompt for a model that has no chat template."""
+    """Writes a prompt for a model that has no chat template."""
     return prompt if isinstance(prompt, str) else f"{''.join(map(_turn, prompt))}\n\nAssistant:"
 
 
 def plain_answer(prompt: Text, answer: Text) -> tuple[str, list[Span] | None]:
-    """An answer for a model that has no chat template, and the assistant's own where it has several turns."""
+    """Writes an answer for a model that has no chat template, and finds the assistant's own of several turns."""
     if isinstance(answer, str):
         return answer if isinstance(prompt, str) else f" {answer.strip()}", None
     if isinstance(prompt, str) and len(answer) == 1:

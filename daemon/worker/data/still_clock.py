@@ -1,4 +1,4 @@
-"""A clock that stands still and dice that always fall the same, for the time that a chat template is rendered.
+"""Stops the clock and seeds the dice while a chat template is rendered, so that it gives the same text every day.
 
 A template may print the date (`strftime_now`) or draw at random, and its tokens would then be others tomorrow: no cache
 entry found, no checkpoint gone on from. So what templates see is put in place of Python's own: the names in the modules
@@ -56,7 +56,7 @@ DIRECTIVE = re.compile(r"%([-_0^#]*)[EO]?(.)", re.DOTALL)
 
 
 def format_moment(moment: date, form: str) -> str:
-    """`moment.strftime(form)` as the C locale has it, whatever the process's own locale, time zone and system are."""
+    """Formats as `moment.strftime(form)` in the C locale, whatever the process's own locale, time zone and system."""
     # A plain one, of no stand-in's class: and datetime's own strftime asks the time module, which may be one itself.
     plain_moment = datetime(*moment.timetuple()[:6], getattr(moment, "microsecond", 0), getattr(moment, "tzinfo", None))
 
@@ -81,7 +81,7 @@ def format_moment(moment: date, form: str) -> str:
 
 
 def _locale_words(moment: datetime) -> dict[str, str]:
-    """What strftime asks the locale or the machine for."""
+    """Gives each directive for which strftime asks the locale or the machine."""
     half = "AM" if moment.hour < 12 else "PM"
     return {
         "A": DAYS[moment.weekday()],
@@ -104,7 +104,7 @@ def _locale_words(moment: datetime) -> dict[str, str]:
 
 
 class Clock:
-    """Stands at `moment`, and remembers whether a template looked, drew at random, or asked for what else is around it."""
+    """Stands at `moment`, and records whether a template read it, drew at random, or asked for its surroundings."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
@@ -116,6 +116,7 @@ class Clock:
         self._of_values = _by_value(self._of_modules)
 
     def read(self) -> datetime:
+        """Gives `moment`, and records that it was read."""
         self.was_read = True
         return self.moment
 
@@ -124,7 +125,7 @@ class Clock:
 
     @contextmanager
     def in_place(self, modules: Iterable[str]) -> Iterator[None]:
-        """Inside, this thread sees this clock in the loaded ones of `modules`, and `random` draws the same each time."""
+        """Shows this thread the clock in the loaded ones of `modules`, and lets `random` draw the same each time."""
         replaced: list[tuple[ModuleType, str, Any]] = []
         with RENDERING:
             state = random.getstate()

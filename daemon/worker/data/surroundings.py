@@ -1,4 +1,4 @@
-"""What a chat template that is Python code may ask besides the clock: the environment, its process, the machine, entropy.
+"""Hides from a chat template that is Python code the environment, its process, the machine and entropy.
 
 A job's two phases run in two processes, and its cache may be shared with other machines: what a template reads there would
 make other tokens of the same rows. So the thread that renders finds an empty environment, a process 1 in the folder "/", no
@@ -26,23 +26,23 @@ UNNAMED = ("machine", "node", "platform", "processor", "release", "system", "ver
 
 
 class Asker:
-    """Tells a template's questions from those of everybody else in the process."""
+    """Tells whether it is a template that asks, or anybody else in the process."""
 
     def __init__(self) -> None:
         self.thread: int | None = None
         """The one that renders now."""
 
     def is_template(self) -> bool:
-        """Whether it is the thread that renders; not so within an import, for a module keeps what it reads then."""
+        """Says whether the thread that renders asks, and not within an import: a module keeps what it reads then."""
         return self.thread == get_ident() and not _is_importing()
 
     def choose(self, real: Callable[..., Any], still: Callable[..., Any]) -> Callable[..., Any]:
-        """`still` to a template, `real` to everybody else."""
+        """Makes a function that answers a template with `still`, and everybody else with `real`."""
         return lambda *arguments, **keywords: (still if self.is_template() else real)(*arguments, **keywords)
 
 
 class StillEnvironment(MutableMapping[Any, Any]):
-    """Empty to a template, which keeps nothing that it writes there; to everybody else, what it stands in for."""
+    """An environment that is empty to a template and keeps nothing that it writes; to others it is the real one."""
 
     def __init__(self, real: MutableMapping[Any, Any], is_template: Callable[[], bool]) -> None:
         self._real = real
@@ -67,6 +67,7 @@ class StillEnvironment(MutableMapping[Any, Any]):
         return len(self._visible())
 
     def copy(self) -> dict[Any, Any]:
+        """Copies the environment that the caller sees."""
         return dict(self._visible())
 
     def __getattr__(self, name: str) -> Any:
@@ -74,7 +75,7 @@ class StillEnvironment(MutableMapping[Any, Any]):
 
 
 def still_surroundings(asker: Asker, on_question: Callable[[], None]) -> dict[ModuleType, dict[str, Any]]:
-    """What is put in the place of each name, by module. `tell` is called whenever a template has asked for one of them."""
+    """Makes the stand-in for each name, by module. `on_question` is called whenever a template has asked for one."""
 
     def note_question() -> bool:
         is_template = asker.is_template()

@@ -1,4 +1,4 @@
-"""A tokenizer's chat template: what it renders as of one moment, in which form it takes messages, and what it never shows."""
+"""Renders a tokenizer's chat template as of one moment, in the form it takes messages, and finds what it never shows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 class ChatTokenizer(Protocol):
-    """What is needed of mlx-lm's `TokenizerWrapper`, which has no types of its own."""
+    """The methods and fields of mlx-lm's `TokenizerWrapper` that are used here; it has no types of its own."""
 
     eos_token_id: int | None
     bos_token_id: int | None
@@ -39,13 +39,18 @@ class ChatTokenizer(Protocol):
     think_start: str | None
     think_end: str | None
 
-    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]: ...
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str: ...
-    def apply_chat_template(self, conversation: Sequence[Message], **kwargs: Any) -> Any: ...
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
+        """Tokenizes `text`."""
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str:
+        """Writes tokens as text."""
+
+    def apply_chat_template(self, conversation: Sequence[Message], **kwargs: Any) -> Any:
+        """Renders a chat, and tokenizes it unless `tokenize=False`."""
 
 
 class Chat(NamedTuple):
-    """What every rendering of one row has in common."""
+    """The part of a chat that every rendering of one row has in common."""
 
     prompt: Sequence[Message]
     tools: Sequence[Mapping[str, Any]] | None = None
@@ -87,7 +92,7 @@ class Template:
         return self._clock.were_surroundings_read
 
     def render(self, chat: Chat, answer: Sequence[Message] = (), add_generation_prompt: bool = False) -> str:
-        """The text of a chat. Raises `UnusableRow` where the template refuses it."""
+        """Renders a chat. Raises `UnusableRow` where the template refuses it."""
         messages = [self._form(message) for message in (*chat.prompt, *answer)]
         self._clock.was_read = False
         text = self._apply(messages, chat, add_generation_prompt, self._clock)
@@ -192,7 +197,7 @@ class Template:
         return bos if bos.strip() and bos not in self.markers else ""
 
     def find_unread_arguments(self, names: Sequence[str]) -> list[str]:
-        """Those of the arguments `names` that no template of the tokenizer's mentions."""
+        """Lists those of the arguments `names` that no template of the tokenizer's mentions."""
         source = getattr(self._inner, "chat_template", None)
         if not source or self._renderer is not self._inner:
             return []
@@ -242,7 +247,7 @@ class Template:
 
 
 def _parts_of(message: Message, last: bool) -> Iterator[tuple[str, str, Message]]:
-    """What a message says, in words and as text, and the message with another thing said there."""
+    """Lists what a message says, in words and as text, and the message with another thing said there."""
     if content := content_text(message).strip():
         yield f"the {message['role']} message", content, {**message, "content": content + PROBE}
     for index, call in enumerate(message.get("tool_calls") or ()):

@@ -1,4 +1,4 @@
-"""Pairs → token ids. What is trained on, and what a cache entry is keyed by, is decided here and in `prompts.py`.
+"""Tokenizes pairs. What is trained on, and what a cache entry is keyed by, is decided here and in `prompts.py`.
 
 The rules:
 
@@ -90,12 +90,12 @@ class Completion:
 
     @property
     def prompt(self) -> NDArray[np.uint32]:
-        """(start,)"""
+        """The prompt's tokens, (start,)."""
         return self.ids[: self.start]
 
     @property
     def own(self) -> NDArray[np.bool_]:
-        """(n − start,) which of the answer's tokens count."""
+        """A mask of the answer's tokens that are the assistant's own, (n − start,)."""
         return np.ones(len(self.ids) - self.start, np.bool_) if self.own_mask is None else self.own_mask
 
 
@@ -115,7 +115,7 @@ class Example:
 
 
 def list_places(examples: Sequence[Example]) -> str:
-    """Where the rows of `examples` stand, for a message."""
+    """Names the places of the rows of `examples`, for a message."""
     return ", ".join(dict.fromkeys(map(str, sorted(examples, key=lambda each: each.row))))
 
 
@@ -139,7 +139,7 @@ class Encoder:
         self._remarks: Counter[str] = Counter()
 
     def encode(self, pair: Pair, row: int) -> Example:
-        """The tokens of `pair`. Raises `UnusableRow`, and counts nothing then."""
+        """Tokenizes `pair`. Raises `UnusableRow`, and counts nothing then."""
         prompt, sides, remarks = self._certain_sides(pair)
         if sides[0].ids == sides[1].ids:
             raise UnusableRow("identical sides")
@@ -157,14 +157,14 @@ class Encoder:
         return Example(row, chosen, rejected)
 
     def completion(self, prompt: Text, answer: Text) -> Completion:
-        """The tokens of one answer, as those of a pair's side. Raises `UnusableRow`, and counts nothing."""
+        """Tokenizes one answer as a pair's side is. Raises `UnusableRow`, and counts nothing."""
         prompt, answer = _uniform(prompt), _uniform(answer)
         prompt_ids, sides, _ = self._sides(Pair(prompt, answer, answer))
         self._check_room(prompt_ids)
         return self._completion(sides[0], len(prompt_ids))
 
     def notes(self) -> list[str]:
-        """What the data's owner should know of the pairs so far, a line each."""
+        """Writes what the data's owner should know of the pairs so far, a line each."""
         template, settings = self._prompter.template, self._prompter.settings
         lines = []
         if template.prints_date or template.reads_clock:

@@ -1,4 +1,4 @@
-"""Columns that nobody read: which they are, and which of them may be a prompt, a system turn or an answer.
+"""Checks the columns that nobody read: one that may be a prompt, a system turn or an answer must repeat what was read.
 
 Such a column must repeat what was read. Where it says something else, a row is not what its reader takes it for.
 """
@@ -25,7 +25,7 @@ KINDS = {"prompt": "a prompt", "system": "a system turn", "answer": "an answer"}
 
 
 def guess_part(column: str) -> str | None:
-    """What a column of this name may hold: `prompt`, `system`, `answer`, `verdict` (a word, or an answer), or none of these."""
+    """Guesses from its name what a column holds: `prompt`, `system`, `answer`, `verdict` (a word or an answer) or None."""
     key = key_of(column)
     if key in PROMPTS:
         return "prompt"
@@ -38,7 +38,7 @@ def guess_part(column: str) -> str | None:
 
 
 def find_settled_parts(spec: DataSpec) -> set[str]:
-    """The parts whose columns the spec names, so that no other column can be them."""
+    """Finds the parts whose columns the spec names, so that no other column can be them."""
     features_by_part: dict[str, list[str | list[str]]] = {
         "prompt": [spec.prompt_feature],
         "system": [spec.system_feature],
@@ -89,12 +89,12 @@ def _naming(column: str, part: str, columns_read: Collection[str]) -> str:
 
 
 def texts_of(pair: Pair) -> list[str]:
-    """What a pair says, with single spaces."""
+    """Lists the texts of a pair, with single spaces."""
     return [text for side in (pair.prompt, pair.chosen, pair.rejected) for text in _texts(side)]
 
 
 def is_already_read(value: Any, texts: Sequence[str]) -> bool:
-    """Whether all that `value` says was read, or it is the whole row: a text that holds several of what was read."""
+    """Says whether all of `value` is in `texts`, or it is the whole row: a text that holds several of them."""
     value = as_chat(value)
     if repeats(value, texts):
         return True

@@ -1,4 +1,4 @@
-"""A row that remembers which columns were looked up: what a format read that does not say it."""
+"""Records which columns of a row are looked up, for a format that does not tell which ones it reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class WatchedRow(dict[str, Any]):
-    """`read` has every column that was looked up; all of them where the row was gone through."""
+    """Records in `columns_read` every column that is looked up; all of them where the row is iterated over."""
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         super().__init__(row)
@@ -18,6 +18,7 @@ class WatchedRow(dict[str, Any]):
         return super().__getitem__(column)
 
     def get(self, column: str, default: Any = None) -> Any:
+        """Looks a column up, and records it."""
         self.columns_read.add(column)
         return super().get(column, default)
 
@@ -26,9 +27,11 @@ class WatchedRow(dict[str, Any]):
         return super().__iter__()
 
     def items(self) -> Any:
+        """Lists all columns with their values, and records them."""
         self.columns_read |= self.keys()
         return super().items()
 
     def values(self) -> Any:
+        """Lists all values, and records their columns."""
         self.columns_read |= self.keys()
         return super().values()

@@ -1,4 +1,4 @@
-"""CSV and TSV files: every cell is text, and cells are separated by what makes every line agree with the header."""
+"""Reads CSV and TSV files: every cell is text, and the separator is the one by which all lines agree with the header."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
 def read_csv(file: DataFile, splits: tuple[str, ...]) -> None:
+    """Adds every row of a CSV file."""
     _read(file, ",")
 
 
 def read_tsv(file: DataFile, splits: tuple[str, ...]) -> None:
+    """Adds every row of a TSV file."""
     _read(file, "\t")
 
 
 def _read(file: DataFile, default_separator: str) -> None:
-    """By `promised`, unless the header itself shows another separator, by which every line must agree then."""
+    """Reads by `default_separator`, unless the header itself shows another, by which every line must agree then."""
     csv.field_size_limit(MAX_CELL)
     separator = _separator(file, default_separator)
     with _records(file, separator) as records:
@@ -45,7 +47,7 @@ def _read(file: DataFile, default_separator: str) -> None:
 
 
 def _separator(file: DataFile, default_separator: str) -> str:
-    """The separator of the file. Raises `DataError` where its header shows another one, and the lines do not agree."""
+    """Finds the file's separator. Raises `DataError` where its header shows another one, and the lines do not agree."""
     with _records(file, default_separator) as records:
         header = next(records, (0, []))[1]
     other_separators = [
@@ -81,7 +83,7 @@ def _agrees(file: DataFile, separator: str) -> bool:
 
 @contextmanager
 def _records(file: DataFile, separator: str) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """Every record that is not blank, with the line it begins at."""
+    """Reads every record that is not blank, with the line it begins at."""
     with (
         open_data_file(file) as stream,
         io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,

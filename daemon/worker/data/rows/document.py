@@ -1,4 +1,4 @@
-"""A JSON document's rows: a list of objects, objects after one another, or one of the wrappings that writers put around them."""
+"""Reads a JSON document's rows: a list of objects, objects after one another, or the wrappings that writers put around."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DECODER = json.JSONDecoder(object_pairs_hook=_make_object)
 
 
 def add_document(file: DataFile, text: str, splits: tuple[str, ...]) -> None:
-    """Add the rows of a whole file. Raises ValueError and RecursionError where it is no JSON, and adds nothing then."""
+    """Adds the rows of a whole file. Raises ValueError and RecursionError where it is no JSON, and adds nothing then."""
     start = _skip(text, 0)
     if start == len(text):
         return

@@ -1,4 +1,4 @@
-"""Which files of a folder belong to the split that is wanted; what is not read is said, and nothing is guessed."""
+"""Finds the files of a folder that belong to a split, says which are not read, and guesses nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Splits = Mapping[str | None, list[PurePath]]
 
 
 def find_files(folder: Path, splits: tuple[str, ...], key: str = "data.split") -> tuple[list[Path], list[str]]:
-    """The files of the first of `splits` that `folder` has, in order of name, and in words what was left out or chosen.
+    """Finds the files of the first of `splits` that `folder` has, in order of name, with notes on what was left out.
 
     A folder whose names tell of no split is all `train`. Raises `DataError` where it is not certain which files are meant,
     naming the splits there are and the setting (`key`) that chooses one.

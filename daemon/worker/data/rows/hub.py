@@ -1,4 +1,4 @@
-"""Rows of a dataset on the Hugging Face Hub, through `datasets`, and its errors as what to write in the spec."""
+"""Reads rows of a dataset on the Hugging Face Hub, and turns the errors of `datasets` into what to write in the spec."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIGS = re.compile(r"(available configs: |not found\. Available: )(?P<names>\[
 
 
 def read_hub(source: Source, into: Rows) -> None:
-    """Every row of the first of the source's splits that the dataset has. Raises `DataError`."""
+    """Adds every row of the first of the source's splits that the dataset has. Raises `DataError`."""
     import datasets  # takes a second, and most jobs need it not
 
     datasets.disable_progress_bars()  # their carriage returns make one endless line of the job's log

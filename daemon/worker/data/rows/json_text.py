@@ -1,4 +1,4 @@
-"""JSON files: an object a line, or one document; each row is placed at its line."""
+"""Reads JSON files: an object a line, or one document; each row is placed at its line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def read_json_lines(file: DataFile, splits: tuple[str, ...]) -> None:
-    """One object a line, read as a stream; or else a document under a name that promises lines."""
+    """Reads one object a line as a stream; or else a document under a name that promises lines."""
     with open_data_file(file) as stream:
         lines = _lines(file, stream)
         first = next(lines, None)
@@ -44,7 +44,7 @@ def read_json_lines(file: DataFile, splits: tuple[str, ...]) -> None:
 
 
 def read_json(file: DataFile, splits: tuple[str, ...]) -> None:
-    """A document; or one object a line, which many call .json as well."""
+    """Reads a document; or one object a line, which many call .json as well."""
     with open_data_file(file) as stream:
         data = _read_remainder(file, stream).removeprefix(BOM)
     head, _, more = data.lstrip().partition(b"\n")

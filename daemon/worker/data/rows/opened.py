@@ -1,4 +1,4 @@
-"""A data file opened as bytes: decompressed as a stream where it is compressed, refused where it is something else.
+"""Opens a data file as bytes: decompressed as a stream where it is compressed, refused where it is no data.
 
 A file is told by how it begins, for names lie: a `.jsonl` that is gzip is read as gzip, and said to be. What is never data,
 such as the pointer that git-lfs leaves in a file's place, is refused with what to do about it.
@@ -36,7 +36,7 @@ HEAD = 64
 
 @contextmanager
 def open_data_file(file: DataFile) -> Iterator[BinaryIO]:
-    """The bytes of a text file. Raises `DataError`, also in the middle of what is damaged; the stream is closed after."""
+    """Opens a text file as bytes. Raises `DataError`, also in the middle of damaged data; the stream is closed after."""
     with file.path.open("rb") as raw:
         compression = _packing(file, raw)
         try:
@@ -70,7 +70,7 @@ def _unpacked(raw: BinaryIO, compression: str | None) -> BinaryIO:
 
 
 def peek_start(stream: BinaryIO) -> bytes:
-    """The first bytes of what is left of a buffered `stream`."""
+    """Gives the first bytes that a buffered `stream` still holds, and leaves them there."""
     return cast("io.BufferedReader", stream).peek(HEAD)[:HEAD]
 
 

@@ -1,4 +1,4 @@
-"""Every row of one source, be it a file, a folder, a dataset saved to disk, or one on the hub."""
+"""Reads every row of one source, be it a file, a folder, a dataset saved to disk, or one on the hub."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ READERS: dict[str, Reader] = {
 
 
 def read_rows(source: Source, name: str = "") -> Rows:
-    """Every row of `source`, in the order of its files. Raises `DataError`.
+    """Reads every row of `source`, in the order of its files. Raises `DataError`.
 
     `name` is put before the names of a folder's files, where several datasets are read.
     """
@@ -51,7 +51,7 @@ def read_rows(source: Source, name: str = "") -> Rows:
 
 
 def _read_one(source: Source, path: Path, name: str, rows: Rows) -> None:
-    """A file; only one that holds its splits by name has a split that is asked for."""
+    """Reads a file; only one that holds its splits by name has a split to choose."""
     if path.name.lower() in METADATA:
         raise DataError(f"{path}: it describes a dataset, and has no rows; give the folder that it lies in")
     file = DataFile(path, name or path.name, rows, source.split_key)
@@ -67,7 +67,7 @@ def _read_one(source: Source, path: Path, name: str, rows: Rows) -> None:
 
 
 def read_file(file: DataFile, splits: tuple[str, ...]) -> None:
-    """Add every row of one file, read by its suffix. Raises `DataError` where there is none."""
+    """Adds every row of one file, read by its suffix. Raises `DataError` where there is none."""
     suffix = suffix_of(file.path)
     plain = suffix.rpartition(".")[0] if suffix.count(".") > 1 else suffix
     reader = READERS.get(plain)
@@ -96,7 +96,7 @@ def _read_folder(source: Source, folder: Path, prefix: str, rows: Rows) -> None:
 
 
 def _read_saved(source: Source, folder: Path, prefix: str, saved_folders: dict[str, Path], rows: Rows) -> None:
-    """A Dataset is what it is; of a DatasetDict, the split that is asked for."""
+    """Reads a saved dataset: all of a Dataset, and of a DatasetDict the first of the source's splits that it has."""
     before = len(rows.rows)
     if "" in saved_folders:
         if source.key == "data.validation_split":

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files, and folders of `datasets.save_to_disk`: tables that carry their types, read batch by batch."""
+"""Reads Parquet and Arrow files and folders of `datasets.save_to_disk`: tables with types, read batch by batch."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 
 
 def read_parquet(file: DataFile, splits: tuple[str, ...]) -> None:
+    """Adds every row of a Parquet file."""
     with _explain_faults(file, "parquet"), pq.ParquetFile(file.path) as table:
         if table.metadata.num_rows:
             add_batches(file, table.iter_batches(BATCH))
 
 
 def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
-    """In the stream format, as `datasets` writes it, or the file format."""
+    """Adds every row of an Arrow file, in the stream format, as `datasets` writes it, or the file format."""
     with _explain_faults(file, "arrow"), pa.memory_map(str(file.path)) as source:
         if file.path.stat().st_size == 0:
             return
@@ -44,7 +45,7 @@ def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
 
 
 def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
-    """Add every row of a table, as plain values: an image stays the bytes that it is stored as.
+    """Adds every row of a table, as plain values: an image stays the bytes that it is stored as.
 
     A struct has None for each key that its row has not: those are dropped or marked (`nulls.py`), and none within JSON text.
     """
@@ -115,7 +116,7 @@ def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
 
 @contextmanager
 def _explain_faults(file: DataFile, kind: str) -> Iterator[None]:
-    """What is wrong with a file, as pyarrow says it."""
+    """Turns pyarrow's errors into what is wrong with the file."""
     with file.path.open("rb") as stream:
         check_foreign(file, peek_start(stream))
     try:
@@ -128,7 +129,7 @@ def _explain_faults(file: DataFile, kind: str) -> Iterator[None]:
 
 
 def find_saved_splits(folder: Path) -> dict[str, Path] | None:
-    """The folder of each split that `datasets.save_to_disk` wrote; None for another folder, "" where it has no splits."""
+    """Finds the folder of each split that `datasets.save_to_disk` wrote; None for another folder, "" without splits."""
     if (folder / SPLITS).is_file():
         listed = _read(folder / SPLITS).get("splits")
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
@@ -138,7 +139,7 @@ def find_saved_splits(folder: Path) -> dict[str, Path] | None:
 
 
 def read_saved(folder: Path, name: str, into: Rows) -> None:
-    """The rows of one split that `datasets.save_to_disk` wrote, counted through its files."""
+    """Adds the rows of one split that `datasets.save_to_disk` wrote, counted through its files."""
     if not (folder / STATE).is_file():
         raise DataError(f"{folder}: it has no {STATE}; save the dataset again")
     if _read(folder / STATE).get("_indices_data_files"):
