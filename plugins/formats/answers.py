@@ -25,12 +25,12 @@ class Answers(NamedTuple):
     marks: tuple[str, ...]
     """What tells them apart: the ends of their columns' names, or places in the list from 0."""
     names: tuple[str, ...]
-    """Their columns; none for a list."""
+    """The answers' columns; none for a list."""
     columns: frozenset[str]
     items: Sequence[Mapping[str, Any]] = ()
     """What a list's objects say of each answer."""
     key: str = ""
-    """Of its text in them."""
+    """The key of an answer's text in `items`."""
     every: tuple[str, ...] = ()
     """The marks of all columns of their name, also of those that hold nothing in this row.
 
@@ -78,9 +78,7 @@ def _why_no_text(column: str, value: Sequence[Any]) -> UnusableRow | None:
     for place, answer in enumerate(value, 1):
         text = as_chat(answer)
         if isinstance(answer, Mapping) and not is_text(text):
-            key = next(
-                (key for key in TEXTS if any(isinstance(other, Mapping) and key in other for other in value)), None
-            )
+            key = next((key for key in TEXTS if any(isinstance(item, Mapping) and key in item for item in value)), None)
             if key is None:
                 continue
             text = as_chat(answer.get(key))

@@ -170,28 +170,28 @@ def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
 def _count_places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     """As `_places`, of answers that can be counted through."""
     words, numbers = set(words_of(ballot.column)), ballot.numbers
-    every = answers.every or answers.marks
+    all_marks = answers.every or answers.marks
     place_of = {mark: place for place, mark in enumerate(answers.marks)}
-    from_0 = {number: place_of[mark] for number, mark in enumerate(every) if mark in place_of}
+    from_0 = {number: place_of[mark] for number, mark in enumerate(all_marks) if mark in place_of}
     from_1 = {number + 1: place for number, place in from_0.items()}
-    all_from_0, all_from_1 = set(range(len(every))), set(range(1, len(every) + 1))
+    all_from_0, all_from_1 = set(range(len(all_marks))), set(range(1, len(all_marks) + 1))
     if ballot.from_zero:
         return from_0
     if answers.names == SHP and words <= {"label", "labels"}:
         return {1: 0, 0: 1}
     if words & {"label", "labels"} and not ballot.is_from_spec:
         return None
-    if answers.names and all(mark.isdigit() for mark in every):
-        marks = set(map(int, every))
+    if answers.names and all(mark.isdigit() for mark in all_marks):
+        marks = set(map(int, all_marks))
         if marks == all_from_1 and words & INDEX and 0 in numbers and numbers <= all_from_0:
             return from_0
         is_id = "id" in words and not words.isdisjoint(words_of(answers.names[0]))
         if marks == all_from_0 and 0 not in numbers and not words & INDEX and not is_id:
             return None  # they may count from 1
-        if not numbers <= marks or (marks == all_from_1 and words & INDEX and len(every) not in numbers):
+        if not numbers <= marks or (marks == all_from_1 and words & INDEX and len(all_marks) not in numbers):
             return None
         return {int(mark): place for mark, place in place_of.items()}
-    if 0 not in numbers and len(every) in numbers and numbers <= all_from_1:
+    if 0 not in numbers and len(all_marks) in numbers and numbers <= all_from_1:
         return from_1
     if 0 in numbers and numbers <= all_from_0 and (words & INDEX or not answers.names):
         return from_0
@@ -233,9 +233,9 @@ def _folded(text: str) -> str:
 
 def _by_mark(ballot: Ballot, value: str, words: Sequence[str], answers: Answers) -> list[int]:
     """By the name of its column, its letter or number, or as the first or second. Raises `UnclearRow` if not certain."""
-    every, mark = answers.every or answers.marks, _end(value)
-    digits = bool(answers.names) and all(every_mark.isdigit() for every_mark in every)
-    if digits and mark and not _counts_alike(ballot, value, mark, every, answers):
+    all_marks, mark = answers.every or answers.marks, _end(value)
+    digits = bool(answers.names) and all(numbered_mark.isdigit() for numbered_mark in all_marks)
+    if digits and mark and not _counts_alike(ballot, value, mark, all_marks, answers):
         raise UnclearRow(
             f"{ballot.name} {value[:40]!r} may count otherwise than {answers.listed} do; {_remedy(answers)}"
         )
@@ -243,19 +243,19 @@ def _by_mark(ballot: Ballot, value: str, words: Sequence[str], answers: Answers)
         return named_places
     if mark:
         if not answers.names or (digits and mark.isalpha()):
-            mark = dict(zip(LETTERS, every)).get(mark, "")
+            mark = dict(zip(LETTERS, all_marks)).get(mark, "")
         return [answers.marks.index(mark)] if mark in answers.marks else []
     if len(answers.texts) == 2 and words and set(words[1:]) <= BESIDE and words[0] in FIRST | SECOND:
         return [0 if words[0] in FIRST else 1]
     return []
 
 
-def _counts_alike(ballot: Ballot, value: str, mark: str, every: Sequence[str], answers: Answers) -> bool:
+def _counts_alike(ballot: Ballot, value: str, mark: str, all_marks: Sequence[str], answers: Answers) -> bool:
     """Whether a letter or number of the texts is one of answers that are numbered as `every`."""
     if mark.isalpha():
-        return _is_count(every)
+        return _is_count(all_marks)
     numbers = {text_mark for text_mark in ballot.answer_marks if text_mark.isdigit()} | {mark}
-    return numbers <= set(every) and ("0" not in every or "0" in numbers or value.strip() in answers.names)
+    return numbers <= set(all_marks) and ("0" not in all_marks or "0" in numbers or value.strip() in answers.names)
 
 
 def _is_count(marks: Sequence[str]) -> bool:

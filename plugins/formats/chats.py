@@ -43,9 +43,9 @@ def as_chat(value: Any) -> Any:
         return value
     if all(map(_is_sharegpt, value)):
         return list(map(_from_sharegpt, value))
-    if all(isinstance(one, Mapping) and {"input", "output"} <= one.keys() for one in value):
-        return _turns([(one["input"], one["output"]) for one in value])
-    if all(_is_turn(one) for one in value):
+    if all(isinstance(item, Mapping) and {"input", "output"} <= item.keys() for item in value):
+        return _turns([(item["input"], item["output"]) for item in value])
+    if all(_is_turn(item) for item in value):
         return _turns(value)
     return value
 
@@ -64,8 +64,8 @@ def user_texts(value: Any) -> list[str]:
     if is_messages(value):
         return [squeezed(content_text(message)) for message in value if message["role"] != "assistant"]
     if isinstance(value, Mapping):
-        return [text for one in value.values() if isinstance(one, str | list) for text in user_texts(one)]
-    return [text for one in value for text in user_texts(one)] if isinstance(value, list | tuple) else []
+        return [text for item in value.values() if isinstance(item, str | list) for text in user_texts(item)]
+    return [text for item in value for text in user_texts(item)] if isinstance(value, list | tuple) else []
 
 
 def squeezed(text: str) -> str:

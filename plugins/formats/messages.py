@@ -41,9 +41,9 @@ def decode_messages(value: Any) -> Any:
     if (
         isinstance(messages, list)
         and messages
-        and all(isinstance(each, str) and AS_JSON.match(each) for each in messages)
+        and all(isinstance(item, str) and AS_JSON.match(item) for item in messages)
     ):
-        messages = [_decoded(each) for each in messages]
+        messages = [_decoded(item) for item in messages]
     return messages if _look_like_messages(messages) else value
 
 
@@ -52,8 +52,8 @@ def _look_like_messages(value: Any) -> bool:
         isinstance(value, list)
         and bool(value)
         and all(
-            isinstance(each, Mapping) and (isinstance(each.get("role"), str) or {"from", "value"} <= each.keys())
-            for each in value
+            isinstance(item, Mapping) and (isinstance(item.get("role"), str) or {"from", "value"} <= item.keys())
+            for item in value
         )
     )
 
@@ -71,7 +71,7 @@ def check_prose(text: str) -> None:
         return
     if (decoded := _decoded(text)) is text:
         raise UnusableRow("text that begins as the JSON of messages and is not; write messages, or whole JSON")
-    if isinstance(decoded, list) and all(isinstance(each, Mapping) and "content" in each for each in decoded):
+    if isinstance(decoded, list) and all(isinstance(item, Mapping) and "content" in item for item in decoded):
         raise UnusableRow("JSON of messages of which not all have a role")
 
 
@@ -166,7 +166,7 @@ def _decoded_parts(content: Any) -> Any:
         raise UnusableRow(REPR)
     parts = _decoded(content)
     are_parts = isinstance(parts, list) and all(
-        isinstance(each, Mapping) and each.get("type") == "text" for each in parts
+        isinstance(item, Mapping) and item.get("type") == "text" for item in parts
     )
     return parts if are_parts and parts else content
 

@@ -146,7 +146,7 @@ class Evidence(NamedTuple):
     def _is_alone(self, key: Key) -> bool:
         """Whether no other function has anything at the place where `key` stands: then this one has its null."""
         above = key.path[:-1]
-        holders = {one.function for one in self.holders if one.part == key.part and one.path == above}
+        holders = {holder.function for holder in self.holders if holder.part == key.part and holder.path == above}
         return holders == {key.function}
 
 

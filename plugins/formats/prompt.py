@@ -154,7 +154,7 @@ def _fullest(values: Mapping[str, Any]) -> str:
     """The column that says all that the others say. Raises `UnclearRow` where none does."""
     for column in sorted(values, key=lambda name: (not is_messages(values[name]), -len(str(values[name])), name)):
         texts = user_texts(values[column])
-        if is_text(values[column]) and all(repeats(other, texts) for other in values.values()):
+        if is_text(values[column]) and all(repeats(other_value, texts) for other_value in values.values()):
             return column
     if len(values) == 1:
         (column,) = values

@@ -143,8 +143,8 @@ def low_is_better(name: str) -> str:
 
 def _is_score(name: str) -> bool:
     """Whether a name says for certain that higher is better, or that it is a rank."""
-    *before, last = words_of(name)
-    return last in (*SCORES, *RANKS) and all(word in GOOD | ANSWERS or word.isdigit() for word in before)
+    *words_before, last = words_of(name)
+    return last in (*SCORES, *RANKS) and all(word in GOOD | ANSWERS or word.isdigit() for word in words_before)
 
 
 def _which(names: Sequence[str], may_be: Sequence[str]) -> str:
@@ -178,5 +178,5 @@ def _own_name(name: str) -> str:
 
 def known_scores(scored: Sequence[Scored]) -> list[Scored]:
     """Selects those whose names say that they are scores or ranks, the surest first."""
-    names = {_own_name(one.name): one for one in scored}
+    names = {_own_name(scores.name): scores for scores in scored}
     return [names[name] for name in (*SCORES, *sorted(RANKS)) if name in names]

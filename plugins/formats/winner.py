@@ -88,14 +88,14 @@ def _pairs(
 
 
 def _pair(
-    row: Mapping[str, Any], answers: Answers, places: tuple[int, int], used: frozenset[str], ballot: Ballot
+    row: Mapping[str, Any], answers: Answers, places: tuple[int, int], verdict_columns: frozenset[str], ballot: Ballot
 ) -> tuple[Pair, frozenset[str]]:
     chosen, rejected = (_cut(answers.texts[place], row.get("turn")) for place in places)
     pair, columns = compose(row, Sides(chosen, rejected, answers.columns))
     if as_number(row.get("turn")) is not None and is_messages(answers.texts[places[0]]):
         columns |= {"turn"}
     margin, scored = _margin(row, answers, places, ballot)
-    return replace(pair, margin=margin), columns | used | scored
+    return replace(pair, margin=margin), columns | verdict_columns | scored
 
 
 def _cut(answer: Any, turn: Any) -> Any:

@@ -44,7 +44,7 @@ class NamedRows:
     filled_columns: frozenset[str] = frozenset()
     """Those of `columns` that hold something in any row."""
     joined_columns: frozenset[str] = frozenset()
-    """Those that the spec joins to the prompt."""
+    """Those of `columns` that the spec joins to the prompt."""
 
     @cached_property
     def usable(self) -> dict[int, Mapping[str, Any]]:

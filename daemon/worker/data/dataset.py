@@ -27,10 +27,10 @@ class Dataset:
     format: str
     named_rows: NamedRows
     pairs: list[tuple[int, Pair]] = field(default_factory=list)
-    """With the number of the row that each comes from, in order."""
+    """The pairs, each with the number of the row that it comes from, in order."""
     unusable: list[tuple[int, UnusableRow]] = field(default_factory=list)
     columns_read: dict[int, set[str]] = field(default_factory=dict)
-    """By the number of a row, the columns that its pairs are made of."""
+    """The columns that a row's pairs are made of, by the row's number."""
     notes: list[str] = field(default_factory=list)
     """What the user should know of how it was read."""
     name_rows: Callable[[Sequence[int]], str] = list_row_numbers

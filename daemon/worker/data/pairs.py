@@ -31,7 +31,7 @@ class Unusable:
 
     def __init__(self, places: Sequence[Place]) -> None:
         self.places = places
-        """Of every row of the source, the usable ones too."""
+        """The place of every row of the source, also of the usable ones."""
         self.rows: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class LoadedPairs:
     format: str
     """Name of the row format that was found."""
     pairs: list[tuple[int, Pair]] = field(default_factory=list)
-    """With the 1-based number of each pair's row, in the order of the files."""
+    """The pairs, each with the 1-based number of its row, in the order of the files."""
     columns: list[str] = field(default_factory=list)
     """Columns that any pair is made of."""
     unread: list[str] = field(default_factory=list)

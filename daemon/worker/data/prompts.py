@@ -41,7 +41,7 @@ FOREIGN = re.compile(
 )
 """How the templates of known models begin a turn."""
 FOREIGN_END = re.compile(r"(</s>|<\|eot_id\|>|<\|im_end\|>|<\|end\|>|<end_of_turn>|<\|endoftext\|>)\s*\Z")
-"""How they end an answer."""
+"""How the templates of known models end an answer."""
 __all__ = ["AnswerText", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
@@ -147,8 +147,8 @@ class Prompter:
             "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
             "foreign_sides": self.is_chat
             and any(_is_foreign(content) for side in sides for content in _contents(side)),
-            "rewritten": any(each.composed for each in answers),
-            "thinking": opens_thinking and any(self._think_end not in each.text for each in answers),
+            "rewritten": any(answer.composed for answer in answers),
+            "thinking": opens_thinking and any(self._think_end not in answer.text for answer in answers),
         }
         return frozenset(name for name, holds in remarks.items() if holds)
 
@@ -263,7 +263,7 @@ class Prompter:
 
     def _check_untemplated(self, text: Text) -> None:
         contents = _contents(text)
-        marker = next((each for each in self.template.markers if any(each in content for content in contents)), None)
+        marker = next((token for token in self.template.markers if any(token in content for content in contents)), None)
         if marker is not None:
             raise UnusableRow(_templated(f"holds {marker!r}"))
 
@@ -302,7 +302,9 @@ def _contents(text: Text) -> list[str]:
 
 def _is_weightless(side: Text) -> bool:
     """Whether an answer has a turn of the assistant's that is not to be learned."""
-    return not isinstance(side, str) and not all(is_learned(each) for each in side if each["role"] == "assistant")
+    return not isinstance(side, str) and not all(
+        is_learned(message) for message in side if message["role"] == "assistant"
+    )
 
 
 def _is_foreign(text: str) -> bool:

@@ -26,7 +26,7 @@ from prefd.plugins.types import DatasetFormat, Pair, Reading, RowFormat, Unusabl
 
 NEARLY_ALL = 0.9
 UNMATCHED = "explicit"
-"""Whose words are used where no format has the rows."""
+"""The format whose words are used where no format has the rows."""
 
 
 def read_dataset(

@@ -60,10 +60,10 @@ def _remarks_on_answers(example: Example, special: Collection[int], max_length: 
 def _remarks_on_pair(example: Example) -> Iterator[Remark]:
     chosen, rejected = (side.ids[side.start :] for side in (example.chosen, example.rejected))
     short, long = sorted((len(chosen), len(rejected)))
-    same = _common_start(example.chosen, example.rejected)
-    same += min(_same_start(chosen[same:][::-1], rejected[same:][::-1]), short - same)
-    if short >= FEW and long - same < ALIKE * long:
-        yield Remark(2, same / long, f"the answers differ in {long - same} of {long} tokens")
+    shared_count = _common_start(example.chosen, example.rejected)
+    shared_count += min(_same_start(chosen[shared_count:][::-1], rejected[shared_count:][::-1]), short - shared_count)
+    if short >= FEW and long - shared_count < ALIKE * long:
+        yield Remark(2, shared_count / long, f"the answers differ in {long - shared_count} of {long} tokens")
     if long > FEW * LOPSIDED and long >= LOPSIDED * short:
         longer = "chosen" if len(chosen) > len(rejected) else "rejected"
         yield Remark(1, long / short, f"{longer} is {long / short:.0f} times as long as the other answer")
@@ -76,5 +76,5 @@ def _common_start(chosen: Completion, rejected: Completion) -> int:
 def _same_start(first: np.typing.NDArray[np.uint32], second: np.typing.NDArray[np.uint32]) -> int:
     """How many tokens both begin with."""
     length = min(len(first), len(second))
-    unlike = np.flatnonzero(first[:length] != second[:length])
-    return int(unlike[0]) if len(unlike) else length
+    differing = np.flatnonzero(first[:length] != second[:length])
+    return int(differing[0]) if len(differing) else length

@@ -146,7 +146,7 @@ def _opposites(rows: Sequence[Row], columns: Sequence[str], answers: Sequence[st
 def _without(column: str, word: str) -> tuple[str, ...] | None:
     """The words of a name but for `word`; None where it has it not, or more than once."""
     words = words_of(column)
-    return tuple(one for one in words if one != word) if words.count(word) == 1 else None
+    return tuple(other_word for other_word in words if other_word != word) if words.count(word) == 1 else None
 
 
 def _meaning(column: str) -> str | None:

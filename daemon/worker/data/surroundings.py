@@ -30,7 +30,7 @@ class Asker:
 
     def __init__(self) -> None:
         self.thread: int | None = None
-        """The one that renders now."""
+        """The id of the thread that renders now."""
 
     def is_template(self) -> bool:
         """Says whether the thread that renders asks, and not within an import: a module keeps what it reads then."""

@@ -288,11 +288,13 @@ def _modules_of(tokenizer: Any, inner: Any) -> Iterator[str]:
     """Modules of a template that is Python code, those that its functions come from, and what it may import as it runs."""
     code = getattr(tokenizer, "_chat_template", None)
     if code is None:
-        code = next((vars(each)["apply_chat_template"] for each in type(inner).__mro__ if _renders(each)), None)
+        code = next((vars(base)["apply_chat_template"] for base in type(inner).__mro__ if _renders(base)), None)
     names = getattr(code, "__globals__", {})
-    if (own := names.get("__name__")) is not None and not own.startswith("transformers.tokenization_utils"):
-        yield from (own, *ASKED)
-        yield from {str(value.__module__) for value in names.values() if hasattr(value, "__code__")} - {own}
+    if (own_module := names.get("__name__")) is not None and not own_module.startswith(
+        "transformers.tokenization_utils"
+    ):
+        yield from (own_module, *ASKED)
+        yield from {str(value.__module__) for value in names.values() if hasattr(value, "__code__")} - {own_module}
 
 
 def _renders(kind: type) -> bool:

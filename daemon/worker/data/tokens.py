@@ -116,7 +116,7 @@ class Example:
 
 def list_places(examples: Sequence[Example]) -> str:
     """Names the places of the rows of `examples`, for a message."""
-    return ", ".join(dict.fromkeys(map(str, sorted(examples, key=lambda each: each.row))))
+    return ", ".join(dict.fromkeys(map(str, sorted(examples, key=lambda example: example.row))))
 
 
 class Encoder:
@@ -286,11 +286,11 @@ class _Side:
 
 def _opening(tokenizer: ChatTokenizer) -> list[int]:
     """The special tokens that `tokenizer` puts before a text."""
-    bare = tokenizer.encode("a", add_special_tokens=False)
-    full = tokenizer.encode("a", add_special_tokens=True)
-    for start in range(len(full) - len(bare) + 1):
-        if full[start : start + len(bare)] == bare:
-            return full[:start]
+    bare_ids = tokenizer.encode("a", add_special_tokens=False)
+    full_ids = tokenizer.encode("a", add_special_tokens=True)
+    for start in range(len(full_ids) - len(bare_ids) + 1):
+        if full_ids[start : start + len(bare_ids)] == bare_ids:
+            return full_ids[:start]
     return []
 
 

@@ -31,10 +31,12 @@ def guess_part(column: str) -> str | None:
         return "prompt"
     if key in SYSTEMS | PERSONAS:
         return "system"
-    one = numbered(column)
+    numbered_column = numbered(column)
     if is_verdict(column) and side_of(column) is None:
         return "verdict"
-    return "answer" if side_of(column) or (one is not None and is_answer_base(one.base)) else None
+    return (
+        "answer" if side_of(column) or (numbered_column is not None and is_answer_base(numbered_column.base)) else None
+    )
 
 
 def find_settled_parts(spec: DataSpec) -> set[str]:
@@ -99,7 +101,9 @@ def is_already_read(value: Any, texts: Sequence[str]) -> bool:
     if repeats(value, texts):
         return True
     passages = [text for text in user_texts(value) if text]
-    return bool(passages) and all(sum(len(one) > 0 and one in text for one in texts) > 1 for text in passages)
+    return bool(passages) and all(
+        sum(len(text_read) > 0 and text_read in text for text_read in texts) > 1 for text in passages
+    )
 
 
 def _texts(side: Text) -> list[str]:

@@ -51,18 +51,21 @@ def _separator(file: DataFile, default_separator: str) -> str:
     with _records(file, default_separator) as records:
         header = next(records, (0, []))[1]
     other_separators = [
-        each for each in SEPARATORS if each != default_separator and any(each in name for name in header)
+        separator
+        for separator in SEPARATORS
+        if separator != default_separator and any(separator in name for name in header)
     ]
     if not other_separators:
         return default_separator
-    agreeing = [each for each in (default_separator, *other_separators) if _agrees(file, each)]
+    agreeing = [separator for separator in (default_separator, *other_separators) if _agrees(file, separator)]
     if agreeing == [default_separator]:
         return default_separator
     if len(agreeing) == 1:
         file.note(f"its cells are separated by {SEPARATORS[agreeing[0]]}, and were read so")
         return agreeing[0]
     separator_names = " and ".join(
-        SEPARATORS[each] for each in (other_separators if len(header) == 1 else (default_separator, *other_separators))
+        SEPARATORS[separator]
+        for separator in (other_separators if len(header) == 1 else (default_separator, *other_separators))
     )
     reason = "not every line has as many cells as the header" if not agreeing else "each of them fits every line"
     raise file.fault(

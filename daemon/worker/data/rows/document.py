@@ -63,9 +63,9 @@ def _add_placed(file: DataFile, text: str, elements: list[tuple[int, Any]]) -> N
         previous_start = start
         lines.append(line)
     listed_on_a_line = text.lstrip().startswith("[") and "\n" not in text.strip()
-    apart = not listed_on_a_line and all(one < other for one, other in pairwise(lines))
+    has_own_lines = not listed_on_a_line and all(line < next_line for line, next_line in pairwise(lines))
     for number, (line, (_, row)) in enumerate(zip(lines, elements), 1):
-        file.add(row, *((line, "line") if apart else (number, "row")))
+        file.add(row, *((line, "line") if has_own_lines else (number, "row")))
 
 
 def _elements(text: str, start: int) -> Iterator[tuple[int, Any]]:
@@ -115,10 +115,10 @@ def _unwrapped(file: DataFile, value: Any, splits: tuple[str, ...]) -> list[Any]
     if set(value) == {"columns", "index", "data"} and _is_table(value):
         file.note('written by pandas with orient="split"; read as its rows')
         return [dict(zip(value["columns"], cells)) for cells in value["data"]]
-    if all(_is_rows(each) or _is_columns(each) for each in value.values()) and any(map(names_a_split, value)):
+    if all(_is_rows(rows) or _is_columns(rows) for rows in value.values()) and any(map(names_a_split, value)):
         rows = _take_split(file, value, splits)
         return _rows_from_columns(file, rows) if isinstance(rows, dict) else rows
-    wrapped = [key for key, each in value.items() if _is_rows(each) and (key.lower() in WRAPPERS or len(value) == 1)]
+    wrapped = [key for key, rows in value.items() if _is_rows(rows) and (key.lower() in WRAPPERS or len(value) == 1)]
     if len(wrapped) == 1:
         file.note(f"its rows were read from under {clip(wrapped[0])!r}")
         return [_unnumbered(row) for row in value[wrapped[0]]]
@@ -134,12 +134,12 @@ def _unnumbered(row: Any) -> Any:
 
 def _is_rows(value: Any) -> bool:
     """A list of objects that are not chat messages."""
-    return isinstance(value, list) and all(isinstance(each, dict) and not MESSAGE_KEYS & each.keys() for each in value)
+    return isinstance(value, list) and all(isinstance(row, dict) and not MESSAGE_KEYS & row.keys() for row in value)
 
 
 def _is_columns(value: Any) -> bool:
     """A list for each column, as `DatasetDict.to_dict` gives for each split."""
-    return isinstance(value, dict) and bool(value) and all(isinstance(each, list) for each in value.values())
+    return isinstance(value, dict) and bool(value) and all(isinstance(cells, list) for cells in value.values())
 
 
 def _is_table(value: Mapping[str, Any]) -> bool:
@@ -158,7 +158,7 @@ def _take_split(file: DataFile, lists: Mapping[str, Any], splits: tuple[str, ...
         for key, rows in lists.items():
             if _names(split, key):
                 file.split = key
-                other_names = ", ".join(repr(clip(other)) for other in lists if other != key)
+                other_names = ", ".join(repr(clip(other_key)) for other_key in lists if other_key != key)
                 file.note(
                     f"its rows were read from under {clip(key)!r}" + (f", and not {other_names}" if other_names else "")
                 )
@@ -176,19 +176,19 @@ def _names(split: str, key: str) -> bool:
 def _rows_from_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | None:
     """Rows written column by column, as lists or with pandas' index; None for what may be a row."""
     columns = list(value.values())
-    if len(columns) > 1 and all(isinstance(each, list) and not _is_chat(each) for each in columns):
-        lengths = {name: len(each) for name, each in value.items()}
+    if len(columns) > 1 and all(isinstance(cells, list) and not _is_chat(cells) for cells in columns):
+        lengths = {name: len(cells) for name, cells in value.items()}
         if len(set(lengths.values())) > 1:
             length_list = ", ".join(f"{clip(name)} {length}" for name, length in lengths.items())
             raise file.fault(f"a list for each column, of different lengths ({length_list}); write a list of objects")
         file.note("a list for each column; read as its rows")
         return [dict(zip(value, cells)) for cells in zip(*columns)]
-    if not all(isinstance(each, dict) and each for each in columns):
+    if not all(isinstance(cells, dict) and cells for cells in columns):
         return None
-    indices = [list(each) for each in columns]
-    if len(columns) > 1 and all(each == indices[0] for each in indices) and all(map(str.isdigit, indices[0])):
+    indices = [list(cells) for cells in columns]
+    if len(columns) > 1 and all(cells == indices[0] for cells in indices) and all(map(str.isdigit, indices[0])):
         file.note('written by pandas with orient="columns"; read as its rows')
-        return [{name: each[index] for name, each in value.items()} for index in indices[0]]
+        return [{name: cells[index] for name, cells in value.items()} for index in indices[0]]
     if all(map(str.isdigit, value)):
         file.note('written by pandas with orient="index"; read as its rows')
         return columns
@@ -196,4 +196,4 @@ def _rows_from_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | 
 
 
 def _is_chat(value: list[Any]) -> bool:
-    return any(isinstance(each, dict) and MESSAGE_KEYS & each.keys() for each in value)
+    return any(isinstance(item, dict) and MESSAGE_KEYS & item.keys() for item in value)

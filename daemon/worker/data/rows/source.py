@@ -27,7 +27,7 @@ READERS: dict[str, Reader] = {
     ".parquet": read_parquet,
     ".arrow": read_arrow,
 }
-"""By the suffix, without that of a compression."""
+"""The reader of a file, by its suffix without that of a compression."""
 
 
 def read_rows(source: Source, name: str = "") -> Rows:
@@ -73,12 +73,12 @@ def read_file(file: DataFile, splits: tuple[str, ...]) -> None:
     reader = READERS.get(plain)
     if reader is None or (plain != suffix and plain in (".parquet", ".arrow")):
         raise file.fault(f"cannot read {suffix or 'a file without a suffix'!r}; {SUPPORTED}")
-    before = len(file.into.rows)
+    row_count_before = len(file.into.rows)
     try:
         reader(file, splits)
     except OSError as error:
         raise file.fault(f"cannot be read: {error.strerror or error}") from error
-    if len(file.into.rows) == before:
+    if len(file.into.rows) == row_count_before:
         raise file.fault("the file is empty: it has no rows")
 
 
@@ -97,7 +97,7 @@ def _read_folder(source: Source, folder: Path, prefix: str, rows: Rows) -> None:
 
 def _read_saved(source: Source, folder: Path, prefix: str, saved_folders: dict[str, Path], rows: Rows) -> None:
     """Reads a saved dataset: all of a Dataset, and of a DatasetDict the first of the source's splits that it has."""
-    before = len(rows.rows)
+    row_count_before = len(rows.rows)
     if "" in saved_folders:
         if source.key == "data.validation_split":
             raise DataError(
@@ -117,14 +117,14 @@ def _read_saved(source: Source, folder: Path, prefix: str, saved_folders: dict[s
         read_saved(saved_folders[split], prefix + split, rows)
         if other_splits := [name for name in saved_folders if name != split]:
             rows.notes.append(f"{folder.name}: the split {split} is read, and not {', '.join(other_splits)}")
-    if len(rows.rows) == before:
+    if len(rows.rows) == row_count_before:
         raise DataError(f"{folder}: the dataset is empty: it has no rows")
 
 
 def _nearest(path: Path) -> str:
     try:
-        beside = [other.name for other in path.parent.iterdir()]
+        names_beside = [path_beside.name for path_beside in path.parent.iterdir()]
     except OSError:
         return f" (there is no folder {path.parent} either)"
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    nearest_names = difflib.get_close_matches(path.name, names_beside, n=1)
+    return f"; did you mean {path.parent / nearest_names[0]}?" if nearest_names else ""

@@ -66,14 +66,14 @@ def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
 def _never_given(fields: Iterable[pa.Field]) -> dict[str, Any]:
     """The keys of structs of which the table says by their type that no row has a value there, as `nulls.Nulls`."""
     nulls: dict[str, Any] = {}
-    for each in fields:
-        kind = each.type
+    for column in fields:
+        kind = column.type
         while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             kind = kind.value_type
-        if pa.types.is_null(each.type):
-            nulls[each.name] = True
+        if pa.types.is_null(column.type):
+            nulls[column.name] = True
         elif pa.types.is_struct(kind) and (below := _never_given(kind)):
-            nulls[each.name] = below
+            nulls[column.name] = below
     return nulls
 
 
@@ -81,7 +81,9 @@ def _classes(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     """The names of the classes of each `ClassLabel` column, as `datasets` writes them beside a table."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        class_names = {column: each["names"] for column, each in features.items() if each.get("_type") == "ClassLabel"}
+        class_names = {
+            column: feature["names"] for column, feature in features.items() if feature.get("_type") == "ClassLabel"
+        }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # others write there too
         return {}
     return {column: names for column, names in class_names.items() if isinstance(names, list)}
@@ -163,7 +165,7 @@ def _files(folder: Path) -> list[str] | None:
     listed = _read(folder / STATE).get("_data_files")
     if not isinstance(listed, list):
         return None
-    names = [each.get("filename") for each in listed if isinstance(each, dict)]
+    names = [entry.get("filename") for entry in listed if isinstance(entry, dict)]
     if not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise DataError(f"{folder / STATE}: its _data_files are not names of files beside it; save the dataset again")
     return [str(name) for name in names]
