@@ -1,7 +1,7 @@
-"""Key → where its entry is, for all segments at once: the keys' first 8 bytes as u64, sorted; then full equality.
+"""Finds where a key's entry is, in all segments at once: by the keys' first 8 bytes as u64, sorted; then by full equality.
 
-64 bytes of memory an entry: what is read of an entry before its log-probabilities is copied here from the segments'
-arrays, so that a batch of keys is looked up in a few vectorised steps. The sorted prefixes are kept in runs, each at
+It takes 64 bytes of memory an entry: what is read of an entry before its log-probabilities is copied here from the
+segments' arrays, so that a batch of keys is looked up in a few vectorised steps. The sorted prefixes are kept in runs, each at
 least twice as long as the next: what is new is sorted alone, and merged with the runs before it only when it has grown
 to their size, so that a reader that follows a writer pays for what is new and not for the whole each time. One search a
 run.
@@ -28,18 +28,18 @@ class FoundEntry(NamedTuple):
     """One entry that has a key which was looked for."""
 
     segment: Segment
-    at: int
-    """Of the key, among those that were looked for."""
+    position: int
+    """Position of its key among those that were looked for."""
     row: int
     begin: int
     end: int
-    """Of its log-probabilities in `segment.logprobs`."""
+    """Where its log-probabilities begin and end in `segment.logprobs`."""
     crc: int
 
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """What some segments' arrays say of their entries, segment by segment."""
+    """The keys, places and checksums of some segments' entries, one segment behind the other."""
 
     keys: npt.NDArray[np.void]
     begins: npt.NDArray[np.int64]
@@ -49,7 +49,8 @@ class Entries:
     """(segments,): the first entry of each."""
 
     @classmethod
-    def of(cls, segments: Sequence[Segment]) -> Entries:
+    def from_segments(cls, segments: Sequence[Segment]) -> Entries:
+        """Copies the arrays of `segments`."""
         return cls(
             np.concatenate([segment.names for segment in segments]),
             np.concatenate([segment.offsets[:-1] for segment in segments]),
@@ -67,59 +68,62 @@ class SortedEntries:
     prefixes: npt.NDArray[np.uint64]
     """(n,) sorted."""
     order: npt.NDArray[np.uint32]
-    """(n,) which entry has the prefix, counted through the segments."""
+    """(n,) number of the entry that has the prefix, counted through the segments."""
 
     @classmethod
-    def over(cls, segments: Sequence[Segment]) -> SortedEntries:
-        prefixes = np.concatenate([prefixes_of(segment.keys) for segment in segments])
-        return cls.sorted(segments, prefixes, np.arange(len(prefixes), dtype=np.uint32))
+    def from_segments(cls, segments: Sequence[Segment]) -> SortedEntries:
+        """Sorts the entries of `segments`."""
+        prefixes = np.concatenate([read_prefixes(segment.keys) for segment in segments])
+        return cls.sort(segments, prefixes, np.arange(len(prefixes), dtype=np.uint32))
 
     @classmethod
-    def sorted(
+    def sort(
         cls, segments: Sequence[Segment], prefixes: npt.NDArray[np.uint64], order: npt.NDArray[np.uint32]
     ) -> SortedEntries:
-        """The run of `prefixes` in any order; fast where they are sorted piece by piece."""
+        """Makes a run of `prefixes`, which may be in any order; it is fast where they are sorted piece by piece."""
         ascending = np.argsort(prefixes, kind="stable")  # a merge sort
         return cls(tuple(segments), prefixes[ascending], order[ascending])
 
     @cached_property
-    def repeats(self) -> bool:
+    def has_repeats(self) -> bool:
         """Whether a prefix comes more than once: a key that is held twice, or 8 bytes that are equal by chance."""
         return bool((self.prefixes[1:] == self.prefixes[:-1]).any())
 
     @cached_property
     def entries(self) -> Entries:
-        """Copied at the first lookup; the next ones find in a few cache misses what lies in many files."""
-        return Entries.of(self.segments)
+        """What a lookup reads of each entry, copied at the first one from many files: the next cost a few cache misses."""
+        return Entries.from_segments(self.segments)
 
-    def matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[FoundEntry]:
+    def find_matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[FoundEntry]:
         """Every entry that has one of `keys`, (n,) V32, whose prefixes are `prefixes`."""
-        first = self._first(prefixes)
-        at = (self.prefixes.take(first, mode="clip") == prefixes).nonzero()[0]
-        first = first.take(at)
-        found: list[FoundEntry] = []
-        while len(at):
-            which = self.order.take(first)
-            whole = self.entries.keys.take(which) == keys.take(at)
-            found += self._matches(at[whole], which[whole])
-            if not self.repeats:
+        slots = self._find_first(prefixes)
+        positions = (self.prefixes.take(slots, mode="clip") == prefixes).nonzero()[0]
+        slots = slots.take(positions)
+        matches: list[FoundEntry] = []
+        while len(positions):
+            numbers = self.order.take(slots)
+            equal = self.entries.keys.take(numbers) == keys.take(positions)
+            matches += self._describe_matches(positions[equal], numbers[equal])
+            if not self.has_repeats:
                 break
-            first = first + 1
-            more = (first < len(self.prefixes)) & (self.prefixes.take(first, mode="clip") == prefixes.take(at))
-            at, first = at[more], first[more]
-        return found
+            slots = slots + 1
+            more = (slots < len(self.prefixes)) & (self.prefixes.take(slots, mode="clip") == prefixes.take(positions))
+            positions, slots = positions[more], slots[more]
+        return matches
 
-    def _matches(self, at: npt.NDArray[np.intp], which: npt.NDArray[np.uint32]) -> Iterator[FoundEntry]:
-        """Entry `which[n]` has key `at[n]`."""
+    def _describe_matches(
+        self, positions: npt.NDArray[np.intp], numbers: npt.NDArray[np.uint32]
+    ) -> Iterator[FoundEntry]:
+        """Describes the entries numbered `numbers`; the n-th has the key at `positions[n]`."""
         entries = self.entries
-        slots = entries.starts.searchsorted(which, side="right") - 1
-        segments = [self.segments[slot] for slot in slots.tolist()]
-        rows = which - entries.starts.take(slots)
-        columns = at, rows, entries.begins.take(which), entries.ends.take(which), entries.crcs.take(which)
+        owners = entries.starts.searchsorted(numbers, side="right") - 1
+        segments = [self.segments[owner] for owner in owners.tolist()]
+        rows = numbers - entries.starts.take(owners)
+        columns = positions, rows, entries.begins.take(numbers), entries.ends.take(numbers), entries.crcs.take(numbers)
         return map(FoundEntry, segments, *(column.tolist() for column in columns))
 
-    def _first(self, prefixes: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
-        """For each the position of the first prefix that is not below it, as `searchsorted` says.
+    def _find_first(self, prefixes: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
+        """Finds for each of `prefixes` the slot of the first prefix here that is not below it, as `searchsorted` does.
 
         Keys are SHA-256, evenly spread, so a table of where the first bits lead leaves a few neighbours to look at: two
         cache misses instead of ten.
@@ -144,65 +148,68 @@ class SortedEntries:
         """This run without the segments named `ids`; None if it has no others."""
         if not any(segment.id in ids for segment in self.segments):
             return self
-        left = [segment for segment in self.segments if segment.id not in ids]
-        return SortedEntries.over(left) if left else None
+        remaining = [segment for segment in self.segments if segment.id not in ids]
+        return SortedEntries.from_segments(remaining) if remaining else None
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """An immutable snapshot over its segments; `extended` and `without` make the next one."""
+    """The keys of some segments, sorted, at one moment: it never changes, and `with_segments` and `without` make the next one."""
 
     runs: tuple[SortedEntries, ...] = ()
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
+        """All segments of the index, run by run."""
         return tuple(segment for run in self.runs for segment in run.segments)
 
-    def extended(self, segments: Sequence[Segment]) -> Index:
+    def with_segments(self, segments: Sequence[Segment]) -> Index:
         """This index with `segments` added behind."""
         if not segments:
             return self
-        runs = [*self.runs, SortedEntries.over(segments)]
+        runs = [*self.runs, SortedEntries.from_segments(segments)]
         while len(runs) > 1 and len(runs[-2].prefixes) < 2 * len(runs[-1].prefixes):
-            runs[-2:] = [merged(runs[-2:])]
+            runs[-2:] = [merge_runs(runs[-2:])]
         return Index(tuple(runs))
 
     def without(self, ids: Collection[str]) -> Index:
         """This index with the segments named `ids` dropped. Costs a pass over the runs that have one of them."""
-        return Index(tuple(left for run in self.runs if (left := run.without(ids)) is not None)) if ids else self
+        if not ids:
+            return self
+        return Index(tuple(remaining for run in self.runs if (remaining := run.without(ids)) is not None))
 
-    def matches(self, keys: Sequence[bytes]) -> list[FoundEntry]:
+    def find_matches(self, keys: Sequence[bytes]) -> list[FoundEntry]:
         """Every entry that has one of `keys`; of those that have the same, the one in the lowest segment id first."""
         joined = b"".join(keys)
         names, prefixes = np.frombuffer(joined, "V32"), np.frombuffer(joined, ">u8")[::4].astype(np.uint64)
-        found = [match for run in self.runs for match in run.matches(names, prefixes)]
-        if len({match.at for match in found}) < len(found):
-            found.sort(key=lambda match: match.segment.id)
-        return found
+        matches = [match for run in self.runs for match in run.find_matches(names, prefixes)]
+        if len({match.position for match in matches}) < len(matches):
+            matches.sort(key=lambda match: match.segment.id)
+        return matches
 
     def find(self, keys: Sequence[bytes]) -> list[list[tuple[Segment, int]]]:
         """For each of `keys`, every (segment, row) that holds it, lowest segment id first."""
-        found: list[list[tuple[Segment, int]]] = [[] for _ in keys]
-        for match in self.matches(keys):
-            found[match.at].append((match.segment, match.row))
-        return found
+        places: list[list[tuple[Segment, int]]] = [[] for _ in keys]
+        for match in self.find_matches(keys):
+            places[match.position].append((match.segment, match.row))
+        return places
 
-    def repeated(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Those of `keys` that may be held more than once: whose prefix is. Fast where none is."""
-        wanted = np.frombuffer(b"".join(keys), ">u8")[::4].astype(np.uint64)
-        held = np.zeros(len(keys), np.int64)
+    def find_repeated(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of `keys` that may be held more than once, as their prefixes are. It is fast where none is."""
+        prefixes = np.frombuffer(b"".join(keys), ">u8")[::4].astype(np.uint64)
+        counts = np.zeros(len(keys), np.int64)
         for run in self.runs:
-            held += run.prefixes.searchsorted(wanted, side="right") - run.prefixes.searchsorted(wanted)
-        return [keys[at] for at in np.flatnonzero(held > 1).tolist()]
+            counts += run.prefixes.searchsorted(prefixes, side="right") - run.prefixes.searchsorted(prefixes)
+        return [keys[position] for position in np.flatnonzero(counts > 1).tolist()]
 
-    def shared(self) -> Iterator[tuple[bytes, list[tuple[Segment, int]]]]:
+    def find_shared(self) -> Iterator[tuple[bytes, list[tuple[Segment, int]]]]:
         """Every key that more than one segment holds, with its places, lowest segment id first."""
         if not self.runs:
             return
-        everything = merged(self.runs)
-        same = np.flatnonzero(everything.prefixes[1:] == everything.prefixes[:-1])
-        rows = np.unique(np.concatenate([same, same + 1]))
-        keys = sorted(set(everything.entries.keys[everything.order[rows]].tolist()))
+        run = merge_runs(self.runs)
+        repeats = np.flatnonzero(run.prefixes[1:] == run.prefixes[:-1])
+        slots = np.unique(np.concatenate([repeats, repeats + 1]))
+        keys = sorted(set(run.entries.keys[run.order[slots]].tolist()))
         for key, places in zip(keys, self.find(keys)):
             if len(places) > 1:
                 yield key, places
@@ -211,22 +218,22 @@ class Index:
         """(n, 32) uint8: every key once, in order."""
         if not self.segments:
             return np.empty((0, 32), np.uint8)
-        everything = np.concatenate([segment.names for segment in self.segments])
-        return np.unique(everything).view(np.uint8).reshape(-1, 32)
+        names = np.concatenate([segment.names for segment in self.segments])
+        return np.unique(names).view(np.uint8).reshape(-1, 32)
 
 
-def merged(runs: Sequence[SortedEntries]) -> SortedEntries:
-    """One run of several; equal prefixes in any order."""
+def merge_runs(runs: Sequence[SortedEntries]) -> SortedEntries:
+    """Makes one run of several; equal prefixes come in any order."""
     if len(runs) == 1:
         return runs[0]
-    before = np.cumsum([0, *(len(run.order) for run in runs[:-1])], dtype=np.uint32)
-    return SortedEntries.sorted(
+    starts = np.cumsum([0, *(len(run.order) for run in runs[:-1])], dtype=np.uint32)
+    return SortedEntries.sort(
         [segment for run in runs for segment in run.segments],
         np.concatenate([run.prefixes for run in runs]),
-        np.concatenate([run.order + first for run, first in zip(runs, before)]),
+        np.concatenate([run.order + start for run, start in zip(runs, starts)]),
     )
 
 
-def prefixes_of(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """(n, 32) uint8 → (n,) uint64: the first 8 bytes of each key, big-endian so that their order is the keys'."""
+def read_prefixes(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Turns keys, (n, 32) uint8, into their prefixes, (n,) uint64: the first 8 bytes of each key, big-endian so that their order is the keys'."""
     return np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)

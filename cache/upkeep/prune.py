@@ -1,13 +1,13 @@
-"""`prune`: make room, least recently used first, and never what a job that waits or runs needs.
+"""Makes room in a store: least recently used first, and never what a job that waits or runs needs.
 
 A reader leaves the time on a segment's folder (at most once an hour), so its mtime says when the segment was last used.
-What serves nobody goes first: what killed writers left, quarantine, and segments that were replaced. Whatever is
+What serves no reader goes first: what killed writers left, quarantine, and segments that were replaced. All that is
 removed costs time and nothing else: the next job that needs it scores it again, or fetches it, where the store is the
 mirror of a shared one.
 
-A job may be submitted meanwhile. So what may be needed is only set aside at first, and what is needed is asked again
-then: a job that was there by that time gets its segments back, and one that comes later finds them missing before it
-scores. There is no moment at which a job has counted on what is then deleted.
+A job may be submitted meanwhile. So what may be needed is only set aside at first, and the jobs are asked again then: a
+job that was there by that time gets its segments back, and one that comes later finds them missing before it scores.
+There is no moment at which a job has counted on what is then deleted.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ from prefd.cache.upkeep.stored_reference import (
 )
 
 SWEEP_AFTER_S = 24 * 3600.0
-"""Of staging: no batch of any writer takes that long to be written."""
+"""What is older than this in the staging folder was left behind: no writer takes that long for a batch."""
 
 
 @dataclass(frozen=True)
 class Removed:
+    """A file or folder that was removed."""
+
     path: str
     """Relative to the store."""
     reference: str | None
-    """Fingerprint."""
+    """Its fingerprint; None where it belongs to none."""
     bytes: int
     unused_s: float
     why: str
@@ -50,18 +52,22 @@ class Removed:
 
 @dataclass
 class PruneReport:
+    """What a pruning has removed, what it has left, and what it could not remove."""
+
     dry_run: bool
     removed: list[Removed] = field(default_factory=list)
     kept: int = 0
     """Bytes that are still there."""
     protected: list[str] = field(default_factory=list)
-    """Fingerprints that were asked for, or would have been next, and are needed by a job."""
+    """Fingerprints of references that would have been pruned, and are needed by a job."""
 
     @property
     def freed(self) -> int:
+        """Bytes that were removed."""
         return sum(each.bytes for each in self.removed)
 
     def to_json(self) -> dict[str, Any]:
+        """The report as `prefd cache prune --json` prints it."""
         return asdict(self) | {"freed": self.freed}
 
 
@@ -76,7 +82,8 @@ class _Unit:
     unused_s: float
 
 
-def nothing() -> Collection[str]:
+def no_fingerprints() -> Collection[str]:
+    """The fingerprints that jobs need where there are no jobs."""
     return ()
 
 
@@ -86,121 +93,133 @@ def prune(
     max_size: int | None = None,
     unused_for: float | None = None,
     reference: str | None = None,
-    needed: Callable[[], Collection[str]] = nothing,
+    needed: Callable[[], Collection[str]] = no_fingerprints,
     dry_run: bool = False,
 ) -> PruneReport:
-    """Remove segments until the store is at most `max_size` bytes; those not used for `unused_for` seconds; or all that
-    the reference with the fingerprint `reference` has.
+    """Removes segments, those first that were not used for longest, and none that a job needs. Raises OSError.
 
-    `needed` tells the fingerprints that jobs need at the time it is called; none of their segments is removed. Raises
-    OSError.
+    Args:
+        cache: The store.
+        max_size: Segments are removed until the store is at most this large, in bytes.
+        unused_for: Segments are removed that were not used for so many seconds.
+        reference: The fingerprint of a reference all of whose segments are removed.
+        needed: Gives the fingerprints that jobs need at the time it is called.
+        dry_run: Nothing is removed, and the report says what would be.
     """
     report = PruneReport(dry_run)
-    room = _Room(cache, report, needed())
+    pruning = _Pruning(cache, report, needed())
     try:
-        _take_out(cache, room, max_size, unused_for, reference)
+        _select_and_remove(cache, pruning, max_size, unused_for, reference)
         needed_now = needed()
     except BaseException:
-        room.put_back()
+        pruning.put_back()
         raise
-    room.settle(needed_now)
-    report.kept = room.size
+    pruning.settle(needed_now)
+    report.kept = pruning.size
     return report
 
 
-def _take_out(
-    cache: ReferenceCache, room: _Room, max_size: int | None, unused_for: float | None, reference: str | None
+def _select_and_remove(
+    cache: ReferenceCache, pruning: _Pruning, max_size: int | None, unused_for: float | None, reference: str | None
 ) -> None:
+    """Removes or sets aside what `prune` was asked to remove."""
     for path in cache.leftovers(SWEEP_AFTER_S):
-        room.remove(path, None, "left by a writer that was killed")
+        pruning.remove(path, None, "left by a writer that was killed")
     if reference is not None:
-        _prune_reference(cache, room, reference)
+        _prune_reference(cache, pruning, reference)
     if unused_for is not None or max_size is not None:
-        _prune_replaced(cache, room)
+        _prune_replaced(cache, pruning)
     if unused_for is not None:
-        _prune_unused(cache, room, unused_for)
+        _prune_unused(cache, pruning, unused_for)
     if max_size is not None:
-        _prune_to_size(cache, room, max_size)
+        _prune_to_size(cache, pruning, max_size)
 
 
-def _prune_replaced(cache: ReferenceCache, room: _Room) -> None:
+def _prune_replaced(cache: ReferenceCache, pruning: _Pruning) -> None:
     for stored in whole_references(cache):
-        for each in delete_replaced(stored, dry_run=room.report.dry_run):
+        for each in delete_replaced(stored, dry_run=pruning.report.dry_run):
             path = stored.segments / each.segment
-            room.note(path, stored.name, each.bytes, 0.0, f"{each.why} by a compaction")
+            pruning.report_removal(path, stored.name, each.bytes, 0.0, f"{each.why} by a compaction")
 
 
-def _prune_unused(cache: ReferenceCache, room: _Room, unused_for: float) -> None:
-    for path in _quarantined(cache):
+def _prune_unused(cache: ReferenceCache, pruning: _Pruning, unused_for: float) -> None:
+    for path in _list_quarantine(cache):
         if age_of(path) >= unused_for:
-            room.remove(path, path.parents[1].name, "quarantined")
-    for unit in _by_use(cache, room):
+            pruning.remove(path, path.parents[1].name, "quarantined")
+    for unit in _sort_by_use(cache, pruning):
         if unit.unused_s >= unused_for:
-            room.remove_unit(unit)
+            pruning.remove_unit(unit)
 
 
-def _prune_to_size(cache: ReferenceCache, room: _Room, max_size: int) -> None:
-    for path in _quarantined(cache):
-        if room.size > max_size:
-            room.remove(path, path.parents[1].name, "quarantined")
-    for unit in _by_use(cache, room):
-        if room.size > max_size:
-            room.remove_unit(unit)
+def _prune_to_size(cache: ReferenceCache, pruning: _Pruning, max_size: int) -> None:
+    for path in _list_quarantine(cache):
+        if pruning.size > max_size:
+            pruning.remove(path, path.parents[1].name, "quarantined")
+    for unit in _sort_by_use(cache, pruning):
+        if pruning.size > max_size:
+            pruning.remove_unit(unit)
 
 
-class _Room:
-    """How large the store is, what has been removed from it, and what has been set aside to be."""
+class _Pruning:
+    """Removes files, sets segments aside, and counts how large the store is without them."""
 
     def __init__(self, cache: ReferenceCache, report: PruneReport, needed: Collection[str]) -> None:
         self.cache = cache
         self.report = report
         self.needed = needed
         self.size = size_of(cache.path)
-        self.gone: set[Path] = set()
+        self.removed_paths: set[Path] = set()
         self.asides: list[tuple[Removed, Aside]] = []
         self.notes: list[tuple[StoredReference, str, Note]] = []
 
-    def remove(self, path: Path, reference: str | None, why: str, unused_s: float | None = None) -> None:
-        """Remove what nobody reads."""
-        if self._take_down(path, reference, why, unused_s) is not None and not self.report.dry_run:
+    def remove(self, path: Path, reference: str | None, reason: str, unused_s: float | None = None) -> None:
+        """Removes what no reader looks at."""
+        if self._note_removal(path, reference, reason, unused_s) is not None and not self.report.dry_run:
             discard(path, self.cache.staging)
 
-    def set_aside(self, path: Path, reference: str, why: str, unused_s: float) -> None:
-        removed = self._take_down(path, reference, why, unused_s)
+    def set_aside(self, path: Path, reference: str, reason: str, unused_s: float) -> None:
+        """Takes out of sight what a job may need, until `settle` or `put_back`."""
+        removed = self._note_removal(path, reference, reason, unused_s)
         if removed is not None and not self.report.dry_run:
             aside = set_aside(path, self.cache.staging)
             if aside is not None:
                 self.asides.append((removed, aside))
 
-    def _take_down(self, path: Path, reference: str | None, why: str, unused_s: float | None) -> Removed | None:
-        if path in self.gone or not path.exists():
+    def _note_removal(self, path: Path, reference: str | None, reason: str, unused_s: float | None) -> Removed | None:
+        """Reports the removal of `path`; None where it is gone already."""
+        if path in self.removed_paths or not path.exists():
             return None
-        return self.note(path, reference, size_of(path), age_of(path) if unused_s is None else unused_s, why)
+        return self.report_removal(
+            path, reference, size_of(path), age_of(path) if unused_s is None else unused_s, reason
+        )
 
-    def note(self, path: Path, reference: str | None, size: int, unused_s: float, why: str) -> Removed:
-        self.gone.add(path)
+    def report_removal(self, path: Path, reference: str | None, size: int, unused_s: float, reason: str) -> Removed:
+        """Adds a removal to the report, and subtracts its size."""
+        self.removed_paths.add(path)
         self.size -= size
-        removed = Removed(str(path.relative_to(self.cache.path)), reference, size, unused_s, why)
+        removed = Removed(str(path.relative_to(self.cache.path)), reference, size, unused_s, reason)
         self.report.removed.append(removed)
         return removed
 
-    def remove_unit(self, unit: _Unit, why: str = "unused") -> None:
+    def remove_unit(self, unit: _Unit, reason: str = "unused") -> None:
+        """Sets a segment aside with those that it has replaced, unless its reference is needed."""
         name = unit.reference.name
         if name in self.needed:
             self.protect(name)
             return
         if not self.report.dry_run and unit.reference.mirror:
-            note = Note.of(unit.reference.segments / unit.segment)
+            note = Note.from_segment(unit.reference.segments / unit.segment)
             self.notes.append((unit.reference, unit.segment, note))
         for path in unit.paths:
-            self.set_aside(path, name, why, unit.unused_s)
+            self.set_aside(path, name, reason, unit.unused_s)
 
     def protect(self, name: str) -> None:
+        """Reports that a reference is needed, once."""
         if name not in self.report.protected:
             self.report.protected.append(name)
 
     def settle(self, needed: Collection[str]) -> None:
-        """Put back what is needed by now, and delete the rest of what was set aside."""
+        """Puts back what is needed by now, and deletes the rest of what was set aside."""
         for removed, aside in reversed(self.asides):
             if removed.reference in needed and aside.put_back():
                 self.report.removed.remove(removed)
@@ -213,48 +232,55 @@ class _Room:
                 self.size += Notes(reference.folder, reference.staging).leave(segment, note)
 
     def put_back(self) -> None:
+        """Puts back all that was set aside."""
         for _, aside in reversed(self.asides):
             if not aside.put_back():
                 aside.delete()
 
 
-def _prune_reference(cache: ReferenceCache, room: _Room, name: str) -> None:
+def _prune_reference(cache: ReferenceCache, pruning: _Pruning, name: str) -> None:
     folder = cache.path / "refs" / name
-    if name in room.needed:
-        room.protect(name)
+    if name in pruning.needed:
+        pruning.protect(name)
         return
     if cache.mirror:
         with suppress(DamagedReference):
-            for unit in _units(StoredReference.open(folder, cache)):  # its notes have to stay
-                room.remove_unit(unit, "asked for")
+            for unit in _list_units(StoredReference.open(folder, cache)):  # the reference's notes have to stay
+                pruning.remove_unit(unit, "asked for")
             for path in children(folder / "quarantine"):
-                room.remove(path, name, "quarantined")
+                pruning.remove(path, name, "quarantined")
             return
-    room.set_aside(folder, name, "asked for", _unused_s(folder))
+    pruning.set_aside(folder, name, "asked for", _unused_s(folder))
 
 
 def _unused_s(folder: Path) -> float:
-    """Since any of its segments was used."""
+    """Measures the seconds since any segment of the reference in `folder` was used."""
     return min(map(age_of, children(folder / "segments")), default=age_of(folder))
 
 
-def _quarantined(cache: ReferenceCache) -> Iterator[Path]:
+def _list_quarantine(cache: ReferenceCache) -> Iterator[Path]:
     for folder in reference_folders(cache):
         yield from children(folder / "quarantine")
 
 
-def _by_use(cache: ReferenceCache, room: _Room) -> list[_Unit]:
-    """Every live and every damaged segment, the one that was not used for longest first."""
+def _sort_by_use(cache: ReferenceCache, pruning: _Pruning) -> list[_Unit]:
+    """Lists every live and every damaged segment, the one that was not used for longest first."""
     units = [
-        unit for reference in whole_references(cache) for unit in _units(reference) if unit.paths[0] not in room.gone
+        unit
+        for reference in whole_references(cache)
+        for unit in _list_units(reference)
+        if unit.paths[0] not in pruning.removed_paths
     ]
     return sorted(units, key=lambda unit: (-unit.unused_s, unit.segment))
 
 
-def _units(reference: StoredReference) -> Iterator[_Unit]:
+def _list_units(reference: StoredReference) -> Iterator[_Unit]:
+    """Lists the live and the damaged segments of one reference, each with those that it has replaced."""
     survey = reference.survey()
-    replaced = {segment.id for segment in survey.replaced}
-    for name, before in [(each.id, each.replaces) for each in survey.live] + [(each, ()) for each in survey.damaged]:
-        names = (*(other for other in before if other in replaced), name)
+    replaced_ids = {segment.id for segment in survey.replaced}
+    for name, replaced_names in [(each.id, each.replaces) for each in survey.live] + [
+        (each, ()) for each in survey.damaged
+    ]:
+        names = (*(name for name in replaced_names if name in replaced_ids), name)
         paths = tuple(reference.segments / each for each in names)
         yield _Unit(reference, name, paths, sum(map(size_of, paths)), age_of(reference.segments / name))
