@@ -164,7 +164,7 @@ sys.path.insert(0, {str(SUPPORT.parent)!r})
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.shared.cache import SharedCache
-from cache_entries import entries
+from support.cache_entries import entries
 cache = SharedCache.at({url!r}, Path({str(tmp_path)!r}) / sys.argv[1])
 reference = cache.reference(ReferenceFingerprint({{"weights": "w"}}))
 for key, value in entries(8, seed=int(sys.argv[1])).items():
