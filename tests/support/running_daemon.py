@@ -121,7 +121,7 @@ def answers(client: Client) -> bool:
 
 
 SERVE = (
-    "import json, sys; from pathlib import Path; from prefd.daemon.home.layout import Home; from prefd.daemon import service\n"
+    "import json, sys; from pathlib import Path; from prefd.daemon.home.layout import Home; from prefd.daemon.service import daemon as service\n"
     "service.serve(Home(Path(sys.argv[1])), json.loads(sys.argv[2]))"
 )
 

@@ -311,11 +311,11 @@ def test_a_broken_foreground_leaves_no_running_job(bench: Bench) -> None:
 def test_a_kill_of_the_supervising_process_leaves_the_lock_with_the_worker(bench: Bench) -> None:
     (bench.folder / "spec.json").write_text(fake_worker.spec_text(bench.folder, "deaf"))
     code = (
-        "import json, sys; from pathlib import Path; import fakes\n"
+        "import json, sys; from pathlib import Path; from support import fake_worker\n"
         "from prefd.daemon.home.layout import Home; from prefd.daemon.specs.job_spec import JobSpec\n"
         "from prefd.daemon.queue.foreground import run_in_foreground\n"
         "spec = JobSpec.model_validate_json(Path(sys.argv[2]).read_text())\n"
-        "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fakes.catalog(), worker=json.loads(sys.argv[3]))"
+        "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fake_worker.catalog(), worker=json.loads(sys.argv[3]))"
     )
     arguments = [str(bench.home.root), str(bench.folder / "spec.json"), json.dumps(bench.worker)]
     with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=SUPPORT.parent) as parent:
