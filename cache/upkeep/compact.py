@@ -20,8 +20,9 @@ from prefd.cache.agreement import Disagreement
 from prefd.cache.index import Index
 from prefd.cache.segments.ids import make_id_behind
 from prefd.cache.segments.segment import DamagedSegment, Segment, open_segment
+from prefd.cache.upkeep.aside import age_of, discard, size_of
 from prefd.cache.upkeep.rescue import is_whole
-from prefd.cache.upkeep.stored_reference import StoredReference, Survey, age_of, discard, size_of
+from prefd.cache.upkeep.stored_reference import StoredReference, Survey
 from prefd.cache.upkeep.verify import find_disagreements
 
 TARGET_BYTES = 128 * 2**20

@@ -19,17 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from prefd.cache.store import ReferenceCache, children
+from prefd.cache.upkeep.aside import Aside, age_of, discard, set_aside, size_of
 from prefd.cache.upkeep.compact import delete_replaced
 from prefd.cache.upkeep.pruned_notes import Note, Notes
 from prefd.cache.upkeep.stored_reference import (
-    Aside,
     DamagedReference,
     StoredReference,
-    age_of,
-    discard,
     reference_folders,
-    set_aside,
-    size_of,
     whole_references,
 )
 

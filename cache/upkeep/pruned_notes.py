@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.index import read_prefixes
 from prefd.cache.segments.durable import flush, whole_file
 from prefd.cache.segments.layout import chunk_path
+from prefd.cache.sorted_entries import read_prefixes
 
 FOLDER = "pruned"
 SUFFIX = ".npz"

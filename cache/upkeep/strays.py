@@ -10,7 +10,8 @@ from typing import Literal
 from prefd.cache.segments.ids import is_id
 from prefd.cache.store import ReferenceCache, children
 from prefd.cache.upkeep import pruned_notes
-from prefd.cache.upkeep.stored_reference import FINGERPRINT, age_of, files_of_a_segment, files_under, size_of
+from prefd.cache.upkeep.aside import age_of, files_under, size_of
+from prefd.cache.upkeep.stored_reference import FINGERPRINT, files_of_a_segment
 
 Kind = Literal["strange", "unfinished", "quarantined"]
 IN_CACHE = {"zarr.json", "refs", ".tmp", ".memo"}

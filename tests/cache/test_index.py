@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faults.cache import batch
-from prefd.cache.index import MAX_BATCH, Index
+from prefd.cache.index import Index
 from prefd.cache.segments.segment import Segment, open_segment, write_segment
+from prefd.cache.sorted_entries import MAX_BATCH
 
 IDENTITY = "ab" * 32
 

@@ -13,8 +13,9 @@ from prefd.cache.segments.layout import chunk_path
 from prefd.cache.segments.segment import Segment
 from prefd.cache.shared.bucket import Bucket
 from prefd.cache.shared.cache import SharedCache
+from prefd.cache.shared.prune import prune_shared
 from prefd.cache.shared.segments import SharedSegments
-from prefd.cache.shared.upkeep import prune_shared, verify_shared
+from prefd.cache.shared.verify import verify_shared
 from prefd.cache.store import ReferenceCache
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from prefd.cache.fingerprint import ReferenceFingerprint
-from prefd.cache.shared import upkeep
+from prefd.cache.shared import prune, verify
 from prefd.cache.shared.bucket import Bucket
 from prefd.cache.shared.cache import SharedCache
+from prefd.cache.shared.prune import prune_shared
 from prefd.cache.shared.segments import SharedSegments
-from prefd.cache.shared.upkeep import prune_shared, verify_shared
+from prefd.cache.shared.verify import verify_shared
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.rescue import evict
 from prefd.cache.upkeep.stored_reference import whole_references
@@ -297,7 +298,8 @@ def test_shared_needs_a_cache_url_and_an_object_store_that_answers(
         raise PermissionError(13, "Access Denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(upkeep, "list_segments", refused)
+        patch.setattr(prune, "list_segments", refused)
+        patch.setattr(verify, "list_segments", refused)
         for command in (["prune", "--max-size", "0"], ["verify"]):
             result = invoke(home, "cache", *command, "--shared")
             assert result.exit_code == Exit.FAILED

@@ -11,10 +11,11 @@ import pytest
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
+from prefd.cache.upkeep.aside import age_of, size_of
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune
 from prefd.cache.upkeep.pruned_notes import Note, Notes
-from prefd.cache.upkeep.stored_reference import age_of, size_of, whole_references
+from prefd.cache.upkeep.stored_reference import whole_references
 from prefd.cache.upkeep.verify import repair, verify
 from support.cache_entries import FINGERPRINT, entries
 
