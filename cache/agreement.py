@@ -32,7 +32,10 @@ class Disagreement:
 
 
 def compare_entries(places: Sequence[tuple[Segment, int]], limit: float) -> Iterator[Disagreement]:
-    """Compares the entries at `places`, whole ones of one key, with the first, which is believed; yields those beyond `limit`."""
+    """Compares each entry of a key with the first of `places`, which is believed; yields those beyond `limit`.
+
+    All of them are whole.
+    """
     for segment, row in places[1:]:
         first, believed = places[0]
         difference = measure_difference(first.read(believed), segment.read(row))

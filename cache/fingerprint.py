@@ -41,13 +41,13 @@ def digest_json(value: Any) -> str:
 
 
 def digest_config(config: Mapping[str, Any]) -> str:
-    """Computes the digest of a model's config.json that an identity has, without the settings that change no number."""
+    """Computes the digest of a model's config.json, without the settings that change no number."""
     return digest_json({name: value for name, value in config.items() if name not in VOLATILE_CONFIG})
 
 
 @dataclass(frozen=True)
 class ReferenceFingerprint:
-    """Who a reference is: its `identity` decides its numbers, its `provenance` says where they came from and decides nothing."""
+    """Who a reference is: its `identity` decides its numbers, its `provenance` only says where they came from."""
 
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class ReferenceFingerprint:
         return self.sha256[:32]
 
     def key(self, ids: npt.NDArray[np.uint32], completion_start: int) -> bytes:
-        """The 32-byte key of one completion: `ids` (n,) are the tokens of prompt and completion together."""
+        """Computes the 32-byte key of one completion: `ids` (n,) are the tokens of prompt and completion together."""
         digest = hashlib.sha256(self._key_prefix)
         digest.update(struct.pack("<II", len(ids), completion_start))
         digest.update(np.ascontiguousarray(ids, dtype="<u4").tobytes())
@@ -80,7 +80,7 @@ def find_differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list
 
 
 def digest_weights(files: Iterable[Path], memo: Path | None = None) -> str:
-    """Computes the SHA-256 over every tensor of the safetensors `files`, in order of tensor name, however they are sharded.
+    """Computes the SHA-256 over every tensor of the safetensors `files`, in order of name, however they are sharded.
 
     `memo` is a folder that remembers each file's digests. Raises `BadWeights` for a file that is not whole.
     """

@@ -20,7 +20,7 @@ from prefd.cache.sorted_entries import FoundEntry, SortedEntries, merge_runs
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """The keys of some segments, sorted, at one moment: it never changes, and `with_segments` and `without` make the next one."""
+    """Finds keys in a fixed set of segments. It never changes: `with_segments` and `without` make the next one."""
 
     runs: tuple[SortedEntries, ...] = ()
 
@@ -30,7 +30,7 @@ class Index:
         return tuple(segment for run in self.runs for segment in run.segments)
 
     def with_segments(self, segments: Sequence[Segment]) -> Index:
-        """This index with `segments` added behind."""
+        """Makes the index of these segments and `segments`."""
         if not segments:
             return self
         runs = [*self.runs, SortedEntries.from_segments(segments)]
@@ -39,13 +39,13 @@ class Index:
         return Index(tuple(runs))
 
     def without(self, ids: Collection[str]) -> Index:
-        """This index with the segments named `ids` dropped. Costs a pass over the runs that have one of them."""
+        """Makes the index without the segments named `ids`. Costs a pass over the runs that have one of them."""
         if not ids:
             return self
         return Index(tuple(remaining for run in self.runs if (remaining := run.without(ids)) is not None))
 
     def find_matches(self, keys: Sequence[bytes]) -> list[FoundEntry]:
-        """Every entry that has one of `keys`; of those that have the same, the one in the lowest segment id first."""
+        """Finds every entry that has one of `keys`; of those that have the same, the one in the lowest segment id first."""
         joined = b"".join(keys)
         names, prefixes = np.frombuffer(joined, "V32"), np.frombuffer(joined, ">u8")[::4].astype(np.uint64)
         matches = [match for run in self.runs for match in run.find_matches(names, prefixes)]
@@ -54,14 +54,14 @@ class Index:
         return matches
 
     def find(self, keys: Sequence[bytes]) -> list[list[tuple[Segment, int]]]:
-        """For each of `keys`, every (segment, row) that holds it, lowest segment id first."""
+        """Finds for each of `keys` every (segment, row) that holds it, lowest segment id first."""
         places: list[list[tuple[Segment, int]]] = [[] for _ in keys]
         for match in self.find_matches(keys):
             places[match.position].append((match.segment, match.row))
         return places
 
     def find_repeated(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Those of `keys` that may be held more than once, as their prefixes are. It is fast where none is."""
+        """Finds those of `keys` that may be held more than once, as their prefixes are. It is fast where none is."""
         prefixes = np.frombuffer(b"".join(keys), ">u8")[::4].astype(np.uint64)
         counts = np.zeros(len(keys), np.int64)
         for run in self.runs:
@@ -69,7 +69,7 @@ class Index:
         return [keys[position] for position in np.flatnonzero(counts > 1).tolist()]
 
     def find_shared(self) -> Iterator[tuple[bytes, list[tuple[Segment, int]]]]:
-        """Every key that more than one segment holds, with its places, lowest segment id first."""
+        """Finds every key that more than one segment holds, with its places, lowest segment id first."""
         if not self.runs:
             return
         run = merge_runs(self.runs)
@@ -81,7 +81,7 @@ class Index:
                 yield key, places
 
     def all_keys(self) -> npt.NDArray[np.uint8]:
-        """(n, 32) uint8: every key once, in order."""
+        """Lists every key once, in order: (n, 32) uint8."""
         if not self.segments:
             return np.empty((0, 32), np.uint8)
         names = np.concatenate([segment.names for segment in self.segments])

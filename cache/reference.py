@@ -69,7 +69,7 @@ class Reference:
         return self._index.segments
 
     def all_keys(self) -> npt.NDArray[np.uint8]:
-        """(n, 32) uint8: every key that is held, once, in order."""
+        """Lists every key that is held, once, in order: (n, 32) uint8."""
         return self._index.all_keys()
 
     # reading
@@ -81,7 +81,7 @@ class Reference:
                 pass
 
     def _try_refresh(self) -> bool:
-        """Refreshes once; False when a segment vanished between being listed and being opened: what replaces it may be new as well."""
+        """Refreshes once; False when a segment vanished after it was listed: what replaces it may be new as well."""
         names = set(self._list_names())
         index = self._index.without({segment.id for segment in self.segments} - names)
         known_ids = {segment.id for segment in index.segments} | self.damage.keys()
@@ -160,7 +160,7 @@ class Reference:
         return [key for key, value in zip(keys, self.find(keys)) if value is None]
 
     def get(self, keys: Sequence[bytes]) -> list[npt.NDArray[np.float32]]:
-        """Looks up the (length,) float32 log-probabilities of each key. Raises `MissingEntry` naming the first that is absent."""
+        """Looks up the (length,) float32 log-probabilities of each key. Raises `MissingEntry` for an absent one."""
         values = self.find(keys)
         logprobs = [value for value in values if value is not None]
         if len(logprobs) < len(keys):

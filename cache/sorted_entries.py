@@ -1,4 +1,4 @@
-"""Looks up keys among the entries of some segments, sorted by the keys' first 8 bytes as u64; then full equality decides.
+"""Looks up keys among the entries of some segments, sorted by the keys' first 8 bytes as u64; then by full equality.
 
 It takes 64 bytes of memory an entry: what is read of an entry before its log-probabilities is copied here from the
 segments' arrays, so that a batch of keys is looked up in a few vectorised steps.
@@ -88,11 +88,11 @@ class SortedEntries:
 
     @cached_property
     def entries(self) -> Entries:
-        """What a lookup reads of each entry, copied at the first one from many files: the next cost a few cache misses."""
+        """The columns that a lookup reads, copied from many files at the first one: the next cost a few cache misses."""
         return Entries.from_segments(self.segments)
 
     def find_matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[FoundEntry]:
-        """Every entry that has one of `keys`, (n,) V32, whose prefixes are `prefixes`."""
+        """Finds every entry that has one of `keys`, (n,) V32, whose prefixes are `prefixes`."""
         slots = self._find_first(prefixes)
         positions = (self.prefixes.take(slots, mode="clip") == prefixes).nonzero()[0]
         slots = slots.take(positions)
@@ -142,7 +142,7 @@ class SortedEntries:
         return shift, begins.astype(np.uint32), int(np.diff(begins, append=len(self.prefixes)).max())
 
     def without(self, ids: Collection[str]) -> SortedEntries | None:
-        """This run without the segments named `ids`; None if it has no others."""
+        """Makes the run without the segments named `ids`; None if it has no others."""
         if not any(segment.id in ids for segment in self.segments):
             return self
         remaining = [segment for segment in self.segments if segment.id not in ids]
@@ -162,5 +162,5 @@ def merge_runs(runs: Sequence[SortedEntries]) -> SortedEntries:
 
 
 def read_prefixes(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Turns keys, (n, 32) uint8, into their prefixes, (n,) uint64: the first 8 bytes of each key, big-endian so that their order is the keys'."""
+    """Turns keys, (n, 32) uint8, into their prefixes, (n,) uint64: the first 8 bytes, big-endian to keep the keys' order."""
     return np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)

@@ -55,7 +55,7 @@ class ReferenceCache:
 
     @classmethod
     def open(cls, path: Path, create: bool = True, mirror: bool = False) -> ReferenceCache:
-        """Opens the cache at `path`, made if the folder is missing or empty (`create`). Raises `NotACache` for anything else.
+        """Opens the cache at `path`, made if the folder is missing or empty (`create`). Raises `NotACache` otherwise.
 
         Opening writes nothing where there is a cache already.
         """
@@ -157,7 +157,7 @@ class ReferenceCache:
 
 
 def children(folder: Path) -> list[Path]:
-    """Lists what lies in `folder`, in order; nothing where there is none, or another process deletes it at this moment."""
+    """Lists what lies in `folder`, in order; nothing where there is none, or another process is deleting it."""
     try:
         return [folder / name for name in sorted(os.listdir(folder))]
     except (FileNotFoundError, NotADirectoryError):

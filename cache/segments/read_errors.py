@@ -18,7 +18,7 @@ class NotPermitted(CacheError, PermissionError):
 
 
 def raise_if_unreadable(error: BaseException) -> None:
-    """Raises `error` if it says nothing about the bytes that were to be read: a missing right, or the machine's trouble."""
+    """Raises `error` if it says nothing about the bytes to be read: a missing right, or the machine's trouble."""
     if isinstance(error, PermissionError):
         message = "this user may not read it; give it the right to, or run prefd as its owner"
         raise NotPermitted(error.errno, message, error.filename) from error

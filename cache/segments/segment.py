@@ -169,7 +169,7 @@ class Segment:
         return value
 
     def values(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Each entry's log-probabilities, in the order of `keys`, unchecked: for after `check_logprobs`."""
+        """Yields each entry's log-probabilities, in the order of `keys`, unchecked: for after `check_logprobs`."""
         for begin, end in pairwise(self.offsets.tolist()):
             yield self.logprobs[begin:end]
 

@@ -28,7 +28,7 @@ class FlatEntries(NamedTuple):
 
 
 def flatten_entries(entries: Mapping[bytes, npt.NDArray[np.float32]]) -> FlatEntries:
-    """Sorts and checks `entries`, at least one. Raises `InvalidLogprobs` naming the first that cannot be log-probabilities."""
+    """Sorts and checks `entries`, at least one. Raises `InvalidLogprobs` for the first bad one."""
     keys = sorted(entries)
     values = [np.asarray(entries[key], dtype="<f4") for key in keys]
     for key in keys:

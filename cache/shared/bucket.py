@@ -92,7 +92,7 @@ class Bucket:
         }
 
     def list_folders(self, prefix: str) -> set[str]:
-        """Lists the names between `prefix` and the next slash. Costs a request a thousand folders, whatever is in them."""
+        """Lists the names between `prefix` and the next slash. Costs a request a thousand folders."""
         paths = self._obstore.list_with_delimiter(self._store, prefix=prefix)["common_prefixes"]
         return {path.rstrip("/").rpartition("/")[2] for path in paths}
 

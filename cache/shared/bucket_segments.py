@@ -102,7 +102,7 @@ def list_segments(cache: SharedCache, prefix: str = "") -> list[BucketSegment]:
 
 
 def shared_references(cache: SharedCache) -> dict[str, ReferenceFingerprint | None]:
-    """Lists every reference of the object store by fingerprint; None for one whose attributes cannot be read, there or here."""
+    """Lists every reference of the object store by fingerprint; None for one whose attributes cannot be read."""
     names = sorted(name for name in cache.bucket.list_folders("refs") if FINGERPRINT.fullmatch(name))
     return dict(zip(names, cache.bucket.run_together(lambda name: _read_fingerprint(cache, name), names)))
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from prefd.cache.shared.bucket_segments import BucketSegment, find_fault, list_segments
 from prefd.cache.shared.cache import SharedCache
 from prefd.cache.upkeep.compact import GRACE_S
-from prefd.cache.upkeep.prune import SWEEP_AFTER_S, PruneReport, Removed, no_fingerprints
+from prefd.cache.upkeep.prune import SWEEP_AFTER_S, no_fingerprints
+from prefd.cache.upkeep.removals import PruneReport, Removed
 
 
 def prune_shared(
@@ -97,7 +98,7 @@ class _Pruning:
 
 
 def _list_units(cache: SharedCache, segments: list[BucketSegment]) -> Iterator[list[BucketSegment]]:
-    """Groups each segment that readers use with those that it has replaced, itself last: they would come back without it."""
+    """Groups each segment that readers use with those that it has replaced, which would come back without it; it is last."""
     replaces = dict(zip((each.path for each in segments), cache.bucket.run_together(BucketSegment.replaces, segments)))
     by_path = {each.path: each for each in segments}
     replaced_paths = {
@@ -111,5 +112,5 @@ def _list_units(cache: SharedCache, segments: list[BucketSegment]) -> Iterator[l
 
 
 def _is_whole(cache: SharedCache, segment: BucketSegment) -> bool:
-    """Whether a segment is whole, by fetching all of it: those that it has replaced are the only other copy."""
+    """Fetches a segment to see whether it is whole: those that it has replaced are the only other copy."""
     return find_fault(cache, segment) is None

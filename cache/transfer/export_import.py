@@ -151,7 +151,7 @@ def import_(cache: ReferenceCache, path: Path, *, dry_run: bool = False) -> Impo
 
 
 def _batch_missing(reference: Reference | None, segments: Sequence[Segment]) -> Iterator[Entries]:
-    """Yields the entries of `segments` that `reference` has not, each once, in batches of about a large segment's size."""
+    """Yields the entries of `segments` that `reference` has not, each once, in batches as large as a large segment."""
     yielded_keys: set[bytes] = set()
     batch: dict[bytes, npt.NDArray[np.float32]] = {}
     size = 0

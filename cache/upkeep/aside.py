@@ -70,7 +70,7 @@ def size_of(path: Path) -> int:
 
 
 def files_under(folder: Path) -> Iterator[Path]:
-    """Walks over every file under `folder`; unlike `rglob`, without an error when another process deletes one on the way."""
+    """Walks over every file under `folder`, unlike `rglob` without an error when another process deletes a folder."""
     for parent, _, names in os.walk(folder):
         yield from (Path(parent) / name for name in names)
 

@@ -96,7 +96,7 @@ def rescue(reference: StoredReference, name: str, without: Collection[bytes] = (
 
 
 def evict(cache: ReferenceCache, reference: StoredReference, keys: Collection[bytes]) -> list[str]:
-    """Takes entries with wrong values out of the store: quarantines every segment that serves one, and saves its others.
+    """Takes wrong values out of the store: quarantines every segment that serves one, and saves its other entries.
 
     In a shared cache a segment leaves the object store first, or it would come back; raises `StoreTrouble` where it cannot.
     A segment is never changed, and a right value put later would lose to the wrong one's lower id. Returns the ids.

@@ -163,7 +163,7 @@ def files_of_a_segment() -> list[str]:
 
 
 def stored_references(cache: ReferenceCache) -> Iterator[StoredReference | DamagedReference]:
-    """Opens every reference of `cache` in order of fingerprint; yields the error in place of one that it cannot open."""
+    """Opens every reference of `cache` in order of fingerprint; yields the error where it cannot."""
     for folder in reference_folders(cache):
         try:
             yield StoredReference.open(folder, cache)

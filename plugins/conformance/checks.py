@@ -1,4 +1,4 @@
-"""Defines what is checked of a loss, a function a check: it calls the loss in all its settings and says what it tried.
+"""Checks a loss, a function a check: each calls the loss in all its settings, and says what it tried.
 
 Gradients are those of float32, which training uses, compared with differences of the value in float64 (on the CPU, where
 MLX has it) to a thousandth of the batch's largest.
@@ -135,7 +135,10 @@ Direction = tuple[mx.array, mx.array]
 
 
 def _measure_slopes(loss: Function, x: LossInput, seed: int) -> list[tuple[str, Direction, float]]:
-    """Gives, for each pair and side, its name, a random direction that moves only its tokens, and the derivative along it."""
+    """Measures, for each pair and side, the derivative along a random direction that moves only its tokens.
+
+    Each comes with the name of the side and the direction.
+    """
     dice = random.Random(seed)
     gradients = _compute_gradients(loss, x)
     masks = (x.policy_chosen.mask, x.policy_rejected.mask)

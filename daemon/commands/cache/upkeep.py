@@ -19,7 +19,7 @@ from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
-    from prefd.cache.upkeep.prune import PruneReport
+    from prefd.cache.upkeep.removals import PruneReport
 
 
 @click.command(

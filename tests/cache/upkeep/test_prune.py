@@ -193,7 +193,7 @@ def test_an_error_or_an_interrupt_midway_puts_everything_back(
         prune(cache, max_size=0, needed=Submitted(OTHER.name, interrupt))
     assert left(cache) == [1, 2, 3, 4]
     with monkeypatch.context() as patch:
-        patch.setattr("prefd.cache.upkeep.prune.size_of", lambda path: 1 / 0)
+        patch.setattr("prefd.cache.upkeep.removals.size_of", lambda path: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prune(cache, max_size=0)
     assert left(cache) == [1, 2, 3, 4]
