@@ -1,8 +1,8 @@
 """Identifies a reference by everything that changes a number it gives, and each completion by a key made with it.
 
 Weights are identified by content (tensor names, dtypes, shapes, bytes), so the same model under another path or in
-other shards is the same reference. This costs one SHA-256 over the weights (about 1 GB/s), which is remembered per file by path,
-size, mtime and inode.
+other shards is the same reference. This costs one SHA-256 over the weights (about 1 GB/s), which is remembered per file
+by path, size, mtime and inode.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def digest_weights(files: Iterable[Path], memo: Path | None = None) -> str:
 
 
 def _recall_digests(path: Path, memo: Path) -> dict[str, str]:
-    """Reads the digests of a file's tensors from the folder `memo`; computes and notes those of a new or changed file."""
+    """Reads the digests of a file's tensors from the folder `memo`, or computes and notes those of a new file."""
     status = path.stat()
     file_identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
     memo_file = memo / f"{digest_json(file_identity)}.json"

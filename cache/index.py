@@ -45,7 +45,7 @@ class Index:
         return Index(tuple(remaining for run in self.runs if (remaining := run.without(ids)) is not None))
 
     def find_matches(self, keys: Sequence[bytes]) -> list[FoundEntry]:
-        """Finds every entry that has one of `keys`; of those that have the same, the one in the lowest segment id first."""
+        """Finds every entry that has one of `keys`; of equal ones, that with the lowest segment id first."""
         joined = b"".join(keys)
         names, prefixes = np.frombuffer(joined, "V32"), np.frombuffer(joined, ">u8")[::4].astype(np.uint64)
         matches = [match for run in self.runs for match in run.find_matches(names, prefixes)]

@@ -88,7 +88,7 @@ class SortedEntries:
 
     @cached_property
     def entries(self) -> Entries:
-        """The columns that a lookup reads, copied from many files at the first one: the next cost a few cache misses."""
+        """The columns that a lookup reads, copied from the files at the first: the next cost a few cache misses."""
         return Entries.from_segments(self.segments)
 
     def find_matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[FoundEntry]:
@@ -162,5 +162,5 @@ def merge_runs(runs: Sequence[SortedEntries]) -> SortedEntries:
 
 
 def read_prefixes(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Turns keys, (n, 32) uint8, into their prefixes, (n,) uint64: the first 8 bytes, big-endian to keep the keys' order."""
+    """Turns keys, (n, 32) uint8, into their prefixes, (n,) uint64: the first 8 bytes, in the order of the keys."""
     return np.ascontiguousarray(keys[:, :8]).view(">u8").reshape(-1).astype(np.uint64)

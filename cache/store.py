@@ -110,14 +110,14 @@ class ReferenceCache:
         return Reference(folder, self.staging, fingerprint.sha256, find_tolerance(fingerprint.identity))
 
     def mend(self, fingerprint: ReferenceFingerprint, segment: str) -> bool:
-        """Puts a whole copy in the place of a damaged segment, and says whether it did: only a shared cache has copies."""
+        """Puts a whole copy in the place of a damaged segment, if it can: only a shared cache has one."""
         return False
 
     def withdraw(self, fingerprint: ReferenceFingerprint, segment: str) -> None:
         """Takes a segment out of the object store, if this is the mirror of one."""
 
     def leftovers(self, older_than_s: float) -> list[Path]:
-        """Lists what killed writers left in the staging folder: all in which nothing has changed for so many seconds."""
+        """Lists what killed writers left in the staging folder: all that has not changed for so many seconds."""
         return [each for each in children(self.staging) if time.time() - _find_last_change(each) > older_than_s]
 
     def sweep_staging(self, older_than_s: float) -> list[Path]:
@@ -185,7 +185,7 @@ def _read_attributes(marker: Path) -> dict[str, Any]:
 
 
 def _publish_group(folder: Path, attributes: Mapping[str, Any], staging: Path) -> None:
-    """Makes `folder` a zarr group with `attributes` at once: written in `staging`, then `zarr.json` linked into place."""
+    """Makes `folder` a zarr group with `attributes`: written in `staging`, then `zarr.json` renamed into place."""
     staged = staging / uuid.uuid4().hex
     try:
         zarr.create_group(staged, attributes=dict(attributes), zarr_format=3)

@@ -89,7 +89,7 @@ class Plugins:
 
 
 def load_plugins(files: Iterable[Path] = ()) -> Plugins:
-    """Loads the built-ins, then every distribution with an entry point in group `prefd`, then `files` from config.toml."""
+    """Loads the built-ins, then every distribution with an entry point in `prefd`, then `files` from config.toml."""
     plugins = Plugins()
     entry_points = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda each: each.name)
     for is_own in (True, False):  # prefd's own names are taken first, whatever the entry points' order

@@ -90,7 +90,7 @@ class DatasetFormat(RowFormat, Protocol):
     """A format that reads a dataset as a whole."""
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
-        """Makes the pairs of `rows`, which are by number. A row that is in neither list of the reading counts as used."""
+        """Makes the pairs of `rows`, which are by number. A row in neither list of the reading counts as used."""
 
 
 class UnusableRow(ValueError):
@@ -173,7 +173,7 @@ def _scale_noise(side: Logprobs, noise: float) -> mx.array:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """The losses, rewards and metrics of a batch; every array is (B,), and no gradient flows through rewards or metrics."""
+    """The losses, rewards and metrics of a batch; each array is (B,), with no gradient through rewards or metrics."""
 
     losses: mx.array
     """Per pair; the trainer takes the mean."""

@@ -66,7 +66,8 @@ def flush(path: Path) -> None:
 def flush_for_good(path: Path) -> None:
     """Flushes a file or folder, and on macOS also empties the drive's cache, which fsync does not do there.
 
-    It is the one flush before something is acknowledged, and covers all that was flushed before it. What is lost in a power cut before it, checksums find.
+    It is the one flush before something is acknowledged, and covers all that was flushed before it. What is lost
+    in a power cut before it, checksums find.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

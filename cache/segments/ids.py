@@ -1,4 +1,4 @@
-"""Makes the ids of segments: ULIDs, whose order is that in which segments are believed. The lowest that holds a key wins."""
+"""Makes the ids of segments: ULIDs, in whose order segments are believed. The lowest that holds a key wins."""
 
 from __future__ import annotations
 

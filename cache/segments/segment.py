@@ -160,7 +160,7 @@ class Segment:
         return self.read_checked(self.key(row), begin, end, self.crcs.item(row))
 
     def read_checked(self, key: Key, begin: int, end: int, crc: int) -> npt.NDArray[np.float32]:
-        """Reads `logprobs[begin:end]`, the entry of `key`, and checks it against its checksum. Raises `DamagedEntry`."""
+        """Reads `logprobs[begin:end]`, the entry of `key`, and compares its checksum. Raises `DamagedEntry`."""
         value = self.logprobs[begin:end]
         if compute_entry_crc(key, value) != crc:
             raise DamagedEntry(

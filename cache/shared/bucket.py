@@ -84,7 +84,7 @@ class Bucket:
     # listing
 
     def list_objects(self, prefix: str) -> dict[str, StoredObject]:
-        """Lists every object under `prefix`, at any depth, by its name relative to it. Costs a request a thousand objects."""
+        """Lists every object under `prefix`, at any depth, by its relative name. Costs a request a thousand objects."""
         return {
             entry["path"].removeprefix(f"{prefix}/"): StoredObject(entry["size"], entry["last_modified"].timestamp())
             for chunk in self._obstore.list(self._store, prefix=prefix)
@@ -136,7 +136,7 @@ class Bucket:
     # trouble
 
     def attempt(self, activity: Literal["fetching", "uploading"], action: Callable[[], T]) -> T | None:
-        """Calls `action`; gives None where the store, or the disk here, does not let it: sharing waits then, and no job fails.
+        """Calls `action`; gives None where the store, or the disk here, refuses: sharing waits then, and no job fails.
 
         After a failure the store is left alone for a while, and None is given at once.
         """

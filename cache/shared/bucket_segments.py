@@ -108,7 +108,7 @@ def shared_references(cache: SharedCache) -> dict[str, ReferenceFingerprint | No
 
 
 def _read_fingerprint(cache: SharedCache, reference: str) -> ReferenceFingerprint | None:
-    """Reads who a reference is from its attributes in the object store, or from the mirror's; None where neither says."""
+    """Reads who a reference is from its attributes there, or from the mirror's; None where neither says."""
     name = f"refs/{reference}/{COMMIT}"
     reads: list[Callable[[], bytes]] = [partial(cache.bucket.get, name), (cache.path / name).read_bytes]
     unreadable = (*cache.bucket.missing_errors, *NO_DOCUMENT)

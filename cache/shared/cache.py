@@ -2,12 +2,12 @@
 
 Segments never change, so sharing is copying: what others have committed is fetched and checked before it is believed,
 what is new here is checked and uploaded, its `zarr.json` last and only if absent; without that file a segment is not
-there. Reads are the mirror's memory maps, no slower for the sharing. This costs the disk space of a mirror, a listing of
-all objects when a reference is opened, and one of the segments' names a refresh.
+there. Reads are the mirror's memory maps, no slower for the sharing. This costs the disk space of a mirror, a listing
+of all objects when a reference is opened, and one of the segments' names a refresh.
 
-What is pruned from the mirror leaves a note (`pruned_notes.py`) and is fetched back when a job asks for one of its keys. What
-is taken out of the object store leaves an empty object under `pruned/` there, so that no mirror uploads it again. A
-segment that is damaged here is fetched again; one that is damaged there is reported and not believed.
+What is pruned from the mirror leaves a note (`pruned_notes.py`) and is fetched back when a job asks for one of its
+keys. What is taken out of the object store leaves an empty object under `pruned/` there, so that no mirror uploads it
+again. A segment that is damaged here is fetched again; one that is damaged there is reported and not believed.
 
 The store's layout is the local one, so `zarr.open_group` reads it in place. An object store that cannot be reached
 stops nobody: the mirror serves, and what could not be uploaded is uploaded at a later refresh.
@@ -57,7 +57,7 @@ class SharedCache(ReferenceCache):
         return shared
 
     def reference(self, fingerprint: ReferenceFingerprint) -> Reference:
-        """Opens the entries of one reference, which is made here and in the object store where there is none of it yet."""
+        """Opens the entries of one reference, which is made here and in the object store where it is missing."""
         view = super().reference(fingerprint)
         self._offer(f"refs/{fingerprint.name}/{COMMIT}")
         return view
@@ -79,7 +79,7 @@ class SharedCache(ReferenceCache):
             return False
 
     def withdraw(self, fingerprint: ReferenceFingerprint, segment: str) -> None:
-        """Takes a segment out of the object store, where no mirror fetches or uploads it again. Raises `StoreTrouble`."""
+        """Takes a segment out of the object store, and no mirror uploads it again. Raises `StoreTrouble`."""
         remote = SharedSegments(self.bucket, fingerprint.name, fingerprint.sha256)
         self.bucket.insist(lambda: remote.withdraw(segment))
 
@@ -193,7 +193,7 @@ class SharedReference(Reference):
         return super().missing(missing) if missing and self._bring_back(missing) else missing
 
     def get(self, keys: Sequence[bytes]) -> list[npt.NDArray[np.float32]]:
-        """Looks up the (length,) float32 log-probabilities of each key, fetched where need be. Raises `MissingEntry`."""
+        """Looks up (length,) float32 log-probabilities of each key, fetched where need be. Raises `MissingEntry`."""
         try:
             return super().get(keys)
         except MissingEntry:
@@ -214,7 +214,7 @@ class SharedReference(Reference):
             return super().sums(keys)
 
     def _bring_back(self, keys: Sequence[bytes]) -> bool:
-        """Fetches what was pruned here and holds any of `keys`, and what is damaged here; says whether anything came."""
+        """Fetches what is damaged here, or was pruned and holds any of `keys`; says whether anything came."""
         return bool(self._bucket.attempt("fetching", lambda: self._mend_damaged() | self._fetch_pruned(keys)))
 
     def _fetch_pruned(self, keys: Sequence[bytes]) -> bool:

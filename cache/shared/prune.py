@@ -98,7 +98,7 @@ class _Pruning:
 
 
 def _list_units(cache: SharedCache, segments: list[BucketSegment]) -> Iterator[list[BucketSegment]]:
-    """Groups each segment that readers use with those that it has replaced, which would come back without it; it is last."""
+    """Groups each segment that readers use, as the last, with those that it has replaced: they would come back."""
     replaces = dict(zip((each.path for each in segments), cache.bucket.run_together(BucketSegment.replaces, segments)))
     by_path = {each.path: each for each in segments}
     replaced_paths = {

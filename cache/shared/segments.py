@@ -81,7 +81,7 @@ class SharedSegments:
         return True
 
     def mend(self, damaged: Path, staging: Path) -> bool:
-        """Puts a whole copy in the place of the segment folder `damaged`, which goes to quarantine. Raises as `fetch`."""
+        """Puts a whole copy in the place of the segment folder `damaged`, which is quarantined. Raises as `fetch`."""
         staged = staging / uuid.uuid4().hex
         try:
             if not self.fetch(damaged.name, staged):

@@ -153,7 +153,7 @@ def _check_merged(segment: Segment, crcs: dict[bytes, int]) -> None:
 def delete_replaced(
     reference: StoredReference, older_than_s: float = GRACE_S, *, dry_run: bool = False
 ) -> list[Deleted]:
-    """Deletes segments that no reader needs: replaced, or redundant, by segments that are whole and older than the grace.
+    """Deletes segments that no reader needs: replaced, or redundant, by whole segments older than the grace.
 
     Those are first checked to the last value: what is deleted here is the only other copy.
     """

@@ -36,7 +36,7 @@ class Note:
 
     @classmethod
     def from_segment(cls, segment: Path) -> Note:
-        """Makes the note of the segment folder at `segment`, damaged or not: a key that cannot be read is scored again."""
+        """Makes the note of the segment folder at `segment`, damaged or not: an unreadable key is scored again."""
         try:
             data = chunk_path(segment, "key").read_bytes()
         except OSError:

@@ -37,7 +37,7 @@ class Remains:
 
 
 def examine(folder: Path) -> Remains:
-    """Reads the segment folder at `folder` without believing any of it. Raises `NotPermitted`: it would count as lost."""
+    """Reads the segment folder at `folder` without believing any of it. Raises `NotPermitted`."""
     keys = _read_array(folder, "key").reshape(-1, 32)
     offsets, crcs, values = (_read_array(folder, name) for name in ("offset", "crc", "logprob"))
     rows = min(len(keys), len(offsets) - 1, len(crcs))
@@ -98,7 +98,7 @@ def rescue(reference: StoredReference, name: str, without: Collection[bytes] = (
 def evict(cache: ReferenceCache, reference: StoredReference, keys: Collection[bytes]) -> list[str]:
     """Takes wrong values out of the store: quarantines every segment that serves one, and saves its other entries.
 
-    In a shared cache a segment leaves the object store first, or it would come back; raises `StoreTrouble` where it cannot.
+    A shared segment leaves the object store first, or it would come back; raises `StoreTrouble` where it cannot.
     A segment is never changed, and a right value put later would lose to the wrong one's lower id. Returns the ids.
     """
     evicted_ids: list[str] = []

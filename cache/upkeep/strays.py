@@ -1,4 +1,4 @@
-"""Finds what lies in a store and belongs to no entry: strange files, unfinished writes, quarantine. None is ever read."""
+"""Finds what lies in a store and belongs to no entry: strange files, unfinished writes, quarantine."""
 
 from __future__ import annotations
 

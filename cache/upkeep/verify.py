@@ -157,7 +157,7 @@ def _assess_damage(reference: StoredReference, name: str, reason: str, other_seg
 
 
 def find_disagreements(reference: StoredReference, segments: Sequence[Segment]) -> list[Disagreement]:
-    """Finds the keys for which two of `segments` hold whole values that differ by more than the compute dtype explains."""
+    """Finds the keys for which two of `segments` hold whole values further apart than the compute dtype explains."""
     limit = find_tolerance(reference.fingerprint.identity)
     shared_keys = Index().with_segments(segments).find_shared()
     return [

@@ -1,8 +1,8 @@
 """Checks whether a loss keeps what the trainer relies on, by calling it with made-up batches.
 
-A plugin's own tests call `assert_conforms(MyLoss)`; at the terminal it is `prefd check-loss NAME`. Each check (`checks.py`) is tried
-with the loss's defaults and with every parameter moved within its range. A check shows that a loss is broken; none shows
-that it is the formula you meant.
+A plugin's own tests call `assert_conforms(MyLoss)`; at the terminal it is `prefd check-loss NAME`. Each check
+(`checks.py`) is tried with the loss's defaults and with every parameter moved within its range. A check shows that a
+loss is broken; none shows that it is the formula you meant.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def assert_conforms(loss: Loss, name: str = "loss") -> None:
 
 
 def check_loss(loss: Loss, name: str = "loss") -> list[Finding]:
-    """Runs every check on `loss` and returns a finding for each, in order. An exception of the loss is a finding too."""
+    """Runs every check on `loss` and returns a finding for each, in order. Its exceptions are findings too."""
     try:
         subject = _prepare(loss, name)
     except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is the finding
@@ -65,7 +65,7 @@ def _describe_exception(error: Exception) -> str:
 
 
 def _prepare(loss: Loss, name: str) -> Subject:
-    """Makes the loss with each setting that is tried. Raises Fault or LossDefinitionError where its defaults cannot be."""
+    """Makes the loss with each setting that is tried. Raises Fault or LossDefinitionError."""
     schema = schema_of(name, loss)
     unchecked = dict(getattr(loss, "unchecked", {}))
     if unknown := sorted(unchecked.keys() - set(MAY_BE_UNCHECKED)):

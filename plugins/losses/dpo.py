@@ -1,7 +1,7 @@
 """Defines the losses against a reference.
 
-With π the policy, z = log π(y_c|x)/ref(y_c|x) − log π(y_r|x)/ref(y_r|x), every term a sum over completion tokens unless
-length-normalized.
+With π the policy, z = log π(y_c|x)/ref(y_c|x) − log π(y_r|x)/ref(y_r|x), every term a sum over completion tokens
+unless length-normalized.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from prefd.plugins.types import Logprobs, Loss, LossInput, LossOutput
 
 
 def logratios(x: LossInput, length_normalize: bool = False) -> tuple[mx.array, mx.array]:
-    """Computes the (chosen, rejected) log-ratios log π(y|x) − log ref(y|x), each (B,). Raises ValueError without a reference."""
+    """Computes the (chosen, rejected) log-ratios log π(y|x) − log ref(y|x), (B,). Raises ValueError without a reference."""
     if x.reference_chosen is None or x.reference_rejected is None:
         raise ValueError("this loss compares with a reference, and the batch has none")
     return (
@@ -36,7 +36,7 @@ def logratios(x: LossInput, length_normalize: bool = False) -> tuple[mx.array, m
 
 
 def logratio(policy: Logprobs, reference: Logprobs, length_normalize: bool) -> mx.array:
-    """Computes (B,) log π(y|x) − log ref(y|x), per token before it is summed: two sums of hundreds of nats lose digits."""
+    """Computes (B,) log π(y|x) − log ref(y|x), per token before it is summed: large sums lose digits."""
     difference = Logprobs(policy.tokens - reference.tokens, policy.mask)
     return logps(difference, length_normalize)
 

@@ -69,5 +69,8 @@ def nll(side: Logprobs) -> mx.array:
 
 
 def output(losses: mx.array, beta: float, chosen: mx.array, rejected: mx.array) -> LossOutput:
-    """Makes the output of a loss. Rewards are β times what the loss compares, so that their margin is β z; no gradient flows through them."""
+    """Makes the output of a loss.
+
+    Rewards are β times what the loss compares, so that their margin is β z; no gradient flows through them.
+    """
     return LossOutput(losses, mx.stop_gradient(beta * chosen), mx.stop_gradient(beta * rejected))
