@@ -110,7 +110,7 @@ class ReferenceCache:
         return Reference(folder, self.staging, fingerprint.sha256, find_tolerance(fingerprint.identity))
 
     def mend(self, fingerprint: ReferenceFingerprint, segment: str) -> bool:
-        """Puts a whole copy in the place of a damaged segment, if it can: only a shared cache has one."""
+        """Puts a whole copy in the place of a damaged segment, and says whether it did: only a shared cache has one."""
         return False
 
     def withdraw(self, fingerprint: ReferenceFingerprint, segment: str) -> None:
