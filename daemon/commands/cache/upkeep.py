@@ -19,7 +19,7 @@ from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
-    from prefd.cache.upkeep.prune import PruneReport
+    from prefd.cache.upkeep.removals import PruneReport
 
 
 @click.command(
@@ -143,7 +143,8 @@ def prune_here(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned |
 
 
 def prune_there(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned:
-    from prefd.cache.shared.upkeep import prune_shared, shared_references
+    from prefd.cache.shared.bucket_segments import shared_references
+    from prefd.cache.shared.prune import prune_shared
     from prefd.daemon.jobs.needed_references import NeededReferences
     from prefd.daemon.service.waiting_specs import waiting_specs
 

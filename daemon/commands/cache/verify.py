@@ -194,7 +194,7 @@ def evict(cache: ReferenceCache, wrong: list[tuple[str, WrongValue]]) -> list[st
 
 
 def verify_there(ctx: click.Context, repair: bool, prefix: str, deadline: float | None, as_json: bool) -> None:
-    from prefd.cache.shared.upkeep import verify_shared
+    from prefd.cache.shared.verify import verify_shared
 
     cache = need_shared(ctx.obj)
     report = cache.bucket.insist(lambda: verify_shared(cache, repair=repair, deadline=deadline, prefix=prefix.lower()))

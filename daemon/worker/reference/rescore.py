@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from prefd.cache.agreement import differences, tolerance
+from prefd.cache.agreement import find_tolerance, measure_difference
 from prefd.daemon.home.layout import Home
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import SpecifiedJob
@@ -42,7 +42,7 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
         raise JobError(_none_cached(job, others))
     wanted = round(len(held) * request.sample / 100) if request.percent else int(request.sample)
     chosen = random.Random(request.seed).sample(held, min(max(wanted, 1), len(held)))
-    limit = tolerance(job.fingerprint.identity)
+    limit = find_tolerance(job.fingerprint.identity)
     scorer = fastest_scorer(loading.load(job.reference).freeze(), Options.of(job.spec))
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
     batches = keyed_batches({key: needs.completions[key] for key in chosen})
@@ -57,12 +57,14 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
         for key, live in score(scorer, batch).items():
             value = cached[key]
             assert value is not None
-            apart = differences(value, live)
-            means.append(apart.mean)
-            largest = max(largest, apart.largest)
-            if apart.beyond(limit):
+            difference = measure_difference(value, live)
+            means.append(difference.mean)
+            largest = max(largest, difference.largest)
+            if difference.exceeds(limit):
                 row = needs.rows[key]
-                wrong.append(WrongValue(key=key.hex(), row=row.row, place=str(row), mean=apart.mean, max=apart.largest))
+                wrong.append(
+                    WrongValue(key=key.hex(), row=row.row, place=str(row), mean=difference.mean, max=difference.largest)
+                )
     return Rescored(
         fingerprint=job.fingerprint.name,
         model=job.reference.model,
