@@ -20,7 +20,7 @@ blas.preload()
 import mlx_lm
 
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.scoring.kernels import kernel_in_use
+from prefd.daemon.worker.scoring.kernels import name_kernel
 from prefd.daemon.worker.training.train import cached_reference
 from support.first_losses import STEPS, losses
 from support.jobs_on_disk import make_job, run_precompute
@@ -64,7 +64,7 @@ def job_of(folder: Path, model: Path, loss: str) -> RunningJob:
 
 def main(model: Path, *loss_names: str) -> None:
     found = {"neighbours": neighbours(model), "losses": trajectories(model, *loss_names)}
-    print(json.dumps({"kernel": kernel_in_use()} | found))
+    print(json.dumps({"kernel": name_kernel()} | found))
 
 
 if __name__ == "__main__":
