@@ -18,7 +18,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import UNENDED
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import commits, frozen_spec, frozen_stock
+from prefd.daemon.runs.snapshot import read_frozen_spec, read_stock
 from prefd.daemon.specs.job_spec import JobSpec
 
 
@@ -56,12 +56,12 @@ class NeededReferences:
 
     def __call__(self) -> dict[str, list[str]]:
         needed: dict[str, list[str]] = {}
-        for job, found in self._found():
-            for name in self._known if found is None else found:
+        for job, references in self._list_needs():
+            for name in self._known if references is None else references:
                 needed.setdefault(name, []).append(job)
         return needed
 
-    def _found(self) -> Iterator[tuple[str, list[str] | None]]:
+    def _list_needs(self) -> Iterator[tuple[str, list[str] | None]]:
         """Each job with the references it may need, None for any.
 
         A spec's way ends in a row of the table, so that is looked at last: none is passed over.
@@ -69,27 +69,27 @@ class NeededReferences:
         waiting = self._waiting()
         with JobTable.open_readonly(self.home.database) as table:
             jobs = table.list(*UNENDED)
-            found = [(f"job {job.id}", self._of_job(table, job)) for job in jobs]
+            needs = [(f"job {job.id}", self._references_of_job(table, job)) for job in jobs]
             recorded = table.sources()
         for file in waiting:
             if file.source not in recorded:
                 models = sorted({_reference_model(spec) for spec in file.specs})
-                found += [(f"the spec {file.name}", self._of_model(model)) for model in models]
-        yield from found
+                needs += [(f"the spec {file.name}", self._references_of_model(model)) for model in models]
+        yield from needs
 
-    def _of_job(self, jobs: JobTable, job: Job) -> list[str] | None:
+    def _references_of_job(self, jobs: JobTable, job: Job) -> list[str] | None:
         outcome = RunDir(self.home.job(job.id)).outcome("precompute")
         if outcome is not None and outcome.summary.fingerprint is not None:
             return [outcome.summary.fingerprint]
         try:
-            return self._of_model(_reference_model(jobs.spec(job.id)))
+            return self._references_of_model(_reference_model(jobs.spec(job.id)))
         except ValueError:  # of another version of prefd
             return None
 
-    def _of_model(self, model: str) -> list[str] | None:
+    def _references_of_model(self, model: str) -> list[str] | None:
         config = _digest_config(Path(model))
-        found = [name for name, who in self._known.items() if who is None or _may_be(who, model, config)]
-        return found if found or config is not None else None
+        references = [name for name, known in self._known.items() if known is None or _may_be(known, model, config)]
+        return references if references or config is not None else None
 
 
 def _reference_model(spec: JobSpec) -> str:
@@ -142,8 +142,8 @@ def newest_uses(home: Home) -> dict[str, ReferenceUse]:
         if outcome is None or not outcome.ok or outcome.summary.fingerprint is None:
             continue
         try:
-            spec, stock = frozen_spec(run), frozen_stock(run)
+            spec, stock = read_frozen_spec(run), read_stock(run)
         except (OSError, ValueError):
             continue  # of another version of prefd
-        uses[outcome.summary.fingerprint] = ReferenceUse(job_id, spec, {} if stock is None else commits(stock))
+        uses[outcome.summary.fingerprint] = ReferenceUse(job_id, spec, {} if stock is None else stock.commits)
     return uses

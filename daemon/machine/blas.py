@@ -65,7 +65,7 @@ def is_missing() -> bool:
     """Whether the workers will find none. Asked of a child: who never imports MLX need not load the library."""
     if not is_wanted():
         return False
-    code = "import sys; from prefd.daemon import blas; sys.exit(blas.preload() is None)"
+    code = "import sys; from prefd.daemon.machine import blas; sys.exit(blas.preload() is None)"
     command = [sys.executable, "-P", "-c", code]
     return subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 1
 

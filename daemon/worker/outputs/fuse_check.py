@@ -163,7 +163,8 @@ def compare(source: ModelSource, fused: Path, sequences: Sequence[Sequence[int]]
     )
     if not comparison.lost <= comparison.allowed:  # NaN too
         raise JobError(
-            f"{NOT_THE_SAME}: its {comparison.describe()}, and {comparison.allowed:.2g} would be explained by rounding; {_advise(requantized)}"
+            f"{NOT_THE_SAME}: its {comparison.describe()}, and {comparison.allowed:.2g} would be explained by rounding; "
+            f"{_advise(requantized)}"
         )
     return comparison
 
@@ -177,6 +178,7 @@ def _check_tensors(source: ModelSource, fused: Path) -> None:
 
 
 def _advise(requantized: bool) -> str:
+    """Say what to do about a fused model that is not kept."""
     remedy = "add output.dequantize: true, " if requantized else ""
     return f"it is not kept. The adapter is whole: use it as it is, {remedy}or take output.fuse away"
 

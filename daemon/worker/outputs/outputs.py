@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 def check(job: SpecifiedJob, model: nn.Module) -> None:
     """Raises `JobError` when the spec's `output:` cannot be had of `model`, the policy as it will be trained."""
-    output = job.spec.output
-    if output.dequantize:
+    wanted = job.spec.output
+    if wanted.dequantize:
         quantized = [(name, module) for name, module in model.named_modules() if "scales" in module]
         if not quantized:
             raise JobError(f"output.dequantize: no weight of {job.policy.model} is quantized; take it away")
@@ -32,18 +32,18 @@ def check(job: SpecifiedJob, model: nn.Module) -> None:
                 f"output.dequantize: it is not known how to dequantize {unknown_names[0]} of {job.policy.model}; "
                 "without it the fused model stays quantized"
             )
-    if output.peft:
+    if wanted.peft:
         peft.check(job.policy, model)
 
 
 @dataclass
-class WrittenOutputs:
+class Outputs:
     """The folders that were written, by name, and what the job reports of them."""
 
     folders: dict[str, Path] = field(default_factory=dict)
     fused_check: FusedCheck | None = None
     warnings: list[str] = field(default_factory=list)
-    loss: str = ""
+    remark: str = ""
     """What the job's reason adds about a fused model that lost something."""
 
     def add_to(self, outcome: TrainingOutcome) -> TrainingOutcome:
@@ -52,45 +52,45 @@ class WrittenOutputs:
         numbers |= {} if self.fused_check is None else {"fused_check": self.fused_check}
         numbers["warnings"] = [*outcome.summary.warnings, *self.warnings]
         summary = outcome.summary.model_copy(update=numbers)
-        return TrainingOutcome(ok=outcome.ok, reason=outcome.reason + self.loss, summary=summary)
+        return TrainingOutcome(ok=outcome.ok, reason=outcome.reason + self.remark, summary=summary)
 
 
-def write(job: RunningJob) -> WrittenOutputs:
+def write(job: RunningJob) -> Outputs:
     """Write what the spec's `output:` asks for, from the job's base and its adapter on disk.
 
     Raises `JobError` where the disk refuses, and where a fused model is not what base and adapter are.
     """
     output, run = job.spec.output, job.run
-    written = WrittenOutputs()
+    outputs = Outputs()
     mx.clear_cache()  # the trained model's memory
     if output.fuse:
         log.info("fusing the adapter into the model")
-        written = _write_fused_model(job)
+        outputs = _write_fused_model(job)
     if output.peft:
         with report_write_errors("the PEFT adapter", run.root):
             peft.write_peft(job.policy, run.adapter, run.peft)
-        written.folders["peft"] = run.peft
-    return written
+        outputs.folders["peft"] = run.peft
+    return outputs
 
 
-def _write_fused_model(job: RunningJob) -> WrittenOutputs:
+def _write_fused_model(job: RunningJob) -> Outputs:
     source = replace(job.policy, adapter=job.run.adapter)
-    written = WrittenOutputs({"fused": job.run.fused})
+    outputs = Outputs({"fused": job.run.fused})
 
     def check(folder: Path) -> None:
         try:
             comparison = fuse_check.compare(source, folder, fuse_check.select_sequences(job.examples))
         except fuse_check.NotCompared as reason:
-            written.warnings.append(str(reason))
-            written.loss = "; the fused model was not compared with base and adapter"
+            outputs.warnings.append(str(reason))
+            outputs.remark = "; the fused model was not compared with base and adapter"
             return
         log.info("the fused model: %s", comparison.describe())
-        written.fused_check = comparison.summarize()
-        written.warnings.extend(filter(None, [comparison.warning()]))
-        written.loss = f"; fused, {comparison.part} of what was trained is lost" if comparison.tells else ""
+        outputs.fused_check = comparison.summarize()
+        outputs.warnings.extend(filter(None, [comparison.warning()]))
+        outputs.remark = f"; fused, {comparison.part} of what was trained is lost" if comparison.tells else ""
 
     with report_write_errors("the fused model", job.run.root):
         fuse.write_fused(source, job.run.fused, job.spec.output.dequantize, check)
-    for warning in written.warnings:
+    for warning in outputs.warnings:
         log.warning("%s", warning)
-    return written
+    return outputs

@@ -113,7 +113,7 @@ def test_nothing_is_done_with_cuda(
 
 WHICH_SGEMM = """
 import ctypes
-from prefd.daemon import blas
+from prefd.daemon.machine import blas
 named = blas.preload()
 import mlx.core as mx
 mx.eval(mx.ones((64, 64)) @ mx.ones((64, 64)))
