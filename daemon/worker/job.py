@@ -40,7 +40,7 @@ class SpecifiedJob:
 
     @cached_property
     def plugins(self) -> Plugins:
-        """Raises `ConfigError` for a config.toml that cannot be read; a plugin that fails is in its own report."""
+        """The plugins of the home, those that failed too. Raises `ConfigError` for a config.toml that cannot be read."""
         return load_plugins(Config.load(self.home).plugin_files(self.home))
 
     @cached_property
@@ -84,7 +84,7 @@ class SpecifiedJob:
         return check_tables(data, sources.values(), self.tokenizer, self.spec.data.max_length, local_only)
 
     def check_tables(self) -> None:
-        """Raises `JobError` where a model lacks a token or a position of the pairs; weights are downloaded for it."""
+        """Check that the models have every token and position of the pairs, or raise `JobError`; weights are downloaded."""
         self._check_tables(self.data, local_only=False)
 
     @property

@@ -1,4 +1,4 @@
-"""Runs one phase of one job to an outcome that everyone can read, whatever happens inside."""
+"""Runs one phase of one job, and writes its outcome to the job's folder, whatever happens inside."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def plan_and_precompute(job: RunningJob, stop: stopping.StopEvent) -> PrecomputeOutcome:
-    """Run the reference pass of `job`, once it is known that the job can be trained. Raises as both do."""
+    """Run the reference pass of `job`, once it is known that the job can be trained. Raises as `refuse_untrainable` and `precompute` do."""
     began = time.monotonic()
     if job.spec.training is not None:
         refuse_untrainable(job)
@@ -39,7 +39,7 @@ PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
 
 
 def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
-    """Run `phase` and write its outcome; returns the process's exit code."""
+    """Run `phase`, write its outcome, and return the process's exit code."""
     stop = stopping.watch_signals()
     stopping.watch_parent(stop)
     job = RunningJob.load(Home(root), job_id)

@@ -47,7 +47,7 @@ def check_data(home: Home, request: DataCheckInput) -> DataChecks:
 
 
 def _check_part(job: SpecifiedJob, check_part: Callable[[SpecifiedJob], DataCheck]) -> DataCheck:
-    """Run `check_part`; an expected error is what it found."""
+    """Run `check_part`, and turn an expected error into its finding."""
     try:
         return check_part(job)
     except EXPECTED as error:
@@ -55,7 +55,7 @@ def _check_part(job: SpecifiedJob, check_part: Callable[[SpecifiedJob], DataChec
 
 
 def _read_rows(job: SpecifiedJob) -> DataCheck:
-    """Look at what can be looked at without a tokenizer."""
+    """Read the rows, which takes no tokenizer."""
     for load in (load_pairs, load_held_out):
         load(job.spec.data, job.plugins.formats)
     return DataCheck()
@@ -93,7 +93,7 @@ def preview(home: Home, request: PreviewInput) -> Preview:
     return Preview(
         model=job.policy.model,
         chat_template=Prompter(job.tokenizer, Settings.of(job.spec.data)).is_chat,
-        ends={job.tokenizer.decode([token]): token for token in _count_end_tokens(job.examples)},
+        ends={job.tokenizer.decode([token]): token for token in _list_end_tokens(job.examples)},
         max_length=job.spec.data.max_length,
         tokens=measure_lengths(job.examples),
         data=job.data.report.summarize(),
@@ -188,9 +188,9 @@ def list_special_ids(tokenizer: Any) -> frozenset[int]:
 def measure_lengths(examples: Sequence[Example]) -> dict[str, LengthSpan]:
     """Measure how many tokens prompts and answers have."""
     counts = {
-        "prompt": [each.chosen.start for each in examples],
-        "chosen": [len(each.chosen) - each.chosen.start for each in examples],
-        "rejected": [len(each.rejected) - each.rejected.start for each in examples],
+        "prompt": [example.chosen.start for example in examples],
+        "chosen": [len(example.chosen) - example.chosen.start for example in examples],
+        "rejected": [len(example.rejected) - example.rejected.start for example in examples],
     }
     return {
         name: LengthSpan(least=min(lengths), median=median(lengths), most=max(lengths))
@@ -202,10 +202,10 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _count_end_tokens(examples: Sequence[Example]) -> list[int]:
+def _list_end_tokens(examples: Sequence[Example]) -> list[int]:
     """List the tokens that uncut answers end with, the most frequent first."""
     counts: dict[int, int] = {}
-    for side in (side for each in examples for side in (each.chosen, each.rejected) if not side.cut):
+    for side in (side for example in examples for side in (example.chosen, example.rejected) if not side.cut):
         counts[int(side.ids[-1])] = counts.get(int(side.ids[-1]), 0) + 1
     return sorted(counts, key=lambda token: -counts[token])
 
@@ -213,7 +213,9 @@ def _count_end_tokens(examples: Sequence[Example]) -> list[int]:
 def _list_uses(job: SpecifiedJob) -> Mapping[int, str]:
     """Say what becomes of each example, by its identity: pairs of two sources may have the same row."""
     trains = "scored" if job.spec.training is None else "trained on"
-    return {id(each): trains for each in job.data.train} | {id(each): "held out" for each in job.data.held_out}
+    return {id(example): trains for example in job.data.train} | {
+        id(example): "held out" for example in job.data.held_out
+    }
 
 
 def is_network_error(error: BaseException) -> bool:

@@ -75,7 +75,7 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
 
 
 def _check_adapted(model: nn.Module, source: ModelSource) -> None:
-    """Raises `JobError` for a DoRA that mlx-lm computes wrongly.
+    """Check that mlx-lm can compute the DoRA of `model`, or raise `JobError`.
 
     It takes 32 // bits for the weights in a word, and a quantized embedding for a plain one.
     """

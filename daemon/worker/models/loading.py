@@ -121,7 +121,7 @@ def tokenizer(source: ModelSource) -> Any:
 
 
 def check_same_vocabulary(policy: ModelSource, policy_tokenizer: Any, reference: ModelSource) -> None:
-    """Raises `JobError` unless both tokenizers mean the same text by an id: the reference scores the policy's ids."""
+    """Check that both tokenizers mean the same text by an id, or raise `JobError`: the reference scores the policy's ids."""
     policy_vocabulary, reference_vocabulary = policy_tokenizer.get_vocab(), tokenizer(reference).get_vocab()
     if policy_vocabulary == reference_vocabulary:
         return

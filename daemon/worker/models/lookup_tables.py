@@ -79,7 +79,7 @@ def check_tables(
 ) -> list[str]:
     """Check every pair, and return what the owner should know of lengths, a line each.
 
-    Raises `JobError` for a token or a position that a model has not.
+    Raises `JobError` for a token or a position that a model lacks.
 
     `local_only`: as in `Tables.read`.
     """
@@ -107,8 +107,8 @@ def check_tables(
 def _list_with_places(data: PreparedData) -> Iterator[tuple[Example, str]]:
     """List each example with its place in the data."""
     yield from ((example, str(example)) for example in data.train)
-    apart = "" if data.report.validation is None else "held-out "
-    yield from ((example, f"{apart}{example}") for example in data.held_out)
+    prefix = "" if data.report.validation is None else "held-out "
+    yield from ((example, f"{prefix}{example}") for example in data.held_out)
 
 
 def _check_tokens(example: Example, place: str, tables: Tables, source: ModelSource, tokenizer: Any) -> None:
@@ -157,7 +157,7 @@ def _look_up_bounded(table: Any, module: Any, positions: mx.array) -> mx.array:
 
 
 def bound_positions(model: nn.Module) -> None:
-    """Keep `model` from looking up positions that its table has not."""
+    """Keep `model` from looking up positions that its table lacks."""
     for name, module in model.named_modules():
         if not POSITION_TABLE.search(name):
             continue

@@ -19,7 +19,7 @@ ADAPTABLE = (nn.Linear, nn.QuantizedLinear, SwitchLinear, QuantizedSwitchLinear)
 
 
 def check_keys(source: ModelSource, training: TrainingSpec) -> None:
-    """Raises `JobError` where `training.lora.keys` names no module of the model at `source`. No weight is read.
+    """Check that `training.lora.keys` name modules of the model at `source`, or raise `JobError`. No weight is read.
 
     A model that is still to be downloaded is not looked at.
     """

@@ -20,12 +20,12 @@ GIB = 2**30
 
 
 def format_gib(size: int) -> str:
-    """Writes `size` bytes in GiB."""
+    """Write `size` bytes in GiB."""
     return f"{size / GIB:.1f} GiB"
 
 
 def count_bytes(tree: Any) -> int:
-    """Adds up the bytes of all arrays in a tree of parameters."""
+    """Add up the bytes of all arrays in a tree of parameters."""
     leaves: Any = tree_flatten(tree)
     return sum(leaf.nbytes for _, leaf in leaves)
 
@@ -53,7 +53,7 @@ def list_container_limits(root: Path = ROOT, own: Path = OWN) -> list[int]:
 
 
 def check_weights(model: nn.Module, name: str) -> None:
-    """Raises `JobError` where the weights of the model `name`, not read yet, are larger than memory."""
+    """Check that the weights of the model `name`, not read yet, fit into memory, or raise `JobError`."""
     weights, (total, _) = count_bytes(model.parameters()), machine()
     if weights > total:
         raise JobError(

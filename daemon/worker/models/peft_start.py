@@ -99,7 +99,7 @@ def _load_arrays(adapter: AdapterConfig) -> dict[str, mx.array]:
 
 
 def _check_complete(model: nn.Module, adapter: AdapterConfig, weights: Mapping[str, mx.array]) -> None:
-    """Raises `JobError` unless every matrix of the adapted modules is in the file, in the shape that the config says."""
+    """Check that the file has every matrix of the adapted modules in the config's shape, or raise `JobError`."""
     leaves: Any = tree_flatten(model.parameters())
     expected = {name: value.shape for name, value in leaves if name.rpartition(".")[2] in LEAVES.values()}
     for name in sorted(expected.keys() | weights.keys()):

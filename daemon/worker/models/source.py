@@ -37,7 +37,7 @@ class ModelSource:
 
     @cached_property
     def config_folder(self) -> Path:
-        """The local folder with config and tokenizer; of a hub id, no weights are downloaded for it. Raises `JobError`."""
+        """The local folder with config and tokenizer; no weights are downloaded for it. Raises `JobError` where there is none."""
         folder = Path(self.model)
         if not folder.is_dir():
             folder = _download(self.model, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
@@ -48,7 +48,7 @@ class ModelSource:
 
     @cached_property
     def folder(self) -> Path:
-        """The local folder. Raises `JobError` where there is none or it holds no safetensors."""
+        """The local folder with everything. Raises `JobError` where there is none or it holds no safetensors."""
         folder = self.config_folder
         if not Path(self.model).is_dir():
             folder = _download(self.model, HUB_FILES)

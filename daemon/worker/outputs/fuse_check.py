@@ -99,11 +99,11 @@ class Comparison:
         """Say what the job's owner should know, None where next to nothing is lost."""
         if not self.tells:
             return None
-        why = "quantized anew" if self.requantized else f"rounded to {loading.DTYPES[self.stored]}"
+        cause = "quantized anew" if self.requantized else f"rounded to {loading.DTYPES[self.stored]}"
         remedy = (
             "output.dequantize: true keeps all of it, at full size" if self.requantized else "the adapter has it all"
         )
-        return f"the fused model, {why}, loses {self.part} of what was trained: its {self.describe()}; {remedy}"
+        return f"the fused model, {cause}, loses {self.part} of what was trained: its {self.describe()}; {remedy}"
 
     def summarize(self) -> FusedCheck:
         """Return the numbers as the job's summary holds them."""
@@ -170,11 +170,11 @@ def compare(source: ModelSource, fused: Path, sequences: Sequence[Sequence[int]]
 
 
 def _check_tensors(source: ModelSource, fused: Path) -> None:
-    """Raises `JobError` where a weight of the model at `fused` is not that of base and adapter."""
+    """Check that every weight of the model at `fused` is that of base and adapter, or raise `JobError`."""
     if wrong_tensors := find_wrong_tensors(source, fused):
         requantized = "quantization" in ModelSource(str(fused)).config()
-        more = f" (and {len(wrong_tensors) - 1} more)" if wrong_tensors[1:] else ""
-        raise JobError(f"{NOT_THE_SAME}: {wrong_tensors[0]}{more}; {_advise(requantized)}")
+        count_of_others = f" (and {len(wrong_tensors) - 1} more)" if wrong_tensors[1:] else ""
+        raise JobError(f"{NOT_THE_SAME}: {wrong_tensors[0]}{count_of_others}; {_advise(requantized)}")
 
 
 def _advise(requantized: bool) -> str:
@@ -193,9 +193,9 @@ def compute_logits(model: nn.Module, sequences: Sequence[Sequence[int]]) -> Logi
     return np.concatenate(logits)
 
 
-def distance(one: Logits, other: Logits) -> float:
+def distance(logits: Logits, other_logits: Logits) -> float:
     """Measure how far two (positions, vocabulary) are apart: the root mean square over the vocabulary, median position."""
-    return float(np.median(np.sqrt(np.mean(np.square(one - other), axis=1))))
+    return float(np.median(np.sqrt(np.mean(np.square(logits - other_logits), axis=1))))
 
 
 def scatter(logits: Logits) -> float:

@@ -195,7 +195,9 @@ def _compare_rows(
         return
     size, allowed = mx.maximum(size, 1e-30), mx.broadcast_to(allowed, deviation.shape)
     worst = mx.argmax(mx.where(mx.isnan(deviation), mx.inf, deviation / mx.maximum(allowed, 1e-30)).flatten())
-    worst_deviation, worst_allowed = (float(np.array((each / size).flatten()[worst])) for each in (deviation, allowed))
+    worst_deviation, worst_allowed = (
+        float(np.array((row_values / size).flatten()[worst])) for row_values in (deviation, allowed)
+    )
     yield WrongTensor(name, worst_deviation, worst_allowed)
 
 

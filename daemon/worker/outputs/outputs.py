@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def check(job: SpecifiedJob, model: nn.Module) -> None:
-    """Raises `JobError` when the spec's `output:` cannot be had of `model`, the policy as it will be trained."""
+    """Check that the spec's `output:` can be written for `model`, the policy as it will be trained, or raise `JobError`."""
     wanted = job.spec.output
     if wanted.dequantize:
         quantized = [(name, module) for name, module in model.named_modules() if "scales" in module]

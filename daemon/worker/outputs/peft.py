@@ -29,7 +29,7 @@ REMEDY = "take output.peft away; output.fuse writes a whole model"
 
 
 def check(source: ModelSource, model: nn.Module) -> None:
-    """Raises `JobError` when an adapter on `model`, which came from `source`, would not mean the same to PEFT."""
+    """Check that an adapter on `model`, loaded from `source`, means the same to PEFT, or raise `JobError`."""
     check_names(source, "output.peft", f"; {REMEDY}")
     if "quantization" in source.config():
         raise JobError(

@@ -54,14 +54,14 @@ class Needs:
 
     def audit(self, missing: Collection[bytes]) -> Audit:
         """Count what the job needs, given the keys of the completions that are not in the cache."""
-        scored = [self.completions[key] for key in missing]
+        missing_completions = [self.completions[key] for key in missing]
         return Audit(
             completions=len(self.completions),
             duplicates=self.duplicates,
-            cached=len(self.completions) - len(scored),
-            missing=len(scored),
-            tokens_scored=sum(len(completion.ids) - completion.start for completion in scored),
-            tokens_run=sum(len(completion.ids) for completion in scored),
+            cached=len(self.completions) - len(missing_completions),
+            missing=len(missing_completions),
+            tokens_scored=sum(len(completion.ids) - completion.start for completion in missing_completions),
+            tokens_run=sum(len(completion.ids) for completion in missing_completions),
             bytes=sum(
                 ENTRY_BYTES + 4 * (len(completion.ids) - completion.start) for completion in self.completions.values()
             ),

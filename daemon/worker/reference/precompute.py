@@ -98,9 +98,9 @@ def batch_by_key(missing: dict[bytes, Completion]) -> list[list[tuple[bytes, Com
 
 def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
     """Score one batch: key → (length,) float32 log-probabilities."""
-    scored = scorer.logprobs([completion for _, completion in batch])
-    mx.eval(scored)
-    values = np.array(scored.tokens)
+    logprobs = scorer.logprobs([completion for _, completion in batch])
+    mx.eval(logprobs)
+    values = np.array(logprobs.tokens)
     return {
         key: values[row, : len(completion.ids) - completion.start].copy() for row, (key, completion) in enumerate(batch)
     }

@@ -50,19 +50,19 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
         random.shuffle(batches)  # or only the longest would be checked
     means: list[float] = []
     largest = 0.0
-    wrong: list[WrongValue] = []
+    wrong_values: list[WrongValue] = []
     for batch in batches:
         if deadline is not None and means and time.monotonic() >= deadline:
             break
-        for key, live in score(scorer, batch).items():
+        for key, scores in score(scorer, batch).items():
             value = cached[key]
             assert value is not None
-            difference = differences(value, live)
+            difference = differences(value, scores)
             means.append(difference.mean)
             largest = max(largest, difference.largest)
             if difference.beyond(limit):
                 row = needs.rows[key]
-                wrong.append(
+                wrong_values.append(
                     WrongValue(key=key.hex(), row=row.row, place=str(row), mean=difference.mean, max=difference.largest)
                 )
     return Rescored(
@@ -75,7 +75,7 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
         tolerance=limit,
         mean=float(np.mean(means)),
         max=largest,
-        wrong=wrong,
+        wrong=wrong_values,
     )
 
 

@@ -88,11 +88,13 @@ def differentiate_now(head: Head, hidden: mx.array, targets: mx.array, share: Sh
     Not for use inside a trace, which would keep all that led to `hidden`.
     """
     if head.trained():
-        shared, cotangents = mx.value_and_grad(share)(logprobs_now(head, hidden, targets))
-        return Differentiated(shared, *_differentiate_trained(head, hidden, targets, cotangents))
-    scored = [_differentiate_frozen(head.logits, *each) for each in head.slices(hidden, targets)]
-    shared, cotangents = mx.value_and_grad(share)(mx.concatenate([values for values, _ in scored]))
-    return Differentiated(shared, mx.concatenate([slopes for _, slopes in scored]) * cotangents[:, None], {})
+        value, cotangents = mx.value_and_grad(share)(logprobs_now(head, hidden, targets))
+        return Differentiated(value, *_differentiate_trained(head, hidden, targets, cotangents))
+    logprobs_and_slopes = [_differentiate_frozen(head.logits, *each) for each in head.slices(hidden, targets)]
+    value, cotangents = mx.value_and_grad(share)(mx.concatenate([values for values, _ in logprobs_and_slopes]))
+    return Differentiated(
+        value, mx.concatenate([slopes for _, slopes in logprobs_and_slopes]) * cotangents[:, None], {}
+    )
 
 
 def _compute_now(logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:

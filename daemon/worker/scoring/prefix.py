@@ -100,9 +100,9 @@ def map_cache(cache: Any, on_array: OnArray) -> Any:
         return JoinedKV(pieces, None if cache.padding is None else on_array(cache.padding), cache.grouped)
     if isinstance(cache, CacheList):
         return CacheList(*(map_cache(each, on_array) for each in cache.caches))
-    twin = copy.copy(cache)
-    twin.state = tree_map(lambda leaf: on_array(leaf) if isinstance(leaf, mx.array) else leaf, cache.state)
-    return twin
+    cache_copy = copy.copy(cache)
+    cache_copy.state = tree_map(lambda leaf: on_array(leaf) if isinstance(leaf, mx.array) else leaf, cache.state)
+    return cache_copy
 
 
 def take_rows(caches: list[Any], rows: mx.array, batch: int) -> list[Any]:

@@ -12,8 +12,8 @@ SPREADING_FACTOR = 0x9E3779B97F4A7C15  # a multiplier that spreads neighbouring 
 
 def read_state() -> int:
     """Return the 64 bits that everything drawn from now on depends on."""
-    current: Any = mx.random.state  # typed as object
-    high, low = np.array(current[0]).tolist()
+    state: Any = mx.random.state  # typed as object
+    high, low = np.array(state[0]).tolist()
     return (int(high) << 32) | int(low)
 
 

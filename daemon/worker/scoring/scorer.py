@@ -163,11 +163,11 @@ class Scorer:
 
         (_, (states, cotangents)), gradients = nn.value_and_grad(self.model, trace_trunk)()
         mx.eval(states, cotangents)
-        shared, by_state, by_parameter = differentiate_now(
+        value, by_state, by_parameter = differentiate_now(
             self._make_head(), states, work.targets, lambda values: share(work.table(values))
         )
         np.array(cotangents, copy=False)[:] = np.array(by_state)
-        return shared, tree_map_with_path(
+        return value, tree_map_with_path(
             lambda name, slope: slope + by_parameter[name] if name in by_parameter else slope, gradients
         )
 

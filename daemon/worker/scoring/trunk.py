@@ -94,9 +94,9 @@ def get_submodule(module: nn.Module, path: tuple[str, ...]) -> nn.Module:
 
 def replace_submodule(module: nn.Module, path: tuple[str, ...], replacement: Any) -> nn.Module:
     """Copy `module`, sharing everything with it but what is at `path`."""
-    twin = copy.copy(module)
-    twin[path[0]] = replacement if len(path) == 1 else replace_submodule(module[path[0]], path[1:], replacement)
-    return twin
+    module_copy = copy.copy(module)
+    module_copy[path[0]] = replacement if len(path) == 1 else replace_submodule(module[path[0]], path[1:], replacement)
+    return module_copy
 
 
 def _find_layers_key(model: nn.Module, trunk: nn.Module) -> str:
@@ -206,8 +206,8 @@ def _checkpoint(run: Callable[..., list[mx.array]], parameter_count: int) -> Cal
 
     recomputing: Any = mx.custom_function(run)
     recomputing.vjp(run_backward)
-    typed: Callable[..., list[mx.array]] = recomputing
-    return typed
+    checkpointed_run: Callable[..., list[mx.array]] = recomputing
+    return checkpointed_run
 
 
 @contextmanager

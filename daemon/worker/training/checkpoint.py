@@ -1,4 +1,4 @@
-"""Checkpoints keep on disk all that a training run goes on from.
+"""Saves and restores checkpoints: all that a training run goes on from.
 
 Every folder is written beside and renamed, so a name that exists is whole. Optimizer state is in a file of its own:
 mlx-lm refuses an adapters.safetensors that holds anything but adapter leaves. A disk may still damage what was written:
@@ -34,7 +34,7 @@ PIECE_BYTES = 2**22
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint that is not what was written: for the log, which says what was done about it."""
+    """A checkpoint is not what was written. The message is for the log, which says what was done about it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Checkpoints:
                 shutil.rmtree(old)
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> RestoredCheckpoint | None:
-        """Load the newest whole checkpoint into both; None where there is none. Damaged ones are removed, and named."""
+        """Load the newest whole checkpoint into both; None where there is none. Damaged ones are removed and logged."""
         for unfinished in self.folder.glob(".step-*"):  # of a process that was killed
             shutil.rmtree(unfinished)
         for folder in reversed(self._list_folders()):

@@ -42,8 +42,8 @@ def plan_training(job: SpecifiedJob) -> tuple[TrainingSpec, Schedule]:
             f"{len(job.data.train)} pairs share one prompt, so none is held out; give data.validation a path to others"
         )
     if training.early_stopping is not None:
-        every = training.steps_per_eval or schedule.steps_per_epoch
-        if fault := training.early_stopping.too_few(math.ceil(schedule.total_steps / every)):
+        interval = training.steps_per_eval or schedule.steps_per_epoch
+        if fault := training.early_stopping.too_few(math.ceil(schedule.total_steps / interval)):
             raise JobError(f"training.early_stopping: {fault}")
     _try_loss(job, training)
     return training, schedule

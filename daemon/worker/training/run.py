@@ -138,17 +138,17 @@ class Run:
             self.step += 1
             line = self._stamp() | self._step()
             evaluation = self._evaluate()
-            last = self.step == total or self.selection.stop
-            if last or self.step % self.training.steps_per_report == 0 or self.step == 1:
+            is_last = self.step == total or self.selection.stop
+            if is_last or self.step % self.training.steps_per_report == 0 or self.step == 1:
                 self.metrics.append(line)
             if evaluation is not None:
                 self.metrics.append(self._stamp() | evaluation)
             is_best = evaluation is not None and self.selection.best_step == self.step
             stop_requested = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
-            if last or is_best or stop_requested or self.step % self.training.save_every == 0:
+            if is_last or is_best or stop_requested or self.step % self.training.save_every == 0:
                 self._save()
             report.advance(1, {name: line[name] for name in LABELS})
-            if stop_requested and not last:
+            if stop_requested and not is_last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
         if self.selection.stop:
             log.info("%s", self.selection.explain_stop())
@@ -168,8 +168,8 @@ class Run:
     def _evaluate(self) -> dict[str, float] | None:
         """Evaluate the held-out pairs and return their metrics, None where it is not their turn."""
         held_out = self.job.data.held_out
-        every = self.training.steps_per_eval or self.schedule.steps_per_epoch
-        if not held_out or (self.step % every and self.step != self.schedule.total_steps):
+        interval = self.training.steps_per_eval or self.schedule.steps_per_epoch
+        if not held_out or (self.step % interval and self.step != self.schedule.total_steps):
             return None
         metrics = self.trainer.evaluate(held_out)
         if not math.isfinite(metrics["eval_loss"]):

@@ -46,14 +46,14 @@ class Start:
         They are the same in every row of a policy that has not moved; and, to a loss that is shielded, in the rows whose
         log-ratio is within the noise.
         """
-        own = mx.stop_gradient(policy.tokens)
+        policy_tokens = mx.stop_gradient(policy.tokens)
         if self.unmoved:
-            return Logprobs(own, reference.mask)
+            return Logprobs(policy_tokens, reference.mask)
         if not self.shielded:
             return reference
-        log_ratios = ((own - reference.tokens) * reference.mask).sum(axis=-1)
-        within = mx.abs(log_ratios) <= self.noise * mx.sqrt(reference.lengths)
-        return Logprobs(mx.where(within[:, None], own, reference.tokens), reference.mask)
+        log_ratios = ((policy_tokens - reference.tokens) * reference.mask).sum(axis=-1)
+        is_noise = mx.abs(log_ratios) <= self.noise * mx.sqrt(reference.lengths)
+        return Logprobs(mx.where(is_noise[:, None], policy_tokens, reference.tokens), reference.mask)
 
     def note_step(self, learning_rate: float) -> None:
         """Note a step that was taken with `learning_rate`; the first ones of a warmup may have taken 0."""
@@ -95,8 +95,8 @@ def _score_as_trained(scorer: Scorer, completions: Sequence[Completion]) -> Logp
 
     MLX is lazy, so no gradient is computed.
     """
-    (_, scored), _ = scorer.value_and_grad(completions, lambda scored: (scored.sums.sum(), scored))
-    logprobs: Logprobs = scored
+    (_, scores), _ = scorer.value_and_grad(completions, lambda policy: (policy.sums.sum(), policy))
+    logprobs: Logprobs = scores
     return logprobs
 
 
@@ -106,6 +106,6 @@ def _measure_sizes(differences: Rows) -> Iterator[float]:
     yield from (abs(difference.sum()) / np.sqrt(len(difference)) for difference in differences)
 
 
-def _list_rows(scored: Logprobs, completions: Sequence[Completion]) -> Rows:
-    tokens = np.array(scored.tokens).astype(np.float64)
+def _list_rows(logprobs: Logprobs, completions: Sequence[Completion]) -> Rows:
+    tokens = np.array(logprobs.tokens).astype(np.float64)
     return [tokens[row, : len(completion.ids) - completion.start] for row, completion in enumerate(completions)]

@@ -174,15 +174,15 @@ def split_sides(both: Logprobs) -> tuple[Logprobs, Logprobs]:
     )
 
 
-def drop_uncounted(scored: Logprobs, completions: Sequence[Completion]) -> Logprobs:
+def drop_uncounted(logprobs: Logprobs, completions: Sequence[Completion]) -> Logprobs:
     """Mask out the tokens of `completions` that are not the assistant's own."""
     if all(completion.counted is None for completion in completions):
-        return scored
-    counted_mask = np.zeros(scored.mask.shape, np.float32)
+        return logprobs
+    counted_mask = np.zeros(logprobs.mask.shape, np.float32)
     for row, completion in zip(counted_mask, completions):
         row[: len(completion.own)] = completion.own
-    mask = scored.mask * mx.array(counted_mask)
-    return Logprobs(scored.tokens * mask, mask)
+    mask = logprobs.mask * mx.array(counted_mask)
+    return Logprobs(logprobs.tokens * mask, mask)
 
 
 def pad_rows(values: Sequence[np.ndarray[tuple[int], np.dtype[np.float32]]]) -> Logprobs:
