@@ -19,7 +19,7 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_map
 
 from prefd.cache.agreement import TOLERANCE
-from prefd.daemon.worker.data.tokens import Completion, Example, places
+from prefd.daemon.worker.data.tokens import Completion, Example, list_places
 from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.training.metrics import Mean, Sums, sum_pair_metrics
@@ -90,7 +90,7 @@ class Trainer:
             sums, gradients = self._compute_gradients([example], 1)
             return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(measure_global_norm(gradients))
 
-        return places([example for example in examples if not finite(example)] or examples)
+        return list_places([example for example in examples if not finite(example)] or examples)
 
     def _compute_gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Compute the metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
@@ -176,7 +176,7 @@ def split_sides(both: Logprobs) -> tuple[Logprobs, Logprobs]:
 
 def drop_uncounted(logprobs: Logprobs, completions: Sequence[Completion]) -> Logprobs:
     """Mask out the tokens of `completions` that are not the assistant's own."""
-    if all(completion.counted is None for completion in completions):
+    if all(completion.own_mask is None for completion in completions):
         return logprobs
     counted_mask = np.zeros(logprobs.mask.shape, np.float32)
     for row, completion in zip(counted_mask, completions):

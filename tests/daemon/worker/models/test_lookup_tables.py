@@ -137,10 +137,10 @@ class TestTokens:
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         source = ModelSource("org/model")
         monkeypatch.setattr(ModelSource, "config", lambda self: json.loads((model / "config.json").read_text()))
-        assert Tables.read(source, here_only=True) == Tables(None, None, "", 30)
+        assert Tables.read(source, local_only=True) == Tables(None, None, "", 30)
         assert asked == [True]
         weights.rename(model / "model.safetensors")
-        assert Tables.read(source, here_only=True).tokens == 320
+        assert Tables.read(source, local_only=True).tokens == 320
 
 
 class TestPositions:
