@@ -19,7 +19,7 @@ blas.preload()
 import mlx_lm
 
 from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.kernels import kernel_in_use
+from prefd.daemon.worker.scoring.kernels import name_kernel
 from prefd.daemon.worker.training.train import cached_reference
 from support.exact import job_of
 from support.first_losses import losses
@@ -48,7 +48,7 @@ def trajectories(model: Path, *loss_names: str) -> dict[str, dict[str, list[floa
 
 def main(model: Path, *loss_names: str) -> None:
     found = {"neighbours": neighbours(model), "losses": trajectories(model, *loss_names)}
-    print(json.dumps({"kernel": kernel_in_use()} | found))
+    print(json.dumps({"kernel": name_kernel()} | found))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from prefd.daemon.machine import blas
-from prefd.daemon.worker.scoring.kernels import kernel_in_use
+from prefd.daemon.worker.scoring.kernels import name_kernel
 from support.exact import exact_losses, job_of
 from support.first_losses import STEPS
 from support.programs import program, program_environment
@@ -51,7 +51,7 @@ def cases() -> Iterator[Any]:
         )
 
 
-with_openblas = pytest.mark.skipif("openblas" not in kernel_in_use(), reason="OpenBLAS is not behind MLX here")
+with_openblas = pytest.mark.skipif("openblas" not in name_kernel(), reason="OpenBLAS is not behind MLX here")
 
 
 @with_openblas
@@ -111,6 +111,6 @@ def measured(core: str, threads: int, model: Path, *losses: str) -> dict[str, An
 
 def test_the_kernels_of_this_process_are_named() -> None:
     """By the library that `blas` loaded, where it did."""
-    assert "mlx 0." in kernel_in_use()
+    assert "mlx 0." in name_kernel()
     if "openblas" in str(blas.preload()):
-        assert kernel_in_use().startswith("openblas ")
+        assert name_kernel().startswith("openblas ")

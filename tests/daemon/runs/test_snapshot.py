@@ -240,7 +240,7 @@ def test_a_change_since_the_claim_is_a_warning_in_the_jobs_report(
     freeze(job.home, 1, job.spec, anew=True)
     pairs.write_text('{"chosen": "c", "rejected": "d"}\n')
     another = TrainingOutcome(ok=True, reason="", summary=TrainingSummary(warnings=["another"]))
-    monkeypatch.setattr(phases.stopping, "on_signals", lambda: None)
+    monkeypatch.setattr(phases.stopping, "watch_signals", lambda: None)
     monkeypatch.setattr(phases.stopping, "watch_parent", lambda _: None)
     monkeypatch.setitem(phases.PHASES, "training", lambda *_: another)
     assert phases.run_phase("training", tmp_path, 1) == 0
