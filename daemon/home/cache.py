@@ -27,6 +27,6 @@ def open_shared(home: Home) -> SharedCache | None:
     return SharedCache.at(url, home.cache)
 
 
-def open_here(home: Home) -> ReferenceCache:
+def open_own_folder(home: Home) -> ReferenceCache:
     """The folder alone, without a word to the object store that it may be the mirror of."""
     return ReferenceCache.open(home.cache, mirror=bool(Config.load(home).cache_url))

@@ -37,7 +37,7 @@ class AlreadyRunning(PrefdError):
 
 
 @contextmanager
-def held(home: Home) -> Iterator[None]:
+def hold_lock(home: Home) -> Iterator[None]:
     """Hold the home's lock. Raises AlreadyRunning."""
     lock = FileLock(home.lock, timeout=PATIENCE_SECONDS, poll_interval=0.05)
     try:
@@ -58,7 +58,7 @@ def announce(home: Home, socket: str) -> Holder:
     return me
 
 
-def announced(home: Home) -> Holder | None:
+def read_announcement(home: Home) -> Holder | None:
     """What the last holder wrote; it may be gone."""
     value = read_json(home.run / "daemon.json")
     try:
@@ -80,13 +80,13 @@ def is_held(home: Home) -> bool:
     return False
 
 
-def holder(home: Home) -> Holder | None:
+def find_holder(home: Home) -> Holder | None:
     """The daemon that runs on `home` now; None when the lock is free, or its holder has not said who it is yet."""
-    return announced(home) if is_held(home) else None
+    return read_announcement(home) if is_held(home) else None
 
 
 def _who(home: Home) -> str:
-    known = announced(home)
+    known = read_announcement(home)
     if known is None:
         return "another daemon"
     since = datetime.fromtimestamp(known.started_at).astimezone()

@@ -18,7 +18,7 @@ from ulid import ULID
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_json, write_json
-from prefd.daemon.machine.mounts import Mount, is_mounted, mount_of
+from prefd.daemon.machine.mounts import Mount, find_mount, is_mounted
 from prefd.daemon.text.wording import clip
 
 
@@ -47,7 +47,7 @@ class WatchedFolder:
 
         Raises FolderUnusable, and OSError where the folder cannot be looked at.
         """
-        there = identity(self.home.jobs)
+        there = read_identity(self.home.jobs)
         if there is not None and there == self._identity and self._is_whole():
             return False
         self._identity = None
@@ -58,7 +58,7 @@ class WatchedFolder:
         for folder in (self.home.jobs, self.home.accepted, self.home.rejected):
             folder.mkdir(exist_ok=True)
         self._remember()
-        self._identity = identity(self.home.jobs)
+        self._identity = read_identity(self.home.jobs)
         return True
 
     def forget(self) -> None:
@@ -75,7 +75,7 @@ class WatchedFolder:
             )
 
     def _require_home(self) -> None:
-        root = identity(self.home.root)
+        root = read_identity(self.home.root)
         self._root = self._root or root
         if root is None or root != self._root:
             raise FolderUnusable(
@@ -91,9 +91,9 @@ class WatchedFolder:
 
     def _remember(self) -> None:
         """Write down what there is to know of a folder that is not simply the home's own. Raises FolderUnusable."""
-        mount = mount_of(self.home.jobs)
+        mount = find_mount(self.home.jobs)
         self.is_remote = mount is not None and mount.is_silent
-        apart = None if mount is None or mount == mount_of(self.home.root) else mount.to_json()
+        apart = None if mount is None or mount == find_mount(self.home.root) else mount.to_json()
         if apart is None and not self.home.jobs.is_symlink():
             self._record.unlink(missing_ok=True)
             return
@@ -117,7 +117,7 @@ class WatchedFolder:
             write_json(mark, ours)
 
 
-def identity(folder: Path) -> tuple[int, int] | None:
+def read_identity(folder: Path) -> tuple[int, int] | None:
     """What tells a folder from another of the same name; None where there is none. Raises OSError."""
     try:
         info = os.stat(folder)

@@ -22,7 +22,7 @@ from ulid import ULID
 
 from prefd.cache.segments.durable import whole_file
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.files import has_writer, open_regular, short, sync_folder
+from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.text.wording import clip
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Inbox:
         is reported once, and is tried again whenever it is complete.
         """
         source = self.home.jobs / name
-        claimed = Claimed(self.home.accepted / f"{ULID()}-{short(name)}", name)
+        claimed = Claimed(self.home.accepted / f"{ULID()}-{shorten_name(name)}", name)
         try:
             descriptor = open_regular(source)
         except FileNotFoundError:
@@ -212,7 +212,7 @@ class Inbox:
             return []
         return ready
 
-    def keep_unrecorded(self, recorded: set[str]) -> None:
+    def keep_claims_without_jobs(self, recorded: set[str]) -> None:
         """Keep the claimed files without a job: a crash came between the rename and the row. Raises OSError."""
         with os.scandir(self.home.accepted) as entries:
             names = [
@@ -226,7 +226,7 @@ class Inbox:
         for name in names:
             self.keep(Claimed.of(self.home.accepted / name))
 
-    def taken_in(self, claimed: Claimed) -> None:
+    def forget_report(self, claimed: Claimed) -> None:
         """It is a job now, or rejected."""
         self._reported.pop(claimed.source, None)
 
@@ -314,7 +314,7 @@ def _signature(info: os.stat_result) -> Signature:
 
 def _unused(folder: Path, name: str) -> Path:
     """A path in `folder` for `name`, numbered when it is there."""
-    kept = PurePath(short(name))
+    kept = PurePath(shorten_name(name))
     number = 1
     while True:
         target = folder / (kept.name if number == 1 else f"{kept.stem}-{number}{kept.suffix}")

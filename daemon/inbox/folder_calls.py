@@ -15,7 +15,7 @@ from typing import Protocol
 
 from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.machine.listeners import Settable
-from prefd.daemon.machine.threads import P, T, in_thread
+from prefd.daemon.machine.threads import P, T, run_in_thread
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class FolderCalls:
     async def make(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work` in a thread. Raises what it raises, and StopIntake when it hangs and the daemon is to stop."""
         began = time.monotonic()
-        task = asyncio.ensure_future(in_thread(work, *args, **kwargs))
+        task = asyncio.ensure_future(run_in_thread(work, *args, **kwargs))
         while not task.done():
             await asyncio.wait({task}, timeout=TICK_SECONDS)
             self.alive(0)  # a mount that hangs is not the daemon's doing

@@ -81,7 +81,7 @@ class Intake:
         noticed = self.inbox.noticed
         while (found := await self.calls.make(self._look)) is None:
             self._suit(self.folder.is_remote)
-            await self.calls.make(self.inbox.keep_unrecorded, self.admission.admitted())
+            await self.calls.make(self.inbox.keep_claims_without_jobs, self.admission.admitted())
         self.health.last_rescan = time.time()
         if self.inbox.noticed > noticed and self.health.mode == "polling":
             self.health.last_event = time.time()
@@ -115,7 +115,7 @@ class Intake:
                 log.debug("%s", claimed.source, exc_info=error)
                 await self.calls.make(self.inbox.keep, claimed, f"is claimed, and is tried again: {_told(error)}")
             else:
-                self.inbox.taken_in(claimed)
+                self.inbox.forget_report(claimed)
 
     def _suit(self, is_remote: bool) -> None:
         """What is complete is harder to tell on a network mount."""

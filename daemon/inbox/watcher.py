@@ -15,10 +15,10 @@ from pathlib import Path
 from watchfiles import Change, awatch
 
 from prefd.daemon.home.settings import WatchConfig
-from prefd.daemon.inbox.availability import identity
+from prefd.daemon.inbox.availability import read_identity
 from prefd.daemon.inbox.health import WatchHealth
-from prefd.daemon.machine.mounts import mount_of
-from prefd.daemon.machine.threads import in_thread
+from prefd.daemon.machine.mounts import find_mount
+from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.text.wording import clip
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Watcher:
         if self.config.polling:
             return "watch.polling is set"
         try:
-            mount = await in_thread(mount_of, self.folder)
+            mount = await run_in_thread(find_mount, self.folder)
         except OSError:
             return None  # the claimer says what is wrong with it
         return f"{mount.describe()} tells of no changes made elsewhere" if mount and mount.is_silent else None
@@ -132,7 +132,7 @@ class Watcher:
 
     async def _identity(self) -> tuple[int, int] | None:
         try:
-            return await in_thread(identity, self.folder)
+            return await run_in_thread(read_identity, self.folder)
         except OSError:
             return None
 

@@ -34,7 +34,7 @@ def is_wanted() -> bool:
     return not any(name.startswith("mlx-cuda") for name in installed)
 
 
-def candidates() -> Iterator[Path | str]:
+def list_candidates() -> Iterator[Path | str]:
     """Where a usable library may be, best first: $PREFD_BLAS, this environment's own, the system's."""
     if named := os.environ.get("PREFD_BLAS"):
         yield Path(named)
@@ -54,7 +54,7 @@ def preload() -> str | None:
     if not is_wanted():
         return None
     os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
-    for candidate in candidates():
+    for candidate in list_candidates():
         if loaded := _load(candidate):
             return loaded
     log.warning("%s", MISSING)
@@ -65,7 +65,7 @@ def is_missing() -> bool:
     """Whether the workers will find none. Asked of a child: who never imports MLX need not load the library."""
     if not is_wanted():
         return False
-    code = "import sys; from prefd.daemon import blas; sys.exit(blas.preload() is None)"
+    code = "import sys; from prefd.daemon.machine import blas; sys.exit(blas.preload() is None)"
     command = [sys.executable, "-P", "-c", code]
     return subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 1
 

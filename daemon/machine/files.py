@@ -103,7 +103,7 @@ def is_lfs_pointer(path: Path) -> bool:
         return False
 
 
-def short(name: str) -> str:
+def shorten_name(name: str) -> str:
     """`name` cut to MAX_NAME_BYTES, keeping its suffix."""
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name

@@ -24,7 +24,7 @@ def private_bytes(process: psutil.Process) -> int:
     return int(memory.rss - memory.shared if sys.platform == "linux" else memory.rss)
 
 
-def kills() -> int:
+def count_kills() -> int:
     """Processes that the system, or this process's own group, has killed for want of memory. 0 where nobody counts."""
     return sum(_count(path, "oom_kill") for path in _counters())
 

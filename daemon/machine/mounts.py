@@ -48,7 +48,7 @@ class Mount:
             return None
 
 
-def mounts() -> list[Mount]:
+def list_mounts() -> list[Mount]:
     """Every mount, the later of two on one folder last; none where the system does not tell.
 
     It looks at the kernel's list only, so a mount that hangs is no matter.
@@ -60,13 +60,13 @@ def mounts() -> list[Mount]:
     return [Mount(each.mountpoint, each.fstype, each.device) for each in listed]
 
 
-def mount_of(path: Path) -> Mount | None:
+def find_mount(path: Path) -> Mount | None:
     """The mount that holds `path`, links followed; None where the system does not tell."""
     real = path.resolve()
-    holding = [mount for mount in mounts() if real.is_relative_to(mount.point)]
+    holding = [mount for mount in list_mounts() if real.is_relative_to(mount.point)]
     return max(reversed(holding), key=lambda mount: len(Path(mount.point).parts), default=None)
 
 
 def is_mounted(mount: Mount) -> bool:
     """Whether something is mounted where `mount` was."""
-    return any(each.point == mount.point for each in mounts())
+    return any(each.point == mount.point for each in list_mounts())

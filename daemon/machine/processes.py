@@ -87,7 +87,7 @@ def signal_group(pid: int, number: signal.Signals) -> None:
         return
 
 
-async def end(process: ProcessId, grace: float) -> bool:
+async def end_process(process: ProcessId, grace: float) -> bool:
     """SIGTERM, and SIGKILL when it still runs after `grace` seconds. True when it is gone."""
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         process.signal(number)

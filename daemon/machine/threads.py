@@ -23,7 +23,7 @@ _waiting: deque[SimpleQueue[Todo]] = deque()
 """What the threads without work are waiting at."""
 
 
-async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """`work` in a thread of its own. Raises what it raises."""
     done: Future[T] = Future()
     try:

@@ -16,7 +16,7 @@ _answers: dict[tuple[str, str | None], tuple[float, str | None]] = {}
 _silent_until = 0.0
 
 
-def commit_of(dataset: str, revision: str | None) -> str | None:
+def find_commit(dataset: str, revision: str | None) -> str | None:
     """The commit that `revision` (the newest, where it is None) names now; None where the hub does not say."""
     global _silent_until
     now = time.monotonic()

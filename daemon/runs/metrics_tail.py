@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from prefd.daemon.runs.run_folder import RunDir, as_row
+from prefd.daemon.runs.run_folder import RunDir, parse_row
 
 METRICS_BYTES = 65_536
 """So much is read at a time of each job's metrics: a client's share of memory."""
@@ -32,7 +32,7 @@ class MetricsTail:
             for line in self._lines():
                 if self._line > self.told:
                     self.told = self._line
-                    if (values := as_row(line)) is not None:
+                    if (values := parse_row(line)) is not None:
                         found.append((self._line, values))
         return found
 

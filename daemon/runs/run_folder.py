@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's num
 
 SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
 PROGRESS = "progress.json"
-KEPT = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
+CARRIED_OVER = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
 """What a run begun from nothing keeps of the earlier one: the log goes on."""
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class RunDir:
 
     def set_aside(self, attempt: int) -> None:
         """Move what attempts up to `attempt` left to `attempts/<attempt>/`. Done again after a crash, it moves the rest."""
-        left = [path for path in self.root.iterdir() if path.name not in KEPT]
+        left = [path for path in self.root.iterdir() if path.name not in CARRIED_OVER]
         folder = self.root / ATTEMPTS / str(attempt)
         folder.mkdir(parents=True, exist_ok=True)
         for path in left:
@@ -145,7 +145,7 @@ class RunDir:
             text = self.metrics.read_text(encoding="utf-8")
         except FileNotFoundError:
             return
-        yield from filter(None, map(as_row, text.splitlines()))
+        yield from filter(None, map(parse_row, text.splitlines()))
 
 
 def is_evaluation(row: Mapping[str, Any]) -> bool:
@@ -153,7 +153,7 @@ def is_evaluation(row: Mapping[str, Any]) -> bool:
     return any(key.startswith(EVAL) for key in row)
 
 
-def as_row(line: str | bytes) -> dict[str, Any] | None:
+def parse_row(line: str | bytes) -> dict[str, Any] | None:
     """A line of metrics.jsonl; None for one that a crash has cut."""
     try:
         value = json.loads(line)

@@ -68,7 +68,7 @@ class Stock:
 
 def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = None) -> Stock:
     """As things are now. Reads the job's data: not for an event loop's own thread. `commits`: as in `data_of`."""
-    return Stock(versions(), plugins(home), data_of(spec, commits))
+    return Stock(list_versions(), list_plugins(home), read_data_states(spec, commits))
 
 
 def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, anew: bool = False) -> RunDir:
@@ -103,7 +103,7 @@ def frozen_stock(run: RunDir) -> Stock | None:
     return Stock(document["versions"], document["plugins"], data)
 
 
-def versions() -> dict[str, str]:
+def list_versions() -> dict[str, str]:
     """Of what decides the numbers; nothing is imported for it."""
     found = {}
     for name in VERSIONS:
@@ -114,7 +114,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def plugins(home: Home) -> dict[str, str]:
+def list_plugins(home: Home) -> dict[str, str]:
     """Every distribution with an entry point, and every file that config.toml lists."""
     entries = metadata.entry_points(group=PLUGIN_GROUP)
     found = {entry.dist.name: entry.dist.version for entry in entries if entry.dist and entry.dist.name != "prefd"}
@@ -130,12 +130,12 @@ def plugins(home: Home) -> dict[str, str]:
     return found
 
 
-def commits(stock: Stock) -> dict[str, str]:
+def list_commits(stock: Stock) -> dict[str, str]:
     """Hub id → the commit that the job reads."""
     return {name: state.commit for name, state in stock.data.items() if state.commit is not None}
 
 
-def data_of(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, DataState]:
+def read_data_states(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, DataState]:
     """The rows to train on, and those held out where they have a source of their own.
 
     `commits`: those of hub datasets; the hub is asked where that is None.
@@ -159,7 +159,7 @@ def data_of(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str
 
 
 def _hub_dataset(name: str, revision: str | None, commits: Mapping[str, str] | None) -> DataState:
-    commit = hub_commits.commit_of(name, revision) if commits is None else commits.get(name)
+    commit = hub_commits.find_commit(name, revision) if commits is None else commits.get(name)
     revision = revision or "the newest"
     return DataState(revision=revision, commit=commit) if commit else DataState(revision=revision)
 
@@ -187,7 +187,7 @@ def _digest(path: Path, size: int, changed_ns: int, inode: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def changes(frozen: Stock, now: Stock) -> list[str]:
+def list_changes(frozen: Stock, now: Stock) -> list[str]:
     """What is not as it was when the job was claimed, in words."""
     changes_since = []
     for name in sorted(frozen.data.keys() | now.data.keys()):
@@ -208,7 +208,7 @@ def changes(frozen: Stock, now: Stock) -> list[str]:
     return changes_since
 
 
-def lines(stock: Stock) -> list[str]:
+def describe_stock(stock: Stock) -> list[str]:
     """For `prefd show`."""
     described = [f"{name}: {_describe(state)}" for name, state in stock.data.items()][:10]
     described += [f"and {len(stock.data) - 10} more files"] if len(stock.data) > 10 else []

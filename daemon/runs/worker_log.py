@@ -35,7 +35,7 @@ def bound_log(log: Path, limit: int | None = None) -> bool:
     return True
 
 
-def tail(log: Path, lines: int = 8, since: int = 0, limit: int = 2000) -> str:
+def read_tail(log: Path, lines: int = 8, since: int = 0, limit: int = 2000) -> str:
     """Reads the last `lines` lines of a log that were written after byte `since`, at most `limit` bytes of them."""
     try:
         with log.open("rb") as file:

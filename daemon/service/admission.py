@@ -23,7 +23,7 @@ from prefd.daemon.inbox.claims import Claimed, Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.submit import keep_posted
 from prefd.daemon.jobs.table import Job, JobTable
-from prefd.daemon.machine.threads import P, T, in_thread
+from prefd.daemon.machine.threads import P, T, run_in_thread
 from prefd.daemon.runs.snapshot import Stock, freeze, take_stock
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import Losses
@@ -88,8 +88,8 @@ class Admission:
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Make a posted file jobs. Raises SpecError, CatalogError, FolderUnusable, JobTableError, OSError."""
-        file, stocks = await self._examine(data, name, in_thread)
-        return self._queue(file, stocks, await in_thread(keep_posted, self.home, data, name))
+        file, stocks = await self._examine(data, name, run_in_thread)
+        return self._queue(file, stocks, await run_in_thread(keep_posted, self.home, data, name))
 
     async def _examine(self, data: bytes, name: str, call: Call) -> tuple[SpecFile, list[Stock]]:
         """Read what a file asks for, and what there is besides each of its specs. Raises as `submit` does."""

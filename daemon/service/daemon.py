@@ -37,7 +37,7 @@ from prefd.daemon.service.admission import Admission
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
-from prefd.daemon.service.watchdog import Pulse, report
+from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.text.parsed import MAX_BYTES
 
@@ -90,7 +90,7 @@ class Service:
             helpers = [
                 asyncio.create_task(server.serve_control(self, listener)),
                 asyncio.create_task(self.intake.watcher.run()),
-                asyncio.create_task(report(self.manager, self.pulse, self.socket, self._in_a_line)),
+                asyncio.create_task(report_to_systemd(self.manager, self.pulse, self.socket, self._in_a_line)),
                 asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
             ]
             log.info("serving %s", self.home.root)
@@ -200,7 +200,7 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
     """
     home.create()
     config = Config.load(home)
-    with lock.held(home):
+    with lock.hold_lock(home):
         start_logging(config.log, home.log if to_file else None)
         with open_table(home) as table:
             asyncio.run(_run(home, config, table, worker))

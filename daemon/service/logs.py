@@ -28,7 +28,7 @@ SEVERITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERR
 
 def start_logging(config: LogConfig, file: Path | None) -> None:
     """Send what is logged from now on to `file`, rotated, or to stderr where there is none."""
-    journal = file is None and to_journal()
+    journal = file is None and logs_to_journal()
     formatter = JsonFormatter() if config.format == "json" else TextFormatter(timestamps=not journal)
     handler = logging.StreamHandler() if file is None else LogFile(file, config.max_bytes, config.keep)
     handler.setFormatter(Severities(formatter) if journal else formatter)
@@ -38,7 +38,7 @@ def start_logging(config: LogConfig, file: Path | None) -> None:
     faulthandler.enable(2)  # where every thread stood, when it crashes or its watchdog ends it
 
 
-def to_journal() -> bool:
+def logs_to_journal() -> bool:
     """Whether stderr is systemd's journal, which adds the time itself."""
     with suppress(OSError, ValueError):
         info = os.fstat(2)

@@ -23,7 +23,7 @@ from pathlib import Path
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import NotifyConfig
 from prefd.daemon.jobs.document import job_document
-from prefd.daemon.jobs.events import database_of
+from prefd.daemon.jobs.events import identify_database
 from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import Change, Job, JobTable, JobTableError
 from prefd.daemon.machine.files import read_end, read_json, write_json
@@ -140,10 +140,10 @@ class LastNotified:
             value = read_json(self.path)
             if isinstance(value, dict) and isinstance(value.get("told"), int):
                 self.told, self._database = value["told"], value.get("database", 0)
-        return self.told if self._database == database_of(self.home) else None
+        return self.told if self._database == identify_database(self.home) else None
 
     def write(self, told: int) -> None:
-        self.told, self._database = told, database_of(self.home)
+        self.told, self._database = told, identify_database(self.home)
         write_json(self.path, {"told": told, "database": self._database})
 
     def forget(self) -> None:

@@ -34,7 +34,7 @@ class WaitingSpec:
             return []
 
 
-def waiting_specs(home: Home) -> list[WaitingSpec]:
+def list_waiting_specs(home: Home) -> list[WaitingSpec]:
     """List the files on the way to the job table, in the order of their way, so that none is passed over.
 
     Those in `jobs/` are read before `accepted/` is listed, where a daemon may have moved them to. Most of those there are

@@ -39,13 +39,13 @@ class Pulse:
         return sorted(loop for loop, until in self._until.items() if until < now)
 
 
-async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: Callable[[], str]) -> None:
+async def report_to_systemd(manager: ServiceManager, pulse: Pulse, listening: str, status: Callable[[], str]) -> None:
     """Tell systemd that the daemon is ready once its socket answers, then what it does and that it lives, until
     cancelled. `status`: what it does, in a line.
     """
     if not manager.address:
         return
-    while not await answers(listening):
+    while not await ask_for_status(listening):
         await asyncio.sleep(0.05)
     manager.tell(READY=1)
     patience = manager.watchdog_seconds
@@ -53,7 +53,7 @@ async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: 
     while True:
         manager.status(status())
         silent = pulse.silent()
-        if patience is not None and not await answers(listening):
+        if patience is not None and not await ask_for_status(listening):
             silent.append("the control socket")
         if patience is not None and not silent:
             manager.tell(WATCHDOG=1)
@@ -63,7 +63,7 @@ async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: 
         await asyncio.sleep(STATUS_SECONDS if patience is None else min(patience / 2, STATUS_SECONDS))
 
 
-async def answers(listening: str) -> bool:
+async def ask_for_status(listening: str) -> bool:
     """Whether the control API answers on the socket at that path."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):

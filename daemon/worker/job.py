@@ -130,7 +130,7 @@ class RunningJob(SpecifiedJob):
         """The job as it was frozen when it was claimed. Raises OSError and ValueError where there is no spec."""
         run = RunDir(home.job(job_id))
         stock = frozen_stock(run)
-        commits = {} if stock is None else snapshot.commits(stock)
+        commits = {} if stock is None else snapshot.list_commits(stock)
         return cls(home, frozen_spec(run), commits, run=run, stock=stock)
 
     @cached_property
@@ -138,4 +138,4 @@ class RunningJob(SpecifiedJob):
         """What is not as it was when the job was claimed, in words."""
         if self.stock is None:
             return []
-        return snapshot.changes(self.stock, snapshot.take_stock(self.home, self.spec, self.commits))
+        return snapshot.list_changes(self.stock, snapshot.take_stock(self.home, self.spec, self.commits))

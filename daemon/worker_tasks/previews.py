@@ -84,7 +84,7 @@ class Preview(DocumentModel):
         return self.to_json() | {"pairs": [pair.to_json(tokens) for pair in self.pairs]}
 
 
-def what_decides_tokens(spec: JobSpec) -> str:
+def compute_tokens_key(spec: JobSpec) -> str:
     """The same text for two jobs whose pairs are the same tokens: those of a sweep mostly are."""
     reference = None if spec.reference is None else spec.reference.model
     return f"{spec.model} {reference} {spec.data.model_dump_json()}"

@@ -12,7 +12,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox import claims as inbox_module
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.submit import submit
-from prefd.daemon.machine.files import short
+from prefd.daemon.machine.files import shorten_name
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import read_spec
 from support import fake_worker
@@ -201,7 +201,7 @@ def test_a_kept_claim_settles_and_is_forgotten_when_someone_takes_it(made: Home,
     assert inbox.left_alone == {repr(claimed.source): "is tried again"}
     claimed.path.write_text("one and two")
     assert [inbox.kept(SETTLE), inbox.kept(1.9 * SETTLE), inbox.kept(2 * SETTLE)] == [[], [], [claimed]]
-    inbox.taken_in(claimed)
+    inbox.forget_report(claimed)
     assert inbox.left_alone == {}
     inbox.keep(claimed, now=0.0)
     claimed.path.unlink()
@@ -261,7 +261,7 @@ def test_a_crash_between_claim_and_row_is_found(made: Home, inbox: Inbox, tmp_pa
     (made.accepted / ("0" * 26 + "-link.yaml")).symlink_to(tmp_path)
     (made.accepted / ("0" * 26 + "-folder.yaml")).mkdir()
     after = Inbox(made, SETTLE)
-    after.keep_unrecorded({recorded.source})
+    after.keep_claims_without_jobs({recorded.source})
     assert after.kept() == []
     assert after.kept(time.monotonic() + SETTLE) == [lost]
     assert after.kept(time.monotonic() + SETTLE) == []
@@ -315,7 +315,7 @@ def test_submit_works_where_there_are_no_hard_links(
 
 
 def test_names_are_cut_between_characters() -> None:
-    assert short("a.yaml") == "a.yaml"
-    cut = short("é" * 200 + ".yaml")
+    assert shorten_name("a.yaml") == "a.yaml"
+    cut = shorten_name("é" * 200 + ".yaml")
     assert cut.endswith("é.yaml")
     assert len(cut.encode()) <= 180

@@ -249,7 +249,7 @@ def test_on_a_network_mount_the_settle_time_is_longer_and_leases_are_not_asked(
 ) -> None:
     """NFS 4 refuses a lease whether or not there is a writer: every file would be waited for without end."""
     listed = [Mount("/", "nfs4", "server:/")]
-    monkeypatch.setattr(mounts, "mounts", lambda: listed)
+    monkeypatch.setattr(mounts, "list_mounts", lambda: listed)
     monkeypatch.setattr(claims, "has_writer", lambda _: True)
     monkeypatch.setattr(intake, "NETWORK_SETTLE_SECONDS", 0.3)
     with place.daemon(Config(watch=WatchConfig(rescan_seconds=0.1, settle_seconds=0.1))):

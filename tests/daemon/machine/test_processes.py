@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prefd.daemon.machine.processes import ProcessId, end, signal_group
-from prefd.daemon.queue.worker_process import lock_worker, why_it_ended
-from prefd.daemon.runs.worker_log import tail
+from prefd.daemon.machine.processes import ProcessId, end_process, signal_group
+from prefd.daemon.queue.worker_process import describe_end, lock_worker
+from prefd.daemon.runs.worker_log import read_tail
 from support import fake_worker
 
 
@@ -75,7 +75,7 @@ def test_an_unreaped_process_is_not_alive(child: "subprocess.Popen[bytes]") -> N
 
 def test_a_reused_pid_is_never_signalled(child: "subprocess.Popen[bytes]") -> None:
     stranger = ProcessId(child.pid, 12345.0)
-    assert asyncio.run(end(stranger, 0))
+    assert asyncio.run(end_process(stranger, 0))
     assert child.poll() is None
 
 
@@ -85,7 +85,7 @@ def test_end_is_polite_first(deaf: bool) -> None:
     with sleeper(code) as child:
         process = ProcessId.of(child.pid)
         assert process is not None
-        assert asyncio.run(end(process, 0.2 if deaf else 10))
+        assert asyncio.run(end_process(process, 0.2 if deaf else 10))
         assert child.wait() == (-signal.SIGKILL if deaf else -signal.SIGTERM)
 
 
@@ -122,21 +122,21 @@ def test_the_worker_lock_lives_as_long_as_whoever_inherited_it(tmp_path: Path) -
 def test_an_end_without_an_outcome_is_put_into_words(tmp_path: Path, returncode: int, said: str) -> None:
     log = tmp_path / "worker.log"
     log.write_text("one\n\ntwo\n")
-    assert why_it_ended(returncode, log) == said
+    assert describe_end(returncode, log) == said
 
 
 def test_the_tail_is_bounded_printable_and_of_this_run_only(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
-    assert why_it_ended(1, log).endswith("its log is empty")
+    assert describe_end(1, log).endswith("its log is empty")
     log.write_bytes(b"before\n" + b"\x1b[31mred\xff\n" + b"x" * 10_000 + b"\nlast\n")
-    assert tail(log, since=7).splitlines()[-1] == "last"
-    assert len(tail(log, since=7)) <= 2000
-    assert tail(log, since=log.stat().st_size - 5) == "last"
+    assert read_tail(log, since=7).splitlines()[-1] == "last"
+    assert len(read_tail(log, since=7)) <= 2000
+    assert read_tail(log, since=log.stat().st_size - 5) == "last"
     log.write_bytes(b"before\n\x1b[31mred\xff\n")
-    assert tail(log, since=7) == " [31mred\ufffd"
+    assert read_tail(log, since=7) == " [31mred\ufffd"
 
 
 def test_nothing_is_left_running() -> None:
     began = time.monotonic()
-    assert asyncio.run(end(ProcessId(2**22 + 1, 0.0), 10))
+    assert asyncio.run(end_process(ProcessId(2**22 + 1, 0.0), 10))
     assert time.monotonic() - began < 1
