@@ -1,4 +1,4 @@
-"""Puts a spec where the daemon finds it: into `jobs/`, as if it were dropped, or into `jobs/accepted/`, as if claimed."""
+"""The functions here put a spec into `jobs/`, as if it were dropped, or into `jobs/accepted/`, as if it were claimed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
 
 
 def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
-    """Put a spec (paths absolute) into `jobs/` as JSON, whole at once and over nothing; the file it became.
+    """Put a spec (paths absolute) into `jobs/` as JSON, whole at once, under a name not in use; return its path.
 
     Works with no daemon running. `name` is the spec file's; the file is `<its stem>.json`, or `-2`, `-3`.
     Raises FolderUnusable where `jobs/` is not mounted, and OSError.

@@ -133,7 +133,7 @@ class Job:
             return False
         if self.owner_started is not None:
             return ProcessId(int(pid), self.owner_started, self.boot).is_alive()
-        process = ProcessId.of(int(pid))  # a job of an earlier version
+        process = ProcessId.find(int(pid))  # a job of an earlier version
         return process is not None and process.is_alive()
 
     def to_json(self) -> dict[str, Any]:

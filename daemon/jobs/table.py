@@ -318,7 +318,7 @@ class JobTable(JobQueries):
         from prefd.daemon.machine.processes import ProcessId
 
         pid = owner.removeprefix("run:")
-        process = ProcessId.of(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
+        process = ProcessId.find(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
         job_id = rows.insert_job(
             self._db,
             name=spec.name,

@@ -35,7 +35,7 @@ class ProcessId:
     boot: str = ""
 
     @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
+    def find(cls, pid: int) -> ProcessId | None:
         """The process that has this pid now."""
         boot = boot_id()
         started = _started(pid, boot)

@@ -262,7 +262,7 @@ class Supervisor:
         exited.add_done_callback(lambda _: self.requests.wake())
         was_asked, signalled_at = False, None
         try:
-            if (process_id := ProcessId.of(process.pid)) is not None:
+            if (process_id := ProcessId.find(process.pid)) is not None:
                 self.table.set_worker(self.job_id, process_id)
             while not exited.done():
                 await self.requests.wait(self._patience(signalled_at))

@@ -33,7 +33,7 @@ def child() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def test_a_process_is_known_by_pid_and_start(child: "subprocess.Popen[bytes]") -> None:
-    process = ProcessId.of(child.pid)
+    process = ProcessId.find(child.pid)
     assert process is not None
     assert process.is_alive()
     assert not ProcessId(child.pid, process.started - 100).is_alive()
@@ -43,17 +43,17 @@ def test_a_process_is_known_by_pid_and_start(child: "subprocess.Popen[bytes]") -
 def test_a_process_is_known_after_the_clock_was_set_back_a_day(
     child: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = ProcessId.of(child.pid)
+    process = ProcessId.find(child.pid)
     assert process is not None
     then, real = psutil.Process(child.pid).create_time(), psutil.boot_time()
     monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: real - 86_400)  # as the kernel's btime does
     assert psutil.Process(child.pid).create_time() == pytest.approx(then - 86_400), "psutil's own would not do"
     assert process.is_alive()
-    assert process == ProcessId.of(child.pid)
+    assert process == ProcessId.find(child.pid)
 
 
 def test_a_process_of_another_boot_is_gone(child: "subprocess.Popen[bytes]") -> None:
-    process = ProcessId.of(child.pid)
+    process = ProcessId.find(child.pid)
     assert process is not None
     assert not ProcessId(process.pid, process.started, "another boot").is_alive()
 
@@ -65,12 +65,12 @@ def test_a_start_time_of_an_earlier_version_is_still_understood(child: "subproce
 
 
 def test_an_unreaped_process_is_not_alive(child: "subprocess.Popen[bytes]") -> None:
-    process = ProcessId.of(child.pid)
+    process = ProcessId.find(child.pid)
     assert process is not None
     child.kill()
     fake_worker.wait_for(lambda: not process.is_alive())
     child.wait()
-    assert ProcessId.of(child.pid) is None
+    assert ProcessId.find(child.pid) is None
 
 
 def test_a_reused_pid_is_never_signalled(child: "subprocess.Popen[bytes]") -> None:
@@ -83,7 +83,7 @@ def test_a_reused_pid_is_never_signalled(child: "subprocess.Popen[bytes]") -> No
 def test_end_is_polite_first(deaf: bool) -> None:
     code = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if deaf else ""
     with sleeper(code) as child:
-        process = ProcessId.of(child.pid)
+        process = ProcessId.find(child.pid)
         assert process is not None
         assert asyncio.run(end_process(process, 0.2 if deaf else 10))
         assert child.wait() == (-signal.SIGKILL if deaf else -signal.SIGTERM)

@@ -109,7 +109,7 @@ def test_a_loop_is_silent_once_its_time_is_over(monkeypatch: pytest.MonkeyPatch)
     assert heart.silent() == []
     now = 1000
     assert heart.silent() == ["folder", "queue"]
-    heart.rest("folder")
+    heart.end("folder")
     assert heart.silent() == ["queue"]
 
 
