@@ -8,9 +8,13 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-MAKE_MODEL = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import tiny; from pathlib import Path; tiny.build_llama(Path('model'))"
-
-
+MAKE_MODEL = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from pathlib import Path
+from support import tiny_model
+tiny_model.build_llama(Path("model"))
+"""
 PAIRS = [
     {"prompt": f"What is {number} + {number}?", "chosen": f"{2 * number}.", "rejected": f"{number}, I should think."}
     for number in range(1, 9)

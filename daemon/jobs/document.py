@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import frozen_stock
+from prefd.daemon.runs.snapshot import read_stock
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Event, Job
@@ -25,7 +25,7 @@ def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunD
     return {
         "job": job.to_json(),
         "spec": None if spec is None else spec.model_dump(mode="json"),
-        "frozen": None if (stock := frozen_stock(run)) is None else stock.to_json(),
+        "frozen": None if (stock := read_stock(run)) is None else stock.to_json(),
         "history": [event._asdict() for event in history],
         **{phase: None if (outcome := run.outcome(phase)) is None else outcome.to_json() for phase in PHASES},
         "progress": None if progress is None else asdict(progress),

@@ -19,7 +19,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import UNENDED
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import frozen_spec, frozen_stock, list_commits
+from prefd.daemon.runs.snapshot import read_frozen_spec, read_stock
 from prefd.daemon.specs.job_spec import JobSpec
 
 
@@ -153,8 +153,8 @@ def list_newest_uses(home: Home) -> dict[str, ReferenceUse]:
         if outcome is None or not outcome.ok or outcome.summary.fingerprint is None:
             continue
         try:
-            spec, stock = frozen_spec(run), frozen_stock(run)
+            spec, stock = read_frozen_spec(run), read_stock(run)
         except (OSError, ValueError):
             continue  # of another version of prefd
-        uses[outcome.summary.fingerprint] = ReferenceUse(job_id, spec, {} if stock is None else list_commits(stock))
+        uses[outcome.summary.fingerprint] = ReferenceUse(job_id, spec, {} if stock is None else stock.commits)
     return uses

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.phases import Phase
@@ -16,7 +16,7 @@ Summary = TypeVar("Summary", PrecomputeSummary, TrainingSummary)
 class PhaseOutcome(BaseModel, Generic[Summary]):
     """How a phase ended. A summary that this version cannot read counts as empty, beside `ok` and `reason`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     ok: bool
     reason: str
@@ -29,7 +29,7 @@ class PhaseOutcome(BaseModel, Generic[Summary]):
         try:
             return read(value)
         except ValidationError:
-            return cls.model_fields["summary"].get_default()
+            return cls.model_fields["summary"].get_default(call_default_factory=True)
 
     def describe(self) -> str:
         """Return the reason, or for a phase that gave none, its summary's line."""
@@ -49,13 +49,13 @@ class PhaseOutcome(BaseModel, Generic[Summary]):
 class PrecomputeOutcome(PhaseOutcome[PrecomputeSummary]):
     """How the reference pass ended."""
 
-    summary: PrecomputeSummary = PrecomputeSummary()
+    summary: PrecomputeSummary = Field(default_factory=PrecomputeSummary)
 
 
 class TrainingOutcome(PhaseOutcome[TrainingSummary]):
     """How training ended."""
 
-    summary: TrainingSummary = TrainingSummary()
+    summary: TrainingSummary = Field(default_factory=TrainingSummary)
 
 
 Outcome = PrecomputeOutcome | TrainingOutcome

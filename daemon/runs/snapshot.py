@@ -61,6 +61,11 @@ class Stock:
     data: Mapping[str, DataState] = field(default_factory=dict)
     """The state of the data, by file or hub id."""
 
+    @property
+    def commits(self) -> dict[str, str]:
+        """The commit that the job reads, by hub id."""
+        return {name: state.commit for name, state in self.data.items() if state.commit is not None}
+
     def to_json(self) -> dict[str, Any]:
         """Return the stock as spec.json holds it."""
         data = {name: state.to_json() for name, state in self.data.items()}
@@ -68,11 +73,11 @@ class Stock:
 
 
 def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = None) -> Stock:
-    """Take stock of things as they are now. It reads the job's data: not for an event loop's own thread.
+    """Take stock of things as they are now. It reads the job's data, so an event loop does not call it in its own thread.
 
-    `commits`: as in `read_data_states`.
+    `commits`: as in `examine_data`.
     """
-    return Stock(list_versions(), list_plugins(home), read_data_states(spec, commits))
+    return Stock(list_versions(), list_plugins(home), examine_data(spec, commits))
 
 
 def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, anew: bool = False) -> RunDir:
@@ -88,7 +93,7 @@ def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, a
     return run
 
 
-def frozen_spec(run: RunDir) -> JobSpec:
+def read_frozen_spec(run: RunDir) -> JobSpec:
     """Read the spec in this version's `spec.json` or an earlier one's, which was the spec alone. Raises OSError, ValueError."""
     document = json.loads(run.spec.read_bytes())
     if isinstance(document, dict) and isinstance(document.get("spec"), dict):
@@ -96,7 +101,7 @@ def frozen_spec(run: RunDir) -> JobSpec:
     return JobSpec.model_validate_json(json.dumps(document))
 
 
-def frozen_stock(run: RunDir) -> Stock | None:
+def read_stock(run: RunDir) -> Stock | None:
     """Read the stock in `spec.json`; None where an earlier version took none, and where this one cannot read it."""
     document = run.read_frozen()
     if document is None or not all(isinstance(document.get(name), dict) for name in ("versions", "plugins", "data")):
@@ -109,7 +114,7 @@ def frozen_stock(run: RunDir) -> Stock | None:
 
 
 def list_versions() -> dict[str, str]:
-    """List the versions of the packages that decide the numbers, without importing them."""
+    """List the versions of the packages that decide a job's numbers, without importing them."""
     versions = {}
     for name in VERSIONS:
         try:
@@ -120,7 +125,7 @@ def list_versions() -> dict[str, str]:
 
 
 def list_plugins(home: Home) -> dict[str, str]:
-    """List every distribution with an entry point, and every plugin file of config.toml, with its version or digest."""
+    """List the version of every distribution with an entry point, and the digest of every file that config.toml lists."""
     entries = metadata.entry_points(group=PLUGIN_GROUP)
     plugins = {entry.dist.name: entry.dist.version for entry in entries if entry.dist and entry.dist.name != "prefd"}
     try:
@@ -135,12 +140,7 @@ def list_plugins(home: Home) -> dict[str, str]:
     return plugins
 
 
-def list_commits(stock: Stock) -> dict[str, str]:
-    """Map each hub id to the commit that the job reads."""
-    return {name: state.commit for name, state in stock.data.items() if state.commit is not None}
-
-
-def read_data_states(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, DataState]:
+def examine_data(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, DataState]:
     """Return the state of the job's data files and hub datasets, by name, those of the held-out pairs included.
 
     `commits`: the commits of hub datasets; the hub is asked where that is None.
@@ -150,26 +150,26 @@ def read_data_states(spec: JobSpec, commits: Mapping[str, str] | None = None) ->
     for source in [*spec.data.sources, *spec.data.held_out_sources]:
         if source.local is None:
             if source.path not in states:
-                states[source.path] = _describe_hub_dataset(source.path, source.revision, commits)
+                states[source.path] = _examine_hub_dataset(source.path, source.revision, commits)
             continue
         try:
             files = [path for path in _list_files(source.local) if str(path) not in states]
-        except OSError as error:  # the job's worker reports it
+        except OSError as error:  # the job's worker says what is wrong with it
             states[str(source.local)] = DataState(error=error.strerror or str(error))
             continue
         for path in files:
-            states[str(path)] = state = _read_file_state(path, budget)
+            states[str(path)] = state = _examine_file(path, budget)
             budget -= (state.bytes or 0) if state.sha256 is not None else 0
     return states
 
 
-def _describe_hub_dataset(name: str, revision: str | None, commits: Mapping[str, str] | None) -> DataState:
+def _examine_hub_dataset(name: str, revision: str | None, commits: Mapping[str, str] | None) -> DataState:
     commit = hub_commits.find_commit(name, revision) if commits is None else commits.get(name)
     revision = revision or "the newest"
     return DataState(revision=revision, commit=commit) if commit else DataState(revision=revision)
 
 
-def _read_file_state(path: Path, budget: int) -> DataState:
+def _examine_file(path: Path, budget: int) -> DataState:
     """Return the state of one file, with a digest of its content where that is at most `budget` bytes."""
     try:
         info = path.stat()
@@ -192,8 +192,8 @@ def _digest(path: Path, size: int, changed_ns: int, inode: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def list_changes(frozen: Stock, now: Stock) -> list[str]:
-    """List in words what has changed since the job was claimed."""
+def describe_changes(frozen: Stock, now: Stock) -> list[str]:
+    """List what has changed since the job was claimed, a line each."""
     changes = []
     for name in sorted(frozen.data.keys() | now.data.keys()):
         before, after = frozen.data.get(name), now.data.get(name)
@@ -203,7 +203,7 @@ def list_changes(frozen: Stock, now: Stock) -> list[str]:
             changes.append(f"data: {name} was there when the job was claimed, and is gone")
         elif before != after:
             changes.append(
-                f"data: {name} has changed since the job was claimed ({_describe(before)}, now {_describe(after)})"
+                f"data: {name} has changed since the job was claimed ({_describe_state(before)}, now {_describe_state(after)})"
             )
     for kind, old, new in (("plugin ", frozen.plugins, now.plugins), ("", frozen.versions, now.versions)):
         for name in sorted(old.keys() | new.keys()):
@@ -214,14 +214,14 @@ def list_changes(frozen: Stock, now: Stock) -> list[str]:
 
 
 def describe_stock(stock: Stock) -> list[str]:
-    """Describe the stock in lines, for `prefd show`."""
-    described = [f"{name}: {_describe(state)}" for name, state in stock.data.items()][:10]
-    described += [f"and {len(stock.data) - 10} more files"] if len(stock.data) > 10 else []
-    described += [f"{name} {_shorten(version)}" for name, version in stock.plugins.items()]
-    return [*described, ", ".join(f"{name} {version}" for name, version in stock.versions.items())]
+    """Describe the stock that a job was claimed with, a line each, as `prefd show` prints it."""
+    lines = [f"{name}: {_describe_state(state)}" for name, state in stock.data.items()][:10]
+    lines += [f"and {len(stock.data) - 10} more files"] if len(stock.data) > 10 else []
+    lines += [f"{name} {_shorten(version)}" for name, version in stock.plugins.items()]
+    return [*lines, ", ".join(f"{name} {version}" for name, version in stock.versions.items())]
 
 
-def _describe(state: DataState) -> str:
+def _describe_state(state: DataState) -> str:
     if state.revision is not None:
         return f"revision {state.revision}" + (f", commit {state.commit[:12]}" if state.commit is not None else "")
     if state.error is not None:

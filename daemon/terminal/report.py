@@ -10,7 +10,7 @@ from prefd.daemon.runs.phase_outcomes import Outcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, Metrics, TrainingSummary
 from prefd.daemon.runs.phases import PHASES, Phase
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import describe_stock, frozen_stock
+from prefd.daemon.runs.snapshot import describe_stock, read_stock
 from prefd.daemon.specs.summary import Fact, spec_facts
 from prefd.daemon.terminal import render
 from prefd.daemon.text.times import format_clock, format_duration
@@ -35,7 +35,7 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     states = {event.state for event in history}
     needs_reference = "precomputing" in states or "training" not in states
     facts += [] if spec is None else spec_facts(spec, needs_reference)
-    facts += _block("claimed with", [] if (stock := frozen_stock(run)) is None else describe_stock(stock))
+    facts += _block("claimed with", [] if (stock := read_stock(run)) is None else describe_stock(stock))
     facts += _block("history", [f"{format_clock(event.at)}  {_event(event)}" for event in history])
     outcomes = {phase: run.outcome(phase) for phase in PHASES}
     summaries = [outcome.summary.data for outcome in outcomes.values() if outcome is not None]

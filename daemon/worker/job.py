@@ -14,9 +14,8 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.cache import open_cache
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
-from prefd.daemon.runs import snapshot
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import Stock, frozen_spec, frozen_stock
+from prefd.daemon.runs.snapshot import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.prepare import PreparedData, prepare
 from prefd.daemon.worker.data.tokens import Completion, Example
@@ -129,13 +128,13 @@ class RunningJob(SpecifiedJob):
     def load(cls, home: Home, job_id: int) -> RunningJob:
         """The job as it was frozen when it was claimed. Raises OSError and ValueError where there is no spec."""
         run = RunDir(home.job(job_id))
-        stock = frozen_stock(run)
-        commits = {} if stock is None else snapshot.list_commits(stock)
-        return cls(home, frozen_spec(run), commits, run=run, stock=stock)
+        stock = read_stock(run)
+        commits = {} if stock is None else stock.commits
+        return cls(home, read_frozen_spec(run), commits, run=run, stock=stock)
 
     @cached_property
     def changes(self) -> list[str]:
         """What is not as it was when the job was claimed, in words."""
         if self.stock is None:
             return []
-        return snapshot.list_changes(self.stock, snapshot.take_stock(self.home, self.spec, self.commits))
+        return describe_changes(self.stock, take_stock(self.home, self.spec, self.commits))

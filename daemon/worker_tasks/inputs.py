@@ -15,7 +15,7 @@ from prefd.daemon.specs.job_spec import JobSpec
 class WorkerInput(BaseModel):
     """The base of every input, which is checked when it is made and again when the worker reads it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ExplainInput(WorkerInput):

@@ -38,10 +38,10 @@ def test_make_targets_and_links_exist(name: str) -> None:
 
 
 def test_tests_that_security_names_exist() -> None:
-    names = re.findall(r"`(?:tests/)?(test_\w+\.py)`", text("SECURITY.md"))
+    names = re.findall(r"`(tests/[\w/]+\.py)`", text("SECURITY.md"))
     assert names
     for name in names:
-        assert [*(ROOT / "tests").rglob(name)], name
+        assert (ROOT / name).is_file(), name
 
 
 @pytest.mark.parametrize("name", [*(str(path.relative_to(ROOT)) for path in FORMS), ".github/pull_request_template.md"])

@@ -121,9 +121,10 @@ def answers(client: Client) -> bool:
 
 
 SERVE = (
-    "import json, sys; from pathlib import Path; from prefd.daemon.home.layout import Home; from prefd.daemon import service\n"
-    "service.serve(Home(Path(sys.argv[1])), json.loads(sys.argv[2]))"
+    "import json, sys; from pathlib import Path; from prefd.daemon.home.layout import Home\n"
+    "from prefd.daemon.service.daemon import serve; serve(Home(Path(sys.argv[1])), json.loads(sys.argv[2]))"
 )
+"""A program: the daemon of the home that is its first argument, with the worker's command, as JSON, that is its second."""
 
 
 @contextmanager

@@ -63,6 +63,7 @@ def old(unpacked: Path, tmp_path: Path) -> Home:
 def gone_on(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The home after a daemon of the present prefd has run all that waits in it."""
     home = Home(shutil.copytree(unpacked / "home", tmp_path_factory.mktemp("gone-on") / "home"))
+    home.config.write_text("parallel = 2\n" + home.config.read_text())  # both cores: three jobs have five workers
     command = [sys.executable, "-c", "from prefd.daemon.cli import cli; cli()", "--home", home.root, "start"]
     with home.log.open("ab") as log:
         daemon = subprocess.Popen(command, stdout=log, stderr=log)

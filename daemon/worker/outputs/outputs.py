@@ -37,13 +37,13 @@ def check(job: SpecifiedJob, model: nn.Module) -> None:
 
 
 @dataclass
-class Written:
+class Outputs:
     """The folders that were made, by name, and what is to be said of them."""
 
     folders: dict[str, Path] = field(default_factory=dict)
     fused_check: FusedCheck | None = None
     warnings: list[str] = field(default_factory=list)
-    loss: str = ""
+    remark: str = ""
     """What the job's reason says of it."""
 
     def add_to(self, outcome: TrainingOutcome) -> TrainingOutcome:
@@ -52,45 +52,45 @@ class Written:
         numbers |= {} if self.fused_check is None else {"fused_check": self.fused_check}
         numbers["warnings"] = [*outcome.summary.warnings, *self.warnings]
         summary = outcome.summary.model_copy(update=numbers)
-        return TrainingOutcome(ok=outcome.ok, reason=outcome.reason + self.loss, summary=summary)
+        return TrainingOutcome(ok=outcome.ok, reason=outcome.reason + self.remark, summary=summary)
 
 
-def write(job: RunningJob) -> Written:
+def write(job: RunningJob) -> Outputs:
     """Write what the spec's `output:` asks for, from the job's base and its adapter on disk.
 
     Raises `JobError` where the disk refuses, and where a fused model is not what base and adapter are.
     """
-    wanted, run = job.spec.output, job.run
-    made = Written()
+    output, run = job.spec.output, job.run
+    outputs = Outputs()
     mx.clear_cache()  # the trained model's memory
-    if wanted.fuse:
+    if output.fuse:
         log.info("fusing the adapter into the model")
-        made = _write_fused(job)
-    if wanted.peft:
+        outputs = _write_fused(job)
+    if output.peft:
         with writing("the PEFT adapter", run.root):
             peft.write_peft(job.policy, run.adapter, run.peft)
-        made.folders["peft"] = run.peft
-    return made
+        outputs.folders["peft"] = run.peft
+    return outputs
 
 
-def _write_fused(job: RunningJob) -> Written:
+def _write_fused(job: RunningJob) -> Outputs:
     source = replace(job.policy, adapter=job.run.adapter)
-    made = Written({"fused": job.run.fused})
+    outputs = Outputs({"fused": job.run.fused})
 
     def check(folder: Path) -> None:
         try:
             compared = fuse_check.compare(source, folder, fuse_check.sequences_of(job.examples))
         except fuse_check.NotCompared as reason:
-            made.warnings.append(str(reason))
-            made.loss = "; the fused model was not compared with base and adapter"
+            outputs.warnings.append(str(reason))
+            outputs.remark = "; the fused model was not compared with base and adapter"
             return
         log.info("the fused model: %s", compared.describe())
-        made.fused_check = compared.summarize()
-        made.warnings.extend(filter(None, [compared.warning()]))
-        made.loss = f"; fused, {compared.part} of what was trained is lost" if compared.tells else ""
+        outputs.fused_check = compared.summarize()
+        outputs.warnings.extend(filter(None, [compared.warning()]))
+        outputs.remark = f"; fused, {compared.part} of what was trained is lost" if compared.tells else ""
 
     with writing("the fused model", job.run.root):
         fuse.write_fused(source, job.run.fused, job.spec.output.dequantize, check)
-    for warning in made.warnings:
+    for warning in outputs.warnings:
         log.warning("%s", warning)
-    return made
+    return outputs

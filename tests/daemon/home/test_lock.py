@@ -31,7 +31,7 @@ def test_the_second_daemon_is_told_who_holds_the_home(made: Home) -> None:
 
 def test_a_crash_releases_the_lock_and_what_it_wrote_is_not_believed(made: Home) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from prefd.daemon.home.layout import Home; from prefd.daemon import lock\n"
+        "import os, sys; from pathlib import Path; from prefd.daemon.home.layout import Home; from prefd.daemon.home import lock\n"
         "home = Home(Path(sys.argv[1]))\n"
         "with lock.hold_lock(home): lock.announce(home, 'x'); os.kill(os.getpid(), 9)"
     )

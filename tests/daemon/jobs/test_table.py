@@ -15,7 +15,7 @@ from prefd.daemon.jobs.job import IllegalTransition, JobNotFound
 from prefd.daemon.jobs.states import STATES, TABLE, State
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.machine.processes import ProcessId
-from prefd.daemon.runs.snapshot import freeze, frozen_spec
+from prefd.daemon.runs.snapshot import freeze, read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 
 SPEC = JobSpec.model_validate({"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.5}})
@@ -59,7 +59,7 @@ def test_a_kept_spec_says_only_what_its_file_said(path: Path) -> None:
     with JobTable.open(path) as table:
         kept = table.spec(table.add(spec, "x").id)
     run = freeze(Home(path.parent), 1, kept)
-    for each in (kept, frozen_spec(run)):
+    for each in (kept, read_frozen_spec(run)):
         assert each == spec
         assert each.training is not None
         assert each.training.lora.model_fields_set == {"scale"}
