@@ -150,6 +150,7 @@ class Inbox:
             os.close(descriptor)
 
     def _claim(self, name: str, source: Path, claimed: Claimed, descriptor: int) -> Claimed | None:
+        """Rename the open file, after a last look before and behind the rename that nobody writes to it."""
         before = _signature(os.fstat(descriptor))
         if self._settled.get(name, before) != before or self._has_writer(descriptor):
             self._sightings[name] = _Sighting(before, time.monotonic())
@@ -277,6 +278,7 @@ class Inbox:
         return self.can_tell_writers and has_writer(descriptor)
 
     def _check_candidate(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Return the status of a file that may be a spec; None, with a report where users should know, for another."""
         name = entry.name
         if name.startswith(".") or name.lower().endswith(LEAVINGS) or (name.startswith("#") and name.endswith("#")):
             return None

@@ -47,7 +47,7 @@ class MemoryWatch:
         self.over = self.over or (self.limit is not None and used > self.limit)
 
     @property
-    def far_over(self) -> bool:
+    def is_far_over(self) -> bool:
         """Whether it is so far over its limit that it gets no time to save its state."""
         return self.limit is not None and self.peak > 1.25 * self.limit
 

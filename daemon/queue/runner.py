@@ -150,6 +150,7 @@ class Runner:
         return self._references[job.id]
 
     def _find_reference(self, job_id: int) -> Reference | None:
+        """Return the reference that the job's spec scores with; None where it needs none, or the spec cannot be read."""
         try:
             spec = self.table.spec(job_id)
         except ValueError:  # of another version of prefd: the supervisor says what is wrong with it

@@ -53,7 +53,7 @@ CRASH_WAITS = (2.0, 10.0)
 ROOM_WAIT = 30.0
 """Seconds before a job is tried again for which the disk had no room."""
 
-Watch = Callable[[Job, Progress | None], None]
+OnUpdate = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
 
 
@@ -100,7 +100,7 @@ class Supervisor:
         grace: float = 60.0,
         stop: Stop | None = None,
         when_stopped: State = "queued",
-        on_update: Watch | None = None,
+        on_update: OnUpdate | None = None,
         limits: WorkerLimits | None = None,
         tick: float | None = None,
     ) -> None:
@@ -133,6 +133,7 @@ class Supervisor:
                     return self._move(self.when_stopped, self._why_stopped()) if waits else job
 
     async def _run_phases(self, catalog: Catalog) -> Job:
+        """Run the job's phases one after the other, as far as they go, and return the job as it stands then."""
         job = self.requests.job
         if job.state != "queued":  # paused or cancelled since its turn came
             return job
@@ -202,7 +203,7 @@ class Supervisor:
 
         Returns None, or the job where that cannot be done.
         """
-        lock = await self._lock(run)
+        lock = await self._take_lock(run)
         if lock is None:
             return self.requests.job if self.requests.to_stop else self._move("failed", describe_busy_folder(run))
         try:
@@ -215,9 +216,10 @@ class Supervisor:
         return None
 
     async def _run_phase(self, phase: Phase, run: RunDir) -> PhaseEnd:
+        """Start a worker for the phase, wait for its end, and say how it ended. Raises OSError for a full disk."""
         began = time.monotonic()
         run.forget_progress()
-        lock = await self._lock(run)
+        lock = await self._take_lock(run)
         if lock is None and self.requests.to_stop:
             return PhaseEnd("stopped", self._why_stopped())
         if lock is None:
@@ -243,11 +245,11 @@ class Supervisor:
         finally:
             os.close(lock)
         memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before)
-        was_asked = await self._attend(process, run, memory)
-        kind, reason = self._judge(was_asked, memory, run.outcome(phase), process.returncode or 0, run.log, since)
+        stop_requested = await self._attend(process, run, memory)
+        kind, reason = self._judge(stop_requested, memory, run.outcome(phase), process.returncode or 0, run.log, since)
         return PhaseEnd(kind, reason, time.monotonic() - began)
 
-    async def _lock(self, run: RunDir) -> int | None:
+    async def _take_lock(self, run: RunDir) -> int | None:
         """Take the lock of the job's one worker. An orphan that has it gets `grace` seconds to notice that it is one."""
         deadline = time.monotonic() + self.grace
         while (lock := lock_worker(run.worker_lock)) is None:
@@ -260,29 +262,29 @@ class Supervisor:
         """Wait for the worker's end, show its progress, and stop it on request. Returns whether that was requested."""
         exited = asyncio.ensure_future(process.wait())
         exited.add_done_callback(lambda _: self.requests.wake())
-        was_asked, signalled_at = False, None
+        stop_requested, signalled_at = False, None
         try:
             if (process_id := ProcessId.find(process.pid)) is not None:
                 self.table.set_worker(self.job_id, process_id)
             while not exited.done():
-                await self.requests.wait(self._patience(signalled_at))
+                await self.requests.wait(self._choose_wait(signalled_at))
                 self._show(self.requests.job, run)
                 bound_log(run.log)
                 memory.look()
                 if exited.done():
                     break
-                was_asked = was_asked or self.requests.to_stop
-                if signalled_at is None and (was_asked or memory.over):
+                stop_requested = stop_requested or self.requests.to_stop
+                if signalled_at is None and (stop_requested or memory.over):
                     signalled_at = time.monotonic()
                     signal_group(process.pid, signal.SIGTERM)
-                elif signalled_at is not None and (self._is_overdue(signalled_at) or memory.far_over):
+                elif signalled_at is not None and (self._is_overdue(signalled_at) or memory.is_far_over):
                     signal_group(process.pid, signal.SIGKILL)
         finally:
             signal_group(process.pid, signal.SIGKILL)  # its children, if any, or all of it on our own failure
             await exited
-        return was_asked
+        return stop_requested
 
-    def _patience(self, signalled_at: float | None) -> float:
+    def _choose_wait(self, signalled_at: float | None) -> float:
         """Return for how many seconds to wait for news of a worker, which was sent SIGTERM at `signalled_at`."""
         remaining = None if signalled_at is None else signalled_at + self.grace - time.monotonic()
         return self.tick if remaining is None or remaining <= 0 else min(remaining, self.tick)
@@ -300,20 +302,21 @@ class Supervisor:
         return "stopped by a signal (Ctrl-C, or SIGTERM)"
 
     def _judge(
-        self, was_asked: bool, memory: MemoryWatch, outcome: Outcome | None, returncode: int, log: Path, since: int
+        self, stop_requested: bool, memory: MemoryWatch, outcome: Outcome | None, returncode: int, log: Path, since: int
     ) -> tuple[EndKind, str]:
+        """Decide how a worker ended and why, in words, from its outcome, its memory, its exit code and its log."""
         if outcome is not None and outcome.ok:
             return "ok", outcome.describe()
-        if outcome is not None and not (was_asked and self.table.get(self.job_id).cancel_requested):
+        if outcome is not None and not (stop_requested and self.table.get(self.job_id).cancel_requested):
             return "failed", outcome.reason
-        if was_asked:
+        if stop_requested:
             return "stopped", self._why_stopped()
         if memory.over:
             return "failed", self._advise_smaller(
                 f"its worker took {memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}", log, since
             )
         if returncode == WorkerExit.STOPPED:
-            return self._count_stops_from_outside()
+            return self._judge_stop_from_outside()
         if returncode == WorkerExit.NO_ROOM:
             return (
                 "no room",
@@ -335,7 +338,8 @@ class Supervisor:
         last = read_tail(log, since=since)
         return f"{message}\nits log ends:\n{last}" if last else message
 
-    def _count_stops_from_outside(self) -> tuple[EndKind, str]:
+    def _judge_stop_from_outside(self) -> tuple[EndKind, str]:
+        """Put a job back whose worker another program stopped, unless that has happened too often."""
         before = 0
         for event in self.table.history(self.job_id):
             before = 0 if event.state in ENDED else before + (event.reason == STOPPED_OUTSIDE)

@@ -73,6 +73,7 @@ def take_turns(
 
 
 def _find_failure(job: Job, states: Mapping[int, State]) -> str | None:
+    """Say which job that this one was to run after did not succeed; None where none has failed."""
     failures = {job_id: FAILURES.get(states[job_id]) if job_id in states else "is not there" for job_id in job.after}
     return (
         ", and ".join(
