@@ -12,7 +12,7 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.stop_request import Stop
-from prefd.daemon.queue.supervisor import Supervisor, OnUpdate
+from prefd.daemon.queue.supervisor import OnUpdate, Supervisor
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 
