@@ -92,7 +92,7 @@ def preview(home: Home, request: PreviewInput) -> Preview:
     chosen, missing = select_examples(job.data, request, special)
     return Preview(
         model=job.policy.model,
-        chat_template=Prompter(job.tokenizer, Settings.of(job.spec.data)).is_chat,
+        chat_template=Prompter(job.tokenizer, Settings.from_spec(job.spec.data)).is_chat,
         ends={job.tokenizer.decode([token]): token for token in _ends(job.examples)},
         max_length=job.spec.data.max_length,
         tokens=measure_lengths(job.examples),

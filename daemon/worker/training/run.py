@@ -19,7 +19,7 @@ import numpy as np
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.specs.training_spec import TrainingSpec
-from prefd.daemon.worker.data.tokens import Example, places
+from prefd.daemon.worker.data.tokens import Example, list_places
 from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.outputs.adapter import save_adapter
@@ -171,7 +171,7 @@ class Run:
         if not math.isfinite(found["eval_loss"]):
             bad = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])]
             raise JobError(
-                f"step {self.step}: eval_loss is {found['eval_loss']}, on the held-out {places(bad)}; lower "
+                f"step {self.step}: eval_loss is {found['eval_loss']}, on the held-out {list_places(bad)}; lower "
                 f"training.learning_rate or the loss's beta, or look at those rows{self._last_good()}"
             )
         self.selection.see(self.step, found)
@@ -257,6 +257,6 @@ def digest_examples(examples: Sequence[Example]) -> str:
         for side in (example.chosen, example.rejected):
             digest.update(np.array([side.start, len(side.ids)], dtype="<i8").tobytes())
             digest.update(np.asarray(side.ids, dtype="<i8").tobytes())
-            if side.counted is not None:
-                digest.update(side.counted.tobytes())
+            if side.own_mask is not None:
+                digest.update(side.own_mask.tobytes())
     return digest.hexdigest()

@@ -19,7 +19,7 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_map
 
 from prefd.cache.agreement import TOLERANCE
-from prefd.daemon.worker.data.tokens import Completion, Example, places
+from prefd.daemon.worker.data.tokens import Completion, Example, list_places
 from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.training.metrics import Mean, Sums, pair_metrics
@@ -88,7 +88,7 @@ class Trainer:
             sums, gradients = self._gradients([example], 1)
             return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(global_norm(gradients))
 
-        return places([each for each in examples if not finite(each)] or examples)
+        return list_places([each for each in examples if not finite(each)] or examples)
 
     def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
         """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
@@ -174,7 +174,7 @@ def halves(both: Logprobs) -> tuple[Logprobs, Logprobs]:
 
 def counted(scored: Logprobs, completions: Sequence[Completion]) -> Logprobs:
     """`scored` without the tokens of `completions` that are not the assistant's own."""
-    if all(each.counted is None for each in completions):
+    if all(each.own_mask is None for each in completions):
         return scored
     own = np.zeros(scored.mask.shape, np.float32)
     for row, each in zip(own, completions):
