@@ -259,6 +259,7 @@ class Inbox:
         return self.settle_seconds * (EMPTY_PATIENCE if signature[0] == 0 else 1)
 
     def _is_complete(self, name: str, path: Path, sighting: _Sighting, now: float) -> bool:
+        """Return whether a file has settled and nobody writes to it; one that is open for long is reported."""
         if now - sighting.since < self._patience(sighting.signature):
             return False
         try:

@@ -104,6 +104,7 @@ class Intake:
         return [claimed for claimed in map(self.inbox.claim, names) if claimed is not None]
 
     async def _hand_on(self, claims: list[Claimed]) -> None:
+        """Hand claimed files to the admission, and keep those that it cannot take in now. Raises StopIntake."""
         for claimed in claims:
             if self.calls.stop.is_set():  # the next daemon finds it, as after a crash
                 raise StopIntake

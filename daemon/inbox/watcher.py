@@ -98,6 +98,7 @@ class Watcher:
         return events.result()
 
     async def _pass_events(self, stop: asyncio.Event) -> str | None:
+        """Set `changed` at every file event. Returns None when the folder was deleted, or the error that ended the events."""
         try:
             watching = awatch(
                 self.folder,

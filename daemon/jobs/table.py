@@ -315,6 +315,7 @@ class JobTable(JobQueries):
     def _insert(
         self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str, reason: str
     ) -> Job:
+        """Insert a queued job with its first line of history, within the open transaction."""
         from prefd.daemon.machine.processes import ProcessId
 
         pid = owner.removeprefix("run:")
@@ -356,6 +357,7 @@ class JobTable(JobQueries):
         return self._write(job, state, reason, phase_seconds)
 
     def _write(self, job: Job, state: State, reason: str, phase_seconds: Mapping[str, float]) -> Job:
+        """Set a job's state, and what follows from it, without a check, within the open transaction."""
         now = rows.choose_timestamp(self._db, job.id)
         seconds = dict(job.phase_seconds)
         for phase, added in phase_seconds.items():
@@ -383,6 +385,7 @@ class JobTable(JobQueries):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises."""
         self._changed = set()
         with explain_errors(self._path):
             self._db.execute("BEGIN IMMEDIATE")

@@ -36,6 +36,7 @@ async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 def _serve(todo: SimpleQueue[Todo]) -> None:
+    """Do the work that is put into the queue, one after the other, for ever."""
     while True:
         future, work = todo.get()
         if not future.set_running_or_notify_cancel():

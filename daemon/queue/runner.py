@@ -187,6 +187,7 @@ class Runner:
                 self.table.transition(job.id, "failed", f"the daemon could not run it: {type(error).__name__}: {error}")
 
     async def _supervise(self, job: Job) -> None:
+        """Run one job in a supervisor, unless the stop is requested first. Raises CatalogError."""
         catalog = await self.losses.now()
         if self.stop.is_set():
             return
