@@ -194,7 +194,7 @@ def check_jobs(home: Home) -> Iterator[HealthFinding]:
 
 
 def check_daemon(home: Home) -> Iterator[HealthFinding]:
-    held = lock.holder(home)
+    held = lock.find_holder(home)
     if held is None:
         yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
         return

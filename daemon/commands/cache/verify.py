@@ -135,13 +135,13 @@ def score_again(
 ) -> Iterator[Rescoring]:
     """What came of each reference."""
     from prefd.daemon.commands.validate import check_spec
-    from prefd.daemon.jobs.needed_references import newest_uses
+    from prefd.daemon.jobs.needed_references import list_newest_uses
 
     if spec_path is not None:
         answer = ask(home, check_spec(home, spec_path), amount, deadline)
         yield Rescoring(answer.fingerprint, answer)
         return
-    uses = newest_uses(home)
+    uses = list_newest_uses(home)
     for name in pick(cache, [prefix]):
         if name not in uses:
             yield Rescoring(name, error="no job of this home has used it; name one's spec with --spec")

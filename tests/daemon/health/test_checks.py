@@ -207,7 +207,7 @@ def test_a_database_with_a_damaged_page_fails(there: Home) -> None:
 
 
 def test_a_daemon_that_does_not_answer_fails(there: Home) -> None:
-    with lock.held(there):
+    with lock.hold_lock(there):
         lock.announce(there, str(there.socket))
         found = only(list(checks.check_daemon(there)))
     assert found.level == "fail"

@@ -21,11 +21,11 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.submit import submit
-from prefd.daemon.jobs.needed_references import NeededReferences, references_of
+from prefd.daemon.jobs.needed_references import NeededReferences, list_references
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.service import waiting_specs as waiting_module
-from prefd.daemon.service.waiting_specs import waiting_specs
+from prefd.daemon.service.waiting_specs import list_waiting_specs
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.job import RunningJob
 from support import homes
@@ -51,7 +51,7 @@ def made(home: Path) -> Home:
 
 
 def needed_references(home: Home, cache: ReferenceCache) -> NeededReferences:
-    return NeededReferences(home, references_of(cache), partial(waiting_specs, home))
+    return NeededReferences(home, list_references(cache), partial(list_waiting_specs, home))
 
 
 def needed(home: Home) -> dict[str, list[str]]:
