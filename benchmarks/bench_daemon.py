@@ -35,6 +35,7 @@ from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
+from support.programs import program_environment
 
 PREFD = (sys.executable, "-P", "-m", "prefd.daemon.cli")
 SETTLE_MS = 1000 * Config().watch.settle_seconds
@@ -149,9 +150,8 @@ def timed(home: Home, *command: str) -> float:
 def start_training(home: Home) -> None:
     """A job that trains a tiny model and does not end; the queue is paused again once it does."""
     folder = home.root.parent
-    build = "import sys, tiny; from pathlib import Path; tiny.build_llama(Path(sys.argv[1]))"
-    tests = Path(fake_worker.__file__).parent
-    subprocess.run([sys.executable, "-c", build, str(folder / "tiny")], check=True, cwd=tests)
+    build = "import sys; from pathlib import Path; from support.tiny_model import build_llama; build_llama(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(folder / "tiny")], check=True, env=program_environment())
     pairs = [
         {"prompt": f"What is {n}?", "chosen": f"It is {n}. " * 9, "rejected": "Who knows? " * 9} for n in range(64)
     ]

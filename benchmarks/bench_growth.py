@@ -33,7 +33,7 @@ import numpy as np
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.models.source import policy_start
+from prefd.daemon.worker.models.source import get_policy_source
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.schedule import Batching
@@ -126,7 +126,7 @@ def measure(
 
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as data:
         spec = JobSpec.model_validate({"model": str(folder), "data": {"path": data.name}, "training": {}})
-    source = policy_start(spec)
+    source = get_policy_source(spec)
     assert spec.training is not None
     model = loading.load(source)
     make_trainable(model, source, spec.training)

@@ -43,7 +43,7 @@ from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.train import cached_reference, train
-from prefd.daemon.worker.training.trainer import both_sides
+from prefd.daemon.worker.training.trainer import list_sides
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
@@ -131,7 +131,7 @@ def cost(given: argparse.Namespace) -> dict[str, float]:
         model = loading.load(source)
         make_trainable(model, source, TrainingSpec())
         qat = QAT.install(model, spec, mx.float32, steps=1)
-        qat.before(1)
+        qat.begin_step(1)
         policies.append(model)
         roundings.append(qat)
 
@@ -159,8 +159,8 @@ def evaluate(job: RunningJob, model: nn.Module) -> dict[str, float]:
     ratios, levels = [], []
     scorer = fastest_scorer(model)
     for batch in Batching(4, 2048).split(job.data.held_out):
-        policy = scorer.logprobs(both_sides(batch)).means
-        ratios.append(np.array(policy - reference(both_sides(batch)).means).reshape(2, -1))
+        policy = scorer.logprobs(list_sides(batch)).means
+        ratios.append(np.array(policy - reference(list_sides(batch)).means).reshape(2, -1))
         levels.append(np.array(policy).reshape(2, -1))
     chosen, rejected = np.concatenate(ratios, axis=1)
     level, other = np.concatenate(levels, axis=1)

@@ -28,7 +28,7 @@ import numpy as np
 from bench_train import DATA, MODEL
 
 from prefd.daemon.worker.data.tokens import Completion, Encoder
-from prefd.daemon.worker.reference.precompute import keyed_batches, score
+from prefd.daemon.worker.reference.precompute import batch_by_key, score
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.plugins.types import Pair
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 def timed_scoring(scorer: Scorer, sides: Sequence[Completion]) -> float:
     began = time.perf_counter()
-    for batch in keyed_batches({bytes([at % 256, at // 256]): side for at, side in enumerate(sides)}):
+    for batch in batch_by_key({bytes([at % 256, at // 256]): side for at, side in enumerate(sides)}):
         score(scorer, batch)
     return time.perf_counter() - began
 

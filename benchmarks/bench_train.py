@@ -42,12 +42,12 @@ from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.reference.precompute import keyed_batches, score
+from prefd.daemon.worker.reference.precompute import batch_by_key, score
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.schedule import Schedule
-from prefd.daemon.worker.training.train import batching_of, cached_reference
+from prefd.daemon.worker.training.train import cached_reference, choose_batching
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer
 from prefd.plugins.types import Logprobs
 from support.live_reference import live_reference
@@ -188,7 +188,7 @@ def scored_once(job: RunningJob, examples: Sequence[Example]) -> dict[str, Any]:
     needed = {job.key(side): side for side in sides}
     scorer = fastest_scorer(loading.load(job.reference).freeze())
     began = time.perf_counter()
-    for batch in keyed_batches(needed):
+    for batch in batch_by_key(needed):
         job.store.put(score(scorer, batch))
     lengths = [
         [each.chosen.start, *(len(side.ids) - side.start for side in (each.chosen, each.rejected))] for each in examples
@@ -208,11 +208,11 @@ def trained(variant: str, job: RunningJob, examples: Sequence[Example]) -> dict[
     mx.random.seed(0)
     model = loading.load(job.policy)
     make_trainable(model, job.policy, training)
-    scorer = simpler(fastest_scorer(model, Options.of(job.spec)), variant)
+    scorer = simpler(fastest_scorer(model, Options.from_spec(job.spec)), variant)
     reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
     optimizer = make_optimizer(training, schedule.total_steps, model)
-    trainer = Trainer(scorer, optimizer, job.loss, reference, batching_of(training, job.loss))
+    trainer = Trainer(scorer, optimizer, job.loss, reference, choose_batching(training, job.loss))
     mx.reset_peak_memory()
     seconds, losses = [], []
     for step in range(1, schedule.total_steps + 1):

@@ -28,7 +28,7 @@ LIBRARIES = {  # package: the file to take from it, under the name that the load
 }
 OPTIONAL = {"libquadmath0"}  # exists only where long double is not 128 bits wide
 FOLDER = Path(sys.prefix) / "lib" / "prefd-blas"
-FIND = "import logging; logging.disable(); from prefd.daemon import blas; print(blas.preload() or '')"
+FIND = "import logging; logging.disable(); from prefd.daemon.machine import blas; print(blas.preload() or '')"
 
 
 class Unavailable(Exception):

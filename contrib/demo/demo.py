@@ -51,7 +51,7 @@ LOSSES = {"sigmoid": "{name: sigmoid, beta: 0.1}", "ipo": "{name: ipo, beta: 0.1
 # `python -m mlx_lm generate` as it stands, after the BLAS that makes it fast on a Linux CPU.
 GENERATE = """\
 import runpy, sys
-from prefd.daemon import blas
+from prefd.daemon.machine import blas
 blas.preload()
 sys.argv[:1] = ["mlx_lm", "generate"]
 runpy.run_module("mlx_lm", run_name="__main__")

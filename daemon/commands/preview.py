@@ -93,14 +93,14 @@ def show_preview(preview: Preview, full: bool, tokens: bool) -> None:
 
 def pick_job(file: SpecFile, number: int | None) -> JobSpec:
     """Returns the one job of a file, or a sweep's job of this number, and prints what that shares with the others."""
-    from prefd.daemon.worker_tasks.previews import what_decides_tokens
+    from prefd.daemon.worker_tasks.previews import compute_tokens_key
 
     count = len(file.specs)
     if number is not None and number > count:
         raise Failure(f"{file.file}: there is no job {number}; it has {count}", Exit.USAGE)
     spec = file.specs[(number or 1) - 1]
     if file.sweep is not None:
-        same_count = sum(what_decides_tokens(each) == what_decides_tokens(spec) for each in file.specs)
+        same_count = sum(compute_tokens_key(each) == compute_tokens_key(spec) for each in file.specs)
         remark = f"{'all' if same_count == count else f'{same_count} of them'} have these tokens"
         remark += "" if same_count == count else ", and --job shows another"
         render.print_note(f"{file.file}: a sweep of {count} jobs, of which this is {spec.name}; {remark}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import announced, is_held
+from prefd.daemon.home.lock import is_held, read_announcement
 
 if TYPE_CHECKING:
     import httpx
@@ -102,7 +102,7 @@ class Client:
     @contextmanager
     def _http(self) -> Iterator[tuple[httpx.Client, ModuleType]]:
         """Opens a client of the socket, and returns its library with it. Raises DaemonNotRunning where nobody listens."""
-        announcement = announced(self.home)
+        announcement = read_announcement(self.home)
         path = announcement.socket if announcement else str(self.home.socket)
         try:
             with socket.socket(socket.AF_UNIX) as probe:

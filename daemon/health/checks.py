@@ -204,7 +204,7 @@ def check_jobs(home: Home) -> Iterator[HealthFinding]:
 
 def check_daemon(home: Home) -> Iterator[HealthFinding]:
     """Checks that the daemon that holds the home answers, and that it can watch its folder."""
-    holder = lock.holder(home)
+    holder = lock.find_holder(home)
     if holder is None:
         yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
         return
@@ -267,7 +267,7 @@ def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
         return
     remedy = "look at cache_url, the network and the AWS_… variables; until then jobs use and fill the cache here alone"
     try:
-        count = len(_run_within(BUCKET_SECONDS, lambda: bucket.folders("refs")))
+        count = len(_run_within(BUCKET_SECONDS, lambda: bucket.list_folders("refs")))
     except TimeoutError:
         yield HealthFinding("warn", "shared", f"{url} gave no answer within {BUCKET_SECONDS:g} s", remedy)
     except bucket.errors as error:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prefd.daemon.jobs.document import outputs
+from prefd.daemon.jobs.document import list_outputs
 from prefd.daemon.runs.phase_outcomes import Outcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, Metrics, TrainingSummary
 from prefd.daemon.runs.phases import PHASES, Phase
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import frozen_stock
-from prefd.daemon.runs.snapshot import lines as frozen_lines
+from prefd.daemon.runs.snapshot import describe_stock, read_stock
 from prefd.daemon.specs.summary import Fact, spec_facts
 from prefd.daemon.terminal import render
 from prefd.daemon.text.times import format_clock, format_duration
@@ -36,7 +35,7 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     states = {event.state for event in history}
     needs_reference = "precomputing" in states or "training" not in states
     facts += [] if spec is None else spec_facts(spec, needs_reference)
-    facts += _list_facts("claimed with", [] if (stock := frozen_stock(run)) is None else frozen_lines(stock))
+    facts += _list_facts("claimed with", [] if (stock := read_stock(run)) is None else describe_stock(stock))
     facts += _list_facts("history", [f"{format_clock(event.at)}  {_describe_event(event)}" for event in history])
     outcomes = {phase: run.outcome(phase) for phase in PHASES}
     summaries = [outcome.summary.data for outcome in outcomes.values() if outcome is not None]
@@ -50,7 +49,7 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
         ]
     if (progress := run.progress()) is not None and not job.ended:
         facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
-    return facts + [(name, str(path)) for name, path in outputs(job, run).items()]
+    return facts + [(name, str(path)) for name, path in list_outputs(job, run).items()]
 
 
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:

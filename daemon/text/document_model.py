@@ -13,7 +13,7 @@ class DocumentModel(BaseModel):
     So an older home is read, and what is shown of a newer one has all that was written.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)  # built when read: commands import many
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields that it was read or made with, and no defaults, as plain JSON values."""

@@ -1,8 +1,8 @@
-"""A worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
+"""Runs a worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
 
 Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`. The other tasks read
-their input (worker_inputs.py) as JSON from stdin and print one JSON document (worker_answers.py); with exit code 1 it is
-{"error": what is wrong, in words}.
+their input (worker_tasks/inputs.py) as JSON from stdin and print one JSON document (worker_tasks/answers.py); with exit
+code 1 it is {"error": what is wrong, in words}.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ Input = TypeVar("Input", bound="WorkerInput")
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the task that the command line names, and return the process's exit code."""
     parser = argparse.ArgumentParser(prog="prefd.daemon.worker")
     parser.add_argument("task", choices=[*PHASES, *ANSWERS])
     parser.add_argument("--home", type=Path, default=Path())
     parser.add_argument("--job", type=int, default=0)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     cpus.apply_limits()  # before there is a thread
     blas.preload()  # before anything imports mlx
-    if given.task in PHASES:
+    if options.task in PHASES:
         from prefd.daemon.worker.phases import run_phase
 
-        return run_phase(given.task, given.home, given.job)
+        return run_phase(options.task, options.home, options.job)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
-            answer = ANSWERS[given.task](given.home)
+            answer = ANSWERS[options.task](options.home)
     except EXPECTED as error:
         print(error, file=sys.stderr)
         print(json.dumps({"error": str(error)}))  # stderr has other lines before it
@@ -53,18 +54,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def describe_device(_: Path) -> dict[str, Any]:
+    """Describe what this machine computes on, and how fast."""
     from prefd.daemon.worker.models.device import describe
 
     return describe(blas.preload()).to_json()
 
 
 def list_plugins(home: Path) -> dict[str, Any]:
+    """List every loss and every plugin."""
     from prefd.daemon.worker.plugins import catalog
 
     return catalog(home)
 
 
 def explain_needs(home: Path) -> dict[str, Any]:
+    """Explain what a job would need from the cache."""
     from prefd.daemon.worker.reference.estimate import explain
     from prefd.daemon.worker_tasks.inputs import ExplainInput
 
@@ -72,6 +76,7 @@ def explain_needs(home: Path) -> dict[str, Any]:
 
 
 def preview_pairs(home: Path) -> dict[str, Any]:
+    """Show pairs as a job will train on them."""
     from prefd.daemon.worker.preview import preview
     from prefd.daemon.worker_tasks.inputs import PreviewInput
 
@@ -79,13 +84,15 @@ def preview_pairs(home: Path) -> dict[str, Any]:
 
 
 def check_data(home: Path) -> dict[str, Any]:
-    from prefd.daemon.worker.preview import check
+    """Check the data of specs."""
+    from prefd.daemon.worker.preview import check_data
     from prefd.daemon.worker_tasks.inputs import DataCheckInput
 
-    return check(Home(home), read_input(DataCheckInput)).to_json()
+    return check_data(Home(home), read_input(DataCheckInput)).to_json()
 
 
 def score_again(home: Path) -> dict[str, Any]:
+    """Score a sample of a reference's completions again."""
     from prefd.daemon.worker.reference.rescore import rescore
     from prefd.daemon.worker_tasks.inputs import RescoreInput
 
@@ -93,6 +100,7 @@ def score_again(home: Path) -> dict[str, Any]:
 
 
 def check_loss(home: Path) -> dict[str, Any]:
+    """Check one loss with the conformance kit."""
     from prefd.daemon.worker.plugins import check_loss
     from prefd.daemon.worker_tasks.inputs import LossCheckInput
 
@@ -100,7 +108,7 @@ def check_loss(home: Path) -> dict[str, Any]:
 
 
 def read_input(kind: type[Input]) -> Input:
-    """The task's input, from stdin."""
+    """Read the task's input from stdin."""
     return kind.model_validate(json.load(sys.stdin.buffer))
 
 

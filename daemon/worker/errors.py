@@ -1,4 +1,4 @@
-"""What ends a job with a sentence instead of a traceback."""
+"""Errors that end a job with a sentence instead of a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both phases of a job need before any model is loaded: tokenizer, pairs as tokens, keys, and who the reference is."""
+"""Gives both phases of a job what they need before any model is loaded: tokenizer, pairs as tokens, keys, the reference."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.cache import open_cache
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
-from prefd.daemon.runs import snapshot
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import Stock, frozen_spec, frozen_stock
+from prefd.daemon.runs.snapshot import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.prepare import PreparedData, prepare
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.identity import identify
 from prefd.daemon.worker.models.lookup_tables import check_tables
-from prefd.daemon.worker.models.source import ModelSource, policy_start, reference_of
+from prefd.daemon.worker.models.source import ModelSource, get_policy_source, get_reference_source
 from prefd.daemon.worker.objective import Objective
 from prefd.plugins.manager import Plugins, load_plugins
 
@@ -41,25 +40,27 @@ class SpecifiedJob:
 
     @cached_property
     def plugins(self) -> Plugins:
-        """Raises `ConfigError` for a config.toml that cannot be read; a plugin that fails is in its own report."""
+        """The plugins of the home, those that failed too. Raises `ConfigError` for a config.toml that cannot be read."""
         return load_plugins(Config.load(self.home).plugin_files(self.home))
 
     @cached_property
     def loss(self) -> Objective:
-        """What the spec says is minimised. Raises `JobError` or `LossParameterError` where that cannot be had."""
-        return Objective.of(self.spec, self.plugins)
+        """What the spec minimises. Raises `JobError` for an unknown loss, `LossParameterError` for parameters it lacks."""
+        return Objective.from_spec(self.spec, self.plugins)
 
     @cached_property
     def policy(self) -> ModelSource:
-        return policy_start(self.spec)
+        """The model, with its adapter, that the policy starts as."""
+        return get_policy_source(self.spec)
 
     @cached_property
     def reference(self) -> ModelSource:
-        return reference_of(self.spec)
+        """The model, with its adapter, that the policy is compared with."""
+        return get_reference_source(self.spec)
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The policy's. Raises `JobError` where it cannot be loaded, or where the reference's has other tokens."""
+        """The policy's tokenizer. Raises `JobError` where it cannot be loaded, or where the reference's has other tokens."""
         tokenizer = loading.tokenizer(self.policy)
         if self.reference.model != self.policy.model:
             loading.check_same_vocabulary(self.policy, tokenizer, self.reference)
@@ -67,22 +68,24 @@ class SpecifiedJob:
 
     @cached_property
     def data(self) -> PreparedData:
-        """The pairs as tokens. Raises `DataError` where nothing can be trained on, `JobError` where a model that is to see
-        them lacks a token or a position of theirs.
+        """The pairs as tokens.
+
+        Raises `DataError` where nothing can be trained on, `JobError` where the policy or the reference lacks a token or a
+        position of theirs.
         """
         data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, self.commits)
-        data = data.with_notes(self._check_tables(data, here_only=True))
+        data = data.with_notes(self._check_tables(data, local_only=True))
         for line in data.report.lines():
             log.info("%s", line)
         return data
 
-    def _check_tables(self, data: PreparedData, here_only: bool) -> list[str]:
+    def _check_tables(self, data: PreparedData, local_only: bool) -> list[str]:
         sources = {source.model: source for source in (self.reference, self.policy)}
-        return check_tables(data, sources.values(), self.tokenizer, self.spec.data.max_length, here_only)
+        return check_tables(data, sources.values(), self.tokenizer, self.spec.data.max_length, local_only)
 
     def check_tables(self) -> None:
-        """Raises `JobError` where a model lacks a token or a position of the pairs; weights are downloaded to tell."""
-        self._check_tables(self.data, here_only=False)
+        """Check that the models have every token and position of the pairs, or raise `JobError`; weights are downloaded."""
+        self._check_tables(self.data, local_only=False)
 
     @property
     def examples(self) -> list[Example]:
@@ -91,15 +94,17 @@ class SpecifiedJob:
 
     @cached_property
     def cache(self) -> ReferenceCache:
+        """The reference cache of the home."""
         return open_cache(self.home)
 
     def identify(self, source: ModelSource) -> ReferenceFingerprint:
-        """Who `source` is as a reference on this device. Raises `JobError` and `BadWeights`."""
+        """Make the fingerprint of `source` as a reference on this device. Raises `JobError` and `BadWeights`."""
         memo = ReferenceCache(self.home.cache).memo
         return identify(source, loading.compute_dtype(source), loading.device(), memo)
 
     @cached_property
     def fingerprint(self) -> ReferenceFingerprint:
+        """The fingerprint of the job's reference."""
         return self.identify(self.reference)
 
     @cached_property
@@ -108,7 +113,7 @@ class SpecifiedJob:
         return self.cache.reference(self.fingerprint)
 
     def key(self, completion: Completion) -> bytes:
-        """(32 bytes) where the cache has the reference's numbers of `completion`."""
+        """Return the key (32 bytes) under which the cache has the reference's numbers of `completion`."""
         return self.fingerprint.key(completion.ids, completion.start)
 
     @property
@@ -127,15 +132,15 @@ class RunningJob(SpecifiedJob):
 
     @classmethod
     def load(cls, home: Home, job_id: int) -> RunningJob:
-        """The job as it was frozen when it was claimed. Raises OSError and ValueError where there is no spec."""
+        """Load the job as it was frozen when it was claimed. Raises OSError and ValueError where there is no spec."""
         run = RunDir(home.job(job_id))
-        stock = frozen_stock(run)
-        commits = {} if stock is None else snapshot.commits(stock)
-        return cls(home, frozen_spec(run), commits, run=run, stock=stock)
+        stock = read_stock(run)
+        commits = {} if stock is None else stock.commits
+        return cls(home, read_frozen_spec(run), commits, run=run, stock=stock)
 
     @cached_property
     def changes(self) -> list[str]:
         """What is not as it was when the job was claimed, in words."""
         if self.stock is None:
             return []
-        return snapshot.changes(self.stock, snapshot.take_stock(self.home, self.spec, self.commits))
+        return describe_changes(self.stock, take_stock(self.home, self.spec, self.commits))

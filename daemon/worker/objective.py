@@ -1,4 +1,4 @@
-"""What a job minimises: the loss its spec names, or the weighted sum of several, as one callable for the trainer."""
+"""Makes what a job minimises, the loss that its spec names or a weighted sum of several, one callable for the trainer."""
 
 from __future__ import annotations
 
@@ -23,25 +23,34 @@ class Objective:
     """Whether a pair's loss depends on that pair alone, so that a batch may be cut at will."""
 
     def __call__(self, x: LossInput) -> LossOutput:
+        """Compute the losses of a batch of pairs."""
         return self.loss(x)
 
     @classmethod
-    def of(cls, spec: JobSpec, plugins: Plugins) -> Objective:
-        """Raises `JobError` for a loss that no plugin brings, `LossParameterError` for parameters it does not take."""
+    def from_spec(cls, spec: JobSpec, plugins: Plugins) -> Objective:
+        """Bind the losses of `spec` to their parameters.
+
+        Raises `JobError` for a loss that no plugin brings, `LossParameterError` for parameters it does not take.
+        """
         parts, needs_reference, batch_independent = [], False, True
-        for place, each in spec.losses.items():
-            found = _registered(each.name, plugins)
+        for place, weighted in spec.losses.items():
+            registered = _find_loss(weighted.name, plugins)
             parts.append(
-                WeightedLoss(found.name, each.factor, found.create(each.params, place), found.schema.preference)
+                WeightedLoss(
+                    registered.name,
+                    weighted.factor,
+                    registered.create(weighted.params, place),
+                    registered.schema.preference,
+                )
             )
-            needs_reference |= found.schema.needs_reference
-            batch_independent &= found.schema.batch_independent
+            needs_reference |= registered.schema.needs_reference
+            batch_independent &= registered.schema.batch_independent
         loss = Mixture(parts) if isinstance(spec.loss, list) else parts[0].loss
         return cls(loss, needs_reference, batch_independent)
 
 
-def _registered(name: str, plugins: Plugins) -> RegisteredLoss:
-    if found := plugins.losses.get(name):
-        return found
-    failed = "".join(f"; plugin {each.name} failed: {each.error}" for each in plugins.plugins if each.error)
+def _find_loss(name: str, plugins: Plugins) -> RegisteredLoss:
+    if registered := plugins.losses.get(name):
+        return registered
+    failed = "".join(f"; plugin {plugin.name} failed: {plugin.error}" for plugin in plugins.plugins if plugin.error)
     raise JobError(f"loss {name!r} is not registered by any plugin{failed} (see `prefd plugins`)")

@@ -1,4 +1,4 @@
-"""Runs one phase of one job to an outcome that everyone can read, whatever happens inside."""
+"""Runs one phase of one job, and writes its outcome to the job's folder, whatever happens inside."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def plan_and_precompute(job: RunningJob, stop: stopping.StopEvent) -> PrecomputeOutcome:
-    """Run the reference pass of `job`, once it is known that the job can be trained. Raises as both do."""
+    """Run the reference pass of `job`, once it is known that the job can be trained. Raises as `refuse_untrainable` and `precompute` do."""
     began = time.monotonic()
     if job.spec.training is not None:
         refuse_untrainable(job)
@@ -39,15 +39,15 @@ PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
 
 
 def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
-    """Run `phase` and write its outcome; returns the process's exit code."""
-    stop = stopping.on_signals()
+    """Run `phase`, write its outcome, and return the process's exit code."""
+    stop = stopping.watch_signals()
     stopping.watch_parent(stop)
     job = RunningJob.load(Home(root), job_id)
     job.run.forget_outcome(phase)
     for change in job.changes:
         log.warning("%s", change)
     try:
-        return _run(phase, job, stop)
+        return _run_to_outcome(phase, job, stop)
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
             raise
@@ -55,7 +55,7 @@ def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
         return WorkerExit.NO_ROOM
 
 
-def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
+def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
     try:
         outcome = PHASES[phase](job, stop)
     except Stopped as stopped:
@@ -69,26 +69,26 @@ def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             raise
-        if reason := no_memory(error, job):
+        if reason := explain_out_of_memory(error, job):
             log.exception("out of memory in %s", phase)
         else:
             log.exception("unexpected error in %s", phase)
             reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
         outcome = OUTCOME_OF[phase](ok=False, reason=reason)
-    return _end(job, phase, outcome)
+    return _write_outcome(job, phase, outcome)
 
 
-def _end(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExit:
+def _write_outcome(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExit:
     if job.changes:
         outcome = outcome.with_warnings(job.changes)
     job.run.write_outcome(phase, outcome)
     return WorkerExit.DONE if outcome.ok else WorkerExit.FAILED
 
 
-def no_memory(error: Exception, job: SpecifiedJob) -> str | None:
-    """In words, with the settings to change, where `error` is that memory ran out."""
-    said = f"{type(error).__name__}: {error}"
-    if not isinstance(error, MemoryError | RuntimeError) or not OUT_OF_MEMORY.search(said):
+def explain_out_of_memory(error: Exception, job: SpecifiedJob) -> str | None:
+    """Explain, with the settings to change, an `error` that says that memory ran out; None for another error."""
+    message = f"{type(error).__name__}: {error}"
+    if not isinstance(error, MemoryError | RuntimeError) or not OUT_OF_MEMORY.search(message):
         return None
-    ways = suggest_savings(job.spec.training)
-    return f"the worker ran out of memory ({said}). Make the job smaller and submit it again: {ways}"
+    remedies = suggest_savings(job.spec.training)
+    return f"the worker ran out of memory ({message}). Make the job smaller and submit it again: {remedies}"

@@ -1,4 +1,4 @@
-"""What the daemon knows of plugins: told by this short-lived process, so that no plugin runs in the daemon's."""
+"""Lists and checks plugins for the daemon in this short-lived process, so that no plugin runs in the daemon's."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from prefd.plugins.manager import Plugins, load_plugins
 
 
 def catalog(root: Path) -> dict[str, Any]:
-    """Losses with their schemas and docs, and every plugin with what it brought or why it failed."""
+    """List losses with their schemas and docs, and every plugin with what it brought or why it failed."""
     return _plugins(root).to_json()
 
 
 def check_loss(home: Home, request: LossCheckInput) -> LossCheck:
-    """What the conformance kit finds of one loss; where there is none of that name, the losses there are and the
-    plugins that failed.
+    """Check one loss with the conformance kit.
+
+    Where there is none of that name, the answer has the known losses and the plugins that failed.
     """
     plugins = _plugins(home.root)
     if request.name not in plugins.losses:
         failed = {plugin.name: plugin.error for plugin in plugins.plugins if plugin.error}
         return LossCheck(known=sorted(plugins.losses), failed=failed)
-    found = plugins.losses[request.name]
-    checks = [CheckedProperty(**asdict(finding)) for finding in conformance.check_loss(found.loss, request.name)]
-    return LossCheck(loss=request.name, plugin=found.plugin, checks=checks)
+    registered = plugins.losses[request.name]
+    checks = [CheckedProperty(**asdict(finding)) for finding in conformance.check_loss(registered.loss, request.name)]
+    return LossCheck(loss=request.name, plugin=registered.plugin, checks=checks)
 
 
 def _plugins(root: Path) -> Plugins:

@@ -1,4 +1,4 @@
-"""A job's pairs as it will train on them, for `prefd preview` and `prefd validate`: from the job's own code, nothing else.
+"""Shows and checks a job's pairs as it will train on them, by the job's own code, for `prefd preview` and `prefd validate`.
 
 The text that is shown is decoded from the very ids that are trained on. The tokenizer is loaded, no weight is.
 """
@@ -19,59 +19,59 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker_tasks.answers import DataCheck, DataChecks
 from prefd.daemon.worker_tasks.inputs import DataCheckInput, PreviewInput
-from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair, what_decides_tokens
+from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair, compute_tokens_key
 
-NOT_WHOLE = "�"
-"""What half a character decodes to."""
+REPLACEMENT_CHARACTER = "�"
+"""The text that a part of a character decodes to."""
 
 
-def check(home: Home, request: DataCheckInput) -> DataChecks:
-    """What was found in the data of each job; jobs whose pairs are the same tokens are told of one reading."""
+def check_data(home: Home, request: DataCheckInput) -> DataChecks:
+    """Check the data of each job; jobs whose pairs are the same tokens share one reading."""
     prepared: dict[str, PreparedData] = {}
     checks: dict[str, DataCheck] = {}
     answers = []
     for spec in request.specs:
         job = SpecifiedJob(home, spec)
-        key = what_decides_tokens(spec)
+        key = compute_tokens_key(spec)
         if key in prepared:
             vars(job)["data"] = prepared[key]
         if key not in checks:
-            checks[key] = _try(job, lambda job: DataCheck(data=job.data.report.summarize()))
+            checks[key] = _check_part(job, lambda job: DataCheck(data=job.data.report.summarize()))
             if checks[key].data is not None:
                 prepared[key] = job.data
             elif checks[key].not_reached is not None:
-                checks[key] = checks[key].joined(_try(job, _read_rows))
-        check = checks[key] if checks[key].data is None else checks[key].joined(_try(job, _plan))
-        answers.append(check if check.error is not None else check.joined(_try(job, _look_at_keys)))
+                checks[key] = checks[key].joined(_check_part(job, _read_rows))
+        data_check = checks[key] if checks[key].data is None else checks[key].joined(_check_part(job, _check_plan))
+        answers.append(data_check if data_check.error is not None else data_check.joined(_check_part(job, _check_keys)))
     return DataChecks(found=answers)
 
 
-def _try(job: SpecifiedJob, look: Callable[[SpecifiedJob], DataCheck]) -> DataCheck:
-    """What `look` finds, or why it cannot."""
+def _check_part(job: SpecifiedJob, check_part: Callable[[SpecifiedJob], DataCheck]) -> DataCheck:
+    """Run `check_part`, and turn an expected error into its finding."""
     try:
-        return look(job)
+        return check_part(job)
     except EXPECTED as error:
-        return DataCheck(not_reached=str(error)) if is_the_networks(error) else DataCheck(error=str(error))
+        return DataCheck(not_reached=str(error)) if is_network_error(error) else DataCheck(error=str(error))
 
 
 def _read_rows(job: SpecifiedJob) -> DataCheck:
-    """Look at what can be looked at without a tokenizer."""
+    """Read the rows, which takes no tokenizer."""
     for load in (load_pairs, load_held_out):
         load(job.spec.data, job.plugins.formats)
     return DataCheck()
 
 
-def _plan(job: SpecifiedJob) -> DataCheck:
+def _check_plan(job: SpecifiedJob) -> DataCheck:
     """Try the job's training settings on its data."""
-    from prefd.daemon.worker.training.plan import schedule_of
+    from prefd.daemon.worker.training.plan import plan_training
 
     if job.spec.training is not None:
-        schedule_of(job)
+        plan_training(job)
     return DataCheck()
 
 
-def _look_at_keys(job: SpecifiedJob) -> DataCheck:
-    """Look whether `training.lora.keys` name modules of the model, where that is here to be looked at."""
+def _check_keys(job: SpecifiedJob) -> DataCheck:
+    """Check that `training.lora.keys` name modules of the model, where its weights are on this machine."""
     from prefd.daemon.worker.models.lora_keys import check_keys
 
     training = job.spec.training
@@ -85,19 +85,19 @@ def _look_at_keys(job: SpecifiedJob) -> DataCheck:
 
 
 def preview(home: Home, request: PreviewInput) -> Preview:
-    """The pairs that are asked for, and what is to be known of all. Raises what loading a job's data would raise."""
+    """Show the requested pairs, and the counts of all. Raises what loading a job's data would raise."""
     job = SpecifiedJob(home, request.spec)
-    special = special_ids(job.tokenizer)
-    uses = _uses(job)
+    special = list_special_ids(job.tokenizer)
+    uses = _list_uses(job)
     chosen, missing = select_examples(job.data, request, special)
     return Preview(
         model=job.policy.model,
-        chat_template=Prompter(job.tokenizer, Settings.of(job.spec.data)).is_chat,
-        ends={job.tokenizer.decode([token]): token for token in _ends(job.examples)},
+        chat_template=Prompter(job.tokenizer, Settings.from_spec(job.spec.data)).is_chat,
+        ends={job.tokenizer.decode([token]): token for token in _list_end_tokens(job.examples)},
         max_length=job.spec.data.max_length,
         tokens=measure_lengths(job.examples),
         data=job.data.report.summarize(),
-        pairs=[show_pair(job, example, uses[id(example)], special) for example in chosen],
+        pairs=[make_shown_pair(job, example, uses[id(example)], special) for example in chosen],
         missing=missing,
     )
 
@@ -105,43 +105,46 @@ def preview(home: Home, request: PreviewInput) -> Preview:
 def select_examples(
     data: PreparedData, request: PreviewInput, special: frozenset[int]
 ) -> tuple[list[Example], dict[str, str]]:
-    """The examples that are asked for; and of each named row that is none, why."""
+    """Select the requested examples; for each named row without a pair, explain why."""
     if request.named:
-        found = [(name, [each for each in order_examples(data) if is_named(each, name)]) for name in request.named]
-        missing = {name: why_missing(data, name) for name, examples in found if not examples}
-        return [example for _, examples in found for example in examples], missing
+        examples_by_name = [
+            (name, [example for example in order_examples(data) if is_named(example, name)]) for name in request.named
+        ]
+        missing = {name: explain_missing(data, name) for name, examples in examples_by_name if not examples}
+        return [example for _, examples in examples_by_name for example in examples], missing
     examples = order_examples(data)
     if request.worst:
-        examples.sort(key=lambda one: rank(one, special, data.report.max_length), reverse=True)
+        examples.sort(key=lambda example: rank(example, special, data.report.max_length), reverse=True)
     return examples[: request.count], {}
 
 
 def order_examples(data: PreparedData) -> list[Example]:
-    """All pairs in the order of the rows; those of a held-out source of its own come last."""
+    """Sort all pairs by their rows; those of a separate held-out source come last."""
     if data.report.validation is not None:
         return [*data.train, *data.held_out]
     return sorted([*data.train, *data.held_out], key=lambda example: example.row)
 
 
 def is_named(example: Example, name: str) -> bool:
-    """Whether `name` is the number of the example's row, or where it stands."""
+    """Whether `name` is the number of the example's row, or its place."""
     return name in (str(example.row), f"row {example.row}", str(example))
 
 
-def why_missing(data: PreparedData, name: str) -> str:
-    """Why there is no pair of the row called `name`."""
-    sources = [each for each in (data.report.train, data.report.validation) if each is not None]
+def explain_missing(data: PreparedData, name: str) -> str:
+    """Explain why there is no pair of the row called `name`."""
+    sources = [source for source in (data.report.train, data.report.validation) if source is not None]
     for source in sources:
         places = source.unusable.places
         row = next((row for row, place in enumerate(places, 1) if name in (str(row), f"row {row}", str(place))), None)
         if row is not None:
             reasons = (reason for reason, rows in source.unusable.rows.items() if row in rows)
             return f"row {row} ({places[row - 1]}) is not used: {next(reasons, 'its dataset has a weight below 1')}"
-    has = " and ".join(f"{source.source} has {source.rows} rows" for source in sources)
-    return f"there is no row {name.removeprefix('row ')}: {has}, counted from 1"
+    counts = " and ".join(f"{source.source} has {source.rows} rows" for source in sources)
+    return f"there is no row {name.removeprefix('row ')}: {counts}, counted from 1"
 
 
-def show_pair(job: SpecifiedJob, example: Example, use: str, special: frozenset[int]) -> ShownPair:
+def make_shown_pair(job: SpecifiedJob, example: Example, use: str, special: frozenset[int]) -> ShownPair:
+    """Decode a pair, with its remarks."""
     remarks = [remark.text for remark in find_remarks(example, special, job.spec.data.max_length)]
     prompt, chosen = split_side(job.tokenizer, example.chosen, special)
     _, rejected = split_side(job.tokenizer, example.rejected, special)
@@ -149,45 +152,45 @@ def show_pair(job: SpecifiedJob, example: Example, use: str, special: frozenset[
 
 
 def split_side(tokenizer: Any, side: Completion, special: frozenset[int]) -> tuple[Part, Part]:
-    """The prompt and the answer of one side; both are decoded as the one text that they are."""
+    """Split one side into its prompt and its answer; both are decoded as the one text that they are."""
     ids = side.ids.tolist()
-    texts = decode_each(tokenizer, ids)
+    texts = decode_tokens(tokenizer, ids)
     marks = [token in special for token in ids]
-    at = side.start
-    prompt = Part(ids[:at], texts[:at], marks[:at], [False] * at)
-    return prompt, Part(ids[at:], texts[at:], marks[at:], side.own.tolist(), side.cut)
+    answer_start = side.start
+    prompt = Part(ids[:answer_start], texts[:answer_start], marks[:answer_start], [False] * answer_start)
+    return prompt, Part(ids[answer_start:], texts[answer_start:], marks[answer_start:], side.own.tolist(), side.cut)
 
 
-def decode_each(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text of `ids`; a character of several tokens is the last one's.
+def decode_tokens(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Decode what each token adds to the text of `ids`; a character of several tokens is the last one's.
 
     Each is decoded behind the piece before it: a tokenizer may drop the space that a text of its own begins with.
     """
     texts: list[str] = []
-    before = begin = 0
-    known = ""
+    context_start = begin = 0
+    known_text = ""
     for end in range(1, len(ids) + 1):
-        text = _decode(tokenizer, ids[before:end])
-        if text.endswith(NOT_WHOLE) and end < len(ids):
+        text = _decode(tokenizer, ids[context_start:end])
+        if text.endswith(REPLACEMENT_CHARACTER) and end < len(ids):
             texts.append("")
             continue
-        texts.append(text[len(known) :])
-        before, begin = begin, end
-        known = _decode(tokenizer, ids[before:begin])
+        texts.append(text[len(known_text) :])
+        context_start, begin = begin, end
+        known_text = _decode(tokenizer, ids[context_start:begin])
     return texts
 
 
-def special_ids(tokenizer: Any) -> frozenset[int]:
-    """Every token that was added as a whole: those that a template writes, also where they are not called special."""
+def list_special_ids(tokenizer: Any) -> frozenset[int]:
+    """List every token that was added to the vocabulary by itself: those of templates too, which may not be special."""
     return frozenset([*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder])
 
 
 def measure_lengths(examples: Sequence[Example]) -> dict[str, LengthSpan]:
-    """How many tokens prompts and answers have."""
+    """Measure how many tokens prompts and answers have."""
     counts = {
-        "prompt": [each.chosen.start for each in examples],
-        "chosen": [len(each.chosen) - each.chosen.start for each in examples],
-        "rejected": [len(each.rejected) - each.rejected.start for each in examples],
+        "prompt": [example.chosen.start for example in examples],
+        "chosen": [len(example.chosen) - example.chosen.start for example in examples],
+        "rejected": [len(example.rejected) - example.rejected.start for example in examples],
     }
     return {
         name: LengthSpan(least=min(lengths), median=median(lengths), most=max(lengths))
@@ -199,21 +202,23 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _ends(examples: Sequence[Example]) -> list[int]:
-    """The tokens that whole answers end with, the most frequent first."""
+def _list_end_tokens(examples: Sequence[Example]) -> list[int]:
+    """List the tokens that uncut answers end with, the most frequent first."""
     counts: dict[int, int] = {}
-    for side in (side for each in examples for side in (each.chosen, each.rejected) if not side.cut):
+    for side in (side for example in examples for side in (example.chosen, example.rejected) if not side.cut):
         counts[int(side.ids[-1])] = counts.get(int(side.ids[-1]), 0) + 1
     return sorted(counts, key=lambda token: -counts[token])
 
 
-def _uses(job: SpecifiedJob) -> Mapping[int, str]:
-    """What becomes of each example, by its identity: pairs of two sources may have the same row."""
+def _list_uses(job: SpecifiedJob) -> Mapping[int, str]:
+    """Say what becomes of each example, by its identity: pairs of two sources may have the same row."""
     trains = "scored" if job.spec.training is None else "trained on"
-    return {id(each): trains for each in job.data.train} | {id(each): "held out" for each in job.data.held_out}
+    return {id(example): trains for example in job.data.train} | {
+        id(example): "held out" for example in job.data.held_out
+    }
 
 
-def is_the_networks(error: BaseException) -> bool:
+def is_network_error(error: BaseException) -> bool:
     """Whether `error` says nothing but that the hub cannot be reached."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:

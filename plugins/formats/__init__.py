@@ -29,5 +29,6 @@ MODULES = (implicit_text, unpaired, grouped, ranked, winner, explicit, listed, i
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers each format of `MODULES`, from the general to the special."""
     for module in MODULES:
         module.register_formats(register)

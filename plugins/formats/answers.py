@@ -1,4 +1,4 @@
-"""The answers to one prompt that stand in one row: in numbered columns, or in a list."""
+"""Finds the answers to one prompt that stand in one row: in numbered columns, or in a list."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ ASIDE = frozenset(["correct", "incorrect", "reference", "references", "gold", "g
 
 
 class Answers(NamedTuple):
-    """At least two answers."""
+    """At least two answers of one row, and what tells them apart."""
 
     texts: Sequence[Any]
     marks: tuple[str, ...]
     """What tells them apart: the ends of their columns' names, or places in the list from 0."""
     names: tuple[str, ...]
-    """Their columns; none for a list."""
+    """The answers' columns; none for a list."""
     columns: frozenset[str]
     items: Sequence[Mapping[str, Any]] = ()
     """What a list's objects say of each answer."""
     key: str = ""
-    """Of its text in them."""
+    """The key of an answer's text in `items`."""
     every: tuple[str, ...] = ()
     """The marks of all columns of their name, also of those that hold nothing in this row.
 
@@ -44,15 +44,15 @@ class Answers(NamedTuple):
 
 
 def find_answers(row: Mapping[str, Any]) -> Answers | None:
-    """The answers of `row`; None where there are not two, or more than one set of them."""
-    found = [answers for answers in (*_numbered(row), *_lists(row)) if len(answers.texts) > 1]
-    if len(found) > 1:
-        found = [answers for answers in found if answers.names or not _is_aside(min(answers.columns))]
-    return found[0] if len(found) == 1 else None
+    """Finds the answers of `row`; None where there are not two, or more than one set of them."""
+    answer_sets = [answers for answers in (*_numbered(row), *_lists(row)) if len(answers.texts) > 1]
+    if len(answer_sets) > 1:
+        answer_sets = [answers for answers in answer_sets if answers.names or not _is_aside(min(answers.columns))]
+    return answer_sets[0] if len(answer_sets) == 1 else None
 
 
 def why_none(row: Mapping[str, Any], format_name: str) -> UnusableRow:
-    """Why a row of a dataset whose rows have answers has none."""
+    """Explains why a row has no answers, in a dataset whose rows have some."""
     for base, columns in numbered_columns(row).items():
         for column in columns.values():
             if is_answer_base(base) and not is_text(as_chat(row[column])):
@@ -75,57 +75,57 @@ def _why_no_text(column: str, value: Sequence[Any]) -> UnusableRow | None:
     """Which answer of a list is no text; None where each is one."""
     if len(value) < 2:
         return UnusableRow(f"{column} has fewer than two answers")
-    for place, one in enumerate(value, 1):
-        text = as_chat(one)
-        if isinstance(one, Mapping) and not is_text(text):
-            key = next(
-                (key for key in TEXTS if any(isinstance(other, Mapping) and key in other for other in value)), None
-            )
+    for place, answer in enumerate(value, 1):
+        text = as_chat(answer)
+        if isinstance(answer, Mapping) and not is_text(text):
+            key = next((key for key in TEXTS if any(isinstance(item, Mapping) and key in item for item in value)), None)
             if key is None:
                 continue
-            text = as_chat(one.get(key))
+            text = as_chat(answer.get(key))
         if not is_text(text):
             return UnusableRow(f"wrong types: answer {place} of {column} is {kind_of(text)}, not text or chat messages")
     return None
 
 
 def _numbered(row: Mapping[str, Any]) -> list[Answers]:
-    found = []
-    for base, every in numbered_columns(row).items():
+    answer_sets = []
+    for base, all_columns in numbered_columns(row).items():
         # The marks stay as they are named, also where a column between holds nothing.
-        columns = {mark: column for mark, column in every.items() if not is_blank(row[column])}
+        columns = {mark: column for mark, column in all_columns.items() if not is_blank(row[column])}
         if is_answer_base(base) and columns and all(is_text(as_chat(row[column])) for column in columns.values()):
             texts = [as_chat(row[column]) for column in columns.values()]
             names = tuple(columns.values())
             kinds = {mark.isdigit() for mark in columns}
-            marks = tuple(mark for mark in every if mark.isdigit() in kinds)
-            found.append(Answers(texts, tuple(columns), names, frozenset(names), every=marks))
-    return found
+            marks = tuple(mark for mark in all_columns if mark.isdigit() in kinds)
+            answer_sets.append(Answers(texts, tuple(columns), names, frozenset(names), every=marks))
+    return answer_sets
 
 
 def _lists(row: Mapping[str, Any]) -> list[Answers]:
-    found = []
+    answer_sets = []
     for column in sorted(row):
         value = row[column]
         if _is_list(column, value) and value and (answers := _in_list(column, value)):
-            found.append(answers)
-    return found
+            answer_sets.append(answers)
+    return answer_sets
 
 
 def _in_list(column: str, value: Sequence[Any]) -> Answers | None:
     marks = tuple(map(str, range(len(value))))
-    if all(isinstance(one, Mapping) for one in value):
-        keys = [key for key in TEXTS if all(is_text(as_chat(one.get(key))) for one in value)]
+    if all(isinstance(answer, Mapping) for answer in value):
+        keys = [key for key in TEXTS if all(is_text(as_chat(answer.get(key))) for answer in value)]
         if keys:
-            return Answers([as_chat(one[keys[0]]) for one in value], marks, (), frozenset([column]), value, keys[0])
+            return Answers(
+                [as_chat(answer[keys[0]]) for answer in value], marks, (), frozenset([column]), value, keys[0]
+            )
         return None
-    if all(is_text(as_chat(one)) for one in value):
-        return Answers([as_chat(one) for one in value], marks, (), frozenset([column]))
+    if all(is_text(as_chat(answer)) for answer in value):
+        return Answers([as_chat(answer) for answer in value], marks, (), frozenset([column]))
     return None
 
 
 def as_number(value: Any) -> float | None:
-    """`value` as a number, also out of text; None where it is none."""
+    """Reads `value` as a number, also out of text; None where it is none."""
     if isinstance(value, str):
         try:
             value = float(value)

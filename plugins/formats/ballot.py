@@ -1,4 +1,4 @@
-"""Which of two answers a column says is the better one: by name, by letter, by number, by a signed strength.
+"""Reads which of two answers a column calls the better one: by name, by letter, by number, by a signed strength.
 
 A number is taken only where it can mean one answer: of 0 and 1 beside `response_a` and `response_b` nobody knows
 whether 1 is the second, or says that the first won.
@@ -72,19 +72,19 @@ class Ballot(NamedTuple):
     numbers: frozenset[int] = frozenset()
     below_0: bool = False
     """Whether any row holds a number below 0."""
-    named: bool = False
+    is_from_spec: bool = False
     """Whether the spec names it."""
     from_zero: bool = False
     """Whether numbers are known to count from 0."""
-    said: frozenset[str] = frozenset()
+    answer_marks: frozenset[str] = frozenset()
     """The letters and numbers by which the texts of all rows name answers, as `2` of `Response 2`."""
-    shown: str = ""
+    original_name: str = ""
     """What the dataset calls the column, where the spec gave it another name."""
 
     @property
     def name(self) -> str:
         """The column, for messages."""
-        return self.shown or self.column
+        return self.original_name or self.column
 
     @property
     def signed(self) -> bool:
@@ -93,12 +93,12 @@ class Ballot(NamedTuple):
 
 
 def verdicts(row: Mapping[str, Any]) -> list[str]:
-    """The columns of `row` that may say which answer won."""
+    """Lists the columns of `row` that may say which answer won."""
     return [column for column in sorted(row) if is_verdict(column) and not isinstance(row[column], list | dict | tuple)]
 
 
 def one_hot(row: Mapping[str, Any]) -> dict[str, str]:
-    """{mark: column} of columns as `winner_model_a` and `winner_model_b`."""
+    """Finds columns as `winner_model_a` and `winner_model_b`, by their marks: {mark: column}."""
     for base, columns in numbered_columns(row).items():
         if not {"winner", "preferred", "better"}.isdisjoint(base) and len(columns) > 1:
             return columns
@@ -106,7 +106,7 @@ def one_hot(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
-    """The place of the answer that won. Raises `UnusableRow` for a tie, `UnclearRow` where it is not certain."""
+    """Finds the place of the answer that won. Raises `UnusableRow` for a tie, `UnclearRow` where it is not certain."""
     value = label_name(row.get(ballot.column))
     if value is None or value == "":
         raise UnusableRow(f"{ballot.name} is missing: no answer is preferred")
@@ -123,7 +123,7 @@ def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
 
 
 def winner_of_one_hot(columns: Mapping[str, str], row: Mapping[str, Any], answers: Answers) -> int:
-    """As `winner_of`, of a column for each answer."""
+    """Finds the place of the answer whose own column says that it won. Raises `UnusableRow` where not just one does."""
     chosen = [mark for mark, column in columns.items() if as_number(row[column]) == 1 or row[column] is True]
     if not chosen:
         raise UnusableRow("a tie: no answer is preferred")
@@ -133,7 +133,7 @@ def winner_of_one_hot(columns: Mapping[str, str], row: Mapping[str, Any], answer
 
 
 def is_verdict(column: str) -> bool:
-    """Whether a column of this name may say which answer won."""
+    """Says whether a column of this name may say which answer won."""
     words = set(words_of(column))
     return bool(words & VERDICTS) and words <= VERDICTS | BESIDE
 
@@ -141,7 +141,7 @@ def is_verdict(column: str) -> bool:
 def _by_sign(ballot: Ballot, amount: float, answers: Answers) -> int:
     if len(answers.texts) != 2:
         raise UnclearRow(_unclear(ballot, amount, answers))
-    if not ballot.below_0 and amount != 0 and not ballot.named:
+    if not ballot.below_0 and amount != 0 and not ballot.is_from_spec:
         raise UnclearRow(
             f"{ballot.name} is never below 0: it may be a strength or the number of an answer; {_remedy(answers)}, or, where "
             f"it is a strength, below 0 for the first answer and above 0 for the second, name it (data.winner_feature: {ballot.name})"
@@ -169,31 +169,31 @@ def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
 
 def _count_places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     """As `_places`, of answers that can be counted through."""
-    words, seen = set(words_of(ballot.column)), ballot.numbers
-    every = answers.every or answers.marks
+    words, numbers = set(words_of(ballot.column)), ballot.numbers
+    all_marks = answers.every or answers.marks
     place_of = {mark: place for place, mark in enumerate(answers.marks)}
-    from_0 = {number: place_of[mark] for number, mark in enumerate(every) if mark in place_of}
+    from_0 = {number: place_of[mark] for number, mark in enumerate(all_marks) if mark in place_of}
     from_1 = {number + 1: place for number, place in from_0.items()}
-    all_from_0, all_from_1 = set(range(len(every))), set(range(1, len(every) + 1))
+    all_from_0, all_from_1 = set(range(len(all_marks))), set(range(1, len(all_marks) + 1))
     if ballot.from_zero:
         return from_0
     if answers.names == SHP and words <= {"label", "labels"}:
         return {1: 0, 0: 1}
-    if words & {"label", "labels"} and not ballot.named:
+    if words & {"label", "labels"} and not ballot.is_from_spec:
         return None
-    if answers.names and all(mark.isdigit() for mark in every):
-        marks = set(map(int, every))
-        if marks == all_from_1 and words & INDEX and 0 in seen and seen <= all_from_0:
+    if answers.names and all(mark.isdigit() for mark in all_marks):
+        marks = set(map(int, all_marks))
+        if marks == all_from_1 and words & INDEX and 0 in numbers and numbers <= all_from_0:
             return from_0
         is_id = "id" in words and not words.isdisjoint(words_of(answers.names[0]))
-        if marks == all_from_0 and 0 not in seen and not words & INDEX and not is_id:
+        if marks == all_from_0 and 0 not in numbers and not words & INDEX and not is_id:
             return None  # they may count from 1
-        if not seen <= marks or (marks == all_from_1 and words & INDEX and len(every) not in seen):
+        if not numbers <= marks or (marks == all_from_1 and words & INDEX and len(all_marks) not in numbers):
             return None
         return {int(mark): place for mark, place in place_of.items()}
-    if 0 not in seen and len(every) in seen and seen <= all_from_1:
+    if 0 not in numbers and len(all_marks) in numbers and numbers <= all_from_1:
         return from_1
-    if 0 in seen and seen <= all_from_0 and (words & INDEX or not answers.names):
+    if 0 in numbers and numbers <= all_from_0 and (words & INDEX or not answers.names):
         return from_0
     return None
 
@@ -213,13 +213,13 @@ def _by_name(ballot: Ballot, value: str, row: Mapping[str, Any], answers: Answer
             f"{ballot.name} {value[:40]!r} is who wrote {' and '.join(answers.names)}: it names no one answer"
         )
     texts = [place for place, text in enumerate(answers.texts) if _folded(answer_text(text)) == _folded(value)]
-    named: set[int] = {*models, *(texts if len(texts) == 1 else ()), *_by_mark(ballot, value, words, answers)}
-    if len(named) > 1:
+    places: set[int] = {*models, *(texts if len(texts) == 1 else ()), *_by_mark(ballot, value, words, answers)}
+    if len(places) > 1:
         raise UnclearRow(
             f"{ballot.name} {value[:40]!r} is the text or the writer of one answer and the letter of another; {_remedy(answers)}"
         )
-    if named:
-        return named.pop()
+    if places:
+        return places.pop()
     if compared := COMPARED.fullmatch(value.strip()):
         return _by_comparison(compared, ballot, answers)
     if words and set(words) <= TIES:
@@ -233,29 +233,29 @@ def _folded(text: str) -> str:
 
 def _by_mark(ballot: Ballot, value: str, words: Sequence[str], answers: Answers) -> list[int]:
     """By the name of its column, its letter or number, or as the first or second. Raises `UnclearRow` if not certain."""
-    every, mark = answers.every or answers.marks, _end(value)
-    digits = bool(answers.names) and all(one.isdigit() for one in every)
-    if digits and mark and not _counts_alike(ballot, value, mark, every, answers):
+    all_marks, mark = answers.every or answers.marks, _end(value)
+    digits = bool(answers.names) and all(numbered_mark.isdigit() for numbered_mark in all_marks)
+    if digits and mark and not _counts_alike(ballot, value, mark, all_marks, answers):
         raise UnclearRow(
             f"{ballot.name} {value[:40]!r} may count otherwise than {answers.listed} do; {_remedy(answers)}"
         )
-    if exact := [place for place, name in enumerate(answers.names) if key_of(name) == "_".join(words)]:
-        return exact
+    if named_places := [place for place, name in enumerate(answers.names) if key_of(name) == "_".join(words)]:
+        return named_places
     if mark:
         if not answers.names or (digits and mark.isalpha()):
-            mark = dict(zip(LETTERS, every)).get(mark, "")
+            mark = dict(zip(LETTERS, all_marks)).get(mark, "")
         return [answers.marks.index(mark)] if mark in answers.marks else []
     if len(answers.texts) == 2 and words and set(words[1:]) <= BESIDE and words[0] in FIRST | SECOND:
         return [0 if words[0] in FIRST else 1]
     return []
 
 
-def _counts_alike(ballot: Ballot, value: str, mark: str, every: Sequence[str], answers: Answers) -> bool:
+def _counts_alike(ballot: Ballot, value: str, mark: str, all_marks: Sequence[str], answers: Answers) -> bool:
     """Whether a letter or number of the texts is one of answers that are numbered as `every`."""
     if mark.isalpha():
-        return _is_count(every)
-    numbers = {one for one in ballot.said if one.isdigit()} | {mark}
-    return numbers <= set(every) and ("0" not in every or "0" in numbers or value.strip() in answers.names)
+        return _is_count(all_marks)
+    numbers = {text_mark for text_mark in ballot.answer_marks if text_mark.isdigit()} | {mark}
+    return numbers <= set(all_marks) and ("0" not in all_marks or "0" in numbers or value.strip() in answers.names)
 
 
 def _is_count(marks: Sequence[str]) -> bool:
@@ -289,30 +289,30 @@ def _by_model(value: str, row: Mapping[str, Any], answers: Answers) -> list[int]
 def _unclear(ballot: Ballot, value: Any, answers: Answers) -> str:
     amount = as_number(value)
     is_whole = amount is not None and amount.is_integer()
-    held = ", ".join(map(str, sorted(ballot.numbers)[:4])) if is_whole and ballot.numbers else str(value)[:40]
-    return (
-        f"{ballot.name} holds {held}, which does not say for certain which of {answers.listed} won; {_remedy(answers)}"
-    )
+    value_text = ", ".join(map(str, sorted(ballot.numbers)[:4])) if is_whole and ballot.numbers else str(value)[:40]
+    return f"{ballot.name} holds {value_text}, which does not say for certain which of {answers.listed} won; {_remedy(answers)}"
 
 
 def _remedy(answers: Answers) -> str:
-    what = (
+    remedy_text = (
         f"the name of the winning column ({' or '.join(answers.names)})"
         if answers.names
         else "the winning answer's letter (A, B, …)"
     )
-    return f"write {what} into it"
+    return f"write {remedy_text} into it"
 
 
-def ballot_of(column: str, values: Sequence[Any], named: bool, shown: str = "") -> Ballot:
-    """The ballot in `column`, whose values in all rows these are."""
+def ballot_of(column: str, values: Sequence[Any], is_from_spec: bool, original_name: str = "") -> Ballot:
+    """Describes the column of the winner, whose values in all rows are `values`."""
     values = [label_name(value) for value in values]
-    said = frozenset(_end(value) for value in values if isinstance(value, str)) - {""}
+    answer_marks = frozenset(_end(value) for value in values if isinstance(value, str)) - {""}
     below_0 = any((as_number(value) or 0) < 0 for value in values)
-    return Ballot(column, integers(values), below_0, named, said=said, shown=shown)
+    return Ballot(
+        column, integers(values), below_0, is_from_spec, answer_marks=answer_marks, original_name=original_name
+    )
 
 
 def integers(values: Sequence[Any]) -> frozenset[int]:
-    """The whole numbers among `values`."""
-    found = (as_number(value) for value in values)
-    return frozenset(int(one) for one in found if one is not None and one.is_integer())
+    """Collects the whole numbers among `values`."""
+    amounts = (as_number(value) for value in values)
+    return frozenset(int(amount) for amount in amounts if amount is not None and amount.is_integer())

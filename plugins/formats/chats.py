@@ -1,4 +1,4 @@
-"""Other spellings of chat messages as `{role, content}`: ShareGPT's from/value, role/text, a message alone, pairs of turns."""
+"""Reads other spellings of chat messages as `{role, content}`: from/value, role/text, a message alone, pairs of turns."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ SPEAKERS = re.compile(
 
 
 def as_chat(value: Any) -> Any:
-    """`value` as chat messages where it is such in another spelling; anything else as it is."""
+    """Gives `value` as chat messages where it is such in another spelling; anything else as it is."""
     if isinstance(value, Mapping):
         value = [value] if _is_sharegpt(value) or is_messages([value]) else value
     if not isinstance(value, list | tuple) or not value:
         return value
     if all(map(_is_sharegpt, value)):
         return list(map(_from_sharegpt, value))
-    if all(isinstance(one, Mapping) and {"input", "output"} <= one.keys() for one in value):
-        return _turns([(one["input"], one["output"]) for one in value])
-    if all(_is_turn(one) for one in value):
+    if all(isinstance(item, Mapping) and {"input", "output"} <= item.keys() for item in value):
+        return _turns([(item["input"], item["output"]) for item in value])
+    if all(_is_turn(item) for item in value):
         return _turns(value)
     return value
 
@@ -57,39 +57,40 @@ def check_messages(value: Any) -> None:
 
 
 def user_texts(value: Any) -> list[str]:
-    """What `value` says that is no assistant's: a text, or the texts of its messages, each with single spaces."""
+    """Gives what `value` says that is no assistant's: a text, or its messages' texts, each with single spaces."""
     if isinstance(value, str):
         return [squeezed(value)]
     value = as_chat(value)
     if is_messages(value):
         return [squeezed(content_text(message)) for message in value if message["role"] != "assistant"]
     if isinstance(value, Mapping):
-        return [text for one in value.values() if isinstance(one, str | list) for text in user_texts(one)]
-    return [text for one in value for text in user_texts(one)] if isinstance(value, list | tuple) else []
+        return [text for item in value.values() if isinstance(item, str | list) for text in user_texts(item)]
+    return [text for item in value for text in user_texts(item)] if isinstance(value, list | tuple) else []
 
 
 def squeezed(text: str) -> str:
+    """Gives `text` with every run of whitespace as one space, and none around it."""
     return " ".join(text.split())
 
 
 def is_transcript(value: Any) -> bool:
-    """Whether it is text that begins with HH-RLHF's `Human:`, and is not just a sentence that does."""
+    """Says whether `value` is text that begins with HH-RLHF's `Human:`, and is not just a sentence that does."""
     if not isinstance(value, str) or not value.lstrip().startswith("Human:"):
         return False
     return value.startswith("\n") or ANSWERED.search(value) is not None
 
 
 def is_script(text: Any) -> bool:
-    """Whether it is text that begins with who speaks and has the turn of somebody else."""
+    """Says whether `text` begins with the name of a speaker and has the turn of somebody else."""
     return isinstance(text, str) and (is_transcript(text) or SPEAKERS.match(text) is not None)
 
 
 def check_speakers(*texts: Any) -> None:
     """Raises `UnclearRow` for turns in a text that are not marked as HH-RLHF's are: they would all be one user's."""
     for text in texts:
-        if isinstance(text, str) and not is_transcript(text) and (found := SPEAKERS.match(text)):
+        if isinstance(text, str) and not is_transcript(text) and (speaker := SPEAKERS.match(text)):
             raise UnclearRow(
-                f"text of several turns that begins with {found[1]!r}; write them as chat messages, or begin the user's with "
+                f"text of several turns that begins with {speaker[1]!r}; write them as chat messages, or begin the user's with "
                 "two line breaks and 'Human:' and the answers with two and 'Assistant:'"
             )
 
@@ -97,16 +98,19 @@ def check_speakers(*texts: Any) -> None:
 def _is_sharegpt(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
-        and any(isinstance(value.get(who), str) and isinstance(value.get(said), str) for who, said in SPELLINGS)
+        and any(
+            isinstance(value.get(speaker_key), str) and isinstance(value.get(text_key), str)
+            for speaker_key, text_key in SPELLINGS
+        )
         and value.get("content") is None
     )
 
 
 def _from_sharegpt(value: Mapping[str, Any]) -> Message:
-    who, said = next(
+    speaker_key, text_key = next(
         keys for keys in SPELLINGS if isinstance(value.get(keys[0]), str) and isinstance(value.get(keys[1]), str)
     )
-    return {"role": SHAREGPT.get(value[who].lower(), value[who]), "content": value[said]}
+    return {"role": SHAREGPT.get(value[speaker_key].lower(), value[speaker_key]), "content": value[text_key]}
 
 
 def _is_turn(value: Any) -> bool:

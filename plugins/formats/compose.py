@@ -1,4 +1,4 @@
-"""A pair out of two answers that a format has found, read as the shape they have with the row's prompt."""
+"""Makes a pair out of two answers that a format has found, read as the shape they have with the row's prompt."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ T = TypeVar("T")
 
 
 def gather(attempts: Iterable[Callable[[], T]]) -> tuple[list[T], list[UnusableRow]]:
-    """What the attempts give, and why some give nothing. Raises the first reason where none gives anything."""
-    found: list[T] = []
+    """Collects what the attempts give, and why others fail. Raises the first reason where all fail."""
+    results: list[T] = []
     reasons: list[UnusableRow] = []
     for attempt in attempts:
         try:
-            found.append(attempt())
+            results.append(attempt())
         except UnusableRow as reason:
             reasons.append(reason)
-    if not found:
+    if not results:
         raise reasons[0]
-    return found, reasons
+    return results, reasons
 
 
 def compose(row: Mapping[str, Any], sides: Sides) -> tuple[Pair, frozenset[str]]:
-    """The pair of `sides` after the row's prompt, and the columns it is made of. Raises `UnusableRow`."""
-    found = readable(row, sides)
-    prompt, both = found.values["prompt"], (found.values["chosen"], found.values["rejected"])
-    if is_transcript(prompt) or (prompt is None and all(map(is_transcript, both))):
+    """Makes the pair of `sides` after the row's prompt, and names the columns it is made of. Raises `UnusableRow`."""
+    known_row = readable(row, sides)
+    prompt, answers = known_row.values["prompt"], (known_row.values["chosen"], known_row.values["rejected"])
+    if is_transcript(prompt) or (prompt is None and all(map(is_transcript, answers))):
         pair_of = hh.pair_of
-    elif all(map(is_conversation, both)):
+    elif all(map(is_conversation, answers)):
         pair_of = implicit_messages.pair_of
     elif prompt is None:
         naming = naming_prompt(row, sides.columns) or "give each row its prompt (a column 'prompt')"
         raise UnclearRow(f"no column is known to be the prompt; {naming}")
     else:
         pair_of = explicit.pair_of
-    return pair_of(row, found), columns_of(row, sides)
+    return pair_of(row, known_row), columns_of(row, sides)

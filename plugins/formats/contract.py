@@ -1,4 +1,4 @@
-"""A row under the names that formats look for, whatever its columns are called, and the columns it was read from."""
+"""Finds a row's prompt and sides whatever its columns are called, and the columns that they were read from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPTIONAL = frozenset(["tools", "chat_template_kwargs"])
 
 
 class Known(NamedTuple):
-    """`prompt`, `chosen`, `rejected` and the optional columns of a row."""
+    """A row's values by the names of a pair: `prompt`, `chosen`, `rejected` and the optional columns."""
 
     values: dict[str, Any]
     columns: frozenset[str]
@@ -27,21 +27,25 @@ class Known(NamedTuple):
 
     @property
     def has_prompt(self) -> bool:
+        """Whether the row has a prompt, be it a certain one or not."""
         return self.problem is not None or self.values.get("prompt") is not None
 
 
 def known(row: Mapping[str, Any], sides: Sides | None = None) -> Known | None:
-    """`row` by the names of a pair; None where it has no two sides. `sides`, where they were found otherwise."""
-    named = None
+    """Reads `row` by the names of a pair; None where it has no two sides.
+
+    `sides`: the sides, where the caller has found them.
+    """
+    doubt = None
     if sides is None and (sides := find_sides(row)) is not None:
-        named = names_of_answers(row, sides)
+        doubt = names_of_answers(row, sides)
     if sides is None:
         return None
     values = {column: row[column] for column in OPTIONAL & row.keys()}
     values |= {"chosen": sides.chosen, "rejected": sides.rejected}
     try:
-        if named is not None:
-            raise named
+        if doubt is not None:
+            raise doubt
         prompt = _prompt(row, sides)
         turns = as_turns(prompt.text, sides.chosen, sides.rejected)
     except UnusableRow as reason:
@@ -55,40 +59,43 @@ def known(row: Mapping[str, Any], sides: Sides | None = None) -> Known | None:
 def _prompt(row: Mapping[str, Any], sides: Sides) -> Prompt:
     if sides.prompt:
         return Prompt(sides.prompt)
-    both = (sides.chosen, sides.rejected)
-    if all(map(is_conversation, both)) or all(map(is_transcript, both)):
+    answers = (sides.chosen, sides.rejected)
+    if all(map(is_conversation, answers)) or all(map(is_transcript, answers)):
         # They hold their prompt; only a column of that very name is looked at beside them.
-        here = "prompt" in row and "prompt" not in sides.columns
-        return Prompt(row["prompt"], frozenset(["prompt"])) if here else Prompt(None)
-    return find_prompt(row, sides.columns, both)
+        has_prompt_column = "prompt" in row and "prompt" not in sides.columns
+        return Prompt(row["prompt"], frozenset(["prompt"])) if has_prompt_column else Prompt(None)
+    return find_prompt(row, sides.columns, answers)
 
 
 def readable(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
-    """As `known`. Raises `UnusableRow` where the row has no two sides, is unclear, or holds what is no text."""
+    """Reads `row` as `known` does.
+
+    Raises `UnusableRow` where it has no two sides, is unclear, or holds what is no text.
+    """
     check_media(row)
-    found = known(row, sides)
-    if found is None:
+    known_row = known(row, sides)
+    if known_row is None:
         raise UnusableRow("no two columns are its chosen and its rejected answer")
-    if found.problem is not None:
-        raise found.problem
+    if known_row.problem is not None:
+        raise known_row.problem
     for side in ("prompt", "chosen", "rejected"):
-        check_messages(found.values[side])
-    return found
+        check_messages(known_row.values[side])
+    return known_row
 
 
-def finished(row: Mapping[str, Any], found: Known, prompt: Text, chosen: Text, rejected: Text) -> Pair:
-    """The pair with the row's system turn, history and optional columns. Raises `UnusableRow`."""
+def finished(row: Mapping[str, Any], known_row: Known, prompt: Text, chosen: Text, rejected: Text) -> Pair:
+    """Makes the pair with the row's system turn, history and optional columns. Raises `UnusableRow`."""
     check_prompt(prompt)
-    full, _ = with_turns(row, prompt, found.columns)
-    return finish(found.values, full, chosen, rejected)
+    full_prompt, _ = with_turns(row, prompt, known_row.columns)
+    return finish(known_row.values, full_prompt, chosen, rejected)
 
 
 def columns_of(row: Mapping[str, Any], sides: Sides | None = None) -> frozenset[str]:
-    """The columns of `row` that its pair is made of."""
-    found = known(row, sides)
-    if found is None:
+    """Names the columns of `row` that its pair is made of."""
+    known_row = known(row, sides)
+    if known_row is None:
         return frozenset()
-    return found.columns | with_turns(row, "", found.columns)[1]
+    return known_row.columns | with_turns(row, "", known_row.columns)[1]
 
 
 def check_media(row: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`{prompt, chosen, rejected}`: the prompt has its own column. Strings or chat messages, also mixed.
+"""Reads `{prompt, chosen, rejected}`: the prompt has its own column. Strings or chat messages, also mixed.
 
 The columns may have other names (`names.py`), and a system turn or a history beside them.
 """
@@ -24,26 +24,29 @@ class Explicit:
     """
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        found = known(row)
+        """Says whether `row` has a prompt and two sides that are answers alone."""
+        known_row = known(row)
         return (
-            found is not None
-            and found.has_prompt
-            and (found.problem is not None or is_text(found.values["prompt"]))
-            and all(is_text(side) and not is_conversation(side) for side in _sides(found.values))
+            known_row is not None
+            and known_row.has_prompt
+            and (known_row.problem is not None or is_text(known_row.values["prompt"]))
+            and all(is_text(side) and not is_conversation(side) for side in _sides(known_row.values))
         )
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Makes the pair of `row`. Raises `UnusableRow`."""
         return pair_of(row, readable(row))
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """Names the columns of `row` that its pair is made of."""
         return columns_of(row)
 
 
-def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
-    """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
-    if found.values["prompt"] is None and (naming := naming_prompt(row, found.columns)):
+def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
+    """Makes the pair of a row that has this shape. Raises `UnusableRow`."""
+    if known_row.values["prompt"] is None and (naming := naming_prompt(row, known_row.columns)):
         raise UnclearRow(f"no column is known to be the prompt; {naming}")
-    chosen, rejected, prompt = (read_text(found.values, column) for column in ("chosen", "rejected", "prompt"))
+    chosen, rejected, prompt = (read_text(known_row.values, column) for column in ("chosen", "rejected", "prompt"))
     if is_conversation(chosen) or is_conversation(rejected):
         raise UnusableRow("a side begins before the answer")
     check_speakers(prompt)
@@ -58,7 +61,7 @@ def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
             "both sides are transcripts that hold the prompt; leave its column out (data.ignore_columns: "
             f"[{', '.join(sorted(column for column in row if row[column] == prompt))}]), or write the answers alone"
         )
-    return finished(row, found, prompt, chosen, rejected)
+    return finished(row, known_row, prompt, chosen, rejected)
 
 
 def _sides(values: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -67,4 +70,5 @@ def _sides(values: Mapping[str, Any]) -> tuple[Any, Any]:
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `explicit`."""
     register("explicit", Explicit())

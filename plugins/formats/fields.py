@@ -1,4 +1,4 @@
-"""What the built-in row formats share: typed reads of a row's columns, with chat messages made uniform (`messages.py`)."""
+"""Reads a row's columns as texts, messages and settings, with chat messages made uniform (`messages.py`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES = {bool: "a boolean", int: "a number", float: "a number", str: "text", dic
 
 
 def is_messages(value: Any) -> TypeGuard[Sequence[Message]]:
-    """Whether `value` is a list of `{role, content}` messages (an empty list is one too)."""
+    """Says whether `value` is a list of `{role, content}` messages (an empty list is one too)."""
     return isinstance(value, list | tuple) and all(
         isinstance(message, Mapping) and isinstance(message.get("role"), str) and _is_content(message.get("content"))
         for message in value
@@ -21,16 +21,17 @@ def is_messages(value: Any) -> TypeGuard[Sequence[Message]]:
 
 
 def is_text(value: Any) -> TypeGuard[Text]:
+    """Says whether `value` is a string or chat messages."""
     return isinstance(value, str) or is_messages(value)
 
 
 def is_conversation(value: Any) -> TypeGuard[Sequence[Message]]:
-    """Whether `value` is messages that begin with somebody else's than the assistant's: it holds its own prompt."""
+    """Says whether `value` is messages that begin with another's than the assistant's: it holds its own prompt."""
     return is_messages(value) and len(value) > 0 and value[0]["role"] != "assistant"
 
 
 def read_text(row: Mapping[str, Any], column: str) -> Text:
-    """The column's string, or its messages made uniform. Raises `UnusableRow` where it is neither."""
+    """Reads the column's string, or its messages made uniform. Raises `UnusableRow` where it is neither."""
     value = decode_messages(row.get(column))
     if isinstance(value, str):
         check_prose(value)
@@ -42,7 +43,7 @@ def read_text(row: Mapping[str, Any], column: str) -> Text:
 
 def _fault(value: Any) -> str | None:
     """What is wrong with messages that are none; None for what never was meant for some."""
-    if not isinstance(value, list | tuple) or not all(isinstance(each, Mapping) for each in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(message, Mapping) for message in value):
         return None
     for message in value:
         if "role" not in message:
@@ -56,8 +57,9 @@ def _fault(value: Any) -> str | None:
 
 
 def finish(row: Mapping[str, Any], prompt: Text, chosen: Text, rejected: Text) -> Pair:
-    """The pair with the row's optional columns. Raises `UnusableRow` for empty or identical sides, and for messages that
-    were written as text.
+    """Makes the pair with the row's optional columns.
+
+    Raises `UnusableRow` for empty or identical sides, and for messages that were written as text.
     """
     for text in (prompt, chosen, rejected):
         if isinstance(text, str):
@@ -69,19 +71,19 @@ def finish(row: Mapping[str, Any], prompt: Text, chosen: Text, rejected: Text) -
         raise UnusableRow("identical sides")
     tools = _parsed(row, "tools", list)
     kwargs = _parsed(row, "chat_template_kwargs", dict) or {}
-    given = {name: value for name, value in kwargs.items() if value is not None}
-    return Pair(prompt, chosen, rejected, uniform_tools(tools) if tools else None, given)
+    template_kwargs = {name: value for name, value in kwargs.items() if value is not None}
+    return Pair(prompt, chosen, rejected, uniform_tools(tools) if tools else None, template_kwargs)
 
 
 def is_empty(side: Text) -> bool:
-    """Whether there is nothing to learn from in `side`: its last message has no text and no tool call."""
+    """Says whether `side` has nothing to learn from: its last message has no text and no tool call."""
     if isinstance(side, str):
         return not side.strip()
     return not side or (not content_text(side[-1]).strip() and not side[-1].get("tool_calls"))
 
 
 def content_text(message: Message) -> str:
-    """A message's text, also where its content is a list of parts."""
+    """Gives a message's text, also where its content is a list of parts."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -89,7 +91,7 @@ def content_text(message: Message) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What `value` is, in a user's words."""
+    """Names the type of `value` in a user's words."""
     if isinstance(value, list | tuple):
         return "a list"
     return NAMES.get(type(value), type(value).__name__)

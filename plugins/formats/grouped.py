@@ -1,4 +1,4 @@
-"""Rows of one answer with its score, several rows to a prompt: HelpSteer2, and `{prompt, response, score}`.
+"""Reads rows of one answer with its score, several rows to a prompt: HelpSteer2, and `{prompt, response, score}`.
 
 The rows of a prompt are brought together wherever they stand; a pair has the number of its chosen answer's row.
 """
@@ -27,17 +27,20 @@ Member = tuple[int, Mapping[str, Any], Single]
 
 
 class Grouped:
-    """Pairs by `data.pairs` of the answers to one prompt; the best against the worst by default."""
+    """Makes pairs by `data.pairs` of the answers to one prompt; the best against the worst by default."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
+        """Says whether `row` has one answer and a score."""
         single = find_single(row)
         return single is not None and bool(single.scores)
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Raises `UnusableRow`: one row alone makes no pair."""
         raise UnusableRow("one scored answer: the others to its prompt stand in other rows")
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
-        reading, used, unused = Reading(), Counter[str](), 0
+        """Brings the rows of each prompt together, and makes their pairs."""
+        reading, score_counts, unused_total = Reading(), Counter[str](), 0
         groups: dict[str, list[Member]] = {}
         for row_number, row in rows.items():
             try:
@@ -48,22 +51,22 @@ class Grouped:
         for members in groups.values():
             columns = {options.score or members[0][2].scores[0]}
             try:
-                pairs, lost, left = _pairs(members, options)
+                pairs, unusable, unused_count = _pairs(members, options)
             except UnusableRow as reason:
                 reading.unusable += [(row_number, reason) for row_number, *_ in members]
                 continue
-            reading.unusable += lost
-            for pair_number, pair, read in pairs:
+            reading.unusable += unusable
+            for pair_number, pair, columns_read in pairs:
                 reading.pairs.append((pair_number, pair))
-                reading.columns.setdefault(pair_number, set()).update(read | columns)
-            used.update(columns)
-            unused += left
-        reading.pairs.sort(key=lambda one: one[0])
+                reading.columns.setdefault(pair_number, set()).update(columns_read | columns)
+            score_counts.update(columns)
+            unused_total += unused_count
+        reading.pairs.sort(key=lambda numbered_pair: numbered_pair[0])
         reading.notes += [
             f"answers to one prompt are compared by {options.original(name)} ({count} {'prompt' if count == 1 else 'prompts'})"
-            for name, count in used.items()
+            for name, count in score_counts.items()
         ]
-        reading.notes += unused_note(unused, options)
+        reading.notes += unused_note(unused_total, options)
         return reading
 
 
@@ -82,24 +85,24 @@ def _pairs(
     names = [options.score] if options.score else members[0][2].scores
     kinds = {name: signed(name, [as_number(row.get(name)) for _, row, _ in members]) for name in names}
     check_agree(kinds)
-    matches, left = matches_of(kinds[names[0]], options)
-    found, lost = [], []
+    matches, unused = matches_of(kinds[names[0]], options)
+    pairs, unusable = [], []
     for match in matches:
         try:
-            found.append(_pair(members, match))
+            pairs.append(_pair(members, match))
         except UnusableRow as reason:
-            lost.append((members[match.chosen][0], reason))
-    if not found:
-        raise lost[0][1]
+            unusable.append((members[match.chosen][0], reason))
+    if not pairs:
+        raise unusable[0][1]
     if not RANKS.isdisjoint(words_of(names[0])):
-        found = [(place, replace(pair, margin=None), read) for place, pair, read in found]
-    return found, lost, len(left)
+        pairs = [(number, replace(pair, margin=None), columns) for number, pair, columns in pairs]
+    return pairs, unusable, len(unused)
 
 
 def _pair(members: Sequence[Member], match: Match) -> tuple[int, Pair, frozenset[str]]:
     (chosen_number, row, chosen), (_, _, rejected) = members[match.chosen], members[match.rejected]
-    pair, read = compose(row, Sides(chosen.answer, rejected.answer, frozenset([chosen.column])))
-    return chosen_number, replace(pair, margin=match.margin), read
+    pair, columns = compose(row, Sides(chosen.answer, rejected.answer, frozenset([chosen.column])))
+    return chosen_number, replace(pair, margin=match.margin), columns
 
 
 def _prompt_key(row: Mapping[str, Any], single: Single) -> str:
@@ -110,4 +113,5 @@ def _prompt_key(row: Mapping[str, Any], single: Single) -> str:
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `grouped`."""
     register("grouped", Grouped())

@@ -1,4 +1,4 @@
-r"""HH-RLHF: a transcript of `\n\nHuman: …` and `\n\nAssistant: …` turns inside each side (or in the prompt column).
+r"""Reads HH-RLHF: a transcript of `\n\nHuman: …` and `\n\nAssistant: …` turns inside each side, or in the prompt.
 
 A transcript becomes chat messages, so that its turns go through the chat template like anybody's.
 """
@@ -25,10 +25,11 @@ class HH:
     """Both sides are transcripts that part at an answer; or the prompt is one and each side the answer alone."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        found = known(row)
-        if found is None:
+        """Says whether the sides, or the prompt, of `row` are transcripts."""
+        known_row = known(row)
+        if known_row is None:
             return False
-        prompt, chosen, rejected = (found.values[column] for column in ("prompt", "chosen", "rejected"))
+        prompt, chosen, rejected = (known_row.values[column] for column in ("prompt", "chosen", "rejected"))
         if not isinstance(chosen, str) or not isinstance(rejected, str):
             return False
         if isinstance(prompt, str):
@@ -36,23 +37,25 @@ class HH:
         return prompt is None and is_transcript(chosen) and is_transcript(rejected)
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Makes the pair of `row`. Raises `UnusableRow`."""
         return pair_of(row, readable(row))
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """Names the columns of `row` that its pair is made of."""
         return columns_of(row)
 
 
-def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
-    """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
-    chosen, rejected = (_transcript(found.values, column) for column in ("chosen", "rejected"))
+def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
+    """Makes the pair of a row that has this shape. Raises `UnusableRow`."""
+    chosen, rejected = (_transcript(known_row.values, column) for column in ("chosen", "rejected"))
     prompt, *sides = split_conversations(parse(chosen), parse(rejected))
-    return finished(row, found, prompt, *sides)
+    return finished(row, known_row, prompt, *sides)
 
 
 def parse(transcript: str) -> list[Message]:
-    """The turns of `transcript` as messages, without the whitespace around them."""
+    """Splits `transcript` into its turns as messages, without the whitespace around them."""
     _, *parts = TURN.split(transcript)
-    return [{"role": ROLES[who], "content": text.strip()} for who, text in zip(parts[::2], parts[1::2])]
+    return [{"role": ROLES[speaker], "content": text.strip()} for speaker, text in zip(parts[::2], parts[1::2])]
 
 
 def _transcript(row: Mapping[str, Any], column: str) -> str:
@@ -65,11 +68,12 @@ def _transcript(row: Mapping[str, Any], column: str) -> str:
             raise UnusableRow(f"{column} is not a transcript that begins with 'Human:'")
         return side
     prompt = prompt.rstrip()
-    if found := OTHER_ANSWERER.search(prompt):
-        raise UnclearRow(f"a transcript whose answers begin with {found[1]!r}; write 'Assistant:'")
+    if other_answerer := OTHER_ANSWERER.search(prompt):
+        raise UnclearRow(f"a transcript whose answers begin with {other_answerer[1]!r}; write 'Assistant:'")
     return f"{prompt}{'' if prompt.endswith('Assistant:') else chr(10) * 2 + 'Assistant:'} {side}"
 
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `hh`."""
     register("hh", HH())

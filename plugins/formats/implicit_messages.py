@@ -1,4 +1,4 @@
-"""`{chosen, rejected}`, each a whole conversation: the messages that both begin with are the prompt."""
+"""Reads `{chosen, rejected}`, each a whole conversation: the messages that both begin with are the prompt."""
 
 from __future__ import annotations
 
@@ -19,45 +19,51 @@ class ImplicitMessages:
     """
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        found = known(row)
-        return found is not None and all(is_conversation(found.values[side]) for side in ("chosen", "rejected"))
+        """Says whether both sides of `row` are whole conversations."""
+        known_row = known(row)
+        return known_row is not None and all(is_conversation(known_row.values[side]) for side in ("chosen", "rejected"))
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Makes the pair of `row`. Raises `UnusableRow`."""
         return pair_of(row, readable(row))
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """Names the columns of `row` that its pair is made of."""
         return columns_of(row)
 
 
-def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
-    """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
-    chosen, rejected = read_text(found.values, "chosen"), read_text(found.values, "rejected")
+def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
+    """Makes the pair of a row that has this shape. Raises `UnusableRow`."""
+    chosen, rejected = read_text(known_row.values, "chosen"), read_text(known_row.values, "rejected")
     if isinstance(chosen, str) or isinstance(rejected, str):
         raise UnusableRow("wrong types: one side is text, not chat messages")
     prompt, chosen, rejected = split_conversations(chosen, rejected)
-    column = as_chat(found.values["prompt"])
+    column = as_chat(known_row.values["prompt"])
     if column is not None:
         prompt = _agreed(read_text({"prompt": column}, "prompt"), prompt)
-    return finished(row, found, prompt, chosen, rejected)
+    return finished(row, known_row, prompt, chosen, rejected)
 
 
 def split_conversations(
     chosen: Sequence[Message], rejected: Sequence[Message]
 ) -> tuple[Sequence[Message], Sequence[Message], Sequence[Message]]:
-    """The shared messages, and what follows them in each. Raises `UnusableRow` where they do not part at an answer."""
+    """Splits off the shared messages from what follows in each.
+
+    Raises `UnusableRow` where they do not part at an answer.
+    """
     if list(chosen) == list(rejected):
         raise UnusableRow("identical sides")
     shared = 0
     while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
         shared += 1
-    rests = chosen[shared:], rejected[shared:]
-    if not all(rests):
+    answers = chosen[shared:], rejected[shared:]
+    if not all(answers):
         raise UnusableRow("one side is the start of the other")
-    if any(rest[0]["role"] != "assistant" for rest in rests):
+    if any(answer[0]["role"] != "assistant" for answer in answers):
         raise UnusableRow("the sides part before the answer")
     if shared == 0:
         raise UnusableRow("empty prompt")
-    return chosen[:shared], *rests
+    return chosen[:shared], *answers
 
 
 def _agreed(column: Text, prompt: Sequence[Message]) -> Sequence[Message]:
@@ -84,4 +90,5 @@ def _agrees(column: Text, prompt: Sequence[Message]) -> bool:
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `implicit_messages`."""
     register("implicit_messages", ImplicitMessages())

@@ -1,4 +1,4 @@
-"""`{chosen, rejected}`, each the prompt and an answer in one string: the text both begin with is the prompt.
+"""Reads `{chosen, rejected}`, each the prompt and an answer in one string: the text both begin with is the prompt.
 
 Where the answers begin alike, their first words go to the prompt. That changes no difference between the sides: the
 tokens are the same, after the same prompt. Data with a prompt column, or with turns, says better where it ends.
@@ -31,22 +31,24 @@ NO_PROMPT = "empty prompt"
 
 
 class ImplicitText:
-    """Split where the sides part, backed off to a boundary between words; the space there goes to the answers."""
+    """Splits where the sides part, backed off to a boundary between words; the space there goes to the answers."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        found = known(row)
+        """Says whether both sides of `row` are strings, and no column is its prompt."""
+        known_row = known(row)
         return (
-            found is not None
-            and not found.has_prompt
-            and all(isinstance(found.values[side], str) for side in ("chosen", "rejected"))
+            known_row is not None
+            and not known_row.has_prompt
+            and all(isinstance(known_row.values[side], str) for side in ("chosen", "rejected"))
         )
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
-        found = readable(row)
+        """Makes the pair of `row`. Raises `UnusableRow`."""
+        known_row = readable(row)
         if not self.matches(row):
             raise UnusableRow("wrong types: chosen and rejected must be text, without a prompt column")
         # What follows the last word is no answer, and must not be what the sides differ in.
-        chosen, rejected = (str(found.values[side]).rstrip() for side in ("chosen", "rejected"))
+        chosen, rejected = (str(known_row.values[side]).rstrip() for side in ("chosen", "rejected"))
         check_speakers(chosen, rejected)
         if not chosen or not rejected:
             raise UnusableRow("empty completion")
@@ -55,14 +57,15 @@ class ImplicitText:
         cut = split_point(chosen, rejected)
         if not chosen[:cut].strip():
             raise UnusableRow(NO_PROMPT)
-        return finished(row, found, chosen[:cut], chosen[cut:], rejected[cut:])
+        return finished(row, known_row, chosen[:cut], chosen[cut:], rejected[cut:])
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """Names the columns of `row` that its pair is made of."""
         return columns_of(row)
 
 
 def split_point(a: str, b: str) -> int:
-    """The last boundary between words within what `a` and `b` share; 0 where there is none. Leaves neither empty."""
+    """Finds the last boundary between words in what `a` and `b` share; 0 where there is none. Leaves neither empty."""
     shorter = min(len(a), len(b))
     longest = next((i for i in range(shorter) if a[i] != b[i]), shorter - 1)
     return next((cut for cut in range(longest, 0, -1) if _is_boundary(a, b, cut)), 0)
@@ -80,10 +83,11 @@ def _is_boundary(a: str, b: str, cut: int) -> bool:
 
 
 def is_unspaced(char: str) -> bool:
-    """Whether `char` is of a script that puts no spaces between words."""
+    """Says whether `char` is of a script that puts no spaces between words."""
     return any(first <= ord(char) <= last for first, last in UNSPACED)
 
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `implicit_text`."""
     register("implicit_text", ImplicitText())

@@ -1,4 +1,4 @@
-"""Classes of `datasets.ClassLabel` columns, which are stored as numbers: what a number stands for is in the table's features."""
+"""Keeps the name of a `datasets.ClassLabel` class beside its number, which alone is stored in the table."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ class Label(int):
     name: str
 
     def __new__(cls, number: int, name: str) -> Self:
-        made = super().__new__(cls, number)
-        made.name = name
-        return made
+        """Makes the number of the class called `name`."""
+        label = super().__new__(cls, number)
+        label.name = name
+        return label
 
 
 def label_name(value: Any) -> Any:
-    """The name of a class; anything else as it is."""
+    """Gives the name of a class; anything else as it is."""
     return value.name if isinstance(value, Label) else value

@@ -1,4 +1,4 @@
-"""`{prompt, chosen: [answer, …], rejected: [answer, …]}`: several answers on a side, as RewardBench 2 has one right and three wrong.
+"""Reads `{prompt, chosen: [answer, …], rejected: [answer, …]}`: a side may have several answers, as in RewardBench 2.
 
 Which of several answers on one side is the best or the worst nobody says, so `data.pairs` has to ask for each of them.
 """
@@ -18,41 +18,44 @@ from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRo
 
 
 class Listed:
-    """Each chosen answer against each rejected one; a single answer on both sides needs no setting."""
+    """Pairs each chosen answer with each rejected one; a single answer on both sides needs no setting."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        named = named_sides(row)
-        if named is None:
+        """Says whether `row` has two sides, of which at least one is a list of answers."""
+        columns = named_sides(row)
+        if columns is None:
             return False
-        sides = [as_chat(row[column]) for column in named]
+        sides = [as_chat(row[column]) for column in columns]
         return any(map(_is_list, sides)) and all(_is_list(side) or is_text(side) for side in sides)
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Makes the first pair of `row`. Raises `UnusableRow`."""
         reading = self.read({1: row}, ReadOptions())
         if not reading.pairs:
             raise reading.unusable[0][1]
         return reading.pairs[0][1]
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
+        """Makes the pairs of all rows."""
         reading = Reading()
         for number, row in rows.items():
             try:
-                found, lost = _pairs(row, options)
+                row_pairs, unusable = _pairs(row, options)
             except UnusableRow as reason:
                 reading.unusable.append((number, reason))
                 continue
-            reading.pairs += [(number, pair) for pair, _ in found]
-            reading.unusable += [(number, reason) for reason in lost]
-            reading.columns[number] = {column for _, read in found for column in read}
+            reading.pairs += [(number, pair) for pair, _ in row_pairs]
+            reading.unusable += [(number, reason) for reason in unusable]
+            reading.columns[number] = {column for _, pair_columns in row_pairs for column in pair_columns}
         return reading
 
 
 def _pairs(row: Mapping[str, Any], options: ReadOptions) -> tuple[list[tuple[Pair, frozenset[str]]], list[UnusableRow]]:
-    named = named_sides(row)
-    if named is None:
+    side_columns = named_sides(row)
+    if side_columns is None:
         raise UnusableRow("no two columns are its chosen and its rejected answer")
-    chosen, rejected = (_answers(row, column, options) for column in named)
-    names = [options.original(column) for column in named]
+    chosen, rejected = (_answers(row, column, options) for column in side_columns)
+    names = [options.original(column) for column in side_columns]
     if len(chosen) > 1 and options.pairs != "all":
         raise UnclearRow(
             f"{names[0]} has {len(chosen)} answers, and nothing says which is the best: data.pairs: all takes each of them "
@@ -63,8 +66,12 @@ def _pairs(row: Mapping[str, Any], options: ReadOptions) -> tuple[list[tuple[Pai
             f"{names[1]} has {len(rejected)} answers, and nothing says which is the worst: data.pairs: best_rest takes the "
             "chosen one against each of them"
         )
-    columns = frozenset(named)
-    return gather(partial(compose, row, Sides(one, other, columns)) for one in chosen for other in rejected)
+    columns = frozenset(side_columns)
+    return gather(
+        partial(compose, row, Sides(chosen_answer, rejected_answer, columns))
+        for chosen_answer in chosen
+        for rejected_answer in rejected
+    )
 
 
 def _answers(row: Mapping[str, Any], column: str, options: ReadOptions) -> Sequence[Any]:
@@ -76,10 +83,10 @@ def _answers(row: Mapping[str, Any], column: str, options: ReadOptions) -> Seque
         raise UnusableRow(f"{options.original(column)} has no answer")
     if not isinstance(side, list | tuple):
         raise UnusableRow(f"wrong types: {options.original(column)} is {kind_of(side)}, not text or a list of answers")
-    answers = [as_chat(one) for one in side]
-    if odd := next((place for place, one in enumerate(answers, 1) if not is_text(one)), None):
+    answers = [as_chat(answer) for answer in side]
+    if odd_place := next((place for place, answer in enumerate(answers, 1) if not is_text(answer)), None):
         raise UnusableRow(
-            f"wrong types: answer {odd} of {options.original(column)} is {kind_of(answers[odd - 1])}, not text or chat messages"
+            f"wrong types: answer {odd_place} of {options.original(column)} is {kind_of(answers[odd_place - 1])}, not text or chat messages"
         )
     return answers
 
@@ -89,11 +96,12 @@ def _is_list(side: Any) -> bool:
     return (
         isinstance(side, list | tuple)
         and len(side) > 0
-        and all(is_text(as_chat(one)) for one in side)
+        and all(is_text(as_chat(answer)) for answer in side)
         and not is_text(side)
     )
 
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `listed`."""
     register("listed", Listed())

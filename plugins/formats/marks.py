@@ -1,4 +1,4 @@
-"""Sides that name an answer, by its letter, place, id or column, and are no answer themselves."""
+"""Recognises sides that name an answer, by its letter, place, id or column, and are no answer themselves."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ CHOICES = frozenset(["options", "choices", "alternatives"])
 
 
 def names_of_answers(row: Mapping[str, Any], sides: Sides) -> UnclearRow | None:
-    """Why it is not certain that `sides` are answers: both may name one of the row's; None where it is certain."""
+    """Explains why `sides` may be no answers but the names of some; None where it is certain that they are answers."""
     chosen, rejected = map(_last_words, (sides.chosen, sides.rejected))
     if not chosen or not rejected or len(words_of(chosen)) > 4 or len(words_of(rejected)) > 4:
         return None
-    rest = {column: value for column, value in row.items() if column not in sides.columns}
-    answers = find_answers(rest)
-    found = answers or _choices(rest)
-    if found is None:
+    other_columns = {column: value for column, value in row.items() if column not in sides.columns}
+    answers = find_answers(other_columns)
+    candidates = answers or _choices(other_columns)
+    if candidates is None:
         return None
-    places = [_places(found, rest, side) for side in (chosen, rejected)]
-    if not all(places) or all(_is_certain(found, side, named) for side, named in zip((chosen, rejected), places)):
+    places_of_sides = [_places(candidates, other_columns, side) for side in (chosen, rejected)]
+    if not all(places_of_sides) or all(
+        _is_certain(candidates, side, places_of_side)
+        for side, places_of_side in zip((chosen, rejected), places_of_sides)
+    ):
         return None
-    lists = ", ".join(sorted(found.columns))
+    lists = ", ".join(sorted(candidates.columns))
     winner = (
         ""
         if answers is None
         else f"where they name them, leave the losing side out (data.ignore_columns: [{_worse(sides)}]), or "
     )
     return UnclearRow(
-        f"the sides are {chosen!r} and {rejected!r}, which may name {found.listed}; {winner}write the answers' texts "
+        f"the sides are {chosen!r} and {rejected!r}, which may name {candidates.listed}; {winner}write the answers' texts "
         f"into them; where they are the answers themselves, leave the others out (data.ignore_columns: [{lists}])"
     )
 
@@ -70,8 +73,10 @@ def _choices(row: Mapping[str, Any]) -> Answers | None:
             return Answers(texts, marks, (), frozenset([column]))
     for column in sorted(row):
         value = row[column]
-        is_texts = isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(one, str) for one in value)
-        if is_texts and not is_metadata(column) and key_of(column) not in PROMPTS:
+        is_list_of_texts = (
+            isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(text, str) for text in value)
+        )
+        if is_list_of_texts and not is_metadata(column) and key_of(column) not in PROMPTS:
             return Answers(value, tuple(map(str, range(len(value)))), (), frozenset([column]))
     return None
 
@@ -79,36 +84,40 @@ def _choices(row: Mapping[str, Any]) -> Answers | None:
 def _places(answers: Answers, row: Mapping[str, Any], side: str) -> set[int]:
     """The answers that `side` may name."""
     words, count = words_of(side), len(answers.texts)
-    found = {place for place, names in enumerate(_names(answers, row)) if side in names}
-    found |= {place for place, name in enumerate(answers.names) if key_of(name) == "_".join(words)}
+    places = {place for place, names in enumerate(_names(answers, row)) if side in names}
+    places |= {place for place, name in enumerate(answers.names) if key_of(name) == "_".join(words)}
     if words and set(words[:-1]) <= NAMING:
         last = words[-1]
-        found |= {place for place, mark in enumerate(answers.marks) if mark.lower() == last}
-        found |= {place for place in range(count) if last in (LETTERS[place : place + 1], str(place), str(place + 1))}
+        places |= {place for place, mark in enumerate(answers.marks) if mark.lower() == last}
+        places |= {place for place in range(count) if last in (LETTERS[place : place + 1], str(place), str(place + 1))}
     if words and words[0] in FIRST | SECOND and set(words[1:]) <= BESIDE:
-        found.add(0 if words[0] in FIRST else 1)
-    return found
+        places.add(0 if words[0] in FIRST else 1)
+    return places
 
 
 def _names(answers: Answers, row: Mapping[str, Any]) -> Iterator[set[str]]:
     """What else than its text stands for each answer: its id, its model."""
     columns = numbered_columns(column for column in row if is_metadata(column)).values()
     lists: Sequence[Any] = [
-        value for column, value in row.items() if column not in answers.columns and is_metadata(column)
+        item_value for column, item_value in row.items() if column not in answers.columns and is_metadata(column)
     ]
-    lists = [value for value in lists if isinstance(value, list | tuple) and len(value) == len(answers.texts)]
+    lists = [
+        item_value
+        for item_value in lists
+        if isinstance(item_value, list | tuple) and len(item_value) == len(answers.texts)
+    ]
     for place, mark in enumerate(answers.marks):
         item = answers.items[place] if answers.items else {}
-        said = [value for key, value in item.items() if key != answers.key]
-        said += [row[marks[mark]] for marks in columns if mark in marks] + [value[place] for value in lists]
-        yield {str(value) for value in said if isinstance(value, str | int)}
+        values = [item_value for key, item_value in item.items() if key != answers.key]
+        values += [row[marks[mark]] for marks in columns if mark in marks] + [item_value[place] for item_value in lists]
+        yield {str(item_value) for item_value in values if isinstance(item_value, str | int)}
 
 
-def _is_certain(answers: Answers, side: str, named: set[int]) -> bool:
+def _is_certain(answers: Answers, side: str, places: set[int]) -> bool:
     """Whether `side` is the very text of an answer, and names no other one."""
     texts = {
         place
         for place, text in enumerate(answers.texts)
         if is_text(as_chat(text)) and squeezed(answer_text(as_chat(text))) == squeezed(side)
     }
-    return bool(texts) and named <= texts
+    return bool(texts) and places <= texts

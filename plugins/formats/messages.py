@@ -1,4 +1,4 @@
-"""Chat messages and tools made uniform, as `mlx_lm.server` does before a template sees them: what is trained is what is served.
+"""Makes chat messages and tools uniform, as `mlx_lm.server` does before a template sees them: trained as served.
 
 Parquet and hub datasets pad every message and tool to one struct, with None for each key that a row lacks. Such keys are
 dropped from messages, parts, calls and tools themselves; never from a call's arguments or a tool's JSON schema, where
@@ -34,16 +34,16 @@ REPR = "Python's repr of messages; write JSON (json.dumps, or DataFrame.to_json(
 
 
 def decode_messages(value: Any) -> Any:
-    """`value`, or the messages that it is the JSON text of, as a whole or one by one; one message alone as a list of it."""
+    """Decodes the JSON text of messages, as a whole or one by one; any other `value` stays as it is."""
     decoded = _decoded(value) if isinstance(value, str) and AS_JSON.match(value) else value
     is_one = isinstance(decoded, Mapping) and not decoded.keys().isdisjoint(("content", "tool_calls", "value"))
     messages = [decoded] if is_one else decoded
     if (
         isinstance(messages, list)
         and messages
-        and all(isinstance(each, str) and AS_JSON.match(each) for each in messages)
+        and all(isinstance(item, str) and AS_JSON.match(item) for item in messages)
     ):
-        messages = [_decoded(each) for each in messages]
+        messages = [_decoded(item) for item in messages]
     return messages if _look_like_messages(messages) else value
 
 
@@ -52,14 +52,14 @@ def _look_like_messages(value: Any) -> bool:
         isinstance(value, list)
         and bool(value)
         and all(
-            isinstance(each, Mapping) and (isinstance(each.get("role"), str) or {"from", "value"} <= each.keys())
-            for each in value
+            isinstance(item, Mapping) and (isinstance(item.get("role"), str) or {"from", "value"} <= item.keys())
+            for item in value
         )
     )
 
 
 def decode_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """`row` with the JSON text of messages read, in every column and whatever the file."""
+    """Decodes the JSON text of messages in every column of `row`, whatever the file."""
     return {column: decode_messages(value) for column, value in row.items()}
 
 
@@ -71,60 +71,60 @@ def check_prose(text: str) -> None:
         return
     if (decoded := _decoded(text)) is text:
         raise UnusableRow("text that begins as the JSON of messages and is not; write messages, or whole JSON")
-    if isinstance(decoded, list) and all(isinstance(each, Mapping) and "content" in each for each in decoded):
+    if isinstance(decoded, list) and all(isinstance(item, Mapping) and "content" in item for item in decoded):
         raise UnusableRow("JSON of messages of which not all have a role")
 
 
 def check_role(role: str) -> None:
-    """Raises `UnusableRow` for one that no chat template knows."""
+    """Raises `UnusableRow` for a role that no chat template knows."""
     if role not in (*ROLES, *OLD_AND_RARE_ROLES):
         raise UnusableRow(f"role {role!r} is not one of {', '.join(ROLES)}: rename it")
 
 
-def uniform_message(given: Message) -> Message:
-    """One message with what templates look at made uniform. Raises `UnusableRow` for one that cannot be trained on."""
-    message = _without_padding(given)
-    role = message["role"]
+def uniform_message(message: Message) -> Message:
+    """Makes what templates look at in a message uniform. Raises `UnusableRow` for one that cannot be trained on."""
+    uniform = _without_padding(message)
+    role = uniform["role"]
     check_role(role)
-    if (call := message.pop("function_call", None)) is not None:  # OpenAI's, before there were several
-        message.setdefault("tool_calls", [{"type": "function", "function": call}])
-    if calls := _decoded(message.pop("tool_calls", None)):
-        message["tool_calls"] = _uniform_calls(calls)
-    content = _decoded_parts(message.get("content"))
+    if (call := uniform.pop("function_call", None)) is not None:  # OpenAI's, before there were several
+        uniform.setdefault("tool_calls", [{"type": "function", "function": call}])
+    if calls := _decoded(uniform.pop("tool_calls", None)):
+        uniform["tool_calls"] = _uniform_calls(calls)
+    content = _decoded_parts(uniform.get("content"))
     if isinstance(content, list | tuple):
         content = [_text_part(part) for part in content]
-    if content is None and not any(message.get(key) for key in ("tool_calls", "reasoning_content", "thinking")):
+    if content is None and not any(uniform.get(key) for key in ("tool_calls", "reasoning_content", "thinking")):
         raise UnusableRow(f"{_article(role)} {role} message without content")
-    return {**message, "content": content or ""}
+    return {**uniform, "content": content or ""}
 
 
 def uniform_tools(tools: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """Tools as objects, each also where it is JSON text. Raises `UnusableRow`."""
+    """Gives tools as objects, also where one is JSON text. Raises `UnusableRow`."""
     decoded = [_decoded(tool) for tool in tools]
     if not all(isinstance(tool, Mapping) for tool in decoded):
         raise UnusableRow("wrong types: tools is not a list of objects")
-    made: list[Mapping[str, Any]] = [_with_function(tool) for tool in decoded]
-    if not all(map(_is_json, made)):
+    uniform: list[Mapping[str, Any]] = [_with_function(tool) for tool in decoded]
+    if not all(map(_is_json, uniform)):
         raise UnusableRow(f"a tool holds {NO_JSON}")
-    return made
+    return uniform
 
 
 def _uniform_calls(calls: Any) -> list[Mapping[str, Any]]:
     calls = [_decoded(call) for call in (calls if isinstance(calls, list | tuple) else [calls])]
     if not all(isinstance(call, Mapping) for call in calls):
         raise UnusableRow("wrong types: tool_calls is not a list of objects")
-    made: list[Mapping[str, Any]] = [_with_arguments(_with_function(call)) for call in calls]
-    if not all(map(_is_json, made)):
+    uniform: list[Mapping[str, Any]] = [_with_arguments(_with_function(call)) for call in calls]
+    if not all(map(_is_json, uniform)):
         raise UnusableRow(f"a tool call holds {NO_JSON}")
-    return made
+    return uniform
 
 
-def _with_function(given: Mapping[str, Any]) -> dict[str, Any]:
+def _with_function(tool: Mapping[str, Any]) -> dict[str, Any]:
     """A tool or a call, without what parquet pads it with."""
-    made = _without_padding(given)
-    if isinstance(made.get("function"), Mapping):
-        made["function"] = _without_padding(made["function"])
-    return made
+    uniform = _without_padding(tool)
+    if isinstance(uniform.get("function"), Mapping):
+        uniform["function"] = _without_padding(uniform["function"])
+    return uniform
 
 
 def _with_arguments(call: dict[str, Any]) -> Mapping[str, Any]:
@@ -166,7 +166,7 @@ def _decoded_parts(content: Any) -> Any:
         raise UnusableRow(REPR)
     parts = _decoded(content)
     are_parts = isinstance(parts, list) and all(
-        isinstance(each, Mapping) and each.get("type") == "text" for each in parts
+        isinstance(item, Mapping) and item.get("type") == "text" for item in parts
     )
     return parts if are_parts and parts else content
 
@@ -196,8 +196,8 @@ def _medium(item: tuple[str, Any]) -> str | None:
     if isinstance(value, Mapping):
         value = _without_padding(value)
     words = key.lower().split("_")
-    named = next((name for medium, name in MEDIA.items() if {medium, f"{medium}s"} & {*words}), None)
-    return None if not value else named or (f"a part with {key!r}" if words[-1] == "url" else None)
+    medium_name = next((name for medium, name in MEDIA.items() if {medium, f"{medium}s"} & {*words}), None)
+    return None if not value else medium_name or (f"a part with {key!r}" if words[-1] == "url" else None)
 
 
 def _without_padding(value: Mapping[str, Any]) -> dict[str, Any]:

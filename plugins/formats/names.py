@@ -1,4 +1,4 @@
-"""What a column's name says: a prompt, a system turn, a side of the pair, one of several answers, or none of these.
+"""Reads from a column's name what it holds: a prompt, a system turn, a side, one of several answers, or none of these.
 
 Only the words of a name are looked at, never their order in a row, so that shuffled columns read the same.
 """
@@ -256,26 +256,28 @@ ORDINALS = {"first": "1", "second": "2"}
 
 @lru_cache(maxsize=4096)
 def words_of(column: str) -> tuple[str, ...]:
-    """The words of a name in lower case: `human_ref_A`, `responseA` and `response-1` have three, two and two."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()
-    parted = re.sub(r"\b(non|not)[_\- ]?(?=preferred)", r"\1", parted)
-    return tuple(re.findall(r"[^\W\d_]+|\d+", parted))
+    """Splits a name into its words, in lower case: `human_ref_A`, `responseA` and `response-1` have three, two and two."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()
+    spaced = re.sub(r"\b(non|not)[_\- ]?(?=preferred)", r"\1", spaced)
+    return tuple(re.findall(r"[^\W\d_]+|\d+", spaced))
 
 
 def key_of(column: str) -> str:
+    """Joins the words of a name: `key_of("responseA")` is `response_a`."""
     return "_".join(words_of(column))
 
 
 def is_metadata(column: str) -> bool:
+    """Says whether any word of a name is one of `METADATA`."""
     return not METADATA.isdisjoint(words_of(column))
 
 
 def side_of(column: str) -> str | None:
-    """`chosen` or `rejected` where the name says which side of a pair it is, `answer` where it is one of them."""
+    """Gives `chosen` or `rejected` where the name says which side it is, `answer` where it is one of them, else None."""
     words = words_of(column)
-    rest = [word for word in words if word not in ANSWERS and word not in CHATS]
-    if len(rest) == 1 and len(words) <= 2:
-        return "chosen" if rest[0] in BETTER else "rejected" if rest[0] in WORSE else None
+    other_words = [word for word in words if word not in ANSWERS and word not in CHATS]
+    if len(other_words) == 1 and len(words) <= 2:
+        return "chosen" if other_words[0] in BETTER else "rejected" if other_words[0] in WORSE else None
     return "answer" if len(words) == 1 and words[0] in ANSWERS else None
 
 
@@ -287,6 +289,7 @@ class Numbered(NamedTuple):
 
 
 def numbered(column: str) -> Numbered | None:
+    """Reads a name that has one mark, as `response_1`; None for any other name."""
     words = [ORDINALS.get(word, word) for word in words_of(column)]
     places = [place for place, word in enumerate(words) if len(word) == 1 or word.isdigit()]
     if not places or len(words) == 1 or (len(places) > 1 and places[-1] != len(words) - 1):
@@ -296,25 +299,28 @@ def numbered(column: str) -> Numbered | None:
 
 
 def is_answer_base(base: tuple[str, ...]) -> bool:
-    """Whether numbered columns of this name are answers (`response`, `conversation`), not what is said of them."""
+    """Says whether numbered columns of this name are answers (`response`, `conversation`), not what is said of them."""
     last = ANSWERS | CHATS | {"ref", "candidate"}
     return base[-1] in last and set(base) <= last | {"model", "assistant", "human", "generated", "ai"}
 
 
 def numbered_columns(columns: Iterable[str]) -> dict[tuple[str, ...], dict[str, str]]:
-    """{name without its mark: {mark: column}}, the marks in order; names that have a mark twice are left out."""
-    found: dict[tuple[str, ...], dict[str, str]] = {}
-    twice = set()
+    """Groups numbered columns: {name without its mark: {mark: column}}, the marks in order.
+
+    Names that have a mark twice are left out.
+    """
+    marks_of: dict[tuple[str, ...], dict[str, str]] = {}
+    repeated_bases = set()
     for column in sorted(columns):
-        if one := numbered(column):
-            marks = found.setdefault(one.base, {})
-            if one.mark in marks:
-                twice.add(one.base)
-            marks[one.mark] = column
+        if numbered_column := numbered(column):
+            marks = marks_of.setdefault(numbered_column.base, {})
+            if numbered_column.mark in marks:
+                repeated_bases.add(numbered_column.base)
+            marks[numbered_column.mark] = column
     return {
         base: {mark: marks[mark] for mark in sorted(marks, key=_order_of)}
-        for base, marks in found.items()
-        if base not in twice
+        for base, marks in marks_of.items()
+        if base not in repeated_bases
     }
 
 

@@ -1,4 +1,4 @@
-"""Keys without a value in a table's structs: parquet gives a struct every key that any row has, and null where a row has none.
+"""Settles keys without a value in a table's structs, which have null for every key that only other rows have.
 
 In messages, parts, calls and tools such a key is dropped. In a call's arguments and a tool's schema null is a value, and
 nobody can tell there whether it was written: it is `Unsure`, until what else the dataset says of the key settles it.
@@ -23,7 +23,7 @@ BY_NAME = frozenset(["properties", "patternProperties", "$defs", "definitions", 
 
 
 class Unsure:
-    """The value of a key that is null or not there. No two are equal: nobody knows."""
+    """The value of a key that is null or not there. No two are equal, as nobody knows which they are."""
 
     def __init__(self, is_never_given: bool = False) -> None:
         self.is_never_given = is_never_given
@@ -60,7 +60,7 @@ Decide = Callable[[Key, Unsure], Any]
 
 
 def without_padding(value: Any, nulls: Nulls | None = None) -> Any:
-    """`value` with each key dropped that has None, at any depth; below `VALUES`, marked. Lists keep their items."""
+    """Drops each key of `value` that has None, at any depth; below `VALUES` it is marked. Lists keep their items."""
     if isinstance(value, list | tuple):
         return [without_padding(item, nulls) for item in value]
     if not isinstance(value, Mapping):
@@ -90,17 +90,17 @@ def _unsure(value: Any, nulls: Nulls | None = None) -> Any:
 
 
 def _below(nulls: Nulls | None, key: str) -> Nulls | None:
-    found = nulls.get(key) if nulls else None
-    return found if isinstance(found, Mapping) else None
+    nulls_below = nulls.get(key) if nulls else None
+    return nulls_below if isinstance(nulls_below, Mapping) else None
 
 
 def unsure_keys(pair: Pair) -> list[Key]:
-    """The keys of `pair` that are null or not there."""
+    """Lists the keys of `pair` that are null or not there."""
     return [key for key, value in _keys(pair) if isinstance(value, Unsure)]
 
 
 def decided(pair: Pair, decide: Decide) -> Pair:
-    """`pair` with each unsure key as `decide` has it."""
+    """Gives `pair` with each unsure key as `decide` has it."""
 
     def side(text: Text) -> Text:
         return text if isinstance(text, str) else [_rebuilt(message, "arguments", decide) for message in text]
@@ -110,53 +110,56 @@ def decided(pair: Pair, decide: Decide) -> Pair:
 
 
 class Evidence(NamedTuple):
-    """What a whole dataset says of its unsure keys."""
+    """What all rows of a dataset together show about their unsure keys."""
 
-    given: frozenset[Key]
+    keys_with_value: frozenset[Key]
     """Those that have a value in any row."""
     holders: frozenset[Key]
     """Those that hold other keys in any row."""
 
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> Evidence:
-        given, holders = set[Key](), set[Key]()
+        """Collects the evidence of a dataset's pairs."""
+        keys_with_value, holders = set[Key](), set[Key]()
         for pair in pairs:
             for key, value in _keys(pair):
                 if isinstance(value, Mapping | list):
                     holders.add(key)
                 if value is not None and not isinstance(value, Unsure):
-                    given.add(key)
-        return cls(frozenset(given), frozenset(holders))
+                    keys_with_value.add(key)
+        return cls(frozenset(keys_with_value), frozenset(holders))
 
     def decide(self, pair: Pair, key: Key, value: Unsure) -> Any:
-        """What becomes of one key of `pair`: `NOTHING` where it is padding, None where it is null, else `value`."""
+        """Decides one key of `pair`: `NOTHING` where it is padding, None where it is null, else `value`."""
         if key.part == "schema":
             if not _may_be_null(key.path):
                 return NOTHING
             return None if value.is_never_given and self._is_alone(key) else value
-        known = _properties(pair.tools, key)
-        if known is not None:
-            return value if key.path[-1] in known else NOTHING
-        is_anothers = any(other.part == key.part and other.path == key.path for other in self.given)
-        return NOTHING if is_anothers and key not in self.given else value
+        property_names = _properties(pair.tools, key)
+        if property_names is not None:
+            return value if key.path[-1] in property_names else NOTHING
+        is_key_of_other_function = any(
+            other.part == key.part and other.path == key.path for other in self.keys_with_value
+        )
+        return NOTHING if is_key_of_other_function and key not in self.keys_with_value else value
 
     def _is_alone(self, key: Key) -> bool:
         """Whether no other function has anything at the place where `key` stands: then this one has its null."""
         above = key.path[:-1]
-        holders = {one.function for one in self.holders if one.part == key.part and one.path == above}
+        holders = {holder.function for holder in self.holders if holder.part == key.part and holder.path == above}
         return holders == {key.function}
 
 
 def _may_be_null(path: Sequence[str]) -> bool:
     """Whether the key at the end of `path` through a JSON schema can be null: all below `default` can."""
-    names = False
+    is_name = False
     for key in path:
-        if names:
-            names = False
+        if is_name:
+            is_name = False
         elif key in NULLABLE:
             return True
         else:
-            names = key in BY_NAME
+            is_name = key in BY_NAME
     return False
 
 
@@ -174,7 +177,11 @@ def _properties(tools: Sequence[Mapping[str, Any]] | None, key: Key) -> set[str]
         if not isinstance(properties, Mapping):
             return None
         if place == len(key.path) - 1:
-            return {one for one, value in properties.items() if value is not None and not isinstance(value, Unsure)}
+            return {
+                property_name
+                for property_name, value in properties.items()
+                if value is not None and not isinstance(value, Unsure)
+            }
         schema = properties.get(name)
     return None
 
@@ -233,10 +240,10 @@ def _rebuilt_below(value: Any, key_at: Callable[[tuple[str, ...]], Key], path: t
         return [_rebuilt_below(item, key_at, path, decide) for item in value]
     if not isinstance(value, Mapping):
         return value
-    made = {
+    items = {
         name: decide(key_at((*path, name)), item)
         if isinstance(item, Unsure)
         else _rebuilt_below(item, key_at, (*path, name), decide)
         for name, item in value.items()
     }
-    return {name: item for name, item in made.items() if item is not NOTHING}
+    return {name: item for name, item in items.items() if item is not NOTHING}

@@ -1,4 +1,4 @@
-"""OpenAI's preference fine-tuning files: `input` with messages and tools, `preferred_output`, `non_preferred_output`."""
+"""Reads OpenAI's preference files: `input` with messages and tools, `preferred_output`, `non_preferred_output`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ SETTINGS = frozenset(["messages", "tools", "parallel_tool_calls", "tool_choice"]
 
 
 class OpenAI:
-    """`input.messages` is the prompt; each output is the messages after it."""
+    """Takes `input.messages` as the prompt, and each output as the messages after it."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
+        """Says whether `row` has an `input` with messages, and two sides."""
         source = row.get("input")
         return isinstance(source, Mapping) and is_messages(source.get("messages")) and find_sides(row) is not None
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Makes the pair of `row`. Raises `UnusableRow`."""
         flat = _flat(row)
         sides = find_sides(flat)
         if sides is None:
@@ -30,10 +32,11 @@ class OpenAI:
         return compose(flat, sides)[0]
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """Names the columns of `row` that its pair is made of."""
         flat = _flat(row)
         sides = find_sides(flat)
-        read = frozenset() if sides is None else compose(flat, sides)[1]
-        return (read - {"prompt", "tools"}) | {"input"} | (frozenset(["tools"]) & row.keys())
+        columns_read = frozenset() if sides is None else compose(flat, sides)[1]
+        return (columns_read - {"prompt", "tools"}) | {"input"} | (frozenset(["tools"]) & row.keys())
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,10 +46,11 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
         raise UnusableRow("input is not an object with messages")
     if unknown := sorted(key for key in source.keys() - SETTINGS if source[key] is not None):
         raise UnusableRow(f"input has {', '.join(unknown)} beside messages and tools")
-    kept = {column: value for column, value in row.items() if column != "input"}
-    return {"tools": source.get("tools")} | kept | {"prompt": source["messages"]}
+    other_columns = {column: value for column, value in row.items() if column != "input"}
+    return {"tools": source.get("tools")} | other_columns | {"prompt": source["messages"]}
 
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `openai`."""
     register("openai", OpenAI())

@@ -1,4 +1,4 @@
-"""The prompt of a row, whatever its column is called, with the turns before it: a system column, a history.
+"""Finds the prompt of a row, whatever its column is called, and the turns before it: a system column, a history.
 
 A name is not taken for certain where two columns may be the prompt and say different things: then the row is unclear,
 and the message has the setting that says which it is.
@@ -27,31 +27,33 @@ SAID = PROMPTS | CHATS | {"turn", "turns", "content", "body", "task", "title"}
 
 
 class Prompt(NamedTuple):
-    """`text` is None where no column is the prompt."""
+    """The prompt of a row and the columns it was read from. `text` is None where no column is the prompt."""
 
     text: Any
     columns: frozenset[str] = frozenset()
 
 
-def find_prompt(row: Mapping[str, Any], taken: frozenset[str], answers: Sequence[Any] = ()) -> Prompt:
-    """The prompt among the columns that are not `taken`. Raises `UnclearRow` where several may be it.
+def find_prompt(row: Mapping[str, Any], used_columns: frozenset[str], answers: Sequence[Any] = ()) -> Prompt:
+    """Finds the prompt among the columns that are not `taken`. Raises `UnclearRow` where several may be it.
 
     `answers`: where a conversation ends with one of them, the prompt is what comes before it.
     """
-    value = None if "prompt" in taken else _opened(row.get("prompt"))
+    value = None if "prompt" in used_columns else _opened(row.get("prompt"))
     if not is_blank(value):
         return Prompt(_without_answer(value, answers) if answers else value, frozenset(["prompt"]))
-    names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in taken}
-    every = {column: _opened(row[column]) for column in names}
-    values = {column: value for column, value in every.items() if not is_blank(value)}
+    names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in used_columns}
+    all_values = {column: _opened(row[column]) for column in names}
+    values = {column: value for column, value in all_values.items() if not is_blank(value)}
     if len(values) > 1:
         values = {
-            c: value for c, value in values.items() if names[c] != "history" or not isinstance(value, list | tuple)
+            column: value
+            for column, value in values.items()
+            if names[column] != "history" or not isinstance(value, list | tuple)
         }
     if not values:  # a text that is blank is still the prompt: not what the sides begin with
-        blank = [column for column, value in every.items() if isinstance(value, str)]
-        return Prompt("", frozenset(blank[:1])) if blank else Prompt(None)
-    values, used = _with_input(values, names)
+        blank_columns = [column for column, value in all_values.items() if isinstance(value, str)]
+        return Prompt("", frozenset(blank_columns[:1])) if blank_columns else Prompt(None)
+    values, joined_columns = _with_input(values, names)
     column = _fullest(values)
     text = _without_answer(values[column], answers)
     if is_messages(text) and text[-1]["role"] == "assistant":
@@ -59,17 +61,17 @@ def find_prompt(row: Mapping[str, Any], taken: frozenset[str], answers: Sequence
             f"the column {column!r} ends with an answer that is neither side: it is not the prompt alone; "
             f"name the prompt's column (data.prompt_feature), or leave it out (data.ignore_columns: [{column}])"
         )
-    return Prompt(text, used | {column})
+    return Prompt(text, joined_columns | {column})
 
 
 def with_turns(
-    row: Mapping[str, Any], prompt: Text, taken: frozenset[str] = frozenset()
+    row: Mapping[str, Any], prompt: Text, used_columns: frozenset[str] = frozenset()
 ) -> tuple[Text, frozenset[str]]:
-    """`prompt` behind the row's history and system turn, and their columns. Raises `UnusableRow`."""
-    history, system = _history(row, taken), _system(row, taken)
-    used = frozenset(column for column in (history[0], system[0]) if column)
+    """Puts the row's history and system turn before `prompt`, and names their columns. Raises `UnusableRow`."""
+    history, system = _history(row, used_columns), _system(row, used_columns)
+    columns = frozenset(column for column in (history[0], system[0]) if column)
     if not history[1] and not system[1]:
-        return prompt, used
+        return prompt, columns
     messages: list[Message] = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else [*prompt]
     if history[1] and messages[: len(history[1])] != history[1]:
         if messages and messages[0]["role"] == "system":
@@ -77,46 +79,47 @@ def with_turns(
         else:
             messages = [*history[1], *messages]
     if not system[1]:
-        return messages, used
+        return messages, columns
     if not messages or messages[0]["role"] != "system":
-        return [{"role": "system", "content": system[1]}, *messages], used
+        return [{"role": "system", "content": system[1]}, *messages], columns
     if squeezed(content_text(messages[0])) != squeezed(system[1]):
         raise UnclearRow(
             f"the column {system[0]!r} is not the system turn of the messages; leave it out (data.ignore_columns: [{system[0]}])"
         )
-    return messages, used
+    return messages, columns
 
 
 def check_prompt(prompt: Text) -> None:
-    """Raises `UnusableRow` for one that says nothing."""
-    said = [prompt] if isinstance(prompt, str) else map(content_text, prompt)
-    calls = not isinstance(prompt, str) and any(message.get("tool_calls") for message in prompt)
-    if not calls and not any(text.strip() for text in said):
+    """Raises `UnusableRow` for a prompt that says nothing."""
+    texts = [prompt] if isinstance(prompt, str) else map(content_text, prompt)
+    has_calls = not isinstance(prompt, str) and any(message.get("tool_calls") for message in prompt)
+    if not has_calls and not any(text.strip() for text in texts):
         raise UnusableRow("empty prompt")
 
 
-def naming_prompt(row: Mapping[str, Any], taken: frozenset[str]) -> str:
-    """The setting that names the prompt's column, with those that may be it; "" where none may."""
-    texts = [column for column in sorted(row) if column not in taken and not is_about(column)]
-    texts = [column for column in texts if is_text(as_chat(row[column])) and not is_blank(row[column])]
-    return f"name it (data.prompt_feature: {' or '.join(texts)})" if texts else ""
+def naming_prompt(row: Mapping[str, Any], used_columns: frozenset[str]) -> str:
+    """Suggests the setting that names the prompt's column, with those that may be it; "" where none may."""
+    columns = [column for column in sorted(row) if column not in used_columns and not is_about(column)]
+    columns = [column for column in columns if is_text(as_chat(row[column])) and not is_blank(row[column])]
+    return f"name it (data.prompt_feature: {' or '.join(columns)})" if columns else ""
 
 
 def is_about(column: str) -> bool:
-    """Whether a name tells of metadata: any of its words, unless the last one says that it is a text."""
+    """Says whether a name tells of metadata: any of its words, unless the last one says that it is a text."""
     words = words_of(column)
     return bool(words) and not METADATA.isdisjoint(words) and words[-1] not in SAID
 
 
 def repeats(value: Any, texts: Sequence[str]) -> bool:
-    """Whether everything that `value` says, its answers aside, stands in one of `texts` (squeezed)."""
+    """Says whether everything in `value`, its answers aside, stands in one of `texts` (squeezed)."""
     return all(
-        not said or any(said == text or (len(said) >= LEAST and said in text) for text in texts)
-        for said in user_texts(value)
+        not passage or any(passage == text or (len(passage) >= LEAST and passage in text) for text in texts)
+        for passage in user_texts(value)
     )
 
 
 def is_blank(value: Any) -> bool:
+    """Says whether `value` is None, text of nothing but whitespace, or an empty list or object."""
     return (
         value is None
         or (isinstance(value, str) and not value.strip())
@@ -139,19 +142,19 @@ def _prompt_columns(columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 def _with_input(values: dict[str, Any], names: Mapping[str, str]) -> tuple[dict[str, Any], frozenset[str]]:
     """Alpaca's `input`, which its `instruction` is to be carried out on, behind that; and the two columns."""
-    both = [[column for column in values if names[column] == key] for key in ("instruction", "input")]
-    if any(len(columns) != 1 or not isinstance(values[columns[0]], str) for columns in both):
+    parts = [[column for column in values if names[column] == key] for key in ("instruction", "input")]
+    if any(len(columns) != 1 or not isinstance(values[columns[0]], str) for columns in parts):
         return values, frozenset()
-    (instruction,), (source,) = both
+    (instruction,), (source,) = parts
     joined = f"{values[instruction].rstrip()}\n{values[source]}"
     return {**values, instruction: joined, source: joined}, frozenset([instruction, source])
 
 
 def _fullest(values: Mapping[str, Any]) -> str:
     """The column that says all that the others say. Raises `UnclearRow` where none does."""
-    for column in sorted(values, key=lambda one: (not is_messages(values[one]), -len(str(values[one])), one)):
+    for column in sorted(values, key=lambda name: (not is_messages(values[name]), -len(str(values[name])), name)):
         texts = user_texts(values[column])
-        if is_text(values[column]) and all(repeats(other, texts) for other in values.values()):
+        if is_text(values[column]) and all(repeats(other_value, texts) for other_value in values.values()):
             return column
     if len(values) == 1:
         (column,) = values
@@ -172,15 +175,15 @@ def _without_answer(value: Any, answers: Sequence[Any]) -> Any:
 
 
 def answer_text(side: Any) -> str:
-    """What a side answers: its text, or its last message's."""
+    """Gives the text that a side answers: its own, or its last message's."""
     if isinstance(side, str):
         return side
     return content_text(side[-1]) if is_messages(side) and side else ""
 
 
-def _history(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None, list[Message]]:
+def _history(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str | None, list[Message]]:
     """A column of turns beside the prompt; as text it is a prompt of its own."""
-    value = None if "history" in taken else as_chat(row.get("history"))
+    value = None if "history" in used_columns else as_chat(row.get("history"))
     if is_blank(value) or not isinstance(value, list | tuple):
         return None, []
     if not is_messages(value):
@@ -188,16 +191,16 @@ def _history(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None,
     return "history", [uniform_message(message) for message in value]
 
 
-def _system(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None, str]:
-    found = [column for column in sorted(row) if key_of(column) in SYSTEMS and column not in taken]
-    said = {column: _system_text(column, as_chat(row[column])) for column in found if not is_blank(row[column])}
-    if len({squeezed(text) for text in said.values()}) > 1:
-        listed = " and ".join(map(repr, said))
+def _system(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str | None, str]:
+    columns = [column for column in sorted(row) if key_of(column) in SYSTEMS and column not in used_columns]
+    texts = {column: _system_text(column, as_chat(row[column])) for column in columns if not is_blank(row[column])}
+    if len({squeezed(text) for text in texts.values()}) > 1:
+        names = " and ".join(map(repr, texts))
         raise UnclearRow(
-            f"the columns {listed} may each be the system turn and differ; name the one "
-            f"(data.system_feature: {' or '.join(said)})"
+            f"the columns {names} may each be the system turn and differ; name the one "
+            f"(data.system_feature: {' or '.join(texts)})"
         )
-    return next(iter(said.items()), (found[0] if found else None, ""))
+    return next(iter(texts.items()), (columns[0] if columns else None, ""))
 
 
 def _system_text(column: str, value: Any) -> str:

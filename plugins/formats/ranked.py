@@ -1,4 +1,4 @@
-"""Several answers to a prompt in one row, each with a score or a rank: UltraFeedback, Nectar, WebGPT comparisons.
+"""Reads several answers to a prompt in one row, each with a score or a rank: UltraFeedback, Nectar, WebGPT comparisons.
 
 The answers are a list of objects (`completions`), a list beside a list of scores, or numbered columns with numbered
 scores. A higher score is better; a rank is better the lower it is.
@@ -23,50 +23,53 @@ from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableR
 
 
 class Ranked:
-    """Pairs by `data.pairs`; the best against the worst by default."""
+    """Makes pairs by `data.pairs`; the best answer against the worst by default."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
+        """Says whether `row` has several answers with scores, and nothing else says which is better."""
         if find_sides(row) is not None or has_worse_side(row) or verdicts(row) or one_hot(row):
             return False
         answers = find_answers(row)
         return answers is not None and bool(scores_of(row, answers))
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Makes the first pair of `row`. Raises `UnusableRow`."""
         reading = self.read({1: row}, ReadOptions())
         if not reading.pairs:
             raise reading.unusable[0][1]
         return reading.pairs[0][1]
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
-        reading, used, unused = Reading(), Counter[str](), 0
+        """Makes the pairs of all rows, with notes on the scores that they go by."""
+        reading, score_counts, unused_total = Reading(), Counter[str](), 0
         for row_number, row in rows.items():
             try:
-                found = _read_row(row, options)
+                row_pairs = _read_row(row, options)
             except UnusableRow as reason:
                 reading.unusable.append((row_number, reason))
                 continue
-            reading.pairs += [(row_number, pair) for pair in found.pairs]
-            reading.unusable += [(row_number, reason) for reason in found.lost]
-            reading.columns[row_number] = found.columns
-            used[found.scored] += 1
-            unused += found.left
+            reading.pairs += [(row_number, pair) for pair in row_pairs.pairs]
+            reading.unusable += [(row_number, reason) for reason in row_pairs.unusable]
+            reading.columns[row_number] = row_pairs.columns
+            score_counts[row_pairs.score_name] += 1
+            unused_total += row_pairs.unused_count
         reading.notes += [
             f"answers are compared by {options.original(name)} ({count} {'row' if count == 1 else 'rows'})"
-            for name, count in used.items()
+            for name, count in score_counts.items()
         ]
-        reading.notes += _unread_keys(rows, used)
-        reading.notes += unused_note(unused, options)
+        reading.notes += _unread_keys(rows, score_counts)
+        reading.notes += unused_note(unused_total, options)
         return reading
 
 
 class _Found(NamedTuple):
-    """What one row gave."""
+    """The pairs of one row, and what was left out of them."""
 
     pairs: list[Pair]
-    lost: list[UnusableRow]
+    unusable: list[UnusableRow]
     columns: set[str]
-    scored: str
-    left: int
+    score_name: str
+    unused_count: int
 
 
 def _read_row(row: Mapping[str, Any], options: ReadOptions) -> _Found:
@@ -76,12 +79,12 @@ def _read_row(row: Mapping[str, Any], options: ReadOptions) -> _Found:
     scores = scores_of(row, answers)
     if not scores:
         raise why_unscored(row, answers)
-    scored = pick(scores, options.score)
-    matches, left = matches_of(signed(scored.name, scored.values), options)
-    found, lost = gather(partial(_pair, row, answers, match) for match in matches)
-    pairs = [replace(pair, margin=None) if scored.is_rank else pair for pair, _ in found]
-    columns = {column for _, read in found for column in read} | answers.columns | scored.columns
-    return _Found(pairs, lost, columns, scored.name, len(left))
+    score = pick(scores, options.score)
+    matches, unused = matches_of(signed(score.name, score.values), options)
+    pairs, unusable = gather(partial(_pair, row, answers, match) for match in matches)
+    pairs_with_margin = [replace(pair, margin=None) if score.is_rank else pair for pair, _ in pairs]
+    columns = {column for _, pair_columns in pairs for column in pair_columns} | answers.columns | score.columns
+    return _Found(pairs_with_margin, unusable, columns, score.name, len(unused))
 
 
 def _pair(row: Mapping[str, Any], answers: Answers, match: Match) -> tuple[Pair, frozenset[str]]:
@@ -89,21 +92,24 @@ def _pair(row: Mapping[str, Any], answers: Answers, match: Match) -> tuple[Pair,
     return replace(pair, margin=match.margin), columns
 
 
-def _unread_keys(rows: Mapping[int, Mapping[str, Any]], used: Counter[str]) -> list[str]:
+def _unread_keys(rows: Mapping[int, Mapping[str, Any]], score_counts: Counter[str]) -> list[str]:
     """What the objects of a list say of each answer beside its text and its score."""
     keys: dict[str, set[str]] = {}
     for row in rows.values():
         if (answers := find_answers(row)) and answers.items:
             column = min(answers.columns)
             keys.setdefault(column, set()).update(key for item in answers.items for key in item if key != answers.key)
-    read = {column: {name.rpartition(".")[2] for name in used if name.startswith(f"{column}.")} for column in keys}
+    score_keys = {
+        column: {name.rpartition(".")[2] for name in score_counts if name.startswith(f"{column}.")} for column in keys
+    }
     return [
-        f"of {column}, not read: {', '.join(sorted(found - read[column]))}"
-        for column, found in keys.items()
-        if found - read[column]
+        f"of {column}, not read: {', '.join(sorted(all_keys - score_keys[column]))}"
+        for column, all_keys in keys.items()
+        if all_keys - score_keys[column]
     ]
 
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `ranked`."""
     register("ranked", Ranked())

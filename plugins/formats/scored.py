@@ -1,4 +1,4 @@
-"""The scores or ranks of the answers in one row, and which of them to go by."""
+"""Finds the scores or ranks of the answers in one row, and picks those to go by."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ABOUT = frozenset(
 
 
 class Scored(NamedTuple):
-    """The numbers of the answers under one name."""
+    """The numbers of the answers under one name, a score or a rank."""
 
     name: str
     values: Sequence[float | None]
@@ -61,57 +61,60 @@ class Scored(NamedTuple):
 
 
 def scores_of(row: Mapping[str, Any], answers: Answers) -> list[Scored]:
-    """Everything that gives each answer a number."""
+    """Lists everything in `row` that gives each answer a number."""
     if answers.items:
         (column,) = answers.columns
         keys = sorted({key for item in answers.items for key in item})
-        found = [Scored(key, [as_number(item.get(key)) for item in answers.items], frozenset()) for key in keys]
-        found = [one._replace(name=f"{column}.{one.name}") for one in found]
+        scores = [Scored(key, [as_number(item.get(key)) for item in answers.items], frozenset()) for key in keys]
+        scores = [score._replace(name=f"{column}.{score.name}") for score in scores]
     elif answers.names:
-        found = [
+        scores = [
             Scored(
                 "_".join(base), [as_number(row[columns[mark]]) for mark in answers.marks], frozenset(columns.values())
             )
             for base, columns in numbered_columns(row).items()
             if set(answers.marks) <= columns.keys() and frozenset(columns.values()) != answers.columns
         ]
-        found = [one for one in found if words_of(one.name)[-1] in (*SCORES, *sorted(RANKS))]
+        scores = [score for score in scores if words_of(score.name)[-1] in (*SCORES, *sorted(RANKS))]
     else:
         lists = {column: row[column] for column in sorted(row) if column not in answers.columns}
-        found = [
-            Scored(column, [as_number(one) for one in value], frozenset([column]))
-            for column, value in lists.items()
-            if isinstance(value, list | tuple) and len(value) == len(answers.texts)
+        scores = [
+            Scored(column, [as_number(item) for item in items], frozenset([column]))
+            for column, items in lists.items()
+            if isinstance(items, list | tuple) and len(items) == len(answers.texts)
         ]
-    return [one for one in found if any(value is not None for value in one.values)]
+    return [score for score in scores if any(value is not None for value in score.values)]
 
 
-def pick(scored: Sequence[Scored], named: str | None) -> Scored:
-    """The scores to go by: those that the spec names, else by their name. Raises `UnclearRow` where none is known."""
-    names = {_own_name(one.name): one for one in scored}
-    may_be = sorted(
+def pick(scored: Sequence[Scored], score_name: str | None) -> Scored:
+    """Picks the scores to go by: those that the spec names, else by their name.
+
+    Raises `UnclearRow` where none is known.
+    """
+    names = {_own_name(scores.name): scores for scores in scored}
+    possible_names = sorted(
         name for name in names if not is_order(name) and not is_low(name) and ABOUT.isdisjoint(words_of(name))
     )
-    if named is not None:
-        key = key_of(named.rpartition(".")[2])
+    if score_name is not None:
+        key = key_of(score_name.rpartition(".")[2])
         if key not in names:
-            there = f"; there are: {', '.join(may_be)}" if may_be else ""
-            raise UnusableRow(f"no answer has a number in {named!r}{there}")
+            numbers_hint = f"; there are: {', '.join(possible_names)}" if possible_names else ""
+            raise UnusableRow(f"no answer has a number in {score_name!r}{numbers_hint}")
         if is_order(key):
-            raise UnclearRow(f"{named} may be places or an order; where 1 is the best answer's, call it 'ranks'")
+            raise UnclearRow(f"{score_name} may be places or an order; where 1 is the best answer's, call it 'ranks'")
         if is_low(key):
-            raise UnclearRow(low_is_better(named))
+            raise UnclearRow(low_is_better(score_name))
         return names[key]
-    exact = [name for name in (*SCORES, *sorted(RANKS)) if name in names]
-    check_agree({name: signed(name, names[name].values) for name in exact})
-    known = exact or [name for name in sorted(names) if _is_score(name)]
-    if not known or (not exact and len(known) > 1):
-        raise UnclearRow(_which(sorted(names), may_be))
-    return names[known[0]]
+    exact_names = [name for name in (*SCORES, *sorted(RANKS)) if name in names]
+    check_agree({name: signed(name, names[name].values) for name in exact_names})
+    candidates = exact_names or [name for name in sorted(names) if _is_score(name)]
+    if not candidates or (not exact_names and len(candidates) > 1):
+        raise UnclearRow(_which(sorted(names), possible_names))
+    return names[candidates[0]]
 
 
 def why_unscored(row: Mapping[str, Any], answers: Answers) -> UnusableRow:
-    """Why no answer of a row has a number, in a dataset whose rows have some."""
+    """Explains why no answer of a row has a number, in a dataset whose rows have some."""
     for column in sorted(row):
         value = row[column]
         is_list = isinstance(value, list | tuple) and column not in answers.columns
@@ -126,12 +129,12 @@ def why_unscored(row: Mapping[str, Any], answers: Answers) -> UnusableRow:
 
 
 def is_low(name: str) -> bool:
-    """Whether a number of this name is better the lower it is."""
+    """Says whether a number of this name is better the lower it is."""
     return not (LOW | WORSE | LESS).isdisjoint(words_of(name))
 
 
 def low_is_better(name: str) -> str:
-    """What is said of such a number."""
+    """Explains to the user what to do with a number that is better the lower it is."""
     return (
         f"{name}, by its name, is better the lower it is, and the highest score is taken for the best: "
         "write it negated, under the name 'score' (a list: 'scores')"
@@ -140,8 +143,8 @@ def low_is_better(name: str) -> str:
 
 def _is_score(name: str) -> bool:
     """Whether a name says for certain that higher is better, or that it is a rank."""
-    *before, last = words_of(name)
-    return last in (*SCORES, *RANKS) and all(word in GOOD | ANSWERS or word.isdigit() for word in before)
+    *words_before, last = words_of(name)
+    return last in (*SCORES, *RANKS) and all(word in GOOD | ANSWERS or word.isdigit() for word in words_before)
 
 
 def _which(names: Sequence[str], may_be: Sequence[str]) -> str:
@@ -159,12 +162,12 @@ def _which(names: Sequence[str], may_be: Sequence[str]) -> str:
 
 
 def is_order(name: str) -> bool:
-    """Whether neither a high nor a low number is certain to be the good one."""
+    """Says whether neither a high nor a low number of this name is certain to be the good one."""
     return not {"ranking", "rankings", "order", "ordering", "position", "positions", "place"}.isdisjoint(words_of(name))
 
 
 def signed(name: str, values: Sequence[float | None]) -> list[float | None]:
-    """`values` so that higher is better."""
+    """Turns `values` so that higher is better."""
     low_is_good = words_of(name)[-1] in RANKS
     return [None if value is None else -value if low_is_good else value for value in values]
 
@@ -174,6 +177,6 @@ def _own_name(name: str) -> str:
 
 
 def known_scores(scored: Sequence[Scored]) -> list[Scored]:
-    """Those whose names say that they are scores or ranks, the surest first."""
-    names = {_own_name(one.name): one for one in scored}
+    """Selects those whose names say that they are scores or ranks, the surest first."""
+    names = {_own_name(scores.name): scores for scores in scored}
     return [names[name] for name in (*SCORES, *sorted(RANKS)) if name in names]

@@ -1,4 +1,4 @@
-"""The two sides of a pair, whatever their columns are called: `chosen` and `rejected`, `answer` and `rejected_answer`, …
+"""Finds the two sides of a pair, whatever their columns are called, as `answer` and `rejected_answer`.
 
 A pair of names is taken only where they themselves say which side is the better one.
 """
@@ -29,22 +29,22 @@ class Sides(NamedTuple):
 
 
 def find_sides(row: Mapping[str, Any]) -> Sides | None:
-    """The sides of `row`; None where no two columns are them."""
-    named = named_sides(row) or named_sides(column for column in row if _may_be_side(row[column]))
-    if named is None:
+    """Finds the sides of `row`; None where no two columns are them."""
+    columns = named_sides(row) or named_sides(column for column in row if _may_be_side(row[column]))
+    if columns is None:
         return None
-    chosen, rejected = (as_chat(row[column]) for column in named)
-    if named[0] not in CONVERSATIONS or side_of(named[0]) == "chosen":
-        return Sides(chosen, rejected, frozenset(named))
+    chosen, rejected = (as_chat(row[column]) for column in columns)
+    if columns[0] not in CONVERSATIONS or side_of(columns[0]) == "chosen":
+        return Sides(chosen, rejected, frozenset(columns))
     if not is_messages(chosen) or not chosen or chosen[-1]["role"] != "assistant" or not is_text(rejected):
         return None
     if is_messages(rejected) and rejected and rejected[0]["role"] != "assistant":
-        return Sides(chosen, rejected, frozenset(named))  # two whole conversations
-    return Sides(chosen[-1:], rejected, frozenset(named), chosen[:-1])
+        return Sides(chosen, rejected, frozenset(columns))  # two whole conversations
+    return Sides(chosen[-1:], rejected, frozenset(columns), chosen[:-1])
 
 
 def has_worse_side(row: Mapping[str, Any]) -> bool:
-    """Whether a text is named as the worse answer: then nothing else says which one is."""
+    """Says whether a text is named as the worse answer: then nothing else says which one is."""
     return any(side_of(column) == "rejected" and _may_be_side(row[column]) for column in row)
 
 
@@ -54,7 +54,7 @@ def _may_be_side(value: Any) -> bool:
 
 
 def named_sides(columns: Iterable[str]) -> tuple[str, str] | None:
-    """The two of `columns` that are named as the sides of a pair."""
+    """Finds the two of `columns` that are named as the sides of a pair."""
     return _named(tuple(sorted(columns)))
 
 
@@ -64,14 +64,14 @@ def _named(columns: tuple[str, ...]) -> tuple[str, str] | None:
         return "chosen", "rejected"
     by_key = {key_of(column): column for column in columns}
     better, worse, answers = (
-        [one for one in columns if side_of(one) == side] for side in ("chosen", "rejected", "answer")
+        [column for column in columns if side_of(column) == side] for side in ("chosen", "rejected", "answer")
     )
     if len(better) == len(worse) == 1:
         return better[0], worse[0]
     if len(worse) == 1 and not better:
-        beside = answers or [by_key[key] for key in CONVERSATIONS if key in by_key]
-        return (beside[0], worse[0]) if len(beside) == 1 else None
-    known = [pair for pair in KNOWN if set(pair) <= by_key.keys()]
-    if not better and not worse and len(known) == 1:
-        return by_key[known[0][0]], by_key[known[0][1]]
+        answer_columns = answers or [by_key[key] for key in CONVERSATIONS if key in by_key]
+        return (answer_columns[0], worse[0]) if len(answer_columns) == 1 else None
+    known_pairs = [pair for pair in KNOWN if set(pair) <= by_key.keys()]
+    if not better and not worse and len(known_pairs) == 1:
+        return by_key[known_pairs[0][0]], by_key[known_pairs[0][1]]
     return None

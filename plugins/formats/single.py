@@ -1,4 +1,4 @@
-"""Rows with one answer each: what is the answer, and is there a score by which several make pairs."""
+"""Finds the only answer of a row, and the columns that may be its score, by which several rows make pairs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ class Single(NamedTuple):
 
 
 def find_single(row: Mapping[str, Any]) -> Single | None:
-    """The one answer of `row` after its prompt; None where there is not exactly one."""
+    """Finds the one answer of `row` after its prompt; None where there is not exactly one."""
     columns = [column for column in sorted(row) if side_of(column) == "answer"]
     if len(columns) != 1 or find_sides(row) is not None or has_worse_side(row) or find_answers(row) is not None:
         return None
     answer = as_chat(row[columns[0]])
     if not is_text(answer) or not _has_prompt(row, columns[0]):
         return None
-    named = {key_of(column): column for column in sorted(row) if as_number(row[column]) is not None}
-    return Single(columns[0], answer, tuple(named[key] for key in (*SCORES, *sorted(RANKS)) if key in named))
+    numeric_columns = {key_of(column): column for column in sorted(row) if as_number(row[column]) is not None}
+    return Single(
+        columns[0], answer, tuple(numeric_columns[key] for key in (*SCORES, *sorted(RANKS)) if key in numeric_columns)
+    )
 
 
 def _has_prompt(row: Mapping[str, Any], answer: str) -> bool:

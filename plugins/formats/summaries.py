@@ -1,4 +1,4 @@
-"""openai/summarize_from_feedback: two `summaries` of the post in `info`, and the `choice` between them."""
+"""Reads openai/summarize_from_feedback: two `summaries` of the post in `info`, and the `choice` between them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ HEADS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "ar
 
 
 class Summaries:
-    """The prompt is the post with its title and subreddit, as the paper's models saw it: it ends with `TL;DR:`."""
+    """Takes the post with its title and subreddit as the prompt, as the paper's models saw it: it ends with `TL;DR:`."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
+        """Says whether `row` has a post, its summaries and one column that says which won."""
         info = row.get("info")
         return (
             isinstance(info, Mapping)
@@ -29,6 +30,7 @@ class Summaries:
         )
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Makes the pair of `row`. Raises `UnusableRow`."""
         answers = find_answers({"summaries": row.get("summaries")})
         if answers is None or len(answers.texts) != 2 or not self.matches(row):
             raise UnusableRow("not two summaries of one post")
@@ -38,6 +40,7 @@ class Summaries:
         return compose({"prompt": _prompt(row["info"])}, sides)[0]
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """Names the columns of `row` that its pair is made of."""
         return frozenset(["info", "summaries", *verdicts(row)])
 
 
@@ -52,4 +55,5 @@ def _prompt(info: Mapping[str, Any]) -> str:
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `summaries`."""
     register("summaries", Summaries())

@@ -1,4 +1,4 @@
-"""A prompt that is the JSON of the user's turns, and sides that are the answers to them: Chatbot Arena's on Kaggle."""
+"""Reads a prompt that is the JSON of the user's turns, and sides that answer them: Chatbot Arena's on Kaggle."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ REPR = (
 
 
 def as_turns(prompt: Any, *sides: Any) -> list[list[Message]] | None:
-    """The conversation of each side; None where these are no lists. Raises `UnusableRow` for lists that do not fit."""
-    asked, answered = _texts(prompt), [_texts(side) for side in sides]
-    if asked is None:
+    """Makes each side's conversation; None where these are no lists. Raises `UnusableRow` for lists that do not fit."""
+    questions, answers_of_sides = _texts(prompt), [_texts(side) for side in sides]
+    if questions is None:
         if isinstance(prompt, str) and _is_repr(prompt):
             raise UnusableRow(REPR)
         return None
-    for texts in answered:
-        if texts is None or len(texts) != len(asked) or None in [*asked, *texts]:
+    for answers in answers_of_sides:
+        if answers is None or len(answers) != len(questions) or None in [*questions, *answers]:
             raise UnusableRow("wrong types: the prompt is a list of turns, and an answer has not one text for each")
-    return [[message for turn in zip(asked, texts or ()) for message in _turn(*turn)] for texts in answered]
+    return [
+        [message for turn in zip(questions, answers or ()) for message in _turn(*turn)] for answers in answers_of_sides
+    ]
 
 
-def _turn(asked: str | None, answered: str | None) -> list[Message]:
-    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+def _turn(question: str | None, answer: str | None) -> list[Message]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def _texts(value: Any) -> list[str | None] | None:
@@ -37,7 +39,7 @@ def _texts(value: Any) -> list[str | None] | None:
         value = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    if isinstance(value, list) and value and all(one is None or isinstance(one, str) for one in value):
+    if isinstance(value, list) and value and all(turn is None or isinstance(turn, str) for turn in value):
         return value
     return None
 

@@ -1,4 +1,4 @@
-"""One answer to a prompt and at most a label, as for KTO or fine-tuning: there is no pair in it, and this says so."""
+"""Recognises rows of one answer and at most a label, as for KTO or fine-tuning, and says that they make no pair."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
 
 class Unpaired:
-    """Every row is unusable: prefd's losses compare two answers to one prompt."""
+    """Calls every row unusable: prefd's losses compare two answers to one prompt."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
+        """Says whether `row` has one answer without a score."""
         single = find_single(row)
         return single is not None and not single.scores
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Raises `UnusableRow`, with what the row has instead of two answers."""
         single = find_single(row)
         column = "no answer" if single is None else f"one answer ({single.column})"
         label = next((f" and a {column}" for column in sorted(row) if key_of(column) in ("label", "labels")), "")
@@ -27,9 +29,11 @@ class Unpaired:
         )
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """Names no column: there is no pair."""
         return frozenset()
 
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `unpaired`."""
     register("unpaired", Unpaired())

@@ -1,4 +1,4 @@
-"""Answers in columns or a list, and a column that says which won: PKU-SafeRLHF, HelpSteer3, SHP, Chatbot Arena, MT-Bench.
+"""Reads answers and a column that says which won: PKU-SafeRLHF, HelpSteer3, SHP, Chatbot Arena, MT-Bench.
 
 Ties are no pair. Which column and which number means which answer is decided over all rows.
 """
@@ -26,9 +26,10 @@ NO_WORST = (
 
 
 class Winner:
-    """The winner is chosen, the other rejected."""
+    """Pairs the winner, as chosen, with each other answer, as rejected."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
+        """Says whether `row` has several answers and a column that may say which won."""
         return (
             find_sides(row) is None
             and not has_worse_side(row)
@@ -37,21 +38,23 @@ class Winner:
         )
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
+        """Makes the first pair of `row`. Raises `UnusableRow`."""
         reading = self.read({1: row}, ReadOptions())
         if not reading.pairs:
             raise reading.unusable[0][1]
         return reading.pairs[0][1]
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
+        """Makes the pairs of all rows, by the column of the winner that all of them together show."""
         reading = Reading()
         column = options.winner or _column_of(rows)
         values = [row.get(column) for row in rows.values()]
         ballot = ballot_of(column, values, options.winner is not None, options.original(column))
         for number, row in rows.items():
             try:
-                found, lost = _pairs(row, ballot, options)
-                reading.unusable += [(number, reason) for reason in lost]
-                for pair, columns in found:
+                row_pairs, unusable = _pairs(row, ballot, options)
+                reading.unusable += [(number, reason) for reason in unusable]
+                for pair, columns in row_pairs:
                     reading.pairs.append((number, pair))
                     reading.columns.setdefault(number, set()).update(columns)
             except UnusableRow as reason:
@@ -66,30 +69,33 @@ def _pairs(
     answers = find_answers(row)
     if answers is None:
         raise why_none(row, "winner")
-    hot = {} if ballot.named else one_hot(row)
-    if hot:
-        best, used = winner_of_one_hot(hot, row, answers), frozenset(hot.values()) | _tie_columns(row)
+    one_hot_columns = {} if ballot.is_from_spec else one_hot(row)
+    if one_hot_columns:
+        best, verdict_columns = (
+            winner_of_one_hot(one_hot_columns, row, answers),
+            frozenset(one_hot_columns.values()) | _tie_columns(row),
+        )
     elif not ballot.column:
         raise UnclearRow(_several(verdicts(row)))
     else:
-        best, used = winner_of(ballot, row, answers), frozenset([ballot.column])
-    if not ballot.named and answers.names != SHP:
-        _check_scores(row, answers, best, ballot.column or ", ".join(sorted(hot.values())))
-    others = [place for place in range(len(answers.texts)) if place != best]
-    if len(others) > 1 and options.pairs == "best_worst":
+        best, verdict_columns = winner_of(ballot, row, answers), frozenset([ballot.column])
+    if not ballot.is_from_spec and answers.names != SHP:
+        _check_scores(row, answers, best, ballot.column or ", ".join(sorted(one_hot_columns.values())))
+    other_places = [place for place in range(len(answers.texts)) if place != best]
+    if len(other_places) > 1 and options.pairs == "best_worst":
         raise UnclearRow(NO_WORST)
-    return gather(partial(_pair, row, answers, (best, other), used, ballot) for other in others)
+    return gather(partial(_pair, row, answers, (best, place), verdict_columns, ballot) for place in other_places)
 
 
 def _pair(
-    row: Mapping[str, Any], answers: Answers, places: tuple[int, int], used: frozenset[str], ballot: Ballot
+    row: Mapping[str, Any], answers: Answers, places: tuple[int, int], verdict_columns: frozenset[str], ballot: Ballot
 ) -> tuple[Pair, frozenset[str]]:
     chosen, rejected = (_cut(answers.texts[place], row.get("turn")) for place in places)
     pair, columns = compose(row, Sides(chosen, rejected, answers.columns))
     if as_number(row.get("turn")) is not None and is_messages(answers.texts[places[0]]):
         columns |= {"turn"}
     margin, scored = _margin(row, answers, places, ballot)
-    return replace(pair, margin=margin), columns | used | scored
+    return replace(pair, margin=margin), columns | verdict_columns | scored
 
 
 def _cut(answer: Any, turn: Any) -> Any:
@@ -101,15 +107,15 @@ def _cut(answer: Any, turn: Any) -> Any:
     return answer[: ends[int(turns) - 1]] if turns <= len(ends) else answer
 
 
-def _check_scores(row: Mapping[str, Any], answers: Answers, best: int, who: str) -> None:
+def _check_scores(row: Mapping[str, Any], answers: Answers, best: int, verdict_column: str) -> None:
     """Raises `UnclearRow` where the answers have scores by which another one is better."""
     for scored in known_scores(scores_of(row, answers)):
         values = signed(scored.name, scored.values)
-        ours = values[best]
-        if ours is not None and any(value is not None and value > ours for value in values):
+        best_score = values[best]
+        if best_score is not None and any(value is not None and value > best_score for value in values):
             raise UnclearRow(
-                f"{who} and {scored.name} disagree on which answer is better; name the one to go by "
-                f"(data.winner_feature: {who}, or data.score_feature: {scored.name})"
+                f"{verdict_column} and {scored.name} disagree on which answer is better; name the one to go by "
+                f"(data.winner_feature: {verdict_column}, or data.score_feature: {scored.name})"
             )
 
 
@@ -120,27 +126,29 @@ def _margin(
     if ballot.column and ballot.signed:
         amount = as_number(row.get(ballot.column))
         return (None if amount is None else abs(amount)), frozenset()
-    for scored in known_scores(scores_of(row, answers)):
-        chosen, rejected = (scored.values[place] for place in places)
-        if not scored.is_rank and chosen is not None and rejected is not None:
-            return chosen - rejected, scored.columns
+    for scores in known_scores(scores_of(row, answers)):
+        chosen, rejected = (scores.values[place] for place in places)
+        if not scores.is_rank and chosen is not None and rejected is not None:
+            return chosen - rejected, scores.columns
     return None, frozenset()
 
 
 def _column_of(rows: Mapping[int, Mapping[str, Any]]) -> str:
     """The column of the winner, "" where several may be it."""
-    found = sorted({column for row in rows.values() for column in verdicts(row)})
-    safer = [column for column in found if "safer" in words_of(column)]
-    if len(found) > len(
-        safer
+    columns = sorted({column for row in rows.values() for column in verdicts(row)})
+    safer_columns = [column for column in columns if "safer" in words_of(column)]
+    if len(columns) > len(
+        safer_columns
     ):  # PKU-SafeRLHF: the better answer is what preference is about, unless the spec asks for the safer
-        found = [column for column in found if column not in safer]
-    return found[0] if len(found) == 1 else ""
+        columns = [column for column in columns if column not in safer_columns]
+    return columns[0] if len(columns) == 1 else ""
 
 
 def _several(columns: list[str]) -> str:
-    listed = " and ".join(map(repr, columns))
-    return f"the columns {listed} may each say which answer won; name the one (data.winner_feature: {' or '.join(columns)})"
+    names = " and ".join(map(repr, columns))
+    return (
+        f"the columns {names} may each say which answer won; name the one (data.winner_feature: {' or '.join(columns)})"
+    )
 
 
 def _tie_columns(row: Mapping[str, Any]) -> frozenset[str]:
@@ -151,15 +159,16 @@ def _notes(rows: Mapping[int, Mapping[str, Any]], ballot: Ballot) -> list[str]:
     if not ballot.column:
         return []
     notes = [f"which answer is chosen goes by the column {ballot.name}"]
-    others = sorted({column for row in rows.values() for column in verdicts(row)} - {ballot.column})
-    for column in others:
-        differ = sum(row.get(column) != row.get(ballot.column) for row in rows.values())
+    other_columns = sorted({column for row in rows.values() for column in verdicts(row)} - {ballot.column})
+    for column in other_columns:
+        differing = sum(row.get(column) != row.get(ballot.column) for row in rows.values())
         notes.append(
-            f"{column} says otherwise in {differ} of {len(rows)} rows (data.winner_feature: {column} would go by it)"
+            f"{column} says otherwise in {differing} of {len(rows)} rows (data.winner_feature: {column} would go by it)"
         )
     return notes
 
 
 @hookimpl
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
+    """Registers `winner`."""
     register("winner", Winner())

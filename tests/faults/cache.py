@@ -1,9 +1,9 @@
 """What can happen to a cache, done to one: writers killed, writers at once, bytes damaged, a full disk.
 
-    python tests/faults/cache.py kills|writers|damage|full|crowd FOLDER COUNT [SEED]
+    PYTHONPATH=tests python -m faults.cache kills|writers|damage|full|crowd FOLDER COUNT [SEED]
 
 prints a JSON object of counts. Every value is derived from its key, so that a wrong one is known from the cache alone.
-`test_faults_cache.py` runs a bounded share of it, `benchmarks/faults_cache.py` all of it.
+`test_cache.py` runs a bounded share of it, `benchmarks/faults_cache.py` all of it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import numpy.typing as npt
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
+from support.programs import program, program_environment
 
 Entries = dict[bytes, npt.NDArray[np.float32]]
 Counts = dict[str, Any]
@@ -40,8 +41,12 @@ ROUNDS_PER_REFERENCE = 50  # keeps the store that is checked after every kill sm
 
 def run(fault: str, folder: Path, count: int, seed: int = 0) -> Counts:
     """The counts of one fault, from a process of its own."""
-    command = [sys.executable, __file__, fault, str(folder), str(count), str(seed)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        program("faults.cache", fault, folder, count, seed),
+        env=program_environment(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     counts: Counts = json.loads(done.stdout)
     return counts
 

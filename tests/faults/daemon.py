@@ -1,8 +1,8 @@
 """What can happen to a daemon, done to one.
 
-    python tests/faults/daemon.py kills|burst|steps|rivals FOLDER COUNT SEED
+    PYTHONPATH=tests python -m faults.daemon kills|burst|steps|rivals FOLDER COUNT SEED
 
-prints a JSON object: `counts`, and `seen`, what the kills hit. `test_faults_daemon.py` runs a bounded share of it,
+prints a JSON object: `counts`, and `seen`, what the kills hit. `test_daemon.py` runs a bounded share of it,
 `benchmarks/faults_daemon.py` all.
 """
 
@@ -15,20 +15,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.programs import program, program_environment
 from support.random_operations import Found
 
 MODULES = {
-    "kills": "faults_daemon_training",
-    "burst": "faults_daemon_burst",
-    "steps": "faults_daemon_steps",
-    "rivals": "faults_daemon_steps",
+    "kills": "faults.daemon_training",
+    "burst": "faults.daemon_burst",
+    "steps": "faults.daemon_steps",
+    "rivals": "faults.daemon_steps",
 }
 
 
 def run(fault: str, folder: Path, count: int, seed: int = 0) -> Found:
     """What one fault came to, from a process of its own."""
-    command = [sys.executable, __file__, fault, str(folder), str(count), str(seed)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        program("faults.daemon", fault, folder, count, seed),
+        env=program_environment(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     found: Found = json.loads(done.stdout)
     return found
 

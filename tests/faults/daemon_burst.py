@@ -13,12 +13,9 @@ from support import fake_worker
 from support.dropping_specs import ONE_BY_ONE, Drop
 from support.fault_outcomes import AIM_SECONDS, DURING_A_BURST
 from support.random_operations import Besieged, Found
+from support.running_daemon import SERVE
 
 FILES_PER_KILL = 20
-SERVE = (
-    "import json, sys; from pathlib import Path; from prefd.daemon.home.layout import Home; from prefd.daemon import service\n"
-    "service.serve(Home(Path(sys.argv[1])), json.loads(sys.argv[2]))"
-)
 
 
 def burst(folder: Path, count: int, seed: int) -> Found:

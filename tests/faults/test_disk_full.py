@@ -121,7 +121,7 @@ def test_a_phase_that_finds_no_room_says_so_by_its_exit_code(
 
     job = make_job(tmp_path, model="m", data={"path": "p"})
     monkeypatch.setitem(phases.PHASES, "training", work)  # type: ignore[arg-type]
-    monkeypatch.setattr(phases.stopping, "on_signals", lambda: None)
+    monkeypatch.setattr(phases.stopping, "watch_signals", lambda: None)
     monkeypatch.setattr(phases.stopping, "watch_parent", lambda _: None)
     assert phases.run_phase("training", tmp_path, 1) == WorkerExit.NO_ROOM
     assert job.run.outcome("training") is None

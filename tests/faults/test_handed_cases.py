@@ -15,7 +15,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.reading import SpecError
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.preview import check
+from prefd.daemon.worker.preview import check_data
 from prefd.daemon.worker_tasks.inputs import DataCheckInput
 from support.daemon_process import PREFD, Daemon
 from support.handed import CASES, Model, all_specs, copy_case, maker, read_handed
@@ -138,7 +138,7 @@ def test_what_can_be_read_is_and_what_had_to_be_decided_is_said(
 ) -> None:
     case, _, file = name.partition("/")
     specs = [read_handed(copy_case(case, tmp_path) / file, model)]
-    [found] = check(Home(home), DataCheckInput(specs=specs)).found
+    [found] = check_data(Home(home), DataCheckInput(specs=specs)).found
     pairs, lines = READ[name]
     assert found.error is None, found
     assert found.data is not None
@@ -154,7 +154,7 @@ def test_what_cannot_be_used_is_refused_with_what_is_at_fault(
     case, _, file = name.partition("/")
     try:
         specs = [read_handed(copy_case(case, tmp_path) / file, model)]
-        [found] = check(Home(home), DataCheckInput(specs=specs)).found
+        [found] = check_data(Home(home), DataCheckInput(specs=specs)).found
         said = found.error or ""
     except SpecError as error:
         said = "\n".join(error.lines)

@@ -1,9 +1,9 @@
 """What can happen to a training run, done to one: killed at any moment, killed while it writes, its checkpoint damaged.
 
-    python tests/faults/training.py kills|writes|damage FOLDER SETTINGS COUNT SEED
+    PYTHONPATH=tests python -m faults.training kills|writes|damage FOLDER SETTINGS COUNT SEED
 
 prints a JSON object of counts (`kills+writes`: one after the other, with one twin). Every run that goes on must end with the adapter and the losses of a twin that nothing
-happened to. `test_faults_training.py` runs a bounded share of it, `benchmarks/faults_training.py` all of it.
+happened to. `test_training.py` runs a bounded share of it, `benchmarks/faults_training.py` all of it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from prefd.daemon.runs.phases import Phase
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.phases import run_phase
 from support.jobs_on_disk import make_job
+from support.programs import program, program_environment
 from support.sample_pairs import PAIRS
 from support.tiny_model import build_llama
 
@@ -66,8 +67,12 @@ COMMON = {"batch_size": 2, "iters": 30, "save_every": 4, "seed": 3}
 
 def run(fault: str, folder: Path, settings: str, count: int, seed: int = 0) -> Counts:
     """The counts of one fault, from a process of its own."""
-    command = [sys.executable, __file__, fault, str(folder), settings, str(count), str(seed)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        program("faults.training", fault, folder, settings, count, seed),
+        env=program_environment(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     counts: Counts = json.loads(done.stdout)
     return counts
 

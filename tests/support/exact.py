@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -16,6 +18,24 @@ from prefd.daemon.worker.models.fine_tune import make_trainable
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.plugins.types import Logprobs, LossInput
+from support.first_losses import STEPS
+from support.jobs_on_disk import make_job
+
+PAIRS = [
+    {"prompt": "What is two plus two?", "chosen": "Four.", "rejected": "It could be many things, who knows."},
+    {"prompt": "Name a primary colour.", "chosen": "Red is one.", "rejected": "Colours are lovely, are they not?"},
+    {"prompt": "Is the sun a star?", "chosen": "Yes, it is a star.", "rejected": "No."},
+    {"prompt": "Where do penguins live?", "chosen": "In the south.", "rejected": "Up at the North Pole with bears."},
+]
+
+
+def job_of(folder: Path, model: Path, loss: str) -> RunningJob:
+    """A job of STEPS steps on four pairs, in a home in `folder`."""
+    pairs = folder / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), encoding="utf-8")
+    training = {"batch_size": 2, "iters": STEPS, "learning_rate": 1e-3, "seed": 1}
+    data = {"path": str(pairs), "validation": 0.0}
+    return make_job(folder / "home", model=str(model), data=data, loss={"name": loss}, training=training)
 
 
 def exact_losses(job: RunningJob, steps: int) -> list[float]:

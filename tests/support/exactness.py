@@ -1,7 +1,6 @@
 """What one BLAS kernel does to numbers, as one line of JSON: run in a child, for a kernel is chosen when it is loaded.
 
-OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 python tests/support/exactness.py neighbours MODEL
-OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 python tests/support/exactness.py losses MODEL LOSS…
+OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 PYTHONPATH=tests python -m support.exactness MODEL [LOSS…]
 """
 
 from __future__ import annotations
@@ -13,26 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.machine import blas
-from prefd.daemon.worker.scoring.choose import fastest_scorer
 
+assert "mlx.core" not in sys.modules, "it would be bound to another BLAS already"
 blas.preload()
 
 import mlx_lm
 
-from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.scoring.kernels import kernel_in_use
+from prefd.daemon.worker.scoring.choose import fastest_scorer
+from prefd.daemon.worker.scoring.kernels import name_kernel
 from prefd.daemon.worker.training.train import cached_reference
-from support.first_losses import STEPS, losses
-from support.jobs_on_disk import make_job, run_precompute
+from support.exact import job_of
+from support.first_losses import losses
+from support.jobs_on_disk import run_precompute
 from support.live_reference import live
 from support.neighbours import neighbours_apart, with_siblings
-
-PAIRS = [
-    {"prompt": "What is two plus two?", "chosen": "Four.", "rejected": "It could be many things, who knows."},
-    {"prompt": "Name a primary colour.", "chosen": "Red is one.", "rejected": "Colours are lovely, are they not?"},
-    {"prompt": "Is the sun a star?", "chosen": "Yes, it is a star.", "rejected": "No."},
-    {"prompt": "Where do penguins live?", "chosen": "In the south.", "rejected": "Up at the North Pole with bears."},
-]
 
 
 def neighbours(model: Path) -> dict[str, Any]:
@@ -53,18 +46,9 @@ def trajectories(model: Path, *loss_names: str) -> dict[str, dict[str, list[floa
     return made
 
 
-def job_of(folder: Path, model: Path, loss: str) -> RunningJob:
-    """A job of STEPS steps on four pairs, in a home in `folder`."""
-    pairs = folder / "pairs.jsonl"
-    pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), encoding="utf-8")
-    training = {"batch_size": 2, "iters": STEPS, "learning_rate": 1e-3, "seed": 1}
-    data = {"path": str(pairs), "validation": 0.0}
-    return make_job(folder / "home", model=str(model), data=data, loss={"name": loss}, training=training)
-
-
 def main(model: Path, *loss_names: str) -> None:
     found = {"neighbours": neighbours(model), "losses": trajectories(model, *loss_names)}
-    print(json.dumps({"kernel": kernel_in_use()} | found))
+    print(json.dumps({"kernel": name_kernel()} | found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """prefd under a real systemd: a user's manager that has its own mounts, processes and control group.
 
-    unshare --mount --pid --fork --mount-proc python tests/support/fake_systemd.py
+    unshare --mount --pid --fork --mount-proc python -m support.fake_systemd
 
 Run by tests/whole/test_live_daemon.py, as root; it prints `ok`.
 """

@@ -1,6 +1,6 @@
 """Hostile spec files, each read in a process of its own: how long it took, what it cost in memory, what was said.
 
-    python tests/support/hostile_specs.py FOLDER        prints {name: {"seconds", "mebibytes", "lines"}} as JSON
+    PYTHONPATH=tests python -m support.hostile_specs FOLDER        prints {name: {"seconds", "mebibytes", "lines"}} as JSON
 
 Each is a fork of one that has everything imported, and `mebibytes` is the peak beyond what that takes. Run by tests/whole/test_hostile_specs.py.
 """

@@ -24,7 +24,7 @@ from prefd.daemon.inbox.claims import ULID_LENGTH
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import RETRIED_FRESH, Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import frozen_spec
+from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 from support.dropping_specs import SETTLE_SECONDS, Drop
 
@@ -133,7 +133,7 @@ class Besieged:
 
     def serving(self) -> bool:
         """Whether the daemon has got so far that it said who it is."""
-        holder = lock.announced(self.home)
+        holder = lock.read_announcement(self.home)
         return holder is not None and holder.pid == self.daemon.pid
 
     def running(self) -> list[Job]:
@@ -285,7 +285,7 @@ def audit(home: Home, drops: Sequence[Drop]) -> Counts:
                     wanted = 1 + sum(event.reason == RETRIED_FRESH for event in events)
                     counts["run twice"] += states.count("done") > wanted
                     counts["half-read"] += drop.jobs == 1 and not same_spec(
-                        drop, table.spec(job.id), frozen_spec(RunDir(home.job(job.id)))
+                        drop, table.spec(job.id), read_frozen_spec(RunDir(home.job(job.id)))
                     )
                     counts["started unasked"] += started_unasked(RunDir(home.job(job.id)), states)
             counts["rejected wrongly"] += rejected_wrongly(home, drop)

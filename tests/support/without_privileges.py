@@ -1,6 +1,6 @@
 """What a daemon does about mounts and about the kernel's limits, each in a process with its own of these.
 
-    unshare --user --map-root-user --mount python tests/support/without_privileges.py WHAT FOLDER
+    unshare --user --map-root-user --mount python -m support.without_privileges WHAT FOLDER
 
 Run by tests/whole/test_folder_of_another_user.py; it prints `ok`.
 """

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
@@ -16,11 +15,10 @@ from typing import Any
 import pytest
 
 from prefd.daemon.machine import blas
-from prefd.daemon.worker.scoring.kernels import kernel_in_use
-from support.exact import exact_losses
-from support.exactness import job_of
+from prefd.daemon.worker.scoring.kernels import name_kernel
+from support.exact import exact_losses, job_of
 from support.first_losses import STEPS
-from support.paths import SUPPORT
+from support.programs import program, program_environment
 
 NEEDS = {"SkylakeX": "avx512vl", "Haswell": "avx2", "Sandybridge": "avx", "Nehalem": "sse4_2"}
 """OpenBLAS's kernels, and what a processor must have for them."""
@@ -53,7 +51,7 @@ def cases() -> Iterator[Any]:
         )
 
 
-with_openblas = pytest.mark.skipif("openblas" not in kernel_in_use(), reason="OpenBLAS is not behind MLX here")
+with_openblas = pytest.mark.skipif("openblas" not in name_kernel(), reason="OpenBLAS is not behind MLX here")
 
 
 @with_openblas
@@ -95,10 +93,12 @@ def in_float64(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 def measured(core: str, threads: int, model: Path, *losses: str) -> dict[str, Any]:
     """What exactness.py finds in a child."""
     child = subprocess.run(
-        [sys.executable, "-P", str(SUPPORT / "exactness.py"), str(model), *losses],
-        env=os.environ
-        | {"OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": str(threads), "PYTHONPATH": str(SUPPORT.parent)}
-        | {"OPENBLAS_THREAD_TIMEOUT": "4"},  # a thread that waits for another gives its core away soon
+        program("support.exactness", model, *losses),
+        env=program_environment(
+            OPENBLAS_CORETYPE=core,
+            OPENBLAS_NUM_THREADS=str(threads),
+            OPENBLAS_THREAD_TIMEOUT="4",  # a thread that waits for another gives its core away soon
+        ),
         stdout=subprocess.PIPE,
         check=True,
         text=True,
@@ -111,6 +111,6 @@ def measured(core: str, threads: int, model: Path, *losses: str) -> dict[str, An
 
 def test_the_kernels_of_this_process_are_named() -> None:
     """By the library that `blas` loaded, where it did."""
-    assert "mlx 0." in kernel_in_use()
+    assert "mlx 0." in name_kernel()
     if "openblas" in str(blas.preload()):
-        assert kernel_in_use().startswith("openblas ")
+        assert name_kernel().startswith("openblas ")

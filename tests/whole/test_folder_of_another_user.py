@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.paths import SUPPORT
+from support.programs import program, program_environment
 
 APART = ("unshare", "--user", "--map-root-user", "--mount")
 """A mount table and limits of its own, without being root."""
@@ -29,9 +29,9 @@ def why_not() -> str | None:
 def test_it_is_survived_and_no_file_is_lost(tmp_path: Path, what: str) -> None:
     if reason := why_not():
         pytest.skip(f"mounts and limits of its own: {reason}")
-    script = SUPPORT / "without_privileges.py"
     done = subprocess.run(
-        [*APART, sys.executable, "-W", "error", str(script), what, str(tmp_path)],
+        [*APART, *program("support.without_privileges", what, tmp_path)],
+        env=program_environment(PYTHONWARNINGS="error"),
         capture_output=True,
         text=True,
         timeout=60,

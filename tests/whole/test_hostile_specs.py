@@ -12,6 +12,7 @@ import pytest
 from prefd.daemon.worker.errors import JobError
 from support import fake_worker, hostile_specs
 from support.jobs_on_disk import make_job, run_precompute
+from support.programs import program, program_environment
 from support.running_daemon import Place
 
 SECONDS, MEBIBYTES = 1.0, 50.0
@@ -21,9 +22,14 @@ LINES, CHARACTERS = 22, 800
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("attacks")
-    script = Path(hostile_specs.__file__)
     done = subprocess.run(
-        [sys.executable, str(script), str(folder)], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        program("support.hostile_specs", folder),
+        cwd=folder,
+        env=program_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert list(folder.iterdir()) == [], "something was run, or written"

@@ -3,12 +3,11 @@
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 from support.fake_systemd import SYSTEMD
-from support.paths import SUPPORT
+from support.programs import program, program_environment
 
 APART = ("unshare", "--mount", "--pid", "--fork", "--mount-proc")
 
@@ -20,8 +19,12 @@ def test_systemd_starts_watches_restarts_and_stops_it() -> None:
     tried = subprocess.run([*APART, "sh", "-c", mounting], capture_output=True, text=True, check=False)
     if os.geteuid() != 0 or tried.returncode:
         pytest.skip(f"no manager of its own can be started here: {tried.stderr.strip() or 'not root'}")
-    script = SUPPORT / "fake_systemd.py"
     done = subprocess.run(
-        [*APART, sys.executable, str(script)], capture_output=True, text=True, timeout=200, check=False
+        [*APART, *program("support.fake_systemd")],
+        env=program_environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr

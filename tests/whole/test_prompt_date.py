@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.runs.snapshot import Stock, freeze, frozen_spec
+from prefd.daemon.runs.snapshot import Stock, freeze, read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
@@ -60,7 +60,7 @@ def test_the_day_of_the_claim_is_frozen(
     today = date.today().isoformat()
     assert json.loads(run.spec.read_text())["spec"]["data"]["date"] == today
     assert freeze(there, 2, spec.dated(date(1999, 5, 1)), Stock()).read_frozen()["spec"]["data"]["date"] == "1999-05-01"  # type: ignore[index]
-    assert frozen_spec(run).data.moment.date().isoformat() == today
+    assert read_frozen_spec(run).data.moment.date().isoformat() == today
 
 
 def test_the_default_is_frozen_too_and_a_spec_of_before_has_it(home: Path, pairs_file: Path, dated_model: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_default_is_frozen_too_and_a_spec_of_before_has_it(home: Path, pairs
     document = json.loads(run.spec.read_text())
     assert document["spec"]["data"].pop("date") == "2024-07-26"
     run.spec.write_text(json.dumps(document))  # as an earlier version froze it
-    assert frozen_spec(run).data.moment == datetime(2024, 7, 26)
+    assert read_frozen_spec(run).data.moment == datetime(2024, 7, 26)
     assert run_precompute(RunningJob.load(there, 1)).ok
 
 

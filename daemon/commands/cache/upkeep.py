@@ -25,7 +25,7 @@ from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
-    from prefd.cache.upkeep.prune import PruneReport
+    from prefd.cache.upkeep.removals import PruneReport
 
 
 @click.command(
@@ -140,27 +140,28 @@ PruneOutcome: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
 def prune_local_cache(home: Home, prefix: str | None, limits: PruneOptions) -> PruneOutcome | None:
     """Prunes the cache in the home; None where there is none."""
     from prefd.cache.upkeep.prune import prune
-    from prefd.daemon.jobs.needed_references import NeededReferences, references_of
-    from prefd.daemon.service.waiting_specs import waiting_specs
+    from prefd.daemon.jobs.needed_references import NeededReferences, list_references
+    from prefd.daemon.service.waiting_specs import list_waiting_specs
 
     cache = find_cache(home)
     if cache is None:
         return None
     reference = None if prefix is None else require_one(pick_references(cache, [prefix]), prefix)
-    needed = NeededReferences(home, references_of(cache), partial(waiting_specs, home))
+    needed = NeededReferences(home, list_references(cache), partial(list_waiting_specs, home))
     return str(home.cache), prune(cache, reference=reference, needed=needed, **limits), needed()
 
 
 def prune_shared_cache(home: Home, prefix: str | None, limits: PruneOptions) -> PruneOutcome:
     """Prunes the object store that the home shares."""
-    from prefd.cache.shared.upkeep import prune_shared, shared_references
+    from prefd.cache.shared.bucket_segments import shared_references
+    from prefd.cache.shared.prune import prune_shared
     from prefd.daemon.jobs.needed_references import NeededReferences
-    from prefd.daemon.service.waiting_specs import waiting_specs
+    from prefd.daemon.service.waiting_specs import list_waiting_specs
 
     cache = require_shared(home)
     references = cache.bucket.insist(lambda: shared_references(cache))
     reference = None if prefix is None else require_one(filter_fingerprints(list(references), [prefix]), prefix)
-    needed = NeededReferences(home, references, partial(waiting_specs, home))
+    needed = NeededReferences(home, references, partial(list_waiting_specs, home))
     report = cache.bucket.insist(lambda: prune_shared(cache, reference=reference, needed=needed, **limits))
     return cache.bucket.url, report, needed()
 

@@ -136,13 +136,13 @@ def rescore_references(
 ) -> Iterator[Rescoring]:
     """Yields what came of scoring a sample of each reference again."""
     from prefd.daemon.commands.validate import check_spec
-    from prefd.daemon.jobs.needed_references import newest_uses
+    from prefd.daemon.jobs.needed_references import list_newest_uses
 
     if spec_path is not None:
         answer = ask_rescoring(home, check_spec(home, spec_path), amount, deadline)
         yield Rescoring(answer.fingerprint, answer)
         return
-    uses = newest_uses(home)
+    uses = list_newest_uses(home)
     for name in pick_references(cache, [prefix]):
         if name not in uses:
             yield Rescoring(name, error="no job of this home has used it; name one's spec with --spec")
@@ -196,7 +196,7 @@ def evict(cache: ReferenceCache, wrong_values: list[tuple[str, WrongValue]]) -> 
 
 def verify_shared_cache(ctx: click.Context, repair: bool, prefix: str, deadline: float | None, as_json: bool) -> None:
     """Fetches and checks what the object store has, and prints what is wrong."""
-    from prefd.cache.shared.upkeep import verify_shared
+    from prefd.cache.shared.verify import verify_shared
 
     cache = require_shared(ctx.obj)
     report = cache.bucket.insist(lambda: verify_shared(cache, repair=repair, deadline=deadline, prefix=prefix.lower()))

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, read_query
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.events import MAX_ID, Cursor, Follower, Told, database_of, end_of
+from prefd.daemon.jobs.events import MAX_ID, Cursor, Follower, StreamEvent, find_end, identify_database
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.runs.run_folder import RunDir
@@ -92,14 +92,14 @@ class Hub:
     async def _look(self) -> None:
         while True:
             with suppress(JobTableError):  # a stream that needs it meets the same, and says so
-                await self._look_at(database_of(self.home))
+                await self._look_at(identify_database(self.home))
             self._notify()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look_at(self, database: int) -> None:
         """Looks for news for as long as `database` is the home's."""
         with JobTable.open_readonly(self.home.database) as table:
-            while database_of(self.home) == database:
+            while identify_database(self.home) == database:
                 if (state := self._state(table)) != self._seen:
                     self._seen = state
                     self._notify()
@@ -159,15 +159,15 @@ def list_endpoints(daemon: Controlled, hub: Hub) -> Sequence[Endpoint]:
 
 async def stream_events(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIterator[bytes]:
     """Yields the body: frames as they come, until the client goes or the hub is closed."""
-    database = database_of(hub.home)
+    database = identify_database(hub.home)
     with hub.listening(), JobTable.open_readonly(hub.home.database) as table:
-        follower = Follower(table, hub.home, cursor or end_of(table, hub.home), job_id)
+        follower = Follower(table, hub.home, cursor or find_end(table, hub.home), job_id)
         yield f"retry: {RETRY_MS}\nid: {follower.cursor}\n\n".encode()  # a place to come back to, before any event
         progress_times: dict[int, float] = {}
         try:
             while True:
                 news, closed = hub.news(), hub.closed
-                if database_of(hub.home) != database:  # set aside and made again: this one tells no more
+                if identify_database(hub.home) != database:  # set aside and made again: this one tells no more
                     yield b": the database was made again; come back\n\n"
                     return
                 while events := follower.take():
@@ -186,7 +186,7 @@ async def stream_events(hub: Hub, cursor: Cursor | None, job_id: int | None) -> 
             log.warning("an event stream ends: %s", error)
 
 
-def format_frame(event: Told) -> bytes:
+def format_frame(event: StreamEvent) -> bytes:
     """Formats one event as the protocol has it; JSON on one line holds no line break."""
     place = "" if event.id is None else f"id: {event.id}\n"
     return f"{place}event: {event.kind}\ndata: ".encode() + dump_compact(event.data) + b"\n\n"

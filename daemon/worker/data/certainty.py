@@ -1,4 +1,4 @@
-"""Refuses a dataset of which it is not certain what is meant, with the setting that says it."""
+"""Refuses a dataset that can be read in more than one way, with the setting that says which one is meant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.questions import is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.data.rows import DataError
-from prefd.daemon.worker.data.unread import check_unread, looks_like, says_again, settled, texts_of
+from prefd.daemon.worker.data.unread import check_unread, find_settled_parts, guess_part, is_already_read, texts_of
 from prefd.plugins.formats.chats import is_transcript
 from prefd.plugins.formats.implicit_text import NO_PROMPT
 from prefd.plugins.formats.prompt import is_blank
@@ -21,121 +21,148 @@ MANY = 0.1
 """The share of unclear rows from which on it is the dataset that is unclear."""
 
 
-def check_options(made: Dataset, spec: DataSpec) -> None:
-    """Raises `DataError` for a column that only formats of several answers can honour; says what else has no effect."""
+def check_options(dataset: Dataset, spec: DataSpec) -> None:
+    """Raises `DataError` for a column that only formats of several answers use; notes what else has no effect."""
     for key in ("winner_feature", "score_feature"):
         if getattr(spec, key) != "auto":
             raise DataError(
-                f"data.{key}: {made.where.partition(': ')[2]} is in format {made.format}, which has one pair a row and no use "
+                f"data.{key}: {dataset.where.partition(': ')[2]} is in format {dataset.format}, which has one pair a row and no use "
                 "for it; leave it out"
             )
     if spec.pairs != "best_worst":
-        made.notes.append(f"data.pairs: {spec.pairs} has no effect: format {made.format} has one pair a row")
+        dataset.notes.append(f"data.pairs: {spec.pairs} has no effect: format {dataset.format} has one pair a row")
 
 
-def check_repeats(made: Dataset, spec: DataSpec) -> None:
+def check_repeats(dataset: Dataset, spec: DataSpec) -> None:
     """Moves rows to `unusable` that have something of a pair in a column that was not read."""
-    certain = settled(spec)
-    columns = {column: looks_like(column) for row in made.named.usable.values() for column in row}
-    parts = {column: part for column, part in columns.items() if part and part not in certain}
-    of_row: dict[int, list[Pair]] = {}
-    for number, pair in made.pairs:
-        of_row.setdefault(number, []).append(pair)
-    for number, pairs in of_row.items():
+    settled_parts = find_settled_parts(spec)
+    columns = {column: guess_part(column) for row in dataset.named_rows.usable.values() for column in row}
+    parts = {column: part for column, part in columns.items() if part and part not in settled_parts}
+    pairs_by_row: dict[int, list[Pair]] = {}
+    for number, pair in dataset.pairs:
+        pairs_by_row.setdefault(number, []).append(pair)
+    for number, pairs in pairs_by_row.items():
         try:
-            check_unread(made.named.usable[number], pairs, parts, made.read.get(number, set()))
+            check_unread(dataset.named_rows.usable[number], pairs, parts, dataset.columns_read.get(number, set()))
         except UnclearRow as reason:
-            made.unusable.append((number, reason))
-    unclear = {number for number, reason in made.unusable if isinstance(reason, UnclearRow)}
-    made.pairs = [(number, pair) for number, pair in made.pairs if number not in unclear]
+            dataset.unusable.append((number, reason))
+    unclear = {number for number, reason in dataset.unusable if isinstance(reason, UnclearRow)}
+    dataset.pairs = [(number, pair) for number, pair in dataset.pairs if number not in unclear]
 
 
-def check_contexts(made: Dataset, spec: DataSpec) -> None:
-    """Moves rows to `unusable` that say beside their prompt what may belong to it."""
-    if "prompt" in settled(spec):
+def check_contexts(dataset: Dataset, spec: DataSpec) -> None:
+    """Moves rows to `unusable` that have beside their prompt what may belong to it."""
+    if "prompt" in find_settled_parts(spec):
         return
-    rows, read = made.named.usable, set[str]().union(*made.read.values())
-    asked = [column for column in made.named.columns if column in read and looks_like(column) == "prompt"]
-    alone = {number: rows[number] for number, _ in made.pairs if _is_one_text(rows[number], asked)}
-    unread = [c for c in made.named.columns if c not in read and looks_like(c) is None and c not in spec.ignore_columns]
-    whole = {number: rows[number] for number, _ in made.pairs if number not in alone}
-    for some, found in (
-        (alone, may_be_context(list(alone.values()), unread)),
-        (whole, [column for column in may_be_context(list(whole.values()), unread) if is_source(column)]),
+    rows, columns_read = dataset.named_rows.usable, set[str]().union(*dataset.columns_read.values())
+    prompt_columns = [
+        column for column in dataset.named_rows.columns if column in columns_read and guess_part(column) == "prompt"
+    ]
+    rows_of_text = {number: rows[number] for number, _ in dataset.pairs if _is_one_text(rows[number], prompt_columns)}
+    unread = [
+        column
+        for column in dataset.named_rows.columns
+        if column not in columns_read and guess_part(column) is None and column not in spec.ignore_columns
+    ]
+    rows_of_messages = {number: rows[number] for number, _ in dataset.pairs if number not in rows_of_text}
+    for group, context_columns in (
+        (rows_of_text, may_be_context(list(rows_of_text.values()), unread)),
+        (
+            rows_of_messages,
+            [column for column in may_be_context(list(rows_of_messages.values()), unread) if is_source(column)],
+        ),
     ):
-        if found:
-            _leave_out(made, some, found, asked if some is alone else [])
+        if context_columns:
+            _leave_out(dataset, group, context_columns, prompt_columns if group is rows_of_text else [])
 
 
 def _leave_out(
-    made: Dataset, rows: Mapping[int, Mapping[str, Any]], found: Sequence[str], asked: Sequence[str]
+    dataset: Dataset,
+    rows: Mapping[int, Mapping[str, Any]],
+    context_columns: Sequence[str],
+    prompt_columns: Sequence[str],
 ) -> None:
     """Moves those of `rows` to `unusable` whose `found` columns say what no pair of theirs does."""
     texts: dict[int, list[str]] = {}
-    for number, pair in made.pairs:
+    for number, pair in dataset.pairs:
         texts.setdefault(number, []).extend(texts_of(pair))
-    own = {
-        number: [column for column in found if not says_again(row.get(column), texts[number])]
+    columns_by_row = {
+        number: [column for column in context_columns if not is_already_read(row.get(column), texts[number])]
         for number, row in rows.items()
     }
-    columns = [column for column in found if any(column in of for of in own.values())]
-    joins = bool(asked) and all(isinstance(row.get(column), str | None) for row in rows.values() for column in columns)
-    lost = {number for number, of in own.items() if of}
-    made.unusable += [(number, UnclearRow(_joining(columns, asked, joins))) for number in sorted(lost)]
-    made.pairs = [(number, pair) for number, pair in made.pairs if number not in lost]
+    columns = [
+        column
+        for column in context_columns
+        if any(column in columns_of_row for columns_of_row in columns_by_row.values())
+    ]
+    joins = bool(prompt_columns) and all(
+        isinstance(row.get(column), str | None) for row in rows.values() for column in columns
+    )
+    row_numbers = {number for number, columns_of_row in columns_by_row.items() if columns_of_row}
+    dataset.unusable += [
+        (number, UnclearRow(_joining(columns, prompt_columns, joins))) for number in sorted(row_numbers)
+    ]
+    dataset.pairs = [(number, pair) for number, pair in dataset.pairs if number not in row_numbers]
 
 
-def _is_one_text(row: Mapping[str, Any], asked: Sequence[str]) -> bool:
+def _is_one_text(row: Mapping[str, Any], prompt_columns: Sequence[str]) -> bool:
     """Whether the prompt is the text of a column, which others can be joined to."""
-    values = [row.get(column) for column in asked if not is_blank(row.get(column))]
+    values = [row.get(column) for column in prompt_columns if not is_blank(row.get(column))]
     return bool(values) and all(isinstance(value, str) and not is_transcript(value) for value in values)
 
 
-def _joining(columns: Sequence[str], asked: Sequence[str], joins: bool) -> str:
-    """What is said of columns that may belong to the prompt, and the settings for either case."""
-    left = f"(data.ignore_columns: [{', '.join(columns)}])"
-    several = len(columns) > 1
-    said = (
-        f"{'the columns' if several else 'the column'} {' and '.join(map(repr, columns))} may belong to the prompt and "
-        f"{'are' if several else 'is'} not read; "
+def _joining(columns: Sequence[str], prompt_columns: Sequence[str], joins: bool) -> str:
+    """Explains that columns may belong to the prompt, with the settings for either case."""
+    ignore_setting = f"(data.ignore_columns: [{', '.join(columns)}])"
+    are_several = len(columns) > 1
+    problem = (
+        f"{'the columns' if are_several else 'the column'} {' and '.join(map(repr, columns))} may belong to the prompt and "
+        f"{'are' if are_several else 'is'} not read; "
     )
-    them = "them" if several else "it"
+    pronoun = "them" if are_several else "it"
     if not joins:
-        where = f"the column {asked[-1]!r}" if asked else "the prompt's messages"
-        return said + f"write {them} into {where}, or leave {them} out {left}"
-    return said + f"join {them} (data.prompt_feature: [{', '.join([*columns, *asked])}]), or leave {them} out {left}"
+        where = f"the column {prompt_columns[-1]!r}" if prompt_columns else "the prompt's messages"
+        return problem + f"write {pronoun} into {where}, or leave {pronoun} out {ignore_setting}"
+    return (
+        problem
+        + f"join {pronoun} (data.prompt_feature: [{', '.join([*columns, *prompt_columns])}]), or leave {pronoun} out {ignore_setting}"
+    )
 
 
-def refuse_unclear(made: Dataset) -> None:
+def refuse_unclear(dataset: Dataset) -> None:
     """Raises `DataError` where more than a few rows are unclear: then the dataset is."""
-    unclear = [(number, str(reason)) for number, reason in made.unusable if isinstance(reason, UnclearRow)]
-    if len(unclear) > MANY * len(made.named.rows):
+    unclear = [(number, str(reason)) for number, reason in dataset.unusable if isinstance(reason, UnclearRow)]
+    if len(unclear) > MANY * len(dataset.named_rows.rows):
         message, _ = Counter(reason for _, reason in unclear).most_common(1)[0]
         rows = [number for number, reason in unclear if reason == message]
-        raise DataError(f"{made.where}: {message} ({made.name_rows(rows)})")
+        raise DataError(f"{dataset.where}: {message} ({dataset.name_rows(rows)})")
 
 
-def check_implicit(made: Dataset) -> None:
-    """Raises `DataError` where the words that both sides begin with may not be the prompt; says how many they are."""
-    rows = list(made.named.usable.values())
-    read = {column for columns in made.read.values() for column in columns}
-    read |= set(named_sides(column for row in rows[:1] for column in row) or ())
-    columns = [column for column in made.named.columns if column not in read and any(column in row for row in rows)]
-    if others := may_be_prompt(rows, columns):
+def check_implicit(dataset: Dataset) -> None:
+    """Raises `DataError` where the words that both sides begin with may not be the prompt; notes how many they are."""
+    rows = list(dataset.named_rows.usable.values())
+    columns_read = {column for columns in dataset.columns_read.values() for column in columns}
+    columns_read |= set(named_sides(column for row in rows[:1] for column in row) or ())
+    columns = [
+        column
+        for column in dataset.named_rows.columns
+        if column not in columns_read and any(column in row for row in rows)
+    ]
+    if prompt_columns := may_be_prompt(rows, columns):
         raise DataError(
-            f"{made.where}: no column is known to be the prompt, and {' or '.join(map(repr, others))} may be it; name it "
-            f"(data.prompt_feature: {others[0]}), or, where both sides begin with their prompt, leave it out "
-            f"(data.ignore_columns: [{', '.join(others)}])"
+            f"{dataset.where}: no column is known to be the prompt, and {' or '.join(map(repr, prompt_columns))} may be it; name it "
+            f"(data.prompt_feature: {prompt_columns[0]}), or, where both sides begin with their prompt, leave it out "
+            f"(data.ignore_columns: [{', '.join(prompt_columns)}])"
         )
-    bare = [number for number, reason in made.unusable if str(reason) == NO_PROMPT]
-    if len(bare) > MANY * len(rows):
+    rows_without_prompt = [number for number, reason in dataset.unusable if str(reason) == NO_PROMPT]
+    if len(rows_without_prompt) > MANY * len(rows):
         raise DataError(
-            f"{made.where}: in {len(bare)} of {len(rows)} rows the sides have no first words in common "
-            f"({made.name_rows(bare)}): these are answers without their prompts; add a column 'prompt'"
+            f"{dataset.where}: in {len(rows_without_prompt)} of {len(rows)} rows the sides have no first words in common "
+            f"({dataset.name_rows(rows_without_prompt)}): these are answers without their prompts; add a column 'prompt'"
         )
-    words = sorted(len(str(pair.prompt).split()) for _, pair in made.pairs)
+    words = sorted(len(str(pair.prompt).split()) for _, pair in dataset.pairs)
     if words:
-        made.notes.append(
+        dataset.notes.append(
             f"no column is the prompt: it is the words that both sides begin with, {words[0]} to {words[-1]} of them "
             f"(median {words[len(words) // 2]})"
         )

@@ -1,4 +1,4 @@
-"""The columns that a spec names, under the names that row formats look for, and those that it leaves out."""
+"""Renames the columns that a spec names to what row formats look for, and drops those that it leaves out."""
 
 from __future__ import annotations
 
@@ -33,65 +33,75 @@ ROLES = ("prompt", "chosen", "rejected", "system")
 
 @dataclass(frozen=True)
 class NamedRows:
-    """A dataset's rows with the spec's columns renamed, and what they were called before."""
+    """A dataset's rows with the spec's columns renamed, and the names that they had before."""
 
     rows: list[Row]
-    renamed: Mapping[str, str]
+    columns_by_name: Mapping[str, str]
     """{name that formats look for: column}."""
     columns: list[str]
     """The dataset's own columns, in order of appearance."""
     options: ReadOptions
-    filled: frozenset[str] = frozenset()
+    filled_columns: frozenset[str] = frozenset()
     """Those of `columns` that hold something in any row."""
-    joined: frozenset[str] = frozenset()
-    """Those that the spec joins to the prompt."""
+    joined_columns: frozenset[str] = frozenset()
+    """Those of `columns` that the spec joins to the prompt."""
 
     @cached_property
     def usable(self) -> dict[int, Mapping[str, Any]]:
-        """The rows that are some, by number, from 1."""
+        """The rows that are mappings of columns, by number, from 1."""
         return {number: row for number, row in enumerate(self.rows, 1) if not isinstance(row, UnusableRow)}
 
     def original(self, name: str) -> str:
-        return self.renamed.get(name, name)
+        """Gives the dataset's own name of the column called `name` in `rows`."""
+        return self.columns_by_name.get(name, name)
 
 
 def name_columns(rows: Sequence[Row], spec: DataSpec, source: str) -> NamedRows:
-    """Raises `DataError` for a column that the spec names and no row has."""
+    """Renames the spec's columns. Raises `DataError` for a column that the spec names and no row has."""
     columns = columns_of(rows)
-    filled = frozenset(column for column in columns if any(_is_filled(row, column) for row in rows))
+    filled_columns = frozenset(column for column in columns if any(_is_filled(row, column) for row in rows))
     _check_columns_named(spec, columns, source)
-    joined = [] if isinstance(spec.prompt_feature, str) else spec.prompt_feature
-    if joined:
-        rows = [row if isinstance(row, UnusableRow) else _joined(row, joined) for row in rows]
-    renamed = {role: getattr(spec, f"{role}_feature") for role in ROLES}
-    renamed = {role: column for role, column in renamed.items() if isinstance(column, str) and column != "auto"}
+    joined_columns = [] if isinstance(spec.prompt_feature, str) else spec.prompt_feature
+    if joined_columns:
+        rows = [row if isinstance(row, UnusableRow) else _join_columns(row, joined_columns) for row in rows]
+    columns_by_name = {role: getattr(spec, f"{role}_feature") for role in ROLES}
+    columns_by_name = {
+        role: column for role, column in columns_by_name.items() if isinstance(column, str) and column != "auto"
+    }
     winner, score = (None if name == "auto" else name for name in (spec.winner_feature, spec.score_feature))
     if winner is not None and not is_verdict(winner):
-        renamed["winner"], winner = winner, "winner"
+        columns_by_name["winner"], winner = winner, "winner"
     if score in columns and key_of(score) not in SCORES and not is_order(score) and RANKS.isdisjoint(words_of(score)):
-        renamed["score"], score = score, "score"
-    shown: dict[str, str] = {}
+        columns_by_name["score"], score = score, "score"
+    original_names: dict[str, str] = {}
     if score is not None and (numbered := _numbered_scores(score, columns)):
-        renamed |= numbered
-        score, shown = "score", {"score": score}
-    dropped = set(spec.ignore_columns) | _displaced(columns, renamed)
+        columns_by_name |= numbered
+        score, original_names = "score", {"score": score}
+    dropped_columns = set(spec.ignore_columns) | _find_displaced(columns, columns_by_name)
     if score is not None and winner is None:
-        dropped |= {column for column in columns if is_verdict(column) and side_of(column) is None}
-    options = ReadOptions(spec.pairs, winner, score, {**renamed, **shown})
-    named: list[Row] = [row if isinstance(row, UnusableRow) else _renamed(row, renamed, dropped) for row in rows]
+        dropped_columns |= {column for column in columns if is_verdict(column) and side_of(column) is None}
+    options = ReadOptions(spec.pairs, winner, score, {**columns_by_name, **original_names})
+    named_rows: list[Row] = [
+        row if isinstance(row, UnusableRow) else _rename_columns(row, columns_by_name, dropped_columns) for row in rows
+    ]
     return NamedRows(
-        named, {**renamed, **({"prompt": joined[0]} if joined else {})}, columns, options, filled, frozenset(joined)
+        named_rows,
+        {**columns_by_name, **({"prompt": joined_columns[0]} if joined_columns else {})},
+        columns,
+        options,
+        filled_columns,
+        frozenset(joined_columns),
     )
 
 
 def _check_columns_named(spec: DataSpec, columns: Sequence[str], source: str) -> None:
     """Raises `DataError` for a column that the spec names and that is not there, or is not what it is named as."""
     prompts = [] if isinstance(spec.prompt_feature, str) else spec.prompt_feature
-    named = [("prompt_feature", column) for column in prompts]
+    named_columns = [("prompt_feature", column) for column in prompts]
     roles = ((f"{role}_feature", getattr(spec, f"{role}_feature")) for role in ROLES)
-    named += [(key, column) for key, column in roles if isinstance(column, str) and column != "auto"]
-    named += [("ignore_columns", column) for column in spec.ignore_columns]
-    for key, column in named:
+    named_columns += [(key, column) for key, column in roles if isinstance(column, str) and column != "auto"]
+    named_columns += [("ignore_columns", column) for column in spec.ignore_columns]
+    for key, column in named_columns:
         _check_known(key, column, columns, source)
     if spec.score_feature != "auto" and is_low(spec.score_feature):
         raise DataError(f"data.score_feature: {source}: {low_is_better(spec.score_feature)}")
@@ -101,7 +111,7 @@ def _check_columns_named(spec: DataSpec, columns: Sequence[str], source: str) ->
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
-    """Every column that any row has, in order of appearance."""
+    """Lists every column that any row has, in order of appearance."""
     return list(dict.fromkeys(column for row in rows if not isinstance(row, UnusableRow) for column in row))
 
 
@@ -112,10 +122,10 @@ def _is_filled(row: Row, column: str) -> bool:
 def _check_known(key: str, column: str, columns: Sequence[str], source: str) -> None:
     if column in columns:
         return
-    near = difflib.get_close_matches(column, columns, n=3)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    listed = ", ".join(columns) or "none"
-    raise DataError(f"data.{key}: {source} has no column {column!r}; its columns: {listed}.{hint}")
+    near_columns = difflib.get_close_matches(column, columns, n=3)
+    hint = f" Did you mean {' or '.join(map(repr, near_columns))}?" if near_columns else ""
+    column_list = ", ".join(columns) or "none"
+    raise DataError(f"data.{key}: {source} has no column {column!r}; its columns: {column_list}.{hint}")
 
 
 def _numbered_scores(score: str, columns: Sequence[str]) -> dict[str, str]:
@@ -136,23 +146,27 @@ def _check_winner(column: str, source: str) -> None:
         )
 
 
-def _joined(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
+def _join_columns(row: Mapping[str, Any], columns: Sequence[str]) -> Row:
     """`row` with the texts of `columns` in one column, a line break between; or why they cannot be joined."""
     texts = [row.get(column) for column in columns if not is_blank(row.get(column))]
     for column in columns:
         if not is_blank(row.get(column)) and not isinstance(row.get(column), str):
             return UnusableRow(f"wrong types: {column} is {kind_of(row.get(column))}, and only texts can be joined")
-    kept = {column: value for column, value in row.items() if column not in columns}
-    return kept | {"prompt": "\n".join(str(text).strip() for text in texts)}
+    other_columns = {column: value for column, value in row.items() if column not in columns}
+    return other_columns | {"prompt": "\n".join(str(text).strip() for text in texts)}
 
 
-def _displaced(columns: Sequence[str], renamed: Mapping[str, str]) -> set[str]:
+def _find_displaced(columns: Sequence[str], columns_by_name: Mapping[str, str]) -> set[str]:
     """Columns whose part the spec gives to another one."""
-    others = {column for column in columns if "system" in renamed and key_of(column) in SYSTEMS}
-    return others - set(renamed.values())
+    system_columns = {column for column in columns if "system" in columns_by_name and key_of(column) in SYSTEMS}
+    return system_columns - set(columns_by_name.values())
 
 
-def _renamed(row: Mapping[str, Any], renamed: Mapping[str, str], dropped: set[str]) -> dict[str, Any]:
-    gone = dropped | set(renamed.values())
-    kept = {column: value for column, value in row.items() if column not in gone}
-    return kept | {name: row.get(column) for name, column in renamed.items() if column not in dropped}
+def _rename_columns(
+    row: Mapping[str, Any], columns_by_name: Mapping[str, str], dropped_columns: set[str]
+) -> dict[str, Any]:
+    removed_columns = dropped_columns | set(columns_by_name.values())
+    other_columns = {column: value for column, value in row.items() if column not in removed_columns}
+    return other_columns | {
+        name: row.get(column) for name, column in columns_by_name.items() if column not in dropped_columns
+    }

@@ -1,4 +1,4 @@
-"""What became of a dataset's rows: its pairs, the rows that give none, the columns that nobody read."""
+"""Holds the pairs of a dataset's rows, the rows that give none, and the columns that nobody read."""
 
 from __future__ import annotations
 
@@ -12,38 +12,48 @@ SHOWN_ROWS = 5
 """How many row numbers of each reason are shown."""
 
 
-def listed(rows: Sequence[int]) -> str:
-    """`rows` in words, the first few of them."""
+def list_row_numbers(rows: Sequence[int]) -> str:
+    """Names `rows` in words, the first few of them."""
     more = ", …" if len(rows) > SHOWN_ROWS else ""
     return f"{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows[:SHOWN_ROWS]))}{more}"
 
 
 @dataclass
 class Dataset:
-    """The pairs of a dataset's rows, and what became of everything else in it."""
+    """A dataset's pairs, and what became of its other rows and columns."""
 
     where: str
     """The field of the spec and the source, which messages begin with."""
     format: str
-    named: NamedRows
+    named_rows: NamedRows
     pairs: list[tuple[int, Pair]] = field(default_factory=list)
-    """With the number of the row that each comes from, in order."""
+    """The pairs, each with the number of the row that it comes from, in order."""
     unusable: list[tuple[int, UnusableRow]] = field(default_factory=list)
-    read: dict[int, set[str]] = field(default_factory=dict)
-    """By the number of a row, the columns that its pairs are made of."""
+    columns_read: dict[int, set[str]] = field(default_factory=dict)
+    """The columns that a row's pairs are made of, by the row's number."""
     notes: list[str] = field(default_factory=list)
     """What the user should know of how it was read."""
-    name_rows: Callable[[Sequence[int]], str] = listed
+    name_rows: Callable[[Sequence[int]], str] = list_row_numbers
     """How rows are named in messages and notes, by their numbers."""
 
     @property
     def columns(self) -> list[str]:
         """Columns that any pair is made of, in their order."""
         unread = set(self.unread)
-        return [column for column in self.named.columns if column not in unread and column in self.named.filled]
+        return [
+            column
+            for column in self.named_rows.columns
+            if column not in unread and column in self.named_rows.filled_columns
+        ]
 
     @property
     def unread(self) -> list[str]:
         """Columns that hold something and that no pair is made of, in their order."""
-        read = {self.named.original(column) for columns in self.read.values() for column in columns} | self.named.joined
-        return [column for column in self.named.columns if column not in read and column in self.named.filled]
+        columns_read = {
+            self.named_rows.original(column) for columns in self.columns_read.values() for column in columns
+        } | self.named_rows.joined_columns
+        return [
+            column
+            for column in self.named_rows.columns
+            if column not in columns_read and column in self.named_rows.filled_columns
+        ]

@@ -1,4 +1,4 @@
-"""Scores beside the two sides: how far the chosen answer is ahead, and where the scores say otherwise."""
+"""Reads scores beside the two sides: how far the chosen answer is ahead, and where the scores contradict the pair."""
 
 from __future__ import annotations
 
@@ -18,51 +18,61 @@ SCORES = frozenset(["score", "scores", "rating", "reward", "grade"])
 BESIDE = ANSWERS | {"avg", "average", "mean", "overall", "rm", "model"}
 
 
-def score(made: Dataset, spec: DataSpec) -> None:
-    """Counts pairs whose scores contradict them, and leaves out those below `data.min_margin`. Raises `DataError`."""
-    scored, torn = [], []
-    for number, pair in made.pairs:
-        with_score, columns, agree = with_margin(pair, made.named.usable[number])
-        made.read.setdefault(number, set()).update(columns)
-        scored.append((number, with_score))
-        torn += [] if agree else [number]
-    made.pairs = scored
-    if torn:
-        _tell_of(torn, made, spec)
+def apply_scores(dataset: Dataset, spec: DataSpec) -> None:
+    """Notes pairs whose scores contradict them, and leaves out those below `data.min_margin`. Raises `DataError`."""
+    scored_pairs, disagreeing_rows = [], []
+    for number, pair in dataset.pairs:
+        with_score, columns, agree = with_margin(pair, dataset.named_rows.usable[number])
+        dataset.columns_read.setdefault(number, set()).update(columns)
+        scored_pairs.append((number, with_score))
+        disagreeing_rows += [] if agree else [number]
+    dataset.pairs = scored_pairs
+    if disagreeing_rows:
+        _note_disagreement(disagreeing_rows, dataset, spec)
     if spec.min_margin is not None:
-        _leave_out(made, spec.min_margin)
-    known = [(number, pair.margin) for number, pair in made.pairs if pair.margin is not None]
-    for rows, what, least in (
-        ([number for number, margin in known if margin < 0], "chosen scores lower than rejected", "data.min_margin"),
+        _leave_out(dataset, spec.min_margin)
+    margins = [(number, pair.margin) for number, pair in dataset.pairs if pair.margin is not None]
+    for rows, problem, setting in (
+        ([number for number, margin in margins if margin < 0], "chosen scores lower than rejected", "data.min_margin"),
         (
-            [number for number, margin in known if margin == 0],
+            [number for number, margin in margins if margin == 0],
             "both sides have the same score",
             "a data.min_margin above 0",
         ),
     ):
         if rows:
             pairs = "pair" if len(rows) == 1 else "pairs"
-            made.notes.append(f"in {len(rows)} {pairs} {what} ({made.name_rows(rows)}); {least} leaves such pairs out")
+            dataset.notes.append(
+                f"in {len(rows)} {pairs} {problem} ({dataset.name_rows(rows)}); {setting} leaves such pairs out"
+            )
 
 
-def _leave_out(made: Dataset, least: float) -> None:
+def _leave_out(dataset: Dataset, min_margin: float) -> None:
     """Takes the pairs with a smaller margin out, and those that have none."""
-    margins = [(number, pair.margin) for number, pair in made.pairs]
+    margins = [(number, pair.margin) for number, pair in dataset.pairs]
     if all(margin is None for _, margin in margins):
         raise DataError(
-            f"data.min_margin: {made.where.partition(': ')[2]} has no scores of both sides (as score_chosen and "
-            f"score_rejected); its columns: {', '.join(made.named.columns)}"
+            f"data.min_margin: {dataset.where.partition(': ')[2]} has no scores of both sides (as score_chosen and "
+            f"score_rejected); its columns: {', '.join(dataset.named_rows.columns)}"
         )
-    made.pairs = [(number, pair) for number, pair in made.pairs if pair.margin is not None and pair.margin >= least]
-    kept = {number for number, _ in made.pairs}
-    low = {number for number, margin in margins if margin is not None and margin < least}
-    none = {number for number, margin in margins if margin is None}
-    made.unusable += [
-        (number, UnusableRow(f"a margin below data.min_margin {least:g}")) for number in sorted(low - kept)
+    dataset.pairs = [
+        (number, pair) for number, pair in dataset.pairs if pair.margin is not None and pair.margin >= min_margin
     ]
-    made.unusable += [(number, UnusableRow("no scores, which data.min_margin needs")) for number in sorted(none - kept)]
-    if part := sorted(low & kept):
-        made.notes.append(f"pairs below data.min_margin {least:g} are left out of {made.name_rows(part)}")
+    rows_with_pairs = {number for number, _ in dataset.pairs}
+    low_rows = {number for number, margin in margins if margin is not None and margin < min_margin}
+    rows_without_margin = {number for number, margin in margins if margin is None}
+    dataset.unusable += [
+        (number, UnusableRow(f"a margin below data.min_margin {min_margin:g}"))
+        for number in sorted(low_rows - rows_with_pairs)
+    ]
+    dataset.unusable += [
+        (number, UnusableRow("no scores, which data.min_margin needs"))
+        for number in sorted(rows_without_margin - rows_with_pairs)
+    ]
+    if partly_low_rows := sorted(low_rows & rows_with_pairs):
+        dataset.notes.append(
+            f"pairs below data.min_margin {min_margin:g} are left out of {dataset.name_rows(partly_low_rows)}"
+        )
 
 
 def with_margin(pair: Pair, row: Mapping[str, Any]) -> tuple[Pair, frozenset[str], bool]:
@@ -83,29 +93,33 @@ def with_margin(pair: Pair, row: Mapping[str, Any]) -> tuple[Pair, frozenset[str
 
 @lru_cache(maxsize=1024)
 def score_columns(columns: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The columns of both sides' scores, as `score_chosen` and `score_rejected`, of each kind; the plainest name first."""
+    """Finds the columns of both sides' scores, as `score_chosen` and `score_rejected`, by kind, the plainest first."""
     chosen = {key: column for column in columns if (key := _without(column, BETTER)) is not None}
     rejected = {key: column for column in columns if (key := _without(column, WORSE)) is not None}
     shared = sorted(chosen.keys() & rejected.keys(), key=lambda key: (len(key), key))
     return [(chosen[key], rejected[key]) for key in shared]
 
 
-def _tell_of(torn: Sequence[int], made: Dataset, spec: DataSpec) -> None:
-    """Says where kinds of scores disagree. Raises `DataError` where pairs are left out by one of them."""
-    columns = tuple(sorted({column for number in torn for column in made.named.usable[number]}))
+def _note_disagreement(disagreeing_rows: Sequence[int], dataset: Dataset, spec: DataSpec) -> None:
+    """Notes where kinds of scores disagree. Raises `DataError` where pairs are left out by one of them."""
+    columns = tuple(sorted({column for number in disagreeing_rows for column in dataset.named_rows.usable[number]}))
     kinds = [" and ".join(kind) for kind in score_columns(columns)]
-    said = f"{', '.join(kinds[:-1])} disagree with {kinds[-1]} on which side is better ({made.name_rows(torn)})"
+    message = f"{', '.join(kinds[:-1])} disagree with {kinds[-1]} on which side is better ({dataset.name_rows(disagreeing_rows)})"
     if spec.min_margin is not None:
-        ignored = " or ".join(f"[{', '.join(kind)}]" for kind in score_columns(columns))
+        ignore_setting = " or ".join(f"[{', '.join(kind)}]" for kind in score_columns(columns))
         raise DataError(
-            f"data.min_margin: {made.where.partition(': ')[2]}: {said}; leave out those not to go by (data.ignore_columns: {ignored})"
+            f"data.min_margin: {dataset.where.partition(': ')[2]}: {message}; leave out those not to go by (data.ignore_columns: {ignore_setting})"
         )
-    made.notes.append(said)
+    dataset.notes.append(message)
 
 
 def _without(column: str, sides: frozenset[str]) -> tuple[str, ...] | None:
     """The words of a score's name but for the side it is of; None where it is no score of such a side."""
     words = words_of(column)
-    rest = tuple(word for word in words if word not in sides)
-    is_score = len(rest) == len(words) - 1 and not SCORES.isdisjoint(rest) and set(rest) <= SCORES | BESIDE
-    return rest if is_score else None
+    other_words = tuple(word for word in words if word not in sides)
+    is_score = (
+        len(other_words) == len(words) - 1
+        and not SCORES.isdisjoint(other_words)
+        and set(other_words) <= SCORES | BESIDE
+    )
+    return other_words if is_score else None

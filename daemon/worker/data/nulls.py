@@ -1,4 +1,4 @@
-"""Settles keys without a value in the tool calls and tools of a table's rows, and says what was taken for what."""
+"""Settles keys without a value in the tool calls and tools of a table's rows, and notes how each was settled."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ KEPT = "keys of tool calls or tools that have no value are kept, as nulls"
 REMEDY = "where that is wrong, write arguments and schemas as JSON text (json.dumps) before they become a table"
 
 
-def settle_nulls(made: Dataset, spec: DataSpec) -> None:
-    """Drops the keys that are a table's padding, and keeps the nulls that somebody wrote: what is certain of them, and
-    the others as `data.nulls` has them.
+def settle_nulls(dataset: Dataset, spec: DataSpec) -> None:
+    """Drops the keys that are a table's padding, and keeps the nulls that somebody wrote.
+
+    Those of which neither is certain are settled as `data.nulls` has them.
     """
-    if not any(unsure_keys(pair) for _, pair in made.pairs):
+    if not any(unsure_keys(pair) for _, pair in dataset.pairs):
         return
-    evidence = Evidence.of(pair for _, pair in made.pairs)
+    evidence = Evidence.of(pair for _, pair in dataset.pairs)
     rows: dict[str, dict[int, None]] = {DROPPED: {}, KEPT: {}}
-    for place, (number, pair) in enumerate(made.pairs):
-        settled, verdicts = _settled(pair, evidence, spec)
-        made.pairs[place] = number, settled
+    for place, (number, pair) in enumerate(dataset.pairs):
+        settled_pair, verdicts = _settle(pair, evidence, spec)
+        dataset.pairs[place] = number, settled_pair
         for verdict in verdicts:
             rows[verdict][number] = None
     for verdict, numbers in rows.items():
         if numbers:
             count = f"{len(numbers)} {'row' if len(numbers) == 1 else 'rows'}"
-            made.notes.append(f"in {count} {verdict}; {REMEDY} ({made.name_rows(list(numbers))})")
+            dataset.notes.append(f"in {count} {verdict}; {REMEDY} ({dataset.name_rows(list(numbers))})")
 
 
-def _settled(pair: Pair, evidence: Evidence, spec: DataSpec) -> tuple[Pair, set[str]]:
-    """`pair` with its keys decided, and which of the two verdicts were given."""
+def _settle(pair: Pair, evidence: Evidence, spec: DataSpec) -> tuple[Pair, set[str]]:
+    """Settles the keys of `pair`, and gives which of the two verdicts there were."""
     verdicts = set[str]()
 
     def decide(key: Key, value: Unsure) -> Any:
-        found = evidence.decide(pair, key, value)
-        if isinstance(found, Unsure):
-            found = {"drop": NOTHING, "keep": None}.get(spec.nulls, found)
-        if not isinstance(found, Unsure):
-            verdicts.add(DROPPED if found is NOTHING else KEPT)
-        return found
+        decision = evidence.decide(pair, key, value)
+        if isinstance(decision, Unsure):
+            decision = {"drop": NOTHING, "keep": None}.get(spec.nulls, decision)
+        if not isinstance(decision, Unsure):
+            verdicts.add(DROPPED if decision is NOTHING else KEPT)
+        return decision
 
     return decided(pair, decide), verdicts

@@ -1,4 +1,4 @@
-"""The pairs of a source, and every row that cannot be used, by reason."""
+"""Loads the pairs of a source, and groups every row that cannot be used by the reason."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from prefd.plugins.formats.messages import decode_row
 from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 
 
-def listed(places: Sequence[Place], rows: Sequence[int]) -> str:
-    """Where `rows` (1-based) stand, the first few of them in words, each once."""
-    each = list(dict.fromkeys(rows))
-    return list_places([str(places[row - 1]) for row in each[:SHOWN_ROWS]], len(each))
+def list_row_places(places: Sequence[Place], rows: Sequence[int]) -> str:
+    """Names the places of `rows` (1-based) in words, the first few of them, each once."""
+    row_numbers = list(dict.fromkeys(rows))
+    return list_places([str(places[row - 1]) for row in row_numbers[:SHOWN_ROWS]], len(row_numbers))
 
 
 class Unusable:
@@ -31,17 +31,18 @@ class Unusable:
 
     def __init__(self, places: Sequence[Place]) -> None:
         self.places = places
-        """Of every row of the source, the usable ones too."""
+        """The place of every row of the source, also of the usable ones."""
         self.rows: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))
 
     def add(self, reason: str, row: int) -> None:
+        """Adds `row` to those of `reason`."""
         self.rows.setdefault(reason, []).append(row)
 
     def summarize(self) -> dict[str, UnusableRows]:
-        """By reason, the most frequent first."""
+        """Gives each reason's rows for the summary, the most frequent reason first."""
         return {
             reason: UnusableRows(count=len(rows), rows=rows[:SHOWN_ROWS], places=self._places(rows))
             for reason, rows in self._sorted()
@@ -51,8 +52,8 @@ class Unusable:
         return "; ".join(self.lines())
 
     def lines(self) -> list[str]:
-        """Each reason, with how many rows it has and which."""
-        return [f"{len(rows)} × {reason} ({listed(self.places, rows)})" for reason, rows in self._sorted()]
+        """Writes a line for each reason, with how many rows it has and which."""
+        return [f"{len(rows)} × {reason} ({list_row_places(self.places, rows)})" for reason, rows in self._sorted()]
 
     def _places(self, rows: Sequence[int]) -> list[str]:
         return [str(self.places[row - 1]) for row in rows[:SHOWN_ROWS]]
@@ -74,7 +75,7 @@ class LoadedPairs:
     format: str
     """Name of the row format that was found."""
     pairs: list[tuple[int, Pair]] = field(default_factory=list)
-    """With the 1-based number of each pair's row, in the order of the files."""
+    """The pairs, each with the 1-based number of its row, in the order of the files."""
     columns: list[str] = field(default_factory=list)
     """Columns that any pair is made of."""
     unread: list[str] = field(default_factory=list)
@@ -92,43 +93,50 @@ class LoadedPairs:
         return len(self.places)
 
 
-def pairs_of(
+def load_source(
     source: Source,
     spec: DataSpec,
     formats: Mapping[str, RowFormat],
     commits: Mapping[str, str] | None = None,
-    called: str = "",
+    name: str = "",
 ) -> LoadedPairs:
-    """The pairs of one source, read with the spec's columns. `called`: what its rows are named by, among several.
+    """Loads the pairs of one source, read with the spec's columns. `name`: what its rows are named by, among several.
 
     Raises `DataError` where there is not one.
     """
     key = source.key
     commit = (commits or {}).get(source.path) or source.revision
     try:
-        read = read_rows(replace(source, revision=commit), called)
+        rows = read_rows(replace(source, revision=commit), name)
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
-    decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in read.rows]
-    made = read_dataset(decoded, spec, formats, source.path, key, partial(listed, read.places))
-    settle_nulls(made, spec)
-    found = LoadedPairs(
-        source.path, read.places, [*read.notes, *made.notes], made.format, made.pairs, made.columns, made.unread
+    decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in rows.rows]
+    dataset = read_dataset(decoded, spec, formats, source.path, key, partial(list_row_places, rows.places))
+    settle_nulls(dataset, spec)
+    loaded = LoadedPairs(
+        source.path,
+        rows.places,
+        [*rows.notes, *dataset.notes],
+        dataset.format,
+        dataset.pairs,
+        dataset.columns,
+        dataset.unread,
     )
-    for number, reason in made.unusable:
-        found.unusable.add(str(reason), number)
-    if not found.pairs:
-        raise none_usable(found, key)
-    return found
+    for number, reason in dataset.unusable:
+        loaded.unusable.add(str(reason), number)
+    if not loaded.pairs:
+        raise no_usable_rows_error(loaded, key)
+    return loaded
 
 
-def refuse_unclear(found: LoadedPairs, unclear: Mapping[int, UnclearRow], key: str) -> None:
+def refuse_unclear(loaded: LoadedPairs, unclear: Mapping[int, UnclearRow], key: str) -> None:
     """Raises `DataError` where more than a few rows turned out to be unclear as they were rendered."""
-    if len(unclear) > MANY * found.rows:
+    if len(unclear) > MANY * loaded.rows:
         message, _ = Counter(map(str, unclear.values())).most_common(1)[0]
         rows = [row for row, reason in unclear.items() if str(reason) == message]
-        raise DataError(f"{key}: {found.source}: {message} ({listed(found.places, rows)})")
+        raise DataError(f"{key}: {loaded.source}: {message} ({list_row_places(loaded.places, rows)})")
 
 
-def none_usable(found: LoadedPairs, key: str) -> DataError:
-    return DataError(f"{key}: {found.source}: none of its {found.rows} rows can be used: {found.unusable}")
+def no_usable_rows_error(loaded: LoadedPairs, key: str) -> DataError:
+    """Makes the error for a source none of whose rows can be used."""
+    return DataError(f"{key}: {loaded.source}: none of its {loaded.rows} rows can be used: {loaded.unusable}")

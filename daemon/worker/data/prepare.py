@@ -1,4 +1,4 @@
-"""A job's data, from its spec to tokenized examples: what is trained on, what is held out, and what was left out."""
+"""Prepares a job's data, from its spec to tokenized examples: those to train on, those held out, and those left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from prefd.daemon.runs.data_summary import DataSummary, HeldOutSummary, SourceSummary
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.mixing import load_held_out, load_pairs
-from prefd.daemon.worker.data.pairs import LoadedPairs, Unusable, none_usable, refuse_unclear
+from prefd.daemon.worker.data.pairs import LoadedPairs, Unusable, no_usable_rows_error, refuse_unclear
 from prefd.daemon.worker.data.prompts import ChatTokenizer, Settings
 from prefd.daemon.worker.data.rows import DataError
 from prefd.daemon.worker.data.tokens import Encoder, Example
@@ -23,7 +23,7 @@ CONTRACT = frozenset(["prompt", "chosen", "rejected", "tools", "chat_template_kw
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What became of the rows of one source."""
+    """What became of the rows of one source, by counts and notes."""
 
     source: str
     rows: int
@@ -50,10 +50,12 @@ class SourceReport:
 
     @property
     def usable(self) -> int:
-        lost = {number for numbers in self.unusable.rows.values() for number in numbers}
-        return self.rows - len(lost - self.used_rows)
+        """How many rows give a pair, or share in one."""
+        unusable_rows = {number for numbers in self.unusable.rows.values() for number in numbers}
+        return self.rows - len(unusable_rows - self.used_rows)
 
     def summarize(self) -> SourceSummary:
+        """Gives the counts as they stand in the job's summary."""
         return SourceSummary(
             source=self.source,
             rows=self.rows,
@@ -69,19 +71,20 @@ class SourceReport:
         )
 
     def lines(self, max_length: int) -> list[str]:
-        pairs = "" if self.pairs == self.usable else f", {_pairs(self.pairs)}"
+        """Writes the report in words, a line for each thing a user should know."""
+        pairs = "" if self.pairs == self.usable else f", {_count_pairs(self.pairs)}"
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
         lines = [f"{self.source}: {rows} in format {self.format}, {self.usable} usable{pairs}", *self.notes]
         if not CONTRACT.issuperset(self.columns):
-            lines.append(f"columns read: {_named(self.columns)}")
+            lines.append(f"columns read: {_list_columns(self.columns)}")
         if self.unread:
-            lines.append(f"columns not read: {_named(self.unread)}")
+            lines.append(f"columns not read: {_list_columns(self.unread)}")
         lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
-            lines.append(f"{_pairs(self.truncated)} cut at max_length {max_length}")
+            lines.append(f"{_count_pairs(self.truncated)} cut at max_length {max_length}")
         if self.merged:
             lines.append(
-                f"{_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
+                f"{_count_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
             )
         return lines
 
@@ -101,7 +104,7 @@ class DataReport:
     max_length: int
 
     def summarize(self) -> DataSummary:
-        """The same as a JSON document: the training source's counts, and those of the job."""
+        """Gives the report as a JSON document: the training source's counts, and those of the job."""
         validation = None
         if self.validation is not None:
             validation = HeldOutSummary(**dict(self.validation.summarize()), overlap=self.overlap)
@@ -114,13 +117,13 @@ class DataReport:
         )
 
     def lines(self) -> list[str]:
-        """The same in words, a line for each thing a user should know."""
+        """Writes the report in words, a line for each thing a user should know."""
         lines = self.train.lines(self.max_length)
         if self.validation is not None:
             lines += [f"held out: {line}" for line in self.validation.lines(self.max_length) if line not in lines]
-        lines.append(f"{_pairs(self.used)} to train on, {self.held_out} held out")
+        lines.append(f"{_count_pairs(self.used)} to train on, {self.held_out} held out")
         if self.overlap:
-            lines.append(f"{_pairs(self.overlap)} held out with a prompt that is trained on too")
+            lines.append(f"{_count_pairs(self.overlap)} held out with a prompt that is trained on too")
         return lines
 
 
@@ -133,7 +136,7 @@ class PreparedData:
     report: DataReport
 
     def with_notes(self, notes: Sequence[str]) -> PreparedData:
-        """The same, with more that the report says."""
+        """Adds `notes` to the report."""
         train = replace(self.report.train, notes=[*self.report.train.notes, *notes])
         return replace(self, report=replace(self.report, train=train))
 
@@ -141,15 +144,15 @@ class PreparedData:
 def prepare(
     spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
 ) -> PreparedData:
-    """Load, tokenize and split. The same spec, files and tokenizer give the same examples and the same split.
+    """Loads, tokenizes and splits a job's data. The same spec, files and tokenizer give the same examples and split.
 
     `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
     also for a tokenizer without EOS.
     """
     examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec, "data.path")
-    found = load_held_out(spec, formats, commits)
-    if found is not None:
-        held_out, validation = _encode(found, tokenizer, spec, "data.validation")
+    held_out_pairs = load_held_out(spec, formats, commits)
+    if held_out_pairs is not None:
+        held_out, validation = _encode(held_out_pairs, tokenizer, spec, "data.validation")
         train = examples
     else:
         assert isinstance(spec.validation, float)
@@ -162,7 +165,7 @@ def prepare(
 
 
 def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], list[Example]]:
-    """`examples` without and with a `fraction` of the prompts, at least one where there are two or more.
+    """Splits `examples` by prompt: those to train on, and a `fraction` to hold out, at least one prompt of two or more.
 
     Whole prompts are held out, so that none stands on both sides, in the order of a hash: whatever the seed, and with
     little change when rows are added.
@@ -177,38 +180,38 @@ def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], 
 
 
 def _encode(
-    found: LoadedPairs, tokenizer: ChatTokenizer, spec: DataSpec, key: str
+    loaded: LoadedPairs, tokenizer: ChatTokenizer, spec: DataSpec, key: str
 ) -> tuple[list[Example], SourceReport]:
     try:
-        encoder = Encoder(tokenizer, spec.max_length, Settings.of(spec))
+        encoder = Encoder(tokenizer, spec.max_length, Settings.from_spec(spec))
     except ValueError as error:
         raise DataError(f"model: {error}") from error
     examples = []
     unclear: dict[int, UnclearRow] = {}
-    for row, pair in found.pairs:
+    for row, pair in loaded.pairs:
         try:
-            examples.append(replace(encoder.encode(pair, row), place=str(found.places[row - 1])))
+            examples.append(replace(encoder.encode(pair, row), place=str(loaded.places[row - 1])))
         except UnusableRow as reason:
-            found.unusable.add(str(reason), row)
+            loaded.unusable.add(str(reason), row)
             if isinstance(reason, UnclearRow):
                 unclear[row] = reason
-    refuse_unclear(found, unclear, key)
+    refuse_unclear(loaded, unclear, key)
     if not examples:
-        raise none_usable(found, key)
+        raise no_usable_rows_error(loaded, key)
     return examples, SourceReport(
-        found.source,
-        found.rows,
-        found.format,
+        loaded.source,
+        loaded.rows,
+        loaded.format,
         encoder.truncated,
         encoder.boundary,
-        found.unusable,
+        loaded.unusable,
         len(examples),
         frozenset(example.row for example in examples),
-        found.columns,
-        found.unread,
+        loaded.columns,
+        loaded.unread,
         encoder.merged,
-        found.left_out,
-        [*found.notes, *encoder.notes()],
+        loaded.left_out,
+        [*loaded.notes, *encoder.notes()],
     )
 
 
@@ -216,10 +219,10 @@ def _prompt_key(example: Example) -> bytes:
     return hashlib.sha256(example.chosen.prompt.tobytes()).digest()
 
 
-def _pairs(count: int) -> str:
+def _count_pairs(count: int) -> str:
     return f"{count} pair" if count == 1 else f"{count} pairs"
 
 
-def _named(columns: Sequence[str]) -> str:
-    """Columns in words; one without a name, as an index in CSV has, is told as that."""
+def _list_columns(columns: Sequence[str]) -> str:
+    """Lists columns in words; one without a name, as an index in CSV, is marked so."""
     return ", ".join(column if column.strip() else f"{column!r} (without a name)" for column in columns)

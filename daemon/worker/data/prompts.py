@@ -1,4 +1,4 @@
-r"""Pairs → texts: what the model reads before an answer, and each answer, under the tokenizer's chat template.
+r"""Writes pairs as texts: the prompt that the model reads, and each answer, under the tokenizer's chat template.
 
 The rules:
 
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from prefd.daemon.specs.chat_template import DEFAULT_DATE, describe_reserved, parse_date
 from prefd.daemon.specs.data_spec import DataSpec
-from prefd.daemon.worker.data.spans import Span, check_turns, counts, own_spans, plain_answer, plain_prompt
+from prefd.daemon.worker.data.spans import Span, check_turns, find_own_spans, is_learned, plain_answer, plain_prompt
 from prefd.daemon.worker.data.template import PROBE, TELLING, Chat, ChatTokenizer, Template
 from prefd.plugins.formats.fields import content_text, is_empty
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
@@ -41,13 +41,13 @@ FOREIGN = re.compile(
 )
 """How the templates of known models begin a turn."""
 FOREIGN_END = re.compile(r"(</s>|<\|eot_id\|>|<\|im_end\|>|<\|end\|>|<end_of_turn>|<\|endoftext\|>)\s*\Z")
-"""How they end an answer."""
+"""How the templates of known models end an answer."""
 __all__ = ["AnswerText", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What of a spec decides how a row is written as text."""
+    """The settings of a spec that decide how a row is written as text."""
 
     moment: datetime = field(default_factory=lambda: parse_date(DEFAULT_DATE))
     """What a template takes for now."""
@@ -55,12 +55,13 @@ class Settings:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: DataSpec) -> Settings:
+    def from_spec(cls, spec: DataSpec) -> Settings:
+        """Takes the settings out of `spec`."""
         return cls(spec.moment, spec.chat_template, spec.chat_template_kwargs)
 
 
 class AnswerText(NamedTuple):
-    """A side's text, without the EOS it ends with."""
+    """A side's text, and the EOS that ends it."""
 
     text: str
     eos: int
@@ -71,7 +72,7 @@ class AnswerText(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """A pair as the model reads it."""
+    """A pair's prompt and answers as the model reads them."""
 
     prompt: str
     chosen: AnswerText
@@ -90,7 +91,7 @@ class Prompter:
         self.settings = settings or Settings()
         self.is_chat = tokenizer.has_chat_template and self.settings.template != "none"
         self.template = Template(tokenizer, self.settings.moment)
-        self.unread: dict[str, None] = {}
+        self.unread_arguments: dict[str, None] = {}
         """Template arguments that the template does not mention, in order of appearance."""
         self._eos = ends[0]
         texts = {tokenizer.decode([i], skip_special_tokens=False): i for i in {self._eos, *tokenizer.eos_token_ids}}
@@ -100,16 +101,16 @@ class Prompter:
         self._think_end = tokenizer.think_end or "</think>"
 
     def texts(self, pair: Pair) -> Texts:
-        """What `pair` reads as. Raises `UnusableRow`."""
+        """Writes `pair` as texts. Raises `UnusableRow`."""
         prompt = self._without_bos(pair.prompt) if self.is_chat else pair.prompt
         pair = replace(
             pair, prompt=prompt, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected)
         )
-        start, answers = self._rendered(pair) if self.is_chat else self._plain(pair)
+        start, answers = self._render_pair(pair) if self.is_chat else self._write_plain(pair)
         return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
 
-    def _rendered(self, pair: Pair) -> tuple[str, list[AnswerText]]:
-        """The prompt and both answers through the chat template."""
+    def _render_pair(self, pair: Pair) -> tuple[str, list[AnswerText]]:
+        """Renders the prompt and both answers through the chat template."""
         if not isinstance(pair.prompt, str) and not pair.prompt:
             raise UnusableRow("empty prompt")  # templates look at the first message
         chat = self._chat(pair)
@@ -124,18 +125,18 @@ class Prompter:
         self.template.check_tools_shown(chat, start)
         return start, answers
 
-    def _plain(self, pair: Pair) -> tuple[str, list[AnswerText]]:
-        """The prompt and both answers as plain text."""
+    def _write_plain(self, pair: Pair) -> tuple[str, list[AnswerText]]:
+        """Writes the prompt and both answers as plain text."""
         if pair.tools:
             raise UnusableRow("tools, but the tokenizer has no chat template")
         sides = [plain_answer(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
         return plain_prompt(pair.prompt), [AnswerText(text, self._eos, own=own) for text, own in sides]
 
     def _remarks(self, pair: Pair, start: str, answers: Sequence[AnswerText]) -> frozenset[str]:
-        """What the pair's owner should know of it."""
+        """Names what the pair's owner should know of it."""
         sides = pair.chosen, pair.rejected
         opens_thinking = start.rstrip().endswith(self._think_start)
-        found = {
+        remarks = {
             "repeats": all(_repeats(pair.prompt, side) for side in sides),
             "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
             "weightless": any(_is_weightless(side) for side in sides),
@@ -146,16 +147,16 @@ class Prompter:
             "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
             "foreign_sides": self.is_chat
             and any(_is_foreign(content) for side in sides for content in _contents(side)),
-            "rewritten": any(each.composed for each in answers),
-            "thinking": opens_thinking and any(self._think_end not in each.text for each in answers),
+            "rewritten": any(answer.composed for answer in answers),
+            "thinking": opens_thinking and any(self._think_end not in answer.text for answer in answers),
         }
-        return frozenset(name for name, holds in found.items() if holds)
+        return frozenset(name for name, holds in remarks.items() if holds)
 
     def _chat(self, pair: Pair) -> Chat:
         if fault := describe_reserved(pair.chat_template_kwargs):
             raise UnusableRow(f"chat_template_kwargs {fault}")
         kwargs = {**self.settings.kwargs, **pair.chat_template_kwargs}
-        self.unread |= dict.fromkeys(self.template.unread(list(kwargs)))
+        self.unread_arguments |= dict.fromkeys(self.template.find_unread_arguments(list(kwargs)))
         return Chat(_as_messages(pair.prompt, "user"), pair.tools, kwargs)
 
     @property
@@ -168,7 +169,7 @@ class Prompter:
 
     @property
     def overlooked(self) -> str:
-        """What is to be said of a template that lies where no tokenizer looks."""
+        """A hint for messages on a template that lies where no tokenizer looks for it; "" where there is none."""
         if self.settings.template == "none" or not (self.template.folder / "chat_template.json").is_file():
             return ""
         return "; its folder has a chat_template.json, which is for processors: put the text in it into chat_template.jinja"
@@ -177,38 +178,44 @@ class Prompter:
         full = self.template.render(chat, answer)
         self.template.check_shown(chat, full, answer)
         if full.startswith(start):
-            made = self._split_eos(full[len(start) :])
-            return made if len(answer) == 1 else made._replace(own=self._own(chat, start, answer, full, made.text))
+            answer_text = self._split_eos(full[len(start) :])
+            return (
+                answer_text
+                if len(answer) == 1
+                else answer_text._replace(own=self._find_own_spans(chat, start, answer, full, answer_text.text))
+            )
         content = content_text(answer[0])
         if len(answer) > 1 or answer[0].get("tool_calls"):
             raise UnusableRow("the chat template changes the prompt when an answer follows")
-        before, found, after = self.template.render(chat, [{"role": "assistant", "content": PROBE}]).rpartition(PROBE)
-        if not found:
+        before, probe, after = self.template.render(chat, [{"role": "assistant", "content": PROBE}]).rpartition(PROBE)
+        if not probe:
             raise UnusableRow("the chat template leaves the answer out")
         text = _gap(start, before) + self._after_thinking(start, content) + after
         return self._split_eos(text)._replace(composed=True)
 
-    def _own(self, chat: Chat, start: str, answer: Sequence[Message], full: str, text: str) -> list[Span]:
-        """Where in `text`, the answer's, the assistant's turns are, each with the EOS that ends it."""
+    def _find_own_spans(self, chat: Chat, start: str, answer: Sequence[Message], full: str, text: str) -> list[Span]:
+        """Finds where in `text`, the answer's, the assistant's turns are, each with the EOS that ends it."""
 
         def render(messages: Sequence[Message], generation: bool = False) -> str:
             return self.template.render(chat, messages, generation)
 
-        spans = own_spans(render, answer, full, list(self._eos_texts))
+        spans = find_own_spans(render, answer, full, list(self._eos_texts))
         return [Span(begin - len(start), min(end - len(start), len(text))) for begin, end in spans]
 
     def _after_thinking(self, start: str, content: str) -> str:
         """`content` without the opening of a thinking block that `start` ends with."""
-        opened = self._think_start
-        if not start.rstrip().endswith(opened) or not content.lstrip().startswith(opened):
+        think_start = self._think_start
+        if not start.rstrip().endswith(think_start) or not content.lstrip().startswith(think_start):
             return content
-        return content.lstrip().removeprefix(opened).lstrip()
+        return content.lstrip().removeprefix(think_start).lstrip()
 
     def _split_eos(self, text: str) -> AnswerText:
         """`text` up to the EOS that ends it, and which that is: of several, the first, where generation would stop."""
         eos = self._eos
-        while found := next((end for end in self._eos_texts if text.rstrip().endswith(end)), None):
-            text, eos = text.rstrip().removesuffix(found), self._eos_texts[found]
+        while eos_text := next(
+            (token_text for token_text in self._eos_texts if text.rstrip().endswith(token_text)), None
+        ):
+            text, eos = text.rstrip().removesuffix(eos_text), self._eos_texts[eos_text]
         return AnswerText(text, eos)
 
     def _without_bos(self, prompt: Text) -> Text:
@@ -228,9 +235,9 @@ class Prompter:
     def _without_eos(self, side: Text) -> Text:
         """`side` without an EOS that the data has put at its end. Raises `UnusableRow` where nothing is left."""
         if isinstance(side, str):
-            cleaned: Text = self._clean(side)
+            cleaned: Text = self._clean_text(side)
         else:
-            cleaned = [self._cleaned(message) for message in side]
+            cleaned = [self._clean_message(message) for message in side]
             if side and side[-1]["role"] != "assistant":
                 raise UnusableRow("a side does not end with an answer")
         if is_empty(cleaned):
@@ -239,16 +246,16 @@ class Prompter:
             check_turns(cleaned)
         return cleaned
 
-    def _cleaned(self, message: Message) -> Message:
+    def _clean_message(self, message: Message) -> Message:
         content = message.get("content")
         if isinstance(content, str):
-            return {**message, "content": self._clean(content)}
+            return {**message, "content": self._clean_text(content)}
         if isinstance(content, list | tuple) and content:
-            last = {**content[-1], "text": self._clean(str(content[-1].get("text") or ""))}
+            last = {**content[-1], "text": self._clean_text(str(content[-1].get("text") or ""))}
             return {**message, "content": [*content[:-1], last]}
         return message
 
-    def _clean(self, text: str) -> str:
+    def _clean_text(self, text: str) -> str:
         text = self._split_eos(text).text
         if any(eos in text for eos in self._eos_texts):
             raise UnusableRow("an EOS inside the answer")
@@ -256,7 +263,7 @@ class Prompter:
 
     def _check_untemplated(self, text: Text) -> None:
         contents = _contents(text)
-        marker = next((each for each in self.template.markers if any(each in content for content in contents)), None)
+        marker = next((token for token in self.template.markers if any(token in content for content in contents)), None)
         if marker is not None:
             raise UnusableRow(_templated(f"holds {marker!r}"))
 
@@ -295,18 +302,20 @@ def _contents(text: Text) -> list[str]:
 
 def _is_weightless(side: Text) -> bool:
     """Whether an answer has a turn of the assistant's that is not to be learned."""
-    return not isinstance(side, str) and not all(counts(each) for each in side if each["role"] == "assistant")
+    return not isinstance(side, str) and not all(
+        is_learned(message) for message in side if message["role"] == "assistant"
+    )
 
 
-def _is_foreign(said: str) -> bool:
-    return bool(FOREIGN.search(said) or FOREIGN_END.search(said))
+def _is_foreign(text: str) -> bool:
+    return bool(FOREIGN.search(text) or FOREIGN_END.search(text))
 
 
 def _repeats(prompt: Text, side: Text) -> bool:
     """Whether an answer begins with its prompt's last words."""
-    asked = _words(prompt, -1)
-    return len(asked) > 1 and _words(side, 0)[: len(asked)] == asked
+    prompt_words = _words(prompt, -1)
+    return len(prompt_words) > 1 and _words(side, 0)[: len(prompt_words)] == prompt_words
 
 
-def _words(text: Text, at: int) -> list[str]:
-    return (text if isinstance(text, str) else content_text(text[at]) if text else "").split()
+def _words(text: Text, index: int) -> list[str]:
+    return (text if isinstance(text, str) else content_text(text[index]) if text else "").split()

@@ -1,4 +1,4 @@
-"""Columns that nobody read and that may be the prompt, or a part of it: by what they hold, where no name tells."""
+"""Finds columns that nobody read and that may be a part of the prompt, by what they hold, where no name tells."""
 
 from __future__ import annotations
 
@@ -102,54 +102,60 @@ TASK = 2
 
 
 def may_be_prompt(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """Which of `columns` hold words of their own that may be prompts, by no name that is known."""
+    """Lists those of `columns` that hold words of their own and may be prompts, though not by their names."""
     return [column for column in columns if _may_be(rows, column)]
 
 
 def _may_be(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    said = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
-    if not said:
+    row_texts = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
+    if not row_texts:
         return False
     if is_about(column):
-        return _median(said) >= WORDS and len(set(said)) >= len(said) / 2
-    named = words_of(column)[-1:]
-    return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK or not (SAID | CONTEXTS).isdisjoint(named)
+        return _median_words(row_texts) >= WORDS and len(set(row_texts)) >= len(row_texts) / 2
+    last_word = words_of(column)[-1:]
+    return (
+        len(set(row_texts)) > 1
+        or len(rows) == 1
+        or _median_words(row_texts) >= TASK
+        or not (SAID | CONTEXTS).isdisjoint(last_word)
+    )
 
 
 def texts_in(value: Any) -> list[str]:
-    """What `value` says that is no assistant's, but for numbers, also where they are written as text."""
+    """Lists the texts in `value` that are no assistant's and no numbers, also where these are written as text."""
     value = as_chat(value)
     if not is_messages(value) and isinstance(value, Mapping | list | tuple):
-        inside = value.values() if isinstance(value, Mapping) else value
-        return [text for one in inside for text in texts_in(one)]
+        items = value.values() if isinstance(value, Mapping) else value
+        return [text for item in items for text in texts_in(item)]
     return [text for text in user_texts(value) if text and not _is_number(text)]
 
 
 def count_words(text: str) -> int:
-    """Words, where a letter of a script without spaces counts as half of one."""
+    """Counts words, where a letter of a script without spaces counts as half of one."""
     unspaced = sum(map(is_unspaced, text))
     return sum(not all(map(is_unspaced, word)) for word in text.split()) + unspaced // 2
 
 
 def may_be_context(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """Which of `columns` may belong to a prompt that stands in another one: by their names, or as they vary as prompts do."""
+    """Lists those of `columns` that may belong to the prompt of another: by name, or as they vary as prompts do."""
     return [column for column in columns if _may_belong(rows, column)]
 
 
 def is_source(column: str) -> bool:
+    """Says whether a column's last word names what a question is about, and nothing else."""
     return not SOURCES.isdisjoint(words_of(column)[-1:])
 
 
 def _may_belong(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    said = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
+    row_texts = [" | ".join(texts) for row in rows if (texts := _own_texts(row, column))]
     words = words_of(column)
-    if not said or not words or is_about(column) or side_of(column) or numbered(column):
+    if not row_texts or not words or is_about(column) or side_of(column) or numbered(column):
         return False
     if words[-1] in CONTEXTS:
-        return len(set(said)) > 1 or len(rows) == 1 or _median(said) >= TASK
+        return len(set(row_texts)) > 1 or len(rows) == 1 or _median_words(row_texts) >= TASK
     if not (COMMENTS | BETTER | WORSE | ANSWERS | LISTS | {"system", "persona"}).isdisjoint(words):
         return False
-    return _median(said) >= WORDS and len(set(said)) > len(said) / 2
+    return _median_words(row_texts) >= WORDS and len(set(row_texts)) > len(row_texts) / 2
 
 
 def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
@@ -165,9 +171,9 @@ def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
     ]
 
 
-def _median(said: Sequence[str]) -> int:
-    """Of how many words the longest text of a row is."""
-    return sorted(max(map(count_words, texts.split(" | "))) for texts in said)[len(said) // 2]
+def _median_words(row_texts: Sequence[str]) -> int:
+    """Gives the median over rows of the words in a row's longest text."""
+    return sorted(max(map(count_words, texts.split(" | "))) for texts in row_texts)[len(row_texts) // 2]
 
 
 def _is_number(text: str) -> bool:

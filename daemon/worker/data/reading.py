@@ -1,4 +1,4 @@
-"""Rows → pairs by the one format of a dataset, with every column accounted for."""
+"""Reads rows as pairs, by the one format that the dataset has, and accounts for every column."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from prefd.daemon.worker.data.certainty import (
     refuse_unclear,
 )
 from prefd.daemon.worker.data.columns import NamedRows, name_columns
-from prefd.daemon.worker.data.dataset import Dataset, listed
-from prefd.daemon.worker.data.margins import score
-from prefd.daemon.worker.data.repeated import tell_repeated
+from prefd.daemon.worker.data.dataset import Dataset, list_row_numbers
+from prefd.daemon.worker.data.margins import apply_scores
+from prefd.daemon.worker.data.repeated import note_repeated_pairs
 from prefd.daemon.worker.data.rows import DataError, Row
 from prefd.daemon.worker.data.shapes import check_columns
 from prefd.daemon.worker.data.watched_row import WatchedRow
@@ -26,7 +26,7 @@ from prefd.plugins.types import DatasetFormat, Pair, Reading, RowFormat, Unusabl
 
 NEARLY_ALL = 0.9
 UNMATCHED = "explicit"
-"""Whose words are used where no format has the rows."""
+"""The format whose words are used where no format has the rows."""
 
 
 def read_dataset(
@@ -35,34 +35,36 @@ def read_dataset(
     formats: Mapping[str, RowFormat],
     source: str,
     key: str,
-    name_rows: Callable[[Sequence[int]], str] = listed,
+    name_rows: Callable[[Sequence[int]], str] = list_row_numbers,
 ) -> Dataset:
-    """The pairs of `rows`. `source`, `key` and `name_rows` are for messages.
+    """Reads the pairs of `rows`. `source`, `key` and `name_rows` are for messages.
 
     Raises `DataError` where it is not certain what is meant.
     """
-    named = name_columns(rows, spec, source)
-    name, matching = detect_format(named.rows, formats)
+    named_rows = name_columns(rows, spec, source)
+    name, matching = detect_format(named_rows.rows, formats)
     if not any(matching):
-        check_columns(named.rows, source, key)
+        check_columns(named_rows.rows, source, key)
     row_format, where = formats[name], f"{key}: {source}"
-    reading = _read(named, name, matching, row_format, where)
-    made = Dataset(where, name, named, reading.pairs, reading.unusable, reading.columns, reading.notes, name_rows)
+    reading = _read_rows(named_rows, name, matching, row_format, where)
+    dataset = Dataset(
+        where, name, named_rows, reading.pairs, reading.unusable, reading.columns, reading.notes, name_rows
+    )
     if not isinstance(row_format, DatasetFormat):
-        check_options(made, spec)
+        check_options(dataset, spec)
     if isinstance(row_format, DatasetFormat) or hasattr(row_format, "columns"):
-        check_repeats(made, spec)
-        check_contexts(made, spec)
-    refuse_unclear(made)
+        check_repeats(dataset, spec)
+        check_contexts(dataset, spec)
+    refuse_unclear(dataset)
     if isinstance(row_format, ImplicitText):
-        check_implicit(made)
-    score(made, spec)
-    tell_repeated(made)
-    return made
+        check_implicit(dataset)
+    apply_scores(dataset, spec)
+    note_repeated_pairs(dataset)
+    return dataset
 
 
 def detect_format(rows: Sequence[Row], formats: Mapping[str, RowFormat]) -> tuple[str, list[bool]]:
-    """The format of all `rows` together, and which of them have it.
+    """Finds the format of all `rows` together, and which of them have it.
 
     Formats are registered from general to special: the last that matches nearly as many rows as any other is taken, so
     that a few odd rows among transcripts do not turn every transcript into plain text.
@@ -78,18 +80,20 @@ def detect_format(rows: Sequence[Row], formats: Mapping[str, RowFormat]) -> tupl
     return best, matching[best]
 
 
-def _read(named: NamedRows, name: str, matching: Sequence[bool], row_format: RowFormat, where: str) -> Reading:
+def _read_rows(
+    named_rows: NamedRows, name: str, matching: Sequence[bool], row_format: RowFormat, where: str
+) -> Reading:
     if not isinstance(row_format, DatasetFormat):
-        return _read_each(named.rows, name, matching, row_format)
-    broken = [(number, row) for number, row in enumerate(named.rows, 1) if isinstance(row, UnusableRow)]
+        return _read_each(named_rows.rows, name, matching, row_format)
+    unusable_rows = [(number, row) for number, row in enumerate(named_rows.rows, 1) if isinstance(row, UnusableRow)]
     try:
-        reading = row_format.read(named.usable, named.options)
+        reading = row_format.read(named_rows.usable, named_rows.options)
         for number, pair in reading.pairs:
             _check_pair(pair, name)
-            named.usable[number]  # a pair has the number of one of its rows
+            named_rows.usable[number]  # a pair has the number of one of its rows
     except Exception as error:  # a plugin's fault
         raise DataError(f"{where}: format {name!r} failed: {type(error).__name__}: {error}") from error
-    reading.unusable += broken
+    reading.unusable += unusable_rows
     return reading
 
 
@@ -99,7 +103,7 @@ def _read_each(rows: Sequence[Row], name: str, matching: Sequence[bool], row_for
         try:
             if isinstance(row, UnusableRow):
                 raise row
-            pair, columns = _pair(row, matches, name, row_format)
+            pair, columns = _make_pair(row, matches, name, row_format)
         except UnusableRow as reason:
             reading.unusable.append((number, reason))
         else:
@@ -108,14 +112,14 @@ def _read_each(rows: Sequence[Row], name: str, matching: Sequence[bool], row_for
     return reading
 
 
-def _pair(row: Mapping[str, Any], matches: bool, name: str, row_format: RowFormat) -> tuple[Pair, set[str]]:
+def _make_pair(row: Mapping[str, Any], matches: bool, name: str, row_format: RowFormat) -> tuple[Pair, set[str]]:
     columns: Callable[[Mapping[str, Any]], Any] | None = getattr(row_format, "columns", None)
-    watched = None if columns else WatchedRow(row)
+    watched_row = None if columns else WatchedRow(row)
     try:
-        pair = row_format.pair(row if watched is None else watched)
+        pair = row_format.pair(row if watched_row is None else watched_row)
         if matches:
             _check_pair(pair, name)
-            return pair, watched.read if watched is not None else set(columns(row) if columns else ())
+            return pair, watched_row.columns_read if watched_row is not None else set(columns(row) if columns else ())
     except UnusableRow:
         raise  # it knows best, also about a row of another shape
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What someone should look at in a pair before training on it: told of every pair shown, and how `--worst` ranks them.
+"""Finds what someone should look at in a pair before training on it; `--worst` ranks pairs by these.
 
 None of it makes a pair unusable: an answer may well be long, or differ from the other in one word. By gravity: an answer
 that was cut, an answer whose tokens are not what one text would give, turns inside an answer, answers that hardly differ,
@@ -22,6 +22,8 @@ LOPSIDED = 8
 
 
 class Remark(NamedTuple):
+    """One thing to look at in a pair, and how grave it is."""
+
     gravity: int
     amount: float
     """Of two remarks of one gravity, the larger is worse."""
@@ -29,39 +31,39 @@ class Remark(NamedTuple):
 
 
 def find_remarks(example: Example, special: Collection[int], max_length: int) -> list[Remark]:
-    """The gravest first."""
-    found = [*_of_answers(example, special, max_length), *_of_both(example)]
-    return sorted(found, key=lambda remark: (-remark.gravity, -remark.amount))
+    """Lists the remarks on a pair, the gravest first."""
+    remarks = [*_remarks_on_answers(example, special, max_length), *_remarks_on_pair(example)]
+    return sorted(remarks, key=lambda remark: (-remark.gravity, -remark.amount))
 
 
 def rank(example: Example, special: Collection[int], max_length: int) -> tuple[int, float, int]:
-    """Sorts pairs, the worst last: by their gravest remark, then by length."""
+    """Gives the key that sorts pairs, the worst last: by their gravest remark, then by length."""
     length = len(example.chosen) + len(example.rejected)
     worst = next(iter(find_remarks(example, special, max_length)), Remark(0, 0, ""))
     return worst.gravity, worst.amount, length
 
 
-def _of_answers(example: Example, special: Collection[int], max_length: int) -> Iterator[Remark]:
+def _remarks_on_answers(example: Example, special: Collection[int], max_length: int) -> Iterator[Remark]:
     for name, side in (("chosen", example.chosen), ("rejected", example.rejected)):
         if side.cut:
-            lost = f"{side.cut:,} {'token' if side.cut == 1 else 'tokens'}"
-            text = f"{name} is cut at max_length {max_length}: {lost} left out, its end-of-turn token among them"
+            lost_tokens = f"{side.cut:,} {'token' if side.cut == 1 else 'tokens'}"
+            text = f"{name} is cut at max_length {max_length}: {lost_tokens} left out, its end-of-turn token among them"
             yield Remark(5, side.cut, text)
         if side.apart:
             text = f"{name} is tokenized apart from the prompt: as one text, the two would merge or change"
             yield Remark(4, len(side), text)
-        inside = [token for token in side.ids[side.start : -1].tolist() if token in special]
-        if inside and side.counted is None:  # whose turns are told apart
-            yield Remark(3, len(inside), f"{name} has special tokens before its end: more than one turn?")
+        special_tokens = [token for token in side.ids[side.start : -1].tolist() if token in special]
+        if special_tokens and side.own_mask is None:  # whose turns are told apart
+            yield Remark(3, len(special_tokens), f"{name} has special tokens before its end: more than one turn?")
 
 
-def _of_both(example: Example) -> Iterator[Remark]:
+def _remarks_on_pair(example: Example) -> Iterator[Remark]:
     chosen, rejected = (side.ids[side.start :] for side in (example.chosen, example.rejected))
     short, long = sorted((len(chosen), len(rejected)))
-    same = _common_start(example.chosen, example.rejected)
-    same += min(_same_start(chosen[same:][::-1], rejected[same:][::-1]), short - same)
-    if short >= FEW and long - same < ALIKE * long:
-        yield Remark(2, same / long, f"the answers differ in {long - same} of {long} tokens")
+    shared_count = _common_start(example.chosen, example.rejected)
+    shared_count += min(_same_start(chosen[shared_count:][::-1], rejected[shared_count:][::-1]), short - shared_count)
+    if short >= FEW and long - shared_count < ALIKE * long:
+        yield Remark(2, shared_count / long, f"the answers differ in {long - shared_count} of {long} tokens")
     if long > FEW * LOPSIDED and long >= LOPSIDED * short:
         longer = "chosen" if len(chosen) > len(rejected) else "rejected"
         yield Remark(1, long / short, f"{longer} is {long / short:.0f} times as long as the other answer")
@@ -71,8 +73,8 @@ def _common_start(chosen: Completion, rejected: Completion) -> int:
     return _same_start(chosen.ids[chosen.start :], rejected.ids[rejected.start :])
 
 
-def _same_start(one: np.typing.NDArray[np.uint32], other: np.typing.NDArray[np.uint32]) -> int:
+def _same_start(first: np.typing.NDArray[np.uint32], second: np.typing.NDArray[np.uint32]) -> int:
     """How many tokens both begin with."""
-    length = min(len(one), len(other))
-    unlike = np.flatnonzero(one[:length] != other[:length])
-    return int(unlike[0]) if len(unlike) else length
+    length = min(len(first), len(second))
+    differing = np.flatnonzero(first[:length] != second[:length])
+    return int(differing[0]) if len(differing) else length

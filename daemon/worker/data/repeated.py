@@ -1,4 +1,4 @@
-"""Pairs that are there more than once, say the opposite of each other, or repeat their prompt: told, and trained on as they are."""
+"""Notes pairs that repeat or contradict each other, or whose side repeats the prompt; they are trained on as they are."""
 
 from __future__ import annotations
 
@@ -15,51 +15,57 @@ from prefd.plugins.types import Pair
 Key = tuple[bytes, bytes]
 
 
-def tell_repeated(made: Dataset) -> None:
-    """Says which rows repeat a pair, have another's answers the other way round, or no answer but their prompt."""
-    first: dict[Key, int] = {}
-    again: list[int] = []
-    for number, pair in made.pairs:
-        if first.setdefault(_key(pair), number) != number:
-            again.append(number)
-    echoes = [number for number, pair in made.pairs if _repeats_prompt(pair)]
-    against = sorted({number for (one, other), number in first.items() if (other, one) in first})
-    if again:
-        pairs = "1 pair repeats an earlier one" if len(again) == 1 else f"{len(again)} pairs repeat earlier ones"
-        made.notes.append(f"{pairs} ({made.name_rows(again)})")
-    if against:
-        made.notes.append(
-            f"{len(against)} pairs contradict each other: what one prefers another rejects, for the same prompt "
-            f"({made.name_rows(against)})"
+def note_repeated_pairs(dataset: Dataset) -> None:
+    """Notes which rows repeat a pair, have another's answers the other way round, or only repeat their prompt."""
+    first_rows: dict[Key, int] = {}
+    repeated_rows: list[int] = []
+    for number, pair in dataset.pairs:
+        if first_rows.setdefault(_key(pair), number) != number:
+            repeated_rows.append(number)
+    echo_rows = [number for number, pair in dataset.pairs if _repeats_prompt(pair)]
+    contradicting_rows = sorted(
+        {number for (chosen, rejected), number in first_rows.items() if (rejected, chosen) in first_rows}
+    )
+    if repeated_rows:
+        pairs = (
+            "1 pair repeats an earlier one"
+            if len(repeated_rows) == 1
+            else f"{len(repeated_rows)} pairs repeat earlier ones"
         )
-    if echoes:
-        pairs = "1 pair" if len(echoes) == 1 else f"{len(echoes)} pairs"
-        made.notes.append(f"in {pairs} one side only repeats the prompt ({made.name_rows(echoes)})")
+        dataset.notes.append(f"{pairs} ({dataset.name_rows(repeated_rows)})")
+    if contradicting_rows:
+        dataset.notes.append(
+            f"{len(contradicting_rows)} pairs contradict each other: what one prefers another rejects, for the same prompt "
+            f"({dataset.name_rows(contradicting_rows)})"
+        )
+    if echo_rows:
+        pairs = "1 pair" if len(echo_rows) == 1 else f"{len(echo_rows)} pairs"
+        dataset.notes.append(f"in {pairs} one side only repeats the prompt ({dataset.name_rows(echo_rows)})")
 
 
-def repeated_across(
+def note_repeats_across(
     datasets: Sequence[Sequence[tuple[int, Pair]]], name_rows: Callable[[Sequence[int]], str]
 ) -> list[str]:
-    """What is said of pairs that another one of `datasets` has too, or has with its answers the other way round."""
-    first: dict[Key, tuple[int, int]] = {}
-    again: list[int] = []
+    """Writes notes on pairs that another of `datasets` has too, or has with its answers the other way round."""
+    first_rows: dict[Key, tuple[int, int]] = {}
+    repeated_rows: list[int] = []
     for place, pairs in enumerate(datasets):
         for number, pair in pairs:
-            if first.setdefault(_key(pair), (place, number))[0] != place:
-                again.append(number)
-    against = sorted(
+            if first_rows.setdefault(_key(pair), (place, number))[0] != place:
+                repeated_rows.append(number)
+    contradicting_rows = sorted(
         number
-        for (one, other), (place, number) in first.items()
-        if first.get((other, one), (place, number))[0] != place
+        for (chosen, rejected), (place, number) in first_rows.items()
+        if first_rows.get((rejected, chosen), (place, number))[0] != place
     )
     notes = []
-    if again:
-        pairs_of = "1 pair repeats one" if len(again) == 1 else f"{len(again)} pairs repeat ones"
-        notes.append(f"{pairs_of} of another dataset ({name_rows(again)})")
-    if against:
+    if repeated_rows:
+        pairs_of = "1 pair repeats one" if len(repeated_rows) == 1 else f"{len(repeated_rows)} pairs repeat ones"
+        notes.append(f"{pairs_of} of another dataset ({name_rows(repeated_rows)})")
+    if contradicting_rows:
         notes.append(
-            f"{len(against)} pairs of different datasets contradict each other: what one prefers another rejects, for the "
-            f"same prompt ({name_rows(against)})"
+            f"{len(contradicting_rows)} pairs of different datasets contradict each other: what one prefers another rejects, for the "
+            f"same prompt ({name_rows(contradicting_rows)})"
         )
     return notes
 
@@ -76,5 +82,8 @@ def _side(pair: Pair, side: Any) -> bytes:
 
 def _repeats_prompt(pair: Pair) -> bool:
     """Whether a side says just what the prompt or its last message does."""
-    asked = squeezed(answer_text(pair.prompt))
-    return bool(asked) and asked in (squeezed(answer_text(pair.chosen)), squeezed(answer_text(pair.rejected)))
+    prompt_text = squeezed(answer_text(pair.prompt))
+    return bool(prompt_text) and prompt_text in (
+        squeezed(answer_text(pair.chosen)),
+        squeezed(answer_text(pair.rejected)),
+    )

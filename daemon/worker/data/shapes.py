@@ -1,4 +1,4 @@
-"""What to say of a dataset whose rows no format has: what is missing, and the setting that would mend it."""
+"""Explains what is missing in a dataset whose rows no format has, and which setting would mend it."""
 
 from __future__ import annotations
 
@@ -45,61 +45,62 @@ def check_columns(rows: Sequence[Row], source: str, key: str) -> None:
 
 
 def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    first = next(row for row in rows if not isinstance(row, UnusableRow))
-    answers, who, listed = find_answers(first), verdicts(first), ", ".join(columns)
+    first_row = next(row for row in rows if not isinstance(row, UnusableRow))
+    answers, verdict_columns, column_list = find_answers(first_row), verdicts(first_row), ", ".join(columns)
     if pair := _opposites(rows, columns, () if answers is None else answers.names):
         return (
-            f"has {pair[0]!r} and {pair[1]!r}, which look like the better and the worse answer; its columns: {listed}. "
+            f"has {pair[0]!r} and {pair[1]!r}, which look like the better and the worse answer; its columns: {column_list}. "
             f"Where they are, name them (data.chosen_feature: {pair[0]}, data.rejected_feature: {pair[1]})"
         )
-    if answers is not None and not who:
-        return f"has {answers.listed}, and no column is known to say which is preferred; its columns: {listed}. " + (
-            _naming_winner(answers, columns)
+    if answers is not None and not verdict_columns:
+        return (
+            f"has {answers.listed}, and no column is known to say which is preferred; its columns: {column_list}. "
+            + (_naming_winner(answers, columns))
         )
     for side, other in (("chosen", "rejected"), ("rejected", "chosen")):
-        there = [column for column in columns if side_of(column) == side]
-        if len(there) > 1:
+        side_columns = [column for column in columns if side_of(column) == side]
+        if len(side_columns) > 1:
             return (
-                f"has {' and '.join(there)}, which may each be the {side} answer; its columns: {listed}. "
+                f"has {' and '.join(side_columns)}, which may each be the {side} answer; its columns: {column_list}. "
                 f"Name the sides with data.chosen_feature and data.rejected_feature"
             )
-        if len(there) == 1 and there[0] != side:
+        if len(side_columns) == 1 and side_columns[0] != side:
             return (
-                f"has {there[0]!r} for the {side} answer and none for the {other} one; its columns: {listed}. "
+                f"has {side_columns[0]!r} for the {side} answer and none for the {other} one; its columns: {column_list}. "
                 f"Name it with data.{other}_feature"
             )
-    if who and answers is None:
+    if verdict_columns and answers is None:
         return (
-            f"has {' and '.join(map(repr, who))}, which may say which answer is preferred, and no two columns are known "
-            f"to be the answers; its columns: {listed}. Call them answer_a and answer_b, and write a or b into {who[0]!r}"
+            f"has {' and '.join(map(repr, verdict_columns))}, which may say which answer is preferred, and no two columns are known "
+            f"to be the answers; its columns: {column_list}. Call them answer_a and answer_b, and write a or b into {verdict_columns[0]!r}"
         )
-    if several := [column for column in columns if side_of(column) == "answer" and isinstance(first.get(column), list)]:
+    if list_columns := [
+        column for column in columns if side_of(column) == "answer" and isinstance(first_row.get(column), list)
+    ]:
         return (
-            f"has lists of answers ({several[0]!r}), and nothing says which of them is the better one; its columns: {listed}. "
+            f"has lists of answers ({list_columns[0]!r}), and nothing says which of them is the better one; its columns: {column_list}. "
             "Put the answers into columns 'chosen' and 'rejected' (where the first is the better one, as in LLaMA-Factory's "
             "ranking data, that one into 'chosen'), or call the list 'answers' and put their scores into a list 'scores'"
         )
-    if alone := [column for column in columns if key_of(column) in CONVERSATIONS]:
+    if conversation_columns := [column for column in columns if key_of(column) in CONVERSATIONS]:
         return (
-            f"is unpaired: it has one conversation a row ({alone[0]!r}) and no second answer; its columns: {listed}. "
+            f"is unpaired: it has one conversation a row ({conversation_columns[0]!r}) and no second answer; its columns: {column_list}. "
             "prefd's losses compare two answers to one prompt, a chosen and a rejected one"
         )
     missing = [name for name in ("chosen", "rejected") if name not in columns]
-    near = [
+    near_columns = [
         column
         for name in missing
         for column in difflib.get_close_matches(name, columns, n=2)
         if _meaning(column) in (None, name)
     ]
-    hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
+    hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near_columns)))}?" if near_columns else ""
     fields = " and ".join(f"data.{name}_feature" for name in missing)
-    return (
-        f"has no column {' or '.join(map(repr, missing))}; its columns: {listed}.{hint} Name the columns with {fields}"
-    )
+    return f"has no column {' or '.join(map(repr, missing))}; its columns: {column_list}.{hint} Name the columns with {fields}"
 
 
 def _naming_winner(answers: Answers, columns: Sequence[str]) -> str:
-    """How to say which of the answers is preferred, where what may say it cannot be read as it is."""
+    """Explains how to say which of the answers is preferred, where the row's own mark of it cannot be read."""
     marks = [key for key in sorted({key for item in answers.items for key in item}) if _is_mark(key, answers)]
     if marks:
         return (
@@ -128,24 +129,24 @@ def _is_loser(column: str) -> bool:
 
 def _opposites(rows: Sequence[Row], columns: Sequence[str], answers: Sequence[str]) -> tuple[str, str] | None:
     """The only two columns that are named as opposites and hold answers; none where others are known to be the answers."""
-    found = [
+    column_pairs = [
         (column, other)
         for column in columns
         for other in columns
         if any(_without(column, better) == _without(other, worse) is not None for better, worse in OPPOSITES)
     ]
-    if len(found) != 1 or (answers and set(answers) != set(found[0])):
+    if len(column_pairs) != 1 or (answers and set(answers) != set(column_pairs[0])):
         return None
     usable = [row for row in rows if not isinstance(row, UnusableRow)]
-    said = [answer_text(as_chat(row.get(column))) for row in usable for column in found[0]]
-    names = sum(bool(text.strip()) and count_words(text) < WORDS for text in said)
-    return found[0] if 2 * names <= len(said) and any(map(str.strip, said)) else None
+    texts = [answer_text(as_chat(row.get(column))) for row in usable for column in column_pairs[0]]
+    name_count = sum(bool(text.strip()) and count_words(text) < WORDS for text in texts)
+    return column_pairs[0] if 2 * name_count <= len(texts) and any(map(str.strip, texts)) else None
 
 
 def _without(column: str, word: str) -> tuple[str, ...] | None:
     """The words of a name but for `word`; None where it has it not, or more than once."""
     words = words_of(column)
-    return tuple(one for one in words if one != word) if words.count(word) == 1 else None
+    return tuple(other_word for other_word in words if other_word != word) if words.count(word) == 1 else None
 
 
 def _meaning(column: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A clock that stands still and dice that always fall the same, for the time that a chat template is rendered.
+"""Stops the clock and seeds the dice while a chat template is rendered, so that it gives the same text every day.
 
 A template may print the date (`strftime_now`) or draw at random, and its tokens would then be others tomorrow: no cache
 entry found, no checkpoint gone on from. So what templates see is put in place of Python's own: the names in the modules
@@ -56,19 +56,19 @@ DIRECTIVE = re.compile(r"%([-_0^#]*)[EO]?(.)", re.DOTALL)
 
 
 def format_moment(moment: date, form: str) -> str:
-    """`moment.strftime(form)` as the C locale has it, whatever the process's own locale, time zone and system are."""
+    """Formats as `moment.strftime(form)` in the C locale, whatever the process's own locale, time zone and system."""
     # A plain one, of no stand-in's class: and datetime's own strftime asks the time module, which may be one itself.
-    at = datetime(*moment.timetuple()[:6], getattr(moment, "microsecond", 0), getattr(moment, "tzinfo", None))
+    plain_moment = datetime(*moment.timetuple()[:6], getattr(moment, "microsecond", 0), getattr(moment, "tzinfo", None))
 
-    def written(match: re.Match[str]) -> str:
+    def write_directive(match: re.Match[str]) -> str:
         flags, directive = match.groups()
         if directive in COMPOSED:
-            text = format_moment(at, COMPOSED[directive])
+            text = format_moment(plain_moment, COMPOSED[directive])
         elif directive in "YG":  # of four digits also where the C library writes fewer, as newer Pythons have it
-            text = f"{at.year if directive == 'Y' else at.isocalendar().year:04}"
+            text = f"{plain_moment.year if directive == 'Y' else plain_moment.isocalendar().year:04}"
         else:
-            own = _words(at)
-            text = own[directive] if directive in own else strftime(f"%{directive}", at.timetuple())
+            words = _locale_words(plain_moment)
+            text = words[directive] if directive in words else strftime(f"%{directive}", plain_moment.timetuple())
         if "-" in flags and text.lstrip(" ").isdigit():
             text = text.lstrip(" 0") or "0"
         elif "_" in flags and text.isdigit():
@@ -77,34 +77,34 @@ def format_moment(moment: date, form: str) -> str:
             text = text.replace(" ", "0")
         return text.upper() if "^" in flags else text
 
-    return DIRECTIVE.sub(written, form)
+    return DIRECTIVE.sub(write_directive, form)
 
 
-def _words(at: datetime) -> dict[str, str]:
-    """What strftime asks the locale or the machine for."""
-    half = "AM" if at.hour < 12 else "PM"
+def _locale_words(moment: datetime) -> dict[str, str]:
+    """Gives each directive for which strftime asks the locale or the machine."""
+    half = "AM" if moment.hour < 12 else "PM"
     return {
-        "A": DAYS[at.weekday()],
-        "a": DAYS[at.weekday()][:3],
-        "B": MONTHS[at.month - 1],
-        "b": MONTHS[at.month - 1][:3],
-        "h": MONTHS[at.month - 1][:3],
+        "A": DAYS[moment.weekday()],
+        "a": DAYS[moment.weekday()][:3],
+        "B": MONTHS[moment.month - 1],
+        "b": MONTHS[moment.month - 1][:3],
+        "h": MONTHS[moment.month - 1][:3],
         "p": half,
         "P": half.lower(),
-        "e": f"{at.day:2}",
-        "k": f"{at.hour:2}",
-        "l": f"{at.hour % 12 or 12:2}",
-        "s": str(int(at.replace(tzinfo=UTC).timestamp())),
-        "f": f"{at.microsecond:06}",
-        "Z": at.tzname() or "",
-        "z": (at.isoformat()[-6:].replace(":", "") if at.tzinfo else ""),
+        "e": f"{moment.day:2}",
+        "k": f"{moment.hour:2}",
+        "l": f"{moment.hour % 12 or 12:2}",
+        "s": str(int(moment.replace(tzinfo=UTC).timestamp())),
+        "f": f"{moment.microsecond:06}",
+        "Z": moment.tzname() or "",
+        "z": (moment.isoformat()[-6:].replace(":", "") if moment.tzinfo else ""),
         "n": "\n",
         "t": "\t",
     }
 
 
 class Clock:
-    """Stands at `moment`, and remembers whether a template looked, drew at random, or asked for what else is around it."""
+    """Stands at `moment`, and records whether a template read it, drew at random, or asked for its surroundings."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
@@ -116,6 +116,7 @@ class Clock:
         self._of_values = _by_value(self._of_modules)
 
     def read(self) -> datetime:
+        """Gives `moment`, and records that it was read."""
         self.was_read = True
         return self.moment
 
@@ -124,7 +125,7 @@ class Clock:
 
     @contextmanager
     def in_place(self, modules: Iterable[str]) -> Iterator[None]:
-        """Inside, this thread sees this clock in the loaded ones of `modules`, and `random` draws the same each time."""
+        """Shows this thread the clock in the loaded ones of `modules`, and lets `random` draw the same each time."""
         replaced: list[tuple[ModuleType, str, Any]] = []
         with RENDERING:
             state = random.getstate()
@@ -156,13 +157,13 @@ class Clock:
 
     def _stand_in(self, name: str, value: Any) -> Any:
         """What stands in for `value`, also where something else stands in for a clock of Python's already."""
-        found = self._of_values.get(id(value))
-        if found is None and (
+        stand_in = self._of_values.get(id(value))
+        if stand_in is None and (
             (isinstance(value, type) and issubclass(value, date)) or (name == "datetime" and hasattr(value, "now"))
         ):
             classes = self._of_modules[datetimes]
             return classes["datetime" if hasattr(value, "now") else "date"]
-        return found
+        return stand_in
 
 
 def _stand_ins(clock: Clock, asker: Asker) -> dict[ModuleType, dict[str, Any]]:
@@ -242,37 +243,39 @@ def _still_time(clock: Clock, asker: Asker) -> dict[str, Any]:
     def nanoseconds() -> int:
         return int(seconds() * 1e9)
 
-    def split(at: float | None = None) -> time.struct_time:
-        return gmtime(seconds() if at is None else at)
+    def split_time(time_value: float | None = None) -> time.struct_time:
+        return gmtime(seconds() if time_value is None else time_value)
 
-    def written(form: str, at: Any = None) -> str:
-        return format_moment(datetime(*(split() if at is None else at)[:6]), form)
+    def write_time(form: str, time_value: Any = None) -> str:
+        return format_moment(datetime(*(split_time() if time_value is None else time_value)[:6]), form)
 
     functions: dict[str, Callable[..., Any]] = {
         "time": seconds,
         "time_ns": nanoseconds,
-        "clock_gettime": lambda which: seconds(),
-        "clock_gettime_ns": lambda which: nanoseconds(),
+        "clock_gettime": lambda clock_id: seconds(),
+        "clock_gettime_ns": lambda clock_id: nanoseconds(),
         **dict.fromkeys(STOPWATCHES, seconds),
         **{f"{name}_ns": nanoseconds for name in STOPWATCHES},
-        "localtime": split,
-        "gmtime": split,
+        "localtime": split_time,
+        "gmtime": split_time,
         "mktime": timegm,
-        "strftime": written,
-        "ctime": lambda at=None: written(COMPOSED["c"], split(at)),
-        "asctime": lambda at=None: written(COMPOSED["c"], at),
+        "strftime": write_time,
+        "ctime": lambda time_value=None: write_time(COMPOSED["c"], split_time(time_value)),
+        "asctime": lambda time_value=None: write_time(COMPOSED["c"], time_value),
     }
-    there = {name: asker.choose(getattr(time, name), of) for name, of in functions.items() if hasattr(time, name)}
+    stand_ins = {
+        name: asker.choose(getattr(time, name), function) for name, function in functions.items() if hasattr(time, name)
+    }
     zone = {"timezone": 0, "altzone": 0, "daylight": 0, "tzname": ("UTC", "UTC")}
-    return there | zone
+    return stand_ins | zone
 
 
 def _by_value(of_modules: Mapping[ModuleType, Mapping[str, Any]]) -> dict[int, Any]:
     """What stands in for each module, class, function and mapping that has a stand-in, by its id."""
-    found: dict[int, Any] = {}
+    stand_ins_by_id: dict[int, Any] = {}
     for module, stand_ins in of_modules.items():
-        found[id(module)] = SimpleNamespace(**{**vars(module), **stand_ins})
+        stand_ins_by_id[id(module)] = SimpleNamespace(**{**vars(module), **stand_ins})
         for name, stand_in in stand_ins.items():
             if callable(stand_in) or isinstance(stand_in, MutableMapping):  # a number's id is that of all such numbers
-                found[id(getattr(module, name))] = stand_in
-    return found
+                stand_ins_by_id[id(getattr(module, name))] = stand_in
+    return stand_ins_by_id

@@ -1,4 +1,4 @@
-"""What a chat template that is Python code may ask besides the clock: the environment, its process, the machine, entropy.
+"""Hides from a chat template that is Python code the environment, its process, the machine and entropy.
 
 A job's two phases run in two processes, and its cache may be shared with other machines: what a template reads there would
 make other tokens of the same rows. So the thread that renders finds an empty environment, a process 1 in the folder "/", no
@@ -26,76 +26,79 @@ UNNAMED = ("machine", "node", "platform", "processor", "release", "system", "ver
 
 
 class Asker:
-    """Tells a template's questions from those of everybody else in the process."""
+    """Tells whether it is a template that asks, or anybody else in the process."""
 
     def __init__(self) -> None:
         self.thread: int | None = None
-        """The one that renders now."""
+        """The id of the thread that renders now."""
 
     def is_template(self) -> bool:
-        """Whether it is the thread that renders; not so within an import, for a module keeps what it reads then."""
+        """Says whether the thread that renders asks, and not within an import: a module keeps what it reads then."""
         return self.thread == get_ident() and not _is_importing()
 
     def choose(self, real: Callable[..., Any], still: Callable[..., Any]) -> Callable[..., Any]:
-        """`still` to a template, `real` to everybody else."""
-        return lambda *values, **named: (still if self.is_template() else real)(*values, **named)
+        """Makes a function that answers a template with `still`, and everybody else with `real`."""
+        return lambda *arguments, **keywords: (still if self.is_template() else real)(*arguments, **keywords)
 
 
 class StillEnvironment(MutableMapping[Any, Any]):
-    """Empty to a template, which keeps nothing that it writes there; to everybody else, what it stands in for."""
+    """An environment that is empty to a template and keeps nothing that it writes; to others it is the real one."""
 
     def __init__(self, real: MutableMapping[Any, Any], is_template: Callable[[], bool]) -> None:
         self._real = real
         self._is_template = is_template
 
-    def _seen(self) -> MutableMapping[Any, Any]:
+    def _visible(self) -> MutableMapping[Any, Any]:
         return {} if self._is_template() else self._real
 
     def __getitem__(self, name: Any) -> Any:
-        return self._seen()[name]
+        return self._visible()[name]
 
     def __setitem__(self, name: Any, value: Any) -> None:
-        self._seen()[name] = value
+        self._visible()[name] = value
 
     def __delitem__(self, name: Any) -> None:
-        del self._seen()[name]
+        del self._visible()[name]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._seen())
+        return iter(self._visible())
 
     def __len__(self) -> int:
-        return len(self._seen())
+        return len(self._visible())
 
     def copy(self) -> dict[Any, Any]:
-        return dict(self._seen())
+        """Copies the environment that the caller sees."""
+        return dict(self._visible())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
 
-def still_surroundings(asker: Asker, tell: Callable[[], None]) -> dict[ModuleType, dict[str, Any]]:
-    """What is put in the place of each name, by module. `tell` is called whenever a template has asked for one of them."""
+def still_surroundings(asker: Asker, on_question: Callable[[], None]) -> dict[ModuleType, dict[str, Any]]:
+    """Makes the stand-in for each name, by module. `on_question` is called whenever a template has asked for one."""
 
-    def told() -> bool:
-        found = asker.is_template()
-        if found:
-            tell()
-        return found
+    def note_question() -> bool:
+        is_template = asker.is_template()
+        if is_template:
+            on_question()
+        return is_template
 
     def constant(real: Callable[..., Any], value: Any) -> Callable[..., Any]:
-        return lambda *values, **named: value if told() else real(*values, **named)
+        return lambda *arguments, **keywords: value if note_question() else real(*arguments, **keywords)
 
-    def drawn(real: Callable[..., bytes]) -> Callable[..., bytes]:
+    def draw_bytes(real: Callable[..., bytes]) -> Callable[..., bytes]:
         return asker.choose(real, lambda size, flags=0: random.randbytes(size))
 
     environments = {
-        name: StillEnvironment(getattr(os, name), told) for name in ("environ", "environb") if hasattr(os, name)
+        name: StillEnvironment(getattr(os, name), note_question)
+        for name in ("environ", "environb")
+        if hasattr(os, name)
     }
     process = {"getpid": 1, "getppid": 0, "getuid": 0, "getcwd": "/", "getcwdb": b"/", "getlogin": "", "uname": NOWHERE}
-    entropy = {name: drawn(getattr(os, name)) for name in ("urandom", "getrandom") if hasattr(os, name)}
+    entropy = {name: draw_bytes(getattr(os, name)) for name in ("urandom", "getrandom") if hasattr(os, name)}
     return {
         os: {**environments, **_constants(os, process, constant), **entropy},
-        random: {"_urandom": drawn(os.urandom)},
+        random: {"_urandom": draw_bytes(os.urandom)},
         platform: _constants(platform, dict.fromkeys(UNNAMED, "") | {"uname": NOWHERE}, constant),
         socket: _constants(socket, {"gethostname": "localhost", "getfqdn": "localhost"}, constant),
     }
@@ -110,14 +113,14 @@ def _constants(
 
 def _is_importing() -> bool:
     """Whether a module is imported between the template's call and here."""
-    frame, called = sys._getframe(1), False
+    frame, is_past_template = sys._getframe(1), False
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
         if name == IMPORTING:
             return True
         if not name.startswith(OWN):
-            called = True
-        elif called:
+            is_past_template = True
+        elif is_past_template:
             return False  # whoever renders
         frame = frame.f_back  # type: ignore[assignment]
     return False

@@ -1,4 +1,4 @@
-"""A tokenizer's chat template: what it renders as of one moment, in which form it takes messages, and what it never shows."""
+"""Renders a tokenizer's chat template as of one moment, in the form it takes messages, and finds what it never shows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 class ChatTokenizer(Protocol):
-    """What is needed of mlx-lm's `TokenizerWrapper`, which has no types of its own."""
+    """The methods and fields of mlx-lm's `TokenizerWrapper` that are used here; it has no types of its own."""
 
     eos_token_id: int | None
     bos_token_id: int | None
@@ -39,13 +39,18 @@ class ChatTokenizer(Protocol):
     think_start: str | None
     think_end: str | None
 
-    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]: ...
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str: ...
-    def apply_chat_template(self, conversation: Sequence[Message], **kwargs: Any) -> Any: ...
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
+        """Tokenizes `text`."""
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str:
+        """Writes tokens as text."""
+
+    def apply_chat_template(self, conversation: Sequence[Message], **kwargs: Any) -> Any:
+        """Renders a chat, and tokenizes it unless `tokenize=False`."""
 
 
 class Chat(NamedTuple):
-    """What every rendering of one row has in common."""
+    """The part of a chat that every rendering of one row has in common."""
 
     prompt: Sequence[Message]
     tools: Sequence[Mapping[str, Any]] | None = None
@@ -87,7 +92,7 @@ class Template:
         return self._clock.were_surroundings_read
 
     def render(self, chat: Chat, answer: Sequence[Message] = (), add_generation_prompt: bool = False) -> str:
-        """The text of a chat. Raises `UnusableRow` where the template refuses it."""
+        """Renders a chat. Raises `UnusableRow` where the template refuses it."""
         messages = [self._form(message) for message in (*chat.prompt, *answer)]
         self._clock.was_read = False
         text = self._apply(messages, chat, add_generation_prompt, self._clock)
@@ -166,24 +171,24 @@ class Template:
     @cached_property
     def markers(self) -> tuple[str, ...]:
         """What the template itself writes around turns: a text with any of it has been through a template already."""
-        asked, answered = self._content_forms(_user(PROBE), _assistant(PROBE))
-        texts = self._try([asked], generation=True) + self._try([asked, answered])
+        question, answer = self._content_forms(_user(PROBE), _assistant(PROBE))
+        texts = self._try([question], generation=True) + self._try([question, answer])
         added: dict[str, int] = getattr(self._inner, "get_added_vocab", dict)()
-        known = {*added, *getattr(self._inner, "all_special_tokens", ())}
-        found = {token for token in known if re.search(r"[^\w\s]", token) and token in texts} | set(
+        tokens = {*added, *getattr(self._inner, "all_special_tokens", ())}
+        found_markers = {token for token in tokens if re.search(r"[^\w\s]", token) and token in texts} | set(
             MARKUP.findall(texts)
         )
         bos = getattr(self._inner, "bos_token", None)
         if bos and texts.count(bos) <= 2:  # one for each text: it opens no turn
-            found.discard(bos)
+            found_markers.discard(bos)
         thinking = f"{self._tokenizer.think_start} {self._tokenizer.think_end} <think> </think>"
-        return tuple(sorted((token for token in found if token not in thinking), key=len, reverse=True))
+        return tuple(sorted((token for token in found_markers if token not in thinking), key=len, reverse=True))
 
     @cached_property
     def around(self) -> tuple[str, str]:
         """What the template writes before a user's only turn, and behind it where an answer is to follow."""
-        head, found, tail = self._try(self._content_forms(_user(PROBE)), generation=True).partition(PROBE)
-        return (head.strip().removeprefix(self.bos).strip(), tail.strip()) if found else ("", "")
+        head, probe, tail = self._try(self._content_forms(_user(PROBE)), generation=True).partition(PROBE)
+        return (head.strip().removeprefix(self.bos).strip(), tail.strip()) if probe else ("", "")
 
     @cached_property
     def bos(self) -> str:
@@ -191,8 +196,8 @@ class Template:
         bos = str(getattr(self._inner, "bos_token", None) or "")
         return bos if bos.strip() and bos not in self.markers else ""
 
-    def unread(self, names: Sequence[str]) -> list[str]:
-        """Those of the arguments `names` that no template of the tokenizer's mentions."""
+    def find_unread_arguments(self, names: Sequence[str]) -> list[str]:
+        """Lists those of the arguments `names` that no template of the tokenizer's mentions."""
         source = getattr(self._inner, "chat_template", None)
         if not source or self._renderer is not self._inner:
             return []
@@ -203,24 +208,26 @@ class Template:
         """Raises `UnusableRow` where `text`, which is `chat` and `answer` rendered, lacks some of what they say."""
         generation = not answer
         messages = [*chat.prompt, *answer]
-        for at in range(0 if generation else len(chat.prompt), len(messages)):
-            for what, shown, changed in _said_by(messages[at], last=not generation and at == len(messages) - 1):
-                if shown in text and len(shown) >= TELLING:
+        for index in range(0 if generation else len(chat.prompt), len(messages)):
+            for part, part_text, changed_message in _parts_of(
+                messages[index], last=not generation and index == len(messages) - 1
+            ):
+                if part_text in text and len(part_text) >= TELLING:
                     continue
-                others = [*messages[:at], changed, *messages[at + 1 :]]
-                if self._same(chat._replace(prompt=others), text, generation):
-                    raise UnusableRow(f"the chat template does not show {what}")
-            self._check_role(chat, text, messages, at, generation)
+                changed_messages = [*messages[:index], changed_message, *messages[index + 1 :]]
+                if self._renders_alike(chat._replace(prompt=changed_messages), text, generation):
+                    raise UnusableRow(f"the chat template does not show {part}")
+            self._check_role(chat, text, messages, index, generation)
 
-    def _check_role(self, chat: Chat, text: str, messages: list[Message], at: int, generation: bool) -> None:
+    def _check_role(self, chat: Chat, text: str, messages: list[Message], index: int, generation: bool) -> None:
         """Raises `UnusableRow` where a turn of neither user nor assistant would be written as the assistant's own."""
-        role = messages[at]["role"]
-        if role in ("user", "assistant") or not content_text(messages[at]).strip():
+        role = messages[index]["role"]
+        if role in ("user", "assistant") or not content_text(messages[index]).strip():
             return
 
         def same_as(other: str) -> bool:
-            turned = [*messages[:at], {**messages[at], "role": other}, *messages[at + 1 :]]
-            return self._same(chat._replace(prompt=turned), text, generation)
+            changed_messages = [*messages[:index], {**messages[index], "role": other}, *messages[index + 1 :]]
+            return self._renders_alike(chat._replace(prompt=changed_messages), text, generation)
 
         if same_as("assistant") and not same_as("user"):  # as both: the template writes no roles at all
             article = "an" if role[0] in "ei" else "a"
@@ -228,28 +235,28 @@ class Template:
 
     def check_tools_shown(self, chat: Chat, text: str) -> None:
         """Raises `UnusableRow` where `text`, the prompt of `chat`, says nothing of its tools."""
-        named = all(_name(tool) in text for tool in chat.tools or ())
-        if not named and self._same(chat._replace(tools=None), text, generation=True):
+        are_named = all(_name(tool) in text for tool in chat.tools or ())
+        if not are_named and self._renders_alike(chat._replace(tools=None), text, generation=True):
             raise UnusableRow("the chat template does not show tools")
 
-    def _same(self, chat: Chat, text: str, generation: bool) -> bool:
+    def _renders_alike(self, chat: Chat, text: str, generation: bool) -> bool:
         try:
             return self.render(chat, (), generation) == text
         except UnusableRow:
             return False
 
 
-def _said_by(message: Message, last: bool) -> Iterator[tuple[str, str, Message]]:
-    """What a message says, in words and as text, and the message with another thing said there."""
+def _parts_of(message: Message, last: bool) -> Iterator[tuple[str, str, Message]]:
+    """Lists what a message says, in words and as text, and the message with another thing said there."""
     if content := content_text(message).strip():
         yield f"the {message['role']} message", content, {**message, "content": content + PROBE}
-    for at, call in enumerate(message.get("tool_calls") or ()):
+    for index, call in enumerate(message.get("tool_calls") or ()):
         calls = list(message["tool_calls"])
-        calls[at] = _renamed(call)
+        calls[index] = _rename_call(call)
         yield "tool calls", _name(call), {**message, "tool_calls": calls}
     if last and (key := next((key for key in REASONING if message.get(key)), None)):
-        rest = {name: value for name, value in message.items() if name not in REASONING}
-        yield f"an answer's {key}", str(message[key]).strip(), rest
+        message_without_reasoning = {name: value for name, value in message.items() if name not in REASONING}
+        yield f"an answer's {key}", str(message[key]).strip(), message_without_reasoning
 
 
 def _name(tool: Mapping[str, Any]) -> str:
@@ -257,7 +264,7 @@ def _name(tool: Mapping[str, Any]) -> str:
     return str((function if isinstance(function, Mapping) else tool).get("name") or PROBE)
 
 
-def _renamed(call: Mapping[str, Any]) -> Mapping[str, Any]:
+def _rename_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(call.get("function"), Mapping):
         return {**call, "function": {**call["function"], "name": PROBE}}
     return {**call, "name": PROBE}
@@ -281,11 +288,13 @@ def _modules_of(tokenizer: Any, inner: Any) -> Iterator[str]:
     """Modules of a template that is Python code, those that its functions come from, and what it may import as it runs."""
     code = getattr(tokenizer, "_chat_template", None)
     if code is None:
-        code = next((vars(each)["apply_chat_template"] for each in type(inner).__mro__ if _renders(each)), None)
+        code = next((vars(base)["apply_chat_template"] for base in type(inner).__mro__ if _renders(base)), None)
     names = getattr(code, "__globals__", {})
-    if (own := names.get("__name__")) is not None and not own.startswith("transformers.tokenization_utils"):
-        yield from (own, *ASKED)
-        yield from {str(value.__module__) for value in names.values() if hasattr(value, "__code__")} - {own}
+    if (own_module := names.get("__name__")) is not None and not own_module.startswith(
+        "transformers.tokenization_utils"
+    ):
+        yield from (own_module, *ASKED)
+        yield from {str(value.__module__) for value in names.values() if hasattr(value, "__code__")} - {own_module}
 
 
 def _renders(kind: type) -> bool:

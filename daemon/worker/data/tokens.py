@@ -1,4 +1,4 @@
-"""Pairs → token ids. What is trained on, and what a cache entry is keyed by, is decided here and in `prompts.py`.
+"""Tokenizes pairs. What is trained on, and what a cache entry is keyed by, is decided here and in `prompts.py`.
 
 The rules:
 
@@ -9,7 +9,7 @@ The rules:
    boundary), the answer is tokenized alone and set behind the prompt's tokens. Such rows are counted (`boundary`), and
    so are those whose prompt the template changes when an answer follows.
 3. An answer ends with EOS exactly once.
-4. Of an answer of several turns only the assistant's own tokens count (`Completion.counted`): all of them are scored, and
+4. Of an answer of several turns only the assistant's own tokens count (`Completion.own_mask`): all of them are scored, and
    the mask is applied where the numbers are read.
 5. What is longer than `max_length` is cut at the end, and counted (`truncated`). A cut answer gets no EOS: it does not
    end there. A prompt is never cut: a row whose prompt leaves no room for the answer is unusable.
@@ -71,7 +71,7 @@ class Completion:
     """How many tokens `max_length` has taken from the end, EOS included."""
     apart: bool = False
     """Whether the answer was set behind its prompt by rule 2."""
-    counted: NDArray[np.bool_] | None = None
+    own_mask: NDArray[np.bool_] | None = None
     """(n − start,) read-only: which of the answer's tokens are the assistant's own; None: all are."""
 
     def __eq__(self, other: object) -> bool:
@@ -90,13 +90,13 @@ class Completion:
 
     @property
     def prompt(self) -> NDArray[np.uint32]:
-        """(start,)"""
+        """The prompt's tokens, (start,)."""
         return self.ids[: self.start]
 
     @property
     def own(self) -> NDArray[np.bool_]:
-        """(n − start,) which of the answer's tokens count."""
-        return np.ones(len(self.ids) - self.start, np.bool_) if self.counted is None else self.counted
+        """A mask of the answer's tokens that are the assistant's own, (n − start,)."""
+        return np.ones(len(self.ids) - self.start, np.bool_) if self.own_mask is None else self.own_mask
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Example:
         return self.place or f"row {self.row}"
 
 
-def places(examples: Sequence[Example]) -> str:
-    """Where the rows of `examples` stand, for a message."""
-    return ", ".join(dict.fromkeys(map(str, sorted(examples, key=lambda each: each.row))))
+def list_places(examples: Sequence[Example]) -> str:
+    """Names the places of the rows of `examples`, for a message."""
+    return ", ".join(dict.fromkeys(map(str, sorted(examples, key=lambda example: example.row))))
 
 
 class Encoder:
@@ -139,13 +139,13 @@ class Encoder:
         self._remarks: Counter[str] = Counter()
 
     def encode(self, pair: Pair, row: int) -> Example:
-        """The tokens of `pair`. Raises `UnusableRow`, and counts nothing then."""
+        """Tokenizes `pair`. Raises `UnusableRow`, and counts nothing then."""
         prompt, sides, remarks = self._certain_sides(pair)
         if sides[0].ids == sides[1].ids:
             raise UnusableRow("identical sides")
         self._check_room(prompt)
-        kept = [side.ids[: self._max_length] for side in sides]
-        if kept[0] == kept[1]:
+        cut_ids = [side.ids[: self._max_length] for side in sides]
+        if cut_ids[0] == cut_ids[1]:
             raise UnusableRow("identical after truncation")
         chosen, rejected = (self._completion(side, len(prompt)) for side in sides)
         if np.array_equal(_own_ids(chosen), _own_ids(rejected)):
@@ -157,19 +157,21 @@ class Encoder:
         return Example(row, chosen, rejected)
 
     def completion(self, prompt: Text, answer: Text) -> Completion:
-        """The tokens of one answer, as those of a pair's side. Raises `UnusableRow`, and counts nothing."""
+        """Tokenizes one answer as a pair's side is. Raises `UnusableRow`, and counts nothing."""
         prompt, answer = _uniform(prompt), _uniform(answer)
         prompt_ids, sides, _ = self._sides(Pair(prompt, answer, answer))
         self._check_room(prompt_ids)
         return self._completion(sides[0], len(prompt_ids))
 
     def notes(self) -> list[str]:
-        """What the data's owner should know of the pairs so far, a line each."""
+        """Writes what the data's owner should know of the pairs so far, a line each."""
         template, settings = self._prompter.template, self._prompter.settings
         lines = []
         if template.prints_date or template.reads_clock:
             does = "prints the date" if template.prints_date else "reads the clock"
-            lines.append(f"the chat template {does}; prompts are rendered as of {_shown(settings.moment)} (data.date)")
+            lines.append(
+                f"the chat template {does}; prompts are rendered as of {_format_date(settings.moment)} (data.date)"
+            )
         if template.reads_surroundings:
             lines.append("the chat template reads the environment; prompts are rendered in an empty one")
         if template.draws:
@@ -177,41 +179,41 @@ class Encoder:
         if self._remarks["transcript"]:
             why = "data.chat_template is none" if settings.template == "none" else "the tokenizer has no chat template"
             lines.append(f"{why}: messages are written as Human:/Assistant:{self._prompter.overlooked}")
-        if self._prompter.unread:
+        if self._prompter.unread_arguments:
             lines.append(
-                f"chat_template_kwargs that the chat template does not read: {', '.join(self._prompter.unread)}"
+                f"chat_template_kwargs that the chat template does not read: {', '.join(self._prompter.unread_arguments)}"
             )
         if ending := self._prompter.stray_ending:
             lines.append(
                 f"the chat template ends an answer with {ending!r}, which is no EOS of the model's: answers end with another "
                 "token behind it; add it to eos_token_id in the model's generation_config.json"
             )
-        counted = [(self._remarks[name], words) for name, words in REMARKS.items()]
-        return lines + [f"{number} pair{'s'[: number > 1]} {words}" for number, words in counted if number]
+        remark_counts = [(self._remarks[name], words) for name, words in REMARKS.items()]
+        return lines + [f"{number} pair{'s'[: number > 1]} {words}" for number, words in remark_counts if number]
 
     def _completion(self, side: _Side, start: int) -> Completion:
         ids = _read_only(side.ids[: self._max_length], np.uint32)
-        counted = None if side.counted is None else _read_only(side.counted[: len(ids) - start], np.bool_)
-        return Completion(ids, start, len(side.ids) - len(ids), side.apart, counted)
+        own_mask = None if side.own_mask is None else _read_only(side.own_mask[: len(ids) - start], np.bool_)
+        return Completion(ids, start, len(side.ids) - len(ids), side.apart, own_mask)
 
     def _certain_sides(self, pair: Pair) -> tuple[list[int], list[_Side], frozenset[str]]:
         """As `_sides`. Raises `UnclearRow` where a key that is null or not there makes other tokens in either case."""
         keys = unsure_keys(pair)
         if not keys:
             return self._sides(pair)
-        found = self._sides(decided(pair, lambda *_: NOTHING))
-        if not self._is_same(decided(pair, lambda *_: None), found):
+        sides_without_nulls = self._sides(decided(pair, lambda *_: NOTHING))
+        if not self._is_same(decided(pair, lambda *_: None), sides_without_nulls):
             raise UnclearRow(
                 f"{keys[0]} is null or not there, which a table cannot tell and the chat template shows; set data.nulls: drop "
                 "where such keys are the table's padding, keep where they are null, or write arguments and schemas as JSON "
                 "text (json.dumps) before they become a table"
             )
-        return found
+        return sides_without_nulls
 
-    def _is_same(self, pair: Pair, found: tuple[list[int], list[_Side], frozenset[str]]) -> bool:
+    def _is_same(self, pair: Pair, encoding: tuple[list[int], list[_Side], frozenset[str]]) -> bool:
         """Whether `pair` has the prompt and sides of `found`."""
         try:
-            return self._sides(pair)[:2] == found[:2]
+            return self._sides(pair)[:2] == encoding[:2]
         except UnusableRow:
             return False
 
@@ -235,12 +237,12 @@ class Encoder:
             ids, before = prompt + self._ids(answer.text), ""
         if len(ids) == len(prompt):
             raise UnusableRow("empty completion")
-        counted = None
+        own_mask = None
         if answer.own is not None:
-            counted = [*self._counted(before, answer.text, answer.own, ids[len(prompt) :]), True]
-        return _Side([*ids, answer.eos], apart or answer.composed, apart and not answer.composed, counted)
+            own_mask = [*self._mark_own_tokens(before, answer.text, answer.own, ids[len(prompt) :]), True]
+        return _Side([*ids, answer.eos], apart or answer.composed, apart and not answer.composed, own_mask)
 
-    def _counted(self, before: str, text: str, own: Sequence[Span], ids: Sequence[int]) -> list[bool]:
+    def _mark_own_tokens(self, before: str, text: str, own: Sequence[Span], ids: Sequence[int]) -> list[bool]:
         """Which of `ids`, the tokens of `text` behind `before`, have a character in one of the spans of `text`."""
         tokenizer: Any = getattr(self._tokenizer, "_tokenizer", self._tokenizer)
         try:
@@ -249,8 +251,10 @@ class Encoder:
             encoded = {"input_ids": [], "offset_mapping": []}
         if list(encoded["input_ids"][-len(ids) :]) != list(ids):
             raise UnusableRow("an answer of several turns, and a tokenizer that does not say where its tokens are")
-        places = [(begin - len(before), end - len(before)) for begin, end in encoded["offset_mapping"][-len(ids) :]]
-        return [any(begin < span.end and end > span.begin for span in own) for begin, end in places]
+        token_places = [
+            (begin - len(before), end - len(before)) for begin, end in encoded["offset_mapping"][-len(ids) :]
+        ]
+        return [any(begin < span.end and end > span.begin for span in own) for begin, end in token_places]
 
     def _ids(self, text: str, first: bool = False) -> list[int]:
         """Tokens of `text`; of a text that comes `first`, with what the tokenizer opens a text with, and one BOS."""
@@ -276,17 +280,17 @@ class _Side:
     """Whether the answer was set behind the prompt by rule 2."""
     merged: bool
     """Whether that was for tokens that merge, and not for what the template does."""
-    counted: list[bool] | None = None
+    own_mask: list[bool] | None = None
     """Of the answer's tokens, where not all count."""
 
 
 def _opening(tokenizer: ChatTokenizer) -> list[int]:
     """The special tokens that `tokenizer` puts before a text."""
-    bare = tokenizer.encode("a", add_special_tokens=False)
-    full = tokenizer.encode("a", add_special_tokens=True)
-    for start in range(len(full) - len(bare) + 1):
-        if full[start : start + len(bare)] == bare:
-            return full[:start]
+    bare_ids = tokenizer.encode("a", add_special_tokens=False)
+    full_ids = tokenizer.encode("a", add_special_tokens=True)
+    for start in range(len(full_ids) - len(bare_ids) + 1):
+        if full_ids[start : start + len(bare_ids)] == bare_ids:
+            return full_ids[:start]
     return []
 
 
@@ -304,5 +308,5 @@ def _read_only(values: Sequence[Any], dtype: Any) -> NDArray[Any]:
     return array
 
 
-def _shown(moment: datetime) -> str:
+def _format_date(moment: datetime) -> str:
     return moment.date().isoformat() if moment.time() == moment.min.time() else moment.isoformat(" ")

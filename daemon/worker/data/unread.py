@@ -1,4 +1,4 @@
-"""Columns that nobody read: which they are, and which of them may be a prompt, a system turn or an answer.
+"""Checks the columns that nobody read: one that may be a prompt, a system turn or an answer must repeat what was read.
 
 Such a column must repeat what was read. Where it says something else, a row is not what its reader takes it for.
 """
@@ -24,32 +24,34 @@ PERSONAS = frozenset(["persona", "preamble", "character", "system_text", "system
 KINDS = {"prompt": "a prompt", "system": "a system turn", "answer": "an answer"}
 
 
-def looks_like(column: str) -> str | None:
-    """What a column of this name may hold: `prompt`, `system`, `answer`, `verdict` (a word, or an answer), or none of these."""
+def guess_part(column: str) -> str | None:
+    """Guesses from its name what a column holds: `prompt`, `system`, `answer`, `verdict` (a word or an answer) or None."""
     key = key_of(column)
     if key in PROMPTS:
         return "prompt"
     if key in SYSTEMS | PERSONAS:
         return "system"
-    one = numbered(column)
+    numbered_column = numbered(column)
     if is_verdict(column) and side_of(column) is None:
         return "verdict"
-    return "answer" if side_of(column) or (one is not None and is_answer_base(one.base)) else None
+    return (
+        "answer" if side_of(column) or (numbered_column is not None and is_answer_base(numbered_column.base)) else None
+    )
 
 
-def settled(spec: DataSpec) -> set[str]:
-    """The parts whose columns the spec names, so that no other column can be them."""
-    named: dict[str, list[str | list[str]]] = {
+def find_settled_parts(spec: DataSpec) -> set[str]:
+    """Finds the parts whose columns the spec names, so that no other column can be them."""
+    features_by_part: dict[str, list[str | list[str]]] = {
         "prompt": [spec.prompt_feature],
         "system": [spec.system_feature],
         "answer": [spec.chosen_feature, spec.rejected_feature],
         "verdict": [spec.chosen_feature, spec.rejected_feature],
     }
-    return {part for part, features in named.items() if all(feature != "auto" for feature in features)}
+    return {part for part, features in features_by_part.items() if all(feature != "auto" for feature in features)}
 
 
 def check_unread(
-    row: Mapping[str, Any], pairs: Sequence[Pair], parts: Mapping[str, str], read: Collection[str]
+    row: Mapping[str, Any], pairs: Sequence[Pair], parts: Mapping[str, str], columns_read: Collection[str]
 ) -> None:
     """Raises `UnclearRow` for a column of `parts` ({column: what it looks like}) that says what no pair of the row says.
 
@@ -58,7 +60,7 @@ def check_unread(
     texts = [text for pair in pairs for text in texts_of(pair)]
     for column, part in parts.items():
         value = as_chat(row.get(column))
-        if column in read or is_blank(value) or (part in ("answer", "verdict") and not is_text(value)):
+        if column in columns_read or is_blank(value) or (part in ("answer", "verdict") and not is_text(value)):
             continue
         if part == "verdict":
             if len(answer_text(value).split()) < WORDS:
@@ -67,39 +69,41 @@ def check_unread(
         if not (_is_among(answer_text(value), texts) if part == "answer" else repeats(value, texts)):
             raise UnclearRow(
                 f"the column {column!r} looks like {KINDS[part]} and says something else than what was read; "
-                f"{_naming(column, part, read)}leave it out (data.ignore_columns: [{column}])"
+                f"{_naming(column, part, columns_read)}leave it out (data.ignore_columns: [{column}])"
             )
 
 
-def _naming(column: str, part: str, read: Collection[str]) -> str:
+def _naming(column: str, part: str, columns_read: Collection[str]) -> str:
     """The setting that names the right column, where one can."""
     if part == "system":
         return f"name the system turn's column (data.system_feature: {column}), or "
     if part == "prompt":
-        prompts = sorted(other for other in read if looks_like(other) == "prompt")
+        prompts = sorted(other for other in columns_read if guess_part(other) == "prompt")
         return (
             f"name the prompt's column (data.prompt_feature: {prompts[0]} or {column}), or "
             if len(prompts) == 1
             else ""
         )
-    sides = named_sides(read)
+    sides = named_sides(columns_read)
     if sides is None:
         return ""
     return f"name the sides' columns (data.chosen_feature: {sides[0]}, data.rejected_feature: {sides[1]}), or "
 
 
 def texts_of(pair: Pair) -> list[str]:
-    """What a pair says, with single spaces."""
+    """Lists the texts of a pair, with single spaces."""
     return [text for side in (pair.prompt, pair.chosen, pair.rejected) for text in _texts(side)]
 
 
-def says_again(value: Any, texts: Sequence[str]) -> bool:
-    """Whether all that `value` says was read, or it is the whole row: a text that holds several of what was read."""
+def is_already_read(value: Any, texts: Sequence[str]) -> bool:
+    """Says whether all of `value` is in `texts`, or it is the whole row: a text that holds several of them."""
     value = as_chat(value)
     if repeats(value, texts):
         return True
-    said = [text for text in user_texts(value) if text]
-    return bool(said) and all(sum(len(one) > 0 and one in text for one in texts) > 1 for text in said)
+    passages = [text for text in user_texts(value) if text]
+    return bool(passages) and all(
+        sum(len(text_read) > 0 and text_read in text for text_read in texts) > 1 for text in passages
+    )
 
 
 def _texts(side: Text) -> list[str]:
@@ -109,5 +113,5 @@ def _texts(side: Text) -> list[str]:
 
 
 def _is_among(answer: str, texts: Sequence[str]) -> bool:
-    said = squeezed(answer)
-    return any(said == text or (len(said) >= LEAST and said in text) for text in texts)
+    squeezed_answer = squeezed(answer)
+    return any(squeezed_answer == text or (len(squeezed_answer) >= LEAST and squeezed_answer in text) for text in texts)

@@ -1,1 +1,1 @@
-"""Models and adapters: found, identified, checked, loaded."""
+"""Finds, identifies, checks and loads models and adapters."""

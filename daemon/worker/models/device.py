@@ -1,4 +1,4 @@
-"""What this machine computes on and how fast, for `prefd doctor`."""
+"""Describes what this machine computes on, and measures how fast, for `prefd doctor`."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import mlx.core as mx
 
 from prefd.daemon.worker_tasks.answers import DeviceAnswer
 
-SIZE = 1024
+MATRIX_SIZE = 1024
 REPEATS = 5
 
 
 def describe(blas: str | None) -> DeviceAnswer:
-    """Device, BLAS and the measured float32 matrix-product rate in GFLOP/s."""
+    """Describe the device, the BLAS and the measured float32 matrix-product rate in GFLOP/s."""
     device = mx.default_device()
     info = mx.device_info()
     return DeviceAnswer(
         device=str(device.type).rpartition(".")[2],
         device_name=str(info.get("device_name", "")),
         blas=blas,
-        gflops=round(gflops(), 1),
+        gflops=round(measure_gflops(), 1),
         mlx=metadata.version("mlx"),
         mlx_lm=metadata.version("mlx-lm"),
     )
 
 
-def gflops() -> float:
-    """The rate of a 1024³ float32 product: the median of five, after one to warm up."""
-    a, b = mx.random.normal((SIZE, SIZE)), mx.random.normal((SIZE, SIZE))
+def measure_gflops() -> float:
+    """Measure the rate of a 1024³ float32 product: the median of five, after one to warm up."""
+    a, b = mx.random.normal((MATRIX_SIZE, MATRIX_SIZE)), mx.random.normal((MATRIX_SIZE, MATRIX_SIZE))
     mx.eval(a, b, a @ b)
     seconds = []
     for _ in range(REPEATS):
         began = time.perf_counter()
         mx.eval(a @ b)
         seconds.append(time.perf_counter() - began)
-    return 2 * SIZE**3 / median(seconds) / 1e9
+    return 2 * MATRIX_SIZE**3 / median(seconds) / 1e9

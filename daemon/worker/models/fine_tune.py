@@ -1,4 +1,4 @@
-"""Makes a policy trainable: what training freezes, and the adapter layers that it puts on."""
+"""Makes a policy trainable: freezes what is not trained, and puts adapter layers on."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from prefd.daemon.worker.models.source import ModelSource, read_adapter
 
 @dataclass(frozen=True)
 class FineTune:
-    """What was made trainable, in the words of mlx-lm's adapter_config.json."""
+    """What of a model is trained, in the words of mlx-lm's adapter_config.json."""
 
     fine_tune_type: str
     num_layers: int
     lora_parameters: dict[str, Any]
 
     def adapter_config(self, source: ModelSource) -> dict[str, Any]:
-        """What adapter_config.json says of an adapter on `source`."""
+        """Return the adapter_config.json of an adapter on `source`."""
         return vars(self) | {"model": source.model}
 
 
@@ -48,18 +48,18 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
             "trained in full; use training.fine_tune lora or dora, or the model it was made from"
         )
     num_layers = layers if training.num_layers == -1 else training.num_layers
-    made = FineTune(training.fine_tune, num_layers, training.lora.model_dump(exclude_none=True))
+    fine_tune = FineTune(training.fine_tune, num_layers, training.lora.model_dump(exclude_none=True))
     if training.fine_tune == "full":
-        for layer in model.layers[layers - made.num_layers :]:
+        for layer in model.layers[layers - fine_tune.num_layers :]:
             layer.unfreeze()
-        if made.num_layers == layers:
+        if fine_tune.num_layers == layers:
             model.unfreeze()
     elif source.adapter is not None:
-        made = _adapters_own(model, source, training)
+        fine_tune = _describe_adapter(model, source, training)
         model.unfreeze(keys=list(ADAPTER_LEAVES), strict=False)
     else:
         lora = training.lora.model_dump(exclude_none=True) | resolve_keys(model, source, training)
-        made = FineTune(made.fine_tune_type, made.num_layers, lora)
+        fine_tune = FineTune(fine_tune.fine_tune_type, fine_tune.num_layers, lora)
         try:
             linear_to_lora_layers(model, training.num_layers, lora, use_dora=training.fine_tune == "dora")
         except ValueError as error:  # mlx-lm: "QuantizedSwitchLinear doesn't support DoRA yet."
@@ -71,11 +71,14 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
     if not tree_flatten(model.trainable_parameters()):
         raise JobError(f"nothing to train: no layer of {source.model} has a module that {training.fine_tune} can adapt")
     model.train()
-    return made
+    return fine_tune
 
 
 def _check_adapted(model: nn.Module, source: ModelSource) -> None:
-    """mlx-lm's DoRA takes 32 // bits for the weights in a word, and a quantized embedding for a plain one."""
+    """Check that mlx-lm can compute the DoRA of `model`, or raise `JobError`.
+
+    It takes 32 // bits for the weights in a word, and a quantized embedding for a plain one.
+    """
     for name, module in model.named_modules():
         if isinstance(module, DoRALinear) and "scales" in module.linear and 32 % module.linear.bits:
             raise JobError(
@@ -89,40 +92,40 @@ def _check_adapted(model: nn.Module, source: ModelSource) -> None:
             )
 
 
-def _adapters_own(model: nn.Module, source: ModelSource, training: TrainingSpec) -> FineTune:
-    """What the adapter that `model` starts with is. Raises `JobError` where the spec asks for something else."""
+def _describe_adapter(model: nn.Module, source: ModelSource, training: TrainingSpec) -> FineTune:
+    """Describe the adapter that `model` starts with. Raises `JobError` where the spec asks for something else."""
     assert source.adapter is not None
     config = read_adapter(source.adapter)
-    made = FineTune(config.fine_tune_type, config.num_layers or len(model.layers), config.lora_parameters)
+    fine_tune = FineTune(config.fine_tune_type, config.num_layers or len(model.layers), config.lora_parameters)
     if config.is_peft:
         modules = [name for name, module in model.named_modules() if "lora_a" in module]
-        num_layers, keys = peft_start.place(modules, len(model.layers))
-        made = FineTune(config.fine_tune_type, num_layers, config.lora_parameters | {"keys": keys})
-    if made.fine_tune_type != training.fine_tune:
+        num_layers, keys = peft_start.locate_in_layers(modules, len(model.layers))
+        fine_tune = FineTune(config.fine_tune_type, num_layers, config.lora_parameters | {"keys": keys})
+    if fine_tune.fine_tune_type != training.fine_tune:
         raise JobError(
-            f"adapter {source.adapter} is {made.fine_tune_type} and training.fine_tune is {training.fine_tune}; "
+            f"adapter {source.adapter} is {fine_tune.fine_tune_type} and training.fine_tune is {training.fine_tune}; "
             "a job that starts from an adapter goes on with its kind"
         )
-    if "num_layers" in training.model_fields_set and training.num_layers not in (-1, made.num_layers):
+    if "num_layers" in training.model_fields_set and training.num_layers not in (-1, fine_tune.num_layers):
         raise JobError(
-            f"training.num_layers is {training.num_layers} and adapter {source.adapter} has {made.num_layers}; "
+            f"training.num_layers is {training.num_layers} and adapter {source.adapter} has {fine_tune.num_layers}; "
             "leave it out to go on with the adapter's own"
         )
-    asked = training.lora.model_dump(exclude_unset=True) | resolve_keys(model, source, training)
-    for name, value in asked.items():
-        if not _same(value, made.lora_parameters.get(name)):
+    requested = training.lora.model_dump(exclude_unset=True) | resolve_keys(model, source, training)
+    for name, value in requested.items():
+        if not _is_same(value, fine_tune.lora_parameters.get(name)):
             raise JobError(
                 f"training.lora.{name} is {value!r} and adapter {source.adapter} has "
-                f"{made.lora_parameters.get(name)!r}; leave it out to go on with the adapter's own"
+                f"{fine_tune.lora_parameters.get(name)!r}; leave it out to go on with the adapter's own"
             )
-    if training.qat is not None and made.lora_parameters.get("dropout"):
+    if training.qat is not None and fine_tune.lora_parameters.get("dropout"):
         raise JobError(
             f"training.qat rounds base and adapter as one weight, of which no part can be dropped, and adapter "
-            f"{source.adapter} has a dropout of {made.lora_parameters['dropout']}; set it to 0 in its adapter_config.json"
+            f"{source.adapter} has a dropout of {fine_tune.lora_parameters['dropout']}; set it to 0 in its adapter_config.json"
         )
-    return made
+    return fine_tune
 
 
-def _same(asked: Any, own: Any) -> bool:
-    """The order of modules means nothing."""
-    return sorted(asked) == sorted(own or ()) if isinstance(asked, list) else bool(asked == own)
+def _is_same(requested: Any, own: Any) -> bool:
+    """Whether two settings mean the same; the order of modules means nothing."""
+    return sorted(requested) == sorted(own or ()) if isinstance(requested, list) else bool(requested == own)

@@ -1,4 +1,4 @@
-"""Identifies a model as a reference by everything that changes its numbers, told from its files: no tensor is loaded."""
+"""Identifies a model as a reference by everything in its files that changes its numbers; no tensor is loaded."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from prefd.cache.fingerprint import ReferenceFingerprint, digest_config, digest_
 from prefd.daemon.worker.models.source import ModelSource, read_adapter, read_model_json, stored_dtype
 
 SCORING = 3
-"""The way of scoring, in the identity beside the weights: one more whenever a change to it changes a number, be it in the last
-digit. 1: logits at every position; 2: prompts shared, logits at answers, sums over the vocabulary in pairs;
+"""The version of the way of scoring: one more whenever a change to it changes a number, be it in the last digit.
+
+1: logits at every position; 2: prompts shared, logits at answers, sums over the vocabulary in pairs;
 3: segments padded to a multiple of 8, no longer of 32.
 """
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "*.tiktoken", "added_tokens.json")
 
 
 def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | None = None) -> ReferenceFingerprint:
-    """Who `source` is as a reference. `compute_dtype` is what its forward pass computes in on `device`."""
-    config = digest_config(source.config())  # first: what is wrong with it is told before its weights are fetched
+    """Make the fingerprint of `source` as a reference. `compute_dtype` is what its forward pass computes in on `device`."""
+    config = digest_config(source.config())  # first: a fault in it is reported before the weights are fetched
     versions = {name: metadata.version(name) for name in ("mlx", "mlx-lm")}
     identity = {
         "weights": digest_weights(source.weight_files, memo),
@@ -31,8 +32,8 @@ def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | 
         "tokenizer": _digest_files(source.folder, TOKENIZER_FILES),
         "chat_template": _digest_template(source.folder),
         "scoring": SCORING,
-        "mlx": _minor(versions["mlx"]),
-        "mlx_lm": _minor(versions["mlx-lm"]),
+        "mlx": _drop_patch_number(versions["mlx"]),
+        "mlx_lm": _drop_patch_number(versions["mlx-lm"]),
     }
     adapter = None if source.adapter is None else str(source.adapter)
     return ReferenceFingerprint(
@@ -41,11 +42,13 @@ def identify(source: ModelSource, compute_dtype: str, device: str, memo: Path | 
 
 
 def _digest_adapter(adapter: Path, memo: Path | None) -> str:
-    found = read_adapter(adapter)
-    matters = {name: found.raw.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
-    if found.is_peft:
-        matters = {"peft": found.fine_tune_type} | {name: found.lora_parameters[name] for name in ("rank", "scale")}
-    return digest_json([matters, digest_weights([found.weights], memo)])
+    config = read_adapter(adapter)
+    relevant_settings = {name: config.raw.get(name) for name in ("fine_tune_type", "num_layers", "lora_parameters")}
+    if config.is_peft:
+        relevant_settings = {"peft": config.fine_tune_type} | {
+            name: config.lora_parameters[name] for name in ("rank", "scale")
+        }
+    return digest_json([relevant_settings, digest_weights([config.weights], memo)])
 
 
 def _digest_files(folder: Path, patterns: tuple[str, ...]) -> str:
@@ -54,11 +57,11 @@ def _digest_files(folder: Path, patterns: tuple[str, ...]) -> str:
 
 
 def _digest_template(folder: Path) -> str:
-    """Of everything that turns messages into text: the template, wherever it is kept, and the special tokens."""
+    """Digest everything that turns messages into text: the template, wherever it is kept, and the special tokens."""
     config = folder / "tokenizer_config.json"
     files = [path for path in sorted(folder.glob("*.jinja")) if path.is_file()]
     return digest_json([read_model_json(config) if config.is_file() else None, [path.read_text() for path in files]])
 
 
-def _minor(version: str) -> str:
+def _drop_patch_number(version: str) -> str:
     return ".".join(version.split(".")[:2])

@@ -21,34 +21,35 @@ from mlx_lm.utils import (
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import memory, peft_start
 from prefd.daemon.worker.models.lookup_tables import bound_positions
-from prefd.daemon.worker.models.source import ModelSource, loading_failed, read_adapter, stored_dtype
+from prefd.daemon.worker.models.source import ModelSource, explain_loading_failure, read_adapter, stored_dtype
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 def device() -> str:
-    """ "cpu" or "gpu": what MLX computes on in this process."""
+    """Return what MLX computes on in this process: "cpu" or "gpu"."""
     return str(mx.default_device().type).rpartition(".")[2]
 
 
 def compute_dtype(source: ModelSource) -> str:
-    """What a forward pass of `source` computes in here: float32 on a CPU (half precision is 40 times slower there),
-    the stored type elsewhere.
+    """Return the type that a forward pass of `source` computes in on this device.
+
+    It is float32 on a CPU (half precision is 40 times slower there), the stored type elsewhere.
     """
     return "float32" if device() == "cpu" else DTYPES[stored_dtype(source)]
 
 
 def load(source: ModelSource) -> nn.Module:
-    """The model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
-    model = unread(source)
+    """Load the model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
+    model = load_lazily(source)
     memory.check_weights(model, source.model)
     mx.eval(model.parameters())
     return model
 
 
-def unread(source: ModelSource) -> nn.Module:
-    """As `load`, with the weights still on disk: each is read when it is first used.
+def load_lazily(source: ModelSource) -> nn.Module:
+    """Load the model at `source` with its weights still on disk: each is read when it is first used.
 
     An adapter's own leaves are float32 whatever the model computes in, as those of a new adapter are: in half precision
     most steps of training would round to nothing.
@@ -71,11 +72,11 @@ def unread(source: ModelSource) -> nn.Module:
 
 
 def open_base(source: ModelSource) -> tuple[nn.Module, dict[str, Any]]:
-    """The model without its adapter, weights not read yet and of their stored types, and its config.
+    """Open the model without its adapter, weights not read yet and of their stored types, and its config.
 
     Raises `JobError` when it cannot be loaded.
     """
-    with _explained(source, source.model):
+    with _explain_failures(source, source.model):
         model, config = load_model(source.folder, lazy=True)
         if source.quantize is None:
             return model, config
@@ -88,27 +89,29 @@ def put_adapter(model: nn.Module, source: ModelSource) -> None:
     """Load the adapter of `source`, if it has one, onto `model`. Raises `JobError` when it does not fit."""
     if source.adapter is None:
         return
-    with _explained(source, f"{source.model} with adapter {source.adapter}"):
+    with _explain_failures(source, f"{source.model} with adapter {source.adapter}"):
         adapter = read_adapter(source.adapter)
         if adapter.is_peft:
-            peft_start.put(model, source, adapter)
+            peft_start.put_peft_adapter(model, source, adapter)
         else:
             load_adapters(model, str(source.adapter))
 
 
 @contextmanager
-def _explained(source: ModelSource, where: str) -> Iterator[None]:
+def _explain_failures(source: ModelSource, where: str) -> Iterator[None]:
+    """Raise `JobError` for whatever goes wrong in loading a model inside the block."""
     try:
         yield
     except JobError:
         raise
     except Exception as error:  # whatever a model's code does with files that it was not written for
-        raise JobError(f"model {where} cannot be loaded: {loading_failed(source, error)}") from error
+        raise JobError(f"model {where} cannot be loaded: {explain_loading_failure(source, error)}") from error
 
 
 def tokenizer(source: ModelSource) -> Any:
-    """mlx-lm's TokenizerWrapper for `source`, as `mlx_lm.load` makes it: with the EOS ids of config.json or, before them,
-    generation_config.json.
+    """Load mlx-lm's TokenizerWrapper for `source`, as `mlx_lm.load` makes it.
+
+    It has the EOS ids of generation_config.json or, where there are none, those of config.json.
     """
     try:
         folder = source.config_folder
@@ -118,12 +121,16 @@ def tokenizer(source: ModelSource) -> Any:
 
 
 def check_same_vocabulary(policy: ModelSource, policy_tokenizer: Any, reference: ModelSource) -> None:
-    """The reference scores the policy's token ids, so both must mean the same text. Raises `JobError` otherwise."""
-    mine, theirs = policy_tokenizer.get_vocab(), tokenizer(reference).get_vocab()
-    if mine == theirs:
+    """Check that both tokenizers mean the same text by an id, or raise `JobError`: the reference scores the policy's ids."""
+    policy_vocabulary, reference_vocabulary = policy_tokenizer.get_vocab(), tokenizer(reference).get_vocab()
+    if policy_vocabulary == reference_vocabulary:
         return
-    unlike = sorted(token for token in mine.keys() | theirs.keys() if mine.get(token) != theirs.get(token))
+    different = sorted(
+        token
+        for token in policy_vocabulary.keys() | reference_vocabulary.keys()
+        if policy_vocabulary.get(token) != reference_vocabulary.get(token)
+    )
     raise JobError(
-        f"reference {reference.model} has another tokenizer than {policy.model}: {len(unlike)} tokens differ "
-        f"(such as {unlike[0]!r}), so its log-probabilities would be of other text; use a reference of the same family"
+        f"reference {reference.model} has another tokenizer than {policy.model}: {len(different)} tokens differ "
+        f"(such as {different[0]!r}), so its log-probabilities would be of other text; use a reference of the same family"
     )

@@ -19,22 +19,22 @@ from prefd.daemon.worker.errors import JobError
 GIB = 2**30
 
 
-def gib(size: int) -> str:
-    """Writes `size` bytes in GiB."""
+def format_gib(size: int) -> str:
+    """Write `size` bytes in GiB."""
     return f"{size / GIB:.1f} GiB"
 
 
-def nbytes(tree: Any) -> int:
-    """Adds up the bytes of all arrays in a tree of parameters."""
+def count_bytes(tree: Any) -> int:
+    """Add up the bytes of all arrays in a tree of parameters."""
     leaves: Any = tree_flatten(tree)
     return sum(leaf.nbytes for _, leaf in leaves)
 
 
 def machine() -> tuple[int, int]:
-    """Bytes that the device has in all, and that are free now."""
+    """Measure the bytes that the device has in all, and those that are free now."""
     if mx.default_device() == mx.cpu:
         memory = psutil.virtual_memory()
-        total = min([memory.total, *container_limits()])
+        total = min([memory.total, *list_container_limits()])
         return total, min(memory.available, total)
     info = mx.device_info()
     names = ("max_recommended_working_set_size", "total_memory", "memory_size")
@@ -43,20 +43,20 @@ def machine() -> tuple[int, int]:
     return total, free
 
 
-def container_limits(root: Path = ROOT, own: Path = OWN) -> list[int]:
-    """The memory limits, in bytes, of the control groups that this process is in."""
-    found = []
+def list_container_limits(root: Path = ROOT, own: Path = OWN) -> list[int]:
+    """List the memory limits, in bytes, of the control groups that this process is in."""
+    limits = []
     for group in itertools.chain.from_iterable(memory_groups(root, own)):
         with suppress(OSError, ValueError):  # no such file at the root, and `max` where there is no limit
-            found.append(int(group.limit.read_text()))
-    return found
+            limits.append(int(group.limit.read_text()))
+    return limits
 
 
 def check_weights(model: nn.Module, name: str) -> None:
-    """Raises `JobError` where the weights of the model `name`, not read yet, are larger than memory."""
-    weights, (total, _) = nbytes(model.parameters()), machine()
+    """Check that the weights of the model `name`, not read yet, fit into memory, or raise `JobError`."""
+    weights, (total, _) = count_bytes(model.parameters()), machine()
     if weights > total:
         raise JobError(
-            f"the weights of {name} take {gib(weights)}; this machine has {gib(total)} in all. Name a smaller reference, or "
-            "score on a larger machine and bring the cache here (`prefd cache export`, or cache_url)"
+            f"the weights of {name} take {format_gib(weights)}; this machine has {format_gib(total)} in all. "
+            "Name a smaller reference, or score on a larger machine and bring the cache here (`prefd cache export`, or cache_url)"
         )

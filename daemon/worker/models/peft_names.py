@@ -1,4 +1,4 @@
-"""Model families whose modules transformers calls by the names that mlx-lm gives them, so that an adapter can be carried over."""
+"""Lists the model families whose modules have the same names in transformers and mlx-lm, so that adapters carry over."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DoRA on every linear layer, and equal to 1e-5."""
 
 
 def check_names(source: ModelSource, setting: str, instead: str = "") -> None:
-    """Raises `JobError` unless a module of `source` is the one that transformers calls by the same name."""
+    """Check that the modules of `source` have the same names in transformers, or raise `JobError`."""
     config = source.config()
     if (family := config.get("model_type")) not in SAME_NAMES:
         raise JobError(

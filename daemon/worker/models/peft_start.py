@@ -1,4 +1,4 @@
-"""A PEFT adapter put on a model of mlx-lm's: the way back from what `peft.py` writes.
+"""Puts a PEFT adapter on a model of mlx-lm's: the way back from what `outputs/peft.py` writes.
 
 mlx-lm says which modules an adapter is on by their names inside a layer and a number of layers from the end. Where a
 PEFT adapter is not so regular, `keys` holds the modules' full paths, which mlx-lm takes too.
@@ -29,34 +29,38 @@ IN_A_LAYER = re.compile(r"(?P<layers>.*\blayers)\.(?P<index>\d+)\.(?P<key>.+)")
 ADAPTABLE = (nn.Linear, nn.QuantizedLinear)
 
 
-def put(model: nn.Module, source: ModelSource, adapter: AdapterConfig) -> None:
+def put_peft_adapter(model: nn.Module, source: ModelSource, adapter: AdapterConfig) -> None:
     """Put `adapter`, PEFT's, on `model`, the base of `source`. Raises `JobError` where it would not mean the same there."""
     check_names(source, f"adapter {adapter.folder}")
-    weights = mlx_weights(adapter, _load(adapter))
-    modules = {name.rpartition(".")[0] for name in weights}
-    found = dict(model.named_modules())
-    if strange := sorted(name for name in modules if not isinstance(found.get(name), ADAPTABLE)):
-        what = "is no linear layer" if strange[0] in found else "is not there"
+    weights = convert_weights(adapter, _load_arrays(adapter))
+    adapted_names = {name.rpartition(".")[0] for name in weights}
+    modules_by_name = dict(model.named_modules())
+    if unknown_names := sorted(name for name in adapted_names if not isinstance(modules_by_name.get(name), ADAPTABLE)):
+        fault = "is no linear layer" if unknown_names[0] in modules_by_name else "is not there"
         raise JobError(
-            f"adapter {adapter.folder} is on {strange[0]}, which {what} in {source.model} ({len(strange)} of {len(modules)} "
-            f"modules): name the model that it was trained on, or {INSTEAD}"
+            f"adapter {adapter.folder} is on {unknown_names[0]}, which {fault} in {source.model} "
+            f"({len(unknown_names)} of {len(adapted_names)} modules): name the model that it was trained on, or {INSTEAD}"
         )
-    words = [(name, found[name].bits) for name in sorted(modules) if "scales" in found[name] and 32 % found[name].bits]
-    if words and adapter.fine_tune_type == "dora":
+    odd_widths = [
+        (name, modules_by_name[name].bits)
+        for name in sorted(adapted_names)
+        if "scales" in modules_by_name[name] and 32 % modules_by_name[name].bits
+    ]
+    if odd_widths and adapter.fine_tune_type == "dora":
         raise JobError(
-            f"adapter {adapter.folder} is dora, and {source.model} has {words[0][1]}-bit weights ({words[0][0]}), which mlx-lm's "
-            "DoRA cannot adapt; name a model of 4 or 8 bits, or the one that it was made from"
+            f"adapter {adapter.folder} is dora, and {source.model} has {odd_widths[0][1]}-bit weights ({odd_widths[0][0]}), "
+            "which mlx-lm's DoRA cannot adapt; name a model of 4 or 8 bits, or the one that it was made from"
         )
-    parameters = adapter.lora_parameters | {"keys": place(modules, len(model.layers))[1]}
-    num_layers = place(modules, len(model.layers))[0]
+    parameters = adapter.lora_parameters | {"keys": locate_in_layers(adapted_names, len(model.layers))[1]}
+    num_layers = locate_in_layers(adapted_names, len(model.layers))[0]
     linear_to_lora_layers(model, num_layers, parameters, use_dora=adapter.fine_tune_type == "dora")
-    _check_whole(model, adapter, weights)
+    _check_complete(model, adapter, weights)
     model.load_weights(list(weights.items()), strict=False)
 
 
-def mlx_weights(adapter: AdapterConfig, weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
-    """PEFT's tensors by mlx-lm's names, laid out as there: lora_A (r, in) is the transpose of lora_a (in, r)."""
-    made: dict[str, mx.array] = {}
+def convert_weights(adapter: AdapterConfig, weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
+    """Convert PEFT's tensors to mlx-lm's, by mlx-lm's names: lora_A (r, in) is the transpose of lora_a (in, r)."""
+    converted: dict[str, mx.array] = {}
     for name, value in weights.items():
         match = TENSOR.fullmatch(name)
         if match is None:
@@ -65,37 +69,37 @@ def mlx_weights(adapter: AdapterConfig, weights: Mapping[str, mx.array]) -> dict
                 f"cannot be gone on with; {INSTEAD}"
             )
         leaf = LEAVES[match["kind"]]
-        if f"{match['module']}.{leaf}" in made:
+        if f"{match['module']}.{leaf}" in converted:
             raise JobError(
                 f"adapter {adapter.folder}: {adapter.weights.name} has {match['kind']} of {match['module']} twice, under two "
                 f"names ({name}); save the adapter again"
             )
-        made[f"{match['module']}.{leaf}"] = value.flatten() if leaf == "m" else mx.contiguous(value.T)
-    if not made:
+        converted[f"{match['module']}.{leaf}"] = value.flatten() if leaf == "m" else mx.contiguous(value.T)
+    if not converted:
         raise JobError(f"adapter {adapter.folder}: {adapter.weights.name} is empty; save the adapter again")
-    return made
+    return converted
 
 
-def place(modules: Collection[str], layers: int) -> tuple[int, list[str]]:
-    """mlx-lm's `num_layers` and `keys` for an adapter on `modules`, full paths, of a model with so many `layers`."""
+def locate_in_layers(modules: Collection[str], layers: int) -> tuple[int, list[str]]:
+    """Find mlx-lm's `num_layers` and `keys` for an adapter on `modules`, full paths, of a model with so many `layers`."""
     keys: dict[int, set[str]] = {}
     for name in modules:
         if (match := IN_A_LAYER.fullmatch(name)) is None:
             return layers, sorted(modules)
         keys.setdefault(int(match["index"]), set()).add(match["key"])
     last_ones = sorted(keys) == list(range(layers - len(keys), layers))
-    if not last_ones or any(each != keys[layers - 1] for each in keys.values()):
+    if not last_ones or any(layer_keys != keys[layers - 1] for layer_keys in keys.values()):
         return layers, sorted(modules)
     return len(keys), sorted(keys[layers - 1])
 
 
-def _load(adapter: AdapterConfig) -> dict[str, mx.array]:
-    found: Any = mx.load(str(adapter.weights))
-    return dict(found)
+def _load_arrays(adapter: AdapterConfig) -> dict[str, mx.array]:
+    arrays: Any = mx.load(str(adapter.weights))
+    return dict(arrays)
 
 
-def _check_whole(model: nn.Module, adapter: AdapterConfig, weights: Mapping[str, mx.array]) -> None:
-    """Every matrix of the adapted modules is in the file, in the shape that the config says."""
+def _check_complete(model: nn.Module, adapter: AdapterConfig, weights: Mapping[str, mx.array]) -> None:
+    """Check that the file has every matrix of the adapted modules in the config's shape, or raise `JobError`."""
     leaves: Any = tree_flatten(model.parameters())
     expected = {name: value.shape for name, value in leaves if name.rpartition(".")[2] in LEAVES.values()}
     for name in sorted(expected.keys() | weights.keys()):

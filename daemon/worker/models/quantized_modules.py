@@ -11,46 +11,51 @@ from mlx import nn
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 QUANTIZED = (nn.QuantizedLinear, nn.QuantizedEmbedding, QuantizedSwitchLinear)
-"""What can be dequantized, in each of MLX's modes."""
+"""The classes of modules that can be dequantized, in each of MLX's modes."""
 
 
 def float_type(module: nn.Module, plain: mx.Dtype) -> mx.Dtype:
-    """What the weight of the quantized `module` is stored as when it is not quantized."""
-    found: mx.Dtype = module.scales.dtype
-    return found if mx.issubdtype(found, mx.floating) else plain
+    """Return the type that the weight of the quantized `module` is stored as when it is not quantized."""
+    dtype: mx.Dtype = module.scales.dtype
+    return dtype if mx.issubdtype(dtype, mx.floating) else plain
 
 
-def dequantized(module: nn.Module, dtype: mx.Dtype = mx.float32) -> nn.Module:
-    """The module that computes with the weight that the quantized `module` stands for, in full."""
-    weight = unpacked(module).astype(dtype)
+def dequantize_module(module: nn.Module, dtype: mx.Dtype = mx.float32) -> nn.Module:
+    """Make the plain module that computes with the full weight that the quantized `module` stands for."""
+    weight = unpack_weight(module).astype(dtype)
     if isinstance(module, nn.QuantizedEmbedding):
-        made: nn.Module = nn.Embedding(1, 1)
+        plain: nn.Module = nn.Embedding(1, 1)
     else:
         experts = isinstance(module, QuantizedSwitchLinear)
-        made = SwitchLinear(1, 1, 1, bias=False) if experts else nn.Linear(1, 1, bias=False)
+        plain = SwitchLinear(1, 1, 1, bias=False) if experts else nn.Linear(1, 1, bias=False)
         if "bias" in module:
-            made.bias = module.bias
-    made.weight = weight
-    return made
+            plain.bias = module.bias
+    plain.weight = weight
+    return plain
 
 
-def unpacked(module: nn.Module) -> mx.array:
-    """The weight that the quantized `module` stands for, float32. Kernels do not round what they unpack."""
+def unpack_weight(module: nn.Module) -> mx.array:
+    """Compute the weight that the quantized `module` stands for, float32. Kernels do not round what they unpack."""
     scales, biases = module.scales, module.get("biases")
     if mx.issubdtype(scales.dtype, mx.floating):
         scales = scales.astype(mx.float32)
     biases = None if biases is None else biases.astype(mx.float32)
     settings = {"group_size": module.group_size, "bits": module.bits, "mode": module.mode, "dtype": mx.float32}
-    if (each := module.get("global_scale")) is None:
+    if (global_scales := module.get("global_scale")) is None:
         return mx.dequantize(module.weight, scales, biases, **settings)
-    experts = zip(module.weight, scales, each)  # mlx takes one such scale at a time
-    return mx.stack([mx.dequantize(one, own, None, **settings, global_scale=whole) for one, own, whole in experts])
+    experts = zip(module.weight, scales, global_scales)  # mlx takes one such scale at a time
+    return mx.stack(
+        [
+            mx.dequantize(expert, expert_scales, None, **settings, global_scale=global_scale)
+            for expert, expert_scales, global_scale in experts
+        ]
+    )
 
 
-def quantized_like(base: nn.Module, module: nn.Module) -> nn.Module:
-    """`module` quantized in the form of `base`."""
+def quantize_like(base: nn.Module, module: nn.Module) -> nn.Module:
+    """Quantize `module` in the form that the quantized `base` has."""
     settings = {"group_size": base.group_size, "bits": base.bits, "mode": base.mode}
     if base.get("global_scale") is not None:
         settings["global_scale"] = True
-    made: nn.Module = module.to_quantized(**settings)
-    return made
+    quantized: nn.Module = module.to_quantized(**settings)
+    return quantized

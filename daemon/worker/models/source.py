@@ -1,4 +1,4 @@
-"""ModelSource is where a model comes from: a folder or a hub id, an adapter, a quantization. No tensor is loaded here.
+"""Describes where a model comes from: a folder or a hub id, an adapter, a quantization. No tensor is loaded here.
 
 The policy's start and the reference are the same kind of thing, a folder of weights with an optional adapter and
 load-time quantization, so that an omitted `reference:` is exactly the policy's start.
@@ -37,33 +37,34 @@ class ModelSource:
 
     @cached_property
     def config_folder(self) -> Path:
-        """The local folder with config and tokenizer; of a hub id, no weights are downloaded for it. Raises `JobError`."""
+        """The local folder with config and tokenizer; no weights are downloaded for it. Raises `JobError` where there is none."""
         folder = Path(self.model)
         if not folder.is_dir():
             folder = _download(self.model, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
         if not (folder / "config.json").is_file():
             raise JobError(f"model {self.model}: no config.json in {folder}; is it a model folder?")
-        _check_files(self.model, folder, whole=False)
+        _check_files(self.model, folder, with_weights=False)
         return folder
 
     @cached_property
     def folder(self) -> Path:
-        """The local folder. Raises `JobError` where there is none or it holds no safetensors."""
+        """The local folder with everything. Raises `JobError` where there is none or it holds no safetensors."""
         folder = self.config_folder
         if not Path(self.model).is_dir():
             folder = _download(self.model, HUB_FILES)
         if not any(folder.glob("model*.safetensors")):
             pickles = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
-            found = f"only {pickles[0]}, a pickle, which can run code" if pickles else "none"
+            found_files = f"only {pickles[0]}, a pickle, which can run code" if pickles else "none"
             remedy = "convert it (mlx_lm.convert)"
             if not pickles and not Path(self.model).is_dir():  # its tokenizer is here, and the hub may be out of reach
                 remedy = f"run it again where the hub can be reached, and if the model has none there, {remedy}"
-            raise JobError(f"model {self.model}: it needs model*.safetensors, found {found}; {remedy}")
-        _check_files(self.model, folder, whole=True)
+            raise JobError(f"model {self.model}: it needs model*.safetensors, found {found_files}; {remedy}")
+        _check_files(self.model, folder, with_weights=True)
         return folder
 
     @property
     def weight_files(self) -> list[Path]:
+        """The safetensors files of the weights; a hub id is downloaded for them."""
         return sorted(self.folder.glob("model*.safetensors"))
 
     @property
@@ -71,10 +72,11 @@ class ModelSource:
         """Whether its weights are on this machine already; nothing is downloaded."""
         folder: Path | None = Path(self.model)
         if not Path(self.model).is_dir():
-            folder = _downloaded(self.model)
+            folder = _find_downloaded(self.model)
         return folder is not None and any(folder.glob("model*.safetensors"))
 
     def config(self) -> dict[str, Any]:
+        """Read config.json. Raises `JobError` where it cannot be read, or asks to run a model's own code."""
         config = read_model_json(self.config_folder / "config.json")
         if config.get("model_file") is not None:
             raise JobError(
@@ -83,41 +85,41 @@ class ModelSource:
         return config
 
 
-def loading_failed(source: ModelSource, error: BaseException) -> str:
-    """Why mlx-lm cannot load `source`, in words for whoever named it."""
-    said = clip(" ".join(str(error).split()), 400) or type(error).__name__
-    if said.startswith(("Missing ", "Received ")):  # mlx's, of a list of tensors
-        said = f"its weights are not those that its config.json describes: {said}"
+def explain_loading_failure(source: ModelSource, error: BaseException) -> str:
+    """Explain why mlx-lm cannot load `source`, in words for the job's owner."""
+    reason = clip(" ".join(str(error).split()), 400) or type(error).__name__
+    if reason.startswith(("Missing ", "Received ")):  # mlx's, of a list of tensors
+        reason = f"its weights are not those that its config.json describes: {reason}"
     if isinstance(error, KeyError | NameError | AttributeError | IndexError | TypeError):
-        said = f"{type(error).__name__}: {said}"  # mlx-lm's own, which is no sentence
+        reason = f"{type(error).__name__}: {reason}"  # mlx-lm's own, which is no sentence
     method = quantized_with(source.config())
-    return said if method is None else f"{said}; its config.json says that it is quantized with {method}: {REMEDY}"
+    return reason if method is None else f"{reason}; its config.json says that it is quantized with {method}: {REMEDY}"
 
 
-def policy_start(spec: JobSpec) -> ModelSource:
-    """Where the policy starts."""
+def get_policy_source(spec: JobSpec) -> ModelSource:
+    """Return the model, with its adapter, that the policy starts as."""
     adapter = None if spec.adapter is None else Path(spec.adapter)
     return ModelSource(spec.model, adapter, spec.training.quantize if spec.training else None)
 
 
-def reference_of(spec: JobSpec) -> ModelSource:
-    """The reference: the one the spec names, or a frozen copy of where the policy starts, adapter and all."""
+def get_reference_source(spec: JobSpec) -> ModelSource:
+    """Return the reference: the one the spec names, or a frozen copy of where the policy starts, adapter and all."""
     if spec.reference is None:
-        return policy_start(spec)
+        return get_policy_source(spec)
     adapter = spec.reference.adapter
     return ModelSource(spec.reference.model, None if adapter is None else Path(adapter))
 
 
 def read_headers(source: ModelSource) -> dict[str, Mapping[str, Any]]:
-    """What the safetensors files say of each tensor: dtype, shape and data_offsets."""
-    found: dict[str, Mapping[str, Any]] = {}
+    """Read from the safetensors headers each tensor's dtype, shape and data_offsets, by its name."""
+    headers: dict[str, Mapping[str, Any]] = {}
     for path in source.weight_files:
-        found |= read_header(path)
-    return found
+        headers |= read_header(path)
+    return headers
 
 
 def stored_dtype(source: ModelSource) -> str:
-    """The floating-point type that most of the stored weights have, in safetensors' words (F32, BF16, F16)."""
+    """Return the floating-point type that most of the stored weights have, in safetensors' words (F32, BF16, F16)."""
     counts: dict[str, int] = {}
     for tensor in read_headers(source).values():
         if tensor["dtype"] in ("F32", "BF16", "F16"):
@@ -127,15 +129,15 @@ def stored_dtype(source: ModelSource) -> str:
 
 
 def read_adapter(adapter: Path) -> AdapterConfig:
-    """What the folder `adapter` holds, in mlx-lm's words. Raises `JobError` where that cannot be loaded."""
+    """Read the config of the folder `adapter`, in mlx-lm's words. Raises `JobError` where that cannot be loaded."""
     try:
         return adapter_config.read_adapter(adapter)
     except adapter_config.AdapterError as error:
         raise JobError(f"adapter {adapter} {error}") from error
 
 
-def _check_files(model: str, folder: Path, whole: bool) -> None:
-    for fault in faults_of_files(folder, whole):
+def _check_files(model: str, folder: Path, with_weights: bool) -> None:
+    for fault in faults_of_files(folder, with_weights):
         raise JobError(f"model {model} {fault}")
 
 
@@ -147,12 +149,12 @@ def _download(model: str, files: list[str]) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=files))
     except (OSError, ValueError) as error:
-        first = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise JobError(f"model {model}: it is no local folder and could not be downloaded ({first})") from error
+        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise JobError(f"model {model}: it is no local folder and could not be downloaded ({first_line})") from error
 
 
-def _downloaded(model: str) -> Path | None:
-    """Where the weights of `model` were downloaded to before, if they were."""
+def _find_downloaded(model: str) -> Path | None:
+    """Find the folder that the weights of `model` were downloaded to before, None where they were not."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -162,7 +164,7 @@ def _downloaded(model: str) -> Path | None:
 
 
 def read_model_json(path: Path) -> dict[str, Any]:
-    """The object in a model's JSON file. Raises `JobError` where it cannot be read."""
+    """Read the object in a model's JSON file. Raises `JobError` where it cannot be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

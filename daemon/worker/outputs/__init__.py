@@ -1,1 +1,1 @@
-"""What a job leaves: the adapter, the fused model, the adapter in PEFT's form."""
+"""Writes what a job gives: the adapter, the fused model, the adapter in PEFT's form."""

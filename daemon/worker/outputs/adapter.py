@@ -18,8 +18,8 @@ WEIGHTS = "adapters.safetensors"
 
 def save_adapter(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:
     """Publish the trainable parameters at `folder` as mlx-lm loads them, replacing what was there."""
-    with Published(folder) as made:
-        write_adapter(made, model, config)
+    with Published(folder) as partial:
+        write_adapter(partial, model, config)
 
 
 def write_adapter(folder: Path, model: nn.Module, config: Mapping[str, Any]) -> None:

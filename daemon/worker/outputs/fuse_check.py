@@ -1,5 +1,6 @@
-"""Does a fused model compute what base and adapter do? Its logits are compared with theirs on a few of the job's rows,
-behind a look at each of its weights (worker/outputs/fuse_tensors.py).
+"""Checks that a fused model computes what base and adapter do, by its logits on a few of the job's rows.
+
+Each of its weights is compared before that (worker/outputs/fuse_tensors.py).
 
 Three forward passes over a few sequences: base, base with adapter, and the fused model as it was written. How far the
 second is from the first is what was trained; how far the third is from the second is what the fused model lost of it.
@@ -24,36 +25,36 @@ from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.source import ModelSource, stored_dtype
-from prefd.daemon.worker.outputs.fuse_tensors import tensors_off
+from prefd.daemon.worker.outputs.fuse_tensors import find_wrong_tensors
 
 PAIRS = 2
-MOST_TOKENS = 256
-"""Of a sequence; the rest is not run."""
+MAX_TOKENS = 256
+"""Tokens of a sequence that are run; the rest is left out."""
 POSITIONS = 32
-"""Of each sequence whose logits are compared: the last ones."""
+"""How many positions of each sequence have their logits compared: the last ones."""
 ROUNDING = {"F32": 1e-3, "F16": 2e-2, "BF16": 1e-1}
 """Stored type → how far rounding the weights to it may move the logits, as a share of their own scatter."""
-ON_A_GPU = 2e-2
-"""At least so far there: its products of float32 numbers may have no more digits than those of float16 (TF32)."""
-UNRELATED = 1.0
-"""The same for weights that were quantized anew: the logits of two models that have nothing in common are 1.4 apart."""
+GPU_TOLERANCE = 2e-2
+"""The least that is allowed on a GPU: its products of float32 numbers may have no more digits than those of float16 (TF32)."""
+REQUANTIZED_TOLERANCE = 1.0
+"""What is allowed to weights that were quantized anew: the logits of two models that have nothing in common are 1.4 apart."""
 NOT_THE_SAME = "the fused model is not what base and adapter are"
-LOSS_TO_WARN_OF = 0.5
-"""Share of what was trained."""
+WARNING_SHARE = 0.5
+"""The share of what was trained from which on its loss is worth a warning."""
 
 Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What fusing cost, in logits."""
+    """How much of what was trained the fused model lost, measured in logits."""
 
     effect: float
     """How far base and adapter together are from the base."""
     lost: float
     """How far the fused model is from base and adapter."""
     scatter: float
-    """Of base and adapter's logits at one position."""
+    """How far base and adapter's logits at one position lie apart."""
     sequences: int
     positions: int
     requantized: bool
@@ -64,7 +65,7 @@ class Comparison:
 
     @property
     def share(self) -> float:
-        """What is lost, as a share of what was trained."""
+        """The part of what was trained that is lost."""
         return self.lost / self.effect if self.effect else 0.0
 
     @property
@@ -72,39 +73,40 @@ class Comparison:
         """The largest `lost` that is not a fault."""
         rounding = ROUNDING["BF16" if self.in_bfloat16 else self.stored]
         if loading.device() == "gpu":
-            rounding = max(rounding, ON_A_GPU)
-        return self.scatter * (UNRELATED if self.requantized else rounding)
+            rounding = max(rounding, GPU_TOLERANCE)
+        return self.scatter * (REQUANTIZED_TOLERANCE if self.requantized else rounding)
 
     @property
     def tells(self) -> bool:
-        """Whether so much is lost that the job's owner should know. Nothing is by weights that stay float32."""
+        """Whether so much is lost that the job's owner should know. Weights that stay float32 lose nothing."""
         if self.requantized:
             return self.share > 0
-        return self.stored != "F32" and self.share > LOSS_TO_WARN_OF
+        return self.stored != "F32" and self.share > WARNING_SHARE
 
     @property
     def part(self) -> str:
-        """The share in words."""
+        """The lost share in words."""
         return "all" if self.share >= 1 else f"{self.share:.0%}"
 
     def describe(self) -> str:
-        """The numbers, in words."""
+        """Say the numbers in words."""
         return (
             f"logits {self.lost:.2g} off those of base and adapter, which the adapter changes by {self.effect:.2g} "
             f"({self.positions} positions of {self.sequences} sequences)"
         )
 
     def warning(self) -> str | None:
-        """What the job's owner should know, None where next to nothing is lost."""
+        """Say what the job's owner should know, None where next to nothing is lost."""
         if not self.tells:
             return None
-        why = "quantized anew" if self.requantized else f"rounded to {loading.DTYPES[self.stored]}"
+        cause = "quantized anew" if self.requantized else f"rounded to {loading.DTYPES[self.stored]}"
         remedy = (
             "output.dequantize: true keeps all of it, at full size" if self.requantized else "the adapter has it all"
         )
-        return f"the fused model, {why}, loses {self.part} of what was trained: its {self.describe()}; {remedy}"
+        return f"the fused model, {cause}, loses {self.part} of what was trained: its {self.describe()}; {remedy}"
 
     def summarize(self) -> FusedCheck:
+        """Return the numbers as the job's summary holds them."""
         return FusedCheck(
             lost=self.lost,
             effect=self.effect,
@@ -116,89 +118,92 @@ class Comparison:
         )
 
 
-def sequences_of(examples: Sequence[Example]) -> list[list[int]]:
-    """Token ids of a few of the job's prompts with their answers."""
-    sides = [side for each in examples[:PAIRS] for side in (each.chosen, each.rejected)]
-    return [[int(token) for token in side.ids[:MOST_TOKENS]] for side in sides]
+def select_sequences(examples: Sequence[Example]) -> list[list[int]]:
+    """Take the token ids of a few of the job's prompts with their answers."""
+    sides = [side for example in examples[:PAIRS] for side in (example.chosen, example.rejected)]
+    return [[int(token) for token in side.ids[:MAX_TOKENS]] for side in sides]
 
 
 class NotCompared(Exception):
-    """The machine cannot run the fused model. For the job's owner: the message says that nothing vouches for it."""
+    """The machine cannot run the fused model. For the job's owner: the message says that it is unproved."""
 
 
 def compare(source: ModelSource, fused: Path, sequences: Sequence[Sequence[int]]) -> Comparison:
-    """`source`, base and adapter, with the model at `fused`. Raises `JobError` where that is another model, `NotCompared`
-    where it cannot be known here.
+    """Compare `source`, base and adapter, with the model at `fused`.
+
+    Raises `JobError` where that is another model, `NotCompared` where it cannot be known here.
     """
     _check_tensors(source, fused)
-    model = loading.unread(ModelSource(str(fused)))
+    model = loading.load_lazily(ModelSource(str(fused)))
     requantized = any("scales" in module for module in model.modules())
-    size, (total, _) = memory.nbytes(model.parameters()), memory.machine()
+    size, (total, _) = memory.count_bytes(model.parameters()), memory.machine()
     if size > total:
         raise NotCompared(
-            f"the fused model was not compared with base and adapter: it takes {memory.gib(size)}, and this machine has "
-            f"{memory.gib(total)} in all; its weights alone were, one by one; try it where it fits before you rely on it"
+            f"the fused model was not compared with base and adapter: it takes {memory.format_gib(size)}, and this machine has "
+            f"{memory.format_gib(total)} in all; its weights alone were, one by one; try it where it fits before you rely on it"
         )
     try:
-        found = logits_of(model, sequences)
+        fused_logits = compute_logits(model, sequences)
         del model
-        base = logits_of(loading.load(replace(source, adapter=None)), sequences)
-        whole = logits_of(loading.load(source), sequences)
+        base_logits = compute_logits(loading.load(replace(source, adapter=None)), sequences)
+        expected_logits = compute_logits(loading.load(source), sequences)
     except RuntimeError as error:  # MLX's, when memory runs out
         raise NotCompared(
             f"the fused model was not compared with base and adapter ({error}); try it before you rely on it"
         ) from error
-    made = Comparison(
-        distance(whole, base),
-        distance(found, whole),
-        scatter(whole),
+    comparison = Comparison(
+        distance(expected_logits, base_logits),
+        distance(fused_logits, expected_logits),
+        scatter(expected_logits),
         len(sequences),
-        len(whole),
+        len(expected_logits),
         requantized,
         stored_dtype(source),
         _embeds_in_bfloat16(source),
     )
-    if not made.lost <= made.allowed:  # NaN too
+    if not comparison.lost <= comparison.allowed:  # NaN too
         raise JobError(
-            f"{NOT_THE_SAME}: its {made.describe()}, and {made.allowed:.2g} would be explained by rounding; {_kept(requantized)}"
+            f"{NOT_THE_SAME}: its {comparison.describe()}, and {comparison.allowed:.2g} would be explained by rounding; "
+            f"{_advise(requantized)}"
         )
-    return made
+    return comparison
 
 
 def _check_tensors(source: ModelSource, fused: Path) -> None:
-    """Raises `JobError` where a weight of the model at `fused` is not that of base and adapter."""
-    if off := tensors_off(source, fused):
+    """Check that every weight of the model at `fused` is that of base and adapter, or raise `JobError`."""
+    if wrong_tensors := find_wrong_tensors(source, fused):
         requantized = "quantization" in ModelSource(str(fused)).config()
-        more = f" (and {len(off) - 1} more)" if off[1:] else ""
-        raise JobError(f"{NOT_THE_SAME}: {off[0]}{more}; {_kept(requantized)}")
+        count_of_others = f" (and {len(wrong_tensors) - 1} more)" if wrong_tensors[1:] else ""
+        raise JobError(f"{NOT_THE_SAME}: {wrong_tensors[0]}{count_of_others}; {_advise(requantized)}")
 
 
-def _kept(requantized: bool) -> str:
+def _advise(requantized: bool) -> str:
+    """Say what to do about a fused model that is not kept."""
     remedy = "add output.dequantize: true, " if requantized else ""
     return f"it is not kept. The adapter is whole: use it as it is, {remedy}or take output.fuse away"
 
 
-def logits_of(model: nn.Module, sequences: Sequence[Sequence[int]]) -> Logits:
-    """(positions, vocabulary) float32: those of the last tokens of each sequence."""
-    found = []
+def compute_logits(model: nn.Module, sequences: Sequence[Sequence[int]]) -> Logits:
+    """Compute the logits of the last tokens of each sequence: (positions, vocabulary) float32."""
+    logits = []
     for ids in sequences:
         values = model(mx.array([ids]))[0, -POSITIONS:].astype(mx.float32)
-        found.append(np.array(values))
+        logits.append(np.array(values))
     mx.clear_cache()
-    return np.concatenate(found)
+    return np.concatenate(logits)
 
 
-def distance(one: Logits, other: Logits) -> float:
-    """Of two (positions, vocabulary): the root mean square over the vocabulary, of the median position."""
-    return float(np.median(np.sqrt(np.mean(np.square(one - other), axis=1))))
+def distance(logits: Logits, other_logits: Logits) -> float:
+    """Measure how far two (positions, vocabulary) are apart: the root mean square over the vocabulary, median position."""
+    return float(np.median(np.sqrt(np.mean(np.square(logits - other_logits), axis=1))))
 
 
 def scatter(logits: Logits) -> float:
-    """The standard deviation over the vocabulary, of the median position."""
+    """Measure the standard deviation over the vocabulary, at the median position."""
     return float(np.median(np.std(logits, axis=1)))
 
 
 def _embeds_in_bfloat16(source: ModelSource) -> bool:
-    """An embedding whose scales are no floats gives bfloat16, whatever the rest computes in."""
+    """Whether an embedding gives bfloat16 whatever the rest computes in: one whose scales are no floats does."""
     model, _ = loading.open_base(replace(source, adapter=None))
     return any(isinstance(m, nn.QuantizedEmbedding) and m.mode != "affine" for m in model.modules())

@@ -1,4 +1,4 @@
-"""What a trained job leaves besides its adapter: refused before training where it cannot be made, written behind it."""
+"""Writes what a trained job gives besides its adapter, and refuses before training what cannot be written."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models.quantized_modules import QUANTIZED
 from prefd.daemon.worker.outputs import fuse, fuse_check, peft
-from prefd.daemon.worker.outputs.published import writing
+from prefd.daemon.worker.outputs.published import report_write_errors
 
 log = logging.getLogger(__name__)
 
 
 def check(job: SpecifiedJob, model: nn.Module) -> None:
-    """Raises `JobError` when the spec's `output:` cannot be had of `model`, the policy as it will be trained."""
+    """Check that the spec's `output:` can be written for `model`, the policy as it will be trained, or raise `JobError`."""
     wanted = job.spec.output
     if wanted.dequantize:
         quantized = [(name, module) for name, module in model.named_modules() if "scales" in module]
         if not quantized:
             raise JobError(f"output.dequantize: no weight of {job.policy.model} is quantized; take it away")
-        if unknown := [name for name, module in quantized if type(module) not in QUANTIZED]:
+        if unknown_names := [name for name, module in quantized if type(module) not in QUANTIZED]:
             raise JobError(
-                f"output.dequantize: it is not known how to dequantize {unknown[0]} of {job.policy.model}; "
+                f"output.dequantize: it is not known how to dequantize {unknown_names[0]} of {job.policy.model}; "
                 "without it the fused model stays quantized"
             )
     if wanted.peft:
@@ -37,60 +37,60 @@ def check(job: SpecifiedJob, model: nn.Module) -> None:
 
 
 @dataclass
-class Written:
-    """The folders that were made, by name, and what is to be said of them."""
+class Outputs:
+    """The folders that were written, by name, and what the job reports of them."""
 
     folders: dict[str, Path] = field(default_factory=dict)
     fused_check: FusedCheck | None = None
     warnings: list[str] = field(default_factory=list)
-    loss: str = ""
-    """What the job's reason says of it."""
+    remark: str = ""
+    """What the job's reason adds about a fused model that lost something."""
 
     def add_to(self, outcome: TrainingOutcome) -> TrainingOutcome:
-        """`outcome` with all of it in its summary."""
+        """Return `outcome` with the folders, the check and the warnings in its summary."""
         numbers: dict[str, object] = {name: str(folder) for name, folder in self.folders.items()}
         numbers |= {} if self.fused_check is None else {"fused_check": self.fused_check}
         numbers["warnings"] = [*outcome.summary.warnings, *self.warnings]
         summary = outcome.summary.model_copy(update=numbers)
-        return TrainingOutcome(ok=outcome.ok, reason=outcome.reason + self.loss, summary=summary)
+        return TrainingOutcome(ok=outcome.ok, reason=outcome.reason + self.remark, summary=summary)
 
 
-def write(job: RunningJob) -> Written:
+def write(job: RunningJob) -> Outputs:
     """Write what the spec's `output:` asks for, from the job's base and its adapter on disk.
 
     Raises `JobError` where the disk refuses, and where a fused model is not what base and adapter are.
     """
-    wanted, run = job.spec.output, job.run
-    made = Written()
+    output, run = job.spec.output, job.run
+    outputs = Outputs()
     mx.clear_cache()  # the trained model's memory
-    if wanted.fuse:
+    if output.fuse:
         log.info("fusing the adapter into the model")
-        made = _write_fused(job)
-    if wanted.peft:
-        with writing("the PEFT adapter", run.root):
+        outputs = _write_fused_model(job)
+    if output.peft:
+        with report_write_errors("the PEFT adapter", run.root):
             peft.write_peft(job.policy, run.adapter, run.peft)
-        made.folders["peft"] = run.peft
-    return made
+        outputs.folders["peft"] = run.peft
+    return outputs
 
 
-def _write_fused(job: RunningJob) -> Written:
+def _write_fused_model(job: RunningJob) -> Outputs:
     source = replace(job.policy, adapter=job.run.adapter)
-    made = Written({"fused": job.run.fused})
+    outputs = Outputs({"fused": job.run.fused})
 
     def check(folder: Path) -> None:
         try:
-            compared = fuse_check.compare(source, folder, fuse_check.sequences_of(job.examples))
+            comparison = fuse_check.compare(source, folder, fuse_check.select_sequences(job.examples))
         except fuse_check.NotCompared as reason:
-            made.warnings.append(str(reason))
-            made.loss = "; the fused model was not compared with base and adapter"
+            outputs.warnings.append(str(reason))
+            outputs.remark = "; the fused model was not compared with base and adapter"
             return
-        log.info("the fused model: %s", compared.describe())
-        made.fused_check = compared.summarize()
-        made.warnings.extend(filter(None, [compared.warning()]))
-        made.loss = f"; fused, {compared.part} of what was trained is lost" if compared.tells else ""
+        log.info("the fused model: %s", comparison.describe())
+        outputs.fused_check = comparison.summarize()
+        outputs.warnings.extend(filter(None, [comparison.warning()]))
+        outputs.remark = f"; fused, {comparison.part} of what was trained is lost" if comparison.tells else ""
 
-    with writing("the fused model", job.run.root):
+    with report_write_errors("the fused model", job.run.root):
         fuse.write_fused(source, job.run.fused, job.spec.output.dequantize, check)
-    for warning in made.warnings:
+    for warning in outputs.warnings:
         log.warning("%s", warning)
-    return made
+    return outputs

@@ -1,4 +1,4 @@
-"""The adapter as PEFT has it, for transformers: the same numbers under other names.
+"""Writes the adapter in PEFT's format, for transformers: the same numbers under other names.
 
 mlx-lm's lora_a (in, r) and lora_b (r, out) are the transposes of PEFT's lora_A and lora_B, its scale is PEFT's
 lora_alpha / r, its DoRA magnitude m (out,) the same vector. Module paths are equal in the model families that
@@ -25,23 +25,23 @@ from prefd.daemon.worker.models.source import ModelSource, read_adapter
 from prefd.daemon.worker.outputs.adapter import WEIGHTS
 from prefd.daemon.worker.outputs.published import Published
 
-INSTEAD = "take output.peft away; output.fuse writes a whole model"
+REMEDY = "take output.peft away; output.fuse writes a whole model"
 
 
 def check(source: ModelSource, model: nn.Module) -> None:
-    """Raises `JobError` when an adapter on `model`, which came from `source`, would not mean the same to PEFT."""
-    check_names(source, "output.peft", f"; {INSTEAD}")
+    """Check that an adapter on `model`, loaded from `source`, means the same to PEFT, or raise `JobError`."""
+    check_names(source, "output.peft", f"; {REMEDY}")
     if "quantization" in source.config():
         raise JobError(
             f"output.peft: {source.model} is quantized in MLX's own format, which transformers cannot load; train from "
-            f"the model it was made from (training.quantize quantizes it at load), or {INSTEAD}"
+            f"the model it was made from (training.quantize quantizes it at load), or {REMEDY}"
         )
     adapted = [(name, module) for name, module in model.named_modules() if "lora_a" in module]
-    others = [name for name, module in adapted if not isinstance(module, (LoRALinear, DoRALinear))]
-    if others:
+    unsupported = [name for name, module in adapted if not isinstance(module, (LoRALinear, DoRALinear))]
+    if unsupported:
         raise JobError(
-            f"output.peft: PEFT has no adapter that equals mlx-lm's on {others[0]} and {len(others) - 1} more "
-            f"(embeddings and stacked experts); leave them out of training.lora.keys, or {INSTEAD}"
+            f"output.peft: PEFT has no adapter that equals mlx-lm's on {unsupported[0]} and {len(unsupported) - 1} more "
+            f"(embeddings and stacked experts); leave them out of training.lora.keys, or {REMEDY}"
         )
 
 
@@ -50,16 +50,16 @@ def write_peft(source: ModelSource, adapter: Path, folder: Path) -> None:
     config = read_adapter(adapter)
     weights = mx.load(str(adapter / WEIGHTS))
     assert isinstance(weights, dict)  # what safetensors give
-    with Published(folder) as made:
+    with Published(folder) as partial:
         mx.save_safetensors(
-            str(made / "adapter_model.safetensors"), dict(peft_weights(weights)), metadata={"format": "pt"}
+            str(partial / "adapter_model.safetensors"), dict(convert_weights(weights)), metadata={"format": "pt"}
         )
-        described = peft_config(source, config, sorted({name.rpartition(".")[0] for name in weights}))
-        (made / "adapter_config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
+        peft_settings = make_peft_config(source, config, sorted({name.rpartition(".")[0] for name in weights}))
+        (partial / "adapter_config.json").write_text(json.dumps(peft_settings, indent=2), encoding="utf-8")
 
 
-def peft_config(source: ModelSource, config: AdapterConfig, modules: list[str]) -> dict[str, Any]:
-    """PEFT's adapter_config.json. `modules` are the adapted ones, by full path, so that no other matches."""
+def make_peft_config(source: ModelSource, config: AdapterConfig, modules: list[str]) -> dict[str, Any]:
+    """Make PEFT's adapter_config.json. `modules` are the adapted ones, by full path, so that no other matches."""
     lora = config.lora_parameters
     alpha = lora["scale"] * lora["rank"]
     return {
@@ -77,8 +77,8 @@ def peft_config(source: ModelSource, config: AdapterConfig, modules: list[str]) 
     }
 
 
-def peft_weights(weights: Mapping[str, mx.array]) -> Iterator[tuple[str, mx.array]]:
-    """mlx-lm's adapter leaves as PEFT's."""
+def convert_weights(weights: Mapping[str, mx.array]) -> Iterator[tuple[str, mx.array]]:
+    """Convert mlx-lm's adapter arrays to PEFT's, by PEFT's names."""
     for name, value in sorted(weights.items()):
         module, _, leaf = name.rpartition(".")
         path = f"base_model.model.{module}"

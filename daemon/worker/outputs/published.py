@@ -12,37 +12,40 @@ from prefd.daemon.worker.errors import JobError
 
 
 @contextmanager
-def writing(what: str, folder: Path, more: str = "") -> Iterator[None]:
-    """`JobError` for what the disk refuses inside the block; MLX has its own error for a file that cannot be written."""
+def report_write_errors(subject: str, folder: Path, remedy: str = "") -> Iterator[None]:
+    """Raise `JobError` for what the disk refuses inside the block; MLX has its own error for a file that it cannot write.
+
+    `subject`: what is written, for the message; `remedy`: what the message adds.
+    """
     try:
         yield
     except (OSError, RuntimeError) as error:
-        raise JobError(f"{what} cannot be written in {folder}: {error}; is the disk full?{more}") from error
+        raise JobError(f"{subject} cannot be written in {folder}: {error}; is the disk full?{remedy}") from error
 
 
 class Published:
-    """A folder that appears whole or not at all: `with Published(path) as made:` fills `made`, then renames it."""
+    """A folder that appears whole or not at all: `with Published(path) as partial:` fills and then renames it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.made = folder.with_name(f".{folder.name}.partial")
-        self.old = folder.with_name(f".{folder.name}.old")
+        self.partial = folder.with_name(f".{folder.name}.partial")
+        self.previous = folder.with_name(f".{folder.name}.old")
 
     def __enter__(self) -> Path:
-        shutil.rmtree(self.made, ignore_errors=True)
-        self.made.mkdir(parents=True)
-        return self.made
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        return self.partial
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            shutil.rmtree(self.made, ignore_errors=True)
+            shutil.rmtree(self.partial, ignore_errors=True)
             return
-        for path in self.made.iterdir():
+        for path in self.partial.iterdir():
             flush(path)
-        flush(self.made)
-        shutil.rmtree(self.old, ignore_errors=True)
+        flush(self.partial)
+        shutil.rmtree(self.previous, ignore_errors=True)
         if self.folder.exists():
-            self.folder.rename(self.old)
-        self.made.rename(self.folder)
+            self.folder.rename(self.previous)
+        self.partial.rename(self.folder)
         flush(self.folder.parent)
-        shutil.rmtree(self.old, ignore_errors=True)
+        shutil.rmtree(self.previous, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""The reference's part: what is needed of it, scored once and stored."""
+"""Scores what a job needs from its reference, once, and stores it."""

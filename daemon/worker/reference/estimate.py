@@ -1,11 +1,11 @@
-"""`prefd cache explain`: what a job would need of the cache and what that would cost, before any model is loaded."""
+"""Explains what a job would need from the cache and what that would cost, for `prefd cache explain`; loads no model."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from prefd.cache.fingerprint import differences
+from prefd.cache.fingerprint import find_differences
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.cache import open_cache
 from prefd.daemon.home.layout import Home
@@ -19,19 +19,21 @@ from prefd.daemon.worker.reference.needed_completions import Needs
 from prefd.daemon.worker_tasks.answers import Explanation, NearReference
 from prefd.daemon.worker_tasks.inputs import ExplainInput
 
-NEAR = 3  # identity fields: a reference that differs in more is simply another one
+MOST_DIFFERENCES = 3  # identity fields: a reference that differs in more is simply another one
 EFFICIENCY = 0.4  # of the matrix-product rate, in a forward pass
 
 
 def explain(home: Home, request: ExplainInput) -> Explanation:
-    """What the job would need. No job or cache is made. Raises what a job's precompute phase would raise."""
+    """Explain what the job would need. No job or cache is made. Raises what a job's precompute phase would raise."""
     job = SpecifiedJob(home, request.spec)
-    needs = Needs.of(job)
+    needs = Needs.collect(job)
     cache = open_cache(home) if Config.load(home).cache_url or home.has_cache else None
     store = None if cache is None else cache.peek(job.fingerprint)
     keys = list(needs.completions)
     audit = needs.audit(keys if store is None else store.missing(keys))
     seconds, basis = estimate(home, job, audit.tokens_run)
+    near = [] if cache is None else list(find_near_references(job, cache))
+    near.sort(key=lambda reference: len(reference.differs))
     return Explanation(
         reference=job.reference.model,
         fingerprint=job.fingerprint.name,
@@ -39,16 +41,16 @@ def explain(home: Home, request: ExplainInput) -> Explanation:
         **vars(audit),
         estimated_seconds=seconds,
         estimate_from=basis,
-        near=[] if cache is None else sorted(near(job, cache), key=lambda reference: len(reference.differs)),
+        near=near,
         data=job.data.report.summarize(),
     )
 
 
-def near(job: SpecifiedJob, cache: ReferenceCache) -> Iterator[NearReference]:
-    """References of `cache` that differ from the job's in one to three identity fields, with their names."""
+def find_near_references(job: SpecifiedJob, cache: ReferenceCache) -> Iterator[NearReference]:
+    """Find the references of `cache` that differ from the job's in one to three identity fields, with their names."""
     for info in cache.references():
-        differs = differences(job.fingerprint.identity, info.identity)
-        if 0 < len(differs) <= NEAR:
+        differs = find_differences(job.fingerprint.identity, info.identity)
+        if 0 < len(differs) <= MOST_DIFFERENCES:
             yield NearReference(
                 fingerprint=info.fingerprint,
                 model=info.provenance.get("model"),
@@ -58,18 +60,19 @@ def near(job: SpecifiedJob, cache: ReferenceCache) -> Iterator[NearReference]:
 
 
 def estimate(home: Home, job: SpecifiedJob, tokens: int) -> tuple[float, str]:
-    """Seconds to run `tokens` through the reference, and what that is based on."""
+    """Estimate the seconds to run `tokens` through the reference, and say what that is based on."""
     if not tokens:
         return 0.0, "nothing is missing"
-    rates = list(measured_rates(home, job.fingerprint.name))
+    rates = list(read_rates(home, job.fingerprint.name))
     if rates:
         return tokens / rates[-1], "an earlier pass of this reference here"
-    flops = 2 * parameters(job.reference) * tokens
-    return flops / (EFFICIENCY * device.gflops() * 1e9), "the size of the model and this machine's matrix products"
+    flops = 2 * count_parameters(job.reference) * tokens
+    flops_per_second = EFFICIENCY * device.measure_gflops() * 1e9
+    return flops / flops_per_second, "the size of the model and this machine's matrix products"
 
 
-def measured_rates(home: Home, fingerprint: str) -> Iterator[float]:
-    """Tokens a second of every pass of this reference that the home's runs remember, oldest first."""
+def read_rates(home: Home, fingerprint: str) -> Iterator[float]:
+    """Read the tokens a second of every pass of this reference that the home's runs remember, oldest first."""
     for folder in sorted(home.runs.glob("*"), key=lambda path: path.stat().st_mtime):
         outcome = RunDir(folder).outcome("precompute")
         if outcome is None or outcome.summary.fingerprint != fingerprint:
@@ -78,12 +81,12 @@ def measured_rates(home: Home, fingerprint: str) -> Iterator[float]:
             yield outcome.summary.tokens_run / outcome.summary.scoring_seconds
 
 
-def parameters(source: ModelSource) -> int:
-    """How many weights the model has, from the safetensors headers."""
+def count_parameters(source: ModelSource) -> int:
+    """Count the weights of the model, from the safetensors headers."""
     bits = (source.config().get("quantization") or {}).get("bits", 32)
-    tensors = {name: each for path in source.weight_files for name, each in read_header(path).items()}
+    tensors = {name: header for path in source.weight_files for name, header in read_header(path).items()}
     return sum(
-        math.prod(each["shape"]) * (32 if each["dtype"] == "U32" else bits) // bits
-        for name, each in tensors.items()
+        math.prod(header["shape"]) * (32 if header["dtype"] == "U32" else bits) // bits
+        for name, header in tensors.items()
         if not name.endswith((".scales", ".biases"))
     )

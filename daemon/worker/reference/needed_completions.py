@@ -1,4 +1,4 @@
-"""What a job needs of the reference cache: every distinct completion once, and the count of what that avoids."""
+"""Collects the distinct completions that a job needs from the reference cache, and counts what is missing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Audit:
     """How much of what a job needs the cache holds."""
 
     completions: int
-    """Distinct completions."""
+    """Distinct completions of the job."""
     duplicates: int
-    """How many more sides there are than distinct completions."""
+    """How many more sides of pairs there are than distinct completions."""
     cached: int
     missing: int
     tokens_scored: int
-    """Of the missing completions alone."""
+    """Tokens of the missing completions alone."""
     tokens_run: int
-    """Of the missing completions and their prompts."""
+    """Tokens of the missing completions and their prompts."""
     bytes: int
-    """What all completions take on disk."""
+    """Bytes that all completions take on disk."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Needs:
     """How many more sides there are than distinct completions."""
 
     @classmethod
-    def of(cls, job: SpecifiedJob) -> Needs:
-        """Raises `JobError` where a model lacks a token or a position of the pairs."""
+    def collect(cls, job: SpecifiedJob) -> Needs:
+        """Collect the completions of `job`. Raises `JobError` where a model lacks a token or a position of the pairs."""
         job.check_tables()
         completions: dict[bytes, Completion] = {}
         rows: dict[bytes, Example] = {}
@@ -53,14 +53,16 @@ class Needs:
         return cls(completions, rows, len(sides) - len(completions))
 
     def audit(self, missing: Collection[bytes]) -> Audit:
-        """The counts, given the keys of the completions that are not in the cache."""
-        scored = [self.completions[key] for key in missing]
+        """Count what the job needs, given the keys of the completions that are not in the cache."""
+        missing_completions = [self.completions[key] for key in missing]
         return Audit(
             completions=len(self.completions),
             duplicates=self.duplicates,
-            cached=len(self.completions) - len(scored),
-            missing=len(scored),
-            tokens_scored=sum(len(one.ids) - one.start for one in scored),
-            tokens_run=sum(len(one.ids) for one in scored),
-            bytes=sum(ENTRY_BYTES + 4 * (len(one.ids) - one.start) for one in self.completions.values()),
+            cached=len(self.completions) - len(missing_completions),
+            missing=len(missing_completions),
+            tokens_scored=sum(len(completion.ids) - completion.start for completion in missing_completions),
+            tokens_run=sum(len(completion.ids) for completion in missing_completions),
+            bytes=sum(
+                ENTRY_BYTES + 4 * (len(completion.ids) - completion.start) for completion in self.completions.values()
+            ),
         )

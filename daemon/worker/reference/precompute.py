@@ -1,4 +1,4 @@
-"""The reference pass: score the completions the cache does not hold, and commit them as they come.
+"""Runs the reference pass: scores the completions that the cache lacks, and commits them as they come.
 
 The reference is loaded only when something is missing. A killed pass keeps every batch it committed.
 """
@@ -23,7 +23,7 @@ from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.reference.needed_completions import Needs
 from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.plan import batches
+from prefd.daemon.worker.scoring.plan import batch_completions
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.daemon.worker.stopping import StopEvent
 
@@ -37,12 +37,12 @@ Scores = dict[bytes, npt.NDArray[np.float32]]
 
 
 def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> PrecomputeOutcome:
-    """Fill the cache with what `job` needs. `began`: when its phase did (monotonic seconds), now where nobody says.
+    """Fill the cache with what `job` needs. `began`: when its phase began, in monotonic seconds; None is now.
 
     Raises `Stopped` after a flush when asked to, `JobError` for bad scores.
     """
     began = time.monotonic() if began is None else began
-    needs = Needs.of(job)
+    needs = Needs.collect(job)
     missing = job.store.missing(list(needs.completions))
     scoring = 0.0
     if missing:
@@ -66,15 +66,15 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
 def _score_missing(
     job: RunningJob, missing: dict[bytes, Completion], rows: dict[bytes, Example], stop: StopEvent
 ) -> float:
-    """Score and commit `missing`; the seconds that the forward passes and commits took, loading left out."""
+    """Score and commit `missing`; return the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    scorer = fastest_scorer(loading.load(job.reference).freeze(), Options.of(job.spec))
+    scorer = fastest_scorer(loading.load(job.reference).freeze(), Options.from_spec(job.spec))
     log.info("scoring: %s", scorer.describe())
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
     began = flushed = time.monotonic()
-    for batch in keyed_batches(missing):
+    for batch in batch_by_key(missing):
         pending |= score(scorer, batch)
         overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
         if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
@@ -87,19 +87,20 @@ def _score_missing(
     return time.monotonic() - began
 
 
-def keyed_batches(missing: dict[bytes, Completion]) -> list[list[tuple[bytes, Completion]]]:
-    """`missing` in batches of bounded size, answers to one prompt together."""
+def batch_by_key(missing: dict[bytes, Completion]) -> list[list[tuple[bytes, Completion]]]:
+    """Cut `missing` into batches of bounded size, answers to one prompt together."""
     items = list(missing.items())
     return [
-        [items[row] for row in batch] for batch in batches([one for _, one in items], BATCH_TOKENS[loading.device()])
+        [items[row] for row in batch]
+        for batch in batch_completions([completion for _, completion in items], BATCH_TOKENS[loading.device()])
     ]
 
 
 def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
-    """Key → (length,) float32 log-probabilities of one batch."""
-    scored = scorer.logprobs([completion for _, completion in batch])
-    mx.eval(scored)
-    values = np.array(scored.tokens)
+    """Score one batch: key → (length,) float32 log-probabilities."""
+    logprobs = scorer.logprobs([completion for _, completion in batch])
+    mx.eval(logprobs)
+    values = np.array(logprobs.tokens)
     return {
         key: values[row, : len(completion.ids) - completion.start].copy() for row, (key, completion) in enumerate(batch)
     }

@@ -1,1 +1,1 @@
-"""Log-probabilities of completions: what is computed together, and how."""
+"""Computes log-probabilities of completions: which run together, and how."""

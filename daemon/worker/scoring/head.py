@@ -1,5 +1,6 @@
-"""Hidden states → log-probabilities of the tokens that came, in slices of the batch, so that (N, vocabulary) logits
-never exist at once, not in the backward pass either.
+"""Computes the log-probabilities of the tokens that came, from hidden states, in slices of the batch.
+
+So (N, vocabulary) logits never exist at once, not in the backward pass either.
 
 Where the output head is frozen, as with LoRA, ∂ log p/∂h = W[target] − softmax·W is computed in the forward pass, while
 a slice's logits are there: the backward pass then costs no second exp. Where the head is trained, a slice's logits are
@@ -43,136 +44,147 @@ class Head:
     """The head with these parameters in place of its own."""
 
     def slices(self, hidden: mx.array, targets: mx.array) -> Iterator[tuple[mx.array, mx.array]]:
+        """Cut (N, D) hidden states and (N,) targets into pieces of few logits."""
         rows = max(MULTIPLE, SLICE_LOGITS // self.vocabulary // MULTIPLE * MULTIPLE)
-        for at in range(0, len(targets), rows):
-            yield hidden[at : at + rows], targets[at : at + rows]
+        for begin in range(0, len(targets), rows):
+            yield hidden[begin : begin + rows], targets[begin : begin + rows]
 
 
 class Differentiated(NamedTuple):
+    """What `differentiate_now` returns: the value, and its gradients."""
+
     share: tuple[mx.array, Any]
     by_hidden: mx.array
-    """(N, D) float32."""
+    """(N, D) float32: the gradient in the hidden states."""
     by_parameter: Parameters
-    """Of the head's trainable parameters."""
+    """The gradients in the head's trainable parameters, by name."""
 
 
 def logprobs_lazily(head: Head, hidden: mx.array, targets: mx.array, gradients: bool) -> mx.array:
-    """(N, D) hidden states, (N,) targets → (N,) float32 log p(target), differentiable if `gradients`.
+    """Compute (N, D) hidden states, (N,) targets → (N,) float32 log p(target), differentiable if `gradients`.
 
-    What comes is the same number, to the last bit, with and without gradients.
+    The result is the same number, to the last bit, with and without gradients.
     """
     if not gradients:
-        return _in_turn(head, hidden, targets, lambda _, fixed, wanted: _target_logprobs(head.logits, fixed, wanted))
+        return _compute_in_turn(
+            head,
+            hidden,
+            targets,
+            lambda _, fixed_states, slice_targets: _compute_logprobs(head.logits, fixed_states, slice_targets),
+        )
     if head.trained():
-        return mx.concatenate([_recomputed(head, *each) for each in head.slices(hidden, targets)])
-    return _in_turn(head, hidden, targets, partial(_with_gradient, head.logits))
+        return mx.concatenate([_compute_with_checkpoint(head, *each) for each in head.slices(hidden, targets)])
+    return _compute_in_turn(head, hidden, targets, partial(_compute_with_gradient, head.logits))
 
 
 def logprobs_now(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
-    """The same, computed when this returns."""
-    return mx.concatenate([_now(head.logits, *each) for each in head.slices(hidden, targets)])
+    """Compute (N, D) hidden states, (N,) targets → (N,) float32 log p(target), at once."""
+    return mx.concatenate([_compute_now(head.logits, *each) for each in head.slices(hidden, targets)])
 
 
 def differentiate_now(head: Head, hidden: mx.array, targets: mx.array, share: Share) -> Differentiated:
-    """`share` of `logprobs_now`, and its gradients, computed when this returns. Not for use inside a trace, which would
-    keep all that led to `hidden`.
+    """Compute `share` of `logprobs_now` and its gradients, at once.
+
+    Not for use inside a trace, which would keep all that led to `hidden`.
     """
     if head.trained():
-        shared, cotangents = mx.value_and_grad(share)(logprobs_now(head, hidden, targets))
-        return Differentiated(shared, *_trained_slopes(head, hidden, targets, cotangents))
-    scored = [_frozen_slopes(head.logits, *each) for each in head.slices(hidden, targets)]
-    shared, cotangents = mx.value_and_grad(share)(mx.concatenate([values for values, _ in scored]))
-    return Differentiated(shared, mx.concatenate([slopes for _, slopes in scored]) * cotangents[:, None], {})
+        value, cotangents = mx.value_and_grad(share)(logprobs_now(head, hidden, targets))
+        return Differentiated(value, *_differentiate_trained(head, hidden, targets, cotangents))
+    logprobs_and_slopes = [_differentiate_frozen(head.logits, *each) for each in head.slices(hidden, targets)]
+    value, cotangents = mx.value_and_grad(share)(mx.concatenate([values for values, _ in logprobs_and_slopes]))
+    return Differentiated(
+        value, mx.concatenate([slopes for _, slopes in logprobs_and_slopes]) * cotangents[:, None], {}
+    )
 
 
-def _now(logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:
+def _compute_now(logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:
     logits = logits_of(hidden).astype(mx.float32)
-    values = _at(targets, logits, mx.array(logsumexp_now(np.array(logits, copy=False))))
+    values = _pick_targets(targets, logits, mx.array(logsumexp_now(np.array(logits, copy=False))))
     mx.eval(values)
     return values
 
 
-def _frozen_slopes(logits_of: Logits, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-    """(N,) log p, the very numbers of `_now`, and (N, D) ∂ log p/∂h."""
-    values, cotangents = _logit_slopes(logits_of, hidden, targets)
+def _differentiate_frozen(logits_of: Logits, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+    """Compute (N,) log p, the very numbers of `_compute_now`, and (N, D) ∂ log p/∂h."""
+    values, cotangents = _differentiate_logits(logits_of, hidden, targets)
     _, (slopes,) = mx.vjp(lambda states: logits_of(states).astype(mx.float32), [hidden], [cotangents])
     slopes = slopes.astype(mx.float32)
     mx.eval(values, slopes)
     return values, slopes
 
 
-def _trained_slopes(
+def _differentiate_trained(
     head: Head, hidden: mx.array, targets: mx.array, cotangents: mx.array
 ) -> tuple[mx.array, Parameters]:
-    """Σ cotangent · log p's gradients in `hidden` and in the head's parameters."""
+    """Compute Σ cotangent · log p's gradients in `hidden` and in the head's parameters."""
     names, parameters = list(head.trained()), list(head.trained().values())
 
-    def logits_of(*given: mx.array) -> mx.array:
-        return head.bound(dict(zip(names, given)))(given[-1]).astype(mx.float32)
+    def logits_of(*arguments: mx.array) -> mx.array:
+        return head.bound(dict(zip(names, arguments)))(arguments[-1]).astype(mx.float32)
 
     total = [mx.zeros(parameter.shape) for parameter in parameters]
     by_hidden: list[mx.array] = []
-    for states, wanted in head.slices(hidden, targets):
-        at = sum(map(len, by_hidden))
-        _, slopes = _logit_slopes(head.logits, states, wanted)
-        given = [slopes * cotangents[at : at + len(wanted), None]]
-        _, (*by_parameter, by_state) = mx.vjp(logits_of, [*parameters, states], given)
-        total = [one + more for one, more in zip(total, by_parameter)]
+    for states, slice_targets in head.slices(hidden, targets):
+        begin = sum(map(len, by_hidden))
+        _, slopes = _differentiate_logits(head.logits, states, slice_targets)
+        arguments = [slopes * cotangents[begin : begin + len(slice_targets), None]]
+        _, (*by_parameter, by_state) = mx.vjp(logits_of, [*parameters, states], arguments)
+        total = [sum_so_far + gradient for sum_so_far, gradient in zip(total, by_parameter)]
         by_hidden.append(by_state.astype(mx.float32))
         mx.eval(total, by_state)
     return mx.concatenate(by_hidden), dict(zip(names, total))
 
 
-def _logit_slopes(logits_of: Logits, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-    """(N,) log p and (N, V) ∂ log p/∂ logits: 1 at the target, less the softmax."""
+def _differentiate_logits(logits_of: Logits, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+    """Compute (N,) log p and (N, V) ∂ log p/∂ logits: 1 at the target, less the softmax."""
     logits = logits_of(hidden).astype(mx.float32)
     slopes = np.empty(logits.shape, np.float32)
     totals = logsumexp_now(np.array(logits, copy=False), slopes)
     np.negative(slopes, out=slopes)
     slopes[np.arange(len(slopes)), np.array(targets)] += 1
-    return _at(targets, logits, mx.array(totals)), mx.array(slopes)
+    return _pick_targets(targets, logits, mx.array(totals)), mx.array(slopes)
 
 
-def _in_turn(
-    head: Head, hidden: mx.array, targets: mx.array, of: Callable[[mx.array, mx.array, mx.array], mx.array]
+def _compute_in_turn(
+    head: Head, hidden: mx.array, targets: mx.array, compute: Callable[[mx.array, mx.array, mx.array], mx.array]
 ) -> mx.array:
-    """`of` each slice, which is given with and without its gradient. One's logits are gone before the next one's are made."""
-    made: list[mx.array] = []
-    for states, wanted in head.slices(hidden, targets):
-        fixed = mx.stop_gradient(states)
-        if made:
-            (fixed,) = mx.depends([fixed], [mx.stop_gradient(made[-1])])
-        made.append(of(states, fixed, wanted))
-    return mx.concatenate(made)
+    """Call `compute` on each slice, with and without its gradient: a slice's logits are gone before the next one's come."""
+    slices: list[mx.array] = []
+    for states, slice_targets in head.slices(hidden, targets):
+        fixed_states = mx.stop_gradient(states)
+        if slices:
+            (fixed_states,) = mx.depends([fixed_states], [mx.stop_gradient(slices[-1])])
+        slices.append(compute(states, fixed_states, slice_targets))
+    return mx.concatenate(slices)
 
 
-def _target_logprobs(logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:
+def _compute_logprobs(logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:
     logits = logits_of(hidden).astype(mx.float32)
-    return _at(targets, logits, logsumexp(logits))
+    return _pick_targets(targets, logits, logsumexp(logits))
 
 
-def _at(targets: mx.array, logits: mx.array, totals: mx.array) -> mx.array:
-    """logits[target] − log Σ exp(logits)."""
+def _pick_targets(targets: mx.array, logits: mx.array, totals: mx.array) -> mx.array:
+    """Compute logits[target] − log Σ exp(logits)."""
     chosen = mx.take_along_axis(logits, targets[:, None], axis=-1).squeeze(-1)
     return mx.minimum(chosen - totals, 0)  # rounding may leave a certain token at +1e-7
 
 
-def _with_gradient(logits_of: Logits, hidden: mx.array, fixed: mx.array, targets: mx.array) -> mx.array:
-    """`_target_logprobs` whose gradient in `hidden` is computed at once and kept; `fixed` has `hidden`'s values."""
+def _compute_with_gradient(logits_of: Logits, hidden: mx.array, fixed_states: mx.array, targets: mx.array) -> mx.array:
+    """Compute log p whose gradient in `hidden` is computed at once and kept; `fixed_states` has `hidden`'s values."""
 
-    def of(states: mx.array) -> mx.array:
-        return _target_logprobs(logits_of, states, targets)
+    def compute(states: mx.array) -> mx.array:
+        return _compute_logprobs(logits_of, states, targets)
 
-    (values,), (slopes,) = mx.vjp(of, [fixed], [mx.ones(len(targets))])
+    (values,), (slopes,) = mx.vjp(compute, [fixed_states], [mx.ones(len(targets))])
     values, slopes = mx.stop_gradient(values), mx.stop_gradient(slopes).astype(mx.float32)
     linear = (hidden.astype(mx.float32) * slopes).sum(-1)
     return values + (linear - mx.stop_gradient(linear))  # the bracket is 0, its gradient is not
 
 
-def _recomputed(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
+def _compute_with_checkpoint(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
     names = list(head.trained())
 
-    def of(parameters: list[mx.array], states: mx.array) -> mx.array:
-        return _target_logprobs(head.bound(dict(zip(names, parameters))), states, targets)
+    def compute(parameters: list[mx.array], states: mx.array) -> mx.array:
+        return _compute_logprobs(head.bound(dict(zip(names, parameters))), states, targets)
 
-    return mx.checkpoint(of)(list(head.trained().values()), hidden)
+    return mx.checkpoint(compute)(list(head.trained().values()), hidden)

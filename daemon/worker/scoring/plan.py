@@ -1,8 +1,8 @@
-"""Which tokens run together: completions of one prompt behind one pass over it, in batches of like length.
+"""Plans which tokens run together: completions of one prompt behind one pass over it, in batches of like length.
 
 A completion is run as its *prefix*, every token of the prompt but the last, and its *segment*, from the prompt's last
 token to the answer's last but one: the tokens whose outputs predict the answer. Completions with the same prefix share
-its pass; a segment is right-padded. What is batched, and how unlike the lengths in a batch may be, is a `Slack`.
+its pass; a segment is right-padded. `Slack` says which sequences are batched, and how unlike their lengths may be.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Slack:
-    """What is batched, padded to the longest."""
+    """Which sequences share a batch, padded to its longest."""
 
     share: float = 0.0
-    """The share of padding, of the tokens that are none, up to which unlike lengths are."""
+    """Unlike lengths share a batch up to this ratio of padding to real tokens."""
     shortest: int = 0
     """A sequence of fewer tokens runs alone."""
     longest: float = math.inf
-    """And so does one of more, its prompt included."""
+    """A sequence of more tokens, its prompt included, runs alone too."""
     unlike_prompts: bool = True
-    """Whether prompts of unlike lengths are, padded at the left."""
+    """Whether prompts of unlike lengths share a batch, padded at the left."""
 
 
 GPU = Slack(0.1)
@@ -43,7 +43,7 @@ SAME_BITS = {
     "all": Slack(0.25, SHORTEST, 256),
     "but unlike prompts": Slack(0.25, SHORTEST, 256, unlike_prompts=False),
 }
-"""The parts of it in which a completion may have the same numbers to the last bit whatever runs beside it, the wider first.
+"""The parts of `CPU` in which a completion may have the same numbers to the last bit whatever runs beside it, the wider first.
 
 Which holds depends on the kernel at hand: `kernels.py` has it tried. Some look at the number of rows, others at where in a
 padded row a prompt begins; and all of OpenBLAS's split longer sums, those of attention, by their padded length.
@@ -56,7 +56,7 @@ class Branch:
     """b segments that run as one batch, L tokens each with their padding."""
 
     rows: list[int]
-    """(b,) which of the completions these are."""
+    """(b,) indices of the completions that the rows are."""
     stem_rows: Ints
     """(b,) the row of the stem that each goes on from."""
     tokens: Ints
@@ -78,112 +78,133 @@ class Stem:
     branches: list[Branch]
 
 
-def padded(length: int) -> int:
-    """What `length` tokens of a segment are padded to."""
+def pad_length(length: int) -> int:
+    """Return the number of tokens that a segment of `length` is padded to."""
     return max(SHORTEST, -(-length // MULTIPLE) * MULTIPLE)
 
 
-def cost(completion: Completion) -> int:
-    """Tokens that a completion's segment takes when it runs."""
-    return padded(len(completion.ids) - completion.start)
+def count_segment_tokens(completion: Completion) -> int:
+    """Count the tokens that a completion's segment takes when it runs, its padding included."""
+    return pad_length(len(completion.ids) - completion.start)
 
 
-def shared(completions: Sequence[Completion], slack: Slack = EQUAL, stem_slack: Slack = EQUAL) -> list[Stem]:
-    """The plan in which every prefix runs once."""
+def plan_shared(completions: Sequence[Completion], slack: Slack = EQUAL, stem_slack: Slack = EQUAL) -> list[Stem]:
+    """Plan to run every prefix once, for all its completions."""
     by_prefix: dict[bytes, list[int]] = {}
-    for row, one in enumerate(completions):
-        by_prefix.setdefault(one.ids[: one.start - 1].tobytes(), []).append(row)
+    for row, completion in enumerate(completions):
+        by_prefix.setdefault(completion.ids[: completion.start - 1].tobytes(), []).append(row)
     prefixes = list(by_prefix.values())
     starts = [completions[rows[0]].start - 1 for rows in prefixes]
-    reaches = [start + max(cost(completions[row]) for row in rows) for start, rows in zip(starts, prefixes)]
-    together = _together(starts, reaches, stem_slack)
-    return [_stem(completions, [prefixes[at] for at in batch], slack) for batch in together]
+    reaches = [
+        start + max(count_segment_tokens(completions[row]) for row in rows) for start, rows in zip(starts, prefixes)
+    ]
+    batches_of_prefixes = _batch_by_length(starts, reaches, stem_slack)
+    return [_make_stem(completions, [prefixes[index] for index in batch], slack) for batch in batches_of_prefixes]
 
 
-def apart(completions: Sequence[Completion], slack: Slack = EQUAL) -> list[Stem]:
-    """The plan in which every completion runs whole, its prompt with it."""
-    lengths = [padded(len(one.ids) - 1) for one in completions]
-    branches = [_branch(completions, rows, [0] * len(rows), 0) for rows in _together(lengths, lengths, slack)]
-    nothing = np.zeros((0, 0), np.int32)
-    return [Stem(nothing, np.zeros(0, np.int32), branches)]
+def plan_apart(completions: Sequence[Completion], slack: Slack = EQUAL) -> list[Stem]:
+    """Plan to run every completion whole, its prompt with it."""
+    lengths = [pad_length(len(completion.ids) - 1) for completion in completions]
+    branches = [
+        _make_branch(completions, rows, [0] * len(rows), 0) for rows in _batch_by_length(lengths, lengths, slack)
+    ]
+    no_tokens = np.zeros((0, 0), np.int32)
+    return [Stem(no_tokens, np.zeros(0, np.int32), branches)]
 
 
-def batches(completions: Sequence[Completion], budget: int) -> list[list[int]]:
-    """Indices into `completions` in batches of at most `budget` tokens, the longest first (so that memory runs out at
-    once or not at all). Answers to one prompt stay together where they fit.
+def batch_completions(completions: Sequence[Completion], budget: int) -> list[list[int]]:
+    """Cut `completions` into batches of at most `budget` tokens, as indices.
+
+    The longest come first, so that memory runs out at once or not at all. Answers to one prompt stay together where they fit.
     """
     families: dict[bytes, list[int]] = {}
-    for row, one in enumerate(completions):
-        families.setdefault(one.ids[: one.start - 1].tobytes(), []).append(row)
+    for row, completion in enumerate(completions):
+        families.setdefault(completion.ids[: completion.start - 1].tobytes(), []).append(row)
     for rows in families.values():
         rows.sort(key=lambda row: -len(completions[row].ids))
-    made: list[list[int]] = []
-    left = 0
+    batches: list[list[int]] = []
+    remaining = 0
     for rows in sorted(families.values(), key=lambda rows: -len(completions[rows[0]].ids)):
         prompt = completions[rows[0]].start - 1
-        whole = prompt + sum(cost(completions[row]) for row in rows)
-        if whole > left:
-            made.append([])
-            left = budget
-        left -= prompt
+        family_tokens = prompt + sum(count_segment_tokens(completions[row]) for row in rows)
+        if family_tokens > remaining:
+            batches.append([])
+            remaining = budget
+        remaining -= prompt
         for row in rows:
-            if made[-1] and cost(completions[row]) > left:
-                made.append([])
-                left = budget - prompt
-            made[-1].append(row)
-            left -= cost(completions[row])
-    return made
+            if batches[-1] and count_segment_tokens(completions[row]) > remaining:
+                batches.append([])
+                remaining = budget - prompt
+            batches[-1].append(row)
+            remaining -= count_segment_tokens(completions[row])
+    return batches
 
 
-def _stem(completions: Sequence[Completion], prefixes: Sequence[list[int]], slack: Slack) -> Stem:
+def _make_stem(completions: Sequence[Completion], prefixes: Sequence[list[int]], slack: Slack) -> Stem:
     sizes = [completions[rows[0]].start - 1 for rows in prefixes]
     tokens = np.zeros((len(prefixes), max(sizes)), np.int32)
-    for at, (rows, size) in enumerate(zip(prefixes, sizes)):
-        tokens[at, tokens.shape[1] - size :] = completions[rows[0]].ids[:size]
+    for stem_row, (rows, size) in enumerate(zip(prefixes, sizes)):
+        tokens[stem_row, tokens.shape[1] - size :] = completions[rows[0]].ids[:size]
     padding = np.array([tokens.shape[1] - size for size in sizes], np.int32)
-    continued = [(row, at) for at, rows in enumerate(prefixes) for row in rows]
-    lengths = [cost(completions[row]) for row, _ in continued]
+    segments = [(row, stem_row) for stem_row, rows in enumerate(prefixes) for row in rows]
+    lengths = [count_segment_tokens(completions[row]) for row, _ in segments]
     branches = [
-        _branch(completions, [continued[at][0] for at in batch], [continued[at][1] for at in batch], None)
-        for batch in _together(lengths, [tokens.shape[1] + length for length in lengths], slack)
+        _make_branch(
+            completions,
+            [segments[stem_row][0] for stem_row in batch],
+            [segments[stem_row][1] for stem_row in batch],
+            None,
+        )
+        for batch in _batch_by_length(lengths, [tokens.shape[1] + length for length in lengths], slack)
     ]
     return Stem(tokens, padding, branches)
 
 
-def _branch(completions: Sequence[Completion], rows: list[int], stem_rows: Sequence[int], begin: int | None) -> Branch:
-    """`rows` from token `begin` on, or from their prompts' last token."""
-    picked = [completions[row] for row in rows]
-    firsts = [one.start - 1 if begin is None else begin for one in picked]
-    width = max(padded(len(one.ids) - 1 - first) for one, first in zip(picked, firsts))
+def _make_branch(
+    completions: Sequence[Completion], rows: list[int], stem_rows: Sequence[int], first_token: int | None
+) -> Branch:
+    """Make the branch of `rows`, from token `first_token` on, or from their prompts' last token."""
+    branch_completions = [completions[row] for row in rows]
+    first_tokens = [completion.start - 1 if first_token is None else first_token for completion in branch_completions]
+    width = max(
+        pad_length(len(completion.ids) - 1 - first_token_of)
+        for completion, first_token_of in zip(branch_completions, first_tokens)
+    )
     tokens = np.zeros((len(rows), width), np.int32)
     places = []
-    for at, (one, first) in enumerate(zip(picked, firsts)):
-        tokens[at, : len(one.ids) - 1 - first] = one.ids[first:-1]
-        places.append(at * width + np.arange(one.start - 1 - first, len(one.ids) - 1 - first, dtype=np.int32))
-    targets = np.concatenate([one.ids[one.start :] for one in picked]).astype(np.int32)
+    for index, (completion, first_token_of) in enumerate(zip(branch_completions, first_tokens)):
+        tokens[index, : len(completion.ids) - 1 - first_token_of] = completion.ids[first_token_of:-1]
+        places.append(
+            index * width
+            + np.arange(completion.start - 1 - first_token_of, len(completion.ids) - 1 - first_token_of, dtype=np.int32)
+        )
+    targets = np.concatenate([completion.ids[completion.start :] for completion in branch_completions]).astype(np.int32)
     return Branch(rows, np.array(stem_rows, np.int32), tokens, np.concatenate(places), targets)
 
 
-def _together(lengths: Sequence[int], reaches: Sequence[int], slack: Slack) -> Iterator[list[int]]:
-    """Indices into `lengths` in batches. `reaches`: tokens of the longest sequence that each is part of."""
+def _batch_by_length(lengths: Sequence[int], reaches: Sequence[int], slack: Slack) -> Iterator[list[int]]:
+    """Batch `lengths`, as indices. `reaches`: tokens of the longest sequence that each is part of."""
     batched: list[int] = []
-    for at in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if lengths[at] >= slack.shortest and reaches[at] <= slack.longest:
-            batched.append(at)
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if lengths[index] >= slack.shortest and reaches[index] <= slack.longest:
+            batched.append(index)
         else:
-            yield [at]
-    yield from ([batched[at] for at in run] for run in _alike([lengths[at] for at in batched], slack.share))
+            yield [index]
+    yield from (
+        [batched[index] for index in run]
+        for run in _group_by_length([lengths[index] for index in batched], slack.share)
+    )
 
 
-def _alike(lengths: Sequence[int], share: float) -> Iterator[list[int]]:
-    """Indices into ascending `lengths`, in runs that waste at most `share` of their tokens when padded to the longest."""
+def _group_by_length(lengths: Sequence[int], share: float) -> Iterator[list[int]]:
+    """Group ascending `lengths`, as indices, in runs that waste at most `share` of their tokens when padded to the longest."""
     run: list[int] = []
     tokens = 0
-    for at, length in enumerate(lengths):
+    for index, length in enumerate(lengths):
         if run and length * (len(run) + 1) > (1 + share) * (tokens + length):
             yield run
             run, tokens = [], 0
-        run.append(at)
+        run.append(index)
         tokens += length
     if run:
         yield run

@@ -1,4 +1,4 @@
-"""What a pass over a prompt leaves for the passes that go on from it: one cache a layer, and nothing is ever overwritten.
+"""Caches of a pass over a prompt, for the passes that continue from it: one a layer, and nothing is ever overwritten.
 
 mlx-lm's caches are made for generation: a buffer that is written in place and thrown away. Here a cache is a value.
 Several continuations start from the same one, gradients flow through it, and a checkpointed pass may run twice.
@@ -39,7 +39,7 @@ class JoinedKV:
 
     @property
     def size(self) -> int:
-        """Tokens so far, padding with them."""
+        """The number of tokens so far, padding included."""
         return sum(keys.shape[2] for keys, _ in self.pieces)
 
     @property
@@ -48,12 +48,12 @@ class JoinedKV:
         return self.size if self.padding is None else self.size - self.padding
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Take in another piece, (B, heads, tokens, dim) each; returns everything so far."""
+        """Append another piece, (B, heads, tokens, dim) each; returns everything so far."""
         self.pieces = [*self.pieces, (keys, values)]
         return self.keys_and_values()
 
     def keys_and_values(self) -> tuple[mx.array, mx.array]:
-        """(B, heads, size, dim) each; there must be a piece."""
+        """Join the pieces: (B, heads, size, dim) each; there must be a piece."""
         if len(self.pieces) == 1:
             return self.pieces[0]
         return (
@@ -62,51 +62,51 @@ class JoinedKV:
         )
 
     def make_mask(self, N: int, return_array: bool = False, window_size: int | None = None) -> mx.array | str | None:
-        """What mlx-lm's own caches answer: "causal", booleans ([B, 1,] N, size + N), or None for a single token."""
+        """Make the mask as mlx-lm's own caches do: "causal", booleans ([B, 1,] N, size + N), or None for a single token."""
         if self.padding is not None or window_size is not None or return_array:
             mask: mx.array = create_causal_mask(N, offset=self.size, window_size=window_size, left_padding=self.padding)
             return mask[:, None] if self.grouped and mask.ndim == 4 else mask
         return None if N == 1 else "causal"
 
     def empty(self) -> bool:
+        """Whether no piece has come yet."""
         return not self.pieces
 
 
 def make_caches(model: nn.Module, padding: mx.array | None = None, grouped: bool = False) -> list[Any]:
-    """Empty caches for every layer of `model`; `padding` and `grouped` as in JoinedKV."""
-    return [_value(cache, padding, grouped) for cache in make_prompt_cache(model)]
+    """Make empty caches for every layer of `model`; `padding` and `grouped` as in JoinedKV."""
+    return [_replace_cache(cache, padding, grouped) for cache in make_prompt_cache(model)]
 
 
-def _value(cache: Any, padding: mx.array | None, grouped: bool) -> Any:
+def _replace_cache(cache: Any, padding: mx.array | None, grouped: bool) -> Any:
     if type(cache) in (KVCache, RotatingKVCache):
         return JoinedKV(padding=padding, grouped=grouped)
     if type(cache) is CacheList:
-        return CacheList(*(_value(each, padding, grouped) for each in cache.caches))
+        return CacheList(*(_replace_cache(each, padding, grouped) for each in cache.caches))
     return cache
 
 
-def takes_padding(caches: list[Any]) -> bool:
+def can_pad(caches: list[Any]) -> bool:
     """Whether rows of different lengths can go in one batch, padded at the left: not through a recurrent state."""
     return all(
-        takes_padding(list(cache.caches)) if isinstance(cache, CacheList) else isinstance(cache, JoinedKV)
-        for cache in caches
+        can_pad(list(cache.caches)) if isinstance(cache, CacheList) else isinstance(cache, JoinedKV) for cache in caches
     )
 
 
-def mapped(cache: Any, on_array: OnArray) -> Any:
-    """A copy of `cache` with `on_array` applied to each of its arrays, always in the same order."""
+def map_cache(cache: Any, on_array: OnArray) -> Any:
+    """Copy `cache` with `on_array` applied to each of its arrays, always in the same order."""
     if isinstance(cache, JoinedKV):
         pieces = [(on_array(keys), on_array(values)) for keys, values in cache.pieces]
         return JoinedKV(pieces, None if cache.padding is None else on_array(cache.padding), cache.grouped)
     if isinstance(cache, CacheList):
-        return CacheList(*(mapped(each, on_array) for each in cache.caches))
-    made = copy.copy(cache)
-    made.state = tree_map(lambda leaf: on_array(leaf) if isinstance(leaf, mx.array) else leaf, cache.state)
-    return made
+        return CacheList(*(map_cache(each, on_array) for each in cache.caches))
+    cache_copy = copy.copy(cache)
+    cache_copy.state = tree_map(lambda leaf: on_array(leaf) if isinstance(leaf, mx.array) else leaf, cache.state)
+    return cache_copy
 
 
-def taken(caches: list[Any], rows: mx.array, batch: int) -> list[Any]:
-    """Caches of a batch of `batch` rows → those of `rows` of it, in that order, with repetitions."""
+def take_rows(caches: list[Any], rows: mx.array, batch: int) -> list[Any]:
+    """Take `rows` of the caches of a batch of `batch` rows, in that order, with repetitions."""
     return [
-        mapped(cache, lambda array: array[rows] if array.ndim and len(array) == batch else array) for cache in caches
+        map_cache(cache, lambda array: array[rows] if array.ndim and len(array) == batch else array) for cache in caches
     ]

@@ -1,8 +1,9 @@
 """Computes per-token log-probabilities of completions: the one function that scores the reference and the policy.
 
 No work is done that is not needed: a prompt runs once for all its answers, and logits exist only where an answer's
-token is predicted, a slice at a time. How it is done is `engine/`; that it is right for the architecture at hand is
-tried by `choose.fastest_scorer`, which makes every `Scorer`, and where it is not, the next simpler way is taken.
+token is predicted, a slice at a time. `plan.py` batches the tokens, `trunk.py` and `head.py` run the model. Every `Scorer` is
+made by `choose.fastest_scorer`, which tries whether that is right for the architecture at hand, and takes the next simpler
+way where it is not.
 """
 
 from __future__ import annotations
@@ -22,25 +23,26 @@ from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.scoring import plan
 from prefd.daemon.worker.scoring.head import Head, differentiate_now, logprobs_lazily, logprobs_now
 from prefd.daemon.worker.scoring.plan import Branch, Slack, Stem
-from prefd.daemon.worker.scoring.prefix import make_caches, taken, takes_padding
-from prefd.daemon.worker.scoring.trunk import Parts, in_pieces
+from prefd.daemon.worker.scoring.prefix import can_pad, make_caches, take_rows
+from prefd.daemon.worker.scoring.trunk import Parts, run_in_pieces
 from prefd.plugins.types import Logprobs
 
 Share = Callable[[Logprobs], tuple[mx.array, Any]]
 """Log-probabilities → a scalar, and whatever else is to come back with it."""
 
 
-def on_gpu() -> bool:
+def is_on_gpu() -> bool:
+    """Whether MLX computes on a GPU."""
     return bool(mx.default_device() == mx.gpu)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a scorer goes about it; nothing here changes a number by more than rounding."""
+    """How a scorer runs the model; nothing here changes a number by more than rounding."""
 
-    slack: Slack = field(default_factory=lambda: plan.GPU if on_gpu() else plan.CPU)
+    slack: Slack = field(default_factory=lambda: plan.GPU if is_on_gpu() else plan.CPU)
     """Which sequences are batched. `plan.CPU` is narrowed to what changes no bit, where there is such a part of it."""
-    lazily: bool = field(default_factory=lambda: on_gpu())
+    lazily: bool = field(default_factory=lambda: is_on_gpu())
     """Forward and backward pass as one graph; else the head is computed at once, between the trunk's two passes."""
     chunk_tokens: int | None = None
     """Longer prompts and answers run in pieces of this size, each again in the backward pass."""
@@ -48,15 +50,17 @@ class Options:
     """Keep only each layer's input for the backward pass: a quarter of the memory for 1.4 times the time."""
 
     @classmethod
-    def of(cls, spec: JobSpec) -> Options:
-        """What a job asks for. Its reference runs in the same pieces as its policy, so that their numbers are the same."""
+    def from_spec(cls, spec: JobSpec) -> Options:
+        """Take the options from a job's spec: its reference runs in the same pieces as its policy, to the same numbers."""
         training = spec.training or TrainingSpec()
-        longer = spec.data.max_length > training.chunk_tokens
-        return cls(chunk_tokens=training.chunk_tokens if longer else None, checkpoint_layers=training.grad_checkpoint)
+        exceeds_a_chunk = spec.data.max_length > training.chunk_tokens
+        return cls(
+            chunk_tokens=training.chunk_tokens if exceeds_a_chunk else None, checkpoint_layers=training.grad_checkpoint
+        )
 
 
 @dataclass(frozen=True)
-class _Work:
+class _PlannedBatch:
     """Completions and the plan by which they run."""
 
     completions: Sequence[Completion]
@@ -68,21 +72,21 @@ class _Work:
 
     @property
     def targets(self) -> mx.array:
-        """(N,) in the order in which they are computed."""
+        """(N,) the tokens to predict, in the order in which they are computed."""
         return mx.array(np.concatenate([branch.targets for branch in self.branches]))
 
     def table(self, values: mx.array) -> Logprobs:
-        """(N,) values in the order they were computed → rows in the order of `completions`, 0 behind each end."""
-        lengths = np.array([len(one.ids) - one.start for one in self.completions])
-        table = np.full((len(lengths), int(lengths.max())), len(values), dtype=np.int32)  # the zero at the end
-        mask = np.arange(table.shape[1]) < lengths[:, None]
+        """Sort (N,) values, in the order they were computed, into rows in the order of `completions`, 0 behind each end."""
+        lengths = np.array([len(completion.ids) - completion.start for completion in self.completions])
+        positions = np.full((len(lengths), int(lengths.max())), len(values), dtype=np.int32)  # the zero at the end
+        mask = np.arange(positions.shape[1]) < lengths[:, None]
         begin = 0
         for branch in self.branches:
             for row in branch.rows:
-                table[row, : lengths[row]] = np.arange(begin, begin + lengths[row])
+                positions[row, : lengths[row]] = np.arange(begin, begin + lengths[row])
                 begin += lengths[row]
-        filled = mx.concatenate([values, mx.zeros(1)])
-        return Logprobs(filled[mx.array(table)], mx.array(mask.astype(np.float32)))
+        padded_values = mx.concatenate([values, mx.zeros(1)])
+        return Logprobs(padded_values[mx.array(positions)], mx.array(mask.astype(np.float32)))
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Scorer:
 
     model: nn.Module
     parts: Parts | None
-    """None: the trunk is not to be had apart, and logits are computed at every position."""
+    """None: the trunk cannot be run apart, and logits are computed at every position."""
     shares_prompts: bool
     vocabulary: int
     options: Options
@@ -101,6 +105,7 @@ class Scorer:
     """Masks of unlike prompts have another axis (JoinedKV), as the soft cap of gemma2's attention needs."""
 
     def describe(self) -> str:
+        """Say in words how completions are scored."""
         if self.parts is None:
             return (
                 "logits at every position, whole (no faster way holds for this architecture: chunk_tokens and "
@@ -109,7 +114,7 @@ class Scorer:
         return f"logits at answers only; {self.describe_sharing()}{self._describe_batches()}"
 
     def describe_sharing(self) -> str:
-        """Whether a prompt runs once for all its answers, in words."""
+        """Say in words whether a prompt runs once for all its answers."""
         return "prompts shared" if self.shares_prompts else "prompts not shared"
 
     def _describe_batches(self) -> str:
@@ -118,97 +123,97 @@ class Scorer:
         return "; batched to the same bits" if self.same_bits else "; batched to rounding, with this BLAS's kernels"
 
     def logprobs(self, completions: Sequence[Completion]) -> Logprobs:
-        """Log-probability of every completion token given what is before it, in nats.
+        """Compute the log-probability of every completion token given the tokens before it, in nats.
 
         Returns (B, T) float32 tokens and mask, T the longest completion.
         """
         work = self._plan(completions)
-        states = self._states(work, gradients=False)
+        states = self._compute_states(work, gradients=False)
         if self.options.lazily:
-            return work.table(logprobs_lazily(self._head(), states, work.targets, gradients=False))
-        return work.table(logprobs_now(self._head(), states, work.targets))
+            return work.table(logprobs_lazily(self._make_head(), states, work.targets, gradients=False))
+        return work.table(logprobs_now(self._make_head(), states, work.targets))
 
     def value_and_grad(self, completions: Sequence[Completion], share: Share) -> tuple[tuple[mx.array, Any], Any]:
-        """`share` of `logprobs(completions)`, and the gradient of its scalar in the model's trainable parameters.
+        """Compute `share` of `logprobs(completions)`, and the gradient of its scalar in the model's trainable parameters.
 
         The numbers are those of `logprobs`, to the last bit. As `nn.value_and_grad` returns them: ((scalar, whatever else),
         a tree of arrays).
         """
         work = self._plan(completions)
         if not self.options.lazily:
-            return self._through_the_head_first(work, share)
+            return self._differentiate_head_first(work, share)
 
-        def whole() -> tuple[mx.array, Any]:
-            states = self._states(work, gradients=True)
-            return share(work.table(logprobs_lazily(self._head(), states, work.targets, gradients=True)))
+        def compute() -> tuple[mx.array, Any]:
+            states = self._compute_states(work, gradients=True)
+            return share(work.table(logprobs_lazily(self._make_head(), states, work.targets, gradients=True)))
 
-        made: tuple[tuple[mx.array, Any], Any] = nn.value_and_grad(self.model, whole)()
-        return made
+        result: tuple[tuple[mx.array, Any], Any] = nn.value_and_grad(self.model, compute)()
+        return result
 
-    def _through_the_head_first(self, work: _Work, share: Share) -> tuple[tuple[mx.array, Any], Any]:
-        """The trunk's gradient is traced with cotangents that are filled in when the head's are known.
+    def _differentiate_head_first(self, work: _PlannedBatch, share: Share) -> tuple[tuple[mx.array, Any], Any]:
+        """Trace the trunk's gradient with cotangents that are filled in when the head's are known.
 
         So the head can be computed outside of any trace, and the trunk's forward pass keeps only what its backward pass needs.
         """
 
-        def pulled() -> tuple[mx.array, tuple[mx.array, mx.array]]:
-            states = self._states(work, gradients=True)
+        def trace_trunk() -> tuple[mx.array, tuple[mx.array, mx.array]]:
+            states = self._compute_states(work, gradients=True)
             cotangents = mx.array(np.zeros(states.shape, np.float32))
             return (states.astype(mx.float32) * cotangents).sum(), (states, cotangents)
 
-        (_, (states, cotangents)), gradients = nn.value_and_grad(self.model, pulled)()
+        (_, (states, cotangents)), gradients = nn.value_and_grad(self.model, trace_trunk)()
         mx.eval(states, cotangents)
-        shared, by_state, by_parameter = differentiate_now(
-            self._head(), states, work.targets, lambda values: share(work.table(values))
+        value, by_state, by_parameter = differentiate_now(
+            self._make_head(), states, work.targets, lambda values: share(work.table(values))
         )
         np.array(cotangents, copy=False)[:] = np.array(by_state)
-        return shared, tree_map_with_path(
+        return value, tree_map_with_path(
             lambda name, slope: slope + by_parameter[name] if name in by_parameter else slope, gradients
         )
 
-    def _plan(self, completions: Sequence[Completion]) -> _Work:
+    def _plan(self, completions: Sequence[Completion]) -> _PlannedBatch:
         if self.shares_prompts:
             slack = self.options.slack
-            if not (slack.unlike_prompts and takes_padding(make_caches(self.model))):
+            if not (slack.unlike_prompts and can_pad(make_caches(self.model))):
                 slack = replace(slack, share=0.0)
-            return _Work(completions, plan.shared(completions, self.options.slack, slack))
-        return _Work(completions, plan.apart(completions, self.options.slack))
+            return _PlannedBatch(completions, plan.plan_shared(completions, self.options.slack, slack))
+        return _PlannedBatch(completions, plan.plan_apart(completions, self.options.slack))
 
-    def _states(self, work: _Work, gradients: bool) -> mx.array:
-        """(N, D) hidden states that predict the work's targets."""
-        return mx.concatenate([hidden for stem in work.stems for hidden in self._hidden(stem, gradients)])
+    def _compute_states(self, work: _PlannedBatch, gradients: bool) -> mx.array:
+        """Compute the (N, D) hidden states that predict the work's targets."""
+        return mx.concatenate([hidden for stem in work.stems for hidden in self._compute_hidden(stem, gradients)])
 
-    def _head(self) -> Head:
+    def _make_head(self) -> Head:
         if self.parts is None:
             return Head(lambda logits: logits, self.vocabulary, dict, lambda _: lambda logits: logits)
         return self.parts.head(self.vocabulary)
 
-    def _hidden(self, stem: Stem, gradients: bool) -> list[mx.array]:
-        """For each branch, the (n, D) hidden states that predict its targets."""
+    def _compute_hidden(self, stem: Stem, gradients: bool) -> list[mx.array]:
+        """Compute, for each branch, the (n, D) hidden states that predict its targets."""
         caches = None
         if stem.tokens.size:
             padding = mx.array(stem.padding) if stem.padding.any() else None
             caches = make_caches(self.model, padding, self.grouped)
             self.run(mx.array(stem.tokens), caches, gradients)
-        made = []
+        states = []
         for branch in stem.branches:
-            own = None if caches is None else taken(caches, mx.array(branch.stem_rows), len(stem.tokens))
-            hidden = self.run(mx.array(branch.tokens), own, gradients)
-            made.append(hidden.reshape(-1, hidden.shape[-1])[mx.array(branch.places)])
-        return made
+            branch_caches = None if caches is None else take_rows(caches, mx.array(branch.stem_rows), len(stem.tokens))
+            hidden = self.run(mx.array(branch.tokens), branch_caches, gradients)
+            states.append(hidden.reshape(-1, hidden.shape[-1])[mx.array(branch.places)])
+        return states
 
     def run(self, tokens: mx.array, caches: list[Any] | None, gradients: bool) -> mx.array:
-        """(b, L) → (b, L, D), `caches` taken further by it."""
+        """Run (b, L) tokens through the trunk → (b, L, D) hidden states; `caches` take the tokens in."""
         module = self.model if self.parts is None else self.parts.trunk
         trunk: Any = module
         if self.parts is not None and gradients and self.options.checkpoint_layers:
-            trunk = self.parts.checkpointed()
+            trunk = self.parts.make_checkpointed_trunk()
         size = self.options.chunk_tokens
         if size is None or tokens.shape[1] <= size:
             hidden: mx.array = trunk(tokens, cache=caches) if caches is not None else trunk(tokens)
             return hidden
-        known = {"cache": make_caches(self.model) if caches is None else caches}
+        keywords = {"cache": make_caches(self.model) if caches is None else caches}
         pieces = [tokens[:, begin : begin + size] for begin in range(0, tokens.shape[1], size)]
         if not gradients:
-            return mx.concatenate([trunk(piece, **known) for piece in pieces], axis=1)
-        return in_pieces(trunk, module, pieces, known)
+            return mx.concatenate([trunk(piece, **keywords) for piece in pieces], axis=1)
+        return run_in_pieces(trunk, module, pieces, keywords)

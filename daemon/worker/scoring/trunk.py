@@ -20,7 +20,7 @@ from mlx_lm.models.cache import _BaseCache
 
 from prefd.daemon.worker.scoring import randomness
 from prefd.daemon.worker.scoring.head import Head, Parameters
-from prefd.daemon.worker.scoring.prefix import JoinedKV, OnArray, mapped
+from prefd.daemon.worker.scoring.prefix import JoinedKV, OnArray, map_cache
 
 CACHES = (JoinedKV, _BaseCache)
 
@@ -37,68 +37,70 @@ class Parts:
 
     @property
     def trunk(self) -> nn.Module:
-        return at(self.model, self.path)
+        """The part of the model from token ids to hidden states."""
+        return get_submodule(self.model, self.path)
 
     def head(self, vocabulary: int) -> Head:
-        """What the model does behind its trunk; what is trained there is everything outside the layers."""
+        """Make the head: what the model does behind its trunk. Its trained parameters are those outside the layers."""
         prefix = ".".join(self.path)
-        layers = f"{prefix}.{_layers_key(self.model, self.trunk)}."
+        layers = f"{prefix}.{_find_layers_key(self.model, self.trunk)}."
 
         def logits(hidden: mx.array) -> mx.array:
             return self.logits(hidden)
 
         def trained() -> Parameters:
-            leaves = named(self.model.trainable_parameters())
+            leaves = list_arrays(self.model.trainable_parameters())
             return {name: value for name, value in leaves if not name.startswith(layers)}
 
         def bound(parameters: Parameters) -> Callable[[mx.array], mx.array]:
-            def of(hidden: mx.array) -> mx.array:
-                with replaced_parameters(self.model, parameters):
+            def bound_logits(hidden: mx.array) -> mx.array:
+                with hold_parameters(self.model, parameters):
                     return self.logits(hidden)
 
-            return of
+            return bound_logits
 
         return Head(logits, vocabulary, trained, bound)
 
     def logits(self, hidden: mx.array) -> mx.array:
-        """(N, D) → (N, V), by the model's own way from hidden states to logits."""
-        model = exchanged(self.model, self.path, StandIn(self.trunk, hidden[None]))
-        made: mx.array = model(mx.zeros((1, len(hidden)), mx.int32))
-        return made[0]
+        """Compute (N, D) hidden states → (N, V) logits, by the model's own way."""
+        model = replace_submodule(self.model, self.path, StandIn(self.trunk, hidden[None]))
+        logits: mx.array = model(mx.zeros((1, len(hidden)), mx.int32))
+        return logits[0]
 
-    def checkpointed(self) -> nn.Module:
-        """The trunk, each layer of which keeps only its input for the backward pass and runs again there."""
-        key = _layers_key(self.model, self.trunk)
-        made = copy.copy(self.trunk)
-        made[key] = [Recomputed(layer) for layer in self.trunk[key]]
-        return made
+    def make_checkpointed_trunk(self) -> nn.Module:
+        """Make a trunk whose layers keep only their input for the backward pass and run again there."""
+        key = _find_layers_key(self.model, self.trunk)
+        trunk = copy.copy(self.trunk)
+        trunk[key] = [Recomputed(layer) for layer in self.trunk[key]]
+        return trunk
 
 
-def candidates(model: nn.Module) -> Iterator[Parts]:
-    """Where the trunk may be; whether it is has to be tried."""
+def find_parts(model: nn.Module) -> Iterator[Parts]:
+    """Find where the trunk may be; whether it is there has to be tried."""
     for path in PATHS:
         try:
-            _layers_key(model, at(model, path))
+            _find_layers_key(model, get_submodule(model, path))
         except (AttributeError, KeyError, TypeError):
             continue
         yield Parts(model, path)
 
 
-def at(module: nn.Module, path: tuple[str, ...]) -> nn.Module:
+def get_submodule(module: nn.Module, path: tuple[str, ...]) -> nn.Module:
+    """Return the module at `path` inside `module`."""
     for name in path:
         module = module[name]
     return module
 
 
-def exchanged(module: nn.Module, path: tuple[str, ...], part: Any) -> nn.Module:
-    """A copy of `module`, sharing everything with it but what is at `path`."""
-    made = copy.copy(module)
-    made[path[0]] = part if len(path) == 1 else exchanged(module[path[0]], path[1:], part)
-    return made
+def replace_submodule(module: nn.Module, path: tuple[str, ...], replacement: Any) -> nn.Module:
+    """Copy `module`, sharing everything with it but what is at `path`."""
+    module_copy = copy.copy(module)
+    module_copy[path[0]] = replacement if len(path) == 1 else replace_submodule(module[path[0]], path[1:], replacement)
+    return module_copy
 
 
-def _layers_key(model: nn.Module, trunk: nn.Module) -> str:
-    """The name under which `trunk` holds its layers. Raises KeyError when it holds none."""
+def _find_layers_key(model: nn.Module, trunk: nn.Module) -> str:
+    """Find the name under which `trunk` holds its layers. Raises KeyError when it holds none."""
     layers = getattr(model, "layers", None)
     for key, value in trunk.items():
         if isinstance(value, list) and value and (value is layers or key in ("layers", "h", "blocks")):
@@ -114,6 +116,7 @@ class StandIn:
         self._hidden = hidden
 
     def __call__(self, *_: Any, **__: Any) -> mx.array:
+        """Return the given hidden states."""
         return self._hidden
 
     def __getattr__(self, name: str) -> Any:
@@ -127,129 +130,135 @@ class Recomputed:
         self._layer = layer
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        parameters = dict(named(self._layer.trainable_parameters()))
-        return _recomputed(self._layer, self._layer, parameters, args, kwargs)[0]
+        """Run the layer, keeping only its inputs for the backward pass."""
+        parameters = dict(list_arrays(self._layer.trainable_parameters()))
+        return _run_recomputed(self._layer, self._layer, parameters, args, kwargs)[0]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
 
 
-def in_pieces(
-    trunk: Callable[..., mx.array], module: nn.Module, pieces: Sequence[mx.array], known: dict[str, Any]
+def run_in_pieces(
+    trunk: Callable[..., mx.array], module: nn.Module, pieces: Sequence[mx.array], keywords: dict[str, Any]
 ) -> mx.array:
-    """`trunk` over each of `pieces` (B, T), after one another in the same caches: (B, ΣT, D) hidden states.
+    """Run `trunk` over each of `pieces` (B, T), one after another in the same caches: (B, ΣT, D) hidden states.
 
     For the backward pass it keeps each piece's inputs, and runs the piece again there.
     """
-    parameters: Parameters = dict(named(module.trainable_parameters()))
-    made = []
+    parameters: Parameters = dict(list_arrays(module.trainable_parameters()))
+    outputs = []
     for piece in pieces:
-        hidden, parameters = _recomputed(trunk, module, parameters, (piece,), known)
-        made.append(hidden)
-    return mx.concatenate(made, axis=1)
+        hidden, parameters = _run_recomputed(trunk, module, parameters, (piece,), keywords)
+        outputs.append(hidden)
+    return mx.concatenate(outputs, axis=1)
 
 
-def _recomputed(
+def _run_recomputed(
     function: Callable[..., Any],
     module: nn.Module,
     parameters: Parameters,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> tuple[Any, Parameters]:
-    """`function(*args, **kwargs)` that keeps its inputs for the backward pass, and runs again there.
+    """Run `function(*args, **kwargs)`, keeping only its inputs for the backward pass, and run it again there.
 
     Gradients flow to `parameters`, those of `module` which `function` is made of, to floating-point arrays among the
-    arguments, and through caches. Who uses the parameters again takes those that come back: so their gradients are
-    added up on the way, and not kept for each piece.
+    arguments, and through caches. A caller that uses the parameters again must take the ones returned: so their gradients
+    are added up on the way, and not kept for each piece.
     """
-    arrays = _gathered((args, kwargs))
-    given = _with((args, kwargs), arrays)  # the caches go on after this, and the second run starts where the first did
-    random = randomness.state()
-    made: list[Any] = []
+    arrays = _collect_arrays((args, kwargs))
+    # a copy: the caches go on after this, and the second run starts where the first did
+    first_inputs = _replace_arrays((args, kwargs), arrays)
+    random_state = randomness.read_state()
+    results_of_run: list[Any] = []
 
     def run(*values: mx.array) -> list[mx.array]:
-        own, inputs = values[: len(parameters)], values[len(parameters) :]
-        arguments, keywords = _with(given, list(inputs))
-        randomness.restore(random)  # the same dropout in both runs
-        with replaced_parameters(module, dict(zip(parameters, own))):
-            out = function(*arguments, **keywords)
-        made[:] = out, _caches((arguments, keywords))
-        return [*own, *_gathered(made)]
+        parameter_values, inputs = values[: len(parameters)], values[len(parameters) :]
+        args_of_run, kwargs_of_run = _replace_arrays(first_inputs, list(inputs))
+        randomness.restore(random_state)  # the same dropout in both runs
+        with hold_parameters(module, dict(zip(parameters, parameter_values))):
+            output = function(*args_of_run, **kwargs_of_run)
+        results_of_run[:] = output, _collect_caches((args_of_run, kwargs_of_run))
+        return [*parameter_values, *_collect_arrays(results_of_run)]
 
-    results = _kept_only(run, len(parameters))(*parameters.values(), *arrays)
-    out, after = _with(made, results[len(parameters) :])
-    for cache, left in zip(_caches((args, kwargs)), after):
-        vars(cache).update(vars(left))
-    randomness.restore(randomness.following(random))
-    return out, dict(zip(parameters, results))
+    results = _checkpoint(run, len(parameters))(*parameters.values(), *arrays)
+    output, caches_after = _replace_arrays(results_of_run, results[len(parameters) :])
+    for cache, cache_after in zip(_collect_caches((args, kwargs)), caches_after):
+        vars(cache).update(vars(cache_after))
+    randomness.restore(randomness.derive_next(random_state))
+    return output, dict(zip(parameters, results))
 
 
-def _kept_only(run: Callable[..., list[mx.array]], parameters: int) -> Callable[..., list[mx.array]]:
-    """`run`, which keeps its inputs for the backward pass and runs again there. The first `parameters` of them are such.
+def _checkpoint(run: Callable[..., list[mx.array]], parameter_count: int) -> Callable[..., list[mx.array]]:
+    """Make a `run` that keeps its inputs for the backward pass and runs again there; its first inputs are parameters.
 
-    mx.checkpoint leaves it to the scheduler when that is. Here it is when the gradient has come so far, and nothing
-    before it has its turn until the parameters' gradients are there: else what they are made of would pile up.
+    mx.checkpoint leaves the moment to the scheduler. Here `run` waits until the gradient has come so far, and nothing
+    before it has its turn until the parameters' gradients are computed: else their inputs would pile up.
     """
 
-    def pulled(primals: list[mx.array], cotangents: list[mx.array], _: Any) -> list[mx.array]:
-        slopes = mx.vjp(run, mx.depends(primals, cotangents), cotangents)[1]
-        own, inputs = slopes[:parameters], slopes[parameters:]
-        return [*own, *(mx.depends(inputs, own) if own and inputs else inputs)]
+    def run_backward(primals: list[mx.array], cotangents: list[mx.array], _: Any) -> list[mx.array]:
+        gradients = mx.vjp(run, mx.depends(primals, cotangents), cotangents)[1]
+        parameter_gradients, inputs = gradients[:parameter_count], gradients[parameter_count:]
+        return [
+            *parameter_gradients,
+            *(mx.depends(inputs, parameter_gradients) if parameter_gradients and inputs else inputs),
+        ]
 
-    kept: Any = mx.custom_function(run)
-    kept.vjp(pulled)
-    made: Callable[..., list[mx.array]] = kept
-    return made
+    recomputing: Any = mx.custom_function(run)
+    recomputing.vjp(run_backward)
+    checkpointed_run: Callable[..., list[mx.array]] = recomputing
+    return checkpointed_run
 
 
 @contextmanager
-def replaced_parameters(module: nn.Module, parameters: Parameters) -> Iterator[None]:
-    """`module` with these values, by name, in place of its own."""
-    own = dict(named(module.parameters()))
+def hold_parameters(module: nn.Module, parameters: Parameters) -> Iterator[None]:
+    """Give `module` these values, by name, inside the block, and its own again after it."""
+    original = dict(list_arrays(module.parameters()))
     module.update(tree_unflatten(list(parameters.items())))
     try:
         yield
     finally:
-        module.update(tree_unflatten([(name, own[name]) for name in parameters]))
+        module.update(tree_unflatten([(name, original[name]) for name in parameters]))
 
 
-def named(tree: Any) -> list[tuple[str, mx.array]]:
+def list_arrays(tree: Any) -> list[tuple[str, mx.array]]:
+    """List the arrays of a tree with their dotted names."""
     return tree_flatten(tree)  # type: ignore[return-value]  # typed for every kind of tree
 
 
-def _gathered(tree: Any) -> list[mx.array]:
-    """The floating-point arrays in `tree`, those in caches with them."""
-    found: list[mx.array] = []
+def _collect_arrays(tree: Any) -> list[mx.array]:
+    """Collect the floating-point arrays in `tree`, those in caches too."""
+    arrays: list[mx.array] = []
 
     def note(array: mx.array) -> mx.array:
-        found.append(array)
+        arrays.append(array)
         return array
 
-    _each(tree, note)
-    return found
+    _map_arrays(tree, note)
+    return arrays
 
 
-def _with(tree: Any, arrays: list[mx.array]) -> Any:
-    """`tree` with `arrays` in place of those that `_gathered` finds; its caches are copies."""
+def _replace_arrays(tree: Any, arrays: list[mx.array]) -> Any:
+    """Copy `tree` with `arrays` in place of those that `_collect_arrays` finds; its caches are copies."""
     remaining = iter(arrays)
-    return _each(tree, lambda _: next(remaining))
+    return _map_arrays(tree, lambda _: next(remaining))
 
 
-def _each(tree: Any, on_array: OnArray) -> Any:
+def _map_arrays(tree: Any, on_array: OnArray) -> Any:
     if isinstance(tree, mx.array):
         return on_array(tree) if mx.issubdtype(tree.dtype, mx.floating) else tree
     if isinstance(tree, CACHES):
-        return mapped(tree, lambda array: _each(array, on_array))
+        return map_cache(tree, lambda array: _map_arrays(array, on_array))
     if type(tree) in (list, tuple):
-        return type(tree)(_each(each, on_array) for each in tree)
+        return type(tree)(_map_arrays(each, on_array) for each in tree)
     if type(tree) is dict:
-        return {key: _each(each, on_array) for key, each in tree.items()}
+        return {key: _map_arrays(each, on_array) for key, each in tree.items()}
     return tree
 
 
-def _caches(tree: Any) -> list[Any]:
+def _collect_caches(tree: Any) -> list[Any]:
     if isinstance(tree, CACHES):
         return [tree]
     if type(tree) in (list, tuple, dict):
-        return [cache for each in (tree.values() if type(tree) is dict else tree) for cache in _caches(each)]
+        return [cache for each in (tree.values() if type(tree) is dict else tree) for cache in _collect_caches(each)]
     return []

@@ -1,1 +1,1 @@
-"""Training of a policy: the loop, its optimizer, schedule, metrics, checkpoints."""
+"""Trains a policy: the loop, its optimizer, schedule, metrics, checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints keep on disk all that a training run goes on from.
+"""Saves and restores checkpoints: all that a training run goes on from.
 
 Every folder is written beside and renamed, so a name that exists is whole. Optimizer state is in a file of its own:
 mlx-lm refuses an adapters.safetensors that holds anything but adapter leaves. A disk may still damage what was written:
@@ -27,19 +27,19 @@ from prefd.daemon.worker.outputs.published import Published
 
 log = logging.getLogger(__name__)
 
-OPTIMIZER = "optimizer.safetensors"
-STATE = "state.json"
-PIECE = 2**22
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+PIECE_BYTES = 2**22
 """Bytes read at once."""
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint that is not what was written: for the log, which says what was done about it."""
+    """A checkpoint is not what was written. The message is for the log, which says what was done about it."""
 
 
 @dataclass(frozen=True)
-class Restored:
-    """Where a run goes on: after `step`, with what else the checkpoint kept."""
+class RestoredCheckpoint:
+    """What a run goes on from: the step after which the checkpoint was saved, and the state that it kept."""
 
     step: int
     state: dict[str, Any]
@@ -64,28 +64,28 @@ class Checkpoints:
         state: Mapping[str, Any],
         best: int | None = None,
     ) -> None:
-        """Everything step `step + 1` depends on besides the spec: adapter, optimizer state, and `state`.
+        """Save everything that step `step + 1` depends on besides the spec: adapter, optimizer state, and `state`.
 
         `state.json` is written last, with the size and checksum of every file.
         """
-        with Published(self.path(step)) as made:
-            write_adapter(made, model, config)
-            mx.save_safetensors(str(made / OPTIMIZER), dict(tree_flatten(optimizer.state)))
-            document = {"step": step, **state, "files": {path.name: seal_of(path) for path in made.iterdir()}}
-            (made / STATE).write_bytes(sealed(document))
+        with Published(self.path(step)) as partial:
+            write_adapter(partial, model, config)
+            mx.save_safetensors(str(partial / OPTIMIZER_FILE), dict(tree_flatten(optimizer.state)))
+            document = {"step": step, **state, "files": {path.name: seal_file(path) for path in partial.iterdir()}}
+            (partial / STATE_FILE).write_bytes(add_seal(document))
         self.prune(max(self.keep, 2), best)
 
     def prune(self, keep: int, best: int | None) -> None:
         """Remove all but the newest `keep` and that of step `best`."""
-        for old in self._all()[:-keep]:
+        for old in self._list_folders()[:-keep]:
             if best is None or old != self.path(best):
                 shutil.rmtree(old)
 
-    def restore(self, model: nn.Module, optimizer: Optimizer) -> Restored | None:
-        """Load the newest whole checkpoint into both; None where there is none. Damaged ones are removed, and named."""
-        for left in self.folder.glob(".step-*"):  # by a kill
-            shutil.rmtree(left)
-        for folder in reversed(self._all()):
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> RestoredCheckpoint | None:
+        """Load the newest whole checkpoint into both; None where there is none. Damaged ones are removed and logged."""
+        for unfinished in self.folder.glob(".step-*"):  # of a process that was killed
+            shutil.rmtree(unfinished)
+        for folder in reversed(self._list_folders()):
             try:
                 state = read_state(folder)
             except DamagedCheckpoint as damage:
@@ -93,14 +93,14 @@ class Checkpoints:
                 shutil.rmtree(folder)
                 continue
             model.load_weights(str(folder / WEIGHTS), strict=False)
-            saved = mx.load(str(folder / OPTIMIZER))
-            assert isinstance(saved, dict)  # what safetensors give
-            optimizer.state = tree_unflatten(list(saved.items()))
-            return Restored(step_of(folder), state)
+            optimizer_state = mx.load(str(folder / OPTIMIZER_FILE))
+            assert isinstance(optimizer_state, dict)  # what safetensors give
+            optimizer.state = tree_unflatten(list(optimizer_state.items()))
+            return RestoredCheckpoint(parse_step(folder), state)
         return None
 
     def load_best(self, step: int, model: nn.Module) -> bool:
-        """Put the weights of step `step` into `model`; False, said in the log, where they cannot be had."""
+        """Load the weights of step `step` into `model`; False, and a line in the log, where the checkpoint is damaged."""
         try:
             read_state(self.path(step))
         except DamagedCheckpoint as damage:
@@ -112,53 +112,57 @@ class Checkpoints:
         return True
 
     def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint of step `step`."""
         return self.folder / f"step-{step:08d}"
 
     def last_before(self, step: int) -> Path | None:
-        """The newest checkpoint of a step before `step`."""
-        return max((path for path in self._all() if step_of(path) < step), default=None)
+        """Return the newest checkpoint of a step before `step`, None where there is none."""
+        return max((path for path in self._list_folders() if parse_step(path) < step), default=None)
 
-    def _all(self) -> list[Path]:
+    def _list_folders(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
 
 
-def step_of(folder: Path) -> int:
+def parse_step(folder: Path) -> int:
+    """Return the step that a checkpoint's folder is named after."""
     return int(folder.name.removeprefix("step-"))
 
 
-def seal(content: bytes) -> list[int]:
-    """What is written down of a file: its size and crc32c."""
+def make_seal(content: bytes) -> list[int]:
+    """Return the seal of a file's `content`: its size and crc32c."""
     return [len(content), int(google_crc32c.value(content))]
 
 
-def seal_of(path: Path) -> list[int]:
-    """The seal of a file's content, a piece of it in memory at a time: an optimizer's state may be as large as that is."""
+def seal_file(path: Path) -> list[int]:
+    """Compute the seal of a file, a piece of it in memory at a time: an optimizer's state may be as large as that is."""
     size, crc = 0, 0
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
+        while piece := file.read(PIECE_BYTES):
             size, crc = size + len(piece), google_crc32c.extend(crc, piece)
     return [size, int(crc)]
 
 
-def sealed(document: Mapping[str, Any]) -> bytes:
-    """`document` as JSON with a seal of its own."""
+def add_seal(document: Mapping[str, Any]) -> bytes:
+    """Write `document` as JSON with a seal of its own."""
     return json.dumps(
-        {**document, "seal": seal(json.dumps(document, sort_keys=True).encode())}, sort_keys=True
+        {**document, "seal": make_seal(json.dumps(document, sort_keys=True).encode())}, sort_keys=True
     ).encode()
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The state in the checkpoint at `folder`. Raises `DamagedCheckpoint` where any file is not as it was written, and
-    OSError for what says nothing about the files: a right that is missing, or too many open files.
+    """Read the state in the checkpoint at `folder`.
+
+    Raises `DamagedCheckpoint` where any file is not as it was written, and OSError for what says nothing about the files:
+    a right that is missing, or too many open files.
     """
     try:
-        content = (folder / STATE).read_bytes()
+        content = (folder / STATE_FILE).read_bytes()
         document: dict[str, Any] = json.loads(content)
         del document["seal"]
-        if sealed(document) != content:
-            raise DamagedCheckpoint(f"{STATE} is not what was written")
+        if add_seal(document) != content:
+            raise DamagedCheckpoint(f"{STATE_FILE} is not what was written")
         for name, expected in document["files"].items():
-            if seal_of(folder / name) != expected:
+            if seal_file(folder / name) != expected:
                 raise DamagedCheckpoint(f"{name} is not what was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise_if_unreadable(error)

@@ -1,4 +1,4 @@
-"""Is the chosen answer becoming less likely while the margin grows? Then the policy wins by forgetting both answers.
+"""Warns where the chosen answer becomes less likely while the margin grows: the policy forgets both answers.
 
 A preference loss sees only the difference of the two sides, and may widen it by pushing both down, the rejected one
 faster (Pal et al. 2024, arXiv 2402.13228). Held-out pairs are compared with themselves. The
@@ -15,26 +15,27 @@ from prefd.plugins.metrics import EVAL
 
 CHOSEN, MARGINS, REWARD = "logps/chosen", "rewards/margins", "rewards/chosen"
 FALL_NATS = 1.0
+"""Nats that the chosen answers must lose at least before a warning."""
 FALL_SHARE = 0.02
-"""Of the chosen answers' log-probability: a long answer may lose a nat for no reason."""
+"""The same as a share of the chosen answers' log-probability: a long answer may lose a nat for no reason."""
 STANDARD_ERRORS = 2.0
 FEWEST_REPORTS = 8
 
 Line = Mapping[str, float]
 
 
-def chosen_falls(lines: Sequence[Line]) -> str | None:
-    """The warning for a run with these lines of metrics.jsonl, None where there is nothing to say."""
+def describe_falling_chosen(lines: Sequence[Line]) -> str | None:
+    """Return the warning for a run with these lines of metrics.jsonl, None where there is nothing to say."""
     evaluations = [line for line in lines if EVAL + CHOSEN in line]
     if len(evaluations) >= 2:
-        return _said([evaluations[0]], [evaluations[-1]], EVAL)
+        return _describe_fall([evaluations[0]], [evaluations[-1]], EVAL)
     reports = [line for line in lines if CHOSEN in line]
     quarter = len(reports) // 4
     if len(reports) < FEWEST_REPORTS:
         return None
     first, last = reports[:quarter], reports[-quarter:]
     if stands_out(last, first, REWARD) and stands_out(first, last, MARGINS):
-        return _said(first, last, "")
+        return _describe_fall(first, last, "")
     return None
 
 
@@ -45,7 +46,7 @@ def stands_out(lower: Sequence[Line], higher: Sequence[Line], name: str) -> bool
     return fmean(sides[1]) - fmean(sides[0]) > STANDARD_ERRORS * error
 
 
-def _said(first: Sequence[Line], last: Sequence[Line], prefix: str) -> str | None:
+def _describe_fall(first: Sequence[Line], last: Sequence[Line], prefix: str) -> str | None:
     def means(name: str) -> tuple[float, float]:
         before, after = (fmean(line[prefix + name] for line in side) for side in (first, last))
         return before, after

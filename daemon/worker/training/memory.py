@@ -18,7 +18,7 @@ from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.models.memory import gib, machine, nbytes
+from prefd.daemon.worker.models.memory import count_bytes, format_gib, machine
 from prefd.daemon.worker.scoring.head import SLICE_LOGITS
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training.schedule import Batching
@@ -26,32 +26,34 @@ from prefd.daemon.worker.training.schedule import Batching
 KEPT_PER_OUTPUT = 2.8
 """Numbers kept for the backward pass for each output of a layer's matrices."""
 KEPT_PER_SCORE = 1.8
-"""The same for each attention score."""
+"""Numbers kept for the backward pass for each attention score."""
 KEPT_OF_KEYS = 4
-"""Copies of a piece's keys and values: each of these, and its gradient."""
+"""Copies kept of a piece's keys and values: each of these, and its gradient."""
 SLICE_COPIES = 3
-"""Logits, their exponentials and their gradient."""
+"""Arrays of the size of a slice's logits: these, their exponentials and their gradient."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes."""
+    """The estimated peak memory of training, in bytes, by what occupies it."""
 
     weights: int
     optimizer: int
     gradients: int
     activations: int
-    """Of the largest micro-batch."""
+    """Kept for the backward pass of the largest micro-batch."""
     tokens: int
-    """In that micro-batch."""
+    """Tokens in that micro-batch, not bytes."""
 
     @property
-    def counted(self) -> int:
+    def counted_bytes(self) -> int:
+        """The part that is counted exactly: all but the activations."""
         return self.weights + self.optimizer + self.gradients
 
     @property
     def total(self) -> int:
-        return self.counted + self.activations
+        """All bytes, counted and estimated."""
+        return self.counted_bytes + self.activations
 
     def __str__(self) -> str:
         parts = {
@@ -60,8 +62,8 @@ class Estimate:
             "gradients": self.gradients,
             f"a batch of {self.tokens} tokens": self.activations,
         }
-        listed = ", ".join(f"{name} {gib(size)}" for name, size in parts.items())
-        return f"about {gib(self.total)}: {listed}"
+        listed = ", ".join(f"{name} {format_gib(size)}" for name, size in parts.items())
+        return f"about {format_gib(self.total)}: {listed}"
 
 
 def estimate(
@@ -72,21 +74,21 @@ def estimate(
     options: Options,
     copies: int = 0,
 ) -> Estimate:
-    """What training `model`, whose weights need not be in memory yet, on `examples` takes; `copies` bytes of weights more."""
-    gradients = nbytes(model.trainable_parameters())
-    tokens = batching.most_tokens(examples)
-    reach = max(len(side.ids) for each in examples for side in (each.chosen, each.rejected))
+    """Estimate what training `model` on `examples` takes. Its weights need not be in memory yet; `copies` are bytes besides."""
+    gradients = count_bytes(model.trainable_parameters())
+    tokens = batching.count_most_tokens(examples)
+    longest = max(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
     return Estimate(
-        nbytes(model.parameters()) + copies,
-        nbytes(optimizer_state),
+        count_bytes(model.parameters()) + copies,
+        count_bytes(optimizer_state),
         2 * gradients,  # a step's sum, and what is being added to it
-        activations(model, tokens, reach, options),
+        estimate_activations(model, tokens, longest, options),
         tokens,
     )
 
 
-def activations(model: nn.Module, tokens: int, reach: int, options: Options) -> int:
-    """Bytes of one forward and backward pass over `tokens` tokens, the longest sequence of which has `reach`.
+def estimate_activations(model: nn.Module, tokens: int, longest: int, options: Options) -> int:
+    """Estimate the bytes of one forward and backward pass over `tokens` tokens, of which the longest sequence has `longest`.
 
     In pieces of `chunk_tokens` it is one piece of each sequence at a time, and the keys and values of all.
     """
@@ -95,21 +97,21 @@ def activations(model: nn.Module, tokens: int, reach: int, options: Options) -> 
     heads = _argument(arguments, "num_attention_heads", "n_head")
     experts = _argument(arguments, "num_experts_per_tok") or 2
     width = _width(layers[0], experts) if len(layers) else 0
-    layer = 4 * (KEPT_PER_OUTPUT * width + KEPT_PER_SCORE * heads * 0.75 * reach)
-    head = SLICE_COPIES * 4 * min(SLICE_LOGITS, tokens * _argument(arguments, "vocab_size"))
+    layer_bytes_per_token = 4 * (KEPT_PER_OUTPUT * width + KEPT_PER_SCORE * heads * 0.75 * longest)
+    head_bytes = SLICE_COPIES * 4 * min(SLICE_LOGITS, tokens * _argument(arguments, "vocab_size"))
     hidden = _argument(arguments, "hidden_size", "n_embd")
-    piece = tokens * min(1.0, (options.chunk_tokens or reach) / reach)
-    kept = piece * len(layers) * layer
+    piece_tokens = tokens * min(1.0, (options.chunk_tokens or longest) / longest)
+    kept_bytes = piece_tokens * len(layers) * layer_bytes_per_token
     if options.checkpoint_layers:
-        kept = min(kept, piece * (2 * 4 * hidden * len(layers) + 4 * layer))
-    if piece < tokens:
+        kept_bytes = min(kept_bytes, piece_tokens * (2 * 4 * hidden * len(layers) + 4 * layer_bytes_per_token))
+    if piece_tokens < tokens:
         share = (_argument(arguments, "num_key_value_heads") or heads) / max(heads, 1)
-        kept += tokens * len(layers) * KEPT_OF_KEYS * 4 * hidden * share
-    return int(kept + head)
+        kept_bytes += tokens * len(layers) * KEPT_OF_KEYS * 4 * hidden * share
+    return int(kept_bytes + head_bytes)
 
 
 def _width(layer: nn.Module, experts: int) -> int:
-    """Outputs of all matrices that a token goes through in `layer`; of experts, those it is sent to."""
+    """Count the outputs of all matrices that a token goes through in `layer`; of experts, those it is sent to."""
     total = 0
     leaves: Any = tree_flatten(layer.parameters())
     for name, value in leaves:
@@ -121,20 +123,23 @@ def _width(layer: nn.Module, experts: int) -> int:
 
 
 def _argument(arguments: Any, *names: str) -> int:
-    """The first of the model's arguments that is there; 0 where none is."""
+    """Return the first of the model's arguments that exists; 0 where none does."""
     return next((int(value) for name in names if (value := getattr(arguments, name, None))), 0)
 
 
-def check(found: Estimate, training: TrainingSpec) -> str | None:
-    """A warning when the job may not fit. Raises `JobError` when it cannot: its weights alone are larger than memory."""
+def check(estimate: Estimate, training: TrainingSpec) -> str | None:
+    """Return a warning when the job may not fit, None when it does.
+
+    Raises `JobError` when it cannot: its weights alone are larger than memory.
+    """
     total, free = machine()
-    if found.counted > total:
+    if estimate.counted_bytes > total:
         raise JobError(
-            f"the job needs {found}; this machine has {gib(total)} in all. Make it smaller: {suggest_savings(training)}"
+            f"the job needs {estimate}; this machine has {format_gib(total)} in all. Make it smaller: {suggest_savings(training)}"
         )
-    if found.total > free:
+    if estimate.total > free:
         return (
-            f"the job may need {found}; {gib(free)} of {gib(total)} are free now. If it is killed for it: "
+            f"the job may need {estimate}; {format_gib(free)} of {format_gib(total)} are free now. If it is killed for it: "
             f"{suggest_savings(training)}"
         )
     return None

@@ -1,4 +1,4 @@
-"""MLX's optimizers and schedules as a spec asks for them, and clipping.
+"""Makes MLX's optimizers and schedules as a spec asks for them, and clips gradients.
 
 Everything an optimizer needs to go on is in its state, the step that its schedule is at included.
 """
@@ -33,28 +33,29 @@ CLASSES: dict[OptimizerName, Callable[..., Optimizer]] = {
 
 
 def make_optimizer(training: TrainingSpec, total_steps: int, model: nn.Module) -> Optimizer:
-    """The optimizer of a job of `total_steps`. `model`'s trainable parameters are what it will be given.
+    """Make the optimizer of a job of `total_steps`, for `model`'s trainable parameters.
 
     Muon orthogonalizes matrices: it takes the 2-D parameters of the layers, and AdamW, at the same learning rate, the
     rest: norms, biases, embeddings, the head, and the experts' stacked matrices.
     """
-    rate = learning_rate(training, total_steps)
+    rate = make_learning_rate(training, total_steps)
     settings: dict[str, Any] = training.optimizer_settings.model_dump()
     if training.optimizer == "adafactor":
         settings["relative_step"] = False  # it would pass over the learning rate
     if training.optimizer not in NO_WEIGHT_DECAY:
         settings["weight_decay"] = training.weight_decay
-    made = CLASSES[training.optimizer](learning_rate=rate, **settings)
+    optimizer = CLASSES[training.optimizer](learning_rate=rate, **settings)
     if training.optimizer != "muon":
-        return made
-    matrices = matrices_of_layers(model)
-    rest = optimizers.AdamW(rate, weight_decay=training.weight_decay, bias_correction=True)
-    return MultiOptimizer([made, rest], [lambda path, _: path in matrices])
+        return optimizer
+    matrices = find_layer_matrices(model)
+    adamw = optimizers.AdamW(rate, weight_decay=training.weight_decay, bias_correction=True)
+    return MultiOptimizer([optimizer, adamw], [lambda path, _: path in matrices])
 
 
-def learning_rate(training: TrainingSpec, total_steps: int) -> Rate:
-    """A number, or what gives it for the count of steps before a step. Raises `JobError` for a warmup that is longer
-    than the job, which a spec that counts epochs cannot know.
+def make_learning_rate(training: TrainingSpec, total_steps: int) -> Rate:
+    """Return the learning rate: a number, or a function of the count of steps before a step.
+
+    Raises `JobError` for a warmup that is longer than the job, which a spec that counts epochs cannot know.
     """
     schedule, rate = training.lr_schedule, training.learning_rate
     if schedule is None:
@@ -63,13 +64,17 @@ def learning_rate(training: TrainingSpec, total_steps: int) -> Rate:
     if warmup >= total_steps and warmup > 0:
         raise JobError(f"training.lr_schedule.warmup: {warmup_too_long(warmup, total_steps)}")
     after = total_steps - (warmup + 1 if warmup else 0)  # mlx-lm holds the peak for one more step
-    config = {"warmup": warmup, "warmup_init": schedule.warmup_init, **_function(schedule, rate, max(after, 1))}
-    built: Rate = build_schedule(config)
-    return built
+    config = {
+        "warmup": warmup,
+        "warmup_init": schedule.warmup_init,
+        **_make_schedule_config(schedule, rate, max(after, 1)),
+    }
+    rate_of_step: Rate = build_schedule(config)
+    return rate_of_step
 
 
-def _function(schedule: ScheduleSpec, rate: float, steps: int) -> dict[str, Any]:
-    """mlx-lm's name and arguments; without arguments, from `rate` to 0 over `steps`."""
+def _make_schedule_config(schedule: ScheduleSpec, rate: float, steps: int) -> dict[str, Any]:
+    """Return mlx-lm's name and arguments; a schedule without arguments falls from `rate` to 0 over `steps`."""
     if schedule.name == "constant":
         return {"name": "linear_schedule", "arguments": [rate, rate, 1]}
     if schedule.arguments is not None:
@@ -78,8 +83,8 @@ def _function(schedule: ScheduleSpec, rate: float, steps: int) -> dict[str, Any]
     return {"name": schedule.name, "arguments": arguments}
 
 
-def matrices_of_layers(model: nn.Module) -> set[str]:
-    """The paths of the 2-D parameters inside `model.layers`."""
+def find_layer_matrices(model: nn.Module) -> set[str]:
+    """Find the paths of the 2-D parameters inside `model.layers`."""
     inside = {id(module) for layer in model.layers for _, module in layer.named_modules()}
     return {
         f"{path}.{name}"
@@ -90,15 +95,15 @@ def matrices_of_layers(model: nn.Module) -> set[str]:
     }
 
 
-def clip(gradients: Any, norm: float, max_norm: float | None) -> Any:
-    """`gradients`, whose global norm is `norm`, scaled down to `max_norm` where they are above it."""
+def clip_gradients(gradients: Any, norm: float, max_norm: float | None) -> Any:
+    """Scale `gradients`, whose global norm is `norm`, down to `max_norm` where they are above it."""
     if max_norm is None or norm <= max_norm:
         return gradients
     return tree_map(lambda gradient: gradient * (max_norm / norm), gradients)
 
 
-def global_norm(gradients: Any) -> float:
-    """√Σg² over every leaf, the squares added up in float32 within a leaf and in float64 between them."""
+def measure_global_norm(gradients: Any) -> float:
+    """Measure √Σg² over every leaf, the squares added up in float32 within a leaf and in float64 between them."""
     leaves: Any = tree_flatten(gradients)
     squares = mx.stack([mx.square(leaf.astype(mx.float32)).sum() for _, leaf in leaves])
     return math.sqrt(float(np.array(squares).astype(np.float64).sum()))

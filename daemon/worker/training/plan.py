@@ -7,8 +7,8 @@ import math
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import SpecifiedJob
-from prefd.daemon.worker.training.metrics import pair_metrics
-from prefd.daemon.worker.training.optimizer import learning_rate
+from prefd.daemon.worker.training.metrics import sum_pair_metrics
+from prefd.daemon.worker.training.optimizer import make_learning_rate
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
@@ -19,36 +19,38 @@ from prefd.plugins.metrics import EVAL
 def refuse_untrainable(job: SpecifiedJob) -> None:
     """Try the job's training as far as that goes without reading a weight.
 
-    Raises `JobError` for whatever cannot be trained, `LossParameterError` for a loss that cannot be had so.
+    Raises `JobError` for a job that cannot be trained, `LossParameterError` for parameters that the loss does not take.
     """
-    training, schedule = schedule_of(job)
-    Policy.of(job, training, schedule.total_steps)
+    training, schedule = plan_training(job)
+    Policy.build(job, training, schedule.total_steps)
 
 
-def schedule_of(job: SpecifiedJob) -> tuple[TrainingSpec, Schedule]:
-    """The job's training and its steps. Raises `JobError` for settings that do not fit the data or the loss, before any
-    model; `LossParameterError` for a loss that cannot be had so.
+def plan_training(job: SpecifiedJob) -> tuple[TrainingSpec, Schedule]:
+    """Plan the job's training and its steps, before any model is opened.
+
+    Raises `JobError` for settings that do not fit the data or the loss, `LossParameterError` for parameters that the loss
+    does not take.
     """
     training = job.spec.training
     if training is None:
         raise JobError("the spec has no training: block; it only fills the cache")
     schedule = Schedule.plan(job.data.train, training)
-    learning_rate(training, schedule.total_steps)
-    if Selection.of(training).in_use and not job.data.held_out:
+    make_learning_rate(training, schedule.total_steps)
+    if Selection.from_spec(training).in_use and not job.data.held_out:
         raise JobError(
             "training selects by the held-out pairs (early_stopping, best_checkpoint, load_best_model_at_end), and the "
             f"{len(job.data.train)} pairs share one prompt, so none is held out; give data.validation a path to others"
         )
     if training.early_stopping is not None:
-        every = training.steps_per_eval or schedule.steps_per_epoch
-        if said := training.early_stopping.too_few(math.ceil(schedule.total_steps / every)):
-            raise JobError(f"training.early_stopping: {said}")
+        interval = training.steps_per_eval or schedule.steps_per_epoch
+        if fault := training.early_stopping.too_few(math.ceil(schedule.total_steps / interval)):
+            raise JobError(f"training.early_stopping: {fault}")
     _try_loss(job, training)
     return training, schedule
 
 
 def _try_loss(job: SpecifiedJob, training: TrainingSpec) -> None:
-    """Raises `JobError` for a loss that gives something else than a loss a pair, and for a metric that there is not."""
+    """Try the loss on random pairs. Raises `JobError` where it gives no loss for each pair, or lacks a selecting metric."""
     x = loss_input(random_pairs(0), job.loss.needs_reference)
-    names = pair_metrics(x, job.loss(x))
-    Selection.of(training).see(0, {EVAL + name: 0.0 for name in names})
+    names = sum_pair_metrics(x, job.loss(x))
+    Selection.from_spec(training).record(0, {EVAL + name: 0.0 for name in names})

@@ -1,6 +1,6 @@
-"""The model that a job trains, from its spec to trainable layers; no weight is read before it is used.
+"""Builds the model that a job trains, from its spec to trainable layers; no weight is read before it is used.
 
-Made once before precompute, to tell what cannot be trained before hours go into the reference, and again by training.
+It is built once before precompute, to tell what cannot be trained before hours go into the reference, and again by training.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Policy:
     qat: QAT
 
     @classmethod
-    def of(cls, job: SpecifiedJob, training: TrainingSpec, steps: int) -> Policy:
-        """The policy of `job`, which takes `steps` steps; its new adapter's values are those of the spec's seed.
+    def build(cls, job: SpecifiedJob, training: TrainingSpec, steps: int) -> Policy:
+        """Build the policy of `job`, which takes `steps` steps; its new adapter's values are those of the spec's seed.
 
-        Raises `JobError` for what this model cannot be trained as, or written as.
+        Raises `JobError` where this model cannot be trained so, or its outputs not be written.
         """
         mx.random.seed(training.seed)
-        model = loading.unread(job.policy)
+        model = loading.load_lazily(job.policy)
         fine_tune = make_trainable(model, job.policy, training)
         outputs.check(job, model)
         stored = getattr(mx, loading.DTYPES[stored_dtype(job.policy)])

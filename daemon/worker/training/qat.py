@@ -1,4 +1,4 @@
-"""Quantization-aware training: every forward pass is that of the model that fusing and then quantizing will give.
+"""Trains with quantization in view: every forward pass is that of the model that fusing and then quantizing will give.
 
 The weight of a module is rounded as `mx.quantize` rounds it, adapter merged, once an optimizer step; calls between use
 that constant, so it costs the same whether a step calls the module once or, prompts shared and layers recomputed, many
@@ -23,19 +23,19 @@ from mlx_lm.tuner.lora import LoRAEmbedding, LoRALinear, LoRASwitchLinear
 
 from prefd.daemon.specs.training_spec import QATSpec
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.models.adapters import adapted_modules, base_of, merged, weight_held
+from prefd.daemon.worker.models.adapters import get_base, hold_weight, list_adapted_modules, merge_adapter
 
 ADAPTERS = (LoRALinear, LoRASwitchLinear, LoRAEmbedding, DoRALinear, DoRAEmbedding)
 
 
-def straight_through(exact: mx.array, rounded: mx.array) -> mx.array:
-    """The value of `rounded`, with a gradient to both, as if each had been returned."""
-    made: mx.array = _straight_through(exact, rounded)
-    return made
+def pass_straight_through(exact: mx.array, rounded: mx.array) -> mx.array:
+    """Return the value of `rounded`, with a gradient to both arguments, as if each had been returned."""
+    output: mx.array = _pass_straight_through(exact, rounded)
+    return output
 
 
-_straight_through: Any = mx.custom_function(lambda exact, rounded: rounded)
-_straight_through.vjp(lambda inputs, cotangent, value: (cotangent, cotangent))
+_pass_straight_through: Any = mx.custom_function(lambda exact, rounded: rounded)
+_pass_straight_through.vjp(lambda inputs, cotangent, value: (cotangent, cotangent))
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Rounding:
     dtype: mx.Dtype
 
     def __call__(self, weight: mx.array) -> mx.array:
-        """`weight` as it reads after quantizing, float32: kernels do not round what they unpack."""
+        """Return `weight` as it reads after quantizing, float32: kernels do not round what they unpack."""
         packed, *parts = mx.quantize(weight.astype(self.dtype), **self.settings)
         scales, *biases = [
             part.astype(mx.float32) if mx.issubdtype(part.dtype, mx.floating) else part for part in parts
@@ -55,7 +55,7 @@ class Rounding:
 
 
 class RoundedWeight(nn.Module):
-    """Mixed into the class of a module whose own weight is trained. Until `refresh` the module is what it was."""
+    """A mixin for the class of a module whose own weight is trained; until `refresh` the module computes as before."""
 
     rounding: Rounding
     rounded: mx.array | None = None
@@ -65,64 +65,66 @@ class RoundedWeight(nn.Module):
         object.__setattr__(self, "rounded", self.rounding(self.weight).astype(self.weight.dtype))
         mx.eval(self.rounded)
 
-    def _call(self, method: str, *given: Any, **more: Any) -> Any:
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if self.rounded is None:
-            return getattr(super(), method)(*given, **more)
-        with weight_held(self, straight_through(self.weight, self.rounded)):
-            return getattr(super(), method)(*given, **more)
+            return getattr(super(), method)(*args, **kwargs)
+        with hold_weight(self, pass_straight_through(self.weight, self.rounded)):
+            return getattr(super(), method)(*args, **kwargs)
 
-    def __call__(self, *given: Any, **more: Any) -> Any:
-        return self._call("__call__", *given, **more)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the module's output with its rounded weight."""
+        return self._call("__call__", *args, **kwargs)
 
     def as_linear(self, x: mx.array) -> Any:
-        """For an embedding that is the head too."""
+        """Compute logits from an embedding that is the output head too."""
         return self._call("as_linear", x)
 
 
 class RoundedAdapter(nn.Module):
-    """Mixed into a LoRA or DoRA module: base and adapter as one rounded weight. Until `refresh` it is what it was."""
+    """A mixin for a LoRA or DoRA module: base and adapter as one rounded weight; until `refresh` it computes as before."""
 
     rounding: Rounding
-    whole: nn.Module | None = None
+    merged: nn.Module | None = None
 
     def refresh(self) -> None:
         """Merge and round the weight as it is now, for the calls to come."""
-        whole = merged(self, dtype=mx.float32)
-        whole.weight = self.rounding(whole.weight).astype(base_of(self).weight.dtype)
-        mx.eval(whole.weight)
-        object.__setattr__(self, "whole", whole)  # set as nn.Modules are, it would be a child with parameters
+        merged = merge_adapter(self, dtype=mx.float32)
+        merged.weight = self.rounding(merged.weight).astype(get_base(self).weight.dtype)
+        mx.eval(merged.weight)
+        object.__setattr__(self, "merged", merged)  # set as nn.Modules are, it would be a child with parameters
 
-    def _exact(self, method: str, x: mx.array, *rest: Any, **more: Any) -> Any:
-        """The unrounded output, or any part of it that has its whole gradient; `x` is constant."""
-        return getattr(super(), method)(x, *rest, **more)
+    def _exact(self, method: str, x: mx.array, *args: Any, **kwargs: Any) -> Any:
+        """Compute the unrounded output, or any part of it that has its whole gradient; `x` is constant."""
+        return getattr(super(), method)(x, *args, **kwargs)
 
-    def _call(self, method: str, x: mx.array, *rest: Any, **more: Any) -> Any:
-        if self.whole is None:
-            return getattr(super(), method)(x, *rest, **more)
-        rounded = getattr(self.whole, method)(x, *rest, **more)
+    def _call(self, method: str, x: mx.array, *args: Any, **kwargs: Any) -> Any:
+        if self.merged is None:
+            return getattr(super(), method)(x, *args, **kwargs)
+        rounded = getattr(self.merged, method)(x, *args, **kwargs)
         if not self.training:
             return rounded
-        exact = self._exact(method, mx.stop_gradient(x), *rest, **more)
-        return straight_through(exact.astype(rounded.dtype), rounded)
+        exact = self._exact(method, mx.stop_gradient(x), *args, **kwargs)
+        return pass_straight_through(exact.astype(rounded.dtype), rounded)
 
-    def __call__(self, x: mx.array, *rest: Any, **more: Any) -> Any:
-        return self._call("__call__", x, *rest, **more)
+    def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output of base and adapter as one rounded weight."""
+        return self._call("__call__", x, *args, **kwargs)
 
     def as_linear(self, x: mx.array) -> Any:
-        """For an embedding that is the head too."""
+        """Compute logits from an embedding that is the output head too."""
         return self._call("as_linear", x)
 
 
 class RoundedLoRALinear(RoundedAdapter, LoRALinear):
-    """The most common one, without the base's product with `x`: it has no gradient."""
+    """The most common adapter, without the base's product with `x`, which has no gradient."""
 
-    def _exact(self, method: str, x: mx.array, *rest: Any, **more: Any) -> Any:
+    def _exact(self, method: str, x: mx.array, *args: Any, **kwargs: Any) -> Any:
         return self.scale * ((x @ self.lora_a) @ self.lora_b)
 
 
 @cache
-def rounded_class(kind: Any) -> type[nn.Module]:
-    """`kind`, a class of modules, computing with rounded weights."""
+def make_rounded_class(kind: Any) -> type[nn.Module]:
+    """Make the subclass of `kind`, a class of modules, that computes with rounded weights."""
     if kind is LoRALinear:
         return RoundedLoRALinear
     mixin = RoundedAdapter if issubclass(kind, ADAPTERS) else RoundedWeight
@@ -140,9 +142,10 @@ class QAT:
     active: bool = False
 
     @classmethod
-    def install(cls, model: nn.Module, spec: QATSpec | None, stored: mx.Dtype, steps: int) -> QAT:
-        """Make `model`, trainable already, ready for it; nothing is rounded yet. `stored` is the type that the fused
-        model's weights will have, `steps` the length of the run.
+    def install(cls, model: nn.Module, spec: QATSpec | None, stored_dtype: mx.Dtype, steps: int) -> QAT:
+        """Make `model`, trainable already, ready to be rounded; nothing is rounded yet.
+
+        `stored_dtype` is the type that the fused model's weights will have, `steps` the length of the run.
 
         Raises `JobError` for a model that cannot be quantized so, or a run that ends before it begins.
         """
@@ -152,30 +155,30 @@ class QAT:
             raise JobError(
                 f"training.qat.start_step is {spec.start_step} and the job has {steps} steps: it never comes"
             )
-        made = cls(spec.start_step, [], [])
-        adapted = dict(adapted_modules(model))
+        qat = cls(spec.start_step, [], [])
+        adapted = dict(list_adapted_modules(model))
         for path, module in list(model.named_modules()):
             if path.rpartition(".")[0] in adapted:
                 continue  # the base in an adapter, which is rounded with it
-            base = base_of(module) if path in adapted else module
-            if (rounding := _rounding(model, spec, stored, path, base)) is None:
+            base = get_base(module) if path in adapted else module
+            if (rounding := _choose_rounding(model, spec, stored_dtype, path, base)) is None:
                 continue
             if path in adapted or "weight" in module.trainable_parameters():
-                made.trained.append(_made_rounded(path, module, rounding))
+                qat.trained.append(_make_rounded(path, module, rounding))
             else:
-                made.frozen.append((module, rounding))
-        if not made.trained:
+                qat.frozen.append((module, rounding))
+        if not qat.trained:
             raise JobError(f"training.qat: no trained weight can be quantized in groups of {spec.group_size}")
-        return made
+        return qat
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rounded copies of what is trained."""
-        bases = (base_of(module) if isinstance(module, ADAPTERS) else module for module in self.trained)
+        """Bytes that the rounded copies of the trained weights take."""
+        bases = (get_base(module) if isinstance(module, ADAPTERS) else module for module in self.trained)
         return sum(base.weight.nbytes for base in bases)
 
-    def before(self, step: int) -> None:
-        """Begin, if `step` (from 1) is the first that it is for."""
+    def begin_step(self, step: int) -> None:
+        """Begin to round, if `step` (from 1) is the first that is rounded."""
         if self.active or self.start_step is None or step <= self.start_step:
             return
         self.active = True
@@ -185,23 +188,25 @@ class QAT:
         self.refresh()
 
     def refresh(self) -> None:
-        """Round anew what is trained, after an optimizer step has changed it."""
+        """Round the trained weights anew, after an optimizer step has changed them."""
         if self.active:
             for module in self.trained:
                 module.refresh()
 
 
-def _made_rounded(path: str, module: nn.Module, rounding: Rounding) -> nn.Module:
-    """`module`, of its rounded class from now on. In place, so that whoever holds it holds the rounded one."""
+def _make_rounded(path: str, module: nn.Module, rounding: Rounding) -> nn.Module:
+    """Change the class of `module`, in place, to its rounded one: every reference to it then computes with rounded weights."""
     if "lora_a" in module and not isinstance(module, ADAPTERS):
         raise JobError(f"training.qat: {path} has an adapter of its own kind, {type(module).__name__}; leave qat out")
     module.rounding = rounding
-    module.__class__ = rounded_class(module.__class__)
+    module.__class__ = make_rounded_class(module.__class__)
     return module
 
 
-def _rounding(model: nn.Module, spec: QATSpec, stored: mx.Dtype, path: str, module: nn.Module) -> Rounding | None:
-    """How mlx-lm's `quantize_model` would quantize `module`: some models want some of theirs in another form."""
+def _choose_rounding(
+    model: nn.Module, spec: QATSpec, stored_dtype: mx.Dtype, path: str, module: nn.Module
+) -> Rounding | None:
+    """Choose the rounding that mlx-lm's `quantize_model` would do to `module`: some models quantize some modules otherwise."""
     if "scales" in module:
         raise JobError(f"training.qat: {path} is quantized already; train from the model that it was made from")
     if not hasattr(module, "to_quantized") or module.weight.shape[-1] % spec.group_size:
@@ -211,4 +216,4 @@ def _rounding(model: nn.Module, spec: QATSpec, stored: mx.Dtype, path: str, modu
     if not answer:
         return None
     settings = {"group_size": spec.group_size, "bits": spec.bits, "mode": "affine"}
-    return Rounding(settings | (answer if isinstance(answer, dict) else {}), stored)
+    return Rounding(settings | (answer if isinstance(answer, dict) else {}), stored_dtype)

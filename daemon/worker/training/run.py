@@ -1,4 +1,4 @@
-"""A training run between its first step and its adapter: step, evaluate, save, choose.
+"""Runs a training from its first step to its adapter: step, evaluate, save, choose.
 
 A checkpoint holds all that the rest of the run depends on, so a run that goes on from one ends as the unbroken one does.
 """
@@ -19,15 +19,15 @@ import numpy as np
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.specs.training_spec import TrainingSpec
-from prefd.daemon.worker.data.tokens import Example, places
+from prefd.daemon.worker.data.tokens import Example, list_places
 from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.outputs.adapter import save_adapter
-from prefd.daemon.worker.outputs.published import writing
+from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.checkpoint import Checkpoints
-from prefd.daemon.worker.training.chosen_likelihood import chosen_falls
+from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
 from prefd.daemon.worker.training.metrics import MetricsLog
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Schedule
@@ -37,7 +37,7 @@ from prefd.plugins.metrics import LABELS
 
 log = logging.getLogger(__name__)
 
-TOKENIZING = ("transformers", "tokenizers", "jinja2")
+TOKENIZING_LIBRARIES = ("transformers", "tokenizers", "jinja2")
 """Libraries whose versions tokens may depend on."""
 
 
@@ -60,53 +60,57 @@ class Run:
         self.weights_sha256 = self.job.identify(self.job.policy).identity["weights"]
         self.step = self.adapter_step = 0
         self.knows_noise = False
-        """A checkpoint told how much of a log-ratio is rounding; the first checkpoints there were did not."""
+        """Whether the checkpoint had the measured noise of a log-ratio; those of the first versions did not."""
         self.warnings: list[str] = []
 
-    def warn(self, said: str | None) -> None:
-        """Note what the job's owner should know, where there is something."""
-        if said is not None:
-            self.warnings.append(said)
-            log.warning("%s", said)
+    def warn(self, warning: str | None) -> None:
+        """Note what the job's owner should know; None is nothing."""
+        if warning is not None:
+            self.warnings.append(warning)
+            log.warning("%s", warning)
 
     def restore(self) -> int:
-        """The step that the newest checkpoint was saved after, 0 without one. Raises `JobError` when the pairs or the
-        model's weights are not those it was saved with.
+        """Go on from the newest checkpoint, and return the step it was saved after, 0 without one.
+
+        Raises `JobError` when the pairs or the model's weights are not those it was saved with.
         """
-        found = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
-        if found is not None:
-            if found.state["data_sha256"] != self.data_sha256:
-                raise self._changed("pairs", found.step, self._made_otherwise(found.state.get("tokens_of", {})))
-            weights = found.state.get("weights_sha256", self.weights_sha256)  # not in the first checkpoints there were
+        checkpoint = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
+        if checkpoint is not None:
+            if checkpoint.state["data_sha256"] != self.data_sha256:
+                raise self._make_change_error(
+                    "pairs", checkpoint.step, self._explain_other_tokens(checkpoint.state.get("tokens_of", {}))
+                )
+            # those of the first versions have no digest of the weights
+            weights = checkpoint.state.get("weights_sha256", self.weights_sha256)
             if weights != self.weights_sha256:
-                raise self._changed("weights", found.step, f"put {self.job.spec.model} back as it was")
-            self.step = found.step
-            self.selection.restore(found.state["selection"])
-            self.knows_noise = "start" in found.state
+                raise self._make_change_error("weights", checkpoint.step, f"put {self.job.spec.model} back as it was")
+            self.step = checkpoint.step
+            self.selection.restore(checkpoint.state["selection"])
+            self.knows_noise = "start" in checkpoint.state
             if self.knows_noise:
-                self.trainer.start.restore(found.state["start"])
-            log.info("going on from the checkpoint of step %d", found.step)
+                self.trainer.start.restore(checkpoint.state["start"])
+            log.info("going on from the checkpoint of step %d", checkpoint.step)
         self.metrics.truncate_after(self.step)
         return self.step
 
-    def _changed(self, what: str, step: int, remedy: str) -> JobError:
+    def _make_change_error(self, subject: str, step: int, remedy: str) -> JobError:
         return JobError(
-            f"the {what} are not those that the checkpoint of step {step} was trained on; {remedy}, "
+            f"the {subject} are not those that the checkpoint of step {step} was trained on; {remedy}, "
             f"or begin anew: `prefd retry {self.job.run.root.name} --fresh`"
         )
 
-    def _made_otherwise(self, tokens_of: Mapping[str, str]) -> str:
-        """Which of what the pairs' tokens are made of is not as it was, and what to do."""
-        now = self._tokens_of()
-        changed = [
-            f"{name} was {then} and is {now[name]}"
-            if name in TOKENIZING
+    def _explain_other_tokens(self, tokens_of: Mapping[str, str]) -> str:
+        """Explain why the pairs have other tokens than the checkpoint's, and what to do."""
+        current_tokens_of = self._describe_token_sources()
+        changes = [
+            f"{name} was {value_then} and is {current_tokens_of[name]}"
+            if name in TOKENIZING_LIBRARIES
             else f"the {name} of {self.job.spec.model} has changed since"
-            for name, then in tokens_of.items()
-            if then != now.get(name, then)
+            for name, value_then in tokens_of.items()
+            if value_then != current_tokens_of.get(name, value_then)
         ]
-        if changed := [*self.job.changes, *changed]:
-            return f"{'; '.join(changed)}: put that back as it was"
+        if changes := [*self.job.changes, *changes]:
+            return f"{'; '.join(changes)}: put that back as it was"
         stock = self.job.stock
         if not tokens_of and stock is not None and stock.data and all(state.sha256 for state in stock.data.values()):
             return (  # an earlier version's, which kept no digest of the tokenizer
@@ -116,107 +120,109 @@ class Run:
             )
         if not tokens_of:
             return f"put {self.job.spec.data.where} and the tokenizer of {self.job.spec.model} back as they were"
-        if stock is None:  # nobody knows the files that it was claimed with
+        if stock is None:  # the files that it was claimed with are not known
             return f"put {self.job.spec.data.where} back as it was"
         return "the same rows and the same tokenizer give others now, so another prefd made them: go on with that one"
 
-    def _tokens_of(self) -> dict[str, str]:
-        """What the tokens are made of besides the data: digests of files, and versions."""
+    def _describe_token_sources(self) -> dict[str, str]:
+        """Describe what decides the tokens besides the data: digests of files, and versions."""
         identity = self.job.identify(self.job.policy).identity
         files = {"tokenizer": identity["tokenizer"], "chat template": identity["chat_template"]}
-        return files | {name: metadata.version(name) for name in TOKENIZING}
+        return files | {name: metadata.version(name) for name in TOKENIZING_LIBRARIES}
 
-    def go_on(self, stop: StopEvent) -> None:
-        """Step by step to the end, or to where the held-out pairs stop improving."""
+    def run_steps(self, stop: StopEvent) -> None:
+        """Take the steps to the end, or until the held-out pairs stop improving. Raises `Stopped` after a checkpoint."""
         total = self.schedule.total_steps
         report = Reporter(self.job.run, "training", total, "steps", self.step)
         while self.step < total and not self.selection.stop:
             self.step += 1
             line = self._stamp() | self._step()
             evaluation = self._evaluate()
-            last = self.step == total or self.selection.stop
-            if last or self.step % self.training.steps_per_report == 0 or self.step == 1:
+            is_last = self.step == total or self.selection.stop
+            if is_last or self.step % self.training.steps_per_report == 0 or self.step == 1:
                 self.metrics.append(line)
             if evaluation is not None:
                 self.metrics.append(self._stamp() | evaluation)
             is_best = evaluation is not None and self.selection.best_step == self.step
-            asked = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
-            if last or is_best or asked or self.step % self.training.save_every == 0:
+            stop_requested = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
+            if is_last or is_best or stop_requested or self.step % self.training.save_every == 0:
                 self._save()
             report.advance(1, {name: line[name] for name in LABELS})
-            if asked and not last:
+            if stop_requested and not is_last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
         if self.selection.stop:
-            log.info("%s", self.selection.why_stopped())
+            log.info("%s", self.selection.explain_stop())
 
     def _step(self) -> dict[str, float]:
-        self.qat.before(self.step)
+        self.qat.begin_step(self.step)
         if self.qat.active:
             self.trainer.start.unmoved = False  # its weights are rounded, and the reference's are not
         try:
             metrics = self.trainer.step(self.step, self.schedule.pairs(self.step))
         except NotFinite as error:
-            raise JobError(f"{error}{self._last_good()}") from error
+            raise JobError(f"{error}{self._name_last_good_checkpoint()}") from error
         self.qat.refresh()
         rate = float(self.trainer.optimizer.learning_rate.item())  # the one that this step took
         return metrics | {"learning_rate": rate, "peak_memory_gb": mx.get_peak_memory() / 1e9}
 
     def _evaluate(self) -> dict[str, float] | None:
-        """Metrics of the held-out pairs, None where it is not their turn."""
+        """Evaluate the held-out pairs and return their metrics, None where it is not their turn."""
         held_out = self.job.data.held_out
-        every = self.training.steps_per_eval or self.schedule.steps_per_epoch
-        if not held_out or (self.step % every and self.step != self.schedule.total_steps):
+        interval = self.training.steps_per_eval or self.schedule.steps_per_epoch
+        if not held_out or (self.step % interval and self.step != self.schedule.total_steps):
             return None
-        found = self.trainer.evaluate(held_out)
-        if not math.isfinite(found["eval_loss"]):
-            bad = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])]
+        metrics = self.trainer.evaluate(held_out)
+        if not math.isfinite(metrics["eval_loss"]):
+            not_finite = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])]
             raise JobError(
-                f"step {self.step}: eval_loss is {found['eval_loss']}, on the held-out {places(bad)}; lower "
-                f"training.learning_rate or the loss's beta, or look at those rows{self._last_good()}"
+                f"step {self.step}: eval_loss is {metrics['eval_loss']}, on the held-out {list_places(not_finite)}; lower "
+                f"training.learning_rate or the loss's beta, or look at those rows{self._name_last_good_checkpoint()}"
             )
-        self.selection.see(self.step, found)
-        return found
+        self.selection.record(self.step, metrics)
+        return metrics
 
-    def _last_good(self) -> str:
-        """A checkpoint counts as good when a step was taken from it, which the one just before may have failed."""
-        kept = self.checkpoints.last_before(self.step - 1)
-        return "" if kept is None else f"; the last good checkpoint is kept: {kept}"
+    def _name_last_good_checkpoint(self) -> str:
+        """Name the newest checkpoint from which a step was taken: the one just before may have failed in it."""
+        checkpoint = self.checkpoints.last_before(self.step - 1)
+        return "" if checkpoint is None else f"; the last good checkpoint is kept: {checkpoint}"
 
     def _save(self) -> None:
-        epoch, place = divmod(self.step, self.schedule.steps_per_epoch)
+        epoch, steps_into_epoch = divmod(self.step, self.schedule.steps_per_epoch)
         state = {
             "seed": self.training.seed,  # with the step, all of the random state: dropout and order derive from both
             "epoch": epoch,
-            "steps_into_epoch": place,
+            "steps_into_epoch": steps_into_epoch,
             "data_sha256": self.data_sha256,
-            "tokens_of": self._tokens_of(),
+            "tokens_of": self._describe_token_sources(),
             "weights_sha256": self.weights_sha256,
             "selection": self.selection.state(),
             "start": self.trainer.start.state(),
         }
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
-        with writing(f"the checkpoint of step {self.step}", self.checkpoints.folder, self._last_good()):
+        with report_write_errors(
+            f"the checkpoint of step {self.step}", self.checkpoints.folder, self._name_last_good_checkpoint()
+        ):
             self.metrics.flush()
             self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
 
     def publish(self) -> None:
-        """The adapter, of the last step or the best."""
+        """Write the adapter, of the last step or the best."""
         self.adapter_step, best = self.step, self.selection.best_step
         if self.training.load_best_model_at_end and best is not None and best != self.step:
             if self.checkpoints.load_best(best, self.trainer.model):
                 self.adapter_step = best
             else:
                 self.warn(f"the best checkpoint, of step {best}, is damaged: the adapter is the last step's")
-        with writing("the adapter", self.job.run.root):
+        with report_write_errors("the adapter", self.job.run.root):
             save_adapter(self.job.run.adapter, self.trainer.model, self.config)
         self.checkpoints.prune(self.training.keep_checkpoints, best)
 
-    def outcome(self, seconds: float) -> TrainingOutcome:
-        """The job's report, with the numbers of its first and last step and all that was warned of."""
+    def make_outcome(self, seconds: float) -> TrainingOutcome:
+        """Make the job's report, with the numbers of its first and last step and all that was warned of."""
         lines = list(self.job.run.read_metrics())
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
-        self.warn(chosen_falls(lines))
+        self.warn(describe_falling_chosen(lines))
         summary = TrainingSummary(
             steps=self.step,
             pairs=len(self.schedule.examples),
@@ -224,7 +230,7 @@ class Run:
             first=steps[0] if steps else None,  # None: metrics.jsonl was taken away after the last step
             last=steps[-1] if steps else None,
             eval=evaluations[-1] if evaluations else None,
-            best=self._best(),
+            best=self._summarize_best(),
             warnings=self.warnings,
             adapter=str(self.job.run.adapter),
             adapter_step=self.adapter_step,
@@ -236,10 +242,10 @@ class Run:
         if self.adapter_step != self.step:
             reason += f"; the adapter is the best one, of step {self.adapter_step}"
         if self.selection.stop:
-            reason += f"; {self.selection.why_stopped()}"
+            reason += f"; {self.selection.explain_stop()}"
         return TrainingOutcome(ok=True, reason=reason, summary=summary)
 
-    def _best(self) -> BestEvaluation | None:
+    def _summarize_best(self) -> BestEvaluation | None:
         best = self.selection.best
         if best is None or best.value is None:
             return None
@@ -251,12 +257,12 @@ class Run:
 
 
 def digest_examples(examples: Sequence[Example]) -> str:
-    """Which pairs these are, as tokens, in their order, and which of these count."""
+    """Digest the pairs' tokens in their order, and which of these count."""
     digest = hashlib.sha256()
     for example in examples:
         for side in (example.chosen, example.rejected):
             digest.update(np.array([side.start, len(side.ids)], dtype="<i8").tobytes())
             digest.update(np.asarray(side.ids, dtype="<i8").tobytes())
-            if side.counted is not None:
-                digest.update(side.counted.tobytes())
+            if side.own_mask is not None:
+                digest.update(side.own_mask.tobytes())
     return digest.hexdigest()

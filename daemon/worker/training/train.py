@@ -1,4 +1,4 @@
-"""The training phase: load the policy, go on from the newest checkpoint, step, evaluate, save.
+"""Runs the training phase: load the policy, go on from the newest checkpoint, step, evaluate, save.
 
 The only model in this process is the policy; the reference is read from the cache.
 """
@@ -29,25 +29,25 @@ from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.checkpoint import Checkpoints
 from prefd.daemon.worker.training.optimizer import make_optimizer
-from prefd.daemon.worker.training.plan import schedule_of
+from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
-from prefd.daemon.worker.training.schedule import Batching, tokens_of
+from prefd.daemon.worker.training.schedule import Batching, count_tokens
 from prefd.daemon.worker.training.selection import Selection
-from prefd.daemon.worker.training.trainer import Trainer, padded
+from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.plugins.conformance.kinks import jumps_at_reference
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
 
 START_CHECK_PAIRS = 2
-MUCH_NOISE = 0.3
-"""Nats of an answer's log-ratio from which on rounding is told of."""
+NOISE_TO_WARN_OF = 0.3
+"""Nats of rounding in an answer's log-ratio from which on the job's owner is warned."""
 NOISE_PAIRS = 4
-NOISE_OF_PAIRS = 16
+NOISE_CANDIDATES = 16
 """Rounding is measured on the shortest of the first pairs: what is short runs in batches, which is what it comes from."""
 BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
-"""A CPU gains nothing from more, and a GPU does."""
+"""Device → tokens of a micro-batch where the spec says none: a CPU gains nothing from more, and a GPU does."""
 
 
 def train(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
@@ -57,22 +57,23 @@ def train(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
 
 
 def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
-    """Train the job's policy and publish its adapter. Raises `Stopped` after a checkpoint when asked to stop,
-    `JobError` for what the job's owner can mend.
+    """Train the job's policy and publish its adapter.
+
+    Raises `Stopped` after a checkpoint when asked to stop, `JobError` for what the job's owner can mend.
     """
     began = time.monotonic()
-    training, schedule = schedule_of(job)
+    training, schedule = plan_training(job)
     job.check_tables()
     reference = cached_reference(job) if job.loss.needs_reference else None
-    policy = Policy.of(job, training, schedule.total_steps)
+    policy = Policy.build(job, training, schedule.total_steps)
     model = policy.model
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
-    batching = batching_of(training, job.loss)
-    options = Options.of(job.spec)
-    needed = memory.estimate(model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
-    log.info("memory: %s", needed)
-    tight = memory.check(needed, training)
+    batching = choose_batching(training, job.loss)
+    options = Options.from_spec(job.spec)
+    estimate = memory.estimate(model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
+    log.info("memory: %s", estimate)
+    memory_warning = memory.check(estimate, training)
     mx.eval(model.parameters(), optimizer.state)
     scorer = fastest_scorer(model, options)
     log.info("training: %s", scorer.describe())
@@ -84,36 +85,36 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
         trainer,
         Checkpoints(job.run.checkpoints, training.keep_checkpoints),
         policy.fine_tune.adapter_config(job.policy),
-        Selection.of(training),
+        Selection.from_spec(training),
         policy.qat,
     )
-    run.warn(tight)
+    run.warn(memory_warning)
     run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")
     run.restore()
     if reference is not None:
-        _meet_reference(job, run, policy)
-    run.go_on(stop)
+        _compare_start_with_reference(job, run, policy)
+    run.run_steps(stop)
     run.publish()
-    return run.outcome(time.monotonic() - began)
+    return run.make_outcome(time.monotonic() - began)
 
 
-def _meet_reference(job: SpecifiedJob, run: Run, policy: Policy) -> None:
+def _compare_start_with_reference(job: SpecifiedJob, run: Run, policy: Policy) -> None:
     """Check at the start that a policy which starts as the reference gives its numbers, and measure what is rounding.
 
     Raises `JobError` where it does not give them.
     """
     trainer, pairs = run.trainer, run.schedule.pairs(1)[:START_CHECK_PAIRS]
-    short = sorted(run.schedule.examples[:NOISE_OF_PAIRS], key=tokens_of)[:NOISE_PAIRS]
+    short_pairs = sorted(run.schedule.examples[:NOISE_CANDIDATES], key=count_tokens)[:NOISE_PAIRS]
     if not run.step:
-        same = job.starts_as_reference
-        if same:
+        starts_as_reference = job.starts_as_reference
+        if starts_as_reference:
             drift = trainer.check_start(pairs, loading.compute_dtype(job.policy))
             log.info("step 0: policy = reference within %.2g nats per token", drift)
-        trainer.measure_noise(short, same)
-        trainer.start.unmoved = same and not _drops(job, policy)
+        trainer.measure_noise(short_pairs, starts_as_reference)
+        trainer.start.unmoved = starts_as_reference and not _drops_learnt_parts(job, policy)
     elif not run.knows_noise:
-        trainer.measure_noise(short, same=False)
-    run.warn(noise_warning(trainer.start.noise, run.schedule.examples))
+        trainer.measure_noise(short_pairs, same=False)
+    run.warn(describe_noise(trainer.start.noise, run.schedule.examples))
     if jumps_at_reference(job.loss):
         trainer.start.shielded = True
         run.warn(
@@ -123,19 +124,20 @@ def _meet_reference(job: SpecifiedJob, run: Run, policy: Policy) -> None:
         )
 
 
-def _drops(job: SpecifiedJob, policy: Policy) -> bool:
-    """Whether the policy starts from an adapter that has learnt something and drops a part of it in training: its numbers are
-    then not the reference's, and that is no rounding.
+def _drops_learnt_parts(job: SpecifiedJob, policy: Policy) -> bool:
+    """Whether the policy starts from an adapter and drops a part of it in training.
+
+    Its numbers are then not the reference's, and the difference is no rounding.
     """
     kind, dropout = policy.fine_tune.fine_tune_type, policy.fine_tune.lora_parameters.get("dropout", 0.0)
     return job.policy.adapter is not None and kind != "full" and dropout > 0
 
 
-def noise_warning(noise: float, examples: Sequence[Example]) -> str | None:
-    """What the job's owner should know where rounding is no small part of what they will look at."""
-    typical = median(int(each.chosen.own.sum()) for each in examples)
+def describe_noise(noise: float, examples: Sequence[Example]) -> str | None:
+    """Return a warning where rounding is a large part of the log-ratios, None where it is not."""
+    typical = median(int(example.chosen.own.sum()) for example in examples)
     nats = noise * math.sqrt(typical)
-    if nats < MUCH_NOISE:
+    if nats < NOISE_TO_WARN_OF:
         return None
     return (
         f"log-ratios are known to within {nats:.2g} nats only, for answers of {typical:.0f} tokens: that is rounding in this "
@@ -144,20 +146,20 @@ def noise_warning(noise: float, examples: Sequence[Example]) -> str | None:
     )
 
 
-def batching_of(training: TrainingSpec, loss: Objective) -> Batching:
-    """Pairs run in micro-batches of bounded tokens; as they come where `loss` looks across its batch."""
+def choose_batching(training: TrainingSpec, loss: Objective) -> Batching:
+    """Choose micro-batches of bounded tokens, or the pairs as they come where `loss` looks across its batch."""
     if not loss.batch_independent:
         return Batching(training.batch_size, None)
     return Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[loading.device()])
 
 
 def cached_reference(job: SpecifiedJob) -> Any:
-    """Reads batches of reference log-probabilities from the cache, every value checked against its checksum."""
+    """Return a function that reads the reference's log-probabilities of a batch from the cache, checked by checksum."""
 
-    def scores(completions: Sequence[Completion]) -> Logprobs:
+    def read_scores(completions: Sequence[Completion]) -> Logprobs:
         try:
-            return padded(job.store.get([job.key(completion) for completion in completions]))
+            return pad_rows(job.store.get([job.key(completion) for completion in completions]))
         except MissingEntry as error:
             raise JobError(f"{error.args[0]}; run the job again and its precompute pass will score it") from error
 
-    return scores
+    return read_scores

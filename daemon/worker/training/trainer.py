@@ -1,4 +1,4 @@
-"""The trainer: one optimizer step, one evaluation, one check of the start. A loss is an argument.
+"""Trains a policy: one optimizer step, one evaluation, one check of the start. The loss is an argument.
 
 The gradient of a step is that of the mean loss over all its pairs, whatever micro-batches they came in.
 """
@@ -19,11 +19,11 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_map
 
 from prefd.cache.agreement import TOLERANCE
-from prefd.daemon.worker.data.tokens import Completion, Example, places
+from prefd.daemon.worker.data.tokens import Completion, Example, list_places
 from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.scoring.scorer import Scorer
-from prefd.daemon.worker.training.metrics import Mean, Sums, pair_metrics
-from prefd.daemon.worker.training.optimizer import clip, global_norm
+from prefd.daemon.worker.training.metrics import Mean, Sums, sum_pair_metrics
+from prefd.daemon.worker.training.optimizer import clip_gradients, measure_global_norm
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.start import Start, measure_noise
 from prefd.plugins.metrics import EVAL
@@ -51,11 +51,13 @@ class Trainer:
 
     @property
     def model(self) -> nn.Module:
+        """The policy's model."""
         return self.scorer.model
 
     def step(self, number: int, examples: Sequence[Example]) -> dict[str, float]:
-        """Take optimizer step `number` (from 1) on the mean loss of `examples`; returns its metrics, `grad_norm` (before
-        clipping) and `tokens_per_second` with them.
+        """Take optimizer step `number` (from 1) on the mean loss of `examples`, and return its metrics.
+
+        `grad_norm` (before clipping) and `tokens_per_second` are among them.
 
         Raises `NotFinite` naming the rows when the loss or the gradient is not finite; the weights are unchanged then.
         """
@@ -64,64 +66,64 @@ class Trainer:
         mean = Mean()
         total: Any = None
         for batch in self.batching.split(examples):
-            sums, gradients = self._gradients(batch, len(examples))
+            sums, gradients = self._compute_gradients(batch, len(examples))
             total = gradients if total is None else tree_map(mx.add, total, gradients)
             mx.eval(total, sums)
             mean.add(sums, len(batch))
-        metrics = mean.means() | {"grad_norm": global_norm(total)}
+        metrics = mean.means() | {"grad_norm": measure_global_norm(total)}
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise NotFinite(
                 f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on "
-                f"{self._not_finite(examples)}; lower training.learning_rate or the loss's beta, set "
+                f"{self._name_not_finite_rows(examples)}; lower training.learning_rate or the loss's beta, set "
                 "training.max_grad_norm, or look at those rows"
             )
-        self.optimizer.update(self.model, clip(total, metrics["grad_norm"], self.max_grad_norm))
+        self.optimizer.update(self.model, clip_gradients(total, metrics["grad_norm"], self.max_grad_norm))
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
-        self.start.moved(float(self.optimizer.learning_rate.item()))
+        self.start.note_step(float(self.optimizer.learning_rate.item()))
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
 
-    def _not_finite(self, examples: Sequence[Example]) -> str:
-        """The places of the rows whose own loss or gradient is not finite; all of them where it takes more than one."""
+    def _name_not_finite_rows(self, examples: Sequence[Example]) -> str:
+        """Name the places of the rows whose own loss or gradient is not finite; all of them where it takes more than one."""
 
         def finite(example: Example) -> bool:
-            sums, gradients = self._gradients([example], 1)
-            return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(global_norm(gradients))
+            sums, gradients = self._compute_gradients([example], 1)
+            return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(measure_global_norm(gradients))
 
-        return places([each for each in examples if not finite(each)] or examples)
+        return list_places([example for example in examples if not finite(example)] or examples)
 
-    def _gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
-        """Metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
-        sides = both_sides(batch)
-        reference = self._reference(sides)
+    def _compute_gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
+        """Compute the metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
+        sides = list_sides(batch)
+        reference = self._score_reference(sides)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
-            x = self._loss_input(counted(policy, sides), reference)
+            x = self._make_loss_input(drop_uncounted(policy, sides), reference)
             out = self.loss(x)
-            return out.losses.sum() / pairs, pair_metrics(x, out)
+            return out.losses.sum() / pairs, sum_pair_metrics(x, out)
 
         (_, sums), gradients = self.scorer.value_and_grad(sides, share)
         return sums, gradients
 
-    def _reference(self, sides: Sequence[Completion]) -> Logprobs | None:
-        """Of the tokens of `sides` that count; None where the loss takes none."""
-        return None if self.reference is None else counted(self.reference(sides), sides)
+    def _score_reference(self, sides: Sequence[Completion]) -> Logprobs | None:
+        """Score the tokens of `sides` that count under the reference; None where the loss takes none."""
+        return None if self.reference is None else drop_uncounted(self.reference(sides), sides)
 
-    def _loss_input(self, policy: Logprobs, reference: Logprobs | None) -> LossInput:
-        """Log-probabilities of both sides as the loss sees them, each of the tokens that count."""
+    def _make_loss_input(self, policy: Logprobs, reference: Logprobs | None) -> LossInput:
+        """Make what the loss sees: log-probabilities of both sides, of the tokens that count."""
         if reference is None:
-            return LossInput(*halves(policy))
-        seen = self.start.reference_for(policy, reference)
-        return LossInput(*halves(policy), *halves(seen), noise=self.start.noise)
+            return LossInput(*split_sides(policy))
+        loss_reference = self.start.reference_for(policy, reference)
+        return LossInput(*split_sides(policy), *split_sides(loss_reference), noise=self.start.noise)
 
     def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Metrics over held-out `examples`, named `eval_…`; nothing is trained."""
+        """Compute the metrics over held-out `examples`, named `eval_…`; nothing is trained."""
         self.model.eval()
         mean = Mean()
         for batch in self.batching.split(examples):
-            sides = both_sides(batch)
-            x = self._loss_input(counted(self.scorer.logprobs(sides), sides), self._reference(sides))
-            sums = pair_metrics(x, self.loss(x))
+            sides = list_sides(batch)
+            x = self._make_loss_input(drop_uncounted(self.scorer.logprobs(sides), sides), self._score_reference(sides))
+            sums = sum_pair_metrics(x, self.loss(x))
             mx.eval(sums)
             mean.add(sums, len(batch))
         self.model.train()
@@ -132,21 +134,21 @@ class Trainer:
         assert self.reference is not None
         self.model.eval()
         for micro_batch in self.batching.split(batch):
-            sides = both_sides(micro_batch)
+            sides = list_sides(micro_batch)
             noise = measure_noise(self.scorer, sides, self.reference(sides) if same else None)
             self.start.noise = max(self.start.noise, noise)
         self.model.train()
         log.info("rounding: a log-ratio of n tokens is not to be told from 0 within %.2g·√n nats", self.start.noise)
 
     def check_start(self, batch: Sequence[Example], compute_dtype: str) -> float:
-        """The mean |log π − log ref| per token of an untrained policy that starts as the reference.
+        """Measure the mean |log π − log ref| per token of an untrained policy that starts as the reference.
 
         Raises `JobError` when it is not zero within the dtype's tolerance: the cached numbers are not this model's.
         """
         assert self.reference is not None
         self.model.eval()
-        policy = self.scorer.logprobs(both_sides(batch))
-        reference = self.reference(both_sides(batch))
+        policy = self.scorer.logprobs(list_sides(batch))
+        reference = self.reference(list_sides(batch))
         drift = float(np.array(mx.abs(policy.tokens - reference.tokens).sum() / policy.mask.sum()))
         self.model.train()
         if not drift <= TOLERANCE[compute_dtype]:
@@ -158,13 +160,13 @@ class Trainer:
         return drift
 
 
-def both_sides(batch: Sequence[Example]) -> list[Completion]:
-    """All chosen, then all rejected."""
+def list_sides(batch: Sequence[Example]) -> list[Completion]:
+    """List the completions of a batch: all chosen, then all rejected."""
     return [example.chosen for example in batch] + [example.rejected for example in batch]
 
 
-def halves(both: Logprobs) -> tuple[Logprobs, Logprobs]:
-    """The inverse of `both_sides`, for log-probabilities: (chosen, rejected)."""
+def split_sides(both: Logprobs) -> tuple[Logprobs, Logprobs]:
+    """Split log-probabilities in the order of `list_sides` into (chosen, rejected)."""
     middle = len(both.tokens) // 2
     return (
         Logprobs(both.tokens[:middle], both.mask[:middle]),
@@ -172,19 +174,19 @@ def halves(both: Logprobs) -> tuple[Logprobs, Logprobs]:
     )
 
 
-def counted(scored: Logprobs, completions: Sequence[Completion]) -> Logprobs:
-    """`scored` without the tokens of `completions` that are not the assistant's own."""
-    if all(each.counted is None for each in completions):
-        return scored
-    own = np.zeros(scored.mask.shape, np.float32)
-    for row, each in zip(own, completions):
-        row[: len(each.own)] = each.own
-    mask = scored.mask * mx.array(own)
-    return Logprobs(scored.tokens * mask, mask)
+def drop_uncounted(logprobs: Logprobs, completions: Sequence[Completion]) -> Logprobs:
+    """Mask out the tokens of `completions` that are not the assistant's own."""
+    if all(completion.own_mask is None for completion in completions):
+        return logprobs
+    counted_mask = np.zeros(logprobs.mask.shape, np.float32)
+    for row, completion in zip(counted_mask, completions):
+        row[: len(completion.own)] = completion.own
+    mask = logprobs.mask * mx.array(counted_mask)
+    return Logprobs(logprobs.tokens * mask, mask)
 
 
-def padded(values: Sequence[np.ndarray[tuple[int], np.dtype[np.float32]]]) -> Logprobs:
-    """Rows of different lengths as (B, T) tokens and mask."""
+def pad_rows(values: Sequence[np.ndarray[tuple[int], np.dtype[np.float32]]]) -> Logprobs:
+    """Pad rows of different lengths to (B, T) tokens and mask."""
     lengths = np.array([len(value) for value in values])
     tokens = np.zeros((len(values), int(lengths.max())), dtype=np.float32)
     mask = np.arange(tokens.shape[1]) < lengths[:, None]

@@ -22,7 +22,7 @@ from prefd.cache.upkeep.stored_reference import whole_references
 from support.cache_entries import entries
 from support.faulty_object_store import environment, flip_object, moto, new_prefix
 from support.jobs_on_disk import make_job, run_precompute
-from support.paths import SUPPORT
+from support.programs import program_environment
 from support.sample_pairs import PAIRS
 
 FINGERPRINT = ReferenceFingerprint({"weights": "w"}, {"model": "m"})
@@ -160,17 +160,19 @@ def test_two_processes_write_at_once(url: str, tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-sys.path.insert(0, {str(SUPPORT.parent)!r})
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.shared.cache import SharedCache
-from cache_entries import entries
+from support.cache_entries import entries
 cache = SharedCache.at({url!r}, Path({str(tmp_path)!r}) / sys.argv[1])
 reference = cache.reference(ReferenceFingerprint({{"weights": "w"}}))
 for key, value in entries(8, seed=int(sys.argv[1])).items():
     reference.put({{key: value}})
 """
-    writers = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", program, str(seed)]) for seed in (1, 2)]
+    writers = [
+        subprocess.Popen([sys.executable, "-W", "ignore", "-c", program, str(seed)], env=program_environment())
+        for seed in (1, 2)
+    ]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     everything = entries(8, seed=1) | entries(8, seed=2)
     reference = SharedCache.at(url, tmp_path / "reader").reference(FINGERPRINT)

@@ -165,6 +165,7 @@ def test_validate_tells_each_different_data_of_a_sweep(
 def test_validate_says_what_it_could_not_look_at(
     home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.undo()  # a worker of its own, which reads the variables as it starts
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     name = tiny.keep_as_hub_model(tmp_path / "hub", tiny_model)

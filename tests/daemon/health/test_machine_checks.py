@@ -13,7 +13,7 @@ import pytest
 from prefd.daemon.health import machine_checks
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.machine_checks import (
-    _launchd,
+    _check_launchd,
     check_limits,
     check_service,
     check_socket,
@@ -86,7 +86,7 @@ def test_inotifys_limits_are_the_remedy_where_they_are_used_up(
 
 def test_polling_is_said_with_its_reason(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     mount = Mount(str(there.jobs), "nfs4", "server:/jobs")
-    monkeypatch.setattr(machine_checks, "mount_of", lambda path: mount)
+    monkeypatch.setattr(machine_checks, "find_mount", lambda path: mount)
     assert only(check_watch(there)).detail.startswith(f"polling, because {there.jobs} is on nfs4 from server:/jobs")
     there.config.write_text("[watch]\npolling = true\n")
     assert only(check_watch(there)).detail.startswith("polling, as config.toml says")
@@ -197,7 +197,7 @@ def test_a_launchd_agent_is_read(tmp_path: Path, agent: Any, level: str) -> None
     path = tmp_path / "prefd.plist"
     if agent is not None:
         path.write_bytes(agent if isinstance(agent, bytes) else plistlib.dumps(agent))
-    assert only(_launchd(path)).level == level
+    assert only(_check_launchd(path)).level == level
 
 
 def test_the_running_system_is_looked_at(there: Home) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.machine.cpus import usable_cpus
 
-LOOK = "import json, os; from prefd.daemon import cpus; cpus.apply_limits(); print(json.dumps([os.nice(0), cpus.usable_cpus()]))"
+LOOK = "import json, os; from prefd.daemon.machine import cpus; cpus.apply_limits(); print(json.dumps([os.nice(0), cpus.usable_cpus()]))"
 
 
 def test_no_limits_say_nothing() -> None:

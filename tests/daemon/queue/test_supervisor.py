@@ -18,10 +18,10 @@ from prefd.daemon.queue.foreground import run_in_foreground
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.worker_process import lock_worker
 from prefd.daemon.runs.run_folder import Progress, RunDir
-from prefd.daemon.runs.snapshot import frozen_spec
+from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
-from support.paths import SUPPORT
+from support.programs import program_environment
 from support.supervisor_harness import Bench, is_running, started
 
 # --- the phases
@@ -37,7 +37,7 @@ from support.supervisor_harness import Bench, is_running, started
 )
 def test_a_mixture_is_precomputed_for_where_any_part_needs_a_reference(loss: Any, phases: list[str]) -> None:
     spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": loss, "training": {"iters": 1}})
-    assert supervisor.phases(spec, fake_worker.catalog()) == phases
+    assert supervisor.plan_phases(spec, fake_worker.catalog()) == phases
 
 
 def test_a_job_is_precomputed_then_trained_in_its_own_folder(bench: Bench) -> None:
@@ -54,7 +54,7 @@ def test_a_job_is_precomputed_then_trained_in_its_own_folder(bench: Bench) -> No
         ("done", "reference: 0 of 16 completions scored"),
     ]
     run = bench.home.job(job.id)
-    assert frozen_spec(RunDir(run)) == bench.table.spec(job.id)
+    assert read_frozen_spec(RunDir(run)) == bench.table.spec(job.id)
     assert (run / "worker.log").read_text() == "hello from precompute\nhello from training\n"
 
 
@@ -179,8 +179,8 @@ def test_an_allocation_that_failed_is_named_and_not_tried_again(bench: Bench) ->
 def test_a_kill_that_the_system_counted_is_named_and_not_tried_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "kills", lambda: 4)  # before the worker starts
-    monkeypatch.setattr(memory_watch, "kills", lambda: 5)
+    monkeypatch.setattr(supervisor, "count_kills", lambda: 4)  # before the worker starts
+    monkeypatch.setattr(memory_watch, "count_kills", lambda: 5)
     job = bench.add("killed")
     failed = bench.run(job)
     assert failed.reason.startswith("the system ran out of memory and killed the worker; it took 0.0")
@@ -311,14 +311,14 @@ def test_a_broken_foreground_leaves_no_running_job(bench: Bench) -> None:
 def test_a_kill_of_the_supervising_process_leaves_the_lock_with_the_worker(bench: Bench) -> None:
     (bench.folder / "spec.json").write_text(fake_worker.spec_text(bench.folder, "deaf"))
     code = (
-        "import json, sys; from pathlib import Path; import fakes\n"
+        "import json, sys; from pathlib import Path; from support import fake_worker\n"
         "from prefd.daemon.home.layout import Home; from prefd.daemon.specs.job_spec import JobSpec\n"
         "from prefd.daemon.queue.foreground import run_in_foreground\n"
         "spec = JobSpec.model_validate_json(Path(sys.argv[2]).read_text())\n"
-        "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fakes.catalog(), worker=json.loads(sys.argv[3]))"
+        "run_in_foreground(Home(Path(sys.argv[1])), spec, 'x', fake_worker.catalog(), worker=json.loads(sys.argv[3]))"
     )
     arguments = [str(bench.home.root), str(bench.folder / "spec.json"), json.dumps(bench.worker)]
-    with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=SUPPORT.parent) as parent:
+    with subprocess.Popen([sys.executable, "-c", code, *arguments], env=program_environment()) as parent:
         fake_worker.wait_for(lambda: bool(bench.table.list()) and started(bench, bench.table.get(1))())
         parent.kill()
     lock = bench.home.job(1) / ".worker.lock"

@@ -22,7 +22,16 @@ from prefd.daemon.runs import hub_commits, snapshot
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import TrainingSummary
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import DataState, Stock, changes, data_of, freeze, frozen_spec, frozen_stock, take_stock
+from prefd.daemon.runs.snapshot import (
+    DataState,
+    Stock,
+    describe_changes,
+    examine_data,
+    freeze,
+    read_frozen_spec,
+    read_stock,
+    take_stock,
+)
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker import phases
@@ -63,17 +72,17 @@ def test_a_spec_frozen_by_an_earlier_version_is_still_read(tmp_path: Path) -> No
     spec = homes.make_spec()
     run = RunDir(tmp_path)
     write_json(run.spec, spec.model_dump(mode="json", exclude_unset=True))
-    assert frozen_spec(run) == spec
-    assert frozen_stock(run) is None
+    assert read_frozen_spec(run) == spec
+    assert read_stock(run) is None
     assert (run.read_frozen() or {})["spec"]["name"] == spec.name
 
 
 def test_the_first_freezing_decides_until_the_job_begins_anew(tmp_path: Path, pairs: Path) -> None:
     home, spec = Home(tmp_path), homes.make_spec(data={"path": str(pairs)})
-    first = frozen_stock(freeze(home, 1, spec))
+    first = read_stock(freeze(home, 1, spec))
     pairs.write_text("changed")
-    assert frozen_stock(freeze(home, 1, spec)) == first
-    assert frozen_stock(freeze(home, 1, spec, anew=True)) != first
+    assert read_stock(freeze(home, 1, spec)) == first
+    assert read_stock(freeze(home, 1, spec, anew=True)) != first
 
 
 def test_a_folder_is_known_by_each_of_its_data_files(tmp_path: Path) -> None:
@@ -82,7 +91,7 @@ def test_a_folder_is_known_by_each_of_its_data_files(tmp_path: Path) -> None:
     (folder / "more").mkdir()
     for name in ("train.jsonl", "more/b.csv", "README.md", ".hidden/c.json"):
         (folder / name).write_text(name)
-    found = data_of(homes.make_spec(data={"path": str(folder), "validation": 0.1}))
+    found = examine_data(homes.make_spec(data={"path": str(folder), "validation": 0.1}))
     assert found == {
         str(folder / name): DataState(bytes=len(name), sha256=sha256(name.encode()))
         for name in ("train.jsonl", "more/b.csv")
@@ -90,7 +99,7 @@ def test_a_folder_is_known_by_each_of_its_data_files(tmp_path: Path) -> None:
 
 
 def test_held_out_pairs_and_hub_datasets_are_known_too(pairs: Path) -> None:
-    found = data_of(homes.make_spec(data={"path": "org/pairs", "revision": "v2", "validation": str(pairs)}))
+    found = examine_data(homes.make_spec(data={"path": "org/pairs", "revision": "v2", "validation": str(pairs)}))
     assert found == {
         "org/pairs": DataState(revision="v2"),
         str(pairs): DataState(bytes=pairs.stat().st_size, sha256=sha256(pairs.read_bytes())),
@@ -131,16 +140,16 @@ def test_a_hub_dataset_is_known_by_its_commit_and_read_at_it(
 ) -> None:
     data = {"path": "org/pairs", "validation": "org/other"}
     run = freeze(Home(tmp_path), 1, homes.make_spec(model=str(tiny_model), data=data))
-    stock = frozen_stock(run)
+    stock = read_stock(run)
     assert stock is not None
     commit = "c0ffee" * 6 + "c0ff"
     assert stock.data == {
         "org/pairs": DataState(revision="the newest", commit=commit),
         "org/other": DataState(revision="the newest"),
     }
-    assert snapshot.lines(stock)[0] == "org/pairs: revision the newest, commit c0ffeec0ffee"
+    assert snapshot.describe_stock(stock)[0] == "org/pairs: revision the newest, commit c0ffeec0ffee"
     assert len(hub_server) == 2
-    assert data_of(frozen_spec(run)) == stock.data, "a minute later it would ask again"
+    assert examine_data(read_frozen_spec(run)) == stock.data, "a minute later it would ask again"
     assert RunningJob.load(Home(tmp_path), 1).changes == []
     assert len(hub_server) == 2, "later runs do not ask: they read what was claimed"
     read: list[object] = []
@@ -166,14 +175,14 @@ def test_a_hub_that_cannot_be_reached_holds_up_no_claim(monkeypatch: pytest.Monk
     monkeypatch.setattr(hub_commits, "_answers", {})
     monkeypatch.setattr(hub_commits, "_silent_until", 0.0)
     spec = homes.make_spec(data={"path": "org/pairs"})
-    assert data_of(spec) == data_of(spec) == {"org/pairs": DataState(revision="the newest")}
+    assert examine_data(spec) == examine_data(spec) == {"org/pairs": DataState(revision="the newest")}
     assert len(tried) == 1, "it is left alone for a while"
 
 
 def test_what_is_too_large_to_digest_is_known_by_size_and_time(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "DIGEST_BYTES", 5)
     info = pairs.stat()
-    assert data_of(homes.make_spec(data={"path": str(pairs)})) == {
+    assert examine_data(homes.make_spec(data={"path": str(pairs)})) == {
         str(pairs): DataState(bytes=info.st_size, changed_ns=info.st_mtime_ns)
     }
 
@@ -185,10 +194,10 @@ def test_data_that_cannot_be_read_holds_up_no_claim(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(snapshot, "_digest", refuse)
-    found = data_of(homes.make_spec(data={"path": str(pairs)}))
+    found = examine_data(homes.make_spec(data={"path": str(pairs)}))
     assert found == {str(pairs): DataState(error="Permission denied")}
     before = Stock(data={str(pairs): DataState(bytes=5, sha256="a" * 64)})
-    assert changes(before, Stock(data=found))[0].endswith(
+    assert describe_changes(before, Stock(data=found))[0].endswith(
         "(5 bytes, sha256 aaaaaaaaaaaa, now cannot be read: Permission denied)"
     )
 
@@ -212,8 +221,8 @@ def test_each_change_is_said_with_what_was_and_what_is() -> None:
             "org/hub": DataState(revision="v1"),
         },
     )
-    assert changes(before, before) == []
-    assert changes(before, after) == [
+    assert describe_changes(before, before) == []
+    assert describe_changes(before, after) == [
         f"data: /a has changed since the job was claimed (1,000 bytes, sha256 {'a' * 12}, now 1,001 bytes, sha256 {'b' * 12})",
         "data: /b was there when the job was claimed, and is gone",
         "data: /c was not there when the job was claimed",
@@ -231,7 +240,7 @@ def test_a_change_since_the_claim_is_a_warning_in_the_jobs_report(
     freeze(job.home, 1, job.spec, anew=True)
     pairs.write_text('{"chosen": "c", "rejected": "d"}\n')
     another = TrainingOutcome(ok=True, reason="", summary=TrainingSummary(warnings=["another"]))
-    monkeypatch.setattr(phases.stopping, "on_signals", lambda: None)
+    monkeypatch.setattr(phases.stopping, "watch_signals", lambda: None)
     monkeypatch.setattr(phases.stopping, "watch_parent", lambda _: None)
     monkeypatch.setitem(phases.PHASES, "training", lambda *_: another)
     assert phases.run_phase("training", tmp_path, 1) == 0
@@ -254,13 +263,13 @@ def test_show_prints_what_a_job_was_claimed_with(home: Path, pairs: Path) -> Non
 
 def test_the_digest_is_not_made_on_the_daemons_loop(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     looped: list[bool] = []
-    real = snapshot.data_of
+    real = snapshot.examine_data
 
     def data(spec: JobSpec, commits: Any) -> Any:
         looped.append(asyncio._get_running_loop() is not None)
         return real(spec, commits)
 
-    monkeypatch.setattr(snapshot, "data_of", data)
+    monkeypatch.setattr(snapshot, "examine_data", data)
     with place.daemon():
         place.drop("a.yaml")
         place.wait_for("done")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from prefd.daemon.runs.snapshot import DataState, Stock, changes, data_of
+from prefd.daemon.runs.snapshot import DataState, Stock, describe_changes, examine_data
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.job_spec import JobSpec
@@ -211,13 +211,13 @@ class TestFaultsOfSources:
 
 
 def test_every_dataset_is_known_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefd.daemon.runs.hub_commits.commit_of", lambda name, revision: f"{name}@{revision}")
+    monkeypatch.setattr("prefd.daemon.runs.hub_commits.find_commit", lambda name, revision: f"{name}@{revision}")
     for name in ("hh/harmless/train.jsonl.gz", "hh/harmless/dataset_infos.json", "hh/helpful/train.jsonl.gz", "a.tsv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     hh = {"path": str(tmp_path / "hh"), "data_dir": "harmless"}
     spec = job(path=[hh, str(tmp_path / "a.tsv"), {"path": "org/a", "revision": "v1"}, "org/b"], validation="org/a")
-    found = data_of(spec)
+    found = examine_data(spec)
     assert list(found) == [str(tmp_path / "hh/harmless/train.jsonl.gz"), str(tmp_path / "a.tsv"), "org/a", "org/b"]
     assert found["org/a"] == DataState(revision="v1", commit="org/a@v1")
     assert found["org/b"] == DataState(revision="the newest", commit="org/b@None")
@@ -227,10 +227,10 @@ def test_what_has_changed_in_one_of_several_datasets_is_told(tmp_path: Path) -> 
     for name in ("a.jsonl.gz", "b.tsv"):
         (tmp_path / name).write_bytes(b"before")
     spec = job(path=[str(tmp_path / "a.jsonl.gz"), {"path": str(tmp_path / "b.tsv"), "weight": 0.5}])
-    before = Stock(data=data_of(spec))
+    before = Stock(data=examine_data(spec))
     (tmp_path / "a.jsonl.gz").write_bytes(b"after it")
     (tmp_path / "b.tsv").unlink()
-    first, second = changes(before, Stock(data=data_of(spec)))
+    first, second = describe_changes(before, Stock(data=examine_data(spec)))
     assert first.startswith(f"data: {tmp_path / 'a.jsonl.gz'} has changed since the job was claimed (6 bytes, sha256 ")
     assert second == f"data: {tmp_path / 'b.tsv'} was there when the job was claimed, and is gone"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 
-from prefd.daemon.terminal.comparison_curves import COLORS, STYLES, Line, _draw, _looks, plot_jobs
+from prefd.daemon.terminal.comparison_curves import COLORS, STYLES, Line, _draw_panel, _looks, plot_jobs
 from prefd.daemon.terminal.curves import new_figure
 from support.homes import metric_rows
 
@@ -17,7 +17,7 @@ def test_each_job_has_a_look_of_its_own() -> None:
 
 def test_training_is_a_line_and_held_out_pairs_are_dots_of_its_colour() -> None:
     axis = new_figure("", (4, 3)).subplots()
-    assert _draw(axis, "rewards/margins", [Line("a", metric_rows()), Line("b", metric_rows()[:4])])
+    assert _draw_panel(axis, "rewards/margins", [Line("a", metric_rows()), Line("b", metric_rows()[:4])])
     drawn = [line for line in axis.lines if len(line.get_xdata()) > 1 and line.get_linestyle() != ":"]  # type: ignore[arg-type]
     assert [to_hex(line.get_color()) for line in drawn] == [COLORS[0], COLORS[0], COLORS[1]]
     assert [len(line.get_xdata()) for line in drawn] == [12, 2, 4]  # type: ignore[arg-type]

@@ -18,7 +18,9 @@ from support.loss_numbers import Numbers
 
 
 def objective(loss: Any) -> Objective:
-    return Objective.of(JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": loss}), load_plugins())
+    return Objective.from_spec(
+        JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": loss}), load_plugins()
+    )
 
 
 def test_one_loss_is_that_loss_with_no_metrics_added() -> None:

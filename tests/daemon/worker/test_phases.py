@@ -25,7 +25,7 @@ FLUSH_EVERY_BATCH = [
     sys.executable,
     "-c",
     """
-from prefd.daemon.worker import precompute
+from prefd.daemon.worker.reference import precompute
 from prefd.daemon.worker.__main__ import main
 precompute.FLUSH_EVERY_S, precompute.BATCH_TOKENS = 0, {"cpu": 64, "gpu": 64}
 raise SystemExit(main())

@@ -105,17 +105,17 @@ class TestTokens:
 class TestPieces:
     def test_a_character_of_several_tokens_is_the_last_ones(self, tokenizer: Any) -> None:
         ids = tokenizer.encode("a é", add_special_tokens=False)
-        assert worker.decode_each(tokenizer, ids)[-2:] == ["", "é"]
+        assert worker.decode_tokens(tokenizer, ids)[-2:] == ["", "é"]
 
     def test_half_a_character_at_the_end_is_not_hidden(self, tokenizer: Any) -> None:
         ids = tokenizer.encode("aé", add_special_tokens=False)[:-1]
-        assert worker.decode_each(tokenizer, ids) == ["a", "�"]
+        assert worker.decode_tokens(tokenizer, ids) == ["a", "�"]
 
     @settings(deadline=None, max_examples=100)
     @given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(tiny.SPECIAL)), max_size=6).map("".join))
     def test_pieces_make_the_text_that_the_ids_are(self, tokenizer: Any, text: str) -> None:
         ids = tokenizer.encode(text, add_special_tokens=False)
-        texts = worker.decode_each(tokenizer, ids)
+        texts = worker.decode_tokens(tokenizer, ids)
         assert len(texts) == len(ids)
         assert "".join(texts) == text
 
@@ -129,16 +129,16 @@ class TestPieces:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
         tokenizer = load_tokenizer(tmp_path)
         ids = tokenizer.encode("two of them", add_special_tokens=False)
-        assert worker.decode_each(tokenizer, ids) == ["two", " of", " them"]
-        assert worker.decode_each(tokenizer, [0, *ids, 1])[-1] == "</s>"
-        assert "".join(worker.decode_each(tokenizer, [0, *ids, 1])) == tokenizer.decode([0, *ids, 1])
+        assert worker.decode_tokens(tokenizer, ids) == ["two", " of", " them"]
+        assert worker.decode_tokens(tokenizer, [0, *ids, 1])[-1] == "</s>"
+        assert "".join(worker.decode_tokens(tokenizer, [0, *ids, 1])) == tokenizer.decode([0, *ids, 1])
 
     @pytest.mark.smol
     def test_on_a_real_tokenizer(self, smol_model: Path) -> None:
         tokenizer = load_tokenizer(smol_model)
         text = "<|im_start|>user\n  Grüße, 日本 🙂\tand more<|im_end|>"
         ids = tokenizer.encode(text, add_special_tokens=False)
-        assert "".join(worker.decode_each(tokenizer, ids)) == text
+        assert "".join(worker.decode_tokens(tokenizer, ids)) == text
 
 
 class TestWhichPairs:
@@ -223,7 +223,7 @@ def test_no_weight_is_read_and_nothing_is_made(
 ) -> None:
     """Their headers are: they say how many tokens the model has."""
     model = tiny.build_llama(tmp_path / "model")
-    for name in ("load", "unread", "open_base"):
+    for name in ("load", "load_lazily", "open_base"):
         monkeypatch.setattr(loading, name, None)
     monkeypatch.setattr(mx, "load", None)
     assert len(asked(home, model, pairs_file).pairs) == 3
@@ -237,7 +237,9 @@ def test_data_that_a_run_refuses_is_refused(home: Path, tiny_model: Path, pairs_
 
 class TestCheck:
     def checked(self, home: Path, *specs: dict[str, Any]) -> Sequence[DataCheck]:
-        return worker.check(Home(home), DataCheckInput(specs=[JobSpec.model_validate(each) for each in specs])).found
+        return worker.check_data(
+            Home(home), DataCheckInput(specs=[JobSpec.model_validate(each) for each in specs])
+        ).found
 
     def test_jobs_with_the_same_tokens_read_their_data_once(
         self, home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch

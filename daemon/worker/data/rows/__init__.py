@@ -1,4 +1,4 @@
-"""Rows out of files, folders and the Hugging Face Hub, each as it stands: no types are inferred.
+"""Reads rows out of files, folders and the Hugging Face Hub, each as it stands: no types are inferred.
 
 Text is read here, row by row. `datasets` would infer a type for each column: an answer "2020-01-01" becomes a date, "None"
 in a CSV file becomes nothing, a line with too many cells shifts every column, and one bad line loses the file. Parquet and

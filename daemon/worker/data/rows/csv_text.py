@@ -1,4 +1,4 @@
-"""CSV and TSV files: every cell is text, and cells are separated by what makes every line agree with the header."""
+"""Reads CSV and TSV files: every cell is text, and the separator is the one by which all lines agree with the header."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from prefd.daemon.text.wording import clip
-from prefd.daemon.worker.data.rows.opened import opened
+from prefd.daemon.worker.data.rows.opened import open_data_file
 from prefd.daemon.worker.data.rows.placed import DataFile
 from prefd.plugins.formats.messages import decode_row
 from prefd.plugins.types import UnusableRow
@@ -20,17 +20,19 @@ SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
 def read_csv(file: DataFile, splits: tuple[str, ...]) -> None:
+    """Adds every row of a CSV file."""
     _read(file, ",")
 
 
 def read_tsv(file: DataFile, splits: tuple[str, ...]) -> None:
+    """Adds every row of a TSV file."""
     _read(file, "\t")
 
 
-def _read(file: DataFile, promised: str) -> None:
-    """By `promised`, unless the header itself shows another separator, by which every line must agree then."""
+def _read(file: DataFile, default_separator: str) -> None:
+    """Reads by `default_separator`, unless the header itself shows another, by which every line must agree then."""
     csv.field_size_limit(MAX_CELL)
-    separator = _separator(file, promised)
+    separator = _separator(file, default_separator)
     with _records(file, separator) as records:
         header = next(records, (0, None))[1]
         if header is None:
@@ -44,24 +46,31 @@ def _read(file: DataFile, promised: str) -> None:
                 file.add(UnusableRow(f"not as many cells as the header's {len(header)}"), line)
 
 
-def _separator(file: DataFile, promised: str) -> str:
-    """The separator of the file. Raises `DataError` where its header shows another one, and the lines do not agree."""
-    with _records(file, promised) as records:
+def _separator(file: DataFile, default_separator: str) -> str:
+    """Finds the file's separator. Raises `DataError` where its header shows another one, and the lines do not agree."""
+    with _records(file, default_separator) as records:
         header = next(records, (0, []))[1]
-    others = [each for each in SEPARATORS if each != promised and any(each in name for name in header)]
-    if not others:
-        return promised
-    agreeing = [each for each in (promised, *others) if _agrees(file, each)]
-    if agreeing == [promised]:
-        return promised
+    other_separators = [
+        separator
+        for separator in SEPARATORS
+        if separator != default_separator and any(separator in name for name in header)
+    ]
+    if not other_separators:
+        return default_separator
+    agreeing = [separator for separator in (default_separator, *other_separators) if _agrees(file, separator)]
+    if agreeing == [default_separator]:
+        return default_separator
     if len(agreeing) == 1:
         file.note(f"its cells are separated by {SEPARATORS[agreeing[0]]}, and were read so")
         return agreeing[0]
-    told = " and ".join(SEPARATORS[each] for each in (others if len(header) == 1 else (promised, *others)))
-    why = "not every line has as many cells as the header" if not agreeing else "each of them fits every line"
+    separator_names = " and ".join(
+        SEPARATORS[separator]
+        for separator in (other_separators if len(header) == 1 else (default_separator, *other_separators))
+    )
+    reason = "not every line has as many cells as the header" if not agreeing else "each of them fits every line"
     raise file.fault(
-        f"its header ({clip(promised.join(header))}) is separated by {told}, and {why}; "
-        f"write it with {SEPARATORS[promised]} between cells, or one JSON object a line (.jsonl)"
+        f"its header ({clip(default_separator.join(header))}) is separated by {separator_names}, and {reason}; "
+        f"write it with {SEPARATORS[default_separator]} between cells, or one JSON object a line (.jsonl)"
     )
 
 
@@ -77,9 +86,9 @@ def _agrees(file: DataFile, separator: str) -> bool:
 
 @contextmanager
 def _records(file: DataFile, separator: str) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """Every record that is not blank, with the line it begins at."""
+    """Reads every record that is not blank, with the line it begins at."""
     with (
-        opened(file) as stream,
+        open_data_file(file) as stream,
         io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
     ):
         reader = csv.reader(_lines(file, text), strict=True, delimiter=separator)

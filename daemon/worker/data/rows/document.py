@@ -1,4 +1,4 @@
-"""A JSON document's rows: a list of objects, objects after one another, or one of the wrappings that writers put around them."""
+"""Reads a JSON document's rows: a list of objects, objects after one another, or the wrappings that writers put around."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from prefd.daemon.specs.data_files import SPLIT_NAMES
 from prefd.daemon.text.wording import clip
 from prefd.daemon.worker.data.rows.placed import DataFile
-from prefd.daemon.worker.data.rows.splits import name_one, quoted, tells_of_split
+from prefd.daemon.worker.data.rows.splits import names_a_split, quote_names, suggest_split
 from prefd.plugins.types import UnusableRow
 
 BLANK = re.compile(r"[ \t\r\n]*")
@@ -25,19 +25,19 @@ class TwiceTheKey(UnusableRow):
     """An object with one key twice, of which Python's json keeps the last without a word."""
 
 
-def _object(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(items)
-    if len(made) < len(items):
+def _make_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(items)
+    if len(value) < len(items):
         keys = [key for key, _ in items]
         raise TwiceTheKey(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
-    return made
+    return value
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_object)
+DECODER = json.JSONDecoder(object_pairs_hook=_make_object)
 
 
 def add_document(file: DataFile, text: str, splits: tuple[str, ...]) -> None:
-    """Add the rows of a whole file. Raises ValueError and RecursionError where it is no JSON, and adds nothing then."""
+    """Adds the rows of a whole file. Raises ValueError and RecursionError where it is no JSON, and adds nothing then."""
     start = _skip(text, 0)
     if start == len(text):
         return
@@ -54,58 +54,58 @@ def add_document(file: DataFile, text: str, splits: tuple[str, ...]) -> None:
         _add_placed(file, text, values)
 
 
-def _add_placed(file: DataFile, text: str, found: list[tuple[int, Any]]) -> None:
+def _add_placed(file: DataFile, text: str, elements: list[tuple[int, Any]]) -> None:
     """Rows at their lines, where each has lines of its own; otherwise by number."""
     lines: list[int] = []
-    line, counted = 1, 0
-    for at, _ in found:
-        line += text.count("\n", counted, at)
-        counted = at
+    line, previous_start = 1, 0
+    for start, _ in elements:
+        line += text.count("\n", previous_start, start)
+        previous_start = start
         lines.append(line)
     listed_on_a_line = text.lstrip().startswith("[") and "\n" not in text.strip()
-    apart = not listed_on_a_line and all(one < other for one, other in pairwise(lines))
-    for number, (line, (_, row)) in enumerate(zip(lines, found), 1):
-        file.add(row, *((line, "line") if apart else (number, "row")))
+    has_own_lines = not listed_on_a_line and all(line < next_line for line, next_line in pairwise(lines))
+    for number, (line, (_, row)) in enumerate(zip(lines, elements), 1):
+        file.add(row, *((line, "line") if has_own_lines else (number, "row")))
 
 
 def _elements(text: str, start: int) -> Iterator[tuple[int, Any]]:
     """Each element of the list that begins at `start`, with where it begins; nothing may follow the list."""
-    at = _skip(text, start + 1)
-    while text[at : at + 1] != "]" or text[at - 1] == ",":
-        value, end = _decode(text, at)
-        yield at, value
-        at = _skip(text, end)
-        if text[at : at + 1] == ",":
-            at = _skip(text, at + 1)
-            if text[at : at + 1] == "]":
-                raise json.JSONDecodeError("Expecting value", text, at)
-        elif text[at : at + 1] != "]":
-            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-    if (end := _skip(text, at + 1)) < len(text):
+    position = _skip(text, start + 1)
+    while text[position : position + 1] != "]" or text[position - 1] == ",":
+        value, end = _decode(text, position)
+        yield position, value
+        position = _skip(text, end)
+        if text[position : position + 1] == ",":
+            position = _skip(text, position + 1)
+            if text[position : position + 1] == "]":
+                raise json.JSONDecodeError("Expecting value", text, position)
+        elif text[position : position + 1] != "]":
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, position)
+    if (end := _skip(text, position + 1)) < len(text):
         raise json.JSONDecodeError("Extra data", text, end)
 
 
-def _values(text: str, at: int) -> Iterator[tuple[int, Any]]:
+def _values(text: str, position: int) -> Iterator[tuple[int, Any]]:
     """Each of the objects that stand after one another."""
-    while at < len(text):
-        if text[at] != "{":
-            raise json.JSONDecodeError("Expecting an object", text, at)
-        value, end = _decode(text, at)
-        yield at, value
-        at = _skip(text, end)
+    while position < len(text):
+        if text[position] != "{":
+            raise json.JSONDecodeError("Expecting an object", text, position)
+        value, end = _decode(text, position)
+        yield position, value
+        position = _skip(text, end)
 
 
-def _decode(text: str, at: int) -> tuple[Any, int]:
+def _decode(text: str, position: int) -> tuple[Any, int]:
     """One value and where it ends; a row with a key twice is an `UnusableRow`."""
     try:
-        return DECODER.raw_decode(text, at)
+        return DECODER.raw_decode(text, position)
     except TwiceTheKey as reason:
-        return reason, json.JSONDecoder().raw_decode(text, at)[1]
+        return reason, json.JSONDecoder().raw_decode(text, position)[1]
 
 
-def _skip(text: str, at: int) -> int:
-    match = BLANK.match(text, at)
-    return match.end() if match else at
+def _skip(text: str, position: int) -> int:
+    match = BLANK.match(text, position)
+    return match.end() if match else position
 
 
 def _unwrapped(file: DataFile, value: Any, splits: tuple[str, ...]) -> list[Any] | None:
@@ -115,16 +115,16 @@ def _unwrapped(file: DataFile, value: Any, splits: tuple[str, ...]) -> list[Any]
     if set(value) == {"columns", "index", "data"} and _is_table(value):
         file.note('written by pandas with orient="split"; read as its rows')
         return [dict(zip(value["columns"], cells)) for cells in value["data"]]
-    if all(_is_rows(each) or _is_columns(each) for each in value.values()) and any(map(tells_of_split, value)):
-        rows = _of_split(file, value, splits)
-        return _of_columns(file, rows) if isinstance(rows, dict) else rows
-    wrapped = [key for key, each in value.items() if _is_rows(each) and (key.lower() in WRAPPERS or len(value) == 1)]
+    if all(_is_rows(rows) or _is_columns(rows) for rows in value.values()) and any(map(names_a_split, value)):
+        rows = _take_split(file, value, splits)
+        return _rows_from_columns(file, rows) if isinstance(rows, dict) else rows
+    wrapped = [key for key, rows in value.items() if _is_rows(rows) and (key.lower() in WRAPPERS or len(value) == 1)]
     if len(wrapped) == 1:
         file.note(f"its rows were read from under {clip(wrapped[0])!r}")
         return [_unnumbered(row) for row in value[wrapped[0]]]
     if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and not WRAPPERS.isdisjoint(value):
         return _unwrapped(file, inner, splits)
-    return _of_columns(file, value)
+    return _rows_from_columns(file, value)
 
 
 def _unnumbered(row: Any) -> Any:
@@ -134,12 +134,12 @@ def _unnumbered(row: Any) -> Any:
 
 def _is_rows(value: Any) -> bool:
     """A list of objects that are not chat messages."""
-    return isinstance(value, list) and all(isinstance(each, dict) and not MESSAGE_KEYS & each.keys() for each in value)
+    return isinstance(value, list) and all(isinstance(row, dict) and not MESSAGE_KEYS & row.keys() for row in value)
 
 
 def _is_columns(value: Any) -> bool:
     """A list for each column, as `DatasetDict.to_dict` gives for each split."""
-    return isinstance(value, dict) and bool(value) and all(isinstance(each, list) for each in value.values())
+    return isinstance(value, dict) and bool(value) and all(isinstance(cells, list) for cells in value.values())
 
 
 def _is_table(value: Mapping[str, Any]) -> bool:
@@ -152,18 +152,20 @@ def _is_table(value: Mapping[str, Any]) -> bool:
     )
 
 
-def _of_split(file: DataFile, lists: Mapping[str, Any], splits: tuple[str, ...]) -> Any:
+def _take_split(file: DataFile, lists: Mapping[str, Any], splits: tuple[str, ...]) -> Any:
     """What stands under the first of `splits` that there is; refused where there is none, with those there are."""
     for split in splits:
         for key, rows in lists.items():
             if _names(split, key):
                 file.split = key
-                others = ", ".join(repr(clip(other)) for other in lists if other != key)
-                file.note(f"its rows were read from under {clip(key)!r}" + (f", and not {others}" if others else ""))
+                other_names = ", ".join(repr(clip(other_key)) for other_key in lists if other_key != key)
+                file.note(
+                    f"its rows were read from under {clip(key)!r}" + (f", and not {other_names}" if other_names else "")
+                )
                 return rows
     listed = ", ".join(clip(key) for key in lists)
     raise file.fault(
-        f"it holds no rows under {quoted(splits)}, but under {listed}; {name_one(list(lists), splits, file.split_key)}"
+        f"it holds no rows under {quote_names(splits)}, but under {listed}; {suggest_split(list(lists), splits, file.split_key)}"
     )
 
 
@@ -171,22 +173,22 @@ def _names(split: str, key: str) -> bool:
     return key == split or key.lower() in SPLIT_NAMES.get(split, {split.lower()})
 
 
-def _of_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | None:
+def _rows_from_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | None:
     """Rows written column by column, as lists or with pandas' index; None for what may be a row."""
     columns = list(value.values())
-    if len(columns) > 1 and all(isinstance(each, list) and not _is_chat(each) for each in columns):
-        lengths = {name: len(each) for name, each in value.items()}
+    if len(columns) > 1 and all(isinstance(cells, list) and not _is_chat(cells) for cells in columns):
+        lengths = {name: len(cells) for name, cells in value.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{clip(name)} {length}" for name, length in lengths.items())
-            raise file.fault(f"a list for each column, of different lengths ({told}); write a list of objects")
+            length_list = ", ".join(f"{clip(name)} {length}" for name, length in lengths.items())
+            raise file.fault(f"a list for each column, of different lengths ({length_list}); write a list of objects")
         file.note("a list for each column; read as its rows")
         return [dict(zip(value, cells)) for cells in zip(*columns)]
-    if not all(isinstance(each, dict) and each for each in columns):
+    if not all(isinstance(cells, dict) and cells for cells in columns):
         return None
-    indices = [list(each) for each in columns]
-    if len(columns) > 1 and all(each == indices[0] for each in indices) and all(map(str.isdigit, indices[0])):
+    indices = [list(cells) for cells in columns]
+    if len(columns) > 1 and all(cells == indices[0] for cells in indices) and all(map(str.isdigit, indices[0])):
         file.note('written by pandas with orient="columns"; read as its rows')
-        return [{name: each[index] for name, each in value.items()} for index in indices[0]]
+        return [{name: cells[index] for name, cells in value.items()} for index in indices[0]]
     if all(map(str.isdigit, value)):
         file.note('written by pandas with orient="index"; read as its rows')
         return columns
@@ -194,4 +196,4 @@ def _of_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _is_chat(value: list[Any]) -> bool:
-    return any(isinstance(each, dict) and MESSAGE_KEYS & each.keys() for each in value)
+    return any(isinstance(item, dict) and MESSAGE_KEYS & item.keys() for item in value)

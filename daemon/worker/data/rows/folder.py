@@ -1,4 +1,4 @@
-"""Which files of a folder belong to the split that is wanted; what is not read is said, and nothing is guessed."""
+"""Finds the files of a folder that belong to a split, says which are not read, and guesses nothing."""
 
 from __future__ import annotations
 
@@ -7,46 +7,46 @@ from pathlib import Path, PurePath
 
 from prefd.daemon.specs.data_files import SPLIT_NAMES, SUPPORTED, split_of, stem_of, walk
 from prefd.daemon.worker.data.rows.placed import DataError
-from prefd.daemon.worker.data.rows.splits import name_one, quoted, tells_of_held_out
+from prefd.daemon.worker.data.rows.splits import names_held_out_split, quote_names, suggest_split
 
 SHOWN = 5
 Splits = Mapping[str | None, list[PurePath]]
 """Split → files, as their names tell; None: those whose name tells of none."""
 
 
-def files_of(folder: Path, splits: tuple[str, ...], key: str = "data.split") -> tuple[list[Path], list[str]]:
-    """The files of the first of `splits` that `folder` has, in order of name, and in words what was left out or chosen.
+def find_files(folder: Path, splits: tuple[str, ...], key: str = "data.split") -> tuple[list[Path], list[str]]:
+    """Finds the files of the first of `splits` that `folder` has, in order of name, with notes on what was left out.
 
     A folder whose names tell of no split is all `train`. Raises `DataError` where it is not certain which files are meant,
     naming the splits there are and the setting (`key`) that chooses one.
     """
     names: list[PurePath] = sorted(path.relative_to(folder) for path in walk(folder))
     if not names:
-        found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        listed = ", ".join(found[:SHOWN]) or "nothing"
+        file_names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        listed = ", ".join(file_names[:SHOWN]) or "nothing"
         raise DataError(f"{folder}: no file in this folder can be read (it holds {listed}); {SUPPORTED}")
-    found_splits: dict[str | None, list[PurePath]] = {}
+    files_by_split: dict[str | None, list[PurePath]] = {}
     for name in names:
-        found_splits.setdefault(split_of(name), []).append(name)
-    only = next(iter(found_splits)) if len(found_splits) == 1 else None
+        files_by_split.setdefault(split_of(name), []).append(name)
+    only_split = next(iter(files_by_split)) if len(files_by_split) == 1 else None
     for split in splits:
-        if chosen := _of(split, found_splits, names):
+        if chosen := _files_of_split(split, files_by_split, names):
             return _checked(folder, chosen), _notes(chosen, names)
-    if "train" in splits and len(found_splits) == 1 and not tells_of_held_out(only or ""):
-        notes = _notes(names, names) + ([f"its only split is {only!r}, and was read"] if only else [])
+    if "train" in splits and len(files_by_split) == 1 and not names_held_out_split(only_split or ""):
+        notes = _notes(names, names) + ([f"its only split is {only_split!r}, and was read"] if only_split else [])
         return _checked(folder, names), notes
-    raise _uncertain(folder, splits, found_splits, key)
+    raise _uncertain(folder, splits, files_by_split, key)
 
 
-def _of(split: str, found: Splits, names: list[PurePath]) -> list[PurePath]:
+def _files_of_split(split: str, files_by_split: Splits, names: list[PurePath]) -> list[PurePath]:
     """The files of exactly this split; or of the only one that its name ends, as `my_train`."""
-    plain = next((known for known, words in SPLIT_NAMES.items() if split.lower() in words), split)
-    if chosen := found.get(split, []) + (found.get(plain, []) if plain != split else []):
+    plain = next((split_name for split_name, words in SPLIT_NAMES.items() if split.lower() in words), split)
+    if chosen := files_by_split.get(split, []) + (files_by_split.get(plain, []) if plain != split else []):
         return sorted(chosen)
     if chosen := [name for name in names if stem_of(name) == split]:
         return chosen
-    ending = [label for label in found if label is not None and _ends(label, plain)]
-    return found[ending[0]] if len(ending) == 1 else []
+    ending = [label for label in files_by_split if label is not None and _ends(label, plain)]
+    return files_by_split[ending[0]] if len(ending) == 1 else []
 
 
 def _checked(folder: Path, chosen: list[PurePath]) -> list[Path]:
@@ -68,8 +68,8 @@ def _ends(label: str, split: str) -> bool:
 
 
 def _notes(chosen: list[PurePath], names: list[PurePath]) -> list[str]:
-    left = [name for name in names if name not in set(chosen)]
-    notes = [f"{len(chosen)} of {len(names)} files read; not read: {_listed(left)}"] if left else []
+    unread_names = [name for name in names if name not in set(chosen)]
+    notes = [f"{len(chosen)} of {len(names)} files read; not read: {_listed(unread_names)}"] if unread_names else []
     folders = list(dict.fromkeys(name.parent for name in chosen))
     if len(folders) > 1:
         notes.append(f"files of several folders are read as one: {_listed(folders)} (data.data_dir reads one of them)")
@@ -80,13 +80,13 @@ def _listed(names: list[PurePath]) -> str:
     return ", ".join(map(str, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _uncertain(folder: Path, splits: tuple[str, ...], found: Splits, key: str) -> DataError:
-    labels = [label for label in found if label is not None]
-    told = [f"{label} ({_listed(found[label])})" for label in labels[:20]]
-    told += [f"files of no split ({_listed(found[None])})"] if None in found else []
-    remedy = name_one(labels, splits, key)
-    if None in found and key != "data.validation_split":
-        remedy += f", or give the files themselves: {folder / found[None][0]}"
+def _uncertain(folder: Path, splits: tuple[str, ...], files_by_split: Splits, key: str) -> DataError:
+    labels = [label for label in files_by_split if label is not None]
+    split_descriptions = [f"{label} ({_listed(files_by_split[label])})" for label in labels[:20]]
+    split_descriptions += [f"files of no split ({_listed(files_by_split[None])})"] if None in files_by_split else []
+    remedy = suggest_split(labels, splits, key)
+    if None in files_by_split and key != "data.validation_split":
+        remedy += f", or give the files themselves: {folder / files_by_split[None][0]}"
     return DataError(
-        f"{folder}: no file of split {quoted(splits)} in this folder; it holds {', '.join(told)}; {remedy}"
+        f"{folder}: no file of split {quote_names(splits)} in this folder; it holds {', '.join(split_descriptions)}; {remedy}"
     )

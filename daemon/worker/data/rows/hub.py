@@ -1,4 +1,4 @@
-"""Rows of a dataset on the Hugging Face Hub, through `datasets`, and its errors as what to write in the spec."""
+"""Reads rows of a dataset on the Hugging Face Hub, and turns the errors of `datasets` into what to write in the spec."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.worker.data.rows.placed import DataError, DataFile, Rows
-from prefd.daemon.worker.data.rows.splits import name_one, quoted
+from prefd.daemon.worker.data.rows.splits import quote_names, suggest_split
 from prefd.daemon.worker.data.rows.tables import BATCH, add_batches
 
 SPLITS = re.compile(r"(Unknown split .*Should be one of|Bad split: .*Available splits:) (?P<names>\[.*\])", re.DOTALL)
@@ -17,7 +17,7 @@ CONFIGS = re.compile(r"(available configs: |not found\. Available: )(?P<names>\[
 
 
 def read_hub(source: Source, into: Rows) -> None:
-    """Every row of the first of the source's splits that the dataset has. Raises `DataError`."""
+    """Adds every row of the first of the source's splits that the dataset has. Raises `DataError`."""
     import datasets  # takes a second, and most jobs need it not
 
     datasets.disable_progress_bars()  # their carriage returns make one endless line of the job's log
@@ -47,30 +47,30 @@ def _add(source: Source, split: str, rows: Any, into: Rows) -> None:
 
 
 def _refused(source: Source, error: Exception) -> DataError:
-    wanted = quoted(source.splits)
+    split_names = quote_names(source.splits)
     if names := _names(SPLITS, error):
-        said = f"it has no split {wanted}, but {', '.join(names)}; {name_one(names, source.splits, source.split_key)}"
+        problem = f"it has no split {split_names}, but {', '.join(names)}; {suggest_split(names, source.splits, source.split_key)}"
     elif names := _names(CONFIGS, error):
-        has = f"no subset {source.config!r}, but" if source.config else "several subsets:"
-        said = f"it has {has} {', '.join(names)}; name one: {source.config_key}: {names[0]}"
+        subset_hint = f"no subset {source.config!r}, but" if source.config else "several subsets:"
+        problem = f"it has {subset_hint} {', '.join(names)}; name one: {source.config_key}: {names[0]}"
     else:
         where = f", revision {source.revision}" if source.revision else ""
         return DataError(
             f"{source.path}: there is no file or folder of that name, and it could not be loaded from the Hugging Face Hub "
-            f"(split {wanted}{where}): {_first_line(error)}. Check the name, the split and the network (HF_HUB_OFFLINE), "
+            f"(split {split_names}{where}): {_first_line(error)}. Check the name, the split and the network (HF_HUB_OFFLINE), "
             f"log in with `hf auth login` if it is gated, or give a local file"
         )
-    return DataError(f"{source.path}: {said}")
+    return DataError(f"{source.path}: {problem}")
 
 
 def _names(pattern: re.Pattern[str], error: Exception) -> list[str]:
     """The list of names in the message of `datasets`, if that is the error."""
     match = pattern.search(str(error))
     try:
-        found = ast.literal_eval(match["names"]) if match else []
+        names = ast.literal_eval(match["names"]) if match else []
     except (ValueError, SyntaxError):
         return []
-    return [str(name) for name in found]
+    return [str(name) for name in names]
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""JSON files: an object a line, or one document; each row is placed at its line."""
+"""Reads JSON files: an object a line, or one document; each row is placed at its line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from prefd.daemon.worker.data.rows.document import DECODER, TwiceTheKey, add_document
-from prefd.daemon.worker.data.rows.opened import opened
+from prefd.daemon.worker.data.rows.opened import open_data_file
 from prefd.daemon.worker.data.rows.placed import DataFile, Row
 from prefd.plugins.types import UnusableRow
 
@@ -21,8 +21,8 @@ BOM = b"\xef\xbb\xbf"
 
 
 def read_json_lines(file: DataFile, splits: tuple[str, ...]) -> None:
-    """One object a line, read as a stream; or else a document under a name that promises lines."""
-    with opened(file) as stream:
+    """Reads one object a line as a stream; or else a document under a name that promises lines."""
+    with open_data_file(file) as stream:
         lines = _lines(file, stream)
         first = next(lines, None)
         if first is None:
@@ -33,7 +33,7 @@ def read_json_lines(file: DataFile, splits: tuple[str, ...]) -> None:
             for line in (first, second, *lines):
                 _add_line(file, line)
             return
-        data = b"\n" * (first[0] - 1) + first[1] + _rest(file, stream)
+        data = b"\n" * (first[0] - 1) + first[1] + _read_remainder(file, stream)
     try:
         add_document(file, data.decode(), splits)
     except (ValueError, RecursionError):
@@ -44,9 +44,9 @@ def read_json_lines(file: DataFile, splits: tuple[str, ...]) -> None:
 
 
 def read_json(file: DataFile, splits: tuple[str, ...]) -> None:
-    """A document; or one object a line, which many call .json as well."""
-    with opened(file) as stream:
-        data = _rest(file, stream).removeprefix(BOM)
+    """Reads a document; or one object a line, which many call .json as well."""
+    with open_data_file(file) as stream:
+        data = _read_remainder(file, stream).removeprefix(BOM)
     head, _, more = data.lstrip().partition(b"\n")
     if more.strip() and isinstance(_parse_line(head), dict):
         _add_lines(file, data)
@@ -58,11 +58,11 @@ def read_json(file: DataFile, splits: tuple[str, ...]) -> None:
     except RecursionError as error:
         raise file.fault("not JSON that can be read: nested too deeply") from error
     except json.JSONDecodeError as error:
-        what = _why_not_json(data)
-        raise file.fault(f"{what}: {error}; write a list of objects, or one object a line") from error
+        problem = _why_not_json(data)
+        raise file.fault(f"{problem}: {error}; write a list of objects, or one object a line") from error
 
 
-def _rest(file: DataFile, stream: BinaryIO) -> bytes:
+def _read_remainder(file: DataFile, stream: BinaryIO) -> bytes:
     data = bytearray()
     while piece := stream.read(PIECE):
         data += piece
@@ -77,8 +77,8 @@ def _lines(file: DataFile, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     while line := stream.readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
-            said = "is longer than 128 MiB; write one object a line, or name a JSON list .json"
-            raise file.fault(f"line {number} {said}")
+            problem = "is longer than 128 MiB; write one object a line, or name a JSON list .json"
+            raise file.fault(f"line {number} {problem}")
         text = line.removeprefix(BOM) if number == 1 else line
         if text.strip():
             yield number, text

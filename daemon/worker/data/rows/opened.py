@@ -1,4 +1,4 @@
-"""A data file opened as bytes: decompressed as a stream where it is compressed, refused where it is something else.
+"""Opens a data file as bytes: decompressed as a stream where it is compressed, refused where it is no data.
 
 A file is told by how it begins, for names lie: a `.jsonl` that is gzip is read as gzip, and said to be. What is never data,
 such as the pointer that git-lfs leaves in a file's place, is refused with what to do about it.
@@ -35,47 +35,47 @@ HEAD = 64
 
 
 @contextmanager
-def opened(file: DataFile) -> Iterator[BinaryIO]:
-    """The bytes of a text file. Raises `DataError`, also in the middle of what is damaged; the stream is closed after."""
+def open_data_file(file: DataFile) -> Iterator[BinaryIO]:
+    """Opens a text file as bytes. Raises `DataError`, also in the middle of damaged data; the stream is closed after."""
     with file.path.open("rb") as raw:
-        packed = _packing(file, raw)
+        compression = _packing(file, raw)
         try:
-            with _unpacked(raw, packed) as stream:
+            with _unpacked(raw, compression) as stream:
                 _check_text(file, stream)
                 yield stream
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
-            if packed is None or (isinstance(error, OSError) and error.errno is not None):
+            if compression is None or (isinstance(error, OSError) and error.errno is not None):
                 raise
             raise file.fault(
-                f"its {packed} data is damaged or ends too early ({error}); fetch or compress it again"
+                f"its {compression} data is damaged or ends too early ({error}); fetch or compress it again"
             ) from error
 
 
 def _packing(file: DataFile, raw: BinaryIO) -> str | None:
     """How the file is compressed, which its name may not say."""
-    head = begins(raw)
-    packed = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
-    named = SUFFIX.get(file.path.suffix.lower())
-    if packed != named and head:
-        file.note(f"it is {packed or 'not compressed'}, whatever its name says, and was read so")
-    return packed
+    head = peek_start(raw)
+    compression = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
+    compression_by_name = SUFFIX.get(file.path.suffix.lower())
+    if compression != compression_by_name and head:
+        file.note(f"it is {compression or 'not compressed'}, whatever its name says, and was read so")
+    return compression
 
 
-def _unpacked(raw: BinaryIO, packed: str | None) -> BinaryIO:
-    if packed == "gzip":
+def _unpacked(raw: BinaryIO, compression: str | None) -> BinaryIO:
+    if compression == "gzip":
         return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=raw)))
-    if packed == "zstd":
+    if compression == "zstd":
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
     return raw
 
 
-def begins(stream: BinaryIO) -> bytes:
-    """The first bytes of what is left of a buffered `stream`."""
+def peek_start(stream: BinaryIO) -> bytes:
+    """Gives the first bytes that a buffered `stream` still holds, and leaves them there."""
     return cast("io.BufferedReader", stream).peek(HEAD)[:HEAD]
 
 
 def _check_text(file: DataFile, stream: BinaryIO) -> None:
-    head = begins(stream)
+    head = peek_start(stream)
     check_foreign(file, head)
     if kind := next((kind for magic, kind in BINARY.items() if head.startswith(magic)), None):
         raise file.fault(f"it is a {kind} file, whatever its name says; name it {kind}")
@@ -86,6 +86,6 @@ def _check_text(file: DataFile, stream: BinaryIO) -> None:
 def check_foreign(file: DataFile, head: bytes) -> None:
     """Raises `DataError` for a file that begins as something that is never data."""
     start = head.lstrip().lower()
-    for magic, what in FOREIGN.items():
+    for magic, problem in FOREIGN.items():
         if start.startswith(magic):
-            raise file.fault(what)
+            raise file.fault(problem)

@@ -1,4 +1,4 @@
-"""A row and the place where its writer finds it: the file and the line, or the row's number where there are no lines."""
+"""Defines a row's place for its writer: the file and the line, or the row's number where there are no lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 @dataclass
 class Rows:
-    """The rows of one source in their order, where each stands, and what their reader had to decide."""
+    """The rows of one source in their order, their places, and notes on how they were read."""
 
     rows: list[Row] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Rows:
 
 @dataclass
 class DataFile:
-    """A file being read, and what its rows are called by."""
+    """A file being read, and the name that its rows are placed by."""
 
     path: Path
     name: str
@@ -53,15 +53,17 @@ class DataFile:
     """The split it was read from, where the file itself holds several by name."""
 
     def add(self, row: Any, number: int, unit: Literal["line", "row"] = "line") -> None:
-        """Anything but a mapping of columns is no row."""
+        """Adds a row; anything but a mapping of columns is an unusable one."""
         usable = isinstance(row, dict | UnusableRow)
         self.into.rows.append(row if usable else UnusableRow("not a JSON object"))
         self.into.places.append(Place(self.name, number, unit))
 
-    def note(self, said: str) -> None:
-        line = f"{self.name}: {said}"
+    def note(self, remark: str) -> None:
+        """Adds a note on how the file was read, once."""
+        line = f"{self.name}: {remark}"
         if line not in self.into.notes:  # a file may be looked at before it is read
             self.into.notes.append(line)
 
-    def fault(self, what: str) -> DataError:
-        return DataError(f"{self.path}: {what}")
+    def fault(self, problem: str) -> DataError:
+        """Makes the error that names this file and its `problem`."""
+        return DataError(f"{self.path}: {problem}")

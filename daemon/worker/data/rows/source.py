@@ -1,4 +1,4 @@
-"""Every row of one source, be it a file, a folder, a dataset saved to disk, or one on the hub."""
+"""Reads every row of one source, be it a file, a folder, a dataset saved to disk, or one on the hub."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from prefd.daemon.specs.data_files import METADATA, SUPPORTED, suffix_of
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.path_or_hub_id import HUB_ID
 from prefd.daemon.worker.data.rows.csv_text import read_csv, read_tsv
-from prefd.daemon.worker.data.rows.folder import files_of
+from prefd.daemon.worker.data.rows.folder import find_files
 from prefd.daemon.worker.data.rows.hub import read_hub
 from prefd.daemon.worker.data.rows.json_text import read_json, read_json_lines
 from prefd.daemon.worker.data.rows.placed import DataError, DataFile, Rows
-from prefd.daemon.worker.data.rows.splits import name_one, quoted
-from prefd.daemon.worker.data.rows.tables import read_arrow, read_parquet, read_saved, saved_splits
+from prefd.daemon.worker.data.rows.splits import quote_names, suggest_split
+from prefd.daemon.worker.data.rows.tables import find_saved_splits, read_arrow, read_parquet, read_saved
 
 Reader = Callable[[DataFile, tuple[str, ...]], None]
 READERS: dict[str, Reader] = {
@@ -27,34 +27,34 @@ READERS: dict[str, Reader] = {
     ".parquet": read_parquet,
     ".arrow": read_arrow,
 }
-"""By the suffix, without that of a compression."""
+"""The reader of a file, by its suffix without that of a compression."""
 
 
 def read_rows(source: Source, name: str = "") -> Rows:
-    """Every row of `source`, in the order of its files. Raises `DataError`.
+    """Reads every row of `source`, in the order of its files. Raises `DataError`.
 
     `name` is put before the names of a folder's files, where several datasets are read.
     """
-    found = Rows()
+    rows = Rows()
     path = source.local
     if path is None:
         if not HUB_ID.match(source.path):
             raise DataError(f"{source.path}: no such file or folder{_nearest(Path(source.path))}")
-        read_hub(source, found)
+        read_hub(source, rows)
     elif path.is_dir():
-        _read_folder(source, path, f"{name}/" if name else "", found)
+        _read_folder(source, path, f"{name}/" if name else "", rows)
     elif path.exists():
-        _read_one(source, path, name, found)
+        _read_one(source, path, name, rows)
     else:
         raise DataError(f"{path}: no such folder in the dataset (data_dir){_nearest(path)}")
-    return found
+    return rows
 
 
-def _read_one(source: Source, path: Path, name: str, found: Rows) -> None:
-    """A file; only one that holds its splits by name has a split that is asked for."""
+def _read_one(source: Source, path: Path, name: str, rows: Rows) -> None:
+    """Reads a file; only one that holds its splits by name has a split to choose."""
     if path.name.lower() in METADATA:
         raise DataError(f"{path}: it describes a dataset, and has no rows; give the folder that it lies in")
-    file = DataFile(path, name or path.name, found, source.split_key)
+    file = DataFile(path, name or path.name, rows, source.split_key)
     read_file(file, source.splits)
     if file.split:
         return
@@ -67,61 +67,64 @@ def _read_one(source: Source, path: Path, name: str, found: Rows) -> None:
 
 
 def read_file(file: DataFile, splits: tuple[str, ...]) -> None:
-    """Add every row of one file, read by its suffix. Raises `DataError` where there is none."""
+    """Adds every row of one file, read by its suffix. Raises `DataError` where there is none."""
     suffix = suffix_of(file.path)
     plain = suffix.rpartition(".")[0] if suffix.count(".") > 1 else suffix
     reader = READERS.get(plain)
     if reader is None or (plain != suffix and plain in (".parquet", ".arrow")):
         raise file.fault(f"cannot read {suffix or 'a file without a suffix'!r}; {SUPPORTED}")
-    before = len(file.into.rows)
+    row_count_before = len(file.into.rows)
     try:
         reader(file, splits)
     except OSError as error:
         raise file.fault(f"cannot be read: {error.strerror or error}") from error
-    if len(file.into.rows) == before:
+    if len(file.into.rows) == row_count_before:
         raise file.fault("the file is empty: it has no rows")
 
 
-def _read_folder(source: Source, folder: Path, prefix: str, found: Rows) -> None:
-    if (saved := saved_splits(folder)) is not None:
-        _read_saved(source, folder, prefix, saved, found)
+def _read_folder(source: Source, folder: Path, prefix: str, rows: Rows) -> None:
+    if (saved_folders := find_saved_splits(folder)) is not None:
+        _read_saved(source, folder, prefix, saved_folders, rows)
         return
     try:
-        files, notes = files_of(folder, source.splits, source.split_key)
+        files, notes = find_files(folder, source.splits, source.split_key)
     except OSError as error:
         raise DataError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
-    found.notes += [f"{prefix.rstrip('/') or folder.name}: {note}" for note in notes]
+    rows.notes += [f"{prefix.rstrip('/') or folder.name}: {note}" for note in notes]
     for file in files:
-        read_file(DataFile(file, prefix + str(file.relative_to(folder)), found, source.split_key), source.splits)
+        read_file(DataFile(file, prefix + str(file.relative_to(folder)), rows, source.split_key), source.splits)
 
 
-def _read_saved(source: Source, folder: Path, prefix: str, saved: dict[str, Path], found: Rows) -> None:
-    """A Dataset is what it is; of a DatasetDict, the split that is asked for."""
-    before = len(found.rows)
-    if "" in saved:
+def _read_saved(source: Source, folder: Path, prefix: str, saved_folders: dict[str, Path], rows: Rows) -> None:
+    """Reads a saved dataset: all of a Dataset, and of a DatasetDict the first of the source's splits that it has."""
+    row_count_before = len(rows.rows)
+    if "" in saved_folders:
         if source.key == "data.validation_split":
             raise DataError(
                 f"{folder}: a dataset that was saved without splits; give data.validation the path of other pairs"
             )
-        read_saved(folder, prefix.rstrip("/") or folder.name, found)
+        read_saved(folder, prefix.rstrip("/") or folder.name, rows)
         if source.key.startswith("data.path") and source.splits != ("train",):
-            found.notes.append(f"{folder.name}: saved without splits: {source.splits[0]!r} means nothing there")
+            rows.notes.append(f"{folder.name}: saved without splits: {source.splits[0]!r} means nothing there")
     else:
-        split = next((split for split in source.splits if split in saved), None)
+        split = next((split for split in source.splits if split in saved_folders), None)
         if split is None:
-            listed, remedy = ", ".join(saved) or "none", name_one(list(saved), source.splits, source.split_key)
-            raise DataError(f"{folder}: no split {quoted(source.splits)} was saved, but {listed}; {remedy}")
-        read_saved(saved[split], prefix + split, found)
-        if others := [name for name in saved if name != split]:
-            found.notes.append(f"{folder.name}: the split {split} is read, and not {', '.join(others)}")
-    if len(found.rows) == before:
+            listed, remedy = (
+                ", ".join(saved_folders) or "none",
+                suggest_split(list(saved_folders), source.splits, source.split_key),
+            )
+            raise DataError(f"{folder}: no split {quote_names(source.splits)} was saved, but {listed}; {remedy}")
+        read_saved(saved_folders[split], prefix + split, rows)
+        if other_splits := [name for name in saved_folders if name != split]:
+            rows.notes.append(f"{folder.name}: the split {split} is read, and not {', '.join(other_splits)}")
+    if len(rows.rows) == row_count_before:
         raise DataError(f"{folder}: the dataset is empty: it has no rows")
 
 
 def _nearest(path: Path) -> str:
     try:
-        beside = [other.name for other in path.parent.iterdir()]
+        names_beside = [path_beside.name for path_beside in path.parent.iterdir()]
     except OSError:
         return f" (there is no folder {path.parent} either)"
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    nearest_names = difflib.get_close_matches(path.name, names_beside, n=1)
+    return f"; did you mean {path.parent / nearest_names[0]}?" if nearest_names else ""

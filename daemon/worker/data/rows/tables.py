@@ -1,4 +1,4 @@
-"""Parquet and Arrow files, and folders of `datasets.save_to_disk`: tables that carry their types, read batch by batch."""
+"""Reads Parquet and Arrow files and folders of `datasets.save_to_disk`: tables with types, read batch by batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefd.daemon.worker.data.rows.opened import begins, check_foreign
+from prefd.daemon.worker.data.rows.opened import check_foreign, peek_start
 from prefd.daemon.worker.data.rows.placed import DataError, DataFile, Rows
 from prefd.plugins.formats.labels import Label
 from prefd.plugins.formats.nulls import without_padding
@@ -22,14 +22,15 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 
 
 def read_parquet(file: DataFile, splits: tuple[str, ...]) -> None:
-    with _told(file, "parquet"), pq.ParquetFile(file.path) as table:
+    """Adds every row of a Parquet file."""
+    with _explain_faults(file, "parquet"), pq.ParquetFile(file.path) as table:
         if table.metadata.num_rows:
             add_batches(file, table.iter_batches(BATCH))
 
 
 def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
-    """In the stream format, as `datasets` writes it, or the file format."""
-    with _told(file, "arrow"), pa.memory_map(str(file.path)) as source:
+    """Adds every row of an Arrow file, in the stream format, as `datasets` writes it, or the file format."""
+    with _explain_faults(file, "arrow"), pa.memory_map(str(file.path)) as source:
         if file.path.stat().st_size == 0:
             return
         if source.read(6) == b"ARROW1":
@@ -44,7 +45,7 @@ def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
 
 
 def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
-    """Add every row of a table, as plain values: an image stays the bytes that it is stored as.
+    """Adds every row of a table, as plain values: an image stays the bytes that it is stored as.
 
     A struct has None for each key that its row has not: those are dropped or marked (`nulls.py`), and none within JSON text.
     """
@@ -64,26 +65,28 @@ def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
 
 def _never_given(fields: Iterable[pa.Field]) -> dict[str, Any]:
     """The keys of structs of which the table says by their type that no row has a value there, as `nulls.Nulls`."""
-    found: dict[str, Any] = {}
-    for each in fields:
-        kind = each.type
+    nulls: dict[str, Any] = {}
+    for column in fields:
+        kind = column.type
         while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             kind = kind.value_type
-        if pa.types.is_null(each.type):
-            found[each.name] = True
+        if pa.types.is_null(column.type):
+            nulls[column.name] = True
         elif pa.types.is_struct(kind) and (below := _never_given(kind)):
-            found[each.name] = below
-    return found
+            nulls[column.name] = below
+    return nulls
 
 
 def _classes(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     """The names of the classes of each `ClassLabel` column, as `datasets` writes them beside a table."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        found = {column: each["names"] for column, each in features.items() if each.get("_type") == "ClassLabel"}
+        class_names = {
+            column: feature["names"] for column, feature in features.items() if feature.get("_type") == "ClassLabel"
+        }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # others write there too
         return {}
-    return {column: names for column, names in found.items() if isinstance(names, list)}
+    return {column: names for column, names in class_names.items() if isinstance(names, list)}
 
 
 def _label(cell: Any, names: Sequence[str]) -> Any:
@@ -114,10 +117,10 @@ def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
 
 
 @contextmanager
-def _told(file: DataFile, kind: str) -> Iterator[None]:
-    """What is wrong with a file, as pyarrow says it."""
+def _explain_faults(file: DataFile, kind: str) -> Iterator[None]:
+    """Turns pyarrow's errors into what is wrong with the file."""
     with file.path.open("rb") as stream:
-        check_foreign(file, begins(stream))
+        check_foreign(file, peek_start(stream))
     try:
         yield
     except DataError:
@@ -127,8 +130,8 @@ def _told(file: DataFile, kind: str) -> Iterator[None]:
         raise file.fault(f"not {'an' if kind == 'arrow' else 'a'} {kind} file that can be read: {first}") from error
 
 
-def saved_splits(folder: Path) -> dict[str, Path] | None:
-    """The folder of each split that `datasets.save_to_disk` wrote; None for another folder, "" where it has no splits."""
+def find_saved_splits(folder: Path) -> dict[str, Path] | None:
+    """Finds the folder of each split that `datasets.save_to_disk` wrote; None for another folder, "" without splits."""
     if (folder / SPLITS).is_file():
         listed = _read(folder / SPLITS).get("splits")
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
@@ -138,7 +141,7 @@ def saved_splits(folder: Path) -> dict[str, Path] | None:
 
 
 def read_saved(folder: Path, name: str, into: Rows) -> None:
-    """The rows of one split that `datasets.save_to_disk` wrote, counted through its files."""
+    """Adds the rows of one split that `datasets.save_to_disk` wrote, counted through its files."""
     if not (folder / STATE).is_file():
         raise DataError(f"{folder}: it has no {STATE}; save the dataset again")
     if _read(folder / STATE).get("_indices_data_files"):
@@ -162,7 +165,7 @@ def _files(folder: Path) -> list[str] | None:
     listed = _read(folder / STATE).get("_data_files")
     if not isinstance(listed, list):
         return None
-    names = [each.get("filename") for each in listed if isinstance(each, dict)]
+    names = [entry.get("filename") for entry in listed if isinstance(entry, dict)]
     if not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise DataError(f"{folder / STATE}: its _data_files are not names of files beside it; save the dataset again")
     return [str(name) for name in names]

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
-from prefd.daemon.control.api.app import endpoints, make_app
+from prefd.daemon.control.api.app import list_endpoints, make_app
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.api.openapi import build_document
 from prefd.daemon.control.client import read_events
@@ -27,7 +27,7 @@ from support.running_daemon import Place
 @pytest.fixture
 def described(home: Path) -> dict[str, Any]:
     made = Home(home)
-    return json.loads(json.dumps(build_document(endpoints(FakeDaemon(made), Hub(made)))))
+    return json.loads(json.dumps(build_document(list_endpoints(FakeDaemon(made), Hub(made)))))
 
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:

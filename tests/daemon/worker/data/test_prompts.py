@@ -596,7 +596,7 @@ class TestTurns:
         made = encoder.encode(Pair("q", side, "b"), 1)
         assert own(tokenizer, made.chosen) == expected
         assert self.NOTE in encoder.notes()
-        assert made.rejected.counted is None
+        assert made.rejected.own_mask is None
         return made.chosen
 
     def test_only_the_assistants_tokens_count_each_turn_with_its_eos(self, load: Load) -> None:

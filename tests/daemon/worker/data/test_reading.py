@@ -123,13 +123,13 @@ def test_an_unusable_row_of_it_keeps_its_reason() -> None:
 def test_every_way_to_look_up_a_column_is_seen(look_up: Any) -> None:
     row = WatchedRow({"a": 1, "b": 2})
     look_up(row)
-    assert row.read == {"a", "b"}
+    assert row.columns_read == {"a", "b"}
 
 
 def test_a_column_that_was_not_looked_up_is_not_taken_for_read() -> None:
     row = WatchedRow({"a": 1, "b": 2})
     assert (row["a"], len(row), bool(row)) == (1, 2, True)
-    assert row.read == {"a"}
+    assert row.columns_read == {"a"}
 
 
 def test_rows_of_no_format_are_told_in_the_words_of_the_plainest() -> None:

@@ -47,7 +47,7 @@ def test_an_answer_of_more_than_one_turn_and_not_for_the_token_that_ends_it() ->
 
 def test_turns_that_were_told_apart_are_not_asked_about() -> None:
     turns = side([20, EOS, 1, 21, EOS])
-    told = Completion(turns.ids, turns.start, counted=np.array([True, True, False, True, True]))
+    told = Completion(turns.ids, turns.start, own_mask=np.array([True, True, False, True, True]))
     assert said(PLAIN, told) == []
 
 

@@ -88,7 +88,7 @@ class TestTokens:
         model = resized(tmp_path / "model", 288)
         config = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps(config | {"vocab_size": 287}))
-        assert Tables.of(ModelSource(str(model))).tokens == 288
+        assert Tables.read(ModelSource(str(model))).tokens == 288
 
     def test_a_reference_of_fewer_rows_is_refused_by_name(self, home: Path, tmp_path: Path) -> None:
         policy, reference = resized(tmp_path / "policy", 296), resized(tmp_path / "reference", 287)
@@ -119,7 +119,7 @@ class TestTokens:
         mx.save_safetensors(
             str(model / "model.safetensors"), {name: mx.zeros((rows, 4)) for name, rows in shapes.items()}
         )
-        tables = Tables.of(ModelSource(str(model)))
+        tables = Tables.read(ModelSource(str(model)))
         assert (tables.tokens, tables.positions) == (96, None)
 
     def test_weights_that_are_not_here_are_not_fetched_to_look_at_rows(
@@ -137,10 +137,10 @@ class TestTokens:
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         source = ModelSource("org/model")
         monkeypatch.setattr(ModelSource, "config", lambda self: json.loads((model / "config.json").read_text()))
-        assert Tables.of(source, here_only=True) == Tables(None, None, "", 30)
+        assert Tables.read(source, local_only=True) == Tables(None, None, "", 30)
         assert asked == [True]
         weights.rename(model / "model.safetensors")
-        assert Tables.of(source, here_only=True).tokens == 320
+        assert Tables.read(source, local_only=True).tokens == 320
 
 
 class TestPositions:

@@ -18,7 +18,7 @@ from prefd.daemon.specs.training_spec import QuantizeSpec
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.identity import identify
-from prefd.daemon.worker.models.peft_start import place
+from prefd.daemon.worker.models.peft_start import locate_in_layers
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.outputs.peft import write_peft
 from support import tiny_model as tiny
@@ -93,7 +93,7 @@ def test_modules_of_some_layers_only_are_named_by_their_full_paths(tiny_model: P
     ],
 )
 def test_an_adapters_place_in_mlx_lms_words(modules: set[str], expected: tuple[int, list[str]]) -> None:
-    assert place(modules, 2) == expected
+    assert locate_in_layers(modules, 2) == expected
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])

@@ -14,7 +14,7 @@ from mlx import nn
 from mlx_lm.models.switch_layers import SwitchLinear
 from mlx_lm.utils import load_model
 
-from prefd.daemon.worker.models.quantized_modules import dequantized, quantized_like, unpacked
+from prefd.daemon.worker.models.quantized_modules import dequantize_module, quantize_like, unpack_weight
 from prefd.daemon.worker.outputs.fuse import _plain_config, write_fused
 from support import tiny_model as tiny
 from support.adapters import adapted, apart, logits
@@ -169,9 +169,9 @@ def test_experts_with_a_scale_each_are_dequantized_by_it(tmp_path: Path) -> None
     plain = SwitchLinear(64, 32, 3, bias=False)
     plain.weight = weight
     packed = plain.to_quantized(group_size=16, bits=4, mode="nvfp4", global_scale=True)
-    error = mx.linalg.norm(unpacked(packed) - weight, axis=(1, 2)) / mx.linalg.norm(weight, axis=(1, 2))
+    error = mx.linalg.norm(unpack_weight(packed) - weight, axis=(1, 2)) / mx.linalg.norm(weight, axis=(1, 2))
     assert float(error.max()) < 0.12
-    again = quantized_like(packed, dequantized(packed))
+    again = quantize_like(packed, dequantize_module(packed))
     for name in ("weight", "scales", "global_scale"):
         assert mx.array_equal(again[name], packed[name]), name
 

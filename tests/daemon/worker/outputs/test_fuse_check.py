@@ -101,11 +101,11 @@ def test_a_job_whose_fused_model_is_another_fails_and_leaves_none(
         found[name] = -5 * found[name]
         return found
 
-    right = adapters.merged
-    monkeypatch.setattr(fuse, "merged", wrong)
+    right = adapters.merge_adapter
+    monkeypatch.setattr(fuse, "merge_adapter", wrong)
     said = r"model\.layers\.\d\.\S+\.weight is \S+ of its size off in the worst row, .* \(and 13 more\)"
     if not with_tensors:
-        monkeypatch.setattr(fuse_check, "tensors_off", lambda *args: [])
+        monkeypatch.setattr(fuse_check, "find_wrong_tensors", lambda *args: [])
         said = "its logits .*"
     with pytest.raises(JobError, match=f"the fused model is not what base and adapter are: {said}; it is not kept"):
         run_training(made)
@@ -157,4 +157,6 @@ def test_memory_counts_packed_weights_as_they_lie(tmp_path: Path, mode: str) -> 
     base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
     stored = mx.load(str(base / "model.safetensors"))
     assert isinstance(stored, dict)
-    assert memory.nbytes(loading.unread(ModelSource(str(base))).parameters()) == sum(v.nbytes for v in stored.values())
+    assert memory.count_bytes(loading.load_lazily(ModelSource(str(base))).parameters()) == sum(
+        v.nbytes for v in stored.values()
+    )

@@ -13,7 +13,7 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.outputs.fuse import write_fused
 from prefd.daemon.worker.outputs.fuse_check import compare
-from prefd.daemon.worker.outputs.fuse_tensors import tensors_off
+from prefd.daemon.worker.outputs.fuse_tensors import find_wrong_tensors
 from support import tiny_model
 from support.adapters import adapted
 
@@ -63,7 +63,7 @@ def test_nothing_is_said_of_a_model_that_is_whole(tmp_path: Path, training: dict
     base = of_type(tiny_model.build_llama(tmp_path / "plain"), dtype)
     source, _ = adapted(base, tmp_path / "adapter", **training)
     write_fused(source, tmp_path / "fused", dequantize=False)
-    assert tensors_off(source, tmp_path / "fused") == []
+    assert find_wrong_tensors(source, tmp_path / "fused") == []
 
 
 @pytest.mark.parametrize("dequantize", [True, False])
@@ -79,7 +79,7 @@ def test_nothing_is_said_of_a_quantized_one_that_is_whole(
         more = {"fine_tune": "dora", "lora": {"rank": 4, "keys": ["self_attn.q_proj"]}} if kind == "dora" else {}
         source, _ = adapted(base, folder / "adapter", **more)
         write_fused(source, folder / "fused", dequantize=dequantize)
-        assert tensors_off(source, folder / "fused") == []
+        assert find_wrong_tensors(source, folder / "fused") == []
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -89,7 +89,7 @@ def test_nothing_is_said_of_a_model_that_is_quantized_at_load(tmp_path: Path, bi
     source, _ = adapted(base, tmp_path / "adapter", quantize={"bits": bits, "group_size": 32})
     for dequantize in (True, False):
         write_fused(source, tmp_path / f"{dequantize}", dequantize=dequantize)
-        assert tensors_off(source, tmp_path / f"{dequantize}") == []
+        assert find_wrong_tensors(source, tmp_path / f"{dequantize}") == []
 
 
 def test_weights_do_not_stay_in_memory_behind_the_look_at_them(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_weights_do_not_stay_in_memory_behind_the_look_at_them(tmp_path: Path) -
     mx.clear_cache()
     held = mx.get_active_memory()
     mx.reset_peak_memory()
-    assert tensors_off(source, tmp_path / "fused") == []
+    assert find_wrong_tensors(source, tmp_path / "fused") == []
     assert mx.get_peak_memory() - held < 0.7 * (base / "model.safetensors").stat().st_size
     assert mx.get_active_memory() - held < 1e6
 
@@ -124,7 +124,7 @@ def test_one_tensor_that_is_off_is_named(tmp_path: Path, mode: str | None, dtype
     source = fused(tmp_path, mode, dequantize=mode is not None, dtype=dtype)
     name, how = FAULTS[fault]
     set_tensor(tmp_path / "fused", name, lambda value: how(value).astype(value.dtype))
-    assert [off.name for off in tensors_off(source, tmp_path / "fused")] == [name]
+    assert [tensor.name for tensor in find_wrong_tensors(source, tmp_path / "fused")] == [name]
 
 
 @pytest.mark.parametrize("mode", tiny_model.MODES)
@@ -132,9 +132,9 @@ def test_scales_that_are_lost_are_no_loss_of_quantizing(tmp_path: Path, mode: st
     source = fused(tmp_path, mode, dequantize=False)
     for name in ("self_attn.k_proj", "mlp.down_proj"):
         set_tensor(tmp_path / "fused", f"{LAYER}{name}.scales", lambda value: value * 0)
-    off = tensors_off(source, tmp_path / "fused")
-    assert sorted(each.name for each in off) == [f"{LAYER}mlp.down_proj.weight", f"{LAYER}self_attn.k_proj.weight"]
-    assert all(each.allowed < 0.7 * each.off for each in off)
+    tensors = find_wrong_tensors(source, tmp_path / "fused")
+    assert sorted(each.name for each in tensors) == [f"{LAYER}mlp.down_proj.weight", f"{LAYER}self_attn.k_proj.weight"]
+    assert all(each.allowed < 0.7 * each.deviation for each in tensors)
 
 
 @pytest.mark.parametrize("mode", tiny_model.MODES)
@@ -143,7 +143,7 @@ def test_a_part_that_is_not_adapted_is_the_bases_bit_for_bit_where_it_stays_quan
 ) -> None:
     source = fused(tmp_path, mode, dequantize=False)
     set_tensor(tmp_path / "fused", "model.embed_tokens.weight", lambda value: value ^ 1)
-    (off,) = tensors_off(source, tmp_path / "fused")
+    (off,) = find_wrong_tensors(source, tmp_path / "fused")
     assert str(off) == "model.embed_tokens.weight is not the base's"
 
 
@@ -152,7 +152,7 @@ def test_a_model_without_what_was_trained_is_another(tmp_path: Path) -> None:
     base = mx.load(str(tmp_path / "base/model.safetensors"))
     assert isinstance(base, dict)
     change(tmp_path / "fused", lambda weights: base)
-    assert len(tensors_off(source, tmp_path / "fused")) == 14  # every module that the adapter is on
+    assert len(find_wrong_tensors(source, tmp_path / "fused")) == 14  # every module that the adapter is on
 
 
 def test_the_comparison_refuses_it_with_the_tensor_and_the_remedy(tmp_path: Path) -> None:

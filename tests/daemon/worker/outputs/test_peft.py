@@ -12,7 +12,7 @@ import pytest
 
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.models.adapters import adapted_modules
+from prefd.daemon.worker.models.adapters import list_adapted_modules
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.outputs.peft import check, write_peft
 from support import tiny_model as tiny
@@ -41,7 +41,7 @@ def test_the_written_files_give_the_same_logits_by_pefts_formula(
     assert apart(logits(base), logits(policy)) < 1e-5
     config = json.loads((tmp_path / "peft/adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tiny_model)
-    assert set(config["target_modules"]) == {name for name, _ in adapted_modules(policy)}
+    assert set(config["target_modules"]) == {name for name, _ in list_adapted_modules(policy)}
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's and PEFT's own

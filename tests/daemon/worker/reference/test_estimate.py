@@ -10,7 +10,7 @@ import pytest
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.models.source import ModelSource
-from prefd.daemon.worker.reference.estimate import explain, parameters
+from prefd.daemon.worker.reference.estimate import count_parameters, explain
 from prefd.daemon.worker_tasks.answers import Explanation
 from prefd.daemon.worker_tasks.inputs import ExplainInput
 from support import tiny_model as tiny
@@ -65,7 +65,7 @@ def test_a_near_reference_is_named_with_the_fields_that_differ(
 
 
 def test_parameters_are_counted_from_the_files(tiny_model: Path) -> None:
-    assert parameters(ModelSource(str(tiny_model))) == pytest.approx(95_000, rel=0.05)
+    assert count_parameters(ModelSource(str(tiny_model))) == pytest.approx(95_000, rel=0.05)
 
 
 @pytest.mark.parametrize("mode", tiny.MODES)
@@ -73,4 +73,4 @@ def test_parameters_of_packed_weights_are_counted_as_what_they_stand_for(
     tiny_model: Path, tmp_path: Path, mode: str
 ) -> None:
     packed = tiny.quantized(tiny_model, tmp_path / "base", mode)
-    assert parameters(ModelSource(str(packed))) == parameters(ModelSource(str(tiny_model)))
+    assert count_parameters(ModelSource(str(packed))) == count_parameters(ModelSource(str(tiny_model)))

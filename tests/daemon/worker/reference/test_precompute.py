@@ -33,7 +33,9 @@ Rows = list[dict[str, Any]]
 
 def scored(job: RunningJob) -> int:
     """How many completions went through the reference's forward pass, counted there and as the report says."""
-    needed = {one.ids.tobytes() for one in Needs.of(job).completions.values()}  # a scorer tries itself on others first
+    needed = {
+        one.ids.tobytes() for one in Needs.collect(job).completions.values()
+    }  # a scorer tries itself on others first
     with pytest.MonkeyPatch.context() as patch:
         forwards: list[int] = []
 
@@ -139,7 +141,7 @@ def test_the_report_audits_what_the_cache_was_needed_for(home: Path, tiny_model:
     rows = [{"prompt": "Why?", "chosen": "Because.", "rejected": f"No idea {n}."} for n in range(3)]
     spec = {"model": str(tiny_model), "data": {"path": write_jsonl(tmp_path, rows), "validation": 0.0}}
     first, second = (run_precompute(make_job(home, n, **spec)).summary for n in (1, 2))
-    lengths = [len(side.ids) - side.start for side in Needs.of(make_job(home, 3, **spec)).completions.values()]
+    lengths = [len(side.ids) - side.start for side in Needs.collect(make_job(home, 3, **spec)).completions.values()]
     assert (first.completions, first.duplicates, first.cached, first.scored) == (4, 2, 0, 4)
     assert first.tokens_scored == sum(lengths) < first.tokens_run
     assert first.bytes == second.bytes == 4 * sum(lengths) + 52 * 4

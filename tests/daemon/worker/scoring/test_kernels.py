@@ -23,7 +23,7 @@ def model(tiny_model: Path) -> nn.Module:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "user" / "kernels.json"
-    monkeypatch.setattr(kernels, "place", lambda: path)
+    monkeypatch.setattr(kernels, "locate_answers", lambda: path)
     return path
 
 
@@ -52,15 +52,15 @@ def test_the_first_plan_that_holds_is_taken_and_tried_once(
     tried = Tried(*holds)
     assert [find_plan_that_keeps_bits(model, WAY, PLANS, tried) for _ in range(2)] == [answer, answer]
     assert tried.asked == asked
-    assert list(json.loads(place.read_text())) == [kernels.kernel_in_use()]
+    assert list(json.loads(place.read_text())) == [kernels.name_kernel()]
 
 
 def test_another_kernel_is_tried_for_itself(model: nn.Module, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_plan_that_keeps_bits(model, WAY, PLANS, Tried(1)) == "wide"
-    monkeypatch.setattr(kernels, "kernel_in_use", lambda: "openblas 9.9 Other, 64 threads")
+    monkeypatch.setattr(kernels, "name_kernel", lambda: "openblas 9.9 Other, 64 threads")
     assert find_plan_that_keeps_bits(model, WAY, PLANS, Tried(2)) == "narrow"
     monkeypatch.undo()
-    monkeypatch.setattr(kernels, "place", lambda: place)
+    monkeypatch.setattr(kernels, "locate_answers", lambda: place)
     assert find_plan_that_keeps_bits(model, WAY, PLANS, Tried()) == "wide"
 
 
@@ -79,9 +79,9 @@ def test_a_model_of_another_shape_is_tried_for_itself(model: nn.Module, place: P
 def test_a_damaged_file_is_tried_again_and_replaced(model: nn.Module, place: Path, content: str) -> None:
     place.parent.mkdir()
     shape = f"{WAY}, model {kernels._digest_shapes(model)}"
-    place.write_text(content.replace("KERNEL", kernels.kernel_in_use()).replace("SHAPE", shape))
+    place.write_text(content.replace("KERNEL", kernels.name_kernel()).replace("SHAPE", shape))
     assert find_plan_that_keeps_bits(model, WAY, PLANS, Tried(1)) == "wide"
-    assert kernels.kernel_in_use() in json.loads(place.read_text())
+    assert kernels.name_kernel() in json.loads(place.read_text())
 
 
 def test_another_way_of_running_the_model_is_tried_for_itself(model: nn.Module, place: Path) -> None:
@@ -101,7 +101,9 @@ def test_a_scorer_batches_what_was_found_to_keep_its_bits_and_all_that_pays_wher
 ) -> None:
     for kept, slack in [*plan.SAME_BITS.items(), (kernels.NOTHING, plan.CPU)]:
         shape = f"{WAY}, model {kernels._digest_shapes(model)}"
-        monkeypatch.setattr(kernels, "_read", lambda kept=kept, shape=shape: {kernels.kernel_in_use(): {shape: kept}})
+        monkeypatch.setattr(
+            kernels, "_read_answers", lambda kept=kept, shape=shape: {kernels.name_kernel(): {shape: kept}}
+        )
         scorer = fastest_scorer(model)
         assert scorer.options.slack == slack
         assert scorer.same_bits == (kept != kernels.NOTHING)

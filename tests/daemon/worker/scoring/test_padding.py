@@ -51,7 +51,7 @@ def padding(batches: Iterator[list[Completion]], slack: Slack) -> float:
     """The share of the tokens that run for `batches` which need not have: not in a prefix, nor in an answer to it."""
     run = needed = 0
     for batch in batches:
-        stems = plan.shared(batch, slack, slack)
+        stems = plan.plan_shared(batch, slack, slack)
         run += sum(stem.tokens.size + sum(branch.tokens.size for branch in stem.branches) for stem in stems)
         needed += sum({one.ids[: one.start - 1].tobytes(): one.start - 1 for one in batch}.values())
         needed += sum(len(one.ids) - one.start for one in batch)
@@ -60,7 +60,7 @@ def padding(batches: Iterator[list[Completion]], slack: Slack) -> float:
 
 def scored(examples: Sequence[Example], budget: int) -> Iterator[list[Completion]]:
     distinct = list(dict.fromkeys(sides(examples)))
-    return ([distinct[row] for row in batch] for batch in plan.batches(distinct, budget))
+    return ([distinct[row] for row in batch] for batch in plan.batch_completions(distinct, budget))
 
 
 def trained(examples: Sequence[Example], batch_size: int, tokens: int) -> Iterator[list[Completion]]:

@@ -50,7 +50,7 @@ def test_every_answer_token_is_predicted_once_from_all_before_it(
 ) -> None:
     batch = completions(picked)
     expected = [[(one.ids[:at].tolist(), int(one.ids[at])) for at in range(one.start, len(one.ids))] for one in batch]
-    for stems in (plan.shared(batch, slack, slack), plan.shared(batch, slack), plan.apart(batch, slack)):
+    for stems in (plan.plan_shared(batch, slack, slack), plan.plan_shared(batch, slack), plan.plan_apart(batch, slack)):
         assert predicted(stems, len(batch)) == expected
 
 
@@ -59,12 +59,12 @@ def test_without_slack_a_prompt_runs_once_and_only_equal_lengths_are_batched(
     picked: list[tuple[int, int, int]],
 ) -> None:
     batch = completions(picked)
-    stems = plan.shared(batch)
+    stems = plan.plan_shared(batch)
     assert not any(stem.padding.any() for stem in stems)
     assert sum(len(stem.tokens) for stem in stems) == len({one.ids[: one.start - 1].tobytes() for one in batch})
     for stem in stems:
         for branch in stem.branches:
-            assert {plan.cost(batch[row]) for row in branch.rows} == {branch.tokens.shape[1]}
+            assert {plan.count_segment_tokens(batch[row]) for row in branch.rows} == {branch.tokens.shape[1]}
             assert branch.tokens.shape[1] % plan.MULTIPLE == 0
             assert branch.tokens.shape[1] >= plan.SHORTEST
 
@@ -75,22 +75,22 @@ def test_what_is_shorter_or_longer_than_the_slack_says_runs_alone(
 ) -> None:
     batch = completions(picked)
     slack = Slack(1.0, shortest, longest)
-    for stem in plan.shared(batch, slack, slack):
+    for stem in plan.plan_shared(batch, slack, slack):
         for branch in stem.branches:
-            reach = max(batch[row].start - 1 + plan.cost(batch[row]) for row in branch.rows)
+            reach = max(batch[row].start - 1 + plan.count_segment_tokens(batch[row]) for row in branch.rows)
             assert reach <= longest or len(branch.rows) == len(stem.tokens) == 1
         assert min(stem.tokens.shape[1] - stem.padding) >= shortest or len(stem.tokens) == 1
-    for branch in plan.apart(batch, slack)[0].branches:
+    for branch in plan.plan_apart(batch, slack)[0].branches:
         assert shortest <= branch.tokens.shape[1] <= longest or len(branch.rows) == 1
 
 
 @given(shapes, st.floats(0.01, 1))
 def test_slack_bounds_the_padding(picked: list[tuple[int, int, int]], slack: float) -> None:
     batch = completions(picked)
-    for stem in plan.shared(batch, Slack(slack), Slack(slack)):
+    for stem in plan.plan_shared(batch, Slack(slack), Slack(slack)):
         assert stem.tokens.size <= (1 + slack) * (stem.tokens.size - stem.padding.sum())
         for branch in stem.branches:
-            assert branch.tokens.size <= (1 + slack) * sum(plan.cost(batch[row]) for row in branch.rows)
+            assert branch.tokens.size <= (1 + slack) * sum(plan.count_segment_tokens(batch[row]) for row in branch.rows)
 
 
 @given(shapes, st.integers(1, 600))
@@ -98,23 +98,23 @@ def test_batches_hold_everything_once_within_the_budget_and_prompts_together(
     picked: list[tuple[int, int, int]], budget: int
 ) -> None:
     batch = completions(picked)
-    made = plan.batches(batch, budget)
+    made = plan.batch_completions(batch, budget)
     assert sorted(row for rows in made for row in rows) == list(range(len(batch)))
     for rows in made:
         prompts = {batch[row].ids[: batch[row].start - 1].tobytes(): batch[row].start - 1 for row in rows}
-        tokens = sum(prompts.values()) + sum(plan.cost(batch[row]) for row in rows)
+        tokens = sum(prompts.values()) + sum(plan.count_segment_tokens(batch[row]) for row in rows)
         assert len(rows) == 1 or tokens <= budget
     assert max(len(batch[row].ids) for row in made[0]) == max(len(one.ids) for one in batch)
     families: dict[bytes, set[int]] = {}
     for row, one in enumerate(batch):
         families.setdefault(one.ids[: one.start - 1].tobytes(), set()).add(row)
     for family in families.values():
-        whole = batch[min(family)].start - 1 + sum(plan.cost(batch[row]) for row in family)
+        whole = batch[min(family)].start - 1 + sum(plan.count_segment_tokens(batch[row]) for row in family)
         assert whole > budget or any(family <= set(rows) for rows in made)
 
 
 def test_a_prompt_of_one_token_has_nothing_to_share() -> None:
-    (stem,) = plan.shared([Completion(np.array([5, 6, 7], np.uint32), 1)])
+    (stem,) = plan.plan_shared([Completion(np.array([5, 6, 7], np.uint32), 1)])
     assert stem.tokens.size == 0
     assert stem.branches[0].tokens[0, :2].tolist() == [5, 6]
 
@@ -130,9 +130,9 @@ def test_padding_of_pairs_as_long_as_real_ones_is_below_a_tenth(slack: Slack) ->
             answer = random.integers(3, 90, max(8, int(random.normal(mean, mean / 4)))).astype(np.uint32)
             batch.append(Completion(np.concatenate([ids, answer]), prompt))
     used = needed = 0
-    for rows in plan.batches(batch, 4096):
+    for rows in plan.batch_completions(batch, 4096):
         picked = [batch[row] for row in rows]
-        for stem in plan.shared(picked, slack, slack):
+        for stem in plan.plan_shared(picked, slack, slack):
             used += stem.tokens.size + sum(branch.tokens.size for branch in stem.branches)
             needed += stem.tokens.size - int(stem.padding.sum())
         needed += sum(len(one.ids) - one.start for one in picked)

@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 from prefd.daemon.worker.outputs.published import Published
 from prefd.daemon.worker.training import checkpoint
-from prefd.daemon.worker.training.checkpoint import Checkpoints, seal_of
+from prefd.daemon.worker.training.checkpoint import Checkpoints, seal_file
 
 CONFIG = {"fine_tune_type": "lora"}
 FILES = ["adapter_config.json", "adapters.safetensors", "optimizer.safetensors", "state.json"]
@@ -134,9 +134,9 @@ def test_a_checkpoint_that_may_not_be_read_now_is_not_taken_for_damaged(
 
 
 def test_a_large_file_is_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "PIECE", 7)
+    monkeypatch.setattr(checkpoint, "PIECE_BYTES", 7)
     (tmp_path / "file").write_bytes(content := bytes(range(256)))
-    assert seal_of(tmp_path / "file") == [256, google_crc32c.value(content)]
+    assert seal_file(tmp_path / "file") == [256, google_crc32c.value(content)]
 
 
 def test_when_all_are_damaged_the_run_begins_anew(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_published_whole_or_not_at_all(tmp_path: Path) -> None:
-    with Published(tmp_path / "a") as made:
-        (made / "file").write_text("one")
+    with Published(tmp_path / "a") as partial:
+        (partial / "file").write_text("one")
         assert not (tmp_path / "a").exists()
     interrupted = Published(tmp_path / "a")
     (interrupted.__enter__() / "file").write_text("two")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prefd.daemon.worker.training.chosen_likelihood import chosen_falls
+from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
 
 Lines = list[dict[str, float]]
 
@@ -34,7 +34,7 @@ def evaluations(*values: tuple[float, float]) -> Lines:
 
 
 def test_falling_chosen_and_rising_margins_are_told_with_the_remedies() -> None:
-    said = chosen_falls(run(40, chosen=-20, margins=2))
+    said = describe_falling_chosen(run(40, chosen=-20, margins=2))
     assert said is not None
     assert said.startswith("logps/chosen fell from -102.3 to -117.7 while rewards/margins rose from 0.2")
     for remedy in ("dpop", "larger beta", "sft term"):
@@ -54,31 +54,33 @@ def test_falling_chosen_and_rising_margins_are_told_with_the_remedies() -> None:
     ],
 )
 def test_anything_else_is_not(lines: Lines) -> None:
-    assert chosen_falls(lines) is None
+    assert describe_falling_chosen(lines) is None
 
 
 def test_scatter_between_batches_is_no_fall() -> None:
-    warned = [chosen_falls(run(20, chosen=0, margins=1, noise=60, seed=seed)) for seed in range(200)]
+    warned = [describe_falling_chosen(run(20, chosen=0, margins=1, noise=60, seed=seed)) for seed in range(200)]
     assert sum(each is not None for each in warned) <= 4
 
 
 def test_a_fall_is_seen_through_scatter_between_batches() -> None:
-    warned = [chosen_falls(run(80, chosen=-40, margins=1, noise=20, seed=seed)) for seed in range(50)]
+    warned = [describe_falling_chosen(run(80, chosen=-40, margins=1, noise=20, seed=seed)) for seed in range(50)]
     assert sum(each is not None for each in warned) >= 45
 
 
 def test_held_out_pairs_are_compared_with_themselves_and_come_first() -> None:
     training = run(40, chosen=-20, margins=2)
-    assert chosen_falls(training + evaluations((-100, 0.1), (-100.5, 1.0))) is None
-    said = chosen_falls(run(40, chosen=0, margins=1) + evaluations((-100, 0.1), (-110, 1.0)))
+    assert describe_falling_chosen(training + evaluations((-100, 0.1), (-100.5, 1.0))) is None
+    said = describe_falling_chosen(run(40, chosen=0, margins=1) + evaluations((-100, 0.1), (-110, 1.0)))
     assert said is not None
     assert said.startswith(
         "eval_logps/chosen fell from -100.0 to -110.0 while eval_rewards/margins rose from 0.1 to 1:"
     )
-    assert chosen_falls(run(40, chosen=-20, margins=2) + evaluations((-100, 0.1))) is not None  # one says nothing
+    assert (
+        describe_falling_chosen(run(40, chosen=-20, margins=2) + evaluations((-100, 0.1))) is not None
+    )  # one says nothing
 
 
 def test_a_long_answer_may_lose_a_nat() -> None:
-    assert chosen_falls(evaluations((-500, 0.1), (-505, 1.0))) is None
-    assert chosen_falls(evaluations((-500, 0.1), (-515, 1.0))) is not None
-    assert chosen_falls(evaluations((-5, 0.1), (-5.9, 1.0))) is None
+    assert describe_falling_chosen(evaluations((-500, 0.1), (-505, 1.0))) is None
+    assert describe_falling_chosen(evaluations((-500, 0.1), (-515, 1.0))) is not None
+    assert describe_falling_chosen(evaluations((-5, 0.1), (-5.9, 1.0))) is None

@@ -15,11 +15,11 @@ from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import memory as model_memory
-from prefd.daemon.worker.models.memory import container_limits, machine
+from prefd.daemon.worker.models.memory import list_container_limits, machine
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
-from prefd.daemon.worker.training.memory import Estimate, activations, check, estimate
+from prefd.daemon.worker.training.memory import Estimate, check, estimate, estimate_activations
 from prefd.daemon.worker.training.schedule import Batching
 
 GIB = 2**30
@@ -81,11 +81,11 @@ def test_the_largest_micro_batch_decides(tiny_model: Path) -> None:
 
 def test_longer_sequences_and_more_layers_take_more(tiny_model: Path) -> None:
     model = adapted(tiny_model)
-    base = activations(model, 500, 200, Options())
-    assert base < activations(model, 500, 400, Options()) < activations(model, 1000, 400, Options())
-    assert activations(model, 500, 200, Options(checkpoint_layers=True)) <= base
-    assert activations(model, 500, 200, Options(chunk_tokens=16)) < base
-    assert activations(model, 500, 200, Options(chunk_tokens=200)) == base
+    base = estimate_activations(model, 500, 200, Options())
+    assert base < estimate_activations(model, 500, 400, Options()) < estimate_activations(model, 1000, 400, Options())
+    assert estimate_activations(model, 500, 200, Options(checkpoint_layers=True)) <= base
+    assert estimate_activations(model, 500, 200, Options(chunk_tokens=16)) < base
+    assert estimate_activations(model, 500, 200, Options(chunk_tokens=200)) == base
 
 
 def say(counted: int, batch: int, **training: object) -> str | None:
@@ -123,8 +123,8 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/memory.max").write_text("max\n")
     (tmp_path / "a/b/memory.max").write_text("8589934592\n")
-    assert container_limits(tmp_path, own) == [8 * GIB]
-    assert container_limits(tmp_path, tmp_path / "none") == []
+    assert list_container_limits(tmp_path, own) == [8 * GIB]
+    assert list_container_limits(tmp_path, tmp_path / "none") == []
 
 
 def test_an_older_containers_limit_counts(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_an_older_containers_limit_counts(tmp_path: Path) -> None:
     for folder, limit in (("memory/a/b", 4 * GIB), ("memory/a", 2**63 - 4096)):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
-    assert container_limits(tmp_path, own) == [4 * GIB, 2**63 - 4096]
+    assert list_container_limits(tmp_path, own) == [4 * GIB, 2**63 - 4096]
 
 
 def test_a_reference_larger_than_memory_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

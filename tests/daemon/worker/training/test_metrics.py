@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.training.metrics import Mean, MetricsLog, pair_metrics
+from prefd.daemon.worker.training.metrics import Mean, MetricsLog, sum_pair_metrics
 from prefd.plugins.manager import load_plugins
 from prefd.plugins.metrics import TRAINERS_METRICS
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
@@ -32,7 +32,7 @@ def test_the_mean_over_unequal_batches_is_that_over_all_pairs() -> None:
     mean = Mean()
     for begin, end in ((0, 4), (4, 5), (5, 6)):
         x = rows(n.batch(), begin, end)
-        mean.add(pair_metrics(x, SIGMOID(x)), end - begin)
+        mean.add(sum_pair_metrics(x, SIGMOID(x)), end - begin)
     found = mean.means("eval_")
     ratios = [total(n.tokens["p" + side] - n.tokens["f" + side], n.mask[side]) for side in "cr"]
     margins = 0.3 * (ratios[0] - ratios[1])
@@ -54,7 +54,7 @@ def test_the_mean_over_unequal_batches_is_that_over_all_pairs() -> None:
 def test_a_tie_is_no_accuracy() -> None:
     x = Numbers(0, pairs=2).batch()
     same = LossInput(x.policy_chosen, x.policy_rejected, x.policy_chosen, x.policy_rejected)
-    assert pair_metrics(same, SIGMOID(same))["rewards/accuracies"].item() == 0
+    assert sum_pair_metrics(same, SIGMOID(same))["rewards/accuracies"].item() == 0
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_what_a_plugins_loss_may_not_give_is_told(change: dict[str, Any], said: 
     x = Numbers(0, pairs=6).batch()
     out: LossOutput = replace(SIGMOID(x), **change)
     with pytest.raises(JobError, match=said):
-        pair_metrics(x, out)
+        sum_pair_metrics(x, out)
 
 
 def test_a_metric_that_is_not_a_number_stays_one() -> None:
     x = Numbers(0, pairs=2).batch()
     out = replace(SIGMOID(x), metrics={"odd": mx.array([math.nan, 1.0])})
-    assert math.isnan(pair_metrics(x, out)["odd"].item())  # type: ignore[arg-type]
+    assert math.isnan(sum_pair_metrics(x, out)["odd"].item())  # type: ignore[arg-type]
 
 
 def test_lines_past_a_step_and_cut_ones_go(tmp_path: Path) -> None:

@@ -20,7 +20,13 @@ from mlx_lm.utils import load_model
 from prefd.daemon.specs.optimizer import CONFIGS, ScheduleSpec
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.training.optimizer import clip, global_norm, learning_rate, make_optimizer, matrices_of_layers
+from prefd.daemon.worker.training.optimizer import (
+    clip_gradients,
+    find_layer_matrices,
+    make_learning_rate,
+    make_optimizer,
+    measure_global_norm,
+)
 
 
 def training_of(**fields: Any) -> TrainingSpec:
@@ -75,7 +81,7 @@ def test_each_step_takes_its_learning_rate_and_reports_it(schedule: dict[str, An
 
 
 def test_no_schedule_is_one_learning_rate() -> None:
-    assert learning_rate(training_of(), 5) == 0.1
+    assert make_learning_rate(training_of(), 5) == 0.1
 
 
 @pytest.mark.parametrize("total", [1, 2, 3])
@@ -93,7 +99,7 @@ def test_a_fraction_of_warmup_is_rounded_up_from_the_number_that_is_meant(
 def test_a_warmup_longer_than_the_job_is_told_with_the_number_of_steps() -> None:
     training = training_of(lr_schedule={"name": "constant", "warmup": 100})
     with pytest.raises(JobError, match=r"lr_schedule\.warmup: 100 steps of warmup, and the job has 20; a fraction"):
-        learning_rate(training, 20)
+        make_learning_rate(training, 20)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -130,7 +136,7 @@ def test_muon_takes_the_layers_matrices_and_adamw_the_rest(tiny_model: Path, kin
         linear_to_lora_layers(model, 1, {"rank": 4, "scale": 20.0, "dropout": 0.0}, use_dora=True)
     paths = [path for path, _ in tree_flatten(model.trainable_parameters())]
     expected = {path for path in paths if ".layers." in path and not path.endswith(("norm.weight", ".m"))}
-    assert matrices_of_layers(model) & set(paths) == expected
+    assert find_layer_matrices(model) & set(paths) == expected
     optimizer = make_optimizer(training_of(optimizer="muon", learning_rate=0.01), 10, model)
     assert isinstance(optimizer, MultiOptimizer)
     before = dict(tree_flatten(model.trainable_parameters()))
@@ -154,8 +160,8 @@ def test_clipping_is_by_the_global_norm_of_float64(leaves: list[list[float]], ma
     gradients = {str(n): mx.array(leaf) for n, leaf in enumerate(leaves)}
     exact = [np.array(leaf, dtype=np.float64) for leaf in leaves]
     norm = math.sqrt(sum(float((leaf**2).sum()) for leaf in exact))
-    assert global_norm(gradients) == pytest.approx(norm, rel=1e-5, abs=1e-15)
-    clipped = clip(gradients, global_norm(gradients), max_norm)
+    assert measure_global_norm(gradients) == pytest.approx(norm, rel=1e-5, abs=1e-15)
+    clipped = clip_gradients(gradients, measure_global_norm(gradients), max_norm)
     for n, leaf in enumerate(exact):
         expected = leaf if norm <= max_norm else leaf * max_norm / norm
         np.testing.assert_allclose(np.array(clipped[str(n)]), expected, rtol=2e-5, atol=1e-12)
@@ -166,6 +172,6 @@ def test_half_precision_gradients_are_added_up_in_float32() -> None:
     exact = math.sqrt(
         sum(float((np.array(leaf.astype(mx.float32)).astype(np.float64) ** 2).sum()) for leaf in gradients.values())
     )
-    assert global_norm(gradients) == pytest.approx(exact, rel=1e-5)
-    assert clip(gradients, exact, 1.0)["a"].dtype == mx.bfloat16
-    assert clip(gradients, exact, None) is gradients
+    assert measure_global_norm(gradients) == pytest.approx(exact, rel=1e-5)
+    assert clip_gradients(gradients, exact, 1.0)["a"].dtype == mx.bfloat16
+    assert clip_gradients(gradients, exact, None) is gradients

@@ -61,7 +61,7 @@ def test_the_forward_pass_is_the_quantized_fused_models(
     how = {"bits": 3, "group_size": 32}
     trained, qat, made = policy(tiny_model, how, **training)
     before = logits(trained)
-    qat.before(1)
+    qat.begin_step(1)
     found = logits(trained)
     trained.eval()
     assert mx.array_equal(logits(trained), found)
@@ -74,7 +74,7 @@ def test_the_forward_pass_is_the_quantized_fused_models(
 def test_every_number_of_bits_on_experts_with_routers_in_a_form_of_their_own(tmp_path: Path, bits: int) -> None:
     model = tiny.build(tmp_path / "moe", tiny.QWEN3_MOE)
     trained, qat, made = policy(model, {"bits": bits}, lora={"rank": 4})
-    qat.before(1)
+    qat.begin_step(1)
     routers = [module.rounding.settings for path, module in trained.named_modules() if path.endswith("mlp.gate")]
     assert routers == [{"bits": 8, "group_size": 64, "mode": "affine"}] * 2
     theirs = quantized_after_fusing(model, trained, made, tmp_path, bits=bits, group_size=64)
@@ -87,7 +87,7 @@ def test_the_gradient_is_as_if_rounding_were_the_identity(tiny_model: Path, trai
     trained, qat, _ = policy(tiny_model, {"bits": 3, "group_size": 32}, **training)
     naive, naive_qat, _ = policy(tiny_model, {"bits": 3, "group_size": 32}, **training)
     direction = mx.random.normal(logits(trained).shape, key=mx.random.key(3))
-    qat.before(1)
+    qat.begin_step(1)
     naive_qat.before(1)  # for its frozen modules; the trained ones are exchanged here
     for module in naive_qat.trained:
         naive_module(module)
@@ -108,7 +108,7 @@ def test_the_gradient_is_as_if_rounding_were_the_identity(tiny_model: Path, trai
 @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
 def test_layers_that_are_recomputed_in_the_backward_pass_have_the_same_gradient(tiny_model: Path, kind: str) -> None:
     trained, qat, _ = policy(tiny_model, {"bits": 3, "group_size": 32}, fine_tune=kind)
-    qat.before(1)
+    qat.begin_step(1)
     layer = trained.layers[0]
     x = mx.random.normal((1, 5, 64), key=mx.random.key(2))
 
@@ -155,7 +155,7 @@ def naive_module(module: nn.Module) -> None:
 def test_only_this_model_changes(tiny_model: Path) -> None:
     classes = nn.Linear.__call__, nn.Embedding.__call__
     _, qat, _ = policy(tiny_model, {}, fine_tune="full")
-    qat.before(1)
+    qat.begin_step(1)
     assert (nn.Linear.__call__, nn.Embedding.__call__) == classes
     other = loading.load(ModelSource(str(tiny_model)))
     assert not [module for module in other.modules() if isinstance(module, RoundedWeight)]
@@ -164,10 +164,10 @@ def test_only_this_model_changes(tiny_model: Path) -> None:
 def test_it_begins_after_its_start_step_and_follows_each_step(tiny_model: Path) -> None:
     trained, qat, _ = policy(tiny_model, {"bits": 2, "group_size": 32, "start_step": 2})
     exact = logits(trained)
-    qat.before(2)
+    qat.begin_step(2)
     qat.refresh()
     assert mx.array_equal(logits(trained), exact)
-    qat.before(3)
+    qat.begin_step(3)
     rounded = logits(trained)
     assert apart(rounded, exact) > 1e-2
     move(trained, seed=5)
@@ -189,7 +189,7 @@ def test_weights_stored_in_half_precision_are_rounded_as_they_will_be_stored(tmp
     made = make_trainable(trained, source, spec)
     move(trained)
     qat = QAT.install(trained, spec.qat, mx.bfloat16, steps=1)
-    qat.before(1)
+    qat.begin_step(1)
     theirs = quantized_after_fusing(model, trained, made, tmp_path, bits=4, group_size=32)
     theirs.set_dtype(mx.float32)  # scales and biases: what they multiply stays packed
     assert apart(logits(trained), logits(theirs)) < 1e-6
@@ -257,7 +257,7 @@ def test_a_model_that_is_quantized_already_is_refused(tiny_model: Path, tmp_path
 @pytest.mark.parametrize("mode", tiny.MODES)
 def test_a_base_that_is_quantized_in_any_mode_is_refused(tmp_path: Path, mode: str) -> None:
     base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
-    model, source = loading.unread(ModelSource(str(base))), ModelSource(str(base))
+    model, source = loading.load_lazily(ModelSource(str(base))), ModelSource(str(base))
     spec = TrainingSpec.model_validate({"qat": {}, "iters": 4})
     make_trainable(model, source, spec)
     with pytest.raises(JobError, match=r"training\.qat: model\..* is quantized already; train from the model that it"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
-from prefd.daemon.worker.training.schedule import Batching, Schedule, tokens_of
+from prefd.daemon.worker.training.schedule import Batching, Schedule, count_tokens
 
 
 def example(row: int, chosen: int, rejected: int) -> Example:
@@ -31,8 +31,8 @@ def test_micro_batches_hold_every_pair_once_within_both_limits(
     assert sorted(each.row for batch in made for each in batch) == [each.row for each in examples]
     for batch in made:
         assert len(batch) <= count
-        assert len(batch) == 1 or sum(map(tokens_of, batch)) <= tokens
-    assert tokens_of(made[0][0]) == max(map(tokens_of, examples))
+        assert len(batch) == 1 or sum(map(count_tokens, batch)) <= tokens
+    assert count_tokens(made[0][0]) == max(map(count_tokens, examples))
 
 
 @given(pairs, st.integers(1, 5))
@@ -82,7 +82,7 @@ def test_iters_go_on_into_the_next_epoch_and_a_part_of_one_is_at_least_a_step() 
 
 
 def test_a_pair_costs_its_prompt_once_and_both_answers_padded() -> None:
-    assert tokens_of(example(1, 33, 5)) == 10 + 40 + 32
+    assert count_tokens(example(1, 33, 5)) == 10 + 40 + 32
 
 
 @given(pairs, st.integers(1, 5), st.one_of(st.none(), st.integers(1, 2000)))
@@ -90,6 +90,6 @@ def test_no_micro_batch_has_more_tokens_than_is_planned_for(
     examples: list[Example], count: int, tokens: int | None
 ) -> None:
     batching = Batching(count, tokens)
-    most = batching.most_tokens(examples)
-    assert max(sum(map(tokens_of, batch)) for batch in batching.split(examples)) <= most
-    assert most <= max(tokens or 0, count * max(map(tokens_of, examples)))
+    most = batching.count_most_tokens(examples)
+    assert max(sum(map(count_tokens, batch)) for batch in batching.split(examples)) <= most
+    assert most <= max(tokens or 0, count * max(map(count_tokens, examples)))

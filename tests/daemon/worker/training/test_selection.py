@@ -14,7 +14,7 @@ from prefd.daemon.worker.training.selection import Selection
 
 
 def selection(**training: Any) -> Selection:
-    return Selection.of(TrainingSpec.model_validate({"steps_per_eval": 1} | training))
+    return Selection.from_spec(TrainingSpec.model_validate({"steps_per_eval": 1} | training))
 
 
 def stopping(**fields: Any) -> Selection:
@@ -24,7 +24,7 @@ def stopping(**fields: Any) -> Selection:
 def stopped_at(made: Selection, values: list[float], name: str = "eval_loss") -> int | None:
     """The evaluation, from 1, after which it is time to stop."""
     for step, value in enumerate(values, 1):
-        made.see(step, {name: value})
+        made.record(step, {name: value})
         if made.stop:
             return step
     return None
@@ -66,22 +66,22 @@ def test_the_best_step_is_the_first_with_the_best_value() -> None:
 def test_why_it_stopped_is_said() -> None:
     made = stopping(patience=2)
     stopped_at(made, [0.5, 0.25, 0.3, 0.3])
-    assert made.why_stopped() == (
+    assert made.explain_stop() == (
         "stopped early: eval_loss was best at step 2 (0.25), and 2 evaluations since did not improve it"
     )
     stopped_at(made := stopping(patience=1), [math.nan])
-    assert made.why_stopped() == "stopped early: eval_loss was not a number in 1 evaluations"
+    assert made.explain_stop() == "stopped early: eval_loss was not a number in 1 evaluations"
 
 
 def test_nothing_asked_for_is_nothing_kept() -> None:
     made = selection()
-    made.see(1, {"eval_loss": 1.0})
+    made.record(1, {"eval_loss": 1.0})
     assert (made.in_use, made.stop, made.best_step, made.state()) == (False, False, None, {})
 
 
 def test_a_metric_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(JobError, match=r"no metric eval_kl to select by; the evaluations have eval_loss, eval_x$"):
-        stopping(metric="eval_kl").see(1, {"eval_loss": 1.0, "eval_x": 1.0, "step": 1})
+        stopping(metric="eval_kl").record(1, {"eval_loss": 1.0, "eval_x": 1.0, "step": 1})
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=30), st.integers(0, 29))
@@ -94,7 +94,7 @@ def test_restored_anywhere_it_goes_on_as_if_never_stopped(values: list[float], c
     after.restore(json.loads(json.dumps(before.state())))
     if not after.stop:
         for step, value in enumerate(values[cut:], cut + 1):
-            after.see(step, {"eval_loss": value})
+            after.record(step, {"eval_loss": value})
             if after.stop:
                 break
     stopped_at(unbroken, values)

@@ -14,8 +14,8 @@ import pytest
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.training.checkpoint import Checkpoints, read_state
-from prefd.daemon.worker.training.start import CERTAINTY, LEAST, Start, measure_noise
-from prefd.daemon.worker.training.train import cached_reference, noise_warning
+from prefd.daemon.worker.training.start import LEAST, SAFETY_FACTOR, Start, measure_noise
+from prefd.daemon.worker.training.train import cached_reference, describe_noise
 from prefd.daemon.worker.training.trainer import ReferenceScores
 from prefd.plugins.losses.dpo import logratios
 from prefd.plugins.losses.logits import output
@@ -60,11 +60,11 @@ def test_no_gradient_flows_through_the_policys_own_numbers_as_reference() -> Non
 
 def test_a_step_at_learning_rate_0_moves_nothing() -> None:
     start = Start(unmoved=True)
-    start.moved(0.0)
+    start.note_step(0.0)
     assert start.unmoved
-    start.moved(1e-9)
+    start.note_step(1e-9)
     assert not start.unmoved
-    start.moved(0.0)
+    start.note_step(0.0)
     assert not start.unmoved
 
 
@@ -93,14 +93,14 @@ def completions(*lengths: int) -> list[Completion]:
 def test_noise_is_that_of_tokens_and_of_sums_whichever_is_larger(one_sign: bool, for_one_token: float) -> None:
     """0.01 a token; over 16 tokens of one sign the sum is 0.16 = 0.04 · √16."""
     noise = measure_noise(Noisy(0.01, one_sign), completions(16, 4))  # type: ignore[arg-type]  # what is asked of it is there
-    assert noise == pytest.approx(CERTAINTY * for_one_token, rel=1e-4)
+    assert noise == pytest.approx(SAFETY_FACTOR * for_one_token, rel=1e-4)
 
 
 def test_the_stored_numbers_of_the_same_model_count_too() -> None:
     sides = completions(9, 9)
     stored = Logprobs(mx.full((2, 9), -2.03), mx.ones((2, 9)))
-    assert measure_noise(Noisy(0.0, True), sides) == CERTAINTY * LEAST  # type: ignore[arg-type]
-    assert measure_noise(Noisy(0.0, True), sides, stored) == pytest.approx(CERTAINTY * 0.03 * 3, rel=1e-4)  # type: ignore[arg-type]
+    assert measure_noise(Noisy(0.0, True), sides) == SAFETY_FACTOR * LEAST  # type: ignore[arg-type]
+    assert measure_noise(Noisy(0.0, True), sides, stored) == pytest.approx(SAFETY_FACTOR * 0.03 * 3, rel=1e-4)  # type: ignore[arg-type]
 
 
 def kinked(x: LossInput) -> LossOutput:
@@ -158,7 +158,7 @@ def test_noise_is_a_number_that_a_loss_can_use_and_a_resumed_run_has_again(
 @pytest.mark.parametrize(("noise", "said"), [(1e-5, None), (0.05, "known to within 0.5 nats only, for answers of 100")])
 def test_much_rounding_is_told_of_with_what_it_means(noise: float, said: str | None) -> None:
     sides = completions(100, 100)
-    warning = noise_warning(noise, [Example(1, *sides)] * 3)
+    warning = describe_noise(noise, [Example(1, *sides)] * 3)
     assert warning is None if said is None else said in str(warning)
 
 
@@ -185,7 +185,7 @@ def test_the_report_says_how_much_of_a_log_ratio_is_rounding(home: Path, tiny_mo
     made = job(home, tiny_model, pairs_file, training={"iters": 1})
     run_precompute(made)
     noise = run_training(made).summary.log_ratio_noise
-    assert CERTAINTY * LEAST <= noise < 1e-4
+    assert SAFETY_FACTOR * LEAST <= noise < 1e-4
 
 
 def test_a_loss_that_takes_no_notice_of_rounding_is_shielded_from_it_and_that_is_said(

@@ -16,7 +16,7 @@ from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.train import cached_reference
-from prefd.daemon.worker.training.trainer import Trainer, padded
+from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.plugins.types import LossInput, LossOutput
 from support.adapters import move
 from support.first_losses import STEPS, losses
@@ -48,7 +48,7 @@ def test_cached_training_equals_live_training_on_a_real_model(home: Path, smol_l
 
 
 def test_rows_of_different_lengths_are_padded_with_zeros() -> None:
-    rows = padded([np.float32([-1, -2]), np.float32([-3])])
+    rows = pad_rows([np.float32([-1, -2]), np.float32([-3])])
     assert np.array(rows.tokens).tolist() == [[-1, -2], [-3, 0]]
     assert np.array(rows.mask).tolist() == [[1, 1], [1, 0]]
     assert np.array(rows.sums).tolist() == [-3, -3]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from prefd.daemon.runs.snapshot import data_of
+from prefd.daemon.runs.snapshot import DataState, examine_data
 from prefd.daemon.specs.data_files import is_data, split_of, suffix_of
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.worker.data.rows import DataError, read_rows
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
     monkeypatch.setattr(os, "scandir", refuse)
     assert failure(tmp_path) == f"{tmp_path / 'sub'}: cannot be read: Permission denied"
     spec = homes.make_spec(data={"path": str(tmp_path)})
-    assert data_of(spec) == {str(tmp_path): {"error": "Permission denied"}}
+    assert examine_data(spec) == {str(tmp_path): DataState(error="Permission denied")}
 
 
 def test_lines_are_those_of_the_file_in_the_folder(tmp_path: Path) -> None:
