@@ -176,7 +176,7 @@ def show_outcome(report: PruneReport, needed: dict[str, list[str]], max_size: in
         jobs = needed.get(name, ["a job that has ended since"])
         render.print_warning(f"{name[:SHORT]} stays: {', '.join(jobs)} {'needs' if len(jobs) == 1 else 'need'} it")
     verb = "would free" if report.dry_run else "freed"
-    remainder = f"{format_size(report.kept)} {'verb be ' if report.dry_run else ''}left"
+    remainder = f"{format_size(report.kept)} {'would be ' if report.dry_run else ''}left"
     click.echo(f"{verb} {format_size(report.freed)}; {remainder}")
     if max_size is not None and report.kept > max_size:
         render.print_warning(

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 
-from prefd.daemon.terminal.comparison_curves import COLORS, STYLES, Line, _draw_panel, _looks, plot_jobs
+from prefd.daemon.terminal.comparison_curves import COLORS, STYLES, Line, _draw_panel, _assign_looks, plot_jobs
 from prefd.daemon.terminal.curves import new_figure
 from support.homes import metric_rows
 
 
 def test_each_job_has_a_look_of_its_own() -> None:
     jobs = [Line(str(number), []) for number in range(len(COLORS) * len(STYLES))]
-    assert len({(color, style) for _, color, style in _looks(jobs)}) == len(jobs)
+    assert len({(color, style) for _, color, style in _assign_looks(jobs)}) == len(jobs)
 
 
 def test_training_is_a_line_and_held_out_pairs_are_dots_of_its_colour() -> None:
