@@ -1,4 +1,4 @@
-"""Whether two scores of one completion agree: how far apart rounding may put them, and what to say where it does not."""
+"""Decides whether two scores of one completion agree, by how far apart rounding may put them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from prefd.cache.segments.segment import Segment
 
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
-"""Compute dtype → how far two scores of one completion may be apart, in nats, on average over its tokens."""
+"""Compute dtype → how many nats two scores of one completion may differ by, on average over its tokens."""
 SINGLE_TOKEN = 10
-"""At one token they may be as many times that apart."""
+"""How many times that they may differ by at one token."""
 
 
 @dataclass(frozen=True)
@@ -31,35 +31,38 @@ class Disagreement:
         return f"completion {self.key.hex()[:16]}: segments {first} and {second} differ by {self.nats:.3g} nats"
 
 
-def differing(places: Sequence[tuple[Segment, int]], limit: float) -> Iterator[Disagreement]:
-    """`places`: the whole entries of one key, the one that is believed first. Each other that is beyond `limit` from it."""
+def compare_entries(places: Sequence[tuple[Segment, int]], limit: float) -> Iterator[Disagreement]:
+    """Compares each entry of a key with the first of `places`, which is believed; yields those beyond `limit`.
+
+    All of them are whole.
+    """
     for segment, row in places[1:]:
         first, believed = places[0]
-        apart = differences(first.read(believed), segment.read(row))
-        if apart.beyond(limit):
-            yield Disagreement(segment.key(row), (first.id, segment.id), apart.largest)
+        difference = measure_difference(first.read(believed), segment.read(row))
+        if difference.exceeds(limit):
+            yield Disagreement(segment.key(row), (first.id, segment.id), difference.largest)
 
 
 @dataclass(frozen=True)
-class Apart:
-    """How far two scores of one completion are apart, in nats a token; infinitely where their lengths differ."""
+class Difference:
+    """The difference of two scores of one completion, in nats a token; infinite where their lengths differ."""
 
     mean: float
     largest: float
 
-    def beyond(self, limit: float) -> bool:
-        """More than rounding explains: on average, or at one token by far."""
+    def exceeds(self, limit: float) -> bool:
+        """Whether it is more than rounding explains: on average, or at one token by far."""
         return not (self.mean <= limit and self.largest <= SINGLE_TOKEN * limit)
 
 
-def differences(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> Apart:
-    """Of two (length,) scores."""
+def measure_difference(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> Difference:
+    """Measures the difference of two (length,) scores."""
     if len(mine) != len(theirs):
-        return Apart(np.inf, np.inf)
-    each = np.abs(mine - theirs)
-    return Apart(float(each.mean()), float(each.max()))
+        return Difference(np.inf, np.inf)
+    nats = np.abs(mine - theirs)
+    return Difference(float(nats.mean()), float(nats.max()))
 
 
-def tolerance(identity: Mapping[str, Any]) -> float:
-    """`TOLERANCE` of a reference's compute dtype; the strictest where that is unknown."""
+def find_tolerance(identity: Mapping[str, Any]) -> float:
+    """Finds the `TOLERANCE` of a reference's compute dtype; the strictest where that is unknown."""
     return TOLERANCE.get(str(identity.get("compute_dtype")), TOLERANCE["float32"])

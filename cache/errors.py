@@ -1,4 +1,4 @@
-"""The root of the cache's errors that a person should read as a sentence."""
+"""Defines the root of the cache's errors, whose messages people read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""ReferenceFingerprint: who the reference is, by everything that changes a number it gives.
+"""Identifies a reference by everything that changes a number it gives, and each completion by a key made with it.
 
 Weights are identified by content (tensor names, dtypes, shapes, bytes), so the same model under another path or in
-other shards is the same reference. Costs: one SHA-256 over the weights (about 1 GB/s), remembered per file by path,
-size, mtime and inode.
+other shards is the same reference. This costs one SHA-256 over the weights (about 1 GB/s), which is remembered per file
+by path, size, mtime and inode.
 """
 
 from __future__ import annotations
@@ -32,28 +32,29 @@ VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
 
 
 class BadWeights(CacheError, ValueError):
-    """A weight file that is not whole safetensors. For whoever made or copied the model: names the file."""
+    """A weight file that is not whole safetensors. Its message names the file."""
 
 
 def digest_json(value: Any) -> str:
-    """SHA-256 of `value` as canonical JSON (sorted keys, no spaces)."""
+    """Computes the SHA-256 of `value` as canonical JSON (sorted keys, no spaces)."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def digest_config(config: Mapping[str, Any]) -> str:
-    """A model's config.json as an identity has it."""
+    """Computes the digest of a model's config.json, without the settings that change no number."""
     return digest_json({name: value for name, value in config.items() if name not in VOLATILE_CONFIG})
 
 
 @dataclass(frozen=True)
 class ReferenceFingerprint:
-    """`identity` decides which numbers are meant; `provenance` says where they came from and decides nothing."""
+    """Who a reference is: its `identity` decides its numbers, its `provenance` only says where they came from."""
 
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def sha256(self) -> str:
+        """The hash of the identity, in hexadecimal."""
         return digest_json({"key_schema": KEY_SCHEMA} | dict(self.identity))
 
     @property
@@ -62,7 +63,7 @@ class ReferenceFingerprint:
         return self.sha256[:32]
 
     def key(self, ids: npt.NDArray[np.uint32], completion_start: int) -> bytes:
-        """The 32-byte key of one completion: `ids` (n,) are the tokens of prompt and completion together."""
+        """Computes the 32-byte key of one completion: `ids` (n,) are the tokens of prompt and completion together."""
         digest = hashlib.sha256(self._key_prefix)
         digest.update(struct.pack("<II", len(ids), completion_start))
         digest.update(np.ascontiguousarray(ids, dtype="<u4").tobytes())
@@ -73,38 +74,39 @@ class ReferenceFingerprint:
         return KEY_SCHEMA.encode() + bytes.fromhex(self.sha256)
 
 
-def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """The identity fields in which two references differ."""
+def find_differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Finds the fields in which the identities of two references differ."""
     return sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
 
 
 def digest_weights(files: Iterable[Path], memo: Path | None = None) -> str:
-    """SHA-256 over every tensor of the safetensors `files`, in order of tensor name, however they are sharded.
+    """Computes the SHA-256 over every tensor of the safetensors `files`, in order of name, however they are sharded.
 
     `memo` is a folder that remembers each file's digests. Raises `BadWeights` for a file that is not whole.
     """
     tensors: dict[str, str] = {}
     for path in files:
-        tensors |= _remembered(path, memo) if memo else _tensor_digests(path)
+        tensors |= _recall_digests(path, memo) if memo else _tensor_digests(path)
     return digest_json(tensors)
 
 
-def _remembered(path: Path, memo: Path) -> dict[str, str]:
+def _recall_digests(path: Path, memo: Path) -> dict[str, str]:
+    """Reads the digests of a file's tensors from the folder `memo`, or computes and notes those of a new file."""
     status = path.stat()
-    facts = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
-    known = memo / f"{digest_json(facts)}.json"
+    file_identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
+    memo_file = memo / f"{digest_json(file_identity)}.json"
     try:
-        remembered: dict[str, str] = json.loads(known.read_text())
+        digests: dict[str, str] = json.loads(memo_file.read_text())
     except (OSError, ValueError):
-        remembered = _tensor_digests(path)
+        digests = _tensor_digests(path)
         memo.mkdir(parents=True, exist_ok=True)
-        with whole_file(known, known.with_name(f".{known.name}.{uuid.uuid4().hex}"), durable=False) as file:
-            file.write(json.dumps(remembered).encode())
-    return remembered
+        with whole_file(memo_file, memo_file.with_name(f".{memo_file.name}.{uuid.uuid4().hex}"), durable=False) as file:
+            file.write(json.dumps(digests).encode())
+    return digests
 
 
 def _tensor_digests(path: Path) -> dict[str, str]:
-    """For each tensor of one safetensors file, a digest of its dtype, shape and bytes."""
+    """Computes, for each tensor of one safetensors file, a digest of its dtype, shape and bytes."""
     size = path.stat().st_size
     with path.open("rb") as file:
         try:

@@ -1,4 +1,7 @@
-"""ReferenceCache: the whole store, a folder with one sub-folder a reference. No lock, no file that two may change."""
+"""Opens the store of all references' scores: a folder with one sub-folder a reference.
+
+It has no lock, and no file that two processes may change.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any
 
 import zarr
 
-from prefd.cache.agreement import tolerance
+from prefd.cache.agreement import find_tolerance
 from prefd.cache.errors import CacheError
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
@@ -48,11 +51,11 @@ class ReferenceCache:
 
     path: Path
     mirror: bool = False
-    """Whether it is the mirror of a shared one: what is removed from it leaves a note, and is not fetched back."""
+    """Whether it mirrors a shared cache: a segment that is removed leaves a note then, and is not fetched back."""
 
     @classmethod
     def open(cls, path: Path, create: bool = True, mirror: bool = False) -> ReferenceCache:
-        """The cache at `path`, made if the folder is missing or empty (`create`). Raises `NotACache` for anything else.
+        """Opens the cache at `path`, made if the folder is missing or empty (`create`). Raises `NotACache` otherwise.
 
         Opening writes nothing where there is a cache already.
         """
@@ -65,7 +68,7 @@ class ReferenceCache:
             if path.exists() and any(not each.name.startswith(".") for each in path.iterdir()):
                 raise NotACache(f"{path} holds other files and no cache; name an empty or missing folder")
             _publish_group(path, FORMAT, staging=path / ".tmp")
-        attributes = _attributes(marker)
+        attributes = _read_attributes(marker)
         if attributes.get("format") != FORMAT["format"]:
             raise NotACache(f"{path} is a zarr group, but not a reference cache; name another folder")
         if attributes.get("version") != FORMAT["version"]:
@@ -75,20 +78,20 @@ class ReferenceCache:
 
     @property
     def memo(self) -> Path:
-        """Where weight files' digests are remembered."""
+        """The folder where digests of weight files are remembered."""
         return self.path / ".memo"
 
     @property
     def staging(self) -> Path:
-        """Where segments are written before they are renamed into place."""
+        """The folder where segments are written before they are renamed into place."""
         return self.path / ".tmp"
 
     def peek(self, fingerprint: ReferenceFingerprint) -> Reference | None:
-        """The entries of one reference, None if the store has none of it. Makes nothing."""
+        """Opens the entries of one reference, None if the store has none of it. Makes nothing."""
         return self._view(fingerprint) if self._folder(fingerprint).exists() else None
 
     def reference(self, fingerprint: ReferenceFingerprint) -> Reference:
-        """The entries of one reference, which is made if the store has none of it yet."""
+        """Opens the entries of one reference, which is made if the store has none of it yet."""
         folder = self._folder(fingerprint)
         if not (folder / "zarr.json").exists():
             attributes = {
@@ -104,21 +107,21 @@ class ReferenceCache:
 
     def _view(self, fingerprint: ReferenceFingerprint) -> Reference:
         folder = self._folder(fingerprint)
-        return Reference(folder, self.staging, fingerprint.sha256, tolerance(fingerprint.identity))
+        return Reference(folder, self.staging, fingerprint.sha256, find_tolerance(fingerprint.identity))
 
     def mend(self, fingerprint: ReferenceFingerprint, segment: str) -> bool:
-        """Put a whole copy in a damaged segment's place; whether one was to be had: there is none of what is not shared."""
+        """Puts a whole copy in the place of a damaged segment, and says whether it did: only a shared cache has one."""
         return False
 
     def withdraw(self, fingerprint: ReferenceFingerprint, segment: str) -> None:
-        """Take a segment out of the object store, if this is the mirror of one."""
+        """Takes a segment out of the object store, if this is the mirror of one."""
 
     def leftovers(self, older_than_s: float) -> list[Path]:
-        """What killed writers left in the staging folder: anything in which nothing has changed for so many seconds."""
-        return [each for each in children(self.staging) if time.time() - _last_change(each) > older_than_s]
+        """Lists what killed writers left in the staging folder: all that has not changed for so many seconds."""
+        return [each for each in children(self.staging) if time.time() - _find_last_change(each) > older_than_s]
 
     def sweep_staging(self, older_than_s: float) -> list[Path]:
-        """Remove `leftovers`, and say what that was.
+        """Removes `leftovers`, and returns their paths.
 
         A writer that is that slow gets an OSError from its `put` and can put again.
         """
@@ -131,12 +134,12 @@ class ReferenceCache:
         return stale
 
     def references(self) -> list[ReferenceInfo]:
-        """Every reference in the store, with what it holds; opens every segment."""
+        """Describes every reference in the store; opens every segment for it."""
         return [self._describe(folder) for folder in children(self.path / "refs") if folder.is_dir()]
 
     def _describe(self, folder: Path) -> ReferenceInfo:
         try:
-            attributes = _attributes(folder / "zarr.json")
+            attributes = _read_attributes(folder / "zarr.json")
         except NotACache as error:
             return ReferenceInfo(folder.name, {}, {}, 0, 0, 0, 0, [str(error)])
         reference = Reference(folder, self.staging, str(attributes["identity_sha256"]))
@@ -154,22 +157,23 @@ class ReferenceCache:
 
 
 def children(folder: Path) -> list[Path]:
-    """What lies in `folder`, in order; nothing where there is none, or another process deletes it at this moment."""
+    """Lists what lies in `folder`, in order; nothing where there is none, or another process is deleting it."""
     try:
         return [folder / name for name in sorted(os.listdir(folder))]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _last_change(folder: Path) -> float:
-    """The latest mtime in the tree at `folder`; now, for one that vanishes meanwhile."""
+def _find_last_change(folder: Path) -> float:
+    """Finds the latest mtime in the tree at `folder`; the present time, for one that vanishes meanwhile."""
     try:
         return max(each.stat().st_mtime for each in (folder, *folder.rglob("*")))
     except OSError:
         return time.time()
 
 
-def _attributes(marker: Path) -> dict[str, Any]:
+def _read_attributes(marker: Path) -> dict[str, Any]:
+    """Reads the attributes of the zarr group whose `zarr.json` is at `marker`. Raises `NotACache`."""
     try:
         attributes: dict[str, Any] = json.loads(marker.read_bytes())["attributes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -181,14 +185,14 @@ def _attributes(marker: Path) -> dict[str, Any]:
 
 
 def _publish_group(folder: Path, attributes: Mapping[str, Any], staging: Path) -> None:
-    """Make `folder` a zarr group with `attributes` at once: written in `staging`, then `zarr.json` linked into place."""
-    made = staging / uuid.uuid4().hex
+    """Makes `folder` a zarr group with `attributes`: written in `staging`, then `zarr.json` renamed into place."""
+    staged = staging / uuid.uuid4().hex
     try:
-        zarr.create_group(made, attributes=dict(attributes), zarr_format=3)
+        zarr.create_group(staged, attributes=dict(attributes), zarr_format=3)
         folder.mkdir(parents=True, exist_ok=True)
-        flush(made / "zarr.json")
-        (made / "zarr.json").replace(folder / "zarr.json")  # writers that race here write the same bytes
+        flush(staged / "zarr.json")
+        (staged / "zarr.json").replace(folder / "zarr.json")  # writers that race here write the same bytes
         flush(folder)
         flush(folder.parent)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What strangers import. Import the module you need (`prefd.plugins.types`, `prefd.plugins.hookspecs`).
+"""Holds what plugins import. Import the module you need (`prefd.plugins.types`, `prefd.plugins.hookspecs`).
 
 Nothing is imported here: the daemon reads `prefd.plugins.schema`, and must stay without mlx.
 """

@@ -1,6 +1,6 @@
-"""Finding plugins and asking them what they bring.
+"""Finds plugins, and registers the losses and row formats that they bring.
 
-A plugin that cannot be imported or registered is kept as a failure with its reason: it costs the jobs that name its
+A plugin that cannot be imported or registered is listed as a failure with its reason: it costs the jobs that name its
 losses, and nothing else. A name that two plugins claim is an error for the second, never a silent replacement.
 """
 
@@ -28,16 +28,16 @@ OWN = "prefd"
 
 
 class DuplicateName(PluginError, ValueError):
-    """Two plugins register the same name. For the people who install plugins: names both."""
+    """A name that two plugins register. The message names the first."""
 
 
 class LossParameterError(PluginError, ValueError):
-    """A loss was asked for with parameters it does not take. The message names each with the remedy."""
+    """Parameters that a loss does not take. The message names each with the remedy."""
 
 
 @dataclass
 class Plugin:
-    """One plugin and what it brought, or why it could not."""
+    """One plugin with the losses and formats it has registered, or the reason why it could not."""
 
     name: str
     source: str
@@ -49,7 +49,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class RegisteredLoss:
-    """A loss that a plugin has registered, and under which name."""
+    """A loss that a plugin has registered under a name."""
 
     name: str
     loss: Loss
@@ -57,68 +57,70 @@ class RegisteredLoss:
     plugin: str
 
     def create(self, params: Mapping[str, Any], where: str = "loss") -> Callable[[LossInput], LossOutput]:
-        """The loss with `params` bound. Raises `LossParameterError` for any it does not take; `where` is the loss's
-        place in the spec.
+        """Makes the loss with `params` bound. Raises `LossParameterError` for any it does not take.
+
+        `where` is the loss's place in the spec, for the message.
         """
         if faults := problems(self.schema.params, params):
             raise LossParameterError("; ".join(f"{where}.{name}: {message}" for name, message in faults))
         if isinstance(self.loss, type):
-            made: Callable[[LossInput], LossOutput] = self.loss(**params)
-            return made
+            instance: Callable[[LossInput], LossOutput] = self.loss(**params)
+            return instance
         return lambda x: self.loss(x, **params)
 
 
 @dataclass
 class Plugins:
-    """Everything that was found: losses and row formats by name, and each plugin's own report."""
+    """All losses and row formats by name, and all plugins."""
 
     losses: dict[str, RegisteredLoss] = field(default_factory=dict)
     formats: dict[str, RowFormat] = field(default_factory=dict)
     plugins: list[Plugin] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """The catalogue: what the daemon, which imports no plugin, knows of them."""
+        """The catalogue of losses and plugins, which the daemon reads as it imports no plugin."""
         return {
             "losses": {
-                name: found.schema.to_json() | {"plugin": found.plugin} for name, found in sorted(self.losses.items())
+                name: registered.schema.to_json() | {"plugin": registered.plugin}
+                for name, registered in sorted(self.losses.items())
             },
             "plugins": [vars(plugin) for plugin in self.plugins],
         }
 
 
 def load_plugins(files: Iterable[Path] = ()) -> Plugins:
-    """Built-ins, then every distribution with an entry point in group `prefd`, then `files` from config.toml."""
-    found = Plugins()
+    """Loads the built-ins, then every distribution with an entry point in `prefd`, then `files` from config.toml."""
+    plugins = Plugins()
     entry_points = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda each: each.name)
-    for own in (True, False):  # prefd's own names are taken first, whatever the entry points' order
+    for is_own in (True, False):  # prefd's own names are taken first, whatever the entry points' order
         for entry in entry_points:
             distribution = entry.dist.name if entry.dist else None
-            if (distribution == OWN) is own:
+            if (distribution == OWN) is is_own:
                 name = f"{distribution or 'unknown'}:{entry.name}"
                 version = entry.dist.version if entry.dist else None
-                _add(found, Plugin(name, BUILT_IN if own else "entry point", version), entry.load)
+                _add_plugin(plugins, Plugin(name, BUILT_IN if is_own else "entry point", version), entry.load)
     for path in files:
-        _add(found, Plugin(path.stem, str(path)), partial(_import_file, path))
-    return found
+        _add_plugin(plugins, Plugin(path.stem, str(path)), partial(_import_file, path))
+    return plugins
 
 
-def _add(found: Plugins, plugin: Plugin, load: Callable[[], object]) -> None:
-    """Ask one plugin for what it brings; all of it is taken, or none."""
+def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) -> None:
+    """Registers the losses and formats that one plugin brings: all of them, or none."""
     losses: dict[str, RegisteredLoss] = {}
     formats: dict[str, RowFormat] = {}
 
     def register_loss(name: str, loss: Loss) -> None:
-        taken = found.losses.get(name) or losses.get(name)
-        if taken is not None:
-            raise DuplicateName(f"loss {name!r} is already registered by {taken.plugin}; choose another name")
+        rival = plugins.losses.get(name) or losses.get(name)
+        if rival is not None:
+            raise DuplicateName(f"loss {name!r} is already registered by {rival.plugin}; choose another name")
         losses[name] = RegisteredLoss(name, loss, schema_of(name, loss), plugin.name)
 
     def register_format(name: str, row_format: RowFormat) -> None:
-        if name in found.formats or name in formats:
+        if name in plugins.formats or name in formats:
             raise DuplicateName(f"row format {name!r} is already registered; choose another name")
         formats[name] = row_format
 
-    found.plugins.append(plugin)
+    plugins.plugins.append(plugin)
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
@@ -129,14 +131,15 @@ def _add(found: Plugins, plugin: Plugin, load: Callable[[], object]) -> None:
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code: whatever it raises is its report
         plugin.error = f"{type(error).__name__}: {error}"
         return
-    found.losses |= losses
-    found.formats |= formats
+    plugins.losses |= losses
+    plugins.formats |= formats
     plugin.losses, plugin.formats = sorted(losses), sorted(formats)
     if not losses and not formats:
         plugin.error = "it implements no hook of prefd (is @hookimpl missing?)"
 
 
 def _import_file(path: Path) -> ModuleType:
+    """Imports a Python file as a module with a name of its own."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is listed under `plugins` in config.toml and is not a file")
     unique = hashlib.sha256(str(path).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The metrics that training logs whatever the loss is, in one table: name, unit, which way is better, and how each is shown.
+"""Lists the metrics that training logs with any loss: name, unit, which way is better, and how each is shown.
 
 A new metric of the pairs is a row of `METRICS` and nothing else. Lines of metrics.jsonl, tables, figures, comparisons and
 Prometheus' gauges are made from the rows, in their order. A loss's own metrics come on top, by names that are not here.
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from prefd.plugins.types import LossInput, LossOutput
 
 EVAL = "eval_"
-"""What stands before the name of a metric where it is of the held-out pairs."""
+"""Prefix of a metric's name where it is of the held-out pairs."""
 PART = "loss/"
-"""What stands before the name of a loss where it is one part of a mixture; the metric is that part's own loss."""
+"""Prefix of a loss's name where it is one part of a mixture; the metric is that part's own loss."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Metric:
 
     name: str
     title: str
-    """What a figure calls it."""
+    """Its name in figures."""
     unit: str
     heading: str = ""
     """Over its column in `prefd metrics`, in two lines; without one it is in the JSON only."""
@@ -41,11 +41,11 @@ class Metric:
     of_pairs: Callable[[LossInput, LossOutput], mx.array] | None = None
     """(B,) Its value for each pair, of held-out pairs too; None for what is measured of a whole step."""
     level: float | None = None
-    """Where it stands while nothing has been learnt yet."""
+    """Its value before anything is learnt."""
     limits: tuple[float, float] | None = None
-    """Of the figure's axis."""
+    """Range of the figure's axis."""
     gauge: tuple[str, str] | None = None
-    """Prometheus' name for it, and what it says of it."""
+    """Its name in Prometheus, and the help text there."""
 
 
 METRICS: Mapping[str, Metric] = {
@@ -144,7 +144,7 @@ METRICS: Mapping[str, Metric] = {
 }
 
 TRAINERS_METRICS = frozenset(METRICS)
-"""Names that a line of metrics.jsonl has whatever the loss is, and that no loss may give a metric of its own."""
+"""Names that lines of metrics.jsonl have with any loss, and that no loss may give a metric of its own."""
 OF_PAIRS = tuple(each for each in METRICS.values() if each.of_pairs is not None)
-"""What evaluations on the held-out pairs have too."""
+"""Metrics that evaluations on the held-out pairs have too."""
 LABELS: Mapping[str, str] = {each.name: each.label for each in METRICS.values() if each.label}

@@ -1,4 +1,4 @@
-"""Several losses as one: the weighted sum that a spec's `loss:` list stands for."""
+"""Mixes several losses into one: the weighted sum that a spec's `loss:` list stands for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class WeightedLoss:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Σ weight · loss, per pair; the weights are taken as they are and need not add up to 1.
+    """Computes Σ weight · loss for each pair; the weights are used as they are and need not add up to 1.
 
     Rewards are those of the first part that compares the two sides (of the first part where none does). Each part's own
     loss is a metric, `loss/<name>`, without its weight; its other metrics become `<metric>/<name>`. A name that comes
@@ -35,18 +35,20 @@ class Mixture:
     parts: Sequence[WeightedLoss]
 
     def __call__(self, x: LossInput) -> LossOutput:
+        """Calls every part with the batch and adds up their losses, (B,)."""
         outputs = [part.loss(x) for part in self.parts]
         losses = reduce(mx.add, (part.weight * out.losses for part, out in zip(self.parts, outputs)))
         leading = next((out for part, out in zip(self.parts, outputs) if part.preference), outputs[0])
         metrics: dict[str, mx.array] = {}
-        for label, out in zip(self._labels(), outputs):
+        for label, out in zip(self._make_labels(), outputs):
             metrics |= {f"{metric}/{label}": values for metric, values in out.metrics.items()}
             metrics[PART + label] = mx.stop_gradient(out.losses)
         return LossOutput(losses, leading.chosen_rewards, leading.rejected_rewards, metrics)
 
-    def _labels(self) -> Iterator[str]:
-        seen: list[str] = []
+    def _make_labels(self) -> Iterator[str]:
+        """Gives each part's name in metrics, counted where it comes again."""
+        names: list[str] = []
         for part in self.parts:
-            seen.append(part.name)
-            count = seen.count(part.name)
+            names.append(part.name)
+            count = names.count(part.name)
             yield part.name if count == 1 else f"{part.name}:{count}"

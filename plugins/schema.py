@@ -1,4 +1,4 @@
-"""What a loss's parameters are, read off the loss itself and checked against what a spec gives.
+"""Reads a loss's parameters off the loss itself, and checks the values that a spec gives them.
 
 A dataclass's fields, or a function's keyword-only arguments, are the schema: name, type, default and, through
 `Annotated[float, Range(above=0)]`, bounds. As JSON it reaches the daemon, which has neither mlx nor plugins.
@@ -21,7 +21,7 @@ from prefd.plugins.errors import PluginError
 TYPES: dict[type, str] = {float: "number", int: "integer", bool: "boolean", str: "string"}
 RESERVED = ("name", "weight")
 SLIP = 0.8
-"""How alike a misspelt name and the one that is meant are, at least."""
+"""How alike a misspelt name and the right one are, at least."""
 BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "exclusiveMinimum": (operator.gt, "above"),
     "exclusiveMaximum": (operator.lt, "below"),
@@ -40,18 +40,18 @@ class Range:
     at_most: float | None = None
 
     def to_json(self) -> dict[str, float]:
-        """The same bounds in JSON Schema's words."""
-        named = {
+        """The bounds in JSON Schema's words."""
+        bounds = {
             "exclusiveMinimum": self.above,
             "exclusiveMaximum": self.below,
             "minimum": self.at_least,
             "maximum": self.at_most,
         }
-        return {name: bound for name, bound in named.items() if bound is not None}
+        return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 class LossDefinitionError(PluginError, TypeError):
-    """A plugin author's loss cannot be registered; the message says what to change in it."""
+    """A loss that cannot be registered. The message tells its author what to change in it."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,16 @@ class LossSchema:
 
     @property
     def summary(self) -> str:
+        """The first line of the loss's docstring."""
         return self.doc.partition("\n")[0]
 
     def to_json(self) -> dict[str, Any]:
+        """The schema as the daemon reads it."""
         return dataclasses.asdict(self) | {"summary": self.summary}
 
 
 def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
-    """The schema of `loss`. Raises `LossDefinitionError` when it is neither a dataclass nor a documented function."""
+    """Reads the schema of `loss`. Raises `LossDefinitionError` when it is neither a dataclass nor a documented function."""
     if isinstance(loss, type) and not dataclasses.is_dataclass(loss):
         raise LossDefinitionError(f"loss {name!r}: {loss.__qualname__} must be a dataclass; its fields are the schema")
     doc = inspect.getdoc(loss) if callable(loss) else None
@@ -88,21 +90,23 @@ def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
         arguments = inspect.signature(loss).parameters.values()
         keyword = [argument for argument in arguments if argument.kind is argument.KEYWORD_ONLY]
         defaults = {argument.name: argument.default for argument in keyword}
-        hints = _hints_of(loss, defaults)
-    params = {field: _parameter(name, field, hints.get(field, Any), default) for field, default in defaults.items()}
+        hints = _read_hints(loss, defaults)
+    params = {
+        field: _describe_parameter(name, field, hints.get(field, Any), default) for field, default in defaults.items()
+    }
     declared = {
         name: bool(getattr(loss, name, True)) for name in ("needs_reference", "batch_independent", "preference")
     }
     return LossSchema(params, doc=doc, **declared)
 
 
-def _hints_of(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
+def _read_hints(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
     if not names:  # the other arguments' hints may name types that exist for type checkers only
         return {}
     return typing.get_type_hints(function, include_extras=True)
 
 
-def _parameter(loss: str, name: str, hint: Any, default: Any) -> dict[str, Any]:
+def _describe_parameter(loss: str, name: str, hint: Any, default: Any) -> dict[str, Any]:
     where = f"loss {loss!r}, parameter {name!r}"
     if name in RESERVED:
         raise LossDefinitionError(f"{where}: the spec's `loss:` block uses {name!r} itself; choose another word")
@@ -119,22 +123,22 @@ def _parameter(loss: str, name: str, hint: Any, default: Any) -> dict[str, Any]:
     return {"type": TYPES[kind], "default": default} | bounds
 
 
-def problems(params: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with `given` under the schema `params`: (parameter, what to do about it) for each fault."""
-    found = []
-    for name, value in given.items():
+def problems(params: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Finds what is wrong with `values` under the schema `params`: (parameter, what to do about it) for each fault."""
+    faults = []
+    for name, value in values.items():
         if name not in params:
             near = difflib.get_close_matches(name, params, n=1, cutoff=SLIP)  # `delta` is no slip of `beta`
-            known = f"did you mean {near[0]}?" if near else f"known: {', '.join(params) or 'none'}"
-            found.append((name, f"unknown parameter; {known}"))
-        elif fault := _fault(params[name], value):
-            found.append((name, fault))
-    return found
+            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(params) or 'none'}"
+            faults.append((name, f"unknown parameter; {remedy}"))
+        elif fault := _find_fault(params[name], value):
+            faults.append((name, fault))
+    return faults
 
 
-def _fault(param: Mapping[str, Any], value: Any) -> str | None:
+def _find_fault(param: Mapping[str, Any], value: Any) -> str | None:
     if not _has_type(param["type"], value):
-        return f"expected {_article(param['type'])}, got {value!r}"
+        return f"expected {_add_article(param['type'])}, got {value!r}"
     for word, (holds, phrase) in BOUNDS.items():
         if word in param and not holds(value, param[word]):
             return f"must be {phrase} {param[word]:g}, got {value!r}"
@@ -149,5 +153,5 @@ def _has_type(kind: str, value: Any) -> bool:
     return isinstance(value, bool if kind == "boolean" else str)
 
 
-def _article(kind: str) -> str:
+def _add_article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

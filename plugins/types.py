@@ -1,4 +1,4 @@
-"""The values that cross the plugin boundary: pairs, log-probabilities, and what a loss takes and gives."""
+"""Defines the values that cross the plugin boundary: pairs, log-probabilities, and what a loss takes and gives."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pair:
 
 
 class RowFormat(Protocol):
-    """How one shape of dataset row becomes a `Pair`. Pure: no files, no tokenizer.
+    """Turns one shape of dataset row into a `Pair`. It is pure: no files, no tokenizer.
 
     These two methods are all that a format needs. It may have two more:
 
@@ -50,7 +50,7 @@ class RowFormat(Protocol):
         """Whether `row` has this shape (its types, not whether it is usable)."""
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
-        """The pair in `row`. Raises `UnusableRow` with the reason when there is none."""
+        """Makes the pair of `row`. Raises `UnusableRow` with the reason when there is none."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,16 @@ class ReadOptions:
 
 @dataclass
 class Reading:
-    """What a format made of a dataset."""
+    """The pairs that a format made of a dataset, and the rows that it could not use."""
 
     pairs: list[tuple[int, Pair]] = field(default_factory=list)
     """With the number of the row that each pair comes from: its chosen answer's, where it comes from two."""
     unusable: list[tuple[int, UnusableRow]] = field(default_factory=list)
-    """Number of each row that gave nothing, and why."""
+    """The number of each row that gave no pair, with the reason."""
     columns: dict[int, set[str]] = field(default_factory=dict)
     """By the number of a row, the columns that its pairs were made of."""
     notes: list[str] = field(default_factory=list)
-    """What a user should know of how the rows were read, a line each."""
+    """Lines for the user on how the rows were read."""
 
 
 @runtime_checkable
@@ -90,7 +90,7 @@ class DatasetFormat(RowFormat, Protocol):
     """A format that reads a dataset as a whole."""
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
-        """The pairs of `rows`, which are by number. A row that is in neither list of the reading counts as used."""
+        """Makes the pairs of `rows`, which are by number. A row in neither list of the reading counts as used."""
 
 
 class UnusableRow(ValueError):
@@ -98,7 +98,7 @@ class UnusableRow(ValueError):
 
 
 class UnclearRow(UnusableRow):
-    """A row of which it is not certain what is meant. The message has the setting that says it.
+    """A row that can be read in more than one way. The message has the setting that decides it.
 
     Where many rows of a dataset are unclear the job is refused with that message.
     """
@@ -157,28 +157,28 @@ class LossInput:
 
     @property
     def chosen_noise(self) -> mx.array:
-        """(B,) nats: a chosen answer's log-ratio, summed over its tokens, is not to be told from 0 within this."""
-        return _noise_of(self.policy_chosen, self.noise)
+        """(B,) nats: within this, a chosen answer's log-ratio, summed over its tokens, cannot be told from 0."""
+        return _scale_noise(self.policy_chosen, self.noise)
 
     @property
     def rejected_noise(self) -> mx.array:
-        """(B,) The same for the rejected answers."""
-        return _noise_of(self.policy_rejected, self.noise)
+        """(B,) nats: within this, a rejected answer's log-ratio, summed over its tokens, cannot be told from 0."""
+        return _scale_noise(self.policy_rejected, self.noise)
 
 
-def _noise_of(side: Logprobs, noise: float) -> mx.array:
-    """(B,) The noise of each answer's log-ratio, from that of one token's."""
+def _scale_noise(side: Logprobs, noise: float) -> mx.array:
+    """(B,) Scales the noise of one token's log-ratio to that of each answer's."""
     return mx.sqrt(side.lengths) * float(noise)
 
 
 @dataclass(frozen=True)
 class LossOutput:
-    """What a loss gives back; every array is (B,), and no gradient flows through rewards or metrics."""
+    """The losses, rewards and metrics of a batch; each array is (B,), with no gradient through rewards or metrics."""
 
     losses: mx.array
     """Per pair; the trainer takes the mean."""
     chosen_rewards: mx.array
-    """What the loss believes each answer to be worth; with a reference, 0 where the policy equals it."""
+    """How much the loss believes each answer to be worth; with a reference, 0 where the policy equals it."""
     rejected_rewards: mx.array
     metrics: dict[str, mx.array] = field(default_factory=dict)
     """Extra metrics by name, none of `TRAINERS_METRICS`; the trainer logs their means."""
@@ -208,7 +208,7 @@ def declare(
     preference: bool = True,
     unchecked: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
-    """What a loss written as a function says of itself (see `Loss`); a dataclass has `ClassVar`s of these names."""
+    """Declares the properties of a loss written as a function; a dataclass has `ClassVar`s of these names (`Loss`)."""
     declared = {
         "needs_reference": needs_reference,
         "batch_independent": batch_independent,
@@ -224,5 +224,5 @@ def declare(
 
 
 def reference_free(function: F) -> F:
-    """Mark a loss written as a function as one that takes no reference: `declare(needs_reference=False)`."""
+    """Marks a loss written as a function as one that takes no reference: `declare(needs_reference=False)`."""
     return declare(needs_reference=False)(function)

@@ -49,7 +49,12 @@ from support.supervisor_harness import Bench
 from support.template_clock import SetClock, clock_setter
 
 FEW_LAYERS, ALL_LAYERS = "4 of 30 layers", "all layers"
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,  # a change is judged by the same examples as the one before; elsewhere they are new
+)
 settings.load_profile("suite")  # a busy machine is slow, and no test is about that
 
 

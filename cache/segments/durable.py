@@ -1,4 +1,4 @@
-"""Puts files and folders on the disk: whole or not at all, and so that no power cut takes back what was acknowledged."""
+"""Writes files and folders whole or not at all, and so that no power cut takes back what was acknowledged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, BinaryIO
 
 FLUSH_THREADS = 8  # a journal commits what is flushed at the same time at once
 NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
-"""What a file system says that cannot fsync a folder."""
+"""Errors by which a file system says that it cannot flush a folder."""
 EMPTY_DRIVE_CACHE: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
 
 
@@ -36,13 +36,13 @@ def whole_file(path: Path, beside: Path, durable: bool = True) -> Iterator[Binar
 
 
 def flush_file(file: IO[bytes] | IO[str]) -> None:
-    """fsync an open file with all that was written to it."""
+    """Flushes an open file to the disk (fsync), with all that was written to it."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def flush_tree(folder: Path) -> None:
-    """fsync every file and folder in the tree at `folder`, the files first."""
+    """Flushes every file and folder in the tree at `folder`, the files first."""
     from concurrent.futures import ThreadPoolExecutor  # here: every command imports this module, and few need threads
 
     tree = [(Path(parent), files) for parent, _, files in os.walk(folder)]
@@ -52,7 +52,7 @@ def flush_tree(folder: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """fsync a file, or a folder where the file system can: some networks' cannot, and keep names by themselves."""
+    """Flushes a file, or a folder where the file system can: some networks' cannot, and keep names by themselves."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -64,9 +64,10 @@ def flush(path: Path) -> None:
 
 
 def flush_for_good(path: Path) -> None:
-    """fsync, and on macOS also empty the drive's cache, of this and of all that was flushed before: fsync does not.
+    """Flushes a file or folder, and on macOS also empties the drive's cache, which fsync does not do there.
 
-    The one flush before something is acknowledged. What is lost in a power cut before it, checksums find.
+    It is the one flush before something is acknowledged, and covers all that was flushed before it. What is lost
+    in a power cut before it, checksums find.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

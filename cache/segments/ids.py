@@ -1,4 +1,4 @@
-"""A segment's id: a ULID, whose order is the order in which segments are believed. The lowest that holds a key wins."""
+"""Makes the ids of segments: ULIDs, in whose order segments are believed. The lowest that holds a key wins."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ BEHIND_BITS = 40
 
 
 def is_id(name: str) -> bool:
+    """Whether `name` is written as the ids of segments are."""
     return NAME.fullmatch(name) is not None
 
 
 def new_id() -> str:
+    """Makes an id from the clock and random bits."""
     return str(ULID())
 
 
-def following(greatest: str) -> str:
-    """A new id above `greatest` ("" if there is none), by the clock where that does."""
+def make_id_after(greatest: str) -> str:
+    """Makes an id above `greatest` ("" if there is none), from the clock unless that is behind it."""
     new = new_id()
     if new > greatest:
         return new
@@ -29,7 +31,7 @@ def following(greatest: str) -> str:
     return str(ULID.from_timestamp(ULID.from_str(greatest).milliseconds + 1))
 
 
-def behind(lowest: str) -> str:
-    """A new id that no other sorts before, of those behind `lowest`: equal but for its last random bits."""
+def make_id_behind(lowest: str) -> str:
+    """Makes an id that sorts right behind `lowest`, before all others: it equals that but for its last random bits."""
     step = secrets.randbits(BEHIND_BITS) + 1
     return str(ULID.from_int(min(int(ULID.from_str(lowest)) + step, 2**128 - 1)))

@@ -1,8 +1,8 @@
-"""A file's bytes as a read-only array: small files are read, large ones are memory-mapped.
+"""Loads a file's bytes as a read-only array: small files are read, large ones are memory-mapped.
 
 Python's `mmap` keeps a descriptor for as long as the map lives. A cache of some hundred segments would then use up the
 process's limit (1,024 at first, 2,048 once mlx-lm is imported), so the map is made through libc, which needs none.
-A mapped file that is deleted stays readable; one that is cut short kills whoever reads beyond its end, which is why
+A mapped file that is deleted stays readable; one that is cut short kills the process that reads beyond its end, so
 nothing here ever changes a committed file.
 """
 
@@ -33,23 +33,23 @@ _libc.mmap.argtypes = [
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
-def bytes_of(path: Path) -> npt.NDArray[np.uint8]:
-    """(size,) uint8, read-only. Raises OSError."""
+def load_bytes(path: Path) -> npt.NDArray[np.uint8]:
+    """Loads the file at `path` as (size,) uint8, read-only. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
         if size < READ_BELOW:
             return np.frombuffer(os.pread(descriptor, size + 1, 0), dtype=np.uint8)
-        return _mapped(descriptor, size, path)
+        return _map_file(descriptor, size, path)
     finally:
         os.close(descriptor)
 
 
-def _mapped(descriptor: int, size: int, path: Path) -> npt.NDArray[np.uint8]:
+def _map_file(descriptor: int, size: int, path: Path) -> npt.NDArray[np.uint8]:
     address = _libc.mmap(None, size, PROT_READ, MAP_SHARED, descriptor, 0)
     if address == MAP_FAILED:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(path))
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(path))
     memory = (ctypes.c_uint8 * size).from_address(address)
     weakref.finalize(memory, _libc.munmap, address, size).atexit = False
     array: npt.NDArray[np.uint8] = np.frombuffer(memoryview(memory), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Files that cannot be read for a reason which says nothing about their bytes: an error, never damage."""
+"""Tells a file that cannot be read from one that is damaged: a missing right says nothing about the bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 from prefd.cache.errors import CacheError
 
 MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
-"""Errors that say nothing about the file: raised, never taken for damage."""
+"""Errors that say nothing about the file: they are raised, never taken for damage."""
 
 
 class NotPermitted(CacheError, PermissionError):
@@ -18,9 +18,9 @@ class NotPermitted(CacheError, PermissionError):
 
 
 def raise_if_unreadable(error: BaseException) -> None:
-    """Raise what says nothing about the bytes that were to be read: a right that is missing, or the machine's trouble."""
+    """Raises `error` if it says nothing about the bytes to be read: a missing right, or the machine's trouble."""
     if isinstance(error, PermissionError):
-        said = "this user may not read it; give it the right to, or run prefd as its owner"
-        raise NotPermitted(error.errno, said, error.filename) from error
+        message = "this user may not read it; give it the right to, or run prefd as its owner"
+        raise NotPermitted(error.errno, message, error.filename) from error
     if isinstance(error, OSError) and error.errno in MACHINE_TROUBLE:
         raise error

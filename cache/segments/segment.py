@@ -1,4 +1,4 @@
-"""One immutable segment: a folder of five zarr arrays that is written whole, renamed into place, and never changed.
+"""Writes and opens segments: folders of five zarr arrays that are written whole, renamed into place, and never changed.
 
     key (n, 32) uint8 sorted · offset (n+1,) int64 · sum (n,) float64 · crc (n,) uint32 · logprob (T,) float32
 
@@ -39,9 +39,9 @@ from prefd.cache.segments.layout import (
     group_document,
     shape_of,
 )
-from prefd.cache.segments.mapped_file import bytes_of
+from prefd.cache.segments.mapped_file import load_bytes
 from prefd.cache.segments.read_errors import raise_if_unreadable
-from prefd.cache.segments.values import flattened
+from prefd.cache.segments.values import flatten_entries
 
 CRC_CHUNK = 2**20
 Key = bytes  # 32 of them
@@ -56,8 +56,8 @@ class DamagedEntry(Exception):
     """One entry whose bytes do not match its checksum. It is missing until it is scored again."""
 
 
-def entry_crc(key: bytes, logprobs: npt.NDArray[np.float32]) -> int:
-    """crc32c(key ‖ u32 length ‖ the float32 bytes): binds a value to its key. `logprobs` is contiguous."""
+def compute_entry_crc(key: bytes, logprobs: npt.NDArray[np.float32]) -> int:
+    """Computes crc32c(key ‖ u32 length ‖ the float32 bytes), which binds a value to its key. `logprobs` is contiguous."""
     crc = google_crc32c.value(key + LENGTH.pack(len(logprobs)))
     return int(google_crc32c.extend(crc, logprobs))
 
@@ -65,40 +65,42 @@ def entry_crc(key: bytes, logprobs: npt.NDArray[np.float32]) -> int:
 def write_segment(
     folder: Path, entries: Mapping[bytes, npt.NDArray[np.float32]], identity_sha256: str, replaces: tuple[str, ...] = ()
 ) -> None:
-    """Write `entries` (32-byte key → (length,) float32 nats), at least one, as a segment at `folder`, flushed to disk.
+    """Writes `entries` (32-byte key → (length,) float32 nats), at least one, as a segment at `folder`, flushed to disk.
 
     The caller renames `folder` into place; until then no reader looks at it. `replaces` names the segments that this
     one stands for from then on. Raises `InvalidLogprobs` before anything is written; OSError when the disk refuses: the
     caller removes what is left then.
     """
-    keys, offsets, logprobs = flattened(entries)
+    keys, offsets, logprobs = flatten_entries(entries)
     with ThreadPoolExecutor(1) as pool:
-        written = {"logprob": _write_array(folder, "logprob", logprobs)}
-        begun = pool.submit(flush, chunk_path(folder, "logprob"))  # the disk takes it while the others are computed
+        checksums = {"logprob": _write_array(folder, "logprob", logprobs)}
+        flushing = pool.submit(flush, chunk_path(folder, "logprob"))  # the disk takes it while the others are computed
         bounds = pairwise(offsets.tolist())
-        small: dict[str, npt.NDArray[Any]] = {
+        small_arrays: dict[str, npt.NDArray[Any]] = {
             "key": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), 32),
             "offset": offsets,
-            "crc": np.array([entry_crc(key, logprobs[begin:end]) for key, (begin, end) in zip(keys, bounds)], "<u4"),
+            "crc": np.array(
+                [compute_entry_crc(key, logprobs[begin:end]) for key, (begin, end) in zip(keys, bounds)], "<u4"
+            ),
             "sum": np.add.reduceat(logprobs, offsets[:-1], dtype="<f8"),
         }
-        written |= {name: _write_array(folder, name, data) for name, data in small.items()}
+        checksums |= {name: _write_array(folder, name, data) for name, data in small_arrays.items()}
         attributes = {
             "complete": True,
             "entries": len(keys),
             "tokens": int(offsets[-1]),
             "identity_sha256": identity_sha256,
             "replaces": list(replaces),
-            "manifest": {name: written[name][0] for name in ARRAYS},
-            "metadata": {name: written[name][1] for name in ARRAYS},
+            "manifest": {name: checksums[name][0] for name in ARRAYS},
+            "metadata": {name: checksums[name][1] for name in ARRAYS},
         }
         (folder / "zarr.json").write_bytes(group_document(attributes))
         flush_tree(folder)
-        begun.result()
+        flushing.result()
 
 
 def _write_array(folder: Path, name: str, data: npt.NDArray[Any]) -> tuple[list[int], int]:
-    """Write one array: its entry in the manifest ([bytes of the chunk, crc32c]), and its metadata's crc32c."""
+    """Writes one array; returns its entry in the manifest ([bytes of the chunk, crc32c]), and its metadata's crc32c."""
     crc = int(google_crc32c.value(data))
     chunk = chunk_path(folder, name)
     chunk.parent.mkdir(parents=True)
@@ -124,20 +126,23 @@ class Segment:
     replaces: tuple[str, ...]
     """Ids of the segments whose entries this one holds; they are not read while it is whole."""
     manifest_crc: int
-    """Of `logprobs` as a whole."""
+    """crc32c of all of `logprobs`, by the manifest."""
     metadata: Mapping[str, int]
     """Array → crc32c of its `zarr.json`."""
 
     @cached_property
     def id(self) -> str:
+        """The name of its folder."""
         return self.path.name
 
     @property
     def entries(self) -> int:
+        """How many completions it holds."""
         return len(self.keys)
 
     @property
     def tokens(self) -> int:
+        """How many tokens they have together."""
         return len(self.logprobs)
 
     @cached_property
@@ -146,34 +151,35 @@ class Segment:
         return self.keys.reshape(-1).view("V32")
 
     def key(self, row: int) -> Key:
+        """The key of the entry in `row`."""
         return self.names.item(row)  # type: ignore[return-value]  # numpy's stubs: not typed for void
 
     def read(self, row: int) -> npt.NDArray[np.float32]:
-        """(length,) per-token log-probabilities of one entry, a view of the map. Raises `DamagedEntry`."""
+        """Reads one entry: its (length,) log-probabilities per token, a view of the map. Raises `DamagedEntry`."""
         begin, end = self.offsets.item(row), self.offsets.item(row + 1)
-        return self.checked(self.key(row), begin, end, self.crcs.item(row))
+        return self.read_checked(self.key(row), begin, end, self.crcs.item(row))
 
-    def checked(self, key: Key, begin: int, end: int, crc: int) -> npt.NDArray[np.float32]:
-        """`logprobs[begin:end]`, the entry of `key`, held against its checksum. Raises `DamagedEntry`."""
+    def read_checked(self, key: Key, begin: int, end: int, crc: int) -> npt.NDArray[np.float32]:
+        """Reads `logprobs[begin:end]`, the entry of `key`, and compares its checksum. Raises `DamagedEntry`."""
         value = self.logprobs[begin:end]
-        if entry_crc(key, value) != crc:
+        if compute_entry_crc(key, value) != crc:
             raise DamagedEntry(
                 f"{self.path}: completion {key.hex()[:16]} (tokens {begin} to {end}) does not match its checksum"
             )
         return value
 
     def values(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Each entry's log-probabilities, in the order of `keys`, unchecked: for after `check_logprobs`."""
+        """Yields each entry's log-probabilities, in the order of `keys`, unchecked: for after `check_logprobs`."""
         for begin, end in pairwise(self.offsets.tolist()):
             yield self.logprobs[begin:end]
 
     def check_logprobs(self) -> None:
-        """Check all of `logprobs` at once, ten times faster than entry by entry. Raises `DamagedSegment`."""
-        if _crc(self.logprobs) != self.manifest_crc:
+        """Checks all of `logprobs` at once, ten times faster than entry by entry. Raises `DamagedSegment`."""
+        if _compute_crc(self.logprobs) != self.manifest_crc:
             raise DamagedSegment(f"{chunk_path(self.path, 'logprob')} does not match its checksum")
 
     def check_metadata(self) -> None:
-        """Check the arrays' `zarr.json` again, as `open_segment` has done. Raises `DamagedSegment`."""
+        """Checks the arrays' `zarr.json` again, as `open_segment` has done. Raises `DamagedSegment`."""
         try:
             _check_metadata(self.path, self.metadata)
         except OSError as error:
@@ -182,7 +188,7 @@ class Segment:
 
 
 def open_segment(path: Path, identity_sha256: str) -> Segment:
-    """Map the segment at `path`. Raises `DamagedSegment` with the reason when any part does not match the manifest.
+    """Maps the segment at `path`. Raises `DamagedSegment` with the reason when any part does not match the manifest.
 
     Raises FileNotFoundError when there is no folder at `path`, `NotPermitted`, and OSError for what is the machine's
     trouble and not the segment's: too many open files, no memory.
@@ -196,7 +202,7 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
         if attributes["complete"] is not True or attributes["identity_sha256"] != identity_sha256:
             raise DamagedSegment(f"{path}: zarr.json names another reference, or an unfinished segment")
         _check_metadata(path, attributes["metadata"])
-        arrays = {name: _load(path, name, shape_of(name, entries, tokens), manifest[name]) for name in ARRAYS}
+        arrays = {name: _load_array(path, name, shape_of(name, entries, tokens), manifest[name]) for name in ARRAYS}
         segment = Segment(
             path,
             arrays["key"],
@@ -220,29 +226,32 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
 
 
 def _check_metadata(path: Path, crcs: Mapping[str, int]) -> None:
-    """Hold each array's `zarr.json`, which only stock zarr reads, against its crc32c. Raises OSError too."""
+    """Checks each array's `zarr.json`, which only stock zarr reads, against its crc32c. Raises OSError too."""
     for name in ARRAYS:
         document = document_path(path, name)
-        if google_crc32c.value(bytes_of(document)) != crcs[name]:
+        if google_crc32c.value(load_bytes(document)) != crcs[name]:
             raise DamagedSegment(f"{document} does not match its checksum")
 
 
-def _load(path: Path, name: str, shape: tuple[int, ...], measured: list[int]) -> npt.NDArray[Any]:
+def _load_array(path: Path, name: str, shape: tuple[int, ...], manifest_entry: list[int]) -> npt.NDArray[Any]:
+    """Maps one array and checks it against its manifest entry, `logprob` by size and recorded checksum only."""
     chunk = chunk_path(path, name)
     dtype = np.dtype(ARRAYS[name][0]).newbyteorder("<")
-    size, crc = measured
-    whole = bytes_of(chunk)
-    if len(whole) != size or size != math.prod(shape) * dtype.itemsize + CHECKSUM_BYTES:
-        raise DamagedSegment(f"{chunk} has {len(whole)} bytes, its manifest says {size} for shape {shape}")
-    values = whole[:-CHECKSUM_BYTES]
-    if whole[-CHECKSUM_BYTES:].tobytes() != struct.pack("<I", crc) or (name != "logprob" and _crc(values) != crc):
+    size, crc = manifest_entry
+    data = load_bytes(chunk)
+    if len(data) != size or size != math.prod(shape) * dtype.itemsize + CHECKSUM_BYTES:
+        raise DamagedSegment(f"{chunk} has {len(data)} bytes, its manifest says {size} for shape {shape}")
+    values = data[:-CHECKSUM_BYTES]
+    if data[-CHECKSUM_BYTES:].tobytes() != struct.pack("<I", crc) or (
+        name != "logprob" and _compute_crc(values) != crc
+    ):
         raise DamagedSegment(f"{chunk} does not match its checksum")
-    loaded: npt.NDArray[Any] = values.view(dtype).reshape(shape)
-    return loaded
+    array: npt.NDArray[Any] = values.view(dtype).reshape(shape)
+    return array
 
 
-def _crc(values: npt.NDArray[Any]) -> int:
-    """crc32c of a contiguous array, without a copy of it."""
+def _compute_crc(values: npt.NDArray[Any]) -> int:
+    """Computes the crc32c of a contiguous array, without a copy of it."""
     flat = values.reshape(-1).view(np.uint8)
     crc = 0
     for begin in range(0, len(flat), CRC_CHUNK):

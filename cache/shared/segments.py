@@ -1,7 +1,7 @@
-"""One reference's segments in the object store: listed, fetched, mended, uploaded, and taken out.
+"""Lists, fetches, mends, uploads and takes out the segments that one reference has in an object store.
 
 A segment is there when its `zarr.json` is: that is uploaded last, if absent, and deleted first. What is fetched is checked
-byte by byte before it is believed, what is uploaded is checked before it goes.
+byte by byte before it is believed, and what is uploaded is checked before it goes.
 """
 
 from __future__ import annotations
@@ -25,95 +25,97 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SharedSegments:
-    """One reference's segments in the object store. Methods raise the bucket's errors."""
+    """Copies one reference's segments from and to the object store. Methods raise the bucket's errors."""
 
     bucket: Bucket
     reference: str
-    """Fingerprint."""
+    """Its fingerprint."""
     identity_sha256: str
 
     @property
     def prefix(self) -> str:
+        """The folder of its segments in the bucket."""
         return f"refs/{self.reference}/segments"
 
     @property
     def withdrawals(self) -> str:
+        """The folder in the bucket that has an empty object for each segment that was taken out for good."""
         return f"refs/{self.reference}/pruned"
 
-    def committed(self) -> set[str]:
-        """The segments that are whole as far as their names tell: by a listing of every object."""
-        names = (name.removesuffix(f"/{COMMIT}") for name in self.bucket.objects(self.prefix))
+    def list_committed(self) -> set[str]:
+        """Lists the segments that are whole, as far as the names of all objects tell."""
+        names = (name.removesuffix(f"/{COMMIT}") for name in self.bucket.list_objects(self.prefix))
         return {name for name in names if is_id(name)}
 
-    def names(self) -> set[str]:
-        """Segments that are there, or are being uploaded: by a listing of the folders."""
-        return {name for name in self.bucket.folders(self.prefix) if is_id(name)}
+    def list_names(self) -> set[str]:
+        """Lists the segments that are there or are being uploaded, by their folders alone."""
+        return {name for name in self.bucket.list_folders(self.prefix) if is_id(name)}
 
-    def withdrawn(self) -> set[str]:
-        """Segments that were taken out of the object store for good."""
-        return set(self.bucket.objects(self.withdrawals))
+    def list_withdrawn(self) -> set[str]:
+        """Lists the segments that were taken out of the object store for good."""
+        return set(self.bucket.list_objects(self.withdrawals))
 
-    def fetch(self, name: str, made: Path) -> bool:
-        """Copy segment `name` to the folder `made` and check every byte of it. False where it is not committed.
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copies segment `name` to the folder `target` and checks every byte of it. False where it is not committed.
 
-        Raises `DamagedSegment`, in words of the object store.
+        Raises `DamagedSegment`, whose message names the objects and not the copy.
         """
-        where = f"{self.prefix}/{name}"
-        others = [file for file in files_of_a_segment() if file != COMMIT]
+        prefix = f"{self.prefix}/{name}"
+        files = [file for file in files_of_a_segment() if file != COMMIT]
         try:
-            self.bucket.download(f"{where}/{COMMIT}", made / COMMIT)
-        except self.bucket.gone:
-            return False  # not yet, it may be in the middle of its upload
+            self.bucket.download(f"{prefix}/{COMMIT}", target / COMMIT)
+        except self.bucket.missing_errors:
+            return False  # it may be in the middle of its upload
         try:
-            self.bucket.together(lambda file: self.bucket.download(f"{where}/{file}", made / file), others)
-        except self.bucket.gone as error:
-            if COMMIT not in self.bucket.objects(where) or name in self.withdrawn():
+            self.bucket.run_together(lambda file: self.bucket.download(f"{prefix}/{file}", target / file), files)
+        except self.bucket.missing_errors as error:
+            if COMMIT not in self.bucket.list_objects(prefix) or name in self.list_withdrawn():
                 return False  # it is being taken out at this moment
-            raise DamagedSegment(f"{self.bucket.url}/{where}: an object is missing ({first_line(error)})") from None
+            raise DamagedSegment(f"{self.bucket.url}/{prefix}: an object is missing ({first_line(error)})") from None
         try:
-            segment = open_segment(made, self.identity_sha256)
+            segment = open_segment(target, self.identity_sha256)
             segment.check_logprobs()
             segment.check_metadata()
         except DamagedSegment as error:
-            raise DamagedSegment(str(error).replace(str(made), f"{self.bucket.url}/{where}")) from error
+            raise DamagedSegment(str(error).replace(str(target), f"{self.bucket.url}/{prefix}")) from error
         return True
 
     def mend(self, damaged: Path, staging: Path) -> bool:
-        """Put a whole copy in the place of the segment folder `damaged`, which goes to quarantine. Raises as `fetch`."""
-        made = staging / uuid.uuid4().hex
+        """Puts a whole copy in the place of the segment folder `damaged`, which is quarantined. Raises as `fetch`."""
+        staged = staging / uuid.uuid4().hex
         try:
-            if not self.fetch(damaged.name, made):
+            if not self.fetch(damaged.name, staged):
                 return False
-            flush_tree(made)
+            flush_tree(staged)
             with suppress(FileNotFoundError):  # somebody else has moved it
                 quarantine(damaged)
-            made.rename(damaged)
+            staged.rename(damaged)
             flush(damaged.parent)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(staged, ignore_errors=True)
         log.warning("segment %s was damaged here, and has been fetched again from %s", damaged.name, self.bucket.url)
         return True
 
     def upload(self, segment: Segment) -> None:
-        """Put a segment that is whole. Raises `DamagedSegment` for one that is not, and FileNotFoundError."""
+        """Uploads a segment that is whole. Raises `DamagedSegment` for one that is not, and FileNotFoundError."""
         segment.check_logprobs()
         segment.check_metadata()
-        where = f"{self.prefix}/{segment.id}"
+        prefix = f"{self.prefix}/{segment.id}"
         commit = (segment.path / COMMIT).read_bytes()
-        others = [file for file in files_of_a_segment() if file != COMMIT]
-        self.bucket.together(lambda file: self.bucket.upload(f"{where}/{file}", segment.path / file), others)
-        self.bucket.create(f"{where}/{COMMIT}", commit)
+        files = [file for file in files_of_a_segment() if file != COMMIT]
+        self.bucket.run_together(lambda file: self.bucket.upload(f"{prefix}/{file}", segment.path / file), files)
+        self.bucket.create(f"{prefix}/{COMMIT}", commit)
 
     def withdraw(self, name: str, objects: Iterable[str] | None = None) -> None:
-        """Take a segment out for good: mirrors keep what they have of it, and nobody fetches or uploads it again."""
+        """Takes a segment out for good: mirrors keep what they have of it, and none fetches or uploads it again."""
         self.bucket.create(f"{self.withdrawals}/{name}", b"")
         self.delete(name, objects)
 
     def delete(self, name: str, objects: Iterable[str] | None = None) -> None:
-        """Take a segment out; whoever has it whole will upload it again. Its commit goes first."""
-        where = f"{self.prefix}/{name}"
-        self.bucket.delete([f"{where}/{COMMIT}"])
-        found = self.bucket.objects(where) if objects is None else objects
-        rest = [f"{where}/{each}" for each in found if each != COMMIT]
-        if rest:
-            self.bucket.delete(rest)
+        """Takes a segment out, its commit first; a mirror that has it whole will upload it again."""
+        prefix = f"{self.prefix}/{name}"
+        self.bucket.delete([f"{prefix}/{COMMIT}"])
+        names = self.bucket.list_objects(prefix) if objects is None else objects
+        files = [f"{prefix}/{file}" for file in names if file != COMMIT]
+        if files:
+            self.bucket.delete(files)

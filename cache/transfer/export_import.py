@@ -1,6 +1,6 @@
-"""`export` and `import_`: a reference's entries as one zip, to be scored on one machine and trained from on another.
+"""Exports references as one zip, and imports it, so that one machine scores and another trains.
 
-    manifest.json                           what is in it, with the SHA-256 of every other file
+    manifest.json                           lists all of it, with the SHA-256 of every other file
     refs/<fingerprint>/segments/<ulid>/…    segments as they lie in the store: stock zarr opens them once unpacked
 
 Members are stored, not deflated: log-probabilities compress by about a fifth, and what is stored cannot be a bomb: no
@@ -35,40 +35,46 @@ STORED_AT = (1980, 1, 1, 0, 0, 0)  # zip's own zero: the same segments give the 
 
 @dataclass
 class ExportReport:
+    """What `export` has written."""
+
     references: list[str] = field(default_factory=list)
     segments: int = 0
     entries: int = 0
     bytes: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
-    """Segment → why: its damage. The store should be repaired, and exported again."""
+    """Segment → its damage. The store should be repaired, and exported again."""
 
     def to_json(self) -> dict[str, Any]:
+        """The report as `prefd cache export --json` prints it."""
         return asdict(self)
 
 
 @dataclass
 class ImportReport:
+    """What `import_` has found in a zip, and added."""
+
     references: list[str] = field(default_factory=list)
     segments: int = 0
-    """In the zip."""
+    """How many the zip has."""
     entries: int = 0
     added: int = 0
-    """Entries that were missing here."""
+    """How many entries were missing here."""
     dry_run: bool = False
 
     def to_json(self) -> dict[str, Any]:
+        """The report as `prefd cache import --json` prints it."""
         return asdict(self) | {"present": self.entries - self.added}
 
 
 def export(cache: ReferenceCache, out: Path, fingerprints: Sequence[str] | None = None) -> ExportReport:
-    """Write the live segments of the references named `fingerprints` (None: of all) to a zip at `out`.
+    """Writes the live segments of the references named `fingerprints` (None: of all) to a zip at `out`.
 
     Every value is checked on the way. The zip is written beside `out` and renamed. Raises OSError.
     """
     report = ExportReport()
     manifest: dict[str, Any] = FORMAT | {"references": []}
-    beside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
-    with whole_file(out, beside) as file:
+    partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
+    with whole_file(out, partial) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for reference in whole_references(cache):
                 if fingerprints is not None and reference.name not in fingerprints:
@@ -82,7 +88,7 @@ def export(cache: ReferenceCache, out: Path, fingerprints: Sequence[str] | None 
                     except DamagedSegment as error:
                         report.left_out[segment.id] = str(error)
                         continue
-                    segments[segment.id] = _add(archive, cache.path, segment)
+                    segments[segment.id] = _add_segment(archive, cache.path, segment)
                     report.segments += 1
                     report.entries += segment.entries
                 report.references.append(reference.name)
@@ -100,8 +106,8 @@ def export(cache: ReferenceCache, out: Path, fingerprints: Sequence[str] | None 
     return report
 
 
-def _add(archive: zipfile.ZipFile, root: Path, segment: Segment) -> dict[str, str]:
-    """Add a segment's files; path in the segment → SHA-256."""
+def _add_segment(archive: zipfile.ZipFile, root: Path, segment: Segment) -> dict[str, str]:
+    """Adds a segment's files to the zip. Returns the SHA-256 of each, by its path in the segment."""
     digests = {}
     for name in files_of_a_segment():
         path = segment.path / name
@@ -116,7 +122,7 @@ def _add(archive: zipfile.ZipFile, root: Path, segment: Segment) -> dict[str, st
 
 
 def import_(cache: ReferenceCache, path: Path, *, dry_run: bool = False) -> ImportReport:
-    """Add what the export at `path` has and `cache` has not.
+    """Adds the entries that the export at `path` has and `cache` has not.
 
     Everything is unpacked into the staging folder and checked before anything is committed. Raises `BadExport`: nothing
     has been changed then; and OSError when the disk refuses: what was committed by then is whole, and stays.
@@ -131,7 +137,7 @@ def import_(cache: ReferenceCache, path: Path, *, dry_run: bool = False) -> Impo
             report.references.append(fingerprint.name)
             report.segments += len(segments)
             report.entries += sum(segment.entries for segment in segments)
-            batches = list(_missing(cache.peek(fingerprint), segments))
+            batches = list(_batch_missing(cache.peek(fingerprint), segments))
             report.added += sum(map(len, batches))
             commits.append((fingerprint, batches))
         if not dry_run:
@@ -144,16 +150,16 @@ def import_(cache: ReferenceCache, path: Path, *, dry_run: bool = False) -> Impo
     return report
 
 
-def _missing(here: Reference | None, segments: Sequence[Segment]) -> Iterator[Entries]:
-    """The entries of `segments` that `here` has not, each once, in batches of about a large segment's size."""
-    seen: set[bytes] = set()
+def _batch_missing(reference: Reference | None, segments: Sequence[Segment]) -> Iterator[Entries]:
+    """Yields the entries of `segments` that `reference` has not, each once, in batches as large as a large segment."""
+    yielded_keys: set[bytes] = set()
     batch: dict[bytes, npt.NDArray[np.float32]] = {}
     size = 0
     for segment in segments:
         keys = [row.tobytes() for row in segment.keys]
-        missing = set(keys if here is None else here.missing(keys)) - seen
+        missing = set(keys if reference is None else reference.missing(keys)) - yielded_keys
         batch |= {key: segment.read(row) for row, key in enumerate(keys) if key in missing}
-        seen |= missing
+        yielded_keys |= missing
         size += segment.bytes
         if size >= BATCH_BYTES:
             yield batch

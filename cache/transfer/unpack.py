@@ -1,7 +1,7 @@
-"""Reading an export and believing none of it: the zip may come from anyone.
+"""Unpacks an export without believing any of it: the zip may come from anyone.
 
-Only files that a segment has are unpacked, under names made here and into the staging folder; nothing is larger than it
-says, no value is unchecked, and whatever else the zip holds makes it a bad one.
+Only files that a segment has are unpacked, under names made here and into the staging folder; none is larger than it
+says, no value is unchecked, and a zip with anything else in it is a bad one.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class BadExport(CacheError, ValueError):
 
 
 def unpack(file: BinaryIO, path: Path, staging: Path) -> Iterator[tuple[ReferenceFingerprint, list[Segment]]]:
-    """Each reference of the zip with its segments, every value checked. Raises `BadExport`."""
+    """Unpacks each reference of the zip with its segments, every value checked. Raises `BadExport`."""
     try:
         with zipfile.ZipFile(file) as archive:
-            members = _members(archive, os.fstat(file.fileno()).st_size)
-            for reference in _manifest(archive, members):
+            members = _list_members(archive, os.fstat(file.fileno()).st_size)
+            for reference in _read_manifest(archive, members):
                 fingerprint = ReferenceFingerprint(reference["identity"], reference["provenance"])
                 if reference["fingerprint"] != fingerprint.name:
                     raise BadExport(f"reference {reference['fingerprint']} has the identity of {fingerprint.name}")
@@ -58,8 +58,8 @@ def unpack(file: BinaryIO, path: Path, staging: Path) -> Iterator[tuple[Referenc
         ) from error
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The zip's files by name. Raises `BadExport` for what an export has none of."""
+def _list_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """Lists the zip's files by name. Raises `BadExport` for a kind that no export has."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         mode = info.external_attr >> 16
@@ -75,7 +75,8 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> list[dict[str, Any]]:
+def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> list[dict[str, Any]]:
+    """Reads the references that the manifest lists, and takes it off `members`. Raises `BadExport`."""
     info = members.pop(MANIFEST, None)
     if info is None or info.file_size > MAX_MANIFEST:
         raise BadExport(f"it has no {MANIFEST}")
@@ -96,7 +97,7 @@ def _unpack_segment(
     digests: dict[str, str],
     staging: Path,
 ) -> Segment:
-    """Unpack one segment and check it to the last value. Only names that a segment has are ever written."""
+    """Unpacks one segment and checks it to the last value. Only names that a segment has are ever written."""
     if not is_id(name):
         raise BadExport(f"{name!r} is no segment's name")
     folder = staging / fingerprint.name / name

@@ -1,4 +1,4 @@
-"""`compact`: many small segments become a few large ones, under the eyes of readers and writers, with no lock.
+"""Merges many small segments into a few large ones, under the eyes of readers and writers, with no lock.
 
 A merged segment is committed as any other and names its inputs in `replaces`; readers turn to it when they refresh, and
 inputs stay for a grace period, for readers that have not. Its id sorts right behind its lowest input's: of segments that
@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from prefd.cache.agreement import Disagreement
 from prefd.cache.index import Index
-from prefd.cache.segments.ids import behind
+from prefd.cache.segments.ids import make_id_behind
 from prefd.cache.segments.segment import DamagedSegment, Segment, open_segment
+from prefd.cache.upkeep.aside import age_of, discard, size_of
 from prefd.cache.upkeep.rescue import is_whole
-from prefd.cache.upkeep.stored_reference import StoredReference, Survey, age_of, discard, size_of
-from prefd.cache.upkeep.verify import disagreements
+from prefd.cache.upkeep.stored_reference import StoredReference, Survey
+from prefd.cache.upkeep.verify import find_disagreements
 
 TARGET_BYTES = 128 * 2**20
 GRACE_S = 24 * 3600.0
@@ -31,21 +32,23 @@ GRACE_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Merge:
-    """One new segment and what went into it."""
+    """One new segment, and the segments that were merged into it."""
 
     reference: str
     segment: str | None
-    """None in a dry run, or where all of the entries are held elsewhere."""
+    """None in a dry run, or where other segments hold all of the entries."""
     inputs: tuple[str, ...]
     entries: int
     bytes: int
-    """Of the inputs."""
+    """Size of the inputs."""
     dropped: int
-    """Entries whose key another segment serves, and damaged ones."""
+    """How many entries were left out: damaged ones, and those whose key another segment serves."""
 
 
 @dataclass(frozen=True)
 class Deleted:
+    """A segment that was deleted as useless."""
+
     reference: str
     segment: str
     bytes: int
@@ -55,29 +58,33 @@ class Deleted:
 
 @dataclass(frozen=True)
 class CompactReport:
+    """What a compaction of one reference has merged and deleted."""
+
     merges: tuple[Merge, ...] = ()
     deleted: tuple[Deleted, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
-    """Told now, as the value that is not served is dropped."""
+    """Reported now, as the merge drops the value that is not served."""
 
 
 def compact(
     reference: StoredReference, *, target_bytes: int = TARGET_BYTES, grace_s: float = GRACE_S, dry_run: bool = False
 ) -> CompactReport:
-    """Merge segments below half of `target_bytes` up to about that size, and delete what was replaced before.
+    """Merges segments below half of `target_bytes` up to about that size, and deletes what was replaced before.
 
     Raises OSError when the disk refuses; what was committed by then stays, and nothing is lost.
     """
     deleted = delete_replaced(reference, grace_s, dry_run=dry_run)
     survey = reference.survey()
-    losers = _losers(survey.live)
-    differing = disagreements(reference, survey.live)
-    merges = [_merge(reference, survey, group, losers, dry_run) for group in _groups(survey.live, target_bytes)]
-    return CompactReport(tuple(each for each in merges if each is not None), tuple(deleted), tuple(differing))
+    losers = _find_losers(survey.live)
+    disagreements = find_disagreements(reference, survey.live)
+    merges = [
+        _merge_group(reference, survey, group, losers, dry_run) for group in _group_small(survey.live, target_bytes)
+    ]
+    return CompactReport(tuple(each for each in merges if each is not None), tuple(deleted), tuple(disagreements))
 
 
-def _groups(live: Sequence[Segment], target_bytes: int) -> Iterator[list[Segment]]:
-    """Runs of small segments, oldest first, each of about `target_bytes` and two segments at least."""
+def _group_small(live: Sequence[Segment], target_bytes: int) -> Iterator[list[Segment]]:
+    """Groups small segments, oldest first, each group of about `target_bytes` and two segments at least."""
     group: list[Segment] = []
     size = 0
     for segment in live:
@@ -92,20 +99,21 @@ def _groups(live: Sequence[Segment], target_bytes: int) -> Iterator[list[Segment
         yield group
 
 
-def _losers(live: Sequence[Segment]) -> dict[str, set[int]]:
-    """Segment → its rows that are never served, as a lower segment has a whole entry with the same key."""
-    losing: dict[str, set[int]] = {segment.id: set() for segment in live}
-    for _, places in Index().extended(live).shared():
+def _find_losers(live: Sequence[Segment]) -> dict[str, set[int]]:
+    """Finds for each segment the rows that are never served, as a lower segment has a whole entry with the same key."""
+    losers: dict[str, set[int]] = {segment.id: set() for segment in live}
+    for _, places in Index().with_segments(live).find_shared():
         winner = next((place for place in places if is_whole(*place)), None)
         for segment, row in places:
             if (segment, row) != winner:
-                losing[segment.id].add(row)
-    return losing
+                losers[segment.id].add(row)
+    return losers
 
 
-def _merge(
+def _merge_group(
     reference: StoredReference, survey: Survey, group: Sequence[Segment], losers: dict[str, set[int]], dry_run: bool
 ) -> Merge | None:
+    """Writes one group as a segment that replaces them; None where none of its entries is served."""
     entries: dict[bytes, npt.NDArray[np.float32]] = {}
     crcs: dict[bytes, int] = {}
     for segment in group:
@@ -116,65 +124,68 @@ def _merge(
             entries[key], crcs[key] = segment.read(row), int(segment.crcs[row])
     inputs = tuple(segment.id for segment in group)
     dropped = sum(segment.entries for segment in group) - len(entries)
-    read = sum(segment.bytes for segment in group)
+    input_bytes = sum(segment.bytes for segment in group)
     if not entries or dry_run:
-        return Merge(reference.name, None, inputs, len(entries), read, dropped) if entries else None
-    # What an input replaced, and is still there, would come back when the input is deleted.
-    there = {segment.id for segment in survey.replaced}
-    inherited = {name for segment in group for name in segment.replaces if name in there}
-    name = behind(inputs[0])
-    made = reference.stage(entries, name, (*inputs, *sorted(inherited - set(inputs))))
+        return Merge(reference.name, None, inputs, len(entries), input_bytes, dropped) if entries else None
+    # Segments that an input replaced, and that still exist, would come back when the input is deleted.
+    replaced_ids = {segment.id for segment in survey.replaced}
+    inherited = {name for segment in group for name in segment.replaces if name in replaced_ids}
+    name = make_id_behind(inputs[0])
+    staged = reference.stage(entries, name, (*inputs, *sorted(inherited - set(inputs))))
     try:
-        _check(open_segment(made, reference.fingerprint.sha256), crcs)
-        reference.publish(made)
+        _check_merged(open_segment(staged, reference.fingerprint.sha256), crcs)
+        reference.publish(staged)
     except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(staged, ignore_errors=True)
         raise
-    return Merge(reference.name, name, inputs, len(entries), read, dropped)
+    return Merge(reference.name, name, inputs, len(entries), input_bytes, dropped)
 
 
-def _check(made: Segment, crcs: dict[bytes, int]) -> None:
-    """The checksums were made again from the values; hold them against those the values came with."""
-    for row in range(made.entries):
-        if int(made.crcs[row]) != crcs[made.keys[row].tobytes()] or not is_whole(made, row):
+def _check_merged(segment: Segment, crcs: dict[bytes, int]) -> None:
+    """Checks the checksums of a merged segment, made from the values again, against those that the values had."""
+    for row in range(segment.entries):
+        if int(segment.crcs[row]) != crcs[segment.keys[row].tobytes()] or not is_whole(segment, row):
             raise DamagedSegment(
-                f"{made.path}: entry {row} changed while it was merged; is the memory or disk failing?"
+                f"{segment.path}: entry {row} changed while it was merged; is the memory or disk failing?"
             )
 
 
 def delete_replaced(
     reference: StoredReference, older_than_s: float = GRACE_S, *, dry_run: bool = False
 ) -> list[Deleted]:
-    """Delete segments that nobody needs: replaced, or redundant, by segments that are whole and older than the grace.
+    """Deletes segments that no reader needs: replaced, or redundant, by whole segments older than the grace.
 
-    Whole to the last value, which is looked at first: what is deleted here is the only other copy.
+    Those are first checked to the last value: what is deleted here is the only other copy.
     """
     survey = reference.survey()
-    settled = [segment for segment in survey.live if _written(reference, segment) >= older_than_s]
-    there = {segment.id for segment in survey.replaced}
-    replacing = [segment for segment in settled if not there.isdisjoint(segment.replaces) and _all_whole(segment)]
+    settled = [segment for segment in survey.live if _measure_age(reference, segment) >= older_than_s]
+    replaced_ids = {segment.id for segment in survey.replaced}
+    replacing = [
+        segment for segment in settled if not replaced_ids.isdisjoint(segment.replaces) and _is_all_whole(segment)
+    ]
     hidden = {name for segment in replacing for name in segment.replaces}
-    gone = [(segment, "replaced") for segment in survey.replaced if segment.id in hidden]
-    losers = _losers(settled)
-    gone += [(segment, "redundant") for segment in settled if len(losers[segment.id]) == segment.entries]
+    useless = [(segment, "replaced") for segment in survey.replaced if segment.id in hidden]
+    losers = _find_losers(settled)
+    useless += [(segment, "redundant") for segment in settled if len(losers[segment.id]) == segment.entries]
     deleted = []
-    for segment, why in gone:
-        deleted.append(Deleted(reference.name, segment.id, size_of(segment.path), why))
+    for segment, reason in useless:
+        deleted.append(Deleted(reference.name, segment.id, size_of(segment.path), reason))
         if dry_run:
             continue
-        if why == "replaced":  # a mirror does not fetch what a segment in it stands for
+        if reason == "replaced":  # a mirror does not fetch what a segment in it stands for
             discard(segment.path, reference.staging)
         else:
             reference.remove(segment.id)
     return deleted
 
 
-def _written(reference: StoredReference, segment: Segment) -> float:
-    """Seconds since it was committed. Readers touch the folder, never this file."""
+def _measure_age(reference: StoredReference, segment: Segment) -> float:
+    """Measures the seconds since a segment was committed: readers touch its folder, never this file."""
     return age_of(reference.segments / segment.id / "zarr.json")
 
 
-def _all_whole(segment: Segment) -> bool:
+def _is_all_whole(segment: Segment) -> bool:
+    """Whether all log-probabilities of a segment match its checksum."""
     try:
         segment.check_logprobs()
     except DamagedSegment:

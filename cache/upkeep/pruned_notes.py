@@ -1,4 +1,4 @@
-"""What a mirror remembers of the segments that were removed from it: which they were, and which keys they held.
+"""Notes which segments were removed from a mirror, and which keys they held.
 
 A mirror fetches what the object store has. Without a note it would fetch back what was pruned; with one it does so when
 a job asks for one of the keys. A note is one small file, 8 bytes an entry; a lost or damaged one costs a fetch.
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from prefd.cache.index import prefixes_of
 from prefd.cache.segments.durable import flush, whole_file
 from prefd.cache.segments.layout import chunk_path
+from prefd.cache.sorted_entries import read_prefixes
 
 FOLDER = "pruned"
 SUFFIX = ".npz"
@@ -27,14 +27,16 @@ SUFFIX = ".npz"
 
 @dataclass(frozen=True, eq=False)
 class Note:
+    """The keys of one removed segment, as far as their prefixes tell."""
+
     prefixes: npt.NDArray[np.uint64]
     """(n,) the first 8 bytes of each key, sorted."""
     replaces: tuple[str, ...]
-    """What it had replaced, which must stay away too."""
+    """Ids of the segments that it had replaced, which must stay away too."""
 
     @classmethod
-    def of(cls, segment: Path) -> Note:
-        """Of the segment folder at `segment`, damaged ones too: a key that cannot be read is scored again."""
+    def from_segment(cls, segment: Path) -> Note:
+        """Makes the note of the segment folder at `segment`, damaged or not: an unreadable key is scored again."""
         try:
             data = chunk_path(segment, "key").read_bytes()
         except OSError:
@@ -45,34 +47,35 @@ class Note:
             names = tuple(str(name) for name in replaces)
         except (OSError, ValueError, KeyError, TypeError):
             names = ()
-        return cls(np.sort(prefixes_of(keys)), names)
+        return cls(np.sort(read_prefixes(keys)), names)
 
-    def holds_any(self, wanted: npt.NDArray[np.uint64]) -> bool:
-        at = self.prefixes.searchsorted(wanted)
-        return bool(len(self.prefixes)) and bool((self.prefixes.take(at, mode="clip") == wanted).any())
+    def holds_any(self, prefixes: npt.NDArray[np.uint64]) -> bool:
+        """Whether it may have held a key with one of `prefixes`."""
+        slots = self.prefixes.searchsorted(prefixes)
+        return bool(len(self.prefixes)) and bool((self.prefixes.take(slots, mode="clip") == prefixes).any())
 
 
 class Notes:
-    """The notes of one reference, as other processes leave and drop them."""
+    """Reads and writes the notes of one reference, which other processes leave and drop too."""
 
     def __init__(self, reference: Path, staging: Path) -> None:
         self.folder = reference / FOLDER
         self.staging = staging
-        self._read: dict[str, Note] = {}
+        self._notes: dict[str, Note] = {}
 
     def refresh(self) -> dict[str, Note]:
-        """Segment id → its note."""
+        """Reads the notes that are there now: segment id → its note."""
         try:
             files = [name for name in os.listdir(self.folder) if name.endswith(SUFFIX)]
         except FileNotFoundError:
             files = []
-        there = {name.removesuffix(SUFFIX) for name in files}
-        self._read = {name: note for name, note in self._read.items() if name in there}
-        for name in there - self._read.keys():
+        ids = {name.removesuffix(SUFFIX) for name in files}
+        self._notes = {name: note for name, note in self._notes.items() if name in ids}
+        for name in ids - self._notes.keys():
             note = self._load(name)
             if note is not None:
-                self._read[name] = note
-        return self._read
+                self._notes[name] = note
+        return self._notes
 
     def _load(self, name: str) -> Note | None:
         try:
@@ -85,7 +88,7 @@ class Notes:
             return None
 
     def leave(self, name: str, note: Note) -> int:
-        """Write a note, flushed. Returns its bytes. Raises OSError."""
+        """Writes the note of segment `name`, flushed to the disk. Returns its size in bytes. Raises OSError."""
         self.staging.mkdir(exist_ok=True)
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{name}{SUFFIX}"
@@ -96,13 +99,14 @@ class Notes:
         return size
 
     def drop(self, names: Iterable[str]) -> None:
+        """Deletes the notes of these segments."""
         for name in names:
-            self._read.pop(name, None)
+            self._notes.pop(name, None)
             (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
-    def holding(self, keys: Sequence[bytes]) -> list[str]:
-        """The segments that held any of `keys`, youngest first: of those that one of them had replaced, only that one."""
-        wanted = prefixes_of(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32))
-        found = {name: note for name, note in self.refresh().items() if note.holds_any(wanted)}
-        hidden = {name for note in found.values() for name in note.replaces}
-        return sorted(found.keys() - hidden, reverse=True)
+    def find_holders(self, keys: Sequence[bytes]) -> list[str]:
+        """Finds the segments that held any of `keys`, youngest first; none that another of them had replaced."""
+        prefixes = read_prefixes(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32))
+        notes = {name: note for name, note in self.refresh().items() if note.holds_any(prefixes)}
+        hidden = {name for note in notes.values() for name in note.replaces}
+        return sorted(notes.keys() - hidden, reverse=True)

@@ -1,7 +1,7 @@
-"""What can be saved of a damaged segment: its entries that still match their own checksums.
+"""Saves what can be saved of a damaged segment: the entries that still match their own checksums.
 
 An entry's crc binds its key, its length and its values, so an entry proves itself even where the manifest, the sums or
-other entries are lost. What is saved goes into a new segment first; only then the damaged one goes to quarantine.
+other entries are lost. They are committed as a new segment first; only then the damaged one goes to quarantine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prefd.cache.index import Index
 from prefd.cache.segments.ids import new_id
 from prefd.cache.segments.layout import ARRAYS, chunk_path
 from prefd.cache.segments.read_errors import raise_if_unreadable
-from prefd.cache.segments.segment import DamagedEntry, Segment, entry_crc
+from prefd.cache.segments.segment import DamagedEntry, Segment, compute_entry_crc
 from prefd.cache.segments.values import InvalidLogprobs, check_logprobs
 from prefd.cache.store import ReferenceCache
 from prefd.cache.upkeep.stored_reference import StoredReference
@@ -27,38 +27,38 @@ from prefd.cache.upkeep.stored_reference import StoredReference
 
 @dataclass(frozen=True)
 class Remains:
-    """What a damaged segment held, as far as it can be told, and what of it is whole."""
+    """The entries of a damaged segment that are whole, and how many it had, as far as its files tell."""
 
-    held: int | None
-    """Entries it was written with; None where nothing says how many."""
-    whole: dict[bytes, npt.NDArray[np.float32]]
+    entries: int | None
+    """How many it was written with; None where nothing says it."""
+    whole_entries: dict[bytes, npt.NDArray[np.float32]]
     keys: set[bytes]
-    """As they can be read, some of them wrong perhaps."""
+    """All that can be read, some of them wrong perhaps."""
 
 
 def examine(folder: Path) -> Remains:
-    """Read the segment folder at `folder` without believing any of it. Raises `NotPermitted`: it would count as lost."""
-    keys = _raw(folder, "key").reshape(-1, 32)
-    offsets, crcs, values = (_raw(folder, name) for name in ("offset", "crc", "logprob"))
+    """Reads the segment folder at `folder` without believing any of it. Raises `NotPermitted`."""
+    keys = _read_array(folder, "key").reshape(-1, 32)
+    offsets, crcs, values = (_read_array(folder, name) for name in ("offset", "crc", "logprob"))
     rows = min(len(keys), len(offsets) - 1, len(crcs))
-    whole = {}
+    whole_entries = {}
     for row in range(rows):
         begin, end = int(offsets[row]), int(offsets[row + 1])
         if not 0 <= begin < end <= len(values):
             continue
         key, value = keys[row].tobytes(), np.ascontiguousarray(values[begin:end])
-        if entry_crc(key, value) != int(crcs[row]):
+        if compute_entry_crc(key, value) != int(crcs[row]):
             continue
         try:
             check_logprobs(key, value)
         except InvalidLogprobs:
             continue
-        whole[key] = value
-    return Remains(_recorded_entries(folder) or len(keys) or None, whole, {key.tobytes() for key in keys})
+        whole_entries[key] = value
+    return Remains(_read_entry_count(folder) or len(keys) or None, whole_entries, {key.tobytes() for key in keys})
 
 
-def _raw(folder: Path, array: str) -> npt.NDArray[Any]:
-    """All whole elements of a chunk file, its checksum not looked at; none where the file cannot be read."""
+def _read_array(folder: Path, array: str) -> npt.NDArray[Any]:
+    """Reads all whole elements of a chunk file, without its checksum; none where the file cannot be read."""
     dtype = np.dtype(ARRAYS[array][0]).newbyteorder("<")
     width = 32 if array == "key" else dtype.itemsize
     try:
@@ -69,7 +69,8 @@ def _raw(folder: Path, array: str) -> npt.NDArray[Any]:
     return np.frombuffer(data[: len(data) // width * width], dtype=dtype)
 
 
-def _recorded_entries(folder: Path) -> int | None:
+def _read_entry_count(folder: Path) -> int | None:
+    """Reads from a segment's attributes how many entries it has; None where they do not say it."""
     try:
         entries = json.loads((folder / "zarr.json").read_bytes())["attributes"]["entries"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -79,46 +80,48 @@ def _recorded_entries(folder: Path) -> int | None:
 
 
 def rescue(reference: StoredReference, name: str, without: Collection[bytes] = ()) -> int:
-    """Commit what is whole in segment `name` and nowhere else, then quarantine it. Returns the entries saved.
+    """Commits the whole entries of segment `name` that no other has, then quarantines it. Returns how many were saved.
 
-    `without`: keys whose values are known to be wrong. A crash in between leaves both segments, which hold the same.
+    The values of the keys `without` are known to be wrong, and are left out. A crash in between leaves both segments,
+    which hold the same.
     """
     folder = reference.segments / name
-    whole = {key: value for key, value in examine(folder).whole.items() if key not in without}
-    elsewhere = held_whole([segment for segment in reference.survey().live if segment.id != name], whole)
-    whole = {key: value for key, value in whole.items() if key not in elsewhere}
-    if whole:
-        reference.publish(reference.stage(whole, new_id()))
+    whole_entries = {key: value for key, value in examine(folder).whole_entries.items() if key not in without}
+    elsewhere = find_whole_keys([segment for segment in reference.survey().live if segment.id != name], whole_entries)
+    whole_entries = {key: value for key, value in whole_entries.items() if key not in elsewhere}
+    if whole_entries:
+        reference.publish(reference.stage(whole_entries, new_id()))
     reference.move_to_quarantine(name)
-    return len(whole)
+    return len(whole_entries)
 
 
 def evict(cache: ReferenceCache, reference: StoredReference, keys: Collection[bytes]) -> list[str]:
-    """Take entries with wrong values out of the store: quarantine every segment that serves one, less the rest of it.
+    """Takes wrong values out of the store: quarantines every segment that serves one, and saves its other entries.
 
-    Of a shared cache it leaves the object store first, or it would come back; raises `StoreTrouble` where it cannot.
+    A shared segment leaves the object store first, or it would come back; raises `StoreTrouble` where it cannot.
     A segment is never changed, and a right value put later would lose to the wrong one's lower id. Returns the ids.
     """
-    gone: list[str] = []
+    evicted_ids: list[str] = []
     while True:  # what a quarantined segment had replaced serves again, and may hold the wrong value too
-        index = Index().extended(reference.survey().live)
+        index = Index().with_segments(reference.survey().live)
         serving = {segment.id for places in index.find(list(keys)) for segment, _ in places}
         if not serving:
-            return gone
+            return evicted_ids
         for name in sorted(serving):
             cache.withdraw(reference.fingerprint, name)
             rescue(reference, name, without=keys)
-            gone.append(name)
+            evicted_ids.append(name)
 
 
-def held_whole(segments: Sequence[Segment], keys: Collection[bytes]) -> set[bytes]:
-    """Those of `keys` for which one of `segments` has an entry that matches its checksum."""
-    asked = list(keys)
-    found = Index().extended(segments).find(asked) if asked else iter(())
-    return {key for key, places in zip(asked, found) if any(is_whole(*place) for place in places)}
+def find_whole_keys(segments: Sequence[Segment], keys: Collection[bytes]) -> set[bytes]:
+    """Finds those of `keys` for which one of `segments` has an entry that matches its checksum."""
+    key_list = list(keys)
+    places_by_key = Index().with_segments(segments).find(key_list) if key_list else iter(())
+    return {key for key, places in zip(key_list, places_by_key) if any(is_whole(*entry) for entry in places)}
 
 
 def is_whole(segment: Segment, row: int) -> bool:
+    """Whether the entry in `row` matches its checksum."""
     try:
         segment.read(row)
     except DamagedEntry:

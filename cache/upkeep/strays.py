@@ -1,4 +1,4 @@
-"""What lies in a store and belongs to no entry: strange files, unfinished writes, quarantine. None of it is ever read."""
+"""Finds what lies in a store and belongs to no entry: strange files, unfinished writes, quarantine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Literal
 from prefd.cache.segments.ids import is_id
 from prefd.cache.store import ReferenceCache, children
 from prefd.cache.upkeep import pruned_notes
-from prefd.cache.upkeep.stored_reference import FINGERPRINT, age_of, files_of_a_segment, files_under, size_of
+from prefd.cache.upkeep.aside import age_of, files_under, size_of
+from prefd.cache.upkeep.stored_reference import FINGERPRINT, files_of_a_segment
 
 Kind = Literal["strange", "unfinished", "quarantined"]
 IN_CACHE = {"zarr.json", "refs", ".tmp", ".memo"}
@@ -19,24 +20,27 @@ IN_REFERENCE = {"zarr.json", "segments", "quarantine", pruned_notes.FOLDER}
 
 @dataclass(frozen=True)
 class Stray:
+    """A file or folder that belongs to no entry."""
+
     path: str
     """Relative to the store."""
     kind: Kind
-    """`unfinished` is what a writer that was killed, or one that writes now, has in the staging folder."""
+    """`unfinished` is one in the staging folder, of a writer that was killed or that writes now."""
     bytes: int
     age_s: float
 
 
-def strays(cache: ReferenceCache) -> list[Stray]:
+def find_strays(cache: ReferenceCache) -> list[Stray]:
+    """Finds every stray of a store, in order of path."""
     return [
         Stray(str(path.relative_to(cache.path)), kind, size_of(path), age_of(path))
-        for path, kind in sorted(_found(cache))
+        for path, kind in sorted(_walk_store(cache))
         if path.exists()
     ]
 
 
-def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
-    for path in _not_in(cache.path, IN_CACHE):
+def _walk_store(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
+    for path in _list_others(cache.path, IN_CACHE):
         yield path, "strange"
     for path in children(cache.staging):
         yield path, "unfinished"
@@ -44,11 +48,11 @@ def _found(cache: ReferenceCache) -> Iterator[tuple[Path, Kind]]:
         if not FINGERPRINT.fullmatch(reference.name) or not reference.is_dir():
             yield reference, "strange"
             continue
-        yield from _found_in_reference(reference)
+        yield from _walk_reference(reference)
 
 
-def _found_in_reference(reference: Path) -> Iterator[tuple[Path, Kind]]:
-    for path in _not_in(reference, IN_REFERENCE):
+def _walk_reference(reference: Path) -> Iterator[tuple[Path, Kind]]:
+    for path in _list_others(reference, IN_REFERENCE):
         yield path, "strange"
     for path in children(reference / "quarantine"):
         yield path, "quarantined"
@@ -62,5 +66,5 @@ def _found_in_reference(reference: Path) -> Iterator[tuple[Path, Kind]]:
                 yield path, "strange"
 
 
-def _not_in(folder: Path, names: set[str]) -> list[Path]:
+def _list_others(folder: Path, names: set[str]) -> list[Path]:
     return [path for path in children(folder) if path.name not in names]

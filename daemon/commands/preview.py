@@ -92,14 +92,14 @@ def draw(preview: Preview, full: bool, tokens: bool) -> None:
 
 def pick_job(file: SpecFile, number: int | None) -> JobSpec:
     """The one job of a file; of a sweep, the one with this number, which is said with what it shares with the others."""
-    from prefd.daemon.worker_tasks.previews import what_decides_tokens
+    from prefd.daemon.worker_tasks.previews import compute_tokens_key
 
     count = len(file.specs)
     if number is not None and number > count:
         raise Failure(f"{file.file}: there is no job {number}; it has {count}", Exit.USAGE)
     spec = file.specs[(number or 1) - 1]
     if file.sweep is not None:
-        alike = sum(what_decides_tokens(each) == what_decides_tokens(spec) for each in file.specs)
+        alike = sum(compute_tokens_key(each) == compute_tokens_key(spec) for each in file.specs)
         others = f"{'all' if alike == count else f'{alike} of them'} have these tokens"
         others += "" if alike == count else ", and --job shows another"
         render.note(f"{file.file}: a sweep of {count} jobs, of which this is {spec.name}; {others}")

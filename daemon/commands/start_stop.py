@@ -45,7 +45,7 @@ def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
 
         serve(home, to_file=log_to_file)
         return
-    if (held := lock.holder(home)) is not None:
+    if (held := lock.find_holder(home)) is not None:
         raise Failure(f"the daemon is already running here: pid {held.pid}\nsee `prefd status`, or `prefd stop` it")
     pid = start_detached(home)
     if as_json:

@@ -118,11 +118,11 @@ def look_at_data(
 
 def by_tokens(file: SpecFile, checks: Sequence[DataCheck]) -> list[DataLook]:
     """What was found of each of the file's jobs, told once for those whose pairs are the same tokens."""
-    from prefd.daemon.worker_tasks.previews import what_decides_tokens
+    from prefd.daemon.worker_tasks.previews import compute_tokens_key
 
     looks: dict[str, DataLook] = {}
     for spec, check in zip(file.specs, checks):
-        key = what_decides_tokens(spec)
+        key = compute_tokens_key(spec)
         look = looks.get(key, DataLook([], check.data, check.not_reached, None))
         looks[key] = replace(look, jobs=[*look.jobs, spec.name], unchecked=look.unchecked or check.unchecked)
     return list(looks.values())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import announced, is_held
+from prefd.daemon.home.lock import is_held, read_announcement
 
 if TYPE_CHECKING:
     import httpx
@@ -100,7 +100,7 @@ class Client:
     @contextmanager
     def _http(self) -> Iterator[tuple[httpx.Client, ModuleType]]:
         """A client of the socket, and its library. Raises DaemonNotRunning where nobody listens."""
-        known = announced(self.home)
+        known = read_announcement(self.home)
         listening = known.socket if known else str(self.home.socket)
         try:
             with socket.socket(socket.AF_UNIX) as probe:

@@ -194,7 +194,7 @@ def check_jobs(home: Home) -> Iterator[HealthFinding]:
 
 
 def check_daemon(home: Home) -> Iterator[HealthFinding]:
-    held = lock.holder(home)
+    held = lock.find_holder(home)
     if held is None:
         yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
         return
@@ -255,7 +255,7 @@ def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
         return
     remedy = "look at cache_url, the network and the AWS_… variables; until then jobs use and fill the cache here alone"
     try:
-        count = len(_within(BUCKET_SECONDS, lambda: bucket.folders("refs")))
+        count = len(_within(BUCKET_SECONDS, lambda: bucket.list_folders("refs")))
     except TimeoutError:
         yield HealthFinding("warn", "shared", f"{url} gave no answer within {BUCKET_SECONDS:g} s", remedy)
     except bucket.errors as error:

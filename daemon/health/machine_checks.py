@@ -17,7 +17,7 @@ from pathlib import Path
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
-from prefd.daemon.machine.mounts import mount_of
+from prefd.daemon.machine.mounts import find_mount
 
 EVENT_SECONDS = 2.0
 FEW_FILES = 1024  # a cache has several files a segment, and all of them are mapped
@@ -33,7 +33,7 @@ def check_watch(home: Home) -> Iterator[HealthFinding]:
         return
     if not home.jobs.is_dir():
         return
-    mount = mount_of(home.jobs)
+    mount = find_mount(home.jobs)
     where = f"{home.jobs} is on {mount.describe()}" if mount else str(home.jobs)
     if polling:
         yield HealthFinding("ok", "watch", f"polling, as config.toml says; {where}")

@@ -1,4 +1,4 @@
-"""The cache of a home: its own folder, or that folder as the mirror of a shared one (`cache_url` in config.toml)."""
+"""`open_cache` opens a home's cache: its own folder, or that folder as the mirror of a shared one (`cache_url`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def open_cache(home: Home) -> ReferenceCache:
-    """Made where there is none. Raises `NotACache`, and `CannotShare` for a URL that cannot be used."""
+    """Open the home's cache; create it as needed. Raises `NotACache`, and `CannotShare` for a URL that cannot be used."""
     return open_shared(home) or ReferenceCache.open(home.cache)
 
 
 def open_shared(home: Home) -> SharedCache | None:
-    """None for a home that shares nothing. Raises as `open_cache`."""
+    """Open the home's shared cache; None for a home that shares nothing. Raises as `open_cache`."""
     url = Config.load(home).cache_url
     if not url:
         return None
@@ -27,6 +27,6 @@ def open_shared(home: Home) -> SharedCache | None:
     return SharedCache.at(url, home.cache)
 
 
-def open_here(home: Home) -> ReferenceCache:
-    """The folder alone, without a word to the object store that it may be the mirror of."""
+def open_own_folder(home: Home) -> ReferenceCache:
+    """Open the home's cache folder alone, without connecting to the object store that it may be the mirror of."""
     return ReferenceCache.open(home.cache, mirror=bool(Config.load(home).cache_url))

@@ -1,4 +1,4 @@
-"""Where a daemon keeps what it owns: one folder, one name for each thing in it."""
+"""Home names each file and folder in a daemon's home."""
 
 from __future__ import annotations
 
@@ -15,75 +15,97 @@ MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 
 @dataclass(frozen=True)
 class Home:
-    """The layout of `<home>/`. Nothing is created by looking."""
+    """The layout of `<home>/`. Only `create` creates anything."""
 
     root: Path
 
     @classmethod
-    def locate(cls, given: str | os.PathLike[str] | None = None) -> Home:
-        """`--home`, else $PREFD_HOME, else the platform's user data folder."""
-        chosen = given or os.environ.get("PREFD_HOME") or platformdirs.user_data_dir("prefd", appauthor=False)
+    def locate(cls, folder: str | os.PathLike[str] | None = None) -> Home:
+        """Choose the home: `folder` (from `--home`), else $PREFD_HOME, else the platform's user data folder."""
+        chosen = folder or os.environ.get("PREFD_HOME") or platformdirs.user_data_dir("prefd", appauthor=False)
         return cls(Path(chosen).expanduser().resolve())
 
     @property
     def config(self) -> Path:
+        """The daemon's settings."""
+        """The daemon's settings."""
         return self.root / "config.toml"
 
     @property
     def jobs(self) -> Path:
+        """The watched folder, into which specs are dropped."""
+        """The watched folder, into which specs are dropped."""
         return self.root / "jobs"
 
     @property
     def accepted(self) -> Path:
+        """The folder of claimed specs."""
+        """The folder of claimed specs."""
         return self.jobs / "accepted"
 
     @property
     def rejected(self) -> Path:
+        """The folder of rejected specs, with the reasons beside them."""
+        """The folder of rejected specs, with the reasons beside them."""
         return self.jobs / "rejected"
 
     @property
     def runs(self) -> Path:
+        """The folder of the jobs' own folders."""
+        """The folder of the jobs' own folders."""
         return self.root / "runs"
 
     @property
     def cache(self) -> Path:
+        """The folder of the cache of reference log-probabilities."""
+        """The folder of the cache of reference log-probabilities."""
         return self.root / "cache"
 
     @property
     def has_cache(self) -> bool:
-        """Whether there is a cache yet; to open it would make one."""
+        """Whether there is a cache yet; opening it would create one."""
         return (self.cache / "zarr.json").exists()
 
     @property
     def database(self) -> Path:
+        """The job database."""
+        """The job database."""
         return self.root / "prefd.sqlite3"
 
     @property
     def run(self) -> Path:
-        """Socket and lock live here, mode 0700."""
+        """The folder of the socket and the lock, mode 0700."""
         return self.root / "run"
 
     @property
     def socket(self) -> Path:
+        """The socket of the control API."""
+        """The socket of the control API."""
         return self.run / "prefd.sock"
 
     @property
     def lock(self) -> Path:
+        """The file whose lock the running daemon holds."""
+        """The file whose lock the running daemon holds."""
         return self.run / "daemon.lock"
 
     @property
     def log(self) -> Path:
+        """The daemon's log, where it does not go to stderr."""
+        """The daemon's log, where it does not go to stderr."""
         return self.root / "daemon.log"
 
     def refusal(self, name: str) -> Path:
-        """The file beside the rejected spec `name` that says why it was rejected."""
+        """Return the path of the file beside the rejected spec `name` that says why it was rejected."""
         return self.rejected / f"{name}.error.txt"
 
     def job(self, job_id: int) -> Path:
+        """Return the path of a job's folder."""
+        """Return the path of a job's folder."""
         return self.runs / str(job_id)
 
     def create(self) -> None:
-        """Make every folder; the home and its `run/` are the user's alone."""
+        """Create every folder; only the user may read the home and its `run/`."""
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self.jobs, self.accepted, self.rejected, self.runs, self.cache):
             folder.mkdir(exist_ok=True)

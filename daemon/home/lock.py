@@ -1,6 +1,6 @@
-"""One daemon per home: a lock that the kernel releases when its holder dies.
+"""`hold_lock` keeps a second daemon from a home, by a lock that the kernel releases when its holder dies.
 
-Beside the lock, `daemon.json` says who holds it. It is believed only while the lock is held.
+Beside the lock, `daemon.json` names the holder. It counts only while the lock is held.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_json, write_json
 
 PATIENCE_SECONDS = 1.0
-"""`holder` tries the lock for a moment; a starting daemon must not take that for a rival."""
+"""How long a starting daemon tries the lock: `find_holder` takes it for a moment, which is no rival."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a home's lock, as it wrote itself down."""
+    """The daemon that holds a home's lock, as it announced itself."""
 
     pid: int
     started_at: float
@@ -37,13 +37,13 @@ class AlreadyRunning(PrefdError):
 
 
 @contextmanager
-def held(home: Home) -> Iterator[None]:
-    """Hold the home's lock. Raises AlreadyRunning."""
+def hold_lock(home: Home) -> Iterator[None]:
+    """Hold the home's lock inside the block. Raises AlreadyRunning."""
     lock = FileLock(home.lock, timeout=PATIENCE_SECONDS, poll_interval=0.05)
     try:
         lock.acquire()
     except Timeout:
-        raise AlreadyRunning(f"{_who(home)} already serves {home.root}; stop it with `prefd stop`") from None
+        raise AlreadyRunning(f"{_describe_owner(home)} already serves {home.root}; stop it with `prefd stop`") from None
     try:
         yield
     finally:
@@ -53,13 +53,13 @@ def held(home: Home) -> Iterator[None]:
 
 def announce(home: Home, socket: str) -> Holder:
     """Write down that this process holds the lock, and where it listens."""
-    me = Holder(os.getpid(), time.time(), socket)
-    write_json(home.run / "daemon.json", asdict(me))
-    return me
+    owner = Holder(os.getpid(), time.time(), socket)
+    write_json(home.run / "daemon.json", asdict(owner))
+    return owner
 
 
-def announced(home: Home) -> Holder | None:
-    """What the last holder wrote; it may be gone."""
+def read_announcement(home: Home) -> Holder | None:
+    """Return the last holder that announced itself, which may be gone; None where there is none."""
     value = read_json(home.run / "daemon.json")
     try:
         return Holder(**value) if isinstance(value, dict) else None
@@ -68,7 +68,7 @@ def announced(home: Home) -> Holder | None:
 
 
 def is_held(home: Home) -> bool:
-    """Whether a daemon runs on `home` now."""
+    """Return whether a daemon runs on `home` now."""
     if not home.lock.exists():
         return False
     lock = FileLock(home.lock, timeout=0)
@@ -80,14 +80,14 @@ def is_held(home: Home) -> bool:
     return False
 
 
-def holder(home: Home) -> Holder | None:
-    """The daemon that runs on `home` now; None when the lock is free, or its holder has not said who it is yet."""
-    return announced(home) if is_held(home) else None
+def find_holder(home: Home) -> Holder | None:
+    """Return the daemon that runs on `home` now; None when the lock is free, or its holder has not announced itself yet."""
+    return read_announcement(home) if is_held(home) else None
 
 
-def _who(home: Home) -> str:
-    known = announced(home)
-    if known is None:
+def _describe_owner(home: Home) -> str:
+    owner = read_announcement(home)
+    if owner is None:
         return "another daemon"
-    since = datetime.fromtimestamp(known.started_at).astimezone()
-    return f"another daemon (pid {known.pid}, since {since:%Y-%m-%d %H:%M:%S})"
+    since = datetime.fromtimestamp(owner.started_at).astimezone()
+    return f"another daemon (pid {owner.pid}, since {since:%Y-%m-%d %H:%M:%S})"

@@ -1,4 +1,4 @@
-"""The daemon's own settings, `<home>/config.toml`: parsed once, frozen, every key with a default."""
+"""Config holds the daemon's own settings, `<home>/config.toml`: parsed once, frozen, every key with a default."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from prefd.daemon.text.validation_faults import explain
 
 
 class ConfigError(PrefdError):
-    """config.toml cannot be used. Read by whoever edits it: the message names the file, the field and the remedy."""
+    """config.toml cannot be used. The message, for its editor, names the file, the field and the remedy."""
 
 
 class WatchConfig(SpecModel):
+    """How the watched folder is looked at: `[watch]` in config.toml."""
+
+    """How the watched folder is looked at: `[watch]` in config.toml."""
+
     settle_seconds: float = Field(
         0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
     )
@@ -29,6 +33,10 @@ class WatchConfig(SpecModel):
 
 
 class LogConfig(SpecModel):
+    """What is logged and how: `[log]` in config.toml."""
+
+    """What is logged and how: `[log]` in config.toml."""
+
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="what is less than this is left out"
     )
@@ -38,6 +46,10 @@ class LogConfig(SpecModel):
 
 
 class NotifyConfig(SpecModel):
+    """The command that is run when a job has ended: `[notify]` in config.toml."""
+
+    """The command that is run when a job has ended: `[notify]` in config.toml."""
+
     command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
     timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
 
@@ -46,6 +58,10 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Config(SpecModel):
+    """All settings of a daemon."""
+
+    """All settings of a daemon."""
+
     plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
     cache_url: str = Field("", description="share the cache with other machines through here: s3://bucket/prefix")
     stop_grace_seconds: float = Field(60.0, ge=0, description="a worker has this long to save its state when stopped")
@@ -58,7 +74,7 @@ class Config(SpecModel):
 
     @classmethod
     def load(cls, home: Home) -> Config:
-        """The settings in `home.config`; the defaults where there is no such file. Raises ConfigError."""
+        """Read the settings in `home.config`, or the defaults where there is no such file. Raises ConfigError."""
         try:
             with home.config.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
@@ -79,14 +95,14 @@ class Config(SpecModel):
 
     @staticmethod
     def template() -> str:
-        """What `prefd init` writes: every setting, commented out, with its default and what it does."""
+        """Return the file that `prefd init` writes: every setting, commented out, with its default and description."""
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
         lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[worker]", *_settings(WorkerLimits)]
         lines += ["[log]", *_settings(LogConfig), "[notify]", *_settings(NotifyConfig)]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:
-        """`plugins`, made absolute from the home."""
+        """Return the paths in `plugins`, made absolute from the home."""
         return [home.root / Path(name).expanduser() for name in self.plugins]
 
 

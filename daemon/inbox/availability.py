@@ -1,9 +1,9 @@
-"""`jobs/` as a place that may be gone, replaced, or not mounted: whether it can be claimed from now.
+"""WatchedFolder tells whether files can be claimed from `jobs/`, which may be gone, replaced, or not mounted.
 
 A folder that was deleted is made again. One that is not mounted is waited for: making `accepted/` in the folder under
 the mount would take specs where nobody looks for them, and hide them when the mount is back. So where `jobs/` is on
-another mount than the home, that is written down, and outlives the daemon. A folder that is not the home's own may also
-be another's, on another machine: the first who claims from it marks it.
+another mount than the home, that is written down, and outlives the daemon. A folder on a mount may also be watched by a
+daemon on another machine: the first daemon that claims from it marks it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ulid import ULID
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_json, write_json
-from prefd.daemon.machine.mounts import Mount, is_mounted, mount_of
+from prefd.daemon.machine.mounts import Mount, find_mount, is_mounted
 from prefd.daemon.text.wording import clip
 
 
@@ -43,67 +43,67 @@ class WatchedFolder:
         return self.home.root / "watched.json"
 
     def check(self) -> bool:
-        """Make sure that it can be claimed from. True where it is not the folder of the last check.
+        """Make sure that files can be claimed from the folder. True where it is not the folder of the last check.
 
         Raises FolderUnusable, and OSError where the folder cannot be looked at.
         """
-        there = identity(self.home.jobs)
-        if there is not None and there == self._identity and self._is_whole():
+        folder_id = read_identity(self.home.jobs)
+        if folder_id is not None and folder_id == self._identity and self._has_subfolders():
             return False
         self._identity = None
         self._require_home()
         self.require_mount()
-        if there is None and self.home.jobs.is_symlink():
+        if folder_id is None and self.home.jobs.is_symlink():
             raise FolderUnusable(f"{self.home.jobs} points to {os.readlink(self.home.jobs)}, which is not there")
         for folder in (self.home.jobs, self.home.accepted, self.home.rejected):
             folder.mkdir(exist_ok=True)
-        self._remember()
-        self._identity = identity(self.home.jobs)
+        self._write_record()
+        self._identity = read_identity(self.home.jobs)
         return True
 
     def forget(self) -> None:
-        """Have the next check take it for another one."""
+        """Have the next check take the folder for another one."""
         self._identity = None
 
     def require_mount(self) -> None:
-        """Raises FolderUnusable where `jobs/` was on a mount that is not there now."""
-        known = Mount.from_json(self._remembered().get("mount"))
-        if known is not None and not is_mounted(known):
+        """Raise FolderUnusable where `jobs/` was on a mount that is not there now."""
+        mount = Mount.from_json(self._read_record().get("mount"))
+        if mount is not None and not is_mounted(mount):
             raise FolderUnusable(
-                f"{known.point} is not mounted (it was {known.describe()}): nothing is claimed until it is back; "
+                f"{mount.point} is not mounted (it was {mount.describe()}): nothing is claimed until it is back; "
                 f"to use the folder that is there now, delete {self._record}"
             )
 
     def _require_home(self) -> None:
-        root = identity(self.home.root)
+        root = read_identity(self.home.root)
         self._root = self._root or root
         if root is None or root != self._root:
             raise FolderUnusable(
                 f"{self.home.root} is not the folder it was when the daemon started: is it not mounted?"
             )
 
-    def _is_whole(self) -> bool:
+    def _has_subfolders(self) -> bool:
         return self.home.accepted.is_dir() and self.home.rejected.is_dir()
 
-    def _remembered(self) -> dict[str, Any]:
-        known = read_json(self._record)
-        return known if isinstance(known, dict) else {}
+    def _read_record(self) -> dict[str, Any]:
+        record = read_json(self._record)
+        return record if isinstance(record, dict) else {}
 
-    def _remember(self) -> None:
-        """Write down what there is to know of a folder that is not simply the home's own. Raises FolderUnusable."""
-        mount = mount_of(self.home.jobs)
+    def _write_record(self) -> None:
+        """Write down the mount of a folder that is not simply the home's own, and mark it. Raises FolderUnusable."""
+        mount = find_mount(self.home.jobs)
         self.is_remote = mount is not None and mount.is_silent
-        apart = None if mount is None or mount == mount_of(self.home.root) else mount.to_json()
-        if apart is None and not self.home.jobs.is_symlink():
+        own_mount = None if mount is None or mount == find_mount(self.home.root) else mount.to_json()
+        if own_mount is None and not self.home.jobs.is_symlink():
             self._record.unlink(missing_ok=True)
             return
-        known = self._remembered()
-        home_id = str(known.get("id") or ULID())
-        if known != (told := {"id": home_id, "mount": apart}):
-            write_json(self._record, told)
-        self._take(home_id)
+        old_record = self._read_record()
+        home_id = str(old_record.get("id") or ULID())
+        if old_record != (record := {"id": home_id, "mount": own_mount}):
+            write_json(self._record, record)
+        self._mark_folder(home_id)
 
-    def _take(self, home_id: str) -> None:
+    def _mark_folder(self, home_id: str) -> None:
         """Mark the folder as this home's: another's claims without a row there would be taken for those of a crash."""
         mark = self.home.accepted / ".home"
         ours = {"id": home_id, "home": str(self.home.root), "host": platform.node()}
@@ -112,13 +112,18 @@ class WatchedFolder:
             write_json(mark, ours)
         elif isinstance(theirs, dict) and theirs.get("id") != home_id:
             if (theirs.get("home"), theirs.get("host")) != (ours["home"], ours["host"]):
-                whose = clip(f"{theirs.get('home')} on {theirs.get('host')}", 300)
-                raise FolderUnusable(f"{self.home.jobs} is watched for {whose}; if it is not any more, delete {mark}")
+                other_home = clip(f"{theirs.get('home')} on {theirs.get('host')}", 300)
+                raise FolderUnusable(
+                    f"{self.home.jobs} is watched for {other_home}; if it is not any more, delete {mark}"
+                )
             write_json(mark, ours)
 
 
-def identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another of the same name; None where there is none. Raises OSError."""
+def read_identity(folder: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a folder, which tell it from another of the same name; None where there is none.
+
+    Raises OSError.
+    """
     try:
         info = os.stat(folder)
     except FileNotFoundError:

@@ -1,10 +1,10 @@
-"""The watched folder: which files are complete, claiming them, and setting the bad ones aside.
+"""Inbox finds the complete files in the watched folder, claims them, and sets the bad ones aside.
 
 A claim is one rename into `jobs/accepted/`; nothing is read as a spec before it. A file is complete when its size,
-time and inode have not changed for the settle time and (where Linux can tell) nobody has it open for writing: as it is
-found, when it is claimed, and once more after the rename, when nobody new can come by its old name. One that was still
-written then waits in `accepted/`. Names, not contents, decide who is a candidate: dotfiles and editors' leavings are
-passed over, and whatever is not a regular file is never opened.
+time and inode have not changed for the settle time and (where Linux can tell) nobody has it open for writing. This is
+checked when the file is listed, when it is claimed, and once more after the rename, when nobody can open it by its old name
+any more. A file that was still written then waits in `accepted/`. Candidates are chosen by name, not by content: dotfiles
+and editors' temporary files are passed over, and what is not a regular file is never opened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ulid import ULID
 
 from prefd.cache.segments.durable import whole_file
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.files import has_writer, open_regular, short, sync_folder
+from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.text.wording import clip
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ LEAVINGS = ("~", ".swp", ".swx", ".tmp", ".temp", ".partial", ".part", ".crdownl
 EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
 LATE_SECONDS = 0.2
-"""So late a change may be noticed and count from when it was made: a busy machine takes a while to tell of it."""
+"""A change that is noticed up to so late counts from when it was made: a busy machine may report it late."""
 STILL_WRITTEN_SECONDS = 30.0
 STILL_WRITTEN = "has not changed for a while but is still open for writing: waiting"
 ULID_LENGTH = 26
@@ -44,37 +44,37 @@ Signature = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Claimed:
-    """A spec file that is ours: `path` in `jobs/accepted/`, `name` as it was dropped."""
+    """A claimed spec file: `path` in `jobs/accepted/`, `name` as it was dropped."""
 
     path: Path
     name: str
 
     @classmethod
-    def of(cls, path: Path) -> Claimed:
-        """The claimed file at `path` in `jobs/accepted/`, whose name there begins with a ULID."""
+    def from_path(cls, path: Path) -> Claimed:
+        """Make the claim of a file in `jobs/accepted/`, whose name there begins with a ULID."""
         return cls(path, path.name[ULID_LENGTH + 1 :])
 
     @property
     def source(self) -> str:
-        """Its name in the job table."""
+        """The file's name in the job table."""
         return self.path.name
 
     def read(self, limit: int) -> bytes:
-        """The file's first `limit` + 1 bytes: enough to read it, or to refuse it for being larger. Raises OSError."""
+        """Read the file's first `limit` + 1 bytes: enough to use it, or to refuse it for being larger. Raises OSError."""
         with open(open_regular(self.path), "rb") as file:
             return file.read(limit + 1)
 
 
 @dataclass(frozen=True)
 class _Sighting:
-    """What a file looked like, and when (monotonic seconds) it was first seen to look like that."""
+    """A file's signature, and since when (monotonic seconds) it has had it."""
 
     signature: Signature
     since: float
 
 
 class Inbox:
-    """`jobs/` of one home. It remembers what it has seen, so that it can tell when a file has settled."""
+    """Lists, claims and rejects files in `jobs/` of one home; it remembers their signatures, to tell when one settles."""
 
     def __init__(self, home: Home, settle_seconds: float) -> None:
         self.home = home
@@ -82,67 +82,67 @@ class Inbox:
         self.can_tell_writers = True
         """False on a network mount; then the settle time has to do."""
         self.noticed = 0
-        """How often something new was seen."""
-        self._seen: dict[str, _Sighting] = {}
+        """How many new or changed files were noticed."""
+        self._sightings: dict[str, _Sighting] = {}
         self._settled: dict[str, Signature] = {}
-        self._kept: dict[str, tuple[Claimed, _Sighting]] = {}
+        self._kept_claims: dict[str, tuple[Claimed, _Sighting]] = {}
         self._reported: dict[str, str] = {}
 
     @property
     def left_alone(self) -> dict[str, str]:
-        """What lies here and is no job, by its printable name: why."""
-        return {clip(ascii(name), 120): what for name, what in list(self._reported.items())}
+        """The reasons why files in the folder are no jobs, by printable name."""
+        return {clip(ascii(name), 120): reason for name, reason in list(self._reported.items())}
 
     def due_in(self, now: float | None = None) -> float | None:
-        """In how many seconds a file that was seen may be complete; None when none is waited for."""
+        """Return in how many seconds a file may be complete; None when none is waited for."""
         now = time.monotonic() if now is None else now
-        moments = [seen.since + self._patience(seen.signature) for seen in self._seen.values()]
-        moments += [seen.since + self._patience(seen.signature) for _, seen in self._kept.values()]
+        moments = [sighting.since + self._patience(sighting.signature) for sighting in self._sightings.values()]
+        moments += [sighting.since + self._patience(sighting.signature) for _, sighting in self._kept_claims.values()]
         if not moments:
             return None
         first = min(moments)
         return first - now if first > now else self.settle_seconds / 2  # overdue: it is still open for writing
 
-    def complete(self, now: float | None = None) -> list[str]:
-        """Names of the files that can be claimed, oldest first. `now`: monotonic seconds. Raises OSError."""
+    def list_complete(self, now: float | None = None) -> list[str]:
+        """List the names of the files that can be claimed, oldest first. `now`: monotonic seconds. Raises OSError."""
         now = time.monotonic() if now is None else now
         waiting: dict[str, _Sighting] = {}
-        present: set[str] = set(self._kept)
+        present: set[str] = set(self._kept_claims)
         ready: list[tuple[int, str]] = []
         with os.scandir(self.home.jobs) as entries:
             for entry in entries:
                 present.add(entry.name)
-                info = self._candidate(entry)
+                info = self._check_candidate(entry)
                 if info is None:
                     continue
-                seen = self._seen.get(entry.name)
-                if seen is None or seen.signature != _signature(info):
-                    seen = _Sighting(_signature(info), now - self._noticed_late(info))
+                sighting = self._sightings.get(entry.name)
+                if sighting is None or sighting.signature != _signature(info):
+                    sighting = _Sighting(_signature(info), now - self._measure_delay(info))
                     self.noticed += entry.name not in self._reported
-                if self._is_complete(entry.name, self.home.jobs / entry.name, seen, now):
+                if self._is_complete(entry.name, self.home.jobs / entry.name, sighting, now):
                     ready.append((info.st_mtime_ns, entry.name))
-                    self._settled[entry.name] = seen.signature
+                    self._settled[entry.name] = sighting.signature
                 else:
-                    waiting[entry.name] = seen
-        self._seen = waiting
+                    waiting[entry.name] = sighting
+        self._sightings = waiting
         self._settled = {name: self._settled[name] for _, name in ready}
-        self._reported = {name: what for name, what in self._reported.items() if name in present}
+        self._reported = {name: reason for name, reason in self._reported.items() if name in present}
         return [name for _, name in sorted(ready)]
 
     def claim(self, name: str) -> Claimed | None:
-        """Take the file for ourselves.
+        """Claim the file by a rename into `jobs/accepted/`.
 
-        None when it is gone, has changed since it was complete, is still written, or cannot be claimed: then it stays,
-        is reported once, and is tried again whenever it is complete.
+        None when it is gone, has changed since it was complete, is still written, or cannot be claimed. A file that
+        cannot be claimed stays, is reported once, and is tried again whenever it is complete.
         """
         source = self.home.jobs / name
-        claimed = Claimed(self.home.accepted / f"{ULID()}-{short(name)}", name)
+        claimed = Claimed(self.home.accepted / f"{ULID()}-{shorten_name(name)}", name)
         try:
             descriptor = open_regular(source)
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._cannot_claim(name, error)
+            self._report_refusal(name, error)
             return None
         try:
             return self._claim(name, source, claimed, descriptor)
@@ -150,16 +150,17 @@ class Inbox:
             os.close(descriptor)
 
     def _claim(self, name: str, source: Path, claimed: Claimed, descriptor: int) -> Claimed | None:
+        """Rename the open file, after a last look before and behind the rename that nobody writes to it."""
         before = _signature(os.fstat(descriptor))
         if self._settled.get(name, before) != before or self._has_writer(descriptor):
-            self._seen[name] = _Sighting(before, time.monotonic())
+            self._sightings[name] = _Sighting(before, time.monotonic())
             return None
         try:
-            os.fsync(descriptor)  # a claim that outlives a power cut is of the content that was seen
+            os.fsync(descriptor)  # a claim that outlives a power cut is of the content that was complete
             os.rename(source, claimed.path)  # over nothing: the prefix is new
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
-                self._cannot_claim(name, error)
+                self._report_refusal(name, error)
             if not os.path.lexists(claimed.path):  # NFS may say so of a rename that was done, when its answer was lost
                 return None
         try:
@@ -174,35 +175,35 @@ class Inbox:
         self._reported.pop(name, None)
         return claimed
 
-    def keep(self, claimed: Claimed, why: str = "", now: float | None = None) -> None:
-        """Have a claimed file come back from `kept`, once it has settled (again); `why` is told once."""
+    def keep(self, claimed: Claimed, reason: str = "", now: float | None = None) -> None:
+        """Have a claimed file come back from `take_settled`, once it has settled (again); `reason` is reported once."""
         signature = (-1, -1, -1)  # of a file that cannot be looked at
         with suppress(OSError):
             signature = _signature(os.stat(claimed.path, follow_symlinks=False))
-        self._kept[claimed.source] = claimed, _Sighting(signature, time.monotonic() if now is None else now)
-        if why:
-            self._report(claimed.source, why)
+        self._kept_claims[claimed.source] = claimed, _Sighting(signature, time.monotonic() if now is None else now)
+        if reason:
+            self._report(claimed.source, reason)
 
-    def kept(self, now: float | None = None) -> list[Claimed]:
-        """The claimed files that can be taken in now, oldest claim first; `keep` those that cannot after all.
+    def take_settled(self, now: float | None = None) -> list[Claimed]:
+        """Return the kept files that have settled, oldest claim first. The caller keeps again those that still cannot be used.
 
         Raises OSError.
         """
         now = time.monotonic() if now is None else now
         ready: list[Claimed] = []
-        for source, (claimed, seen) in sorted(self._kept.items()):
+        for source, (claimed, sighting) in sorted(self._kept_claims.items()):
             try:
                 signature = _signature(os.stat(claimed.path, follow_symlinks=False))
-            except FileNotFoundError:  # someone took it out of accepted/
-                del self._kept[source]
+            except FileNotFoundError:  # it was taken out of accepted/ by hand
+                del self._kept_claims[source]
                 continue
-            if seen.signature != signature:
-                seen = _Sighting(signature, now)
-            if self._is_complete(source, claimed.path, seen, now):
+            if sighting.signature != signature:
+                sighting = _Sighting(signature, now)
+            if self._is_complete(source, claimed.path, sighting, now):
                 ready.append(claimed)
-                del self._kept[source]
+                del self._kept_claims[source]
             else:
-                self._kept[source] = claimed, seen
+                self._kept_claims[source] = claimed, sighting
         try:
             if ready:
                 self._make_durable()
@@ -212,31 +213,31 @@ class Inbox:
             return []
         return ready
 
-    def keep_unrecorded(self, recorded: set[str]) -> None:
+    def keep_claims_without_jobs(self, recorded: set[str]) -> None:
         """Keep the claimed files without a job: a crash came between the rename and the row. Raises OSError."""
         with os.scandir(self.home.accepted) as entries:
             names = [
                 entry.name
                 for entry in entries
                 if entry.name not in recorded
-                and entry.name not in self._kept
+                and entry.name not in self._kept_claims
                 and CLAIMED.fullmatch(entry.name)
                 and entry.is_file(follow_symlinks=False)
             ]
         for name in names:
-            self.keep(Claimed.of(self.home.accepted / name))
+            self.keep(Claimed.from_path(self.home.accepted / name))
 
-    def taken_in(self, claimed: Claimed) -> None:
-        """It is a job now, or rejected."""
+    def forget_report(self, claimed: Claimed) -> None:
+        """Forget what was reported of a claimed file, which is a job now, or rejected."""
         self._reported.pop(claimed.source, None)
 
     def reject(self, claimed: Claimed, lines: tuple[str, ...]) -> Path:
-        """Move a claimed file to `jobs/rejected/`, with `<name>.error.txt` beside it. Where it went. Raises OSError.
+        """Move a claimed file to `jobs/rejected/`, with `<name>.error.txt` beside it; return its path. Raises OSError.
 
-        The reason is there, whole, before the file is. One that lies there without its file is of a crash between the
-        two, or of a file that was taken out again: it is replaced.
+        The reason is written in full before the file is moved. A reason without its file is of a crash between the two, or
+        of a file that was taken out again, so it is replaced.
         """
-        target = _unused(self.home.rejected, claimed.name)
+        target = _choose_unused_path(self.home.rejected, claimed.name)
         beside = self.home.rejected / f".{ULID()}.tmp"
         with whole_file(self.home.refusal(target.name), beside, durable=False) as file:
             file.write(("\n".join(lines) + "\n").encode())
@@ -244,12 +245,12 @@ class Inbox:
         return target
 
     def _make_durable(self) -> None:
-        """Else a power cut could undo the rename of a file whose job has been written down: it would run twice."""
+        """Flush the folders, so that no power cut can undo the rename of a file whose job is in the table: it would run twice."""
         sync_folder(self.home.accepted)
         sync_folder(self.home.jobs)
 
-    def _noticed_late(self, info: os.stat_result) -> float:
-        """For how many seconds the file has been as it is, by a clock that may have been set: so only up to a bound."""
+    def _measure_delay(self, info: os.stat_result) -> float:
+        """Return for how many seconds the file has been as it is, up to a bound, since the clock may have been set."""
         if not self.can_tell_writers:  # the clock is another machine's
             return 0.0
         return max(0.0, min(time.time() - info.st_ctime, LATE_SECONDS, self.settle_seconds / 2))
@@ -257,8 +258,9 @@ class Inbox:
     def _patience(self, signature: Signature) -> float:
         return self.settle_seconds * (EMPTY_PATIENCE if signature[0] == 0 else 1)
 
-    def _is_complete(self, name: str, path: Path, seen: _Sighting, now: float) -> bool:
-        if now - seen.since < self._patience(seen.signature):
+    def _is_complete(self, name: str, path: Path, sighting: _Sighting, now: float) -> bool:
+        """Return whether a file has settled and nobody writes to it; one that is open for long is reported."""
+        if now - sighting.since < self._patience(sighting.signature):
             return False
         try:
             descriptor = open_regular(path)
@@ -269,14 +271,15 @@ class Inbox:
                 return True
         finally:
             os.close(descriptor)
-        if now - seen.since > STILL_WRITTEN_SECONDS:
+        if now - sighting.since > STILL_WRITTEN_SECONDS:
             self._report(name, STILL_WRITTEN)
         return False
 
     def _has_writer(self, descriptor: int) -> bool:
         return self.can_tell_writers and has_writer(descriptor)
 
-    def _candidate(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+    def _check_candidate(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Return the status of a file that may be a spec; None, with a report where users should know, for another."""
         name = entry.name
         if name.startswith(".") or name.lower().endswith(LEAVINGS) or (name.startswith("#") and name.endswith("#")):
             return None
@@ -298,26 +301,26 @@ class Inbox:
             return None
         return info
 
-    def _cannot_claim(self, name: str, error: OSError) -> None:
+    def _report_refusal(self, name: str, error: OSError) -> None:
         self._report(name, f"cannot be claimed and stays in {self.home.jobs}: {error.strerror or error}")
 
-    def _report(self, name: str, what: str) -> None:
-        """Say it once for as long as the file is there, and it is so."""
-        if self._reported.get(name) != what:
-            self._reported[name] = what
-            log.warning("%s %s", clip(ascii(name), 120), what)
+    def _report(self, name: str, reason: str) -> None:
+        """Log the reason once for as long as the file is there, and the reason holds."""
+        if self._reported.get(name) != reason:
+            self._reported[name] = reason
+            log.warning("%s %s", clip(ascii(name), 120), reason)
 
 
 def _signature(info: os.stat_result) -> Signature:
     return info.st_size, info.st_mtime_ns, info.st_ino
 
 
-def _unused(folder: Path, name: str) -> Path:
-    """A path in `folder` for `name`, numbered when it is there."""
-    kept = PurePath(short(name))
+def _choose_unused_path(folder: Path, name: str) -> Path:
+    """Return a path in `folder` for `name`, numbered when that name is in use."""
+    short_name = PurePath(shorten_name(name))
     number = 1
     while True:
-        target = folder / (kept.name if number == 1 else f"{kept.stem}-{number}{kept.suffix}")
+        target = folder / (short_name.name if number == 1 else f"{short_name.stem}-{number}{short_name.suffix}")
         if not os.path.lexists(target):
             return target
         number += 1

@@ -1,6 +1,6 @@
-"""FolderCalls looks at `jobs/` in threads: a network mount may hang, and the daemon answers meanwhile, and stops.
+"""FolderCalls works on `jobs/` in threads, so that the daemon can answer and stop while a network mount hangs.
 
-What is wrong is told once, and stands in `prefd status` until it is over.
+Trouble with the folder is logged once, and `prefd status` shows it until it is over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.machine.listeners import Settable
-from prefd.daemon.machine.threads import P, T, in_thread
+from prefd.daemon.machine.threads import P, T, run_in_thread
 
 log = logging.getLogger(__name__)
 
@@ -24,19 +24,23 @@ TICK_SECONDS = 0.2
 
 
 class StopRequest(Protocol):
-    """The daemon's, as far as this folder is concerned."""
+    """The daemon's request to stop, as far as the folder's users need it."""
 
-    def is_set(self) -> bool: ...
+    def is_set(self) -> bool:
+        """Return whether the stop was requested."""
+        ...
 
-    def listening(self, event: Settable) -> AbstractContextManager[None]: ...
+    def listening(self, event: Settable) -> AbstractContextManager[None]:
+        """Have `event` set at every request inside the block."""
+        ...
 
 
 class StopIntake(Exception):
-    """The daemon is to stop, whatever the folder does."""
+    """The daemon is to stop, even if a call on the folder hangs."""
 
 
 class FolderCalls:
-    """Of one folder. `alive`: told of how many seconds until the next sign of life."""
+    """Makes calls on one folder. `alive`: called with the seconds until the next sign of life."""
 
     def __init__(self, folder: Path, stop: StopRequest, alive: Callable[[float], None] = lambda seconds: None) -> None:
         self.folder = folder
@@ -47,10 +51,10 @@ class FolderCalls:
     async def make(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work` in a thread. Raises what it raises, and StopIntake when it hangs and the daemon is to stop."""
         began = time.monotonic()
-        task = asyncio.ensure_future(in_thread(work, *args, **kwargs))
+        task = asyncio.ensure_future(run_in_thread(work, *args, **kwargs))
         while not task.done():
             await asyncio.wait({task}, timeout=TICK_SECONDS)
-            self.alive(0)  # a mount that hangs is not the daemon's doing
+            self.alive(0)  # a mount that hangs does not mean that the daemon does
             if not task.done() and self.stop.is_set():
                 task.cancel()
                 raise StopIntake
@@ -61,7 +65,7 @@ class FolderCalls:
         return task.result()
 
     def tell_trouble(self, trouble: str | None) -> None:
-        """Say why nothing can be claimed, or that all is well again (None)."""
+        """Report why nothing can be claimed, or that files can be claimed again (None)."""
         if trouble is not None and trouble != self.health.folder:
             log.warning("%s", trouble)
         if trouble is None and self.health.folder is not None:

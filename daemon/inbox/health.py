@@ -1,4 +1,4 @@
-"""WatchHealth is what the daemon knows of the watched folder: whether it hears of changes, and what it leaves alone."""
+"""WatchHealth holds the state of the watched folder: whether file events work, and which files are left alone."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Literal
 
 @dataclass
 class WatchHealth:
-    """Filled in by the watcher and by the intake, read by the control API."""
+    """The state of the watched folder, which the watcher and the intake fill in and the control API reads."""
 
     mode: Literal["events", "polling"] = "polling"
     why: str = ""
-    """Why it is polled."""
+    """Why the folder is polled."""
     last_event: float | None = None
     """When (Unix time) something was last noticed in the folder."""
     last_rescan: float | None = None
+    """When (Unix time) the folder was last listed."""
     error: str | None = None
     """Why there are no file events, where there should be."""
     folder: str | None = None
     """Why nothing can be claimed from the folder."""
     left_alone: dict[str, str] = field(default_factory=dict)
-    """What is in the folder and no job, by name: why."""
+    """The reasons why files in the folder are no jobs, by name."""

@@ -1,6 +1,6 @@
-"""Intake takes in what is dropped into `jobs/`: look, claim, hand on; and try again what a disk or a mount refused.
+"""Intake claims the files that are dropped into `jobs/`, hands them to the admission, and tries again after a disk's trouble.
 
-It knows no spec: what becomes of a claimed file is the admission's. Nothing that a file system can do ends its loop.
+It reads no spec: the admission decides what becomes of a claimed file. No error of a file system ends its loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prefd.daemon.text.wording import clip
 log = logging.getLogger(__name__)
 
 NETWORK_SETTLE_SECONDS = 3.0
-"""A network mount shows a file's size and time as they were up to some seconds ago."""
+"""The settle time on a network mount, which may show a file's size and time as they were some seconds ago."""
 CLAIMS = 32
 """Files claimed at a time, before they are handed on."""
 TROUBLED_SECONDS = 1.0
@@ -32,16 +32,16 @@ class Admits(Protocol):
     """Makes jobs of claimed files."""
 
     def admitted(self) -> set[str]:
-        """The names of the claimed files that have jobs."""
+        """Return the names of the claimed files that have jobs."""
         ...
 
     async def admit(self, claimed: Claimed) -> None:
-        """Make it jobs, or reject it. Whatever this raises, the file is kept and handed over again."""
+        """Make jobs of a claimed file, or reject it. After any exception the file is kept, and handed over again."""
         ...
 
 
 class Intake:
-    """Of one home: it hands what it claims to `admission`."""
+    """Claims the dropped files of one home, and hands them to `admission`."""
 
     def __init__(self, home: Home, config: WatchConfig, inbox: Inbox, calls: FolderCalls, admission: Admits) -> None:
         self.config = config
@@ -54,17 +54,17 @@ class Intake:
         self.health = calls.health
 
     async def run(self) -> None:
-        """Until the stop."""
+        """Take files in until the stop is requested."""
         with suppress(StopIntake), self.calls.stop.listening(self.changed):
             while not self.calls.stop.is_set():
                 self.changed.clear()
                 try:
                     await self._take_in()
                 except Exception as error:
-                    self.folder.forget()  # what was claimed before it failed is looked for again
+                    self.folder.forget()  # so that files claimed before the failure are looked for again
                     if not isinstance(error, FolderUnusable | OSError):
                         raise
-                    self.calls.tell_trouble(_told(error))
+                    self.calls.tell_trouble(_describe_error(error))
                     wait = min(TROUBLED_SECONDS, self.config.rescan_seconds)
                 else:
                     self.calls.tell_trouble(None)
@@ -77,48 +77,51 @@ class Intake:
                         await self.changed.wait()
 
     async def _take_in(self) -> None:
-        """One look at the folder, and everything that is complete in it. Raises FolderUnusable, OSError, StopIntake."""
+        """Claim and hand on every complete file in the folder. Raises FolderUnusable, OSError, StopIntake."""
         noticed = self.inbox.noticed
-        while (found := await self.calls.make(self._look)) is None:
-            self._suit(self.folder.is_remote)
-            await self.calls.make(self.inbox.keep_unrecorded, self.admission.admitted())
+        while (look := await self.calls.make(self._look)) is None:
+            self._adapt_to_mount(self.folder.is_remote)
+            await self.calls.make(self.inbox.keep_claims_without_jobs, self.admission.admitted())
         self.health.last_rescan = time.time()
         if self.inbox.noticed > noticed and self.health.mode == "polling":
             self.health.last_event = time.time()
-        taken, names = found
-        await self._hand_on(taken)
-        for at in range(0, len(names), CLAIMS):
-            await self._hand_on(await self.calls.make(self._claim, names[at : at + CLAIMS]))
+        claims, names = look
+        await self._hand_on(claims)
+        for start in range(0, len(names), CLAIMS):
+            await self._hand_on(await self.calls.make(self._claim, names[start : start + CLAIMS]))
 
     def _look(self) -> tuple[list[Claimed], list[str]] | None:
-        """What can be handed on now, and the names of what can be claimed besides; None where the folder is a new one.
+        """Claim a first few files, and return them with the names of the others; None where the folder is a new one.
 
-        In one go, because each turn of the loop costs milliseconds while a job trains.
+        This is one call, because each turn of the event loop costs milliseconds while a job trains.
         """
         if self.folder.check():
             return None
-        names = self.inbox.complete()
-        return self.inbox.kept() + self._claim(names[:CLAIMS]), names[CLAIMS:]
+        names = self.inbox.list_complete()
+        return self.inbox.take_settled() + self._claim(names[:CLAIMS]), names[CLAIMS:]
 
     def _claim(self, names: list[str]) -> list[Claimed]:
         return [claimed for claimed in map(self.inbox.claim, names) if claimed is not None]
 
-    async def _hand_on(self, taken: list[Claimed]) -> None:
-        for claimed in taken:
+    async def _hand_on(self, claims: list[Claimed]) -> None:
+        """Hand claimed files to the admission, and keep those that it cannot take in now. Raises StopIntake."""
+        for claimed in claims:
             if self.calls.stop.is_set():  # the next daemon finds it, as after a crash
                 raise StopIntake
             try:
                 await self.admission.admit(claimed)
             except StopIntake:
                 raise
-            except Exception as error:  # the file is a job's only trace: it is never let go
+            except Exception as error:  # the file is a job's only trace, so it is kept
                 log.debug("%s", claimed.source, exc_info=error)
-                await self.calls.make(self.inbox.keep, claimed, f"is claimed, and is tried again: {_told(error)}")
+                await self.calls.make(
+                    self.inbox.keep, claimed, f"is claimed, and is tried again: {_describe_error(error)}"
+                )
             else:
-                self.inbox.taken_in(claimed)
+                self.inbox.forget_report(claimed)
 
-    def _suit(self, is_remote: bool) -> None:
-        """What is complete is harder to tell on a network mount."""
+    def _adapt_to_mount(self, is_remote: bool) -> None:
+        """Choose the settle time: on a network mount it is harder to tell that a file is complete."""
         self.inbox.can_tell_writers = not is_remote
         settle = self.config.settle_seconds
         if is_remote and "settle_seconds" not in self.config.model_fields_set:
@@ -126,7 +129,7 @@ class Intake:
         self.inbox.settle_seconds = settle
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, OSError):
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     if isinstance(error, FolderUnusable):

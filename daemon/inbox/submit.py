@@ -1,4 +1,4 @@
-"""Puts a spec where the daemon finds it: into `jobs/`, as if it were dropped, or into `jobs/accepted/`, as if claimed."""
+"""The functions here put a spec into `jobs/`, as if it were dropped, or into `jobs/accepted/`, as if it were claimed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefd.cache.segments.durable import flush_file, whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.availability import WatchedFolder
 from prefd.daemon.inbox.claims import Claimed
-from prefd.daemon.machine.files import rename_new, short, sync_folder
+from prefd.daemon.machine.files import rename_new, shorten_name, sync_folder
 
 
 def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
@@ -26,7 +26,7 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
     WatchedFolder(home).require_mount()
     ulid = ULID()
     beside = home.accepted / f".{ulid}.tmp"
-    claimed = Claimed(home.accepted / f"{ulid}-{short(name)}", name)
+    claimed = Claimed(home.accepted / f"{ulid}-{shorten_name(name)}", name)
     with whole_file(claimed.path, beside) as file:
         file.write(data)
     sync_folder(home.accepted)
@@ -34,7 +34,7 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
 
 
 def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
-    """Put a spec (paths absolute) into `jobs/` as JSON, whole at once and over nothing; the file it became.
+    """Put a spec (paths absolute) into `jobs/` as JSON, whole at once, under a name not in use; return its path.
 
     Works with no daemon running. `name` is the spec file's; the file is `<its stem>.json`, or `-2`, `-3`.
     Raises FolderUnusable where `jobs/` is not mounted, and OSError.
@@ -45,7 +45,7 @@ def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
     with beside.open("x", encoding="utf-8") as file:
         json.dump(document, file, indent=1, ensure_ascii=False)
         flush_file(file)
-    stem = short(PurePath(name).stem.lstrip(".") or "job")
+    stem = shorten_name(PurePath(name).stem.lstrip(".") or "job")
     try:
         for number in range(1, 10_000):
             target = home.jobs / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")

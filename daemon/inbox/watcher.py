@@ -1,8 +1,8 @@
-"""Hints that `jobs/` may have changed: file events where they work, and looking again and again where they do not.
+"""Watcher wakes the intake when `jobs/` may have changed: at file events where they work, at intervals where they do not.
 
-watchfiles is a hint, not the truth: a non-UTF-8 name kills it, a replaced folder silences it, it says nothing of a queue
-that overflowed, and a network mount never speaks. So it is rebuilt whenever it dies or the folder becomes another one, a
-folder on a network mount is polled, and nobody depends on any of it: there is a rescan every few seconds in any case.
+watchfiles gives hints, not the truth: a non-UTF-8 name kills it, a replaced folder silences it, it does not report that its
+queue overflowed, and a network mount sends no events. So it is started anew whenever it dies or the folder becomes another
+one, a folder on a network mount is polled, and nothing depends on any of it: there is a rescan every few seconds in any case.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from watchfiles import Change, awatch
 
 from prefd.daemon.home.settings import WatchConfig
-from prefd.daemon.inbox.availability import identity
+from prefd.daemon.inbox.availability import read_identity
 from prefd.daemon.inbox.health import WatchHealth
-from prefd.daemon.machine.mounts import mount_of
-from prefd.daemon.machine.threads import in_thread
+from prefd.daemon.machine.mounts import find_mount
+from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.text.wording import clip
 
 log = logging.getLogger(__name__)
@@ -41,12 +41,12 @@ class Watcher:
         self.health = health or WatchHealth()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Watch the folder until cancelled."""
         retry = FIRST_RETRY_SECONDS
         while True:
-            if why := await self._why_silent():
+            if reason := await self._find_why_silent():
                 self.health.error = None
-                await self._poll(why, None)
+                await self._poll(reason, None)
                 continue
             began = time.monotonic()
             error = await self._listen()
@@ -57,38 +57,38 @@ class Watcher:
                 continue
             if time.monotonic() - began > LAST_RETRY_SECONDS:
                 retry = FIRST_RETRY_SECONDS
-            self._tell(error)
+            self._report_error(error)
             await self._poll("file events fail", retry)
             retry = min(retry * 2, LAST_RETRY_SECONDS)
 
-    async def _why_silent(self) -> str | None:
-        """Why the folder must be polled; None where file events can be had."""
+    async def _find_why_silent(self) -> str | None:
+        """Return why the folder must be polled; None where there are file events."""
         if self.config.polling:
             return "watch.polling is set"
         try:
-            mount = await in_thread(mount_of, self.folder)
+            mount = await run_in_thread(find_mount, self.folder)
         except OSError:
-            return None  # the claimer says what is wrong with it
+            return None  # the intake reports what is wrong with it
         return f"{mount.describe()} tells of no changes made elsewhere" if mount and mount.is_silent else None
 
-    async def _poll(self, why: str, seconds: float | None) -> None:
+    async def _poll(self, reason: str, seconds: float | None) -> None:
         """Have the folder looked at every POLL_SECONDS, for `seconds`, or until it is another one."""
-        self.health.mode, self.health.why = "polling", why
-        first, began = await self._identity(), time.monotonic()
+        self.health.mode, self.health.why = "polling", reason
+        first, began = await self._read_identity(), time.monotonic()
         while True:
-            left = POLL_SECONDS if seconds is None else min(POLL_SECONDS, began + seconds - time.monotonic())
-            if left <= 0:
+            pause = POLL_SECONDS if seconds is None else min(POLL_SECONDS, began + seconds - time.monotonic())
+            if pause <= 0:
                 return
-            await asyncio.sleep(left)
+            await asyncio.sleep(pause)
             self.changed.set()
-            if seconds is None and await self._identity() != first:
+            if seconds is None and await self._read_identity() != first:
                 return
 
     async def _listen(self) -> str | None:
-        """Pass file events on. Returns when the folder has become another one (None), or what ended the events."""
+        """Pass file events on. Returns None when the folder has become another one, or what ended the events."""
         stop = asyncio.Event()
-        events = asyncio.create_task(self._events(stop))
-        replaced = asyncio.create_task(self._replaced())
+        events = asyncio.create_task(self._pass_events(stop))
+        replaced = asyncio.create_task(self._wait_until_replaced())
         try:
             await asyncio.wait({events, replaced}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -97,7 +97,8 @@ class Watcher:
             await asyncio.gather(events, replaced, return_exceptions=True)
         return events.result()
 
-    async def _events(self, stop: asyncio.Event) -> str | None:
+    async def _pass_events(self, stop: asyncio.Event) -> str | None:
+        """Set `changed` at every file event. Returns None when the folder was deleted, or the error that ended the events."""
         try:
             watching = awatch(
                 self.folder,
@@ -119,28 +120,28 @@ class Watcher:
                 if (Change.deleted, str(self.folder)) in changes:  # a new one may well have the old one's inode
                     return None
         except BaseExceptionGroup as error:
-            return _cause(error.exceptions[0])
-        except Exception as error:  # noqa: BLE001  # whatever kills a watcher, the polls go on
-            return _cause(error)
+            return _describe_cause(error.exceptions[0])
+        except Exception as error:  # noqa: BLE001  # any error may kill a watcher, and polling goes on
+            return _describe_cause(error)
         return None
 
-    async def _replaced(self) -> None:
-        """Returns when the folder is no longer the one that is being watched."""
-        first = await self._identity()
-        while await self._identity() == first:
+    async def _wait_until_replaced(self) -> None:
+        """Return when the folder is no longer the one that is being watched."""
+        first = await self._read_identity()
+        while await self._read_identity() == first:
             await asyncio.sleep(self.config.rescan_seconds)
 
-    async def _identity(self) -> tuple[int, int] | None:
+    async def _read_identity(self) -> tuple[int, int] | None:
         try:
-            return await in_thread(identity, self.folder)
+            return await run_in_thread(read_identity, self.folder)
         except OSError:
             return None
 
-    def _tell(self, error: str) -> None:
+    def _report_error(self, error: str) -> None:
         if error != self.health.error:
             log.warning("file events for %s fail (%s); it is polled, and they are tried again", self.folder, error)
         self.health.error = error
 
 
-def _cause(error: BaseException) -> str:
+def _describe_cause(error: BaseException) -> str:
     return clip(f"{type(error).__name__}: {error}", 300)

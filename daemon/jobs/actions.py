@@ -1,8 +1,8 @@
-"""What can be asked of a job and of the queue, by the names that the control API and its client share.
+"""The tables in this module map the names of actions, which the control API and its client share, to methods of JobTable.
 
-Each is one transaction on the job table, so all of them work without the daemon too. In the daemon the table tells who
-runs the job at once; what another process writes, the daemon sees when it next looks at the queue, and `prefd run` within
-a second.
+Each action is one transaction on the job table, so all of them work without the daemon too. In the daemon the table wakes
+the job's supervisor at once. A change by another process is noticed by the daemon when it next looks at the queue, and by
+`prefd run` within a second.
 """
 
 from __future__ import annotations

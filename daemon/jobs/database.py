@@ -1,4 +1,4 @@
-"""The job database's file: opened, looked at, and refused where it is none, or no longer whole."""
+"""The functions here open the job database's file, and refuse one that is damaged, lost or another program's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class JobTableError(PrefdError):
 
 
 class Unreadable(JobTableError):
-    """What is there is no job database, or no longer: only a rebuilt one will do."""
+    """The file is no job database, or is damaged, so that the database must be rebuilt."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
@@ -33,8 +33,8 @@ class Unreadable(JobTableError):
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """sqlite3's own errors as JobTableError, with the file's name."""
+def explain_errors(path: Path) -> Iterator[None]:
+    """Raise sqlite3's errors inside the block as JobTableError, with the file's name."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -51,17 +51,17 @@ def refuse_lost(path: Path) -> None:
     try:
         if path.stat().st_size > 0:
             return
-        there = "is empty"
+        condition = "is empty"
     except FileNotFoundError:
-        there = "is gone"
+        condition = "is gone"
     if path.with_name(f"{path.name}-wal").exists():
-        raise Unreadable(path, f"it {there}, and its -wal file is still there")
+        raise Unreadable(path, f"it {condition}, and its -wal file is still there")
     if any(Records(path.parent / "runs").ids()):
-        raise Unreadable(path, f"it {there}, and there are jobs in runs/")
+        raise Unreadable(path, f"it {condition}, and there are jobs in runs/")
 
 
-def inode(path: Path) -> int | None:
-    """Which file has this name."""
+def read_inode(path: Path) -> int | None:
+    """Return the number of the file that has this name; None where there is none."""
     try:
         return path.stat().st_ino
     except FileNotFoundError:
@@ -70,20 +70,21 @@ def inode(path: Path) -> int | None:
 
 def refuse_damaged(db: sqlite3.Connection, path: Path) -> None:
     """Raises Unreadable where pages, rows or indexes are not whole, or the tables are another program's."""
-    found: str = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if found != "ok":
-        raise Unreadable(path, f"database disk image is malformed: {' '.join(found.split())}")
+    result: str = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if result != "ok":
+        raise Unreadable(path, f"database disk image is malformed: {' '.join(result.split())}")
     refuse_foreign(db, path)
 
 
 def refuse_foreign(db: sqlite3.Connection, path: Path) -> None:
     """Raises Unreadable where the tables are another program's."""
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not {"jobs", "history"} <= tables if version_of(db, path) else tables:
+    if not {"jobs", "history"} <= tables if read_version(db, path) else tables:
         raise Unreadable(path, "it is a database, and not one of jobs")
 
 
-def version_of(db: sqlite3.Connection, path: Path) -> int:
+def read_version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the database's schema. Raises JobTableError for one that is newer than this program's."""
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise JobTableError(f"{path} was written by a newer prefd (schema {version}, this one knows {VERSION})")
@@ -91,8 +92,8 @@ def version_of(db: sqlite3.Connection, path: Path) -> int:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """For writing; made, or brought to this version, as needed. Raises JobTableError."""
-    with explained(path):
+    """Open the database for writing; it is created, or brought to this version, as needed. Raises JobTableError."""
+    with explain_errors(path):
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             refuse_foreign(db, path)  # and a newer schema, before anything could be written
@@ -100,7 +101,7 @@ def connect(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             db.execute("BEGIN IMMEDIATE")
-            migrate(db, version_of(db, path))
+            migrate(db, read_version(db, path))
             db.execute("COMMIT")
         except BaseException:
             db.close()
@@ -109,14 +110,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_readonly(path: Path) -> sqlite3.Connection:
-    """For reading, daemon or no daemon; an empty one where there is no file. Raises JobTableError."""
-    with explained(path):
+    """Open the database for reading, daemon or no daemon; an empty one where there is no file. Raises JobTableError."""
+    with explain_errors(path):
         refuse_lost(path)
         if not path.exists():
             return connect(IN_MEMORY)
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
         refuse_foreign(db, path)
-        version = version_of(db, path)
+        version = read_version(db, path)
         if version == 0:  # another process is creating it at this moment
             db.close()
             return connect(IN_MEMORY)
@@ -124,9 +125,9 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
 
 
 def _migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-    """An older database, as this version would have it, in memory: reading changes no file."""
+    """Copy an older database into memory and migrate the copy: reading changes no file."""
     copy = sqlite3.connect(":memory:", isolation_level=None)
     db.backup(copy)
     db.close()
-    migrate(copy, version_of(copy, path))
+    migrate(copy, read_version(copy, path))
     return copy

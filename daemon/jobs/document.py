@@ -1,4 +1,4 @@
-"""All there is to know of one job, as one JSON object: its row, its spec, its history and what its run folder holds."""
+"""`job_document` describes one job as one JSON object: its row, its spec, its history and the results in its folder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from prefd.daemon.specs.job_spec import JobSpec
 
 OUTPUTS = ("adapter", "fused", "peft")
-"""The folders of a run that hold what a job was asked for."""
+"""The folders of a run that hold its results."""
 
 
 def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> dict[str, Any]:
-    """Everything that is known of a job, as `prefd show --json` prints it and `GET /v1/jobs/{job_id}` answers."""
+    """Build the JSON object that `prefd show --json` prints and `GET /v1/jobs/{job_id}` answers."""
     progress = run.progress()
-    paths = outputs(job, run)
+    paths = list_outputs(job, run)
     return {
         "job": job.to_json(),
         "spec": None if spec is None else spec.model_dump(mode="json"),
@@ -34,7 +34,7 @@ def job_document(job: Job, spec: JobSpec | None, history: list[Event], run: RunD
     }
 
 
-def outputs(job: Job, run: RunDir) -> dict[str, Path]:
-    """The folders that a job which is done has left, by name."""
+def list_outputs(job: Job, run: RunDir) -> dict[str, Path]:
+    """Return the result folders of a job that is done, by name; none for any other job."""
     folders: dict[str, Path] = {name: getattr(run, name) for name in OUTPUTS}
     return {name: folder for name, folder in folders.items() if job.state == "done" and folder.is_dir()}

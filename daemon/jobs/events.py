@@ -1,15 +1,15 @@
-"""What happens to jobs, as a stream that can be left and taken up again.
+"""Follower turns the history and metrics of jobs into a stream of events that a client can leave and take up again.
 
-Two sources, both on disk before anyone is told: the table's history, whose lines are numbered in the order of their commits,
-and each run's metrics.jsonl, which only grows while a job goes on. So an id says how far both have been told, and nothing
-has to be remembered for a client:
+The stream has two sources, both on disk before an event is sent: the table's history, whose lines are numbered in the order
+of their commits, and each run's metrics.jsonl, which only grows while a job goes on. So the id of an event is a cursor into
+both, and nothing has to be remembered for a client:
 
     57-3.12-4.0     history up to line 57; of job 3, which is not at its end, 12 lines of metrics; of job 4 none
 
-A client that comes back with the last id it has seen misses no change of a job and is told none twice, whoever restarted
-meanwhile. Metrics likewise, as long as their job has not ended: one that is retried tells its lines from the first again,
-since its file has been cut back to a checkpoint. After a crash the lines behind the checkpoint are computed again, to the
-same numbers; these are not told again.
+A client that comes back with its last id misses no change of a job and gets none twice, even if the daemon was restarted
+meanwhile. The same holds for metrics as long as their job has not ended: the metrics of a job that is retried are sent from
+the first line again, since its file has been cut back to a checkpoint. After a crash the lines behind the checkpoint are
+computed again, to the same numbers; these are not sent again.
 
 An id from beyond the end of history is of another database (this one was set aside, or comes from a backup): a `reset` says so, and
 everything follows from the start.
@@ -35,8 +35,8 @@ Kind = Literal["job", "metrics", "progress", "reset"]
 
 
 @dataclass(frozen=True)
-class Told:
-    """One event. `id`: where to go on behind it; None for those that are only worth their moment."""
+class StreamEvent:
+    """One event of the stream. `id`: the cursor behind it; None for an event that is only of its moment."""
 
     kind: Kind
     data: Mapping[str, Any]
@@ -45,38 +45,38 @@ class Told:
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far a client has been told."""
+    """The position of a client in the stream."""
 
     line: int = 0
-    """Of history."""
+    """The last line of history that was sent."""
     metrics: Mapping[int, int] = field(default_factory=dict)
-    """Lines of metrics, of each job that has trained and not ended."""
+    """The number of lines of metrics that were sent, by job, for jobs that have trained and not ended."""
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """The cursor that an id is. Raises ValueError."""
-        first, *rest = text.split("-")
-        pairs = [part.split(".") for part in rest]
-        numbers = [first, *(number for pair in pairs for number in pair)]
+        """Read the cursor in an event's id. Raises ValueError."""
+        line, *parts = text.split("-")
+        pairs = [part.split(".") for part in parts]
+        numbers = [line, *(number for pair in pairs for number in pair)]
         well_formed = len(text) <= MAX_ID and all(len(pair) == 2 for pair in pairs)
         if not well_formed or not all(each.isascii() and each.isdecimal() and len(each) < 19 for each in numbers):
             raise ValueError(f"{text[:60]!r} is not the id of an event, such as 57 or 57-3.12")
-        return cls(int(first), {int(job): int(lines) for job, lines in pairs})
+        return cls(int(line), {int(job): int(lines) for job, lines in pairs})
 
     def __str__(self) -> str:
         return "-".join([str(self.line), *(f"{job}.{lines}" for job, lines in sorted(self.metrics.items()))])
 
 
-def database_of(home: Home) -> int:
-    """Which file the database is: another number when it was set aside and made again. 0 while there is none."""
+def identify_database(home: Home) -> int:
+    """Return a number that changes when the database is set aside and made again; 0 while there is none."""
     try:
         return os.stat(home.database).st_ino
     except OSError:
         return 0
 
 
-def end_of(table: JobTable, home: Home) -> Cursor:
-    """Behind all that has happened until now."""
+def find_end(table: JobTable, home: Home) -> Cursor:
+    """Return the cursor behind all events until now."""
     line = table.last_change()
     begun = [job for job in table.list(*UNENDED) if job.started_at is not None]
     counts = {job.id: MetricsTail(RunDir(home.job(job.id))).skip_all() for job in begun}
@@ -84,61 +84,64 @@ def end_of(table: JobTable, home: Home) -> Cursor:
 
 
 class Follower:
-    """One client's place in the stream."""
+    """Reads the stream for one client, from its cursor on; with `job_id`, the events of that job alone."""
 
     def __init__(self, table: JobTable, home: Home, cursor: Cursor, job_id: int | None = None) -> None:
         self.table = table
         self.home = home
         self.job_id = job_id
         self.line = cursor.line
-        self.tails = {job: self._tail(job, lines) for job, lines in cursor.metrics.items() if job_id in (None, job)}
+        self.tails = {
+            job: self._open_tail(job, lines) for job, lines in cursor.metrics.items() if job_id in (None, job)
+        }
 
     @property
     def cursor(self) -> Cursor:
-        return Cursor(self.line, {job: tail.told for job, tail in self.tails.items()})
+        """The position behind the last event that was taken."""
+        return Cursor(self.line, {job: tail.last_line for job, tail in self.tails.items()})
 
-    def take(self) -> list[Told]:
-        """What comes next, in order, a bounded piece of it; nothing where all has been told. Raises JobTableError."""
+    def take(self) -> list[StreamEvent]:
+        """Return the next events, in order and a bounded number; none where all were taken. Raises JobTableError."""
         newest = self.table.last_change()
         if self.line > newest:
             return [self._reset(newest)]
         changes = self.table.changes(self.line, CHANGES, self.job_id)
-        told: list[Told] = []
+        events: list[StreamEvent] = []
         for change in changes:
-            if leading := self._leading_to(change):
-                return told + leading
-            told.append(self._change(change))
+            if leading := self._metrics_before(change):
+                return events + leading
+            events.append(self._event_of(change))
         if len(changes) < CHANGES:
             self.line = max(self.line, newest)
-            told += [event for job in list(self.tails) for event in self._metrics(job)]
-        return told
+            events += [event for job in list(self.tails) for event in self._read_metrics(job)]
+        return events
 
-    def _leading_to(self, change: Change) -> list[Told]:
-        """The metrics that an end comes behind. Where more has happened to the job since, they come with that."""
+    def _metrics_before(self, change: Change) -> list[StreamEvent]:
+        """Return the metrics that come before a job's end. Where the job was retried since, its next events bring them."""
         if change.job_id in self.tails and change.newest and change.state in ENDED:
-            return list(self._metrics(change.job_id))
+            return list(self._read_metrics(change.job_id))
         return []
 
-    def _change(self, change: Change) -> Told:
+    def _event_of(self, change: Change) -> StreamEvent:
         self.line = change.number
         if change.state in ENDED:
             self.tails.pop(change.job_id, None)
         elif change.state == "training":
-            self.tails.setdefault(change.job_id, self._tail(change.job_id))
+            self.tails.setdefault(change.job_id, self._open_tail(change.job_id))
         data = {"job": change.job_id, "name": change.name, "state": change.state, "reason": change.reason}
-        return Told("job", data | {"at": change.at}, str(self.cursor))
+        return StreamEvent("job", data | {"at": change.at}, str(self.cursor))
 
-    def _metrics(self, job_id: int) -> Iterator[Told]:
+    def _read_metrics(self, job_id: int) -> Iterator[StreamEvent]:
         tail = self.tails[job_id]
         for line, values in tail.take():
-            others = self.cursor.metrics
-            place = Cursor(self.line, {**others, job_id: line})
-            yield Told("metrics", {"job": job_id, "line": line, "values": values}, str(place))
+            lines_by_job = self.cursor.metrics
+            cursor = Cursor(self.line, {**lines_by_job, job_id: line})
+            yield StreamEvent("metrics", {"job": job_id, "line": line, "values": values}, str(cursor))
 
-    def _reset(self, newest: int) -> Told:
-        said = f"history ends at {newest}, before {self.line}: this is another database; all of it follows"
+    def _reset(self, newest: int) -> StreamEvent:
+        reason = f"history ends at {newest}, before {self.line}: this is another database; all of it follows"
         self.line, self.tails = 0, {}
-        return Told("reset", {"reason": said}, str(self.cursor))
+        return StreamEvent("reset", {"reason": reason}, str(self.cursor))
 
-    def _tail(self, job_id: int, lines: int = 0) -> MetricsTail:
+    def _open_tail(self, job_id: int, lines: int = 0) -> MetricsTail:
         return MetricsTail(RunDir(self.home.job(job_id)), lines)

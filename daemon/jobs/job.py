@@ -1,4 +1,4 @@
-"""One job as the table holds it, and the lines of its history."""
+"""Job is one row of the job table; Event and Change are lines of a job's history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.jobs.states import ENDED, State
 
-if TYPE_CHECKING:  # it brings asyncio and psutil, and who lists jobs needs neither
+if TYPE_CHECKING:  # it brings asyncio and psutil, which listing jobs does not need
     from prefd.daemon.machine.processes import ProcessId
 
 CANCELLED_WAITING = "cancelled before it started"
@@ -36,6 +36,8 @@ class IllegalTransition(PrefdError, ValueError):
 
 
 class Event(NamedTuple):
+    """A line of one job's history."""
+
     at: float
     """Unix time."""
     state: State
@@ -43,7 +45,7 @@ class Event(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A line of history, with the job it is of."""
+    """A line of the history of all jobs, with the job it belongs to."""
 
     number: int
     job_id: int
@@ -59,6 +61,8 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
+    """One job, as the table held it when it was read."""
+
     id: int
     name: str
     state: State
@@ -81,7 +85,7 @@ class Job:
     attempt: int
     """1, and one more for each retry."""
     fresh: bool
-    """Whether it is to begin from nothing: what its earlier attempts left is to be set aside first."""
+    """Whether the job is to begin from nothing: the files of its earlier attempts are to be set aside first."""
     priority: int
     """The higher goes first."""
     not_before: float | None
@@ -102,6 +106,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
+        """Whether the job is done, failed or cancelled."""
         return self.state in ENDED
 
     @property
@@ -111,6 +116,7 @@ class Job:
 
     @property
     def worker_process(self) -> ProcessId | None:
+        """The process that works on the job; None where none was noted."""
         from prefd.daemon.machine.processes import ProcessId
 
         if self.worker_pid is None or self.worker_started is None:
@@ -127,9 +133,9 @@ class Job:
             return False
         if self.owner_started is not None:
             return ProcessId(int(pid), self.owner_started, self.boot).is_alive()
-        process = ProcessId.of(int(pid))  # a job of an earlier version
+        process = ProcessId.find(int(pid))  # a job of an earlier version
         return process is not None and process.is_alive()
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints: every field."""
+        """Return every field, as `--json` prints it."""
         return dict(vars(self))  # asdict copies each value, which takes as long as all the rest of `prefd jobs --json`

@@ -1,4 +1,4 @@
-"""The job database's schema: each version is made of the one before, within one transaction."""
+"""`migrate` brings the job database's schema from any earlier version to this one, within one transaction."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN crash_mark TEXT NOT NULL DEFAULT '';
 """,
 )
-"""What makes each version of the schema out of the one before; the first, out of nothing. Never changed, only added to."""
+"""The SQL that makes each version of the schema out of the one before. Entries are never changed, only added."""
 VERSION = len(MIGRATIONS)
 
 

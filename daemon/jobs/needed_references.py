@@ -1,6 +1,7 @@
-"""Tells which references the jobs that wait or run need, without a model: `prefd cache prune` keeps its hands off them.
+"""NeededReferences lists the references that waiting and running jobs need, so that `prefd cache prune` keeps them.
 
-Rather one too many: a reference that is kept costs disk, one that is lost costs a pass over the data.
+It loads no model. In doubt a reference counts as needed: one that is kept costs disk, one that is lost costs a pass over
+the data.
 """
 
 from __future__ import annotations
@@ -22,101 +23,111 @@ from prefd.daemon.runs.snapshot import read_frozen_spec, read_stock
 from prefd.daemon.specs.job_spec import JobSpec
 
 
-class Waiting(Protocol):
+class WaitingFile(Protocol):
     """A spec file that is no job yet, unless the table knows its `source`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The file's name as it was dropped."""
+        ...
 
     @property
-    def source(self) -> str | None: ...
+    def source(self) -> str | None:
+        """The file's name in the job table; None before it is claimed."""
+        ...
 
     @property
     def specs(self) -> Sequence[JobSpec]:
-        """What its jobs will be."""
+        """The specs of the jobs that it will become."""
         ...
 
 
 class NeededReferences:
-    """Called, it tells fingerprint → the jobs that have not ended and need it, or may, each by a name for people.
+    """Maps the fingerprint of each reference to the jobs that have not ended and may need it, each by a readable name.
 
-    `known`: who the references in question are, None for one that cannot be told. They are those of the start: one that
-    `prune` has set aside is still among them. `waiting`: lists the spec files that are on their way to the table.
+    `references`: the references in question by fingerprint, None for one whose attributes cannot be read. They are those
+    of the start: one that `prune` has set aside is still among them. `waiting`: lists the spec files that are on their way
+    to the table.
     """
 
     def __init__(
         self,
         home: Home,
-        known: Mapping[str, ReferenceFingerprint | None],
-        waiting: Callable[[], Sequence[Waiting]],
+        references: Mapping[str, ReferenceFingerprint | None],
+        waiting: Callable[[], Sequence[WaitingFile]],
     ) -> None:
         self.home = home
-        self._known = known
+        self._references = references
         self._waiting = waiting
 
     def __call__(self) -> dict[str, list[str]]:
+        """Read the table and the waiting specs now. Raises JobTableError."""
         needed: dict[str, list[str]] = {}
-        for job, references in self._list_needs():
-            for name in self._known if references is None else references:
+        for job, fingerprints in self._list_needs():
+            for name in self._references if fingerprints is None else fingerprints:
                 needed.setdefault(name, []).append(job)
         return needed
 
     def _list_needs(self) -> Iterator[tuple[str, list[str] | None]]:
-        """Each job with the references it may need, None for any.
+        """Yield each job with the references it may need, None for any.
 
-        A spec's way ends in a row of the table, so that is looked at last: none is passed over.
+        A waiting spec ends up as a row of the table, so the table is read last: no spec is missed.
         """
         waiting = self._waiting()
         with JobTable.open_readonly(self.home.database) as table:
             jobs = table.list(*UNENDED)
-            needs = [(f"job {job.id}", self._references_of_job(table, job)) for job in jobs]
+            needs = [(f"job {job.id}", self._find_for_job(table, job)) for job in jobs]
             recorded = table.sources()
         for file in waiting:
             if file.source not in recorded:
                 models = sorted({_reference_model(spec) for spec in file.specs})
-                needs += [(f"the spec {file.name}", self._references_of_model(model)) for model in models]
+                needs += [(f"the spec {file.name}", self._find_for_model(model)) for model in models]
         yield from needs
 
-    def _references_of_job(self, jobs: JobTable, job: Job) -> list[str] | None:
+    def _find_for_job(self, jobs: JobTable, job: Job) -> list[str] | None:
         outcome = RunDir(self.home.job(job.id)).outcome("precompute")
         if outcome is not None and outcome.summary.fingerprint is not None:
             return [outcome.summary.fingerprint]
         try:
-            return self._references_of_model(_reference_model(jobs.spec(job.id)))
+            return self._find_for_model(_reference_model(jobs.spec(job.id)))
         except ValueError:  # of another version of prefd
             return None
 
-    def _references_of_model(self, model: str) -> list[str] | None:
+    def _find_for_model(self, model: str) -> list[str] | None:
         config = _digest_config(Path(model))
-        references = [name for name, known in self._known.items() if known is None or _may_be(known, model, config)]
-        return references if references or config is not None else None
+        fingerprints = [
+            name
+            for name, reference in self._references.items()
+            if reference is None or _may_be_of(reference, model, config)
+        ]
+        return fingerprints if fingerprints or config is not None else None
 
 
 def _reference_model(spec: JobSpec) -> str:
     return spec.model if spec.reference is None else spec.reference.model
 
 
-def references_of(cache: ReferenceCache) -> dict[str, ReferenceFingerprint | None]:
-    """Every reference in a cache's folder; None for one whose attributes are damaged."""
+def list_references(cache: ReferenceCache) -> dict[str, ReferenceFingerprint | None]:
+    """Return every reference in a cache's folder by fingerprint; None for one whose attributes are damaged."""
     return {
         each.folder.name: each.fingerprint if isinstance(each, StoredReference) else None
         for each in stored_references(cache)
     }
 
 
-def _may_be(reference: ReferenceFingerprint, model: str, config: str | None) -> bool:
-    """By the model's configuration; by the name it was first scored under where that is not here to be read.
+def _may_be_of(reference: ReferenceFingerprint, model: str, config: str | None) -> bool:
+    """Decide by the model's configuration, or by its name where the configuration cannot be read.
 
-    A hub id's files may have been scored as a folder first, whose name tells nothing.
+    A hub model may first have been scored from a folder, so any reference that was matches it.
     """
     if config is not None:
         return reference.identity.get("config") == config
-    named = str(reference.provenance.get("model"))
-    return named == model or Path(named).is_absolute()
+    model_name = str(reference.provenance.get("model"))
+    return model_name == model or Path(model_name).is_absolute()
 
 
 def _digest_config(folder: Path) -> str | None:
-    """As a reference's identity has it; None for what is no folder here, such as a hub id."""
+    """Return the digest of a model's configuration, as in a reference's identity; None for a hub id or no such folder."""
     try:
         return digest_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError):
@@ -132,8 +143,8 @@ class ReferenceUse:
     commits: Mapping[str, str]
 
 
-def newest_uses(home: Home) -> dict[str, ReferenceUse]:
-    """Fingerprint → the newest job that used that reference."""
+def list_newest_uses(home: Home) -> dict[str, ReferenceUse]:
+    """Map the fingerprint of each reference to the newest job that used it."""
     uses: dict[str, ReferenceUse] = {}
     ids = sorted(int(folder.name) for folder in home.runs.glob("*") if folder.name.isdecimal())
     for job_id in ids:

@@ -1,4 +1,4 @@
-"""What can be asked of the jobs' database: by the daemon that writes it, and by commands that only read."""
+"""JobQueries reads the job database, for the daemon that writes it and for commands that only read."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from prefd.daemon.jobs import rows as job_rows
-from prefd.daemon.jobs.database import explained, refuse_damaged
+from prefd.daemon.jobs.database import explain_errors, refuse_damaged
 from prefd.daemon.jobs.job import Change, Event, Job, JobNotFound
 from prefd.daemon.jobs.states import STATES, State
 
-if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
+if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
     from prefd.daemon.specs.job_spec import JobSpec
 
 UNNAMED = "json_remove(spec, '$.name', '$.group')"
 
 
-def row_of(spec: JobSpec) -> str:
-    """The column `spec`."""
+def serialize_spec(spec: JobSpec) -> str:
+    """Return the spec as the column `spec` holds it."""
     return spec.model_dump_json(exclude_unset=True)
 
 
 class JobQueries:
-    """Used from one thread. A context manager that closes itself. All of it raises JobTableError."""
+    """The queries of one open database. Used from one thread; a context manager. Every method raises JobTableError."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self._path = path
 
     def close(self) -> None:
+        """Close the database."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -45,18 +46,18 @@ class JobQueries:
         self.close()
 
     def check(self) -> None:
-        """Look at every page. Raises Unreadable for any damage."""
-        with explained(self._path):
+        """Check every page of the database. Raises Unreadable for any damage."""
+        with explain_errors(self._path):
             refuse_damaged(self._db, self._path)
 
     def get(self, job_id: int) -> Job:
-        """Raises JobNotFound."""
-        with explained(self._path):
-            return job_rows.find(self._db, job_id)
+        """Return the job. Raises JobNotFound."""
+        with explain_errors(self._path):
+            return job_rows.find_job(self._db, job_id)
 
     def spec(self, job_id: int) -> JobSpec:
-        """The spec as it was claimed. Raises JobNotFound."""
-        with explained(self._path):
+        """Return the job's spec as it was claimed. Raises JobNotFound."""
+        with explain_errors(self._path):
             row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             raise JobNotFound(f"there is no job {job_id}")
@@ -65,19 +66,19 @@ class JobQueries:
         return JobSpec.model_validate_json(row[0])
 
     def counts(self) -> dict[State, int]:
-        """How many jobs are in each state (zeros included)."""
-        with explained(self._path):
-            found = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
-        return {state: found.get(state, 0) for state in STATES}
+        """Count the jobs in each state (zeros included)."""
+        with explain_errors(self._path):
+            counts = dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        return {state: counts.get(state, 0) for state in STATES}
 
     def sources(self) -> set[str]:
-        """The names of the claimed files that have a job."""
-        with explained(self._path):
+        """Return the names of the claimed files that have a job."""
+        with explain_errors(self._path):
             return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
 
     def contents(self, after: int = 0) -> builtins.list[tuple[int, str]]:
-        """(id, `content`) of every job with a higher id than `after`, oldest first."""
-        with explained(self._path):
+        """Return (id, `content`) of every job with a higher id than `after`, oldest first."""
+        with explain_errors(self._path):
             rows = self._db.execute(
                 f"SELECT id, CASE WHEN json_valid(spec) THEN {UNNAMED} ELSE spec END FROM jobs WHERE id > ? ORDER BY id",
                 (after,),
@@ -85,41 +86,43 @@ class JobQueries:
             return rows.fetchall()
 
     def content(self, spec: JobSpec) -> str:
-        """The spec as rows hold it, without the names in it."""
-        with explained(self._path):
-            content: str = self._db.execute(f"SELECT {UNNAMED} FROM (SELECT ? AS spec)", (row_of(spec),)).fetchone()[0]
+        """Return the spec as rows hold it, without its `name` and `group`: equal for two specs of the same job."""
+        with explain_errors(self._path):
+            content: str = self._db.execute(
+                f"SELECT {UNNAMED} FROM (SELECT ? AS spec)", (serialize_spec(spec),)
+            ).fetchone()[0]
             return content
 
     def states(self, job_ids: Iterable[int]) -> dict[int, State]:
-        """The state of each of these jobs that there is."""
-        with explained(self._path):
+        """Return the states of these jobs, by id; a job that does not exist is left out."""
+        with explain_errors(self._path):
             rows = self._db.execute(
                 "SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(job_ids)),)
             )
             return dict(rows.fetchall())
 
     def queue_paused_at(self) -> float | None:
-        """Since when (Unix time) no job is started, None while they are."""
-        with explained(self._path):
+        """Return when (Unix time) the queue was paused; None while it is not."""
+        with explain_errors(self._path):
             paused_at: float | None = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
             return paused_at
 
     def history(self, job_id: int) -> builtins.list[Event]:
-        """Every state the job has been in, oldest first. Raises JobNotFound."""
-        with explained(self._path):
-            job_rows.find(self._db, job_id)
+        """Return every state the job has been in, oldest first. Raises JobNotFound."""
+        with explain_errors(self._path):
+            job_rows.find_job(self._db, job_id)
             rows = self._db.execute("SELECT at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
             return [Event(*row) for row in rows]
 
     def last_change(self) -> int:
-        """The number of the newest line of history, 0 where there is none. Lines are numbered in the order of commits."""
-        with explained(self._path):
+        """Return the number of the newest line of history, 0 where there is none. Lines are numbered by order of commit."""
+        with explain_errors(self._path):
             newest: int = self._db.execute("SELECT coalesce(max(rowid), 0) FROM history").fetchone()[0]
             return newest
 
     def changes(self, after: int, limit: int, job_id: int | None = None) -> builtins.list[Change]:
-        """The first `limit` lines of history behind number `after`, of one job or of all."""
-        with explained(self._path):
+        """Return the first `limit` lines of history behind number `after`, of one job or of all."""
+        with explain_errors(self._path):
             rows = self._db.execute(
                 "SELECT h.rowid, h.job_id, name, owner, at, h.state, h.reason, "
                 "h.rowid = (SELECT max(rowid) FROM history WHERE job_id = h.job_id) "
@@ -130,32 +133,33 @@ class JobQueries:
             return [Change(*row)._replace(newest=bool(row[-1])) for row in rows]
 
     def count(self, states: Sequence[State], group: str | None) -> int:
-        """How many jobs are in these states (any, when none is named) and in this group, or in any."""
+        """Count the jobs in these states (any, when none is named) and in this group, or in any."""
         marks = ", ".join("?" * len(states or STATES))
-        with explained(self._path):
-            found: int = self._db.execute(
+        with explain_errors(self._path):
+            total: int = self._db.execute(
                 f"SELECT count(*) FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group)",
                 (*(states or STATES), group),
             ).fetchone()[0]
-            return found
+            return total
 
     def page(
         self, states: Sequence[State], group: str | None, before: int | None, limit: int
     ) -> tuple[builtins.list[Job], bool]:
-        """The newest `limit` jobs of these states (all, when none is named) and group, with ids below `before`; oldest
-        first. And whether there are older ones.
+        """Return the newest `limit` jobs, oldest first, and whether there are older ones.
+
+        They are of these states (all, when none is named) and this group, with ids below `before`.
         """
         marks = ", ".join("?" * len(states or STATES))
-        with explained(self._path):
+        with explain_errors(self._path):
             rows = self._db.execute(
                 f"SELECT {job_rows.COLUMNS} FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group) "
                 "AND id < coalesce(?, 9223372036854775807) ORDER BY id DESC LIMIT ?",
                 (*(states or STATES), group, before, limit + 1),
             )
-            found = [job_rows.job_of(row) for row in rows]
-        return found[:limit][::-1], len(found) > limit
+            jobs = [job_rows.parse_job(row) for row in rows]
+        return jobs[:limit][::-1], len(jobs) > limit
 
     def list(self, *states: State) -> builtins.list[Job]:
-        """The jobs in these states (all, when none is named), oldest first."""
-        with explained(self._path):
-            return job_rows.in_states(self._db, states or STATES)
+        """Return the jobs in these states (all, when none is named), oldest first."""
+        with explain_errors(self._path):
+            return job_rows.list_in_states(self._db, states or STATES)

@@ -1,7 +1,7 @@
-"""A job database that cannot be read is set aside, whole as it is, and rebuilt from what the jobs' folders say.
+"""`rebuild` sets a job database that cannot be read aside, and makes a new one from the records in the jobs' folders.
 
-The new one is made beside it first. Then the old files are renamed, and then the new one: a crash between leaves a
-finished database that the next start puts in its place.
+The new database is made beside the old one first. Then the old files are renamed, and then the new one: a crash between
+leaves a finished database that the next start puts in its place.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from prefd.daemon.runs.run_folder import SPEC, RunDir
 log = logging.getLogger(__name__)
 
 SUFFIXES = ("-wal", "-shm", "")
-"""The database's own file last: while it is there, all is not yet set aside."""
+"""The suffixes of the database's files. Its own comes last: while it is there, not all files are set aside."""
 UNKNOWN = "; its folder does not say how it ended: `prefd resume` lets it go on, `prefd cancel` does not"
 
 
 def open_table(home: Home) -> JobTable:
-    """The home's job table, checked, and rebuilt where it cannot be read. The home's lock is held by the caller.
+    """Open the home's job table, checked, and rebuilt where it cannot be read. The caller holds the home's lock.
 
     Raises JobTableError for what no rebuilding mends: a newer schema, a database that may not be opened, a full disk.
     """
-    made = home.database.with_name(f"{home.database.name}.rebuilt")
-    if made.exists():
-        put_in_place(home.database, made)
+    rebuilt = home.database.with_name(f"{home.database.name}.rebuilt")
+    if rebuilt.exists():
+        put_in_place(home.database, rebuilt)
     try:
         table = _open_checked(home)
     except Unreadable as error:
@@ -50,9 +50,9 @@ def open_table(home: Home) -> JobTable:
     return table
 
 
-def mend(home: Home, table: JobTable, why: str) -> None:
-    """As `open_table`, for a database that became unreadable while `table` was open."""
-    rebuild(home, why)
+def mend(home: Home, table: JobTable, problem: str) -> None:
+    """Rebuild a database that became unreadable while `table` was open, and reopen `table`. Raises JobTableError."""
+    rebuild(home, problem)
     table.reopen()
     table.write_records()
 
@@ -65,45 +65,47 @@ def _open_checked(home: Home) -> JobTable:
     return JobTable.open(home.database)
 
 
-def rebuild(home: Home, why: str) -> None:
-    """Make the database again from `runs/`, and set what there was aside."""
+def rebuild(home: Home, problem: str) -> None:
+    """Make a new database from the jobs' folders, and set the old one aside. `problem`: what is wrong with the old one."""
     records = Records(home.runs)
-    aside = _unused(home.database)
-    said = f"rebuilt from runs/, for the database could not be read ({why})"
+    aside = _choose_unused_name(home.database)
+    reason = f"rebuilt from runs/, for the database could not be read ({problem})"
     last_id, paused_at = records.read_table()
-    rows = [record for job_id in records.ids() if (record := _record(home, records, job_id, said)) is not None]
-    last_id = max([last_id, _last_id_of(home.database), *records.ids(), *(int(record.row["id"]) for record in rows)])
+    rows = [
+        record for job_id in records.ids() if (record := _recover_record(home, records, job_id, reason)) is not None
+    ]
+    last_id = max([last_id, _read_last_id(home.database), *records.ids(), *(int(record.row["id"]) for record in rows)])
     beside = home.database.with_name(f"{home.database.name}.rebuilding")
     for suffix in SUFFIXES:
         Path(f"{beside}{suffix}").unlink(missing_ok=True)
     JobTable.create(beside, rows, last_id, paused_at)
-    made = home.database.with_name(f"{home.database.name}.rebuilt")
-    beside.rename(made)
-    put_in_place(home.database, made, aside)
-    log.warning("%s: %d jobs %s; what there was is kept as %s", home.database, len(rows), said, aside.name)
+    rebuilt = home.database.with_name(f"{home.database.name}.rebuilt")
+    beside.rename(rebuilt)
+    put_in_place(home.database, rebuilt, aside)
+    log.warning("%s: %d jobs %s; what there was is kept as %s", home.database, len(rows), reason, aside.name)
 
 
-def put_in_place(database: Path, made: Path, aside: Path | None = None) -> None:
-    """Set aside what is called `database`, over nothing, and give `made` that name."""
-    aside = aside or _unused(database)
+def put_in_place(database: Path, rebuilt: Path, aside: Path | None = None) -> None:
+    """Rename `database` to `aside`, a name that is not in use, and `rebuilt` to `database`."""
+    aside = aside or _choose_unused_name(database)
     for suffix in SUFFIXES:
         with suppress(FileNotFoundError):
             os.rename(f"{database}{suffix}", f"{aside}{suffix}")
-    made.rename(database)
+    rebuilt.rename(database)
     sync_folder(database.parent)
 
 
-def _unused(database: Path) -> Path:
+def _choose_unused_name(database: Path) -> Path:
     stem = f"{database.name}.unreadable-{datetime.now():%Y%m%dT%H%M%S}"
     names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, 10_000))
-    taken = {path.name for path in database.parent.iterdir()}
+    file_names = {path.name for path in database.parent.iterdir()}
     return database.with_name(
-        next(name for name in names if not any(f"{name}{suffix}" in taken for suffix in SUFFIXES))
+        next(name for name in names if not any(f"{name}{suffix}" in file_names for suffix in SUFFIXES))
     )
 
 
-def _last_id_of(database: Path) -> int:
-    """The last number that the old database gave, where that much of it can be read."""
+def _read_last_id(database: Path) -> int:
+    """Return the last number that the old database gave to a job; 0 where that cannot be read."""
     try:
         uri = f"{database.absolute().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as db:
@@ -112,40 +114,40 @@ def _last_id_of(database: Path) -> int:
         return 0
 
 
-def _record(home: Home, records: Records, job_id: int, said: str) -> Record | None:
-    """What a job's folder knows of it, with a line of history that says `said`."""
+def _recover_record(home: Home, records: Records, job_id: int, reason: str) -> Record | None:
+    """Return a job's record from its folder, with a line of history for `reason`; None where the folder has no spec."""
     run = RunDir(home.job(job_id))
     record = records.read(job_id)
     if record is None:
-        record = _from_results(run, job_id)
-        said += UNKNOWN if record is not None and record.row["state"] == "paused" else ""
+        record = _record_from_results(run, job_id)
+        reason += UNKNOWN if record is not None and record.row["state"] == "paused" else ""
     if record is None:
         message = "job %d: %s holds no spec that can be read; its number stays taken"
         log.warning(message, job_id, run.root, extra={"job": job_id})
         return None
-    return _said(_ended(record, run), said)
+    return _add_reason(_add_end(record, run), reason)
 
 
-def _said(record: Record, said: str) -> Record:
-    """With `said` as its reason and a line of history. A job that has ended keeps its reason, and does not end again."""
+def _add_reason(record: Record, reason: str) -> Record:
+    """Give a job that has not ended `reason`, and a line of history for it. A job that has ended stays as it is."""
     if record.row["state"] in ENDED:
         return record
-    row = record.row | {"reason": said}
-    return Record(row, [*record.history, (None, time.time(), row["state"], said)])
+    row = record.row | {"reason": reason}
+    return Record(row, [*record.history, (None, time.time(), row["state"], reason)])
 
 
-def _ended(record: Record, run: RunDir) -> Record:
-    """A job that had ended and whose record says that it still ran: its last outcome is its end."""
+def _add_end(record: Record, run: RunDir) -> Record:
+    """End a job whose record says that it runs, where its last outcome says how it ended."""
     phase = PHASE_OF.get(record.row["state"])
     outcome = run.outcome(phase) if phase else None
     if outcome is None or (outcome.ok and phase != _last_phase(json.loads(record.row["spec"]))):
         return record
-    state, reason = _end(outcome)
+    state, reason = _decide_end(outcome)
     row = record.row | {"state": state, "reason": reason, "finished_at": time.time(), "worker_pid": None}
     return Record(row, [*record.history, (None, row["finished_at"], state, reason)])
 
 
-def _end(outcome: Outcome) -> tuple[State, str]:
+def _decide_end(outcome: Outcome) -> tuple[State, str]:
     return "done" if outcome.ok else "failed", outcome.describe()
 
 
@@ -153,17 +155,17 @@ def _last_phase(spec: dict[str, Any]) -> Phase:
     return "training" if spec.get("training") else "precompute"
 
 
-def _from_results(run: RunDir, job_id: int) -> Record | None:
-    """A job without a record, from its spec and its outcomes. None where there is no spec."""
+def _record_from_results(run: RunDir, job_id: int) -> Record | None:
+    """Make up the record of a job from its spec and its outcomes. None where there is no spec."""
     frozen = run.read_frozen()
     if frozen is None:
         return None
     spec = frozen["spec"]
     outcomes: list[Outcome | None] = [run.outcome(phase) for phase in PHASES]
     last = run.outcome(_last_phase(spec))
-    ends = [_end(each) for each in outcomes if each is not None and (not each.ok or each == last)]
+    ends = [_decide_end(each) for each in outcomes if each is not None and (not each.ok or each == last)]
     state, reason = ends[-1] if ends else ("paused", "")
-    begun = run.spec.stat().st_mtime
+    started_at = run.spec.stat().st_mtime
     row = {
         "id": job_id,
         "name": spec.get("name", ""),
@@ -172,9 +174,9 @@ def _from_results(run: RunDir, job_id: int) -> Record | None:
         "source": f"runs/{job_id}/{SPEC}",
         "owner": "daemon",
         "spec": json.dumps(spec),
-        "created_at": begun,
+        "created_at": started_at,
         "job_group": spec.get("group", ""),
         "priority": spec.get("priority", 0),
         "after": json.dumps(spec.get("after", [])),
     }
-    return Record(row, [(None, begun, state, reason)])
+    return Record(row, [(None, started_at, state, reason)])

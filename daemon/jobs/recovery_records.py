@@ -1,8 +1,8 @@
-"""Each job's row and history beside its results, in `runs/<id>/job.json`: what a lost database is rebuilt from.
+"""Records keeps a copy of each job's row and history in `runs/<id>/job.json`, from which a lost database is rebuilt.
 
 A record is written before its transaction commits, so that it never lags behind: a job that ended is never run again for
-want of a line. What was written and not committed is put right by the next write, or when the daemon starts. A record
-that cannot be written stops no transition; it is written again when there is room.
+want of a line. A record whose transaction did not commit is put right by the next write, or when the daemon starts. A
+record that cannot be written stops no transition; it is written again when there is room.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ from prefd.daemon.runs.run_folder import RECORD
 
 log = logging.getLogger(__name__)
 
-OF_THE_TABLE = ".table.json"
+TABLE_RECORD = ".table.json"
 """In `runs/`: the last number that was given to a job, and since when the queue is paused."""
 
 
 class Record(NamedTuple):
+    """A copy of one job's row and history."""
+
     row: dict[str, Any]
-    """As in the table `jobs`, by column."""
+    """The job's row in the table `jobs`, by column."""
     history: list[tuple[int | None, float, str, str]]
-    """The line's number in the table (None: a new one), when (Unix time), which state, why; oldest first."""
+    """For each line: its number in the table (None: a new one), Unix time, state and reason; oldest first."""
 
 
 @dataclass
 class Records:
-    """Those in the folder `runs`."""
+    """The records of all jobs, in the folder `runs`."""
 
     runs: Path
     missing: set[int] = field(default_factory=set)
-    """Jobs whose record is not what it should be."""
+    """The ids of jobs whose record could not be written."""
 
     def write(self, record: Record) -> None:
-        """Write one job's record, where that can be done."""
+        """Write one job's record; a job whose record cannot be written is noted in `missing`."""
         job_id = int(record.row["id"])
         folder = self.runs / str(job_id)
         try:
@@ -55,7 +57,7 @@ class Records:
             self.missing.add(job_id)
 
     def read(self, job_id: int) -> Record | None:
-        """None where there is none that can be read."""
+        """Return a job's record; None where there is none that can be read."""
         match read_json(self.runs / str(job_id) / RECORD):
             case {"row": {"id": int() as number, "spec": str(), "state": str()} as row, "history": list() as history}:
                 if number == job_id and all(isinstance(each, list) and len(each) == 4 for each in history):
@@ -63,20 +65,20 @@ class Records:
         return None
 
     def write_table(self, last_id: int, paused_at: float | None) -> None:
-        """Write down what is the table's and no job's, where that can be done."""
+        """Write the last id and the queue's pause, which belong to no job, where that can be done."""
         with suppress(OSError):
             self.runs.mkdir(parents=True, exist_ok=True)
             if self.read_table() != (last_id, paused_at):
-                write_json(self.runs / OF_THE_TABLE, {"last_id": last_id, "paused_at": paused_at}, flush=False)
+                write_json(self.runs / TABLE_RECORD, {"last_id": last_id, "paused_at": paused_at}, flush=False)
 
     def read_table(self) -> tuple[int, float | None]:
-        """The last number given to a job as far as is known, and since when the queue is paused."""
-        match read_json(self.runs / OF_THE_TABLE):
+        """Return the last id that was written down, and since when (Unix time) the queue is paused."""
+        match read_json(self.runs / TABLE_RECORD):
             case {"last_id": int() as last_id, "paused_at": (float() | int() | None) as paused_at}:
                 return last_id, paused_at
         return 0, None
 
     def ids(self) -> Iterator[int]:
-        """The numbers of all jobs that have a folder, in order."""
+        """Yield the ids of all jobs that have a folder, in order."""
         with suppress(FileNotFoundError):
             yield from sorted(int(path.name) for path in self.runs.iterdir() if path.name.isdecimal())

@@ -1,4 +1,4 @@
-"""Jobs as rows: what reads and writes them, within whatever transaction is open."""
+"""The functions here read and write rows of the tables `jobs` and `history`, within the transaction that is open."""
 
 from __future__ import annotations
 
@@ -19,42 +19,44 @@ COLUMNS = (
 )
 
 
-def find(db: sqlite3.Connection, job_id: int) -> Job:
-    """Raises JobNotFound."""
+def find_job(db: sqlite3.Connection, job_id: int) -> Job:
+    """Return the job. Raises JobNotFound."""
     row = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         raise JobNotFound(f"there is no job {job_id}")
-    return job_of(row)
+    return parse_job(row)
 
 
-def in_states(db: sqlite3.Connection, states: Sequence[State]) -> list[Job]:
-    """Oldest first."""
+def list_in_states(db: sqlite3.Connection, states: Sequence[State]) -> list[Job]:
+    """Return the jobs in these states, oldest first."""
     marks = ", ".join("?" * len(states))
     rows = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
-    return [job_of(row) for row in rows]
+    return [parse_job(row) for row in rows]
 
 
-def insert(db: sqlite3.Connection, **values: Any) -> int:
-    """A row with these columns; its id."""
+def insert_job(db: sqlite3.Connection, **values: Any) -> int:
+    """Insert a job with these values by column, and return its id."""
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     row = db.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(values.values()))
     assert row.lastrowid is not None
     return row.lastrowid
 
 
-def note(db: sqlite3.Connection, job_id: int, at: float, state: State, reason: str) -> None:
-    """A line of history."""
-    db.execute("INSERT INTO history (job_id, at, state, reason) VALUES (?, ?, ?, ?)", (job_id, at, state, reason))
+def insert_event(db: sqlite3.Connection, job_id: int, timestamp: float, state: State, reason: str) -> None:
+    """Insert a line of history. `timestamp`: Unix time."""
+    db.execute(
+        "INSERT INTO history (job_id, at, state, reason) VALUES (?, ?, ?, ?)", (job_id, timestamp, state, reason)
+    )
 
 
-def now_for(db: sqlite3.Connection, job_id: int) -> float:
-    """Unix time, and never before the job's last change of state: the clock may have been set back."""
+def choose_timestamp(db: sqlite3.Connection, job_id: int) -> float:
+    """Return the Unix time, or that of the job's last change of state where the clock has been set back."""
     last = db.execute("SELECT max(at) FROM history WHERE job_id = ?", (job_id,)).fetchone()[0]
     return max(time.time(), last or 0.0)
 
 
-def record_of(db: sqlite3.Connection, job_id: int) -> Record:
-    """The row and history of a job that there is."""
+def read_record(db: sqlite3.Connection, job_id: int) -> Record:
+    """Read the row and history of a job that exists."""
     rows = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,))
     names = [column[0] for column in rows.description]
     row = dict(zip(names, rows.fetchone(), strict=True)) | {"waiting": ""}  # as of now only, and told without a record
@@ -62,20 +64,21 @@ def record_of(db: sqlite3.Connection, job_id: int) -> Record:
     return Record(row, history.fetchall())
 
 
-def restore(db: sqlite3.Connection, record: Record) -> None:
-    """The row of a record, in whatever state it was; what this version has no column for is left out."""
-    known = {name for _, name, *_ in db.execute("PRAGMA table_info(jobs)")}
-    insert(db, **{name: value for name, value in record.row.items() if name in known})
+def restore_job(db: sqlite3.Connection, record: Record) -> None:
+    """Insert the row of a record; values for which this version has no column are left out."""
+    columns = {name for _, name, *_ in db.execute("PRAGMA table_info(jobs)")}
+    insert_job(db, **{name: value for name, value in record.row.items() if name in columns})
 
 
 def restore_history(db: sqlite3.Connection, records: Sequence[Record]) -> None:
-    """Every line under its old number, by which others know it; new ones behind them."""
+    """Insert the history of all records. A line keeps its number, which is in clients' cursors; new lines come last."""
     lines = [(line[0], record.row["id"], *line[1:]) for record in records for line in record.history]
     lines.sort(key=lambda line: (line[0] is None, line[0] or 0))
     db.executemany("INSERT INTO history (rowid, job_id, at, state, reason) VALUES (?, ?, ?, ?, ?)", lines)
 
 
-def job_of(row: tuple[Any, ...]) -> Job:
+def parse_job(row: tuple[Any, ...]) -> Job:
+    """Make a Job of a row with the columns COLUMNS."""
     values = dict(zip(COLUMNS.split(", "), row, strict=True))
     values["phase_seconds"] = json.loads(values["phase_seconds"])
     for flag in ("cancel_requested", "pause_requested", "fresh"):

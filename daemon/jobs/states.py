@@ -1,4 +1,4 @@
-"""The states of a job, in one table: what each may become, which phase runs in it, and how it looks.
+"""TABLE lists the states of a job: which states each may become, which phase runs in it, and its colour.
 
 A new state is a word in `State` and a row in `TABLE`; all else that lists states is made from these.
 """
@@ -16,7 +16,7 @@ State = Literal["queued", "precomputing", "training", "paused", "done", "failed"
 
 @dataclass(frozen=True)
 class StateFacts:
-    """What there is to know of one state."""
+    """The facts about one state."""
 
     may_become: tuple[State, ...]
     """A state that may become no other is an end; only `prefd retry` queues such a job again."""
@@ -25,7 +25,7 @@ class StateFacts:
     phase: Phase | None = None
     """The phase whose worker runs in this state."""
     failure: str = ""
-    """Of an end that is no success: what is said of the job to one that was to run after it."""
+    """What happened to a job that ended in this state without success, as a job that was to run after it reports it."""
 
 
 TABLE: Mapping[State, StateFacts] = {

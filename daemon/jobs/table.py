@@ -1,8 +1,8 @@
-"""JobTable: jobs, their states and their history, in one SQLite file that anyone may read.
+"""JobTable keeps jobs, their states and their history in one SQLite file, which any process may read.
 
-WAL mode: readers never wait for the daemon, nor it for them. Every transition is one transaction, checked against the
-table of those that exist, with a line of history and a record in the job's own folder (records.py), from which a lost
-database is rebuilt. The spec is in the row too, so the row alone is the job.
+In WAL mode readers never wait for the daemon, nor it for them. Every transition is one transaction, checked against the
+table of states, with a line of history and a record in the job's own folder, from which a lost database is rebuilt. The
+spec is in the row too, so the row alone is the job.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from prefd.daemon.jobs.database import (
     Unreadable,
     connect,
     connect_readonly,
-    explained,
-    inode,
+    explain_errors,
+    read_inode,
     refuse_lost,
 )
 from prefd.daemon.jobs.job import (
@@ -41,16 +41,16 @@ from prefd.daemon.jobs.job import (
     Job,
     JobNotFound,
 )
-from prefd.daemon.jobs.queries import JobQueries, row_of
+from prefd.daemon.jobs.queries import JobQueries, serialize_spec
 from prefd.daemon.jobs.recovery_records import Record, Records
 from prefd.daemon.jobs.states import ENDED, RUNNING, STATES, TABLE, State
 from prefd.daemon.machine.listeners import Listeners, Settable
 
-if TYPE_CHECKING:  # pydantic takes 80 ms to import, and who lists jobs needs none of it
+if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
     from prefd.daemon.machine.processes import ProcessId
     from prefd.daemon.specs.job_spec import JobSpec
 
-__all__ = [  # what the table's users need besides it
+__all__ = [  # the table, and the types and errors that its users need with it
     "QUEUE_PAUSED",
     "RESUMED",
     "Change",
@@ -65,7 +65,7 @@ __all__ = [  # what the table's users need besides it
 
 
 class JobTable(JobQueries):
-    """Used from one thread. A context manager that closes itself."""
+    """The queries of an open job database, and the transactions that change it. Used from one thread."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, records: Records | None = None) -> None:
         super().__init__(connection, path)
@@ -73,7 +73,7 @@ class JobTable(JobQueries):
         self._changed: set[int] = set()
         self._listeners = Listeners[int]()
         self._data_version: int | None = None
-        self._inode = inode(path)
+        self._inode = read_inode(path)
 
     @classmethod
     def open(cls, path: Path) -> JobTable:
@@ -85,21 +85,21 @@ class JobTable(JobQueries):
 
     @classmethod
     def create(cls, path: Path, records: Sequence[Record], last_id: int, paused_at: float | None) -> None:
-        """A database at `path` with these jobs in it, whole on disk; the next job's number is above `last_id`."""
+        """Make a database at `path` with these jobs in it, whole on disk; the next job's id is above `last_id`."""
         with cls(connect(path), path) as table, table._transaction():
             for record in records:
-                rows.restore(table._db, record)
+                rows.restore_job(table._db, record)
             rows.restore_history(table._db, records)
             table._db.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
             table._db.execute("INSERT INTO sqlite_sequence VALUES ('jobs', ?)", (last_id,))
             table._db.execute("UPDATE queue SET paused_at = ?", (paused_at,))
 
     def reopen(self) -> None:
-        """Go on with the file that has the database's name now."""
+        """Open the file that has the database's name now, and wake every listener."""
         self._db.close()
         self._db = connect(self._path)
         self._data_version = None
-        self._inode = inode(self._path)
+        self._inode = read_inode(self._path)
         self._listeners.tell_all()
 
     def listening(self, job_id: int, event: Settable) -> AbstractContextManager[None]:
@@ -110,35 +110,35 @@ class JobTable(JobQueries):
         """Tell the job's listeners that another process has changed it in the database."""
         self._listeners.tell(job_id)
 
-    def changed_elsewhere(self) -> bool:
-        """Whether another process has written to the database since the last call; True at the first. Reads no page."""
+    def was_changed_elsewhere(self) -> bool:
+        """Return whether another process has written since the last call; True at the first call. Reads no page."""
         before = self._data_version
-        with explained(self._path):
+        with explain_errors(self._path):
             self._data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
         return self._data_version != before
 
-    def check_there(self) -> None:
-        """Raises Unreadable where the file that is open here has lost its name: what it is told, nobody will read."""
+    def check_same_file(self) -> None:
+        """Raise Unreadable where another file has the database's name: nobody would read what is written to this one."""
         refuse_lost(self._path)
-        if inode(self._path) != self._inode:
+        if read_inode(self._path) != self._inode:
             raise Unreadable(self._path, "another file has its name")
 
     def write_records(self) -> None:
-        """Write the records in the jobs' folders that are not as their rows are."""
+        """Write each job's record in its folder that differs from its row."""
         if self._records is None:
             return
-        with explained(self._path):
-            for job_id in [job.id for job in rows.in_states(self._db, STATES)]:
-                if self._records.read(job_id) != (record := rows.record_of(self._db, job_id)):
+        with explain_errors(self._path):
+            for job_id in [job.id for job in rows.list_in_states(self._db, STATES)]:
+                if self._records.read(job_id) != (record := rows.read_record(self._db, job_id)):
                     self._records.write(record)
             self._record_table()
 
     def write_missing_records(self) -> None:
-        """Those that could not be written when they should have been."""
+        """Write the records that could not be written before."""
         if self._records is not None and self._records.missing:
-            with explained(self._path):
+            with explain_errors(self._path):
                 for job_id in sorted(self._records.missing):
-                    self._records.write(rows.record_of(self._db, job_id))
+                    self._records.write(rows.read_record(self._db, job_id))
 
     @classmethod
     def open_readonly(cls, path: Path) -> JobTable:
@@ -146,7 +146,7 @@ class JobTable(JobQueries):
         return cls(connect_readonly(path), path)
 
     def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:
-        """A new job in state `queued`. A claimed file that has a job already gives that job."""
+        """Add a job in state `queued` and return it. For a claimed file that has a job already, return that job."""
         return self.add_all([spec], source, owner)[0]
 
     def add_all(
@@ -157,39 +157,40 @@ class JobTable(JobQueries):
         descriptions: Sequence[str] = (),
         reasons: Sequence[str] = (),
     ) -> list[Job]:
-        """A new job for each of a file's specs, all of them or none. A claimed file that has jobs already gives these.
+        """Add a job for each of a file's specs, all of them or none, and return them.
 
-        `descriptions`: each job's settings, in words. `reasons`: what is to be said of it.
+        For a claimed file that has jobs already, return these. `descriptions`: each job's settings, in words. `reasons`:
+        a remark on each job, such as which job has the same spec.
         """
         now = time.time()
         with self._transaction():
-            taken = self._db.execute(
-                "SELECT id FROM jobs WHERE source = ? AND owner = 'daemon' ORDER BY part", (source,)
-            )
-            if owner == "daemon" and (found := taken.fetchall()):
-                return [rows.find(self._db, job_id) for (job_id,) in found]
+            query = "SELECT id FROM jobs WHERE source = ? AND owner = 'daemon' ORDER BY part"
+            if owner == "daemon" and (existing := self._db.execute(query, (source,)).fetchall()):
+                return [rows.find_job(self._db, job_id) for (job_id,) in existing]
             none = [""] * len(specs)
-            said = zip(specs, descriptions or none, reasons or none, strict=True)
-            made = [self._insert(spec, source, owner, now, part, *words) for part, (spec, *words) in enumerate(said)]
+            parts = enumerate(zip(specs, descriptions or none, reasons or none, strict=True))
+            jobs = [self._insert(spec, source, owner, now, part, *texts) for part, (spec, *texts) in parts]
             self._record_table()
-            return made
+            return jobs
 
-    def tell_waiting(self, waiting: Mapping[int, str]) -> None:
-        """Why each of these jobs does not run, where it is queued."""
-        with explained(self._path):
-            said = dict(self._db.execute("SELECT id, waiting FROM jobs WHERE state = 'queued'").fetchall())
-        changed = [(why, job_id) for job_id, why in waiting.items() if said.get(job_id, why) != why]
+    def set_waiting_reasons(self, reasons: Mapping[int, str]) -> None:
+        """Write down why each of these jobs does not run, where it is queued."""
+        with explain_errors(self._path):
+            old_reasons = dict(self._db.execute("SELECT id, waiting FROM jobs WHERE state = 'queued'").fetchall())
+        changed = [(reason, job_id) for job_id, reason in reasons.items() if old_reasons.get(job_id, reason) != reason]
         if changed:
             with self._transaction():
                 self._db.executemany("UPDATE jobs SET waiting = ? WHERE id = ? AND state = 'queued'", changed)
 
-    def transition(self, job_id: int, state: State, reason: str = "", took: Mapping[str, float] | None = None) -> Job:
-        """Move a job, in one transaction. `took`: seconds to add to its phases. Raises IllegalTransition, JobNotFound."""
+    def transition(
+        self, job_id: int, state: State, reason: str = "", phase_seconds: Mapping[str, float] | None = None
+    ) -> Job:
+        """Move a job to `state`. `phase_seconds`: to add to those of its phases. Raises IllegalTransition, JobNotFound."""
         with self._transaction():
-            return self._move(rows.find(self._db, job_id), state, reason, took or {})
+            return self._move(rows.find_job(self._db, job_id), state, reason, phase_seconds or {})
 
     def set_worker(self, job_id: int, worker: ProcessId) -> None:
-        """Which process works on it, until its next change of state."""
+        """Write down which process works on the job, until its next change of state."""
         with self._transaction():
             self._db.execute(
                 "UPDATE jobs SET worker_pid = ?, worker_started = ?, boot = ? WHERE id = ?",
@@ -198,37 +199,37 @@ class JobTable(JobQueries):
             self._changed.add(job_id)
 
     def request_cancel(self, job_id: int) -> Job:
-        """A queued or paused job is cancelled now; a running one when its worker has stopped. No effect on an ended one."""
+        """Cancel a queued or paused job now, a running one when its worker has stopped. No effect on an ended one."""
         with self._transaction():
-            job = rows.find(self._db, job_id)
+            job = rows.find_job(self._db, job_id)
             if job.ended:
                 return job
             self._set(job_id, "cancel_requested", 1)
             if job.state in RUNNING:
-                return rows.find(self._db, job_id)
+                return rows.find_job(self._db, job_id)
             return self._move(job, "cancelled", CANCELLED_WAITING if job.started_at is None else CANCELLED_PAUSED, {})
 
     def request_pause(self, job_id: int) -> Job:
-        """A queued job is paused now; a running one when its worker has saved its state and stopped.
+        """Pause a queued job now, a running one when its worker has saved its state and stopped.
 
         No effect on an ended or paused one. Raises IllegalTransition for one of `prefd run`, which has no queue to wait in.
         """
         with self._transaction():
-            return self._request_pause(rows.find(self._db, job_id))
+            return self._request_pause(rows.find_job(self._db, job_id))
 
     def resume(self, job_id: int) -> Job:
-        """A paused job is queued again, and one that is about to be paused is not. No effect on others."""
+        """Queue a paused job again, and let one that is about to be paused go on. No effect on others."""
         with self._transaction():
-            return self._resume(rows.find(self._db, job_id))
+            return self._resume(rows.find_job(self._db, job_id))
 
     def retry(self, job_id: int, fresh: bool = False) -> Job:
-        """An ended job is queued again, to go on from its last checkpoint, or from nothing with `fresh`.
+        """Queue an ended job again, to go on from its last checkpoint, or from nothing with `fresh`.
 
         It keeps its id and history. One of `prefd run` becomes the daemon's. Raises IllegalTransition for a job that has
         not ended, or that is done and has nothing to go on with.
         """
         with self._transaction():
-            job = rows.find(self._db, job_id)
+            job = rows.find_job(self._db, job_id)
             if not job.ended:
                 raise IllegalTransition(f"job {job_id} is {job.state}: only a job that has ended can be run again")
             if job.state == "done" and not fresh:
@@ -240,17 +241,17 @@ class JobTable(JobQueries):
                 "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
                 (fresh, job_id),
             )
-            return self._write(rows.find(self._db, job_id), "queued", RETRIED_FRESH if fresh else RETRIED, {})
+            return self._write(rows.find_job(self._db, job_id), "queued", RETRIED_FRESH if fresh else RETRIED, {})
 
-    def begun_afresh(self, job_id: int) -> None:
-        """What the job's earlier attempts left has been set aside."""
+    def clear_fresh(self, job_id: int) -> None:
+        """Write down that the files of the job's earlier attempts have been set aside."""
         with self._transaction():
             self._set(job_id, "fresh", 0)
 
     def count_crash(self, job_id: int, mark: str) -> int:
-        """How often its worker has crashed without getting any further than `mark`, this time included."""
+        """Count a crash, and return how often the worker has crashed without getting further than `mark`."""
         with self._transaction():
-            crashes = rows.find(self._db, job_id).crashes
+            crashes = rows.find_job(self._db, job_id).crashes
             (before,) = self._db.execute("SELECT crash_mark FROM jobs WHERE id = ?", (job_id,)).fetchone()
             count = crashes + 1 if before == mark else 1
             self._db.execute("UPDATE jobs SET crashes = ?, crash_mark = ? WHERE id = ?", (count, mark, job_id))
@@ -258,38 +259,40 @@ class JobTable(JobQueries):
             return count
 
     def put_back(
-        self, job_id: int, reason: str, took: Mapping[str, float] | None = None, otherwise: State = "queued"
+        self, job_id: int, reason: str, phase_seconds: Mapping[str, float] | None = None, otherwise: State = "queued"
     ) -> Job:
-        """A running job without a worker: cancelled or paused where that was asked for, else `otherwise`, for `reason`.
+        """Move a running job that has lost its worker: cancelled or paused where requested, else `otherwise`, for `reason`.
 
-        One transaction, so that whatever is asked for meanwhile is either seen here or acts on the state this leaves.
+        This is one transaction, so that a request meanwhile either is noticed here or acts on the state this leaves.
         """
         with self._transaction():
-            job = rows.find(self._db, job_id)
+            job = rows.find_job(self._db, job_id)
             if job.cancel_requested:
-                return self._move(job, "cancelled", CANCELLED_RUNNING, took or {})
+                return self._move(job, "cancelled", CANCELLED_RUNNING, phase_seconds or {})
             if job.pause_requested:
-                return self._move(job, "paused", PAUSED, took or {})
-            return self._move(job, otherwise, reason, took or {})
+                return self._move(job, "paused", PAUSED, phase_seconds or {})
+            return self._move(job, otherwise, reason, phase_seconds or {})
 
     def pause_queue(self, running_too: bool = False) -> list[Job]:
-        """Start no job until `resume_queue`. With `running_too`, pause the running ones: these are returned."""
+        """Pause the queue until `resume_queue`. With `running_too`, pause the running jobs too, and return them."""
         with self._transaction():
             self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
             self._record_table()
             self._db.execute("UPDATE jobs SET waiting = ? WHERE state = 'queued' AND owner = 'daemon'", (QUEUE_PAUSED,))
-            running = [job for job in rows.in_states(self._db, RUNNING) if job.owner == "daemon"] if running_too else []
+            running = (
+                [job for job in rows.list_in_states(self._db, RUNNING) if job.owner == "daemon"] if running_too else []
+            )
             return [self._request_pause(job) for job in running]
 
     def resume_queue(self, paused_too: bool = False) -> list[Job]:
-        """Start jobs again. With `paused_too`, resume every paused job: these are returned."""
+        """Let the queue start jobs again. With `paused_too`, resume every paused job, and return them."""
         with self._transaction():
             self._db.execute("UPDATE queue SET paused_at = NULL")
             self._record_table()
             self._db.execute("UPDATE jobs SET waiting = '' WHERE waiting = ?", (QUEUE_PAUSED,))
             return [
                 self._resume(job)
-                for job in rows.in_states(self._db, ("paused", *RUNNING))
+                for job in rows.list_in_states(self._db, ("paused", *RUNNING))
                 if paused_too and job.pausing
             ]
 
@@ -301,29 +304,30 @@ class JobTable(JobQueries):
         if job.state == "queued":
             return self._move(job, "paused", PAUSED, {})
         self._set(job.id, "pause_requested", 1)
-        return rows.find(self._db, job.id)
+        return rows.find_job(self._db, job.id)
 
     def _resume(self, job: Job) -> Job:
         if job.state == "paused":
             return self._move(job, "queued", RESUMED, {})
         self._set(job.id, "pause_requested", 0)
-        return rows.find(self._db, job.id)
+        return rows.find_job(self._db, job.id)
 
     def _insert(
         self, spec: JobSpec, source: str, owner: str, now: float, part: int, description: str, reason: str
     ) -> Job:
+        """Insert a queued job with its first line of history, within the open transaction."""
         from prefd.daemon.machine.processes import ProcessId
 
         pid = owner.removeprefix("run:")
-        process = ProcessId.of(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
-        job_id = rows.insert(
+        process = ProcessId.find(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
+        job_id = rows.insert_job(
             self._db,
             name=spec.name,
             state="queued",
             reason=reason,
             source=source,
             owner=owner,
-            spec=row_of(spec),
+            spec=serialize_spec(spec),
             created_at=now,
             job_group=spec.group,
             description=description,
@@ -335,7 +339,7 @@ class JobTable(JobQueries):
             owner_started=process.started if process else None,
         )
         self._record(job_id, now, "queued", reason)
-        return rows.find(self._db, job_id)
+        return rows.find_job(self._db, job_id)
 
     def _record_table(self) -> None:
         if self._records is not None:
@@ -347,16 +351,17 @@ class JobTable(JobQueries):
         self._db.execute(f"UPDATE jobs SET {column} = ? WHERE id = ?", (value, job_id))
         self._changed.add(job_id)
 
-    def _move(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
+    def _move(self, job: Job, state: State, reason: str, phase_seconds: Mapping[str, float]) -> Job:
         if state not in TABLE[job.state].may_become:
             raise IllegalTransition(f"job {job.id} is {job.state} and cannot become {state}")
-        return self._write(job, state, reason, took)
+        return self._write(job, state, reason, phase_seconds)
 
-    def _write(self, job: Job, state: State, reason: str, took: Mapping[str, float]) -> Job:
-        now = rows.now_for(self._db, job.id)
+    def _write(self, job: Job, state: State, reason: str, phase_seconds: Mapping[str, float]) -> Job:
+        """Set a job's state, and what follows from it, without a check, within the open transaction."""
+        now = rows.choose_timestamp(self._db, job.id)
         seconds = dict(job.phase_seconds)
-        for phase, more in took.items():
-            seconds[phase] = seconds.get(phase, 0.0) + more
+        for phase, added in phase_seconds.items():
+            seconds[phase] = seconds.get(phase, 0.0) + added
         self._db.execute(
             "UPDATE jobs SET state = ?, reason = ?, started_at = coalesce(started_at, ?), finished_at = ?, "
             "phase_seconds = ?, worker_pid = NULL, worker_started = NULL, pause_requested = pause_requested AND ?, waiting = '' "
@@ -372,16 +377,17 @@ class JobTable(JobQueries):
             ),
         )
         self._record(job.id, now, state, reason)
-        return rows.find(self._db, job.id)
+        return rows.find_job(self._db, job.id)
 
-    def _record(self, job_id: int, at: float, state: State, reason: str) -> None:
-        rows.note(self._db, job_id, at, state, reason)
+    def _record(self, job_id: int, timestamp: float, state: State, reason: str) -> None:
+        rows.insert_event(self._db, job_id, timestamp, state, reason)
         self._changed.add(job_id)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises."""
         self._changed = set()
-        with explained(self._path):
+        with explain_errors(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -398,7 +404,7 @@ class JobTable(JobQueries):
     def _write_changed(self) -> None:
         if self._records is not None:
             for job_id in sorted(self._changed):
-                self._records.write(rows.record_of(self._db, job_id))
+                self._records.write(rows.read_record(self._db, job_id))
 
     def _exists(self, job_id: int) -> bool:
         return self._db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None

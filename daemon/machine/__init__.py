@@ -1,1 +1,1 @@
-"""The machine under prefd: files, mounts, processes, threads, memory, CPUs and their BLAS."""
+"""The modules here deal with the machine: files, mounts, processes, threads, memory, CPUs and their BLAS."""

@@ -1,4 +1,4 @@
-"""A fast BLAS for MLX on Linux CPU, in the global symbol scope before mlx is imported.
+"""`preload` loads a fast BLAS for MLX on Linux CPU into the global symbol scope, before mlx is imported.
 
 The mlx-cpu wheel brings the reference BLAS (about 4 GFLOP/s); an OpenBLAS or MKL whose `cblas_*` symbols are already
 global wins over it (40 times faster). Costs: one dlopen in each process. Nothing is done on macOS or with CUDA.
@@ -27,17 +27,17 @@ OPENBLAS_NEEDS = ("libquadmath.so.0", "libgfortran.so.5")
 
 
 def is_wanted() -> bool:
-    """True on Linux with MLX's CPU backend alone."""
+    """Return whether this is Linux with MLX's CPU backend alone."""
     if sys.platform != "linux":
         return False
     installed = {(dist.name or "").lower() for dist in metadata.distributions()}
     return not any(name.startswith("mlx-cuda") for name in installed)
 
 
-def candidates() -> Iterator[Path | str]:
-    """Where a usable library may be, best first: $PREFD_BLAS, this environment's own, the system's."""
-    if named := os.environ.get("PREFD_BLAS"):
-        yield Path(named)
+def list_candidates() -> Iterator[Path | str]:
+    """Yield where a usable library may be, best first: $PREFD_BLAS, this environment's own, the system's."""
+    if path := os.environ.get("PREFD_BLAS"):
+        yield Path(path)
     environment = Path(sys.prefix) / "lib"
     yield from sorted((environment / "prefd-blas").glob("libopenblas.so*"))
     yield from sorted(environment.glob("libmkl_rt.so*"))
@@ -54,7 +54,7 @@ def preload() -> str | None:
     if not is_wanted():
         return None
     os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
-    for candidate in candidates():
+    for candidate in list_candidates():
         if loaded := _load(candidate):
             return loaded
     log.warning("%s", MISSING)
@@ -62,7 +62,7 @@ def preload() -> str | None:
 
 
 def is_missing() -> bool:
-    """Whether the workers will find none. Asked of a child: who never imports MLX need not load the library."""
+    """Return whether the workers will find no fast BLAS. A child process looks, so that this one need not load the library."""
     if not is_wanted():
         return False
     code = "import sys; from prefd.daemon.machine import blas; sys.exit(blas.preload() is None)"

@@ -1,4 +1,4 @@
-"""The control groups that this process is in, where Linux limits and counts memory (versions 1 and 2)."""
+"""`memory_groups` finds the control groups of this process, where Linux limits and counts memory (versions 1 and 2)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 class MemoryGroup(NamedTuple):
-    """Files of one group; they need not be there."""
+    """The files of one group; they need not exist."""
 
     limit: Path
-    """Bytes, or a word for none."""
+    """Holds the limit in bytes, or a word for none."""
     events: Path
-    """Lines of a name and a count."""
+    """Holds lines of a name and a count."""
 
 
 def memory_groups(root: Path = ROOT, own: Path = OWN) -> Iterator[list[MemoryGroup]]:
-    """Of each version: the process's own group first, then those around it."""
+    """Yield, for each version, the process's own group and then the groups around it."""
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines() if line.count(":") >= 2]
     except OSError:

@@ -1,4 +1,4 @@
-"""The processor cores and the niceness that a worker keeps to, as its environment says."""
+"""`apply_limits` keeps a worker to the processor cores and the niceness that its environment names."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import suppress
 
 CPUS, NICE = "PREFD_WORKER_CPUS", "PREFD_WORKER_NICE"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "ARROW_NUM_THREADS")
-"""What tells the libraries that a worker loads how many threads to have."""
+"""The variables that tell a worker's libraries how many threads to have."""
 
 
 def usable_cpus() -> list[int]:
-    """The cores that this process may run on."""
+    """List the cores that this process may run on."""
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -1,4 +1,4 @@
-"""Files that other programs put in a folder: opened without following or waiting, renamed over nothing, made durable."""
+"""The functions here open files without following links or waiting, rename them over nothing, and read and write JSON."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 from prefd.cache.segments.durable import flush, whole_file
 
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
-"""What a disk says that takes no more: it may take more later, and nothing else is wrong."""
+"""The error numbers of a disk that takes no more: it may take more later, and nothing else is wrong."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_NAME_BYTES = 180
-"""What is kept of a name, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
+"""The length to which a name is cut, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
 
 
 def open_regular(path: Path) -> int:
-    """A descriptor of a regular file: no symlink is followed, no FIFO waited for. Raises OSError."""
+    """Open a regular file and return its descriptor: no symlink is followed, no FIFO waited for. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -31,9 +31,9 @@ def open_regular(path: Path) -> int:
 
 
 def has_writer(descriptor: int) -> bool:
-    """Whether anyone has the file open for writing. Linux can tell, by refusing a lease; elsewhere False.
+    """Return whether any process has the file open for writing. Linux can tell, by refusing a lease; elsewhere False.
 
-    Not to be asked of a network mount: NFS 4 and CIFS refuse leases of their own accord.
+    On a network mount the answer is wrong: NFS 4 and CIFS refuse leases of their own accord.
     """
     if sys.platform != "linux":
         return False
@@ -47,7 +47,7 @@ def has_writer(descriptor: int) -> bool:
 
 
 def rename_new(source: Path, target: Path) -> bool:
-    """Give `source` the name `target`, whole at once; False when that is taken."""
+    """Give `source` the name `target`, whole at once; False when that name is in use."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -74,7 +74,7 @@ def write_json(path: Path, value: Any, flush: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """The JSON at `path`, or None where there is none that can be read."""
+    """Read the JSON at `path`; None where there is none that can be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -95,7 +95,7 @@ def read_end(file: BinaryIO, limit: int | None = None, since: int = 0) -> tuple[
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether git has left its note of where the file is in the file's place. False where it cannot be read."""
+    """Return whether the file is a pointer of Git LFS, in place of the file itself. False where it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(len(LFS_POINTER)) == LFS_POINTER
@@ -103,10 +103,10 @@ def is_lfs_pointer(path: Path) -> bool:
         return False
 
 
-def short(name: str) -> str:
-    """`name` cut to MAX_NAME_BYTES, keeping its suffix."""
+def shorten_name(name: str) -> str:
+    """Cut `name` to MAX_NAME_BYTES, keeping its suffix."""
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
     suffix = PurePath(name).suffix if len(PurePath(name).suffix) < 10 else ""
-    kept = name.encode()[: MAX_NAME_BYTES - len(suffix.encode())].decode("utf-8", "ignore")
-    return kept + suffix
+    stem = name.encode()[: MAX_NAME_BYTES - len(suffix.encode())].decode("utf-8", "ignore")
+    return stem + suffix

@@ -1,6 +1,6 @@
-"""Listeners are events that are set when something has happened, so that nobody has to look again and again.
+"""Listeners sets the events that wait for news of a subject, so that nothing has to look again and again.
 
-An event is anything with `set()`: asyncio's own takes 40 ms to import, and who lists jobs needs none of it.
+An event is anything with `set()`: asyncio's own takes 40 ms to import, and listing jobs needs none of it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ Subject = TypeVar("Subject", bound=Hashable)
 
 
 class Settable(Protocol):
-    """What can be set, such as an asyncio.Event."""
+    """Anything that can be set, such as an asyncio.Event."""
 
-    def set(self) -> None: ...
+    def set(self) -> None:
+        """Wake the one that waits."""
+        ...
 
 
 class Listeners(Generic[Subject]):

@@ -1,4 +1,4 @@
-"""What tells that memory ran out: the words of libraries, and the kills that the system counts."""
+"""The functions here measure memory, and tell that it ran out by the words of libraries and the kills the system counts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ OUT_OF_MEMORY = re.compile(
     r"|out of memory|OutOfMemory",
     re.IGNORECASE,
 )
-"""What Python, C++, MLX on a CPU, Metal and CUDA say when there is none left."""
+"""The words of Python, C++, MLX on a CPU, Metal and CUDA when there is no memory left."""
 
 
 def private_bytes(process: psutil.Process) -> int:
-    """What the process has of its own. On Linux files that are only mapped are left out: they make room by themselves."""
+    """Return the bytes of memory that are the process's own.
+
+    On Linux files that are only mapped are left out: the system drops them when it needs room.
+    """
     memory = process.memory_info()
     return int(memory.rss - memory.shared if sys.platform == "linux" else memory.rss)
 
 
-def kills() -> int:
-    """Processes that the system, or this process's own group, has killed for want of memory. 0 where nobody counts."""
+def count_kills() -> int:
+    """Count the processes that the system, or this process's own group, has killed for want of memory.
+
+    0 where the system does not count them.
+    """
     return sum(_count(path, "oom_kill") for path in _counters())
 
 

@@ -1,4 +1,4 @@
-"""Which file system a folder is on: whether it tells of changes, and whether it is still the one it was.
+"""`find_mount` tells which file system a folder is on: whether it reports changes, and whether it is still the same one.
 
 A network mount that goes away leaves the folder it was mounted over: empty, writable, and the wrong one.
 """
@@ -21,6 +21,8 @@ SILENT = re.compile(
 
 @dataclass(frozen=True)
 class Mount:
+    """One mounted file system."""
+
     point: str
     """The folder it is mounted on."""
     kind: str
@@ -34,39 +36,43 @@ class Mount:
         return SILENT.fullmatch(self.kind) is not None
 
     def describe(self) -> str:
+        """Describe the mount, such as `nfs4 from server:/export`."""
+        """Describe the mount, such as `nfs4 from server:/export`."""
         return f"{self.kind} from {self.device}" if self.device else self.kind
 
     def to_json(self) -> dict[str, str]:
+        """Return the fields as a JSON object."""
+        """Return the fields as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Any) -> Mount | None:
-        """What `to_json` gave; None for anything else."""
+        """Make a mount of what `to_json` returned; None for anything else."""
         try:
             return cls(**value)
         except TypeError:
             return None
 
 
-def mounts() -> list[Mount]:
-    """Every mount, the later of two on one folder last; none where the system does not tell.
+def list_mounts() -> list[Mount]:
+    """List every mount, the later of two on one folder last; none where the system does not tell.
 
-    It looks at the kernel's list only, so a mount that hangs is no matter.
+    Only the kernel's list is read, so a mount that hangs does not block.
     """
     try:
-        listed = psutil.disk_partitions(all=True)
+        partitions = psutil.disk_partitions(all=True)
     except OSError:  # no /proc, in a chroot
         return []
-    return [Mount(each.mountpoint, each.fstype, each.device) for each in listed]
+    return [Mount(partition.mountpoint, partition.fstype, partition.device) for partition in partitions]
 
 
-def mount_of(path: Path) -> Mount | None:
-    """The mount that holds `path`, links followed; None where the system does not tell."""
+def find_mount(path: Path) -> Mount | None:
+    """Return the mount that holds `path`, links followed; None where the system does not tell."""
     real = path.resolve()
-    holding = [mount for mount in mounts() if real.is_relative_to(mount.point)]
+    holding = [mount for mount in list_mounts() if real.is_relative_to(mount.point)]
     return max(reversed(holding), key=lambda mount: len(Path(mount.point).parts), default=None)
 
 
 def is_mounted(mount: Mount) -> bool:
-    """Whether something is mounted where `mount` was."""
-    return any(each.point == mount.point for each in mounts())
+    """Return whether something is mounted where `mount` was."""
+    return any(each.point == mount.point for each in list_mounts())

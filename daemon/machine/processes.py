@@ -1,6 +1,6 @@
-"""Processes seen from outside: how a worker is started, and any process recognised and ended.
+"""ProcessId recognises a process by its pid and the time it started, and `end_process` ends one.
 
-A pid alone names nobody for long, so a process is a pid and the time it started.
+A pid alone does not name a process for long: the system gives it to another one later.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
-"""-P: a worker runs in a job's folder, which must not become a place to import from."""
+"""The command of a worker. -P: it runs in a job's folder, which must not become a place to import from."""
 
 SAME_HASHES = {"PYTHONHASHSEED": "0"}
 """Part of every worker's environment: a chat template in Python that goes through a set finds one order in all of them."""
@@ -25,8 +25,9 @@ SAME_HASHES = {"PYTHONHASHSEED": "0"}
 
 @dataclass(frozen=True)
 class ProcessId:
-    """On Linux `started` is counted in seconds since the boot `boot`: the clock may be set, and no start time moves.
+    """One process, by its pid and when it started.
 
+    On Linux `started` is counted in seconds since the boot `boot`, so that it stays the same when the clock is set.
     Elsewhere, and in databases of earlier versions, `boot` is "" and `started` Unix time, as the system keeps it.
     """
 
@@ -35,14 +36,14 @@ class ProcessId:
     boot: str = ""
 
     @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
-        """The process that has this pid now."""
+    def find(cls, pid: int) -> ProcessId | None:
+        """Return the process that has this pid now; None where there is none."""
         boot = boot_id()
         started = _started(pid, boot)
         return None if started is None else cls(pid, started, boot)
 
     def is_alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """Return whether this very process still runs (a zombie does not)."""
         if self.boot not in ("", boot_id()):
             return False
         started = _started(self.pid, self.boot)
@@ -60,7 +61,7 @@ class ProcessId:
 
 @cache
 def boot_id() -> str:
-    """Which boot of this machine it is, where start times are counted from it; "" elsewhere."""
+    """Return the id of this boot of the machine, where start times are counted from the boot; "" elsewhere."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -68,7 +69,7 @@ def boot_id() -> str:
 
 
 def _started(pid: int, boot: str) -> float | None:
-    """When `pid` started, in seconds since the boot, or in Unix time where `boot` is ""; None where there is none."""
+    """Return when `pid` started, in seconds since the boot, or in Unix time where `boot` is ""; None for no such process."""
     try:
         if not boot:
             return float(psutil.Process(pid).create_time())
@@ -87,8 +88,8 @@ def signal_group(pid: int, number: signal.Signals) -> None:
         return
 
 
-async def end(process: ProcessId, grace: float) -> bool:
-    """SIGTERM, and SIGKILL when it still runs after `grace` seconds. True when it is gone."""
+async def end_process(process: ProcessId, grace: float) -> bool:
+    """End the process by SIGTERM, and by SIGKILL when it still runs after `grace` seconds. True when it is gone."""
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         process.signal(number)
         deadline = time.monotonic() + patience

@@ -1,8 +1,8 @@
-"""Work that may hang, such as a look at a network mount, done where it holds up nothing.
+"""`run_in_thread` does work that may hang, such as a look at a network mount, without blocking the event loop.
 
-A thread that has done its work waits for more: a new one takes ten milliseconds to come to its turn while a job trains,
-and one that waits takes none. One that hangs is let go, and the process does not wait for it when it ends; asyncio's own
-threads would keep a daemon from stopping.
+A thread that has done its work waits for more: a new thread takes ten milliseconds to start while a job trains, a waiting
+one none. A thread that hangs is abandoned, and the process does not wait for it at its end; asyncio's own threads would
+keep a daemon from stopping.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ T = TypeVar("T")
 Todo = tuple[Future[Any], Callable[[], Any]]
 
 _waiting: deque[SimpleQueue[Todo]] = deque()
-"""What the threads without work are waiting at."""
+"""The queues at which the idle threads wait."""
 
 
-async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`work` in a thread of its own. Raises what it raises."""
-    done: Future[T] = Future()
+async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `work` in a thread of its own, and return or raise what it does."""
+    future: Future[T] = Future()
     try:
         todo = _waiting.pop()
     except IndexError:
         todo = SimpleQueue()
         threading.Thread(target=_serve, args=(todo,), daemon=True).start()
-    todo.put((done, lambda: work(*args, **kwargs)))
-    return await asyncio.wrap_future(done)
+    todo.put((future, lambda: work(*args, **kwargs)))
+    return await asyncio.wrap_future(future)
 
 
 def _serve(todo: SimpleQueue[Todo]) -> None:
+    """Do the work that is put into the queue, one after the other, for ever."""
     while True:
-        done, work = todo.get()
-        if not done.set_running_or_notify_cancel():
+        future, work = todo.get()
+        if not future.set_running_or_notify_cancel():
             _waiting.append(todo)
             continue
         result, failure = None, None
@@ -47,9 +48,9 @@ def _serve(todo: SimpleQueue[Todo]) -> None:
         except BaseException as error:  # noqa: BLE001  # raised again in the caller
             failure = error
         del work
-        _waiting.append(todo)  # before the caller goes on, who may have more to do
+        _waiting.append(todo)  # before the caller goes on, which may have more work
         if failure is None:
-            done.set_result(result)
+            future.set_result(result)
         else:
-            done.set_exception(failure)
-        del done, result, failure
+            future.set_exception(failure)
+        del future, result, failure

@@ -12,14 +12,14 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.stop_request import Stop
-from prefd.daemon.queue.supervisor import Supervisor, Watch
+from prefd.daemon.queue.supervisor import OnUpdate, Supervisor
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 
 LOOK_SECONDS = 1.0
-"""Between two looks at whether another process has changed the database."""
+"""Seconds between two looks at whether another process has changed the database."""
 TICK_SECONDS = 0.2
-"""Between two looks at the worker's progress, which is drawn."""
+"""Seconds between two looks at the worker's progress, which is drawn."""
 
 
 def run_in_foreground(
@@ -27,13 +27,13 @@ def run_in_foreground(
     spec: JobSpec,
     source: str,
     catalog: Catalog,
-    on_update: Watch | None = None,
+    on_update: OnUpdate | None = None,
     *,
     grace: float = 60.0,
     worker: Sequence[str] = WORKER,
     limits: WorkerLimits | None = None,
 ) -> Job:
-    """`prefd run`: add the job as this process's own, run it here, and return it ended.
+    """Add the job as this process's own, run it here, and return it when it has ended.
 
     `spec` is validated, with absolute paths; without `training` it only fills the cache. SIGINT and SIGTERM end it as
     cancelled, once its worker has stopped. Main thread only. Raises JobTableError.
@@ -74,12 +74,12 @@ def run_in_foreground(
 
 
 async def pass_on_changes(table: JobTable, job_id: int) -> None:
-    """Tell the job's listeners when another process has written to the database: `prefd cancel`, or a daemon for it."""
+    """Wake the job's listeners when another process, such as `prefd cancel`, has written to the database."""
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         try:
-            changed = table.changed_elsewhere()
-        except JobTableError:  # who reads the job gets it too, and says so
+            changed = table.was_changed_elsewhere()
+        except JobTableError:  # reading the job raises it too, where it is reported
             changed = True
         if changed:
             table.tell(job_id)

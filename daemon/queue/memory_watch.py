@@ -1,4 +1,4 @@
-"""Whether a worker ended for want of memory: what it took, what was free, and what the system counted."""
+"""MemoryWatch measures a worker's memory while it runs, and tells whether the worker ended for want of memory."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from prefd.daemon.machine.memory import OUT_OF_MEMORY, kills, private_bytes
+from prefd.daemon.machine.memory import OUT_OF_MEMORY, count_kills, private_bytes
 
 LOOK_SECONDS = 1.0
 LOW = 0.05
-"""Of the machine's memory: with less free, a SIGKILL that nobody sent is probably the system's."""
+"""A share of the machine's memory: with less free, a SIGKILL that prefd did not send is probably the system's."""
 
 
 @dataclass
 class MemoryWatch:
-    """One worker's memory while it runs. `limit` in bytes."""
+    """Measures one worker's memory while it runs. `limit` in bytes."""
 
     pid: int
     limit: int | None = None
     peak: int = 0
-    """Bytes."""
+    """The most bytes that it was measured to take."""
     free: float = 1.0
     """The smallest share of the machine's memory that was seen free."""
     over: bool = False
     """Whether it went over its limit."""
-    kills_before: int = field(default_factory=lambda: kills())
+    kills_before: int = field(default_factory=lambda: count_kills())
     """How many processes the system had killed for want of memory before the worker started."""
-    _looked: float = float("-inf")
+    _last_look: float = float("-inf")
 
     def look(self) -> None:
-        """Now and then: how much it takes, and what is left."""
+        """Measure the worker's memory and the machine's free memory, once in LOOK_SECONDS."""
         now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
+        if now - self._last_look < LOOK_SECONDS:
             return
-        self._looked = now
+        self._last_look = now
         try:
-            taken = private_bytes(psutil.Process(self.pid))
+            used = private_bytes(psutil.Process(self.pid))
         except psutil.Error:
             return
         machine = psutil.virtual_memory()
-        self.peak = max(self.peak, taken)
+        self.peak = max(self.peak, used)
         self.free = min(self.free, machine.available / machine.total)
-        self.over = self.over or (self.limit is not None and taken > self.limit)
+        self.over = self.over or (self.limit is not None and used > self.limit)
 
     @property
-    def far_over(self) -> bool:
-        """Whether it has no time to save its state in."""
+    def is_far_over(self) -> bool:
+        """Whether it is so far over its limit that it gets no time to save its state."""
         return self.limit is not None and self.peak > 1.25 * self.limit
 
     def verdict(self, returncode: int, log_tail: str) -> str | None:
-        """In words, where memory was or may have been the end of it."""
-        took = f"it took {self.peak / 1e9:.2f} GB at most, as far as was seen"
-        if returncode == -signal.SIGKILL and kills() > self.kills_before:
-            return f"the system ran out of memory and killed the worker; {took}"
+        """Say in words how memory ended the worker, or may have; None where it did not."""
+        usage = f"it took {self.peak / 1e9:.2f} GB at most, as far as was seen"
+        if returncode == -signal.SIGKILL and count_kills() > self.kills_before:
+            return f"the system ran out of memory and killed the worker; {usage}"
         if returncode == -signal.SIGKILL and self.free < LOW:
-            return f"the worker was killed, probably for want of memory ({self.free:.1%} of it was free); {took}"
-        if returncode and (found := OUT_OF_MEMORY.search(log_tail)):
-            return f"the worker ran out of memory ({found.group()}); {took}"
+            return f"the worker was killed, probably for want of memory ({self.free:.1%} of it was free); {usage}"
+        if returncode and (match := OUT_OF_MEMORY.search(log_tail)):
+            return f"the worker ran out of memory ({match.group()}); {usage}"
         return None

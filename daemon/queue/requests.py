@@ -1,8 +1,8 @@
-"""JobRequests is what is asked of one job while it runs: that it is cancelled or paused, or that its process stops.
+"""JobRequests tells a supervisor that its job is to be cancelled or paused, or that its process is to stop.
 
-Whoever changes the job's row through this process's table, or requests the stop, wakes the one who waits here, so the
-table is read only after it was changed. What another process writes into the database wakes nobody: the loop that runs
-the queue, and `prefd run`, notice that and tell the table's listeners.
+A change of the job's row through this process's table, or the request to stop, wakes the supervisor, so it reads the table
+only after a change. A write by another process wakes nobody: the loop that runs the queue, and `prefd run`, notice it and
+wake the table's listeners.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prefd.daemon.queue.stop_request import Stop
 
 
 class JobRequests:
-    """Of the job `job_id` of `table`, in a process that `stop` ends."""
+    """The requests for the job `job_id` of `table`, in a process that `stop` ends."""
 
     def __init__(self, table: JobTable, job_id: int, stop: Stop) -> None:
         self.table = table
@@ -27,13 +27,13 @@ class JobRequests:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Be told of changes inside the block."""
+        """Listen for changes inside the block."""
         with self.stop.listening(self._news), self.table.listening(self.job_id, self._news):
             self._job = None
             yield
 
     def wake(self) -> None:
-        """End a `wait` that goes on, and have the job read anew."""
+        """End a `wait`, and have the job read again."""
         self._news.set()
 
     @property
@@ -50,7 +50,7 @@ class JobRequests:
         return self.stop.is_set() or self.job.cancel_requested or self.job.pausing
 
     async def wait(self, seconds: float) -> None:
-        """Until there is news, and for so many seconds at most."""
+        """Wait until there is news, and for so many seconds at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._news.wait()

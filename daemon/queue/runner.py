@@ -1,4 +1,4 @@
-"""The loop that runs the queued jobs: each when it is its turn, and put back when it says that it runs and does not."""
+"""Runner starts queued jobs in the order that `take_turns` decides, and re-queues running jobs that have lost their worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.machine.files import DISK_TROUBLE
-from prefd.daemon.machine.processes import end
+from prefd.daemon.machine.processes import end_process
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
@@ -26,13 +26,13 @@ from prefd.daemon.specs.job_spec import Reference
 log = logging.getLogger(__name__)
 
 REFUSED_SECONDS = 5.0
-"""After a disk has refused a change of a job's state."""
+"""Seconds to wait after a disk has refused a change of a job's state."""
 REST = 4.0
-"""Times as long as it takes to look through the queue, nobody looks again: a burst of files is not slowed by each of them."""
+"""How many times as long as a look through the queue to wait before the next: a burst of files is not slowed by each."""
 
 
 class Runner:
-    """Of one home. `alive`: told before each wait of how many seconds."""
+    """Runs the queue of one home. `alive`: called before each wait with its seconds."""
 
     def __init__(
         self,
@@ -53,26 +53,26 @@ class Runner:
         self.alive = alive
         self.limits = Limits(config.parallel, config.groups)
         self.queued = asyncio.Event()
-        """Set when there is something new to decide on."""
+        """Set when a job may have been added or moved."""
         self.running: dict[int, asyncio.Task[None]] = {}
-        self._refused: dict[int, str] = {}
+        self._refusals: dict[int, str] = {}
         self._references: dict[int, Reference | None] = {}
 
     async def run(self) -> None:
-        """Start jobs until the stop. Those that run are then still to be waited for."""
+        """Start jobs until the stop is requested. Those that run are then still to be waited for, with `wait`."""
         longest = self.config.watch.rescan_seconds
         with self.stop.listening(self.queued):
             while not self.stop.is_set():
                 self.alive(longest)
                 self.queued.clear()
                 began = time.monotonic()
-                self.table.check_there()
+                self.table.check_same_file()
                 self.table.write_missing_records()
                 jobs = await self._recover()
                 self._pass_on_requests(jobs)
                 for job in self._take_turns(jobs):
                     task = self.running[job.id] = asyncio.create_task(self._run(job))
-                    task.add_done_callback(functools.partial(self._ended, job.id))
+                    task.add_done_callback(functools.partial(self._forget_task, job.id))
                 # an orphan's end may have taken a minute: nobody rests that long
                 await self.stop.rest(min(REST * (time.monotonic() - began), longest))
                 with suppress(TimeoutError):
@@ -80,11 +80,14 @@ class Runner:
                         await self.queued.wait()
 
     async def wait(self) -> None:
-        """Until every job that runs has been put back, or has ended."""
+        """Wait until every running job has been put back, or has ended."""
         await asyncio.gather(*self.running.values(), return_exceptions=True)
 
     async def _recover(self) -> list[Job]:
-        """The jobs that wait or run, once no worker is left from before and no job says that it runs and does not."""
+        """Put back the jobs that the table calls running and that this process does not run, and end their old workers.
+
+        Returns the jobs that wait or run afterwards.
+        """
         jobs = self.table.list(*RUNNING, "queued")
         recovered = False
         for job in jobs:
@@ -98,15 +101,15 @@ class Runner:
             if (worker := job.worker_process) is not None and worker.is_alive():
                 about = {"job": job.id}
                 log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid, extra=about)
-                await end(worker, self.config.stop_grace_seconds)
-            why = self._refused.pop(job.id, "the daemon ended while it ran; it goes on from where it stood")
-            back = self.table.put_back(job.id, why)
+                await end_process(worker, self.config.stop_grace_seconds)
+            reason = self._refusals.pop(job.id, "the daemon ended while it ran; it goes on from where it stood")
+            back = self.table.put_back(job.id, reason)
             log.info("job %d %s: %s", back.id, back.state, back.reason, extra={"job": back.id})
             recovered = True
         return self.table.list(*RUNNING, "queued") if recovered else jobs
 
     def _pass_on_requests(self, jobs: Sequence[Job]) -> None:
-        """Tell those who run a job that is to stop: a command that met no daemon wrote that into the database itself.
+        """Wake the supervisors of jobs that are to stop: a command without the daemon wrote that into the database itself.
 
         `jobs`: those that wait or run.
         """
@@ -115,7 +118,7 @@ class Runner:
             self.table.tell(job_id)
 
     def _take_turns(self, jobs: Sequence[Job]) -> list[Job]:
-        """Those of `jobs` to start now; it is written down why the others wait, or will never start."""
+        """Return those of `jobs` to start now, and write down why the others wait, or will never start."""
         own = [job for job in jobs if job.owner == "daemon"]
         queued = [job for job in own if job.state == "queued" and job.id not in self.running]
         turns = take_turns(
@@ -131,11 +134,11 @@ class Runner:
             self.table.transition(job_id, "failed", reason)
             log.info("job %d failed: %s", job_id, reason, extra={"job": job_id})
             self.queued.set()  # for those that were to run after this one
-        self.table.tell_waiting(turns.waiting)
+        self.table.set_waiting_reasons(turns.waiting)
         return turns.start
 
     def _scores_with(self, job: Job) -> Reference | None:
-        """The reference whose entries a job may miss; None where it scores nothing, or no other job runs beside it.
+        """Return the reference whose entries a job may miss; None where it scores nothing, or jobs run one at a time.
 
         Which entries they are is not known without a tokenizer. So two jobs of one reference and different pairs wait for
         each other too: that costs little, since both would load the same model for it.
@@ -143,21 +146,22 @@ class Runner:
         if self.limits.together == 1:
             return None
         if job.id not in self._references:
-            self._references[job.id] = self._reference(job.id)
+            self._references[job.id] = self._find_reference(job.id)
         return self._references[job.id]
 
-    def _reference(self, job_id: int) -> Reference | None:
+    def _find_reference(self, job_id: int) -> Reference | None:
+        """Return the reference that the job's spec scores with; None where it needs none, or the spec cannot be read."""
         try:
             spec = self.table.spec(job_id)
         except ValueError:  # of another version of prefd: the supervisor says what is wrong with it
             return None
         if spec.training is not None and (catalog := self.losses.latest) is not None:
-            known = spec.loss_names <= catalog.losses.keys()
-            if known and not catalog.need_reference(spec.loss_names):
+            are_listed = spec.loss_names <= catalog.losses.keys()
+            if are_listed and not catalog.need_reference(spec.loss_names):
                 return None
         return spec.scored_by
 
-    def _ended(self, job_id: int, task: asyncio.Task[None]) -> None:
+    def _forget_task(self, job_id: int, task: asyncio.Task[None]) -> None:
         del self.running[job_id]
         self._references.pop(job_id, None)
         self.queued.set()
@@ -172,10 +176,10 @@ class Runner:
         except CatalogError as error:
             self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
         except Exception as error:
-            if refused(error):
+            if is_refused_write(error):
                 about = {"job": job.id}
                 log.error("job %d waits, for its state cannot be written: %s", job.id, error, extra=about)
-                self._refused[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
+                self._refusals[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
                 await self.stop.rest(REFUSED_SECONDS)
                 return
             log.exception("job %d", job.id, extra={"job": job.id})
@@ -183,6 +187,7 @@ class Runner:
                 self.table.transition(job.id, "failed", f"the daemon could not run it: {type(error).__name__}: {error}")
 
     async def _supervise(self, job: Job) -> None:
+        """Run one job in a supervisor, unless the stop is requested first. Raises CatalogError."""
         catalog = await self.losses.now()
         if self.stop.is_set():
             return
@@ -199,15 +204,15 @@ class Runner:
         await supervisor.run(catalog)
 
 
-def refused(error: Exception) -> bool:
-    """Whether it is only that nothing can be written now: the disk is full, say."""
+def is_refused_write(error: Exception) -> bool:
+    """Return whether the error only means that nothing can be written now: the disk is full, say."""
     if isinstance(error, JobTableError):
         return not isinstance(error, Unreadable)
     return isinstance(error, OSError) and error.errno in DISK_TROUBLE
 
 
 def _log_state() -> Callable[[Job, Any], None]:
-    """Log each change of state, once."""
+    """Make a callback that logs each change of state, once."""
     last: list[str] = []
 
     def log_state(job: Job, _: Any) -> None:

@@ -1,4 +1,4 @@
-"""Stop is a request that the daemon, or `prefd run`, ends: everything that waits is woken by it."""
+"""Stop is the request that the daemon, or `prefd run`, ends; it wakes everything that waits."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from prefd.daemon.machine.listeners import Listeners, Settable
 
 
 class Stop:
-    """Made by signal handlers and the control API, in the event loop's own thread. A second request means: without waiting."""
+    """The request of signal handlers and the control API, in the event loop's thread. A second one means: without waiting."""
 
     def __init__(self) -> None:
         self.requests = 0
         self._listeners = Listeners[None]()
 
     def request(self) -> None:
-        """Ask for the stop, and wake who listens."""
+        """Request the stop, and wake the listeners."""
         self.requests += 1
         self._listeners.tell(None)
 
@@ -26,7 +26,7 @@ class Stop:
 
     @property
     def hurried(self) -> bool:
-        """Whether nothing may be waited for."""
+        """Whether the stop was requested twice, so that nothing may be waited for."""
         return self.requests > 1
 
     def listening(self, event: Settable) -> AbstractContextManager[None]:
@@ -34,7 +34,7 @@ class Stop:
         return self._listeners.listening(None, event)
 
     async def rest(self, seconds: float) -> None:
-        """Wait for so long, or until the request."""
+        """Wait for so many seconds, or until the request."""
         requested = asyncio.Event()
         with self.listening(requested), suppress(TimeoutError):
             if not self.is_set():

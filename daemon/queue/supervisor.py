@@ -1,4 +1,4 @@
-"""One job from queued to ended, its phases in worker processes.
+"""Supervisor takes one job from queued to ended: it starts a worker process for each phase, and waits for its end.
 
 A worker is told to stop by SIGTERM and has `grace` seconds to save its state; then it is killed, which by design
 loses at most what it had not committed. The job's folder says how a phase went; when it does not, the way the process
@@ -22,64 +22,68 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.states import ENDED, STATE_OF, State
 from prefd.daemon.jobs.table import RESUMED, Job, JobTable
 from prefd.daemon.machine.files import DISK_TROUBLE
-from prefd.daemon.machine.memory import kills
+from prefd.daemon.machine.memory import count_kills
 from prefd.daemon.machine.processes import SAME_HASHES, WORKER, ProcessId, signal_group
-from prefd.daemon.machine.threads import in_thread
+from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.requests import JobRequests
 from prefd.daemon.queue.stop_request import Stop
-from prefd.daemon.queue.worker_process import lock_worker, why_it_ended
+from prefd.daemon.queue.worker_process import describe_end, lock_worker
 from prefd.daemon.runs.phase_outcomes import Outcome
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.runs.snapshot import freeze
-from prefd.daemon.runs.worker_log import bound_log, tail
+from prefd.daemon.runs.worker_log import bound_log, read_tail
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.memory_advice import remedy
 from prefd.daemon.specs.reading import SpecError, check_loss
 
 TICK_SECONDS = 0.5
-"""Between two looks at what a worker takes and writes, and at a lock that an orphan has."""
+"""Seconds between two looks at a worker's memory and log, or at a lock that an orphan has."""
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
 
 CRASHES = 3
-"""How often a worker may die without a word, and without having got any further, before its job counts as failed."""
+"""How often a worker may crash without having got any further before its job counts as failed."""
 CRASH_WAITS = (2.0, 10.0)
 """Seconds before the second try, and before the third."""
 
 ROOM_WAIT = 30.0
-"""Seconds until it is looked again whether a full disk takes more."""
+"""Seconds before a job is tried again for which the disk had no room."""
 
-Watch = Callable[[Job, Progress | None], None]
+OnUpdate = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
 
 
-How = Literal["ok", "failed", "stopped", "crashed", "no room"]
+EndKind = Literal["ok", "failed", "stopped", "crashed", "no room"]
 
 
 @dataclass(frozen=True)
 class PhaseEnd:
-    how: How
+    """How the worker of a phase ended, and after how many seconds."""
+
+    kind: EndKind
     reason: str
     seconds: float = 0.0
 
 
-def phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
-    """What the job goes through. A loss without a reference has nothing to precompute. Raises SpecError."""
+def plan_phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
+    """Return the phases of a job. A loss without a reference has nothing to precompute. Raises SpecError."""
     check_loss(spec, catalog)
     if spec.training is None:
         return ["precompute"]
     return ["precompute", "training"] if catalog.need_reference(spec.loss_names) else ["training"]
 
 
-def own_environment() -> dict[str, str]:
+def build_environment() -> dict[str, str]:
+    """Return the variables that every worker has in its environment, whatever its limits."""
     return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES}
 
 
-def still_works(run: RunDir) -> str:
+def describe_busy_folder(run: RunDir) -> str:
+    """Say why a job fails whose folder another worker still uses."""
     return f"another worker still works in {run.root}; end it, then `prefd retry {run.root.name}`"
 
 
@@ -96,7 +100,7 @@ class Supervisor:
         grace: float = 60.0,
         stop: Stop | None = None,
         when_stopped: State = "queued",
-        on_update: Watch | None = None,
+        on_update: OnUpdate | None = None,
         limits: WorkerLimits | None = None,
         tick: float | None = None,
     ) -> None:
@@ -112,7 +116,7 @@ class Supervisor:
         self.limits = limits or WorkerLimits()
         self.tick = TICK_SECONDS if tick is None else tick
         self._try_again_in: float | None = None
-        self._shown: tuple[State, Progress | None] | None = None
+        self._last_update: tuple[State, Progress | None] | None = None
 
     async def run(self, catalog: Catalog) -> Job:
         """Take the job as far as it goes: to its end, or to a pause, or back to the queue when `stop` is requested."""
@@ -129,89 +133,98 @@ class Supervisor:
                     return self._move(self.when_stopped, self._why_stopped()) if waits else job
 
     async def _run_phases(self, catalog: Catalog) -> Job:
+        """Run the job's phases one after the other, as far as they go, and return the job as it stands then."""
         job = self.requests.job
-        if job.state != "queued":  # paused or cancelled since it was chosen
+        if job.state != "queued":  # paused or cancelled since its turn came
             return job
         spec = self.table.spec(self.job_id)
         try:
-            planned = phases(spec, catalog)
+            planned = plan_phases(spec, catalog)
         except SpecError as error:
             return self._move("failed", str(error))
-        run = await in_thread(freeze, self.home, self.job_id, spec)
+        run = await run_in_thread(freeze, self.home, self.job_id, spec)
         if job.fresh:
-            if (held := await self._begin_afresh(job, run)) is not None:
-                return held
-            await in_thread(freeze, self.home, self.job_id, spec, anew=True)
-        reason, took = "", dict[str, float]()
+            if (blocked_job := await self._begin_afresh(job, run)) is not None:
+                return blocked_job
+            await run_in_thread(freeze, self.home, self.job_id, spec, anew=True)
+        reason, phase_seconds = "", dict[str, float]()
         for phase in planned:
             run.forget_outcome(phase)  # before anyone can take it for the end of the phase that begins
-            self._move(STATE_OF[phase], reason, took)
+            self._move(STATE_OF[phase], reason, phase_seconds)
             if self.requests.to_stop:
                 return self._put_back(self._why_stopped())
-            ended = await self._run_phase(phase, run)
-            reason, took = ended.reason, {phase: ended.seconds}
-            if ended.how != "ok":
-                return self._end_early(phase, run, ended)
-        return self._move("done", reason, took)
+            end = await self._run_phase(phase, run)
+            reason, phase_seconds = end.reason, {phase: end.seconds}
+            if end.kind != "ok":
+                return self._end_early(phase, run, end)
+        return self._move("done", reason, phase_seconds)
 
-    def _end_early(self, phase: Phase, run: RunDir, ended: PhaseEnd) -> Job:
+    def _end_early(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Move the job to where it belongs after a phase that did not end well."""
-        took: dict[str, float] = {phase: ended.seconds}
-        if ended.how == "stopped":
-            return self._put_back(ended.reason, took)
-        if ended.how == "crashed":
-            return self._crashed(phase, run, ended)
-        if ended.how == "no room":
-            return self._try_again(ROOM_WAIT, ended.reason, took)
-        return self._move("failed", ended.reason, took)
+        phase_seconds: dict[str, float] = {phase: end.seconds}
+        if end.kind == "stopped":
+            return self._put_back(end.reason, phase_seconds)
+        if end.kind == "crashed":
+            return self._handle_crash(phase, run, end)
+        if end.kind == "no room":
+            return self._try_again(ROOM_WAIT, end.reason, phase_seconds)
+        return self._move("failed", end.reason, phase_seconds)
 
-    def _crashed(self, phase: Phase, run: RunDir, ended: PhaseEnd) -> Job:
-        """Back to the queue, to be tried again, unless it has crashed too often where it stands."""
+    def _handle_crash(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
+        """Put the job back to be tried again, or let it fail where it has crashed too often without getting further."""
         count = self.table.count_crash(self.job_id, run.mark(phase))
-        took: dict[str, float] = {phase: ended.seconds}
+        phase_seconds: dict[str, float] = {phase: end.seconds}
         if count >= CRASHES:
-            return self._move("failed", f"crashed {count} times without getting any further: {ended.reason}", took)
+            return self._move(
+                "failed", f"crashed {count} times without getting any further: {end.reason}", phase_seconds
+            )
         wait = CRASH_WAITS[count - 1]
-        said = f"crash {count} of {CRASHES}, tried again in {wait:g} s from where it stood: {ended.reason}"
-        return self._try_again(wait, said, took)
+        reason = f"crash {count} of {CRASHES}, tried again in {wait:g} s from where it stood: {end.reason}"
+        return self._try_again(wait, reason, phase_seconds)
 
-    def _try_again(self, wait: float, reason: str, took: dict[str, float]) -> Job:
-        job = self.table.put_back(self.job_id, reason, took)
+    def _try_again(self, wait: float, reason: str, phase_seconds: dict[str, float]) -> Job:
+        job = self.table.put_back(self.job_id, reason, phase_seconds)
         self._try_again_in = wait if job.state == "queued" else None
         self._show(job, None)
         return job
 
     async def _rest(self, seconds: float) -> None:
-        """So long, unless the job is wanted elsewhere meanwhile."""
+        """Wait for so many seconds, or until the job is moved or the process is to stop."""
         deadline = time.monotonic() + seconds
         while (
-            (left := deadline - time.monotonic()) > 0 and not self.stop.is_set() and self.requests.job.state == "queued"
+            (remaining := deadline - time.monotonic()) > 0
+            and not self.stop.is_set()
+            and self.requests.job.state == "queued"
         ):
-            await self.requests.wait(left)
+            await self.requests.wait(remaining)
 
     async def _begin_afresh(self, job: Job, run: RunDir) -> Job | None:
-        """Set aside what earlier attempts left, once none of their workers writes there; the job, where that cannot be."""
-        lock = await self._lock(run)
+        """Set the files of earlier attempts aside, once none of their workers writes there.
+
+        Returns None, or the job where that cannot be done.
+        """
+        lock = await self._take_lock(run)
         if lock is None:
-            return self.requests.job if self.requests.to_stop else self._move("failed", still_works(run))
+            return self.requests.job if self.requests.to_stop else self._move("failed", describe_busy_folder(run))
         try:
             if self.requests.to_stop:
                 return self.requests.job
             run.set_aside(job.attempt - 1)
-            self.table.begun_afresh(self.job_id)
+            self.table.clear_fresh(self.job_id)
         finally:
             os.close(lock)
         return None
 
     async def _run_phase(self, phase: Phase, run: RunDir) -> PhaseEnd:
+        """Start a worker for the phase, wait for its end, and say how it ended. Raises OSError for a full disk."""
         began = time.monotonic()
         run.forget_progress()
-        lock = await self._lock(run)
+        lock = await self._take_lock(run)
         if lock is None and self.requests.to_stop:
             return PhaseEnd("stopped", self._why_stopped())
         if lock is None:
-            return PhaseEnd("failed", still_works(run))
-        kills_before = kills()  # a worker that takes too much at once may be gone before it is looked at
+            return PhaseEnd("failed", describe_busy_folder(run))
+        kills_before = count_kills()  # a worker that takes too much at once may be gone before it is looked at
         try:
             with run.log.open("ab") as log:
                 since = log.tell()
@@ -223,7 +236,7 @@ class Supervisor:
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=(lock,),
-                    env=os.environ | self.limits.environment(self.job_id) | own_environment(),
+                    env=os.environ | self.limits.environment(self.job_id) | build_environment(),
                 )
         except OSError as error:
             if error.errno in DISK_TROUBLE:
@@ -232,12 +245,12 @@ class Supervisor:
         finally:
             os.close(lock)
         memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before)
-        asked = await self._attend(process, run, memory)
-        how, reason = self._judge(asked, memory, run.outcome(phase), process.returncode or 0, run.log, since)
-        return PhaseEnd(how, reason, time.monotonic() - began)
+        stop_requested = await self._attend(process, run, memory)
+        kind, reason = self._judge(stop_requested, memory, run.outcome(phase), process.returncode or 0, run.log, since)
+        return PhaseEnd(kind, reason, time.monotonic() - began)
 
-    async def _lock(self, run: RunDir) -> int | None:
-        """The lock of the job's one worker; an orphan that has it gets the time to see that its daemon is gone."""
+    async def _take_lock(self, run: RunDir) -> int | None:
+        """Take the lock of the job's one worker. An orphan that has it gets `grace` seconds to notice that it is one."""
         deadline = time.monotonic() + self.grace
         while (lock := lock_worker(run.worker_lock)) is None:
             if time.monotonic() > deadline or self.requests.to_stop:
@@ -246,42 +259,42 @@ class Supervisor:
         return lock
 
     async def _attend(self, process: asyncio.subprocess.Process, run: RunDir, memory: MemoryWatch) -> bool:
-        """Wait for the worker's end, passing on progress, and the wish to stop it. Whether it was asked to."""
+        """Wait for the worker's end, show its progress, and stop it on request. Returns whether that was requested."""
         exited = asyncio.ensure_future(process.wait())
         exited.add_done_callback(lambda _: self.requests.wake())
-        asked, told_at = False, None
+        stop_requested, signalled_at = False, None
         try:
-            if (found := ProcessId.of(process.pid)) is not None:
-                self.table.set_worker(self.job_id, found)
+            if (process_id := ProcessId.find(process.pid)) is not None:
+                self.table.set_worker(self.job_id, process_id)
             while not exited.done():
-                await self.requests.wait(self._patience(told_at))
+                await self.requests.wait(self._choose_wait(signalled_at))
                 self._show(self.requests.job, run)
                 bound_log(run.log)
                 memory.look()
                 if exited.done():
                     break
-                asked = asked or self.requests.to_stop
-                if told_at is None and (asked or memory.over):
-                    told_at = time.monotonic()
+                stop_requested = stop_requested or self.requests.to_stop
+                if signalled_at is None and (stop_requested or memory.over):
+                    signalled_at = time.monotonic()
                     signal_group(process.pid, signal.SIGTERM)
-                elif told_at is not None and (self._waited(told_at) or memory.far_over):
+                elif signalled_at is not None and (self._is_overdue(signalled_at) or memory.is_far_over):
                     signal_group(process.pid, signal.SIGKILL)
         finally:
-            signal_group(process.pid, signal.SIGKILL)  # what it may have left behind, or all of it on our own failure
+            signal_group(process.pid, signal.SIGKILL)  # its children, if any, or all of it on our own failure
             await exited
-        return asked
+        return stop_requested
 
-    def _patience(self, told_at: float | None) -> float:
-        """How long to wait for news of a worker, which was told to stop at `told_at`."""
-        left = None if told_at is None else told_at + self.grace - time.monotonic()
-        return self.tick if left is None or left <= 0 else min(left, self.tick)
+    def _choose_wait(self, signalled_at: float | None) -> float:
+        """Return for how many seconds to wait for news of a worker, which was sent SIGTERM at `signalled_at`."""
+        remaining = None if signalled_at is None else signalled_at + self.grace - time.monotonic()
+        return self.tick if remaining is None or remaining <= 0 else min(remaining, self.tick)
 
-    def _waited(self, since: float) -> bool:
-        """Whether a worker that was told to stop at `since` has had its time."""
+    def _is_overdue(self, since: float) -> bool:
+        """Return whether a worker that was sent SIGTERM at `since` has had its time."""
         return self.stop.hurried or time.monotonic() - since >= self.grace
 
     def _why_stopped(self) -> str:
-        """Why a job goes back that nobody wants cancelled or paused."""
+        """Return the reason for a job that stops without being cancelled or paused."""
         if not self.stop.is_set():
             return RESUMED
         if self.when_stopped == "queued":
@@ -289,39 +302,44 @@ class Supervisor:
         return "stopped by a signal (Ctrl-C, or SIGTERM)"
 
     def _judge(
-        self, asked: bool, memory: MemoryWatch, outcome: Outcome | None, returncode: int, log: Path, since: int
-    ) -> tuple[How, str]:
+        self, stop_requested: bool, memory: MemoryWatch, outcome: Outcome | None, returncode: int, log: Path, since: int
+    ) -> tuple[EndKind, str]:
+        """Decide how a worker ended and why, in words, from its outcome, its memory, its exit code and its log."""
         if outcome is not None and outcome.ok:
             return "ok", outcome.describe()
-        if outcome is not None and not (asked and self.table.get(self.job_id).cancel_requested):
+        if outcome is not None and not (stop_requested and self.table.get(self.job_id).cancel_requested):
             return "failed", outcome.reason
-        if asked:
+        if stop_requested:
             return "stopped", self._why_stopped()
         if memory.over:
-            return "failed", self._make_smaller(
+            return "failed", self._advise_smaller(
                 f"its worker took {memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}", log, since
             )
         if returncode == WorkerExit.STOPPED:
-            return self._stopped_outside()
+            return self._judge_stop_from_outside()
         if returncode == WorkerExit.NO_ROOM:
             return (
                 "no room",
-                f"the disk takes no more; it goes on when there is room: {tail(log, lines=1, since=since)}",
+                f"the disk takes no more; it goes on when there is room: {read_tail(log, lines=1, since=since)}",
             )
-        if (said := memory.verdict(returncode, tail(log, since=since))) is not None:
-            return "failed", self._make_smaller(said, log, since)
-        return "crashed", why_it_ended(returncode, log, since)
+        if (cause := memory.verdict(returncode, read_tail(log, since=since))) is not None:
+            return "failed", self._advise_smaller(cause, log, since)
+        return "crashed", describe_end(returncode, log, since)
 
-    def _make_smaller(self, said: str, log: Path, since: int) -> str:
-        """The end of a worker that took too much, with the settings to change; trying again would end the same way."""
+    def _advise_smaller(self, message: str, log: Path, since: int) -> str:
+        """Add to the cause of a worker's end for want of memory the settings that make the job smaller, and the log's end.
+
+        Trying the same job again would end the same way.
+        """
         ways = remedy(self.table.spec(self.job_id).training)
         if self.limits.memory:
             ways += f"; or a larger worker.memory in {self.home.config}"
-        said = f"{said}. Make the job smaller and submit it again: {ways}"
-        last = tail(log, since=since)
-        return f"{said}\nits log ends:\n{last}" if last else said
+        message = f"{message}. Make the job smaller and submit it again: {ways}"
+        last = read_tail(log, since=since)
+        return f"{message}\nits log ends:\n{last}" if last else message
 
-    def _stopped_outside(self) -> tuple[How, str]:
+    def _judge_stop_from_outside(self) -> tuple[EndKind, str]:
+        """Put a job back whose worker another program stopped, unless that has happened too often."""
         before = 0
         for event in self.table.history(self.job_id):
             before = 0 if event.state in ENDED else before + (event.reason == STOPPED_OUTSIDE)
@@ -329,20 +347,20 @@ class Supervisor:
             return "failed", f"its worker was stopped from outside {before + 1} times"
         return "stopped", STOPPED_OUTSIDE
 
-    def _put_back(self, reason: str, took: dict[str, float] | None = None) -> Job:
-        job = self.table.put_back(self.job_id, reason, took, self.when_stopped)
+    def _put_back(self, reason: str, phase_seconds: dict[str, float] | None = None) -> Job:
+        job = self.table.put_back(self.job_id, reason, phase_seconds, self.when_stopped)
         self._show(job, None)
         return job
 
-    def _move(self, state: State, reason: str = "", took: dict[str, float] | None = None) -> Job:
-        job = self.table.transition(self.job_id, state, reason, took)
+    def _move(self, state: State, reason: str = "", phase_seconds: dict[str, float] | None = None) -> Job:
+        job = self.table.transition(self.job_id, state, reason, phase_seconds)
         self._show(job, None)
         return job
 
     def _show(self, job: Job, run: RunDir | None) -> None:
         if self.on_update is None:
             return
-        shown = (job.state, run.progress() if run else None)
-        if shown != self._shown:
-            self._shown = shown
-            self.on_update(job, shown[1])
+        update = (job.state, run.progress() if run else None)
+        if update != self._last_update:
+            self._last_update = update
+            self.on_update(job, update[1])

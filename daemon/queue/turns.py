@@ -1,4 +1,4 @@
-"""Whose turn it is: which queued jobs start now, and why the others do not, in words. Pure.
+"""`take_turns` decides which queued jobs start now, and says why the others wait. It is a pure function.
 
 The higher priority goes first, and among equals the one that was handed in first. A job that runs is never stopped for
 one of higher priority: it would lose the time that loading its model took.
@@ -20,12 +20,12 @@ class Limits:
 
     together: int = 1
     groups: Mapping[str, int] = field(default_factory=dict)
-    """And how many of a group, where that is said."""
+    """How many jobs of a group run at a time, by its name; a group that is not here has no limit of its own."""
 
 
 @dataclass
 class Turns:
-    """What is to become of the queued jobs."""
+    """The decision on each of the queued jobs."""
 
     start: list[Job] = field(default_factory=list)
     waiting: dict[int, str] = field(default_factory=dict)
@@ -55,46 +55,54 @@ def take_turns(
     scoring = {scores_with(job): job.id for job in active if job.state != "training"}
     scoring.pop(None, None)
     for job in sorted(queued, key=lambda each: (-each.priority, each.id)):
-        if lost := _lost(job, states):
-            turns.failed[job.id] = lost
+        if failure := _find_failure(job, states):
+            turns.failed[job.id] = failure
             continue
-        said = QUEUE_PAUSED if paused else _held(job, states, now) or _full(job, active, limits)
-        if said is None and (reference := scores_with(job)) is not None:
+        reason = (
+            QUEUE_PAUSED if paused else _describe_hold(job, states, now) or _describe_lack_of_room(job, active, limits)
+        )
+        if reason is None and (reference := scores_with(job)) is not None:
             first = scoring.setdefault(reference, job.id)
-            said = None if first == job.id else f"waits for job {first} to score with the same reference"
-        if said is None:
+            reason = None if first == job.id else f"waits for job {first} to score with the same reference"
+        if reason is None:
             turns.start.append(job)
             active.append(job)
         else:
-            turns.waiting[job.id] = said
+            turns.waiting[job.id] = reason
     return turns
 
 
-def _lost(job: Job, states: Mapping[int, State]) -> str | None:
-    found = {each: FAILURES.get(states[each]) if each in states else "is not there" for each in job.after}
-    return ", and ".join(f"job {each}, which it was to run after, {how}" for each, how in found.items() if how) or None
+def _find_failure(job: Job, states: Mapping[int, State]) -> str | None:
+    """Say which job that this one was to run after did not succeed; None where none has failed."""
+    failures = {job_id: FAILURES.get(states[job_id]) if job_id in states else "is not there" for job_id in job.after}
+    return (
+        ", and ".join(
+            f"job {job_id}, which it was to run after, {failure}" for job_id, failure in failures.items() if failure
+        )
+        or None
+    )
 
 
-def _held(job: Job, states: Mapping[int, State], now: float) -> str | None:
-    """What has to happen before it may start at all."""
+def _describe_hold(job: Job, states: Mapping[int, State], now: float) -> str | None:
+    """Say what the job waits for before it may start at all; None where it waits for nothing."""
     if job.not_before is not None and job.not_before > now:
         return f"not before {shown_moment(job.not_before)}"
-    before = [each for each in job.after if states.get(each) != "done"]
-    return f"waits for {_numbers(before, states)}" if before else None
+    unfinished = [job_id for job_id in job.after if states.get(job_id) != "done"]
+    return f"waits for {_list_jobs(unfinished, states)}" if unfinished else None
 
 
-def _full(job: Job, active: Sequence[Job], limits: Limits) -> str | None:
-    """Whether its place is taken."""
+def _describe_lack_of_room(job: Job, active: Sequence[Job], limits: Limits) -> str | None:
+    """Say why there is no room for the job, "" where others are simply before it; None where there is room."""
     if len(active) >= limits.together:
         return ""
     fellows = [each.id for each in active if each.group == job.group]
     most = limits.groups.get(job.group)
     if most is None or len(fellows) < most:
         return None
-    return f"waits for {_numbers(fellows)}: group {job.group} runs {most} at a time"
+    return f"waits for {_list_jobs(fellows)}: group {job.group} runs {most} at a time"
 
 
-def _numbers(jobs: Collection[int], states: Mapping[int, State] | None = None) -> str:
-    """`job 3`, or `jobs 3, 5 (paused) and 6`."""
-    told = [f"{each} (paused)" if states and states.get(each) == "paused" else str(each) for each in jobs]
-    return f"job {told[0]}" if len(told) == 1 else f"jobs {', '.join(told[:-1])} and {told[-1]}"
+def _list_jobs(jobs: Collection[int], states: Mapping[int, State] | None = None) -> str:
+    """List jobs in words: `job 3`, or `jobs 3, 5 (paused) and 6`."""
+    numbers = [f"{job_id} (paused)" if states and states.get(job_id) == "paused" else str(job_id) for job_id in jobs]
+    return f"job {numbers[0]}" if len(numbers) == 1 else f"jobs {', '.join(numbers[:-1])} and {numbers[-1]}"

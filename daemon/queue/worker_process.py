@@ -1,4 +1,4 @@
-"""One job's worker process: the lock that keeps it the only one, and what its end means."""
+"""`lock_worker` keeps a job's worker process the only one, and `describe_end` says how such a process ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from prefd.daemon.runs.worker_log import tail
+from prefd.daemon.runs.worker_log import read_tail
 
 
 def lock_worker(path: Path) -> int | None:
@@ -28,7 +28,7 @@ def lock_worker(path: Path) -> int | None:
     return descriptor
 
 
-def why_it_ended(returncode: int, log: Path, since: int = 0) -> str:
+def describe_end(returncode: int, log: Path, since: int = 0) -> str:
     """Says how a worker that left no outcome ended, with the last lines it logged after byte `since`."""
     if returncode == -signal.SIGKILL:
         cause = "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent"
@@ -38,7 +38,7 @@ def why_it_ended(returncode: int, log: Path, since: int = 0) -> str:
         cause = "the worker ended without saying how it went"
     else:
         cause = f"the worker ended with exit code {returncode} and did not say why"
-    last = tail(log, since=since)
+    last = read_tail(log, since=since)
     return f"{cause}; its log ends:\n{last}" if last else f"{cause}; its log is empty"
 
 

@@ -1,4 +1,4 @@
-"""What became of a job's rows, as a JSON document: in phase summaries, and in what workers answer to `validate` and `preview`."""
+"""DataSummary says what became of a job's rows, as a JSON document in phase summaries and in answers of workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class UnusableRows(DocumentModel):
     rows: Sequence[int] = ()
     """The numbers of the first few, counted from 1."""
     places: Sequence[str] = ()
-    """Where these stand, such as `pairs.jsonl:4`."""
+    """The places of these rows, such as `pairs.jsonl:4`."""
 
 
 class SourceSummary(DocumentModel):
@@ -28,7 +28,7 @@ class SourceSummary(DocumentModel):
     boundary: int = 0
     """Usable rows whose prompt is not what prompt and answer together begin with."""
     unusable: Mapping[str, UnusableRows] = {}
-    """By reason, the most frequent first."""
+    """The unusable rows by reason, the most frequent first."""
     pairs: int = 0
     """Usable pairs."""
     columns: Sequence[str] = ()
@@ -36,20 +36,20 @@ class SourceSummary(DocumentModel):
     unread: Sequence[str] = ()
     """Columns that no pair is made of."""
     notes: Sequence[str] = ()
-    """What else the data's owner should know, a line each."""
+    """Remarks for the data's owner, a line each."""
     left_out: int = 0
     """Usable pairs that a weight leaves out."""
 
 
 class HeldOutSummary(SourceSummary):
-    """The same of a source whose pairs are all held out."""
+    """What became of the rows of a source whose pairs are all held out."""
 
     overlap: int = 0
     """Held-out pairs whose prompt is trained on too."""
 
 
 class DataSummary(SourceSummary):
-    """What became of a job's rows: of the source that is trained on, and of the whole job."""
+    """What became of the rows of the source that is trained on, and of the whole job."""
 
     used: int = 0
     """Pairs to train on."""
@@ -57,8 +57,8 @@ class DataSummary(SourceSummary):
     validation: HeldOutSummary | None = None
     """The held-out pairs' own source, where they have one."""
     lines: Sequence[str] = ()
-    """The same in words, a line for each thing a user should know; empty in the summaries of the first versions."""
+    """The summary in words, a line for each thing a user should know; empty in the summaries of the first versions."""
 
     def describe(self) -> Sequence[str]:
-        """`lines`; of a summary that has none, its two counts."""
+        """Return `lines`, or for a summary that has none, its two counts."""
         return self.lines or [f"{self.used} used, {self.held_out} held out"]

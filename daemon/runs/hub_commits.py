@@ -1,4 +1,4 @@
-"""Which commit of a hub dataset is meant: asked when a job is claimed, so that all of its runs read the same rows."""
+"""`find_commit` asks the hub for a dataset's commit when a job is claimed, so that all of its runs read the same rows."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ log = logging.getLogger(__name__)
 HUB_SECONDS = 4.0
 """A claim waits no longer for the hub."""
 KEPT_SECONDS = 60.0
-"""An answer holds for so long: the jobs of a sweep read one commit. So does none: without a network, claims do not wait."""
+"""An answer holds for so long, so the jobs of a sweep read one commit. A failure holds as long, so claims do not wait."""
 
 _answers: dict[tuple[str, str | None], tuple[float, str | None]] = {}
 _silent_until = 0.0
 
 
-def commit_of(dataset: str, revision: str | None) -> str | None:
-    """The commit that `revision` (the newest, where it is None) names now; None where the hub does not say."""
+def find_commit(dataset: str, revision: str | None) -> str | None:
+    """Return the commit that `revision` (the newest, where it is None) names now; None where the hub does not say."""
     global _silent_until
     now = time.monotonic()
     until, commit = _answers.get((dataset, revision), (_silent_until, None))
@@ -39,6 +39,6 @@ def _ask(dataset: str, revision: str | None) -> str | None:
 
     try:
         return HfApi().dataset_info(dataset, revision=revision, timeout=HUB_SECONDS).sha
-    except (HfHubHTTPError, HFValidationError) as error:  # it answered; what is wrong, the job's worker says
+    except (HfHubHTTPError, HFValidationError) as error:  # it answered; the job's worker reports what is wrong
         log.debug("%s: %s", dataset, error)
         return None

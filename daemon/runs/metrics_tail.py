@@ -1,4 +1,4 @@
-"""A run's metrics.jsonl read from one line on, as it grows."""
+"""MetricsTail reads a run's metrics.jsonl from one line on, while it grows."""
 
 from __future__ import annotations
 
@@ -6,59 +6,59 @@ import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from prefd.daemon.runs.run_folder import RunDir, as_row
+from prefd.daemon.runs.run_folder import RunDir, parse_row
 
 METRICS_BYTES = 65_536
-"""So much is read at a time of each job's metrics: a client's share of memory."""
+"""The most bytes of a job's metrics that are read at a time: a client's share of memory."""
 
 
 class MetricsTail:
-    """A run's metrics.jsonl from one line on. The place is kept, and found again when the file was replaced or cut."""
+    """Reads a run's metrics behind `last_line`; it finds its place again when the file was replaced or cut."""
 
-    def __init__(self, run: RunDir, told: int = 0) -> None:
+    def __init__(self, run: RunDir, last_line: int = 0) -> None:
         self.run = run
-        self.told = told
+        self.last_line = last_line
         self._inode = 0
         self._offset = 0
-        self._line = 0
-        """Whole lines before `_offset`."""
+        self._line_count = 0
+        """The number of complete lines before `_offset`."""
 
     def take(self) -> list[tuple[int, dict[str, Any]]]:
-        """The next lines (numbered from 1) that are whole, METRICS_BYTES of them at most; a broken one is passed over."""
-        found: list[tuple[int, dict[str, Any]]] = []
+        """Return the next complete lines (numbered from 1), at most METRICS_BYTES; a broken one is passed over."""
+        rows: list[tuple[int, dict[str, Any]]] = []
         before = -1
-        while not found and before != self._line:
-            before = self._line
-            for line in self._lines():
-                if self._line > self.told:
-                    self.told = self._line
-                    if (values := as_row(line)) is not None:
-                        found.append((self._line, values))
-        return found
+        while not rows and before != self._line_count:
+            before = self._line_count
+            for line in self._read_lines():
+                if self._line_count > self.last_line:
+                    self.last_line = self._line_count
+                    if (values := parse_row(line)) is not None:
+                        rows.append((self._line_count, values))
+        return rows
 
     def skip_all(self) -> int:
-        """Go behind the last line there is; how many there are."""
-        while list(self._lines()):
+        """Go behind the last complete line, and return the number of lines."""
+        while list(self._read_lines()):
             pass
-        self.told = self._line
-        return self.told
+        self.last_line = self._line_count
+        return self.last_line
 
-    def _lines(self) -> Iterator[bytes]:
+    def _read_lines(self) -> Iterator[bytes]:
         try:
             with self.run.metrics.open("rb") as file:
-                self._find(file)
+                self._seek(file)
                 text = file.read(METRICS_BYTES)
         except OSError:  # not there yet, or set aside at this moment
             return
-        whole = text[: text.rfind(b"\n") + 1]
-        for line in whole.splitlines(keepends=True):
+        complete = text[: text.rfind(b"\n") + 1]
+        for line in complete.splitlines(keepends=True):
             self._offset += len(line)
-            self._line += 1
+            self._line_count += 1
             yield line
 
-    def _find(self, file: BinaryIO) -> None:
-        """Seek to the place; a file that is another one, or shorter, is counted from its start."""
+    def _seek(self, file: BinaryIO) -> None:
+        """Seek to the offset; in a file that was replaced or cut, to its start."""
         info = os.fstat(file.fileno())
         if info.st_ino != self._inode or info.st_size < self._offset:
-            self._inode, self._offset, self._line = info.st_ino, 0, 0
+            self._inode, self._offset, self._line_count = info.st_ino, 0, 0
         file.seek(self._offset)

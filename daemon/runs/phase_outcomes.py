@@ -1,4 +1,4 @@
-"""How a phase of a job ended, as its worker writes it to `runs/<id>/<phase>.json` and everyone else reads it."""
+"""An outcome says how a phase of a job ended: its worker writes it to `runs/<id>/<phase>.json`, and all others read it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Summary = TypeVar("Summary", PrecomputeSummary, TrainingSummary)
 
 
 class PhaseOutcome(BaseModel, Generic[Summary]):
-    """How a phase ended. A summary that this version cannot read is as one without numbers: `ok` and `reason` count."""
+    """How a phase ended. A summary that this version cannot read counts as empty, beside `ok` and `reason`."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     ok: bool
     reason: str
-    """For people."""
+    """The reason in words."""
     summary: Summary
 
     @field_validator("summary", mode="wrap")
@@ -32,15 +32,17 @@ class PhaseOutcome(BaseModel, Generic[Summary]):
             return cls.model_fields["summary"].get_default(call_default_factory=True)
 
     def describe(self) -> str:
-        """The reason; of a phase that gave none, its summary's line."""
+        """Return the reason, or for a phase that gave none, its summary's line."""
         return self.reason or self.summary.line
 
     def with_warnings(self, warnings: Sequence[str]) -> Self:
-        """The same, with `warnings` before those of its summary."""
+        """Return a copy with `warnings` before those of its summary."""
         summary = self.summary.model_copy(update={"warnings": [*warnings, *self.summary.warnings]})
         return self.model_copy(update={"summary": summary})
 
     def to_json(self) -> dict[str, Any]:
+        """Return the outcome as `runs/<id>/<phase>.json` holds it."""
+        """Return the outcome as `runs/<id>/<phase>.json` holds it."""
         return {"ok": self.ok, "reason": self.reason, "summary": self.summary.to_json()}
 
 
@@ -65,7 +67,7 @@ OUTCOME_OF: Mapping[Phase, type[PrecomputeOutcome | TrainingOutcome]] = {
 
 
 def read_outcome(phase: Phase, document: Any) -> Outcome | None:
-    """The outcome that `document`, parsed JSON, holds; None where it holds none that this version can read."""
+    """Return the outcome in `document`, parsed JSON; None where it holds none that this version can read."""
     try:
         return OUTCOME_OF[phase].model_validate(document)
     except ValidationError:

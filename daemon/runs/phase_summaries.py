@@ -1,4 +1,4 @@
-"""The numbers that a phase of a job leaves in `runs/<id>/<phase>.json`, as its worker writes and everyone else reads them."""
+"""The summaries hold the numbers of a phase of a job, which its worker writes to `runs/<id>/<phase>.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Metrics = Mapping[str, int | float | None]
 
 
 class PrecomputeSummary(DocumentModel):
-    """What the reference pass found in the cache, and what it scored."""
+    """How many completions the reference pass found in the cache, and how many it scored."""
 
     reference: str = ""
     """The reference's model, as the spec names it."""
@@ -25,18 +25,18 @@ class PrecomputeSummary(DocumentModel):
     cached: int = 0
     missing: int = 0
     tokens_scored: int = 0
-    """Of the missing completions alone."""
+    """Tokens of the missing completions alone."""
     tokens_run: int = 0
-    """Of the missing completions and their prompts."""
+    """Tokens of the missing completions and their prompts."""
     bytes: int = 0
-    """What all completions take in the cache."""
+    """The size of all completions in the cache."""
     scored: int = 0
     seconds: float = 0.0
     scoring_seconds: float = 0.0
     """Of these, the seconds of forward passes and commits."""
     data: DataSummary | None = None
     damage: Sequence[str] = ()
-    """What is damaged in the cache, and was scored again."""
+    """The damage in the cache that was scored again, a line each."""
     line: str = ""
     """The phase in one line."""
     warnings: Sequence[str] = ()
@@ -55,30 +55,30 @@ class FusedCheck(DocumentModel):
     """How the logits of a fused model compare with those of base and adapter."""
 
     lost: float = 0.0
-    """How far the fused model is from base and adapter."""
+    """How far the fused model's logits are from those of base and adapter."""
     effect: float = 0.0
-    """How far base and adapter together are from the base."""
+    """How far the logits of base and adapter together are from those of the base."""
     share: float = 0.0
-    """What is lost, as a share of what was trained."""
+    """`lost` as a share of `effect`."""
     scatter: float = 0.0
-    """Of base and adapter's logits at one position."""
+    """The scatter of base and adapter's logits at one position."""
     sequences: int = 0
     positions: int = 0
     line: str = ""
-    """The same in words."""
+    """The check in words."""
 
 
 class TrainingSummary(DocumentModel):
-    """How training went, and what it left."""
+    """How training went, and the folders that it wrote."""
 
     steps: int | None = None
     """None where the phase failed."""
     pairs: int = 0
     seconds: float = 0.0
     first: Metrics | None = None
-    """Of the first step."""
+    """The metrics of the first step."""
     last: Metrics | None = None
-    """Of the last step."""
+    """The metrics of the last step."""
     eval: Metrics | None = None
     """The last evaluation; None where no pairs are held out."""
     best: BestEvaluation | None = None
@@ -88,7 +88,7 @@ class TrainingSummary(DocumentModel):
     adapter_step: int | None = None
     """The step that the adapter is of: the last, or the best."""
     peak_memory_gb: float | None = None
-    """MLX's, in 10^9 bytes."""
+    """The peak of memory that MLX reports, in 10^9 bytes."""
     log_ratio_noise: float = 0.0
     """Nats for one token that are rounding in a log-ratio; it grows with the root of the number of tokens."""
     data: DataSummary | None = None

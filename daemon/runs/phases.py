@@ -1,4 +1,4 @@
-"""The phases of a job, in the order in which they run."""
+"""PHASES lists the phases of a job, in the order in which they run."""
 
 from __future__ import annotations
 

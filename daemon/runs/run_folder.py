@@ -1,4 +1,4 @@
-"""One job's folder, `runs/<id>/`: what the worker writes there and everyone else reads.
+"""RunDir reads and writes one job's folder, `runs/<id>/`, into which its worker writes and from which all others read.
 
 The worker and the daemon share nothing else, so each can die and the other still knows where things stand.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's num
 
 SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
 PROGRESS = "progress.json"
-KEPT = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
-"""What a run begun from nothing keeps of the earlier one: the log goes on."""
+CARRIED_OVER = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
+"""The files that a run that begins from nothing keeps of the earlier one: the log goes on."""
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Progress:
     updated_at: float = 0.0
 
 
-def _as(kind: type[T], value: Any) -> T | None:
+def _build(kind: type[T], value: Any) -> T | None:
     try:
         return kind(**value)
     except TypeError:
@@ -50,14 +50,19 @@ def _as(kind: type[T], value: Any) -> T | None:
 
 @dataclass(frozen=True)
 class RunDir:
+    """The folder of one job, with a name for each thing in it."""
+
     root: Path
 
     @property
     def spec(self) -> Path:
+        """The job's frozen spec, with the stock that was taken when it was claimed."""
         return self.root / SPEC
 
     @property
     def log(self) -> Path:
+        """The worker's log."""
+        """The worker's log."""
         return self.root / LOG
 
     @property
@@ -67,52 +72,67 @@ class RunDir:
 
     @property
     def metrics(self) -> Path:
+        """The metrics of training, a JSON object a line."""
+        """The metrics of training, a JSON object a line."""
         return self.root / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        """The folder of the checkpoints."""
         return self.root / "checkpoints"
 
     @property
     def adapter(self) -> Path:
+        """The folder of the trained adapter, in mlx-lm's format."""
+        """The folder of the trained adapter, in mlx-lm's format."""
         return self.root / "adapter"
 
     @property
     def fused(self) -> Path:
+        """The folder of the fused model."""
+        """The folder of the fused model."""
         return self.root / "fused"
 
     @property
     def peft(self) -> Path:
+        """The folder of the adapter in PEFT's format."""
+        """The folder of the adapter in PEFT's format."""
         return self.root / "peft"
 
     def read_frozen(self) -> dict[str, Any] | None:
-        """What spec.json holds, with the spec under `spec`, in an earlier version's too; None where it cannot be read."""
-        found = read_json(self.spec)
-        if isinstance(found, dict) and {"model", "data"} <= found.keys():
-            found = {"spec": found}
-        return found if isinstance(found, dict) and isinstance(found.get("spec"), dict) else None
+        """Return the document in spec.json, with the spec under `spec`; None where it cannot be read.
+
+        An earlier version's document, which was the spec alone, is returned in the same form.
+        """
+        document = read_json(self.spec)
+        if isinstance(document, dict) and {"model", "data"} <= document.keys():
+            document = {"spec": document}
+        return document if isinstance(document, dict) and isinstance(document.get("spec"), dict) else None
 
     def set_aside(self, attempt: int) -> None:
-        """Move what attempts up to `attempt` left to `attempts/<attempt>/`. Done again after a crash, it moves the rest."""
-        left = [path for path in self.root.iterdir() if path.name not in KEPT]
+        """Move the files of attempts up to `attempt` to `attempts/<attempt>/`. Called again after a crash, it goes on."""
+        paths = [path for path in self.root.iterdir() if path.name not in CARRIED_OVER]
         folder = self.root / ATTEMPTS / str(attempt)
         folder.mkdir(parents=True, exist_ok=True)
-        for path in left:
+        for path in paths:
             path.rename(folder / path.name)
 
     def progress(self) -> Progress | None:
-        """None where there is none, or one that this version cannot read."""
-        return _as(Progress, read_json(self.root / PROGRESS))
+        """Read the progress of the running phase; None where there is none that this version can read."""
+        return _build(Progress, read_json(self.root / PROGRESS))
 
     def write_progress(self, progress: Progress) -> None:
+        """Write the progress of the running phase, with the time."""
+        """Write the progress of the running phase, with the time."""
         write_json(self.root / PROGRESS, asdict(progress) | {"updated_at": time.time()}, flush=False)
 
     def forget_progress(self) -> None:
-        """Called before a phase starts, so that how far an old one came is never shown as the new one's."""
+        """Delete the progress before a phase starts, so that an old phase's is never shown as the new one's."""
         (self.root / PROGRESS).unlink(missing_ok=True)
 
     def mark(self, phase: Phase) -> str:
-        """How far the phase has got for good: what was saved, and what was left to do when its worker began."""
+        """Describe how far the phase has got for good: its newest checkpoint, and the total that its worker began with."""
         newest = max((path.name for path in self.checkpoints.glob("step-*")), default="nothing")
         progress = self.progress()
         return f"{phase}: {newest} saved, {progress.total if progress else 'unknown'} to do"
@@ -127,34 +147,36 @@ class RunDir:
     def outcome(self, phase: Phase) -> Outcome | None: ...
 
     def outcome(self, phase: Phase) -> Outcome | None:
-        """None where there is none, or one that this version cannot read."""
+        """Read the outcome of the phase; None where there is none that this version can read."""
         from prefd.daemon.runs.phase_outcomes import read_outcome
 
         return read_outcome(phase, read_json(self.root / f"{phase}.json"))
 
     def write_outcome(self, phase: Phase, outcome: Outcome) -> None:
+        """Write the outcome of the phase."""
+        """Write the outcome of the phase."""
         write_json(self.root / f"{phase}.json", outcome.to_json())
 
     def forget_outcome(self, phase: Phase) -> None:
-        """Called before a phase starts, so that an old outcome is never read as the new one."""
+        """Delete the outcome before a phase starts, so that an old outcome is never read as the new one."""
         (self.root / f"{phase}.json").unlink(missing_ok=True)
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
-        """Each whole line of metrics.jsonl; a line cut by a crash is passed over."""
+        """Yield each complete line of metrics.jsonl; a line cut by a crash is passed over."""
         try:
             text = self.metrics.read_text(encoding="utf-8")
         except FileNotFoundError:
             return
-        yield from filter(None, map(as_row, text.splitlines()))
+        yield from filter(None, map(parse_row, text.splitlines()))
 
 
 def is_evaluation(row: Mapping[str, Any]) -> bool:
-    """Whether a line of metrics.jsonl is of the held-out pairs."""
+    """Return whether a line of metrics.jsonl is of the held-out pairs."""
     return any(key.startswith(EVAL) for key in row)
 
 
-def as_row(line: str | bytes) -> dict[str, Any] | None:
-    """A line of metrics.jsonl; None for one that a crash has cut."""
+def parse_row(line: str | bytes) -> dict[str, Any] | None:
+    """Parse a line of metrics.jsonl; None for one that a crash has cut."""
     try:
         value = json.loads(line)
     except ValueError:

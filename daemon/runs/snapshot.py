@@ -1,9 +1,9 @@
-"""What a job was claimed with, in `runs/<id>/spec.json`: its spec, the versions and plugins there were, and its data.
+"""`freeze` writes down what a job was claimed with, in `runs/<id>/spec.json`: its spec, versions, plugins and data.
 
-A later run is compared with it, and what has changed is said in the job's report. Contents are told by SHA-256, of at
-most DIGEST_BYTES in all, so that a claim takes seconds at worst; of what lies beyond, by size and time of change. A hub
-dataset is known by its commit, where the hub could be asked, and that is the one the job reads. Training that goes on from
-a checkpoint is stricter: there the tokens themselves must be those it began with (worker/training/run.py).
+A later run is compared with it, and the job's report lists the changes. Files are compared by SHA-256, of at most
+DIGEST_BYTES in all, so that a claim takes seconds at worst; files beyond that by size and time of change. A hub dataset is
+compared by its commit, where the hub could be asked, and that is the one the job reads. Training that goes on from a
+checkpoint is stricter: there the tokens themselves must be those it began with.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VERSIONS = ("prefd", "mlx", "mlx-lm")
 
 
 class DataState(DocumentModel):
-    """What a data file or a hub dataset was like. Only the fields that tell it are there."""
+    """The state of a data file or a hub dataset. Only the fields that apply are set."""
 
     bytes: int | None = None
     sha256: str | None = None
@@ -46,34 +46,34 @@ class DataState(DocumentModel):
     error: str | None = None
     """Why a file cannot be read."""
     revision: str | None = None
-    """Of a hub dataset."""
+    """The revision of a hub dataset that the spec names."""
     commit: str | None = None
-    """Of a hub dataset, where the hub could be asked."""
+    """The commit of a hub dataset, where the hub could be asked."""
 
 
 @dataclass(frozen=True)
 class Stock:
-    """What there is besides the spec."""
+    """The versions, plugins and data that a job is run with, besides its spec."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
     plugins: Mapping[str, str] = field(default_factory=dict)
     """Distribution → version, and file → `sha256:…`."""
     data: Mapping[str, DataState] = field(default_factory=dict)
-    """By file or hub id."""
+    """The state of the data, by file or hub id."""
 
     @property
     def commits(self) -> dict[str, str]:
-        """Hub id → the commit that the job reads."""
+        """The commit that the job reads, by hub id."""
         return {name: state.commit for name, state in self.data.items() if state.commit is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, as plain JSON values."""
+        """Return the stock as spec.json holds it."""
         data = {name: state.to_json() for name, state in self.data.items()}
         return {"versions": dict(self.versions), "plugins": dict(self.plugins), "data": data}
 
 
 def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = None) -> Stock:
-    """The stock as things are now. It reads the job's data, so an event loop does not call it in its own thread.
+    """Take stock of things as they are now. It reads the job's data, so an event loop does not call it in its own thread.
 
     `commits`: as in `examine_data`.
     """
@@ -81,8 +81,9 @@ def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = No
 
 
 def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, anew: bool = False) -> RunDir:
-    """The job's folder with its spec in it, as the worker reads it, and the date of its prompts. The first call decides,
-    unless `anew`.
+    """Write the spec into the job's folder, as its worker reads it, with the date of its prompts, and return the folder.
+
+    A spec that is there stays, unless `anew`.
     """
     run = RunDir(home.job(job_id))
     run.root.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, a
 
 
 def read_frozen_spec(run: RunDir) -> JobSpec:
-    """Of this version's `spec.json` or an earlier one's, which was the spec alone. Raises OSError, ValueError."""
+    """Read the spec in this version's `spec.json` or an earlier one's, which was the spec alone. Raises OSError, ValueError."""
     document = json.loads(run.spec.read_bytes())
     if isinstance(document, dict) and isinstance(document.get("spec"), dict):
         document = document["spec"]
@@ -101,7 +102,7 @@ def read_frozen_spec(run: RunDir) -> JobSpec:
 
 
 def read_stock(run: RunDir) -> Stock | None:
-    """None where an earlier version, which took none, has frozen the job, and where this one cannot read it."""
+    """Read the stock in `spec.json`; None where an earlier version took none, and where this one cannot read it."""
     document = run.read_frozen()
     if document is None or not all(isinstance(document.get(name), dict) for name in ("versions", "plugins", "data")):
         return None
@@ -113,7 +114,7 @@ def read_stock(run: RunDir) -> Stock | None:
 
 
 def list_versions() -> dict[str, str]:
-    """The versions of the packages that decide a job's numbers; none of them is imported for it."""
+    """List the versions of the packages that decide a job's numbers, without importing them."""
     versions = {}
     for name in VERSIONS:
         try:
@@ -124,7 +125,7 @@ def list_versions() -> dict[str, str]:
 
 
 def list_plugins(home: Home) -> dict[str, str]:
-    """The version of every distribution with an entry point, and the digest of every file that config.toml lists."""
+    """List the version of every distribution with an entry point, and the digest of every file that config.toml lists."""
     entries = metadata.entry_points(group=PLUGIN_GROUP)
     plugins = {entry.dist.name: entry.dist.version for entry in entries if entry.dist and entry.dist.name != "prefd"}
     try:
@@ -140,12 +141,12 @@ def list_plugins(home: Home) -> dict[str, str]:
 
 
 def examine_data(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, DataState]:
-    """The state of the files and hub datasets that rows to train on come from, and held-out rows of their own source.
+    """Return the state of the job's data files and hub datasets, by name, those of the held-out pairs included.
 
-    `commits`: those of hub datasets; the hub is asked where that is None.
+    `commits`: the commits of hub datasets; the hub is asked where that is None.
     """
     states: dict[str, DataState] = {}
-    left = DIGEST_BYTES
+    budget = DIGEST_BYTES
     for source in [*spec.data.sources, *spec.data.held_out_sources]:
         if source.local is None:
             if source.path not in states:
@@ -157,42 +158,42 @@ def examine_data(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dic
             states[str(source.local)] = DataState(error=error.strerror or str(error))
             continue
         for path in files:
-            states[str(path)] = state = _examine_file(path, left)
-            left -= (state.bytes or 0) if state.sha256 is not None else 0
+            states[str(path)] = state = _examine_file(path, budget)
+            budget -= (state.bytes or 0) if state.sha256 is not None else 0
     return states
 
 
 def _examine_hub_dataset(name: str, revision: str | None, commits: Mapping[str, str] | None) -> DataState:
-    commit = hub_commits.commit_of(name, revision) if commits is None else commits.get(name)
+    commit = hub_commits.find_commit(name, revision) if commits is None else commits.get(name)
     revision = revision or "the newest"
     return DataState(revision=revision, commit=commit) if commit else DataState(revision=revision)
 
 
-def _examine_file(path: Path, left: int) -> DataState:
-    """One file, by its content where that is at most `left` bytes."""
+def _examine_file(path: Path, budget: int) -> DataState:
+    """Return the state of one file, with a digest of its content where that is at most `budget` bytes."""
     try:
         info = path.stat()
-        if info.st_size > left:
+        if info.st_size > budget:
             return DataState(bytes=info.st_size, changed_ns=info.st_mtime_ns)
         return DataState(bytes=info.st_size, sha256=_digest(path, info.st_size, info.st_mtime_ns, info.st_ino))
-    except OSError as error:  # the job's worker says what is wrong with it
+    except OSError as error:  # the job's worker reports it
         return DataState(error=error.strerror or str(error))
 
 
 def _list_files(source: Path) -> Iterator[Path]:
-    """The file itself; of a folder every data file, whichever split it is of."""
+    """Yield the file itself, or every data file of a folder, of any split."""
     yield from islice(walk(source), MOST_FILES) if source.is_dir() else [source]
 
 
 @lru_cache(maxsize=4096)
 def _digest(path: Path, size: int, changed_ns: int, inode: int) -> str:
-    """Once for as long as the file looks the same: a sweep's jobs share their data."""
+    """Return the SHA-256 of a file, computed once for as long as the file looks the same: a sweep's jobs share their data."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_changes(frozen: Stock, now: Stock) -> list[str]:
-    """What is not as it was when the job was claimed, a line each."""
+    """List what has changed since the job was claimed, a line each."""
     changes = []
     for name in sorted(frozen.data.keys() | now.data.keys()):
         before, after = frozen.data.get(name), now.data.get(name)
@@ -207,16 +208,16 @@ def describe_changes(frozen: Stock, now: Stock) -> list[str]:
     for kind, old, new in (("plugin ", frozen.plugins, now.plugins), ("", frozen.versions, now.versions)):
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
-                was, now_is = (_short(each.get(name, "not installed")) for each in (old, new))
+                was, now_is = (_shorten(each.get(name, "not installed")) for each in (old, new))
                 changes.append(f"{kind}{name} was {was} when the job was claimed, and is {now_is}")
     return changes
 
 
 def describe_stock(stock: Stock) -> list[str]:
-    """What a job was claimed with, a line each, as `prefd show` prints it."""
+    """Describe the stock that a job was claimed with, a line each, as `prefd show` prints it."""
     lines = [f"{name}: {_describe_state(state)}" for name, state in stock.data.items()][:10]
     lines += [f"and {len(stock.data) - 10} more files"] if len(stock.data) > 10 else []
-    lines += [f"{name} {_short(version)}" for name, version in stock.plugins.items()]
+    lines += [f"{name} {_shorten(version)}" for name, version in stock.plugins.items()]
     return [*lines, ", ".join(f"{name} {version}" for name, version in stock.versions.items())]
 
 
@@ -230,5 +231,5 @@ def _describe_state(state: DataState) -> str:
     )
 
 
-def _short(version: str) -> str:
+def _shorten(version: str) -> str:
     return version[: len("sha256:") + 12] if version.startswith("sha256:") else version

@@ -1,10 +1,10 @@
-"""Admission makes jobs of spec files: of those that were dropped and claimed, and of those that were posted.
+"""Admission makes jobs of spec files, both those that were dropped and claimed and those that were posted.
 
 The life of a file, from top to bottom:
 
     read its specs             with the losses there are now, and paths made absolute
     refuse unknown jobs        that its own are to run after, so that none waits in a circle
-    take stock                 of what there is besides each spec: versions, plugins, data
+    take stock                 of versions, plugins and data that each spec is run with
     queue its jobs             in one transaction, each with its frozen spec in its folder; a duplicate says of which job
 
 A claimed file that cannot be a job goes to `jobs/rejected/` with the reasons beside it; a posted one is refused, and none of
@@ -23,7 +23,7 @@ from prefd.daemon.inbox.claims import Claimed, Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.submit import keep_posted
 from prefd.daemon.jobs.table import Job, JobTable
-from prefd.daemon.machine.threads import P, T, in_thread
+from prefd.daemon.machine.threads import P, T, run_in_thread
 from prefd.daemon.runs.snapshot import Stock, freeze, take_stock
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import Losses
@@ -38,11 +38,13 @@ log = logging.getLogger(__name__)
 class Call(Protocol):
     """Does work that may read files for seconds off the event loop."""
 
-    async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work`, and return or raise what it does."""
+        ...
 
 
 class Admission:
-    """Of one home. `queued`: set when there are jobs that may start."""
+    """Makes jobs of one home's spec files. `queued`: set when there are jobs that may start."""
 
     def __init__(
         self,
@@ -65,13 +67,13 @@ class Admission:
         """The last job whose spec was read for that."""
 
     def admitted(self) -> set[str]:
-        """The names of the claimed files that have jobs."""
+        """Return the names of the claimed files that have jobs."""
         return self.table.sources()
 
     async def admit(self, claimed: Claimed) -> None:
-        """Make a claimed file jobs, or reject it.
+        """Make jobs of a claimed file, or reject it.
 
-        What this raises is the machine's trouble and not the spec's: the file is kept, and handed over again.
+        An exception means trouble with the machine, not with the spec: the file is kept, and handed over again.
         """
         try:
             data = await self.calls.make(claimed.read, MAX_BYTES)
@@ -87,26 +89,26 @@ class Admission:
             self._queue(file, stocks, claimed)
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
-        """Make a posted file jobs. Raises SpecError, CatalogError, FolderUnusable, JobTableError, OSError."""
-        file, stocks = await self._examine(data, name, in_thread)
-        return self._queue(file, stocks, await in_thread(keep_posted, self.home, data, name))
+        """Make jobs of a posted file. Raises SpecError, CatalogError, FolderUnusable, JobTableError, OSError."""
+        file, stocks = await self._examine(data, name, run_in_thread)
+        return self._queue(file, stocks, await run_in_thread(keep_posted, self.home, data, name))
 
     async def _examine(self, data: bytes, name: str, call: Call) -> tuple[SpecFile, list[Stock]]:
-        """Read what a file asks for, and what there is besides each of its specs. Raises as `submit` does."""
+        """Read a file's specs, and take stock for each of them. Raises as `submit` does."""
         file = await call(read_specs, data, name, await self.losses.now(), self.home.jobs)
         self._refuse_unknown_jobs(file)
         return file, await call(self._take_stocks, file.specs)
 
     def _refuse_unknown_jobs(self, file: SpecFile) -> None:
-        wanted = {job_id for spec in file.specs for job_id in spec.after}
-        if unknown := sorted(wanted - self.table.states(wanted).keys()):
+        job_ids = {job_id for spec in file.specs for job_id in spec.after}
+        if unknown := sorted(job_ids - self.table.states(job_ids).keys()):
             raise SpecError(f"{file.file}: after: there is no job {unknown[0]}")
 
     def _take_stocks(self, specs: Sequence[JobSpec]) -> list[Stock]:
         return [take_stock(self.home, spec) for spec in specs]
 
     def _queue(self, file: SpecFile, stocks: Sequence[Stock], claimed: Claimed) -> list[Job]:
-        """Add the jobs of a claimed file; those there are already, where it has some. Raises JobTableError, OSError."""
+        """Add the jobs of a claimed file, or return those it has already. Raises JobTableError, OSError."""
         duplicates = [self._find_duplicate_of(spec) for spec in file.specs]
         reasons = [f"the same spec as job {job_id}" if job_id else "" for job_id in duplicates]
         jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons)
@@ -122,7 +124,7 @@ class Admission:
         return jobs
 
     def _find_duplicate_of(self, spec: JobSpec) -> int | None:
-        """The last job so far with the same spec, whatever the two are called. Reads each job's spec once."""
+        """Return the last job with the same spec under any name; None where there is none. Reads each job's spec once."""
         for job_id, content in self.table.contents(self._last_read):
             self._latest_jobs[hash(content)] = self._last_read = job_id
         return self._latest_jobs.get(hash(self.table.content(spec)))

@@ -1,7 +1,7 @@
-"""The daemon: watch the folder, claim specs, run jobs when it is their turn, and outlive all of them.
+"""Service is the daemon: it watches the folder, claims specs, and runs jobs when it is their turn.
 
-Its loops share one event loop and one job table: the watcher wakes the claimer (intake.py), what is claimed wakes the
-runner. Neither may end of an exception: it is logged, and the loop goes on after a pause.
+Its loops share one event loop and one job table: the watcher wakes the intake, and a claimed file wakes the runner. No
+exception ends a loop: it is logged, and the loop goes on after a pause.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from prefd.daemon.service.admission import Admission
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
-from prefd.daemon.service.watchdog import Pulse, report
+from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.text.parsed import MAX_BYTES
 
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
-"""After an unexpected failure, so that one that stays does not fill the log."""
+"""Seconds to wait after an unexpected failure, so that one that stays does not fill the log."""
 STEP_SECONDS = 180.0
-"""What a loop does between two signs of life takes less, beside a worker's end: listing the plugins may take 120."""
+"""The most seconds between two signs of life of a loop, beside a worker's end: listing the plugins may take 120."""
 STOP_MARGIN_SECONDS = 30.0
 
 FOLDER = "the loop that claims from jobs/"
@@ -54,7 +54,7 @@ QUEUE = "the loop that runs the queue"
 
 
 class Service:
-    """One daemon. The home's lock is held by whoever makes it."""
+    """One daemon. The caller holds the home's lock."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class Service:
         self.pulse = Pulse()
         self.manager = manager or ServiceManager()
         self.losses = Losses(home, worker)
-        alive = functools.partial(self._alive, QUEUE)
-        self.runner = Runner(home, config, table, self.losses, self.stop, worker, alive)
+        beat = functools.partial(self._beat, QUEUE)
+        self.runner = Runner(home, config, table, self.losses, self.stop, worker, beat)
         inbox = Inbox(home, config.watch.settle_seconds)
-        calls = FolderCalls(home.jobs, self.stop, functools.partial(self._alive, FOLDER))
+        calls = FolderCalls(home.jobs, self.stop, functools.partial(self._beat, FOLDER))
         self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
         self.intake = Intake(home, config.watch, inbox, calls, self.admission)
         self.started_at = time.time()
@@ -83,19 +83,19 @@ class Service:
         self.socket = str(home.socket)
 
     async def run(self) -> None:
-        """Until a stop is requested and the running job has been put back."""
+        """Serve until a stop is requested and every running job has been put back."""
         with server.listening(self.home) as listener:
             self.socket = str(listener.getsockname())
             lock.announce(self.home, self.socket)
             helpers = [
                 asyncio.create_task(server.serve_control(self, listener)),
                 asyncio.create_task(self.intake.watcher.run()),
-                asyncio.create_task(report(self.manager, self.pulse, self.socket, self._in_a_line)),
+                asyncio.create_task(report_to_systemd(self.manager, self.pulse, self.socket, self._summarize)),
                 asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
             ]
             log.info("serving %s", self.home.root)
             try:
-                await asyncio.gather(self._keep(FOLDER, self._take_dropped), self._keep(QUEUE, self.runner.run))
+                await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
                 await self.runner.wait()
             finally:
                 for helper in helpers:
@@ -106,7 +106,7 @@ class Service:
     # --- what the control API asks
 
     def status(self) -> Status:
-        """What it does now."""
+        """Describe what the daemon does now."""
         running = map(self.table.get, sorted(self.runner.running))
         catalog = self.losses.latest
         process = psutil.Process()
@@ -128,59 +128,60 @@ class Service:
         )
 
     def request_stop(self) -> None:
+        """Ask the daemon to stop; a second time, without waiting for its workers."""
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
         patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
         self.manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
         self.stop.request()
 
     def act(self, action: str, job_id: int) -> Job:
-        """See Controlled."""
+        """Do one of JOB_ACTIONS to a job, and return the job. Raises JobNotFound, IllegalTransition, JobTableError."""
         job = JOB_ACTIONS[action](self.table, job_id)
         self.runner.queued.set()
         return job
 
     def act_on_queue(self, action: str) -> dict[str, Any]:
-        """See Controlled."""
+        """Do one of QUEUE_ACTIONS, and return the queue and the jobs it acted on. Raises JobTableError."""
         jobs = [job.to_json() for job in QUEUE_ACTIONS[action](self.table)]
         self.runner.queued.set()
         return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
-        """See Controlled."""
+        """Make jobs of a posted spec file, as `Admission.submit` does."""
         return await self.admission.submit(data, name)
 
-    def _in_a_line(self) -> str:
-        """What it does, for `systemctl status`."""
+    def _summarize(self) -> str:
+        """Describe what the daemon does in one line, for `systemctl status`."""
         counts = [f"{count} {state}" for state, count in self.table.counts().items() if count]
         paused = ["the queue is paused"] if self.table.queue_paused_at() is not None else []
         return "; ".join([*(["stopping"] if self.stop.is_set() else []), *paused, ", ".join(counts) or "no jobs yet"])
 
     # --- the loops
 
-    async def _keep(self, loop: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` again and again until the stop, whatever it raises."""
+    async def _repeat(self, loop: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` again and again until the stop is requested, even if it raises."""
         while not self.stop.is_set():
             try:
-                await self._or_mend(work)
+                await self._work_or_mend(work)
             except Exception:
                 log.exception("this should not happen; going on")
                 await self.stop.rest(PAUSE_SECONDS)
-        self.pulse.rest(loop)
+        self.pulse.end(loop)
 
-    async def _or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _work_or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Unreadable as error:
             log.error("%s", error)
             mend(self.home, self.table, error.why)
 
-    def _alive(self, loop: str, waits: float) -> None:
-        """`loop` is about to do something, and then to wait for so many seconds."""
-        self.pulse.beat(loop, waits + self.config.stop_grace_seconds + STEP_SECONDS)
+    def _beat(self, loop: str, wait_seconds: float) -> None:
+        """Note that `loop` is alive, and about to do a step and then to wait for so many seconds."""
+        self.pulse.beat(loop, wait_seconds + self.config.stop_grace_seconds + STEP_SECONDS)
 
-    async def _take_dropped(self) -> None:
+    async def _take_in_specs(self) -> None:
         """Claim and admit files for as long as the daemon runs."""
-        self._alive(FOLDER, 0)
+        self._beat(FOLDER, 0)
         await self.losses.list_ahead()  # so that the first drop need not wait for it
         await self.intake.run()
 
@@ -200,7 +201,7 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
     """
     home.create()
     config = Config.load(home)
-    with lock.held(home):
+    with lock.hold_lock(home):
         start_logging(config.log, home.log if to_file else None)
         with open_table(home) as table:
             asyncio.run(_run(home, config, table, worker))

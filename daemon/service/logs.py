@@ -1,8 +1,8 @@
-"""The daemon's log: a line a record for people, or a JSON object a line for machines.
+"""`start_logging` sets up the daemon's log: a line a record for people, or a JSON object a line for machines.
 
-Whatever runs in the daemon logs with the standard library; what a record becomes is decided here. What is logged about a
-job has its number in `extra={"job": …}`, and so the record has it in a field of its own. Names come from strangers: control
-characters are escaped, and only a record starts at the margin of a line, so no name can forge one.
+All modules of the daemon log with the standard library; the formatters here decide what a record becomes. A record about a
+job has its number in `extra={"job": …}`, and so in a field of its own. Names come from strangers: control characters are
+escaped, and only a record starts at the margin of a line, so no name can forge one.
 
 In the foreground the log goes to stderr, which the journal or a container keeps. With `--detach` or `--log-to-file` it
 goes to `<home>/daemon.log`, rotated by size, and so does all else that the process writes: a crash's last words too.
@@ -23,12 +23,12 @@ from pathlib import Path
 from prefd.daemon.home.settings import LogConfig
 
 SEVERITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-"""Of syslog, as the journal reads them at the start of a line."""
+"""The severities of syslog by level, as the journal reads them at the start of a line."""
 
 
 def start_logging(config: LogConfig, file: Path | None) -> None:
-    """Send what is logged from now on to `file`, rotated, or to stderr where there is none."""
-    journal = file is None and to_journal()
+    """Send the log from now on to `file`, rotated, or to stderr where there is none."""
+    journal = file is None and logs_to_journal()
     formatter = JsonFormatter() if config.format == "json" else TextFormatter(timestamps=not journal)
     handler = logging.StreamHandler() if file is None else LogFile(file, config.max_bytes, config.keep)
     handler.setFormatter(Severities(formatter) if journal else formatter)
@@ -38,8 +38,8 @@ def start_logging(config: LogConfig, file: Path | None) -> None:
     faulthandler.enable(2)  # where every thread stood, when it crashes or its watchdog ends it
 
 
-def to_journal() -> bool:
-    """Whether stderr is systemd's journal, which adds the time itself."""
+def logs_to_journal() -> bool:
+    """Return whether stderr is systemd's journal, which adds the time itself."""
     with suppress(OSError, ValueError):
         info = os.fstat(2)
         return os.environ.get("JOURNAL_STREAM") == f"{info.st_dev}:{info.st_ino}"
@@ -47,33 +47,35 @@ def to_journal() -> bool:
 
 
 def printable(line: str) -> str:
-    """`line` with what is not printable escaped: control characters, surrogates, changes of direction."""
+    """Escape the characters of `line` that are not printable: control characters, surrogates, changes of direction."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-11-22 07:14:22 INFO job 3 queued: …`; the lines that a record goes on with are indented."""
+    """Formats a record as `2026-11-22 07:14:22 INFO job 3 queued: …`, its further lines indented."""
 
     def __init__(self, timestamps: bool) -> None:
         super().__init__()
         self.timestamps = timestamps
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record's lines, escaped."""
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        first, *rest = (printable(line) for line in text.split("\n"))
+        first, *further_lines = (printable(line) for line in text.split("\n"))
         moment = f"{datetime.fromtimestamp(record.created):%Y-%m-%d %H:%M:%S} " if self.timestamps else ""
-        return "\n".join([f"{moment}{record.levelname} {first}", *(f"    {line}" for line in rest)])
+        return "\n".join([f"{moment}{record.levelname} {first}", *(f"    {line}" for line in further_lines)])
 
 
 class JsonFormatter(logging.Formatter):
-    """{"time", "level", "event", "message", "logger"} and, where there is one, "job" and "traceback".
+    """Formats a record as an object of "time", "level", "event", "message", "logger", and where there is one, "job", "traceback".
 
     `event` is the message without its values, the same for every record of its kind.
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON in one line."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         fields: dict[str, str | int] = {
             "time": moment.replace("+00:00", "Z"),
@@ -90,21 +92,22 @@ class JsonFormatter(logging.Formatter):
 
 
 class Severities(logging.Formatter):
-    """Another formatter's lines, each behind its severity as the journal reads it."""
+    """Puts its severity, as the journal reads it, before each line of another formatter."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
         self.inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the inner formatter's lines, each with its severity."""
         severity = SEVERITIES.get(record.levelno, 6)
         return "\n".join(f"<{severity}>{line}" for line in self.inner.format(record).split("\n"))
 
 
 class LogFile(RotatingFileHandler):
-    """A log of bounded size that outlives a full disk: records are lost then, and it says how many.
+    """A log of bounded size that outlives a full disk: records are lost then, and a later one says how many.
 
-    It takes stdout and stderr along, so that what is written past it lands in the same file after a rotation too.
+    It points stdout and stderr at its file, so that their output lands in the same file after a rotation too.
     """
 
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
@@ -118,12 +121,13 @@ class LogFile(RotatingFileHandler):
         return stream
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, and how many before it were lost."""
         lost = self.lost
         super().emit(record)
         if lost and lost == self.lost:
             self.lost = 0
-            said = "%d records before this one could not be written: was the disk full?"
-            super().emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, (lost,), None))
+            message = "%d records before this one could not be written: was the disk full?"
+            super().emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, (lost,), None))
 
     def handleError(self, record: logging.LogRecord) -> None:  # logging's name
         """Begin again with the next record: a stream that could not be flushed stays broken."""

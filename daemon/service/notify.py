@@ -1,11 +1,12 @@
-"""`notify.command`: a program of the user's that is run when a job has ended.
+"""Notifier runs `notify.command`, a program of the user's, when a job has ended.
 
-Ends are lines of the table's history, and `notified.json` in the home says up to which one they have been told (one of a
-database that was set aside and made again is not believed); it is written when the command has ended, well or badly. So each end is told once, in order, one at a time: also an end that came
-just before a crash, or was written without the daemon (`prefd cancel`). Only where the daemon itself is killed while the
-command runs is the command run again for that end, with the same PREFD_EVENT_ID, by which it can tell.
+Ends are lines of the table's history, and `notified.json` in the home holds the last line for which the command was run (one
+of a database that was set aside and made again does not count); it is written when the command has ended, well or badly. So
+the command is run once for each end, in order, one at a time: also for an end that came just before a crash, or was written
+without the daemon (`prefd cancel`). Only where the daemon itself is killed while the command runs is the command run again
+for that end, with the same PREFD_EVENT_ID, by which it can tell.
 
-A pause is no end, and the jobs of `prefd run` end in front of whoever runs them: neither is told.
+A pause is no end, and the user of `prefd run` watches its job: the command is run for neither.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import NotifyConfig
 from prefd.daemon.jobs.document import job_document
-from prefd.daemon.jobs.events import database_of
+from prefd.daemon.jobs.events import identify_database
 from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import Change, Job, JobTable, JobTableError
 from prefd.daemon.machine.files import read_end, read_json, write_json
@@ -40,11 +41,11 @@ STOP_SECONDS = 5.0
 KILL_SECONDS = 2.0
 MAX_REASON = 4_000
 """Characters in the environment; the whole reason is on stdin."""
-SAID_BYTES = 2_000
+OUTPUT_BYTES = 2_000
 
 
 class Notifier:
-    """Of one home. The command's failure is logged, and changes nothing else."""
+    """Runs the command for the jobs of one home. A failure of the command is logged, and changes nothing else."""
 
     def __init__(self, home: Home, config: NotifyConfig, table: JobTable) -> None:
         self.home = home
@@ -53,14 +54,14 @@ class Notifier:
         self.record = LastNotified(home)
 
     async def run(self) -> None:
-        """Until it is cancelled; a command that runs then gets STOP_SECONDS to end."""
+        """Run until cancelled; a command that runs then gets STOP_SECONDS to end."""
         if not self.config.command:
             self.record.forget()
             return
         trouble = ""
         while True:
             try:
-                await self._tell(self._begin())
+                await self._notify_after(self._find_start())
                 trouble = ""
             except (JobTableError, OSError) as error:
                 if str(error) != trouble:
@@ -68,120 +69,124 @@ class Notifier:
                 trouble = str(error)
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _begin(self) -> int:
-        """Where to go on: behind what was told, or behind all there is where nobody was told before."""
+    def _find_start(self) -> int:
+        """Return the line of history behind which to go on: the last notified, or the newest where there is none."""
         newest = self.table.last_change()
-        told = self.record.read()
-        if told is None or told > newest:  # the first time, or another database
+        line = self.record.read()
+        if line is None or line > newest:  # the first time, or another database
             self.record.write(newest)
             return newest
-        return told
+        return line
 
-    async def _tell(self, told: int) -> None:
-        """Run the command for each end behind `told`."""
-        for change in self.table.changes(told, CHANGES):
+    async def _notify_after(self, line: int) -> None:
+        """Run the command for each end behind `line` of history."""
+        for change in self.table.changes(line, CHANGES):
             if change.state in ENDED and change.owner == "daemon":
-                await self._tell_of(change)
+                await self._notify_of(change)
                 self.record.write(change.number)
-            told = change.number
-        if told != self.record.told:
-            self.record.write(told)
+            line = change.number
+        if line != self.record.line:
+            self.record.write(line)
 
-    async def _tell_of(self, change: Change) -> None:
-        """Run the command for one end. Cancelled meanwhile, it is waited for a little, and its end counts."""
-        telling = asyncio.ensure_future(self._command(change))
+    async def _notify_of(self, change: Change) -> None:
+        """Run the command for one end. Cancelled meanwhile, this waits STOP_SECONDS for the command's end, which counts."""
+        telling = asyncio.ensure_future(self._run_for(change))
         try:
             await asyncio.shield(telling)
         except asyncio.CancelledError:
-            done, _ = await asyncio.wait({telling}, timeout=STOP_SECONDS)
-            if done:
+            ended, _ = await asyncio.wait({telling}, timeout=STOP_SECONDS)
+            if ended:
                 self.record.write(change.number)
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
             raise
 
-    async def _command(self, change: Change) -> None:
+    async def _run_for(self, change: Change) -> None:
         job = self.table.get(change.job_id)
         began = time.monotonic()
-        why = await run_command(self.config, environment(self.home, job, change), self._stdin(job), self._folder(job))
-        about = {"job": job.id}
-        if why:
-            log.warning("notify.command for job %d (%s): %s", job.id, change.state, why, extra=about)
+        problem = await run_command(
+            self.config, environment(self.home, job, change), self._make_stdin(job), self._choose_folder(job)
+        )
+        extra = {"job": job.id}
+        if problem:
+            log.warning("notify.command for job %d (%s): %s", job.id, change.state, problem, extra=extra)
         else:
-            took = time.monotonic() - began
-            log.info("notify.command told that job %d is %s, in %.1f s", job.id, change.state, took, extra=about)
+            seconds = time.monotonic() - began
+            log.info("notify.command told that job %d is %s, in %.1f s", job.id, change.state, seconds, extra=extra)
 
-    def _stdin(self, job: Job) -> bytes:
-        """What `prefd show ID --json` prints."""
+    def _make_stdin(self, job: Job) -> bytes:
+        """Return what `prefd show ID --json` prints."""
         try:
             spec = self.table.spec(job.id)
         except ValueError:  # of another version of prefd
             spec = None
-        shown = job_document(job, spec, self.table.history(job.id), RunDir(self.home.job(job.id)))
-        return json.dumps(document(shown), indent=1).encode()
+        details = job_document(job, spec, self.table.history(job.id), RunDir(self.home.job(job.id)))
+        return json.dumps(document(details), indent=1).encode()
 
-    def _folder(self, job: Job) -> Path:
+    def _choose_folder(self, job: Job) -> Path:
         folder = self.home.job(job.id)
         return folder if folder.is_dir() else self.home.root
 
 
 class LastNotified:
-    """`notified.json`: the last line of history that was looked at, and the database it is of."""
+    """The file `notified.json`: the last line of history that was looked at, and the database it is of."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self.path = home.root / "notified.json"
-        self.told: int | None = None
+        self.line: int | None = None
         self._database = 0
 
     def read(self) -> int | None:
-        """None where there is none, or one of a database that was set aside since."""
-        if self.told is None:
+        """Return the line; None where there is none, or one of a database that was set aside since."""
+        if self.line is None:
             value = read_json(self.path)
             if isinstance(value, dict) and isinstance(value.get("told"), int):
-                self.told, self._database = value["told"], value.get("database", 0)
-        return self.told if self._database == database_of(self.home) else None
+                self.line, self._database = value["told"], value.get("database", 0)
+        return self.line if self._database == identify_database(self.home) else None
 
-    def write(self, told: int) -> None:
-        self.told, self._database = told, database_of(self.home)
-        write_json(self.path, {"told": told, "database": self._database})
+    def write(self, line: int) -> None:
+        """Write the line down, with the database there is now. Raises OSError."""
+        self.line, self._database = line, identify_database(self.home)
+        write_json(self.path, {"told": line, "database": self._database})
 
     def forget(self) -> None:
-        """So that a command that is configured later is not told of what ended before."""
+        """Delete the file, so that a command that is configured later is not run for earlier ends."""
         self.path.unlink(missing_ok=True)
 
 
 def environment(home: Home, job: Job, change: Change) -> dict[str, str]:
-    """The daemon's own, and what ended. The state and reason are those of the end, whatever became of the job since."""
+    """Return the command's environment: the daemon's own, and the job's end, even if the job was retried since."""
     return os.environ | {
         "PREFD_HOME": str(home.root),
         "PREFD_EVENT_ID": str(change.number),
         "PREFD_JOB_ID": str(job.id),
-        "PREFD_JOB_NAME": _plain(change.name),
+        "PREFD_JOB_NAME": _remove_nuls(change.name),
         "PREFD_JOB_STATE": change.state,
-        "PREFD_JOB_REASON": _plain(change.reason[:MAX_REASON]),
+        "PREFD_JOB_REASON": _remove_nuls(change.reason[:MAX_REASON]),
         "PREFD_RUN_DIR": str(home.job(job.id)),
     }
 
 
-def _plain(text: str) -> str:
-    """What the environment can hold."""
+def _remove_nuls(text: str) -> str:
+    """Return `text` as an environment can hold it."""
     return text.replace("\0", "")
 
 
 async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, folder: Path) -> str:
-    """Run it, without a shell, in a session of its own; why it failed, in words, or nothing.
+    """Run the command, without a shell, in a session of its own. Returns why it failed, in words, or "".
 
-    Files instead of pipes: it need not read, it may say much, and what it leaves running holds nobody up.
+    Its input and output are files instead of pipes: it need not read, it may print much, and processes that it leaves
+    running hold nothing up.
     """
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
-        given.write(stdin)
-        given.seek(0)
+    with tempfile.TemporaryFile() as stdin_file, tempfile.TemporaryFile() as output:
+        stdin_file.write(stdin)
+        stdin_file.seek(0)
         try:
             child = await asyncio.create_subprocess_exec(
                 *config.command,
-                stdin=given,
-                stdout=said,
+                stdin=stdin_file,
+                stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
                 env=env,
                 cwd=folder,
@@ -194,17 +199,17 @@ async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, f
         except TimeoutError:
             return f"ended, for it took longer than {config.timeout_seconds:g} s"
         finally:
-            await _end(child)
+            await _end_child(child)
         if code == 0:
             return ""
-        data, _ = read_end(said, SAID_BYTES)
+        data, _ = read_end(output, OUTPUT_BYTES)
         lines = data.decode("utf-8", "replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
         return f"{f'exit code {code}' if code > 0 else f'signal {-code}'}: {clip(last, 300)}"
 
 
-async def _end(child: asyncio.subprocess.Process) -> None:
-    """Where it has not ended, nothing of it goes on: SIGTERM to its session, SIGKILL where that is not enough."""
+async def _end_child(child: asyncio.subprocess.Process) -> None:
+    """End a command that still runs, with its session: SIGTERM, then SIGKILL where that is not enough."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if child.returncode is not None:
             return

@@ -1,4 +1,4 @@
-"""Telling systemd how the daemon is: ready, what it does, that it is alive, that it stops.
+"""ServiceManager tells systemd that the daemon is ready, what it does, that it is alive, and that it stops.
 
 The protocol is one datagram of `NAME=value` lines to the socket in $NOTIFY_SOCKET, which is less than a dependency:
 sdnotify (PyPI) has had no release since 2017, and systemd's own bindings need its headers to install.
@@ -14,17 +14,17 @@ VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class ServiceManager:
-    """Says nothing where nobody listens, and never fails: a daemon without systemd is as good."""
+    """Sends messages to systemd's socket; without one it sends nothing. No failure to send is raised."""
 
     def __init__(self, address: str = "", watchdog_seconds: float | None = None) -> None:
         self.address = f"\0{address[1:]}" if address.startswith("@") else address  # @: an abstract one
         self.watchdog_seconds = watchdog_seconds
-        """So long without WATCHDOG=1, and systemd ends the process; None: it does not watch."""
-        self._told = ""
+        """After so many seconds without WATCHDOG=1 systemd ends the process; None: it does not watch."""
+        self._last_status = ""
 
     @classmethod
     def take(cls, environment: MutableMapping[str, str]) -> ServiceManager:
-        """The one that `environment` names. Its variables are taken out: they are not for the workers."""
+        """Make the manager that `environment` names, and take its variables out: they are not for the workers."""
         address, interval, pid = (environment.pop(name, "") for name in VARIABLES)
         ours = not pid or pid == str(os.getpid())
         seconds = int(interval) / 1e6 if interval.isdecimal() and int(interval) > 0 and ours else None
@@ -43,7 +43,7 @@ class ServiceManager:
             return
 
     def status(self, text: str) -> None:
-        """What `systemctl status` shows, sent where it is another than before."""
-        if text != self._told:
-            self._told = text
+        """Send the text that `systemctl status` shows, where it has changed."""
+        if text != self._last_status:
+            self._last_status = text
             self.tell(STATUS=text)

@@ -1,4 +1,4 @@
-"""Finds the spec files that are no jobs yet: dropped into `jobs/`, or claimed by a daemon that ended before their row."""
+"""`list_waiting_specs` finds spec files that are no jobs yet: dropped, or claimed by a daemon that ended before their row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefd.daemon.text.parsed import MAX_BYTES
 
 @dataclass(frozen=True)
 class WaitingSpec:
-    """One file that a daemon will read. `source` names it in the job table, once it is claimed."""
+    """One spec file that a daemon will read. `source` names it in the job table, once it is claimed."""
 
     path: Path
     name: str
@@ -25,7 +25,10 @@ class WaitingSpec:
 
     @cached_property
     def specs(self) -> list[JobSpec]:
-        """What it asks for, several jobs of a sweep; nothing where it will be no job. Read at the first look."""
+        """The specs of the jobs that the file will become, several of a sweep; none where it will be rejected.
+
+        The file is read at the first use.
+        """
         try:
             with self.path.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
@@ -34,19 +37,19 @@ class WaitingSpec:
             return []
 
 
-def waiting_specs(home: Home) -> list[WaitingSpec]:
-    """List the files on the way to the job table, in the order of their way, so that none is passed over.
+def list_waiting_specs(home: Home) -> list[WaitingSpec]:
+    """List the files on the way to the job table, without missing one that a daemon claims meanwhile.
 
-    Those in `jobs/` are read before `accepted/` is listed, where a daemon may have moved them to. Most of those there are
-    jobs: the table knows them by their `source`.
+    The files in `jobs/` are read before `accepted/` is listed, where a daemon may have moved them. Most of those in
+    `accepted/` are jobs already: the table has their `source`.
     """
     dropped = [WaitingSpec(path, path.name, home.jobs) for path in _files(home.jobs)]
     readable = [each for each in dropped if each.specs]
-    claimed = [Claimed.of(path) for path in _files(home.accepted)]
+    claimed = [Claimed.from_path(path) for path in _files(home.accepted)]
     return readable + [WaitingSpec(each.path, each.name, home.jobs, each.source) for each in claimed]
 
 
 def _files(folder: Path) -> list[Path]:
-    """Plain files that may be specs."""
-    found = (each for each in folder.glob("*") if each.suffix.lower() in SUFFIXES and not each.name.startswith("."))
-    return sorted(each for each in found if each.is_file() and not each.is_symlink())
+    """List the plain files in a folder that may be specs."""
+    files = (path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in files if path.is_file() and not path.is_symlink())

@@ -1,6 +1,6 @@
-"""Whether the daemon is alive: each of its loops says by when it will be heard of again, and its socket is asked.
+"""`report_to_systemd` tells systemd's watchdog that the daemon lives, while its loops beat in time and its socket answers.
 
-systemd's watchdog is told so only while all of it holds. One loop that hangs is enough to be ended for, and started anew.
+One loop that hangs is enough for systemd to end the daemon and start it anew.
 """
 
 from __future__ import annotations
@@ -20,32 +20,33 @@ REQUEST = b"GET /v1/status HTTP/1.1\r\nHost: prefd\r\nConnection: close\r\n\r\n"
 
 
 class Pulse:
-    """What loops promise. Time that the machine sleeps does not count."""
+    """The times by which the daemon's loops will give their next sign of life. Time that the machine sleeps does not count."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
     def beat(self, loop: str, within: float) -> None:
-        """`loop` is alive, and will say so again within so many seconds."""
+        """Note that `loop` is alive, and will beat again within so many seconds."""
         self._until[loop] = time.monotonic() + within
 
-    def rest(self, loop: str) -> None:
-        """`loop` has ended as it should."""
+    def end(self, loop: str) -> None:
+        """Note that `loop` has ended as it should."""
         self._until.pop(loop, None)
 
     def silent(self) -> list[str]:
-        """The loops that have not kept their word: they hang."""
+        """List the loops that have not beaten in time: they hang."""
         now = time.monotonic()
         return sorted(loop for loop, until in self._until.items() if until < now)
 
 
-async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: Callable[[], str]) -> None:
-    """Tell systemd that the daemon is ready once its socket answers, then what it does and that it lives, until
-    cancelled. `status`: what it does, in a line.
+async def report_to_systemd(manager: ServiceManager, pulse: Pulse, socket_path: str, status: Callable[[], str]) -> None:
+    """Tell systemd that the daemon is ready once its socket answers, then what it does and that it lives, until cancelled.
+
+    `status`: describes what the daemon does in one line.
     """
     if not manager.address:
         return
-    while not await answers(listening):
+    while not await ask_for_status(socket_path):
         await asyncio.sleep(0.05)
     manager.tell(READY=1)
     patience = manager.watchdog_seconds
@@ -53,7 +54,7 @@ async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: 
     while True:
         manager.status(status())
         silent = pulse.silent()
-        if patience is not None and not await answers(listening):
+        if patience is not None and not await ask_for_status(socket_path):
             silent.append("the control socket")
         if patience is not None and not silent:
             manager.tell(WATCHDOG=1)
@@ -63,11 +64,11 @@ async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: 
         await asyncio.sleep(STATUS_SECONDS if patience is None else min(patience / 2, STATUS_SECONDS))
 
 
-async def answers(listening: str) -> bool:
-    """Whether the control API answers on the socket at that path."""
+async def ask_for_status(socket_path: str) -> bool:
+    """Return whether the control API answers on the socket at that path."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            reader, writer = await asyncio.open_unix_connection(listening)
+            reader, writer = await asyncio.open_unix_connection(socket_path)
             try:
                 writer.write(REQUEST)
                 return (await reader.readline()).split()[1:2] == [b"200"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.machine.processes import WORKER
-from prefd.daemon.machine.threads import in_thread
+from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.remembered_losses import remember_losses
 from prefd.daemon.text.wording import clip
@@ -61,7 +61,7 @@ class Losses:
     async def now(self) -> Catalog:
         """Return the catalogue as it is now. Raises CatalogError."""
         try:
-            self.latest = await in_thread(load_catalog, self.home, self.worker)
+            self.latest = await run_in_thread(load_catalog, self.home, self.worker)
         except CatalogError as error:
             self.error = str(error)
             raise

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.document import outputs
+from prefd.daemon.jobs.document import list_outputs
 from prefd.daemon.jobs.states import PHASE_OF
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.runs.phase_outcomes import Outcome
@@ -81,7 +81,7 @@ class Milestones:
         self.console.print(Text.assemble(render.state(job.state), f": {first}" if first else ""))
         for line in more:
             self.console.print(f"  {line}")
-        for name, path in outputs(job, RunDir(self.home.job(job.id))).items():
+        for name, path in list_outputs(job, RunDir(self.home.job(job.id))).items():
             self.console.print(f"{name:<{LABEL}}{path}", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prefd.daemon.jobs.document import outputs
+from prefd.daemon.jobs.document import list_outputs
 from prefd.daemon.runs.phase_outcomes import Outcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, Metrics, TrainingSummary
 from prefd.daemon.runs.phases import PHASES, Phase
@@ -49,7 +49,7 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
         ]
     if (progress := run.progress()) is not None and not job.ended:
         facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
-    return facts + [(name, str(path)) for name, path in outputs(job, run).items()]
+    return facts + [(name, str(path)) for name, path in list_outputs(job, run).items()]
 
 
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:

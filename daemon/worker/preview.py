@@ -19,7 +19,7 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker_tasks.answers import DataCheck, DataChecks
 from prefd.daemon.worker_tasks.inputs import DataCheckInput, PreviewInput
-from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair, what_decides_tokens
+from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair, compute_tokens_key
 
 REPLACEMENT_CHARACTER = "�"
 """The text that a part of a character decodes to."""
@@ -32,7 +32,7 @@ def check_data(home: Home, request: DataCheckInput) -> DataChecks:
     answers = []
     for spec in request.specs:
         job = SpecifiedJob(home, spec)
-        key = what_decides_tokens(spec)
+        key = compute_tokens_key(spec)
         if key in prepared:
             vars(job)["data"] = prepared[key]
         if key not in checks:

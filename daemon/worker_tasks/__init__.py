@@ -1,1 +1,1 @@
-"""What a worker is asked for at once, without a job, and what it answers: typed JSON in and out."""
+"""The typed JSON that passes in and out of a worker that answers one task at once, without a job."""

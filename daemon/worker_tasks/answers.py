@@ -1,4 +1,4 @@
-"""What a worker answers, as JSON on stdout, to the tasks of worker_inputs.py."""
+"""The models here are a worker's answers, as JSON on stdout, to the tasks whose inputs are in inputs.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NearReference(DocumentModel):
 
 
 class Explanation(DocumentModel):
-    """What a job would need of the cache, and what that would cost."""
+    """Which completions a job would need from the cache, and what scoring the missing ones would cost."""
 
     reference: str
     fingerprint: str
@@ -34,44 +34,44 @@ class Explanation(DocumentModel):
     bytes: int
     estimated_seconds: float
     estimate_from: str
-    """What the estimate is based on, in words."""
+    """The basis of the estimate, in words."""
     near: Sequence[NearReference]
-    """The fewest differences first."""
+    """Similar references, the fewest differences first."""
     data: DataSummary
 
 
 class DataCheck(DocumentModel):
-    """What was found in one job's data: a report of it, or why there is none."""
+    """The report on one job's data, or why there is none."""
 
     data: DataSummary | None = None
     not_reached: str | None = None
-    """Why its data or tokenizer, which the hub has, cannot be looked at now."""
+    """Why its data or tokenizer, which the hub has, cannot be read now."""
     unchecked: str | None = None
-    """What of the spec could not be looked at."""
+    """The part of the spec that could not be checked."""
     error: str | None = None
-    """What its first phase would end with before any model is loaded; with it, the others do not count."""
+    """The error with which its first phase would end before any model is loaded; with it, the other fields do not count."""
 
     def joined(self, other: DataCheck) -> DataCheck:
-        """The same with what `other` has found."""
+        """Return a copy with the fields that are set in `other`."""
         return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
 
 
 class DataChecks(DocumentModel):
-    """One for each spec that was asked about, in their order."""
+    """The checks of several jobs, in the order of the specs that were sent."""
 
     found: Sequence[DataCheck]
 
 
 class WrongValue(DocumentModel):
-    """A cached completion that the model does not give."""
+    """A cached completion whose log-probabilities differ from those that the model gives."""
 
     key: str
     """In hexadecimal digits."""
     row: int
     place: str
-    """Of the row, in words."""
+    """The row's place, in words."""
     mean: float
-    """Nats a token."""
+    """The mean difference, in nats a token."""
     max: float
 
 
@@ -81,11 +81,11 @@ class Rescored(DocumentModel):
     fingerprint: str
     model: str
     data: str
-    """Where the pairs are from."""
+    """The source of the pairs."""
     cached: int
     sampled: int
     checked: int
-    """Fewer than `sampled` where the time was up."""
+    """How many were scored again: fewer than `sampled` where the time was up."""
     tolerance: float
     mean: float
     max: float
@@ -99,23 +99,23 @@ class CheckedProperty(DocumentModel):
     result: str
     """`ok`, `failed`, `declared` or `not tried`."""
     detail: str
-    """What was tried, or what is wrong."""
+    """The inputs that were tried, or what is wrong."""
 
 
 class LossCheck(DocumentModel):
-    """What the conformance kit found of one loss; where there is none of that name, `known` and `failed` alone."""
+    """The conformance kit's report on one loss; where no loss has that name, `known` and `failed` alone."""
 
     loss: str | None = None
     plugin: str | None = None
     checks: Sequence[CheckedProperty] = ()
     known: Sequence[str] | None = None
-    """The losses there are, where there is none of the name."""
+    """The names of all losses, where none has the name that was asked for."""
     failed: Mapping[str, str] = {}
     """The plugins that could not be loaded, and why."""
 
 
 class DeviceAnswer(DocumentModel):
-    """What a worker computes on, and how fast."""
+    """The device that a worker computes on, and its speed."""
 
     device: str
     """`cpu` or `gpu`."""
@@ -123,6 +123,6 @@ class DeviceAnswer(DocumentModel):
     blas: str | None = None
     """The BLAS library that was loaded in place of MLX's own."""
     gflops: float
-    """Measured, in products of float32 matrices."""
+    """The measured speed of products of float32 matrices."""
     mlx: str = ""
     mlx_lm: str = ""

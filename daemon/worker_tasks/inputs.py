@@ -1,6 +1,6 @@
-"""What a worker is handed as JSON on stdin for each task that answers at once: a spec, and what is asked of its pairs.
+"""The models here are a worker's inputs, as JSON on stdin, for the tasks that it answers at once, without a job.
 
-The phases of a queued job take nothing on stdin: their input is the job's frozen `spec.json` (frozen.py).
+The phases of a queued job take nothing on stdin: their input is the job's frozen `spec.json`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from prefd.daemon.specs.job_spec import JobSpec
 
 
 class WorkerInput(BaseModel):
-    """The base of every input: checked when it is made and again when the worker reads it."""
+    """The base of every input, which is checked when it is made and again when the worker reads it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ExplainInput(WorkerInput):
-    """For `explain`: the job whose needs of the cache are in question."""
+    """The input of `explain`: the job whose needs of the cache are to be estimated."""
 
     spec: JobSpec
-    """Resolved: its paths are absolute."""
+    """The job's spec, resolved: its paths are absolute."""
 
 
 class PreviewInput(WorkerInput):
-    """For `preview`, which pairs of a job to show: `named` rows where there are any, else the first or the worst `count`."""
+    """The input of `preview`, the pairs of a job to show: the `named` rows if any, else the first or the worst `count`."""
 
     spec: JobSpec
     count: int = 3
@@ -35,29 +35,29 @@ class PreviewInput(WorkerInput):
 
 
 class DataCheckInput(WorkerInput):
-    """For `check-data`: the jobs whose data is to be read."""
+    """The input of `check-data`: the jobs whose data is to be read."""
 
     specs: Sequence[JobSpec]
 
 
 class RescoreInput(WorkerInput):
-    """For `rescore`: whose completions to score again, and how many."""
+    """The input of `rescore`: the job whose completions to score again, and how many."""
 
     spec: JobSpec
-    """A job's, resolved: its pairs, and its reference."""
+    """The job's spec, resolved, with its pairs and its reference."""
     sample: float
-    """Completions; a share of those that are cached where `percent`."""
+    """The number of completions; with `percent`, a share of those that are cached."""
     percent: bool = False
     fingerprint: str | None = None
-    """Which reference the spec had when it ran."""
+    """The fingerprint of the reference that the spec had when it ran."""
     commits: Mapping[str, str] = {}
     """Hub dataset → the commit that the job was claimed with, and read; the newest where it is not here."""
     seconds: float | None = None
-    """Time to score in; loading is not counted."""
+    """The time to score in; loading is not counted."""
     seed: int | None = None
 
 
 class LossCheckInput(WorkerInput):
-    """For `check-loss`: the loss to try."""
+    """The input of `check-loss`: the loss to try."""
 
     name: str

@@ -1,4 +1,4 @@
-"""What a worker answers to `prefd preview`: pairs as the model reads them, token by token."""
+"""Preview is a worker's answer to `prefd preview`: pairs as the model reads them, token by token."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ class Part:
 
     ids: Sequence[int]
     texts: Sequence[str]
-    """What each token adds to the text; "" for one that ends within a character, which the token that ends it has whole."""
+    """The text that each token adds; "" for one that ends within a character, which comes with the token that completes it."""
     special: Sequence[bool]
-    """Tokens that are no text, such as those that end a turn."""
+    """Whether the token is no text, such as one that ends a turn."""
     counted: Sequence[bool]
-    """Tokens whose log-probability enters the loss: of an answer only."""
+    """Whether the token's log-probability enters the loss: in an answer only."""
     cut: int = 0
-    """How many tokens max_length has taken from the end."""
+    """How many tokens max_length has cut from the end."""
 
     @property
     def text(self) -> str:
+        """The text of all tokens."""
         return "".join(self.texts)
 
     def to_json(self, tokens: bool) -> dict[str, Any]:
-        """For `--json`: counts and the text, and with `tokens` each token."""
+        """Return counts and the text for `--json`, and with `tokens` each token."""
         each = {"ids": self.ids, "texts": self.texts, "special": self.special, "is_counted": self.counted}
         counts = {"tokens": len(self.ids), "counted": sum(self.counted), "cut": self.cut, "text": self.text}
         return counts | (each if tokens else {})
@@ -38,19 +39,20 @@ class Part:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """One pair as both sides of it are trained on."""
+    """One pair, with both sides as they are trained on."""
 
     place: str
-    """Its row, in words."""
+    """The place of its row, in words."""
     use: str
-    """What becomes of it: "trained on", "held out", or "scored" where the job trains nothing."""
+    """The use of the pair: "trained on", "held out", or "scored" where the job trains nothing."""
     prompt: Part
     chosen: Part
     rejected: Part
     remarks: Sequence[str] = field(default_factory=tuple)
-    """What someone should look at, the gravest first."""
+    """Things to look at, the gravest first."""
 
     def to_json(self, tokens: bool) -> dict[str, Any]:
+        """Return the pair for `--json`, with each token where `tokens`."""
         parts = {name: getattr(self, name).to_json(tokens) for name in ("prompt", "chosen", "rejected")}
         return {"place": self.place, "use": self.use, "remarks": list(self.remarks), **parts}
 
@@ -64,7 +66,7 @@ class LengthSpan(DocumentModel):
 
 
 class Preview(DocumentModel):
-    """The pairs that were asked for, and what is to be known of all."""
+    """The pairs that were asked for, and facts about all pairs of the job."""
 
     model: str
     chat_template: bool
@@ -73,18 +75,18 @@ class Preview(DocumentModel):
     """The tokens that whole answers end with, as text → id, the most frequent first."""
     max_length: int
     tokens: Mapping[str, LengthSpan]
-    """Of `prompt`, `chosen` and `rejected`."""
+    """The lengths of `prompt`, `chosen` and `rejected`."""
     data: DataSummary
     pairs: Sequence[ShownPair]
     missing: Mapping[str, str]
-    """Of each row that was asked for by name and is no pair, why."""
+    """The rows that were asked for by name and are no pairs, with the reason."""
 
     def to_document(self, tokens: bool) -> dict[str, Any]:
-        """For `--json`: counts and texts of the pairs, and with `tokens` each token."""
+        """Return counts and texts of the pairs for `--json`, and with `tokens` each token."""
         return self.to_json() | {"pairs": [pair.to_json(tokens) for pair in self.pairs]}
 
 
-def what_decides_tokens(spec: JobSpec) -> str:
-    """The same text for two jobs whose pairs are the same tokens: those of a sweep mostly are."""
+def compute_tokens_key(spec: JobSpec) -> str:
+    """Return a text that is the same for two jobs whose pairs are the same tokens, as those of a sweep mostly are."""
     reference = None if spec.reference is None else spec.reference.model
     return f"{spec.model} {reference} {spec.data.model_dump_json()}"

@@ -1,8 +1,8 @@
-"""The kit that checks a loss: whether it keeps what the trainer relies on, tried on made-up batches.
+"""Checks whether a loss keeps what the trainer relies on, by calling it with made-up batches.
 
-In a plugin's own tests, `assert_conforms(MyLoss)`; at the terminal, `prefd check-loss NAME`. Each check (`checks.py`) is tried
-with the loss's defaults and with every parameter moved within its range. A check shows that a loss is broken; none shows
-that it is the formula you meant.
+A plugin's own tests call `assert_conforms(MyLoss)`; at the terminal it is `prefd check-loss NAME`. Each check
+(`checks.py`) is tried with the loss's defaults and with every parameter moved within its range. A check shows that a
+loss is broken; none shows that it is the formula you meant.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ MAY_BE_UNCHECKED = ("gradient", "reference")
 
 
 def assert_conforms(loss: Loss, name: str = "loss") -> None:
-    """Raises AssertionError with everything that is wrong with `loss`, each with its check."""
+    """Raises AssertionError with all that is wrong with `loss`, and by which check."""
     failed = [f"{each.check}: {each.detail}" for each in check_loss(loss, name) if each.result == "failed"]
     if failed:
         raise AssertionError(f"{name} does not conform:\n" + "\n".join(failed))
 
 
 def check_loss(loss: Loss, name: str = "loss") -> list[Finding]:
-    """A finding for each check, in order. What the loss itself raises is a finding too."""
+    """Runs every check on `loss` and returns a finding for each, in order. Its exceptions are findings too."""
     try:
-        subject = _define(loss, name)
+        subject = _prepare(loss, name)
     except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is the finding
-        known = isinstance(error, Fault | LossDefinitionError)
-        fault = str(error) if known else _raised(error)
-        rest = [Finding(check, "not tried", "the definition comes first") for check in CHECKS]
-        return [Finding("definition", "failed", fault), *rest]
+        is_explained = isinstance(error, Fault | LossDefinitionError)
+        fault = str(error) if is_explained else _describe_exception(error)
+        untried = [Finding(check, "not tried", "the definition comes first") for check in CHECKS]
+        return [Finding("definition", "failed", fault), *untried]
     findings = [Finding("definition", "ok", f"{len(subject.settings)} settings to try")]
     with mx.stream(mx.cpu):  # float64 is there only
         for check, run in CHECKS.items():
@@ -50,47 +50,48 @@ def check_loss(loss: Loss, name: str = "loss") -> list[Finding]:
 
 
 def _try(check: str, run: Callable[[Subject], Finding | str], subject: Subject) -> Finding:
+    """Runs one check, and makes a finding of its answer or its exception."""
     try:
-        found = run(subject)
+        finding = run(subject)
     except Fault as fault:
         return Finding(check, "failed", str(fault))
     except Exception as error:  # noqa: BLE001  # a stranger's code: whatever it raises is the finding
-        return Finding(check, "failed", _raised(error))
-    return found if isinstance(found, Finding) else Finding(check, "ok", found)
+        return Finding(check, "failed", _describe_exception(error))
+    return finding if isinstance(finding, Finding) else Finding(check, "ok", finding)
 
 
-def _raised(error: Exception) -> str:
+def _describe_exception(error: Exception) -> str:
     return f"it raised {type(error).__name__}" + (f": {error}" if str(error) else "")
 
 
-def _define(loss: Loss, name: str) -> Subject:
-    """Raises Fault or LossDefinitionError when the loss cannot be registered or made with its own defaults."""
+def _prepare(loss: Loss, name: str) -> Subject:
+    """Makes the loss with each setting that is tried. Raises Fault or LossDefinitionError."""
     schema = schema_of(name, loss)
     unchecked = dict(getattr(loss, "unchecked", {}))
-    if strange := sorted(unchecked.keys() - set(MAY_BE_UNCHECKED)):
-        raise Fault(f"`unchecked` names {', '.join(strange)}; only {' and '.join(MAY_BE_UNCHECKED)} may be left out")
+    if unknown := sorted(unchecked.keys() - set(MAY_BE_UNCHECKED)):
+        raise Fault(f"`unchecked` names {', '.join(unknown)}; only {' and '.join(MAY_BE_UNCHECKED)} may be left out")
     defaults = {param: each["default"] for param, each in schema.params.items()}
     if faults := problems(schema.params, defaults):
         raise Fault("; ".join(f"the default of {param} {message}" for param, message in faults))
     settings = []
-    for params in ({}, *_moved(schema)):
+    for params in ({}, *_vary_parameters(schema)):
         try:
-            made = loss(**params) if isinstance(loss, type) else _bound(loss, params)
+            instance = loss(**params) if isinstance(loss, type) else _bind(loss, params)
         except ValueError:
             if not params:
                 raise
             continue  # it may refuse a combination that the ranges cannot express
-        settings.append((", ".join(f"{param}={value}" for param, value in params.items()) or "its defaults", made))
+        settings.append((", ".join(f"{param}={value}" for param, value in params.items()) or "its defaults", instance))
     return Subject(schema, settings, unchecked)
 
 
-def _bound(function: Callable[..., Any], params: Mapping[str, Any]) -> Function:
+def _bind(function: Callable[..., Any], params: Mapping[str, Any]) -> Function:
     return lambda x: function(x, **params)
 
 
-def _moved(schema: LossSchema) -> list[dict[str, Any]]:
-    """Each parameter alone at other values that its range allows, its bounds among them."""
-    moved = []
+def _vary_parameters(schema: LossSchema) -> list[dict[str, Any]]:
+    """Sets each parameter alone to other values that its range allows, its bounds among them."""
+    variations = []
     for name, param in schema.params.items():
         default = param["default"]
         candidates: Sequence[Any] = ()
@@ -101,5 +102,5 @@ def _moved(schema: LossSchema) -> list[dict[str, Any]]:
         elif param["type"] == "number":
             bounds = [float(param[bound]) for bound in ("minimum", "maximum") if bound in param]
             candidates = [*((default / 10, default * 10) if default else (0.01, 0.4)), *bounds]
-        moved += [{name: value} for value in candidates if value != default]
-    return [params for params in moved if not problems(schema.params, params)]
+        variations += [{name: value} for value in candidates if value != default]
+    return [params for params in variations if not problems(schema.params, params)]

@@ -1,6 +1,6 @@
-"""What `conformance.py` checks of a loss, a function a check: given the loss in all its settings, it says what it tried.
+"""Checks a loss, a function a check: each calls the loss in all its settings, and says what it tried.
 
-Gradients are those of float32, which training uses, held against differences of the value in float64 (on the CPU, where
+Gradients are those of float32, which training uses, compared with differences of the value in float64 (on the CPU, where
 MLX has it) to a thousandth of the batch's largest.
 """
 
@@ -47,11 +47,12 @@ class Subject:
 
     schema: LossSchema
     settings: Sequence[tuple[str, Function]]
-    """(what was set, in words; the loss): the defaults first."""
+    """(the parameters in words; the loss with them): the defaults first."""
     unchecked: Mapping[str, str]
     """Checks that the loss declares not to apply, with its reason."""
 
     def input(self, pairs: Sequence[PairRows], padding: int = 0, dtype: mx.Dtype = mx.float32) -> LossInput:
+        """Makes a batch of `pairs`, with the reference if the loss needs one."""
         return loss_input(pairs, self.schema.needs_reference, padding, dtype)
 
 
@@ -62,9 +63,9 @@ def shapes(subject: Subject) -> str:
             out = loss(subject.input(random_pairs(count, count)))
             if not isinstance(out, LossOutput):
                 raise Fault(f"it returned {type(out).__name__}, not a LossOutput, with {setting}")
-            if taken := sorted(TRAINERS_METRICS & out.metrics.keys()):
-                raise Fault(f"its metric {taken[0]!r} has a name that is the trainer's own, with {setting}")
-            for name, values in _arrays(out).items():
+            if reserved := sorted(TRAINERS_METRICS & out.metrics.keys()):
+                raise Fault(f"its metric {reserved[0]!r} has a name that is the trainer's own, with {setting}")
+            for name, values in _list_arrays(out).items():
                 if not isinstance(values, mx.array) or values.shape != (count,):
                     shape = getattr(values, "shape", type(values).__name__)
                     raise Fault(f"{name} has shape {shape} for {count} pairs, expected ({count},), with {setting}")
@@ -81,8 +82,8 @@ def repeatable(subject: Subject) -> str:
         mx.eval(before.losses)
         loss(other)
         after = loss(x)
-        for name, values in _arrays(before).items():
-            if not mx.array_equal(values, _arrays(after)[name], equal_nan=True):
+        for name, values in _list_arrays(before).items():
+            if not mx.array_equal(values, _list_arrays(after)[name], equal_nan=True):
                 raise Fault(f"{name} of one batch differ between two calls, with {setting}: a resumed job would too")
     return "the same batch twice, another between"
 
@@ -93,14 +94,14 @@ def finite(subject: Subject) -> str:
     x = subject.input(pairs)
     for setting, loss in subject.settings:
         out = loss(x)
-        for name, values in _arrays(out).items():
-            _all_finite(name, values.astype(mx.float32), pairs, setting)
-        for side, gradient in zip(("chosen", "rejected"), _gradients(loss, x)):
-            _all_finite(f"the gradient of the {side} side", gradient.sum(axis=-1), pairs, setting)
+        for name, values in _list_arrays(out).items():
+            _require_finite(name, values.astype(mx.float32), pairs, setting)
+        for side, gradient in zip(("chosen", "rejected"), _compute_gradients(loss, x)):
+            _require_finite(f"the gradient of the {side} side", gradient.sum(axis=-1), pairs, setting)
     return f"{len(pairs)} pairs, log-ratios from -1e4 to 1e4"
 
 
-def _all_finite(name: str, values: mx.array, pairs: Sequence[PairRows], setting: str) -> None:
+def _require_finite(name: str, values: mx.array, pairs: Sequence[PairRows], setting: str) -> None:
     for value, pair in zip(_numbers(values), pairs):
         if not math.isfinite(value):
             raise Fault(f"{name} is {value} where {pair}; with {setting}")
@@ -114,11 +115,11 @@ def gradient(subject: Subject) -> str:
             pairs = random_pairs(seed)
             single = subject.input(pairs)
             double = subject.input(pairs, dtype=mx.float64)
-            slopes = list(_slopes(loss, single, seed))
+            slopes = list(_measure_slopes(loss, single, seed))
             moves |= any(slope for _, _, slope in slopes)
             scale = max(max(abs(slope) for _, _, slope in slopes), 1e-6)
             for label, direction, slope in slopes:
-                differences = [_difference(loss, double, direction, step) for step in STEPS]
+                differences = [_measure_difference(loss, double, direction, step) for step in STEPS]
                 if all(not abs(each - slope) <= GRADIENT_TOLERANCE * max(scale, abs(each)) for each in differences):
                     raise Fault(
                         f"the gradient of {label} is {slope:.6g} along a direction in which the loss changes by "
@@ -130,28 +131,33 @@ def gradient(subject: Subject) -> str:
 
 
 Direction = tuple[mx.array, mx.array]
-"""(B, T) of the chosen and of the rejected side: how far each token moves."""
+"""How far each token moves: (B, T) of the chosen and of the rejected side."""
 
 
-def _slopes(loss: Function, x: LossInput, seed: int) -> list[tuple[str, Direction, float]]:
-    """For each pair and side: its name, a random direction that moves only its tokens, and the derivative along it."""
+def _measure_slopes(loss: Function, x: LossInput, seed: int) -> list[tuple[str, Direction, float]]:
+    """Measures, for each pair and side, the derivative along a random direction that moves only its tokens.
+
+    Each comes with the name of the side and the direction.
+    """
     dice = random.Random(seed)
-    gradients = _gradients(loss, x)
+    gradients = _compute_gradients(loss, x)
     masks = (x.policy_chosen.mask, x.policy_rejected.mask)
-    found = []
+    slopes = []
     for side, name in enumerate(("chosen", "rejected")):
         rows, width = masks[side].shape
         for row in range(rows):
-            step = mx.array([[dice.gauss(0.0, 1.0) if at == row else 0.0 for _ in range(width)] for at in range(rows)])
+            step = mx.array(
+                [[dice.gauss(0.0, 1.0) if index == row else 0.0 for _ in range(width)] for index in range(rows)]
+            )
             parts = [mx.zeros_like(mask) for mask in masks]
             parts[side] = step * masks[side]
             slope = _number((gradients[side] * parts[side]).sum())
-            found.append((f"pair {row}, {name} side,", (parts[0], parts[1]), slope))
-    return found
+            slopes.append((f"pair {row}, {name} side,", (parts[0], parts[1]), slope))
+    return slopes
 
 
-def _difference(loss: Function, x: LossInput, direction: Direction, step: float) -> float:
-    """The central difference of the sum of losses along `direction`."""
+def _measure_difference(loss: Function, x: LossInput, direction: Direction, step: float) -> float:
+    """Measures the central difference of the sum of losses along `direction`."""
 
     def value(distance: float) -> float:
         chosen, rejected = (
@@ -168,13 +174,13 @@ def rewards(subject: Subject) -> str:
     """No gradient flows through rewards or metrics."""
     x = subject.input(random_pairs(0))
     for setting, loss in subject.settings:
-        for name in list(_arrays(loss(x)))[1:]:
+        for name in list(_list_arrays(loss(x)))[1:]:
 
-            def one(given: LossInput, loss: Function = loss, name: str = name) -> mx.array:
-                values: mx.array = _arrays(loss(given))[name]
+            def one(batch: LossInput, loss: Function = loss, name: str = name) -> mx.array:
+                values: mx.array = _list_arrays(loss(batch))[name]
                 return values
 
-            if any(mx.any(each != 0).item() for each in _gradients(one, x)):
+            if any(mx.any(each != 0).item() for each in _compute_gradients(one, x)):
                 raise Fault(f"a gradient flows through {name}, with {setting}: wrap it in mx.stop_gradient")
     return "no gradient through them or the metrics"
 
@@ -184,8 +190,8 @@ def padding(subject: Subject) -> str:
     pairs = random_pairs(2)
     for setting, loss in subject.settings:
         narrow, wide = loss(subject.input(pairs)), loss(subject.input(pairs, padding=5))
-        for name, values in _arrays(narrow).items():
-            _same(name, values, _arrays(wide)[name], f"with five more columns of padding, with {setting}")
+        for name, values in _list_arrays(narrow).items():
+            _require_same(name, values, _list_arrays(wide)[name], f"with five more columns of padding, with {setting}")
     return "five more columns"
 
 
@@ -195,18 +201,18 @@ def batch(subject: Subject) -> Finding | str:
     for setting, loss in subject.settings:
         together = loss(subject.input(pairs))
         if not subject.schema.batch_independent:
-            turned = loss(subject.input(pairs[::-1]))
-            _same(
+            reversed_batch = loss(subject.input(pairs[::-1]))
+            _require_same(
                 "the mean loss",
                 together.losses.mean()[None],
-                turned.losses.mean()[None],
+                reversed_batch.losses.mean()[None],
                 f"in another order, {setting}",
             )
             continue
         for row, pair in enumerate(pairs):
-            alone = _arrays(loss(subject.input([pair])))
-            for name, values in _arrays(together).items():
-                _same(name, values[row][None], alone[name], f"for the pair alone, with {setting}", BATCH_REMEDY)
+            alone = _list_arrays(loss(subject.input([pair])))
+            for name, values in _list_arrays(together).items():
+                _require_same(name, values[row][None], alone[name], f"for the pair alone, with {setting}", BATCH_REMEDY)
     if not subject.schema.batch_independent:
         return Finding("batch", "declared", "the loss depends on the batch, as it says; not on its order")
     return "each of 6 pairs alone and together"
@@ -220,22 +226,24 @@ def reference(subject: Subject) -> str:
     pairs = random_pairs(4)
     if not subject.schema.needs_reference:
         for setting, loss in subject.settings:
-            without, given = loss(loss_input(pairs, False)), loss(loss_input(pairs, True))
-            _same("losses", without.losses, given.losses, f"when a reference is given, with {setting}")
+            without_reference, with_reference = loss(loss_input(pairs, False)), loss(loss_input(pairs, True))
+            _require_same(
+                "losses", without_reference.losses, with_reference.losses, f"when a reference is given, with {setting}"
+            )
         return "it takes none, and ignores one that is there"
-    same = [
+    equal_pairs = [
         replace(pair, reference_chosen=pair.policy_chosen, reference_rejected=pair.policy_rejected) for pair in pairs
     ]
     values = []
     for setting, loss in subject.settings:
-        out = loss(subject.input(same))
+        out = loss(subject.input(equal_pairs))
         for name in ("chosen_rewards", "rejected_rewards"):
             if any(abs(value) > SAME for value in _numbers(getattr(out, name))):
                 raise Fault(
                     f"{name} are {_list(getattr(out, name))} where the policy is the reference, expected 0, with {setting}"
                 )
         first = out.losses[:1]
-        if not _close(out.losses, mx.broadcast_to(first, out.losses.shape)):
+        if not _are_close(out.losses, mx.broadcast_to(first, out.losses.shape)):
             raise Fault(
                 f"losses are {_list(out.losses)} where the policy is the reference, expected one value for every pair, with "
                 f"{setting}; if the loss has a term that is no log-ratio, say so in `unchecked`"
@@ -273,14 +281,14 @@ CHECKS: dict[str, Callable[[Subject], Finding | str]] = {
 # --- arrays
 
 
-def _arrays(out: LossOutput) -> dict[str, Any]:
-    """Everything a loss gave back, by name: `losses` first."""
+def _list_arrays(out: LossOutput) -> dict[str, Any]:
+    """Lists the arrays of a loss's output by name, `losses` first."""
     own = {"losses": out.losses, "chosen_rewards": out.chosen_rewards, "rejected_rewards": out.rejected_rewards}
     return own | {f"metric {name!r}": values for name, values in out.metrics.items()}
 
 
-def _gradients(function: Callable[[LossInput], LossOutput | mx.array], x: LossInput) -> Direction:
-    """The gradient of the sum of losses (or of whatever `function` gives), by each side's tokens."""
+def _compute_gradients(function: Callable[[LossInput], LossOutput | mx.array], x: LossInput) -> Direction:
+    """Computes the gradient of the sum of losses (or of the array that `function` gives), by each side's tokens."""
 
     def total(chosen: mx.array, rejected: mx.array) -> mx.array:
         sides = x.policy_chosen._replace(tokens=chosen), x.policy_rejected._replace(tokens=rejected)
@@ -288,8 +296,8 @@ def _gradients(function: Callable[[LossInput], LossOutput | mx.array], x: LossIn
         values = out.losses if isinstance(out, LossOutput) else out
         return values.astype(mx.float32).sum()
 
-    found: Direction = mx.grad(total, argnums=(0, 1))(x.policy_chosen.tokens, x.policy_rejected.tokens)
-    return found
+    gradients: Direction = mx.grad(total, argnums=(0, 1))(x.policy_chosen.tokens, x.policy_rejected.tokens)
+    return gradients
 
 
 def _numbers(values: mx.array) -> list[float]:
@@ -304,11 +312,11 @@ def _list(values: mx.array) -> str:
     return ", ".join(f"{value:.6g}" for value in _numbers(values))
 
 
-def _close(one: mx.array, other: mx.array) -> bool:
+def _are_close(one: mx.array, other: mx.array) -> bool:
     pairs = zip(_numbers(one), _numbers(other))
     return all(abs(a - b) <= SAME * max(1.0, abs(a), abs(b)) for a, b in pairs)
 
 
-def _same(name: str, one: mx.array, other: mx.array, when: str, remedy: str = "") -> None:
-    if not _close(one, other):
+def _require_same(name: str, one: mx.array, other: mx.array, when: str, remedy: str = "") -> None:
+    if not _are_close(one, other):
         raise Fault(f"{name}: {_list(one)} becomes {_list(other)} {when}{remedy}")

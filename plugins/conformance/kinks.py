@@ -17,11 +17,11 @@ from prefd.plugins.conformance.probes import loss_input, random_pairs
 from prefd.plugins.types import LossInput, LossOutput
 
 DISTANCES = (1e-5, 1e-6)
-"""Nats a token by which the tried policies are off their reference: a steep gradient changes less where they are closer, and
-one that jumps does not.
+"""Nats a token by which the tried policies differ from their reference: a steep gradient changes less where they are
+closer, and one that jumps does not.
 """
 NOISE = 4 * max(DISTANCES)
-"""`LossInput.noise` of what is tried: answers of up to 16 tokens stay within it."""
+"""`LossInput.noise` of the tried batches: answers of up to 16 tokens stay within it."""
 JUMP = 0.05
 """A jump is a change by more than this share of the batch's largest gradient; a smooth loss changes by some 1e-4 of it."""
 
@@ -29,34 +29,37 @@ Gradients = npt.NDArray[np.float64]
 
 
 def jumps_at_reference(loss: Callable[[LossInput], LossOutput]) -> bool:
-    """Whether the gradient of `loss`, which takes a reference, is another on each side of policy = reference, although
-    `LossInput.noise` says that the difference is rounding.
+    """Whether the gradient of `loss`, which takes a reference, is another on each side of policy = reference.
+
+    `LossInput.noise` says there that the difference is rounding.
     """
-    return all(_jumps(loss, distance) for distance in DISTANCES)
+    return all(_jumps_within(loss, distance) for distance in DISTANCES)
 
 
-def _jumps(loss: Callable[[LossInput], LossOutput], distance: float) -> bool:
-    found = np.stack([_gradients(loss, *moves) for moves in product((-distance, distance), repeat=2)])
-    return bool(np.ptp(found, axis=0).max() > JUMP * np.abs(found).max())
+def _jumps_within(loss: Callable[[LossInput], LossOutput], distance: float) -> bool:
+    """Whether the gradient jumps between policies that are `distance` off the reference, on either side of it."""
+    gradients = np.stack([_compute_gradients(loss, *moves) for moves in product((-distance, distance), repeat=2)])
+    return bool(np.ptp(gradients, axis=0).max() > JUMP * np.abs(gradients).max())
 
 
-def _gradients(loss: Callable[[LossInput], LossOutput], chosen: float, rejected: float) -> Gradients:
-    """(2, B) the derivative of the loss along each answer's tokens, at a policy that is so many nats a token off its
-    reference on either side.
+def _compute_gradients(loss: Callable[[LossInput], LossOutput], chosen: float, rejected: float) -> Gradients:
+    """Computes the derivative of the loss along each answer's tokens, (2, B).
+
+    The policy is so many nats a token off its reference on either side.
     """
-    same = [
+    equal_pairs = [
         replace(pair, reference_chosen=pair.policy_chosen, reference_rejected=pair.policy_rejected)
         for pair in random_pairs(5)
     ]
-    x = replace(loss_input(same, with_reference=True), noise=NOISE)
+    x = replace(loss_input(equal_pairs, with_reference=True), noise=NOISE)
 
     def total(*tokens: mx.array) -> mx.array:
         policy = [side._replace(tokens=each) for side, each in zip((x.policy_chosen, x.policy_rejected), tokens)]
         return loss(replace(x, policy_chosen=policy[0], policy_rejected=policy[1])).losses.sum()
 
-    moved = [
+    shifted = [
         side.tokens + distance * side.mask
         for side, distance in ((x.policy_chosen, chosen), (x.policy_rejected, rejected))
     ]
-    slopes = mx.grad(total, argnums=(0, 1))(*moved)
+    slopes = mx.grad(total, argnums=(0, 1))(*shifted)
     return np.stack([np.array(slope.sum(axis=-1)).astype(np.float64) for slope in slopes])

@@ -1,4 +1,4 @@
-"""Made-up batches for checking a loss: per-token log-probabilities as plain numbers, turned into arrays when needed."""
+"""Makes up batches for checking a loss: per-token log-probabilities as plain numbers, turned into arrays when needed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PairRows:
 
 
 def random_pairs(seed: int, pairs: int = 4) -> list[PairRows]:
-    """Answers of 1 to 8 tokens, the policy about half a nat a token away from the reference."""
+    """Makes up answers of 1 to 8 tokens, the policy about half a nat a token away from the reference."""
     dice = random.Random(seed)
 
     def answer() -> tuple[Row, Row]:
@@ -51,7 +51,7 @@ def random_pairs(seed: int, pairs: int = 4) -> list[PairRows]:
 
 
 def extreme_pairs() -> list[PairRows]:
-    """Every combination of likely, unlikely and hopeless answers, in one token or spread over seven."""
+    """Makes up every combination of likely, unlikely and hopeless answers, in one token or spread over seven."""
 
     def spread(total: float, tokens: int) -> Row:
         return [total / tokens] * tokens
@@ -65,7 +65,7 @@ def extreme_pairs() -> list[PairRows]:
 def loss_input(
     pairs: Sequence[PairRows], with_reference: bool, padding: int = 0, dtype: mx.Dtype = mx.float32
 ) -> LossInput:
-    """`pairs` as a loss sees them; `padding` is how many columns more than the longest answer there are."""
+    """Turns `pairs` into a batch, with `padding` columns more than the longest answer needs."""
     chosen, rejected = (
         _side([getattr(pair, name) for pair in pairs], padding, dtype) for name in ("policy_chosen", "policy_rejected")
     )

@@ -1,4 +1,4 @@
-"""prefd's own losses: a family a file, registered through the hook that strangers use."""
+"""Registers prefd's own losses, a family a file, through the hook that plugins use."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefd.plugins.types import Loss
 
 @hookimpl
 def register_losses(register: Callable[[str, Loss], None]) -> None:
+    """Registers the losses of every family."""
     for family in (dpo, cpo, simpo, sft):
         for name, loss in family.LOSSES.items():
             register(name, loss)

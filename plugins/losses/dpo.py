@@ -1,5 +1,7 @@
-"""Losses against a reference. With π the policy, z = log π(y_c|x)/ref(y_c|x) − log π(y_r|x)/ref(y_r|x), every term
-a sum over completion tokens unless length-normalized.
+"""Defines the losses against a reference.
+
+With π the policy, z = log π(y_c|x)/ref(y_c|x) − log π(y_r|x)/ref(y_r|x), every term a sum over completion tokens
+unless length-normalized.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from prefd.plugins.types import Logprobs, Loss, LossInput, LossOutput
 
 
 def logratios(x: LossInput, length_normalize: bool = False) -> tuple[mx.array, mx.array]:
-    """(chosen, rejected) log-ratios log π(y|x) − log ref(y|x), each (B,). Raises ValueError without a reference."""
+    """Computes the (chosen, rejected) log-ratios log π(y|x) − log ref(y|x), (B,). Raises ValueError without a reference."""
     if x.reference_chosen is None or x.reference_rejected is None:
         raise ValueError("this loss compares with a reference, and the batch has none")
     return (
@@ -34,7 +36,7 @@ def logratios(x: LossInput, length_normalize: bool = False) -> tuple[mx.array, m
 
 
 def logratio(policy: Logprobs, reference: Logprobs, length_normalize: bool) -> mx.array:
-    """(B,) The difference is taken per token before it is summed: two sums of hundreds of nats would lose its digits."""
+    """Computes (B,) log π(y|x) − log ref(y|x), per token before it is summed: large sums lose digits."""
     difference = Logprobs(policy.tokens - reference.tokens, policy.mask)
     return logps(difference, length_normalize)
 
@@ -56,6 +58,7 @@ class Sigmoid:
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
+        """The losses and rewards of a batch, (B,) each."""
         chosen, rejected = logratios(x)
         losses = sigmoid_loss(chosen - rejected, self.beta, self.label_smoothing)
         return output(losses, self.beta, chosen, rejected)
@@ -73,6 +76,7 @@ class Hinge:
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
+        """The losses and rewards of a batch, (B,) each."""
         chosen, rejected = logratios(x)
         losses = hinge_loss(chosen - rejected, self.beta, x.chosen_noise + x.rejected_noise)
         return output(losses, self.beta, chosen, rejected)
@@ -92,6 +96,7 @@ class IPO:
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
+        """The losses and rewards of a batch, (B,) each."""
         chosen, rejected = logratios(x, self.length_normalize)
         return output(ipo_loss(chosen - rejected, self.beta), self.beta, chosen, rejected)
 
@@ -110,6 +115,7 @@ class DPOP:
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
+        """The losses and rewards of a batch, (B,) each."""
         chosen, rejected = logratios(x)
         penalty = beyond(-chosen, x.chosen_noise)
         losses = sigmoid_loss(chosen - rejected, self.beta) + self.delta * penalty

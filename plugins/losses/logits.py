@@ -1,4 +1,4 @@
-"""What the families share: the shapes a preference logit z is put through, and how rewards are reported.
+"""Holds what the families of losses share: functions of a preference logit z, and how rewards are reported.
 
 z is the margin between chosen and rejected in nats; how a family builds it (with or without a reference) is its own.
 """
@@ -19,7 +19,7 @@ LabelSmoothing = Annotated[float, Range(at_least=0, below=0.5)]
 
 
 MOST_NOISE = 0.1
-"""Of `hinge_loss`, which is 1 at the start."""
+"""The most that rounding may take of `hinge_loss`, which is 1 at the start."""
 
 
 def softplus(x: mx.array) -> mx.array:
@@ -69,5 +69,8 @@ def nll(side: Logprobs) -> mx.array:
 
 
 def output(losses: mx.array, beta: float, chosen: mx.array, rejected: mx.array) -> LossOutput:
-    """Rewards are β times what the loss compares, so that their margin is β z; no gradient flows through them."""
+    """Makes the output of a loss.
+
+    Rewards are β times what the loss compares, so that their margin is β z; no gradient flows through them.
+    """
     return LossOutput(losses, mx.stop_gradient(beta * chosen), mx.stop_gradient(beta * rejected))

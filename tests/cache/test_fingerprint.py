@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from prefd.cache.fingerprint import BadWeights, ReferenceFingerprint, differences, digest_weights
+from prefd.cache.fingerprint import BadWeights, ReferenceFingerprint, digest_weights, find_differences
 
 
 @pytest.fixture
@@ -93,4 +93,4 @@ def test_provenance_decides_nothing_and_differences_are_named() -> None:
     a = ReferenceFingerprint({"weights": "w", "mlx": "0.32"}, {"device": "cpu"})
     b = ReferenceFingerprint({"mlx": "0.32", "weights": "w"}, {"device": "gpu"})
     assert a.sha256 == b.sha256
-    assert differences(a.identity, {"weights": "x", "mlx": "0.32", "adapter": "y"}) == ["adapter", "weights"]
+    assert find_differences(a.identity, {"weights": "x", "mlx": "0.32", "adapter": "y"}) == ["adapter", "weights"]

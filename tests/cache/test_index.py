@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faults.cache import batch
-from prefd.cache.index import MAX_BATCH, Index
+from prefd.cache.index import Index
 from prefd.cache.segments.segment import Segment, open_segment, write_segment
+from prefd.cache.sorted_entries import MAX_BATCH
 
 IDENTITY = "ab" * 32
 
@@ -41,7 +42,7 @@ def test_every_order_and_portion_finds_the_same(
     shuffled = data.draw(st.permutations(made))
     while shuffled:
         portion = data.draw(st.integers(1, len(shuffled)))
-        index = index.extended(shuffled[:portion])
+        index = index.with_segments(shuffled[:portion])
         shuffled = shuffled[portion:]
     gone = {segment.id for segment in made if data.draw(st.booleans())}
     index = index.without(gone)
@@ -51,17 +52,17 @@ def test_every_order_and_portion_finds_the_same(
         assert [segment.id for segment, _ in places] == [one.id for one in kept if n in contents[made.index(one)]]
         assert all(segment.keys[row].tobytes() == wanted[n] for segment, row in places)
     held = [n for one in kept for n in contents[made.index(one)]]
-    assert {name for name, _ in index.shared()} == {key(n) for n in held if held.count(n) > 1}
+    assert {name for name, _ in index.find_shared()} == {key(n) for n in held if held.count(n) > 1}
     assert [row.tobytes() for row in index.all_keys()] == sorted(key(n) for n in set(held))
 
 
 def test_runs_stay_few_and_a_small_addition_leaves_the_large_run_alone(tmp_path: Path) -> None:
     contents = [{key: [-1.0] for key in batch(f"{n}", 200 if n == 0 else 3)} for n in range(30)]
     first, *rest = segments(tmp_path, *contents)
-    index = Index().extended([first])
+    index = Index().with_segments([first])
     large = index.runs[0]
     for segment in rest:
-        index = index.extended([segment])
+        index = index.with_segments([segment])
         assert index.runs[0] is large
         lengths = [len(run.prefixes) for run in index.runs]
         assert all(before >= 2 * after for before, after in pairwise(lengths))
@@ -76,22 +77,22 @@ def test_a_batch_of_any_size_finds_what_a_dict_does(tmp_path: Path, spread: int,
     below, above = bytes(32), b"\xff" * 32
     contents = [{name: [-1.0 - n, -2.0] for n, name in enumerate(held) if n % 3 == part} for part in range(3)]
     opened = segments(tmp_path, *contents)
-    index = Index().extended(opened[:2]).extended(opened[2:])
+    index = Index().with_segments(opened[:2]).with_segments(opened[2:])
     wanted = [below, *held, *absent, above] * (1 + at_once // 200)
     for at in range(0, len(wanted), at_once):
         portion = wanted[at : at + at_once]
-        found = {match.at: match for match in index.matches(portion)}
+        found = {match.position: match for match in index.find_matches(portion)}
         assert [portion[n] for n in sorted(found)] == [name for name in portion if name in held]
         for n, match in found.items():
             assert match.segment.key(match.row) == portion[n]
             assert (match.begin, match.end) == tuple(match.segment.offsets[match.row : match.row + 2])
-            value = match.segment.checked(portion[n], match.begin, match.end, match.crc)
+            value = match.segment.read_checked(portion[n], match.begin, match.end, match.crc)
             assert value.tolist() == [-1.0 - held.index(portion[n]), -2.0]
 
 
 def test_an_empty_index_holds_nothing(tmp_path: Path) -> None:
     assert list(Index().find([key(1)])) == [[]]
-    assert list(Index().shared()) == []
+    assert list(Index().find_shared()) == []
     assert Index().all_keys().shape == (0, 32)
     (only,) = segments(tmp_path, {key(1): [-1.0]})
-    assert list(Index().extended([only]).without({only.id}).find([key(1)])) == [[]]
+    assert list(Index().with_segments([only]).without({only.id}).find([key(1)])) == [[]]

@@ -41,7 +41,7 @@ def test_second_job_scores_nothing_and_the_adapters_answer(home: Path, tiny_mode
         (adapter,) = [line for line in done.stdout.splitlines() if line.startswith(f"adapter of {loss}: ")]
         assert (Path(adapter.partition(": ")[2]) / "adapters.safetensors").exists()
         assert f"  after {loss}:" in done.stdout
-    assert lock.holder(Home.locate(home)) is None
+    assert lock.find_holder(Home.locate(home)) is None
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_failed_job_is_explained_and_the_daemon_stopped(home: Path, tiny_model: 
     assert done.returncode == 1
     assert "the demo failed: job 1 (sigmoid) failed" in done.stderr
     assert "identical sides" in done.stderr
-    assert lock.holder(Home.locate(home)) is None
+    assert lock.find_holder(Home.locate(home)) is None
 
 
 def test_missing_model_says_how_to_make_it(home: Path, tmp_path: Path, pairs_file: Path) -> None:

@@ -89,7 +89,7 @@ def add_running(home: Home, **changes: Any) -> Job:
     run = run_folder(home, job)
     with JobTable.open(home.database) as jobs:
         jobs.transition(job.id, "precomputing")
-        job = jobs.transition(job.id, "training", took={"precompute": 31.6})
+        job = jobs.transition(job.id, "training", phase_seconds={"precompute": 31.6})
     run.write_outcome("precompute", precompute_outcome())
     metrics = {"loss": 0.5931, "rewards/accuracies": 0.625, "rewards/margins": 0.1875}
     run.write_progress(Progress("training", 4, STEPS, "steps", rate=0.25, eta_s=32.0, metrics=metrics))
@@ -115,7 +115,7 @@ def add_done(home: Home, **changes: Any) -> Job:
     )
     run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=summary))
     with JobTable.open(home.database) as jobs:
-        return jobs.transition(job.id, "done", took={"training": 48.2})
+        return jobs.transition(job.id, "done", phase_seconds={"training": 48.2})
 
 
 def add_failed(home: Home, reason: str = "no row of /data/pairs.jsonl can be used", **changes: Any) -> Job:
@@ -123,7 +123,7 @@ def add_failed(home: Home, reason: str = "no row of /data/pairs.jsonl can be use
     run_folder(home, job).write_outcome("precompute", PrecomputeOutcome(ok=False, reason=reason))
     with JobTable.open(home.database) as jobs:
         jobs.transition(job.id, "precomputing")
-        return jobs.transition(job.id, "failed", reason, took={"precompute": 1.5})
+        return jobs.transition(job.id, "failed", reason, phase_seconds={"precompute": 1.5})
 
 
 def precompute_outcome() -> PrecomputeOutcome:

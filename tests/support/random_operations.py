@@ -133,7 +133,7 @@ class Besieged:
 
     def serving(self) -> bool:
         """Whether the daemon has got so far that it said who it is."""
-        holder = lock.announced(self.home)
+        holder = lock.read_announcement(self.home)
         return holder is not None and holder.pid == self.daemon.pid
 
     def running(self) -> list[Job]:

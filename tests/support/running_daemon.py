@@ -48,7 +48,7 @@ class Place:
         loops: list[asyncio.AbstractEventLoop] = []
 
         async def serve() -> None:
-            with lock.held(self.home), open_table(self.home) as table:
+            with lock.hold_lock(self.home), open_table(self.home) as table:
                 running.append(Service(self.home, config, table, self.worker))
                 loops.append(asyncio.get_running_loop())
                 await running[0].run()
@@ -72,7 +72,7 @@ class Place:
             thread.join(20)
         assert not thread.is_alive()
         assert failures == []
-        assert lock.holder(self.home) is None
+        assert lock.find_holder(self.home) is None
 
     def drop(self, file: str, text: str | bytes | None = None, **spec: Any) -> None:
         """Rename a file into jobs/: `text`, or a good spec."""

@@ -64,7 +64,7 @@ def test_the_worker_of_a_dead_daemon_is_ended_before_its_job_goes_on(place: Plac
         job = table.add(place.spec(), "a")
         table.transition(job.id, "training")
         with subprocess.Popen(["sleep", "60"], start_new_session=True) as orphan:
-            found = ProcessId.of(orphan.pid)
+            found = ProcessId.find(orphan.pid)
             assert found is not None
             table.set_worker(job.id, found)
             with place.daemon():

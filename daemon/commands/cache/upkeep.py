@@ -19,7 +19,7 @@ from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
-    from prefd.cache.upkeep.prune import PruneReport
+    from prefd.cache.upkeep.removals import PruneReport
 
 
 @click.command(
@@ -131,26 +131,27 @@ Pruned: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
 
 def prune_here(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned | None:
     from prefd.cache.upkeep.prune import prune
-    from prefd.daemon.jobs.needed_references import NeededReferences, references_of
-    from prefd.daemon.service.waiting_specs import waiting_specs
+    from prefd.daemon.jobs.needed_references import NeededReferences, list_references
+    from prefd.daemon.service.waiting_specs import list_waiting_specs
 
     cache = find_cache(home)
     if cache is None:
         return None
     reference = None if prefix is None else only_one(pick(cache, [prefix]), prefix)
-    needed = NeededReferences(home, references_of(cache), partial(waiting_specs, home))
+    needed = NeededReferences(home, list_references(cache), partial(list_waiting_specs, home))
     return str(home.cache), prune(cache, reference=reference, needed=needed, **limits), needed()
 
 
 def prune_there(home: Home, prefix: str | None, limits: PruneOptions) -> Pruned:
-    from prefd.cache.shared.upkeep import prune_shared, shared_references
+    from prefd.cache.shared.bucket_segments import shared_references
+    from prefd.cache.shared.prune import prune_shared
     from prefd.daemon.jobs.needed_references import NeededReferences
-    from prefd.daemon.service.waiting_specs import waiting_specs
+    from prefd.daemon.service.waiting_specs import list_waiting_specs
 
     cache = need_shared(home)
     known = cache.bucket.insist(lambda: shared_references(cache))
     reference = None if prefix is None else only_one(pick_from(list(known), [prefix]), prefix)
-    needed = NeededReferences(home, known, partial(waiting_specs, home))
+    needed = NeededReferences(home, known, partial(list_waiting_specs, home))
     report = cache.bucket.insist(lambda: prune_shared(cache, reference=reference, needed=needed, **limits))
     return cache.bucket.url, report, needed()
 

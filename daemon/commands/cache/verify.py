@@ -135,13 +135,13 @@ def score_again(
 ) -> Iterator[Rescoring]:
     """What came of each reference."""
     from prefd.daemon.commands.validate import check_spec
-    from prefd.daemon.jobs.needed_references import newest_uses
+    from prefd.daemon.jobs.needed_references import list_newest_uses
 
     if spec_path is not None:
         answer = ask(home, check_spec(home, spec_path), amount, deadline)
         yield Rescoring(answer.fingerprint, answer)
         return
-    uses = newest_uses(home)
+    uses = list_newest_uses(home)
     for name in pick(cache, [prefix]):
         if name not in uses:
             yield Rescoring(name, error="no job of this home has used it; name one's spec with --spec")
@@ -194,7 +194,7 @@ def evict(cache: ReferenceCache, wrong: list[tuple[str, WrongValue]]) -> list[st
 
 
 def verify_there(ctx: click.Context, repair: bool, prefix: str, deadline: float | None, as_json: bool) -> None:
-    from prefd.cache.shared.upkeep import verify_shared
+    from prefd.cache.shared.verify import verify_shared
 
     cache = need_shared(ctx.obj)
     report = cache.bucket.insist(lambda: verify_shared(cache, repair=repair, deadline=deadline, prefix=prefix.lower()))

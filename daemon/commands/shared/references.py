@@ -25,14 +25,14 @@ SHORT = 12  # of a fingerprint's 32 hexadecimal digits: what is printed; any sta
 
 def find_cache(home: Home) -> ReferenceCache | None:
     """The cache in the home; None where there is none yet. Either way, and of a mirror, that has been said."""
-    from prefd.daemon.home.cache import open_here
+    from prefd.daemon.home.cache import open_own_folder
     from prefd.daemon.home.settings import Config
 
     require_home(home)
     if not home.has_cache:
         render.note(f"the cache is empty: {home.cache}")
         return None  # open() would make a cache; looking after one makes nothing
-    cache = open_here(home)
+    cache = open_own_folder(home)
     if cache.mirror:
         render.note(f"this is about {home.cache}, the mirror of {Config.load(home).cache_url}")
     return cache

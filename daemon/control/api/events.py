@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, query_of
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.events import MAX_ID, Cursor, Follower, Told, database_of, end_of
+from prefd.daemon.jobs.events import MAX_ID, Cursor, Follower, StreamEvent, find_end, identify_database
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.runs.run_folder import RunDir
@@ -90,14 +90,14 @@ class Hub:
     async def _look(self) -> None:
         while True:
             with suppress(JobTableError):  # a stream that needs it meets the same, and says so
-                await self._look_at(database_of(self.home))
+                await self._look_at(identify_database(self.home))
             self._notify()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look_at(self, database: int) -> None:
         """While that is the database."""
         with JobTable.open_readonly(self.home.database) as table:
-            while database_of(self.home) == database:
+            while identify_database(self.home) == database:
                 if (now := self._state(table)) != self._seen:
                     self._seen = now
                     self._notify()
@@ -155,15 +155,15 @@ def endpoints(daemon: Controlled, hub: Hub) -> Sequence[Endpoint]:
 
 async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIterator[bytes]:
     """The body: frames as they come, until the client goes or the hub is closed."""
-    database = database_of(hub.home)
+    database = identify_database(hub.home)
     with hub.listening(), JobTable.open_readonly(hub.home.database) as table:
-        follower = Follower(table, hub.home, cursor or end_of(table, hub.home), job_id)
+        follower = Follower(table, hub.home, cursor or find_end(table, hub.home), job_id)
         yield f"retry: {RETRY_MS}\nid: {follower.cursor}\n\n".encode()  # a place to come back to, before any event
         told: dict[int, float] = {}
         try:
             while True:
                 news, closed = hub.news(), hub.closed
-                if database_of(hub.home) != database:  # set aside and made again: this one tells no more
+                if identify_database(hub.home) != database:  # set aside and made again: this one tells no more
                     yield b": the database was made again; come back\n\n"
                     return
                 while events := follower.take():
@@ -182,7 +182,7 @@ async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIt
             log.warning("an event stream ends: %s", error)
 
 
-def frame(event: Told) -> bytes:
+def frame(event: StreamEvent) -> bytes:
     """One event as the protocol has it; JSON on one line holds no line break."""
     place = "" if event.id is None else f"id: {event.id}\n"
     return f"{place}event: {event.kind}\ndata: ".encode() + compact(event.data) + b"\n\n"

@@ -13,7 +13,7 @@ from prefd.daemon.control.api.endpoint import Controlled, Endpoint
 from prefd.daemon.control.status import ActiveJob, Status
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_end
-from prefd.daemon.runs.run_folder import RunDir, as_row, is_evaluation
+from prefd.daemon.runs.run_folder import RunDir, is_evaluation, parse_row
 from prefd.plugins.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def last_report(run: RunDir) -> dict[str, float]:
     except OSError:
         return {}
     for line in reversed(data.split(b"\n")[:-1]):  # the last one is empty, or cut
-        row = as_row(line)
+        row = parse_row(line)
         if row and not is_evaluation(row):
             return {key: value for key, value in row.items() if isinstance(value, int | float)}
     return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from prefd.cache.fingerprint import differences
+from prefd.cache.fingerprint import find_differences
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.cache import open_cache
 from prefd.daemon.home.layout import Home
@@ -49,7 +49,7 @@ def explain(home: Home, request: ExplainInput) -> Explanation:
 def find_near_references(job: SpecifiedJob, cache: ReferenceCache) -> Iterator[NearReference]:
     """Find the references of `cache` that differ from the job's in one to three identity fields, with their names."""
     for info in cache.references():
-        differs = differences(job.fingerprint.identity, info.identity)
+        differs = find_differences(job.fingerprint.identity, info.identity)
         if 0 < len(differs) <= MOST_DIFFERENCES:
             yield NearReference(
                 fingerprint=info.fingerprint,

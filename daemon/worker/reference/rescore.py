@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from prefd.cache.agreement import differences, tolerance
+from prefd.cache.agreement import find_tolerance, measure_difference
 from prefd.daemon.home.layout import Home
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import SpecifiedJob
@@ -42,7 +42,7 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
         raise JobError(_describe_empty_sample(job, other_entries))
     sample_size = round(len(cached_keys) * request.sample / 100) if request.percent else int(request.sample)
     sampled_keys = random.Random(request.seed).sample(cached_keys, min(max(sample_size, 1), len(cached_keys)))
-    limit = tolerance(job.fingerprint.identity)
+    limit = find_tolerance(job.fingerprint.identity)
     scorer = fastest_scorer(loading.load(job.reference).freeze(), Options.from_spec(job.spec))
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
     batches = batch_by_key({key: needs.completions[key] for key in sampled_keys})
@@ -57,10 +57,10 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
         for key, scores in score(scorer, batch).items():
             value = cached[key]
             assert value is not None
-            difference = differences(value, scores)
+            difference = measure_difference(value, scores)
             means.append(difference.mean)
             largest = max(largest, difference.largest)
-            if difference.beyond(limit):
+            if difference.exceeds(limit):
                 row = needs.rows[key]
                 wrong_values.append(
                     WrongValue(key=key.hex(), row=row.row, place=str(row), mean=difference.mean, max=difference.largest)

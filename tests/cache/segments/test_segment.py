@@ -172,7 +172,7 @@ def test_too_many_open_files_are_no_damage(written: tuple[Path, Entries], monkey
     def refuse(path: Path) -> None:
         raise OSError(errno.EMFILE, "Too many open files", str(path))
 
-    monkeypatch.setattr("prefd.cache.segments.segment.bytes_of", refuse)
+    monkeypatch.setattr("prefd.cache.segments.segment.load_bytes", refuse)
     with pytest.raises(OSError, match="Too many open files"):
         open_segment(written[0], IDENTITY)
 
@@ -185,7 +185,7 @@ def test_a_file_that_may_not_be_read_is_no_damage(
     def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("prefd.cache.segments.segment.bytes_of", refuse)
+    monkeypatch.setattr("prefd.cache.segments.segment.load_bytes", refuse)
     for read in (lambda: open_segment(written[0], IDENTITY), segment.check_metadata):
         with pytest.raises(NotPermitted, match=r"/zarr\.json: this user may not read it; give it the right to"):
             read()

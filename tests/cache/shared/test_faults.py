@@ -13,8 +13,9 @@ from prefd.cache.segments.layout import chunk_path
 from prefd.cache.segments.segment import Segment
 from prefd.cache.shared.bucket import Bucket
 from prefd.cache.shared.cache import SharedCache
+from prefd.cache.shared.prune import prune_shared
 from prefd.cache.shared.segments import SharedSegments
-from prefd.cache.shared.upkeep import prune_shared, verify_shared
+from prefd.cache.shared.verify import verify_shared
 from prefd.cache.store import ReferenceCache
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune
@@ -93,7 +94,7 @@ def test_a_store_that_asks_to_slow_down_gets_its_time(s3: str, store: FaultyStor
     store.rule = once_each
     SharedCache.at(s3, tmp_path / "a").reference(FINGERPRINT).put(values)
     assert len(refused) > 10
-    assert len(remote(s3).committed()) == 1
+    assert len(remote(s3).list_committed()) == 1
 
 
 def test_a_read_only_key_fetches_and_says_once_that_it_cannot_upload(
@@ -198,7 +199,7 @@ def test_a_damaged_segment_is_not_uploaded(url: str, tmp_path: Path) -> None:
     flip(chunk_path(plain.folder / name, "logprob"))
     shared = at(url, tmp_path / "a").reference(FINGERPRINT)
     assert name in shared.damage
-    assert remote(url).committed() == set()
+    assert remote(url).list_committed() == set()
 
 
 def test_pruning_an_s3_bucket_that_refuses_midway_leaves_no_half_segment(
@@ -217,14 +218,14 @@ def test_pruning_an_s3_bucket_that_refuses_midway_leaves_no_half_segment(
     with pytest.raises(cache.bucket.errors):
         prune_shared(cache, max_size=0)
     store.rule = obey
-    assert remote(s3).committed() == set()
-    assert len(remote(s3).names()) == 1
+    assert remote(s3).list_committed() == set()
+    assert len(remote(s3).list_names()) == 1
     reader = at(s3, tmp_path / "b").reference(FINGERPRINT)
     assert len(reader.missing(list(values))) == len(values)
     assert not reader.damage
     assert_has(at(s3, tmp_path / "a").reference(FINGERPRINT), values)
     assert [each.why for each in prune_shared(cache).removed] == ["pruned before, but not wholly"]
-    assert remote(s3).names() == set()
+    assert remote(s3).list_names() == set()
     assert verify_shared(cache).segments == 0
 
 
@@ -241,7 +242,7 @@ def test_a_segment_that_is_pruned_before_it_is_uploaded_is_no_damage(
     reference = at(url, tmp_path / "a").reference(FINGERPRINT)
     reference.put(entries())
     assert not reference.damage
-    assert remote(url).committed() == set()
+    assert remote(url).list_committed() == set()
 
 
 # damage here

@@ -16,8 +16,9 @@ from prefd.cache.reference import Reference
 from prefd.cache.segments.layout import chunk_path
 from prefd.cache.shared.bucket import Bucket
 from prefd.cache.shared.cache import SharedCache
+from prefd.cache.shared.prune import prune_shared
 from prefd.cache.shared.segments import SharedSegments
-from prefd.cache.shared.upkeep import prune_shared, verify_shared
+from prefd.cache.shared.verify import verify_shared
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune
 from prefd.cache.upkeep.stored_reference import whole_references
@@ -103,7 +104,7 @@ class SharedMachine(RuleBasedStateMachine):
     @rule(mirror=MIRRORS, place=st.floats(0, 0.99), array=ARRAYS)
     def damage_here(self, mirror: str, place: float, array: str) -> None:
         """Of what is whole in the object store: then nothing is lost."""
-        known = sorted(self.there.committed())
+        known = sorted(self.there.list_committed())
         (stored,) = whole_references(self.cache(mirror))
         names = [name for name in stored.segment_names() if name in known]
         if names and verify_shared(self.cache(mirror)).damage == []:
@@ -111,7 +112,7 @@ class SharedMachine(RuleBasedStateMachine):
 
     @rule(place=st.floats(0, 0.99), array=ARRAYS)
     def damage_there(self, place: float, array: str) -> None:
-        names = sorted(self.there.committed())
+        names = sorted(self.there.list_committed())
         if names:
             name = names[int(place * len(names))]
             flip_object(self.url, chunk_path(Path(f"{self.there.prefix}/{name}"), array).as_posix())

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from prefd.cache.fingerprint import ReferenceFingerprint
-from prefd.cache.shared import upkeep
+from prefd.cache.shared import prune, verify
 from prefd.cache.shared.bucket import Bucket
 from prefd.cache.shared.cache import SharedCache
+from prefd.cache.shared.prune import prune_shared
 from prefd.cache.shared.segments import SharedSegments
-from prefd.cache.shared.upkeep import prune_shared, verify_shared
+from prefd.cache.shared.verify import verify_shared
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.rescue import evict
 from prefd.cache.upkeep.stored_reference import whole_references
@@ -48,11 +49,11 @@ def cache(url: str, tmp_path: Path) -> SharedCache:
 
 
 def objects(url: str) -> set[str]:
-    return {f"refs/{name}" for name in Bucket(url).objects("refs") if "/segments/" in name}
+    return {f"refs/{name}" for name in Bucket(url).list_objects("refs") if "/segments/" in name}
 
 
 def segments(url: str) -> set[str]:
-    return remote(url).names()
+    return remote(url).list_names()
 
 
 def age(url: str, seconds: float, part: str = "") -> None:
@@ -264,7 +265,7 @@ def test_prune_there_leaves_what_a_job_of_this_home_needs(url: str, home: Home) 
     result = invoke(home, "cache", "prune", "--shared", "--max-size", "0")
     assert result.exit_code == Exit.OK, result.output
     assert f"{OTHER.name[:12]} stays: job {job.id} needs it" in result.stderr
-    assert SharedSegments(Bucket(url), OTHER.name, OTHER.sha256).names()
+    assert SharedSegments(Bucket(url), OTHER.name, OTHER.sha256).list_names()
 
 
 def test_verify_there_and_its_repair(url: str, home: Home) -> None:
@@ -297,7 +298,8 @@ def test_shared_needs_a_cache_url_and_an_object_store_that_answers(
         raise PermissionError(13, "Access Denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(upkeep, "held", refused)
+        patch.setattr(prune, "list_segments", refused)
+        patch.setattr(verify, "list_segments", refused)
         for command in (["prune", "--max-size", "0"], ["verify"]):
             result = invoke(home, "cache", *command, "--shared")
             assert result.exit_code == Exit.FAILED

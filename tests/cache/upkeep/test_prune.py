@@ -11,10 +11,11 @@ import pytest
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
+from prefd.cache.upkeep.aside import age_of, size_of
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune
 from prefd.cache.upkeep.pruned_notes import Note, Notes
-from prefd.cache.upkeep.stored_reference import age_of, size_of, whole_references
+from prefd.cache.upkeep.stored_reference import whole_references
 from prefd.cache.upkeep.verify import repair, verify
 from support.cache_entries import FINGERPRINT, entries
 
@@ -192,7 +193,7 @@ def test_an_error_or_an_interrupt_midway_puts_everything_back(
         prune(cache, max_size=0, needed=Submitted(OTHER.name, interrupt))
     assert left(cache) == [1, 2, 3, 4]
     with monkeypatch.context() as patch:
-        patch.setattr("prefd.cache.upkeep.prune.size_of", lambda path: 1 / 0)
+        patch.setattr("prefd.cache.upkeep.removals.size_of", lambda path: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prune(cache, max_size=0)
     assert left(cache) == [1, 2, 3, 4]

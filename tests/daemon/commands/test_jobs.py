@@ -179,7 +179,7 @@ def test_submit_hands_in_none_that_could_never_run(
 
 def test_what_a_job_waits_for_is_shown(four_jobs: Home) -> None:
     with JobTable.open(four_jobs.database) as table:
-        table.tell_waiting({4: "waits for job 3"})
+        table.set_waiting_reasons({4: "waits for job 3"})
     assert invoke(four_jobs, "jobs", "--state", "queued").stdout.rstrip().endswith("waits for job 3")
     assert "waits for job 3" in invoke(four_jobs, "show", 4).stdout
 

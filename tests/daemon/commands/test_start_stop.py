@@ -27,7 +27,7 @@ def there(home: Path) -> Iterator[Home]:
     """A home whose daemon, if a test starts one, is gone afterwards."""
     made = Home(home)
     yield made
-    if home.is_dir() and (held := lock.holder(made)) is not None:
+    if home.is_dir() and (held := lock.find_holder(made)) is not None:
         os.kill(held.pid, signal.SIGKILL)
 
 
@@ -106,7 +106,7 @@ def test_a_detached_daemon_answers_takes_a_job_and_stops(
     assert invoke(there, "wait", 1).exit_code == Exit.JOB_FAILED
 
     assert invoke(there, "stop").exit_code == Exit.OK
-    assert lock.holder(there) is None
+    assert lock.find_holder(there) is None
     assert invoke(there, "status").exit_code == Exit.NO_DAEMON
 
 
@@ -129,7 +129,7 @@ def test_a_foreground_daemon_tells_systemd_how_it_is_and_ends_cleanly_on_ctrl_c(
     environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
     daemon = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 60
-    while not there.root.is_dir() or lock.holder(there) is None:
+    while not there.root.is_dir() or lock.find_holder(there) is None:
         assert daemon.poll() is None, daemon.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -29,7 +29,7 @@ def there(home: Path) -> Iterator[Home]:
     made = Home(home)
     made.create()
     yield made
-    if (held := lock.holder(made)) is not None:
+    if (held := lock.find_holder(made)) is not None:
         os.kill(held.pid, signal.SIGKILL)
 
 
@@ -68,7 +68,7 @@ def test_it_outlives_its_terminal_and_holds_nothing_of_it(there: Home) -> None:
     daemon.kill()  # it leaves its socket, its lock file and its name
     psutil.wait_procs([daemon], timeout=10)
     assert there.socket.exists()
-    assert lock.announced(there) is not None
+    assert lock.read_announcement(there) is not None
     first, second = (subprocess.Popen(
         [sys.executable, "-m", "prefd.daemon.cli", "--home", str(there.root), "start", "--detach"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -103,7 +103,7 @@ def test_one_that_does_not_come_up_says_why(
     assert message in result.stderr
     assert "of an earlier daemon" not in result.stderr
     assert ("out of luck" in result.stderr) == ("luck" in script)
-    fake_worker.wait_for(lambda: lock.holder(there) is None)
+    fake_worker.wait_for(lambda: lock.find_holder(there) is None)
 
 
 def test_the_tail_is_what_was_written_since(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
 from prefd.daemon.control.server import listening
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import holder
+from prefd.daemon.home.lock import find_holder
 from prefd.daemon.jobs.actions import QUEUE_ACTIONS
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.files import write_json
@@ -131,7 +131,7 @@ def test_what_a_killed_daemon_left_behind_stops_nobody(place: Place) -> None:
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     write_json(home.run / "daemon.json", {"pid": other.pid, "started_at": 1.0, "socket": str(home.socket)})
     try:
-        assert holder(home) is None
+        assert find_holder(home) is None
         with pytest.raises(DaemonNotRunning):
             Client(home).status()
         with place.daemon() as client:

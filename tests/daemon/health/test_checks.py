@@ -150,7 +150,7 @@ def test_a_shared_cache_is_asked_whether_it_answers(
     def refuse(*_: Any) -> set[str]:
         raise OSError("Access denied\nat length")
 
-    monkeypatch.setattr("prefd.cache.shared.bucket.Bucket.folders", refuse)
+    monkeypatch.setattr("prefd.cache.shared.bucket.Bucket.list_folders", refuse)
     found = only(list(checks.check_shared_cache(there)))
     assert (found.level, found.detail) == ("warn", "s3://bucket/prefix: Access denied")
 
@@ -207,7 +207,7 @@ def test_a_database_with_a_damaged_page_fails(there: Home) -> None:
 
 
 def test_a_daemon_that_does_not_answer_fails(there: Home) -> None:
-    with lock.held(there):
+    with lock.hold_lock(there):
         lock.announce(there, str(there.socket))
         found = only(list(checks.check_daemon(there)))
     assert found.level == "fail"

@@ -86,7 +86,7 @@ def test_inotifys_limits_are_the_remedy_where_they_are_used_up(
 
 def test_polling_is_said_with_its_reason(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     mount = Mount(str(there.jobs), "nfs4", "server:/jobs")
-    monkeypatch.setattr(machine_checks, "mount_of", lambda path: mount)
+    monkeypatch.setattr(machine_checks, "find_mount", lambda path: mount)
     assert only(check_watch(there)).detail.startswith(f"polling, because {there.jobs} is on nfs4 from server:/jobs")
     there.config.write_text("[watch]\npolling = true\n")
     assert only(check_watch(there)).detail.startswith("polling, as config.toml says")

@@ -6,26 +6,26 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import AlreadyRunning, announce, held, holder, is_held
+from prefd.daemon.home.lock import AlreadyRunning, announce, find_holder, hold_lock, is_held
 
 
 def test_the_second_daemon_is_told_who_holds_the_home(made: Home) -> None:
-    assert holder(made) is None
-    with held(made):
+    assert find_holder(made) is None
+    with hold_lock(made):
         me = announce(made, "/a/socket")
-        assert holder(made) == me
+        assert find_holder(made) == me
         assert me.pid == os.getpid()
         with (
             pytest.raises(
                 AlreadyRunning,
                 match=rf"^another daemon \(pid {me.pid}, since 20.*\) already serves {made.root}; stop it",
             ),
-            held(made),
+            hold_lock(made),
         ):
             pass
-    assert holder(made) is None
+    assert find_holder(made) is None
     assert not (made.run / "daemon.json").exists()
-    with held(made):
+    with hold_lock(made):
         pass
 
 
@@ -33,19 +33,19 @@ def test_a_crash_releases_the_lock_and_what_it_wrote_is_not_believed(made: Home)
     code = (
         "import os, sys; from pathlib import Path; from prefd.daemon.home.layout import Home; from prefd.daemon.home import lock\n"
         "home = Home(Path(sys.argv[1]))\n"
-        "with lock.held(home): lock.announce(home, 'x'); os.kill(os.getpid(), 9)"
+        "with lock.hold_lock(home): lock.announce(home, 'x'); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(made.root)], check=False).returncode == -9
     assert (made.run / "daemon.json").exists()
-    assert holder(made) is None
-    with held(made):
+    assert find_holder(made) is None
+    with hold_lock(made):
         assert is_held(made)
 
 
 def test_a_glance_at_the_lock_does_not_stop_a_daemon_from_starting(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(20):
         assert not is_held(made)
-        with held(made):
+        with hold_lock(made):
             assert is_held(made)
 
 

@@ -16,7 +16,7 @@ from prefd.daemon.machine.mounts import Mount
 def listed(made: Home, monkeypatch: pytest.MonkeyPatch) -> list[Mount]:
     """The mounts that there are, as a test has them."""
     listed = [Mount("/", "ext4", "/dev/sda1")]
-    monkeypatch.setattr(mounts, "mounts", lambda: list(listed))
+    monkeypatch.setattr(mounts, "list_mounts", lambda: list(listed))
     return listed
 
 
@@ -114,5 +114,5 @@ def test_a_home_that_is_gone_is_not_made_again(made: Home, tmp_path: Path) -> No
 
 
 def test_identity_of_nothing_is_none(tmp_path: Path) -> None:
-    assert availability.identity(tmp_path / "none") is None
-    assert availability.identity(tmp_path) == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)
+    assert availability.read_identity(tmp_path / "none") is None
+    assert availability.read_identity(tmp_path) == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)

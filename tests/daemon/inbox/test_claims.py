@@ -12,7 +12,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox import claims as inbox_module
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.submit import submit
-from prefd.daemon.machine.files import short
+from prefd.daemon.machine.files import shorten_name
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import read_spec
 from support import fake_worker
@@ -29,8 +29,8 @@ def inbox(made: Home, monkeypatch: pytest.MonkeyPatch) -> Inbox:
 
 def settled(inbox: Inbox, start: float = 0.0) -> list[str]:
     """What is complete when nothing changes for as long as it takes."""
-    inbox.complete(start)
-    return inbox.complete(start + SETTLE)
+    inbox.list_complete(start)
+    return inbox.list_complete(start + SETTLE)
 
 
 # --- which files are complete
@@ -39,12 +39,12 @@ def settled(inbox: Inbox, start: float = 0.0) -> list[str]:
 def test_a_file_is_complete_when_it_has_not_changed_for_the_settle_time(made: Home, inbox: Inbox) -> None:
     file = made.jobs / "a.yaml"
     file.write_text("one")
-    assert inbox.complete(0.0) == []
+    assert inbox.list_complete(0.0) == []
     assert inbox.due_in(0.1) == pytest.approx(0.4)
     file.write_text("one and two")
-    assert inbox.complete(0.4) == []
-    assert inbox.complete(0.8) == []
-    assert inbox.complete(0.9) == ["a.yaml"]
+    assert inbox.list_complete(0.4) == []
+    assert inbox.list_complete(0.8) == []
+    assert inbox.list_complete(0.9) == ["a.yaml"]
     assert inbox.due_in(0.9) is None
 
 
@@ -58,11 +58,11 @@ def test_a_file_that_is_noticed_late_settles_from_when_it_was_put_there_within_b
     local, remote = Inbox(made, SETTLE), Inbox(made, SETTLE)
     remote.can_tell_writers = False
     for each in (local, remote):
-        each.complete(0.0)
+        each.list_complete(0.0)
     assert local.due_in(0.0) == pytest.approx(SETTLE - credit)
     assert remote.due_in(0.0) == SETTLE
-    assert local.complete(SETTLE - credit - 0.001) == []
-    assert local.complete(SETTLE - credit + 0.001) == ["a.yaml"]
+    assert local.list_complete(SETTLE - credit - 0.001) == []
+    assert local.list_complete(SETTLE - credit + 0.001) == ["a.yaml"]
 
 
 def test_a_replaced_file_settles_anew(made: Home, inbox: Inbox, tmp_path: Path) -> None:
@@ -70,17 +70,17 @@ def test_a_replaced_file_settles_anew(made: Home, inbox: Inbox, tmp_path: Path) 
     for each in (file, other):
         each.write_text("same")
         os.utime(each, ns=(10**18, 10**18))
-    inbox.complete(0.0)
+    inbox.list_complete(0.0)
     other.rename(file)
-    assert inbox.complete(0.6) == []
-    assert inbox.complete(1.2) == ["a.yaml"]
+    assert inbox.list_complete(0.6) == []
+    assert inbox.list_complete(1.2) == ["a.yaml"]
 
 
 def test_an_empty_file_is_given_longer(made: Home, inbox: Inbox) -> None:
     (made.jobs / "a.yaml").touch()
-    inbox.complete(0.0)
-    assert inbox.complete(1.9) == []
-    assert inbox.complete(2.0) == ["a.yaml"]
+    inbox.list_complete(0.0)
+    assert inbox.list_complete(1.9) == []
+    assert inbox.list_complete(2.0) == ["a.yaml"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
@@ -90,13 +90,13 @@ def test_a_file_that_is_open_for_writing_is_not_complete(
     with (made.jobs / "a.yaml").open("w") as file:
         file.write("half")
         file.flush()
-        inbox.complete(0.0)
-        assert inbox.complete(20.0) == []
+        inbox.list_complete(0.0)
+        assert inbox.list_complete(20.0) == []
         assert inbox.due_in(20.0) == SETTLE / 2
         for now in (40.0, 41.0):
-            assert inbox.complete(now) == []
+            assert inbox.list_complete(now) == []
         assert caplog.text.count("still open for writing") == 1
-    assert inbox.complete(42.0) == ["a.yaml"]
+    assert inbox.list_complete(42.0) == ["a.yaml"]
 
 
 def test_the_oldest_comes_first(made: Home, inbox: Inbox) -> None:
@@ -130,9 +130,9 @@ def test_what_is_not_a_regular_file_is_never_opened_and_reported_once(
     for name in ["link.yaml", "folder.yaml", "fifo.yaml", "dangling.yaml"] + ["bad"] * (sys.platform == "linux"):
         assert sum(name in record.getMessage() for record in caplog.records) == 1
     (made.jobs / "fifo.yaml").unlink()
-    inbox.complete()
+    inbox.list_complete()
     os.mkfifo(made.jobs / "fifo.yaml")
-    inbox.complete()
+    inbox.list_complete()
     assert sum("fifo.yaml" in record.getMessage() for record in caplog.records) == 2
 
 
@@ -150,7 +150,7 @@ def test_sockets_and_devices_are_left_alone_too(made: Home, inbox: Inbox, monkey
 def test_a_folder_that_is_gone_is_the_callers_to_mend(made: Home, inbox: Inbox) -> None:
     made.jobs.rename(made.root / "away")
     with pytest.raises(OSError, match="jobs"):
-        inbox.complete()
+        inbox.list_complete()
 
 
 # --- claiming
@@ -172,13 +172,13 @@ def test_a_claim_moves_the_file_and_the_same_name_again_is_another_claim(made: H
 def test_a_file_that_changed_since_it_was_complete_is_not_claimed_and_settles_anew(made: Home, inbox: Inbox) -> None:
     (made.jobs / "a.yaml").write_text("one")
     now = time.monotonic()
-    inbox.complete(now - SETTLE)
-    assert inbox.complete(now) == ["a.yaml"]
+    inbox.list_complete(now - SETTLE)
+    assert inbox.list_complete(now) == ["a.yaml"]
     (made.jobs / "a.yaml").write_text("one and two")
     assert inbox.claim("a.yaml") is None
     assert inbox.due_in() is not None
-    assert inbox.complete(now + SETTLE / 2) == []
-    assert inbox.complete(now + 3 * SETTLE) == ["a.yaml"]
+    assert inbox.list_complete(now + SETTLE / 2) == []
+    assert inbox.list_complete(now + 3 * SETTLE) == ["a.yaml"]
     claimed = inbox.claim("a.yaml")
     assert claimed is not None
     assert claimed.read(100) == b"one and two"
@@ -200,12 +200,16 @@ def test_a_kept_claim_settles_and_is_forgotten_when_someone_takes_it(made: Home,
     inbox.keep(claimed, "is tried again", now=0.0)
     assert inbox.left_alone == {repr(claimed.source): "is tried again"}
     claimed.path.write_text("one and two")
-    assert [inbox.kept(SETTLE), inbox.kept(1.9 * SETTLE), inbox.kept(2 * SETTLE)] == [[], [], [claimed]]
-    inbox.taken_in(claimed)
+    assert [inbox.take_settled(SETTLE), inbox.take_settled(1.9 * SETTLE), inbox.take_settled(2 * SETTLE)] == [
+        [],
+        [],
+        [claimed],
+    ]
+    inbox.forget_report(claimed)
     assert inbox.left_alone == {}
     inbox.keep(claimed, now=0.0)
     claimed.path.unlink()
-    assert inbox.kept(SETTLE) == []
+    assert inbox.take_settled(SETTLE) == []
     assert inbox.due_in() is None
 
 
@@ -261,10 +265,10 @@ def test_a_crash_between_claim_and_row_is_found(made: Home, inbox: Inbox, tmp_pa
     (made.accepted / ("0" * 26 + "-link.yaml")).symlink_to(tmp_path)
     (made.accepted / ("0" * 26 + "-folder.yaml")).mkdir()
     after = Inbox(made, SETTLE)
-    after.keep_unrecorded({recorded.source})
-    assert after.kept() == []
-    assert after.kept(time.monotonic() + SETTLE) == [lost]
-    assert after.kept(time.monotonic() + SETTLE) == []
+    after.keep_claims_without_jobs({recorded.source})
+    assert after.take_settled() == []
+    assert after.take_settled(time.monotonic() + SETTLE) == [lost]
+    assert after.take_settled(time.monotonic() + SETTLE) == []
 
 
 # --- rejecting
@@ -315,7 +319,7 @@ def test_submit_works_where_there_are_no_hard_links(
 
 
 def test_names_are_cut_between_characters() -> None:
-    assert short("a.yaml") == "a.yaml"
-    cut = short("é" * 200 + ".yaml")
+    assert shorten_name("a.yaml") == "a.yaml"
+    cut = shorten_name("é" * 200 + ".yaml")
     assert cut.endswith("é.yaml")
     assert len(cut.encode()) <= 180

@@ -59,7 +59,7 @@ def test_whatever_fails_at_a_claim_is_tried_again_and_told_once(
     failures = refusals(code, 2)
     match step:
         case "the look":
-            fail_first(monkeypatch, Inbox, "complete", failures)
+            fail_first(monkeypatch, Inbox, "list_complete", failures)
         case "the opening":
             fail_first(monkeypatch, claims, "open_regular", failures)
         case "the rename":
@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_looked_at_stands_in_the_status_until_it_can(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = refusals(errno.ESTALE, 10_000)
-    fail_first(monkeypatch, Inbox, "complete", failures)
+    fail_first(monkeypatch, Inbox, "list_complete", failures)
     caplog.set_level(logging.INFO)
     with place.daemon() as client:
         place.drop("a.yaml")
@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_looked_at_stands_in_the_status_until_it_can(
 def test_a_folder_that_hangs_holds_up_neither_the_daemon_nor_its_stop(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer, real = threading.Event(), Inbox.complete
+    answer, real = threading.Event(), Inbox.list_complete
 
     def hang(self: Inbox, *arguments: Any) -> list[str]:
         answer.wait(30)
@@ -173,7 +173,7 @@ def test_a_folder_that_hangs_holds_up_neither_the_daemon_nor_its_stop(
     with place.daemon() as client:
         place.drop("a.yaml", name="once")
         fake_worker.wait_for(lambda: "hello" in place.log(1))
-        monkeypatch.setattr(Inbox, "complete", hang)
+        monkeypatch.setattr(Inbox, "list_complete", hang)
         place.drop("b.yaml")
         fake_worker.wait_for(lambda: "does not answer" in str(client.status().watcher.folder))
         client.act("cancel", 1)
@@ -249,7 +249,7 @@ def test_on_a_network_mount_the_settle_time_is_longer_and_leases_are_not_asked(
 ) -> None:
     """NFS 4 refuses a lease whether or not there is a writer: every file would be waited for without end."""
     listed = [Mount("/", "nfs4", "server:/")]
-    monkeypatch.setattr(mounts, "mounts", lambda: listed)
+    monkeypatch.setattr(mounts, "list_mounts", lambda: listed)
     monkeypatch.setattr(claims, "has_writer", lambda _: True)
     monkeypatch.setattr(intake, "NETWORK_SETTLE_SECONDS", 0.3)
     with place.daemon(Config(watch=WatchConfig(rescan_seconds=0.1, settle_seconds=0.1))):

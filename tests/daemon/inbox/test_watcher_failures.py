@@ -153,7 +153,7 @@ def test_a_network_mount_is_polled_by_itself_and_any_folder_where_it_is_asked_fo
         raise AssertionError("there are none to be had")
 
     listed = [Mount("/", "ext4" if setting else "9p", "host")]
-    monkeypatch.setattr(mounts, "mounts", lambda: listed)
+    monkeypatch.setattr(mounts, "list_mounts", lambda: listed)
     monkeypatch.setattr(watch, "awatch", no_events)
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
     with place.daemon(Config(watch=WatchConfig(settle_seconds=0.1, rescan_seconds=30, polling=setting))) as client:

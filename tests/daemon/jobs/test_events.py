@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.events import Cursor, Follower, Told, end_of
+from prefd.daemon.jobs.events import Cursor, Follower, StreamEvent, find_end
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.runs.metrics_tail import MetricsTail
 from prefd.daemon.runs.run_folder import RunDir
@@ -23,14 +23,14 @@ def there(home: Path) -> Home:
     return made
 
 
-def all_of(follower: Follower) -> list[Told]:
-    found: list[Told] = []
+def all_of(follower: Follower) -> list[StreamEvent]:
+    found: list[StreamEvent] = []
     while more := follower.take():
         found += more
     return found
 
 
-def brief(events: list[Told]) -> list[str]:
+def brief(events: list[StreamEvent]) -> list[str]:
     """`3 training`, or `3 line 12`."""
     return [f"{each.data['job']} {each.data.get('state', 'line ' + str(each.data.get('line')))}" for each in events]
 
@@ -100,7 +100,7 @@ def test_nothing_is_missed_or_told_twice_however_often_the_client_is_cut_off(
 ) -> None:
     home = Home(tmp_path_factory.mktemp("homes") / "home")
     home.create()
-    told: list[Told] = []
+    told: list[StreamEvent] = []
     expected: dict[int, list[Any]] = {}
     reported: dict[int, int] = {}
     with JobTable.open(home.database) as table:
@@ -139,7 +139,7 @@ def test_a_client_that_starts_now_is_told_nothing_of_before(there: Home) -> None
     homes.add_done(there, name="before")
     job = homes.add_running(there)
     with JobTable.open(there.database) as table:
-        follower = Follower(table, there, end_of(table, there))
+        follower = Follower(table, there, find_end(table, there))
         assert follower.take() == []
         report(there, job.id, [{"step": 5, "loss": 0.5}])
         table.transition(job.id, "done")
@@ -221,7 +221,7 @@ def test_a_long_file_is_told_a_piece_at_a_time(there: Home) -> None:
             *range(1, 501)
         ]
         assert pieces[-1][-1].data["state"] == "done"
-        assert end_of(table, there) == Cursor(4, {})
+        assert find_end(table, there) == Cursor(4, {})
 
 
 def test_one_job_alone_can_be_followed(there: Home) -> None:

@@ -15,16 +15,17 @@ import pytest
 
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
-from prefd.cache.upkeep import prune as pruning
+from prefd.cache.upkeep import removals
+from prefd.cache.upkeep.prune import prune
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.submit import submit
-from prefd.daemon.jobs.needed_references import NeededReferences, references_of
+from prefd.daemon.jobs.needed_references import NeededReferences, list_references
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.service import waiting_specs as waiting_module
-from prefd.daemon.service.waiting_specs import waiting_specs
+from prefd.daemon.service.waiting_specs import list_waiting_specs
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.job import RunningJob
 from support import homes
@@ -50,7 +51,7 @@ def made(home: Path) -> Home:
 
 
 def needed_references(home: Home, cache: ReferenceCache) -> NeededReferences:
-    return NeededReferences(home, references_of(cache), partial(waiting_specs, home))
+    return NeededReferences(home, list_references(cache), partial(list_waiting_specs, home))
 
 
 def needed(home: Home) -> dict[str, list[str]]:
@@ -117,14 +118,14 @@ def test_a_reference_with_damaged_attributes_may_be_anyones(made: Home) -> None:
 def test_a_job_that_is_submitted_while_prune_is_at_work_keeps_what_it_needs(
     made: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_aside = pruning.set_aside
+    set_aside = removals.set_aside
 
     def and_submit(*arguments: Any) -> Any:
         if not list(made.jobs.glob("*.json")):
             submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
         return set_aside(*arguments)
 
-    monkeypatch.setattr(pruning, "set_aside", and_submit)
+    monkeypatch.setattr(removals, "set_aside", and_submit)
     for command in (["--max-size", "0"], ["--reference", SMALL.name]):
         result = invoke(made, "cache", "prune", *command)
         assert result.exit_code == Exit.OK
@@ -143,7 +144,7 @@ def pruned_all_the_time(home: Home) -> Iterator[list[int]]:
     def work() -> None:
         while not stop.is_set():
             cache = ReferenceCache.open(home.cache)
-            report = pruning.prune(cache, max_size=0, needed=needed_references(home, cache))
+            report = prune(cache, max_size=0, needed=needed_references(home, cache))
             freed.append(report.freed)
 
     with ThreadPoolExecutor(1) as pool:

@@ -202,7 +202,7 @@ def test_why_a_job_waits_is_told_until_it_moves(path: Path) -> None:
     with JobTable.open(path) as table:
         first, second = table.add(SPEC, "a").id, table.add(SPEC, "b").id
         table.transition(first, "training")
-        table.tell_waiting({first: "never seen", second: "waits for job 1", 99: "nobody"})
+        table.set_waiting_reasons({first: "never seen", second: "waits for job 1", 99: "nobody"})
         assert [job.waiting for job in table.list()] == ["", "waits for job 1"]
         assert len(table.history(second)) == 1, "it is no change of state"
         assert table.transition(second, "training").waiting == ""
@@ -233,7 +233,7 @@ def test_only_what_has_ended_is_retried_and_what_is_done_only_from_nothing(path:
         assert table.retry(job_id, fresh=True).fresh
         table.transition(job_id, "failed")
         assert table.retry(job_id).fresh, "what was to be set aside still is"
-        table.begun_afresh(job_id)
+        table.clear_fresh(job_id)
         assert not table.get(job_id).fresh
 
 
@@ -328,7 +328,7 @@ def test_a_clock_set_back_a_day_turns_no_jobs_time_round(path: Path, monkeypatch
         real = time.time
         monkeypatch.setattr(jobs.time, "time", lambda: real() - 86_400)
         second = table.add(SPEC, "b")
-        done = table.transition(first.id, "done", took={"training": 2.0})
+        done = table.transition(first.id, "done", phase_seconds={"training": 2.0})
         assert second.id > first.id
         assert second.created_at < first.created_at, "it was claimed when the clock said so"
         assert done.started_at is not None

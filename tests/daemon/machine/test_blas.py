@@ -39,7 +39,7 @@ def on_linux(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
 def test_none_found_is_one_warning_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(blas, "candidates", lambda: iter(["libno-such-blas.so.0"]))
+    monkeypatch.setattr(blas, "list_candidates", lambda: iter(["libno-such-blas.so.0"]))
     with caplog.at_level(logging.WARNING):
         assert blas.preload() is None
         assert blas.preload() is None
@@ -63,14 +63,14 @@ def test_whether_one_is_missing_is_asked_of_a_child(monkeypatch: pytest.MonkeyPa
 @linux_cpu
 @pytest.mark.usefixtures("on_linux")
 def test_library_without_cblas_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "candidates", lambda: iter(["libc.so.6", "libm.so.6"]))
+    monkeypatch.setattr(blas, "list_candidates", lambda: iter(["libc.so.6", "libm.so.6"]))
     assert blas.preload() is None
 
 
 @pytest.mark.usefixtures("on_linux")
 def test_file_that_is_no_library_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "libopenblas.so.0").write_bytes(b"not a library")
-    monkeypatch.setattr(blas, "candidates", lambda: iter([tmp_path / "libopenblas.so.0"]))
+    monkeypatch.setattr(blas, "list_candidates", lambda: iter([tmp_path / "libopenblas.so.0"]))
     assert blas.preload() is None
 
 
@@ -82,7 +82,7 @@ def test_named_library_comes_first_then_the_environments_own(monkeypatch: pytest
     mkl.touch()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PREFD_BLAS", "/opt/blas/libblas.so")
-    assert list(blas.candidates()) == [
+    assert list(blas.list_candidates()) == [
         Path("/opt/blas/libblas.so"),
         own,
         mkl,
@@ -94,7 +94,7 @@ def test_named_library_comes_first_then_the_environments_own(monkeypatch: pytest
 @pytest.mark.usefixtures("fresh")
 def test_nothing_is_done_on_macos(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(blas, "candidates", lambda: pytest.fail("looked for a BLAS"))
+    monkeypatch.setattr(blas, "list_candidates", lambda: pytest.fail("looked for a BLAS"))
     assert blas.preload() is None
     assert not caplog.records
 
@@ -106,7 +106,7 @@ def test_nothing_is_done_with_cuda(
 ) -> None:
     installed = [SimpleNamespace(name=None), SimpleNamespace(name="mlx"), SimpleNamespace(name=name)]
     monkeypatch.setattr(metadata, "distributions", lambda: installed)
-    monkeypatch.setattr(blas, "candidates", lambda: pytest.fail("looked for a BLAS"))
+    monkeypatch.setattr(blas, "list_candidates", lambda: pytest.fail("looked for a BLAS"))
     assert blas.preload() is None
     assert not caplog.records
 

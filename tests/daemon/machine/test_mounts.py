@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.machine import mounts
-from prefd.daemon.machine.mounts import Mount, is_mounted, mount_of
+from prefd.daemon.machine.mounts import Mount, find_mount, is_mounted
 
 LOCAL = ("ext4", "xfs", "btrfs", "zfs", "apfs", "hfs", "tmpfs", "overlay", "fuseblk", "vfat", "exfat", "ntfs3")
 REMOTE = (
@@ -43,15 +43,15 @@ def test_the_innermost_and_latest_mount_holds_a_path(tmp_path: Path, monkeypatch
         Mount(str(inner), "nfs4", "c"),
         Mount("/proc", "proc", "d"),
     ]
-    monkeypatch.setattr(mounts, "mounts", lambda: listed)
-    assert mount_of(inner / "jobs") == mount_of(link / "not-there-yet") == Mount(str(inner), "nfs4", "c")
-    assert mount_of(tmp_path) == mount_of(tmp_path / "in ner2") == Mount("/", "ext4", "a")
+    monkeypatch.setattr(mounts, "list_mounts", lambda: listed)
+    assert find_mount(inner / "jobs") == find_mount(link / "not-there-yet") == Mount(str(inner), "nfs4", "c")
+    assert find_mount(tmp_path) == find_mount(tmp_path / "in ner2") == Mount("/", "ext4", "a")
     assert is_mounted(Mount(str(inner), "xfs", "another one"))
     assert not is_mounted(Mount(str(link), "nfs4", "c"))
 
 
 def test_this_machines_own_list_has_a_root() -> None:
-    root = mount_of(Path("/"))
+    root = find_mount(Path("/"))
     assert root is not None
     assert root.point == "/"
     assert is_mounted(root)
@@ -64,5 +64,5 @@ def test_without_a_list_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError(2, "No such file or directory", "/proc/filesystems")
 
     monkeypatch.setattr(mounts.psutil, "disk_partitions", refuse)
-    assert mounts.mounts() == []
-    assert mount_of(Path("/")) is None
+    assert mounts.list_mounts() == []
+    assert find_mount(Path("/")) is None

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from prefd.daemon.machine.processes import ProcessId, end, signal_group
-from prefd.daemon.queue.worker_process import lock_worker, why_it_ended
-from prefd.daemon.runs.worker_log import tail
+from prefd.daemon.machine.processes import ProcessId, end_process, signal_group
+from prefd.daemon.queue.worker_process import describe_end, lock_worker
+from prefd.daemon.runs.worker_log import read_tail
 from support import fake_worker
 
 
@@ -33,7 +33,7 @@ def child() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def test_a_process_is_known_by_pid_and_start(child: "subprocess.Popen[bytes]") -> None:
-    process = ProcessId.of(child.pid)
+    process = ProcessId.find(child.pid)
     assert process is not None
     assert process.is_alive()
     assert not ProcessId(child.pid, process.started - 100).is_alive()
@@ -43,17 +43,17 @@ def test_a_process_is_known_by_pid_and_start(child: "subprocess.Popen[bytes]") -
 def test_a_process_is_known_after_the_clock_was_set_back_a_day(
     child: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = ProcessId.of(child.pid)
+    process = ProcessId.find(child.pid)
     assert process is not None
     then, real = psutil.Process(child.pid).create_time(), psutil.boot_time()
     monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: real - 86_400)  # as the kernel's btime does
     assert psutil.Process(child.pid).create_time() == pytest.approx(then - 86_400), "psutil's own would not do"
     assert process.is_alive()
-    assert process == ProcessId.of(child.pid)
+    assert process == ProcessId.find(child.pid)
 
 
 def test_a_process_of_another_boot_is_gone(child: "subprocess.Popen[bytes]") -> None:
-    process = ProcessId.of(child.pid)
+    process = ProcessId.find(child.pid)
     assert process is not None
     assert not ProcessId(process.pid, process.started, "another boot").is_alive()
 
@@ -65,17 +65,17 @@ def test_a_start_time_of_an_earlier_version_is_still_understood(child: "subproce
 
 
 def test_an_unreaped_process_is_not_alive(child: "subprocess.Popen[bytes]") -> None:
-    process = ProcessId.of(child.pid)
+    process = ProcessId.find(child.pid)
     assert process is not None
     child.kill()
     fake_worker.wait_for(lambda: not process.is_alive())
     child.wait()
-    assert ProcessId.of(child.pid) is None
+    assert ProcessId.find(child.pid) is None
 
 
 def test_a_reused_pid_is_never_signalled(child: "subprocess.Popen[bytes]") -> None:
     stranger = ProcessId(child.pid, 12345.0)
-    assert asyncio.run(end(stranger, 0))
+    assert asyncio.run(end_process(stranger, 0))
     assert child.poll() is None
 
 
@@ -83,9 +83,9 @@ def test_a_reused_pid_is_never_signalled(child: "subprocess.Popen[bytes]") -> No
 def test_end_is_polite_first(deaf: bool) -> None:
     code = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if deaf else ""
     with sleeper(code) as child:
-        process = ProcessId.of(child.pid)
+        process = ProcessId.find(child.pid)
         assert process is not None
-        assert asyncio.run(end(process, 0.2 if deaf else 10))
+        assert asyncio.run(end_process(process, 0.2 if deaf else 10))
         assert child.wait() == (-signal.SIGKILL if deaf else -signal.SIGTERM)
 
 
@@ -122,21 +122,21 @@ def test_the_worker_lock_lives_as_long_as_whoever_inherited_it(tmp_path: Path) -
 def test_an_end_without_an_outcome_is_put_into_words(tmp_path: Path, returncode: int, said: str) -> None:
     log = tmp_path / "worker.log"
     log.write_text("one\n\ntwo\n")
-    assert why_it_ended(returncode, log) == said
+    assert describe_end(returncode, log) == said
 
 
 def test_the_tail_is_bounded_printable_and_of_this_run_only(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
-    assert why_it_ended(1, log).endswith("its log is empty")
+    assert describe_end(1, log).endswith("its log is empty")
     log.write_bytes(b"before\n" + b"\x1b[31mred\xff\n" + b"x" * 10_000 + b"\nlast\n")
-    assert tail(log, since=7).splitlines()[-1] == "last"
-    assert len(tail(log, since=7)) <= 2000
-    assert tail(log, since=log.stat().st_size - 5) == "last"
+    assert read_tail(log, since=7).splitlines()[-1] == "last"
+    assert len(read_tail(log, since=7)) <= 2000
+    assert read_tail(log, since=log.stat().st_size - 5) == "last"
     log.write_bytes(b"before\n\x1b[31mred\xff\n")
-    assert tail(log, since=7) == " [31mred\ufffd"
+    assert read_tail(log, since=7) == " [31mred\ufffd"
 
 
 def test_nothing_is_left_running() -> None:
     began = time.monotonic()
-    assert asyncio.run(end(ProcessId(2**22 + 1, 0.0), 10))
+    assert asyncio.run(end_process(ProcessId(2**22 + 1, 0.0), 10))
     assert time.monotonic() - began < 1

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from prefd.daemon.machine import threads
-from prefd.daemon.machine.threads import in_thread
+from prefd.daemon.machine.threads import run_in_thread
 from support import fake_worker
 
 
@@ -17,9 +17,9 @@ def let_go(hang: threading.Event, waiting: int) -> None:
 
 def test_a_value_and_an_error_come_back() -> None:
     async def body() -> None:
-        assert await in_thread(divmod, 7, 2) == (3, 1)
+        assert await run_in_thread(divmod, 7, 2) == (3, 1)
         with pytest.raises(ZeroDivisionError):
-            await in_thread(divmod, 7, 0)
+            await run_in_thread(divmod, 7, 0)
 
     asyncio.run(body())
 
@@ -28,7 +28,7 @@ def test_work_that_hangs_holds_up_neither_the_loop_nor_its_end() -> None:
     hang = threading.Event()
 
     async def body() -> None:
-        task = asyncio.create_task(in_thread(hang.wait, 20))
+        task = asyncio.create_task(run_in_thread(hang.wait, 20))
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -42,7 +42,7 @@ def test_work_that_hangs_holds_up_neither_the_loop_nor_its_end() -> None:
 
 def test_a_thread_that_has_done_its_work_does_the_next() -> None:
     async def body() -> set[int]:
-        return {await in_thread(threading.get_ident) for _ in range(20)}
+        return {await run_in_thread(threading.get_ident) for _ in range(20)}
 
     assert len(asyncio.run(body())) == 1
 
@@ -51,9 +51,9 @@ def test_work_beside_work_that_hangs_is_done_by_another_thread() -> None:
     hang = threading.Event()
 
     async def body() -> list[int]:
-        stuck = asyncio.create_task(in_thread(hang.wait, 20))
+        stuck = asyncio.create_task(run_in_thread(hang.wait, 20))
         await asyncio.sleep(0.05)
-        found = await asyncio.wait_for(asyncio.gather(*(in_thread(divmod, n, 1) for n in range(5))), 15)
+        found = await asyncio.wait_for(asyncio.gather(*(run_in_thread(divmod, n, 1) for n in range(5))), 15)
         hang.set()
         assert await stuck
         return [quotient for quotient, _ in found]

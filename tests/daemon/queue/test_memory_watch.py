@@ -57,7 +57,7 @@ def test_the_counts_of_the_system_and_of_both_kinds_of_group_are_read(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(memory, "_counters", lambda: [*(tmp_path / name for name in files), tmp_path / "none"])
-    assert memory.kills() == 7
+    assert memory.count_kills() == 7
     watch = MemoryWatch(os.getpid())
     assert watch.verdict(-signal.SIGKILL, "") is None
     (tmp_path / "events").write_text("oom_kill 3\n")

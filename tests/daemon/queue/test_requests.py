@@ -81,13 +81,13 @@ def test_a_running_job_is_looked_up_only_when_something_happens(bench: Bench, mo
 def test_another_process_that_writes_is_noticed_once(bench: Bench) -> None:
     job = bench.add("ok")
     with JobTable.open(bench.home.database) as other:
-        other.changed_elsewhere()
-        assert not other.changed_elsewhere()
+        other.was_changed_elsewhere()
+        assert not other.was_changed_elsewhere()
         bench.table.request_cancel(job.id)
-        assert other.changed_elsewhere()
-        assert not other.changed_elsewhere()
+        assert other.was_changed_elsewhere()
+        assert not other.was_changed_elsewhere()
         other.retry(job.id)
-        assert not other.changed_elsewhere(), "its own writing is no news"
+        assert not other.was_changed_elsewhere(), "its own writing is no news"
 
 
 def test_listeners_are_told_inside_their_block_only() -> None:

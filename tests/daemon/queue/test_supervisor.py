@@ -37,7 +37,7 @@ from support.supervisor_harness import Bench, is_running, started
 )
 def test_a_mixture_is_precomputed_for_where_any_part_needs_a_reference(loss: Any, phases: list[str]) -> None:
     spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": loss, "training": {"iters": 1}})
-    assert supervisor.phases(spec, fake_worker.catalog()) == phases
+    assert supervisor.plan_phases(spec, fake_worker.catalog()) == phases
 
 
 def test_a_job_is_precomputed_then_trained_in_its_own_folder(bench: Bench) -> None:
@@ -179,8 +179,8 @@ def test_an_allocation_that_failed_is_named_and_not_tried_again(bench: Bench) ->
 def test_a_kill_that_the_system_counted_is_named_and_not_tried_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "kills", lambda: 4)  # before the worker starts
-    monkeypatch.setattr(memory_watch, "kills", lambda: 5)
+    monkeypatch.setattr(supervisor, "count_kills", lambda: 4)  # before the worker starts
+    monkeypatch.setattr(memory_watch, "count_kills", lambda: 5)
     job = bench.add("killed")
     failed = bench.run(job)
     assert failed.reason.startswith("the system ran out of memory and killed the worker; it took 0.0")

@@ -14,7 +14,7 @@ from prefd.daemon.jobs.table import Job
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import STOPPED_OUTSIDE
 from prefd.daemon.queue.worker_process import lock_worker
-from prefd.daemon.runs.run_folder import KEPT, Progress
+from prefd.daemon.runs.run_folder import CARRIED_OVER, Progress
 from support.supervisor_harness import Bench, after_start, is_running, started
 
 
@@ -188,7 +188,7 @@ def test_a_fresh_start_cut_off_at_any_move_ends_as_an_unbroken_one(
     run = leave_results(bench, job)
     bench.run(job)
     bench.table.retry(job.id, fresh=True)
-    before = {path.name for path in run.iterdir()} - set(KEPT)
+    before = {path.name for path in run.iterdir()} - set(CARRIED_OVER)
     real, left = Path.rename, [True] * moved
 
     def rename(self: Path, target: Path) -> Path:

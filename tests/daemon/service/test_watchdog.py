@@ -75,7 +75,7 @@ def daemon(home: Home, folder: Path, manager: Manager) -> Iterator[Client]:
     async def serve() -> None:
         loops.append(asyncio.get_running_loop())
         notifier = ServiceManager(manager.socket.getsockname(), WATCHDOG_SECONDS)
-        with lock.held(home), JobTable.open(home.database) as table:
+        with lock.hold_lock(home), JobTable.open(home.database) as table:
             running.append(Service(home, QUICK, table, worker, notifier))
             await running[0].run()
 
@@ -109,7 +109,7 @@ def test_a_loop_is_silent_once_its_time_is_over(monkeypatch: pytest.MonkeyPatch)
     assert heart.silent() == []
     now = 1000
     assert heart.silent() == ["folder", "queue"]
-    heart.rest("folder")
+    heart.end("folder")
     assert heart.silent() == ["queue"]
 
 

@@ -211,7 +211,7 @@ class TestFaultsOfSources:
 
 
 def test_every_dataset_is_known_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefd.daemon.runs.hub_commits.commit_of", lambda name, revision: f"{name}@{revision}")
+    monkeypatch.setattr("prefd.daemon.runs.hub_commits.find_commit", lambda name, revision: f"{name}@{revision}")
     for name in ("hh/harmless/train.jsonl.gz", "hh/harmless/dataset_infos.json", "hh/helpful/train.jsonl.gz", "a.tsv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)

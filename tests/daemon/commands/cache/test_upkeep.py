@@ -18,7 +18,7 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands.cache import verify
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.needed_references import NeededReferences, newest_uses, references_of
+from prefd.daemon.jobs.needed_references import NeededReferences, list_newest_uses, list_references
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker_tasks.inputs import RescoreInput
 from support import homes
@@ -201,7 +201,7 @@ def test_prune_leaves_what_a_job_needs(made: Home) -> None:
 
 def test_what_a_job_needs_is_told_without_a_model(made: Home, tiny_model: Path) -> None:
     cache = ReferenceCache.open(made.cache)
-    needed = NeededReferences(made, references_of(cache), list)
+    needed = NeededReferences(made, list_references(cache), list)
     homes.add_done(made)
     assert needed() == {}
     queued = homes.add_queued(made, name="waiting")
@@ -242,7 +242,7 @@ def test_rescore_asks_about_the_job_that_used_the_reference(
 
 def test_rescore_finds_a_wrong_value_and_repair_takes_it_out(scored: RunningJob) -> None:
     home = scored.home
-    assert newest_uses(home)[scored.fingerprint.name].job_id == 1
+    assert list_newest_uses(home)[scored.fingerprint.name].job_id == 1
     ReferenceCache.open(home.cache).reference(LARGE)
     result = invoke(home, "cache", "verify", "--deep", "--rescore", "100%", "--repair")
     assert result.exit_code == Exit.FAILED, result.output

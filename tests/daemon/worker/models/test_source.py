@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from prefd.cache.fingerprint import differences
+from prefd.cache.fingerprint import find_differences
 from prefd.daemon.specs.training_spec import QuantizeSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import identity, loading
@@ -117,7 +117,7 @@ def test_what_changes_a_number_changes_the_identity_and_is_named(folder: Path, t
     base = identify(ModelSource(str(folder)), "float32", "cpu")
 
     def changed_by(source: ModelSource, compute_dtype: str = "float32", device: str = "cpu") -> list[str]:
-        return differences(base.identity, identify(source, compute_dtype, device).identity)
+        return find_differences(base.identity, identify(source, compute_dtype, device).identity)
 
     copy = tmp_path / "elsewhere"
     shutil.copytree(folder, copy)
@@ -142,7 +142,7 @@ def test_another_way_of_scoring_is_another_reference(folder: Path, monkeypatch: 
     before = identify(ModelSource(str(folder)), "float32", "cpu")
     monkeypatch.setattr(identity, "SCORING", identity.SCORING + 1)
     after = identify(ModelSource(str(folder)), "float32", "cpu")
-    assert differences(before.identity, after.identity) == ["scoring"]
+    assert find_differences(before.identity, after.identity) == ["scoring"]
 
 
 def test_half_precision_weights_compute_in_float32_on_a_cpu(folder: Path) -> None:
