@@ -31,7 +31,7 @@ PARTS = {
     "DamagedCheckpoint": "is logged, and an earlier checkpoint taken",
     "NotCompared": "becomes a warning of the job",
     "Stopped": "ends a worker that was asked to stop",
-    "Stopping": "ends the intake when the daemon stops",
+    "StopIntake": "ends the intake when the daemon stops",
 }
 """Errors that no one reads as they stand, and what becomes of each."""
 

@@ -57,7 +57,8 @@ def exact_losses(job: RunningJob, steps: int) -> list[float]:
             answers = [_logprobs(reference, side) for side in sides] if job.loss.needs_reference else [None, None]
 
             def mean(sides: Any = sides, answers: Any = answers) -> mx.array:
-                return job.loss(LossInput(*(_logprobs(model, side) for side in sides), *answers)).losses.mean()
+                chosen, rejected = (_logprobs(model, side) for side in sides)
+                return job.loss(LossInput(chosen, rejected, *answers)).losses.mean()
 
             loss, gradients = nn.value_and_grad(model, mean)()
             optimizer.update(model, tree_map(lambda each: each.astype(mx.float64), gradients))

@@ -195,8 +195,8 @@ def main(folder: Path) -> None:
     for data, name in good:
         assert read(data, name, folder) == []
     found = {}
-    for name, (suffix, data, _) in ATTACKS.items():
-        raw = data if isinstance(data, bytes) else data.encode()
+    for name, (suffix, attack, _) in ATTACKS.items():
+        raw = attack if isinstance(attack, bytes) else attack.encode()
         found[name] = measured(lambda raw=raw, suffix=suffix: read(raw, f"x{suffix}", folder))  # type: ignore[misc]
     print(json.dumps(found))
 

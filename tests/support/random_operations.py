@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ import psutil
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import ULID_LENGTH
+from prefd.daemon.jobs.job import RETRIED_FRESH
 from prefd.daemon.jobs.states import RUNNING
-from prefd.daemon.jobs.table import RETRIED_FRESH, Job, JobTable
+from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
@@ -61,6 +62,12 @@ def workers(home: Home) -> list[Worker]:
         if words[at - 1] == "--home" and words[at - 2] in ("precompute", "training", "catalog"):
             found.append(Worker(process.pid, words[at - 2], int(words[at + 2]) if "--job" in words else 0))
     return found
+
+
+def write_each(drops: Iterable[Drop], home: Home) -> None:
+    """Writes them one after the other."""
+    for drop in drops:
+        drop.write(home)
 
 
 @dataclass
@@ -116,7 +123,7 @@ class Besieged:
     def drop(self, *drops: Drop) -> None:
         """Write them one after the other, while everything else goes on."""
         self.dropped += drops
-        writer = threading.Thread(target=lambda: [drop.write(self.home) for drop in drops])
+        writer = threading.Thread(target=lambda: write_each(drops, self.home))
         writer.start()
         self._writers.append(writer)
 

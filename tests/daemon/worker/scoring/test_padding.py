@@ -22,7 +22,7 @@ from prefd.daemon.worker.training.schedule import Batching, Schedule
 from prefd.plugins.manager import load_plugins
 from support.paths import ROOT
 
-LENGTHS = ROOT / "tests" / "alpaca_eval_lengths.csv"
+LENGTHS = ROOT / "tests" / "data" / "alpaca_eval_lengths.csv"
 """Tokens of the prompts and answers of 450 pairs of alpaca_eval, by SmolLM2's tokenizer, at most 1,024 a side."""
 SLACK = {"cpu": plan.CPU, "gpu": plan.GPU}
 DEVICES = list(SLACK)

@@ -88,7 +88,7 @@ def test_the_gradient_is_as_if_rounding_were_the_identity(tiny_model: Path, trai
     naive, naive_qat, _ = policy(tiny_model, {"bits": 3, "group_size": 32}, **training)
     direction = mx.random.normal(logits(trained).shape, key=mx.random.key(3))
     qat.begin_step(1)
-    naive_qat.before(1)  # for its frozen modules; the trained ones are exchanged here
+    naive_qat.begin_step(1)  # for its frozen modules; the trained ones are exchanged here
     for module in naive_qat.trained:
         naive_module(module)
 
