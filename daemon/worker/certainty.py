@@ -10,9 +10,10 @@ from prefd.daemon.dataspec import DataSpec
 from prefd.daemon.worker.dataset import Dataset
 from prefd.daemon.worker.questions import is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.rows import DataError
-from prefd.daemon.worker.unread import check_unread, looks_like, says_again, settled, texts_of
+from prefd.daemon.worker.unread import check_tools, check_unread, looks_like, says_again, settled, texts_of
 from prefd.plugins.formats.chats import is_transcript
 from prefd.plugins.formats.implicit_text import NO_PROMPT
+from prefd.plugins.formats.names import words_of
 from prefd.plugins.formats.prompt import is_blank
 from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import Pair, UnclearRow
@@ -34,7 +35,7 @@ def check_options(made: Dataset, spec: DataSpec) -> None:
 
 
 def check_repeats(made: Dataset, spec: DataSpec) -> None:
-    """Moves rows to `unusable` that have something of a pair in a column that was not read."""
+    """Moves rows to `unusable` that have something of a pair, or tools, in a column that was not read."""
     certain = settled(spec)
     columns = {column: looks_like(column) for row in made.named.usable.values() for column in row}
     parts = {column: part for column, part in columns.items() if part and part not in certain}
@@ -44,6 +45,7 @@ def check_repeats(made: Dataset, spec: DataSpec) -> None:
     for number, pairs in of_row.items():
         try:
             check_unread(made.named.usable[number], pairs, parts, made.read.get(number, set()))
+            check_tools(made.named.usable[number], made.read.get(number, set()), spec.ignore_columns)
         except UnclearRow as reason:
             made.unusable.append((number, reason))
     unclear = {number for number, reason in made.unusable if isinstance(reason, UnclearRow)}
@@ -103,7 +105,8 @@ def _joining(columns: Sequence[str], asked: Sequence[str], joins: bool) -> str:
     if not joins:
         where = f"the column {asked[-1]!r}" if asked else "the prompt's messages"
         return said + f"write {them} into {where}, or leave {them} out {left}"
-    return said + f"join {them} (data.prompt_feature: [{', '.join([*columns, *asked])}]), or leave {them} out {left}"
+    order = sorted([*columns, *asked], key=lambda column: words_of(column)[-1:] == ("suffix",))
+    return said + f"join {them} (data.prompt_feature: [{', '.join(order)}]), or leave {them} out {left}"
 
 
 def refuse_unclear(made: Dataset) -> None:

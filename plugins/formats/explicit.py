@@ -41,6 +41,12 @@ class Explicit:
 
 def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
     """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
+    whole = [side for side in ("chosen", "rejected") if is_conversation(found.values[side])]
+    if found.values["prompt"] is None and len(whole) == 1:
+        raise UnusableRow(
+            f"only {whole[0]} is a whole conversation, and no column is the prompt: write the prompt's messages into both sides, "
+            "or into a column 'prompt'"
+        )
     if found.values["prompt"] is None and (naming := naming_prompt(row, found.columns)):
         raise UnclearRow(f"no column is known to be the prompt; {naming}")
     chosen, rejected, prompt = (read_text(found.values, column) for column in ("chosen", "rejected", "prompt"))

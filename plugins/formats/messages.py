@@ -44,6 +44,8 @@ def decode_messages(value: Any) -> Any:
         and all(isinstance(each, str) and AS_JSON.match(each) for each in messages)
     ):
         messages = [_decoded(each) for each in messages]
+    if isinstance(decoded, Mapping) and _look_like_messages(decoded.get("messages")):
+        return decoded  # OpenAI's `input`: messages, and tools beside them
     return messages if _look_like_messages(messages) else value
 
 

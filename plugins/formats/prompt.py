@@ -72,10 +72,9 @@ def with_turns(
         return prompt, used
     messages: list[Message] = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else [*prompt]
     if history[1] and messages[: len(history[1])] != history[1]:
-        if messages and messages[0]["role"] == "system":
-            messages = [messages[0], *history[1], *messages[1:]]
-        else:
-            messages = [*history[1], *messages]
+        first = messages[:1] if messages and messages[0]["role"] == "system" else []
+        asked = messages[len(first) :]
+        messages = [*first, *_turns_before(history[1], asked), *asked]
     if not system[1]:
         return messages, used
     if not messages or messages[0]["role"] != "system":
@@ -186,6 +185,19 @@ def _history(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None,
     if not is_messages(value):
         raise UnclearRow("the column 'history' is neither chat messages nor pairs of [user, assistant] texts")
     return "history", [uniform_message(message) for message in value]
+
+
+def _turns_before(turns: Sequence[Message], asked: Sequence[Message]) -> Sequence[Message]:
+    """`turns` without the question itself, where they end with it. Raises `UnclearRow` where they end with another one."""
+    said = [squeezed(content_text(one)) for one in (*turns[-1:], *asked[:1])]
+    if turns[-1]["role"] != "user" or not said[-1]:
+        return turns
+    if said[0] == said[-1]:
+        return turns[:-1]
+    raise UnclearRow(
+        "the column 'history' ends with a question that nobody answers, before the prompt asks another; where it is the whole "
+        "prompt, name it (data.prompt_feature: history), else leave it out (data.ignore_columns: [history])"
+    )
 
 
 def _system(row: Mapping[str, Any], taken: frozenset[str]) -> tuple[str | None, str]:

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, as_number, find_answers, why_none
-from prefd.plugins.formats.ballot import SHP, Ballot, ballot_of, one_hot, verdicts, winner_of, winner_of_one_hot
+from prefd.plugins.formats.ballot import Ballot, ballot_of, is_shp, one_hot, verdicts, winner_of, winner_of_one_hot
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.names import key_of, words_of
 from prefd.plugins.formats.scored import known_scores, scores_of, signed
-from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side
+from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side, known_sides
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
 
@@ -73,8 +73,11 @@ def _pairs(
         raise UnclearRow(_several(verdicts(row)))
     else:
         best, used = winner_of(ballot, row, answers), frozenset([ballot.column])
-    if not ballot.named and answers.names != SHP:
-        _check_scores(row, answers, best, ballot.column or ", ".join(sorted(hot.values())))
+    if not ballot.named:
+        who = ballot.column or ", ".join(sorted(hot.values()))
+        if not is_shp(ballot, answers):
+            _check_scores(row, answers, best, who)
+        _check_names(answers, best, who)
     others = [place for place in range(len(answers.texts)) if place != best]
     if len(others) > 1 and options.pairs == "best_worst":
         raise UnclearRow(NO_WORST)
@@ -111,6 +114,16 @@ def _check_scores(row: Mapping[str, Any], answers: Answers, best: int, who: str)
                 f"{who} and {scored.name} disagree on which answer is better; name the one to go by "
                 f"(data.winner_feature: {who}, or data.score_feature: {scored.name})"
             )
+
+
+def _check_names(answers: Answers, best: int, who: str) -> None:
+    """Raises `UnclearRow` where the columns' own names say that another answer is better, as `y_w` and `y_l` do."""
+    better = known_sides(answers.names)
+    if better is not None and answers.names[best] != better[0]:
+        raise UnclearRow(
+            f"{who} says that {answers.names[best]} is better than {better[0]}, whose name says the opposite; name the one to "
+            f"go by (data.winner_feature: {who}, or data.chosen_feature: {better[0]} and data.rejected_feature: {better[1]})"
+        )
 
 
 def _margin(
