@@ -195,3 +195,29 @@ def test_tools_under_another_name_are_asked_about(value: Any) -> None:
         read(rows)
     assert len(read(rows, ignore_columns=["functions"]).pairs) == 3
     assert len(read([row | {"tools": [SCHEMA]} for row in rows]).pairs) == 3
+
+
+def test_answers_that_are_all_right_make_no_pair() -> None:
+    rows = [
+        {
+            "question": t.question,
+            "best_answer": t.better,
+            "correct_answers": [t.better, "So it is."],
+            "incorrect_answers": [t.worse],
+        }
+        for t in TRIPLES
+    ]
+    with pytest.raises(DataError):
+        read(rows)
+
+
+def test_a_transcript_of_single_line_breaks_is_said() -> None:
+    rows = [
+        {
+            side: f"Human: {t.question}\nAssistant: {text}"
+            for side, text in (("chosen", t.better), ("rejected", t.worse))
+        }
+        for t in TRIPLES
+    ]
+    with pytest.raises(DataError, match="no 'Assistant:' begins behind two line breaks"):
+        read(rows)

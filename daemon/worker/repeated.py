@@ -1,4 +1,4 @@
-"""Pairs that are there more than once, say the opposite of each other, or repeat their prompt: told, and trained on as they are."""
+"""Pairs that are there more than once, contradict each other, repeat their prompt or have no answer: told, and trained on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import Pair
 
 Key = tuple[bytes, bytes]
+GONE = frozenset(["nan", "NaN", "None", "<NA>", "NaT", "null", "NULL"])
 
 
 def tell_repeated(made: Dataset) -> None:
-    """Says which rows repeat a pair, have another's answers the other way round, or no answer but their prompt."""
+    """Says which rows repeat a pair, have another's answers the other way round, or no answer but their prompt or `nan`."""
     first: dict[Key, int] = {}
     again: list[int] = []
     for number, pair in made.pairs:
@@ -31,6 +32,13 @@ def tell_repeated(made: Dataset) -> None:
         made.notes.append(
             f"{len(against)} pairs contradict each other: what one prefers another rejects, for the same prompt "
             f"({made.name_rows(against)})"
+        )
+    gone = [number for number, pair in made.pairs if _is_gone(pair.chosen) or _is_gone(pair.rejected)]
+    if gone:
+        pairs = "1 pair" if len(gone) == 1 else f"{len(gone)} pairs"
+        made.notes.append(
+            f"in {pairs} one side is 'nan' or 'None', as a table without a value writes it, and is trained on as an answer "
+            f"({made.name_rows(gone)})"
         )
     if echoes:
         pairs = "1 pair" if len(echoes) == 1 else f"{len(echoes)} pairs"
@@ -72,6 +80,11 @@ def _key(pair: Pair) -> Key:
 def _side(pair: Pair, side: Any) -> bytes:
     text = json.dumps([pair.prompt, side, pair.tools, pair.chat_template_kwargs], sort_keys=True, default=str)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _is_gone(side: Any) -> bool:
+    """Whether a side says just what pandas or Python write for a value that is missing."""
+    return answer_text(side).strip() in GONE
 
 
 def _repeats_prompt(pair: Pair) -> bool:

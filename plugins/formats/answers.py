@@ -46,8 +46,7 @@ class Answers(NamedTuple):
 def find_answers(row: Mapping[str, Any]) -> Answers | None:
     """The answers of `row`; None where there are not two, or more than one set of them."""
     found = [answers for answers in (*_numbered(row), *_lists(row)) if len(answers.texts) > 1]
-    if len(found) > 1:
-        found = [answers for answers in found if answers.names or not _is_aside(min(answers.columns))]
+    found = [answers for answers in found if answers.names or not _is_aside(min(answers.columns))]
     return found[0] if len(found) == 1 else None
 
 

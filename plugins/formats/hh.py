@@ -45,7 +45,12 @@ class HH:
 def pair_of(row: Mapping[str, Any], found: Known) -> Pair:
     """The pair of a row that was found to have this shape. Raises `UnusableRow`."""
     chosen, rejected = (_transcript(found.values, column) for column in ("chosen", "rejected"))
-    prompt, *sides = split_conversations(parse(chosen), parse(rejected))
+    turns = parse(chosen), parse(rejected)
+    if not any(turn["role"] == "assistant" for side in turns for turn in side):
+        raise UnclearRow(
+            "a transcript in which no 'Assistant:' begins behind two line breaks; write it so, or as chat messages"
+        )
+    prompt, *sides = split_conversations(*turns)
     return finished(row, found, prompt, *sides)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
@@ -10,6 +11,7 @@ from prefd.daemon.worker.rows.placed import DataError
 from prefd.daemon.worker.rows.splits import name_one, quoted, tells_of_held_out
 
 SHOWN = 5
+NUMBERED = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?")
 Splits = Mapping[str | None, list[PurePath]]
 """Split → files, as their names tell; None: those whose name tells of none."""
 
@@ -73,7 +75,20 @@ def _notes(chosen: list[PurePath], names: list[PurePath]) -> list[str]:
     folders = list(dict.fromkeys(name.parent for name in chosen))
     if len(folders) > 1:
         notes.append(f"files of several folders are read as one: {_listed(folders)} (data.data_dir reads one of them)")
-    return notes
+    return notes + _missing_shards(chosen)
+
+
+def _missing_shards(chosen: list[PurePath]) -> list[str]:
+    """What is said of files that are numbered as parts of more than there are: as of a download that did not end."""
+    found: dict[tuple[PurePath, int], set[int]] = {}
+    for name in chosen:
+        if shard := NUMBERED.fullmatch(stem_of(name)):
+            found.setdefault((name.with_name(shard["name"]), int(shard["count"])), set()).add(int(shard["number"]))
+    return [
+        f"{name}: {len(numbers)} of its {count} parts are here, by their names, and the others are missing"
+        for (name, count), numbers in found.items()
+        if len(numbers) < count
+    ]
 
 
 def _listed(names: list[PurePath]) -> str:
