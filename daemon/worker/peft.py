@@ -56,18 +56,23 @@ INSTEAD = "take output.peft away; output.fuse writes a whole model"
 
 def check(source: ModelSource, model: nn.Module) -> None:
     """Raises `JobError` when an adapter on `model`, which came from `source`, would not mean the same to PEFT."""
-    check_names(source, "output.peft", f"; {INSTEAD}")
-    if "quantization" in source.config():
-        raise JobError(
-            f"output.peft: {source.model} is quantized in MLX's own format, which transformers cannot load; train from "
-            f"the model it was made from (training.quantize quantizes it at load), or {INSTEAD}"
-        )
+    check_source(source)
     adapted = [(name, module) for name, module in model.named_modules() if "lora_a" in module]
     others = [name for name, module in adapted if not isinstance(module, (LoRALinear, DoRALinear))]
     if others:
         raise JobError(
             f"output.peft: PEFT has no adapter that equals mlx-lm's on {others[0]} and {len(others) - 1} more "
             f"(embeddings and stacked experts); leave them out of training.lora.keys, or {INSTEAD}"
+        )
+
+
+def check_source(source: ModelSource) -> None:
+    """Raises `JobError` where no adapter on `source` could be PEFT's, as its config says without any weights."""
+    check_names(source, "output.peft", f"; {INSTEAD}")
+    if "quantization" in source.config():
+        raise JobError(
+            f"output.peft: {source.model} is quantized in MLX's own format, which transformers cannot load; train from "
+            f"the model it was made from (training.quantize quantizes it at load), or {INSTEAD}"
         )
 
 

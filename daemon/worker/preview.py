@@ -48,7 +48,7 @@ def check(home: Home, specs: Sequence[JobSpec]) -> list[dict[str, Any]]:
             elif "not_reached" in found[key]:
                 found[key] |= _checked(job, _read_rows)
         answer = found[key] | (_checked(job, _plan) if "data" in found[key] else {})
-        answers.append(answer if "error" in answer else answer | _checked(job, _look_at_keys))
+        answers.append(answer if "error" in answer else answer | _checked(job, _look_at_model))
     return answers
 
 
@@ -75,11 +75,14 @@ def _plan(job: Job) -> dict[str, Any]:
     return {}
 
 
-def _look_at_keys(job: Job) -> dict[str, Any]:
-    """Nothing where `training.lora.keys` name modules of the model, "unchecked" where it is not here to be looked at."""
+def _look_at_model(job: Job) -> dict[str, Any]:
+    """Nothing where the model can be trained as the spec asks, "unchecked" where it is not here to be looked at."""
     from prefd.daemon.worker.lora_keys import check_keys
+    from prefd.daemon.worker.peft import check_source
 
     training = job.spec.training
+    if job.spec.output.peft:
+        check_source(job.policy)
     if training is None or not training.lora.keys:
         return {}
     if not job.policy.has_weights:
