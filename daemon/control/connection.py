@@ -13,20 +13,18 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from prefd.daemon.control.peer_credentials import stranger
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 100
 """Descriptors are few (256 for a process on macOS), and jobs need some."""
-REQUEST_SECONDS = 10.0
-"""For a request to arrive whole, counted from the connection or from its first byte."""
-READ_SECONDS = 60.0
-"""For a client to go on reading its answer."""
 
 
 class Connection(H11Protocol):
     """Of this user only; nothing is read from another's, nor answered."""
 
+    timing: Timing = USUAL
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -53,7 +51,7 @@ class Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
+        self._unread = self.loop.call_later(self.timing.answer_read, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -71,7 +69,7 @@ class Connection(H11Protocol):
         if not self.waiting:
             self._stop_deadline()
         elif self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+            self._deadline = self.loop.call_later(self.timing.request_arrival, self.transport.abort)
 
     def _make_room(self) -> bool:
         """Whether there is room for one more; for it the oldest connection without a whole request has to go."""
@@ -99,10 +97,10 @@ class Connection(H11Protocol):
             self._unread = None
 
 
-def bounds() -> dict[str, Any]:
-    """uvicorn's own limits, for `uvicorn.Config`."""
+def bounds(timing: Timing) -> dict[str, Any]:
+    """uvicorn's own limits, and its connections' `timing`, for `uvicorn.Config`."""
     return {
-        "http": Connection,
+        "http": type("TimedConnection", (Connection,), {"timing": timing}),  # uvicorn makes them itself, of a class
         "h11_max_incomplete_event_size": 32_768,  # of a request's head
         "timeout_keep_alive": 5,
         "timeout_graceful_shutdown": 2,

@@ -20,29 +20,34 @@ from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.machine.mounts import mount_of
 from prefd.daemon.machine.threads import in_thread
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
 DEBOUNCE_MS, STEP_MS = 50, 25
-POLL_SECONDS = 1.0
-FIRST_RETRY_SECONDS = 1.0
-LAST_RETRY_SECONDS = 60.0
 
 
 class Watcher:
     """Sets `changed` whenever the folder may have changed. It never raises and never ends by itself."""
 
     def __init__(
-        self, folder: Path, config: WatchConfig, changed: asyncio.Event, health: WatchHealth | None = None
+        self,
+        folder: Path,
+        config: WatchConfig,
+        changed: asyncio.Event,
+        health: WatchHealth | None = None,
+        timing: Timing = USUAL,
     ) -> None:
         self.folder = folder
         self.config = config
         self.changed = changed
         self.health = health or WatchHealth()
+        self.timing = timing
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        retry = FIRST_RETRY_SECONDS
+        first, last = self.timing.first_events_retry, self.timing.last_events_retry
+        retry = first
         while True:
             if why := await self._why_silent():
                 self.health.error = None
@@ -52,14 +57,14 @@ class Watcher:
             error = await self._listen()
             self.changed.set()
             if error is None:  # the folder is another one now
-                retry = FIRST_RETRY_SECONDS
-                await self._poll("the folder was replaced", FIRST_RETRY_SECONDS)
+                retry = first
+                await self._poll("the folder was replaced", first)
                 continue
-            if time.monotonic() - began > LAST_RETRY_SECONDS:
-                retry = FIRST_RETRY_SECONDS
+            if time.monotonic() - began > last:
+                retry = first
             self._tell(error)
             await self._poll("file events fail", retry)
-            retry = min(retry * 2, LAST_RETRY_SECONDS)
+            retry = min(retry * 2, last)
 
     async def _why_silent(self) -> str | None:
         """Why the folder must be polled; None where file events can be had."""
@@ -72,11 +77,12 @@ class Watcher:
         return f"{mount.describe()} tells of no changes made elsewhere" if mount and mount.is_silent else None
 
     async def _poll(self, why: str, seconds: float | None) -> None:
-        """Have the folder looked at every POLL_SECONDS, for `seconds`, or until it is another one."""
+        """Have the folder looked at now and then, for `seconds`, or until it is another one."""
         self.health.mode, self.health.why = "polling", why
         first, began = await self._identity(), time.monotonic()
         while True:
-            left = POLL_SECONDS if seconds is None else min(POLL_SECONDS, began + seconds - time.monotonic())
+            wait = self.timing.folder_poll
+            left = wait if seconds is None else min(wait, began + seconds - time.monotonic())
             if left <= 0:
                 return
             await asyncio.sleep(left)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import psutil
 
 from prefd.daemon.machine.memory import OUT_OF_MEMORY, kills, private_bytes
+from prefd.daemon.timing import USUAL, Timing
 
-LOOK_SECONDS = 1.0
 LOW = 0.05
 """Of the machine's memory: with less free, a SIGKILL that nobody sent is probably the system's."""
 
@@ -29,12 +29,13 @@ class MemoryWatch:
     """Whether it went over its limit."""
     kills_before: int = field(default_factory=lambda: kills())
     """How many processes the system had killed for want of memory before the worker started."""
+    timing: Timing = USUAL
     _looked: float = float("-inf")
 
     def look(self) -> None:
         """Now and then: how much it takes, and what is left."""
         now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
+        if now - self._looked < self.timing.memory_look:
             return
         self._looked = now
         try:

@@ -38,21 +38,14 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.memory_advice import remedy
 from prefd.daemon.specs.reading import SpecError, check_loss
+from prefd.daemon.timing import USUAL, Timing
 
-TICK_SECONDS = 0.5
-"""Between two looks at what a worker takes and writes, and at a lock that an orphan has."""
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
 
 CRASHES = 3
 """How often a worker may die without a word, and without having got any further, before its job counts as failed."""
-CRASH_WAITS = (2.0, 10.0)
-"""Seconds before the second try, and before the third."""
-
-ROOM_WAIT = 30.0
-"""Seconds until it is looked again whether a full disk takes more."""
-
 Watch = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
 
@@ -98,7 +91,7 @@ class Supervisor:
         when_stopped: State = "queued",
         on_update: Watch | None = None,
         limits: WorkerLimits | None = None,
-        tick: float | None = None,
+        timing: Timing = USUAL,
     ) -> None:
         self.home = home
         self.table = table
@@ -110,7 +103,7 @@ class Supervisor:
         self.when_stopped = when_stopped
         self.on_update = on_update
         self.limits = limits or WorkerLimits()
-        self.tick = TICK_SECONDS if tick is None else tick
+        self.timing = timing
         self._try_again_in: float | None = None
         self._shown: tuple[State, Progress | None] | None = None
 
@@ -162,7 +155,7 @@ class Supervisor:
         if ended.how == "crashed":
             return self._crashed(phase, run, ended)
         if ended.how == "no room":
-            return self._try_again(ROOM_WAIT, ended.reason, took)
+            return self._try_again(self.timing.full_disk_wait, ended.reason, took)
         return self._move("failed", ended.reason, took)
 
     def _crashed(self, phase: Phase, run: RunDir, ended: PhaseEnd) -> Job:
@@ -171,7 +164,7 @@ class Supervisor:
         took: dict[str, float] = {phase: ended.seconds}
         if count >= CRASHES:
             return self._move("failed", f"crashed {count} times without getting any further: {ended.reason}", took)
-        wait = CRASH_WAITS[count - 1]
+        wait = self.timing.crash_waits[count - 1]
         said = f"crash {count} of {CRASHES}, tried again in {wait:g} s from where it stood: {ended.reason}"
         return self._try_again(wait, said, took)
 
@@ -231,7 +224,7 @@ class Supervisor:
             return PhaseEnd("failed", f"cannot start a worker ({self.worker[0]}): {error.strerror or error}")
         finally:
             os.close(lock)
-        memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before)
+        memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)
         asked = await self._attend(process, run, memory)
         how, reason = self._judge(asked, memory, run.outcome(phase), process.returncode or 0, run.log, since)
         return PhaseEnd(how, reason, time.monotonic() - began)
@@ -242,7 +235,7 @@ class Supervisor:
         while (lock := lock_worker(run.worker_lock)) is None:
             if time.monotonic() > deadline or self.requests.to_stop:
                 return None
-            await self.requests.wait(self.tick)
+            await self.requests.wait(self.timing.worker_look)
         return lock
 
     async def _attend(self, process: asyncio.subprocess.Process, run: RunDir, memory: MemoryWatch) -> bool:
@@ -274,7 +267,8 @@ class Supervisor:
     def _patience(self, told_at: float | None) -> float:
         """How long to wait for news of a worker, which was told to stop at `told_at`."""
         left = None if told_at is None else told_at + self.grace - time.monotonic()
-        return self.tick if left is None or left <= 0 else min(left, self.tick)
+        look = self.timing.worker_look
+        return look if left is None or left <= 0 else min(left, look)
 
     def _waited(self, since: float) -> bool:
         """Whether a worker that was told to stop at `since` has had its time."""

@@ -40,14 +40,9 @@ from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report
 from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
-
-PAUSE_SECONDS = 1.0
-"""After an unexpected failure, so that one that stays does not fill the log."""
-STEP_SECONDS = 180.0
-"""What a loop does between two signs of life takes less, beside a worker's end: listing the plugins may take 120."""
-STOP_MARGIN_SECONDS = 30.0
 
 FOLDER = "the loop that claims from jobs/"
 QUEUE = "the loop that runs the queue"
@@ -63,21 +58,23 @@ class Service:
         table: JobTable,
         worker: Sequence[str] = WORKER,
         manager: ServiceManager | None = None,
+        timing: Timing = USUAL,
     ) -> None:
         self.home = home
         self.max_spec_bytes = MAX_BYTES
         self.config = config
         self.table = table
+        self.timing = timing
         self.stop = Stop()
         self.pulse = Pulse()
         self.manager = manager or ServiceManager()
         self.losses = Losses(home, worker)
         alive = functools.partial(self._alive, QUEUE)
-        self.runner = Runner(home, config, table, self.losses, self.stop, worker, alive)
-        inbox = Inbox(home, config.watch.settle_seconds)
-        calls = FolderCalls(home.jobs, self.stop, functools.partial(self._alive, FOLDER))
+        self.runner = Runner(home, config, table, self.losses, self.stop, worker, alive, timing)
+        inbox = Inbox(home, config.watch.settle_seconds, timing)
+        calls = FolderCalls(home.jobs, self.stop, functools.partial(self._alive, FOLDER), timing)
         self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
-        self.intake = Intake(home, config.watch, inbox, calls, self.admission)
+        self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
@@ -88,10 +85,10 @@ class Service:
             self.socket = str(listener.getsockname())
             lock.announce(self.home, self.socket)
             helpers = [
-                asyncio.create_task(server.serve_control(self, listener)),
+                asyncio.create_task(server.serve_control(self, listener, self.timing)),
                 asyncio.create_task(self.intake.watcher.run()),
-                asyncio.create_task(report(self.manager, self.pulse, self.socket, self._in_a_line)),
-                asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
+                asyncio.create_task(report(self.manager, self.pulse, self.socket, self._in_a_line, self.timing)),
+                asyncio.create_task(Notifier(self.home, self.config.notify, self.table, self.timing).run()),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -129,7 +126,7 @@ class Service:
 
     def request_stop(self) -> None:
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
-        patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
+        patience = self.config.stop_grace_seconds + self.timing.stop_margin
         self.manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
         self.stop.request()
 
@@ -164,7 +161,7 @@ class Service:
                 await self._or_mend(work)
             except Exception:
                 log.exception("this should not happen; going on")
-                await self.stop.rest(PAUSE_SECONDS)
+                await self.stop.rest(self.timing.failed_loop_pause)
         self.pulse.rest(loop)
 
     async def _or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -176,7 +173,7 @@ class Service:
 
     def _alive(self, loop: str, waits: float) -> None:
         """`loop` is about to do something, and then to wait for so many seconds."""
-        self.pulse.beat(loop, waits + self.config.stop_grace_seconds + STEP_SECONDS)
+        self.pulse.beat(loop, waits + self.config.stop_grace_seconds + self.timing.loop_step)
 
     async def _take_dropped(self) -> None:
         """Claim and admit files for as long as the daemon runs."""

@@ -30,14 +30,11 @@ from prefd.daemon.machine.files import read_end, read_json, write_json
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.text.json_output import document
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
 CHANGES = 200
-STOP_SECONDS = 5.0
-"""A command that runs when the daemon stops has this long to end; the next daemon runs it again if it has not."""
-KILL_SECONDS = 2.0
 MAX_REASON = 4_000
 """Characters in the environment; the whole reason is on stdin."""
 SAID_BYTES = 2_000
@@ -46,14 +43,15 @@ SAID_BYTES = 2_000
 class Notifier:
     """Of one home. The command's failure is logged, and changes nothing else."""
 
-    def __init__(self, home: Home, config: NotifyConfig, table: JobTable) -> None:
+    def __init__(self, home: Home, config: NotifyConfig, table: JobTable, timing: Timing = USUAL) -> None:
         self.home = home
         self.config = config
         self.table = table
+        self.timing = timing
         self.record = LastNotified(home)
 
     async def run(self) -> None:
-        """Until it is cancelled; a command that runs then gets STOP_SECONDS to end."""
+        """Until it is cancelled; a command that runs then gets `timing.notify_stop` seconds to end."""
         if not self.config.command:
             self.record.forget()
             return
@@ -66,7 +64,7 @@ class Notifier:
                 if str(error) != trouble:
                     log.warning("notify.command waits: %s", error)
                 trouble = str(error)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self.timing.notify_look)
 
     def _begin(self) -> int:
         """Where to go on: behind what was told, or behind all there is where nobody was told before."""
@@ -93,7 +91,7 @@ class Notifier:
         try:
             await asyncio.shield(telling)
         except asyncio.CancelledError:
-            done, _ = await asyncio.wait({telling}, timeout=STOP_SECONDS)
+            done, _ = await asyncio.wait({telling}, timeout=self.timing.notify_stop)
             if done:
                 self.record.write(change.number)
             telling.cancel()
@@ -103,7 +101,8 @@ class Notifier:
     async def _command(self, change: Change) -> None:
         job = self.table.get(change.job_id)
         began = time.monotonic()
-        why = await run_command(self.config, environment(self.home, job, change), self._stdin(job), self._folder(job))
+        given = environment(self.home, job, change), self._stdin(job), self._folder(job)
+        why = await run_command(self.config, *given, self.timing)
         about = {"job": job.id}
         if why:
             log.warning("notify.command for job %d (%s): %s", job.id, change.state, why, extra=about)
@@ -169,7 +168,7 @@ def _plain(text: str) -> str:
     return text.replace("\0", "")
 
 
-async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, folder: Path) -> str:
+async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, folder: Path, timing: Timing) -> str:
     """Run it, without a shell, in a session of its own; why it failed, in words, or nothing.
 
     Files instead of pipes: it need not read, it may say much, and what it leaves running holds nobody up.
@@ -194,7 +193,7 @@ async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, f
         except TimeoutError:
             return f"ended, for it took longer than {config.timeout_seconds:g} s"
         finally:
-            await _end(child)
+            await _end(child, timing.notify_kill)
         if code == 0:
             return ""
         data, _ = read_end(said, SAID_BYTES)
@@ -203,7 +202,7 @@ async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, f
         return f"{f'exit code {code}' if code > 0 else f'signal {-code}'}: {clip(last, 300)}"
 
 
-async def _end(child: asyncio.subprocess.Process) -> None:
+async def _end(child: asyncio.subprocess.Process, seconds: float) -> None:
     """Where it has not ended, nothing of it goes on: SIGTERM to its session, SIGKILL where that is not enough."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if child.returncode is not None:
@@ -211,4 +210,4 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, number)
         with suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), KILL_SECONDS)
+            await asyncio.wait_for(child.wait(), seconds)

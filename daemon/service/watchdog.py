@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable
 
 from prefd.daemon.service.systemd import ServiceManager
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
-STATUS_SECONDS = 5.0
-ANSWER_SECONDS = 10.0
 REQUEST = b"GET /v1/status HTTP/1.1\r\nHost: prefd\r\nConnection: close\r\n\r\n"
 
 
@@ -39,13 +38,15 @@ class Pulse:
         return sorted(loop for loop, until in self._until.items() if until < now)
 
 
-async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: Callable[[], str]) -> None:
+async def report(
+    manager: ServiceManager, pulse: Pulse, listening: str, status: Callable[[], str], timing: Timing = USUAL
+) -> None:
     """Tell systemd that the daemon is ready once its socket answers, then what it does and that it lives, until
     cancelled. `status`: what it does, in a line.
     """
     if not manager.address:
         return
-    while not await answers(listening):
+    while not await answers(listening, timing.watchdog_answer):
         await asyncio.sleep(0.05)
     manager.tell(READY=1)
     patience = manager.watchdog_seconds
@@ -53,20 +54,20 @@ async def report(manager: ServiceManager, pulse: Pulse, listening: str, status: 
     while True:
         manager.status(status())
         silent = pulse.silent()
-        if patience is not None and not await answers(listening):
+        if patience is not None and not await answers(listening, timing.watchdog_answer):
             silent.append("the control socket")
         if patience is not None and not silent:
             manager.tell(WATCHDOG=1)
         if silent and silent != hanging:
             log.error("%s: no sign of life; the watchdog is told nothing until there is", ", ".join(silent))
         hanging = silent
-        await asyncio.sleep(STATUS_SECONDS if patience is None else min(patience / 2, STATUS_SECONDS))
+        await asyncio.sleep(timing.watchdog_status if patience is None else min(patience / 2, timing.watchdog_status))
 
 
-async def answers(listening: str) -> bool:
-    """Whether the control API answers on the socket at that path."""
+async def answers(listening: str, seconds: float) -> bool:
+    """Whether the control API answers on the socket at that path within so many seconds."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_unix_connection(listening)
             try:
                 writer.write(REQUEST)

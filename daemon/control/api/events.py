@@ -25,13 +25,12 @@ from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.text.json_output import compact
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 50
 """Half of the connections: there is always room for a command."""
-LOOK_SECONDS = 0.25
-HEARTBEAT_SECONDS = 15.0
 RETRY_MS = 1000
 """How long a client waits before it comes back."""
 
@@ -50,8 +49,9 @@ class EventsQuery(Query):
 class Hub:
     """Tells every stream that there may be something new. Looks only while there are streams."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, timing: Timing = USUAL) -> None:
         self.home = home
+        self.timing = timing
         self.streams = 0
         self.closed = False
         self.progress: dict[int, tuple[float, bytes]] = {}
@@ -92,7 +92,7 @@ class Hub:
             with suppress(JobTableError):  # a stream that needs it meets the same, and says so
                 await self._look_at(database_of(self.home))
             self._notify()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self.timing.events_look)
 
     async def _look_at(self, database: int) -> None:
         """While that is the database."""
@@ -101,7 +101,7 @@ class Hub:
                 if (now := self._state(table)) != self._seen:
                     self._seen = now
                     self._notify()
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(self.timing.events_look)
 
     def _state(self, table: JobTable) -> object:
         """Something that is another when an event may have happened."""
@@ -175,7 +175,7 @@ async def stream(hub: Hub, cursor: Cursor | None, job_id: int | None) -> AsyncIt
                     yield b": the daemon has stopped\n\n"
                     return
                 try:
-                    await asyncio.wait_for(news.wait(), HEARTBEAT_SECONDS)
+                    await asyncio.wait_for(news.wait(), hub.timing.events_heartbeat)
                 except TimeoutError:
                     yield b":\n\n"
         except JobTableError as error:
