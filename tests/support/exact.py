@@ -53,11 +53,15 @@ def exact_losses(job: RunningJob, steps: int) -> list[float]:
         made = []
         for step in range(1, steps + 1):
             pairs = schedule.pairs(step)
-            sides = [[each.chosen for each in pairs], [each.rejected for each in pairs]]
-            answers = [_logprobs(reference, side) for side in sides] if job.loss.needs_reference else [None, None]
+            chosen, rejected = [each.chosen for each in pairs], [each.rejected for each in pairs]
+            references = (
+                (_logprobs(reference, chosen), _logprobs(reference, rejected)) if job.loss.needs_reference else ()
+            )
 
-            def mean(sides: Any = sides, answers: Any = answers) -> mx.array:
-                return job.loss(LossInput(*(_logprobs(model, side) for side in sides), *answers)).losses.mean()
+            def mean(chosen: Any = chosen, rejected: Any = rejected, references: Any = references) -> mx.array:
+                return job.loss(
+                    LossInput(_logprobs(model, chosen), _logprobs(model, rejected), *references)
+                ).losses.mean()
 
             loss, gradients = nn.value_and_grad(model, mean)()
             optimizer.update(model, tree_map(lambda each: each.astype(mx.float64), gradients))

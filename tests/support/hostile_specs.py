@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +196,9 @@ def main(folder: Path) -> None:
     for data, name in good:
         assert read(data, name, folder) == []
     found = {}
-    for name, (suffix, data, _) in ATTACKS.items():
-        raw = data if isinstance(data, bytes) else data.encode()
-        found[name] = measured(lambda raw=raw, suffix=suffix: read(raw, f"x{suffix}", folder))  # type: ignore[misc]
+    for name, (suffix, text, _) in ATTACKS.items():
+        raw = text if isinstance(text, bytes) else text.encode()
+        found[name] = measured(partial(read, raw, f"x{suffix}", folder))
     print(json.dumps(found))
 
 

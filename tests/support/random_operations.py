@@ -21,8 +21,9 @@ import psutil
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import ULID_LENGTH
+from prefd.daemon.jobs.job import RETRIED_FRESH
 from prefd.daemon.jobs.states import RUNNING
-from prefd.daemon.jobs.table import RETRIED_FRESH, Job, JobTable
+from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
@@ -116,7 +117,12 @@ class Besieged:
     def drop(self, *drops: Drop) -> None:
         """Write them one after the other, while everything else goes on."""
         self.dropped += drops
-        writer = threading.Thread(target=lambda: [drop.write(self.home) for drop in drops])
+
+        def write() -> None:
+            for drop in drops:
+                drop.write(self.home)
+
+        writer = threading.Thread(target=write)
         writer.start()
         self._writers.append(writer)
 

@@ -35,7 +35,7 @@ class Bench:
     def run(self, job: Job, catalog: Catalog | None = None, **more: Any) -> Job:
         """The job after one run; `during` is awaited beside it."""
         during: Callable[[], Any] | None = more.pop("during", None)
-        given = {"worker": self.worker, "timing": QUICK_TIMING} | more
+        given: dict[str, Any] = {"worker": self.worker, "timing": QUICK_TIMING} | more
         runner = Supervisor(self.home, self.table, job.id, **given)
 
         async def both() -> Job:

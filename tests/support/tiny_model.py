@@ -78,7 +78,7 @@ def build(folder: Path, config: dict[str, Any], seed: int = 0) -> Path:
     build_tokenizer(folder)
     (folder / "config.json").write_text(json.dumps(config))
     family = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
-    shapes = tree_flatten(family.Model(family.ModelArgs.from_dict(config)).parameters())
+    shapes: Any = tree_flatten(family.Model(family.ModelArgs.from_dict(config)).parameters())
     keys = mx.random.split(mx.random.key(seed), len(shapes))
     weights = {name: mx.random.normal(value.shape, key=key) * 0.1 for (name, value), key in zip(shapes, keys)}
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
