@@ -33,10 +33,7 @@ blas.preload()  # before anything imports mlx
 from hypothesis import HealthCheck, settings
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox import watcher
 from prefd.daemon.jobs.table import JobTable
-from prefd.daemon.queue import runner, supervisor
-from prefd.daemon.service import daemon
 from support import (
     fake_worker,  # tests/support/fake_worker.py
     homes,  # tests/support/homes.py
@@ -113,22 +110,14 @@ def answers_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(made: Home, tmp_path: Path) -> Place:
     """A made home, whose daemon has stand-in workers and little patience."""
-    monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
-    monkeypatch.setattr(supervisor, "CRASH_WAITS", (0.02, 0.05))
-    monkeypatch.setattr(watcher, "FIRST_RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(supervisor, "ROOM_WAIT", 0.05)
-    monkeypatch.setattr(daemon, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(runner, "REFUSED_SECONDS", 0.05)
     return Place(made, tmp_path, fake_worker.make_worker(tmp_path))
 
 
 @pytest.fixture
-def bench(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(made: Home, tmp_path: Path) -> Iterator[Bench]:
     """A made home's job table, and supervisors of little patience for its jobs."""
-    monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
-    monkeypatch.setattr(supervisor, "CRASH_WAITS", (0.02, 0.05))
     with JobTable.open(made.database) as table:
         yield Bench(made, table, fake_worker.make_worker(tmp_path), tmp_path)
 

@@ -13,20 +13,18 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from prefd.daemon.control.peer_credentials import describe_stranger
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 100
 """Descriptors are few (256 for a process on macOS), and jobs need some."""
-REQUEST_SECONDS = 10.0
-"""For a request to arrive whole, counted from the connection or from its first byte."""
-READ_SECONDS = 60.0
-"""For a client to go on reading its answer."""
 
 
 class Connection(H11Protocol):
     """Connection serves this user only; nothing is read from another's, nor answered."""
 
+    timing: Timing = USUAL
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -55,9 +53,9 @@ class Connection(H11Protocol):
         self._expect_request()
 
     def pause_writing(self) -> None:
-        """Gives a client that has stopped reading READ_SECONDS."""
+        """Gives a client that has stopped reading `timing.answer_read` seconds."""
         super().pause_writing()
-        self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
+        self._unread = self.loop.call_later(self.timing.answer_read, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Ends the time for a client that reads again."""
@@ -76,7 +74,7 @@ class Connection(H11Protocol):
         if not self.waiting:
             self._stop_deadline()
         elif self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+            self._deadline = self.loop.call_later(self.timing.request_arrival, self.transport.abort)
 
     def _make_room(self) -> bool:
         """Returns whether there is room for one more; the oldest connection without a whole request goes for it."""
@@ -104,10 +102,10 @@ class Connection(H11Protocol):
             self._unread = None
 
 
-def make_limits() -> dict[str, Any]:
-    """Returns the limits that uvicorn itself keeps, for `uvicorn.Config`."""
+def make_limits(timing: Timing) -> dict[str, Any]:
+    """Returns the limits that uvicorn itself keeps, and its connections' `timing`, for `uvicorn.Config`."""
     return {
-        "http": Connection,
+        "http": type("TimedConnection", (Connection,), {"timing": timing}),  # uvicorn makes them itself, of a class
         "h11_max_incomplete_event_size": 32_768,  # of a request's head
         "timeout_keep_alive": 5,
         "timeout_graceful_shutdown": 2,

@@ -22,6 +22,7 @@ from prefd.daemon.control.api.endpoint import Controlled
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.connection import make_limits
 from prefd.daemon.home.layout import MAX_SOCKET_BYTES, Home
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_control(daemon: Controlled, listener: socket.socket) -> None:
+async def serve_control(daemon: Controlled, listener: socket.socket, timing: Timing = USUAL) -> None:
     """Answers on `listener` until cancelled; requests that are being answered are finished first."""
-    hub = Hub(daemon.home)
+    hub = Hub(daemon.home, timing)
     config = uvicorn.Config(
         make_app(daemon, hub),
         lifespan="off",
@@ -70,7 +71,7 @@ async def serve_control(daemon: Controlled, listener: socket.socket) -> None:
         log_config=None,
         log_level="warning",
         access_log=False,
-        **make_limits(),
+        **make_limits(timing),
     )
     server = _Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))

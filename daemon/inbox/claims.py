@@ -24,14 +24,13 @@ from prefd.cache.segments.durable import whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
 LEAVINGS = ("~", ".swp", ".swx", ".tmp", ".temp", ".partial", ".part", ".crdownload", ".bak", ".orig", ".lock")
 EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
-LATE_SECONDS = 0.2
-"""A change that is noticed up to so late counts from when it was made: a busy machine may report it late."""
 STILL_WRITTEN_SECONDS = 30.0
 STILL_WRITTEN = "has not changed for a while but is still open for writing: waiting"
 ULID_LENGTH = 26
@@ -76,9 +75,10 @@ class _Sighting:
 class Inbox:
     """Lists, claims and rejects files in `jobs/` of one home; it remembers their signatures, to tell when one settles."""
 
-    def __init__(self, home: Home, settle_seconds: float) -> None:
+    def __init__(self, home: Home, settle_seconds: float, timing: Timing = USUAL) -> None:
         self.home = home
         self.settle_seconds = settle_seconds
+        self.timing = timing
         self.can_tell_writers = True
         """False on a network mount; then the settle time has to do."""
         self.noticed = 0
@@ -253,7 +253,7 @@ class Inbox:
         """Return for how many seconds the file has been as it is, up to a bound, since the clock may have been set."""
         if not self.can_tell_writers:  # the clock is another machine's
             return 0.0
-        return max(0.0, min(time.time() - info.st_ctime, LATE_SECONDS, self.settle_seconds / 2))
+        return max(0.0, min(time.time() - info.st_ctime, self.timing.late_notice, self.settle_seconds / 2))
 
     def _patience(self, signature: Signature) -> float:
         return self.settle_seconds * (EMPTY_PATIENCE if signature[0] == 0 else 1)

@@ -16,11 +16,9 @@ from typing import Protocol
 from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.machine.listeners import Settable
 from prefd.daemon.machine.threads import P, T, run_in_thread
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
-
-SLOW_SECONDS = 5.0
-TICK_SECONDS = 0.2
 
 
 class StopRequest(Protocol):
@@ -42,10 +40,17 @@ class StopIntake(Exception):
 class FolderCalls:
     """Makes calls on one folder. `alive`: called with the seconds until the next sign of life."""
 
-    def __init__(self, folder: Path, stop: StopRequest, alive: Callable[[float], None] = lambda seconds: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stop: StopRequest,
+        alive: Callable[[float], None] = lambda seconds: None,
+        timing: Timing = USUAL,
+    ) -> None:
         self.folder = folder
         self.stop = stop
         self.alive = alive
+        self.timing = timing
         self.health = WatchHealth()
 
     async def make(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -53,12 +58,12 @@ class FolderCalls:
         began = time.monotonic()
         task = asyncio.ensure_future(run_in_thread(work, *args, **kwargs))
         while not task.done():
-            await asyncio.wait({task}, timeout=TICK_SECONDS)
+            await asyncio.wait({task}, timeout=self.timing.folder_call_look)
             self.alive(0)  # a mount that hangs does not mean that the daemon does
             if not task.done() and self.stop.is_set():
                 task.cancel()
                 raise StopIntake
-            if not task.done() and time.monotonic() - began > SLOW_SECONDS:
+            if not task.done() and time.monotonic() - began > self.timing.slow_folder_call:
                 self.tell_trouble(
                     f"{self.folder}, or what a spec in it names, does not answer: is a network mount's server away?"
                 )

@@ -18,14 +18,12 @@ from prefd.daemon.inbox.claims import Claimed, Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls, StopIntake
 from prefd.daemon.inbox.watcher import Watcher
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
-NETWORK_SETTLE_SECONDS = 3.0
-"""The settle time on a network mount, which may show a file's size and time as they were some seconds ago."""
 CLAIMS = 32
 """Files claimed at a time, before they are handed on."""
-TROUBLED_SECONDS = 1.0
 
 
 class Admits(Protocol):
@@ -43,14 +41,23 @@ class Admits(Protocol):
 class Intake:
     """Claims the dropped files of one home, and hands them to `admission`."""
 
-    def __init__(self, home: Home, config: WatchConfig, inbox: Inbox, calls: FolderCalls, admission: Admits) -> None:
+    def __init__(
+        self,
+        home: Home,
+        config: WatchConfig,
+        inbox: Inbox,
+        calls: FolderCalls,
+        admission: Admits,
+        timing: Timing = USUAL,
+    ) -> None:
         self.config = config
         self.inbox = inbox
         self.calls = calls
         self.admission = admission
+        self.timing = timing
         self.changed = asyncio.Event()
         self.folder = WatchedFolder(home)
-        self.watcher = Watcher(home.jobs, config, self.changed, calls.health)
+        self.watcher = Watcher(home.jobs, config, self.changed, calls.health, timing)
         self.health = calls.health
 
     async def run(self) -> None:
@@ -65,7 +72,7 @@ class Intake:
                     if not isinstance(error, FolderUnusable | OSError):
                         raise
                     self.calls.tell_trouble(_describe_error(error))
-                    wait = min(TROUBLED_SECONDS, self.config.rescan_seconds)
+                    wait = min(self.timing.folder_trouble_retry, self.config.rescan_seconds)
                 else:
                     self.calls.tell_trouble(None)
                     due = self.inbox.due_in()
@@ -125,7 +132,7 @@ class Intake:
         self.inbox.can_tell_writers = not is_remote
         settle = self.config.settle_seconds
         if is_remote and "settle_seconds" not in self.config.model_fields_set:
-            settle = max(settle, NETWORK_SETTLE_SECONDS)
+            settle = max(settle, self.timing.network_settle)
         self.inbox.settle_seconds = settle
 
 

@@ -20,29 +20,34 @@ from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.machine.mounts import find_mount
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
 DEBOUNCE_MS, STEP_MS = 50, 25
-POLL_SECONDS = 1.0
-FIRST_RETRY_SECONDS = 1.0
-LAST_RETRY_SECONDS = 60.0
 
 
 class Watcher:
     """Sets `changed` whenever the folder may have changed. It never raises and never ends by itself."""
 
     def __init__(
-        self, folder: Path, config: WatchConfig, changed: asyncio.Event, health: WatchHealth | None = None
+        self,
+        folder: Path,
+        config: WatchConfig,
+        changed: asyncio.Event,
+        health: WatchHealth | None = None,
+        timing: Timing = USUAL,
     ) -> None:
         self.folder = folder
         self.config = config
         self.changed = changed
         self.health = health or WatchHealth()
+        self.timing = timing
 
     async def run(self) -> None:
         """Watch the folder until cancelled."""
-        retry = FIRST_RETRY_SECONDS
+        first, last = self.timing.first_events_retry, self.timing.last_events_retry
+        retry = first
         while True:
             if reason := await self._find_why_silent():
                 self.health.error = None
@@ -52,14 +57,14 @@ class Watcher:
             error = await self._listen()
             self.changed.set()
             if error is None:  # the folder is another one now
-                retry = FIRST_RETRY_SECONDS
-                await self._poll("the folder was replaced", FIRST_RETRY_SECONDS)
+                retry = first
+                await self._poll("the folder was replaced", first)
                 continue
-            if time.monotonic() - began > LAST_RETRY_SECONDS:
-                retry = FIRST_RETRY_SECONDS
+            if time.monotonic() - began > last:
+                retry = first
             self._report_error(error)
             await self._poll("file events fail", retry)
-            retry = min(retry * 2, LAST_RETRY_SECONDS)
+            retry = min(retry * 2, last)
 
     async def _find_why_silent(self) -> str | None:
         """Return why the folder must be polled; None where there are file events."""
@@ -72,11 +77,12 @@ class Watcher:
         return f"{mount.describe()} tells of no changes made elsewhere" if mount and mount.is_silent else None
 
     async def _poll(self, reason: str, seconds: float | None) -> None:
-        """Have the folder looked at every POLL_SECONDS, for `seconds`, or until it is another one."""
+        """Have the folder looked at now and then, for `seconds`, or until it is another one."""
         self.health.mode, self.health.why = "polling", reason
         first, began = await self._read_identity(), time.monotonic()
         while True:
-            pause = POLL_SECONDS if seconds is None else min(POLL_SECONDS, began + seconds - time.monotonic())
+            wait = self.timing.folder_poll
+            pause = wait if seconds is None else min(wait, began + seconds - time.monotonic())
             if pause <= 0:
                 return
             await asyncio.sleep(pause)

@@ -15,11 +15,12 @@ from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import OnUpdate, Supervisor
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.timing import Timing
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks at whether another process has changed the database."""
-TICK_SECONDS = 0.2
-"""Seconds between two looks at the worker's progress, which is drawn."""
+DRAWN = Timing(worker_look=0.2)
+"""The worker's progress is drawn here, and so looked at more often."""
 
 
 def run_in_foreground(
@@ -32,6 +33,7 @@ def run_in_foreground(
     grace: float = 60.0,
     worker: Sequence[str] = WORKER,
     limits: WorkerLimits | None = None,
+    timing: Timing = DRAWN,
 ) -> Job:
     """Add the job as this process's own, run it here, and return it when it has ended.
 
@@ -52,7 +54,7 @@ def run_in_foreground(
             when_stopped="cancelled",
             on_update=on_update,
             limits=limits,
-            tick=TICK_SECONDS,
+            timing=timing,
         )
 
         async def run() -> Job:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import psutil
 
 from prefd.daemon.machine.memory import OUT_OF_MEMORY, count_kills, private_bytes
+from prefd.daemon.timing import USUAL, Timing
 
-LOOK_SECONDS = 1.0
 LOW = 0.05
 """A share of the machine's memory: with less free, a SIGKILL that prefd did not send is probably the system's."""
 
@@ -29,12 +29,13 @@ class MemoryWatch:
     """Whether it went over its limit."""
     kills_before: int = field(default_factory=lambda: count_kills())
     """How many processes the system had killed for want of memory before the worker started."""
+    timing: Timing = USUAL
     _last_look: float = float("-inf")
 
     def look(self) -> None:
-        """Measure the worker's memory and the machine's free memory, once in LOOK_SECONDS."""
+        """Measure the worker's memory and the machine's free memory, once in `timing.memory_look` seconds."""
         now = time.monotonic()
-        if now - self._last_look < LOOK_SECONDS:
+        if now - self._last_look < self.timing.memory_look:
             return
         self._last_look = now
         try:

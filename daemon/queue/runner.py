@@ -22,11 +22,10 @@ from prefd.daemon.queue.turns import Limits, take_turns
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.specs.job_spec import Reference
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
-REFUSED_SECONDS = 5.0
-"""Seconds to wait after a disk has refused a change of a job's state."""
 REST = 4.0
 """How many times as long as a look through the queue to wait before the next: a burst of files is not slowed by each."""
 
@@ -43,6 +42,7 @@ class Runner:
         stop: Stop,
         worker: Sequence[str],
         alive: Callable[[float], None] = lambda seconds: None,
+        timing: Timing = USUAL,
     ) -> None:
         self.home = home
         self.config = config
@@ -51,6 +51,7 @@ class Runner:
         self.stop = stop
         self.worker = worker
         self.alive = alive
+        self.timing = timing
         self.limits = Limits(config.parallel, config.groups)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
@@ -180,7 +181,7 @@ class Runner:
                 about = {"job": job.id}
                 log.error("job %d waits, for its state cannot be written: %s", job.id, error, extra=about)
                 self._refusals[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
-                await self.stop.rest(REFUSED_SECONDS)
+                await self.stop.rest(self.timing.refused_state_wait)
                 return
             log.exception("job %d", job.id, extra={"job": job.id})
             if not self.table.get(job.id).ended:
@@ -200,6 +201,7 @@ class Runner:
             stop=self.stop,
             on_update=_log_state(),
             limits=self.config.worker,
+            timing=self.timing,
         )
         await supervisor.run(catalog)
 

@@ -38,20 +38,14 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.specs.reading import SpecError, check_loss
+from prefd.daemon.timing import USUAL, Timing
 
-TICK_SECONDS = 0.5
-"""Seconds between two looks at a worker's memory and log, or at a lock that an orphan has."""
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
 
 CRASHES = 3
 """How often a worker may crash without having got any further before its job counts as failed."""
-CRASH_WAITS = (2.0, 10.0)
-"""Seconds before the second try, and before the third."""
-
-ROOM_WAIT = 30.0
-"""Seconds before a job is tried again for which the disk had no room."""
 
 OnUpdate = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
@@ -102,7 +96,7 @@ class Supervisor:
         when_stopped: State = "queued",
         on_update: OnUpdate | None = None,
         limits: WorkerLimits | None = None,
-        tick: float | None = None,
+        timing: Timing = USUAL,
     ) -> None:
         self.home = home
         self.table = table
@@ -114,7 +108,7 @@ class Supervisor:
         self.when_stopped = when_stopped
         self.on_update = on_update
         self.limits = limits or WorkerLimits()
-        self.tick = TICK_SECONDS if tick is None else tick
+        self.timing = timing
         self._try_again_in: float | None = None
         self._last_update: tuple[State, Progress | None] | None = None
 
@@ -167,7 +161,7 @@ class Supervisor:
         if end.kind == "crashed":
             return self._handle_crash(phase, run, end)
         if end.kind == "no room":
-            return self._try_again(ROOM_WAIT, end.reason, phase_seconds)
+            return self._try_again(self.timing.full_disk_wait, end.reason, phase_seconds)
         return self._move("failed", end.reason, phase_seconds)
 
     def _handle_crash(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
@@ -178,7 +172,7 @@ class Supervisor:
             return self._move(
                 "failed", f"crashed {count} times without getting any further: {end.reason}", phase_seconds
             )
-        wait = CRASH_WAITS[count - 1]
+        wait = self.timing.crash_waits[count - 1]
         reason = f"crash {count} of {CRASHES}, tried again in {wait:g} s from where it stood: {end.reason}"
         return self._try_again(wait, reason, phase_seconds)
 
@@ -244,7 +238,7 @@ class Supervisor:
             return PhaseEnd("failed", f"cannot start a worker ({self.worker[0]}): {error.strerror or error}")
         finally:
             os.close(lock)
-        memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before)
+        memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)
         stop_requested = await self._attend(process, run, memory)
         kind, reason = self._judge(stop_requested, memory, run.outcome(phase), process.returncode or 0, run.log, since)
         return PhaseEnd(kind, reason, time.monotonic() - began)
@@ -255,7 +249,7 @@ class Supervisor:
         while (lock := lock_worker(run.worker_lock)) is None:
             if time.monotonic() > deadline or self.requests.to_stop:
                 return None
-            await self.requests.wait(self.tick)
+            await self.requests.wait(self.timing.worker_look)
         return lock
 
     async def _attend(self, process: asyncio.subprocess.Process, run: RunDir, memory: MemoryWatch) -> bool:
@@ -287,7 +281,8 @@ class Supervisor:
     def _choose_wait(self, signalled_at: float | None) -> float:
         """Return for how many seconds to wait for news of a worker, which was sent SIGTERM at `signalled_at`."""
         remaining = None if signalled_at is None else signalled_at + self.grace - time.monotonic()
-        return self.tick if remaining is None or remaining <= 0 else min(remaining, self.tick)
+        look = self.timing.worker_look
+        return look if remaining is None or remaining <= 0 else min(remaining, look)
 
     def _is_overdue(self, since: float) -> bool:
         """Return whether a worker that was sent SIGTERM at `since` has had its time."""

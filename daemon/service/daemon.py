@@ -40,14 +40,9 @@ from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
-
-PAUSE_SECONDS = 1.0
-"""Seconds to wait after an unexpected failure, so that one that stays does not fill the log."""
-STEP_SECONDS = 180.0
-"""The most seconds between two signs of life of a loop, beside a worker's end: listing the plugins may take 120."""
-STOP_MARGIN_SECONDS = 30.0
 
 FOLDER = "the loop that claims from jobs/"
 QUEUE = "the loop that runs the queue"
@@ -63,21 +58,23 @@ class Service:
         table: JobTable,
         worker: Sequence[str] = WORKER,
         manager: ServiceManager | None = None,
+        timing: Timing = USUAL,
     ) -> None:
         self.home = home
         self.max_spec_bytes = MAX_BYTES
         self.config = config
         self.table = table
+        self.timing = timing
         self.stop = Stop()
         self.pulse = Pulse()
         self.manager = manager or ServiceManager()
         self.losses = Losses(home, worker)
         beat = functools.partial(self._beat, QUEUE)
-        self.runner = Runner(home, config, table, self.losses, self.stop, worker, beat)
-        inbox = Inbox(home, config.watch.settle_seconds)
-        calls = FolderCalls(home.jobs, self.stop, functools.partial(self._beat, FOLDER))
+        self.runner = Runner(home, config, table, self.losses, self.stop, worker, beat, timing)
+        inbox = Inbox(home, config.watch.settle_seconds, timing)
+        calls = FolderCalls(home.jobs, self.stop, functools.partial(self._beat, FOLDER), timing)
         self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
-        self.intake = Intake(home, config.watch, inbox, calls, self.admission)
+        self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
@@ -88,10 +85,12 @@ class Service:
             self.socket = str(listener.getsockname())
             lock.announce(self.home, self.socket)
             helpers = [
-                asyncio.create_task(server.serve_control(self, listener)),
+                asyncio.create_task(server.serve_control(self, listener, self.timing)),
                 asyncio.create_task(self.intake.watcher.run()),
-                asyncio.create_task(report_to_systemd(self.manager, self.pulse, self.socket, self._summarize)),
-                asyncio.create_task(Notifier(self.home, self.config.notify, self.table).run()),
+                asyncio.create_task(
+                    report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing)
+                ),
+                asyncio.create_task(Notifier(self.home, self.config.notify, self.table, self.timing).run()),
             ]
             log.info("serving %s", self.home.root)
             try:
@@ -130,7 +129,7 @@ class Service:
     def request_stop(self) -> None:
         """Ask the daemon to stop; a second time, without waiting for its workers."""
         log.info("stopping" if not self.stop.is_set() else "stopping without waiting")
-        patience = self.config.stop_grace_seconds + STOP_MARGIN_SECONDS
+        patience = self.config.stop_grace_seconds + self.timing.stop_margin
         self.manager.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=int(patience * 1e6))
         self.stop.request()
 
@@ -165,7 +164,7 @@ class Service:
                 await self._work_or_mend(work)
             except Exception:
                 log.exception("this should not happen; going on")
-                await self.stop.rest(PAUSE_SECONDS)
+                await self.stop.rest(self.timing.failed_loop_pause)
         self.pulse.end(loop)
 
     async def _work_or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -177,7 +176,7 @@ class Service:
 
     def _beat(self, loop: str, wait_seconds: float) -> None:
         """Note that `loop` is alive, and about to do a step and then to wait for so many seconds."""
-        self.pulse.beat(loop, wait_seconds + self.config.stop_grace_seconds + STEP_SECONDS)
+        self.pulse.beat(loop, wait_seconds + self.config.stop_grace_seconds + self.timing.loop_step)
 
     async def _take_in_specs(self) -> None:
         """Claim and admit files for as long as the daemon runs."""

@@ -31,14 +31,11 @@ from prefd.daemon.machine.files import read_end, read_json, write_json
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.text.json_output import add_schema
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
 CHANGES = 200
-STOP_SECONDS = 5.0
-"""A command that runs when the daemon stops has this long to end; the next daemon runs it again if it has not."""
-KILL_SECONDS = 2.0
 MAX_REASON = 4_000
 """Characters in the environment; the whole reason is on stdin."""
 OUTPUT_BYTES = 2_000
@@ -47,14 +44,15 @@ OUTPUT_BYTES = 2_000
 class Notifier:
     """Runs the command for the jobs of one home. A failure of the command is logged, and changes nothing else."""
 
-    def __init__(self, home: Home, config: NotifyConfig, table: JobTable) -> None:
+    def __init__(self, home: Home, config: NotifyConfig, table: JobTable, timing: Timing = USUAL) -> None:
         self.home = home
         self.config = config
         self.table = table
+        self.timing = timing
         self.record = LastNotified(home)
 
     async def run(self) -> None:
-        """Run until cancelled; a command that runs then gets STOP_SECONDS to end."""
+        """Run until cancelled; a command that runs then gets `timing.notify_stop` seconds to end."""
         if not self.config.command:
             self.record.forget()
             return
@@ -67,7 +65,7 @@ class Notifier:
                 if str(error) != trouble:
                     log.warning("notify.command waits: %s", error)
                 trouble = str(error)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self.timing.notify_look)
 
     def _find_start(self) -> int:
         """Return the line of history behind which to go on: the last notified, or the newest where there is none."""
@@ -89,12 +87,12 @@ class Notifier:
             self.record.write(line)
 
     async def _notify_of(self, change: Change) -> None:
-        """Run the command for one end. Cancelled meanwhile, this waits STOP_SECONDS for the command's end, which counts."""
+        """Run the command for one end. Cancelled meanwhile, this waits a little for the command's end, which counts."""
         telling = asyncio.ensure_future(self._run_for(change))
         try:
             await asyncio.shield(telling)
         except asyncio.CancelledError:
-            ended, _ = await asyncio.wait({telling}, timeout=STOP_SECONDS)
+            ended, _ = await asyncio.wait({telling}, timeout=self.timing.notify_stop)
             if ended:
                 self.record.write(change.number)
             telling.cancel()
@@ -104,9 +102,8 @@ class Notifier:
     async def _run_for(self, change: Change) -> None:
         job = self.table.get(change.job_id)
         began = time.monotonic()
-        problem = await run_command(
-            self.config, environment(self.home, job, change), self._make_stdin(job), self._choose_folder(job)
-        )
+        env = environment(self.home, job, change)
+        problem = await run_command(self.config, env, self._make_stdin(job), self._choose_folder(job), self.timing)
         extra = {"job": job.id}
         if problem:
             log.warning("notify.command for job %d (%s): %s", job.id, change.state, problem, extra=extra)
@@ -173,7 +170,7 @@ def _remove_nuls(text: str) -> str:
     return text.replace("\0", "")
 
 
-async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, folder: Path) -> str:
+async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, folder: Path, timing: Timing) -> str:
     """Run the command, without a shell, in a session of its own. Returns why it failed, in words, or "".
 
     Its input and output are files instead of pipes: it need not read, it may print much, and processes that it leaves
@@ -199,7 +196,7 @@ async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, f
         except TimeoutError:
             return f"ended, for it took longer than {config.timeout_seconds:g} s"
         finally:
-            await _end_child(child)
+            await _end_child(child, timing.notify_kill)
         if code == 0:
             return ""
         data, _ = read_end(output, OUTPUT_BYTES)
@@ -208,12 +205,12 @@ async def run_command(config: NotifyConfig, env: dict[str, str], stdin: bytes, f
         return f"{f'exit code {code}' if code > 0 else f'signal {-code}'}: {clip(last, 300)}"
 
 
-async def _end_child(child: asyncio.subprocess.Process) -> None:
-    """End a command that still runs, with its session: SIGTERM, then SIGKILL where that is not enough."""
+async def _end_child(child: asyncio.subprocess.Process, seconds: float) -> None:
+    """End a command that still runs, with its session: SIGTERM, then SIGKILL where it has not ended in `seconds`."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if child.returncode is not None:
             return
         with suppress(ProcessLookupError):
             os.killpg(child.pid, number)
         with suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), KILL_SECONDS)
+            await asyncio.wait_for(child.wait(), seconds)

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable
 
 from prefd.daemon.service.systemd import ServiceManager
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
-STATUS_SECONDS = 5.0
-ANSWER_SECONDS = 10.0
 REQUEST = b"GET /v1/status HTTP/1.1\r\nHost: prefd\r\nConnection: close\r\n\r\n"
 
 
@@ -39,14 +38,16 @@ class Pulse:
         return sorted(loop for loop, until in self._until.items() if until < now)
 
 
-async def report_to_systemd(manager: ServiceManager, pulse: Pulse, socket_path: str, status: Callable[[], str]) -> None:
+async def report_to_systemd(
+    manager: ServiceManager, pulse: Pulse, socket_path: str, status: Callable[[], str], timing: Timing = USUAL
+) -> None:
     """Tell systemd that the daemon is ready once its socket answers, then what it does and that it lives, until cancelled.
 
     `status`: describes what the daemon does in one line.
     """
     if not manager.address:
         return
-    while not await ask_for_status(socket_path):
+    while not await ask_for_status(socket_path, timing.watchdog_answer):
         await asyncio.sleep(0.05)
     manager.tell(READY=1)
     patience = manager.watchdog_seconds
@@ -54,20 +55,20 @@ async def report_to_systemd(manager: ServiceManager, pulse: Pulse, socket_path: 
     while True:
         manager.status(status())
         silent = pulse.silent()
-        if patience is not None and not await ask_for_status(socket_path):
+        if patience is not None and not await ask_for_status(socket_path, timing.watchdog_answer):
             silent.append("the control socket")
         if patience is not None and not silent:
             manager.tell(WATCHDOG=1)
         if silent and silent != hanging:
             log.error("%s: no sign of life; the watchdog is told nothing until there is", ", ".join(silent))
         hanging = silent
-        await asyncio.sleep(STATUS_SECONDS if patience is None else min(patience / 2, STATUS_SECONDS))
+        await asyncio.sleep(timing.watchdog_status if patience is None else min(patience / 2, timing.watchdog_status))
 
 
-async def ask_for_status(socket_path: str) -> bool:
-    """Return whether the control API answers on the socket at that path."""
+async def ask_for_status(socket_path: str, seconds: float) -> bool:
+    """Return whether the control API answers on the socket at that path within so many seconds."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_unix_connection(socket_path)
             try:
                 writer.write(REQUEST)

@@ -42,7 +42,7 @@ class Git:
 
 
 def test_a_checkout_that_is_ready_is_not_refused(release: ModuleType, checkout: Path) -> None:
-    release.refuse_unready(Git())
+    assert release.refuse_unready(Git()) is None
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_what_git_says_against_a_tag_refuses_it(
 def test_changes_that_the_changelog_has_not_refuse_a_tag(release: ModuleType, checkout: Path) -> None:
     (checkout / "changes" / "+limit.changed.md").touch()
     with pytest.raises(release.NotReady, match=r"not in CHANGELOG.md yet: 1 of changes/"):
-        release.refuse_unready(Git())
+        assert release.refuse_unready(Git()) is None
 
 
 def test_a_changelog_without_the_version_refuses_a_tag(release: ModuleType, checkout: Path) -> None:
     (checkout / "CHANGELOG.md").write_text("# Changelog\n\n## 0.0.1 (2026-11-22)\n")
     with pytest.raises(release.NotReady, match="has no section for"):
-        release.refuse_unready(Git())
+        assert release.refuse_unready(Git()) is None
 
 
 def make_wheel(folder: Path, *names: str) -> Path:

@@ -21,6 +21,8 @@ from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.timing import Timing
+from support.quick_timing import QUICK_TIMING
 
 
 class FakeDaemon:
@@ -73,7 +75,7 @@ class FakeDaemon:
 
 
 @contextmanager
-def serving(home: Home) -> Iterator[FakeDaemon]:
+def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
     """It answers on the home's socket until the end of the block."""
     daemon, ready, done = FakeDaemon(home), threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
@@ -81,7 +83,7 @@ def serving(home: Home) -> Iterator[FakeDaemon]:
     async def run() -> None:
         with listening(home) as listener:
             announce(home, listener.getsockname())
-            task = asyncio.ensure_future(serve_control(daemon, listener))
+            task = asyncio.ensure_future(serve_control(daemon, listener, timing))
             await asyncio.sleep(0.05)
             ready.set()
             await done.wait()

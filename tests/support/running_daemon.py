@@ -26,7 +26,9 @@ from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.service.daemon import Service
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.timing import Timing
 from support import fake_worker
+from support.quick_timing import QUICK_TIMING
 
 QUICK = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=0.2), stop_grace_seconds=1.0)
 
@@ -38,6 +40,7 @@ class Place:
     home: Home
     folder: Path
     worker: tuple[str, ...]
+    timing: Timing = QUICK_TIMING
     services: list[Service] = field(default_factory=list)
 
     @contextmanager
@@ -49,7 +52,7 @@ class Place:
 
         async def serve() -> None:
             with lock.hold_lock(self.home), open_table(self.home) as table:
-                running.append(Service(self.home, config, table, self.worker))
+                running.append(Service(self.home, config, table, self.worker, timing=self.timing))
                 loops.append(asyncio.get_running_loop())
                 await running[0].run()
 

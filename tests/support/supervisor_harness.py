@@ -16,6 +16,7 @@ from prefd.daemon.queue.supervisor import Supervisor
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
+from support.quick_timing import QUICK_TIMING
 
 
 @dataclass
@@ -34,7 +35,8 @@ class Bench:
     def run(self, job: Job, catalog: Catalog | None = None, **more: Any) -> Job:
         """The job after one run; `during` is awaited beside it."""
         during: Callable[[], Any] | None = more.pop("during", None)
-        runner = Supervisor(self.home, self.table, job.id, worker=self.worker, **more)
+        given: dict[str, Any] = {"worker": self.worker, "timing": QUICK_TIMING} | more
+        runner = Supervisor(self.home, self.table, job.id, **given)
 
         async def both() -> Job:
             beside = asyncio.ensure_future(during()) if during else None

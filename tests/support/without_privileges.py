@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import WatchConfig
-from prefd.daemon.inbox import watcher
 from support import fake_worker
+from support.quick_timing import QUICK_TIMING
 from support.running_daemon import QUICK, Place
 
 
@@ -114,12 +115,11 @@ def run(*command: object) -> None:
 
 
 def main(what: str, folder: Path) -> None:
-    watcher.POLL_SECONDS = watcher.FIRST_RETRY_SECONDS = 0.05
-    watcher.LAST_RETRY_SECONDS = 0.1
+    timing = replace(QUICK_TIMING, folder_poll=0.05, last_events_retry=0.1)
     home = Home(folder / "home")
     home.create()
     {"unmounted": unmounted, "full": full, "no_instances": no_instances, "no_watches": no_watches}[what](
-        Place(home, folder, fake_worker.make_worker(folder))
+        Place(home, folder, fake_worker.make_worker(folder), timing)
     )
     print("ok")
 

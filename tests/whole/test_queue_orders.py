@@ -1,14 +1,15 @@
 """Whose turn it is, in a running daemon: pauses, priorities, dependencies, groups."""
 
 import os
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from prefd.daemon.control.client import ControlError
 from prefd.daemon.jobs.table import JobTable
-from prefd.daemon.queue import supervisor
 from support import fake_worker
+from support.quick_timing import QUICK_TIMING
 from support.running_daemon import QUICK, Place
 
 
@@ -72,11 +73,9 @@ def test_a_cancelled_job_is_retried_by_the_daemon(place: Place) -> None:
 
 
 @pytest.mark.parametrize("name", ["sleep", "crash"])
-def test_a_cancel_that_is_written_past_the_daemon_is_seen(
-    place: Place, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_cancel_that_is_written_past_the_daemon_is_seen(place: Place, name: str) -> None:
     """By a command that met no daemon, because it was just starting; `crash` waits to be tried again."""
-    monkeypatch.setattr(supervisor, "CRASH_WAITS", (60.0, 60.0))
+    place.timing = replace(QUICK_TIMING, crash_waits=(60.0, 60.0))
     with place.daemon():
         place.drop("a.yaml", name=name)
         fake_worker.wait_for(lambda: "hello" in place.log(1) and (name == "sleep" or place.jobs("queued") != []))

@@ -25,13 +25,12 @@ from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.text.json_output import dump_compact
+from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 50
 """Half of the connections: there is always room for a command."""
-LOOK_SECONDS = 0.25
-HEARTBEAT_SECONDS = 15.0
 RETRY_MS = 1000
 """How long a client waits before it comes back."""
 
@@ -52,8 +51,9 @@ class EventsQuery(Query):
 class Hub:
     """Hub tells every stream that there may be something new. It looks only while there are streams."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, timing: Timing = USUAL) -> None:
         self.home = home
+        self.timing = timing
         self.streams = 0
         self.closed = False
         self.progress: dict[int, tuple[float, bytes]] = {}
@@ -94,7 +94,7 @@ class Hub:
             with suppress(JobTableError):  # a stream that needs it meets the same, and says so
                 await self._look_at(identify_database(self.home))
             self._notify()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self.timing.events_look)
 
     async def _look_at(self, database: int) -> None:
         """Looks for news for as long as `database` is the home's."""
@@ -103,7 +103,7 @@ class Hub:
                 if (state := self._state(table)) != self._seen:
                     self._seen = state
                     self._notify()
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(self.timing.events_look)
 
     def _state(self, table: JobTable) -> object:
         """Returns a value that changes when an event may have happened."""
@@ -179,7 +179,7 @@ async def stream_events(hub: Hub, cursor: Cursor | None, job_id: int | None) -> 
                     yield b": the daemon has stopped\n\n"
                     return
                 try:
-                    await asyncio.wait_for(news.wait(), HEARTBEAT_SECONDS)
+                    await asyncio.wait_for(news.wait(), hub.timing.events_heartbeat)
                 except TimeoutError:
                     yield b":\n\n"
         except JobTableError as error:

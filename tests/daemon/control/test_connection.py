@@ -20,6 +20,7 @@ from prefd.daemon.control import connection
 from prefd.daemon.control.api import events
 from prefd.daemon.control.client import Client
 from prefd.daemon.home.layout import Home
+from prefd.daemon.timing import Timing
 from support import homes
 from support.control_server import serving, talking
 
@@ -108,10 +109,9 @@ def test_what_is_not_a_request_is_refused_and_the_next_one_is_answered(
         assert Client(made).status().pid == 42
 
 
-def test_a_huge_body_is_neither_kept_nor_waited_for(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.5)
+def test_a_huge_body_is_neither_kept_nor_waited_for(made: Home) -> None:
     me = psutil.Process()
-    with serving(made) as daemon:
+    with serving(made, Timing(request_arrival=0.5)) as daemon:
         for target in (b"/v1/jobs", b"/v1/stop"):
             before = me.memory_info().rss
             head = b"POST " + target + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n"
@@ -132,11 +132,8 @@ def test_a_huge_body_is_neither_kept_nor_waited_for(made: Home, monkeypatch: pyt
 @pytest.mark.parametrize(
     "beginning", [b"", b"GET /v1/sta", b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"]
 )
-def test_a_request_that_never_comes_whole_is_given_up(
-    made: Home, beginning: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.3)
-    with serving(made), connect(made) as slow:
+def test_a_request_that_never_comes_whole_is_given_up(made: Home, beginning: bytes) -> None:
+    with serving(made, Timing(request_arrival=0.3)), connect(made) as slow:
         began = time.monotonic()
         slow.sendall(beginning)
         with suppress(ConnectionResetError):
@@ -144,9 +141,8 @@ def test_a_request_that_never_comes_whole_is_given_up(
         assert time.monotonic() - began < 2
 
 
-def test_a_trickle_of_bytes_buys_no_time(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.3)
-    with serving(made), connect(made) as slow:
+def test_a_trickle_of_bytes_buys_no_time(made: Home) -> None:
+    with serving(made, Timing(request_arrival=0.3)), connect(made) as slow:
         began = time.monotonic()
         with suppress(ConnectionError):
             while time.monotonic() - began < 4:
@@ -155,12 +151,11 @@ def test_a_trickle_of_bytes_buys_no_time(made: Home, monkeypatch: pytest.MonkeyP
         assert time.monotonic() - began < 2
 
 
-def test_a_client_that_does_not_read_its_answer_is_let_go(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
+def test_a_client_that_does_not_read_its_answer_is_let_go(made: Home) -> None:
     job = homes.add_running(made)
     rows = [{"step": step, "pad": "x" * 10_000} for step in range(2_000)]
     homes.write_metrics(homes.run_folder(made, job), rows)
-    with serving(made), connect(made) as deaf:
+    with serving(made, Timing(answer_read=0.3)), connect(made) as deaf:
         deaf.sendall(b"GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n")
         me = psutil.Process()
         before = me.memory_info().rss

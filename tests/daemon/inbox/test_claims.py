@@ -15,16 +15,16 @@ from prefd.daemon.inbox.submit import submit
 from prefd.daemon.machine.files import shorten_name
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import read_spec
+from prefd.daemon.timing import Timing
 from support import fake_worker
 
 SETTLE = 0.5
 
 
 @pytest.fixture
-def inbox(made: Home, monkeypatch: pytest.MonkeyPatch) -> Inbox:
+def inbox(made: Home) -> Inbox:
     """One for which a file begins to settle when it is first looked at."""
-    monkeypatch.setattr(inbox_module, "LATE_SECONDS", 0.0)
-    return Inbox(made, SETTLE)
+    return Inbox(made, SETTLE, Timing(late_notice=0.0))
 
 
 def settled(inbox: Inbox, start: float = 0.0) -> list[str]:

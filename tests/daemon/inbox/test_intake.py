@@ -6,19 +6,21 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prefd.daemon.home.settings import Config, WatchConfig
-from prefd.daemon.inbox import claims, folder_calls, intake
+from prefd.daemon.inbox import claims
 from prefd.daemon.inbox.claims import Claimed, Inbox
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.machine import mounts
 from prefd.daemon.machine.mounts import Mount
 from prefd.daemon.specs import catalog_listing
 from support import fake_worker
+from support.quick_timing import QUICK_TIMING
 from support.running_daemon import Place, fail_first
 
 CODES = {code: os.strerror(code) for code in (errno.ENOSPC, errno.EMFILE, errno.EIO, errno.ESTALE)}
@@ -169,7 +171,7 @@ def test_a_folder_that_hangs_holds_up_neither_the_daemon_nor_its_stop(
         answer.wait(30)
         return real(self, *arguments)
 
-    monkeypatch.setattr(folder_calls, "SLOW_SECONDS", 0.1)
+    place.timing = replace(QUICK_TIMING, slow_folder_call=0.1)
     with place.daemon() as client:
         place.drop("a.yaml", name="once")
         fake_worker.wait_for(lambda: "hello" in place.log(1))
@@ -251,7 +253,7 @@ def test_on_a_network_mount_the_settle_time_is_longer_and_leases_are_not_asked(
     listed = [Mount("/", "nfs4", "server:/")]
     monkeypatch.setattr(mounts, "list_mounts", lambda: listed)
     monkeypatch.setattr(claims, "has_writer", lambda _: True)
-    monkeypatch.setattr(intake, "NETWORK_SETTLE_SECONDS", 0.3)
+    place.timing = replace(QUICK_TIMING, network_settle=0.3)
     with place.daemon(Config(watch=WatchConfig(rescan_seconds=0.1, settle_seconds=0.1))):
         place.drop("a.yaml")
         place.wait_for("done")

@@ -12,18 +12,14 @@ import pytest
 from prefd.daemon.home.settings import WatchConfig
 from prefd.daemon.inbox import watcher as watch
 from prefd.daemon.inbox.watcher import Watcher
+from support.quick_timing import QUICK_TIMING
 
 QUICK = WatchConfig(rescan_seconds=0.05)
 
 
-@pytest.fixture(autouse=True)
-def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "FIRST_RETRY_SECONDS", 0.05)
-
-
 def watched(folder: Path, config: WatchConfig, body: Callable[[Watcher], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        watcher = Watcher(folder, config, asyncio.Event())
+        watcher = Watcher(folder, config, asyncio.Event(), timing=QUICK_TIMING)
         task = asyncio.create_task(watcher.run())
         try:
             await asyncio.sleep(0.1)

@@ -12,6 +12,7 @@ import struct
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from prefd.daemon.inbox import watcher as watch
 from prefd.daemon.machine import mounts
 from prefd.daemon.machine.mounts import Mount
 from support import fake_worker
+from support.quick_timing import QUICK_TIMING
 from support.running_daemon import Place, process
 
 EVENTS_ONLY = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=30), stop_grace_seconds=1.0)
@@ -35,7 +37,7 @@ MOVED, OVERFLOWN = 0xC0, 0x4000
 def test_a_name_that_is_not_utf8_ends_the_events_and_the_folder_is_polled(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
+    place.timing = replace(QUICK_TIMING, folder_poll=0.05)
     with place.daemon(EVENTS_ONLY) as client:
         fake_worker.wait_for(lambda: client.status().watcher.mode == "events")
         os.mknod(os.fsencode(place.home.jobs) + b"/bad\xff.yaml")
@@ -155,7 +157,7 @@ def test_a_network_mount_is_polled_by_itself_and_any_folder_where_it_is_asked_fo
     listed = [Mount("/", "ext4" if setting else "9p", "host")]
     monkeypatch.setattr(mounts, "list_mounts", lambda: listed)
     monkeypatch.setattr(watch, "awatch", no_events)
-    monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
+    place.timing = replace(QUICK_TIMING, folder_poll=0.05)
     with place.daemon(Config(watch=WatchConfig(settle_seconds=0.1, rescan_seconds=30, polling=setting))) as client:
         place.drop("a.yaml")
         place.wait_for("done")

@@ -93,6 +93,7 @@ def test_signalling_a_group_that_is_gone_does_nothing(child: "subprocess.Popen[b
     child.kill()
     child.wait()
     signal_group(child.pid, signal.SIGTERM)
+    assert child.returncode == -signal.SIGKILL
 
 
 def test_the_worker_lock_lives_as_long_as_whoever_inherited_it(tmp_path: Path) -> None:

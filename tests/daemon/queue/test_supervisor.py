@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
 from support.programs import program_environment
+from support.quick_timing import QUICK_TIMING
 from support.supervisor_harness import Bench, is_running, started
+
+PATIENT = replace(QUICK_TIMING, crash_waits=(60.0, 60.0))
 
 # --- the phases
 
@@ -121,9 +125,8 @@ def test_crashes_are_counted_anew_when_the_job_got_further(bench: Bench) -> None
 
 
 def test_crashes_are_counted_over_a_restart_of_the_daemon_and_a_retry_counts_anew(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    monkeypatch.setattr(supervisor, "CRASH_WAITS", (60.0, 60.0))
     job = bench.add("segfault")
     for _ in range(2):
         stop = Stop()
@@ -133,16 +136,13 @@ def test_crashes_are_counted_over_a_restart_of_the_daemon_and_a_retry_counts_ane
                 await asyncio.sleep(0.01)
             stop.request()
 
-        assert bench.run(job, stop=stop, during=during).state == "queued"
-    assert bench.run(job).reason.startswith("crashed 3 times")
+        assert bench.run(job, stop=stop, during=during, timing=PATIENT).state == "queued"
+    assert bench.run(job, timing=PATIENT).reason.startswith("crashed 3 times")
     assert bench.table.retry(job.id).crashes == 0
 
 
 @pytest.mark.parametrize("ask", ["request_cancel", "request_pause"])
-def test_a_job_can_be_called_off_or_paused_while_it_waits_to_be_tried_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, ask: str
-) -> None:
-    monkeypatch.setattr(supervisor, "CRASH_WAITS", (60.0, 60.0))
+def test_a_job_can_be_called_off_or_paused_while_it_waits_to_be_tried_again(bench: Bench, ask: str) -> None:
     job = bench.add("segfault")
 
     async def during() -> None:
@@ -150,18 +150,18 @@ def test_a_job_can_be_called_off_or_paused_while_it_waits_to_be_tried_again(
             await asyncio.sleep(0.01)
         getattr(bench.table, ask)(job.id)
 
-    assert bench.run(job, during=during).state == ("cancelled" if ask == "request_cancel" else "paused")
+    assert bench.run(job, during=during, timing=PATIENT).state == ("cancelled" if ask == "request_cancel" else "paused")
 
 
 # --- memory
 
 
 def test_a_worker_that_takes_more_than_it_may_is_stopped_and_told_what_to_change(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    monkeypatch.setattr(memory_watch, "LOOK_SECONDS", 0.0)
     job = bench.add("greedy")
-    failed = bench.run(job, limits=WorkerLimits(memory="100MB"))
+    attentive = replace(QUICK_TIMING, memory_look=0.0)
+    failed = bench.run(job, limits=WorkerLimits(memory="100MB"), timing=attentive)
     assert failed.state == "failed"
     said = r"its worker took 0\.\d\d GB, and worker\.memory allows 100MB\. Make the job smaller and submit it again: "
     assert re.match(said + r"training\.grad_checkpoint: true .*; or a larger worker\.memory in ", failed.reason)

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 import prefd.daemon
 from prefd.daemon.home.layout import Home
-from prefd.daemon.queue import supervisor
 from prefd.daemon.runs import worker_log
 from prefd.daemon.runs.worker_log import bound_log
 from prefd.daemon.service import logs
@@ -233,7 +232,6 @@ def test_the_daemon_bounds_the_log_of_a_job_that_writes_without_end(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_log, "WORKER_LOG_BYTES", 5000)
-    monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
     made = Home(home)
     made.create()
     place = Place(made, tmp_path, fake_worker.make_worker(tmp_path))

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from prefd.daemon.home.settings import Config, NotifyConfig
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.service import notify
 from prefd.daemon.service.notify import Notifier
+from prefd.daemon.timing import Timing
 from support import homes
+from support.quick_timing import QUICK_TIMING
 
 WRITES = """
 import json, os, sys, time
@@ -27,8 +30,7 @@ with open(sys.argv[1], "ab", buffering=0) as file:  # a line at once: the test r
 
 
 @pytest.fixture
-def made(home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setattr(notify, "LOOK_SECONDS", 0.02)
+def made(home: Path) -> Home:
     made = Home(home)
     made.create()
     return made
@@ -43,11 +45,17 @@ def command(home: Home, code: str = WRITES, **more: Any) -> NotifyConfig:
     return NotifyConfig(command=[sys.executable, "-S", "-c", code, str(home.root / "told")], **more)
 
 
-def notified(home: Home, config: NotifyConfig, enough: Callable[[], bool], seconds: float = 10.0) -> None:
+def notified(
+    home: Home,
+    config: NotifyConfig,
+    enough: Callable[[], bool],
+    seconds: float = 10.0,
+    timing: Timing = QUICK_TIMING,
+) -> None:
     """A notifier on `home`, as a daemon runs it, until `enough()`."""
 
     async def run(table: JobTable) -> None:
-        task = asyncio.create_task(Notifier(home, config, table).run())
+        task = asyncio.create_task(Notifier(home, config, table, timing).run())
         deadline = time.monotonic() + seconds
         while not enough():
             assert not task.done()
@@ -140,16 +148,15 @@ def test_pauses_and_the_jobs_of_prefd_run_are_not_told_and_cancelled_ones_are(ma
     ids=["exit code", "signal", "slow", "deaf"],
 )
 def test_a_failing_command_is_logged_told_once_and_the_next_end_is_told(
-    made: Home, code: str, said: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    made: Home, code: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(notify, "KILL_SECONDS", 0.2)
     failing = f"import os\nif os.environ['PREFD_JOB_ID'] == '1':\n    {code}\n{WRITES}"
     config = command(made, failing, timeout_seconds=0.3 if "longer" in said else 5.0)
     begun(made, config)
     homes.add_done(made, name="first")
     homes.add_done(made, name="second")
     before = homes.invoke(made, "show", 1, "--json").stdout
-    notified(made, config, lambda: len(told(made)) == 1)
+    notified(made, config, lambda: len(told(made)) == 1, timing=replace(QUICK_TIMING, notify_kill=0.2))
     assert told(made)[0]["PREFD_JOB_ID"] == "2"
     (line,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert line.startswith("notify.command for job 1 (done): ")
@@ -179,18 +186,16 @@ def test_what_a_command_leaves_running_holds_nobody_up(made: Home) -> None:
     notified(made, command(made, code), lambda: len(told(made)) == 2, seconds=2.5)
 
 
-def test_a_stop_waits_a_little_for_the_command_and_then_the_next_daemon_runs_it_again(
-    made: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notify, "STOP_SECONDS", 0.3)
+def test_a_stop_waits_a_little_for_the_command_and_then_the_next_daemon_runs_it_again(made: Home) -> None:
     started = made.root / "started"
     slow = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(SECONDS)\n{WRITES}"
     begun(made, command(made))
     homes.add_done(made)
-    notified(made, command(made, slow.replace("SECONDS", "60")), started.exists)
+    hurried = replace(QUICK_TIMING, notify_stop=0.3)
+    notified(made, command(made, slow.replace("SECONDS", "60")), started.exists, timing=hurried)
     assert told(made) == []
     started.unlink()
-    notified(made, command(made, slow.replace("SECONDS", "0.1")), started.exists)
+    notified(made, command(made, slow.replace("SECONDS", "0.1")), started.exists, timing=hurried)
     assert len(told(made)) == 1, "it was waited for"
     notified(made, command(made), in_a_while())
     assert len(told(made)) == 1, "and its end counts"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,16 +42,20 @@ def test_a_status_is_told_once(listener: tuple[socket.socket, str]) -> None:
     assert [theirs.recv(4096), theirs.recv(4096)] == [b"STATUS=one", b"STATUS=two"]
 
 
-def test_without_systemd_nothing_is_said_and_nothing_fails(tmp_path: Path) -> None:
+def test_without_systemd_nothing_is_said_and_nothing_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for notifier in (ServiceManager.take({}), ServiceManager(str(tmp_path / "gone")), ServiceManager("@prefd-nobody")):
         notifier.tell(READY=1)
         notifier.status("fine")
+    assert caplog.records == []
 
 
 def test_a_manager_that_does_not_read_holds_nothing_up(listener: tuple[socket.socket, str]) -> None:
     notifier = ServiceManager(listener[1])
+    began = time.monotonic()
     for number in range(5000):
         notifier.tell(STATUS=str(number) * 50)
+    assert time.monotonic() - began < 5
+    assert listener[0].recv(4096) == b"STATUS=" + b"0" * 50
 
 
 @pytest.mark.parametrize(

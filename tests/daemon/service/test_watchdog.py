@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,12 @@ from prefd.daemon.home.settings import Config, WatchConfig
 from prefd.daemon.inbox.intake import Intake
 from prefd.daemon.jobs.job import Job
 from prefd.daemon.jobs.table import JobTable
-from prefd.daemon.queue import supervisor
 from prefd.daemon.queue.runner import Runner
-from prefd.daemon.service import daemon as service
-from prefd.daemon.service import watchdog
 from prefd.daemon.service.daemon import Service
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse
 from support import fake_worker
+from support.quick_timing import QUICK_TIMING
 from support.running_daemon import request_stop
 
 QUICK = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=0.1), stop_grace_seconds=0)
@@ -76,7 +75,7 @@ def daemon(home: Home, folder: Path, manager: Manager) -> Iterator[Client]:
         loops.append(asyncio.get_running_loop())
         notifier = ServiceManager(manager.socket.getsockname(), WATCHDOG_SECONDS)
         with lock.hold_lock(home), JobTable.open(home.database) as table:
-            running.append(Service(home, QUICK, table, worker, notifier))
+            running.append(Service(home, QUICK, table, worker, notifier, replace(QUICK_TIMING, loop_step=0.5)))
             await running[0].run()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
@@ -88,12 +87,6 @@ def daemon(home: Home, folder: Path, manager: Manager) -> Iterator[Client]:
         request_stop(loops[0], running[0].stop)
         thread.join(20)
     assert not thread.is_alive()
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "TICK_SECONDS", 0.02)
-    monkeypatch.setattr(service, "STEP_SECONDS", 0.5)
 
 
 def test_a_loop_is_silent_once_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +153,6 @@ def test_a_hung_loop_is_not_said_to_be_alive(
             elif hung == "queue":
                 monkeypatch.setattr(Runner, "_recover", hanging(Runner._recover))
             else:
-                monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 0.1)
                 Home(home).socket.rename(tmp_path / "away")
             fake_worker.wait_for(lambda: "no sign of life" in caplog.text)
             assert manager.pings_within(0.4) == 0

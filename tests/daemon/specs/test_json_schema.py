@@ -49,7 +49,7 @@ def test_every_spec_that_is_shown_passes(validator: jsonschema.Draft7Validator, 
     value = parse(text.encode(), ".yaml").value
     if is_flat(value):
         pytest.skip("a config of mlx-lm-lora, which its own words describe")
-    validator.validate(value)
+    assert list(validator.iter_errors(value)) == []
 
 
 GOOD: list[dict[str, Any]] = [
@@ -98,7 +98,7 @@ BAD: list[dict[str, Any]] = [
 @pytest.mark.parametrize("change", GOOD, ids=str)
 def test_what_prefd_takes_passes(validator: jsonschema.Draft7Validator, known: Catalog, change: dict[str, Any]) -> None:
     read_specs(json.dumps(WHOLE | change).encode(), "a.json", known)
-    validator.validate(WHOLE | change)
+    assert list(validator.iter_errors(WHOLE | change)) == []
 
 
 @pytest.mark.parametrize("change", BAD, ids=str)

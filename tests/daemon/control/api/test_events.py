@@ -4,11 +4,11 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import psutil
 import pytest
 
-from prefd.daemon.control.api import events as streams
 from prefd.daemon.control.api.events import Hub, stream_events
 from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning, Received, read_events
 from prefd.daemon.home.layout import Home
@@ -19,12 +19,8 @@ from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from support import fake_worker, homes
 from support.control_server import serving, talking
+from support.quick_timing import QUICK_TIMING
 from support.running_daemon import Place, process
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.02)
 
 
 def end(home: Home, job_id: int, reason: str = "") -> None:
@@ -140,16 +136,19 @@ def test_the_stream_ends_with_the_daemon_after_what_was_left_to_tell(made: Home)
         next(Client(made).events())
 
 
-def test_a_silent_stream_has_a_heartbeat(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.05)
-    with serving(made), talking(made) as http, http.stream("GET", "/v1/events") as reply:
+def test_a_silent_stream_has_a_heartbeat(made: Home) -> None:
+    with (
+        serving(made, replace(QUICK_TIMING, events_heartbeat=0.05)),
+        talking(made) as http,
+        http.stream("GET", "/v1/events") as reply,
+    ):
         beats = [line for line in itertools.islice(reply.iter_lines(), 8) if line.startswith(":")]
         assert len(beats) >= 2
 
 
 def test_nobody_looks_while_nobody_listens(made: Home) -> None:
     async def listen() -> list[int]:
-        hub = Hub(made)
+        hub = Hub(made, QUICK_TIMING)
         looks = []
         for _ in range(2):
             one, two = stream_events(hub, None, None), stream_events(hub, None, None)
@@ -169,9 +168,8 @@ async def close(body: AsyncIterator[bytes]) -> None:
     await body.aclose()  # type: ignore[attr-defined]
 
 
-def test_fifty_clients_cost_little_and_are_all_told(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fifty_clients_cost_little_and_are_all_told(made: Home) -> None:
     """CPU of the process while 50 clients listen and one event a look comes, the clients' own included."""
-    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.25)
     job = homes.add_running(made)
 
     async def listen() -> tuple[float, int]:

@@ -1,0 +1,68 @@
+"""Timing says how long the daemon waits for what, in seconds. Nobody sets it but tests, which hand in shorter times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Timing has the waits of one daemon. Whoever makes a `Service`, or a part of one, may hand in others."""
+
+    worker_look: float = 0.5
+    """Between two looks at a worker's memory and log, or at a lock that an orphan has."""
+    memory_look: float = 1.0
+    """Between two measurements of a worker's memory."""
+    crash_waits: tuple[float, float] = (2.0, 10.0)
+    """Before a crashed job is tried the second time, and the third."""
+    full_disk_wait: float = 30.0
+    """Before a job is tried again for which the disk had no room."""
+    refused_state_wait: float = 5.0
+    """After a disk has refused a change of a job's state."""
+
+    failed_loop_pause: float = 1.0
+    """After an unexpected failure of a loop, so that one that stays does not fill the log."""
+    loop_step: float = 180.0
+    """The most between two signs of life of a loop, beside a worker's end: listing the plugins may take 120."""
+    stop_margin: float = 30.0
+    """What the daemon's own end takes at most, beside its worker's."""
+    watchdog_status: float = 5.0
+    """Between two lines to systemd on what the daemon does."""
+    watchdog_answer: float = 10.0
+    """For the control socket to answer the watchdog."""
+
+    folder_poll: float = 1.0
+    """Between two looks at `jobs/` where there are no file events."""
+    first_events_retry: float = 1.0
+    """Before file events are tried again; twice as long each time."""
+    last_events_retry: float = 60.0
+    """The longest time before file events are tried again."""
+    folder_trouble_retry: float = 1.0
+    """Before a folder that cannot be used is looked at again."""
+    folder_call_look: float = 0.2
+    """Between two looks at whether a call on the folder has returned, or the daemon is to stop."""
+    slow_folder_call: float = 5.0
+    """After which a call on the folder counts as one that hangs."""
+    network_settle: float = 3.0
+    """The settle time on a network mount, which may show a file's size and time as they were some seconds ago."""
+    late_notice: float = 0.2
+    """A change that is noticed up to so late counts from when it was made: a busy machine may report it late."""
+
+    request_arrival: float = 10.0
+    """For a request to arrive whole, counted from the connection or from its first byte."""
+    answer_read: float = 60.0
+    """For a client to go on reading its answer."""
+    events_look: float = 0.25
+    """Between two looks at whether there are events for the streams."""
+    events_heartbeat: float = 15.0
+    """Between two comments on a stream that has nothing to tell."""
+
+    notify_look: float = 0.5
+    """Between two looks at whether a job has ended that `notify.command` is to be told of."""
+    notify_stop: float = 5.0
+    """For a command that runs when the daemon stops; the next daemon runs it again if it has not ended."""
+    notify_kill: float = 2.0
+    """For a command to end after SIGTERM, and again after SIGKILL."""
+
+
+USUAL = Timing()

@@ -1,0 +1,16 @@
+"""The waits of a daemon whose test has little patience."""
+
+from __future__ import annotations
+
+from prefd.daemon.timing import Timing
+
+QUICK_TIMING = Timing(
+    worker_look=0.02,
+    crash_waits=(0.02, 0.05),
+    full_disk_wait=0.05,
+    refused_state_wait=0.05,
+    failed_loop_pause=0.05,
+    first_events_retry=0.05,
+    events_look=0.02,
+    notify_look=0.02,
+)
