@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 
-from prefd.daemon.terminal.comparison_curves import COLORS, STYLES, Line, _draw_panel, _assign_looks, plot_jobs
+from prefd.daemon.terminal.comparison_curves import COLORS, STYLES, Line, _assign_looks, _draw_panel, plot_jobs
 from prefd.daemon.terminal.curves import new_figure
 from support.homes import metric_rows
 
