@@ -42,7 +42,9 @@ def check_data(home: Home, request: DataCheckInput) -> DataChecks:
             elif checks[key].not_reached is not None:
                 checks[key] = checks[key].joined(_check_part(job, _read_rows))
         data_check = checks[key] if checks[key].data is None else checks[key].joined(_check_part(job, _check_plan))
-        answers.append(data_check if data_check.error is not None else data_check.joined(_check_part(job, _check_keys)))
+        answers.append(
+            data_check if data_check.error is not None else data_check.joined(_check_part(job, _check_model))
+        )
     return DataChecks(found=answers)
 
 
@@ -70,11 +72,14 @@ def _check_plan(job: SpecifiedJob) -> DataCheck:
     return DataCheck()
 
 
-def _check_keys(job: SpecifiedJob) -> DataCheck:
-    """Check that `training.lora.keys` name modules of the model, where its weights are on this machine."""
+def _check_model(job: SpecifiedJob) -> DataCheck:
+    """Check that the model can be trained as the spec asks, as far as what is on this machine can say."""
     from prefd.daemon.worker.models.lora_keys import check_keys
+    from prefd.daemon.worker.outputs.peft import check_source
 
     training = job.spec.training
+    if job.spec.output.peft:
+        check_source(job.policy)
     if training is None or not training.lora.keys:
         return DataCheck()
     if not job.policy.has_weights:

@@ -46,8 +46,7 @@ class Answers(NamedTuple):
 def find_answers(row: Mapping[str, Any]) -> Answers | None:
     """Finds the answers of `row`; None where there are not two, or more than one set of them."""
     answer_sets = [answers for answers in (*_numbered(row), *_lists(row)) if len(answers.texts) > 1]
-    if len(answer_sets) > 1:
-        answer_sets = [answers for answers in answer_sets if answers.names or not _is_aside(min(answers.columns))]
+    answer_sets = [answers for answers in answer_sets if answers.names or not _is_aside(min(answers.columns))]
     return answer_sets[0] if len(answer_sets) == 1 else None
 
 

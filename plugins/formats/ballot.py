@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.chats import squeezed
 from prefd.plugins.formats.labels import label_name
-from prefd.plugins.formats.names import ANSWERS, CHATS, is_metadata, key_of, numbered_columns, words_of
+from prefd.plugins.formats.names import ANSWERS, CHATS, is_metadata, key_of, numbered, numbered_columns, words_of
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import UnclearRow, UnusableRow
 
@@ -59,6 +59,32 @@ NAMING = BESIDE | ANSWERS | CHATS | {"assistant", "option", "ref", "candidate", 
 TIES = frozenset(["tie", "ties", "tied", "draw", "equal", "same", "both", "neither", "none", "bothbad", "bad", "good"])
 FIRST, SECOND = frozenset(["first", "left"]), frozenset(["second", "right"])
 INDEX = frozenset(["index", "idx"])
+YES_OR_NO = frozenset(
+    [
+        *FIRST,
+        *SECOND,
+        "is",
+        "was",
+        "has",
+        "did",
+        "does",
+        "win",
+        "wins",
+        "won",
+        "than",
+        "if",
+        "correct",
+        "agree",
+        "swap",
+        "swapped",
+        "flip",
+        "flipped",
+        "reverse",
+        "reversed",
+        "inverted",
+    ]
+)
+"""Words of a column that says of one answer, or of their order, whether it is so: its numbers are no places."""
 COMPARED = re.compile(r"\W*([A-Za-z0-9])\s*(>+|<+|=+)\s*([A-Za-z0-9])\W*")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SHP = ("human_ref_A", "human_ref_B")
@@ -162,9 +188,16 @@ def _by_number(ballot: Ballot, value: int, answers: Answers) -> int:
 
 def _places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     """The place that each number means; None where that is not certain."""
+    if not YES_OR_NO.isdisjoint(words_of(ballot.name)) or numbered(ballot.name) is not None:
+        return None
     if answers.names and not _are_one_row_of_marks(answers.every or answers.marks):
         return None
     return _count_places(ballot, answers)
+
+
+def is_shp(ballot: Ballot, answers: Answers) -> bool:
+    """Says whether the answers are SHP's, and the column is its `labels`."""
+    return answers.names == SHP and set(words_of(ballot.column)) <= {"label", "labels"}
 
 
 def _count_places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
@@ -177,7 +210,7 @@ def _count_places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
     all_from_0, all_from_1 = set(range(len(all_marks))), set(range(1, len(all_marks) + 1))
     if ballot.from_zero:
         return from_0
-    if answers.names == SHP and words <= {"label", "labels"}:
+    if is_shp(ballot, answers):
         return {1: 0, 0: 1}
     if words & {"label", "labels"} and not ballot.is_from_spec:
         return None
@@ -266,8 +299,9 @@ def _is_count(marks: Sequence[str]) -> bool:
 def _end(value: str) -> str:
     """The letter or number that a text names an answer by: `2` of `Response 2`; "" where it names none so."""
     words = words_of(value)
-    is_name = words and set(words[:-1]) <= NAMING
-    return words[-1] if is_name and (len(words[-1]) == 1 or words[-1].isdigit()) else ""
+    if not words or not set(words[:-1]) <= NAMING:
+        return ""
+    return str(int(words[-1])) if words[-1].isdecimal() else words[-1] if len(words[-1]) == 1 else ""
 
 
 def _by_comparison(compared: re.Match[str], ballot: Ballot, answers: Answers) -> int:

@@ -98,8 +98,15 @@ def columns_of(row: Mapping[str, Any], sides: Sides | None = None) -> frozenset[
     return known_row.columns | with_turns(row, "", known_row.columns)[1]
 
 
+def _is_file(value: Any) -> bool:
+    """Whether it is an image or a sound as `datasets` stores it, or a list of them."""
+    if isinstance(value, list | tuple) and value:
+        return all(map(_is_file, value))
+    return isinstance(value, Mapping) and {"bytes", "path"} <= value.keys() <= {"bytes", "path", "sampling_rate"}
+
+
 def check_media(row: Mapping[str, Any]) -> None:
     """Raises `UnusableRow` for a column of images, audio or video that has any."""
     for column in row:
-        if key_of(column) in MEDIA and not is_blank(row[column]):
+        if (key_of(column) in MEDIA and not is_blank(row[column])) or _is_file(row[column]):
             raise UnusableRow(f"the column {column!r} is no text: prefd trains on text")

@@ -44,6 +44,12 @@ class Explicit:
 
 def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
     """Makes the pair of a row that has this shape. Raises `UnusableRow`."""
+    whole_sides = [side for side in ("chosen", "rejected") if is_conversation(known_row.values[side])]
+    if known_row.values["prompt"] is None and len(whole_sides) == 1:
+        raise UnusableRow(
+            f"only {whole_sides[0]} is a whole conversation, and no column is the prompt: write the prompt's messages into "
+            "both sides, or into a column 'prompt'"
+        )
     if known_row.values["prompt"] is None and (naming := naming_prompt(row, known_row.columns)):
         raise UnclearRow(f"no column is known to be the prompt; {naming}")
     chosen, rejected, prompt = (read_text(known_row.values, column) for column in ("chosen", "rejected", "prompt"))

@@ -48,7 +48,12 @@ class HH:
 def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
     """Makes the pair of a row that has this shape. Raises `UnusableRow`."""
     chosen, rejected = (_transcript(known_row.values, column) for column in ("chosen", "rejected"))
-    prompt, *sides = split_conversations(parse(chosen), parse(rejected))
+    conversations = parse(chosen), parse(rejected)
+    if not any(turn["role"] == "assistant" for turns in conversations for turn in turns):
+        raise UnclearRow(
+            "a transcript in which no 'Assistant:' begins behind two line breaks; write it so, or as chat messages"
+        )
+    prompt, *sides = split_conversations(*conversations)
     return finished(row, known_row, prompt, *sides)
 
 

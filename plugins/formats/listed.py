@@ -23,8 +23,8 @@ class Listed:
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Says whether `row` has two sides, of which at least one is a list of answers."""
         columns = named_sides(row)
-        if columns is None:
-            return False
+        if columns is None or _is_list(as_chat(row.get("prompt"))):
+            return False  # whole columns, where the prompt is a list as well
         sides = [as_chat(row[column]) for column in columns]
         return any(map(_is_list, sides)) and all(_is_list(side) or is_text(side) for side in sides)
 
@@ -92,7 +92,7 @@ def _answers(row: Mapping[str, Any], column: str, options: ReadOptions) -> Seque
 
 
 def _is_list(side: Any) -> bool:
-    """Whether it is several answers, and not the messages of one."""
+    """Whether it is several texts, and not the messages of one."""
     return (
         isinstance(side, list | tuple)
         and len(side) > 0

@@ -44,6 +44,8 @@ def decode_messages(value: Any) -> Any:
         and all(isinstance(item, str) and AS_JSON.match(item) for item in messages)
     ):
         messages = [_decoded(item) for item in messages]
+    if isinstance(decoded, Mapping) and _look_like_messages(decoded.get("messages")):
+        return decoded  # OpenAI's `input`: messages, and tools beside them
     return messages if _look_like_messages(messages) else value
 
 

@@ -44,9 +44,15 @@ PROMPTS = frozenset(
         "user_message",
         "user_input",
         "user_query",
+        "user_question",
+        "user_instruction",
+        "human_input",
+        "human_question",
         "prompt_text",
         "input_text",
         "question_text",
+        "query_text",
+        "instruction_text",
         "input_prompt",
         "human_prompt",
     ]
@@ -251,7 +257,7 @@ METADATA = frozenset(
 """Words of names whose columns are about the row: they are listed where nobody reads them, and hinder nothing."""
 
 
-ORDINALS = {"first": "1", "second": "2"}
+ORDINALS = {"first": "1", "second": "2", "third": "3", "one": "1", "two": "2", "three": "3"}
 
 
 @lru_cache(maxsize=4096)
@@ -282,7 +288,10 @@ def side_of(column: str) -> str | None:
 
 
 class Numbered(NamedTuple):
-    """A column that is one of several alike: `human_ref_A` is `a` of `human_ref`, `first_response` is `1` of `response`."""
+    """A column that is one of several alike.
+
+    `human_ref_A` is `a` of `human_ref`; `first_response` and `response_01` are `1` of `response`.
+    """
 
     base: tuple[str, ...]
     mark: str
@@ -295,7 +304,8 @@ def numbered(column: str) -> Numbered | None:
     if not places or len(words) == 1 or (len(places) > 1 and places[-1] != len(words) - 1):
         return None
     base = (*words[: places[-1]], *words[places[-1] + 1 :])
-    return Numbered(base, words[places[-1]])
+    mark = words[places[-1]]
+    return Numbered(base, str(int(mark)) if mark.isdecimal() else mark)
 
 
 def is_answer_base(base: tuple[str, ...]) -> bool:

@@ -74,10 +74,9 @@ def with_turns(
         return prompt, columns
     messages: list[Message] = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else [*prompt]
     if history[1] and messages[: len(history[1])] != history[1]:
-        if messages and messages[0]["role"] == "system":
-            messages = [messages[0], *history[1], *messages[1:]]
-        else:
-            messages = [*history[1], *messages]
+        system_turn = messages[:1] if messages and messages[0]["role"] == "system" else []
+        prompt_turns = messages[len(system_turn) :]
+        messages = [*system_turn, *_turns_before(history[1], prompt_turns), *prompt_turns]
     if not system[1]:
         return messages, columns
     if not messages or messages[0]["role"] != "system":
@@ -189,6 +188,19 @@ def _history(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str 
     if not is_messages(value):
         raise UnclearRow("the column 'history' is neither chat messages nor pairs of [user, assistant] texts")
     return "history", [uniform_message(message) for message in value]
+
+
+def _turns_before(turns: Sequence[Message], prompt_turns: Sequence[Message]) -> Sequence[Message]:
+    """`turns` without the question itself, where they end with it. Raises `UnclearRow` where they end with another one."""
+    texts = [squeezed(content_text(message)) for message in (*turns[-1:], *prompt_turns[:1])]
+    if turns[-1]["role"] != "user" or not texts[-1]:
+        return turns
+    if texts[0] == texts[-1]:
+        return turns[:-1]
+    raise UnclearRow(
+        "the column 'history' ends with a question that nobody answers, before the prompt asks another; where it is the whole "
+        "prompt, name it (data.prompt_feature: history), else leave it out (data.ignore_columns: [history])"
+    )
 
 
 def _system(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str | None, str]:

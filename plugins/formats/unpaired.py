@@ -25,7 +25,8 @@ class Unpaired:
         column = "no answer" if single is None else f"one answer ({single.column})"
         label = next((f" and a {column}" for column in sorted(row) if key_of(column) in ("label", "labels")), "")
         raise UnusableRow(
-            f"unpaired: {column}{label}, and no second answer to its prompt; prefd's losses compare two, a chosen and a rejected one"
+            f"unpaired: {column}{label}; prefd's losses compare two answers to one prompt, a chosen and a rejected one; where "
+            "other rows have answers to it, give each a 'score', the better one the higher"
         )
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, as_number, find_answers, why_none
-from prefd.plugins.formats.ballot import SHP, Ballot, ballot_of, one_hot, verdicts, winner_of, winner_of_one_hot
+from prefd.plugins.formats.ballot import Ballot, ballot_of, is_shp, one_hot, verdicts, winner_of, winner_of_one_hot
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.names import key_of, words_of
 from prefd.plugins.formats.scored import known_scores, scores_of, signed
-from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side
+from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side, known_sides
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
 
@@ -79,8 +79,11 @@ def _pairs(
         raise UnclearRow(_several(verdicts(row)))
     else:
         best, verdict_columns = winner_of(ballot, row, answers), frozenset([ballot.column])
-    if not ballot.is_from_spec and answers.names != SHP:
-        _check_scores(row, answers, best, ballot.column or ", ".join(sorted(one_hot_columns.values())))
+    if not ballot.is_from_spec:
+        verdict_column = ballot.column or ", ".join(sorted(one_hot_columns.values()))
+        if not is_shp(ballot, answers):
+            _check_scores(row, answers, best, verdict_column)
+        _check_names(answers, best, verdict_column)
     other_places = [place for place in range(len(answers.texts)) if place != best]
     if len(other_places) > 1 and options.pairs == "best_worst":
         raise UnclearRow(NO_WORST)
@@ -117,6 +120,17 @@ def _check_scores(row: Mapping[str, Any], answers: Answers, best: int, verdict_c
                 f"{verdict_column} and {scored.name} disagree on which answer is better; name the one to go by "
                 f"(data.winner_feature: {verdict_column}, or data.score_feature: {scored.name})"
             )
+
+
+def _check_names(answers: Answers, best: int, verdict_column: str) -> None:
+    """Raises `UnclearRow` where the columns' own names say that another answer is better, as `y_w` and `y_l` do."""
+    sides = known_sides(answers.names)
+    if sides is not None and answers.names[best] != sides[0]:
+        raise UnclearRow(
+            f"{verdict_column} says that {answers.names[best]} is better than {sides[0]}, whose name says the opposite; name "
+            f"the one to go by (data.winner_feature: {verdict_column}, or data.chosen_feature: {sides[0]} and "
+            f"data.rejected_feature: {sides[1]})"
+        )
 
 
 def _margin(

@@ -10,9 +10,17 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.questions import is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.data.rows import DataError
-from prefd.daemon.worker.data.unread import check_unread, find_settled_parts, guess_part, is_already_read, texts_of
+from prefd.daemon.worker.data.unread import (
+    check_tools,
+    check_unread,
+    find_settled_parts,
+    guess_part,
+    is_already_read,
+    texts_of,
+)
 from prefd.plugins.formats.chats import is_transcript
 from prefd.plugins.formats.implicit_text import NO_PROMPT
+from prefd.plugins.formats.names import words_of
 from prefd.plugins.formats.prompt import is_blank
 from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import Pair, UnclearRow
@@ -34,7 +42,7 @@ def check_options(dataset: Dataset, spec: DataSpec) -> None:
 
 
 def check_repeats(dataset: Dataset, spec: DataSpec) -> None:
-    """Moves rows to `unusable` that have something of a pair in a column that was not read."""
+    """Moves rows to `unusable` that have something of a pair, or tools, in a column that was not read."""
     settled_parts = find_settled_parts(spec)
     columns = {column: guess_part(column) for row in dataset.named_rows.usable.values() for column in row}
     parts = {column: part for column, part in columns.items() if part and part not in settled_parts}
@@ -42,8 +50,10 @@ def check_repeats(dataset: Dataset, spec: DataSpec) -> None:
     for number, pair in dataset.pairs:
         pairs_by_row.setdefault(number, []).append(pair)
     for number, pairs in pairs_by_row.items():
+        row, columns_read = dataset.named_rows.usable[number], dataset.columns_read.get(number, set())
         try:
-            check_unread(dataset.named_rows.usable[number], pairs, parts, dataset.columns_read.get(number, set()))
+            check_unread(row, pairs, parts, columns_read)
+            check_tools(row, columns_read, spec.ignore_columns)
         except UnclearRow as reason:
             dataset.unusable.append((number, reason))
     unclear = {number for number, reason in dataset.unusable if isinstance(reason, UnclearRow)}
@@ -123,9 +133,9 @@ def _joining(columns: Sequence[str], prompt_columns: Sequence[str], joins: bool)
     if not joins:
         where = f"the column {prompt_columns[-1]!r}" if prompt_columns else "the prompt's messages"
         return problem + f"write {pronoun} into {where}, or leave {pronoun} out {ignore_setting}"
+    order = sorted([*columns, *prompt_columns], key=lambda column: words_of(column)[-1:] == ("suffix",))
     return (
-        problem
-        + f"join {pronoun} (data.prompt_feature: [{', '.join([*columns, *prompt_columns])}]), or leave {pronoun} out {ignore_setting}"
+        problem + f"join {pronoun} (data.prompt_feature: [{', '.join(order)}]), or leave {pronoun} out {ignore_setting}"
     )
 
 

@@ -12,6 +12,7 @@ from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.rows import DataError
 from prefd.plugins.formats.answers import as_number
 from prefd.plugins.formats.names import ANSWERS, BETTER, WORSE, words_of
+from prefd.plugins.formats.sides import known_sides
 from prefd.plugins.types import Pair, UnusableRow
 
 SCORES = frozenset(["score", "scores", "rating", "reward", "grade"])
@@ -93,9 +94,19 @@ def with_margin(pair: Pair, row: Mapping[str, Any]) -> tuple[Pair, frozenset[str
 
 @lru_cache(maxsize=1024)
 def score_columns(columns: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Finds the columns of both sides' scores, as `score_chosen` and `score_rejected`, by kind, the plainest first."""
-    chosen = {key: column for column in columns if (key := _without(column, BETTER)) is not None}
-    rejected = {key: column for column in columns if (key := _without(column, WORSE)) is not None}
+    """Finds the columns of both sides' scores, as `score_chosen` and `score_rejected`, by kind, the plainest first.
+
+    Beside `response_j` and `response_k` they are `score_j` and `score_k`.
+    """
+    if sides := known_sides(columns):
+        better, worse = (frozenset(words_of(side)[-1:]) for side in sides)
+        return _score_columns(columns, better, worse)
+    return _score_columns(columns, BETTER, WORSE)
+
+
+def _score_columns(columns: tuple[str, ...], better: frozenset[str], worse: frozenset[str]) -> list[tuple[str, str]]:
+    chosen = {key: column for column in columns if (key := _without(column, better)) is not None}
+    rejected = {key: column for column in columns if (key := _without(column, worse)) is not None}
     shared = sorted(chosen.keys() & rejected.keys(), key=lambda key: (len(key), key))
     return [(chosen[key], rejected[key]) for key in shared]
 

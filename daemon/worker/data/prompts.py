@@ -35,9 +35,10 @@ from prefd.plugins.formats.fields import content_text, is_empty
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
 FOREIGN = re.compile(
-    r"<\|(im_start|start_header_id|begin_of_text|user|assistant|system|start|turn)\|?>|<｜(User|Assistant)｜>"
+    r"<\|(im_start|start_header_id|begin_of_text|user|prompter|assistant|system|start|turn)\|?>|<｜(User|Assistant)｜>"
     r"|<start_of_turn>|<\|START_OF_TURN_TOKEN\|>|\[INST\]|\[SYSTEM_PROMPT\]|<<SYS>>|\n\nHuman:"
-    r"|\A\s*Human:[\s\S]*\n\nAssistant:\s*\Z|\A\s*USER:[\s\S]*ASSISTANT:\s*\Z|### Response:\s*\Z"
+    r"|\A\s*Human:[\s\S]*\n\nAssistant:\s*\Z|\bUSER:[\s\S]*ASSISTANT:\s*\Z|###\s*(Response|Assistant|Answer|Output)\s*:\s*\Z"
+    r"|GPT4 Correct User:"
 )
 """How the templates of known models begin a turn."""
 FOREIGN_END = re.compile(r"(</s>|<\|eot_id\|>|<\|im_end\|>|<\|end\|>|<end_of_turn>|<\|endoftext\|>)\s*\Z")

@@ -52,6 +52,11 @@ CONTEXTS = frozenset(
         "paragraphs",
         "articles",
         "ticket",
+        "prefix",
+        "suffix",
+        "examples",
+        "demonstrations",
+        "shots",
     ]
 )
 """Last words of names of what a question may be about, and cannot be answered without."""

@@ -1,4 +1,4 @@
-"""Notes pairs that repeat or contradict each other, or whose side repeats the prompt; they are trained on as they are."""
+"""Notes pairs that repeat or contradict each other, repeat their prompt or have no answer; they are trained on as they are."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import Pair
 
 Key = tuple[bytes, bytes]
+MISSING_VALUES = frozenset(["nan", "NaN", "None", "<NA>", "NaT", "null", "NULL"])
+"""What pandas or Python write for a value that is missing."""
 
 
 def note_repeated_pairs(dataset: Dataset) -> None:
-    """Notes which rows repeat a pair, have another's answers the other way round, or only repeat their prompt."""
+    """Notes which rows repeat a pair, have another's answers the other way round, or have no answer of their own."""
     first_rows: dict[Key, int] = {}
     repeated_rows: list[int] = []
     for number, pair in dataset.pairs:
         if first_rows.setdefault(_key(pair), number) != number:
             repeated_rows.append(number)
-    echo_rows = [number for number, pair in dataset.pairs if _repeats_prompt(pair)]
     contradicting_rows = sorted(
         {number for (chosen, rejected), number in first_rows.items() if (rejected, chosen) in first_rows}
     )
@@ -38,9 +39,17 @@ def note_repeated_pairs(dataset: Dataset) -> None:
             f"{len(contradicting_rows)} pairs contradict each other: what one prefers another rejects, for the same prompt "
             f"({dataset.name_rows(contradicting_rows)})"
         )
-    if echo_rows:
-        pairs = "1 pair" if len(echo_rows) == 1 else f"{len(echo_rows)} pairs"
-        dataset.notes.append(f"in {pairs} one side only repeats the prompt ({dataset.name_rows(echo_rows)})")
+    _note_sides_that_answer_nothing(dataset)
+
+
+def _note_sides_that_answer_nothing(dataset: Dataset) -> None:
+    for says_so, problem in (
+        (_misses_side, "is 'nan' or 'None', as a table without a value writes it, and is trained on as an answer"),
+        (_repeats_prompt, "only repeats the prompt"),
+    ):
+        if rows := [number for number, pair in dataset.pairs if says_so(pair)]:
+            pairs = "1 pair" if len(rows) == 1 else f"{len(rows)} pairs"
+            dataset.notes.append(f"in {pairs} one side {problem} ({dataset.name_rows(rows)})")
 
 
 def note_repeats_across(
@@ -78,6 +87,11 @@ def _key(pair: Pair) -> Key:
 def _side(pair: Pair, side: Any) -> bytes:
     text = json.dumps([pair.prompt, side, pair.tools, pair.chat_template_kwargs], sort_keys=True, default=str)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _misses_side(pair: Pair) -> bool:
+    """Whether a side says just what stands for a value that is missing."""
+    return any(answer_text(side).strip() in MISSING_VALUES for side in (pair.chosen, pair.rejected))
 
 
 def _repeats_prompt(pair: Pair) -> bool:

@@ -5,6 +5,7 @@ Such a column must repeat what was read. Where it says something else, a row is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
 from prefd.plugins.formats.fields import content_text, is_text
 from prefd.plugins.formats.names import PROMPTS, SYSTEMS, is_answer_base, key_of, numbered, side_of
-from prefd.plugins.formats.prompt import LEAST, answer_text, is_blank, repeats
-from prefd.plugins.formats.sides import named_sides
+from prefd.plugins.formats.prompt import LEAST, answer_text, is_about, is_blank, repeats
+from prefd.plugins.formats.sides import KNOWN, named_sides
 from prefd.plugins.types import Pair, Text, UnclearRow
 
 WORDS = 3
@@ -29,8 +30,10 @@ def guess_part(column: str) -> str | None:
     key = key_of(column)
     if key in PROMPTS:
         return "prompt"
-    if key in SYSTEMS | PERSONAS:
+    if key in SYSTEMS | PERSONAS or (key.rpartition("_")[0] in SYSTEMS and not is_about(column)):
         return "system"
+    if any(key in pair for pair in KNOWN):
+        return "answer"
     numbered_column = numbered(column)
     if is_verdict(column) and side_of(column) is None:
         return "verdict"
@@ -60,6 +63,8 @@ def check_unread(
     texts = [text for pair in pairs for text in texts_of(pair)]
     for column, part in parts.items():
         value = as_chat(row.get(column))
+        if part == "answer" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+            (value,) = value
         if column in columns_read or is_blank(value) or (part in ("answer", "verdict") and not is_text(value)):
             continue
         if part == "verdict":
@@ -71,6 +76,33 @@ def check_unread(
                 f"the column {column!r} looks like {KINDS[part]} and says something else than what was read; "
                 f"{_naming(column, part, columns_read)}leave it out (data.ignore_columns: [{column}])"
             )
+
+
+def check_tools(row: Mapping[str, Any], columns_read: Collection[str], ignored_columns: Collection[str]) -> None:
+    """Raises `UnclearRow` for a column that holds tools, as `functions` may, where the row has none by that name."""
+    for column, value in row.items():
+        is_unread = column not in columns_read and column not in ignored_columns
+        if is_unread and _are_tools(value) and is_blank(row.get("tools")):
+            raise UnclearRow(
+                f"the column {column!r} looks like tools and is not read; call it 'tools', or leave it out "
+                f"(data.ignore_columns: [{column}])"
+            )
+
+
+def _are_tools(value: Any) -> bool:
+    """Whether it is the schemas of functions that a model may call, or the JSON text of them."""
+    if isinstance(value, str) and value.lstrip().startswith("[") and '"name"' in value:
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return False
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(tool, Mapping) for tool in value):
+        return False
+    schemas = [tool["function"] if isinstance(tool.get("function"), Mapping) else tool for tool in value]
+    return all(
+        isinstance(schema.get("name"), str) and isinstance(schema.get("parameters"), Mapping | str)
+        for schema in schemas
+    )
 
 
 def _naming(column: str, part: str, columns_read: Collection[str]) -> str:

@@ -30,18 +30,23 @@ REMEDY = "take output.peft away; output.fuse writes a whole model"
 
 def check(source: ModelSource, model: nn.Module) -> None:
     """Check that an adapter on `model`, loaded from `source`, means the same to PEFT, or raise `JobError`."""
-    check_names(source, "output.peft", f"; {REMEDY}")
-    if "quantization" in source.config():
-        raise JobError(
-            f"output.peft: {source.model} is quantized in MLX's own format, which transformers cannot load; train from "
-            f"the model it was made from (training.quantize quantizes it at load), or {REMEDY}"
-        )
+    check_source(source)
     adapted = [(name, module) for name, module in model.named_modules() if "lora_a" in module]
     unsupported = [name for name, module in adapted if not isinstance(module, (LoRALinear, DoRALinear))]
     if unsupported:
         raise JobError(
             f"output.peft: PEFT has no adapter that equals mlx-lm's on {unsupported[0]} and {len(unsupported) - 1} more "
             f"(embeddings and stacked experts); leave them out of training.lora.keys, or {REMEDY}"
+        )
+
+
+def check_source(source: ModelSource) -> None:
+    """Check that PEFT could load an adapter on `source`, by its config and without its weights, or raise `JobError`."""
+    check_names(source, "output.peft", f"; {REMEDY}")
+    if "quantization" in source.config():
+        raise JobError(
+            f"output.peft: {source.model} is quantized in MLX's own format, which transformers cannot load; train from "
+            f"the model it was made from (training.quantize quantizes it at load), or {REMEDY}"
         )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,19 @@ def test_validate_tells_each_different_data_of_a_sweep(
     told = [(look["jobs"], look["data"]["truncated"]) for look in document["data"]]
     assert told == [(["many-1", "many-2"], 0), (["many-3", "many-4"], 5)]
     assert "  rows of many-3  " in invoke(Home(home), "validate", spec).stdout
+
+
+def test_validate_refuses_a_peft_adapter_of_a_model_that_transformers_cannot_load(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    quantized = tmp_path / "quantized"
+    shutil.copytree(tiny_model, quantized)
+    config = json.loads((quantized / "config.json").read_text())
+    (quantized / "config.json").write_text(json.dumps(config | {"quantization": {"group_size": 64, "bits": 4}}))
+    for model, code in ((tiny_model, Exit.OK), (quantized, Exit.FAILED)):
+        spec = homes.write_spec(tmp_path / "a.json", model, pairs_file, output={"peft": True})
+        assert invoke(Home(home), "validate", spec).exit_code == code
+    assert f"output.peft: {quantized} is quantized in MLX's own format" in invoke(Home(home), "validate", spec).stderr
 
 
 def test_validate_says_what_it_could_not_look_at(

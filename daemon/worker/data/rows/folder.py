@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
@@ -10,6 +11,8 @@ from prefd.daemon.worker.data.rows.placed import DataError
 from prefd.daemon.worker.data.rows.splits import names_held_out_split, quote_names, suggest_split
 
 SHOWN = 5
+SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]{16})?")
+"""How the parts of one split are numbered on the hub."""
 Splits = Mapping[str | None, list[PurePath]]
 """Split → files, as their names tell; None: those whose name tells of none."""
 
@@ -73,7 +76,21 @@ def _notes(chosen: list[PurePath], names: list[PurePath]) -> list[str]:
     folders = list(dict.fromkeys(name.parent for name in chosen))
     if len(folders) > 1:
         notes.append(f"files of several folders are read as one: {_listed(folders)} (data.data_dir reads one of them)")
-    return notes
+    return notes + _missing_shards(chosen)
+
+
+def _missing_shards(chosen: list[PurePath]) -> list[str]:
+    """Notes on files that are numbered as parts of more than there are: as of a download that did not end."""
+    numbers_by_whole: dict[tuple[PurePath, int], set[int]] = {}
+    for name in chosen:
+        if shard := SHARD.fullmatch(stem_of(name)):
+            whole = name.with_name(shard["name"]), int(shard["count"])
+            numbers_by_whole.setdefault(whole, set()).add(int(shard["number"]))
+    return [
+        f"{name}: {len(numbers)} of its {count} parts are here, by their names, and the others are missing"
+        for (name, count), numbers in numbers_by_whole.items()
+        if len(numbers) < count
+    ]
 
 
 def _listed(names: list[PurePath]) -> str:

@@ -55,7 +55,7 @@ def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
             raise file.fault(f"two columns have the same name: {', '.join(batch.schema.names)}")
         decoders = {each.name: decode for each in batch.schema if (decode := _decoder(each.type)) is not None}
         nulls, classes = _never_given(batch.schema), _classes(batch.schema.metadata)
-        for padded in batch.to_pylist():
+        for padded in batch.to_pylist(maps_as_pydicts="strict"):
             row = {name: without_padding(value, nulls.get(name)) for name, value in padded.items()}
             row |= {name: decode(row[name]) for name, decode in decoders.items()}
             row |= {name: _label(row[name], names) for name, names in classes.items() if name in row}

@@ -224,8 +224,8 @@ def test_unpaired_rows_say_so() -> None:
     assert made.pairs == []
     assert {str(reason) for _, reason in made.unusable} == {
         (
-            "unpaired: one answer (completion) and a label, and no second answer to its prompt; prefd's losses compare two, "
-            "a chosen and a rejected one"
+            "unpaired: one answer (completion) and a label; prefd's losses compare two answers to one prompt, "
+            "a chosen and a rejected one; where other rows have answers to it, give each a 'score', the better one the higher"
         )
     }
 

@@ -37,3 +37,12 @@ def test_a_side_that_only_repeats_its_prompt_is_told() -> None:
     assert read(rows).notes == ["in 1 pair one side only repeats the prompt (row 2)"]
     rows = [{"prompt": [user("Why?")], "chosen": "Why?", "rejected": "No."}]
     assert read(rows).notes == ["in 1 pair one side only repeats the prompt (row 1)"]
+
+
+def test_a_side_that_stands_for_a_missing_value_is_told() -> None:
+    rows = [ROW, ROW | {"prompt": "R", "rejected": "nan"}, ROW | {"prompt": "S", "chosen": "None"}]
+    made = read(rows)
+    assert len(made.pairs) == 3
+    assert len(made.notes) == 1
+    assert made.notes[0].startswith("in 2 pairs one side is 'nan' or 'None', as a table without a value writes it")
+    assert made.notes[0].endswith("(rows 2, 3)")

@@ -83,7 +83,12 @@ SIDE_NAMES = [
     ("response", "rejected_response"),
     ("answer", "rejected"),
     ("response_j", "response_k"),
+    ("y_w", "y_l"),
+    ("Chosen Response", "Rejected Response"),
+    ("chosenAnswer", "rejectedAnswer"),
+    ("better-output", "worse-output"),
 ]
+SPELLINGS = [str, str.title, lambda name: name.replace("_", " "), lambda name: name.replace("_", "-").upper()]
 ANSWER_BASES = ["response", "answer", "output", "completion"]
 VERDICTS = [
     "winner",
@@ -138,15 +143,21 @@ EXTRAS = [
         "images",
         "split",
     ),
+    *("Response A", "responseB", "response-1", "output_one", "response_01", "candidates", "answers", "generations"),
+    *("y_w", "response_k", "Chosen", "preferred_output", "worse", "winner_model_a", "first_wins", "swapped"),
+    *("score_a", "rank_0", "ratings", "better_response_id", "preference_strength", "Question", "query_text", "post"),
 ]
 VALUES = st.one_of(
     st.none(),
     st.integers(-3, 9),
     st.floats(0, 9),
     st.booleans(),
+    st.sampled_from(["0", "1", "2", " ", "first"]),
     st.sampled_from(["", "a", "A", "response_a", "tie", "What is the answer to this one, please?", "He did not say."]),
     st.just([]),
     st.just([1.0, 2.0]),
+    st.just({}),
+    st.just({"text": "Nobody."}),
     st.just(["One of them.", "Another of them."]),
     st.just(chat("Who are you?", "I am the butler.")),
     st.just([{"from": "human", "value": "Who are you?"}]),
@@ -174,7 +185,8 @@ def disguised(draw: st.DrawFn) -> tuple[Shape, list[Row]]:
         for mark in ("_0", "_1", "_2", "_a", "_b"):
             if f"{old}{mark}" in rows[0]:
                 new = draw(st.shared(st.sampled_from(ANSWER_BASES), key="base"))
-                rows = renamed(rows, {f"{old}{mark}": f"{new}{mark}"})
+                spelling = draw(st.shared(st.sampled_from(SPELLINGS), key="spelling"))
+                rows = renamed(rows, {f"{old}{mark}": spelling(f"{new}{mark}")})
     for old in ("winner", "better_response_id", "overall_preference", "labels", "preference", "preferred", "choice"):
         if old in rows[0]:
             rows = renamed(rows, {old: draw(st.sampled_from(VERDICTS))})

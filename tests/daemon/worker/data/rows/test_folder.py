@@ -232,3 +232,12 @@ def test_one_file_has_no_splits_and_that_is_said(tmp_path: Path) -> None:
         DataError, match=r"it is one file, without a split 'test' in it; give data\.validation the path"
     ):
         read_rows(Source("data.validation_split", str(path), ("test",)))
+
+
+def test_parts_that_are_missing_by_their_numbers_are_told(tmp_path: Path) -> None:
+    make(
+        tmp_path, "data/train-00000-of-00003.jsonl", "data/train-00002-of-00003.jsonl", "data/test-00000-of-00001.jsonl"
+    )
+    told = "data/train: 2 of its 3 parts are here, by their names, and the others are missing"
+    assert any(told in note for note in found(tmp_path).notes)
+    assert not any("parts are here" in note for note in found(tmp_path, "test").notes)

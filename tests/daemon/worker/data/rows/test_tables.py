@@ -206,3 +206,19 @@ class TestClassLabels:
             table = pa.Table.from_pylist(ROWS).replace_schema_metadata({b"huggingface": text})
             pq.write_table(table, tmp_path / "a.parquet")
             assert read(tmp_path / "a.parquet") == ROWS
+
+
+def test_messages_that_are_maps_are_read_by_their_keys(tmp_path: Path) -> None:
+    text = pa.map_(pa.string(), pa.string())
+    prompts = [[[("role", "user"), ("content", triple.question)]] for triple in TRIPLES]
+    table = pa.table(
+        {
+            "prompt": pa.array(prompts, pa.list_(text)),
+            "chosen": pa.array([[("role", "assistant"), ("content", triple.better)] for triple in TRIPLES], text),
+            "rejected": [triple.worse for triple in TRIPLES],
+        }
+    )
+    pq.write_table(table, tmp_path / "maps.parquet")
+    made = load_pairs(DataSpec(path=str(tmp_path / "maps.parquet")), FORMATS)
+    assert [pair.prompt for _, pair in made.pairs] == [[{"role": "user", "content": t.question}] for t in TRIPLES]
+    assert [pair.chosen for _, pair in made.pairs] == [[{"role": "assistant", "content": t.better}] for t in TRIPLES]
