@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from prefd.daemon.cli import SECTIONS, cli
-from prefd.daemon.control.api.app import endpoints
+from prefd.daemon.control.api.app import list_endpoints
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
@@ -351,7 +351,7 @@ def api() -> str:
     """Every endpoint of the control API, with its parameters."""
     daemon: Any = _Described()
     rows = []
-    for each in endpoints(daemon, Hub(daemon.home)):
+    for each in list_endpoints(daemon, Hub(daemon.home)):
         query = [] if each.query is None else list(each.query.model_fields)
         rows.append((f"`{each.method} {each.path}`", each.summary, ", ".join(f"`{name}`" for name in query)))
     return part(table(["endpoint", "what it does", "parameters"], rows))

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from prefd.daemon.cli import cli
-from prefd.daemon.control.api.app import endpoints
+from prefd.daemon.control.api.app import list_endpoints
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
 from support.control_server import FakeDaemon
@@ -93,7 +93,9 @@ def check_api(words: list[str], tmp_path: Path) -> None:
     method = words[words.index("-X") + 1] if "-X" in words else "POST" if "--data-binary" in words else "GET"
     home = Home(tmp_path)
     path = re.sub(r"/\d+(?=/|$)", "/{job_id}", url.path)
-    (found,) = (each for each in endpoints(FakeDaemon(home), Hub(home)) if (each.method, each.path) == (method, path))
+    (found,) = (
+        each for each in list_endpoints(FakeDaemon(home), Hub(home)) if (each.method, each.path) == (method, path)
+    )
     known = set() if found.query is None else found.query.model_fields.keys()
     assert {name for name, _ in parse_qsl(url.query)} <= known
 

@@ -145,4 +145,4 @@ def test_a_daemon_that_may_write_nothing_for_a_while_lives_and_does_it_all_later
         assert daemon.poll() is None
         it.rlimit(resource.RLIMIT_FSIZE, (soft, hard))
         place.wait_for("done", "done")
-        fake_worker.wait_for(lambda: list(place.rejected()) == ["broken.yaml"], 20)
+        fake_worker.wait_for(lambda: list(place.rejected()) == ["broken.yaml"])

@@ -77,7 +77,7 @@ def spec_text(folder: Path, name: str = "ok", **more: Any) -> str:
     return json.dumps(spec | more)
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_for(true: Callable[[], bool], seconds: float = 120.0) -> None:
     """Until `true()`; fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while not true():

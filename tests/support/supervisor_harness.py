@@ -40,7 +40,7 @@ class Bench:
 
         async def both() -> Job:
             beside = asyncio.ensure_future(during()) if during else None
-            ended = await asyncio.wait_for(runner.run(catalog or fake_worker.catalog()), 20)
+            ended = await asyncio.wait_for(runner.run(catalog or fake_worker.catalog()), 120)
             if beside:
                 await beside
             return ended

@@ -329,7 +329,7 @@ def test_a_database_that_is_taken_from_a_running_daemon_is_rebuilt(place: Place,
         place.drop("a.yaml")
         place.wait_for("done")
         lose(place.home.database)
-        fake_worker.wait_for(lambda: place.home.database.exists() and place.home.database.stat().st_size > 0, 20)
+        fake_worker.wait_for(lambda: place.home.database.exists() and place.home.database.stat().st_size > 0)
         place.drop("b.yaml")
         place.wait_for("done", "done")
 
@@ -342,5 +342,5 @@ def test_a_database_lost_under_a_running_daemon_is_rebuilt_and_it_goes_on(place:
         for path in (database, database.with_name(f"{database.name}-wal"), database.with_name(f"{database.name}-shm")):
             path.write_bytes(b"x" * path.stat().st_size)  # in place: the daemon has these very files open
         place.drop("b.yaml")
-        fake_worker.wait_for(lambda: [*place.home.root.glob("*.unreadable-*")] != [], 20)
+        fake_worker.wait_for(lambda: [*place.home.root.glob("*.unreadable-*")] != [])
         place.wait_for("done", "done")
