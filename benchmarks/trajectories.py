@@ -41,7 +41,7 @@ from prefd.daemon.worker.training.start import Start
 from prefd.daemon.worker.training.train import cached_reference
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer
 from support import tiny_model
-from support.exact import exact_losses
+from support.float64_training import exact_losses
 from support.jobs_on_disk import make_job, run_precompute
 from support.live_reference import live_reference
 

@@ -18,7 +18,7 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.preview import check_data
 from prefd.daemon.worker_tasks.inputs import DataCheckInput
 from support.daemon_process import PREFD, Daemon
-from support.handed import CASES, Model, all_specs, copy_case, maker, read_handed
+from support.fault_cases import CASES, Model, all_specs, copy_case, maker, read_handed
 from support.homes import invoke
 from support.jobs_on_disk import (
     StopAtLook,

@@ -13,7 +13,7 @@ from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.plugins.manager import load_plugins
 from support import tiny_model as tiny
-from support.handed import CASES, maker
+from support.fault_cases import CASES, maker
 from support.jobs_on_disk import finished, make_job
 from support.paths import FAULTS
 

@@ -16,8 +16,8 @@ import pytest
 
 from prefd.daemon.machine import blas
 from prefd.daemon.worker.scoring.kernels import name_kernel
-from support.exact import exact_losses, job_of
 from support.first_losses import STEPS
+from support.float64_training import exact_losses, job_of
 from support.programs import program, program_environment
 
 NEEDS = {"SkylakeX": "avx512vl", "Haswell": "avx2", "Sandybridge": "avx", "Nehalem": "sse4_2"}
@@ -91,9 +91,9 @@ def in_float64(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 
 
 def measured(core: str, threads: int, model: Path, *losses: str) -> dict[str, Any]:
-    """What exactness.py finds in a child."""
+    """What kernel_numbers.py finds in a child."""
     child = subprocess.run(
-        program("support.exactness", model, *losses),
+        program("support.kernel_numbers", model, *losses),
         env=program_environment(
             OPENBLAS_CORETYPE=core,
             OPENBLAS_NUM_THREADS=str(threads),

@@ -15,7 +15,7 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.source import ModelSource
-from support.handed import FAULTS, Model, maker
+from support.fault_cases import FAULTS, Model, maker
 from support.jobs_on_disk import make_job, run_precompute
 
 pytestmark = pytest.mark.skipif(not FAULTS.exists(), reason="the reported conditions are not here")

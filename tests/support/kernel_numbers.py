@@ -1,6 +1,6 @@
 """What one BLAS kernel does to numbers, as one line of JSON: run in a child, for a kernel is chosen when it is loaded.
 
-OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 PYTHONPATH=tests python -m support.exactness MODEL [LOSS…]
+OPENBLAS_CORETYPE=Haswell OPENBLAS_NUM_THREADS=2 PYTHONPATH=tests python -m support.kernel_numbers MODEL [LOSS…]
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import mlx_lm
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.kernels import name_kernel
 from prefd.daemon.worker.training.train import cached_reference
-from support.exact import job_of
 from support.first_losses import losses
+from support.float64_training import job_of
 from support.jobs_on_disk import run_precompute
 from support.live_reference import live
 from support.neighbours import neighbours_apart, with_siblings
