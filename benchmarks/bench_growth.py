@@ -22,8 +22,6 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon.machine import blas
-from prefd.daemon.worker.models.fine_tune import make_trainable
-from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -33,7 +31,9 @@ import numpy as np
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.fine_tune import make_trainable
 from prefd.daemon.worker.models.source import get_policy_source
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.schedule import Batching

@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.machine import blas
-from prefd.daemon.worker.models.fine_tune import make_trainable
-from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -38,8 +36,10 @@ from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.training_spec import QATSpec, TrainingSpec
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.fine_tune import make_trainable
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.reference.precompute import precompute
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.train import cached_reference, train

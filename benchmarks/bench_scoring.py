@@ -18,7 +18,6 @@ from pathlib import Path
 from statistics import median
 
 from prefd.daemon.machine import blas
-from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -29,6 +28,7 @@ from bench_train import DATA, MODEL
 
 from prefd.daemon.worker.data.tokens import Completion, Encoder
 from prefd.daemon.worker.reference.precompute import batch_by_key, score
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.plugins.types import Pair
 

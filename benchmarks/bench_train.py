@@ -26,8 +26,6 @@ from statistics import median
 from typing import Any
 
 from prefd.daemon.machine import blas
-from prefd.daemon.worker.models.fine_tune import make_trainable
-from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -42,7 +40,9 @@ from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.fine_tune import make_trainable
 from prefd.daemon.worker.reference.precompute import batch_by_key, score
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.daemon.worker.training.optimizer import make_optimizer

@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.machine import blas
-from prefd.daemon.worker.models.fine_tune import make_trainable
-from prefd.daemon.worker.scoring.choose import fastest_scorer
 
 blas.preload()
 
@@ -35,6 +33,8 @@ import numpy as np
 
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.schedule import Batching, Schedule
 from prefd.daemon.worker.training.start import Start
