@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.jobs.states import ENDED, State
@@ -53,7 +53,7 @@ class Change(NamedTuple):
     owner: str
     at: float
     """Unix time."""
-    state: State
+    state: State | Literal["removed"]
     reason: str
     newest: bool
     """Whether nothing has happened to the job since."""
@@ -103,6 +103,8 @@ class Job:
     """When the process of `prefd run` started, as `worker_started`."""
     crashes: int
     """How often its worker has crashed without getting any further."""
+    bytes: int | None
+    """What its folder takes on disk, as it was measured when the job last ended; null before that."""
 
     @property
     def ended(self) -> bool:

@@ -35,6 +35,7 @@ class JobWriter(JobQueries):
         super().__init__(connection, path)
         self._records = records
         self._changed: set[int] = set()
+        self._removed: set[int] = set()
         self._listeners = Listeners[int]()
         self._data_version: int | None = None
         self._inode = read_inode(path)
@@ -107,19 +108,22 @@ class JobWriter(JobQueries):
         if self._records is not None and self._records.missing:
             with explain_errors(self._path):
                 for job_id in sorted(self._records.missing):
-                    self._records.write(rows.read_record(self._db, job_id))
+                    if self._exists(job_id):
+                        self._records.write(rows.read_record(self._db, job_id))
+                    else:  # another process has removed the job since
+                        self._records.missing.discard(job_id)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises."""
-        self._changed = set()
+        self._changed, self._removed = set(), set()
         with explain_errors(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._write_changed()
                 self._db.execute("COMMIT")
-                for job_id in self._changed:
+                for job_id in self._changed | self._removed:
                     self._listeners.tell(job_id)
             finally:
                 if self._db.in_transaction:  # the body or the commit failed
