@@ -45,7 +45,9 @@ class Edits(JobWriter):
             refuse_uneditable(job)
             current = self.spec(job_id)
             if base is not None and current != base:
-                raise NotEditable(f"job {job_id} was edited by someone else meanwhile; nothing was changed: edit it again")
+                raise NotEditable(
+                    f"job {job_id} was edited by someone else meanwhile; nothing was changed: edit it again"
+                )
             changes = list_changes(current, spec)
             if not changes:
                 return job
@@ -101,7 +103,9 @@ def refuse_uneditable(job: Job) -> None:
     if job.owner != "daemon" and not job.ended:
         raise NotEditable(f"job {job.id} is run by `prefd run` ({job.owner}): end it there, with Ctrl-C")
     if job.ended:
-        raise NotEditable(f"job {job.id} has ended ({job.state}): submit an edited spec, or `prefd retry {job.id}` this one")
+        raise NotEditable(
+            f"job {job.id} has ended ({job.state}): submit an edited spec, or `prefd retry {job.id}` this one"
+        )
     if job.state not in ("queued", "paused"):
         raise NotEditable(
             f"job {job.id} is {job.state}: only a queued or paused job can be edited; `prefd pause {job.id}` pauses it"

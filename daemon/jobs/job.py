@@ -35,6 +35,36 @@ class IllegalTransition(PrefdError, ValueError):
     http_status = 409
 
 
+class Brief(NamedTuple):
+    """What is needed of a job to choose it and to name it: a list of ten thousand is read in a moment."""
+
+    id: int
+    name: str
+    state: State
+    group: str
+    owner: str
+    attempt: int
+    pause_requested: bool
+    finished_at: float | None
+    """Unix time."""
+    bytes: int | None
+    """What its folder takes on disk, as it was last measured; None before that."""
+    checkpoints: int | None
+    """What its checkpoints take of that."""
+    fused: int | None
+    """What its fused models take of that."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is done, failed or cancelled."""
+        return self.state in ENDED
+
+    @property
+    def pausing(self) -> bool:
+        """Whether it is paused, or is about to be."""
+        return self.state == "paused" or bool(self.pause_requested)
+
+
 class Event(NamedTuple):
     """A line of one job's history."""
 

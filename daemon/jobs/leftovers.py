@@ -46,7 +46,9 @@ def delete_leftovers(home: Home, leftovers: Sequence[Leftover]) -> tuple[list[in
             set_aside(home, home.job(job_id), str(job_id))
             deleted.append(job_id)
         except OSError as error:
-            problems.append(f"job {job_id} is removed, and {error.filename or home.job(job_id)} stays: {error.strerror}")
+            problems.append(
+                f"job {job_id} is removed, and {error.filename or home.job(job_id)} stays: {error.strerror}"
+            )
     if deleted:
         with suppress(OSError):
             sync_folder(home.runs)

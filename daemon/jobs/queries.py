@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from prefd.daemon.jobs import rows as job_rows
 from prefd.daemon.jobs.database import explain_errors, refuse_damaged
-from prefd.daemon.jobs.job import Change, Event, Job
-from prefd.daemon.jobs.states import STATES, State
+from prefd.daemon.jobs.job import Brief, Change, Event, Job
+from prefd.daemon.jobs.states import ENDED, STATES, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
     from prefd.daemon.specs.job_spec import JobSpec
@@ -162,6 +162,40 @@ class JobQueries:
             )
             jobs = [job_rows.parse_job(row) for row in rows]
         return jobs[:limit][::-1], len(jobs) > limit
+
+    def briefs(self, job_ids: Iterable[int] | None = None) -> builtins.list[Brief]:
+        """Return what is needed to choose among jobs and to name them, oldest first: of all, or of these."""
+        chosen = "" if job_ids is None else "WHERE id IN (SELECT value FROM json_each(?))"
+        values = () if job_ids is None else (json.dumps(builtins.list(job_ids)),)
+        with explain_errors(self._path):
+            rows = self._db.execute(
+                "SELECT id, name, state, job_group, owner, attempt, pause_requested, finished_at, "
+                "sizes.bytes, sizes.checkpoints, sizes.fused "
+                f"FROM jobs LEFT JOIN sizes ON sizes.job_id = jobs.id {chosen} ORDER BY id",
+                values,
+            )
+            return [Brief(*row) for row in rows]
+
+    def queue_places(self) -> dict[int, int]:
+        """Return the place of each queued job in the order in which they start, 1 for the next, by id."""
+        with explain_errors(self._path):
+            rows = self._db.execute(
+                "SELECT id FROM jobs WHERE state = 'queued' AND owner = 'daemon' ORDER BY -priority, id"
+            )
+            return {job_id: place for place, (job_id,) in enumerate(rows, 1)}
+
+    def needed(self) -> dict[int, int]:
+        """Return for each job that another one, which has not ended, is to run after: that other one."""
+        query = f"SELECT id, after FROM jobs WHERE after != '[]' AND state NOT IN {tuple(ENDED)} ORDER BY id DESC"
+        with explain_errors(self._path):
+            return {each: job_id for job_id, after in self._db.execute(query) for each in json.loads(after)}
+
+    def largest(self, most: int) -> tuple[int, builtins.list[tuple[int, int]]]:
+        """Return what all measured folders take in bytes, and (id, bytes) of the `most` largest."""
+        with explain_errors(self._path):
+            total: int = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM sizes").fetchone()[0]
+            rows = self._db.execute("SELECT job_id, bytes FROM sizes ORDER BY bytes DESC, job_id LIMIT ?", (most,))
+            return total, rows.fetchall()
 
     def list(self, *states: State) -> builtins.list[Job]:
         """Return the jobs in these states (all, when none is named), oldest first."""

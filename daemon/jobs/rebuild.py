@@ -71,8 +71,11 @@ def rebuild(home: Home, problem: str) -> None:
     aside = _choose_unused_name(home.database)
     reason = f"rebuilt from runs/, for the database could not be read ({problem})"
     last_id, paused_at = records.read_table()
+    ends = records.read_ends()
     rows = [
-        record for job_id in records.ids() if (record := _recover_record(home, records, job_id, reason)) is not None
+        _add_known_end(record, ends.get(job_id))
+        for job_id in records.ids()
+        if (record := _recover_record(home, records, job_id, reason)) is not None
     ]
     last_id = max([last_id, _read_last_id(home.database), *records.ids(), *(int(record.row["id"]) for record in rows)])
     beside = home.database.with_name(f"{home.database.name}.rebuilding")
@@ -126,6 +129,15 @@ def _recover_record(home: Home, records: Records, job_id: int, reason: str) -> R
         log.warning(message, job_id, run.root, extra={"job": job_id})
         return None
     return _add_reason(_add_end(record, run), reason)
+
+
+def _add_known_end(record: Record, end: tuple[str, str, float] | None) -> Record:
+    """End a job that was cancelled with many others, where its own record does not say so yet."""
+    if end is None or record.row["state"] in ENDED or record.history[-1][1] > end[2]:
+        return record
+    state, reason, timestamp = end
+    row = record.row | {"state": state, "reason": reason, "finished_at": timestamp, "worker_pid": None, "waiting": ""}
+    return Record(row, [*record.history, (None, timestamp, state, reason)])
 
 
 def _add_reason(record: Record, reason: str) -> Record:

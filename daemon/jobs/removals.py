@@ -60,7 +60,7 @@ class Removals(JobWriter):
             self._db.execute(f"DELETE FROM sizes WHERE job_id IN {IDS}", (ids,))
             self._db.execute(f"DELETE FROM jobs WHERE id IN {IDS}", (ids,))
             self.record_table()
-            self._removed |= set(job_ids)
+            self._told |= set(job_ids)
         if self._records is not None:
             self._records.missing -= set(job_ids)
 
@@ -92,7 +92,9 @@ class Removals(JobWriter):
             if unended := [job_id for job_id in job_ids if states[job_id] == state]:
                 jobs, them = list_numbers(unended), "it" if len(unended) == 1 else "them"
                 numbers = " ".join(map(str, unended[:20]))
-                lines.append(f"{jobs}: {state}, and only an ended job can be removed; `prefd cancel {numbers}` ends {them}")
+                lines.append(
+                    f"{jobs}: {state}, and only an ended job can be removed; `prefd cancel {numbers}` ends {them}"
+                )
         lacking = {job_id for job_id in job_ids if states[job_id] in ENDED and states[job_id] != "done"}
         for dependant, after in self._db.execute(
             f"SELECT id, after FROM jobs WHERE state NOT IN {tuple(ENDED)} AND after != '[]' ORDER BY id"

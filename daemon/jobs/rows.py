@@ -23,7 +23,6 @@ NAMES = [column.split()[-1] for column in COLUMNS.split(", ")]
 """The names of COLUMNS."""
 
 
-
 def find_job(db: sqlite3.Connection, job_id: int) -> Job:
     """Return the job. Raises JobNotFound."""
     row = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
