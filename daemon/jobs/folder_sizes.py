@@ -62,7 +62,8 @@ class FolderSizes(JobWriter):
                 for job in jobs:
                     run = RunDir(runs / str(job.id))
                     before = measure_run(run)
-                    if not any([discard(folder, f"{job.id}-{part}") for folder in list_parts(run, part)]):
+                    taken = [folder for folder in list_parts(run, part) if discard(folder, f"{job.id}-{part}")]
+                    if not taken:
                         continue
                     reason = f"its {part} deleted by you: {format_size(getattr(before, part))}"
                     rows.insert_event(self._db, job.id, rows.choose_timestamp(self._db, job.id), job.state, reason)

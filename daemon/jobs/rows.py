@@ -17,6 +17,7 @@ COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
     "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, "
     "priority, not_before, after, waiting, job_group, description, boot, owner_started, crashes, "
+    "ulid, origin, "
     "(SELECT bytes FROM sizes WHERE job_id = jobs.id) AS bytes"
 )
 NAMES = [column.split()[-1] for column in COLUMNS.split(", ")]
