@@ -15,7 +15,7 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.jobs import rows
 from prefd.daemon.jobs.job import Job
 from prefd.daemon.jobs.queries import serialize_spec
-from prefd.daemon.jobs.states import FAILURES, UNENDED
+from prefd.daemon.jobs.states import FAILURES, UNENDED, WAITING
 from prefd.daemon.jobs.writer import JobWriter
 from prefd.daemon.text.wording import list_numbers
 
@@ -106,7 +106,7 @@ def refuse_uneditable(job: Job) -> None:
         raise NotEditable(
             f"job {job.id} has ended ({job.state}): submit an edited spec, or `prefd retry {job.id}` this one"
         )
-    if job.state not in ("queued", "paused"):
+    if job.state not in WAITING:
         raise NotEditable(
             f"job {job.id} is {job.state}: only a queued or paused job can be edited; `prefd pause {job.id}` pauses it"
         )

@@ -38,7 +38,7 @@ from prefd.daemon.jobs.job import (
 from prefd.daemon.jobs.job_ulids import choose_job_ulid
 from prefd.daemon.jobs.queries import serialize_spec
 from prefd.daemon.jobs.removals import IDS, Removals
-from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, State
+from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, WAITING, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
     from prefd.daemon.machine.processes import ProcessId
@@ -167,7 +167,7 @@ class JobTable(Removals, Edits, FolderSizes):
                     f"SELECT id FROM jobs WHERE id IN {IDS} AND state IN {RUNNING}", (ids,)
                 )
             }
-            waiting = f"FROM jobs WHERE id IN {IDS} AND state IN ('queued', 'paused')"
+            waiting = f"FROM jobs WHERE id IN {IDS} AND state IN {WAITING}"
             cancelled = [job_id for (job_id,) in self._db.execute(f"SELECT id {waiting}", (ids,))]
             reason = "CASE WHEN started_at IS NULL THEN ? ELSE ? END"
             reasons, now = (CANCELLED_WAITING, CANCELLED_PAUSED), time.time()
@@ -179,7 +179,7 @@ class JobTable(Removals, Edits, FolderSizes):
             self._db.execute(
                 f"UPDATE jobs SET state = 'cancelled', reason = {reason}, finished_at = max(?, created_at), "
                 "worker_pid = NULL, worker_started = NULL, pause_requested = 0, waiting = '' "
-                f"WHERE id IN {IDS} AND state IN ('queued', 'paused')",
+                f"WHERE id IN {IDS} AND state IN {WAITING}",
                 (*reasons, now, ids),
             )
             self.record_later(cancelled, "cancelled", CANCELLED_WAITING, now)
@@ -253,7 +253,11 @@ class JobTable(Removals, Edits, FolderSizes):
         with self.transaction():
             self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
             self.record_table()
-            self._db.execute("UPDATE jobs SET waiting = ? WHERE state = 'queued' AND owner = 'daemon'", (QUEUE_PAUSED,))
+            self._db.execute(
+                "UPDATE jobs SET waiting = CASE waiting WHEN '' THEN ?1 ELSE ?1 || '; ' || waiting END "
+                "WHERE state = 'queued' AND owner = 'daemon' AND substr(waiting, 1, length(?1)) != ?1",
+                (QUEUE_PAUSED,),
+            )
             running = (
                 [job for job in rows.list_in_states(self._db, RUNNING) if job.owner == "daemon"] if running_too else []
             )
@@ -264,7 +268,10 @@ class JobTable(Removals, Edits, FolderSizes):
         with self.transaction():
             self._db.execute("UPDATE queue SET paused_at = NULL")
             self.record_table()
-            self._db.execute("UPDATE jobs SET waiting = '' WHERE waiting = ?", (QUEUE_PAUSED,))
+            self._db.execute(
+                "UPDATE jobs SET waiting = substr(waiting, length(?1) + 3) WHERE substr(waiting, 1, length(?1)) = ?1",
+                (QUEUE_PAUSED,),
+            )
             return [
                 self._resume(job)
                 for job in rows.list_in_states(self._db, ("paused", *RUNNING))

@@ -68,7 +68,8 @@ class Runner:
                 self.queued.clear()
                 began = time.monotonic()
                 self.table.check_same_file()
-                self.table.write_missing_records()
+                if self.table.write_missing_records():
+                    self.queued.set()  # there are more, and the loop has other work meanwhile
                 jobs = await self._recover()
                 self._pass_on_requests(jobs)
                 for job in self._take_turns(jobs):

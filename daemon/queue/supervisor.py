@@ -113,7 +113,7 @@ class Supervisor:
             if index == 0:
                 begun = self.table.begin(self.job_id, STATE_OF[phase], spec)
                 if begun is None:  # edited, paused or cancelled since its spec was read
-                    return self.requests.job
+                    return self.table.get(self.job_id)
                 self._show(begun, None)
             else:
                 self._move(STATE_OF[phase], reason, phase_seconds)

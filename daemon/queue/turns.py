@@ -62,10 +62,8 @@ def take_turns(
             turns.failed[job.id] = failure
             continue
         hold = _describe_hold(job, states, now)
-        if paused:
-            reason = f"{QUEUE_PAUSED}; {hold}" if hold else QUEUE_PAUSED
-        else:
-            reason = hold or _describe_lack_of_room(job, active, limits)
+        pause = (f"{QUEUE_PAUSED}; {hold}" if hold else QUEUE_PAUSED) if paused else None
+        reason = pause or hold or _describe_lack_of_room(job, active, limits)
         if reason is None and (reference := scores_with(job)) is not None:
             first = scoring.setdefault(reference, job.id)
             reason = None if first == job.id else f"waits for job {first} to score with the same reference"
