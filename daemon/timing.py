@@ -20,6 +20,9 @@ class Timing:
     refused_state_wait: float = 5.0
     """After a disk has refused a change of a job's state."""
 
+    removal_wait: float = 2.0
+    """For what was removed to be deleted, before it is answered that it is gone: the rest is deleted afterwards."""
+
     failed_loop_pause: float = 1.0
     """After an unexpected failure of a loop, so that one that stays does not fill the log."""
     loop_step: float = 180.0

@@ -1,4 +1,4 @@
-"""Leftovers are the files of removed jobs and of removed parts of jobs: `delete_leftovers` deletes them, at once or after a crash.
+"""Leftovers are the files of removed jobs and of removed parts of jobs: `finish_removals` deletes them, at once or after a crash.
 
 The order is what makes it safe. A job's accepted spec goes first, and its folder gets a name in `runs/` that is no job's
 before anything in it is deleted: should the database be lost in the midst of this and be rebuilt from `runs/`, each job is
@@ -27,39 +27,52 @@ REMOVED = ".removed-"
 
 def finish_removals(home: Home, table: Removals) -> list[str]:
     """Delete what removed jobs have left, now and in earlier lives of the daemon, and return what could not be deleted."""
-    leftovers = table.leftovers()
-    deleted, problems = delete_leftovers(home, leftovers)
-    table.forget_leftovers(deleted)
+    return [*hide_removals(home, table), *delete_set_aside(home)]
+
+
+def hide_removals(home: Home, table: Removals) -> list[str]:
+    """Take what removed jobs have left out of sight, which is quick, and return what could not be."""
+    done, problems = set_leftovers_aside(home, table.leftovers())
+    table.forget_leftovers(done)
     return problems
 
 
-def delete_leftovers(home: Home, leftovers: Sequence[Leftover]) -> tuple[list[int], list[str]]:
-    """Delete the files of removed jobs, and whatever else is to be deleted in `runs/`.
+def set_leftovers_aside(home: Home, leftovers: Sequence[Leftover]) -> tuple[list[int], list[str]]:
+    """Take the files of removed jobs out of sight: a rename and the claimed file of each. It touches no database.
 
-    Returns the jobs of which nothing is left, and a line for each thing that could not be deleted. It touches no database.
+    Returns the jobs of which nothing is left but what `delete_set_aside` deletes, and a line for each that is still there.
     """
-    deleted: list[int] = []
+    done: list[int] = []
     problems: list[str] = []
     for job_id, source in leftovers:
+        folder = home.job(job_id)
         try:
             _delete_claimed_file(home, source)
-            set_aside(home, home.job(job_id), str(job_id))
-            deleted.append(job_id)
+            set_aside(home, folder, str(job_id))
+            done.append(job_id)
         except OSError as error:
-            problems.append(
-                f"job {job_id} is removed, and {error.filename or home.job(job_id)} stays: {error.strerror}"
-            )
-    if deleted:
+            problems.append(f"job {job_id} is removed, and {error.filename or folder} stays: {error.strerror}")
+    if done:
         with suppress(OSError):
             sync_folder(home.runs)
+    return done, _warn(problems)
+
+
+def delete_set_aside(home: Home) -> list[str]:
+    """Delete everything in `runs/` that is to be deleted, and return a line for each thing that cannot be."""
+    problems: list[str] = []
     for path in list_set_aside(home):
         try:
             _delete_tree(path)
         except OSError as error:
             problems.append(f"{error.filename or path} cannot be deleted: {error.strerror}")
+    return _warn(problems)
+
+
+def _warn(problems: list[str]) -> list[str]:
     for problem in problems:
         log.warning("%s; it is tried again at the next start", problem)
-    return deleted, problems
+    return problems
 
 
 def set_aside(home: Home, path: Path, name: str) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.leftovers import hide_removals
 from prefd.daemon.jobs.recovery_records import Record, Records
 from prefd.daemon.jobs.states import ENDED, PHASE_OF, State
 from prefd.daemon.jobs.table import JobTable, Unreadable
@@ -46,6 +47,7 @@ def open_table(home: Home) -> JobTable:
         log.error("%s", error)
         rebuild(home, error.why)
         table = _open_checked(home)
+    hide_removals(home, table)  # before anything in runs/ is taken for a job
     table.write_records()
     return table
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none
     from prefd.daemon.specs.job_spec import JobSpec
 
 __all__ = [  # the table, and the types and errors that its users need with it
+    "FEW_JOBS",
     "QUEUE_PAUSED",
     "RESUMED",
     "Change",

@@ -16,7 +16,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api import responses
-from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, read_job_id, read_query, respond
+from prefd.daemon.control.api.endpoint import (
+    Controlled,
+    Endpoint,
+    Query,
+    Refusal,
+    read_bytes,
+    read_job_id,
+    read_query,
+    respond,
+)
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.jobs.details import JobDetails
@@ -107,7 +116,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
         if not query.name.isprintable() or "/" in query.name:
             raise Refusal(422, f"name: must be a file's name without a folder, got {query.name!r}")
-        queued = await daemon.submit(await _read_body(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
+        queued = await daemon.submit(await read_bytes(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
         return respond({"jobs": [job.to_json() for job in queued]}, 202)
 
     def of_job(action: str) -> Endpoint:
@@ -183,13 +192,3 @@ def _read_tail(path: Path, lines: int) -> list[str]:
         return []
     tail = data.decode("utf-8", "replace").splitlines()[1 if begin else 0 :]  # the first one is most often cut
     return tail[len(tail) - min(lines, len(tail)) :]
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    """Reads the whole body. Raises Refusal (413) as soon as it is larger than `limit` bytes, which a spec may have."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Refusal(413, f"a spec has at most {limit // 1024} KiB")
-    return bytes(body)
