@@ -45,6 +45,8 @@ class Brief(NamedTuple):
     owner: str
     attempt: int
     pause_requested: bool
+    waiting: str
+    """Why it is queued and does not run, in words."""
     finished_at: float | None
     """Unix time."""
     bytes: int | None

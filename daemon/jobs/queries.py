@@ -169,7 +169,7 @@ class JobQueries:
         values = () if job_ids is None else (json.dumps(builtins.list(job_ids)),)
         with explain_errors(self._path):
             rows = self._db.execute(
-                "SELECT id, name, state, job_group, owner, attempt, pause_requested, finished_at, "
+                "SELECT id, name, state, job_group, owner, attempt, pause_requested, waiting, finished_at, "
                 "sizes.bytes, sizes.checkpoints, sizes.fused "
                 f"FROM jobs LEFT JOIN sizes ON sizes.job_id = jobs.id {chosen} ORDER BY id",
                 values,

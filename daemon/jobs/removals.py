@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.jobs import rows
 from prefd.daemon.jobs.database import explain_errors
-from prefd.daemon.jobs.states import ENDED, UNENDED
+from prefd.daemon.jobs.states import ENDED, UNENDED, State
 from prefd.daemon.jobs.writer import JobWriter
+from prefd.daemon.text.number_ranges import Numbers
 from prefd.daemon.text.wording import list_numbers
 
 IDS = "(SELECT value FROM json_each(?))"
@@ -87,14 +88,7 @@ class Removals(JobWriter):
         for job_id in job_ids:
             if job_id not in states:
                 raise rows.make_not_found(self._db, job_id)
-        lines = []
-        for state in UNENDED:
-            if unended := [job_id for job_id in job_ids if states[job_id] == state]:
-                jobs, them = list_numbers(unended), "it" if len(unended) == 1 else "them"
-                numbers = " ".join(map(str, unended[:20]))
-                lines.append(
-                    f"{jobs}: {state}, and only an ended job can be removed; `prefd cancel {numbers}` ends {them}"
-                )
+        lines = describe_unended(states)
         lacking = {job_id for job_id in job_ids if states[job_id] in ENDED and states[job_id] != "done"}
         for dependant, after in self._db.execute(
             f"SELECT id, after FROM jobs WHERE state NOT IN {tuple(ENDED)} AND after != '[]' ORDER BY id"
@@ -106,3 +100,14 @@ class Removals(JobWriter):
                 )
         if lines:
             raise NotRemovable(*lines)
+
+
+def describe_unended(states: Mapping[int, State]) -> list[str]:
+    """Say of each state of jobs that have not ended why these cannot be removed, and the remedy; none where all have."""
+    lines = []
+    for state in UNENDED:
+        if unended := sorted(job_id for job_id in states if states[job_id] == state):
+            jobs, them = list_numbers(unended), "it" if len(unended) == 1 else "them"
+            numbers = Numbers(tuple(range(each, each + 1) for each in unended[:20]))
+            lines.append(f"{jobs}: {state}, and only an ended job can be removed; `prefd cancel {numbers}` ends {them}")
+    return lines
