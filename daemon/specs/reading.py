@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -32,6 +32,7 @@ from prefd.daemon.specs.sweep import (
 from prefd.daemon.text.parse import PARSERS, parse
 from prefd.daemon.text.parsed import MAX_BYTES, Parsed, ParseError
 from prefd.daemon.text.pasted_text import explain_characters
+from prefd.daemon.text.times import explain_moment
 from prefd.daemon.text.unknown_losses import suggest_loss
 from prefd.daemon.text.validation_faults import MAX_FAULTS, count_omitted, explain_faults
 from prefd.daemon.text.wording import Path as Place
@@ -112,15 +113,23 @@ def _read(data: bytes, file: PurePath, catalog: Catalog | None, folder: Path | N
     if problem := explain_characters(parsed.value, parsed.lines):
         raise SpecError(problem)
 
+    notes: dict[str, None] = {}
+
     def check(document: dict[str, Any], lines: Mapping[Place, int]) -> JobSpec:
-        spec = _check_job(document, lines, catalog, folder)
+        spec = _check_job(document, lines, catalog)
+        if folder is not None:
+            moment_notes = [] if spec.not_before is None else explain_moment(spec.not_before)
+            notes.update(dict.fromkeys(f"not_before: {note}" for note in moment_notes))
+            spec = _resolve_paths(spec, lines, folder)
         return spec if spec.name else spec.model_copy(update={"name": clip(file.stem, 200)})
 
     if is_flat(parsed.value):
-        return _read_flat(file.name, parsed, check, folder)
-    if KEY in parsed.value:
-        return _read_sweep(file.name, parsed, check)
-    return SpecFile(file.name, (check(parsed.value, parsed.lines),))
+        specs = _read_flat(file.name, parsed, check, folder)
+    elif KEY in parsed.value:
+        specs = _read_sweep(file.name, parsed, check)
+    else:
+        specs = SpecFile(file.name, (check(parsed.value, parsed.lines),))
+    return replace(specs, notes=(*specs.notes, *notes))
 
 
 def _read_flat(name: str, parsed: Parsed, check: Check, folder: Path | None) -> SpecFile:
@@ -182,9 +191,7 @@ def _qualify_fault(line: str, combinations: list[Combination], count: int) -> st
     )
 
 
-def _check_job(
-    document: dict[str, Any], lines: Mapping[Place, int], catalog: Catalog | None, folder: Path | None
-) -> JobSpec:
+def _check_job(document: dict[str, Any], lines: Mapping[Place, int], catalog: Catalog | None) -> JobSpec:
     """Validates one job's spec. Raises SpecError with lines that do not name the file."""
     try:
         spec = JobSpec.model_validate(document)
@@ -196,7 +203,7 @@ def _check_job(
         raise SpecError(*faults)
     if not spec.name.isprintable():
         raise SpecError(f"name: must be printable and on one line, got {format_value(spec.name)}")
-    return spec if folder is None else _resolve_paths(spec, lines, folder)
+    return spec
 
 
 def _resolve_paths(spec: JobSpec, lines: Mapping[Place, int], folder: Path) -> JobSpec:
