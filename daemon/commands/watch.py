@@ -11,7 +11,7 @@ from rich.console import Console
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, read_spec
+from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.runs.run_folder import RunDir
@@ -38,7 +38,7 @@ def watch(ctx: click.Context, timing: Timing, job_id: int | None, as_json: bool)
 
     Shows its phase, progress, loss, accuracy, margin and time to go. Ctrl-C leaves the job running. With --json, one document when it has ended. Exit code 5 when the job does not succeed.
     """
-    from prefd.daemon.jobs.document import job_document
+    from prefd.daemon.jobs.details import JobDetails
     from prefd.daemon.terminal.job_view import make_job_view
 
     home: Home = ctx.obj
@@ -54,7 +54,7 @@ def watch(ctx: click.Context, timing: Timing, job_id: int | None, as_json: bool)
             render.print_note(f"no longer watching; job {job.id} ({job.name}) goes on")
             ctx.exit(Exit.FAILED)
         if as_json:
-            render.emit_json(job_document(job, read_spec(jobs, job.id), jobs.history(job.id), run))
+            render.emit_json(JobDetails.read(jobs, job.id, run).to_json())
     if job.state != "done":
         ctx.exit(Exit.JOB_FAILED)
 

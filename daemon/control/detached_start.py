@@ -60,7 +60,8 @@ def end_daemon(daemon: subprocess.Popen[bytes], seconds: float) -> None:
 
 def is_answering(home: Home, pid: int) -> bool:
     """Returns whether the daemon that answers on `home` is process `pid`."""
-    from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+    from prefd.daemon.control.client import Client, DaemonNotRunning
+    from prefd.daemon.control.control_error import ControlError
 
     try:
         return bool(Client(home).status().pid == pid)

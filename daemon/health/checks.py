@@ -207,7 +207,8 @@ def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     if holder is None:
         yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
         return
-    from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+    from prefd.daemon.control.client import Client, DaemonNotRunning
+    from prefd.daemon.control.control_error import ControlError
 
     try:
         status = Client(home).status()

@@ -8,23 +8,15 @@ spec is in the row too, so the row alone is the job.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prefd.daemon.jobs import rows
 from prefd.daemon.jobs.database import (
-    IN_MEMORY,
     JobTableError,
     Unreadable,
-    connect,
-    connect_readonly,
     explain_errors,
-    read_inode,
-    refuse_lost,
 )
 from prefd.daemon.jobs.job import (
     CANCELLED_PAUSED,
@@ -41,10 +33,9 @@ from prefd.daemon.jobs.job import (
     Job,
     JobNotFound,
 )
-from prefd.daemon.jobs.queries import JobQueries, serialize_spec
-from prefd.daemon.jobs.recovery_records import Record, Records
-from prefd.daemon.jobs.states import ENDED, RUNNING, STATES, TABLE, State
-from prefd.daemon.machine.listeners import Listeners, Settable
+from prefd.daemon.jobs.queries import serialize_spec
+from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, State
+from prefd.daemon.jobs.writer import JobWriter
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
     from prefd.daemon.machine.processes import ProcessId
@@ -64,86 +55,8 @@ __all__ = [  # the table, and the types and errors that its users need with it
 ]
 
 
-class JobTable(JobQueries):
+class JobTable(JobWriter):
     """The queries of an open job database, and the transactions that change it. Used from one thread."""
-
-    def __init__(self, connection: sqlite3.Connection, path: Path, records: Records | None = None) -> None:
-        super().__init__(connection, path)
-        self._records = records
-        self._changed: set[int] = set()
-        self._listeners = Listeners[int]()
-        self._data_version: int | None = None
-        self._inode = read_inode(path)
-
-    @classmethod
-    def open(cls, path: Path) -> JobTable:
-        """Open for writing; create as needed. Raises JobTableError, and Unreadable where a database was lost."""
-        if path == IN_MEMORY:
-            return cls(connect(path), path)
-        refuse_lost(path)
-        return cls(connect(path), path, Records(path.parent / "runs"))
-
-    @classmethod
-    def create(cls, path: Path, records: Sequence[Record], last_id: int, paused_at: float | None) -> None:
-        """Make a database at `path` with these jobs in it, whole on disk; the next job's id is above `last_id`."""
-        with cls(connect(path), path) as table, table._transaction():
-            for record in records:
-                rows.restore_job(table._db, record)
-            rows.restore_history(table._db, records)
-            table._db.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
-            table._db.execute("INSERT INTO sqlite_sequence VALUES ('jobs', ?)", (last_id,))
-            table._db.execute("UPDATE queue SET paused_at = ?", (paused_at,))
-
-    def reopen(self) -> None:
-        """Open the file that has the database's name now, and wake every listener."""
-        self._db.close()
-        self._db = connect(self._path)
-        self._data_version = None
-        self._inode = read_inode(self._path)
-        self._listeners.tell_all()
-
-    def listening(self, job_id: int, event: Settable) -> AbstractContextManager[None]:
-        """Have `event` set, inside the block, whenever the job is changed through this table, or `tell` says that it was."""
-        return self._listeners.listening(job_id, event)
-
-    def tell(self, job_id: int) -> None:
-        """Tell the job's listeners that another process has changed it in the database."""
-        self._listeners.tell(job_id)
-
-    def was_changed_elsewhere(self) -> bool:
-        """Return whether another process has written since the last call; True at the first call. Reads no page."""
-        before = self._data_version
-        with explain_errors(self._path):
-            self._data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
-        return self._data_version != before
-
-    def check_same_file(self) -> None:
-        """Raise Unreadable where another file has the database's name: nobody would read what is written to this one."""
-        refuse_lost(self._path)
-        if read_inode(self._path) != self._inode:
-            raise Unreadable(self._path, "another file has its name")
-
-    def write_records(self) -> None:
-        """Write each job's record in its folder that differs from its row."""
-        if self._records is None:
-            return
-        with explain_errors(self._path):
-            for job_id in [job.id for job in rows.list_in_states(self._db, STATES)]:
-                if self._records.read(job_id) != (record := rows.read_record(self._db, job_id)):
-                    self._records.write(record)
-            self._record_table()
-
-    def write_missing_records(self) -> None:
-        """Write the records that could not be written before."""
-        if self._records is not None and self._records.missing:
-            with explain_errors(self._path):
-                for job_id in sorted(self._records.missing):
-                    self._records.write(rows.read_record(self._db, job_id))
-
-    @classmethod
-    def open_readonly(cls, path: Path) -> JobTable:
-        """Open for reading, daemon or no daemon; an empty table where there is no file. Raises JobTableError."""
-        return cls(connect_readonly(path), path)
 
     def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:
         """Add a job in state `queued` and return it. For a claimed file that has a job already, return that job."""
@@ -163,14 +76,14 @@ class JobTable(JobQueries):
         a remark on each job, such as which job has the same spec.
         """
         now = time.time()
-        with self._transaction():
+        with self.transaction():
             query = "SELECT id FROM jobs WHERE source = ? AND owner = 'daemon' ORDER BY part"
             if owner == "daemon" and (existing := self._db.execute(query, (source,)).fetchall()):
                 return [rows.find_job(self._db, job_id) for (job_id,) in existing]
             none = [""] * len(specs)
             parts = enumerate(zip(specs, descriptions or none, reasons or none, strict=True))
             jobs = [self._insert(spec, source, owner, now, part, *texts) for part, (spec, *texts) in parts]
-            self._record_table()
+            self.record_table()
             return jobs
 
     def set_waiting_reasons(self, reasons: Mapping[int, str]) -> None:
@@ -179,19 +92,19 @@ class JobTable(JobQueries):
             old_reasons = dict(self._db.execute("SELECT id, waiting FROM jobs WHERE state = 'queued'").fetchall())
         changed = [(reason, job_id) for job_id, reason in reasons.items() if old_reasons.get(job_id, reason) != reason]
         if changed:
-            with self._transaction():
+            with self.transaction():
                 self._db.executemany("UPDATE jobs SET waiting = ? WHERE id = ? AND state = 'queued'", changed)
 
     def transition(
         self, job_id: int, state: State, reason: str = "", phase_seconds: Mapping[str, float] | None = None
     ) -> Job:
         """Move a job to `state`. `phase_seconds`: to add to those of its phases. Raises IllegalTransition, JobNotFound."""
-        with self._transaction():
+        with self.transaction():
             return self._move(rows.find_job(self._db, job_id), state, reason, phase_seconds or {})
 
     def set_worker(self, job_id: int, worker: ProcessId) -> None:
         """Write down which process works on the job, until its next change of state."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute(
                 "UPDATE jobs SET worker_pid = ?, worker_started = ?, boot = ? WHERE id = ?",
                 (worker.pid, worker.started, worker.boot, job_id),
@@ -200,7 +113,7 @@ class JobTable(JobQueries):
 
     def request_cancel(self, job_id: int) -> Job:
         """Cancel a queued or paused job now, a running one when its worker has stopped. No effect on an ended one."""
-        with self._transaction():
+        with self.transaction():
             job = rows.find_job(self._db, job_id)
             if job.ended:
                 return job
@@ -214,12 +127,12 @@ class JobTable(JobQueries):
 
         No effect on an ended or paused one. Raises IllegalTransition for one of `prefd run`, which has no queue to wait in.
         """
-        with self._transaction():
+        with self.transaction():
             return self._request_pause(rows.find_job(self._db, job_id))
 
     def resume(self, job_id: int) -> Job:
         """Queue a paused job again, and let one that is about to be paused go on. No effect on others."""
-        with self._transaction():
+        with self.transaction():
             return self._resume(rows.find_job(self._db, job_id))
 
     def retry(self, job_id: int, fresh: bool = False) -> Job:
@@ -228,7 +141,7 @@ class JobTable(JobQueries):
         It keeps its id and history. One of `prefd run` becomes the daemon's. Raises IllegalTransition for a job that has
         not ended, or that is done and has nothing to go on with.
         """
-        with self._transaction():
+        with self.transaction():
             job = rows.find_job(self._db, job_id)
             if not job.ended:
                 raise IllegalTransition(f"job {job_id} is {job.state}: only a job that has ended can be run again")
@@ -245,12 +158,12 @@ class JobTable(JobQueries):
 
     def clear_fresh(self, job_id: int) -> None:
         """Write down that the files of the job's earlier attempts have been set aside."""
-        with self._transaction():
+        with self.transaction():
             self._set(job_id, "fresh", 0)
 
     def count_crash(self, job_id: int, mark: str) -> int:
         """Count a crash, and return how often the worker has crashed without getting further than `mark`."""
-        with self._transaction():
+        with self.transaction():
             crashes = rows.find_job(self._db, job_id).crashes
             (before,) = self._db.execute("SELECT crash_mark FROM jobs WHERE id = ?", (job_id,)).fetchone()
             count = crashes + 1 if before == mark else 1
@@ -265,7 +178,7 @@ class JobTable(JobQueries):
 
         This is one transaction, so that a request meanwhile either is noticed here or acts on the state this leaves.
         """
-        with self._transaction():
+        with self.transaction():
             job = rows.find_job(self._db, job_id)
             if job.cancel_requested:
                 return self._move(job, "cancelled", CANCELLED_RUNNING, phase_seconds or {})
@@ -275,9 +188,9 @@ class JobTable(JobQueries):
 
     def pause_queue(self, running_too: bool = False) -> list[Job]:
         """Pause the queue until `resume_queue`. With `running_too`, pause the running jobs too, and return them."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
-            self._record_table()
+            self.record_table()
             self._db.execute("UPDATE jobs SET waiting = ? WHERE state = 'queued' AND owner = 'daemon'", (QUEUE_PAUSED,))
             running = (
                 [job for job in rows.list_in_states(self._db, RUNNING) if job.owner == "daemon"] if running_too else []
@@ -286,9 +199,9 @@ class JobTable(JobQueries):
 
     def resume_queue(self, paused_too: bool = False) -> list[Job]:
         """Let the queue start jobs again. With `paused_too`, resume every paused job, and return them."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute("UPDATE queue SET paused_at = NULL")
-            self._record_table()
+            self.record_table()
             self._db.execute("UPDATE jobs SET waiting = '' WHERE waiting = ?", (QUEUE_PAUSED,))
             return [
                 self._resume(job)
@@ -341,12 +254,6 @@ class JobTable(JobQueries):
         self._record(job_id, now, "queued", reason)
         return rows.find_job(self._db, job_id)
 
-    def _record_table(self) -> None:
-        if self._records is not None:
-            last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
-            paused_at = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
-            self._records.write_table(last[0] if last else 0, paused_at)
-
     def _set(self, job_id: int, column: str, value: int) -> None:
         self._db.execute(f"UPDATE jobs SET {column} = ? WHERE id = ?", (value, job_id))
         self._changed.add(job_id)
@@ -382,29 +289,3 @@ class JobTable(JobQueries):
     def _record(self, job_id: int, timestamp: float, state: State, reason: str) -> None:
         rows.insert_event(self._db, job_id, timestamp, state, reason)
         self._changed.add(job_id)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises."""
-        self._changed = set()
-        with explain_errors(self._path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._write_changed()
-                self._db.execute("COMMIT")
-                for job_id in self._changed:
-                    self._listeners.tell(job_id)
-            finally:
-                if self._db.in_transaction:  # the body or the commit failed
-                    self._db.execute("ROLLBACK")
-                    if self._records is not None:
-                        self._records.missing |= {job_id for job_id in self._changed if self._exists(job_id)}
-
-    def _write_changed(self) -> None:
-        if self._records is not None:
-            for job_id in sorted(self._changed):
-                self._records.write(rows.read_record(self._db, job_id))
-
-    def _exists(self, job_id: int) -> bool:
-        return self._db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None

@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 
+from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.server import listening, serve_control
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home.layout import Home
@@ -64,10 +64,10 @@ class FakeDaemon:
         with JobTable.open(self.home.database) as table:
             return JOB_ACTIONS[action](table, job_id)
 
-    def act_on_queue(self, action: str) -> dict[str, Any]:
+    def act_on_queue(self, action: str) -> Acted:
         with JobTable.open(self.home.database) as table:
-            jobs = [job.to_json() for job in QUEUE_ACTIONS[action](table)]
-            return {"queue": {"paused_at": table.queue_paused_at()}, "jobs": jobs}
+            jobs = QUEUE_ACTIONS[action](table)
+            return Acted(queue=Queue(paused_at=table.queue_paused_at()), jobs=jobs)
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         self.posted.append((data, name))

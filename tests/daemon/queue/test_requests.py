@@ -54,7 +54,7 @@ def test_a_change_that_is_rolled_back_wakes_nobody(bench: Bench) -> None:
     requests = JobRequests(bench.table, job.id, Stop())
 
     def fail() -> None:
-        with pytest.raises(ValueError, match="not a moment"), bench.table._transaction():  # noqa: PT012  # the transaction is what fails
+        with pytest.raises(ValueError, match="not a moment"), bench.table.transaction():  # noqa: PT012  # the transaction is what fails
             bench.table._set(job.id, "cancel_requested", 1)
             raise ValueError("not a moment")
 

@@ -1,0 +1,143 @@
+"""JobWriter is the open job database of a process that writes it: its transactions, its records and its listeners.
+
+A transaction is committed with the records of the jobs that it changed, and then wakes those who listen for them. What the
+transactions change is JobTable's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Self
+
+from prefd.daemon.jobs import rows
+from prefd.daemon.jobs.database import (
+    IN_MEMORY,
+    Unreadable,
+    connect,
+    connect_readonly,
+    explain_errors,
+    read_inode,
+    refuse_lost,
+)
+from prefd.daemon.jobs.queries import JobQueries
+from prefd.daemon.jobs.recovery_records import Record, Records
+from prefd.daemon.jobs.states import STATES
+from prefd.daemon.machine.listeners import Listeners, Settable
+
+
+class JobWriter(JobQueries):
+    """The queries of an open job database, and the frame of every transaction on it. Used from one thread."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, records: Records | None = None) -> None:
+        super().__init__(connection, path)
+        self._records = records
+        self._changed: set[int] = set()
+        self._listeners = Listeners[int]()
+        self._data_version: int | None = None
+        self._inode = read_inode(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open for writing; create as needed. Raises JobTableError, and Unreadable where a database was lost."""
+        if path == IN_MEMORY:
+            return cls(connect(path), path)
+        refuse_lost(path)
+        return cls(connect(path), path, Records(path.parent / "runs"))
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> Self:
+        """Open for reading, daemon or no daemon; an empty table where there is no file. Raises JobTableError."""
+        return cls(connect_readonly(path), path)
+
+    @classmethod
+    def create(cls, path: Path, records: Sequence[Record], last_id: int, paused_at: float | None) -> None:
+        """Make a database at `path` with these jobs in it, whole on disk; the next job's id is above `last_id`."""
+        with cls(connect(path), path) as table, table.transaction():
+            for record in records:
+                rows.restore_job(table._db, record)
+            rows.restore_history(table._db, records)
+            table._db.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
+            table._db.execute("INSERT INTO sqlite_sequence VALUES ('jobs', ?)", (last_id,))
+            table._db.execute("UPDATE queue SET paused_at = ?", (paused_at,))
+
+    def reopen(self) -> None:
+        """Open the file that has the database's name now, and wake every listener."""
+        self._db.close()
+        self._db = connect(self._path)
+        self._data_version = None
+        self._inode = read_inode(self._path)
+        self._listeners.tell_all()
+
+    def check_same_file(self) -> None:
+        """Raise Unreadable where another file has the database's name: nobody would read what is written to this one."""
+        refuse_lost(self._path)
+        if read_inode(self._path) != self._inode:
+            raise Unreadable(self._path, "another file has its name")
+
+    def listening(self, job_id: int, event: Settable) -> AbstractContextManager[None]:
+        """Have `event` set, inside the block, whenever the job is changed through this table, or `tell` says that it was."""
+        return self._listeners.listening(job_id, event)
+
+    def tell(self, job_id: int) -> None:
+        """Tell the job's listeners that another process has changed it in the database."""
+        self._listeners.tell(job_id)
+
+    def was_changed_elsewhere(self) -> bool:
+        """Return whether another process has written since the last call; True at the first call. Reads no page."""
+        before = self._data_version
+        with explain_errors(self._path):
+            self._data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return self._data_version != before
+
+    def write_records(self) -> None:
+        """Write each job's record in its folder that differs from its row."""
+        if self._records is None:
+            return
+        with explain_errors(self._path):
+            for job_id in [job.id for job in rows.list_in_states(self._db, STATES)]:
+                if self._records.read(job_id) != (record := rows.read_record(self._db, job_id)):
+                    self._records.write(record)
+            self.record_table()
+
+    def write_missing_records(self) -> None:
+        """Write the records that could not be written before."""
+        if self._records is not None and self._records.missing:
+            with explain_errors(self._path):
+                for job_id in sorted(self._records.missing):
+                    self._records.write(rows.read_record(self._db, job_id))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises."""
+        self._changed = set()
+        with explain_errors(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._write_changed()
+                self._db.execute("COMMIT")
+                for job_id in self._changed:
+                    self._listeners.tell(job_id)
+            finally:
+                if self._db.in_transaction:  # the body or the commit failed
+                    self._db.execute("ROLLBACK")
+                    if self._records is not None:
+                        self._records.missing |= {job_id for job_id in self._changed if self._exists(job_id)}
+
+    def _write_changed(self) -> None:
+        if self._records is not None:
+            for job_id in sorted(self._changed):
+                self._records.write(rows.read_record(self._db, job_id))
+
+    def record_table(self) -> None:
+        """Write down the last id and the queue's pause, which belong to no job, within the open transaction."""
+        if self._records is not None:
+            last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
+            paused_at = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
+            self._records.write_table(last[0] if last else 0, paused_at)
+
+    def _exists(self, job_id: int) -> bool:
+        return self._db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
