@@ -39,6 +39,7 @@ SECTIONS = {
         "edit": "edit",
         "rm": "rm",
         "clean": "clean",
+        "archive": "archive",
         "metrics": "metrics",
         "compare": "compare",
     },

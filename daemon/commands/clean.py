@@ -65,7 +65,7 @@ def clean(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Make room: remove jobs that ended long ago, or large parts of their folders.
+    """Make room: remove old jobs, or parts of their folders.
 
     With --older-than and --keep whole jobs go, as with `prefd rm`; with both, those that both let go. With --checkpoints or
     --fused only these folders go, of all ended jobs or of those that --older-than and --keep let go.

@@ -13,9 +13,8 @@ from prefd.daemon.commands.shared.completions import WAITING_JOBS, JobNumbers
 from prefd.daemon.commands.shared.errors import Failure
 from prefd.daemon.commands.shared.job_changes import edit_job
 from prefd.daemon.commands.shared.options import json_option, read_jobs
-from prefd.daemon.commands.shared.selection import Selection, select_jobs, selection_options
+from prefd.daemon.commands.shared.selection import Selection, select_jobs
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.states import WAITING
 from prefd.daemon.terminal import render
 from prefd.daemon.text.number_ranges import Numbers
 
@@ -45,10 +44,10 @@ Examples:
   prefd edit 4                      its spec, in $EDITOR
   prefd edit 4 --spec ipo.yaml"""
 )
-@selection_options(WAITING_JOBS, "Every job that waits.")
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=WAITING_JOBS)
 @click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="The higher goes first.")
 @click.option("--name", metavar="NAME", help="What the job is called.")
-@click.option("--group", "new_group", metavar="NAME", help="The group that it is to belong to, or none.")
+@click.option("--group", metavar="NAME", help="The group that it is to belong to, or none.")
 @click.option(
     "--after", type=NumbersOrNone(), metavar="ID", multiple=True, help="When these jobs are done (repeatable), or none."
 )
@@ -58,10 +57,10 @@ Examples:
 @click.pass_obj
 def edit(
     home: Home,
-    selection: Selection,
+    job_ids: tuple[Numbers, ...],
     priority: int | None,
     name: str | None,
-    new_group: str | None,
+    group: str | None,
     after: tuple[Numbers, ...],
     not_before: str | None,
     spec: Path | None,
@@ -74,8 +73,8 @@ def edit(
     --group, --after and --not-before can change. An edit that is accepted takes effect: a job that starts meanwhile is
     refused. Works without the daemon too.
     """
-    settings = read_settings(home, priority, name, new_group, after, not_before)
-    jobs = select_jobs(home, selection, lambda job: job.state in WAITING and job.owner == "daemon")
+    settings = read_settings(home, priority, name, group, after, not_before)
+    jobs = select_jobs(home, Selection(job_ids))
     if len(jobs) != 1 and (name is not None or spec is not None or not settings):
         raise click.UsageError(f"a name or a spec is edited of one job at a time, and these are {len(jobs)}")
     if spec is not None:
