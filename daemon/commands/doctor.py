@@ -10,8 +10,10 @@ from rich.text import Text
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.sections import Place, Section
 from prefd.daemon.terminal import render
 
+PLACE = Place(Section.DAEMON, 40)
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 

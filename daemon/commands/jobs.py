@@ -13,6 +13,7 @@ import click
 from prefd.daemon.commands.shared.completions import GROUP, JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
+from prefd.daemon.commands.shared.sections import Place, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.specs.reading import SpecFile
 
+PLACE = Place(Section.JOBS, 50)
 CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
 
 NEWEST = 50

@@ -11,6 +11,7 @@ import click
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.sections import Place, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_end
 from prefd.daemon.runs.run_folder import RunDir
@@ -19,6 +20,7 @@ from prefd.daemon.terminal import render
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import JobTable
 
+PLACE = Place(Section.JOBS, 70)
 POLL_SECONDS = 0.25
 
 

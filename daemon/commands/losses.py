@@ -12,12 +12,14 @@ import click
 from prefd.daemon.commands.shared.completions import LOSS
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.sections import Place, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
     from prefd.daemon.specs.catalog import LossInfo
 
+PLACE = Place(Section.SCORES, 10)
 Params = Mapping[str, Mapping[str, Any]]
 
 CHECK_SECONDS = 300.0  # a check takes a few; a plugin that waits for something takes for ever

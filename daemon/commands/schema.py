@@ -6,7 +6,10 @@ import json
 
 import click
 
+from prefd.daemon.commands.shared.sections import Place, Section
 from prefd.daemon.home.layout import Home
+
+PLACE = Place(Section.JOBS, 40)
 
 
 @click.command(

@@ -7,11 +7,13 @@ import click
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Failure
 from prefd.daemon.commands.shared.options import json_option, require_home
+from prefd.daemon.commands.shared.sections import Place, Section
 from prefd.daemon.control.detached_start import start_detached
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
 from prefd.daemon.terminal import render
 
+PLACE = Place(Section.DAEMON, 20)
 STOP_MARGIN_SECONDS = 15.0  # beyond the worker's own grace
 
 

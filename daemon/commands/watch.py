@@ -12,6 +12,7 @@ from rich.console import Console
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.sections import Place, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.runs.run_folder import RunDir
@@ -20,6 +21,7 @@ from prefd.daemon.terminal import render
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job, JobTable
 
+PLACE = Place(Section.JOBS, 80)
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0  # with nobody working on a job: long enough for a daemon that is being restarted
 
