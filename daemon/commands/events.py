@@ -10,7 +10,7 @@ import click
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
-from prefd.daemon.commands.shared.sections import Place, Section
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 from prefd.daemon.text.json_output import add_schema, dump_compact
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prefd.daemon.control.client import Received
 
 
-PLACE = Place(Section.JOBS, 90)
+PLACE = HelpPlace(Section.JOBS, 90)
 
 
 @click.command(

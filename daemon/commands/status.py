@@ -10,7 +10,7 @@ import click
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
-from prefd.daemon.commands.shared.sections import Place, Section
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.status import usage_facts, watch_facts
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prefd.daemon.control.status import Status
 
 
-PLACE = Place(Section.DAEMON, 30)
+PLACE = HelpPlace(Section.DAEMON, 30)
 
 
 @click.command(

@@ -12,7 +12,7 @@ import click
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option
 from prefd.daemon.commands.shared.references import ask_worker
-from prefd.daemon.commands.shared.sections import Place, Section
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prefd.daemon.worker_tasks.answers import DataCheck
 
 
-PLACE = Place(Section.JOBS, 20)
+PLACE = HelpPlace(Section.JOBS, 20)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
-from prefd.daemon.commands.shared.sections import Place, Section
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.runs.run_folder import RunDir
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job, JobTable
 
 
-PLACE = Place(Section.JOBS, 80)
+PLACE = HelpPlace(Section.JOBS, 80)
 
 
 @click.command(

@@ -52,9 +52,9 @@ def register_formats(register):
 COMMAND = '''
 """`prefd wave` greets."""
 import click
-from prefd.daemon.commands.shared.sections import Place, Section
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 
-PLACE = Place(Section.SHELL, 5)
+PLACE = HelpPlace(Section.SHELL, 5)
 
 @click.command()
 def wave():

@@ -14,7 +14,7 @@ from prefd.daemon.commands.shared.completions import REFERENCE
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, require_home
 from prefd.daemon.commands.shared.references import SHORT
-from prefd.daemon.commands.shared.sections import Place, Section
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prefd.cache.store import ReferenceInfo
 
 
-PLACE = Place(Section.SCORES, 20)
+PLACE = HelpPlace(Section.SCORES, 20)
 
 
 @click.group(

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import click
 
-from prefd.daemon.commands.shared.sections import Place, Section
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 
 GROUP = "group"
 """The file of a folder that holds its click group, which is called as the folder is."""
@@ -46,7 +46,7 @@ class CommandFolder:
 
     def list_sections(self) -> dict[Section, list[str]]:
         """List the names of the commands in each section, in the order of the files' ranks."""
-        places: dict[str, Place] = {file: self._import(file).PLACE for file in self._files if self._read(file)}
+        places: dict[str, HelpPlace] = {file: self._import(file).PLACE for file in self._files if self._read(file)}
         ordered = sorted(places, key=lambda file: (places[file].rank, file))
         return {
             section: [name for file in ordered if places[file].section is section for name in self._read(file)]

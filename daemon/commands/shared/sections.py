@@ -1,4 +1,4 @@
-"""Place says where the commands of a file stand in `prefd --help`; each file of commands has one, as `PLACE`."""
+"""HelpPlace says where the commands of a file stand in `prefd --help`; each file of commands has one, as `PLACE`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Section(StrEnum):
     SHELL = "The shell"
 
 
-class Place(NamedTuple):
+class HelpPlace(NamedTuple):
     """Where a file's commands stand: the lower `rank` comes first, and a file's own commands as they are written."""
 
     section: Section
