@@ -92,14 +92,17 @@ def submit(
 
 def queue_settings(priority: int | None, after: Sequence[int], not_before: str | None) -> dict[str, Any]:
     """Turns the options into the settings that a spec has for them."""
-    from prefd.daemon.text.times import parse_next_moment
+    from prefd.daemon.text.times import explain_next_moment, parse_next_moment, write_moment
 
     settings: dict[str, Any] = {} if priority is None else {"priority": priority}
     if after:
         settings["after"] = list(after)
     if not_before is not None:
         try:
-            settings["not_before"] = parse_next_moment(not_before, datetime.now()).isoformat(" ", "seconds")
+            now = datetime.now()
+            settings["not_before"] = write_moment(parse_next_moment(not_before, now))
+            for note in explain_next_moment(not_before, now):
+                render.print_note(f"--not-before: {note}")
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--not-before") from None
     return settings
