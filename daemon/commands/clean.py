@@ -11,6 +11,7 @@ from prefd.daemon.commands.shared.completions import GROUP
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.job_changes import change_jobs, discard_parts
 from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.units import duration
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED, STATES
@@ -24,6 +25,7 @@ from prefd.daemon.text.wording import pluralize
 if TYPE_CHECKING:
     from prefd.daemon.jobs.cleaning import CleanPlan, Part, Rule
 
+PLACE = HelpPlace(Section.JOBS, 103)
 MOST_LINES = 50
 NOUNS = {"job": "all of it", "checkpoints": "its checkpoints", "fused": "its fused model"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from prefd.daemon.commands.shared.completions import WAITING_JOBS, JobNumbers
 from prefd.daemon.commands.shared.errors import Failure
 from prefd.daemon.commands.shared.job_changes import edit_job
 from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.selection import Selection, select_jobs
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
@@ -21,6 +21,8 @@ from prefd.daemon.text.number_ranges import Numbers
 if TYPE_CHECKING:
     from prefd.daemon.jobs.job import Brief, Job
     from prefd.daemon.specs.job_spec import JobSpec
+
+PLACE = HelpPlace(Section.JOBS, 101)
 
 NONE = "none"
 """What takes a setting out."""
@@ -97,7 +99,7 @@ def read_settings(
     not_before: str | None,
 ) -> dict[str, Any]:
     """Turns the options into the settings of a spec that they change."""
-    from prefd.daemon.text.times import parse_next_moment
+    from prefd.daemon.commands.jobs import queue_settings
 
     settings: dict[str, Any] = {} if priority is None else {"priority": priority}
     settings |= {} if name is None else {"name": name}
@@ -109,11 +111,7 @@ def read_settings(
             else []
         )
     if not_before is not None:
-        try:
-            moment = None if not_before == NONE else parse_next_moment(not_before, datetime.now())
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--not-before") from None
-        settings["not_before"] = None if moment is None else moment.isoformat(" ", "seconds")
+        settings |= {"not_before": None} if not_before == NONE else queue_settings(None, (), not_before)
     return settings
 
 

@@ -10,6 +10,7 @@ import click
 from prefd.daemon.commands.shared.completions import ACTIVE_JOBS, ENDED_JOBS, PAUSED_JOBS
 from prefd.daemon.commands.shared.job_changes import change_jobs
 from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.selection import Selection, select_jobs, selection_options
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
@@ -20,6 +21,8 @@ from prefd.daemon.text.wording import pluralize
 if TYPE_CHECKING:
     from prefd.daemon.control.api.responses import Acted
     from prefd.daemon.jobs.job import Brief
+
+PLACE = HelpPlace(Section.JOBS, 100)
 
 MOST_LINES = 20
 """So many jobs are told of by a line each; of more, by what became of them."""

@@ -10,6 +10,7 @@ import click
 from prefd.daemon.commands.shared.completions import ENDED_JOBS
 from prefd.daemon.commands.shared.job_changes import change_jobs
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.selection import Selection, select_jobs, selection_options
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.disk_usage import measure_run
@@ -21,6 +22,7 @@ from prefd.daemon.text.wording import pluralize
 if TYPE_CHECKING:
     from prefd.daemon.jobs.job import Brief
 
+PLACE = HelpPlace(Section.JOBS, 102)
 MOST_LINES = 20
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +33,8 @@ from prefd.daemon.jobs.details import JobDetails
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.machine.files import read_end
-from prefd.daemon.runs.run_folder import RunDir, is_evaluation
+from prefd.daemon.runs.metrics_rows import read_last_rows, read_metrics_rows
+from prefd.daemon.runs.run_folder import RunDir
 
 LOG_BYTES = 1_000_000
 MAX_NAME = 200
@@ -103,10 +105,9 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
     async def metrics(request: Request) -> Response:
         job_id, query = read_job_id(request), read_query(request, MetricsQuery)
         found = await _read_table(home, lambda table: table.get(job_id))
-        rows = await asyncio.to_thread(lambda: list(RunDir(home.job(job_id)).read_metrics()))
-        newest = slice(-query.last if query.last else None, None)
-        train = [row for row in rows if not is_evaluation(row)][newest]
-        evals = [row for row in rows if is_evaluation(row)][newest]
+        run = RunDir(home.job(job_id))
+        rows = read_metrics_rows if query.last is None else partial(read_last_rows, count=query.last)
+        train, evals = await asyncio.to_thread(rows, run)
         return respond({"job": job_id, "name": found.name, "train": train, "eval": evals})
 
     async def submit(request: Request) -> Response:

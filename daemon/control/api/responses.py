@@ -119,6 +119,8 @@ class JobDocument(Answer):
     peft: str | None
     run: str
     """The job's folder."""
+    run_gone: bool
+    """Whether the folder was removed by hand, so that nothing in it can be told."""
 
 
 class Log(Answer):
