@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prefd.daemon.commands.shared.completions import ACTIVE_JOBS
+from prefd.daemon.commands.shared.completions import JOBS
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
@@ -38,7 +38,7 @@ Examples:
   prefd wait --group sweep --any
   prefd wait --all"""
 )
-@selection_options(ACTIVE_JOBS, "Every job that has not ended.")
+@selection_options(JOBS, "Every job that has not ended.")
 @click.option("--any", "any_job", is_flag=True, help="Only until the first of them has ended.")
 @click.option("--timeout", type=duration, metavar="TIME", help="No longer than this: 90s, 10m, 2h.")
 @json_option

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefd.cache.segments.durable import flush
+from prefd.cache.segments.durable import flush_tree
 from prefd.daemon.machine.files import sync_folder
 from prefd.daemon.runs.run_folder import RunDir
 
@@ -59,7 +59,7 @@ def write_archive(
             _write_json(partial / DETAILS, details)
             (partial / REPORT).write_text(report, encoding="utf-8")
             check()
-            _flush_tree(partial)
+            flush_tree(partial)
             os.rename(partial, target)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -93,11 +93,3 @@ class _Lock:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _flush_tree(folder: Path) -> None:
-    """Have every file and folder below `folder` on disk."""
-    for root, _, files in os.walk(folder, topdown=False):
-        for name in files:
-            flush(Path(root) / name)
-        flush(Path(root))
