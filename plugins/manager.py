@@ -161,6 +161,6 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
 def _describe_exception(error: BaseException) -> str:
     """Describes what a plugin raised, even where its message cannot be had."""
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
     except BaseException:  # noqa: BLE001  # its __str__ is a stranger's code too
         return type(error).__name__

@@ -168,7 +168,7 @@ def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
     from prefd.daemon.worker_tasks.inputs import LossCheckInput
 
     home: Home = ctx.obj
-    step = f"loading the plugins and trying {name}"
+    step = f"trying the loss {name}"
     answer = ask_worker(home, "check-loss", LossCheckInput(name=name), LossCheck, CHECK_SECONDS, step)
     if answer.known is not None:
         raise report_unknown_loss(name, answer.known, answer.failed)
