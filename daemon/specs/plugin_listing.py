@@ -43,7 +43,8 @@ class ChildEnd:
     """The key of the plugin that it had begun with last, prefd's own excepted."""
     overdue: bool = False
     """Whether it was killed because it took too long."""
-    returncode: int = 0
+    returncode: int | None = 0
+    """None of one that has closed its output and goes on."""
     output: bytes = b""
     """What it printed and is none of its messages."""
     stderr: bytes = b""
@@ -53,6 +54,8 @@ class ChildEnd:
         """How it ended, in words, for the plugin that it had begun with."""
         if self.overdue:
             return f"importing it takes longer than {PLUGIN_SECONDS:g} s: does it hang?"
+        if self.returncode is None:
+            return "it ends the process that imports it, or closes its output"
         return f"it ends the process that imports it ({describe_exit(self.returncode)})"
 
     @property
@@ -80,7 +83,7 @@ def list_plugins(command: Sequence[str], settings: HandedSettings, cancelled: th
             continue
         if end.overdue:
             raise CatalogError(f"listing the plugins took longer than {START_SECONDS:g} s: does one hang?")
-        if end.returncode != 0:
+        if end.returncode:
             raise CatalogError(f"listing the plugins failed ({describe_exit(end.returncode)}): {end.last_words}")
         text = end.output.decode("utf-8", "replace").strip()
         raise CatalogError(f"listing the plugins gave no JSON: {clip(text, 200)!r}: does one print?")
@@ -166,7 +169,8 @@ class _Listener:
         """Note how a child ended that did not answer, and the last of its stderr."""
         try:
             self.end.returncode = self.child.wait(1.0)
-        except subprocess.TimeoutExpired:  # it has closed its output and goes on
+        except subprocess.TimeoutExpired:
+            self.end.returncode = None
             return
         assert self.child.stderr is not None
         os.set_blocking(self.child.stderr.fileno(), False)

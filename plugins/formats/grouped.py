@@ -14,8 +14,9 @@ from typing import Any
 from prefd.plugins.formats.answers import as_number
 from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.matching import Match, check_agree, matches_of, unused_note
-from prefd.plugins.formats.names import RANKS, words_of
+from prefd.plugins.formats.names import words_of
 from prefd.plugins.formats.prompt import find_prompt, with_turns
+from prefd.plugins.formats.score_words import RANKS
 from prefd.plugins.formats.scored import signed
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.formats.single import Single, find_single

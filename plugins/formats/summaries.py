@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefd.plugins.formats.answers import find_answers
-from prefd.plugins.formats.ballot import Ballot, verdicts, winner_of
+from prefd.plugins.formats.ballot import Ballot
 from prefd.plugins.formats.compose import compose
+from prefd.plugins.formats.outcome import winner_of
 from prefd.plugins.formats.sides import Sides
+from prefd.plugins.formats.verdicts import verdicts
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
