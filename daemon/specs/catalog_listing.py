@@ -68,7 +68,8 @@ def load_catalog(
             began = time.time_ns()
             value = list_plugins([*worker, "catalog", "--home", str(home.root)], settings, cancelled)
             catalog = Catalog.from_json(value)
-            remember_losses(home, catalog)
+            summaries = {name: loss.summary for name, loss in catalog.losses.items()}
+            remember_losses(home, summaries, keep_earlier=bool(catalog.failures))
             entry = _entries[key] = _Entry(settings, installed, take_stamp(catalog.files, began), catalog)
         return entry.catalog
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_json, write_json
-from prefd.daemon.specs.catalog import Catalog
 
 
-def remember_losses(home: Home, catalog: Catalog) -> None:
+def remember_losses(home: Home, summaries: Mapping[str, str], keep_earlier: bool = False) -> None:
     """Writes name → summary to a file, in a home that exists and can be written.
 
-    While a plugin cannot be loaded, the names that were known before stay: they may be its losses.
+    With `keep_earlier`, while a plugin cannot be loaded, the names that were known before stay: they may be its losses.
     """
     path = home.run / "losses.json"
-    summaries = {name: loss.summary for name, loss in catalog.losses.items()}
-    if catalog.failures:
-        summaries = remembered_losses(home) | summaries
+    if keep_earlier:
+        summaries = remembered_losses(home) | dict(summaries)
     if home.run.is_dir() and read_json(path) != summaries:
         with suppress(OSError):
-            write_json(path, summaries)
+            write_json(path, dict(summaries))
 
 
 def remembered_losses(home: Home) -> dict[str, str]:

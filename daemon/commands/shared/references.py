@@ -73,8 +73,9 @@ def _explain_failure(child: subprocess.CompletedProcess[str], step: str) -> str:
         return str(json.loads(child.stdout)["error"])
     except (ValueError, KeyError, TypeError):
         doing = f" while {step}" if step else ""
-        words = find_last_words(child.stderr)
-        return f"the worker ended with {describe_exit(child.returncode)}{doing}" + (f": {words}" if words else "")
+        if child.returncode > 0 and (words := find_last_words(child.stderr)):
+            return words
+        return f"the worker ended with {describe_exit(child.returncode)}{doing}"
 
 
 def ask_worker(
