@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import mlx_lm.models.llama as llama
 import pytest
 from mlx import nn
-
-from prefd.daemon.worker.scoring import scorer
+from mlx_lm.models import llama
 
 
 @dataclass
@@ -84,8 +82,8 @@ def emulated_metal() -> Iterator[EmulatedMetal]:
         attended = shares @ values.astype(mx.float32)[:, :, None]
         return attended.reshape(rows, heads, length, width).astype(dtype)
 
-    def trace(model: nn.Module, function: Any) -> Any:
-        differentiate = value_and_grad(model, function)
+    def trace(function: Any, *settings: Any) -> Any:
+        differentiate = value_and_grad(function, *settings)
 
         def run(*arguments: Any) -> Any:
             metal.traces = True
@@ -96,10 +94,10 @@ def emulated_metal() -> Iterator[EmulatedMetal]:
 
         return run
 
-    value_and_grad = nn.value_and_grad
+    value_and_grad = mx.value_and_grad
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.Linear, "__call__", call_linear)
         patch.setattr(nn.Embedding, "as_linear", lambda layer, x: multiply(x, layer.weight))
         patch.setattr(llama, "scaled_dot_product_attention", attend)
-        patch.setattr(scorer.nn, "value_and_grad", trace)
+        patch.setattr(mx, "value_and_grad", trace)
         yield metal
