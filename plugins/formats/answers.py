@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_text, kind_of
-from prefd.plugins.formats.names import LISTS, is_answer_base, key_of, numbered_columns, words_of
+from prefd.plugins.formats.names import LISTS, key_of, words_of
+from prefd.plugins.formats.numbering import is_answer_base, numbered_columns
 from prefd.plugins.formats.prompt import is_blank
 from prefd.plugins.types import UnusableRow
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from prefd.plugins.formats.chats import check_messages, is_transcript
 from prefd.plugins.formats.fields import finish, is_conversation
 from prefd.plugins.formats.marks import names_of_answers
-from prefd.plugins.formats.names import MEDIA, key_of
+from prefd.plugins.formats.metadata import MEDIA
+from prefd.plugins.formats.names import key_of
 from prefd.plugins.formats.prompt import Prompt, check_prompt, find_prompt, is_blank, with_turns
 from prefd.plugins.formats.sides import Sides, find_sides
 from prefd.plugins.formats.turns import as_turns

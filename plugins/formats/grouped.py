@@ -14,14 +14,16 @@ from typing import Any
 from prefd.plugins.formats.answers import as_number
 from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.matching import Match, check_agree, matches_of, unused_note
-from prefd.plugins.formats.names import RANKS, words_of
+from prefd.plugins.formats.names import words_of
 from prefd.plugins.formats.prompt import find_prompt, with_turns
+from prefd.plugins.formats.score_words import RANKS
 from prefd.plugins.formats.scored import signed
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.formats.single import Single, find_single
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
 
+PRECEDENCE = 30
 Member = tuple[int, Mapping[str, Any], Single]
 """A row by its number, with its answer."""
 

@@ -12,9 +12,12 @@ from typing import Any
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_text, kind_of
+from prefd.plugins.formats.readings import RowPairs, first_pair, read_rows
 from prefd.plugins.formats.sides import Sides, named_sides
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
+
+PRECEDENCE = 70
 
 
 class Listed:
@@ -30,27 +33,14 @@ class Listed:
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the first pair of `row`. Raises `UnusableRow`."""
-        reading = self.read({1: row}, ReadOptions())
-        if not reading.pairs:
-            raise reading.unusable[0][1]
-        return reading.pairs[0][1]
+        return first_pair(self.read({1: row}, ReadOptions()))
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         """Makes the pairs of all rows."""
-        reading = Reading()
-        for number, row in rows.items():
-            try:
-                row_pairs, unusable = _pairs(row, options)
-            except UnusableRow as reason:
-                reading.unusable.append((number, reason))
-                continue
-            reading.pairs += [(number, pair) for pair, _ in row_pairs]
-            reading.unusable += [(number, reason) for reason in unusable]
-            reading.columns[number] = {column for _, pair_columns in row_pairs for column in pair_columns}
-        return reading
+        return read_rows(rows, partial(_pairs, options=options))
 
 
-def _pairs(row: Mapping[str, Any], options: ReadOptions) -> tuple[list[tuple[Pair, frozenset[str]]], list[UnusableRow]]:
+def _pairs(row: Mapping[str, Any], options: ReadOptions) -> RowPairs:
     side_columns = named_sides(row)
     if side_columns is None:
         raise UnusableRow("no two columns are its chosen and its rejected answer")

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, find_answers
-from prefd.plugins.formats.ballot import BESIDE, FIRST, LETTERS, NAMING, SECOND
 from prefd.plugins.formats.chats import as_chat, is_transcript, squeezed
 from prefd.plugins.formats.fields import is_text
-from prefd.plugins.formats.names import PROMPTS, is_metadata, key_of, numbered_columns, side_of, words_of
+from prefd.plugins.formats.metadata import is_metadata
+from prefd.plugins.formats.names import PROMPTS, key_of, side_of, words_of
+from prefd.plugins.formats.naming import FIRST, LETTERS, NAMING, SECOND
+from prefd.plugins.formats.numbering import numbered_columns
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.formats.sides import Sides
+from prefd.plugins.formats.verdicts import BESIDE
 from prefd.plugins.types import UnclearRow
 
 CHOICE = frozenset(["option", "choice", "alternative"])

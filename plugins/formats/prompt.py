@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
 from prefd.plugins.formats.fields import content_text, is_messages, is_text
 from prefd.plugins.formats.messages import uniform_message
-from prefd.plugins.formats.names import CHATS, METADATA, PROMPTS, SYSTEMS, key_of, words_of
+from prefd.plugins.formats.metadata import METADATA
+from prefd.plugins.formats.names import CHATS, PROMPTS, SYSTEMS, key_of, words_of
 from prefd.plugins.types import Message, Text, UnclearRow, UnusableRow
 
 INSIDE = ("full_text", "text")

@@ -13,13 +13,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, find_answers, why_none
-from prefd.plugins.formats.ballot import one_hot, verdicts
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.matching import Match, matches_of, unused_note
+from prefd.plugins.formats.readings import first_pair
 from prefd.plugins.formats.scored import pick, scores_of, signed, why_unscored
 from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side
+from prefd.plugins.formats.verdicts import one_hot, verdicts
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
+
+PRECEDENCE = 40
 
 
 class Ranked:
@@ -34,10 +37,7 @@ class Ranked:
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the first pair of `row`. Raises `UnusableRow`."""
-        reading = self.read({1: row}, ReadOptions())
-        if not reading.pairs:
-            raise reading.unusable[0][1]
-        return reading.pairs[0][1]
+        return first_pair(self.read({1: row}, ReadOptions()))
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         """Makes the pairs of all rows, with notes on the scores that they go by."""

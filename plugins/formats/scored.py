@@ -7,18 +7,9 @@ from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, as_number
 from prefd.plugins.formats.matching import check_agree
-from prefd.plugins.formats.names import (
-    ANSWERS,
-    GOOD,
-    LESS,
-    LOW,
-    RANKS,
-    SCORES,
-    WORSE,
-    key_of,
-    numbered_columns,
-    words_of,
-)
+from prefd.plugins.formats.names import ANSWERS, WORSE, key_of, words_of
+from prefd.plugins.formats.numbering import numbered_columns
+from prefd.plugins.formats.score_words import GOOD, LESS, LOW, RANKS, SCORES
 from prefd.plugins.types import UnclearRow, UnusableRow
 
 ABOUT = frozenset(

@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import find_answers
-from prefd.plugins.formats.ballot import verdicts
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_messages, is_text
 from prefd.plugins.formats.names import key_of, side_of
 from prefd.plugins.formats.prompt import is_blank
+from prefd.plugins.formats.verdicts import verdicts
 
 KNOWN = (("response_j", "response_k"), ("y_w", "y_l"))
 """The better one first: lvwerra/stack-exchange-paired's, and the papers' winner and loser."""

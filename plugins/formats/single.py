@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from prefd.plugins.formats.answers import as_number, find_answers
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_text
-from prefd.plugins.formats.names import RANKS, SCORES, key_of, side_of
+from prefd.plugins.formats.names import key_of, side_of
 from prefd.plugins.formats.prompt import find_prompt
+from prefd.plugins.formats.score_words import RANKS, SCORES
 from prefd.plugins.formats.sides import find_sides, has_worse_side
 from prefd.plugins.types import UnusableRow
 

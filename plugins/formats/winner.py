@@ -11,15 +11,20 @@ from functools import partial
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, as_number, find_answers, why_none
-from prefd.plugins.formats.ballot import Ballot, ballot_of, is_shp, one_hot, verdicts, winner_of, winner_of_one_hot
+from prefd.plugins.formats.ballot import Ballot, ballot_of
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.names import key_of, words_of
+from prefd.plugins.formats.outcome import winner_of, winner_of_one_hot
+from prefd.plugins.formats.places import is_shp
+from prefd.plugins.formats.readings import RowPairs, first_pair, read_rows
 from prefd.plugins.formats.scored import known_scores, scores_of, signed
 from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side, known_sides
+from prefd.plugins.formats.verdicts import one_hot, verdicts
 from prefd.plugins.hookspecs import hookimpl
-from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
+from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow
 
+PRECEDENCE = 50
 NO_WORST = (
     "the winner of more than two answers is known, and not the worst: data.pairs: best_rest takes it against each other"
 )
@@ -39,33 +44,19 @@ class Winner:
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the first pair of `row`. Raises `UnusableRow`."""
-        reading = self.read({1: row}, ReadOptions())
-        if not reading.pairs:
-            raise reading.unusable[0][1]
-        return reading.pairs[0][1]
+        return first_pair(self.read({1: row}, ReadOptions()))
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         """Makes the pairs of all rows, by the column of the winner that all of them together show."""
-        reading = Reading()
         column = options.winner or _column_of(rows)
         values = [row.get(column) for row in rows.values()]
         ballot = ballot_of(column, values, options.winner is not None, options.original(column))
-        for number, row in rows.items():
-            try:
-                row_pairs, unusable = _pairs(row, ballot, options)
-                reading.unusable += [(number, reason) for reason in unusable]
-                for pair, columns in row_pairs:
-                    reading.pairs.append((number, pair))
-                    reading.columns.setdefault(number, set()).update(columns)
-            except UnusableRow as reason:
-                reading.unusable.append((number, reason))
+        reading = read_rows(rows, partial(_pairs, ballot=ballot, options=options))
         reading.notes += _notes(rows, ballot)
         return reading
 
 
-def _pairs(
-    row: Mapping[str, Any], ballot: Ballot, options: ReadOptions
-) -> tuple[list[tuple[Pair, frozenset[str]]], list[UnusableRow]]:
+def _pairs(row: Mapping[str, Any], ballot: Ballot, options: ReadOptions) -> RowPairs:
     answers = find_answers(row)
     if answers is None:
         raise why_none(row, "winner")

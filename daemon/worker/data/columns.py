@@ -10,22 +10,13 @@ from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.rows import DataError, Row
-from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.fields import kind_of
-from prefd.plugins.formats.names import (
-    LESS,
-    LOSERS,
-    LOW,
-    RANKS,
-    SCORES,
-    SYSTEMS,
-    key_of,
-    numbered_columns,
-    side_of,
-    words_of,
-)
+from prefd.plugins.formats.names import SYSTEMS, key_of, side_of, words_of
+from prefd.plugins.formats.numbering import numbered_columns
 from prefd.plugins.formats.prompt import is_blank
+from prefd.plugins.formats.score_words import LESS, LOW, RANKS, SCORES
 from prefd.plugins.formats.scored import is_low, is_order, low_is_better
+from prefd.plugins.formats.verdicts import LOSERS, is_verdict
 from prefd.plugins.types import ReadOptions, UnusableRow
 
 ROLES = ("prompt", "chosen", "rejected", "system")

@@ -8,15 +8,8 @@ from typing import Any
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
 from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.implicit_text import is_unspaced
-from prefd.plugins.formats.names import (
-    ANSWERS,
-    BETTER,
-    LISTS,
-    WORSE,
-    numbered,
-    side_of,
-    words_of,
-)
+from prefd.plugins.formats.names import ANSWERS, BETTER, LISTS, WORSE, side_of, words_of
+from prefd.plugins.formats.numbering import numbered
 from prefd.plugins.formats.prompt import SAID, answer_text, is_about
 from prefd.plugins.formats.sides import named_sides
 

@@ -9,11 +9,11 @@ from prefd.daemon.worker.data.columns import columns_of
 from prefd.daemon.worker.data.questions import WORDS, count_words
 from prefd.daemon.worker.data.rows import DataError, Row
 from prefd.plugins.formats.answers import Answers, find_answers
-from prefd.plugins.formats.ballot import BESIDE, VERDICTS, verdicts
 from prefd.plugins.formats.chats import as_chat
-from prefd.plugins.formats.names import BETTER, LOSERS, key_of, side_of, words_of
+from prefd.plugins.formats.names import BETTER, key_of, side_of, words_of
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.formats.sides import CONVERSATIONS, named_sides
+from prefd.plugins.formats.verdicts import BESIDE, LOSERS, VERDICTS, verdicts
 from prefd.plugins.types import UnusableRow
 
 OPPOSITES = (

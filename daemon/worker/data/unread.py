@@ -10,12 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
-from prefd.plugins.formats.ballot import is_verdict
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
 from prefd.plugins.formats.fields import content_text, is_text
-from prefd.plugins.formats.names import PROMPTS, SYSTEMS, is_answer_base, key_of, numbered, side_of
+from prefd.plugins.formats.names import PROMPTS, SYSTEMS, key_of, side_of
+from prefd.plugins.formats.numbering import is_answer_base, numbered
 from prefd.plugins.formats.prompt import LEAST, answer_text, is_about, is_blank, repeats
 from prefd.plugins.formats.sides import KNOWN, named_sides
+from prefd.plugins.formats.verdicts import is_verdict
 from prefd.plugins.types import Pair, Text, UnclearRow
 
 WORDS = 3
