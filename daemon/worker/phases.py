@@ -14,9 +14,9 @@ from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutc
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.worker import stopping
+from prefd.daemon.worker.device_trouble import is_out_of_memory
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
-from prefd.daemon.worker.models.device_trouble import is_out_of_memory
 from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.training.plan import refuse_untrainable
 from prefd.daemon.worker.training.train import train

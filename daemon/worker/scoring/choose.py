@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mlx import nn
 
 from prefd.daemon.worker.data.tokens import Completion
-from prefd.daemon.worker.models.device_trouble import raise_if_device_failed
+from prefd.daemon.worker.device_trouble import raise_if_device_failed
 from prefd.daemon.worker.scoring import plan, randomness
 from prefd.daemon.worker.scoring.excerpt import make_excerpt
 from prefd.daemon.worker.scoring.kernels import find_plan_that_keeps_bits
