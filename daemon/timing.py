@@ -22,6 +22,10 @@ class Timing:
 
     removal_wait: float = 2.0
     """For what was removed to be deleted, before it is answered that it is gone: the rest is deleted afterwards."""
+    first_listing_retry: float = 5.0
+    """Before the losses are listed again that could not be, though nothing has changed; twice as long each time."""
+    last_listing_retry: float = 60.0
+    """The longest time before that."""
 
     failed_loop_pause: float = 1.0
     """After an unexpected failure of a loop, so that one that stays does not fill the log."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import GROUP, JOB
@@ -28,6 +27,7 @@ from prefd.daemon.timing import Timing
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.specs.reading import SpecFile
+    from prefd.daemon.terminal.plain_table import PlainTable
 
 PLACE = HelpPlace(Section.JOBS, 50)
 NEWEST = 50
@@ -225,7 +225,7 @@ def jobs(
     render.open_stdout().print(make_jobs_table(home, newest, places))
 
 
-def make_jobs_table(home: Home, jobs: Sequence[Job], places: Mapping[int, int]) -> Table:
+def make_jobs_table(home: Home, jobs: Sequence[Job], places: Mapping[int, int]) -> PlainTable:
     """Makes the table of jobs; places, priorities and sizes have a column where a job has one."""
     columns: dict[str, list[str | Text]] = {
         "id": [str(job.id) for job in jobs],

@@ -27,6 +27,10 @@ ENDS_RECORD = ".ends.json"
 """In `runs/`: the jobs of a large cancellation whose own records are still to be written."""
 
 
+End = tuple[str, str, float]
+"""How a job ended: its state, the reason, and when (Unix time)."""
+
+
 class Record(NamedTuple):
     """A copy of one job's row and history."""
 
@@ -90,7 +94,7 @@ class Records:
             self.runs.mkdir(parents=True, exist_ok=True)
             write_json(self.runs / ENDS_RECORD, ends, indent=None)
 
-    def read_ends(self) -> Mapping[int, tuple[str, str, float]]:
+    def read_ends(self) -> Mapping[int, End]:
         """Return (state, reason, Unix time) of the jobs whose own record may not say yet that they have ended."""
         document = read_json(self.runs / ENDS_RECORD)
         ends = document.items() if isinstance(document, dict) else ()

@@ -41,8 +41,8 @@ from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
-from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
+from prefd.daemon.specs.losses import Losses
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
 
