@@ -21,6 +21,7 @@ from prefd.daemon.control import server
 from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home import lock
+from prefd.daemon.home.identity import read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.inbox.claims import Inbox
@@ -78,6 +79,7 @@ class Service:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
+        self.folder = read_folder_id(home.root)
 
     async def run(self) -> None:
         """Serve until a stop is requested and every running job has been put back."""
@@ -115,6 +117,9 @@ class Service:
             started_at=self.started_at,
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
+            home_id=self.table.home_id(),
+            home_folder=self.folder,
+            notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),
             active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],

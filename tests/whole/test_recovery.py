@@ -63,7 +63,7 @@ def test_the_worker_of_a_dead_daemon_is_ended_before_its_job_goes_on(place: Plac
     with JobTable.open(place.home.database) as table:
         job = table.add(place.spec(), "a")
         table.transition(job.id, "training")
-        with subprocess.Popen(["sleep", "60"], start_new_session=True) as orphan:
+        with subprocess.Popen(["sleep", "60"], cwd=place.home.job(job.id), start_new_session=True) as orphan:
             found = ProcessId.find(orphan.pid)
             assert found is not None
             table.set_worker(job.id, found)
@@ -78,6 +78,23 @@ def test_a_foreign_process_with_the_workers_old_pid_is_left_alone(place: Place) 
         table.transition(job.id, "training")
         with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
             table.set_worker(job.id, ProcessId(stranger.pid, time.time() - 10_000))
+            with place.daemon():
+                place.wait_for("done")
+            assert stranger.poll() is None
+            stranger.kill()
+
+
+def test_a_process_that_works_elsewhere_is_left_alone(place: Place) -> None:
+    """Pid and start time are right: the home was copied, and the process is a worker of the home that it was copied from."""
+    with JobTable.open(place.home.database) as table:
+        job = table.add(place.spec(), "a")
+        table.transition(job.id, "training")
+        elsewhere = place.folder / "original" / "runs" / "1"
+        elsewhere.mkdir(parents=True)
+        with subprocess.Popen(["sleep", "60"], cwd=elsewhere, start_new_session=True) as stranger:
+            found = ProcessId.find(stranger.pid)
+            assert found is not None
+            table.set_worker(job.id, found)
             with place.daemon():
                 place.wait_for("done")
             assert stranger.poll() is None
