@@ -47,6 +47,7 @@ def hold_lock(home: Home) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise AlreadyRunning(f"{_describe_owner(home)} already serves {home.root}; stop it with `prefd stop`") from None
+    (home.run / "daemon.json").unlink(missing_ok=True)  # of a daemon that was killed
     folder = read_folder_id(home.run)
     try:
         yield
@@ -73,7 +74,10 @@ def read_announcement(home: Home) -> Holder | None:
 
 
 def is_held(home: Home) -> bool:
-    """Return whether a daemon runs on `home` now. Nothing is written, so it can be asked of a home that is read-only."""
+    """Return whether a daemon runs on `home` now. Processes that ask at the same time do not take each other for one.
+
+    Nothing is written, so it can be asked of a home that is read-only.
+    """
     try:
         descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -81,7 +85,7 @@ def is_held(home: Home) -> bool:
     except OSError:  # another user's: nobody can tell
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a daemon's own is exclusive
     except OSError:
         return True
     finally:

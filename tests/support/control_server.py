@@ -78,9 +78,10 @@ class FakeDaemon:
 def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
     """It answers on the home's socket until the end of the block."""
     daemon, ready, done = FakeDaemon(home), threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
+    loops: list[asyncio.AbstractEventLoop] = []
 
     async def run() -> None:
+        loops.append(asyncio.get_running_loop())
         with hold_lock(home), listening(home) as listener:
             announce(home, listener.getsockname())
             task = asyncio.ensure_future(serve_control(daemon, listener, timing))
@@ -90,22 +91,21 @@ def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield daemon
     finally:
-        loop.call_soon_threadsafe(done.set)
+        loops[0].call_soon_threadsafe(done.set)
         thread.join()
-        loop.close()
 
 
 @contextmanager
 def talking(home: Home) -> Iterator[httpx.Client]:
     """A plain HTTP client of the home's socket."""
-    transport = httpx.HTTPTransport(uds=str(home.socket))
-    with httpx.Client(transport=transport, base_url="http://prefd", timeout=10) as http:
+    transport = httpx.HTTPTransport(uds=str(home.socket), verify=False, trust_env=False)
+    with httpx.Client(transport=transport, base_url="http://prefd", timeout=60, trust_env=False) as http:
         yield http
 
 
