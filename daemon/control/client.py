@@ -33,12 +33,14 @@ class DaemonNotRunning(PrefdError):
     """No daemon answers on this home; the message says how to start one."""
 
     exit_code = Exit.NO_DAEMON
+    state = "not running"
 
 
 class DaemonSilent(DaemonNotRunning):
     """The home's lock is held, and its holder does not answer; the message says what to do, for starting another fails."""
 
     exit_code = Exit.FAILED
+    state = "does not answer"
 
 
 class Client:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ class HomeIdentity:
     """Where the last of them was."""
     settled: bool = True
     """Whether the jobs that this home has in common with it have been held."""
+    specs: Mapping[str, int] = field(default_factory=dict)
+    """The files that lay in `jobs/` when this home was found to be a copy, by name with their inodes."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -91,7 +94,8 @@ def read_identity(root: Path) -> HomeIdentity | None:
         return None
     former = tuple(map(str, document.get("former", ())))
     copied_from, settled = str(document.get("copied_from", "")), bool(document.get("settled", True))
-    return HomeIdentity(document["id"], place, former, copied_from, settled)
+    specs = {str(name): int(inode) for name, inode in dict(document.get("specs", {})).items()}
+    return HomeIdentity(document["id"], place, former, copied_from, settled, specs)
 
 
 def begin_identity(root: Path) -> HomeIdentity:
@@ -101,9 +105,15 @@ def begin_identity(root: Path) -> HomeIdentity:
     return identity
 
 
-def renew_identity(root: Path, old: HomeIdentity) -> HomeIdentity:
-    """Give a home whose files came with the id of another folder an id of its own, not settled yet. Raises OSError."""
-    identity = HomeIdentity(str(ULID()), Place.find(root), old.ids, old.place.root, settled=False)
+def renew_identity(root: Path, old: HomeIdentity, watched: Path) -> HomeIdentity:
+    """Give a home whose files came with the id of another folder an id of its own, not settled yet. Raises OSError.
+
+    `watched`: the folder of dropped specs, each of which lies in the other one too.
+    """
+    specs: dict[str, int] = {}
+    with suppress(FileNotFoundError), os.scandir(watched) as entries:
+        specs = {entry.name: entry.inode() for entry in entries if entry.is_file(follow_symlinks=False)}
+    identity = HomeIdentity(str(ULID()), Place.find(root), old.ids, old.place.root, settled=False, specs=specs)
     identity.write(root)
     return identity
 
@@ -116,6 +126,18 @@ def original_lives(copy: HomeIdentity) -> bool:
         and bool(set(original.ids) & set(copy.former))
         and not is_same_folder(Path(copy.copied_from), Path(copy.place.root))
     )
+
+
+def explain_copy(copy: HomeIdentity) -> str:
+    """Say in words where a copy's jobs come from, and why they do not simply go on."""
+    before = copy.copied_from
+    if not before:
+        return "this home came without its home.json: whether another home runs its jobs cannot be told"
+    if original_lives(copy):
+        return f"this home is a copy of {before}, which is still there and has these jobs too"
+    if before == copy.place.root:
+        return f"this home was put back here from a copy: whether {before} lives on under another name cannot be told"
+    return f"this home was copied or moved here from {before}: whether its jobs run elsewhere too cannot be told"
 
 
 def is_same_folder(one: Path, other: Path) -> bool:
@@ -136,6 +158,19 @@ def read_folder_id(folder: Path) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return info.st_dev, info.st_ino
+
+
+def describe_loss(root: Path, folder: tuple[int, int] | None) -> str | None:
+    """Say in words what became of the home that was `folder` at `root`; None while it is there."""
+    try:
+        now = read_folder_id(root)
+    except OSError as error:
+        return f"the home {root} cannot be looked at any more: {error.strerror or error}"
+    if now is None:
+        return f"the home {root} is not there any more: it was removed, renamed or unmounted"
+    if now != folder:
+        return f"the home {root} is another folder now: this daemon's was removed, renamed or unmounted"
+    return None
 
 
 def is_served_by(status: Mapping[str, Any], root: Path) -> bool:

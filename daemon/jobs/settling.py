@@ -13,11 +13,12 @@ from prefd.daemon.home.identity import (
     HomeIdentity,
     Place,
     begin_identity,
-    original_lives,
+    explain_copy,
     read_identity,
     renew_identity,
 )
 from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox.claims import mark_claims
 from prefd.daemon.jobs.database import Unreadable
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.text.wording import pluralize
@@ -31,17 +32,20 @@ def settle_home(home: Home, table: JobTable) -> HomeIdentity:
     The caller holds the home's lock. What its user should know goes into `table.notes` and the log. Raises Unreadable for a
     database of another home, JobTableError and OSError.
     """
+    is_earlier = read_identity(home.root) is None and not table.home_id()
     identity = _identify(home, table.home_id())
     if (database_id := table.home_id()) and database_id not in identity.ids:
         raise Unreadable(home.database, f"it is the database of another home (id {database_id}), not of {identity.id}")
     if not identity.settled:
-        reason = _explain_copy(identity)
+        reason = explain_copy(identity)
         held = table.hold_unended(reason)
         note = f"{reason}; it has an id of its own now"
         if held:
             note += f", and {pluralize(len(held), 'job')} of it held: `prefd resume ID` or `prefd resume --all`"
         table.notes.append(note)
         log.warning("%s", note)
+    if is_earlier and any(table.counts().values()):  # an earlier version's, which did not mark its claims
+        mark_claims(home, table.sources())
     table.set_home_id(identity.id)
     if not identity.settled:
         identity = replace(identity, settled=True)
@@ -58,21 +62,9 @@ def _identify(home: Home, database_id: str) -> HomeIdentity:
     if identity is None:  # without home.json nothing tells the home from a copy of parts of it
         identity = HomeIdentity(database_id, Place("", 0, 0, 0, ""))
     if not identity.place.is_folder_of(place):
-        return renew_identity(home.root, identity)
+        return renew_identity(home.root, identity, home.jobs)
     if identity.place != place:
         log.info("this home was %s, and is %s", identity.place.root, place.root)
         identity = replace(identity, place=place)
         identity.write(home.root)
     return identity
-
-
-def _explain_copy(identity: HomeIdentity) -> str:
-    """Say in words where a copy's jobs come from, and why they do not simply go on."""
-    before = identity.copied_from
-    if not before:
-        return "this home came without its home.json: whether another home runs its jobs cannot be told"
-    if original_lives(identity):
-        return f"this home is a copy of {before}, which is still there and has these jobs too"
-    if before == identity.place.root:
-        return f"this home was put back here from a copy: whether {before} lives on under another name cannot be told"
-    return f"this home was copied or moved here from {before}: whether its jobs run elsewhere too cannot be told"

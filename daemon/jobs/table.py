@@ -70,11 +70,12 @@ class JobTable(JobWriter):
         owner: str = "daemon",
         descriptions: Sequence[str] = (),
         reasons: Sequence[str] = (),
+        hold: str = "",
     ) -> list[Job]:
         """Add a job for each of a file's specs, all of them or none, and return them.
 
         For a claimed file that has jobs already, return these. `descriptions`: each job's settings, in words. `reasons`:
-        a remark on each job, such as which job has the same spec.
+        a remark on each job, such as which job has the same spec. `hold`: why the jobs are to be paused from the first.
         """
         now = time.time()
         with self.transaction():
@@ -84,6 +85,8 @@ class JobTable(JobWriter):
             none = [""] * len(specs)
             parts = enumerate(zip(specs, descriptions or none, reasons or none, strict=True))
             jobs = [self._insert(spec, source, owner, now, part, *texts) for part, (spec, *texts) in parts]
+            if hold:
+                jobs = [self._move(job, "paused", hold, {}) for job in jobs]
             self.record_table()
             return jobs
 

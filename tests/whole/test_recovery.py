@@ -10,6 +10,7 @@ import time
 import pytest
 
 from prefd.daemon.control.client import Client
+from prefd.daemon.inbox.claim_marks import make_mark
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.machine.processes import ProcessId
 from prefd.daemon.queue import supervisor
@@ -104,6 +105,7 @@ def test_a_process_that_works_elsewhere_is_left_alone(place: Place) -> None:
 def test_a_claimed_file_without_a_row_becomes_its_job_after_a_restart(place: Place) -> None:
     name = "01J00000000000000000000000-a.yaml"
     (place.home.accepted / name).write_text(fake_worker.spec_text(place.folder, name=""))
+    make_mark(place.home.accepted / name)
     for _ in range(2):
         with place.daemon():
             (job,) = place.wait_for("done")
