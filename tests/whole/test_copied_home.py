@@ -21,6 +21,8 @@ from support import fake_worker
 from support.homes import invoke
 from support.running_daemon import QUICK, Place
 
+PASSING = ("*.sock", "*~", "*.tmp")
+
 
 def at(place: Place, root: Path) -> Place:
     """Another home, with the stand-in worker, model and data of `place`."""
@@ -28,9 +30,9 @@ def at(place: Place, root: Path) -> Place:
 
 
 def copied(place: Place, name: str) -> Place:
-    """A copy of the home, sockets left out as `cp -a` of a running one may not."""
+    """A copy of the home, without its socket and what is just being written."""
     root = place.folder / name
-    shutil.copytree(place.home.root, root, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
+    shutil.copytree(place.home.root, root, symlinks=True, ignore=shutil.ignore_patterns(*PASSING))
     return at(place, root)
 
 
@@ -139,7 +141,7 @@ def test_a_copy_made_with_hard_links_is_refused(place: Place) -> None:
     with place.daemon():
         worker = start_job(place)
         root = place.folder / "linked"
-        shutil.copytree(place.home.root, root, copy_function=os.link, ignore=shutil.ignore_patterns("*.sock"))
+        shutil.copytree(place.home.root, root, copy_function=os.link, ignore=shutil.ignore_patterns(*PASSING))
         linked = at(place, root)
         assert lock.is_held(linked.home), "they have one lock"
         with pytest.raises(DaemonSilent, match=f"{root} is held by a daemon .* that does not answer for this home"):
