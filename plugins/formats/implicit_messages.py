@@ -8,6 +8,7 @@ from typing import Any
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
+from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
@@ -54,7 +55,7 @@ def split_conversations(
     if list(chosen) == list(rejected):
         raise UnusableRow("identical sides")
     shared = 0
-    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+    while shared < min(len(chosen), len(rejected)) and _is_same(chosen[shared], rejected[shared]):
         shared += 1
     answers = chosen[shared:], rejected[shared:]
     if not all(answers):
@@ -85,7 +86,12 @@ def _agreed(column: Text, prompt: Sequence[Message]) -> Sequence[Message]:
 def _agrees(column: Text, prompt: Sequence[Message]) -> bool:
     if isinstance(column, str):
         return not column.strip() or any(column.strip() == content_text(message).strip() for message in prompt)
-    return is_messages(column) and list(prompt[: len(column)]) == list(column)
+    return is_messages(column) and len(prompt) >= len(column) and all(map(_is_same, prompt, column))
+
+
+def _is_same(message: Message, other: Message) -> bool:
+    """Whether two messages are the same as far as it is certain: a table may pad each otherwise."""
+    return message == other or without_unsure(message) == without_unsure(other)
 
 
 @hookimpl
