@@ -12,6 +12,9 @@ from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
+TELLING = frozenset(["role", "content", "tool_calls", "reasoning_content", "reasoning", "thinking", "weight"])
+"""Keys of what a message says, or of how it counts; no two messages that differ in one are the same turn."""
+
 
 class ImplicitMessages:
     """The conversations part at an answer; what comes before it is the prompt.
@@ -60,11 +63,33 @@ def split_conversations(
     answers = chosen[shared:], rejected[shared:]
     if not all(answers):
         raise UnusableRow("one side is the start of the other")
+    if max(map(len, answers)) > 1:
+        _check_parting(*(answer[0] for answer in answers))
     if any(answer[0]["role"] != "assistant" for answer in answers):
         raise UnusableRow("the sides part before the answer")
     if shared == 0:
         raise UnusableRow("empty prompt")
     return chosen[:shared], *answers
+
+
+def _check_parting(message: Message, other: Message) -> None:
+    """Raises `UnclearRow` where the first messages that differ say the same, and have another id or time."""
+    keys = [key for key in dict.fromkeys([*message, *other]) if message.get(key) != other.get(key)]
+    if "tool_calls" in keys and _calls(message) == _calls(other):
+        keys[keys.index("tool_calls")] = "tool_calls.id"
+    if TELLING.isdisjoint(keys):
+        raise UnclearRow(
+            f"both sides have the same {message['role']} message but for {', '.join(map(repr, keys))}, so they part before their "
+            "answers do; give it the same value in both, or take it out of the messages"
+        )
+
+
+def _calls(message: Message) -> list[Mapping[str, Any]]:
+    """The tool calls of a message without what only tells them apart."""
+    return [
+        {key: value for key, value in call.items() if key not in ("id", "index")}
+        for call in message.get("tool_calls") or ()
+    ]
 
 
 def _agreed(column: Text, prompt: Sequence[Message]) -> Sequence[Message]:
