@@ -14,7 +14,9 @@ import click
 
 from prefd.daemon.commands.shared.errors import Exit, explain_error
 from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error
+from prefd.daemon.commands.shared.options import TIMING
 from prefd.daemon.home.layout import Home
+from prefd.daemon.timing import USUAL, Timing
 
 SECTIONS = {
     "The daemon": {"init": "init", "start": "start_stop", "stop": "start_stop", "status": "status", "doctor": "doctor"},
@@ -119,6 +121,7 @@ def cli(ctx: click.Context, home: str | None) -> None:
     It scores every pair once with the frozen reference, keeps the log-probabilities, and trains as many policies as
     you like from them. A job is a spec file; `prefd losses` lists what it may minimise.
     """
+    ctx.meta[TIMING] = ctx.obj if isinstance(ctx.obj, Timing) else USUAL  # tests hand in other waits
     ctx.obj = Home.locate(home)
 
 

@@ -12,19 +12,18 @@ import click
 
 from prefd.daemon.commands.shared.completions import GROUP, JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
+from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.wording import pluralize
+from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.specs.reading import SpecFile
-
-CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
 
 NEWEST = 50
 """Jobs that `prefd jobs` shows unless it is told how many: what fits on a screen or two."""
@@ -43,9 +42,11 @@ Examples:
 @click.option("--after", type=JOB, metavar="ID", multiple=True, help="When this job is done (repeatable).")
 @click.option("--not-before", metavar="WHEN", help="2026-11-23 02:00, 02:00 (the next one), or +3h.")
 @json_option
+@pass_timing
 @click.pass_obj
 def submit(
     home: Home,
+    timing: Timing,
     specs: tuple[Path, ...],
     priority: int | None,
     after: tuple[int, ...],
@@ -70,7 +71,7 @@ def submit(
     since = time.time()
     files = [inbox.submit(home, file.document() | overrides, path.name) for path, file in spec_files]
     daemon = lock.is_held(home)
-    numbers = find_jobs(home, files, since) if daemon else {}
+    numbers = find_jobs(home, files, since, timing.job_number) if daemon else {}
     submitted = [
         {"spec": str(path), "name": spec.name, "settings": settings, "file": str(target), "job": number}
         for (path, file), target in zip(spec_files, files)
@@ -126,9 +127,9 @@ def print_submitted(file: SpecFile, target: Path, numbers: Sequence[int] | None)
             click.echo(f"job {number}  {spec.name}  {settings}")
 
 
-def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, list[int]]:
-    """Finds the jobs each file became, as far as the daemon claims them in time. Raises `Failure` for a file set aside meanwhile."""
-    deadline = time.monotonic() + CLAIM_SECONDS
+def find_jobs(home: Home, files: list[Path], since: float, seconds: float) -> dict[Path, list[int]]:
+    """Finds the jobs each file became, as far as the daemon claims them in `seconds`. Raises `Failure` for a file set aside meanwhile."""
+    deadline = time.monotonic() + seconds
     while True:
         numbers: dict[Path, list[int]] = {}
         with read_jobs(home) as jobs:

@@ -6,13 +6,12 @@ import click
 
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Failure
-from prefd.daemon.commands.shared.options import json_option, require_home
+from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
 from prefd.daemon.control.detached_start import start_detached
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
 from prefd.daemon.terminal import render
-
-STOP_MARGIN_SECONDS = 15.0  # beyond the worker's own grace
+from prefd.daemon.timing import Timing
 
 
 @click.command(
@@ -24,8 +23,9 @@ Examples:
 @click.option("--detach", is_flag=True, help="Return once it answers; it logs to <home>/daemon.log.")
 @click.option("--log-to-file", is_flag=True, help="Log to <home>/daemon.log here too, which is rotated.")
 @json_option
+@pass_timing
 @click.pass_obj
-def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
+def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: bool) -> None:
     """Start the daemon.
 
     It watches <home>/jobs and runs what is put there, one job at a time unless config.toml says otherwise; jobs that were queued or running when it last
@@ -47,7 +47,7 @@ def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
         return
     if (holder := lock.find_holder(home)) is not None:
         raise Failure(f"the daemon is already running here: pid {holder.pid}\nsee `prefd status`, or `prefd stop` it")
-    pid = start_detached(home)
+    pid = start_detached(home, timing)
     if as_json:
         render.emit_json({"pid": pid, "home": str(home.root), "log": str(home.log)})
     else:
@@ -62,8 +62,9 @@ Examples:
   prefd stop && prefd start --detach      restart it"""
 )
 @json_option
+@pass_timing
 @click.pass_obj
-def stop(home: Home, as_json: bool) -> None:
+def stop(home: Home, timing: Timing, as_json: bool) -> None:
     """Stop the daemon and wait for its end.
 
     A running job saves its state and goes on at the next start.
@@ -75,7 +76,7 @@ def stop(home: Home, as_json: bool) -> None:
         grace = Config.load(require_home(home)).stop_grace_seconds
     except ConfigError:  # edited since the daemon started; it still has to be stopped
         grace = Config().stop_grace_seconds
-    wait = grace + STOP_MARGIN_SECONDS
+    wait = grace + timing.stop_command_margin
     client = Client(home)
     status = client.status_document()  # not typed: a daemon of another version has to be stopped too
     if status["active"]:

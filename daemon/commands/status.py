@@ -33,7 +33,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
     Exit code 4 when it is not running.
     """
-    from prefd.daemon.control.client import Client, DaemonNotRunning, parse_status
+    from prefd.daemon.control.answers import parse_status
+    from prefd.daemon.control.client import Client, DaemonNotRunning
     from prefd.daemon.health import usage
 
     home = require_home(ctx.obj)

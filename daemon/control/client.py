@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from prefd.daemon.control import answers
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.lock import is_held, read_announcement
@@ -18,7 +20,9 @@ from prefd.daemon.home.lock import is_held, read_announcement
 if TYPE_CHECKING:
     import httpx
 
+    from prefd.daemon.control.api.responses import Acted
     from prefd.daemon.control.status import Status
+    from prefd.daemon.jobs.job import Job
 
 SILENCE_SECONDS = 45.0
 """An event stream that says nothing for so long is dead: the daemon's heart beats every 15 s."""
@@ -30,17 +34,6 @@ class DaemonNotRunning(PrefdError):
     exit_code = Exit.NO_DAEMON
 
 
-class ControlError(PrefdError):
-    """The daemon answered with an error; the message is the daemon's.
-
-    `status` is the HTTP status (404: no such job, 409: not in its state).
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class Client:
     """Every method raises DaemonNotRunning when nothing answers, ControlError when the daemon refuses."""
 
@@ -50,7 +43,7 @@ class Client:
 
     def status(self) -> Status:
         """Asks what the daemon does now."""
-        return parse_status(self.status_document())
+        return answers.parse_status(self.status_document())
 
     def status_document(self) -> dict[str, Any]:
         """Asks for the status as the JSON that the daemon wrote, also fields of a newer daemon that `Status` has not."""
@@ -66,19 +59,18 @@ class Client:
             time.sleep(0.05)
         return not is_running
 
-    def act(self, action: str, job_id: int) -> dict[str, Any]:
-        """Asks for one of JOB_ACTIONS on a job; returns the job as it is now (Job.to_json())."""
-        return self._ask("POST", f"/v1/jobs/{job_id}/{action}")
+    def act(self, action: str, job_id: int) -> Job:
+        """Asks for one of JOB_ACTIONS on a job; returns the job as it is now."""
+        return answers.parse_job(self._ask("POST", f"/v1/jobs/{job_id}/{action}"))
 
-    def act_on_queue(self, action: str) -> dict[str, Any]:
-        """Asks for one of QUEUE_ACTIONS: {"queue": {"paused_at": null | float}, "jobs": [Job.to_json() of those acted on]}."""
-        return self._ask("POST", f"/v1/queue/{action}")
+    def act_on_queue(self, action: str) -> Acted:
+        """Asks for one of QUEUE_ACTIONS; returns the queue as it is now and the jobs acted on."""
+        return answers.parse_acted(self._ask("POST", f"/v1/queue/{action}"))
 
-    def submit(self, spec: bytes, name: str, media: str = "application/json") -> list[dict[str, Any]]:
+    def submit(self, spec: bytes, name: str, media: str = "application/json") -> list[Job]:
         """Hands in a spec, or a sweep, as a file holds it, and returns its queued jobs. Its faults are a ControlError (422)."""
         answer = self._ask("POST", "/v1/jobs", params={"name": name}, content=spec, headers={"Content-Type": media})
-        jobs: list[dict[str, Any]] = answer["jobs"]
-        return jobs
+        return answers.parse_queued(answer).jobs
 
     def events(self, after: str | None = None, job_id: int | None = None) -> Iterator[Received]:
         """Yields what happens from now on, or behind the event `after` (`0`: from the first job on); the first event is `open`.
@@ -111,8 +103,10 @@ class Client:
             raise self._not_running() from None
         import httpx  # here: it takes longer to import than the daemon takes to answer
 
-        transport = httpx.HTTPTransport(uds=path)
-        with httpx.Client(transport=transport, base_url="http://prefd", timeout=self.timeout) as http:
+        # no TLS on a socket of one's own, and no proxy: certificates that nobody checks take 25 ms to load
+        transport = httpx.HTTPTransport(uds=path, verify=False, trust_env=False)
+        options: dict[str, Any] = {"base_url": "http://prefd", "timeout": self.timeout, "trust_env": False}
+        with httpx.Client(transport=transport, **options) as http:
             yield http, httpx
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -153,22 +147,6 @@ def read_events(reply: httpx.Response) -> Iterator[Received]:
             yield Received(event.id, event.event, json.loads(event.data))
         elif event.retry is not None:  # how the daemon begins: a place to come back to, before anything has happened
             yield Received(event.id, "open", {})
-
-
-def parse_status(document: Mapping[str, Any]) -> Status:
-    """Parses a status. Raises ControlError for one of another version of the daemon that this one cannot read."""
-    from pydantic import ValidationError
-
-    from prefd.daemon.control.status import Status
-
-    try:
-        return Status.model_validate(document)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ControlError(
-            502,
-            f"the daemon's status has no {place} that this prefd can read: restart the daemon, it is of another version",
-        ) from None
 
 
 def _raise_refusal(reply: httpx.Response) -> NoReturn:

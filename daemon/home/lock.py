@@ -5,6 +5,7 @@ Beside the lock, `daemon.json` names the holder. It counts only while the lock i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ def hold_lock(home: Home) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise AlreadyRunning(f"{_describe_owner(home)} already serves {home.root}; stop it with `prefd stop`") from None
+    (home.run / "daemon.json").unlink(missing_ok=True)  # of a daemon that was killed
     try:
         yield
     finally:
@@ -68,15 +70,19 @@ def read_announcement(home: Home) -> Holder | None:
 
 
 def is_held(home: Home) -> bool:
-    """Return whether a daemon runs on `home` now."""
-    if not home.lock.exists():
-        return False
-    lock = FileLock(home.lock, timeout=0)
+    """Return whether a daemon runs on `home` now. Processes that ask at the same time do not take each other for one."""
     try:
-        lock.acquire()
-    except (Timeout, OSError):
+        descriptor = os.open(home.lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
         return True
-    lock.release()
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a daemon's own is exclusive
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
     return False
 
 

@@ -3,8 +3,8 @@
 A claim is one rename into `jobs/accepted/`; nothing is read as a spec before it. A file is complete when its size,
 time and inode have not changed for the settle time and (where Linux can tell) nobody has it open for writing. This is
 checked when the file is listed, when it is claimed, and once more after the rename, when nobody can open it by its old name
-any more. A file that was still written then waits in `accepted/`. Candidates are chosen by name, not by content: dotfiles
-and editors' temporary files are passed over, and what is not a regular file is never opened.
+any more. A file that was still written then waits in `accepted/`. Candidates are chosen by name (`non_specs`): what programs and
+people leave beside specs stays where it is, as do rows in a `.json` file; what is not a regular file is never opened.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ulid import ULID
 
 from prefd.cache.segments.durable import whole_file
 from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
-LEAVINGS = ("~", ".swp", ".swx", ".tmp", ".temp", ".partial", ".part", ".crdownload", ".bak", ".orig", ".lock")
 EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
 STILL_WRITTEN_SECONDS = 30.0
@@ -154,6 +154,9 @@ class Inbox:
         before = _signature(os.fstat(descriptor))
         if self._settled.get(name, before) != before or self._has_writer(descriptor):
             self._sightings[name] = _Sighting(before, time.monotonic())
+            return None
+        if (reason := explain_start(name, os.pread(descriptor, START_BYTES, 0))) is not None:
+            self._report(name, reason)
             return None
         try:
             os.fsync(descriptor)  # a claim that outlives a power cut is of the content that was complete
@@ -281,7 +284,8 @@ class Inbox:
     def _check_candidate(self, entry: os.DirEntry[str]) -> os.stat_result | None:
         """Return the status of a file that may be a spec; None, with a report where users should know, for another."""
         name = entry.name
-        if name.startswith(".") or name.lower().endswith(LEAVINGS) or (name.startswith("#") and name.endswith("#")):
+        reason = explain_name(name)
+        if reason == "":
             return None
         if entry.is_dir(follow_symlinks=False):
             if name not in (self.home.accepted.name, self.home.rejected.name):
@@ -292,6 +296,11 @@ class Inbox:
         except UnicodeEncodeError:
             self._report(name, "has a name that is not UTF-8 and is left alone")
             return None
+        if reason is None and (original := find_original(name)) is not None and self._was_dropped(original):
+            reason = explain_copy(original)
+        if reason is not None and entry.is_file(follow_symlinks=False):
+            self._report(name, reason)
+            return None
         try:
             info = entry.stat(follow_symlinks=False)
         except OSError:  # it went away meanwhile
@@ -300,6 +309,13 @@ class Inbox:
             self._report(name, "is not a regular file and is left alone: copy the spec itself")
             return None
         return info
+
+    def _was_dropped(self, name: str) -> bool:
+        """Return whether a file of this name is in the folder, or was claimed from it. Raises OSError."""
+        if (self.home.jobs / name).exists():
+            return True
+        with os.scandir(self.home.accepted) as claims:
+            return any(claim.name[ULID_LENGTH + 1 :] == name for claim in claims)
 
     def _report_refusal(self, name: str, error: OSError) -> None:
         self._report(name, f"cannot be claimed and stays in {self.home.jobs}: {error.strerror or error}")

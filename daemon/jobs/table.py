@@ -33,6 +33,7 @@ from prefd.daemon.jobs.job import (
     Job,
     JobNotFound,
 )
+from prefd.daemon.jobs.job_ulids import choose_job_ulid
 from prefd.daemon.jobs.queries import serialize_spec
 from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, State
 from prefd.daemon.jobs.writer import JobWriter
@@ -250,6 +251,7 @@ class JobTable(JobWriter):
             after=json.dumps(spec.after),
             boot=process.boot if process else "",
             owner_started=process.started if process else None,
+            ulid=choose_job_ulid(self._db, source if owner == "daemon" else "", part),
         )
         self._record(job_id, now, "queued", reason)
         return rows.find_job(self._db, job_id)

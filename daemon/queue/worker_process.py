@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.worker_log import read_tail
 
 
@@ -26,6 +27,11 @@ def lock_worker(path: Path) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def describe_busy_folder(run: RunDir) -> str:
+    """Say why a job fails whose folder another worker still uses."""
+    return f"another worker still works in {run.root}; end it, then `prefd retry {run.root.name}`"
 
 
 def describe_end(returncode: int, log: Path, since: int = 0) -> str:

@@ -14,11 +14,11 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import metadata
-from typing import Any
 
 import psutil
 
 from prefd.daemon.control import server
+from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
@@ -139,11 +139,11 @@ class Service:
         self.runner.queued.set()
         return job
 
-    def act_on_queue(self, action: str) -> dict[str, Any]:
+    def act_on_queue(self, action: str) -> Acted:
         """Do one of QUEUE_ACTIONS, and return the queue and the jobs it acted on. Raises JobTableError."""
-        jobs = [job.to_json() for job in QUEUE_ACTIONS[action](self.table)]
+        jobs = QUEUE_ACTIONS[action](self.table)
         self.runner.queued.set()
-        return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
+        return Acted(queue=Queue(paused_at=self.table.queue_paused_at()), jobs=jobs)
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Make jobs of a posted spec file, as `Admission.submit` does."""

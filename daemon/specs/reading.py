@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
-from prefd.daemon.specs.mlx_lm_lora.translation import is_flat, translate
+from prefd.daemon.specs.mlx_lm_lora.flat_config import is_flat, translate
 from prefd.daemon.specs.paths import faults_of_sources
 from prefd.daemon.specs.sweep import (
     KEY,

@@ -1,4 +1,4 @@
-"""The waits of a daemon whose test has little patience."""
+"""The waits of a daemon, and of commands, whose test has little patience."""
 
 from __future__ import annotations
 
@@ -13,4 +13,8 @@ QUICK_TIMING = Timing(
     first_events_retry=0.05,
     events_look=0.02,
     notify_look=0.02,
+    events_retry=0.02,
+    job_look=0.02,
+    log_look=0.02,
+    database_look=0.05,
 )

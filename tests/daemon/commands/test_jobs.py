@@ -221,7 +221,7 @@ def test_submit_tells_every_job_that_a_file_became(
         table.add_all(specs, "01JABCDEFGHJKMNPQRSTVWXYZ0-many.json")
         table.add(homes.make_spec(), "01JABCDEFGHJKMNPQRSTVWXYZ1-one.json")
     files = [four_jobs.jobs / "many.json", four_jobs.jobs / "one.json"]
-    assert find_jobs(four_jobs, files, since=0.0) == {files[0]: [5, 6], files[1]: [7]}
+    assert find_jobs(four_jobs, files, since=0.0, seconds=60) == {files[0]: [5, 6], files[1]: [7]}
     print_submitted(SpecFile("many.yaml", specs, ("a", "b"), sweep={}), files[0], [5, 6])
     print_submitted(SpecFile("one.yaml", specs[:1]), files[1], [7])
     print_submitted(SpecFile("one.yaml", specs[:1]), files[1], None)

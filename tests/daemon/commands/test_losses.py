@@ -9,6 +9,7 @@ import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
+from prefd.daemon.timing import Timing
 from support.homes import invoke
 
 pytestmark = pytest.mark.usefixtures("answers_in_process")
@@ -55,8 +56,7 @@ def test_losses_json_is_the_schema_of_each(home: Path) -> None:
 
 def test_a_check_that_hangs_is_ended_and_the_step_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # a worker of its own, which can be ended
-    monkeypatch.setattr("prefd.daemon.commands.losses.CHECK_SECONDS", 0.1)
-    result = invoke(Home(home), "check-loss", "dpop")
+    result = invoke(Home(home), "check-loss", "dpop", timing=Timing(loss_check=0.1))
     assert result.exit_code == Exit.FAILED
     assert "loading the plugins and trying dpop took longer than 0.1 s: does it hang?" in result.stderr
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+from prefd.daemon.control.client import Client, DaemonNotRunning
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.control.server import listening
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.lock import find_holder
@@ -25,9 +26,9 @@ def test_every_request_is_answered(made: Home) -> None:
         client = Client(made)
         homes.add_queued(made)
         assert client.status().pid == 42
-        assert client.act("cancel", 1)["state"] == "cancelled"
+        assert client.act("cancel", 1).state == "cancelled"
         for action in QUEUE_ACTIONS:
-            asked = client.act_on_queue(action)["queue"]["paused_at"]
+            asked = client.act_on_queue(action).queue.paused_at
             assert (asked is None) == action.startswith("resume")
         client.stop()
         assert daemon.stops == 1
