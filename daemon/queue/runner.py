@@ -20,8 +20,8 @@ from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
 from prefd.daemon.specs.catalog import CatalogError
-from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.specs.job_spec import Reference
+from prefd.daemon.specs.losses import Losses
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)

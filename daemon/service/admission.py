@@ -26,8 +26,8 @@ from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.machine.threads import P, T, run_in_thread
 from prefd.daemon.runs.snapshot import Stock, freeze, take_stock
 from prefd.daemon.specs.catalog import CatalogError
-from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.losses import Losses
 from prefd.daemon.specs.reading import SpecError, SpecFile, read_specs
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.text.wording import clip

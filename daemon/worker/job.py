@@ -12,8 +12,8 @@ from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.cache import open_cache
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.settings import Config
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
 from prefd.daemon.specs.job_spec import JobSpec
@@ -42,7 +42,8 @@ class SpecifiedJob:
     @cached_property
     def plugins(self) -> Plugins:
         """The plugins of the home, those that failed too. Raises `ConfigError` for a config.toml that cannot be read."""
-        return load_plugins(Config.load(self.home).plugin_files(self.home))
+        settings = HandedSettings.read(self.home)
+        return load_plugins(settings.plugin_files, settings.excluded)
 
     @cached_property
     def loss(self) -> Objective:

@@ -12,6 +12,7 @@ from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
+PRECEDENCE = 80
 TELLING = frozenset(["role", "content", "tool_calls", "reasoning_content", "reasoning", "thinking", "weight"])
 """Keys of what a message says, or of how it counts; no two messages that differ in one are the same turn."""
 
