@@ -19,6 +19,7 @@ from typing import Any
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.leftovers import hide_removals
 from prefd.daemon.jobs.recovery_records import End, Record, Records
+from prefd.daemon.jobs.settling import settle_home
 from prefd.daemon.jobs.states import ENDED, PHASE_OF, State
 from prefd.daemon.jobs.table import JobTable, Unreadable
 from prefd.daemon.machine.files import sync_folder
@@ -42,12 +43,11 @@ def open_table(home: Home) -> JobTable:
     if rebuilt.exists():
         put_in_place(home.database, rebuilt)
     try:
-        table = _open_checked(home)
+        table = _open_settled(home)
     except Unreadable as error:
         log.error("%s", error)
         rebuild(home, error.why)
-        table = _open_checked(home)
-    hide_removals(home, table)  # before anything in runs/ is taken for a job
+        table = _open_settled(home)
     table.write_records()
     return table
 
@@ -56,7 +56,20 @@ def mend(home: Home, table: JobTable, problem: str) -> None:
     """Rebuild a database that became unreadable while `table` was open, and reopen `table`. Raises JobTableError."""
     rebuild(home, problem)
     table.reopen()
+    settle_home(home, table)
     table.write_records()
+
+
+def _open_settled(home: Home) -> JobTable:
+    """Open the home's job table, whole and this home's own. Raises JobTableError."""
+    table = _open_checked(home)
+    try:
+        settle_home(home, table)
+        hide_removals(home, table)  # before anything in runs/ is taken for a job
+    except BaseException:
+        table.close()
+        raise
+    return table
 
 
 def _open_checked(home: Home) -> JobTable:
