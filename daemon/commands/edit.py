@@ -13,7 +13,7 @@ from prefd.daemon.commands.shared.errors import Failure
 from prefd.daemon.commands.shared.job_changes import edit_job
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
-from prefd.daemon.commands.shared.selection import Selection, select_jobs
+from prefd.daemon.commands.shared.selection import JobSelection, select_jobs
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 from prefd.daemon.text.number_ranges import Numbers
@@ -76,7 +76,7 @@ def edit(
     refused. Works without the daemon too.
     """
     settings = read_settings(home, priority, name, group, after, not_before)
-    jobs = select_jobs(home, Selection(job_ids))
+    jobs = select_jobs(home, JobSelection(job_ids))
     if len(jobs) != 1 and (name is not None or spec is not None or not settings):
         raise click.UsageError(f"a name or a spec is edited of one job at a time, and these are {len(jobs)}")
     if spec is not None:
@@ -106,7 +106,7 @@ def read_settings(
     settings |= {} if group is None else {"group": "" if group == NONE else group}
     if after:
         settings["after"] = (
-            [job.id for job in select_jobs(home, Selection(tuple(after)))]
+            [job.id for job in select_jobs(home, JobSelection(tuple(after)))]
             if any(map(bool, after_ranges(after)))
             else []
         )

@@ -11,7 +11,7 @@ from prefd.daemon.commands.shared.completions import ACTIVE_JOBS, ENDED_JOBS, PA
 from prefd.daemon.commands.shared.job_changes import change_jobs
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
-from prefd.daemon.commands.shared.selection import Selection, select_jobs, selection_options
+from prefd.daemon.commands.shared.selection import JobSelection, select_jobs, selection_options
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.runs.run_folder import RunDir
@@ -42,7 +42,7 @@ Examples:
 @selection_options(ACTIVE_JOBS, "Every job that has not ended.")
 @json_option
 @click.pass_obj
-def cancel(home: Home, selection: Selection, as_json: bool) -> None:
+def cancel(home: Home, selection: JobSelection, as_json: bool) -> None:
     """Call jobs off.
 
     A queued or paused one ends at once; a running one when its worker has stopped, within seconds.
@@ -64,7 +64,7 @@ Examples:
 @selection_options(ACTIVE_JOBS, "The queue and every running job.", required=False)
 @json_option
 @click.pass_obj
-def pause(home: Home, selection: Selection, as_json: bool) -> None:
+def pause(home: Home, selection: JobSelection, as_json: bool) -> None:
     """Pause jobs, or the whole queue.
 
     A running job saves its state and its worker ends, which frees the memory; `prefd resume ID` takes it up where it
@@ -104,7 +104,7 @@ Examples:
 @selection_options(PAUSED_JOBS, "The queue and every paused job.", required=False)
 @json_option
 @click.pass_obj
-def resume(home: Home, selection: Selection, as_json: bool) -> None:
+def resume(home: Home, selection: JobSelection, as_json: bool) -> None:
     """Let paused jobs, or the queue, go on.
 
     A paused job is queued again and goes on from its last checkpoint. Without IDs, the queue starts jobs again; jobs
@@ -139,7 +139,7 @@ Examples:
 @click.option("--fresh", is_flag=True, help="Begin from nothing; what there is goes to runs/<id>/attempts/.")
 @json_option
 @click.pass_obj
-def retry(home: Home, selection: Selection, fresh: bool, as_json: bool) -> None:
+def retry(home: Home, selection: JobSelection, fresh: bool, as_json: bool) -> None:
     """Run ended jobs again.
 
     A failed or cancelled job is queued again under its own number and keeps its history. It goes on from its last
@@ -165,7 +165,7 @@ def retry(home: Home, selection: Selection, fresh: bool, as_json: bool) -> None:
 
 
 def act_on_jobs(
-    home: Home, action: str, selection: Selection, fits: Callable[[Brief], bool], tell: Tell, as_json: bool
+    home: Home, action: str, selection: JobSelection, fits: Callable[[Brief], bool], tell: Tell, as_json: bool
 ) -> list[Brief]:
     """Asks `action` of each job of the selection, of all or of none, and returns them as they were before."""
     before = select_jobs(home, selection, fits)

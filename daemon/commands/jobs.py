@@ -63,7 +63,7 @@ def submit(
     If one of them has an error, none is handed in. Works without the daemon: the jobs are then picked up when it starts.
 
     The options say for all of them what a spec may say for itself. A job that runs is not stopped for one of higher
-    priority. When a job that others run after fails or is cancelled, these fail too.
+    priority. When a job that others run after fails, these fail too; when it is cancelled, they are held.
     """
     from prefd.daemon.commands.validate import check_specs
     from prefd.daemon.home import lock

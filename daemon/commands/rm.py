@@ -11,7 +11,7 @@ from prefd.daemon.commands.shared.completions import ENDED_JOBS
 from prefd.daemon.commands.shared.job_changes import change_jobs
 from prefd.daemon.commands.shared.options import json_option
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
-from prefd.daemon.commands.shared.selection import Selection, select_jobs, selection_options
+from prefd.daemon.commands.shared.selection import JobSelection, select_jobs, selection_options
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.disk_usage import measure_run
 from prefd.daemon.runs.run_folder import RunDir
@@ -38,7 +38,7 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option
 @click.pass_obj
-def rm(home: Home, selection: Selection, dry_run: bool, as_json: bool) -> None:
+def rm(home: Home, selection: JobSelection, dry_run: bool, as_json: bool) -> None:
     """Remove jobs that have ended, for good.
 
     Of each goes the run folder with its adapter, the row with its history, and the accepted spec. What was scored stays in

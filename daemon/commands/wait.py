@@ -12,7 +12,7 @@ from prefd.daemon.commands.shared.completions import JOBS
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
-from prefd.daemon.commands.shared.selection import Selection, select_jobs, selection_options
+from prefd.daemon.commands.shared.selection import JobSelection, select_jobs, selection_options
 from prefd.daemon.commands.shared.units import duration
 from prefd.daemon.commands.watch import explain_no_owner, is_worked_on
 from prefd.daemon.home.layout import Home
@@ -45,7 +45,7 @@ Examples:
 @pass_timing
 @click.pass_context
 def wait(
-    ctx: click.Context, timing: Timing, selection: Selection, any_job: bool, timeout: float | None, as_json: bool
+    ctx: click.Context, timing: Timing, selection: JobSelection, any_job: bool, timeout: float | None, as_json: bool
 ) -> None:
     """Wait until jobs have ended, and say how.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import CLAIMED
-from prefd.daemon.jobs.removals import Leftover, Removals
+from prefd.daemon.jobs.removals import JobRemovals, Leftover
 from prefd.daemon.machine.files import sync_folder
 
 log = logging.getLogger(__name__)
@@ -25,12 +25,12 @@ REMOVED = ".removed-"
 """How the name of a folder in `runs/` begins that is to be deleted."""
 
 
-def finish_removals(home: Home, table: Removals) -> list[str]:
+def finish_removals(home: Home, table: JobRemovals) -> list[str]:
     """Delete what removed jobs have left, now and in earlier lives of the daemon, and return what could not be deleted."""
     return [*hide_removals(home, table), *delete_set_aside(home)]
 
 
-def hide_removals(home: Home, table: Removals) -> list[str]:
+def hide_removals(home: Home, table: JobRemovals) -> list[str]:
     """Take what removed jobs have left out of sight, which is quick, and return what could not be."""
     done, problems = set_leftovers_aside(home, table.leftovers())
     table.forget_leftovers(done)

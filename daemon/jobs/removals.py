@@ -1,4 +1,4 @@
-"""Removals are the transactions that take jobs out of the database, and what is still to be deleted of them afterwards.
+"""JobRemovals are the transactions that take jobs out of the database, and what is still to be deleted of them afterwards.
 
 The commit is the moment at which a job is gone: before it, all of the job is there, and after it nobody finds it any more.
 Its files are deleted afterwards, and are written down as pending until that is done, so that a crash in between leaves work
@@ -38,7 +38,7 @@ class Leftover(NamedTuple):
     """The claimed file that is to go with it; empty where other jobs were made of the same file."""
 
 
-class Removals(JobWriter):
+class JobRemovals(JobWriter):
     """Takes ended jobs out of the database."""
 
     def remove(self, job_ids: Sequence[int]) -> None:

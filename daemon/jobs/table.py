@@ -37,7 +37,7 @@ from prefd.daemon.jobs.job import (
 )
 from prefd.daemon.jobs.job_ulids import choose_job_ulid
 from prefd.daemon.jobs.queries import serialize_spec
-from prefd.daemon.jobs.removals import IDS, Removals
+from prefd.daemon.jobs.removals import IDS, JobRemovals
 from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, UNENDED, WAITING, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
@@ -63,7 +63,7 @@ FEW_JOBS = 50
 """So many jobs are changed one by one; of more, the rows are changed together, and their records are written afterwards."""
 
 
-class JobTable(Removals, Edits, FolderSizes):
+class JobTable(JobRemovals, Edits, FolderSizes):
     """The queries of an open job database, and the transactions that change it. Used from one thread."""
 
     def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:

@@ -1,4 +1,4 @@
-"""Selection is which jobs a command is to act on: numbers and ranges, groups, states, or all."""
+"""JobSelection is which jobs a command is to act on: numbers and ranges, groups, states, or all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Selection:
+class JobSelection:
     """What was said of the jobs to act on."""
 
     numbers: tuple[Numbers, ...] = ()
@@ -43,7 +43,7 @@ class Selection:
 
 
 def selection_options(numbers: JobNumbers, everything: str, required: bool = True) -> Callable[[F], F]:
-    """Adds the arguments and options of a Selection to a command, which gets it as `selection`.
+    """Adds the arguments and options of a JobSelection to a command, which gets it as `selection`.
 
     `everything`: the help of `--all`. `required`: whether something must be said.
     """
@@ -51,7 +51,7 @@ def selection_options(numbers: JobNumbers, everything: str, required: bool = Tru
     def add(command: F) -> F:
         @functools.wraps(command)
         def run(*arguments: Any, job_ids: Any, groups: Any, states: Any, everything: bool, **options: Any) -> Any:
-            selection = Selection(job_ids, groups, states, everything)
+            selection = JobSelection(job_ids, groups, states, everything)
             check_selection(selection, required)
             return command(*arguments, selection=selection, **options)
 
@@ -68,7 +68,7 @@ def selection_options(numbers: JobNumbers, everything: str, required: bool = Tru
     return add
 
 
-def check_selection(selection: Selection, required: bool) -> None:
+def check_selection(selection: JobSelection, required: bool) -> None:
     """Refuses a selection that says nothing where something must be said, and `--all` beside anything else."""
     if selection.everything and selection.narrowed:
         raise click.UsageError("--all is for all jobs: give --all, or IDs, --group and --state")
@@ -76,7 +76,7 @@ def check_selection(selection: Selection, required: bool) -> None:
         raise click.UsageError("say which jobs: IDs (3, 1-3, 1,2), --group NAME, --state STATE or --all")
 
 
-def select_jobs(home: Home, selection: Selection, fits: Callable[[Brief], bool] = lambda job: True) -> list[Brief]:
+def select_jobs(home: Home, selection: JobSelection, fits: Callable[[Brief], bool] = lambda job: True) -> list[Brief]:
     """Lists the jobs of the selection, oldest first: every one whose number was named, and of all others those that fit.
 
     A number that was named by itself must be there, and of a range, a group and a state at least one job: raises `Failure`.
@@ -100,7 +100,7 @@ def select_jobs(home: Home, selection: Selection, fits: Callable[[Brief], bool] 
     return [job for job in chosen if fits(job)]
 
 
-def _is_chosen(job: Brief, selection: Selection) -> bool:
+def _is_chosen(job: Brief, selection: JobSelection) -> bool:
     return (
         (not selection.numbers or any(job.id in numbers for numbers in selection.numbers))
         and (not selection.groups or job.group in selection.groups)
