@@ -13,6 +13,7 @@ import click
 from prefd.daemon.commands.shared.completions import GROUP, JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.specs.reading import SpecFile
 
+PLACE = HelpPlace(Section.JOBS, 50)
 NEWEST = 50
 """Jobs that `prefd jobs` shows unless it is told how many: what fits on a screen or two."""
 
@@ -90,14 +92,17 @@ def submit(
 
 def queue_settings(priority: int | None, after: Sequence[int], not_before: str | None) -> dict[str, Any]:
     """Turns the options into the settings that a spec has for them."""
-    from prefd.daemon.text.times import parse_next_moment
+    from prefd.daemon.text.times import explain_next_moment, parse_next_moment, write_moment
 
     settings: dict[str, Any] = {} if priority is None else {"priority": priority}
     if after:
         settings["after"] = list(after)
     if not_before is not None:
         try:
-            settings["not_before"] = parse_next_moment(not_before, datetime.now()).isoformat(" ", "seconds")
+            now = datetime.now()
+            settings["not_before"] = write_moment(parse_next_moment(not_before, now))
+            for note in explain_next_moment(not_before, now):
+                render.print_note(f"--not-before: {note}")
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--not-before") from None
     return settings

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -155,8 +157,27 @@ def test_submit_says_of_all_specs_when_they_may_run(
     for name in "ab":
         written = json.loads((four_jobs.jobs / f"{name}.json").read_text())
         assert (written["priority"], written["after"]) == (7, [3, 4])
-        assert written["not_before"].startswith("2999-01-01 02:00:00")
+        assert written["not_before"] == datetime(2999, 1, 1, 2).astimezone().isoformat(" ", "minutes")
     assert invoke(four_jobs, "validate", four_jobs.jobs / "a.json").exit_code == Exit.OK
+
+
+def test_a_moment_is_of_the_time_zone_of_whoever_submits_it(
+    four_jobs: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
+    time.tzset()
+    try:
+        spec = homes.write_spec(tmp_path / "night.json", tiny_model, pairs_file, not_before="2999-01-01 02:00")
+        validated = invoke(four_jobs, "validate", "--no-data", spec)
+        submitted = invoke(four_jobs, "submit", spec)
+        skipped = invoke(four_jobs, "submit", spec, "--not-before", "2999-03-10 02:30")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "not before 2999-01-01 02:00-05:00" in validated.stdout
+    assert "night.json: not_before: 2999-01-01 02:00 has no offset: it is 2999-01-01 02:00-05:00" in submitted.stderr
+    assert json.loads((four_jobs.jobs / "night.json").read_text())["not_before"] == "2999-01-01 02:00-05:00"
+    assert "--not-before: 2999-03-10 02:30 is not on the clocks here" in skipped.stderr
 
 
 @pytest.mark.parametrize(
