@@ -16,7 +16,6 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from prefd.daemon.worker.data.tokens import Completion
-from prefd.daemon.worker.scoring import choose
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.logsumexp import logsumexp
 from prefd.daemon.worker.scoring.plan import Slack
@@ -24,12 +23,7 @@ from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.plugins.types import Logprobs
 from support import tiny_architectures
 
-
-@pytest.fixture(autouse=True)
-def kept_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which batches keep their bits is not tried here: they are the same on every machine, and as wide as they may be."""
-    monkeypatch.setattr(choose, "find_plan_that_keeps_bits", lambda model, way, plans, keeps_bits: next(iter(plans)))
-
+pytestmark = pytest.mark.usefixtures("known_bits")
 
 FULL_LOGITS = {"gpt_neox", "lille-130m"}
 """Whose trunk gives logits: there is no faster way, and none is taken."""
