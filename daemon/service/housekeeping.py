@@ -15,6 +15,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.leftovers import delete_set_aside, list_set_aside, set_leftovers_aside
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.machine.threads import run_in_thread
+from prefd.daemon.runs.archive import delete_partial_archives
 from prefd.daemon.runs.disk_usage import RunSize, measure_run
 from prefd.daemon.runs.run_folder import RunDir
 
@@ -56,6 +57,7 @@ class Housekeeping:
                 await self._deleted.wait_for(lambda: not self.table.leftovers() and not list_set_aside(self.home))
 
     async def _delete(self) -> None:
+        await run_in_thread(delete_partial_archives, self.home.archive)
         done, _ = await run_in_thread(set_leftovers_aside, self.home, self.table.leftovers())
         self.table.forget_leftovers(done)
         await run_in_thread(delete_set_aside, self.home)
