@@ -20,7 +20,7 @@ from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine import files
 from prefd.daemon.queue import supervisor
 from prefd.daemon.service import admission
-from prefd.daemon.worker import phases
+from prefd.daemon.worker import phases, stopping
 from prefd.daemon.worker.errors import JobError
 from support import fake_worker
 from support.running_daemon import Place, fail_first, process
@@ -120,9 +120,9 @@ def test_a_phase_that_finds_no_room_says_so_by_its_exit_code(
     from support.jobs_on_disk import make_job
 
     job = make_job(tmp_path, model="m", data={"path": "p"})
-    monkeypatch.setitem(phases.PHASES, "training", work)  # type: ignore[arg-type]
-    monkeypatch.setattr(phases.stopping, "watch_signals", lambda: None)
-    monkeypatch.setattr(phases.stopping, "watch_parent", lambda _: None)
+    monkeypatch.setitem(phases.PHASES, "training", work)
+    monkeypatch.setattr(stopping, "watch_signals", lambda: None)
+    monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
     assert phases.run_phase("training", tmp_path, 1) == WorkerExit.NO_ROOM
     assert job.run.outcome("training") is None
 
