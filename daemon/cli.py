@@ -7,6 +7,7 @@ matplotlib) inside their functions; tests/daemon/test_cli.py holds them to it.
 from __future__ import annotations
 
 import importlib
+import sys
 import textwrap
 from typing import Any
 
@@ -16,6 +17,7 @@ from prefd.daemon.commands.shared.errors import Exit, explain_error
 from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error
 from prefd.daemon.commands.shared.options import TIMING
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.streams import prepare_streams
 from prefd.daemon.timing import USUAL, Timing
 
 SECTIONS = {
@@ -49,6 +51,18 @@ MODULES = {command: module for section in SECTIONS.values() for command, module 
 
 class Prefd(click.Group):
     """Finds each command in `prefd.daemon.commands`, and turns expected errors into a message and an exit code."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Runs the program, with streams that no locale, no closed pipe and no missing descriptor makes fail."""
+        prepare_streams()
+        try:
+            return super().main(*args, **settings)
+        except OSError as error:  # of what click prints itself, such as help
+            failure = explain_error(error)
+            if failure is None:
+                raise
+            failure.show()
+            sys.exit(failure.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Lists the commands in the order of the sections."""
@@ -91,6 +105,8 @@ class Prefd(click.Group):
             raise make_option_error(ctx, error, ctx.meta[TYPED]) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:  # of a command that goes on until its reader has had enough
+            return ctx.exit(Exit.OK)
         except Exception as error:
             failure = explain_error(error)
             if failure is None:

@@ -13,6 +13,7 @@ from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_end
+from prefd.daemon.machine.streams import end_with_reader
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
@@ -41,6 +42,8 @@ def logs(home: Home, timing: Timing, job_id: int, follow: bool, last: int | None
     """
     if follow and as_json:
         raise click.UsageError("--follow has no end to make one JSON document of: leave out one of the two")
+    if follow:
+        end_with_reader()
     log = RunDir(home.job(job_id)).log
     with read_jobs(home) as jobs:
         job = jobs.get(job_id)

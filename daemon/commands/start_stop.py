@@ -41,7 +41,10 @@ def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: 
     if blas.is_missing():
         render.print_warning(blas.MISSING)
     if not detach:
+        from prefd.daemon.machine.processes import restart_in_utf8_mode
         from prefd.daemon.service.daemon import serve
+
+        restart_in_utf8_mode()
 
         serve(home, to_file=log_to_file)
         return

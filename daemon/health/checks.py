@@ -24,7 +24,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.sizes import format_size
@@ -76,7 +76,7 @@ def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
             check=False,
             capture_output=True,
             encoding="utf-8",
-            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            env=os.environ | UTF8_STREAMS,
             timeout=timing.device_check,
             stdin=subprocess.DEVNULL,
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.remembered_losses import remember_losses
@@ -77,6 +77,7 @@ def _run_listing(home: Home, worker: Sequence[str]) -> Catalog:
                 command,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
+                env=os.environ | UTF8_STREAMS,
                 timeout=TIMEOUT_SECONDS,
                 start_new_session=True,  # a Ctrl-C at the terminal is the daemon's to handle
                 check=False,

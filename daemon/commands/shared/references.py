@@ -81,7 +81,7 @@ def ask_worker(
 
     Raises `Failure` with what the worker said, or, after `seconds`, that `step` took too long.
     """
-    from prefd.daemon.machine.processes import SAME_HASHES, WORKER
+    from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, WORKER
 
     command = [*WORKER, task, "--home", str(home.root)]
     try:
@@ -90,7 +90,7 @@ def ask_worker(
             input=json.dumps(request.model_dump(mode="json")),
             capture_output=True,
             encoding="utf-8",  # whatever the locale is
-            env=os.environ | {"PYTHONIOENCODING": "utf-8"} | SAME_HASHES,
+            env=os.environ | UTF8_STREAMS | SAME_HASHES,
             timeout=seconds,
             check=False,
         )
