@@ -10,9 +10,11 @@ from rich.text import Text
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.options import json_option, pass_timing
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
 
+PLACE = HelpPlace(Section.DAEMON, 40)
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 

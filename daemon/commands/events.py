@@ -10,6 +10,7 @@ import click
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.streams import end_with_reader
 from prefd.daemon.terminal import render
@@ -21,6 +22,9 @@ from prefd.plugins.metrics import EVAL, LABELS
 
 if TYPE_CHECKING:
     from prefd.daemon.control.client import Received
+
+
+PLACE = HelpPlace(Section.JOBS, 90)
 
 
 @click.command(

@@ -9,6 +9,7 @@ import click
 
 from prefd.daemon.commands.shared.completions import ACTIVE_JOB, ENDED_JOB, PAUSED_JOB
 from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.terminal import render
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prefd.daemon.control.api.responses import Acted
     from prefd.daemon.jobs.table import Job
 
+PLACE = HelpPlace(Section.JOBS, 100)
 Tell = Callable[["Job", "Job"], tuple[bool, str]]
 """Whether something came of it, and what became of a job, given as it was before and as it is now."""
 

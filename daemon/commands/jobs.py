@@ -13,6 +13,7 @@ import click
 from prefd.daemon.commands.shared.completions import GROUP, JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.specs.reading import SpecFile
 
+PLACE = HelpPlace(Section.JOBS, 50)
 NEWEST = 50
 """Jobs that `prefd jobs` shows unless it is told how many: what fits on a screen or two."""
 

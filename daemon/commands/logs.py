@@ -11,6 +11,7 @@ import click
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_end
 from prefd.daemon.machine.streams import end_with_reader
@@ -20,6 +21,9 @@ from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import JobTable
+
+
+PLACE = HelpPlace(Section.JOBS, 70)
 
 
 @click.command(

@@ -12,6 +12,7 @@ import click
 from prefd.daemon.commands.shared.completions import LOSS
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
@@ -19,6 +20,7 @@ from prefd.daemon.timing import Timing
 if TYPE_CHECKING:
     from prefd.daemon.specs.catalog import LossInfo
 
+PLACE = HelpPlace(Section.SCORES, 10)
 Params = Mapping[str, Mapping[str, Any]]
 
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}

@@ -11,6 +11,7 @@ from rich.table import Table
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir, is_evaluation
 from prefd.daemon.specs.summary import describe_loss
@@ -18,6 +19,7 @@ from prefd.daemon.terminal import render
 from prefd.daemon.text.wording import format_number
 from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS, PART
 
+PLACE = HelpPlace(Section.JOBS, 110)
 Row = dict[str, Any]
 
 COLUMNS = {each.name: each.heading for each in METRICS.values() if each.heading}

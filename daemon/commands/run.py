@@ -10,11 +10,14 @@ from rich.console import Console
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.validate import check_spec
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
+
+PLACE = HelpPlace(Section.JOBS, 10)
 
 
 @click.command(

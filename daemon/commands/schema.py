@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.text.json_output import dump_indented
+
+PLACE = HelpPlace(Section.JOBS, 40)
 
 
 @click.command(

@@ -7,11 +7,14 @@ import click
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.control.detached_start import start_detached
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
 from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
+
+PLACE = HelpPlace(Section.DAEMON, 20)
 
 
 @click.command(

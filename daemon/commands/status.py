@@ -10,6 +10,7 @@ import click
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.status import usage_facts, watch_facts
@@ -17,6 +18,9 @@ from prefd.daemon.text.times import format_clock, format_duration
 
 if TYPE_CHECKING:
     from prefd.daemon.control.status import Status
+
+
+PLACE = HelpPlace(Section.DAEMON, 30)
 
 
 @click.command(

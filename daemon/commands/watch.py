@@ -12,6 +12,7 @@ from rich.console import Console
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.machine.streams import end_with_reader
@@ -21,6 +22,9 @@ from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job, JobTable
+
+
+PLACE = HelpPlace(Section.JOBS, 80)
 
 
 @click.command(

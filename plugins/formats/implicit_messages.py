@@ -11,6 +11,8 @@ from prefd.plugins.formats.fields import content_text, is_conversation, is_messa
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
+PRECEDENCE = 80
+
 
 class ImplicitMessages:
     """The conversations part at an answer; what comes before it is the prompt.

@@ -64,10 +64,14 @@ def test_each_row_is_of_its_own_format(name: str) -> None:
 
 
 def test_general_formats_are_registered_before_special_ones() -> None:
-    assert list(BUILT_IN) == [
-        *("implicit_text", "unpaired", "grouped", "ranked", "winner"),
-        *("explicit", "listed", "implicit_messages", "hh", "openai", "summaries"),
-    ]
+    general_to_special = ["implicit_text", "unpaired", "grouped", "ranked", "winner"]
+    general_to_special += ["explicit", "listed", "implicit_messages", "hh", "openai", "summaries"]
+    assert [name for name in BUILT_IN if name in general_to_special] == general_to_special
+
+
+def test_no_two_formats_have_the_same_precedence() -> None:
+    modules = formats.list_modules()
+    assert len({module.PRECEDENCE for module in modules}) == len(modules) >= 11
 
 
 @pytest.mark.parametrize(
