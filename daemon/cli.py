@@ -15,7 +15,7 @@ import click
 from prefd.daemon import commands
 from prefd.daemon.commands.shared.command_folder import CommandFolder
 from prefd.daemon.commands.shared.errors import Exit, explain_error
-from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error
+from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error, make_pasted_error
 from prefd.daemon.commands.shared.options import TIMING
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.streams import prepare_streams
@@ -69,6 +69,8 @@ class Prefd(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keeps what was typed, so that an unknown option can be explained, and parses it."""
         ctx.meta[TYPED] = tuple(args)
+        if not ctx.resilient_parsing and (error := make_pasted_error(ctx, args)):
+            raise error
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
