@@ -18,6 +18,7 @@ from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.machine.mounts import find_mount
+from prefd.daemon.machine.owners import is_refusal
 from prefd.daemon.timing import USUAL, Timing
 
 FEW_FILES = 1024  # a cache has several files a segment, and all of them are mapped
@@ -44,6 +45,9 @@ def check_watch(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     try:
         has_events = is_event_reported(home.jobs, timing.event_check)
     except OSError as error:
+        if is_refusal(error):
+            yield HealthFinding("ok", "watch", f"not tried, because {home.jobs} cannot be written: {error.strerror}")
+            return
         limits = f"sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288 (now {describe_inotify()})"
         remedy = limits if describe_inotify() else "jobs/ is polled meanwhile"
         yield HealthFinding("warn", "watch", f"file events cannot be had: {error}", remedy)
