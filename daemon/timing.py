@@ -20,6 +20,11 @@ class Timing:
     refused_state_wait: float = 5.0
     """After a disk has refused a change of a job's state."""
 
+    first_listing_retry: float = 5.0
+    """Before the losses are listed again that could not be, though nothing has changed; twice as long each time."""
+    last_listing_retry: float = 60.0
+    """The longest time before that."""
+
     failed_loop_pause: float = 1.0
     """After an unexpected failure of a loop, so that one that stays does not fill the log."""
     loop_step: float = 180.0
@@ -31,6 +36,8 @@ class Timing:
     watchdog_answer: float = 10.0
     """For the control socket to answer the watchdog."""
 
+    home_look: float = 2.0
+    """Between two looks at whether the home is still there."""
     folder_poll: float = 1.0
     """Between two looks at `jobs/` where there are no file events."""
     first_events_retry: float = 1.0

@@ -171,7 +171,7 @@ def check_loss(ctx: click.Context, timing: Timing, name: str, as_json: bool) -> 
     from prefd.daemon.worker_tasks.inputs import LossCheckInput
 
     home: Home = ctx.obj
-    step = f"loading the plugins and trying {name}"
+    step = f"trying the loss {name}"
     answer = ask_worker(home, "check-loss", LossCheckInput(name=name), LossCheck, timing.loss_check, step)
     if answer.known is not None:
         raise report_unknown_loss(name, answer.known, answer.failed)

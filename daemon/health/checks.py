@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from importlib import metadata
+from pathlib import Path
 from typing import TypeVar
 
 from packaging.requirements import Requirement
@@ -22,6 +23,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
+from prefd.daemon.machine.owners import explain_rights
 from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog
@@ -168,6 +170,11 @@ def check_jobs(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
 
 def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that the daemon that holds the home answers, and that it can watch its folder."""
+    from prefd.daemon.control.foreign_daemon import find_foreign_daemon
+
+    if (foreign := find_foreign_daemon(home)) is not None:
+        yield HealthFinding("warn", "daemon", foreign.problem, foreign.command)
+        return
     holder = lock.find_holder(home)
     if holder is None:
         yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
@@ -278,4 +285,9 @@ CHECKS: tuple[Callable[[Home, Timing], Iterator[HealthFinding]], ...] = (
 def run_checks(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Runs every check, and yields each finding as it is made."""
     for check in CHECKS:
-        yield from check(home, timing)
+        try:
+            yield from check(home, timing)
+        except OSError as error:  # of a home that is closed to this user, most likely
+            place = error.filename or home.root
+            detail = f"{place}: {error.strerror or error}{explain_rights(Path(os.fsdecode(place)))}"
+            yield HealthFinding("fail", check.__name__.removeprefix("check_"), detail)
