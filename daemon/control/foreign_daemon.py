@@ -14,7 +14,7 @@ from pathlib import Path
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.lock import is_held, read_announcement
-from prefd.daemon.machine.owners import find_owner, name_user
+from prefd.daemon.machine.owners import find_owner, is_closed, name_user, write_sudo
 
 DEFAULT_FOLDER = "Library/Application Support/prefd" if sys.platform == "darwin" else ".local/share/prefd"
 """Where the home of a user is who says nothing else, in the user's own folder."""
@@ -43,6 +43,9 @@ def find_foreign_daemon(home: Home) -> DaemonOfAnotherUser | None:
     if owner is None or owner == os.geteuid():
         return None
     name = name_user(owner)
+    if is_closed(home.run):
+        problem = f"{home.run} is {name}'s, and closed to you: whether a daemon runs there, only {name} can ask"
+        return DaemonOfAnotherUser(problem, write_command(home, owner, "status"))
     pid = "" if holder is None else f" (pid {holder.pid})"
     problem = f"the daemon{pid} of {home.root} runs as {name} and answers to nobody else"
     return DaemonOfAnotherUser(problem, write_command(home, owner, "status"))
@@ -53,11 +56,11 @@ def write_command(home: Home, owner: int, command: str) -> str:
     try:
         entry = pwd.getpwuid(owner)
     except KeyError:
-        user, is_default = f"'#{owner}'", False
+        is_default = False
     else:
-        user, is_default = entry.pw_name, home.root == Path(entry.pw_dir, DEFAULT_FOLDER)
+        is_default = home.root == Path(entry.pw_dir, DEFAULT_FOLDER)
     place = "" if is_default else f" --home {shlex.quote(str(home.root))}"
-    return f"sudo {'' if owner == 0 else f'-u {user} '}prefd{place} {command}"
+    return f"{write_sudo(owner)} prefd{place} {command}"
 
 
 def _find_process_owner(pid: int) -> int | None:

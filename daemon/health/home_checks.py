@@ -15,7 +15,7 @@ from typing import Literal
 
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.owners import find_owner, is_read_only, name_user
+from prefd.daemon.machine.owners import find_owner, is_read_only, name_user, write_sudo
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.wording import pluralize
 from prefd.daemon.timing import USUAL, Timing
@@ -55,9 +55,7 @@ def _find_refusal(home: Home) -> HealthFinding | None:
         detail += f"; it is {name_user(owner)}'s, and you are {name_user(user)}"
         if owner == 0:
             return HealthFinding("fail", "home", detail, f"sudo chown -R {name_user(user)} {shlex.quote(str(folder))}")
-        return HealthFinding(
-            "fail", "home", detail, f"sudo -u {name_user(owner)} prefd …, or a home of your own with --home"
-        )
+        return HealthFinding("fail", "home", detail, f"{write_sudo(owner)} prefd …, or a home of your own with --home")
     return None
 
 
@@ -81,7 +79,7 @@ def _check_owners(home: Home) -> Iterator[HealthFinding]:
     """Finds what is another user's in the home, such as root's after a `sudo prefd …`."""
     user, owner = os.geteuid(), find_owner(home.root)
     if owner is not None and owner != user:
-        remedy = f"sudo -u {name_user(owner)} prefd …: what you make there, {name_user(owner)} cannot change"
+        remedy = f"{write_sudo(owner)} prefd …: what you make there, {name_user(owner)} cannot change"
         yield HealthFinding(
             "warn", "home", f"{home.root} is {name_user(owner)}'s, and you are {name_user(user)}", remedy
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.jobs.migrations import VERSION, migrate
 from prefd.daemon.jobs.recovery_records import Records
-from prefd.daemon.machine.owners import explain_rights
+from prefd.daemon.machine.owners import can_write, explain_rights
 
 BUSY_SECONDS = 10.0
 IN_MEMORY = Path(":memory:")
@@ -150,18 +149,27 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
     SQLite reads a database in WAL mode through files that it makes beside it. Where it cannot, on a mounted backup, a database
     without a log is whole by itself, and one with a log is read from a copy of both.
     """
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+    uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        db.execute("SELECT 1 FROM sqlite_master").fetchone()
-        return db
+        return _open_readable(uri)
     except sqlite3.OperationalError as error:
-        db.close()
-        if error.sqlite_errorcode & 0xFF not in UNWRITABLE or os.access(path.parent, os.W_OK):
+        if error.sqlite_errorcode & 0xFF not in UNWRITABLE or can_write(path.parent):
             raise
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
         return _load_copy(path, log)
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    return _open_readable(f"{uri}&immutable=1")
+
+
+def _open_readable(uri: str) -> sqlite3.Connection:
+    """Open a database and read of it, which is when SQLite makes the files beside it. Raises sqlite3.Error."""
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _load_copy(path: Path, log: Path) -> sqlite3.Connection:

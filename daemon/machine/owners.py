@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import shlex
 from pathlib import Path
 
 
@@ -14,6 +15,11 @@ def name_user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
+
+
+def write_sudo(uid: int) -> str:
+    """Write the words with which a command is run as that user: `sudo -u mia`; `sudo` for root."""
+    return "sudo" if uid == 0 else f"sudo -u {shlex.quote(name_user(uid).replace('user ', '#'))}"
 
 
 def find_owner(path: Path) -> int | None:
@@ -28,11 +34,29 @@ def find_owner(path: Path) -> int | None:
 
 def is_read_only(path: Path) -> bool:
     """Return whether `path`, or the nearest folder above it that is there, is on a file system that takes no writes."""
-    place = next((each for each in (path, *path.parents) if each.exists()), path)
+    for place in (path, *path.parents):
+        try:
+            return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+        except OSError:
+            continue
+    return False
+
+
+def can_write(folder: Path) -> bool:
+    """Return whether this process may make files in `folder`."""
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def is_closed(folder: Path) -> bool:
+    """Return whether this process may not look into `folder`, which is there."""
     try:
-        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+        os.scandir(folder).close()
+        os.stat(folder / ".")
+    except PermissionError:
+        return True
     except OSError:
         return False
+    return False
 
 
 def explain_rights(path: Path) -> str:
@@ -50,7 +74,7 @@ def explain_owner(path: Path) -> str:
         return ""
     if owner == 0:
         return f"; it is root's, and you are {name_user(user)}: was it made by `sudo`? `sudo chown -R {name_user(user)} {path}` makes it yours"
-    return f"; it is {name_user(owner)}'s, and you are {name_user(user)}: `sudo -u {name_user(owner)} prefd …` works as {name_user(owner)}"
+    return f"; it is {name_user(owner)}'s, and you are {name_user(user)}: `{write_sudo(owner)} prefd …` works as {name_user(owner)}"
 
 
 def is_refusal(error: OSError) -> bool:

@@ -10,7 +10,7 @@ import click
 
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.owners import find_owner, name_user
+from prefd.daemon.machine.owners import find_owner, is_closed, name_user, write_sudo
 from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def pass_timing(command: F) -> F:
 
 def require_home(home: Home) -> Home:
     """Returns `home`, or raises a failure that says how to make it."""
-    if home.root.is_dir() and not os.access(home.root, os.R_OK | os.X_OK):
+    if is_closed(home.root):
         owner = find_owner(home.root)
         problem = f"{home.root} is closed to you, {name_user(os.geteuid())}"
         if owner is None or owner == os.geteuid():
             raise Failure(f"{problem}: chmod 700 {home.root}")
         raise Failure(
-            f"{problem}: it is {name_user(owner)}'s; `sudo -u {name_user(owner)} prefd …`, or name a home of yours with --home"
+            f"{problem}: it is {name_user(owner)}'s; `{write_sudo(owner)} prefd …`, or name a home of yours with --home"
         )
     if not home.root.is_dir():
         raise Failure(f"no home at {home.root}\nmake it with `prefd init`, or name another with --home", Exit.NOT_FOUND)
@@ -52,7 +52,7 @@ def warn_of_owner(home: Home) -> None:
     owner, user = find_owner(home.root), os.geteuid()
     if owner is not None and owner != user:
         name = name_user(owner)
-        remedy = f"what you make there, {name} cannot change; `sudo -u {name} prefd …` works as {name}"
+        remedy = f"what you make there, {name} cannot change; `{write_sudo(owner)} prefd …` works as {name}"
         render.print_warning(f"{home.root} is {name}'s, and you are {name_user(user)}: {remedy}")
 
 
