@@ -14,7 +14,7 @@ from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.server import listening, serve_control
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import announce
+from prefd.daemon.home.lock import announce, hold_lock
 from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.jobs.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.jobs.states import RUNNING
@@ -82,7 +82,7 @@ def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        with listening(home) as listener:
+        with hold_lock(home), listening(home) as listener:
             announce(home, listener.getsockname())
             task = asyncio.ensure_future(serve_control(daemon, listener, timing))
             await asyncio.sleep(0.05)
