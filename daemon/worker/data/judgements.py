@@ -13,12 +13,11 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.unread import find_settled_parts
 from prefd.plugins.formats.answers import find_answers
-from prefd.plugins.formats.ballot import Ballot, ballot_of
 from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.labels import label_name
 from prefd.plugins.formats.names import key_of, side_of, words_of
-from prefd.plugins.formats.outcome import winner_of
+from prefd.plugins.formats.outcome import Verdict
 from prefd.plugins.formats.prompt import answer_text, is_blank
 from prefd.plugins.formats.sides import known_sides, named_sides
 from prefd.plugins.formats.verdicts import is_verdict
@@ -39,7 +38,7 @@ def check_judgements(dataset: Dataset, spec: DataSpec) -> None:
         for column in dict.fromkeys(column for row in rows.values() for column in row)
         if is_verdict(column) and side_of(column) is None and column not in spec.ignore_columns
     ]
-    ballots = [ballot_of(column, [row.get(column) for row in rows.values()], False) for column in columns]
+    verdicts = [Verdict(column, [row.get(column) for row in rows.values()]) for column in columns]
     reasons: dict[int, UnclearRow] = {}
     for number, pair in dataset.pairs:
         columns_read, row = dataset.columns_read.get(number, set()), rows[number]
@@ -48,7 +47,7 @@ def check_judgements(dataset: Dataset, spec: DataSpec) -> None:
             reason = _find_reversed(row, pair, columns_read)
         else:
             names = (dataset.named_rows.original(sides[0]), dataset.named_rows.original(sides[1]))
-            unread = [ballot for ballot in ballots if ballot.column not in columns_read]
+            unread = [verdict for verdict in verdicts if verdict.column not in columns_read]
             reason = _find_contradiction(row, sides, names, unread)
         if reason is not None:
             reasons[number] = reason
@@ -63,23 +62,23 @@ def check_judgements(dataset: Dataset, spec: DataSpec) -> None:
 
 
 def _find_contradiction(
-    row: Row, sides: tuple[str, str], names: tuple[str, str], ballots: Sequence[Ballot]
+    row: Row, sides: tuple[str, str], names: tuple[str, str], verdicts: Sequence[Verdict]
 ) -> UnclearRow | None:
-    """Explains which of the `ballots` calls the worse side the better one. `names`: the dataset's own of the `sides`."""
+    """Explains which of the `verdicts` calls the worse side the better one. `names`: the dataset's own of the `sides`."""
     better, worse = (_text(row[side]) for side in sides)
-    for ballot in ballots:
-        value = label_name(row.get(ballot.column))
+    for verdict in verdicts:
+        value = label_name(row.get(verdict.column))
         if is_blank(value) or isinstance(value, list | tuple | Mapping):
             continue
-        remedy = f"where the names are right, leave it out (data.ignore_columns: [{ballot.column}])"
+        remedy = f"where the names are right, leave it out (data.ignore_columns: [{verdict.column}])"
         if isinstance(value, str) and set(words_of(value)) and set(words_of(value)) <= TIES:
             return UnclearRow(
-                f"{ballot.column} is {value!r}, and {names[0]} and {names[1]} are a better and a worse answer; {remedy}, or "
+                f"{verdict.column} is {value!r}, and {names[0]} and {names[1]} are a better and a worse answer; {remedy}, or "
                 "else leave such rows out"
             )
-        if _names_worse_side(value, names, worse, better) or _won(row, ballot, sides) == worse != better:
+        if _names_worse_side(value, names, worse, better) or _won(row, verdict, sides) == worse != better:
             return UnclearRow(
-                f"{ballot.column} says that {names[1]} is better than {names[0]}, whose name says the opposite; {remedy}, or "
+                f"{verdict.column} says that {names[1]} is better than {names[0]}, whose name says the opposite; {remedy}, or "
                 "where it is right call the sides answer_a and answer_b and write a or b into it"
             )
     return None
@@ -113,14 +112,14 @@ def _names_worse_side(value: Any, names: tuple[str, str], worse: str, better: st
     return is_last_word or side_of(value) == "rejected" or squeezed(value).casefold() == worse != better
 
 
-def _won(row: Row, ballot: Ballot, sides: tuple[str, str]) -> str | None:
+def _won(row: Row, verdict: Verdict, sides: tuple[str, str]) -> str | None:
     """The text of the answer that won, of answers that stand beside the sides; None where there are none, or none for certain."""
     others = {column: value for column, value in row.items() if column not in sides}
     answers = find_answers(others)
     if answers is None:
         return None
     try:
-        return _text(answers.texts[winner_of(ballot, others, answers)])
+        return _text(answers.texts[verdict.find_winner(others, answers)])
     except UnusableRow:
         return None
 
