@@ -18,6 +18,7 @@ COLUMNS = (
     "priority, not_before, after, waiting, job_group, description, boot, owner_started, crashes, "
     "ulid, origin"
 )
+NAMES = tuple(COLUMNS.split(", "))
 
 
 def find_job(db: sqlite3.Connection, job_id: int) -> Job:
@@ -80,10 +81,10 @@ def restore_history(db: sqlite3.Connection, records: Sequence[Record]) -> None:
 
 def parse_job(row: tuple[Any, ...]) -> Job:
     """Make a Job of a row with the columns COLUMNS."""
-    values = dict(zip(COLUMNS.split(", "), row, strict=True))
-    values["phase_seconds"] = json.loads(values["phase_seconds"])
+    values = dict(zip(NAMES, row, strict=True))
+    values["phase_seconds"] = {} if values["phase_seconds"] == "{}" else json.loads(values["phase_seconds"])
     for flag in ("cancel_requested", "pause_requested", "fresh"):
         values[flag] = bool(values[flag])
-    values["after"] = tuple(json.loads(values["after"]))
+    values["after"] = () if values["after"] == "[]" else tuple(json.loads(values["after"]))
     values["group"] = values.pop("job_group")  # `group` is a word of SQL's own
     return Job(**values)
