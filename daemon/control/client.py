@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -73,6 +73,18 @@ class Client:
     def act(self, action: str, job_id: int) -> Job:
         """Asks for one of JOB_ACTIONS on a job; returns the job as it is now."""
         return answers.parse_job(self._ask("POST", f"/v1/jobs/{job_id}/{action}"))
+
+    def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
+        """Asks for one of JOBS_ACTIONS on all of these jobs, or on none of them."""
+        self._ask("POST", f"/v1/jobs/{action}", json={"jobs": list(job_ids)})
+
+    def discard(self, part: str, job_ids: Sequence[int]) -> None:
+        """Asks to delete the `checkpoints` or `fused` folders of ended jobs."""
+        self._ask("POST", "/v1/discard", json={"jobs": list(job_ids), "part": part})
+
+    def edit(self, job_id: int, request: Mapping[str, Any]) -> Job:
+        """Asks to change what a job that waits is (EditRequest), and returns the job. Faults are a ControlError (409, 422)."""
+        return answers.parse_job(self._ask("POST", f"/v1/jobs/{job_id}/edit", json=request))
 
     def act_on_queue(self, action: str) -> Acted:
         """Asks for one of QUEUE_ACTIONS; returns the queue as it is now and the jobs acted on."""

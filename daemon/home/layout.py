@@ -79,6 +79,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def archive(self) -> Path:
+        """The folder into which `prefd archive` puts jobs, unless it is told another."""
+        return self.root / "archive"
+
+    @property
     def cache(self) -> Path:
         """The folder of the cache of reference log-probabilities."""
         """The folder of the cache of reference log-probabilities."""
