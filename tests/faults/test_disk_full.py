@@ -16,6 +16,7 @@ import pytest
 
 from prefd.daemon.errors import WorkerExit
 from prefd.daemon.jobs import recovery_records
+from prefd.daemon.jobs.rebuild import open_table
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine import files
 from prefd.daemon.queue import supervisor
@@ -50,6 +51,8 @@ class Full:
 def test_three_refused_commits_anywhere_delay_a_job_and_lose_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch, number: int, error: Exception
 ) -> None:
+    with open_table(place.home):  # its database is made, and has the home's id: refused this, no daemon starts
+        pass
     real = JobTable.open
 
     def open_full(path: Path) -> JobTable:

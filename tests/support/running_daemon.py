@@ -68,6 +68,7 @@ class Place:
         client = Client(self.home)
         try:
             fake_worker.wait_for(lambda: bool(failures) or answers(client))
+            assert failures == [], "the daemon has not started"
             self.services += running
             yield client
         finally:
