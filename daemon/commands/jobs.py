@@ -13,7 +13,7 @@ from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import GROUP, JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home
+from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
@@ -68,10 +68,13 @@ def submit(
     priority. When a job that others run after fails, these fail too; when it is cancelled, they are held.
     """
     from prefd.daemon.commands.validate import check_specs
+    from prefd.daemon.control.foreign_daemon import find_foreign_daemon
     from prefd.daemon.home import lock
     from prefd.daemon.inbox import submit as inbox
 
-    require_home(home)
+    warn_of_owner(require_home(home))
+    if (foreign := find_foreign_daemon(home)) is not None:
+        raise foreign
     overrides = queue_settings(priority, after, not_before)
     spec_files = check_specs(home, specs)
     check_after(home, {each for _, file in spec_files for spec in file.specs for each in (after or spec.after)})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefd.daemon.control import answers
 from prefd.daemon.control.control_error import ControlError
+from prefd.daemon.control.foreign_daemon import find_foreign_daemon
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.home.identity import is_served_by
 from prefd.daemon.home.layout import Home
@@ -110,7 +111,7 @@ class Client:
                         _raise_refusal(reply)
                     yield from read_events(reply)
             except httpx.ConnectError:
-                raise self._not_running() from None
+                raise find_foreign_daemon(self.home) or self._not_running() from None
             except httpx.TransportError:
                 return
 
@@ -138,7 +139,7 @@ class Client:
                     self._ours = path
                     yield http, httpx
                     return
-        raise self._silent(announcement)
+        raise find_foreign_daemon(self.home) or self._silent(announcement)
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._http() as (http, httpx):
@@ -153,7 +154,7 @@ class Client:
         except library.TimeoutException:
             raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
         except library.TransportError:
-            raise self._not_running() from None
+            raise find_foreign_daemon(self.home) or self._not_running() from None
         if reply.is_error:
             _raise_refusal(reply)
         value = _read_json(reply)
