@@ -21,7 +21,7 @@ from prefd.daemon.runs.run_folder import RunDir
 
 log = logging.getLogger(__name__)
 
-CHUNK = 200
+CHUNK = 100
 """So many folders are measured between two writes."""
 
 
@@ -68,6 +68,8 @@ class Housekeeping:
         """Measure the folders of jobs that have ended since they were last measured, the newest first, once each."""
         unmeasured = self.table.unmeasured()
         for start in range(0, len(unmeasured), CHUNK):
+            if self._work.is_set():  # a removal does not wait for this; the rest is measured behind it
+                return
             self.table.set_sizes(await run_in_thread(self._measure_runs, unmeasured[start : start + CHUNK]))
 
     def _measure_runs(self, job_ids: Sequence[int]) -> dict[int, RunSize]:
