@@ -67,14 +67,14 @@ def test_it_outlives_its_terminal_and_holds_nothing_of_it(there: Home) -> None:
         assert not [target for target in targets.values() if "pts" in target or target == str(there.config)]
 
     daemon.kill()  # it leaves its socket, its lock file and its name
-    psutil.wait_procs([daemon], timeout=10)
+    psutil.wait_procs([daemon], timeout=60)
     assert there.socket.exists()
     assert lock.read_announcement(there) is not None
     first, second = (subprocess.Popen(
         [sys.executable, "-m", "prefd.daemon.cli", "--home", str(there.root), "start", "--detach"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) for _ in range(2))  # fmt: skip
-    ends = [process.communicate(timeout=60) for process in (first, second)]
+    ends = [process.communicate(timeout=120) for process in (first, second)]
     codes = [first.returncode, second.returncode]
     assert sorted(codes) == [Exit.OK, Exit.FAILED], ends
     _, said = ends[codes.index(Exit.FAILED)]
