@@ -10,7 +10,7 @@ from prefd.plugins.formats.fields import finish, is_conversation
 from prefd.plugins.formats.marks import names_of_answers
 from prefd.plugins.formats.metadata import MEDIA
 from prefd.plugins.formats.names import key_of
-from prefd.plugins.formats.prompt import Prompt, check_prompt, find_prompt, is_blank, with_turns
+from prefd.plugins.formats.prompt import Prompt, check_prompt, find_prompt, is_blank, with_turns, without_empty_answer
 from prefd.plugins.formats.sides import Sides, find_sides
 from prefd.plugins.formats.turns import as_turns
 from prefd.plugins.types import Pair, Text, UnusableRow
@@ -87,7 +87,7 @@ def readable(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
 def finished(row: Mapping[str, Any], known_row: Known, prompt: Text, chosen: Text, rejected: Text) -> Pair:
     """Makes the pair with the row's system turn, history and optional columns. Raises `UnusableRow`."""
     check_prompt(prompt)
-    full_prompt, _ = with_turns(row, prompt, known_row.columns)
+    full_prompt, _ = with_turns(row, without_empty_answer(prompt), known_row.columns)
     return finish(known_row.values, full_prompt, chosen, rejected)
 
 

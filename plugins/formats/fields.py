@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-from prefd.plugins.formats.messages import check_prose, decode_messages, uniform_message, uniform_tools
+from prefd.plugins.formats.messages import check_prose, decode_messages, parse_json, uniform_message, uniform_tools
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
 NAMES = {bool: "a boolean", int: "a number", float: "a number", str: "text", dict: "an object", type(None): "missing"}
@@ -111,7 +110,9 @@ def _parsed(row: Mapping[str, Any], column: str, expected: type) -> Any:
         if not value.strip():
             return None
         try:
-            value = json.loads(value)
+            value = parse_json(value)
+        except UnusableRow as reason:
+            raise UnusableRow(f"in {column} {reason}") from None
         except (ValueError, RecursionError):
             raise UnusableRow(f"wrong types: {column} is text that is not JSON") from None
     if value is None:

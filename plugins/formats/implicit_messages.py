@@ -8,6 +8,7 @@ from typing import Any
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
+from prefd.plugins.formats.message_keys import same_message
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
@@ -54,7 +55,7 @@ def split_conversations(
     if list(chosen) == list(rejected):
         raise UnusableRow("identical sides")
     shared = 0
-    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+    while shared < min(len(chosen), len(rejected)) and same_message(chosen[shared], rejected[shared]):
         shared += 1
     answers = chosen[shared:], rejected[shared:]
     if not all(answers):

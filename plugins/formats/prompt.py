@@ -27,6 +27,10 @@ SAID = PROMPTS | CHATS | {"turn", "turns", "content", "body", "task", "title"}
 """Last words of names of what somebody said: `source_text` is no source."""
 
 
+REASONS = ("reasoning_content", "thinking", "reasoning")
+"""Keys of what a message says beside its content."""
+
+
 class Prompt(NamedTuple):
     """The prompt of a row and the columns it was read from. `text` is None where no column is the prompt."""
 
@@ -74,10 +78,8 @@ def with_turns(
     if not history[1] and not system[1]:
         return prompt, columns
     messages: list[Message] = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else [*prompt]
-    if history[1] and messages[: len(history[1])] != history[1]:
-        system_turn = messages[:1] if messages and messages[0]["role"] == "system" else []
-        prompt_turns = messages[len(system_turn) :]
-        messages = [*system_turn, *_turns_before(history[1], prompt_turns), *prompt_turns]
+    if history[1]:
+        messages = _with_history(history[1], messages)
     if not system[1]:
         return messages, columns
     if not messages or messages[0]["role"] != "system":
@@ -95,6 +97,14 @@ def check_prompt(prompt: Text) -> None:
     has_calls = not isinstance(prompt, str) and any(message.get("tool_calls") for message in prompt)
     if not has_calls and not any(text.strip() for text in texts):
         raise UnusableRow("empty prompt")
+
+
+def without_empty_answer(prompt: Text) -> Text:
+    """`prompt` without a last turn of the assistant's that says nothing: it is the place of the answer."""
+    if isinstance(prompt, str) or len(prompt) < 2 or prompt[-1]["role"] != "assistant":
+        return prompt
+    says_nothing = not content_text(prompt[-1]).strip() and not any(map(prompt[-1].get, ("tool_calls", *REASONS)))
+    return prompt[:-1] if says_nothing else prompt
 
 
 def naming_prompt(row: Mapping[str, Any], used_columns: frozenset[str]) -> str:
@@ -191,13 +201,47 @@ def _history(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str 
     return "history", [uniform_message(message) for message in value]
 
 
+def _with_history(history: Sequence[Message], prompt: Sequence[Message]) -> list[Message]:
+    """`prompt` behind the turns of `history` that it does not begin with itself; the system turn of either goes in front."""
+    (system, turns), (prompt_system, prompt_turns) = map(_split_system, (history, prompt))
+    if system and prompt_system and not _are_alike(system, prompt_system):
+        raise UnclearRow(
+            "the column 'history' and the prompt have system turns that differ; leave one of them out "
+            "(data.ignore_columns: [history], where the prompt has all turns)"
+        )
+    return [*(prompt_system or system), *_turns_before(turns, prompt_turns), *prompt_turns]
+
+
+def _split_system(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+    count = 1 if messages and messages[0]["role"] == "system" else 0
+    return messages[:count], messages[count:]
+
+
+def _are_alike(messages: Sequence[Message], others: Sequence[Message]) -> bool:
+    """Whether the same is said by the same, up to whitespace."""
+    said, others_said = (
+        [(message["role"], squeezed(content_text(message)), message.get("tool_calls")) for message in part]
+        for part in (messages, others)
+    )
+    return said == others_said
+
+
 def _turns_before(turns: Sequence[Message], prompt_turns: Sequence[Message]) -> Sequence[Message]:
-    """`turns` without the question itself, where they end with it. Raises `UnclearRow` where they end with another one."""
-    texts = [squeezed(content_text(message)) for message in (*turns[-1:], *prompt_turns[:1])]
-    if turns[-1]["role"] != "user" or not texts[-1]:
+    """`turns` without those that the prompt begins with. Raises `UnclearRow` where they end with another question."""
+    if _are_alike(turns, prompt_turns[: len(turns)]):
+        return []
+    overlap = next(
+        (
+            count
+            for count in range(min(len(turns), len(prompt_turns)), 0, -1)
+            if _are_alike(turns[-count:], prompt_turns[:count])
+        ),
+        0,
+    )
+    turns = turns[: len(turns) - overlap]
+    is_asked_on = any(turn["role"] != "assistant" and content_text(turn).strip() for turn in prompt_turns[:1])
+    if not turns or turns[-1]["role"] != "user" or not is_asked_on:
         return turns
-    if texts[0] == texts[-1]:
-        return turns[:-1]
     raise UnclearRow(
         "the column 'history' ends with a question that nobody answers, before the prompt asks another; where it is the whole "
         "prompt, name it (data.prompt_feature: history), else leave it out (data.ignore_columns: [history])"

@@ -20,6 +20,7 @@ from prefd.daemon.worker.data.repeated import note_repeated_pairs
 from prefd.daemon.worker.data.rows import DataError, Row
 from prefd.daemon.worker.data.shapes import check_columns
 from prefd.daemon.worker.data.watched_row import WatchedRow
+from prefd.daemon.worker.data.wrapped_answers import check_wrapped
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.implicit_text import ImplicitText
 from prefd.plugins.types import DatasetFormat, Pair, Reading, RowFormat, UnusableRow
@@ -56,6 +57,7 @@ def read_dataset(
         check_repeats(dataset, spec)
         check_contexts(dataset, spec)
     refuse_unclear(dataset)
+    check_wrapped(dataset, spec)
     if isinstance(row_format, ImplicitText):
         check_implicit(dataset)
     apply_scores(dataset, spec)

@@ -25,6 +25,9 @@ MARKUP = re.compile(r"<\|[^<>|\s]+\|>|<｜[^<>｜]+｜>|<[a-z]+_of_[a-z]+>|\[/?[
 """What templates write around turns, where it is no token of its own."""
 TELLING = 8
 """Fewer characters may be in a text for another reason than that they were said."""
+ARGUMENTS = ("arguments", "parameters", "input", "args", "kwargs", "params")
+"""What a call's arguments are called; only the first is what `mlx_lm.server` has."""
+HINTS = dict.fromkeys(ARGUMENTS[1:], ": call it 'arguments'")
 REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -254,6 +257,10 @@ def _parts_of(message: Message, last: bool) -> Iterator[tuple[str, str, Message]
         calls = list(message["tool_calls"])
         calls[index] = _rename_call(call)
         yield "tool calls", _name(call), {**message, "tool_calls": calls}
+        for name in ARGUMENTS:
+            if changed_call := _change_arguments(call, name):
+                changed_calls = [*message["tool_calls"][:index], changed_call, *message["tool_calls"][index + 1 :]]
+                yield f"a tool call's {name!r}{HINTS.get(name, '')}", "", {**message, "tool_calls": changed_calls}
     if last and (key := next((key for key in REASONING if message.get(key)), None)):
         message_without_reasoning = {name: value for name, value in message.items() if name not in REASONING}
         yield f"an answer's {key}", str(message[key]).strip(), message_without_reasoning
@@ -268,6 +275,15 @@ def _rename_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(call.get("function"), Mapping):
         return {**call, "function": {**call["function"], "name": PROBE}}
     return {**call, "name": PROBE}
+
+
+def _change_arguments(call: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """`call` with other arguments under `key`; None where there are none, or they are no object."""
+    if isinstance(call.get("function"), Mapping):
+        changed_function = _change_arguments(call["function"], key)
+        return None if changed_function is None else {**call, "function": changed_function}
+    arguments = call.get(key)
+    return {**call, key: dict.fromkeys(arguments, PROBE)} if isinstance(arguments, Mapping) and arguments else None
 
 
 def _with_argument_text(call: Mapping[str, Any]) -> Mapping[str, Any]:

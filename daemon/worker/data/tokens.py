@@ -183,6 +183,10 @@ class Encoder:
             lines.append(
                 f"chat_template_kwargs that the chat template does not read: {', '.join(self._prompter.unread_arguments)}"
             )
+        if self._prompter.unread_keys:
+            lines.append(
+                f"keys of messages that the chat template does not read: {', '.join(self._prompter.unread_keys)}"
+            )
         if ending := self._prompter.stray_ending:
             lines.append(
                 f"the chat template ends an answer with {ending!r}, which is no EOS of the model's: answers end with another "

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 from prefd.plugins.formats.fields import finish, read_text
-from prefd.plugins.formats.messages import decode_row, uniform_message
+from prefd.plugins.formats.json_cells import decode_row
+from prefd.plugins.formats.messages import uniform_message
 from prefd.plugins.types import UnusableRow
 
 

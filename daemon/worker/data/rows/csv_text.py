@@ -11,7 +11,7 @@ from typing import Any
 from prefd.daemon.text.wording import clip
 from prefd.daemon.worker.data.rows.opened import open_data_file
 from prefd.daemon.worker.data.rows.placed import DataFile
-from prefd.plugins.formats.messages import decode_row
+from prefd.plugins.formats.json_cells import decode_row
 from prefd.plugins.types import UnusableRow
 
 MAX_CELL = 2**27
