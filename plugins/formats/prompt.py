@@ -94,6 +94,8 @@ def with_turns(
 def check_prompt(prompt: Text) -> None:
     """Raises `UnusableRow` for a prompt that says nothing."""
     texts = [prompt] if isinstance(prompt, str) else map(content_text, prompt)
+    if not isinstance(prompt, str) and prompt and all(message["role"] == "assistant" for message in prompt):
+        raise UnusableRow("the prompt is an assistant's turn alone: nobody asks anything")
     has_calls = not isinstance(prompt, str) and any(message.get("tool_calls") for message in prompt)
     if not has_calls and not any(text.strip() for text in texts):
         raise UnusableRow("empty prompt")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.beside_sides import check_split_column
 from prefd.daemon.worker.data.certainty import (
     check_contexts,
     check_implicit,
@@ -56,6 +57,7 @@ def read_dataset(
     if isinstance(row_format, DatasetFormat) or hasattr(row_format, "columns"):
         check_repeats(dataset, spec)
         check_contexts(dataset, spec)
+    check_split_column(dataset, spec)
     refuse_unclear(dataset)
     check_wrapped(dataset, spec)
     if isinstance(row_format, ImplicitText):

@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from jinja2 import Environment, TemplateError
+from jinja2.meta import find_undeclared_variables
+
 from prefd.daemon.worker.data.still_clock import Clock
 from prefd.plugins.formats.fields import content_text
 from prefd.plugins.types import Message, UnusableRow
@@ -25,6 +28,12 @@ MARKUP = re.compile(r"<\|[^<>|\s]+\|>|<｜[^<>｜]+｜>|<[a-z]+_of_[a-z]+>|\[/?[
 """What templates write around turns, where it is no token of its own."""
 TELLING = 8
 """Fewer characters may be in a text for another reason than that they were said."""
+THE_CHAT = frozenset(["messages", "tools", "add_generation_prompt", "raise_exception", "strftime_now"])
+"""What every chat template is given."""
+LEAST = 3
+"""Letters of the shortest argument: a template's own variables, set in one branch and read in another, look like some."""
+GENERATION_TAG = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+"""The tag that only `transformers` knows."""
 ARGUMENTS = ("arguments", "parameters", "input", "args", "kwargs", "params")
 """What a call's arguments are called; only the first is what `mlx_lm.server` has."""
 HINTS = dict.fromkeys(ARGUMENTS[1:], ": call it 'arguments'")
@@ -206,6 +215,24 @@ class Template:
             return []
         text = source if isinstance(source, str) else " ".join(map(str, source.values()))
         return [name for name in names if not re.search(rf"\b{re.escape(name)}\b", text)]
+
+    @cached_property
+    def own_arguments(self) -> frozenset[str]:
+        """The arguments that the template reads beside the chat itself, as `enable_thinking`; none of Python code."""
+        source = getattr(self._inner, "chat_template", None)
+        if not source or self._renderer is not self._inner:
+            return frozenset()
+        environment = Environment(extensions=["jinja2.ext.loopcontrols"])
+        try:
+            names = {
+                name
+                for text in ([source] if isinstance(source, str) else source.values())
+                for name in find_undeclared_variables(environment.parse(GENERATION_TAG.sub("", text)))
+            }
+        except TemplateError:
+            return frozenset()
+        names -= THE_CHAT | environment.globals.keys()
+        return frozenset(name for name in names if not name.endswith("_token") and len(name) >= LEAST)
 
     def check_shown(self, chat: Chat, text: str, answer: Sequence[Message] = ()) -> None:
         """Raises `UnusableRow` where `text`, which is `chat` and `answer` rendered, lacks some of what they say."""

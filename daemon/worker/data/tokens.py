@@ -148,6 +148,8 @@ class Encoder:
         if cut_ids[0] == cut_ids[1]:
             raise UnusableRow("identical after truncation")
         chosen, rejected = (self._completion(side, len(prompt)) for side in sides)
+        if not (chosen.own.any() and rejected.own.any()):
+            raise UnusableRow("nothing of the assistant's own is left of a side after truncation")
         if np.array_equal(_own_ids(chosen), _own_ids(rejected)):
             raise UnusableRow("the assistant says the same on both sides")
         self.truncated += bool(chosen.cut or rejected.cut)
@@ -162,6 +164,11 @@ class Encoder:
         prompt_ids, sides, _ = self._sides(Pair(prompt, answer, answer))
         self._check_room(prompt_ids)
         return self._completion(sides[0], len(prompt_ids))
+
+    @property
+    def template_arguments(self) -> frozenset[str]:
+        """The arguments that the chat template reads beside the chat itself; none where it is not used."""
+        return self._prompter.template.own_arguments if self._prompter.is_chat else frozenset()
 
     def notes(self) -> list[str]:
         """Writes what the data's owner should know of the pairs so far, a line each."""

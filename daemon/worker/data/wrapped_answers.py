@@ -1,6 +1,6 @@
 """Refuses a dataset whose answers are texts within JSON or Python's repr, as a table of lists or bytes becomes text.
 
-One such answer may be what was asked for; answers that are a list of one text on both sides of nearly every row are not.
+One such answer may be what was asked for; a list of one text in nearly every row is not.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.rows import DataError
 from prefd.daemon.worker.data.unread import find_settled_parts
+from prefd.plugins.formats.fields import content_text
 from prefd.plugins.formats.messages import parse_json
-from prefd.plugins.types import Pair
+from prefd.plugins.types import Text
 
 NEARLY_ALL = 0.9
 WORDS = 3
@@ -23,24 +24,25 @@ KEYS = ("content", "value", "text")
 
 
 def check_wrapped(dataset: Dataset, spec: DataSpec) -> None:
-    """Raises `DataError` where both sides of nearly all pairs are texts in a list, an object, quotes or a repr."""
+    """Raises `DataError` where a side of nearly all pairs is text in a list, an object, quotes or a repr."""
     if "answer" in find_settled_parts(spec):
         return
-    wrapped_rows = [number for number, pair in dataset.pairs if is_wrapped(pair)]
-    if not wrapped_rows or len(wrapped_rows) < NEARLY_ALL * len(dataset.pairs):
-        return
-    example = next(str(pair.chosen) for number, pair in dataset.pairs if number == wrapped_rows[0])
-    raise DataError(
-        f"{dataset.where}: in {len(wrapped_rows)} of {len(dataset.pairs)} pairs both answers are text that was written as a list, "
-        f"an object or bytes ({example[:40]}…; {dataset.name_rows(wrapped_rows)}): write the answers' own texts; where the answers "
-        "are to look so, name their columns (data.chosen_feature and data.rejected_feature)"
-    )
+    for side in ("chosen", "rejected"):
+        answers = [(number, getattr(pair, side)) for number, pair in dataset.pairs]
+        wrapped = [(number, text) for number, answer in answers if _is_wrapped(text := _text_of(answer))]
+        if wrapped and len(wrapped) >= NEARLY_ALL * len(answers):
+            raise DataError(
+                f"{dataset.where}: in {len(wrapped)} of {len(answers)} pairs {side} is text that was written as a list, an object, a "
+                f"quotation or bytes ({wrapped[0][1][:40]}…; {dataset.name_rows([number for number, _ in wrapped])}): write the "
+                "answers' own texts; where they are to look so, name their columns (data.chosen_feature and data.rejected_feature)"
+            )
 
 
-def is_wrapped(pair: Pair) -> bool:
-    """Says whether both sides are a text that is wrapped in another's syntax; either side may be a single message."""
-    texts = [side if isinstance(side, str) else side[0].get("content") for side in (pair.chosen, pair.rejected) if side]
-    return all(isinstance(text, str) and _is_wrapped(text.strip()) for text in texts)
+def _text_of(answer: Text) -> str:
+    """The text of an answer, or of its only message."""
+    if isinstance(answer, str):
+        return answer.strip()
+    return content_text(answer[0]).strip() if len(answer) == 1 else ""
 
 
 def _is_wrapped(text: str) -> bool:

@@ -88,12 +88,16 @@ def test_messages_with_another_key_in_front_are_not_prose(text: str) -> None:
 def test_answers_in_the_syntax_of_a_list_or_bytes_are_refused(tmp_path: Path, wrapped: Any) -> None:
     rows = [{"prompt": t.question, "chosen": wrapped(t.better), "rejected": wrapped(t.worse)} for t in TRIPLES]
     path = write_rows(tmp_path / "a.jsonl", rows)
-    with pytest.raises(
-        DataError, match=r"in 3 of 3 pairs both answers are text that was written as a list.*a.jsonl:1, 2, 3"
-    ):
+    with pytest.raises(DataError, match=r"in 3 of 3 pairs chosen is text that was written as a list.*a.jsonl:1, 2, 3"):
         load_pairs(DataSpec(path=str(path)), FORMATS)
     made = load_pairs(DataSpec(path=str(path), chosen_feature="chosen", rejected_feature="rejected"), FORMATS)
     assert texts_of_pairs(made.pairs)[0] == (wrapped(TRIPLES[0].better), wrapped(TRIPLES[0].worse))
+
+
+def test_one_side_in_such_syntax_is_refused_too(tmp_path: Path) -> None:
+    rows = [{"prompt": t.question, "chosen": t.better, "rejected": json.dumps([t.worse])} for t in TRIPLES]
+    with pytest.raises(DataError, match=r"in 3 of 3 pairs rejected is text that was written as a list"):
+        load_pairs(DataSpec(path=str(write_rows(tmp_path / "a.jsonl", rows))), FORMATS)
 
 
 def test_answers_in_json_that_was_asked_for_are_read(tmp_path: Path) -> None:

@@ -14,6 +14,13 @@ Row = Mapping[str, Any] | UnusableRow
 """One row by column; or, where the file has something else in its place, why it cannot be used."""
 
 
+ASIDE: Mapping[type, str] = {
+    list: ", but a list: write each row as an object with the names of its columns",
+    str: ", but text: an object that was encoded twice (json.dumps of a string)",
+}
+"""What stands in the place of a row, in words."""
+
+
 class DataError(PrefdError, ValueError):
     """The job's data cannot be read or used. The message is shown to the user: value, place and remedy."""
 
@@ -55,7 +62,7 @@ class DataFile:
     def add(self, row: Any, number: int, unit: Literal["line", "row"] = "line") -> None:
         """Adds a row; anything but a mapping of columns is an unusable one."""
         usable = isinstance(row, dict | UnusableRow)
-        self.into.rows.append(row if usable else UnusableRow("not a JSON object"))
+        self.into.rows.append(row if usable else UnusableRow(f"not a JSON object{ASIDE.get(type(row), '')}"))
         self.into.places.append(Place(self.name, number, unit))
 
     def note(self, remark: str) -> None:
