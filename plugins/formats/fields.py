@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-from prefd.plugins.formats.messages import check_prose, decode_messages, parse_json, uniform_message, uniform_tools
+from prefd.plugins.formats.messages import (
+    check_prose,
+    decode_messages,
+    parse_json,
+    text_of_parts,
+    uniform_message,
+    uniform_tools,
+)
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
 NAMES = {bool: "a boolean", int: "a number", float: "a number", str: "text", dict: "an object", type(None): "missing"}
@@ -34,7 +41,7 @@ def read_text(row: Mapping[str, Any], column: str) -> Text:
     value = decode_messages(row.get(column))
     if isinstance(value, str):
         check_prose(value)
-        return value
+        return text_of_parts(value)
     if is_messages(value):
         return [uniform_message(message) for message in value]
     raise UnusableRow(f"wrong types: {_fault(value) or f'{column} is {kind_of(value)}, not text or chat messages'}")

@@ -33,7 +33,21 @@ AS_REPR = re.compile(
     r"""|\[?\w*Message\w*\(\w+=|\[?OrderedDict\()""",
     re.DOTALL,
 )
-PARTS_AS_REPR = re.compile(r"""\s*\[\s*\{\s*'type'\s*:\s*'text'\s*,\s*'text'\s*:""")
+PARTS = (
+    "text",
+    "input_text",
+    "output_text",
+    "image",
+    "image_url",
+    "input_image",
+    "audio",
+    "input_audio",
+    "video",
+    "file",
+    "refusal",
+)
+"""The types of parts, by which JSON text of some is known."""
+PARTS_AS_REPR = re.compile(rf"""\s*\[\s*\{{[^{{}}]*'type'\s*:\s*'({"|".join(PARTS)})'""")
 REPR = "Python's repr of messages; write JSON (json.dumps, or DataFrame.to_json(orient='records', lines=True))"
 
 
@@ -201,6 +215,12 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
+def text_of_parts(text: str) -> str:
+    """Joins the parts that `text` is the JSON text of; any other text stays as it is. Raises `UnusableRow` for other media."""
+    parts = _decoded_parts(text)
+    return "".join(str(_text_part(part)["text"]) for part in parts) if isinstance(parts, list) else text
+
+
 def _decoded_parts(content: Any) -> Any:
     """`content`, or the text parts that it is the JSON text of. Raises `UnusableRow` for Python's repr of them."""
     if not isinstance(content, str) or not content.lstrip().startswith("["):
@@ -209,7 +229,7 @@ def _decoded_parts(content: Any) -> Any:
         raise UnusableRow(REPR)
     parts = _decoded(content)
     are_parts = isinstance(parts, list) and all(
-        isinstance(item, Mapping) and item.get("type") == "text" for item in parts
+        isinstance(item, Mapping) and item.get("type") in PARTS for item in parts
     )
     return parts if are_parts and parts else content
 

@@ -46,6 +46,10 @@ FOREIGN_START = re.compile(r"\A\s*(###\s*\w+|Assistant|ASSISTANT|GPT4 Correct As
 """How other trainers' texts begin an answer."""
 FOREIGN_END = re.compile(r"(</s>|<\|eot_id\|>|<\|im_end\|>|<\|end\|>|<end_of_turn>|<\|endoftext\|>)\s*\Z")
 """How the templates of known models end an answer."""
+PLACEHOLDER = re.compile(
+    r"<(\|)?(image|audio|video|img|image_pad|vision_start|image_placeholder)(_\d+)?(\|)?>", re.IGNORECASE
+)
+"""What stands in the place of an image, a sound or a film."""
 __all__ = ["AnswerText", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
@@ -179,6 +183,7 @@ class Prompter:
             "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
             "foreign_sides": self.is_chat
             and any(_is_foreign(content) for side in sides for content in _contents(side)),
+            "media": any(PLACEHOLDER.search(content) for content in _contents(pair.prompt)),
             "rewritten": any(answer.composed for answer in answers),
             "thinking": opens_thinking and any(self._think_end not in answer.text for answer in answers),
         }

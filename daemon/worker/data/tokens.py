@@ -44,6 +44,9 @@ REMARKS = {
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
         "it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
     ),
+    "media": (
+        "whose prompt holds the place of an image, a sound or a film ('<image>'), which prefd does not train on: leave such rows out"
+    ),
     "foreign": (
         "whose prompt holds the markup of another model's chat template, which is plain text to this one: give the rows "
         "without it"

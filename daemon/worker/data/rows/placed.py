@@ -14,13 +14,6 @@ Row = Mapping[str, Any] | UnusableRow
 """One row by column; or, where the file has something else in its place, why it cannot be used."""
 
 
-ASIDE: Mapping[type, str] = {
-    list: ", but a list: write each row as an object with the names of its columns",
-    str: ", but text: an object that was encoded twice (json.dumps of a string)",
-}
-"""What stands in the place of a row, in words."""
-
-
 class DataError(PrefdError, ValueError):
     """The job's data cannot be read or used. The message is shown to the user: value, place and remedy."""
 
@@ -62,7 +55,7 @@ class DataFile:
     def add(self, row: Any, number: int, unit: Literal["line", "row"] = "line") -> None:
         """Adds a row; anything but a mapping of columns is an unusable one."""
         usable = isinstance(row, dict | UnusableRow)
-        self.into.rows.append(row if usable else UnusableRow(f"not a JSON object{ASIDE.get(type(row), '')}"))
+        self.into.rows.append(row if usable else _why_no_row(row))
         self.into.places.append(Place(self.name, number, unit))
 
     def note(self, remark: str) -> None:
@@ -74,3 +67,13 @@ class DataFile:
     def fault(self, problem: str) -> DataError:
         """Makes the error that names this file and its `problem`."""
         return DataError(f"{self.path}: {problem}")
+
+
+def _why_no_row(value: Any) -> UnusableRow:
+    """Explains what stands in the place of a row."""
+    hint = ""
+    if isinstance(value, list):
+        hint = ", but a list: write each row as an object with the names of its columns"
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        hint = ", but text: an object that was encoded twice (json.dumps of a string)"
+    return UnusableRow(f"not a JSON object{hint}")

@@ -176,7 +176,8 @@ class TestRefused:
         made = read([row | {column: ["a.png"]} for row in of("prompt", "chosen", "rejected")])
         assert made.pairs == []
         assert {str(reason) for _, reason in made.unusable} == {
-            f"the column {column!r} is no text: prefd trains on text"
+            f"the column {column!r} is no text: prefd trains on text; where the rows make sense without it, leave it out "
+            f"(data.ignore_columns: [{column}])"
         }
 
     def test_an_empty_column_of_images_hinders_nothing(self) -> None:

@@ -148,7 +148,7 @@ def test_a_system_turn_of_one_side_is_asked_about() -> None:
 def test_files_under_any_name_are_no_text(value: Any) -> None:
     made = read([{"picture": value, "prompt": t.question, "chosen": t.better, "rejected": t.worse} for t in TRIPLES])
     assert made.pairs == []
-    assert {str(reason) for _, reason in made.unusable} == {"the column 'picture' is no text: prefd trains on text"}
+    assert all("the column 'picture' is no text: prefd trains on text" in str(reason) for _, reason in made.unusable)
 
 
 def test_scores_of_sides_that_are_known_by_letters_are_theirs() -> None:

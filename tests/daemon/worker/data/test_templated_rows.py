@@ -182,3 +182,9 @@ def test_arguments_of_a_template_that_is_not_used_are_told_of(load: Load) -> Non
     pair = Pair("Hi", "a", "b", chat_template_kwargs={"enable_thinking": False})
     _, notes = encoded(load(), pair, settings(template="none", kwargs={"date": "x"}))
     assert notes == ["chat_template_kwargs that the chat template does not read: date, enable_thinking"]
+
+
+def test_the_place_of_an_image_is_told_of(load: Load) -> None:
+    _, notes = encoded(load(), Pair("<image>\nWhat is it?", "a", "b"))
+    assert notes[0].startswith("1 pair whose prompt holds the place of an image, a sound or a film")
+    assert encoded(load(), Pair("<imagine> that", "a", "b"))[1] == []
