@@ -1,48 +1,27 @@
-"""The `prefd` command: a click group that imports a command's module only when that command is asked for.
+"""The `prefd` command: a click group of the commands that are found in the files of `commands/`.
 
-`prefd --help` imports them all for their one-line help, so those modules keep what is heavy (mlx, zarr, httpx,
+`prefd --help` imports them all for their one-line help, so those files keep what is heavy (mlx, zarr, httpx, pydantic,
 matplotlib) inside their functions; tests/daemon/test_cli.py holds them to it.
 """
 
 from __future__ import annotations
 
-import importlib
 import textwrap
 from typing import Any
 
 import click
 
+from prefd.daemon import commands
+from prefd.daemon.commands.shared.command_folder import CommandFolder
 from prefd.daemon.commands.shared.errors import Exit, explain_error
 from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error
+from prefd.daemon.commands.shared.options import TIMING
 from prefd.daemon.home.layout import Home
+from prefd.daemon.timing import USUAL, Timing
 
-SECTIONS = {
-    "The daemon": {"init": "init", "start": "start_stop", "stop": "start_stop", "status": "status", "doctor": "doctor"},
-    "Jobs": {
-        "run": "run",
-        "validate": "validate",
-        "preview": "preview",
-        "schema": "schema",
-        "submit": "jobs",
-        "jobs": "jobs",
-        "show": "show",
-        "logs": "logs",
-        "watch": "watch",
-        "wait": "watch",
-        "events": "events",
-        "cancel": "job_actions",
-        "pause": "job_actions",
-        "resume": "job_actions",
-        "retry": "job_actions",
-        "metrics": "metrics",
-        "compare": "compare",
-    },
-    "Losses and cache": {"losses": "losses", "check-loss": "losses", "plugins": "losses", "cache": "cache.group"},
-    "The shell": {"completion": "completion"},
-}
+COMMANDS = CommandFolder(commands)
 TYPED = "prefd.daemon.typed"
 """In click's context: what came behind `prefd`."""
-MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 
 
 class Prefd(click.Group):
@@ -50,30 +29,27 @@ class Prefd(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Lists the commands in the order of the sections."""
-        return list(MODULES)
+        return [name for names in COMMANDS.list_sections().values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports a command's module and returns the command; None where there is none of that name."""
-        if cmd_name not in MODULES:
-            return None
-        module = importlib.import_module(f"prefd.daemon.commands.{MODULES[cmd_name]}")
-        command = getattr(module, cmd_name.replace("-", "_"))
-        assert isinstance(command, click.Command)
-        return command
+        """Finds the command; None where there is none of that name."""
+        return COMMANDS.find(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the help's list of commands, a part for each section."""
-        for section, names in SECTIONS.items():
-            commands = [(name, self.get_command(ctx, name)) for name in names]
+        for section, names in COMMANDS.list_sections().items():
+            each_command = [(name, self.get_command(ctx, name)) for name in names]
             with formatter.section(section):
-                formatter.write_dl([(name, command.get_short_help_str(70)) for name, command in commands if command])
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(70)) for name, command in each_command if command]
+                )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds the command that was typed. Raises click's error with a suggestion where there is none."""
-        if args and args[0] not in MODULES and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise make_command_error(ctx, args[0], MODULES)
+        if args and not args[0].startswith("-") and not ctx.resilient_parsing and not COMMANDS.find(args[0]):
+            raise make_command_error(ctx, args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -119,6 +95,7 @@ def cli(ctx: click.Context, home: str | None) -> None:
     It scores every pair once with the frozen reference, keeps the log-probabilities, and trains as many policies as
     you like from them. A job is a spec file; `prefd losses` lists what it may minimise.
     """
+    ctx.meta[TIMING] = ctx.obj if isinstance(ctx.obj, Timing) else USUAL  # tests hand in other waits
     ctx.obj = Home.locate(home)
 
 

@@ -1,4 +1,4 @@
-"""Timing says how long the daemon waits for what, in seconds. Nobody sets it but tests, which hand in shorter times."""
+"""Timing says how long the daemon and the commands wait for what, in seconds. Only tests set it: they hand in shorter times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """Timing has the waits of one daemon. Whoever makes a `Service`, or a part of one, may hand in others."""
+    """Timing has the waits of one daemon, or of one command. Whoever makes a `Service`, or a part of one, may hand in others."""
 
     worker_look: float = 0.5
     """Between two looks at a worker's memory and log, or at a lock that an orphan has."""
@@ -20,6 +20,11 @@ class Timing:
     refused_state_wait: float = 5.0
     """After a disk has refused a change of a job's state."""
 
+    first_listing_retry: float = 5.0
+    """Before the losses are listed again that could not be, though nothing has changed; twice as long each time."""
+    last_listing_retry: float = 60.0
+    """The longest time before that."""
+
     failed_loop_pause: float = 1.0
     """After an unexpected failure of a loop, so that one that stays does not fill the log."""
     loop_step: float = 180.0
@@ -31,6 +36,8 @@ class Timing:
     watchdog_answer: float = 10.0
     """For the control socket to answer the watchdog."""
 
+    home_look: float = 2.0
+    """Between two looks at whether the home is still there."""
     folder_poll: float = 1.0
     """Between two looks at `jobs/` where there are no file events."""
     first_events_retry: float = 1.0
@@ -63,6 +70,33 @@ class Timing:
     """For a command that runs when the daemon stops; the next daemon runs it again if it has not ended."""
     notify_kill: float = 2.0
     """For a command to end after SIGTERM, and again after SIGKILL."""
+
+    detached_start: float = 60.0
+    """For a daemon in the background to answer: on a cold disk, listing the plugins may be slow."""
+    detached_end: float = 10.0
+    """For a daemon that did not answer to end after SIGTERM."""
+    stop_command_margin: float = 15.0
+    """What `prefd stop` waits beyond the grace of the workers."""
+    daemon_return: float = 10.0
+    """For a daemon that is being restarted to be there again: `prefd events`, `watch` and `wait` go on meanwhile."""
+    events_retry: float = 0.2
+    """Before `prefd events` connects again."""
+    job_look: float = 0.5
+    """Between two looks of `prefd watch` and `wait` at their job."""
+    log_look: float = 0.25
+    """Between two looks of `prefd logs -f` at the log."""
+    job_number: float = 3.0
+    """For `prefd submit` to learn the number of its job."""
+    database_look: float = 1.0
+    """Between two looks of `prefd run` at whether another process has changed the database."""
+    loss_check: float = 300.0
+    """For `prefd check-loss`, which takes a few: a plugin that waits for something takes for ever."""
+    device_check: float = 180.0
+    """For `prefd doctor` to measure the device."""
+    bucket_check: float = 15.0
+    """For `prefd doctor` to have an answer from the shared cache."""
+    event_check: float = 2.0
+    """For a file event to reach `prefd doctor`."""
 
 
 USUAL = Timing()

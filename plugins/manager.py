@@ -6,24 +6,23 @@ losses, and nothing else. A name that two plugins claim is an error for the seco
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from prefd.plugins import hookspecs
 from prefd.plugins.errors import PluginError
+from prefd.plugins.plugin_file import import_file
 from prefd.plugins.schema import LossSchema, problems, schema_of
 from prefd.plugins.types import Loss, LossInput, LossOutput, RowFormat
 
 BUILT_IN = "built-in"
+ENTRY_POINT = "entry point"
 OWN = "prefd"
 
 
@@ -45,6 +44,11 @@ class Plugin:
     losses: list[str] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
     error: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other: an entry point's name, or a file's path."""
+        return self.name if self.source in (BUILT_IN, ENTRY_POINT) else self.source
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,25 @@ class Plugins:
         }
 
 
-def load_plugins(files: Iterable[Path] = ()) -> Plugins:
-    """Loads the built-ins, then every distribution with an entry point in `prefd`, then `files` from config.toml."""
+def load_plugins(
+    files: Iterable[Path] = (),
+    excluded: Mapping[str, str] | None = None,
+    announce: Callable[[Plugin], None] = lambda plugin: None,
+) -> Plugins:
+    """Loads the built-ins, then every distribution with an entry point in `prefd`, then `files` from config.toml.
+
+    `excluded`: why a plugin is not to be loaded, by its `key`. `announce`: called with each plugin before it is loaded.
+    """
     plugins = Plugins()
+
+    def add(plugin: Plugin, load: Callable[[], object]) -> None:
+        if (reason := (excluded or {}).get(plugin.key)) is not None:
+            plugin.error = reason
+            plugins.plugins.append(plugin)
+            return
+        announce(plugin)
+        _add_plugin(plugins, plugin, load)
+
     entry_points = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda each: each.name)
     for is_own in (True, False):  # prefd's own names are taken first, whatever the entry points' order
         for entry in entry_points:
@@ -98,9 +118,9 @@ def load_plugins(files: Iterable[Path] = ()) -> Plugins:
             if (distribution == OWN) is is_own:
                 name = f"{distribution or 'unknown'}:{entry.name}"
                 version = entry.dist.version if entry.dist else None
-                _add_plugin(plugins, Plugin(name, BUILT_IN if is_own else "entry point", version), entry.load)
+                add(Plugin(name, BUILT_IN if is_own else ENTRY_POINT, version), entry.load)
     for path in files:
-        _add_plugin(plugins, Plugin(path.stem, str(path)), partial(_import_file, path))
+        add(Plugin(path.stem, str(path)), partial(import_file, path))
     return plugins
 
 
@@ -128,8 +148,8 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
         manager.check_pending()  # a misspelt hook fails here, not by silence
         manager.hook.register_losses(register=register_loss)
         manager.hook.register_formats(register=register_format)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's code: whatever it raises is its report
-        plugin.error = f"{type(error).__name__}: {error}"
+    except BaseException as error:  # noqa: BLE001  # a stranger's code: whatever it raises is its report
+        plugin.error = _describe_exception(error)
         return
     plugins.losses |= losses
     plugins.formats |= formats
@@ -138,14 +158,9 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
         plugin.error = "it implements no hook of prefd (is @hookimpl missing?)"
 
 
-def _import_file(path: Path) -> ModuleType:
-    """Imports a Python file as a module with a name of its own."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is listed under `plugins` in config.toml and is not a file")
-    unique = hashlib.sha256(str(path).encode()).hexdigest()[:12]
-    spec = importlib.util.spec_from_file_location(f"prefd_local_{path.stem}_{unique}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _describe_exception(error: BaseException) -> str:
+    """Describes what a plugin raised, even where its message cannot be had."""
+    try:
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
+    except BaseException:  # noqa: BLE001  # its __str__ is a stranger's code too
+        return type(error).__name__

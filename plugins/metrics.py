@@ -8,7 +8,7 @@ The names are TRL's. Nothing heavy is imported: the daemon's process reads this 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class Metric:
     title: str
     """Its name in figures."""
     unit: str
+    _: KW_ONLY
+    meaning: str
+    """What it is, for the documentation."""
     heading: str = ""
     """Over its column in `prefd metrics`, in two lines; without one it is in the JSON only."""
     label: str = ""
@@ -55,14 +58,23 @@ METRICS: Mapping[str, Metric] = {
             "step",
             "Step",
             "optimizer steps",
+            meaning="the optimizer step after which the line was written",
             heading="\nstep",
             gauge=("prefd_job_step", "Optimizer step of the last report"),
         ),
-        Metric("epoch", "Epoch", "epochs", heading="\nepoch", gauge=("prefd_job_epoch", "Epochs at the last report")),
+        Metric(
+            "epoch",
+            "Epoch",
+            "epochs",
+            meaning="how often the pairs have been seen by then",
+            heading="\nepoch",
+            gauge=("prefd_job_epoch", "Epochs at the last report"),
+        ),
         Metric(
             "loss",
             "Loss",
             "mean per pair",
+            meaning="what is minimised",
             heading="\nloss",
             label="loss",
             better="lower",
@@ -74,6 +86,7 @@ METRICS: Mapping[str, Metric] = {
             "rewards/accuracies",
             "Reward accuracy",
             "share of pairs",
+            meaning="the share of pairs whose chosen answer has the higher reward",
             heading="rewards/\naccuracies",
             label="accuracy",
             better="higher",
@@ -86,6 +99,7 @@ METRICS: Mapping[str, Metric] = {
             "rewards/margins",
             "Reward margin",
             "chosen − rejected",
+            meaning="the chosen answer's reward less the rejected one's",
             heading="rewards/\nmargins",
             label="margin",
             better="higher",
@@ -98,6 +112,7 @@ METRICS: Mapping[str, Metric] = {
             "rewards/chosen",
             "Reward of the chosen answers",
             "mean per pair",
+            meaning="what the loss believes the chosen answer to be worth: with a reference, β times the log-ratio",
             in_loss_units=True,
             of_pairs=lambda x, out: out.chosen_rewards,
             level=0.0,
@@ -106,6 +121,7 @@ METRICS: Mapping[str, Metric] = {
             "rewards/rejected",
             "Reward of the rejected answers",
             "mean per pair",
+            meaning="the same of the rejected answer",
             in_loss_units=True,
             of_pairs=lambda x, out: out.rejected_rewards,
             level=0.0,
@@ -114,6 +130,7 @@ METRICS: Mapping[str, Metric] = {
             "logps/chosen",
             "Log-probability of the chosen answers",
             "nats, mean of sums",
+            meaning="log-probability of the whole chosen answer, in nats",
             heading="logps/\nchosen",
             of_pairs=lambda x, out: x.policy_chosen.sums,
         ),
@@ -121,15 +138,29 @@ METRICS: Mapping[str, Metric] = {
             "logps/rejected",
             "Log-probability of the rejected answers",
             "nats, mean of sums",
+            meaning="the same of the rejected answer",
             heading="logps/\nrejected",
             of_pairs=lambda x, out: x.policy_rejected.sums,
         ),
-        Metric("grad_norm", "Norm of the gradient", "before clipping", heading="grad_\nnorm"),
-        Metric("learning_rate", "Learning rate", "per step", heading="learning\n_rate"),
+        Metric(
+            "grad_norm",
+            "Norm of the gradient",
+            "before clipping",
+            meaning="norm of the gradient before clipping",
+            heading="grad_\nnorm",
+        ),
+        Metric(
+            "learning_rate",
+            "Learning rate",
+            "per step",
+            meaning="the one that the step took",
+            heading="learning\n_rate",
+        ),
         Metric(
             "tokens_per_second",
             "Speed",
             "tokens a second",
+            meaning="of prompts and answers together",
             heading="tokens\n/s",
             gauge=("prefd_job_tokens_per_second", "Tokens trained on in a second, at the last report"),
         ),
@@ -137,6 +168,7 @@ METRICS: Mapping[str, Metric] = {
             "peak_memory_gb",
             "Peak memory",
             "GB",
+            meaning="MLX's, in 10⁹ bytes",
             better="lower",
             gauge=("prefd_job_peak_memory_gigabytes", "MLX's peak memory, in 10^9 bytes"),
         ),

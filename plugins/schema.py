@@ -11,9 +11,11 @@ import difflib
 import inspect
 import math
 import operator
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from prefd.plugins.errors import PluginError
@@ -83,34 +85,79 @@ def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
     written_by_dataclass = isinstance(loss, type) and doc is not None and doc.startswith(f"{loss.__name__}(")
     if not doc or written_by_dataclass:
         raise LossDefinitionError(f"loss {name!r} needs a docstring: `prefd losses {name}` shows it")
-    if isinstance(loss, type):
-        defaults = {field.name: field.default for field in dataclasses.fields(loss)}
-        hints = typing.get_type_hints(loss, include_extras=True)
-    else:
-        arguments = inspect.signature(loss).parameters.values()
-        keyword = [argument for argument in arguments if argument.kind is argument.KEYWORD_ONLY]
-        defaults = {argument.name: argument.default for argument in keyword}
-        hints = _read_hints(loss, defaults)
-    params = {
-        field: _describe_parameter(name, field, hints.get(field, Any), default) for field, default in defaults.items()
-    }
+    parameters = _list_fields(name, loss) if isinstance(loss, type) else _list_keywords(loss)
+    params = {each.name: _describe_parameter(name, each) for each in parameters}
     declared = {
         name: bool(getattr(loss, name, True)) for name in ("needs_reference", "batch_independent", "preference")
     }
     return LossSchema(params, doc=doc, **declared)
 
 
-def _read_hints(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    if not names:  # the other arguments' hints may name types that exist for type checkers only
-        return {}
-    return typing.get_type_hints(function, include_extras=True)
+@dataclass(frozen=True)
+class _Parameter:
+    """A parameter as its loss's source has it."""
+
+    name: str
+    annotation: Any
+    """A type, or the source of one: `from __future__ import annotations` and quotes leave that."""
+    default: Any
+    namespace: Mapping[str, Any]
+    """The names that `annotation` may use."""
 
 
-def _describe_parameter(loss: str, name: str, hint: Any, default: Any) -> dict[str, Any]:
+def _list_fields(loss_name: str, loss: type) -> list[_Parameter]:
+    """List the fields of a dataclass. Only their own annotations count: others may name types that type checkers alone see."""
+    parameters = []
+    for field in dataclasses.fields(loss):
+        where = f"loss {loss_name!r}, parameter {field.name!r}"
+        if not field.init:
+            raise LossDefinitionError(f"{where}: a spec could not set it (init=False); make it a ClassVar")
+        default: Any = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            try:
+                default = field.default_factory()
+            except Exception as error:
+                raise LossDefinitionError(
+                    f"{where}: its default_factory raised {type(error).__name__}: {error}"
+                ) from error
+        owner = next(each for each in loss.__mro__ if field.name in inspect.get_annotations(each))
+        module = sys.modules.get(owner.__module__)
+        namespace = (vars(module) if module is not None else {}) | dict(vars(owner))
+        annotation = inspect.get_annotations(owner)[field.name]
+        parameters.append(_Parameter(field.name, annotation, default, namespace))
+    return parameters
+
+
+def _list_keywords(function: Callable[..., Any]) -> list[_Parameter]:
+    """List the keyword-only arguments of a function."""
+    namespace = getattr(inspect.unwrap(function), "__globals__", {})
+    return [
+        _Parameter(argument.name, argument.annotation, argument.default, namespace)
+        for argument in inspect.signature(function).parameters.values()
+        if argument.kind is argument.KEYWORD_ONLY
+    ]
+
+
+def _resolve_annotation(where: str, parameter: _Parameter) -> Any:
+    """Return the type that an annotation means."""
+    if parameter.annotation is inspect.Parameter.empty:
+        return Any
+    holder = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return typing.get_type_hints(holder, dict(parameter.namespace), include_extras=True)[parameter.name]
+    except Exception as error:
+        raise LossDefinitionError(
+            f"{where}: its type {parameter.annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
+            "import what it names at the top of the module, not under TYPE_CHECKING"
+        ) from error
+
+
+def _describe_parameter(loss: str, parameter: _Parameter) -> dict[str, Any]:
+    name, default = parameter.name, parameter.default
     where = f"loss {loss!r}, parameter {name!r}"
     if name in RESERVED:
         raise LossDefinitionError(f"{where}: the spec's `loss:` block uses {name!r} itself; choose another word")
-    kind: Any = hint
+    hint = kind = _resolve_annotation(where, parameter)
     bounds: dict[str, float] = {}
     if typing.get_origin(hint) is typing.Annotated:
         kind, *notes = typing.get_args(hint)
@@ -120,7 +167,11 @@ def _describe_parameter(loss: str, name: str, hint: Any, default: Any) -> dict[s
         raise LossDefinitionError(f"{where}: its type must be one of float, int, bool, str; got {hint!r}")
     if default in (dataclasses.MISSING, inspect.Parameter.empty):
         raise LossDefinitionError(f"{where}: it needs a default, so that a spec may leave it out")
-    return {"type": TYPES[kind], "default": default} | bounds
+    param = {"type": TYPES[kind], "default": default} | bounds
+    is_unbounded = kind is float and isinstance(default, float) and math.isinf(default)  # it means: no limit
+    if fault := _find_fault_in_bounds(param, default) if is_unbounded else _find_fault(param, default):
+        raise LossDefinitionError(f"{where}: the default of {name} {fault}")
+    return param
 
 
 def problems(params: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -139,6 +190,10 @@ def problems(params: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any])
 def _find_fault(param: Mapping[str, Any], value: Any) -> str | None:
     if not _has_type(param["type"], value):
         return f"expected {_add_article(param['type'])}, got {value!r}"
+    return _find_fault_in_bounds(param, value)
+
+
+def _find_fault_in_bounds(param: Mapping[str, Any], value: Any) -> str | None:
     for word, (holds, phrase) in BOUNDS.items():
         if word in param and not holds(value, param[word]):
             return f"must be {phrase} {param[word]:g}, got {value!r}"

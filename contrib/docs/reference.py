@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from prefd.daemon.cli import SECTIONS, cli
+from prefd.daemon.cli import COMMANDS, cli
 from prefd.daemon.control.api.app import list_endpoints
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
@@ -33,6 +33,7 @@ from prefd.daemon.specs.mlx_lm_lora.settings import (
 from prefd.daemon.text.foreign_settings import CALLED, EXPLAINED, OF_THE_LOSS
 from prefd.daemon.text.strict_model import SpecModel
 from prefd.plugins.manager import OWN, Plugins, RegisteredLoss, load_plugins
+from prefd.plugins.metrics import METRICS
 
 WIDTH = 92
 """Characters of a line of help text, so that no page scrolls sideways."""
@@ -213,7 +214,7 @@ def _section(name: str, model: type[SpecModel]) -> str:
 def command_list(page: str = "") -> str:
     """A line for each command, in the sections of `prefd --help`, with a link into `page`."""
     lines = []
-    for section, names in SECTIONS.items():
+    for section, names in COMMANDS.list_sections().items():
         rows = [(f"[`{path}`]({page}#{path.replace(' ', '-')})", text) for path, text in _summaries(names)]
         lines.append(table([section, ""], rows))
     return part("\n".join(lines))
@@ -222,7 +223,7 @@ def command_list(page: str = "") -> str:
 def command_lines(page: str) -> str:
     """The commands of each section on one line, each a link into `page`."""
     lines = []
-    for section, names in SECTIONS.items():
+    for section, names in COMMANDS.list_sections().items():
         links = [f"[`{path.removeprefix('prefd ')}`]({page}#{path.replace(' ', '-')})" for path, _ in _summaries(names)]
         lines.append(f"- {section}: {', '.join(links)}")
     return part("\n".join(lines))
@@ -252,7 +253,7 @@ def _tree(path: list[str], command: click.Command) -> Iterator[tuple[str, click.
 def commands() -> str:
     """What `--help` prints of every command."""
     parts = [f"## `prefd`\n\n{_help('prefd', cli)}"]
-    for names in SECTIONS.values():
+    for names in COMMANDS.list_sections().values():
         for name in names:
             parts += [f"## `{path}`\n\n{_help(path, each)}" for path, each in _tree(["prefd", name], _command(name))]
     return part("\n".join(parts))
@@ -265,6 +266,18 @@ def _help(path: str, command: click.Command) -> str:
 
 
 # --- losses
+
+
+def loss_list() -> str:
+    """A line for each loss: its formula, whether it has a reference, and when to use it."""
+    order = sorted(own_plugins().losses.items(), key=lambda each: not each[1].schema.needs_reference)
+    rows = []
+    for name, each in order:
+        formula = each.schema.doc.splitlines()[0].partition(": ")[2].rstrip(".")
+        formula = re.sub(r", (z )?without a reference", "", formula)
+        has_reference = "yes" if each.schema.needs_reference else "no"
+        rows.append((f"`{name}`", formula, has_reference, getattr(each.loss, "purpose", "")))
+    return part(table(["name", "loss per pair", "reference", "use it"], rows))
 
 
 def losses() -> str:
@@ -281,6 +294,14 @@ def _loss(name: str, loss: RegisteredLoss) -> str:
     ]
     parameters = table(["parameter", "type", "default", "range"], rows) if rows else "It has no parameters.\n"
     return f"### `{name}`\n\n{text}\n\n{parameters}"
+
+
+# --- metrics
+
+
+def metrics() -> str:
+    """A line for each metric that training logs with any loss."""
+    return part(table(["metric", "what it is"], [(f"`{name}`", each.meaning) for name, each in METRICS.items()]))
 
 
 # --- settings of other trainers

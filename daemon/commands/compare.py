@@ -12,6 +12,7 @@ from rich.text import Text
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
@@ -27,6 +28,7 @@ from prefd.daemon.terminal.comparison import (
 from prefd.daemon.text.wording import clip, format_number
 from prefd.plugins.metrics import EVAL
 
+PLACE = HelpPlace(Section.JOBS, 120)
 MOST_LABELS = 3
 """How many settings fit into a legend."""
 WIDEST = 28

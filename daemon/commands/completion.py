@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
+
+PLACE = HelpPlace(Section.SHELL, 10)
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_PREFD_COMPLETE"  # click looks for it, by the program's name
 

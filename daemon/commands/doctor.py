@@ -9,9 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.commands.shared.errors import Exit
-from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.options import json_option, pass_timing
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.terminal import render
+from prefd.daemon.timing import Timing
 
+PLACE = HelpPlace(Section.DAEMON, 40)
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -22,8 +25,9 @@ Examples:
   prefd doctor --json | jq '.findings[] | select(.level != "ok")'"""
 )
 @json_option
+@pass_timing
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, timing: Timing, as_json: bool) -> None:
     """Check everything a job needs.
 
     Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured.
@@ -33,7 +37,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     console = render.open_stdout()
     results: list[HealthFinding] = []
-    for finding in run_checks(ctx.obj):
+    for finding in run_checks(ctx.obj, timing):
         results.append(finding)
         if not as_json:
             console.print(make_line(finding.level, finding.subject, finding.detail, finding.remedy))

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prefd.daemon.commands.shared.completions import JOB
-from prefd.daemon.commands.shared.options import json_option, require_home
+from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 from prefd.daemon.text.json_output import add_schema, dump_compact
 from prefd.daemon.text.times import format_clock
 from prefd.daemon.text.wording import format_number
+from prefd.daemon.timing import Timing
 from prefd.plugins.metrics import EVAL, LABELS
 
 if TYPE_CHECKING:
     from prefd.daemon.control.client import Received
 
-PATIENCE_SECONDS = 10.0  # for a daemon that is being restarted
-RETRY_SECONDS = 0.2
+
+PLACE = HelpPlace(Section.JOBS, 90)
 
 
 @click.command(
@@ -35,8 +37,9 @@ Examples:
 @click.argument("job_id", metavar="[ID]", required=False, type=JOB)
 @click.option("--after", metavar="EVENT", help="Go on behind this event (the `id` of --json); 0: from the first.")
 @json_option
+@pass_timing
 @click.pass_obj
-def events(home: Home, job_id: int | None, after: str | None, as_json: bool) -> None:
+def events(home: Home, timing: Timing, job_id: int | None, after: str | None, as_json: bool) -> None:
     """Follow all jobs, or one, until Ctrl-C.
 
     Over a restart of the daemon it goes on where it was, with nothing missed and nothing twice. With --json, one
@@ -44,7 +47,7 @@ def events(home: Home, job_id: int | None, after: str | None, as_json: bool) -> 
     """
     last_id = after
     try:
-        for event in follow_events(home, after, job_id):
+        for event in follow_events(home, timing, after, job_id):
             last_id = event.id
             if as_json:
                 record = add_schema({"id": event.id, "event": event.kind, "data": event.data})
@@ -56,7 +59,7 @@ def events(home: Home, job_id: int | None, after: str | None, as_json: bool) -> 
             render.print_note(f"`prefd events --after {last_id}` goes on from here")
 
 
-def follow_events(home: Home, after: str | None, job_id: int | None) -> Iterator[Received]:
+def follow_events(home: Home, timing: Timing, after: str | None, job_id: int | None) -> Iterator[Received]:
     """Yields events without end, over restarts of the daemon. Raises DaemonNotRunning when it has been gone for a while."""
     from prefd.daemon.control.client import Client, DaemonNotRunning
 
@@ -70,9 +73,9 @@ def follow_events(home: Home, after: str | None, job_id: int | None) -> Iterator
                     yield event
             last_contact = time.monotonic()
         except DaemonNotRunning:
-            if last_contact is None or time.monotonic() - last_contact > PATIENCE_SECONDS:
+            if last_contact is None or time.monotonic() - last_contact > timing.daemon_return:
                 raise
-        time.sleep(RETRY_SECONDS)
+        time.sleep(timing.events_retry)
 
 
 def format_event(event: Received) -> str:

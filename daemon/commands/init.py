@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
+
+PLACE = HelpPlace(Section.DAEMON, 10)
 
 
 @click.command(

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from prefd.daemon.commands.shared.completions import ACTIVE_JOB, ENDED_JOB, PAUSED_JOB
 from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
+    from prefd.daemon.control.api.responses import Acted
     from prefd.daemon.jobs.table import Job
 
-Tell = Callable[["Job", dict[str, Any]], tuple[bool, str]]
-"""Whether something came of it, and what became of a job, given as it was before and as it is now (`Job.to_json()`)."""
+PLACE = HelpPlace(Section.JOBS, 100)
+Tell = Callable[["Job", "Job"], tuple[bool, str]]
+"""Whether something came of it, and what became of a job, given as it was before and as it is now."""
 
 
 @click.command(
@@ -67,7 +70,7 @@ def pause(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool)
         running = [job for job in table.list(*RUNNING) if job.owner == "daemon"]
     answer = ask_queue(home, "pause-all" if everything else "pause")
     if as_json:
-        render.emit_json({"queue": answer["queue"], "jobs": answer["jobs"]})
+        render.emit_json(answer.to_json())
         return
     click.echo("the queue is paused: no job starts until `prefd resume`")
     for job in running:
@@ -102,11 +105,11 @@ def resume(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool
         return
     answer = ask_queue(home, "resume-all" if everything else "resume")
     if as_json:
-        render.emit_json({"queue": answer["queue"], "jobs": answer["jobs"]})
+        render.emit_json(answer.to_json())
         return
     click.echo("jobs start again")
-    for job in answer["jobs"]:
-        click.echo(f"job {job['id']} ({job['name']}) goes on from where it stood")
+    for job in answer.jobs:
+        click.echo(f"job {job.id} ({job.name}) goes on from where it stood")
     with read_jobs(home) as table:
         paused_ids = [str(job.id) for job in table.list() if job.pausing]
     if paused_ids:
@@ -147,48 +150,49 @@ def act_on_jobs(home: Home, action: str, job_ids: tuple[int, ...], tell: Tell, a
     """Asks `action` of each job; all of them exist, or none is touched."""
     with read_jobs(home) as table:
         before = [table.get(job_id) for job_id in job_ids]
-    documents = [ask_job(home, action, job.id) for job in before]
+    after = [ask_job(home, action, job.id) for job in before]
     if as_json:
-        render.emit_json({"jobs": documents})
+        render.emit_json({"jobs": [job.to_json() for job in after]})
         return
-    for job, after in zip(before, documents):
-        has_effect, message = tell(job, after)
+    for job, job_now in zip(before, after):
+        has_effect, message = tell(job, job_now)
         (click.echo if has_effect else render.print_note)(f"job {job.id} ({job.name}) {message}")
 
 
-def tell_cancelled(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+def tell_cancelled(job: Job, after: Job) -> tuple[bool, str]:
     """Says what became of a job that was cancelled."""
     if job.ended:
         return False, f"had already ended: {job.state}"
-    return True, "is cancelled" if after["state"] == "cancelled" else f"is {after['state']} and will stop"
+    return True, "is cancelled" if after.state == "cancelled" else f"is {after.state} and will stop"
 
 
-def tell_paused(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+def tell_paused(job: Job, after: Job) -> tuple[bool, str]:
     """Says what became of a job that was paused."""
     if job.ended:
         return False, f"had already ended: {job.state}"
     if job.pausing:
         return False, "was paused already"
-    if after["state"] == "paused":
+    if after.state == "paused":
         return True, "is paused"
-    return True, f"is {after['state']}, and is paused as soon as its state is saved"
+    return True, f"is {after.state}, and is paused as soon as its state is saved"
 
 
-def tell_resumed(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+def tell_resumed(job: Job, after: Job) -> tuple[bool, str]:
     """Says what became of a job that was resumed."""
     if job.pausing:
         return True, "goes on from where it stood"
-    return False, f"has ended: {job.state}" if job.ended else f"was not paused: it is {after['state']}"
+    return False, f"has ended: {job.state}" if job.ended else f"was not paused: it is {after.state}"
 
 
-def tell_retried(job: Job, after: dict[str, Any]) -> tuple[bool, str]:
+def tell_retried(job: Job, after: Job) -> tuple[bool, str]:
     """Says what became of a job that was retried."""
-    return True, f"is {after['state']} again, attempt {after['attempt']}"
+    return True, f"is {after.state} again, attempt {after.attempt}"
 
 
-def ask_job(home: Home, action: str, job_id: int) -> dict[str, Any]:
+def ask_job(home: Home, action: str, job_id: int) -> Job:
     """Asks the daemon, or acts on the table where none runs, where `prefd run` and the next daemon look. Returns the job as it is now."""
-    from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+    from prefd.daemon.control.client import Client, DaemonNotRunning
+    from prefd.daemon.control.control_error import ControlError
     from prefd.daemon.jobs.actions import JOB_ACTIONS
     from prefd.daemon.jobs.table import JobNotFound, JobTable
 
@@ -200,11 +204,11 @@ def ask_job(home: Home, action: str, job_id: int) -> dict[str, Any]:
         raise
     except DaemonNotRunning:
         with JobTable.open(home.database) as table:
-            return JOB_ACTIONS[action](table, job_id).to_json()
+            return JOB_ACTIONS[action](table, job_id)
 
 
-def ask_queue(home: Home, action: str) -> dict[str, Any]:
-    """Asks the daemon, or acts on the table where none runs: {"queue": {"paused_at"}, "jobs": those acted on}."""
+def ask_queue(home: Home, action: str) -> Acted:
+    """Asks the daemon, or acts on the table where none runs. Returns the queue as it is now and the jobs acted on."""
     from prefd.daemon.control.client import Client, DaemonNotRunning
     from prefd.daemon.jobs.actions import QUEUE_ACTIONS
     from prefd.daemon.jobs.table import JobTable
@@ -212,6 +216,9 @@ def ask_queue(home: Home, action: str) -> dict[str, Any]:
     try:
         return Client(home).act_on_queue(action)
     except DaemonNotRunning:
+        from prefd.daemon.control.api.responses import Acted
+        from prefd.daemon.control.status import Queue
+
         with JobTable.open(home.database) as table:
-            jobs = [job.to_json() for job in QUEUE_ACTIONS[action](table)]
-            return {"queue": {"paused_at": table.queue_paused_at()}, "jobs": jobs}
+            jobs = QUEUE_ACTIONS[action](table)
+            return Acted(queue=Queue(paused_at=table.queue_paused_at()), jobs=jobs)

@@ -12,20 +12,21 @@ import click
 
 from prefd.daemon.commands.shared.completions import GROUP, JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
+from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.wording import pluralize
+from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.specs.reading import SpecFile
 
-CLAIM_SECONDS = 3.0  # how long `submit` waits to learn the job's number
-
+PLACE = HelpPlace(Section.JOBS, 50)
 NEWEST = 50
 """Jobs that `prefd jobs` shows unless it is told how many: what fits on a screen or two."""
 
@@ -43,9 +44,11 @@ Examples:
 @click.option("--after", type=JOB, metavar="ID", multiple=True, help="When this job is done (repeatable).")
 @click.option("--not-before", metavar="WHEN", help="2026-11-23 02:00, 02:00 (the next one), or +3h.")
 @json_option
+@pass_timing
 @click.pass_obj
 def submit(
     home: Home,
+    timing: Timing,
     specs: tuple[Path, ...],
     priority: int | None,
     after: tuple[int, ...],
@@ -70,7 +73,7 @@ def submit(
     since = time.time()
     files = [inbox.submit(home, file.document() | overrides, path.name) for path, file in spec_files]
     daemon = lock.is_held(home)
-    numbers = find_jobs(home, files, since) if daemon else {}
+    numbers = find_jobs(home, files, since, timing.job_number) if daemon else {}
     submitted = [
         {"spec": str(path), "name": spec.name, "settings": settings, "file": str(target), "job": number}
         for (path, file), target in zip(spec_files, files)
@@ -89,14 +92,17 @@ def submit(
 
 def queue_settings(priority: int | None, after: Sequence[int], not_before: str | None) -> dict[str, Any]:
     """Turns the options into the settings that a spec has for them."""
-    from prefd.daemon.text.times import parse_next_moment
+    from prefd.daemon.text.times import explain_next_moment, parse_next_moment, write_moment
 
     settings: dict[str, Any] = {} if priority is None else {"priority": priority}
     if after:
         settings["after"] = list(after)
     if not_before is not None:
         try:
-            settings["not_before"] = parse_next_moment(not_before, datetime.now()).isoformat(" ", "seconds")
+            now = datetime.now()
+            settings["not_before"] = write_moment(parse_next_moment(not_before, now))
+            for note in explain_next_moment(not_before, now):
+                render.print_note(f"--not-before: {note}")
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--not-before") from None
     return settings
@@ -126,9 +132,9 @@ def print_submitted(file: SpecFile, target: Path, numbers: Sequence[int] | None)
             click.echo(f"job {number}  {spec.name}  {settings}")
 
 
-def find_jobs(home: Home, files: list[Path], since: float) -> dict[Path, list[int]]:
-    """Finds the jobs each file became, as far as the daemon claims them in time. Raises `Failure` for a file set aside meanwhile."""
-    deadline = time.monotonic() + CLAIM_SECONDS
+def find_jobs(home: Home, files: list[Path], since: float, seconds: float) -> dict[Path, list[int]]:
+    """Finds the jobs each file became, as far as the daemon claims them in `seconds`. Raises `Failure` for a file set aside meanwhile."""
+    deadline = time.monotonic() + seconds
     while True:
         numbers: dict[Path, list[int]] = {}
         with read_jobs(home) as jobs:

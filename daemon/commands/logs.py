@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING
 import click
 
 from prefd.daemon.commands.shared.completions import JOB
-from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_end
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
+from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import JobTable
 
-POLL_SECONDS = 0.25
+
+PLACE = HelpPlace(Section.JOBS, 70)
 
 
 @click.command(
@@ -33,8 +36,9 @@ Examples:
 @click.option("-f", "--follow", is_flag=True, help="Go on printing as lines come, until the job ends.")
 @click.option("--last", "-n", type=click.IntRange(min=0), metavar="N", help="Only the last N lines (then follow).")
 @json_option
+@pass_timing
 @click.pass_obj
-def logs(home: Home, job_id: int, follow: bool, last: int | None, as_json: bool) -> None:
+def logs(home: Home, timing: Timing, job_id: int, follow: bool, last: int | None, as_json: bool) -> None:
     """Show what a job's worker processes wrote.
 
     Their messages, warnings and tracebacks. With --follow, until the job has ended.
@@ -56,12 +60,15 @@ def logs(home: Home, job_id: int, follow: bool, last: int | None, as_json: bool)
         if not text:
             render.print_note(f"job {job_id} ({job.name}) has no log yet: it is {job.state}")
         if follow:
-            for addition in follow_text(jobs, job_id, log, position):
+            for addition in follow_text(jobs, job_id, log, position, timing.log_look):
                 click.echo(addition, nl=False)
 
 
-def follow_text(jobs: JobTable, job_id: int, log: Path, position: int) -> Iterator[str]:
-    """Yields text as it is appended to `log` after `position`, until the job has ended and everything was read."""
+def follow_text(jobs: JobTable, job_id: int, log: Path, position: int, pause: float) -> Iterator[str]:
+    """Yields text as it is appended to `log` after `position`, until the job has ended and everything was read.
+
+    `pause`: seconds between two looks.
+    """
     while True:
         ended = jobs.get(job_id).ended  # asked before reading, so that the last lines are not missed
         text, position = read_from(log, position)
@@ -70,7 +77,7 @@ def follow_text(jobs: JobTable, job_id: int, log: Path, position: int) -> Iterat
         elif ended:
             return
         else:
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
 
 
 def read_from(log: Path, position: int) -> tuple[str, int]:

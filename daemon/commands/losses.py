@@ -11,16 +11,18 @@ import click
 
 from prefd.daemon.commands.shared.completions import LOSS
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.options import json_option, pass_timing
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
+from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
     from prefd.daemon.specs.catalog import LossInfo
 
+PLACE = HelpPlace(Section.SCORES, 10)
 Params = Mapping[str, Mapping[str, Any]]
 
-CHECK_SECONDS = 300.0  # a check takes a few; a plugin that waits for something takes for ever
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 
 
@@ -157,8 +159,9 @@ Examples:
 )
 @click.argument("name", type=LOSS)
 @json_option
+@pass_timing
 @click.pass_context
-def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
+def check_loss(ctx: click.Context, timing: Timing, name: str, as_json: bool) -> None:
     """Try whether a loss keeps what training relies on.
 
     Shapes, finite values and gradients over wide ranges, the gradient against differences, padding, the batch, and the value where the policy is the reference. For authors of losses: prefd.plugins.conformance does the same in your tests. Exit code 1 if a check fails.
@@ -168,8 +171,8 @@ def check_loss(ctx: click.Context, name: str, as_json: bool) -> None:
     from prefd.daemon.worker_tasks.inputs import LossCheckInput
 
     home: Home = ctx.obj
-    step = f"loading the plugins and trying {name}"
-    answer = ask_worker(home, "check-loss", LossCheckInput(name=name), LossCheck, CHECK_SECONDS, step)
+    step = f"trying the loss {name}"
+    answer = ask_worker(home, "check-loss", LossCheckInput(name=name), LossCheck, timing.loss_check, step)
     if answer.known is not None:
         raise report_unknown_loss(name, answer.known, answer.failed)
     ok = all(check.result != "failed" for check in answer.checks)

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option
 from prefd.daemon.commands.shared.references import ask_worker
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.validate import check_specs
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from prefd.daemon.specs.job_spec import JobSpec
     from prefd.daemon.specs.reading import SpecFile
     from prefd.daemon.worker_tasks.previews import Preview
+
+
+PLACE = HelpPlace(Section.JOBS, 30)
 
 
 @click.command(

@@ -10,11 +10,14 @@ from rich.console import Console
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.validate import check_spec
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
+
+PLACE = HelpPlace(Section.JOBS, 10)
 
 
 @click.command(
@@ -34,7 +37,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     Exit code 5 when the job does not succeed. Ctrl-C ends it cleanly; what was scored by then stays in the cache. The job is kept in the home like any other.
     """
     from prefd.daemon.home.settings import Config
-    from prefd.daemon.jobs.document import job_document
+    from prefd.daemon.jobs.details import JobDetails
     from prefd.daemon.jobs.table import JobTable
     from prefd.daemon.queue.foreground import run_in_foreground
     from prefd.daemon.specs.catalog_listing import load_catalog
@@ -67,6 +70,6 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     if as_json:
         with JobTable.open_readonly(home.database) as jobs:
             history = jobs.history(job.id)
-        render.emit_json(job_document(job, spec, history, RunDir(home.job(job.id))))
+        render.emit_json(JobDetails.collect(job, spec, history, RunDir(home.job(job.id))).to_json())
     if job.state != "done":
         ctx.exit(Exit.JOB_FAILED)

@@ -6,7 +6,10 @@ import json
 
 import click
 
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
+
+PLACE = HelpPlace(Section.JOBS, 40)
 
 
 @click.command(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import click
 
 from prefd.daemon.commands.shared.completions import JOB
-from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.commands.shared.options import json_option, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
+
+PLACE = HelpPlace(Section.JOBS, 60)
 
 
 @click.command(
@@ -25,13 +28,12 @@ def show(home: Home, job_id: int, as_json: bool) -> None:
 
     Its state and why, what it runs, its history, what its data gave, how training went, and where the adapter is.
     """
-    from prefd.daemon.jobs.document import job_document
+    from prefd.daemon.jobs.details import JobDetails
     from prefd.daemon.terminal import report
 
     with read_jobs(home) as jobs:
-        job, history, spec = jobs.get(job_id), jobs.history(job_id), read_spec(jobs, job_id)
-    run = RunDir(home.job(job_id))
+        details = JobDetails.read(jobs, job_id, RunDir(home.job(job_id)))
     if as_json:
-        render.emit_json(job_document(job, spec, history, run))
+        render.emit_json(details.to_json())
     else:
-        render.open_stdout().print(render.make_facts(report.job_facts(job, spec, history, run)))
+        render.open_stdout().print(render.make_facts(report.job_facts(details)))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import click
 
 from prefd.daemon.commands.init import make_home
-from prefd.daemon.commands.shared.errors import Failure
-from prefd.daemon.commands.shared.options import json_option, require_home
+from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.control.detached_start import start_detached
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
 from prefd.daemon.terminal import render
+from prefd.daemon.timing import Timing
 
-STOP_MARGIN_SECONDS = 15.0  # beyond the worker's own grace
+PLACE = HelpPlace(Section.DAEMON, 20)
 
 
 @click.command(
@@ -24,8 +26,9 @@ Examples:
 @click.option("--detach", is_flag=True, help="Return once it answers; it logs to <home>/daemon.log.")
 @click.option("--log-to-file", is_flag=True, help="Log to <home>/daemon.log here too, which is rotated.")
 @json_option
+@pass_timing
 @click.pass_obj
-def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
+def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: bool) -> None:
     """Start the daemon.
 
     It watches <home>/jobs and runs what is put there, one job at a time unless config.toml says otherwise; jobs that were queued or running when it last
@@ -43,16 +46,31 @@ def start(home: Home, detach: bool, log_to_file: bool, as_json: bool) -> None:
     if not detach:
         from prefd.daemon.service.daemon import serve
 
-        serve(home, to_file=log_to_file)
+        if not serve(home, to_file=log_to_file):
+            raise click.exceptions.Exit(Exit.NOT_FOUND)
         return
     if (holder := lock.find_holder(home)) is not None:
+        refuse_silent(home)
         raise Failure(f"the daemon is already running here: pid {holder.pid}\nsee `prefd status`, or `prefd stop` it")
-    pid = start_detached(home)
+    pid = start_detached(home, timing)
     if as_json:
         render.emit_json({"pid": pid, "home": str(home.root), "log": str(home.log)})
     else:
         click.echo(pid)
     render.print_note(f"the daemon runs with pid {pid}; its log is {home.log}")
+
+
+def refuse_silent(home: Home) -> None:
+    """Refuses a home whose lock is held by what does not answer for it: neither a start nor a stop would help there."""
+    from prefd.daemon.control.client import Client, DaemonSilent
+    from prefd.daemon.control.control_error import ControlError
+
+    try:
+        Client(home).status_document()
+    except DaemonSilent as error:
+        raise Failure(str(error)) from None
+    except ControlError:  # it is there, and busy
+        return
 
 
 @click.command(
@@ -62,8 +80,9 @@ Examples:
   prefd stop && prefd start --detach      restart it"""
 )
 @json_option
+@pass_timing
 @click.pass_obj
-def stop(home: Home, as_json: bool) -> None:
+def stop(home: Home, timing: Timing, as_json: bool) -> None:
     """Stop the daemon and wait for its end.
 
     A running job saves its state and goes on at the next start.
@@ -75,7 +94,7 @@ def stop(home: Home, as_json: bool) -> None:
         grace = Config.load(require_home(home)).stop_grace_seconds
     except ConfigError:  # edited since the daemon started; it still has to be stopped
         grace = Config().stop_grace_seconds
-    wait = grace + STOP_MARGIN_SECONDS
+    wait = grace + timing.stop_command_margin
     client = Client(home)
     status = client.status_document()  # not typed: a daemon of another version has to be stopped too
     if status["active"]:

@@ -12,6 +12,7 @@ import click
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option
 from prefd.daemon.commands.shared.references import ask_worker
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from prefd.daemon.specs.job_spec import JobSpec
     from prefd.daemon.specs.reading import SpecError, SpecFile
     from prefd.daemon.worker_tasks.answers import DataCheck
+
+
+PLACE = HelpPlace(Section.JOBS, 20)
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,19 @@ from rich.console import Console
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
+from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job, JobTable
 
-POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 10.0  # with nobody working on a job: long enough for a daemon that is being restarted
+
+PLACE = HelpPlace(Section.JOBS, 80)
 
 
 @click.command(
@@ -33,13 +35,14 @@ Examples:
 )
 @click.argument("job_id", metavar="[ID]", required=False, type=JOB)
 @json_option
+@pass_timing
 @click.pass_context
-def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
+def watch(ctx: click.Context, timing: Timing, job_id: int | None, as_json: bool) -> None:
     """Follow a job to its end.
 
     Shows its phase, progress, loss, accuracy, margin and time to go. Ctrl-C leaves the job running. With --json, one document when it has ended. Exit code 5 when the job does not succeed.
     """
-    from prefd.daemon.jobs.document import job_document
+    from prefd.daemon.jobs.details import JobDetails
     from prefd.daemon.terminal.job_view import make_job_view
 
     home: Home = ctx.obj
@@ -49,13 +52,13 @@ def watch(ctx: click.Context, job_id: int | None, as_json: bool) -> None:
         run = RunDir(home.job(job.id))
         try:
             with make_job_view(home, console) as view:
-                for current in follow_job(home, jobs, job.id):
+                for current in follow_job(home, jobs, job.id, timing):
                     view.update(job := current, run.progress())
         except KeyboardInterrupt:
             render.print_note(f"no longer watching; job {job.id} ({job.name}) goes on")
             ctx.exit(Exit.FAILED)
         if as_json:
-            render.emit_json(job_document(job, read_spec(jobs, job.id), jobs.history(job.id), run))
+            render.emit_json(JobDetails.read(jobs, job.id, run).to_json())
     if job.state != "done":
         ctx.exit(Exit.JOB_FAILED)
 
@@ -68,8 +71,9 @@ Examples:
 )
 @click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=JOB)
 @json_option
+@pass_timing
 @click.pass_context
-def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:
+def wait(ctx: click.Context, timing: Timing, job_ids: tuple[int, ...], as_json: bool) -> None:
     """Wait until jobs have ended, and say how.
 
     Exit code 5 when one did not succeed.
@@ -78,7 +82,7 @@ def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:
     ended = []
     with read_jobs(home) as jobs:
         for job in [jobs.get(job_id) for job_id in job_ids]:
-            job = wait_for_end(home, jobs, job)
+            job = wait_for_end(home, jobs, job, timing)
             ended.append(job)
             if not as_json:
                 reason = (job.reason.splitlines() or [""])[0]
@@ -89,10 +93,10 @@ def wait(ctx: click.Context, job_ids: tuple[int, ...], as_json: bool) -> None:
         ctx.exit(Exit.JOB_FAILED)
 
 
-def wait_for_end(home: Home, jobs: JobTable, job: Job) -> Job:
+def wait_for_end(home: Home, jobs: JobTable, job: Job, timing: Timing) -> Job:
     """Waits until the job has ended, and returns it; that it is paused meanwhile is printed, each time."""
     state = ""
-    for current in follow_job(home, jobs, job.id):
+    for current in follow_job(home, jobs, job.id, timing):
         if current.state == "paused" != state:
             render.print_note(f"job {job.id} ({job.name}) is paused: it goes on after `prefd resume {job.id}`")
         job, state = current, current.state
@@ -107,7 +111,7 @@ def choose_job(jobs: JobTable) -> Job:
     return candidates[0]
 
 
-def follow_job(home: Home, jobs: JobTable, job_id: int) -> Iterator[Job]:
+def follow_job(home: Home, jobs: JobTable, job_id: int, timing: Timing) -> Iterator[Job]:
     """Yields the job as it is now and then, the last time ended. Raises a failure when nobody is there to work on it."""
     last_worked_on = None
     while True:
@@ -117,9 +121,9 @@ def follow_job(home: Home, jobs: JobTable, job_id: int) -> Iterator[Job]:
             return
         if is_worked_on(home, job):
             last_worked_on = time.monotonic()
-        elif last_worked_on is None or time.monotonic() - last_worked_on > PATIENCE_SECONDS:
+        elif last_worked_on is None or time.monotonic() - last_worked_on > timing.daemon_return:
             raise Failure(explain_no_owner(job), Exit.NO_DAEMON)
-        time.sleep(POLL_SECONDS)
+        time.sleep(timing.job_look)
 
 
 def is_worked_on(home: Home, job: Job) -> bool:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from prefd.daemon.control import answers
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.errors import Exit, PrefdError
+from prefd.daemon.home.identity import is_served_by
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import is_held, read_announcement
+from prefd.daemon.home.lock import Holder, is_held, read_announcement
 
 if TYPE_CHECKING:
     import httpx
 
+    from prefd.daemon.control.api.responses import Acted
     from prefd.daemon.control.status import Status
+    from prefd.daemon.jobs.job import Job
 
 SILENCE_SECONDS = 45.0
 """An event stream that says nothing for so long is dead: the daemon's heart beats every 15 s."""
@@ -28,17 +33,14 @@ class DaemonNotRunning(PrefdError):
     """No daemon answers on this home; the message says how to start one."""
 
     exit_code = Exit.NO_DAEMON
+    state = "not running"
 
 
-class ControlError(PrefdError):
-    """The daemon answered with an error; the message is the daemon's.
+class DaemonSilent(DaemonNotRunning):
+    """The home's lock is held, and its holder does not answer; the message says what to do, for starting another fails."""
 
-    `status` is the HTTP status (404: no such job, 409: not in its state).
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    exit_code = Exit.FAILED
+    state = "does not answer"
 
 
 class Client:
@@ -47,10 +49,12 @@ class Client:
     def __init__(self, home: Home, timeout: float = 10.0) -> None:
         self.home = home
         self.timeout = timeout
+        self._ours: str | None = None
+        """The socket whose daemon has named this home."""
 
     def status(self) -> Status:
         """Asks what the daemon does now."""
-        return parse_status(self.status_document())
+        return answers.parse_status(self.status_document())
 
     def status_document(self) -> dict[str, Any]:
         """Asks for the status as the JSON that the daemon wrote, also fields of a newer daemon that `Status` has not."""
@@ -66,19 +70,18 @@ class Client:
             time.sleep(0.05)
         return not is_running
 
-    def act(self, action: str, job_id: int) -> dict[str, Any]:
-        """Asks for one of JOB_ACTIONS on a job; returns the job as it is now (Job.to_json())."""
-        return self._ask("POST", f"/v1/jobs/{job_id}/{action}")
+    def act(self, action: str, job_id: int) -> Job:
+        """Asks for one of JOB_ACTIONS on a job; returns the job as it is now."""
+        return answers.parse_job(self._ask("POST", f"/v1/jobs/{job_id}/{action}"))
 
-    def act_on_queue(self, action: str) -> dict[str, Any]:
-        """Asks for one of QUEUE_ACTIONS: {"queue": {"paused_at": null | float}, "jobs": [Job.to_json() of those acted on]}."""
-        return self._ask("POST", f"/v1/queue/{action}")
+    def act_on_queue(self, action: str) -> Acted:
+        """Asks for one of QUEUE_ACTIONS; returns the queue as it is now and the jobs acted on."""
+        return answers.parse_acted(self._ask("POST", f"/v1/queue/{action}"))
 
-    def submit(self, spec: bytes, name: str, media: str = "application/json") -> list[dict[str, Any]]:
+    def submit(self, spec: bytes, name: str, media: str = "application/json") -> list[Job]:
         """Hands in a spec, or a sweep, as a file holds it, and returns its queued jobs. Its faults are a ControlError (422)."""
         answer = self._ask("POST", "/v1/jobs", params={"name": name}, content=spec, headers={"Content-Type": media})
-        jobs: list[dict[str, Any]] = answer["jobs"]
-        return jobs
+        return answers.parse_queued(answer).jobs
 
     def events(self, after: str | None = None, job_id: int | None = None) -> Iterator[Received]:
         """Yields what happens from now on, or behind the event `after` (`0`: from the first job on); the first event is `open`.
@@ -101,28 +104,44 @@ class Client:
 
     @contextmanager
     def _http(self) -> Iterator[tuple[httpx.Client, ModuleType]]:
-        """Opens a client of the socket, and returns its library with it. Raises DaemonNotRunning where nobody listens."""
-        announcement = read_announcement(self.home)
-        path = announcement.socket if announcement else str(self.home.socket)
-        try:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(path)
-        except OSError:
-            raise self._not_running() from None
-        import httpx  # here: it takes longer to import than the daemon takes to answer
+        """Opens a client of this home's daemon, and returns its library with it. Raises DaemonNotRunning.
 
-        transport = httpx.HTTPTransport(uds=path)
-        with httpx.Client(transport=transport, base_url="http://prefd", timeout=self.timeout) as http:
-            yield http, httpx
+        `daemon.json` and the socket are files that people copy with a home, so they are believed only while this home's own
+        lock is held, and of a daemon that names this home.
+        """
+        if not is_held(self.home):
+            raise self._not_running()
+        announcement = read_announcement(self.home)
+        # the second is the right one after the home was renamed
+        for path in dict.fromkeys([*([announcement.socket] if announcement else []), str(self.home.socket)]):
+            if not _listens(path):
+                continue
+            import httpx  # here: it takes longer to import than the daemon takes to answer
+
+            # no TLS on a socket of one's own, and no proxy: certificates that nobody checks take 25 ms to load
+            transport = httpx.HTTPTransport(uds=path, verify=False, trust_env=False)
+            options: dict[str, Any] = {"base_url": "http://prefd", "timeout": self.timeout, "trust_env": False}
+            with httpx.Client(transport=transport, **options) as http:
+                if path == self._ours or is_served_by(self._request(http, httpx, "GET", "/v1/status"), self.home.root):
+                    self._ours = path
+                    yield http, httpx
+                    return
+        raise self._silent(announcement)
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._http() as (http, httpx):
-            try:
-                reply = http.request(method, path, **options)
-            except httpx.TimeoutException:
-                raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
-            except httpx.TransportError:
-                raise self._not_running() from None
+            return self._request(http, httpx, method, path, **options)
+
+    def _request(
+        self, http: httpx.Client, library: ModuleType, method: str, path: str, **options: Any
+    ) -> dict[str, Any]:
+        """Makes one request and returns the daemon's answer."""
+        try:
+            reply = http.request(method, path, **options)
+        except library.TimeoutException:
+            raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
+        except library.TransportError:
+            raise self._not_running() from None
         if reply.is_error:
             _raise_refusal(reply)
         value = _read_json(reply)
@@ -132,6 +151,15 @@ class Client:
 
     def _not_running(self) -> DaemonNotRunning:
         return DaemonNotRunning(f"no daemon runs on {self.home.root}; start one with `prefd start`")
+
+    def _silent(self, holder: Holder | None) -> DaemonSilent:
+        """Makes the error for a home that is held by a process that does not answer for it."""
+        if holder is None:
+            return DaemonSilent(f"a daemon is just starting or ending on {self.home.root}: try again in a moment")
+        return DaemonSilent(
+            f"{self.home.root} is held by a daemon (pid {holder.pid}) that does not answer for this home: "
+            f"look at {self.home.log}, and end it with `kill {holder.pid}`"
+        )
 
 
 @dataclass(frozen=True)
@@ -155,20 +183,14 @@ def read_events(reply: httpx.Response) -> Iterator[Received]:
             yield Received(event.id, "open", {})
 
 
-def parse_status(document: Mapping[str, Any]) -> Status:
-    """Parses a status. Raises ControlError for one of another version of the daemon that this one cannot read."""
-    from pydantic import ValidationError
-
-    from prefd.daemon.control.status import Status
-
+def _listens(path: str) -> bool:
+    """Returns whether anybody listens on the socket at that path."""
     try:
-        return Status.model_validate(document)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ControlError(
-            502,
-            f"the daemon's status has no {place} that this prefd can read: restart the daemon, it is of another version",
-        ) from None
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
+    except OSError:
+        return False
+    return True
 
 
 def _raise_refusal(reply: httpx.Response) -> NoReturn:

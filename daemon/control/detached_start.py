@@ -14,9 +14,8 @@ from pathlib import Path
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_end
+from prefd.daemon.timing import USUAL, Timing
 
-START_SECONDS = 60.0  # for the socket to answer; the catalogue's child may be slow on a cold disk
-END_SECONDS = 10.0
 LOG_LINES = 15
 
 
@@ -24,7 +23,7 @@ class NotStarted(PrefdError):
     """The daemon did not come up; the message ends with what it said."""
 
 
-def start_detached(home: Home) -> int:
+def start_detached(home: Home, timing: Timing = USUAL) -> int:
     """Starts a daemon on `home`; returns its pid once its control socket answers. Raises NotStarted."""
     with home.log.open("ab") as log:
         begin = log.tell()
@@ -36,24 +35,24 @@ def start_detached(home: Home) -> int:
             cwd=home.root,
             start_new_session=True,
         )
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + timing.detached_start
     while (code := daemon.poll()) is None:
         if is_answering(home, daemon.pid):
             daemon.returncode = 0  # it outlives us: nothing for Popen to wait for or to warn of
             return daemon.pid
         if time.monotonic() > deadline:
-            end_daemon(daemon)
-            problem = f"the daemon did not answer within {START_SECONDS:.0f} s and was ended"
+            end_daemon(daemon, timing.detached_end)
+            problem = f"the daemon did not answer within {timing.detached_start:g} s and was ended"
             raise NotStarted(f"{problem}\n{read_tail(home.log, begin)}")
         time.sleep(0.1)
     raise NotStarted(f"the daemon ended at once, with exit code {code}\n{read_tail(home.log, begin)}")
 
 
-def end_daemon(daemon: subprocess.Popen[bytes]) -> None:
-    """Ends the daemon, by force where it does not end in time."""
+def end_daemon(daemon: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ends the daemon, by force where it does not end within `seconds`."""
     daemon.terminate()
     try:
-        daemon.wait(END_SECONDS)
+        daemon.wait(seconds)
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
@@ -61,7 +60,8 @@ def end_daemon(daemon: subprocess.Popen[bytes]) -> None:
 
 def is_answering(home: Home, pid: int) -> bool:
     """Returns whether the daemon that answers on `home` is process `pid`."""
-    from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+    from prefd.daemon.control.client import Client, DaemonNotRunning
+    from prefd.daemon.control.control_error import ControlError
 
     try:
         return bool(Client(home).status().pid == pid)

@@ -30,24 +30,23 @@ from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import pluralize
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.answers import DeviceAnswer
 
 PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
-DEVICE_SECONDS = 180
-BUCKET_SECONDS = 15.0
 SLOW_GFLOPS = 20.0  # the reference BLAS gives about 4, a fast one over 100, on any machine of this decade
 DISK_FAIL, DISK_WARN = 500e6, 5e9
 
 T = TypeVar("T")
 
 
-def check_python(home: Home) -> Iterator[HealthFinding]:
+def check_python(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Names the Python and the machine."""
     description = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
     yield HealthFinding("ok", "python", description)
 
 
-def check_packages(home: Home) -> Iterator[HealthFinding]:
+def check_packages(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that what prefd needs is installed, in versions that it was made for."""
     installed = [f"prefd {metadata.version('prefd')}"]
     problems = []
@@ -69,7 +68,7 @@ def check_packages(home: Home) -> Iterator[HealthFinding]:
         yield HealthFinding("ok", "packages", ", ".join(installed))
 
 
-def check_device(home: Home) -> Iterator[HealthFinding]:
+def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Measures the device, in a worker because that means importing mlx."""
     try:
         child = subprocess.run(
@@ -78,12 +77,12 @@ def check_device(home: Home) -> Iterator[HealthFinding]:
             capture_output=True,
             encoding="utf-8",
             env=os.environ | {"PYTHONIOENCODING": "utf-8"},
-            timeout=DEVICE_SECONDS,
+            timeout=timing.device_check,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         yield HealthFinding(
-            "fail", "device", f"no answer within {DEVICE_SECONDS} s", f"try it: {' '.join(WORKER)} device"
+            "fail", "device", f"no answer within {timing.device_check:g} s", f"try it: {' '.join(WORKER)} device"
         )
         return
     try:
@@ -108,7 +107,7 @@ def check_device(home: Home) -> Iterator[HealthFinding]:
         yield HealthFinding("ok", "BLAS", device.blas)
 
 
-def check_home(home: Home) -> Iterator[HealthFinding]:
+def check_home(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that the home's folders can be written, and by this user only."""
     if not home.root.is_dir():
         yield HealthFinding("warn", "home", f"{home.root} is not there yet", "prefd init")
@@ -131,7 +130,7 @@ def check_home(home: Home) -> Iterator[HealthFinding]:
     yield HealthFinding("ok", "home", f"{home.root} can be written")
 
 
-def check_disk(home: Home) -> Iterator[HealthFinding]:
+def check_disk(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that the disk has room."""
     folder = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
     free = shutil.disk_usage(folder).free
@@ -140,7 +139,7 @@ def check_disk(home: Home) -> Iterator[HealthFinding]:
     yield HealthFinding(level, "disk", f"{format_size(free)} free", remedy)
 
 
-def check_config(home: Home) -> Iterator[HealthFinding]:
+def check_config(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that config.toml can be read."""
     try:
         Config.load(home)
@@ -152,7 +151,7 @@ def check_config(home: Home) -> Iterator[HealthFinding]:
     )
 
 
-def check_worker(home: Home) -> Iterator[HealthFinding]:
+def check_worker(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Names the workers' limits, and what is doubtful about them."""
     try:
         limits = Config.load(home).worker
@@ -165,7 +164,7 @@ def check_worker(home: Home) -> Iterator[HealthFinding]:
         yield HealthFinding("warn", "workers", doubt, f"edit [worker] in {home.config}")
 
 
-def check_plugins(home: Home) -> Iterator[HealthFinding]:
+def check_plugins(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that every plugin can be loaded."""
     try:
         catalog = load_catalog(home)
@@ -182,7 +181,7 @@ def check_plugins(home: Home) -> Iterator[HealthFinding]:
     yield HealthFinding("ok", "plugins", f"{names}: {len(catalog.losses)} losses and {formats} row formats")
 
 
-def check_jobs(home: Home) -> Iterator[HealthFinding]:
+def check_jobs(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks the job database, and counts its jobs by state."""
     try:
         with JobTable.open_readonly(home.database) as jobs:
@@ -202,13 +201,14 @@ def check_jobs(home: Home) -> Iterator[HealthFinding]:
     yield HealthFinding("ok", "jobs", (detail or "none yet") + size)
 
 
-def check_daemon(home: Home) -> Iterator[HealthFinding]:
+def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that the daemon that holds the home answers, and that it can watch its folder."""
     holder = lock.find_holder(home)
     if holder is None:
         yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
         return
-    from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+    from prefd.daemon.control.client import Client, DaemonNotRunning
+    from prefd.daemon.control.control_error import ControlError
 
     try:
         status = Client(home).status()
@@ -223,7 +223,7 @@ def check_daemon(home: Home) -> Iterator[HealthFinding]:
         yield HealthFinding("fail", "folder", status.watcher.folder, "mount it, or give yourself the right to it")
 
 
-def check_cache(home: Home) -> Iterator[HealthFinding]:
+def check_cache(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that the cache can be read, and names its damaged parts."""
     from prefd.cache.store import NotACache, ReferenceCache
 
@@ -250,7 +250,7 @@ def check_cache(home: Home) -> Iterator[HealthFinding]:
             )
 
 
-def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
+def check_shared_cache(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that the shared cache answers, where config.toml names one."""
     try:
         url = Config.load(home).cache_url
@@ -267,9 +267,9 @@ def check_shared_cache(home: Home) -> Iterator[HealthFinding]:
         return
     remedy = "look at cache_url, the network and the AWS_… variables; until then jobs use and fill the cache here alone"
     try:
-        count = len(_run_within(BUCKET_SECONDS, lambda: bucket.list_folders("refs")))
+        count = len(_run_within(timing.bucket_check, lambda: bucket.list_folders("refs")))
     except TimeoutError:
-        yield HealthFinding("warn", "shared", f"{url} gave no answer within {BUCKET_SECONDS:g} s", remedy)
+        yield HealthFinding("warn", "shared", f"{url} gave no answer within {timing.bucket_check:g} s", remedy)
     except bucket.errors as error:
         yield HealthFinding("warn", "shared", f"{url}: {first_line(error)}", remedy)
     else:
@@ -290,7 +290,7 @@ def _run_within(seconds: float, action: Callable[[], T]) -> T:
     return future.result(seconds)
 
 
-CHECKS: tuple[Callable[[Home], Iterator[HealthFinding]], ...] = (
+CHECKS: tuple[Callable[[Home, Timing], Iterator[HealthFinding]], ...] = (
     check_python,
     check_packages,
     check_device,
@@ -310,7 +310,7 @@ CHECKS: tuple[Callable[[Home], Iterator[HealthFinding]], ...] = (
 )
 
 
-def run_checks(home: Home) -> Iterator[HealthFinding]:
+def run_checks(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Runs every check, and yields each finding as it is made."""
     for check in CHECKS:
-        yield from check(home)
+        yield from check(home, timing)

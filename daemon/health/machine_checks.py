@@ -18,14 +18,14 @@ from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.machine.mounts import find_mount
+from prefd.daemon.timing import USUAL, Timing
 
-EVENT_SECONDS = 2.0
 FEW_FILES = 1024  # a cache has several files a segment, and all of them are mapped
 INOTIFY = Path("/proc/sys/fs/inotify")
 LINGER = Path("/var/lib/systemd/linger")
 
 
-def check_watch(home: Home) -> Iterator[HealthFinding]:
+def check_watch(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks how drops are noticed: tried, not guessed, where the file system should report them."""
     try:
         polling = Config.load(home).watch.polling
@@ -42,7 +42,7 @@ def check_watch(home: Home) -> Iterator[HealthFinding]:
         yield HealthFinding("ok", "watch", f"polling, because {place}, which does not tell of changes made elsewhere")
         return
     try:
-        has_events = is_event_reported(home.jobs)
+        has_events = is_event_reported(home.jobs, timing.event_check)
     except OSError as error:
         limits = f"sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288 (now {describe_inotify()})"
         remedy = limits if describe_inotify() else "jobs/ is polled meanwhile"
@@ -55,17 +55,17 @@ def check_watch(home: Home) -> Iterator[HealthFinding]:
             f"file events; {place}{f'; inotify: {describe_inotify()}' if describe_inotify() else ''}",
         )
     else:
-        detail = f"no file event came within {EVENT_SECONDS:g} s: {place}"
+        detail = f"no file event came within {timing.event_check:g} s: {place}"
         yield HealthFinding(
             "warn", "watch", detail, f"set polling = true under [watch] in {home.config}; rescans go on meanwhile"
         )
 
 
-def is_event_reported(folder: Path) -> bool:
-    """Returns whether a file that appears in `folder` is reported. It is a dotfile, which no daemon takes. Raises OSError."""
+def is_event_reported(folder: Path, seconds: float) -> bool:
+    """Returns whether a file that appears in `folder` is reported within `seconds`. It is a dotfile, which no daemon takes. Raises OSError."""
     from watchfiles import watch
 
-    deadline = time.monotonic() + EVENT_SECONDS
+    deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as elsewhere:
         probe = Path(elsewhere) / "nothing yet"
         try:
@@ -92,7 +92,7 @@ def describe_inotify() -> str:
         return ""
 
 
-def check_limits(home: Home) -> Iterator[HealthFinding]:
+def check_limits(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks how many files a process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     detail = "no limit" if soft == resource.RLIM_INFINITY else f"{soft:,} open files"
@@ -104,7 +104,7 @@ def check_limits(home: Home) -> Iterator[HealthFinding]:
         yield HealthFinding("ok", "limits", detail)
 
 
-def check_socket(home: Home) -> Iterator[HealthFinding]:
+def check_socket(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that only this user can reach the control socket, and that its path is short enough."""
     from prefd.daemon.home.layout import MAX_SOCKET_BYTES
 
@@ -131,7 +131,7 @@ def check_socket(home: Home) -> Iterator[HealthFinding]:
         yield HealthFinding("ok", "socket", f"{home.socket}, for this user alone")
 
 
-def check_service(home: Home) -> Iterator[HealthFinding]:
+def check_service(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks whether a service manager starts the daemon, and would succeed."""
     if sys.platform == "darwin":
         yield from _check_launchd(Path.home() / "Library" / "LaunchAgents" / "prefd.plist")

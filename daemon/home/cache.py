@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prefd.cache.store import ReferenceCache
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 
@@ -19,7 +20,7 @@ def open_cache(home: Home) -> ReferenceCache:
 
 def open_shared(home: Home) -> SharedCache | None:
     """Open the home's shared cache; None for a home that shares nothing. Raises as `open_cache`."""
-    url = Config.load(home).cache_url
+    url = HandedSettings.read(home).cache_url
     if not url:
         return None
     from prefd.cache.shared.cache import SharedCache  # here: few share, and obstore may not be installed

@@ -3,8 +3,8 @@
 A claim is one rename into `jobs/accepted/`; nothing is read as a spec before it. A file is complete when its size,
 time and inode have not changed for the settle time and (where Linux can tell) nobody has it open for writing. This is
 checked when the file is listed, when it is claimed, and once more after the rename, when nobody can open it by its old name
-any more. A file that was still written then waits in `accepted/`. Candidates are chosen by name, not by content: dotfiles
-and editors' temporary files are passed over, and what is not a regular file is never opened.
+any more. A file that was still written then waits in `accepted/`. Candidates are chosen by name (`non_specs`): what programs and
+people leave beside specs stays where it is, as do rows in a `.json` file; what is not a regular file is never opened.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path, PurePath
 
 from ulid import ULID
 
 from prefd.cache.segments.durable import whole_file
 from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox.claim_marks import ULID_LENGTH, is_marked, make_mark, remove_mark
+from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
-LEAVINGS = ("~", ".swp", ".swx", ".tmp", ".temp", ".partial", ".part", ".crdownload", ".bak", ".orig", ".lock")
 EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
 STILL_WRITTEN_SECONDS = 30.0
 STILL_WRITTEN = "has not changed for a while but is still open for writing: waiting"
-ULID_LENGTH = 26
 CLAIMED = re.compile(r"[0-9A-Z]{26}-[^\ud800-\udfff]+", re.DOTALL)
 """An accepted file's name: a ULID, and the name as it was dropped (which was UTF-8)."""
 
@@ -47,6 +48,8 @@ class Claimed:
 
     path: Path
     name: str
+    hold: str = ""
+    """Why its jobs are not to run unless somebody asks for it; empty where they are."""
 
     @classmethod
     def from_path(cls, path: Path) -> Claimed:
@@ -155,13 +158,19 @@ class Inbox:
         if self._settled.get(name, before) != before or self._has_writer(descriptor):
             self._sightings[name] = _Sighting(before, time.monotonic())
             return None
+        if (reason := explain_start(name, os.pread(descriptor, START_BYTES, 0))) is not None:
+            self._report(name, reason)
+            return None
         try:
             os.fsync(descriptor)  # a claim that outlives a power cut is of the content that was complete
+            make_mark(claimed.path)
             os.rename(source, claimed.path)  # over nothing: the prefix is new
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 self._report_refusal(name, error)
             if not os.path.lexists(claimed.path):  # NFS may say so of a rename that was done, when its answer was lost
+                with suppress(OSError):
+                    remove_mark(claimed.path)
                 return None
         try:
             self._make_durable()
@@ -214,7 +223,10 @@ class Inbox:
         return ready
 
     def keep_claims_without_jobs(self, recorded: set[str]) -> None:
-        """Keep the claimed files without a job: a crash came between the rename and the row. Raises OSError."""
+        """Keep the claimed files without a job, those to be held that once had one. Raises OSError.
+
+        Of the others a crash came between the rename and the row.
+        """
         with os.scandir(self.home.accepted) as entries:
             names = [
                 entry.name
@@ -225,7 +237,13 @@ class Inbox:
                 and entry.is_file(follow_symlinks=False)
             ]
         for name in names:
-            self.keep(Claimed.from_path(self.home.accepted / name))
+            claimed = Claimed.from_path(self.home.accepted / name)
+            self.keep(claimed if is_marked(claimed.path) else replace(claimed, hold=describe_unknown_claim(claimed)))
+
+    def confirm(self, claimed: Claimed) -> None:
+        """Note that the claim has come to its end: its jobs are in the database, or it was rejected."""
+        with suppress(OSError):  # then the next daemon finds its jobs, and nothing hangs on the mark
+            remove_mark(claimed.path)
 
     def forget_report(self, claimed: Claimed) -> None:
         """Forget what was reported of a claimed file, which is a job now, or rejected."""
@@ -242,6 +260,7 @@ class Inbox:
         with whole_file(self.home.refusal(target.name), beside, durable=False) as file:
             file.write(("\n".join(lines) + "\n").encode())
         os.rename(claimed.path, target)
+        self.confirm(claimed)
         return target
 
     def _make_durable(self) -> None:
@@ -281,7 +300,8 @@ class Inbox:
     def _check_candidate(self, entry: os.DirEntry[str]) -> os.stat_result | None:
         """Return the status of a file that may be a spec; None, with a report where users should know, for another."""
         name = entry.name
-        if name.startswith(".") or name.lower().endswith(LEAVINGS) or (name.startswith("#") and name.endswith("#")):
+        reason = explain_name(name)
+        if reason == "":
             return None
         if entry.is_dir(follow_symlinks=False):
             if name not in (self.home.accepted.name, self.home.rejected.name):
@@ -292,6 +312,11 @@ class Inbox:
         except UnicodeEncodeError:
             self._report(name, "has a name that is not UTF-8 and is left alone")
             return None
+        if reason is None and (original := find_original(name)) is not None and self._was_dropped(original):
+            reason = explain_copy(original)
+        if reason is not None and entry.is_file(follow_symlinks=False):
+            self._report(name, reason)
+            return None
         try:
             info = entry.stat(follow_symlinks=False)
         except OSError:  # it went away meanwhile
@@ -301,6 +326,13 @@ class Inbox:
             return None
         return info
 
+    def _was_dropped(self, name: str) -> bool:
+        """Return whether a file of this name is in the folder, or was claimed from it. Raises OSError."""
+        if (self.home.jobs / name).exists():
+            return True
+        with os.scandir(self.home.accepted) as claims:
+            return any(claim.name[ULID_LENGTH + 1 :] == name for claim in claims)
+
     def _report_refusal(self, name: str, error: OSError) -> None:
         self._report(name, f"cannot be claimed and stays in {self.home.jobs}: {error.strerror or error}")
 
@@ -309,6 +341,25 @@ class Inbox:
         if self._reported.get(name) != reason:
             self._reported[name] = reason
             log.warning("%s %s", clip(ascii(name), 120), reason)
+
+
+def mark_claims(home: Home, recorded: set[str]) -> None:
+    """Mark each claimed file without a job as one whose claim broke off. Raises OSError."""
+    with os.scandir(home.accepted) as entries:
+        names = [entry.name for entry in entries if CLAIMED.fullmatch(entry.name) and entry.name not in recorded]
+    for name in names:
+        make_mark(home.accepted / name)
+
+
+def describe_unknown_claim(claimed: Claimed) -> str:
+    """Say in words why the jobs of a file are held that was taken in once, and whose jobs the database does not know."""
+    moment = ""
+    with suppress(ValueError):
+        moment = f" on {datetime.fromtimestamp(ULID.from_str(claimed.source[:ULID_LENGTH]).timestamp):%Y-%m-%d %H:%M}"
+    return (
+        f"it was taken in once{moment}, and the database does not know its job: was that begun anew, or is it an older one? "
+        "It may have run: `prefd resume ID` runs it, `prefd cancel ID` does not"
+    )
 
 
 def _signature(info: os.stat_result) -> Signature:

@@ -13,7 +13,9 @@ from ulid import ULID
 from prefd.cache.segments.durable import flush_file, whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.availability import WatchedFolder
+from prefd.daemon.inbox.claim_marks import make_mark
 from prefd.daemon.inbox.claims import Claimed
+from prefd.daemon.inbox.non_specs import choose_spec_name
 from prefd.daemon.machine.files import rename_new, shorten_name, sync_folder
 
 
@@ -27,6 +29,7 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
     ulid = ULID()
     beside = home.accepted / f".{ulid}.tmp"
     claimed = Claimed(home.accepted / f"{ulid}-{shorten_name(name)}", name)
+    make_mark(claimed.path)
     with whole_file(claimed.path, beside) as file:
         file.write(data)
     sync_folder(home.accepted)
@@ -36,7 +39,8 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
 def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
     """Put a spec (paths absolute) into `jobs/` as JSON, whole at once, under a name not in use; return its path.
 
-    Works with no daemon running. `name` is the spec file's; the file is `<its stem>.json`, or `-2`, `-3`.
+    Works with no daemon running. `name` is the spec file's; the file is `<its stem>.json`, or `-2`, `-3`;
+    a stem that the folder would take for a conflict copy is spelt with dashes.
     Raises FolderUnusable where `jobs/` is not mounted, and OSError.
     """
     WatchedFolder(home).require_mount()
@@ -45,7 +49,7 @@ def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
     with beside.open("x", encoding="utf-8") as file:
         json.dump(document, file, indent=1, ensure_ascii=False)
         flush_file(file)
-    stem = shorten_name(PurePath(name).stem.lstrip(".") or "job")
+    stem = PurePath(choose_spec_name(shorten_name(PurePath(name).stem.lstrip(".") or "job"))).stem
     try:
         for number in range(1, 10_000):
             target = home.jobs / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")

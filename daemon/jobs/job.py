@@ -103,6 +103,10 @@ class Job:
     """When the process of `prefd run` started, as `worker_started`."""
     crashes: int
     """How often its worker has crashed without getting any further."""
+    ulid: str
+    """The job's identity, which its folder carries too; another home may give its number to another job."""
+    origin: str
+    """The id of the home that its folder was copied in from; empty for a job of this home."""
 
     @property
     def ended(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from prefd.daemon.jobs.job_ulids import choose_job_ulid
+
 MIGRATIONS = (
     """
 CREATE TABLE jobs (
@@ -62,6 +64,16 @@ ALTER TABLE jobs ADD COLUMN owner_started REAL;
 ALTER TABLE jobs ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN crash_mark TEXT NOT NULL DEFAULT '';
 """,
+    """
+-- A job's identity beside its number, which another home may give out too.
+ALTER TABLE jobs ADD COLUMN ulid TEXT NOT NULL DEFAULT '';
+-- The id of the home that a job's folder was copied in from; '' for a job of this home.
+ALTER TABLE jobs ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX jobs_ulid ON jobs (ulid) WHERE ulid <> '';
+-- One row: the id of the home that the database belongs to, '' until a daemon has served it.
+CREATE TABLE home (id INTEGER PRIMARY KEY CHECK (id = 1), ulid TEXT NOT NULL);
+INSERT INTO home VALUES (1, '');
+""",
 )
 """The SQL that makes each version of the schema out of the one before. Entries are never changed, only added."""
 VERSION = len(MIGRATIONS)
@@ -73,4 +85,11 @@ def migrate(db: sqlite3.Connection, version: int) -> None:
         for statement in migration.split(";\n"):
             db.execute(statement)
     if version < VERSION:
+        _give_ulids(db)
         db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _give_ulids(db: sqlite3.Connection) -> None:
+    """Give each job of an earlier version the ULID that this version would have given it."""
+    for job_id, source, part in db.execute("SELECT id, source, part FROM jobs WHERE ulid = ''").fetchall():
+        db.execute("UPDATE jobs SET ulid = ? WHERE id = ?", (choose_job_ulid(db, source, part), job_id))

@@ -15,7 +15,8 @@ from prefd.daemon.jobs.states import State
 COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
     "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, "
-    "priority, not_before, after, waiting, job_group, description, boot, owner_started, crashes"
+    "priority, not_before, after, waiting, job_group, description, boot, owner_started, crashes, "
+    "ulid, origin"
 )
 
 

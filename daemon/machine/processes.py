@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -18,6 +19,12 @@ import psutil
 
 WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
 """The command of a worker. -P: it runs in a job's folder, which must not become a place to import from."""
+
+REMARK = re.compile(r"\d{4}-\d\d-\d\d \S+ (WARNING|INFO|DEBUG) ")
+"""The start of a line of a worker's log that tells of no error: that there is no fast BLAS, say."""
+
+MOST_WORDS = 300
+"""Characters of the last line of a process that ended."""
 
 SAME_HASHES = {"PYTHONHASHSEED": "0"}
 """Part of every worker's environment: a chat template in Python that goes through a set finds one order in all of them."""
@@ -53,6 +60,18 @@ class ProcessId:
         except psutil.Error:
             return False
 
+    def works_in(self, folder: Path) -> bool:
+        """Return whether this very process runs, and has `folder` as its working folder, under whatever name.
+
+        Pids are written into files that people copy: a process that works elsewhere is another home's.
+        """
+        if not self.is_alive():
+            return False
+        try:
+            return os.path.samefile(psutil.Process(self.pid).cwd(), folder)
+        except (OSError, psutil.Error):  # the folder was removed, or the process is not this user's
+            return False
+
     def signal(self, number: signal.Signals) -> None:
         """Send `number` to the process's group, which it leads; nothing when it is gone."""
         if self.is_alive():
@@ -86,6 +105,22 @@ def signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a zombie's group
         return
+
+
+def describe_exit(returncode: int) -> str:
+    """Describe how a process ended: `SIGSEGV`, or `exit code 3`."""
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
+
+
+def find_last_words(stderr: str) -> str:
+    """Return the last line that a worker wrote to stderr and that is no remark; empty where there is none."""
+    lines = [line for line in stderr.splitlines() if line.strip() and not REMARK.match(line)]
+    return lines[-1].strip()[:MOST_WORDS] if lines else ""
 
 
 async def end_process(process: ProcessId, grace: float) -> bool:

@@ -17,8 +17,6 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.timing import Timing
 
-LOOK_SECONDS = 1.0
-"""Seconds between two looks at whether another process has changed the database."""
 DRAWN = Timing(worker_look=0.2)
 """The worker's progress is drawn here, and so looked at more often."""
 
@@ -61,7 +59,7 @@ def run_in_foreground(
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, stop.request)
-            passing_on = asyncio.create_task(pass_on_changes(table, job.id))
+            passing_on = asyncio.create_task(pass_on_changes(table, job.id, timing.database_look))
             try:
                 return await supervisor.run(catalog)
             finally:
@@ -75,10 +73,13 @@ def run_in_foreground(
             raise
 
 
-async def pass_on_changes(table: JobTable, job_id: int) -> None:
-    """Wake the job's listeners when another process, such as `prefd cancel`, has written to the database."""
+async def pass_on_changes(table: JobTable, job_id: int, pause: float) -> None:
+    """Wake the job's listeners when another process, such as `prefd cancel`, has written to the database.
+
+    `pause`: seconds between two looks.
+    """
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(pause)
         try:
             changed = table.was_changed_elsewhere()
         except JobTableError:  # reading the job raises it too, where it is reported

@@ -20,8 +20,8 @@ from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
 from prefd.daemon.specs.catalog import CatalogError
-from prefd.daemon.specs.catalog_listing import Losses
 from prefd.daemon.specs.job_spec import Reference
+from prefd.daemon.specs.losses import Losses
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Runner:
                     self.table.transition(job.id, "failed", f"the process that ran it ({job.owner}) is gone")
                 continue
             self.alive(self.config.watch.rescan_seconds)
-            if (worker := job.worker_process) is not None and worker.is_alive():
+            if (worker := job.worker_process) is not None and worker.works_in(self.home.job(job.id)):
                 about = {"job": job.id}
                 log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid, extra=about)
                 await end_process(worker, self.config.stop_grace_seconds)

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+from prefd.daemon.machine.processes import describe_exit
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.worker_log import read_tail
 
 
@@ -28,22 +30,20 @@ def lock_worker(path: Path) -> int | None:
     return descriptor
 
 
+def describe_busy_folder(run: RunDir) -> str:
+    """Say why a job fails whose folder another worker still uses."""
+    return f"another worker still works in {run.root}; end it, then `prefd retry {run.root.name}`"
+
+
 def describe_end(returncode: int, log: Path, since: int = 0) -> str:
     """Says how a worker that left no outcome ended, with the last lines it logged after byte `since`."""
     if returncode == -signal.SIGKILL:
         cause = "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent"
     elif returncode < 0:
-        cause = f"the worker died of {_signal_name(-returncode)}"
+        cause = f"the worker died of {describe_exit(returncode)}"
     elif returncode == 0:
         cause = "the worker ended without saying how it went"
     else:
         cause = f"the worker ended with exit code {returncode} and did not say why"
     last = read_tail(log, since=since)
     return f"{cause}; its log ends:\n{last}" if last else f"{cause}; its log is empty"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -42,7 +42,6 @@ class PhaseOutcome(BaseModel, Generic[Summary]):
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as `runs/<id>/<phase>.json` holds it."""
-        """Return the outcome as `runs/<id>/<phase>.json` holds it."""
         return {"ok": self.ok, "reason": self.reason, "summary": self.summary.to_json()}
 
 

@@ -154,7 +154,6 @@ class RunDir:
 
     def write_outcome(self, phase: Phase, outcome: Outcome) -> None:
         """Write the outcome of the phase."""
-        """Write the outcome of the phase."""
         write_json(self.root / f"{phase}.json", outcome.to_json())
 
     def forget_outcome(self, phase: Phase) -> None:

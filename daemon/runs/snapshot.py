@@ -20,8 +20,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.settings import Config, ConfigError
+from prefd.daemon.home.settings import ConfigError
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.runs import hub_commits
 from prefd.daemon.runs.run_folder import RunDir
@@ -129,7 +130,7 @@ def list_plugins(home: Home) -> dict[str, str]:
     entries = metadata.entry_points(group=PLUGIN_GROUP)
     plugins = {entry.dist.name: entry.dist.version for entry in entries if entry.dist and entry.dist.name != "prefd"}
     try:
-        files = Config.load(home).plugin_files(home)
+        files = HandedSettings.read(home).plugin_files
     except ConfigError:
         return plugins
     for path in files:

@@ -14,13 +14,14 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import metadata
-from typing import Any
 
 import psutil
 
 from prefd.daemon.control import server
+from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home import lock
+from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.inbox.claims import Inbox
@@ -38,7 +39,7 @@ from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
-from prefd.daemon.specs.catalog_listing import Losses
+from prefd.daemon.specs.losses import Losses
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
 
@@ -78,6 +79,9 @@ class Service:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
+        self.folder = read_folder_id(home.root)
+        self.lost: str | None = None
+        """What became of the home, where it went away while the daemon ran."""
 
     async def run(self) -> None:
         """Serve until a stop is requested and every running job has been put back."""
@@ -90,6 +94,7 @@ class Service:
                 asyncio.create_task(
                     report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing)
                 ),
+                asyncio.create_task(self._watch_home()),
                 asyncio.create_task(Notifier(self.home, self.config.notify, self.table, self.timing).run()),
             ]
             log.info("serving %s", self.home.root)
@@ -115,6 +120,9 @@ class Service:
             started_at=self.started_at,
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
+            home_id=self.table.home_id(),
+            home_folder=self.folder,
+            notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),
             active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
@@ -139,11 +147,11 @@ class Service:
         self.runner.queued.set()
         return job
 
-    def act_on_queue(self, action: str) -> dict[str, Any]:
+    def act_on_queue(self, action: str) -> Acted:
         """Do one of QUEUE_ACTIONS, and return the queue and the jobs it acted on. Raises JobTableError."""
-        jobs = [job.to_json() for job in QUEUE_ACTIONS[action](self.table)]
+        jobs = QUEUE_ACTIONS[action](self.table)
         self.runner.queued.set()
-        return {"queue": {"paused_at": self.table.queue_paused_at()}, "jobs": jobs}
+        return Acted(queue=Queue(paused_at=self.table.queue_paused_at()), jobs=jobs)
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Make jobs of a posted spec file, as `Admission.submit` does."""
@@ -163,14 +171,34 @@ class Service:
             try:
                 await self._work_or_mend(work)
             except Exception:
+                if self._note_lost_home():  # whatever failed did so for that
+                    break
                 log.exception("this should not happen; going on")
                 await self.stop.rest(self.timing.failed_loop_pause)
         self.pulse.end(loop)
+
+    async def _watch_home(self) -> None:
+        """Look now and then whether the home is still there, until cancelled."""
+        while not self._note_lost_home():
+            await asyncio.sleep(self.timing.home_look)
+
+    def _note_lost_home(self) -> bool:
+        """Return whether the home has gone away. Then that is told once, and the daemon stops: it could keep nothing.
+
+        Its workers are told to save their state, and the database that it has open is written to the last.
+        """
+        if self.lost is None and (lost := describe_loss(self.home.root, self.folder)) is not None:
+            self.lost = lost
+            log.error("%s; the daemon ends. Start it again when the home is back, or with the home's new place", lost)
+            self.request_stop()
+        return self.lost is not None
 
     async def _work_or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Unreadable as error:
+            if self._note_lost_home():
+                return
             log.error("%s", error)
             mend(self.home, self.table, error.why)
 
@@ -185,16 +213,19 @@ class Service:
         await self.intake.run()
 
 
-async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:
+async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> bool:
     service = Service(home, config, table, worker, ServiceManager.take(os.environ))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, service.request_stop)
     await service.run()
+    return service.lost is None
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> None:
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> bool:
     """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
+
+    Returns False where it ended because the home went away.
 
     Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
     """
@@ -203,4 +234,4 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
     with lock.hold_lock(home):
         start_logging(config.log, home.log if to_file else None)
         with open_table(home) as table:
-            asyncio.run(_run(home, config, table, worker))
+            return asyncio.run(_run(home, config, table, worker))

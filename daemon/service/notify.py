@@ -23,7 +23,7 @@ from pathlib import Path
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import NotifyConfig
-from prefd.daemon.jobs.document import job_document
+from prefd.daemon.jobs.details import JobDetails
 from prefd.daemon.jobs.events import identify_database
 from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import Change, Job, JobTable, JobTableError
@@ -113,12 +113,8 @@ class Notifier:
 
     def _make_stdin(self, job: Job) -> bytes:
         """Return what `prefd show ID --json` prints."""
-        try:
-            spec = self.table.spec(job.id)
-        except ValueError:  # of another version of prefd
-            spec = None
-        details = job_document(job, spec, self.table.history(job.id), RunDir(self.home.job(job.id)))
-        return json.dumps(add_schema(details), indent=1).encode()
+        details = JobDetails.read(self.table, job.id, RunDir(self.home.job(job.id)))
+        return json.dumps(add_schema(details.to_json()), indent=1).encode()
 
     def _choose_folder(self, job: Job) -> Path:
         folder = self.home.job(job.id)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import Claimed
+from prefd.daemon.inbox.non_specs import explain_name
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import SUFFIXES, SpecError, read_specs
 from prefd.daemon.text.parsed import MAX_BYTES
@@ -43,7 +44,7 @@ def list_waiting_specs(home: Home) -> list[WaitingSpec]:
     The files in `jobs/` are read before `accepted/` is listed, where a daemon may have moved them. Most of those in
     `accepted/` are jobs already: the table has their `source`.
     """
-    dropped = [WaitingSpec(path, path.name, home.jobs) for path in _files(home.jobs)]
+    dropped = [WaitingSpec(each, each.name, home.jobs) for each in _files(home.jobs) if explain_name(each.name) is None]
     readable = [each for each in dropped if each.specs]
     claimed = [Claimed.from_path(path) for path in _files(home.accepted)]
     return readable + [WaitingSpec(each.path, each.name, home.jobs, each.source) for each in claimed]

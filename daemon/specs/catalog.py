@@ -41,6 +41,11 @@ class PluginInfo:
     formats: Sequence[str]
     error: str | None
 
+    @property
+    def key(self) -> str:
+        """What tells it from every other: an entry point's name, or a file's path (as `prefd.plugins.manager.Plugin.key`)."""
+        return self.name if self.source in ("built-in", "entry point") else self.source
+
 
 @dataclass(frozen=True)
 class Catalog:
@@ -48,6 +53,13 @@ class Catalog:
 
     losses: Mapping[str, LossInfo]
     plugins: Sequence[PluginInfo]
+    files: Sequence[str] = ()
+    """The files of the plugins' modules: when one changes, so may the losses."""
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why plugins could not be loaded, by their keys."""
+        return {plugin.key: plugin.error for plugin in self.plugins if plugin.error}
 
     def need_reference(self, names: Iterable[str]) -> bool:
         """Returns whether any of the losses of these names, all of them known here, compares with the reference."""
@@ -72,4 +84,4 @@ class Catalog:
             plugins = [PluginInfo(**plugin) for plugin in value["plugins"]]
         except (TypeError, KeyError, AttributeError) as error:
             raise CatalogError(f"the worker's catalogue is not as expected: {error!r}") from None
-        return cls(losses, plugins)
+        return cls(losses, plugins, value.get("files", ()))

@@ -1,117 +1,99 @@
-"""Lists losses and plugins by asking a short-lived child: the daemon imports no plugin and no mlx.
+"""Keeps the catalogue of losses and plugins, which a short-lived child lists: the daemon imports no plugin and no mlx.
 
-The child costs a second or two (it imports mlx), so its answer is kept until something it depends on has changed:
-the settings, a local plugin file, or a folder that distributions are installed into.
+The child costs a second or two (it imports mlx), so its answer is kept until something it depends on has changed: the
+settings, a file of a plugin or of a module that it imported, or a folder that distributions are installed into.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.machine.processes import WORKER
-from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.specs.catalog import Catalog, CatalogError
+from prefd.daemon.specs.plugin_listing import list_plugins
 from prefd.daemon.specs.remembered_losses import remember_losses
-from prefd.daemon.text.wording import clip
 
-TIMEOUT_SECONDS = 120.0
-TRIES = 3
-"""A child that was killed (for its memory, say) has shown nothing wrong with the plugins: it is asked again, so often in all."""
 Stamp = tuple[tuple[str, int, int], ...]
 """(path, mtime in ns, size) of everything a catalogue depends on."""
-_catalogs: dict[tuple[Path, tuple[str, ...]], tuple[Stamp, Catalog]] = {}
-"""Home and worker → the last answer, and what it depended on as it was before the child looked."""
+CHANGED_MEANWHILE = (0, -1)
+"""In a stamp, of a file that was changed when the child may have read it already."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A catalogue, with what it depends on as that was before the child looked."""
+
+    settings: HandedSettings
+    installed: Stamp
+    modules: Stamp
+    catalog: Catalog
+
+
+_entries: dict[tuple[Path, tuple[str, ...]], _Entry] = {}
+"""Home and worker → the last answer."""
 _listing_lock = threading.Lock()
 
 
-def load_catalog(home: Home, worker: Sequence[str] = WORKER) -> Catalog:
-    """Lists losses and plugins; this process asks the child again only when a plugin may have changed. Raises CatalogError."""
+def load_catalog(
+    home: Home,
+    worker: Sequence[str] = WORKER,
+    settings: HandedSettings | None = None,
+    cancelled: threading.Event | None = None,
+    anew: bool = False,
+) -> Catalog:
+    """List losses and plugins; this process asks the child again only when a plugin may have changed. Raises CatalogError.
+
+    `settings`: those to list with; None for those in config.toml. `cancelled`: once it is set, the listing is broken off.
+    `anew`: ask the child in any case.
+    """
+    if settings is None:
+        try:
+            settings = HandedSettings.of(Config.load(home), home)
+        except ConfigError as error:
+            raise CatalogError(str(error)) from error
     key = (home.root, tuple(worker))
     with _listing_lock:
-        stamp = _take_stamp(home)  # before the child looks, so that a change meanwhile is seen
-        entry = _catalogs.get(key)
-        if entry is None or entry[0] != stamp:
-            entry = _catalogs[key] = stamp, _run_listing(home, worker)
-        return entry[1]
+        installed = take_stamp_of_installed(home, settings)
+        entry = _entries.get(key)
+        if anew or entry is None or not _is_current(entry, settings, installed):
+            began = time.time_ns()
+            value = list_plugins([*worker, "catalog", "--home", str(home.root)], settings, cancelled)
+            catalog = Catalog.from_json(value)
+            summaries = {name: loss.summary for name, loss in catalog.losses.items()}
+            remember_losses(home, summaries, keep_earlier=bool(catalog.failures))
+            entry = _entries[key] = _Entry(settings, installed, take_stamp(catalog.files, began), catalog)
+        return entry.catalog
 
 
-class Losses:
-    """Keeps the catalogue of a daemon. `latest` may be out of date; `error` says why there is none now."""
-
-    def __init__(self, home: Home, worker: Sequence[str] = WORKER) -> None:
-        self.home = home
-        self.worker = worker
-        self.latest: Catalog | None = None
-        self.error: str | None = None
-
-    async def list_ahead(self) -> None:
-        """Lists the losses before anyone needs them; where that fails, `error` says why."""
-        with suppress(CatalogError):
-            await self.now()
-
-    async def now(self) -> Catalog:
-        """Returns the catalogue as it is now. Raises CatalogError."""
-        try:
-            self.latest = await run_in_thread(load_catalog, self.home, self.worker)
-        except CatalogError as error:
-            self.error = str(error)
-            raise
-        self.error = None
-        return self.latest
+def _is_current(entry: _Entry, settings: HandedSettings, installed: Stamp) -> bool:
+    return (entry.settings, entry.installed) == (settings, installed) and entry.modules == take_stamp(
+        entry.catalog.files
+    )
 
 
-def _run_listing(home: Home, worker: Sequence[str]) -> Catalog:
-    command = [*worker, "catalog", "--home", str(home.root)]
-    try:
-        for _ in range(TRIES):
-            child = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=TIMEOUT_SECONDS,
-                start_new_session=True,  # a Ctrl-C at the terminal is the daemon's to handle
-                check=False,
-            )
-            if child.returncode >= 0:
-                break
-    except subprocess.TimeoutExpired:
-        raise CatalogError(f"listing the plugins took longer than {TIMEOUT_SECONDS:g} s: does one hang?") from None
-    except OSError as error:
-        raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from error
-    if child.returncode != 0:
-        lines = [line for line in child.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-        last = clip(lines[-1], 300) if lines else "it said nothing"
-        raise CatalogError(f"listing the plugins failed (exit code {child.returncode}): {last}")
-    try:
-        value = json.loads(child.stdout)
-    except ValueError:
-        text = child.stdout.decode("utf-8", "replace")
-        raise CatalogError(f"listing the plugins gave no JSON: {clip(text, 200)!r}: does one print?") from None
-    catalog = Catalog.from_json(value)
-    remember_losses(home, {name: loss.summary for name, loss in catalog.losses.items()})
-    return catalog
+def take_stamp_of_installed(home: Home, settings: HandedSettings) -> Stamp:
+    """Take the stamp of the settings, the plugin files, and the folders that distributions are installed into."""
+    return take_stamp([home.config, *settings.plugin_files, *map(Path, filter(None, sys.path))])
 
 
-def _take_stamp(home: Home) -> Stamp:
-    try:
-        files = Config.load(home).plugin_files(home)
-    except ConfigError:
-        files = []
-    watched = [home.config, *files, *(Path(entry) for entry in sys.path if entry)]
+def take_stamp(paths: Iterable[str | Path], began: int | None = None) -> Stamp:
+    """Take the stamp of these files. A file that was changed after `began` (Unix time in ns) counts as changed since."""
     stamps = []
-    for path in watched:
+    for path in paths:
         try:
             info = os.stat(path)
-            stamps.append((str(path), info.st_mtime_ns, info.st_size))
+            is_newer = began is not None and info.st_mtime_ns >= began
+            changed = CHANGED_MEANWHILE if is_newer else (info.st_mtime_ns, info.st_size)
         except OSError:
-            stamps.append((str(path), 0, 0))
+            changed = (0, 0)
+        stamps.append((str(path), *changed))
     return tuple(stamps)

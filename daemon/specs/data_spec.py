@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from prefd.daemon.specs.chat_template import DEFAULT_DATE, describe_reserved, parse_date
+from prefd.daemon.specs.chat_template import DEFAULT_DATE, TODAY, describe_reserved, parse_date
 from prefd.daemon.specs.data_sources import Paths, Source, SourceSpec
 from prefd.daemon.specs.path_or_hub_id import resolve_source
 from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
@@ -64,7 +64,7 @@ class DataSpec(SpecModel):
     )
     date: str = Field(
         DEFAULT_DATE,
-        description="the moment that a chat template prints which prints one; today: the day of the claim",
+        description="the moment that a chat template prints which prints one; today: the day on which it is handed in",
         examples=["2026-01-31", "2026-01-31T09:30", "today"],
     )
 
@@ -150,10 +150,12 @@ class DataSpec(SpecModel):
                 yield (("path", index, "data_dir") if own else ("data_dir",)), message, source.data_dir
 
     def resolved(self, folder: Path) -> DataSpec:
-        """Returns this block with every path absolute. What the spec leaves out stays so."""
+        """Returns this block with every path absolute, and `today` as a date. What the spec leaves out stays so."""
         update: dict[str, Any] = {"path": _resolve_entry(self.path, folder)}
         if isinstance(self.validation, str):
             update["validation"] = resolve_source(self.validation, folder)
+        if self.date == TODAY:
+            update["date"] = date.today().isoformat()
         return self.model_copy(update=update)
 
     @field_validator("date", mode="before")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, cast
 
@@ -14,7 +14,7 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.path_or_hub_id import resolve_path, resolve_source
 from prefd.daemon.specs.training_spec import QuantizeSpec, TrainingSpec
 from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
-from prefd.daemon.text.times import parse_moment
+from prefd.daemon.text.times import parse_moment, resolve_moment
 
 Scalar = bool | int | float | str | None
 JobNumber = Annotated[int, Field(ge=1)]
@@ -116,9 +116,11 @@ class JobSpec(SpecModel):
     @field_validator("not_before", mode="before")
     @classmethod
     def check_not_before(cls, value: Any) -> Any:
-        """Refuses a text that is no moment, and takes TOML's own date-times."""
-        if isinstance(value, datetime):  # TOML has them
+        """Refuses a text that is no moment, and takes TOML's own dates and times as the text of the same would be."""
+        if isinstance(value, datetime):
             value = value.isoformat(" ")
+        elif isinstance(value, date | time):
+            value = value.isoformat()
         if isinstance(value, str):
             parse_moment(value)
         return value
@@ -183,12 +185,17 @@ class JobSpec(SpecModel):
         return self.model_copy(update={"data": self.data.model_copy(update={"date": day.isoformat()})})
 
     def resolved(self, folder: Path) -> JobSpec:
-        """Returns this spec with every relative path made absolute from `folder`, the spec file's own."""
+        """Returns this spec so that it means the same elsewhere.
+
+        Every relative path is made absolute from `folder`, the spec file's own, and a moment has its offset.
+        """
         update: dict[str, Any] = {
             "model": resolve_source(self.model, folder),
             "adapter": None if self.adapter is None else resolve_path(self.adapter, folder),
             "data": self.data.resolved(folder),
         }
+        if self.not_before is not None:
+            update["not_before"] = resolve_moment(self.not_before)
         if self.reference is not None:
             adapter = self.reference.adapter
             update["reference"] = ReferenceSpec(

@@ -6,6 +6,7 @@ what is right is never refused here: a sweep may set what the rest of its file l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ def _standardize(value: Any) -> Any:
 
 def _loss_schema(loss: LossInfo, weight: Schema | None) -> Schema:
     """Describes one loss, its parameters, and in a mixture its weight."""
-    params = {name: {"title": name, **dict(param)} for name, param in loss.params.items()}
+    params = {name: {"title": name, **_keep_finite(param)} for name, param in loss.params.items()}
     name = {"const": loss.name, "description": loss.summary}
     return {
         "title": loss.name,
@@ -63,6 +64,11 @@ def _loss_schema(loss: LossInfo, weight: Schema | None) -> Schema:
         "properties": {"name": name, **params} | ({} if weight is None else {"weight": weight}),
         "additionalProperties": False,
     }
+
+
+def _keep_finite(param: Mapping[str, Any]) -> Schema:
+    """Copies a parameter without an infinite default or bound, which mean none and which JSON does not have."""
+    return {word: value for word, value in param.items() if not (isinstance(value, float) and not math.isfinite(value))}
 
 
 def _sweep_schema(spec: Mapping[str, Any], catalog: Catalog) -> Schema:

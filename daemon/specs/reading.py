@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.specs.foreign_paths import explain_foreign_paths
 from prefd.daemon.specs.job_spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
-from prefd.daemon.specs.mlx_lm_lora.translation import is_flat, translate
+from prefd.daemon.specs.mlx_lm_lora.flat_config import is_flat, translate
 from prefd.daemon.specs.paths import faults_of_sources
 from prefd.daemon.specs.sweep import (
     KEY,
@@ -30,10 +31,12 @@ from prefd.daemon.specs.sweep import (
 )
 from prefd.daemon.text.parse import PARSERS, parse
 from prefd.daemon.text.parsed import MAX_BYTES, Parsed, ParseError
+from prefd.daemon.text.pasted_text import explain_characters
+from prefd.daemon.text.times import explain_moment
 from prefd.daemon.text.unknown_losses import suggest_loss
 from prefd.daemon.text.validation_faults import MAX_FAULTS, count_omitted, explain_faults
 from prefd.daemon.text.wording import Path as Place
-from prefd.daemon.text.wording import clip, format_amount, format_value
+from prefd.daemon.text.wording import clip, format_amount, format_path, format_value
 from prefd.plugins.schema import problems
 
 SUFFIXES = tuple(PARSERS)
@@ -107,16 +110,26 @@ def _read(data: bytes, file: PurePath, catalog: Catalog | None, folder: Path | N
         parsed = parse(data, file.suffix.lower())
     except ParseError as error:
         raise SpecError(str(error)) from None
+    if problem := explain_characters(parsed.value, parsed.lines):
+        raise SpecError(problem)
+
+    notes: dict[str, None] = {}
 
     def check(document: dict[str, Any], lines: Mapping[Place, int]) -> JobSpec:
-        spec = _check_job(document, lines, catalog, folder)
+        spec = _check_job(document, lines, catalog)
+        if folder is not None:
+            moment_notes = [] if spec.not_before is None else explain_moment(spec.not_before)
+            notes.update(dict.fromkeys(f"not_before: {note}" for note in moment_notes))
+            spec = _resolve_paths(spec, lines, folder)
         return spec if spec.name else spec.model_copy(update={"name": clip(file.stem, 200)})
 
     if is_flat(parsed.value):
-        return _read_flat(file.name, parsed, check, folder)
-    if KEY in parsed.value:
-        return _read_sweep(file.name, parsed, check)
-    return SpecFile(file.name, (check(parsed.value, parsed.lines),))
+        specs = _read_flat(file.name, parsed, check, folder)
+    elif KEY in parsed.value:
+        specs = _read_sweep(file.name, parsed, check)
+    else:
+        specs = SpecFile(file.name, (check(parsed.value, parsed.lines),))
+    return replace(specs, notes=(*specs.notes, *notes))
 
 
 def _read_flat(name: str, parsed: Parsed, check: Check, folder: Path | None) -> SpecFile:
@@ -178,9 +191,7 @@ def _qualify_fault(line: str, combinations: list[Combination], count: int) -> st
     )
 
 
-def _check_job(
-    document: dict[str, Any], lines: Mapping[Place, int], catalog: Catalog | None, folder: Path | None
-) -> JobSpec:
+def _check_job(document: dict[str, Any], lines: Mapping[Place, int], catalog: Catalog | None) -> JobSpec:
     """Validates one job's spec. Raises SpecError with lines that do not name the file."""
     try:
         spec = JobSpec.model_validate(document)
@@ -192,21 +203,26 @@ def _check_job(
         raise SpecError(*faults)
     if not spec.name.isprintable():
         raise SpecError(f"name: must be printable and on one line, got {format_value(spec.name)}")
-    return spec if folder is None else _resolve_paths(spec, folder)
+    return spec
 
 
-def _resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
+def _resolve_paths(spec: JobSpec, lines: Mapping[Place, int], folder: Path) -> JobSpec:
     """Makes the paths of `spec` absolute and checks each. Raises SpecError; OSError where the machine fails."""
     try:
+        foreign = explain_foreign_paths(spec, folder)
         spec = spec.resolved(folder)
-    except (OSError, RuntimeError, ValueError) as error:  # a path with a NUL, or `~nobody`
+    except (OSError, ValueError) as error:  # a path with a NUL, or one that is too long
         raise SpecError(f"a path in it cannot be used: {clip(str(error), 200)}") from None
+    line_by_field = {format_path(place): f"line {line}: " for place, line in lines.items()}
+    faults = [f"{line_by_field.get(field, '')}{field}: {reason}" for field, reason in foreign.items()]
     try:
-        faults = faults_of_sources(spec)
+        faults += [
+            fault for fault in faults_of_sources(spec) if not fault.startswith(tuple(f"{field}: " for field in foreign))
+        ]
     except OSError as error:
         if error.errno in MACHINE_TROUBLE:
             raise
-        faults = [f"{clip(str(error.filename), 200)} cannot be looked at: {error.strerror or error}"]
+        faults += [f"{clip(str(error.filename), 200)} cannot be looked at: {error.strerror or error}"]
     if faults:
         raise SpecError(*faults)
     return spec

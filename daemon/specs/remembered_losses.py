@@ -10,9 +10,14 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_json, write_json
 
 
-def remember_losses(home: Home, summaries: Mapping[str, str]) -> None:
-    """Writes name → summary to a file, in a home that exists and can be written."""
+def remember_losses(home: Home, summaries: Mapping[str, str], keep_earlier: bool = False) -> None:
+    """Writes name → summary to a file, in a home that exists and can be written.
+
+    With `keep_earlier`, while a plugin cannot be loaded, the names that were known before stay: they may be its losses.
+    """
     path = home.run / "losses.json"
+    if keep_earlier:
+        summaries = remembered_losses(home) | dict(summaries)
     if home.run.is_dir() and read_json(path) != summaries:
         with suppress(OSError):
             write_json(path, dict(summaries))

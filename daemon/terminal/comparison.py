@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from prefd.daemon.runs.phase_summaries import TrainingSummary
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS
 
@@ -78,6 +77,8 @@ class ComparedJob:
 
 def gather_job(job: Job, spec: JobSpec | None, run: RunDir) -> ComparedJob:
     """Gathers what `run` holds of `job`: of a job that still runs, as far as it has come."""
+    from prefd.daemon.runs.phase_summaries import TrainingSummary  # pydantic takes 40 ms to import
+
     rows = list(run.read_metrics())
     outcome = run.outcome("training")
     summary = outcome.summary if outcome else TrainingSummary()

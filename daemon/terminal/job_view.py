@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.document import list_outputs
+from prefd.daemon.jobs.details import list_outputs
 from prefd.daemon.jobs.states import PHASE_OF
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.runs.phase_outcomes import Outcome

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prefd.daemon.jobs.document import list_outputs
 from prefd.daemon.runs.phase_outcomes import Outcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, Metrics, TrainingSummary
-from prefd.daemon.runs.phases import PHASES, Phase
-from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.snapshot import describe_stock, read_stock
+from prefd.daemon.runs.phases import Phase
+from prefd.daemon.runs.snapshot import describe_stock
 from prefd.daemon.specs.summary import Fact, spec_facts
 from prefd.daemon.terminal import render
 from prefd.daemon.text.times import format_clock, format_duration
@@ -18,12 +16,13 @@ from prefd.daemon.text.wording import format_number, pluralize
 from prefd.plugins.metrics import EVAL, LABELS, PART
 
 if TYPE_CHECKING:
-    from prefd.daemon.jobs.table import Event, Job
-    from prefd.daemon.specs.job_spec import JobSpec
+    from prefd.daemon.jobs.details import JobDetails
+    from prefd.daemon.jobs.job import Event
 
 
-def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> list[Fact]:
+def job_facts(details: JobDetails) -> list[Fact]:
     """Lists everything `prefd show` says, as names and values; an empty name goes on with the one above."""
+    job, spec = details.job, details.spec
     facts: list[Fact] = [("job", f"{job.id}  {job.name}"), ("state", render.color_state(job.state))]
     facts += _list_facts("reason", job.reason.splitlines())
     facts += [("waiting", job.waiting)] if job.waiting else []
@@ -32,24 +31,25 @@ def job_facts(job: Job, spec: JobSpec | None, history: list[Event], run: RunDir)
     facts += [("sweep", job.description)] if job.description else []
     facts += [("attempt", str(job.attempt))] if job.attempt > 1 else []
     facts += [("source", job.source)]
-    states = {event.state for event in history}
+    states = {event.state for event in details.history}
     needs_reference = "precomputing" in states or "training" not in states
     facts += [] if spec is None else spec_facts(spec, needs_reference)
-    facts += _list_facts("claimed with", [] if (stock := read_stock(run)) is None else describe_stock(stock))
-    facts += _list_facts("history", [f"{format_clock(event.at)}  {_describe_event(event)}" for event in history])
-    outcomes = {phase: run.outcome(phase) for phase in PHASES}
-    summaries = [outcome.summary.data for outcome in outcomes.values() if outcome is not None]
+    facts += _list_facts("claimed with", [] if details.stock is None else describe_stock(details.stock))
+    facts += _list_facts(
+        "history", [f"{format_clock(event.at)}  {_describe_event(event)}" for event in details.history]
+    )
+    summaries = [outcome.summary.data for outcome in details.outcomes.values() if outcome is not None]
     data = next((summary for summary in summaries if summary is not None), None)
     facts += _list_facts("rows", [] if data is None else data.describe())
-    for phase, outcome in outcomes.items():
+    for phase, outcome in details.outcomes.items():
         facts += [
             each
             for each in phase_facts(phase, outcome, job.phase_seconds.get(phase))
             if each[0] != "warning" or each not in facts
         ]
-    if (progress := run.progress()) is not None and not job.ended:
+    if (progress := details.progress) is not None and not job.ended:
         facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
-    return facts + [(name, str(path)) for name, path in list_outputs(job, run).items()]
+    return facts + [(name, str(path)) for name, path in details.outputs.items()]
 
 
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any
 
+from prefd.daemon.text.decoding import decode_text
 from prefd.daemon.text.parsed import (
     CUT_SHORT_HINT,
     MAX_BYTES,
@@ -24,6 +25,8 @@ from prefd.daemon.text.parsed import (
     ParseError,
     suspect_cut_file,
 )
+from prefd.daemon.text.parser_remedies import BACKSLASH, explain_failure, explain_root
+from prefd.daemon.text.pasted_text import explain_start
 from prefd.daemon.text.wording import Path, clip, format_path, name_type, summarize_error
 
 MAX_DOTS = 2_000
@@ -36,14 +39,25 @@ def parse(data: bytes, suffix: str) -> Parsed:
     """Parses the values in `data`. Raises ParseError, and nothing else."""
     if len(data) > MAX_BYTES:
         raise ParseError(f"larger than {MAX_BYTES // 1024} KiB: not a job spec")
-    text = _decode(data)
+    text = decode_text(data)
     if not text.strip():
         raise ParseError("the file is empty: a spec needs at least `model` and `data.path`")
+    if problem := explain_start(text):
+        raise ParseError(problem)
+    parsed = _parse_text(text, suffix)
+    if not isinstance(parsed.value, dict):
+        expected = f"expected `key: value` lines at the top, got {name_type(parsed.value)}"
+        raise ParseError(explain_root(expected, text))
+    return parsed
+
+
+def _parse_text(text: str, suffix: str) -> Parsed:
+    """Parses the values in `text`, within bounds. Raises ParseError, and nothing else."""
     try:
         parsed = PARSERS[suffix](text)
         _check_tree(parsed.value)
-    except ParseError:
-        raise
+    except ParseError as error:
+        raise ParseError(explain_failure(str(error), text, suffix)) from None
     except RecursionError:
         raise ParseError(f"nested deeper than {MAX_DEPTH} levels") from None
     except Exception as error:  # noqa: BLE001  # a parser's own fault on hostile text must not be the daemon's
@@ -51,22 +65,8 @@ def parse(data: bytes, suffix: str) -> Parsed:
     return parsed
 
 
-def _decode(data: bytes) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ParseError(
-            f"not UTF-8 text (byte 0x{data[error.start]:02x} at offset {error.start}): is it a binary file?"
-        ) from None
-    if (offset := text.find("\0")) >= 0:
-        raise ParseError(f"a NUL character on line {text.count(chr(10), 0, offset) + 1}: is it a binary file?")
-    return text
-
-
 def _check_tree(root: Any) -> None:
-    """Refuses depth, size, numbers and characters that no spec can hold, and anything but a mapping at the top."""
-    if not isinstance(root, dict):
-        raise ParseError(f"expected `key: value` lines at the top, got {name_type(root)}")
+    """Refuses depth, size, numbers and characters that no spec can hold."""
     pending: list[tuple[Path, Any]] = [((), root)]
     count = 0
     while pending:
@@ -96,7 +96,8 @@ def _check_number(path: Path, value: Any) -> None:
 
 def _check_text(path: Path, text: str) -> None:
     if match := CONTROL.search(text):
-        raise ParseError(f"{format_path(path)}: a control character ({match[0]!a}) is not text")
+        remedy = f"; {BACKSLASH}" if match[0] in "\a\b\v\f\x1b" else ""
+        raise ParseError(f"{format_path(path)}: a control character ({match[0]!a}) is not text{remedy}")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -140,6 +141,8 @@ TOML_KEY = re.compile(r"[\w-]+(?:[ \t]*\.[ \t]*[\w-]+)*")
 
 
 def _parse_toml(text: str) -> Parsed:
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # an old Mac's lines, which YAML and JSON take
     dots = [key.count(".") for key in TOML_KEY.findall(TOML_TEXT.sub("_", text))]
     if max(dots, default=0) > MAX_DEPTH or sum(dots) > MAX_DOTS:
         raise ParseError(f"nested deeper than {MAX_DEPTH} levels, or more dotted keys than a spec has")

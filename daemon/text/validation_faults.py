@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from datetime import date, time
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -23,6 +24,8 @@ FIRST = {"loss": "name", "data": "path", "reference": "model", "lr_schedule": "n
 MAX_FAULTS = 20
 """Lines told of one spec."""
 NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
+NAMES = ("name", "group", "split", "config", "data_dir", "revision", "validation_split")
+"""Settings that take text, and whose text may look like a number or a date."""
 EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -80,7 +83,7 @@ def _format_fault(path: Path, faults: list[ErrorDetails], model: type[BaseModel]
         return f"{place}: missing" + (f": {field.description}" if field and field.description else "")
     if fault["type"] in EXPECTED:
         expected = " or ".join(dict.fromkeys(EXPECTED[each["type"]] for each in faults if each["type"] in EXPECTED))
-        hint = _hint_quoted_number(expected, value) + _hint_mapping(path, expected, value)
+        hint = _hint_quotes(path, expected, value) + _hint_mapping(path, expected, value)
         return f"{place}: expected {expected}, got {format_value(value)}{hint}"
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
@@ -91,10 +94,20 @@ def _format_fault(path: Path, faults: list[ErrorDetails], model: type[BaseModel]
     return f"{place}: {message[:1].lower()}{clip(message[1:], 200)}, got {format_value(value)}{hint}"
 
 
-def _hint_quoted_number(expected: str, value: Any) -> str:
-    if "number" in expected and isinstance(value, str) and NUMBER.fullmatch(value.strip()):
+def _hint_quotes(path: Path, expected: str, value: Any) -> str:
+    """Says how a number is written that was given as text, and the other way round."""
+    if expected == "text" and path[-1] in NAMES and isinstance(value, bool | int | float | date | time):
+        return " (put it in quotes)"
+    if expected == "a whole number" and isinstance(value, float) and value.is_integer():
+        return f" (write {value:.0f})"
+    if "number" not in expected or not isinstance(value, str):
+        return ""
+    if NUMBER.fullmatch(value.strip()):
         return " (take the quotes away)"
-    return ""
+    plain = value.strip().replace("_", "").replace("'", "")
+    if NUMBER.fullmatch(plain):
+        return f" (write {plain})"
+    return f" (write {plain.replace(',', '.')})" if NUMBER.fullmatch(plain.replace(",", ".", 1)) else ""
 
 
 def _hint_mapping(path: Path, expected: str, value: Any) -> str:
@@ -124,6 +137,8 @@ def _hint_value(fault: ErrorDetails) -> str:
 def _hint_unknown_key(path: Path, model: type[BaseModel]) -> str:
     if destination := PLACED.get(format_path(path)):
         return f"did you mean {destination}?"
+    if NUMBER.fullmatch(str(path[-1])):
+        return "is it of a number that is written with a comma? write a point"
     *level, key = path
     fields = find_fields(model, tuple(level))
     prefix = "".join(f"{part}." for part in level if isinstance(part, str))

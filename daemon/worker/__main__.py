@@ -2,7 +2,7 @@
 
 Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`. The other tasks read
 their input (worker_tasks/inputs.py) as JSON from stdin and print one JSON document (worker_tasks/answers.py); with exit
-code 1 it is {"error": what is wrong, in words}.
+code 1 it is {"error": what is wrong, in words}. `catalog` prints a line before it imports a plugin, too.
 """
 
 from __future__ import annotations
@@ -11,46 +11,73 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine import blas, cpus
+from prefd.daemon.machine import blas, cpus, mlx_environment
 from prefd.daemon.runs.phases import PHASES
+from prefd.daemon.worker import stopping
 
 if TYPE_CHECKING:
     from prefd.daemon.worker_tasks.inputs import WorkerInput
 
 Input = TypeVar("Input", bound="WorkerInput")
 
+LEAVE_SECONDS = 5.0
+"""For threads and exit handlers to end, once all is written: a plugin's may never."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the task that the command line names, and return the process's exit code."""
     parser = argparse.ArgumentParser(prog="prefd.daemon.worker")
-    parser.add_argument("task", choices=[*PHASES, *ANSWERS])
+    parser.add_argument("task", choices=[*PHASES, "catalog", *ANSWERS])
     parser.add_argument("--home", type=Path, default=Path())
     parser.add_argument("--job", type=int, default=0)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     cpus.apply_limits()  # before there is a thread
-    blas.preload()  # before anything imports mlx
+    mlx_environment.prepare()  # this and the next before anything imports mlx
+    blas.preload()
     if options.task in PHASES:
         from prefd.daemon.worker.phases import run_phase
 
         return run_phase(options.task, options.home, options.job)
+    answers = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
-            answer = ANSWERS[options.task](options.home)
+            if options.task == "catalog":
+                answer = list_plugins(options.home, answers)
+            else:
+                answer = ANSWERS[options.task](options.home)
     except EXPECTED as error:
         print(error, file=sys.stderr)
-        print(json.dumps({"error": str(error)}))  # stderr has other lines before it
+        print(json.dumps({"error": str(error)}), file=answers, flush=True)  # stderr has other lines before it
         return WorkerExit.FAILED
-    print(json.dumps(answer))
+    print(json.dumps(answer), file=answers, flush=True)
     return WorkerExit.DONE
+
+
+def run_process() -> None:
+    """Run `main` as a process of its own, which ends whatever a plugin does, and leaves with its exit code.
+
+    What a plugin writes to the standard output, past Python too, goes to stderr.
+    """
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    if sys.argv[1:2] and sys.argv[1] not in PHASES:
+        stopping.end_with_parent()
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    stopping.leave_within(LEAVE_SECONDS, code)
+    sys.exit(code)
 
 
 def describe_device(_: Path) -> dict[str, Any]:
@@ -60,11 +87,11 @@ def describe_device(_: Path) -> dict[str, Any]:
     return describe(blas.preload()).to_json()
 
 
-def list_plugins(home: Path) -> dict[str, Any]:
-    """List every loss and every plugin."""
+def list_plugins(home: Path, messages: TextIO) -> dict[str, Any]:
+    """List every loss and every plugin; `messages` gets a line before each plugin is imported."""
     from prefd.daemon.worker.plugins import catalog
 
-    return catalog(home)
+    return catalog(Home(home), lambda message: print(json.dumps(message), file=messages, flush=True))
 
 
 def explain_needs(home: Path) -> dict[str, Any]:
@@ -113,7 +140,6 @@ def read_input(kind: type[Input]) -> Input:
 
 
 ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "catalog": list_plugins,
     "check-data": check_data,
     "check-loss": check_loss,
     "device": describe_device,
@@ -124,4 +150,4 @@ ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_process()

@@ -12,14 +12,15 @@ from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.cache import open_cache
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.settings import Config
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.prepare import PreparedData, prepare
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.adapter_base import describe_adapter
 from prefd.daemon.worker.models.identity import identify
 from prefd.daemon.worker.models.lookup_tables import check_tables
 from prefd.daemon.worker.models.source import ModelSource, get_policy_source, get_reference_source
@@ -41,7 +42,8 @@ class SpecifiedJob:
     @cached_property
     def plugins(self) -> Plugins:
         """The plugins of the home, those that failed too. Raises `ConfigError` for a config.toml that cannot be read."""
-        return load_plugins(Config.load(self.home).plugin_files(self.home))
+        settings = HandedSettings.read(self.home)
+        return load_plugins(settings.plugin_files, settings.excluded)
 
     @cached_property
     def loss(self) -> Objective:
@@ -74,10 +76,14 @@ class SpecifiedJob:
         position of theirs.
         """
         data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, self.commits)
-        data = data.with_notes(self._check_tables(data, local_only=True))
+        data = data.with_notes([*self._check_tables(data, local_only=True), *self._describe_adapters()])
         for line in data.report.lines():
             log.info("%s", line)
         return data
+
+    def _describe_adapters(self) -> list[str]:
+        sources = {source.adapter: source for source in (self.reference, self.policy)}
+        return [note for source in sources.values() for note in describe_adapter(source)]
 
     def _check_tables(self, data: PreparedData, local_only: bool) -> list[str]:
         sources = {source.model: source for source in (self.reference, self.policy)}

@@ -39,7 +39,7 @@ class Objective:
                 WeightedLoss(
                     registered.name,
                     weighted.factor,
-                    registered.create(weighted.params, place),
+                    _check_output(registered, registered.create(weighted.params, place)),
                     registered.schema.preference,
                 )
             )
@@ -54,3 +54,21 @@ def _find_loss(name: str, plugins: Plugins) -> RegisteredLoss:
         return registered
     failed = "".join(f"; plugin {plugin.name} failed: {plugin.error}" for plugin in plugins.plugins if plugin.error)
     raise JobError(f"loss {name!r} is not registered by any plugin{failed} (see `prefd plugins`)")
+
+
+def _check_output(
+    registered: RegisteredLoss, loss: Callable[[LossInput], LossOutput]
+) -> Callable[[LossInput], LossOutput]:
+    """Wrap a loss, so that one that returns something else than a LossOutput is told."""
+
+    def checked(x: LossInput) -> LossOutput:
+        output: object = loss(x)
+        if not isinstance(output, LossOutput):
+            value = "nothing (is a `return` missing?)" if output is None else f"{type(output).__name__}"
+            raise JobError(
+                f"loss {registered.name!r} of plugin {registered.plugin} returned {value}; it must return a "
+                f"LossOutput(losses, chosen_rewards, rejected_rewards): `prefd check-loss {registered.name}`"
+            )
+        return output
+
+    return checked

@@ -10,11 +10,11 @@ from pathlib import Path
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import DISK_TROUBLE
-from prefd.daemon.machine.memory import OUT_OF_MEMORY
 from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.worker import stopping
+from prefd.daemon.worker.device_trouble import is_out_of_memory
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.reference.precompute import precompute
@@ -87,8 +87,8 @@ def _write_outcome(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExi
 
 def explain_out_of_memory(error: Exception, job: SpecifiedJob) -> str | None:
     """Explain, with the settings to change, an `error` that says that memory ran out; None for another error."""
-    message = f"{type(error).__name__}: {error}"
-    if not isinstance(error, MemoryError | RuntimeError) or not OUT_OF_MEMORY.search(message):
+    if not is_out_of_memory(error):
         return None
+    message = f"{type(error).__name__}: {error}"
     remedies = suggest_savings(job.spec.training)
     return f"the worker ran out of memory ({message}). Make the job smaller and submit it again: {remedies}"

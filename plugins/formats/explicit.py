@@ -16,6 +16,8 @@ from prefd.plugins.formats.prompt import naming_prompt
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 
+PRECEDENCE = 60
+
 
 class Explicit:
     """Each side is the answer alone: a string, or the messages after the prompt.

@@ -23,6 +23,7 @@ from prefd.plugins.formats.single import Single, find_single
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
 
+PRECEDENCE = 30
 Member = tuple[int, Mapping[str, Any], Single]
 """A row by its number, with its answer."""
 

@@ -16,6 +16,7 @@ from prefd.plugins.formats.implicit_messages import split_conversations
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, UnclearRow, UnusableRow
 
+PRECEDENCE = 90
 TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 OTHER_ANSWERER = re.compile(r"\n((?:AI|Bot|GPT|ChatGPT|Model)\s*:)\Z")
 ROLES = {"Human": "user", "Assistant": "assistant"}

@@ -16,6 +16,7 @@ from prefd.plugins.formats.contract import columns_of, finished, known, readable
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
+PRECEDENCE = 10
 UNSPACED = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Burmese

@@ -17,6 +17,8 @@ from prefd.plugins.formats.sides import Sides, named_sides
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
 
+PRECEDENCE = 70
+
 
 class Listed:
     """Pairs each chosen answer with each rejected one; a single answer on both sides needs no setting."""

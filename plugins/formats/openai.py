@@ -11,6 +11,7 @@ from prefd.plugins.formats.sides import find_sides
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
+PRECEDENCE = 100
 SETTINGS = frozenset(["messages", "tools", "parallel_tool_calls", "tool_choice"])
 """Keys of `input` that are read, or that only OpenAI's service has a use for."""
 

@@ -15,6 +15,7 @@ from prefd.plugins.formats.fields import content_text, is_messages, is_text
 from prefd.plugins.formats.messages import uniform_message
 from prefd.plugins.formats.metadata import METADATA
 from prefd.plugins.formats.names import CHATS, PROMPTS, SYSTEMS, key_of, words_of
+from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.types import Message, Text, UnclearRow, UnusableRow
 
 INSIDE = ("full_text", "text")
@@ -222,7 +223,10 @@ def _split_system(messages: Sequence[Message]) -> tuple[Sequence[Message], Seque
 def _are_alike(messages: Sequence[Message], others: Sequence[Message]) -> bool:
     """Whether the same is said by the same, up to whitespace."""
     said, others_said = (
-        [(message["role"], squeezed(content_text(message)), message.get("tool_calls")) for message in part]
+        [
+            (message["role"], squeezed(content_text(message)), without_unsure(message.get("tool_calls")))
+            for message in part
+        ]
         for part in (messages, others)
     )
     return said == others_said

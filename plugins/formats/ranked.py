@@ -22,6 +22,8 @@ from prefd.plugins.formats.verdicts import one_hot, verdicts
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
 
+PRECEDENCE = 40
+
 
 class Ranked:
     """Makes pairs by `data.pairs`; the best answer against the worst by default."""

@@ -14,6 +14,7 @@ from prefd.plugins.formats.verdicts import verdicts
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
+PRECEDENCE = 110
 HEADS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": "ARTICLE: "}
 """What the paper's prompts put before each part, in their order."""
 

@@ -10,6 +10,8 @@ from prefd.plugins.formats.single import find_single
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
+PRECEDENCE = 20
+
 
 class Unpaired:
     """Calls every row unusable: prefd's losses compare two answers to one prompt."""

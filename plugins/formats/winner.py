@@ -24,6 +24,7 @@ from prefd.plugins.formats.verdicts import one_hot, verdicts
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow
 
+PRECEDENCE = 50
 NO_WORST = (
     "the winner of more than two answers is known, and not the worst: data.pairs: best_rest takes it against each other"
 )

@@ -43,6 +43,7 @@ class CPO:
     beta: Beta = 0.1
     label_smoothing: LabelSmoothing = 0.0
     nll_weight: Weight = 0.0
+    purpose: ClassVar[str] = "with no reference pass at all"
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:

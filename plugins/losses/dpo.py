@@ -55,6 +55,7 @@ class Sigmoid:
 
     beta: Beta = 0.1
     label_smoothing: LabelSmoothing = 0.0
+    purpose: ClassVar[str] = "to start with: DPO"
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
@@ -73,6 +74,7 @@ class Hinge:
     """
 
     beta: Beta = 0.1
+    purpose: ClassVar[str] = "when easy pairs overfit"
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
@@ -93,6 +95,7 @@ class IPO:
 
     beta: Beta = 0.1
     length_normalize: bool = True
+    purpose: ClassVar[str] = "for noisy or contradictory labels"
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
@@ -112,6 +115,7 @@ class DPOP:
 
     beta: Beta = 0.1
     delta: Delta = 50.0
+    purpose: ClassVar[str] = "when the policy drifts from the reference"
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:

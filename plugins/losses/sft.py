@@ -22,6 +22,7 @@ class SFT:
     log-probabilities per token of both answers: `rewards/accuracies` says how often the chosen one is the likelier.
     """
 
+    purpose: ClassVar[str] = "beside another loss, to keep chosen answers likely"
     needs_reference: ClassVar[bool] = False
     preference: ClassVar[bool] = False
 

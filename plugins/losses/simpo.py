@@ -26,6 +26,7 @@ class SimPO:
     beta: Beta = 2.0
     gamma: Annotated[float, Range(at_least=0)] = 1.0
     label_smoothing: LabelSmoothing = 0.0
+    purpose: ClassVar[str] = "when long answers win for their length"
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:

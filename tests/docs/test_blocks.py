@@ -15,7 +15,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import ENDED, STATES, TABLE
 from prefd.daemon.jobs.table import JobTable
-from prefd.daemon.specs.mlx_lm_lora.translation import translate
+from prefd.daemon.specs.mlx_lm_lora.flat_config import translate
 from prefd.daemon.specs.reading import read_spec, read_specs
 from prefd.daemon.text.foreign_settings import CALLED, EXPLAINED
 from prefd.daemon.text.parse import parse

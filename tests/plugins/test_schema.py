@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, make_dataclass
+import math
+from dataclasses import dataclass, field, make_dataclass
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -121,3 +122,34 @@ def test_what_a_loss_declares_is_read_off_it() -> None:
     assert {name: getattr(schema_of("fancy", Fancy), name) for name in DECLARED} == dict.fromkeys(DECLARED, True)
     assert not schema_of("sorts", Sorts).batch_independent
     assert schema_of("sorts", Sorts).params == {}
+
+
+class TestDefaults:
+    """What a dataclass's own author gets wrong is told when it is registered, before any job."""
+
+    @pytest.mark.parametrize(
+        ("annotation", "value", "message"),
+        [
+            (Annotated[float, Range(above=0)], 0.0, "the default of beta must be above 0, got 0.0"),
+            (float, "x", "the default of beta expected a number, got 'x'"),
+            (bool, 1, "the default of beta expected a boolean, got 1"),
+            (float, math.nan, "the default of beta expected a number, got nan"),
+            (Annotated[float, Range(at_most=1)], math.inf, "the default of beta must be at most 1, got inf"),
+            (float, field(default=1.0, init=False), "a spec could not set it .init=False.; make it a ClassVar"),
+            (float, field(default_factory=lambda: 1 / 0), "its default_factory raised ZeroDivisionError"),
+        ],
+    )
+    def test_a_default_that_cannot_be_meant_is_refused(self, annotation: Any, value: Any, message: str) -> None:
+        loss = make_dataclass("Wrong", [("beta", annotation, value)], namespace={"__doc__": "Doc."})
+        with pytest.raises(LossDefinitionError, match=message):
+            schema_of("wrong", loss)
+
+    def test_a_default_factory_gives_the_default(self) -> None:
+        loss = make_dataclass(
+            "Made", [("beta", float, field(default_factory=lambda: 0.5))], namespace={"__doc__": "D."}
+        )
+        assert schema_of("made", loss).params["beta"]["default"] == 0.5
+
+    def test_infinity_may_stand_for_no_limit(self) -> None:
+        loss = make_dataclass("Open", [("limit", float, math.inf)], namespace={"__doc__": "Doc."})
+        assert schema_of("open", loss).params["limit"]["default"] == math.inf

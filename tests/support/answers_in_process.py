@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import pytest
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.specs import plugin_listing
+from prefd.daemon.specs.plugin_listing import ChildEnd
 from prefd.daemon.worker.__main__ import ANSWERS, main
 
 
 def answer_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `subprocess.run` of the worker's own command with a task that is a question run that task here."""
+    """Let `subprocess.run` of the worker's own command with a task that is a question run that task here, and list plugins here."""
     real: Callable[..., subprocess.CompletedProcess[Any]] = subprocess.run
 
     def run(command: Sequence[str], **more: Any) -> subprocess.CompletedProcess[Any]:
@@ -35,3 +40,15 @@ def answer_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(command, code, *said)
 
     monkeypatch.setattr(subprocess, "run", run)
+    real_listing = plugin_listing.run_child
+
+    def list_here(command: Sequence[str], settings: HandedSettings, cancelled: threading.Event) -> ChildEnd:
+        if tuple(command[: len(WORKER)]) != WORKER:
+            return real_listing(command, settings, cancelled)
+        with monkeypatch.context() as patch, redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
+            for name, value in settings.environment().items():
+                patch.setenv(name, value)
+            main(list(command[len(WORKER) :]))
+        return ChildEnd(answer=json.loads(out.getvalue().splitlines()[-1]))
+
+    monkeypatch.setattr(plugin_listing, "run_child", list_here)

@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 
+from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.server import listening, serve_control
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import announce
+from prefd.daemon.home.lock import announce, hold_lock
 from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.jobs.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.jobs.states import RUNNING
@@ -64,10 +64,10 @@ class FakeDaemon:
         with JobTable.open(self.home.database) as table:
             return JOB_ACTIONS[action](table, job_id)
 
-    def act_on_queue(self, action: str) -> dict[str, Any]:
+    def act_on_queue(self, action: str) -> Acted:
         with JobTable.open(self.home.database) as table:
-            jobs = [job.to_json() for job in QUEUE_ACTIONS[action](table)]
-            return {"queue": {"paused_at": table.queue_paused_at()}, "jobs": jobs}
+            jobs = QUEUE_ACTIONS[action](table)
+            return Acted(queue=Queue(paused_at=table.queue_paused_at()), jobs=jobs)
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         self.posted.append((data, name))
@@ -78,10 +78,11 @@ class FakeDaemon:
 def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
     """It answers on the home's socket until the end of the block."""
     daemon, ready, done = FakeDaemon(home), threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
+    loops: list[asyncio.AbstractEventLoop] = []
 
     async def run() -> None:
-        with listening(home) as listener:
+        loops.append(asyncio.get_running_loop())
+        with hold_lock(home), listening(home) as listener:
             announce(home, listener.getsockname())
             task = asyncio.ensure_future(serve_control(daemon, listener, timing))
             await asyncio.sleep(0.05)
@@ -90,22 +91,21 @@ def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield daemon
     finally:
-        loop.call_soon_threadsafe(done.set)
+        loops[0].call_soon_threadsafe(done.set)
         thread.join()
-        loop.close()
 
 
 @contextmanager
 def talking(home: Home) -> Iterator[httpx.Client]:
     """A plain HTTP client of the home's socket."""
-    transport = httpx.HTTPTransport(uds=str(home.socket))
-    with httpx.Client(transport=transport, base_url="http://prefd", timeout=10) as http:
+    transport = httpx.HTTPTransport(uds=str(home.socket), verify=False, trust_env=False)
+    with httpx.Client(transport=transport, base_url="http://prefd", timeout=60, trust_env=False) as http:
         yield http
 
 

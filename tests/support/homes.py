@@ -17,6 +17,8 @@ from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.timing import Timing
+from support.quick_timing import QUICK_TIMING
 
 STEPS = 12
 
@@ -166,6 +168,6 @@ def write_spec(path: Path, model: Path, pairs: Path, **changes: Any) -> Path:
     return path
 
 
-def invoke(home: Home, *arguments: object) -> Result:
-    """`prefd --home HOME …` in this process."""
-    return CliRunner().invoke(cli, ["--home", str(home.root), *map(str, arguments)])
+def invoke(home: Home, *arguments: object, timing: Timing = QUICK_TIMING) -> Result:
+    """`prefd --home HOME …` in this process, which looks at things often."""
+    return CliRunner().invoke(cli, ["--home", str(home.root), *map(str, arguments)], obj=timing)

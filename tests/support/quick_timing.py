@@ -1,10 +1,11 @@
-"""The waits of a daemon whose test has little patience."""
+"""The waits of a daemon, and of commands, whose test has little patience."""
 
 from __future__ import annotations
 
 from prefd.daemon.timing import Timing
 
 QUICK_TIMING = Timing(
+    home_look=0.05,
     worker_look=0.02,
     crash_waits=(0.02, 0.05),
     full_disk_wait=0.05,
@@ -13,4 +14,8 @@ QUICK_TIMING = Timing(
     first_events_retry=0.05,
     events_look=0.02,
     notify_look=0.02,
+    events_retry=0.02,
+    job_look=0.02,
+    log_look=0.02,
+    database_look=0.05,
 )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from prefd.daemon.control.client import ControlError
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.jobs.table import JobTable
 from support import fake_worker
 from support.quick_timing import QUICK_TIMING
@@ -18,7 +18,7 @@ def test_a_paused_job_gives_way_to_the_next_and_goes_on_when_resumed(place: Plac
         place.drop("a.yaml", name="once")
         place.drop("b.yaml")
         fake_worker.wait_for(lambda: "hello" in place.log(1) and len(place.jobs()) == 2)
-        assert client.act("pause", 1)["pause_requested"]
+        assert client.act("pause", 1).pause_requested
         paused, _ = place.wait_for("paused", "done")
         assert (paused.reason, paused.worker_pid, paused.pause_requested) == ("paused by you", None, False)
         assert "stopping" in place.log(1), "its worker was told, and saved its state"
@@ -35,7 +35,7 @@ def test_a_paused_queue_starts_nothing_over_a_restart_and_lets_what_runs_go_on(p
     with place.daemon() as client:
         place.drop("a.yaml", name="sleep")
         fake_worker.wait_for(lambda: "hello" in place.log(1))
-        assert client.act_on_queue("pause")["jobs"] == []
+        assert client.act_on_queue("pause").jobs == []
         place.drop("b.yaml")
         place.wait_for("precomputing", "queued")
         since = client.status().queue.paused_at
@@ -55,9 +55,9 @@ def test_all_pauses_the_running_job_too_and_resumes_it(place: Place) -> None:
         place.drop("a.yaml", name="once")
         place.drop("b.yaml")
         fake_worker.wait_for(lambda: "hello" in place.log(1) and len(place.jobs()) == 2)
-        assert [job["id"] for job in client.act_on_queue("pause-all")["jobs"]] == [1]
+        assert [job.id for job in client.act_on_queue("pause-all").jobs] == [1]
         place.wait_for("paused", "queued")
-        assert [job["id"] for job in client.act_on_queue("resume-all")["jobs"]] == [1]
+        assert [job.id for job in client.act_on_queue("resume-all").jobs] == [1]
         place.wait_for("done", "done")
 
 
@@ -128,7 +128,8 @@ def test_a_job_starts_when_its_moment_has_come(place: Place) -> None:
         done, waits = place.wait_for("done", "queued")
         assert done.started_at is not None
         assert done.started_at >= moment.timestamp()
-        assert waits.waiting == "not before 2999-01-01 02:00"
+        offset = datetime(2999, 1, 1, 2).astimezone().isoformat(" ", "minutes")
+        assert waits.waiting == f"not before {offset}"
 
 
 def test_jobs_run_together_as_far_as_the_limits_allow(place: Place) -> None:

@@ -58,7 +58,6 @@ BAD: dict[str, tuple[Callable[[Path], str | bytes], str]] = {
         lambda folder: fake_worker.spec_text(folder, data={"path": str(folder / "no.jsonl")}),
         r"data\.path: no such file or folder: F/no\.jsonl",
     ),
-    "notes.txt": (text(), r"a spec's name ends in \.yaml, \.yml, \.toml or \.json"),
 }  # fmt: skip
 
 

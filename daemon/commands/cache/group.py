@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prefd.daemon.commands.cache.explain import explain
-from prefd.daemon.commands.cache.transfer import export, import_
-from prefd.daemon.commands.cache.upkeep import compact, prune
-from prefd.daemon.commands.cache.verify import verify
+from prefd.daemon.commands import cache as cache_commands
+from prefd.daemon.commands.shared.command_folder import CommandFolder
 from prefd.daemon.commands.shared.completions import REFERENCE
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, require_home
 from prefd.daemon.commands.shared.references import SHORT
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size
@@ -23,6 +22,9 @@ from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
     from prefd.cache.store import ReferenceInfo
+
+
+PLACE = HelpPlace(Section.SCORES, 20)
 
 
 @click.group(
@@ -41,7 +43,7 @@ def cache() -> None:
     """
 
 
-for command in (explain, verify, compact, prune, export, import_):
+for command in CommandFolder(cache_commands).commands.values():
     cache.add_command(command)
 
 

@@ -1,9 +1,9 @@
-"""The `--json` option, the home that must exist, its jobs and their specs are shared by several commands."""
+"""The `--json` option, the waits, the home that must exist, its jobs and their specs are shared by several commands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from prefd.daemon.jobs.table import JobTable
     from prefd.daemon.specs.job_spec import JobSpec
 
+TIMING = "prefd.daemon.timing"
+"""In click's context: how long the commands wait for what."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def json_option(command: F) -> F:
     """Adds `--json` to a command."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")(command)
+
+
+def pass_timing(command: F) -> F:
+    """Hands a command its waits as an argument behind the home or the context."""
+    return cast(F, click.decorators.pass_meta_key(TIMING)(command))
 
 
 def require_home(home: Home) -> Home:

@@ -65,24 +65,33 @@ def filter_fingerprints(names: Sequence[str], prefixes: Sequence[str]) -> list[s
     return [name for name in names if name.startswith(starts)]
 
 
-def _explain_failure(child: subprocess.CompletedProcess[str]) -> str:
-    """Returns a worker's own words, all their lines, or the last line on its stderr where it came to say none."""
+def _explain_failure(child: subprocess.CompletedProcess[str], step: str) -> str:
+    """Returns a worker's own words, all their lines, or how it ended where it came to say none."""
+    from prefd.daemon.machine.processes import describe_exit, find_last_words
+
     try:
         return str(json.loads(child.stdout)["error"])
     except (ValueError, KeyError, TypeError):
-        lines = [line for line in child.stderr.splitlines() if line.strip()]
-        return lines[-1] if lines else f"the worker ended with exit code {child.returncode}"
+        doing = f" while {step}" if step else ""
+        if child.returncode > 0 and (words := find_last_words(child.stderr)):
+            return words
+        return f"the worker ended with {describe_exit(child.returncode)}{doing}"
 
 
 def ask_worker(
     home: Home, task: str, request: WorkerInput, answer: type[Answer], seconds: float | None = None, step: str = ""
 ) -> Answer:
-    """Asks a worker for what takes a model, a tokenizer or a plugin.
+    """Asks a worker for what takes a model, a tokenizer or a plugin; plugins that cannot be loaded are left out.
 
     Raises `Failure` with what the worker said, or, after `seconds`, that `step` took too long.
     """
+    from prefd.daemon.home.handed_settings import HandedSettings
+    from prefd.daemon.home.settings import Config
     from prefd.daemon.machine.processes import SAME_HASHES, WORKER
+    from prefd.daemon.specs.catalog_listing import load_catalog
 
+    excluded = load_catalog(home).failures
+    settings = HandedSettings.of(Config.load(home), home, excluded)
     command = [*WORKER, task, "--home", str(home.root)]
     try:
         child = subprocess.run(
@@ -90,12 +99,15 @@ def ask_worker(
             input=json.dumps(request.model_dump(mode="json")),
             capture_output=True,
             encoding="utf-8",  # whatever the locale is
-            env=os.environ | {"PYTHONIOENCODING": "utf-8"} | SAME_HASHES,
+            env=os.environ
+            | {"PYTHONIOENCODING": "utf-8", "PREFD_PARENT": str(os.getpid())}
+            | SAME_HASHES
+            | settings.environment(),
             timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise Failure(f"{step} took longer than {seconds:g} s: does it hang?") from None
     if child.returncode != 0:
-        raise Failure(_explain_failure(child))
+        raise Failure(_explain_failure(child, step))
     return answer.model_validate(json.loads(child.stdout))

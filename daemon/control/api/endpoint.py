@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.status import Status
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
@@ -52,8 +53,8 @@ class Controlled(Protocol):
         """Does one of JOB_ACTIONS. Raises JobNotFound, IllegalTransition."""
         ...
 
-    def act_on_queue(self, action: str) -> dict[str, Any]:
-        """Does one of QUEUE_ACTIONS, and returns {"queue": as in `status`, "jobs": those acted on}."""
+    def act_on_queue(self, action: str) -> Acted:
+        """Does one of QUEUE_ACTIONS, and returns the queue as it is now and the jobs acted on."""
         ...
 
     async def submit(self, data: bytes, name: str) -> list[Job]:

@@ -19,7 +19,7 @@ from prefd.daemon.control.api import responses
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, read_job_id, read_query, respond
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
-from prefd.daemon.jobs.document import job_document
+from prefd.daemon.jobs.details import JobDetails
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.machine.files import read_end
@@ -80,7 +80,8 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     async def job(request: Request) -> Response:
         job_id = read_job_id(request)
-        return respond(await _read_table(home, lambda table: _read_document(home, table, job_id)))
+        run = RunDir(home.job(job_id))
+        return respond(await _read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
 
     async def log(request: Request) -> Response:
         job_id, query = read_job_id(request), read_query(request, LogQuery)
@@ -171,15 +172,6 @@ async def _read_table(home: Home, look: Callable[[JobTable], T]) -> T:
             return look(table)
 
     return await asyncio.to_thread(read)
-
-
-def _read_document(home: Home, table: JobTable, job_id: int) -> dict[str, object]:
-    job, history = table.get(job_id), table.history(job_id)
-    try:
-        spec = table.spec(job_id)
-    except ValueError:  # of another version of prefd
-        spec = None
-    return job_document(job, spec, history, RunDir(home.job(job_id)))
 
 
 def _read_tail(path: Path, lines: int) -> list[str]:

@@ -17,7 +17,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     def of_queue(action: str) -> Endpoint:
         async def act(request: Request) -> Response:
-            return respond(daemon.act_on_queue(action), 202)
+            return respond(daemon.act_on_queue(action).to_json(), 202)
 
         return Endpoint("POST", f"/v1/queue/{action}", QUEUE_SUMMARIES[action], act, responses.Acted, status=202)
 

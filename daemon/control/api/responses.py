@@ -60,6 +60,10 @@ class Acted(Answer):
     jobs: list[Job]
     """Those acted on."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Every field, as plain JSON values."""
+        return {"queue": self.queue.model_dump(), "jobs": [job.to_json() for job in self.jobs]}
+
 
 class Outcome(Answer):
     """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""

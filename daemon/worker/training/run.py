@@ -33,6 +33,7 @@ from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
 from prefd.daemon.worker.training.trainer import Trainer
+from prefd.daemon.worker.training.zero_gradient import describe_zero_gradients
 from prefd.plugins.metrics import LABELS
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,8 @@ class Run:
         while self.step < total and not self.selection.stop:
             self.step += 1
             line = self._stamp() | self._step()
+            if self.step == 1 and line["grad_norm"] == 0:
+                log.warning("%s", describe_zero_gradients([line], total))
             evaluation = self._evaluate()
             is_last = self.step == total or self.selection.stop
             if is_last or self.step % self.training.steps_per_report == 0 or self.step == 1:
@@ -223,6 +226,7 @@ class Run:
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
         self.warn(describe_falling_chosen(lines))
+        self.warn(describe_zero_gradients(steps, self.step))
         summary = TrainingSummary(
             steps=self.step,
             pairs=len(self.schedule.examples),

@@ -1,39 +1,76 @@
+from __future__ import annotations
+
+import _thread
 import json
+import re
 import threading
-import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from prefd.daemon.commands import events
 from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.control.client import Client, Received
 from prefd.daemon.home.layout import Home
+from prefd.daemon.timing import Timing
 from support import homes
 from support.control_server import serving
 from support.homes import invoke
 
+pytestmark = [  # httpcore leaves a socket that could not be connected to whoever collects the garbage
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+IMPATIENT = Timing(events_retry=0.02, daemon_return=0.05)
+PATIENT = Timing(events_retry=0.02, daemon_return=60)
+
+Watched = Callable[[Callable[[Received], bool]], threading.Event]
+
 
 @pytest.fixture
-def made(home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.3)
-    made = Home(home)
-    made.create()
-    return made
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Makes a `threading.Event` that is set once the command has printed such an event of the daemon."""
+    conditions: list[tuple[Callable[[Received], bool], threading.Event]] = []
+    real = Client.events
+
+    def events(client: Client, after: str | None = None, job_id: int | None = None) -> Iterator[Received]:
+        for event in real(client, after, job_id):
+            yield event
+            for condition, printed in conditions:
+                if condition(event):
+                    printed.set()
+
+    def watch(condition: Callable[[Received], bool]) -> threading.Event:
+        conditions.append((condition, printed := threading.Event()))
+        return printed
+
+    monkeypatch.setattr(Client, "events", events)
+    return watch
 
 
-def ending(home: Home, seconds: float) -> threading.Thread:
-    """A control API that is there for so long."""
+def is_of(job: str, state: str) -> Callable[[Received], bool]:
+    return lambda event: event.kind == "job" and (event.data["name"], event.data["state"]) == (job, state)
+
+
+@contextmanager
+def daemon_until(home: Home, end: threading.Event) -> Iterator[None]:
+    """A control API that is there until `end` is set."""
     ready = threading.Event()
 
     def serve() -> None:
         with serving(home):
             ready.set()
-            time.sleep(seconds)
+            end.wait(60)
 
     thread = threading.Thread(target=serve)
     thread.start()
-    ready.wait()
-    return thread
+    try:
+        assert ready.wait(60)
+        yield
+    finally:
+        end.set()
+        thread.join()
 
 
 def test_without_a_daemon_it_says_how_to_start_one(made: Home) -> None:
@@ -42,12 +79,11 @@ def test_without_a_daemon_it_says_how_to_start_one(made: Home) -> None:
     assert "prefd start" in result.stderr
 
 
-def test_each_change_is_a_line_and_so_is_what_training_reports(made: Home) -> None:
+def test_each_change_is_a_line_and_so_is_what_training_reports(made: Home, watched: Watched) -> None:
     homes.add_done(made)
     homes.add_failed(made, name="bad", reason="out of memory\nlower batch_tokens")
-    thread = ending(made, 0.4)
-    result = invoke(made, "events", "--after", "0")
-    thread.join()
+    with daemon_until(made, watched(is_of("bad", "failed"))):
+        result = invoke(made, "events", "--after", "0", timing=IMPATIENT)
     lines = result.stdout.splitlines()
     assert result.exit_code == Exit.NO_DAEMON, "the daemon is gone"
     assert lines[0].endswith("  job 1 (smol-ipo)  queued")
@@ -56,42 +92,42 @@ def test_each_change_is_a_line_and_so_is_what_training_reports(made: Home) -> No
     assert lines[-1].endswith("  job 2 (bad)  failed: out of memory")
 
 
-def test_json_is_a_document_a_line_from_which_it_can_go_on(made: Home) -> None:
+def test_json_is_a_document_a_line_from_which_it_can_go_on(made: Home, watched: Watched) -> None:
     homes.add_done(made)
-    thread = ending(made, 0.4)
-    told = [json.loads(line) for line in invoke(made, "events", "--after", "0", "--json").stdout.splitlines()]
-    thread.join()
+    with daemon_until(made, watched(is_of("smol-ipo", "done"))):
+        shown = invoke(made, "events", "--after", "0", "--json", timing=IMPATIENT).stdout.splitlines()
+    told = [json.loads(line) for line in shown]
     assert all(each["schema"] == 1 for each in told)
-    thread = ending(made, 0.4)
-    again = invoke(made, "events", 1, "--after", told[4]["id"], "--json").stdout.splitlines()
-    thread.join()
+    with daemon_until(made, watched(is_of("smol-ipo", "done"))):
+        again = invoke(made, "events", 1, "--after", told[4]["id"], "--json", timing=IMPATIENT).stdout.splitlines()
     assert [json.loads(line) for line in again] == told[5:]
 
 
 def test_an_event_that_is_none_is_refused(made: Home) -> None:
-    thread = ending(made, 0.5)
-    result = invoke(made, "events", "--after", "noon")
-    thread.join()
+    with daemon_until(made, threading.Event()):
+        result = invoke(made, "events", "--after", "noon")
     assert result.exit_code == Exit.FAILED
     assert "'noon' is not the id of an event" in result.stderr
 
 
-def test_it_goes_on_over_a_restart_of_the_daemon(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", 2.0)
+def test_it_goes_on_over_a_restart_of_the_daemon_until_ctrl_c(made: Home, watched: Watched) -> None:
     homes.add_queued(made, name="one")
+    first, second = watched(is_of("one", "queued")), watched(is_of("two", "queued"))
 
     def two_daemons() -> None:
         with serving(made):
             ready.set()
-            time.sleep(0.5)
+            first.wait(60)
         homes.add_queued(made, name="two")
         with serving(made):
-            time.sleep(0.8)
+            if second.wait(60):
+                _thread.interrupt_main()
 
     ready = threading.Event()
     thread = threading.Thread(target=two_daemons)
     thread.start()
-    ready.wait()
-    lines = invoke(made, "events", "--after", "0").stdout.splitlines()
+    assert ready.wait(60)
+    result = invoke(made, "events", "--after", "0", timing=PATIENT)
     thread.join()
-    assert [line.split("  ")[1] for line in lines] == ["job 1 (one)", "job 2 (two)"]
+    assert [line.split("  ")[1] for line in result.stdout.splitlines()] == ["job 1 (one)", "job 2 (two)"]
+    assert re.search(r"`prefd events --after \S+` goes on from here", result.stderr)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -155,8 +157,27 @@ def test_submit_says_of_all_specs_when_they_may_run(
     for name in "ab":
         written = json.loads((four_jobs.jobs / f"{name}.json").read_text())
         assert (written["priority"], written["after"]) == (7, [3, 4])
-        assert written["not_before"].startswith("2999-01-01 02:00:00")
+        assert written["not_before"] == datetime(2999, 1, 1, 2).astimezone().isoformat(" ", "minutes")
     assert invoke(four_jobs, "validate", four_jobs.jobs / "a.json").exit_code == Exit.OK
+
+
+def test_a_moment_is_of_the_time_zone_of_whoever_submits_it(
+    four_jobs: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
+    time.tzset()
+    try:
+        spec = homes.write_spec(tmp_path / "night.json", tiny_model, pairs_file, not_before="2999-01-01 02:00")
+        validated = invoke(four_jobs, "validate", "--no-data", spec)
+        submitted = invoke(four_jobs, "submit", spec)
+        skipped = invoke(four_jobs, "submit", spec, "--not-before", "2999-03-10 02:30")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "not before 2999-01-01 02:00-05:00" in validated.stdout
+    assert "night.json: not_before: 2999-01-01 02:00 has no offset: it is 2999-01-01 02:00-05:00" in submitted.stderr
+    assert json.loads((four_jobs.jobs / "night.json").read_text())["not_before"] == "2999-01-01 02:00-05:00"
+    assert "--not-before: 2999-03-10 02:30 is not on the clocks here" in skipped.stderr
 
 
 @pytest.mark.parametrize(
@@ -221,7 +242,7 @@ def test_submit_tells_every_job_that_a_file_became(
         table.add_all(specs, "01JABCDEFGHJKMNPQRSTVWXYZ0-many.json")
         table.add(homes.make_spec(), "01JABCDEFGHJKMNPQRSTVWXYZ1-one.json")
     files = [four_jobs.jobs / "many.json", four_jobs.jobs / "one.json"]
-    assert find_jobs(four_jobs, files, since=0.0) == {files[0]: [5, 6], files[1]: [7]}
+    assert find_jobs(four_jobs, files, since=0.0, seconds=60) == {files[0]: [5, 6], files[1]: [7]}
     print_submitted(SpecFile("many.yaml", specs, ("a", "b"), sweep={}), files[0], [5, 6])
     print_submitted(SpecFile("one.yaml", specs[:1]), files[1], [7])
     print_submitted(SpecFile("one.yaml", specs[:1]), files[1], None)

@@ -9,6 +9,7 @@ import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
+from prefd.daemon.timing import Timing
 from support.homes import invoke
 
 pytestmark = pytest.mark.usefixtures("answers_in_process")
@@ -55,10 +56,9 @@ def test_losses_json_is_the_schema_of_each(home: Path) -> None:
 
 def test_a_check_that_hangs_is_ended_and_the_step_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # a worker of its own, which can be ended
-    monkeypatch.setattr("prefd.daemon.commands.losses.CHECK_SECONDS", 0.1)
-    result = invoke(Home(home), "check-loss", "dpop")
+    result = invoke(Home(home), "check-loss", "dpop", timing=Timing(loss_check=0.1))
     assert result.exit_code == Exit.FAILED
-    assert "loading the plugins and trying dpop took longer than 0.1 s: does it hang?" in result.stderr
+    assert "trying the loss dpop took longer than 0.1 s: does it hang?" in result.stderr
 
 
 def test_one_loss_is_explained(home: Path) -> None:
@@ -139,3 +139,20 @@ def test_a_broken_config_is_an_error_with_its_path(home: Path) -> None:
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_built_in_loss_says_what_it_is(home: Path, name: str) -> None:
     assert len(json.loads(invoke(Home(home), "losses", name, "--json").stdout)["losses"][name]["summary"]) > 10
+
+
+@pytest.mark.slow
+def test_a_loss_that_ends_its_process_is_named_and_no_warning_is_given_as_the_reason(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a plugin that ends the process as soon as it is imported."""
+    monkeypatch.undo()  # a worker of its own, which can end
+    monkeypatch.setenv("PREFD_BLAS", "/no/such/blas")
+    home.mkdir()
+    (home / "ends.py").write_text("import os; os._exit(3)")
+    (home / "mine.py").write_text(
+        PLUGIN.replace("raise NotImplementedError", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    )
+    (home / "config.toml").write_text('plugins = ["ends.py", "mine.py"]')
+    result = invoke(Home(home), "check-loss", "halves")
+    assert result.stderr.strip().endswith("the worker ended with SIGSEGV while trying the loss halves")

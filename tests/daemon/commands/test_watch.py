@@ -16,6 +16,7 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.timing import Timing
 from support import homes
 from support.homes import invoke
 
@@ -68,7 +69,7 @@ def test_watch_of_a_failed_job_gives_its_reason_and_exit_code(there: Home) -> No
 
 def test_watch_follows_the_running_job_to_its_end_in_plain_lines(there: Home) -> None:
     job_id = add_run(there, owner=f"run:{os.getpid()}")
-    ending = after(0.8, lambda: end(there, job_id, "done"))
+    ending = after(0.2, lambda: end(there, job_id, "done"))
     result = invoke(there, "watch")
     ending.join()
     assert result.exit_code == Exit.OK
@@ -90,15 +91,14 @@ def test_watch_notices_that_a_run_was_killed(there: Home) -> None:
     assert "is gone" in result.stderr
 
 
-def test_a_pid_that_another_process_has_now_is_not_the_run(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.0)
+def test_a_pid_that_another_process_has_now_is_not_the_run(there: Home) -> None:
     job_id = add_run(there, owner=f"run:{os.getpid()}")
     with JobTable.open(there.database) as jobs:
         assert watch.is_worked_on(there, jobs.get(job_id))
         jobs._db.execute("UPDATE jobs SET owner_started = owner_started - 60")
         assert not watch.is_worked_on(there, jobs.get(job_id))
     for command in ("watch", "wait"):
-        result = invoke(there, command, job_id)
+        result = invoke(there, command, job_id, timing=Timing(daemon_return=0))
         assert result.exit_code == Exit.NO_DAEMON
         assert f"the `prefd run` of job {job_id} (smol-ipo) is gone: it ended in state training" in result.stderr
 
@@ -107,7 +107,7 @@ def test_watch_waits_out_a_daemon_that_is_being_restarted(there: Home, monkeypat
     job_id = add_run(there, owner=f"run:{os.getpid()}")
     answers = iter([True, False])
     monkeypatch.setattr(watch, "is_worked_on", lambda home, job: next(answers, False))
-    ending = after(1.5, lambda: end(there, job_id, "done"))
+    ending = after(0.3, lambda: end(there, job_id, "done"))
     assert invoke(there, "watch", 1).exit_code == Exit.OK
     ending.join()
 

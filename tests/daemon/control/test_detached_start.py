@@ -20,6 +20,7 @@ from prefd.daemon.control import detached_start
 from prefd.daemon.control.detached_start import is_answering, read_tail
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
+from prefd.daemon.timing import Timing
 from support import fake_worker
 from support.homes import invoke
 
@@ -86,7 +87,7 @@ def test_it_outlives_its_terminal_and_holds_nothing_of_it(there: Home) -> None:
     ("script", "message"),
     [
         ("import sys; sys.exit('out of luck')", "ended at once, with exit code 1"),
-        ("import time; time.sleep(60)", "did not answer within 0 s and was ended"),
+        ("import time; time.sleep(60)", "did not answer within 0.2 s and was ended"),
     ],
 )
 def test_one_that_does_not_come_up_says_why(
@@ -97,8 +98,8 @@ def test_one_that_does_not_come_up_says_why(
     fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{script}"\n')
     fake.chmod(0o755)
     monkeypatch.setattr(detached_start, "sys", SimpleNamespace(executable=str(fake)))
-    monkeypatch.setattr(detached_start, "START_SECONDS", 0.2 if "sleep" in script else 30)
-    result = invoke(there, "start", "--detach")
+    timing = Timing(detached_start=0.2 if "sleep" in script else 30)
+    result = invoke(there, "start", "--detach", timing=timing)
     assert result.exit_code == Exit.FAILED
     assert message in result.stderr
     assert "of an earlier daemon" not in result.stderr

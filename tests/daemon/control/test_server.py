@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning
+from prefd.daemon.control.client import Client, DaemonNotRunning
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.control.server import listening
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import find_holder
+from prefd.daemon.home.lock import find_holder, hold_lock
 from prefd.daemon.jobs.actions import QUEUE_ACTIONS
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.files import write_json
@@ -25,9 +26,9 @@ def test_every_request_is_answered(made: Home) -> None:
         client = Client(made)
         homes.add_queued(made)
         assert client.status().pid == 42
-        assert client.act("cancel", 1)["state"] == "cancelled"
+        assert client.act("cancel", 1).state == "cancelled"
         for action in QUEUE_ACTIONS:
-            asked = client.act_on_queue(action)["queue"]["paused_at"]
+            asked = client.act_on_queue(action).queue.paused_at
             assert (asked is None) == action.startswith("resume")
         client.stop()
         assert daemon.stops == 1
@@ -116,7 +117,7 @@ def test_no_daemon_is_said_with_the_remedy(made: Home, tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(made: Home) -> None:
-    with listening(made) as listener:
+    with hold_lock(made), listening(made) as listener:
         listener.listen()
         with pytest.raises(ControlError, match=r"^the daemon did not answer within 0\.2 s$"):
             Client(made, timeout=0.2).status()

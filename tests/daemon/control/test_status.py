@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from prefd.daemon.control.client import Client, ControlError, parse_status
+from prefd.daemon.control.answers import parse_status
+from prefd.daemon.control.client import Client
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.text.json_output import dump_compact
 from support import homes

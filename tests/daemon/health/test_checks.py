@@ -19,6 +19,7 @@ from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
+from prefd.daemon.timing import Timing
 from support import homes
 from support.homes import invoke
 
@@ -142,8 +143,7 @@ def test_a_shared_cache_is_asked_whether_it_answers(
         monkeypatch.setenv(f"AWS_{name.upper()}", value)
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "x")
-    monkeypatch.setattr(checks, "BUCKET_SECONDS", 0.05)
-    found = only(list(checks.check_shared_cache(there)))
+    found = only(list(checks.check_shared_cache(there, Timing(bucket_check=0.05))))
     assert (found.level, found.detail) == ("warn", "s3://bucket/prefix gave no answer within 0.05 s")
     assert "AWS_… variables" in found.remedy
 

@@ -42,7 +42,7 @@ def only(found: Iterator[HealthFinding] | Sequence[HealthFinding]) -> HealthFind
 
 
 def test_a_file_event_is_tried_and_leaves_nothing(there: Home) -> None:
-    assert is_event_reported(there.jobs)
+    assert is_event_reported(there.jobs, 20)
     assert sorted(path.name for path in there.jobs.iterdir()) == ["accepted", "rejected"]
     found = only(check_watch(there))
     assert found.level == "ok"
@@ -53,7 +53,7 @@ def test_a_file_event_is_tried_and_leaves_nothing(there: Home) -> None:
 
 
 def test_a_folder_that_tells_of_nothing_is_a_warning(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_checks, "is_event_reported", lambda folder: False)
+    monkeypatch.setattr(machine_checks, "is_event_reported", lambda folder, seconds: False)
     found = only(check_watch(there))
     assert found.level == "warn"
     assert found.remedy.startswith(f"set polling = true under [watch] in {there.config}")
@@ -61,15 +61,14 @@ def test_a_folder_that_tells_of_nothing_is_a_warning(there: Home, monkeypatch: p
 
 def test_no_event_within_the_time_is_no_event(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("watchfiles.watch", lambda *_, **__: iter(lambda: set(), None))
-    monkeypatch.setattr(machine_checks, "EVENT_SECONDS", 0.05)
-    assert is_event_reported(there.jobs) is False
+    assert is_event_reported(there.jobs, 0.05) is False
     assert sorted(path.name for path in there.jobs.iterdir()) == ["accepted", "rejected"]
 
 
 def test_inotifys_limits_are_the_remedy_where_they_are_used_up(
     there: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refuse(folder: Path) -> bool:
+    def refuse(folder: Path, seconds: float) -> bool:
         raise OSError("OS file watch limit reached")
 
     for name, value in (("max_user_instances", "8\n"), ("max_user_watches", "8192\n")):

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import subprocess
 import sys
@@ -40,6 +41,18 @@ def test_a_crash_releases_the_lock_and_what_it_wrote_is_not_believed(made: Home)
     assert find_holder(made) is None
     with hold_lock(made):
         assert is_held(made)
+        assert find_holder(made) is None, "the next one has not said its name yet"
+
+
+def test_those_who_ask_at_the_same_time_do_not_take_each_other_for_a_daemon(made: Home) -> None:
+    with hold_lock(made):
+        announce(made, "/a/socket")
+        announcement = (made.run / "daemon.json").read_bytes()
+    (made.run / "daemon.json").write_bytes(announcement)  # left by a daemon that was killed
+    with made.lock.open() as another:
+        fcntl.flock(another, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as `is_held` does in another process
+        assert not is_held(made)
+        assert find_holder(made) is None
 
 
 def test_a_glance_at_the_lock_does_not_stop_a_daemon_from_starting(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:

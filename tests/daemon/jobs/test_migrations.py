@@ -79,3 +79,17 @@ def test_a_migrated_database_is_the_same_as_a_new_one(path: Path, tmp_path: Path
         return rows
 
     assert schema(path) == schema(tmp_path / "new.sqlite3")
+
+
+def test_jobs_of_an_older_database_get_ulids_that_stay(path: Path) -> None:
+    first_version(path)
+    claim = "01M8JM63F7P708G3B0PN9VRKRM"
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE jobs SET source = ? WHERE id = 1", (f"{claim}-old.yaml",))
+    database.close()
+    with JobTable.open(path) as table:
+        first, second = (job.ulid for job in table.list())
+    assert first == claim, "a job that was claimed as a file has the claim's"
+    assert len(second) == 26
+    with JobTable.open(path) as table:
+        assert [job.ulid for job in table.list()] == [first, second]

@@ -14,7 +14,7 @@ import pytest
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.cpus import usable_cpus
-from prefd.daemon.queue import memory_watch, supervisor
+from prefd.daemon.queue import memory_watch, phase_runner, supervisor
 from prefd.daemon.queue.foreground import run_in_foreground
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.worker_process import lock_worker
@@ -179,7 +179,7 @@ def test_an_allocation_that_failed_is_named_and_not_tried_again(bench: Bench) ->
 def test_a_kill_that_the_system_counted_is_named_and_not_tried_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "count_kills", lambda: 4)  # before the worker starts
+    monkeypatch.setattr(phase_runner, "count_kills", lambda: 4)  # before the worker starts
     monkeypatch.setattr(memory_watch, "count_kills", lambda: 5)
     job = bench.add("killed")
     failed = bench.run(job)

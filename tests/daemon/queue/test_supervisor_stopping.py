@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from prefd.daemon.jobs.table import Job
+from prefd.daemon.queue.phase_end import STOPPED_OUTSIDE
 from prefd.daemon.queue.stop_request import Stop
-from prefd.daemon.queue.supervisor import STOPPED_OUTSIDE
 from prefd.daemon.queue.worker_process import lock_worker
 from prefd.daemon.runs.run_folder import CARRIED_OVER, Progress
 from support.supervisor_harness import Bench, after_start, is_running, started

@@ -28,6 +28,18 @@ def test_the_child_is_asked_once_until_something_changes(made: Home, tmp_path: P
     assert load_catalog(made, worker) is not second
 
 
+def test_an_edit_of_a_module_that_a_plugin_imported_has_the_child_asked_again(made: Home, tmp_path: Path) -> None:
+    helper = tmp_path / "helper.py"
+    helper.write_text("")
+    os.utime(helper, (1, 1))
+    worker = fake_worker.make_worker(tmp_path)
+    (tmp_path / "catalog.json").write_text(json.dumps(fake_worker.CATALOG | {"files": [str(helper)]}))
+    found = load_catalog(made, worker)
+    assert load_catalog(made, worker) is found
+    helper.write_text("# edited")
+    assert load_catalog(made, worker) is not found
+
+
 def test_an_installed_distribution_has_the_child_asked_again(
     made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +87,7 @@ def test_a_child_that_is_killed_is_asked_again_but_not_for_ever(made: Home, tmp_
                 assert load_catalog(made, ("sh", str(script))).losses
             else:
                 made.config.write_text("# another one")
-                with pytest.raises(CatalogError, match=r"listing the plugins failed \(exit code -9\)"):
+                with pytest.raises(CatalogError, match=r"listing the plugins failed \(SIGKILL\)"):
                     load_catalog(made, ("sh", str(script)))
         assert (tmp_path / "asked").read_text().count("\n") == asked
 

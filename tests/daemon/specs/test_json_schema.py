@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ WHOLE = {"model": "m", "data": {"path": "p"}}
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return Catalog.from_json(catalog(tmp_path_factory.mktemp("home")))
+    return Catalog.from_json(catalog(Home(tmp_path_factory.mktemp("home")), lambda message: None))
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +178,12 @@ def test_a_spec_may_name_its_schema_for_the_editor() -> None:
     assert read_specs((line + json.dumps(WHOLE)).encode(), "a.yaml").spec.model
     toml = '#:schema prefd.schema.json\nmodel = "m"\ndata = {path = "p"}\n'
     assert read_specs(toml.encode(), "a.toml").spec.model
+
+
+def test_an_infinite_default_is_no_default_in_json(known: Catalog) -> None:
+    unlimited = replace(
+        known.losses["ipo"], params={"limit": {"type": "number", "default": math.inf, "maximum": math.inf}}
+    )
+    schema = build_schema(Catalog({"ipo": unlimited}, []))
+    text = json.dumps(schema, allow_nan=False)
+    assert '"limit"' in text

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from mlx import optimizers
 
 from prefd.daemon.specs.job_spec import JobSpec, OutputSpec
+from prefd.daemon.specs.mlx_lm_lora.flat_config import is_flat
 from prefd.daemon.specs.mlx_lm_lora.settings import IGNORED, KNOWN, LOSSES, NAMES, REFUSED
-from prefd.daemon.specs.mlx_lm_lora.translation import is_flat
 from prefd.daemon.specs.reading import SpecError, SpecFile, load_specs, read_specs
 from prefd.daemon.specs.training_spec import QATSpec, TrainingSpec
 from support import fake_worker

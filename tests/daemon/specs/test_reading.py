@@ -2,7 +2,7 @@ import errno
 import json
 import os
 import random
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -304,6 +304,32 @@ def test_a_moment_is_text_in_yaml_and_a_date_in_toml() -> None:
     assert yaml.starts_at == toml.starts_at == datetime(2026, 11, 23, 2).timestamp()
     assert yaml.after == [3]
     assert JobSpec.model_validate_json(toml.model_dump_json()) == toml
+
+
+def test_tomls_own_dates_are_taken_and_its_times_told() -> None:
+    rest = 'model = "org/name"\ndata = {path = "p"}\n'
+    day = read_spec(f"not_before = 2026-11-23\n{rest}".encode(), "a.toml")
+    assert day.starts_at == datetime(2026, 11, 23).timestamp()
+    with pytest.raises(SpecError, match=r"a time of day alone, or [+]3h, is for `--not-before`"):
+        read_spec(f"not_before = 02:00:00\n{rest}".encode(), "a.toml")
+
+
+def test_a_moment_is_handed_on_with_its_offset_and_said(tmp_path: Path) -> None:
+    text = b"model: org/name\ndata: {path: org/pairs, date: today}\nnot_before: 2999-01-01 02:00\n"
+    file = read_specs(text, "a.yaml", None, tmp_path)
+    moment = datetime(2999, 1, 1, 2).astimezone().isoformat(" ", "minutes")
+    assert file.spec.not_before == moment
+    assert file.notes == (f"not_before: 2999-01-01 02:00 has no offset: it is {moment}, in the local time here",)
+    assert file.document()["not_before"] == moment
+    assert file.document()["data"]["date"] == date.today().isoformat()
+
+
+def test_moments_of_a_sweep_are_handed_on_with_their_offsets(tmp_path: Path) -> None:
+    text = b"model: org/name\ndata: {path: org/pairs}\nsweep: {not_before: [2999-01-01 02:00, 2999-01-01 03:00Z]}\n"
+    file = read_specs(text, "a.yaml", None, tmp_path)
+    assert [spec.not_before for spec in file.specs][1] == "2999-01-01 03:00+00:00"
+    assert len(file.notes) == 1
+    assert read_specs(json.dumps(file.document()).encode(), "a.json", None, tmp_path).specs == file.specs
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.document import job_document
+from prefd.daemon.jobs.details import JobDetails
 from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
@@ -33,7 +33,7 @@ def test_a_job_without_reference_has_its_rows_from_training(home: Path) -> None:
     run.forget_outcome("precompute")
     summary = TrainingSummary(steps=1, data=DataSummary.model_validate(homes.REPORT))
     run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=summary))
-    facts = report.job_facts(job, None, [], run)
+    facts = report.job_facts(JobDetails.collect(job, None, [], run))
     assert words(facts)["rows"] == "/data/pairs.jsonl: 128 rows in format messages, 126 usable"
     assert [name for name, _ in facts].count("rows") == 1
 
@@ -60,8 +60,9 @@ def test_a_done_job_names_each_folder_that_it_left(home: Path) -> None:
     job = homes.add_done(there)
     run = RunDir(there.job(job.id))
     run.fused.mkdir()
-    named = words(report.job_facts(job, None, [], run))
+    details = JobDetails.collect(job, None, [], run)
+    named = words(report.job_facts(details))
     assert (named["adapter"], named["fused"]) == (str(run.adapter), str(run.fused))
     assert "peft" not in named
-    document = job_document(job, None, [], run)
+    document = details.to_json()
     assert (document["fused"], document["peft"]) == (str(run.fused), None)

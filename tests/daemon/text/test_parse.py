@@ -55,7 +55,7 @@ def test_the_three_formats_give_the_same_values() -> None:
         ("a: !!python/name:os.system", ".yaml", "line 1: tags (tag:yaml.org,2002:python/name:os.system) are not taken: write a plain value"),
         ("a: 1\n---\nb: 1", ".yaml", "line 2: a second document (`---`): a spec is one"),
         ("? [a]\n: b", ".yaml", "line 1: a key must be text, not a list"),
-        ("a:\n\tb: 1", ".yaml", "line 2, column 1: found character '\\t' that cannot start any token"),
+        ("a:\n\tb: 1", ".yaml", "line 2, column 1: found character '\\t' that cannot start any token; a tab in the indent: indent with spaces"),
         ("a: 1\n" + "x" * MAX_BYTES, ".yaml", "larger than 256 KiB: not a job spec"),
     ],
 )  # fmt: skip

@@ -86,3 +86,20 @@ def test_a_mixture_without_a_reference_has_none_to_score(home: Path, tiny_model:
     )
     assert run_training(job).ok
     assert job.cache.references() == []
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [(None, r"nothing \(is a `return` missing\?\)"), ([1.0], "list"), (np.zeros(2), "ndarray")],
+)
+def test_a_loss_that_returns_something_else_is_told_what_it_must_return(
+    returned: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins = load_plugins()
+    monkeypatch.setattr(type(plugins.losses["cpo"]), "create", lambda *_: lambda _: returned)
+    spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": {"name": "cpo"}})
+    made = Objective.from_spec(spec, plugins)
+    with pytest.raises(
+        JobError, match=rf"loss 'cpo' of plugin prefd:losses returned {told}; it must return a LossOutput"
+    ):
+        made(None)  # type: ignore[arg-type]  # it is not looked at

@@ -159,12 +159,14 @@ def test_a_killed_precompute_keeps_what_it_committed(home: Path, tiny_model: Pat
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_catalog_and_device_are_one_json_object(home: Path) -> None:
+def test_catalog_and_device_print_json_alone(home: Path) -> None:
     home.mkdir()
     (home / "chatty.py").write_text('print("hello from a plugin")')
     (home / "config.toml").write_text('plugins = ["chatty.py"]')
     catalog = subprocess.run([*WORKER, "catalog", "--home", str(home)], capture_output=True, check=True)
-    assert json.loads(catalog.stdout)["losses"]["ipo"]["params"]["beta"]["exclusiveMinimum"] == 0
+    *begun, answer = map(json.loads, catalog.stdout.splitlines())
+    assert begun == [{"begin": None}, {"begin": None}, {"begin": str(home / "chatty.py")}, {"begin": None}]
+    assert answer["losses"]["ipo"]["params"]["beta"]["exclusiveMinimum"] == 0
     device = json.loads(subprocess.run([*WORKER, "device"], capture_output=True, check=True).stdout)
     assert device["device"] in ("cpu", "gpu")
     assert device["gflops"] > 0

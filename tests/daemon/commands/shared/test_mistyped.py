@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from prefd.daemon.cli import MODULES, cli
+from prefd.daemon.cli import COMMANDS, cli
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.mistyped import INSTEAD
 
@@ -33,7 +33,7 @@ def test_home_goes_before_the_command_whichever_it_is(typed: str, expected: str)
     assert said(*typed.split()) == f"--home goes before the command: {expected}"
 
 
-@pytest.mark.parametrize("command", [*MODULES, "cache ls", "cache verify", "cache prune"])
+@pytest.mark.parametrize("command", [*COMMANDS.commands, "cache ls", "cache verify", "cache prune"])
 def test_every_command_says_so(command: str) -> None:
     given = [*command.split(), "--home", "a folder"]
     assert said(*given) == f"--home goes before the command: prefd --home 'a folder' {command}"
@@ -67,4 +67,4 @@ def test_a_guess_is_a_slip_of_the_pen_or_none_is_made(typed: str, expected: str)
 
 
 def test_no_word_of_another_program_is_a_command_here() -> None:
-    assert not INSTEAD.keys() & MODULES.keys()
+    assert not INSTEAD.keys() & COMMANDS.commands.keys()

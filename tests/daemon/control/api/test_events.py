@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from prefd.daemon.control.api.events import Hub, stream_events
-from prefd.daemon.control.client import Client, ControlError, DaemonNotRunning, Received, read_events
+from prefd.daemon.control.client import Client, DaemonNotRunning, Received, read_events
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.events import Cursor
 from prefd.daemon.jobs.rebuild import mend

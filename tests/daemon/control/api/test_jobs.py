@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from prefd.daemon.control.client import Client, ControlError
+from prefd.daemon.control.client import Client
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
 from prefd.daemon.text.parsed import MAX_BYTES
@@ -72,12 +73,12 @@ def test_ten_thousand_jobs_are_listed_while_others_are_answered(made: Home) -> N
 def test_a_posted_spec_is_a_job_at_once_and_runs(place: Place) -> None:
     with place.daemon() as client:
         (job,) = client.submit(fake_worker.spec_text(place.folder).encode(), "mine")
-        assert (job["state"], job["name"]) == ("queued", "ok")
-        assert (place.home.accepted / job["source"]).read_text() == fake_worker.spec_text(place.folder)
+        assert (job.state, job.name) == ("queued", "ok")
+        assert (place.home.accepted / job.source).read_text() == fake_worker.spec_text(place.folder)
         place.wait_for("done")
         yaml = f"model: {place.folder}/model\ndata: {{path: {place.folder}/pairs.jsonl}}\nsweep: {{loss.beta: [0.1, 0.2]}}\n"
         sweep = client.submit((yaml + "loss: {name: sigmoid}\n").encode(), "both", "application/yaml")
-        assert [job["name"] for job in sweep] == ["both-1", "both-2"]
+        assert [job.name for job in sweep] == ["both-1", "both-2"]
         place.wait_for("done", "done", "done")
     assert [path.name for path in place.home.accepted.iterdir() if path.name.startswith(".")] == []
 

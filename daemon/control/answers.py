@@ -1,0 +1,60 @@
+"""Parses what the daemon answers into the types that the commands read.
+
+A newer daemon may say more, which is passed over. pydantic is imported when there is an answer to parse: it takes longer
+than most commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prefd.daemon.control.control_error import ControlError
+
+if TYPE_CHECKING:
+    from prefd.daemon.control.api.responses import Acted, Queued
+    from prefd.daemon.control.status import Status
+    from prefd.daemon.jobs.job import Job
+
+T = TypeVar("T")
+
+
+def parse_status(document: Mapping[str, Any]) -> Status:
+    """Parses a status. Raises ControlError for one of another version of the daemon that this one cannot read."""
+    from prefd.daemon.control.status import Status
+
+    return _parse(Status, document, "status")
+
+
+def parse_job(document: Mapping[str, Any]) -> Job:
+    """Parses a job that was acted on. Raises ControlError as `parse_status` does."""
+    from prefd.daemon.jobs.job import Job
+
+    return _parse(Job, document, "answer")
+
+
+def parse_acted(document: Mapping[str, Any]) -> Acted:
+    """Parses the queue and the jobs that were acted on. Raises ControlError as `parse_status` does."""
+    from prefd.daemon.control.api.responses import Acted
+
+    return _parse(Acted, document, "answer")
+
+
+def parse_queued(document: Mapping[str, Any]) -> Queued:
+    """Parses the jobs that a spec has become. Raises ControlError as `parse_status` does."""
+    from prefd.daemon.control.api.responses import Queued
+
+    return _parse(Queued, document, "answer")
+
+
+def _parse(kind: type[T], document: Mapping[str, Any], subject: str) -> T:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(document)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ControlError(
+            502,
+            f"the daemon's {subject} has no {place} that this prefd can read: restart the daemon, it is of another version",
+        ) from None

@@ -1,0 +1,56 @@
+"""HandedSettings are the settings that a worker runs with: those that its daemon planned with, or those in config.toml.
+
+The daemon hands them over in the environment of each worker that it starts. So a config.toml that is just being edited, or a
+plugin that has begun to crash since, disturbs no job that runs. A worker of a command reads config.toml itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
+
+VARIABLE = "PREFD_SETTINGS"
+
+
+@dataclass(frozen=True)
+class HandedSettings:
+    """What a worker needs to know of its daemon's settings."""
+
+    plugins: tuple[str, ...] = ()
+    """The paths of the plugin files, absolute."""
+    cache_url: str = ""
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    """Why a plugin is not to be loaded, by its key (`prefd.plugins.manager.Plugin.key`)."""
+
+    @classmethod
+    def of(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
+        """Make those of `config`, with these plugins left out."""
+        return cls(tuple(map(str, config.plugin_files(home))), config.cache_url, excluded or {})
+
+    @classmethod
+    def read(cls, home: Home) -> HandedSettings:
+        """Return what the environment hands over, or where it hands nothing, what config.toml says. Raises ConfigError."""
+        text = os.environ.get(VARIABLE)
+        if text is not None:
+            try:
+                return TypeAdapter(cls).validate_json(text)
+            except ValidationError:  # of another version of prefd
+                pass
+        return cls.of(Config.load(home), home)
+
+    @property
+    def plugin_files(self) -> list[Path]:
+        """The paths of the plugin files."""
+        return [Path(each) for each in self.plugins]
+
+    def environment(self) -> dict[str, str]:
+        """Return the variable that hands them over."""
+        return {VARIABLE: json.dumps(asdict(self))}

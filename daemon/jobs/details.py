@@ -1,0 +1,85 @@
+"""JobDetails is all there is to know of one job: its row, its spec, its history and the results in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefd.daemon.runs.phases import PHASES
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.snapshot import Stock, read_stock
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs.job import Event, Job
+    from prefd.daemon.jobs.queries import JobQueries
+    from prefd.daemon.runs.phase_outcomes import Outcome
+    from prefd.daemon.runs.phases import Phase
+    from prefd.daemon.runs.run_folder import Progress
+    from prefd.daemon.specs.job_spec import JobSpec
+
+OUTPUTS = ("adapter", "fused", "peft")
+"""The folders of a run that hold its results."""
+
+
+@dataclass(frozen=True)
+class JobDetails:
+    """All there is to know of one job, as `prefd show` prints it and `GET /v1/jobs/{job_id}` answers."""
+
+    job: Job
+    spec: JobSpec | None
+    """None where this version of prefd does not understand it."""
+    stock: Stock | None
+    """The versions, plugins and data it was claimed with; None before it is frozen."""
+    history: list[Event]
+    outcomes: Mapping[Phase, Outcome | None]
+    """How each phase ended, in their order; None for one that has not ended."""
+    progress: Progress | None
+    """Of the phase that runs, or the last that ran."""
+    outputs: Mapping[str, Path]
+    """The result folders, by name."""
+    folder: Path
+    """The job's folder."""
+
+    @classmethod
+    def collect(cls, job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> JobDetails:
+        """Collect what the job's folder `run` holds, beside what the table says."""
+        return cls(
+            job=job,
+            spec=spec,
+            stock=read_stock(run),
+            history=history,
+            outcomes={phase: run.outcome(phase) for phase in PHASES},
+            progress=run.progress(),
+            outputs=list_outputs(job, run),
+            folder=run.root,
+        )
+
+    @classmethod
+    def read(cls, table: JobQueries, job_id: int, run: RunDir) -> JobDetails:
+        """Read the job from the table and its folder. Raises JobNotFound, JobTableError."""
+        try:
+            spec = table.spec(job_id)
+        except ValueError:  # of another version of prefd
+            spec = None
+        return cls.collect(table.get(job_id), spec, table.history(job_id), run)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the details as one JSON object."""
+        return {
+            "job": self.job.to_json(),
+            "spec": None if self.spec is None else self.spec.model_dump(mode="json"),
+            "frozen": None if self.stock is None else self.stock.to_json(),
+            "history": [event._asdict() for event in self.history],
+            **{phase: None if outcome is None else outcome.to_json() for phase, outcome in self.outcomes.items()},
+            "progress": None if self.progress is None else asdict(self.progress),
+            **{name: str(self.outputs[name]) if name in self.outputs else None for name in OUTPUTS},
+            "run": str(self.folder),
+        }
+
+
+def list_outputs(job: Job, run: RunDir) -> dict[str, Path]:
+    """Return the result folders of a job that is done, by name; none for any other job."""
+    folders: dict[str, Path] = {name: getattr(run, name) for name in OUTPUTS}
+    return {name: folder for name, folder in folders.items() if job.state == "done" and folder.is_dir()}

@@ -1,0 +1,98 @@
+"""`EndedWorker` holds what is known of a worker that has ended, and judges how its phase ended, in words.
+
+A worker that can say how it went leaves an outcome in the job's folder. Of any other, the way the process ended, its memory
+and its log decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prefd.daemon.errors import WorkerExit
+from prefd.daemon.home.worker_limits import WorkerLimits
+from prefd.daemon.jobs.states import ENDED
+from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.queue.memory_watch import MemoryWatch
+from prefd.daemon.queue.worker_process import describe_end
+from prefd.daemon.runs.phase_outcomes import Outcome
+from prefd.daemon.runs.worker_log import read_tail
+from prefd.daemon.specs.memory_advice import suggest_savings
+
+STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
+STOPS_OUTSIDE = 3
+"""How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
+
+EndKind = Literal["ok", "failed", "stopped", "crashed", "no room"]
+
+
+@dataclass(frozen=True)
+class PhaseEnd:
+    """How the worker of a phase ended, and after how many seconds."""
+
+    kind: EndKind
+    reason: str
+    """In words; empty where the worker stopped because this process requested it."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class EndedWorker:
+    """What is known of a worker of the job `job_id` that has ended."""
+
+    table: JobTable
+    job_id: int
+    stop_requested: bool
+    """Whether this process had told it to stop because its job is to run no further."""
+    outcome: Outcome | None
+    returncode: int
+    memory: MemoryWatch
+    limits: WorkerLimits
+    log: Path
+    since: int
+    """Where in the log its own lines begin, in bytes."""
+    config: Path
+    """The file that sets `limits`."""
+
+    def judge(self) -> tuple[EndKind, str]:
+        """Decide how the worker ended and why, in words, from its outcome, its memory, its exit code and its log."""
+        outcome, log, since = self.outcome, self.log, self.since
+        if outcome is not None and outcome.ok:
+            return "ok", outcome.describe()
+        if outcome is not None and not (self.stop_requested and self.table.get(self.job_id).cancel_requested):
+            return "failed", outcome.reason
+        if self.stop_requested:
+            return "stopped", ""
+        if self.memory.over:
+            usage = f"its worker took {self.memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}"
+            return "failed", self._advise_smaller(usage)
+        if self.returncode == WorkerExit.STOPPED:
+            return self._judge_stop_from_outside()
+        if self.returncode == WorkerExit.NO_ROOM:
+            last_line = read_tail(log, lines=1, since=since)
+            return "no room", f"the disk takes no more; it goes on when there is room: {last_line}"
+        if (cause := self.memory.verdict(self.returncode, read_tail(log, since=since))) is not None:
+            return "failed", self._advise_smaller(cause)
+        return "crashed", describe_end(self.returncode, log, since)
+
+    def _advise_smaller(self, message: str) -> str:
+        """Add to the cause of an end for want of memory the settings that make the job smaller, and the log's end.
+
+        Trying the same job again would end the same way.
+        """
+        ways = suggest_savings(self.table.spec(self.job_id).training)
+        if self.limits.memory:
+            ways += f"; or a larger worker.memory in {self.config}"
+        message = f"{message}. Make the job smaller and submit it again: {ways}"
+        last = read_tail(self.log, since=self.since)
+        return f"{message}\nits log ends:\n{last}" if last else message
+
+    def _judge_stop_from_outside(self) -> tuple[EndKind, str]:
+        """Put a job back whose worker another program stopped, unless that has happened too often."""
+        before = 0
+        for event in self.table.history(self.job_id):
+            before = 0 if event.state in ENDED else before + (event.reason == STOPPED_OUTSIDE)
+        if before + 1 >= STOPS_OUTSIDE:
+            return "failed", f"its worker was stopped from outside {before + 1} times"
+        return "stopped", STOPPED_OUTSIDE

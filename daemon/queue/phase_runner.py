@@ -1,0 +1,152 @@
+"""PhaseRunner runs the worker process of a phase: it starts it, watches it, stops it on request, and says how it ended.
+
+A worker is told to stop by SIGTERM and has `grace` seconds to save its state; then it is killed, which by design
+loses at most what it had not committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.worker_limits import WorkerLimits
+from prefd.daemon.jobs.table import Job
+from prefd.daemon.machine.files import DISK_TROUBLE
+from prefd.daemon.machine.memory import count_kills
+from prefd.daemon.machine.processes import SAME_HASHES, ProcessId, signal_group
+from prefd.daemon.queue.memory_watch import MemoryWatch
+from prefd.daemon.queue.phase_end import EndedWorker, PhaseEnd
+from prefd.daemon.queue.requests import JobRequests
+from prefd.daemon.queue.worker_process import describe_busy_folder, lock_worker
+from prefd.daemon.runs.phases import Phase
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.worker_log import bound_log
+from prefd.daemon.timing import Timing
+
+
+def build_environment() -> dict[str, str]:
+    """Return the variables that every worker has in its environment, whatever its limits."""
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES}
+
+
+class PhaseRunner:
+    """Runs the workers of the job that `requests` are about, one at a time.
+
+    `worker`: the command of a worker. `grace`: the seconds that it has to save its state. `show`: called with the job and
+    its folder at every look at a worker.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        requests: JobRequests,
+        show: Callable[[Job, RunDir], None],
+        *,
+        worker: Sequence[str],
+        grace: float,
+        limits: WorkerLimits,
+        timing: Timing,
+    ) -> None:
+        self.home = home
+        self.requests = requests
+        self.table = requests.table
+        self.show = show
+        self.worker = worker
+        self.grace = grace
+        self.limits = limits
+        self.timing = timing
+
+    async def run(self, phase: Phase, run: RunDir) -> PhaseEnd:
+        """Start a worker for the phase, wait for its end, and say how it ended. Raises OSError for a full disk."""
+        began = time.monotonic()
+        run.forget_progress()
+        lock = await self.take_lock(run)
+        if lock is None and self.requests.to_stop:
+            return PhaseEnd("stopped", "")
+        if lock is None:
+            return PhaseEnd("failed", describe_busy_folder(run))
+        kills_before = count_kills()  # a worker that takes too much at once may be gone before it is looked at
+        try:
+            with run.log.open("ab") as log:
+                since = log.tell()
+                process = await asyncio.create_subprocess_exec(
+                    *(*self.worker, phase, "--home", str(self.home.root), "--job", str(self.requests.job_id)),
+                    cwd=run.root,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=asyncio.subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                    env=os.environ | self.limits.environment(self.requests.job_id) | build_environment(),
+                )
+        except OSError as error:
+            if error.errno in DISK_TROUBLE:
+                raise
+            return PhaseEnd("failed", f"cannot start a worker ({self.worker[0]}): {error.strerror or error}")
+        finally:
+            os.close(lock)
+        memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)
+        stop_requested = await self._attend(process, run, memory)
+        worker_end = EndedWorker(
+            self.table,
+            self.requests.job_id,
+            stop_requested,
+            run.outcome(phase),
+            process.returncode or 0,
+            memory,
+            self.limits,
+            run.log,
+            since,
+            self.home.config,
+        )
+        kind, reason = worker_end.judge()
+        return PhaseEnd(kind, reason, time.monotonic() - began)
+
+    async def take_lock(self, run: RunDir) -> int | None:
+        """Take the lock of the job's one worker. An orphan that has it gets `grace` seconds to notice that it is one."""
+        deadline = time.monotonic() + self.grace
+        while (lock := lock_worker(run.worker_lock)) is None:
+            if time.monotonic() > deadline or self.requests.to_stop:
+                return None
+            await self.requests.wait(self.timing.worker_look)
+        return lock
+
+    async def _attend(self, process: asyncio.subprocess.Process, run: RunDir, memory: MemoryWatch) -> bool:
+        """Wait for the worker's end, show its progress, and stop it on request. Returns whether that was requested."""
+        exited = asyncio.ensure_future(process.wait())
+        exited.add_done_callback(lambda _: self.requests.wake())
+        stop_requested, signalled_at = False, None
+        try:
+            if (process_id := ProcessId.find(process.pid)) is not None:
+                self.table.set_worker(self.requests.job_id, process_id)
+            while not exited.done():
+                await self.requests.wait(self._choose_wait(signalled_at))
+                self.show(self.requests.job, run)
+                bound_log(run.log)
+                memory.look()
+                if exited.done():
+                    break
+                stop_requested = stop_requested or self.requests.to_stop
+                if signalled_at is None and (stop_requested or memory.over):
+                    signalled_at = time.monotonic()
+                    signal_group(process.pid, signal.SIGTERM)
+                elif signalled_at is not None and (self._is_overdue(signalled_at) or memory.is_far_over):
+                    signal_group(process.pid, signal.SIGKILL)
+        finally:
+            signal_group(process.pid, signal.SIGKILL)  # its children, if any, or all of it on our own failure
+            await exited
+        return stop_requested
+
+    def _choose_wait(self, signalled_at: float | None) -> float:
+        """Return for how many seconds to wait for news of a worker, which was sent SIGTERM at `signalled_at`."""
+        remaining = None if signalled_at is None else signalled_at + self.grace - time.monotonic()
+        look = self.timing.worker_look
+        return look if remaining is None or remaining <= 0 else min(remaining, look)
+
+    def _is_overdue(self, since: float) -> bool:
+        """Return whether a worker that was sent SIGTERM at `since` has had its time."""
+        return self.requests.stop.hurried or time.monotonic() - since >= self.grace

@@ -1,0 +1,123 @@
+"""Listing plugins that end, hang or fill the process that imports them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from prefd.daemon.home.handed_settings import HandedSettings
+from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.specs import plugin_listing
+from prefd.daemon.specs.catalog import CatalogError
+from prefd.daemon.specs.catalog_listing import load_catalog
+from prefd.daemon.specs.plugin_listing import list_plugins
+from support.fake_worker import wait_for
+from support.paths import SUPPORT
+from support.programs import program_environment
+
+LISTER = (sys.executable, "-I", "-S", str(SUPPORT / "fake_lister.py"), "catalog")
+GOOD = '''
+from prefd.plugins.hookspecs import hookimpl
+
+def mine(x, *, beta: float = 0.1):
+    """My own loss."""
+    raise NotImplementedError
+
+@hookimpl
+def register_losses(register):
+    register("mine", mine)
+'''
+
+
+def list_errors(*names: str) -> dict[str, str | None]:
+    """What is wrong with plugins of these names, as the fake lister does what they say."""
+    answer: Any = list_plugins(LISTER, HandedSettings(tuple(f"/{name}.py" for name in names)))
+    return {plugin["name"]: plugin["error"] for plugin in answer["plugins"]}
+
+
+def test_each_plugin_that_ends_the_process_is_named_and_the_others_are_listed() -> None:
+    assert list_errors("segfault", "one", "exit3", "exit0", "noise", "closed", "two", "killed") == {
+        "segfault": "it ends the process that imports it (SIGSEGV)",
+        "one": None,
+        "exit3": "it ends the process that imports it (exit code 3)",
+        "exit0": "it ends the process that imports it (exit code 0)",
+        "noise": None,
+        "closed": "it ends the process that imports it, or closes its output",
+        "two": None,
+        "killed": "it ends the process that imports it (SIGKILL)",
+    }
+
+
+def test_plugins_that_hang_are_named_within_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plugin_listing.PLUGIN_SECONDS < 15, "the whole listing, with MLX, is to take 20"
+    monkeypatch.setattr(plugin_listing, "PLUGIN_SECONDS", 1.0)
+    found = list_errors("one", "hang", "two", "hang_too")
+    assert found == dict.fromkeys(("one", "two")) | dict.fromkeys(
+        ("hang", "hang_too"), "importing it takes longer than 1 s: does it hang?"
+    )
+
+
+def test_a_thread_that_outlives_the_listing_holds_nothing_up() -> None:
+    began = time.monotonic()
+    assert list_errors("thread", "one") == {"thread": None, "one": None}
+    assert time.monotonic() - began < 30
+
+
+def test_a_listing_that_is_broken_off_ends_at_once_and_leaves_no_child() -> None:
+    cancelled = threading.Event()
+    threading.Timer(0.3, cancelled.set).start()
+    began = time.monotonic()
+    with pytest.raises(CatalogError, match="broken off"):
+        list_plugins(LISTER, HandedSettings(("/hang.py",)), cancelled)
+    assert time.monotonic() - began < plugin_listing.PLUGIN_SECONDS
+    assert not [child for child in psutil.Process().children() if LISTER[-2] in child.cmdline()]
+
+
+@pytest.mark.slow
+def test_real_plugins_may_do_at_import_whatever_they_like(made: Home) -> None:
+    sources = {
+        "segfault": "import ctypes; ctypes.string_at(0)",
+        "exit": "import os; os._exit(3)",
+        "interrupt": "raise KeyboardInterrupt",
+        "thread": "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()",
+        "noise": "import os, sys; print('{}'); os.write(1, b'{}\\n' * 10_000); sys.stderr.write('x' * 300_000)",
+        "good": GOOD,
+    }
+    for name, source in sources.items():
+        (made.root / f"{name}.py").write_text(source)
+    made.config.write_text(f"plugins = {[f'{name}.py' for name in sources]}")
+    catalog = load_catalog(made)
+    errors = {plugin.name: plugin.error for plugin in catalog.plugins if plugin.name in sources}
+    assert errors["segfault"] == "it ends the process that imports it (SIGSEGV)"
+    assert errors["exit"] == "it ends the process that imports it (exit code 3)"
+    assert errors["interrupt"] == "KeyboardInterrupt"
+    assert "implements no hook" in str(errors["thread"])
+    assert "implements no hook" in str(errors["noise"])
+    assert errors["good"] is None
+    assert {"mine", "sigmoid"} <= catalog.losses.keys()
+    assert str(made.root / "good.py") in catalog.files
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_child(made: Home, tmp_path: Path) -> None:
+    (made.root / "hang.py").write_text(f"open({str(tmp_path / 'begun')!r}, 'w').close()\nwhile True: pass")
+    made.config.write_text('plugins = ["hang.py"]')
+    command = [sys.executable, "-m", "prefd.daemon.cli", "--home", str(made.root), "plugins"]
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        with subprocess.Popen(command, env=program_environment(), stderr=subprocess.DEVNULL) as process:
+            wait_for(lambda: (tmp_path / "begun").exists())
+            (child,) = psutil.Process(process.pid).children()
+            assert list(WORKER[1:]) == child.cmdline()[1 : len(WORKER)]
+            os.kill(process.pid, number)
+        child.wait(30)
+        (tmp_path / "begun").unlink()

@@ -1,0 +1,55 @@
+"""A stand-in for the child that lists the plugins: it does what the name of each plugin file says.
+
+    python -I -S fake_lister.py catalog --home HOME
+
+It says which plugin it begins with, and ends with a catalogue of the files that it was given and that left it alive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import PurePath
+
+
+def main() -> None:
+    settings = json.loads(os.environ["PREFD_SETTINGS"])
+    plugins = []
+    for path in settings["plugins"]:
+        reason = settings["excluded"].get(path)
+        if reason is None:
+            print(json.dumps({"begin": path}), flush=True)
+            do(PurePath(path).stem)
+        plugins.append(describe(path, reason))
+    print(json.dumps({"losses": {}, "plugins": plugins, "files": []}), flush=True)
+    if any(PurePath(path).stem == "thread" for path in settings["plugins"]):
+        time.sleep(600)
+
+
+def describe(path: str, reason: str | None) -> dict[str, object]:
+    about = {"name": PurePath(path).stem, "version": None, "source": path}
+    return about | {"losses": [], "formats": [], "error": reason}
+
+
+def do(name: str) -> None:
+    if name == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith("exit"):
+        os._exit(int(name.removeprefix("exit")))
+    if name.startswith("hang"):
+        time.sleep(600)
+    if name == "closed":
+        os.close(1)
+        time.sleep(600)
+    if name == "noise":
+        print("not JSON", flush=True)
+        sys.stderr.write("x" * 300_000)
+
+
+if __name__ == "__main__":
+    main()
