@@ -8,7 +8,6 @@ from typing import Any
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
-from prefd.plugins.formats.message_keys import same_message
 from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
@@ -117,8 +116,8 @@ def _agrees(column: Text, prompt: Sequence[Message]) -> bool:
 
 
 def _is_same(message: Message, other: Message) -> bool:
-    """Whether two messages are the same as far as it is certain: a table may pad each otherwise, and each has its id."""
-    return same_message(message, other) or same_message(without_unsure(message), without_unsure(other))
+    """Whether two messages are the same as far as it is certain: a table may pad each otherwise."""
+    return message == other or without_unsure(message) == without_unsure(other)
 
 
 @hookimpl

@@ -13,6 +13,7 @@ from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_messages, is_text
 from prefd.plugins.formats.messages import decode_messages, parse_json
 from prefd.plugins.formats.names import LISTS, PROMPTS, key_of, words_of
+from prefd.plugins.formats.prompt import INSIDE
 from prefd.plugins.formats.score_words import RANKS, SCORES
 
 PLURALS = frozenset(name for name in (*SCORES, *RANKS) if name.endswith("s") and name != "helpfulness")
@@ -36,13 +37,15 @@ def _decode_cell(column: str, value: Any) -> Any:
 
 def _is_meant(column: str, decoded: Any) -> bool:
     """Whether a column of this name holds such a list or object where no file makes it text."""
-    if isinstance(decoded, Mapping):
-        return key_of(column) == "info"  # summarize_from_feedback's post
-    last_word = words_of(column)[-1:]
-    if not isinstance(decoded, list) or not decoded or not last_word:
+    is_prompt, last_word = key_of(column) in PROMPTS, words_of(column)[-1:]
+    if isinstance(decoded, Mapping):  # summarize_from_feedback's post, WebGPT's question
+        return key_of(column) == "info" or (is_prompt and any(isinstance(decoded.get(key), str) for key in INSIDE))
+    if not isinstance(decoded, list) or not last_word:
         return False
+    if not decoded:
+        return is_prompt or last_word[0] in LISTS | PLURALS | {"history", "tools"}
     if last_word[0] in LISTS:
         return all(isinstance(item, Mapping) or is_text(as_chat(item)) for item in decoded)
     if last_word[0] in PLURALS:
         return all(isinstance(item, int | float | None) for item in decoded)
-    return (key_of(column) in PROMPTS or last_word[0] == "history") and is_messages(as_chat(decoded))
+    return (is_prompt or last_word[0] == "history") and is_messages(as_chat(decoded))

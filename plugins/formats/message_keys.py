@@ -13,11 +13,21 @@ MASKS = ("mask", "masked")
 """Of these nobody knows whether true is what is learned or what is left out."""
 MEDIA = {"image": "an image", "audio": "audio", "video": "a video", "file": "a file", "attachment": "a file"}
 """Words of the keys that bring what is no text, in words."""
-READ = frozenset(
-    ["role", "content", "tool_calls", "tool_call_id", "name", "weight", "reasoning_content", "thinking", "reasoning"]
+UNTOLD = frozenset(
+    [
+        "role",
+        "content",
+        "tool_calls",
+        "tool_call_id",
+        "weight",
+        "reasoning_content",
+        "thinking",
+        "reasoning",
+        "id",
+        "index",
+        "type",
+    ]
 )
-"""Keys by which two messages are the same or not; others, such as a message's id, say nothing that is trained on."""
-UNTOLD = READ - {"name"} | {"id", "index", "type"}
 """Keys of which nobody needs to hear that the chat template does not read them."""
 
 
@@ -51,8 +61,3 @@ def check_no_tools(message: Mapping[str, Any]) -> None:
     for key in ("tools", "functions"):
         if message.get(key):
             raise UnusableRow(f"a message's {key!r} are not read there: put them into a column 'tools'")
-
-
-def same_message(message: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Says whether two messages say the same, whatever ids or times they have."""
-    return all(message.get(key) == other.get(key) for key in READ)

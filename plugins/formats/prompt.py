@@ -6,13 +6,14 @@ and the message has the setting that says which it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
-from prefd.plugins.formats.fields import content_text, is_messages, is_text
-from prefd.plugins.formats.messages import uniform_message
+from prefd.plugins.formats.fields import content_text, is_messages, is_text, kind_of
+from prefd.plugins.formats.messages import check_prose, text_of_parts, uniform_message
 from prefd.plugins.formats.metadata import METADATA
 from prefd.plugins.formats.names import CHATS, PROMPTS, SYSTEMS, key_of, words_of
 from prefd.plugins.formats.nulls import without_unsure
@@ -132,9 +133,10 @@ def repeats(value: Any, texts: Sequence[str]) -> bool:
 
 
 def is_blank(value: Any) -> bool:
-    """Says whether `value` is None, text of nothing but whitespace, or an empty list or object."""
+    """Says whether `value` is None, NaN (as pandas writes it), text of nothing but whitespace, or an empty list or object."""
     return (
         value is None
+        or (isinstance(value, float) and math.isnan(value))
         or (isinstance(value, str) and not value.strip())
         or (isinstance(value, list | tuple | dict) and not value)
     )
@@ -156,6 +158,12 @@ def _prompt_columns(columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 def _with_input(values: dict[str, Any], names: Mapping[str, str]) -> tuple[dict[str, Any], frozenset[str]]:
     """Alpaca's `input`, which its `instruction` is to be carried out on, behind that; and the two columns."""
     parts = [[column for column in values if names[column] == key] for key in ("instruction", "input")]
+    if all(len(columns) == 1 for columns in parts):
+        (instruction,), (source,) = parts
+        if isinstance(values[instruction], str) and not user_texts(values[source]):
+            raise UnusableRow(
+                f"wrong types: {source} is {kind_of(values[source])}, not text to set behind {instruction}"
+            )
     if any(len(columns) != 1 or not isinstance(values[columns[0]], str) for columns in parts):
         return values, frozenset()
     (instruction,), (source,) = parts
@@ -268,7 +276,8 @@ def _system(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str |
 
 def _system_text(column: str, value: Any) -> str:
     if isinstance(value, str):
-        return value.strip()
+        check_prose(value)
+        return text_of_parts(value).strip()
     if is_messages(value) and len(value) == 1 and value[0]["role"] == "system":
         return content_text(value[0]).strip()
     raise UnusableRow(f"wrong types: {column} is not the text of a system turn")

@@ -106,10 +106,6 @@ def _nested(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Says where the rows or their columns are, where they stand one level deeper; "" where they do not."""
     usable = [row for row in rows if not isinstance(row, UnusableRow)]
     under = [column for column in columns if all(_is_row(row.get(column)) for row in usable)]
-    if len(usable) == 1 and len(under) == len(columns) > 1:
-        return (
-            f"has each row under a key of its own ({columns[0]}, …); write a list of the objects, or an object a line"
-        )
     if under:
         return f"has its columns under {under[0]!r}; write them as columns of the row itself"
     lists = [column for column in columns if isinstance(usable[0].get(column), list) and usable[0][column]]

@@ -31,6 +31,10 @@ from support.row_files import write_rows
         ("responses", ["b", "w"]),
         ("scores", [2, 1.5]),
         ("info", {"post": "p"}),
+        ("question", {"dataset": "eli5", "full_text": "Why?"}),
+        ("history", []),
+        ("completions", []),
+        ("prompt", []),
     ],
 )
 def test_lists_of_turns_answers_and_scores_are_decoded(column: str, value: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import pytest
 
 from prefd.plugins.formats.chats import as_chat
-from prefd.plugins.formats.implicit_messages import split_conversations
 from prefd.plugins.formats.messages import uniform_message
 from prefd.plugins.types import UnusableRow
 from support.dataset_rows import answer, user
@@ -59,12 +58,6 @@ def test_tools_in_a_message_are_refused(key: str) -> None:
 def test_sharegpts_messages_keep_what_else_they_say() -> None:
     told = {"from": "gpt", "value": "x", "weight": 0}
     assert as_chat([told]) == [answer("x") | {"weight": 0}]
-
-
-def test_conversations_whose_messages_have_ids_part_at_the_answer() -> None:
-    chosen = [user("q") | {"id": "1"}, answer("b") | {"id": "2"}]
-    rejected = [user("q") | {"id": "3"}, answer("w") | {"id": "4"}]
-    assert split_conversations(chosen, rejected) == ([chosen[0]], [chosen[1]], [rejected[1]])
 
 
 class TestCalls:

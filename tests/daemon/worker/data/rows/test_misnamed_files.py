@@ -61,7 +61,6 @@ def test_a_file_that_its_name_misnames(tmp_path: Path, name: str, content: Any, 
     ("document", "words"),
     [
         ({"version": 1, "stuff": ROWS}, "has its rows under 'stuff'; write that list alone"),
-        ({f"id{place}": row for place, row in enumerate(ROWS)}, "has each row under a key of its own (id0, …)"),
         ([{"id": 1, "example": row} for row in ROWS], "has its columns under 'example'; write them as columns"),
     ],
 )
