@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from prefd.daemon.jobs.states import COLOURS
 from prefd.daemon.terminal.plain_table import PlainTable
-from prefd.daemon.text.json_output import add_schema
+from prefd.daemon.text.json_output import add_schema, dump_indented
 
 PADDING = re.compile(r"[ ]+$", re.MULTILINE)
 PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: whoever reads it counts lines
@@ -41,8 +40,8 @@ def open_stdout() -> Console:
 
 
 def emit_json(fields: Mapping[str, Any]) -> None:
-    """Writes one JSON document to stdout, under its schema's number."""
-    click.echo(json.dumps(add_schema(fields), indent=1, ensure_ascii=False))
+    """Writes one JSON document to stdout, under its schema's number, in UTF-8 whatever the locale."""
+    click.echo(dump_indented(add_schema(fields)))
 
 
 def print_note(message: str) -> None:
