@@ -1,4 +1,4 @@
-"""Checks the columns beside the two sides that nobody read: parts of one side, a verdict against them, rows that are held out."""
+"""Checks the columns beside the two sides that nobody read: parts of one side, the sides the other way round, rows that are held out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from prefd.daemon.worker.data.unread import texts_of
 from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.labels import label_name
-from prefd.plugins.formats.names import ANSWERS, BETTER, WORSE, key_of, side_of, words_of
+from prefd.plugins.formats.names import ANSWERS, BETTER, WORSE, side_of, words_of
 from prefd.plugins.formats.prompt import answer_text, is_blank, repeats
 from prefd.plugins.formats.sides import named_sides
-from prefd.plugins.formats.verdicts import is_verdict
 from prefd.plugins.types import Pair, UnclearRow
 
 PIECES = frozenset(
@@ -75,8 +74,8 @@ def _is_piece(column: str) -> bool:
     return bool(words) and (words[-1] in PREFILLS or (words[-1] == "prefix" and is_answers))
 
 
-def check_verdicts(row: Mapping[str, Any], pairs: Sequence[Pair], columns_read: Collection[str]) -> None:
-    """Raises `UnclearRow` for a column that names the rejected side as the better one, or the chosen as the worse."""
+def check_other_sides(row: Mapping[str, Any], pairs: Sequence[Pair], columns_read: Collection[str]) -> None:
+    """Raises `UnclearRow` for a column that was not read and by its name is a side, and has the text of the other one."""
     sides = named_sides(columns_read)
     if sides is None or not pairs:
         return
@@ -84,16 +83,14 @@ def check_verdicts(row: Mapping[str, Any], pairs: Sequence[Pair], columns_read: 
         {squeezed(answer_text(getattr(pair, side))) for pair in pairs} for side in ("chosen", "rejected")
     )
     for column, value in row.items():
-        if column in columns_read or not (is_verdict(column) or side_of(column) in ("chosen", "rejected")):
+        if column in columns_read or not is_text(as_chat(value)):
             continue
-        value = label_name(value)
-        text = squeezed(answer_text(as_chat(value))) if is_text(as_chat(value)) else ""
-        is_for_rejected = (text in rejected - chosen or key_of(text) in (key_of(sides[1]), "rejected")) and bool(text)
-        is_for_chosen = text in chosen - rejected and bool(text)
-        if is_for_chosen if side_of(column) == "rejected" else is_for_rejected:
+        others = {"chosen": rejected - chosen, "rejected": chosen - rejected}.get(side_of(column) or "", set())
+        if (text := squeezed(answer_text(as_chat(value)))) in others - {""}:
             raise UnclearRow(
-                f"the column {column!r} says that the other side is the better one ({text[:40]!r}); name the sides' columns "
-                f"(data.chosen_feature: {sides[0]}, data.rejected_feature: {sides[1]}), or leave it out (data.ignore_columns: [{column}])"
+                f"the column {column!r} is by its name the {side_of(column)} answer, and has the other one's text ({text[:40]!r}); name "
+                f"the sides' columns (data.chosen_feature: {sides[0]}, data.rejected_feature: {sides[1]}), or leave it out "
+                f"(data.ignore_columns: [{column}])"
             )
 
 

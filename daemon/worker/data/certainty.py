@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
-from prefd.daemon.worker.data.beside_sides import check_pieces, check_verdicts
+from prefd.daemon.worker.data.beside_sides import check_other_sides, check_pieces
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.questions import is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.data.rows import DataError
@@ -62,7 +62,7 @@ def check_repeats(dataset: Dataset, spec: DataSpec) -> None:
             check_tools(row, columns_read, spec.ignore_columns)
             check_pieces(row, pairs, columns_read)
             if "answer" not in settled_parts:
-                check_verdicts(row, pairs, columns_read)
+                check_other_sides(row, pairs, columns_read)
         except UnclearRow as reason:
             dataset.unusable.append((number, reason))
     unclear = {number for number, reason in dataset.unusable if isinstance(reason, UnclearRow)}

@@ -53,17 +53,17 @@ def test_a_prompt_of_each_side_that_repeats_the_prompt_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
+    ("column", "side", "value"),
     [
-        ("winner", "rejected"),
-        ("winner", lambda t: t.worse),
-        ("better", lambda t: t.worse),
-        ("preferred_response", lambda t: t.worse),
-        ("worse", lambda t: t.better),
+        ("better", "chosen", lambda t: t.worse),
+        ("preferred_response", "chosen", lambda t: t.worse),
+        ("worse", "rejected", lambda t: t.better),
     ],
 )
-def test_a_column_that_says_the_opposite_of_the_sides_is_refused(column: str, value: Any) -> None:
-    assert f"the column {column!r} says that the other side is the better one" in refusal(**{column: value})
+def test_a_further_side_with_the_text_of_the_other_one_is_refused(column: str, side: str, value: Any) -> None:
+    assert f"the column {column!r} is by its name the {side} answer, and has the other one's text" in refusal(
+        **{column: value}
+    )
 
 
 @pytest.mark.parametrize(
