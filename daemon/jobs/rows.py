@@ -94,9 +94,9 @@ def restore_history(db: sqlite3.Connection, records: Sequence[Record]) -> None:
 def parse_job(row: tuple[Any, ...]) -> Job:
     """Make a Job of a row with the columns COLUMNS."""
     values = dict(zip(NAMES, row, strict=True))
-    values["phase_seconds"] = json.loads(values["phase_seconds"])
+    values["phase_seconds"] = {} if values["phase_seconds"] == "{}" else json.loads(values["phase_seconds"])
     for flag in ("cancel_requested", "pause_requested", "fresh"):
         values[flag] = bool(values[flag])
-    values["after"] = tuple(json.loads(values["after"]))
+    values["after"] = () if values["after"] == "[]" else tuple(json.loads(values["after"]))
     values["group"] = values.pop("job_group")  # `group` is a word of SQL's own
     return Job(**values)

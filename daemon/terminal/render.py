@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.jobs.states import COLOURS
-from prefd.daemon.terminal.plain_table import PlainTable
+from prefd.daemon.terminal.plain_table import CutText, PlainTable
 from prefd.daemon.text.json_output import add_schema, dump_indented
 
 PADDING = re.compile(r"[ ]+$", re.MULTILINE)
@@ -83,9 +83,9 @@ def make_facts(pairs: Sequence[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def cut_cell(text: str) -> Text:
-    """Makes a cell that is cut where there is no room, not folded."""
-    return Text((text.splitlines() or [""])[0], no_wrap=True, overflow="ellipsis")
+def cut_cell(text: str) -> CutText:
+    """Makes a cell of the first line of `text` that is cut where there is no room, not folded."""
+    return CutText(text.splitlines()[0] if text else "")
 
 
 def color_state(name: str) -> Text:
