@@ -199,6 +199,7 @@ def test_44_as_it_was_handed_over_goes_on_in_another_minute(
     set_clock("2026-11-28 23:59:10")
     broken = claim(home, model, "44-date-in-template/long.yaml", tmp_path)
     assert run_precompute(broken).summary.scored == 48
+    assert broken.spec.training is not None
     assert broken.spec.training.iters == 4000
     assert broken.spec.training.save_every == 2
     with pytest.raises(Stopped, match="after step 14"):
