@@ -56,6 +56,14 @@ __all__ = [  # the table, and the types and errors that its users need with it
 ]
 
 
+def describe_taken(numbers: Sequence[int]) -> str:
+    """Say in words which numbers a new job did not get; "" where there are none."""
+    if not numbers:
+        return ""
+    span = f"number {numbers[0]} is" if len(numbers) == 1 else f"numbers {numbers[0]} to {numbers[-1]} are"
+    return f"{span} taken: runs/{numbers[0]} is there, and is another job's"
+
+
 class JobTable(JobWriter):
     """The queries of an open job database, and the transactions that change it. Used from one thread."""
 
@@ -253,8 +261,12 @@ class JobTable(JobWriter):
 
         pid = owner.removeprefix("run:")
         process = ProcessId.find(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
+        ulid = choose_job_ulid(self._db, source if owner == "daemon" else "", part)
+        number, taken = self.choose_number(ulid)
+        reason = "; ".join(filter(None, (reason, describe_taken(taken))))
         job_id = rows.insert_job(
             self._db,
+            id=number,
             name=spec.name,
             state="queued",
             reason=reason,
@@ -270,7 +282,7 @@ class JobTable(JobWriter):
             after=json.dumps(spec.after),
             boot=process.boot if process else "",
             owner_started=process.started if process else None,
-            ulid=choose_job_ulid(self._db, source if owner == "daemon" else "", part),
+            ulid=ulid,
         )
         self._record(job_id, now, "queued", reason)
         return rows.find_job(self._db, job_id)

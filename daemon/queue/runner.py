@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError, Unreadable
@@ -210,6 +210,8 @@ def is_refused_write(error: Exception) -> bool:
     """Return whether the error only means that nothing can be written now: the disk is full, say."""
     if isinstance(error, JobTableError):
         return not isinstance(error, Unreadable)
+    if isinstance(error, HomeUnusable):  # runs/ is on a drive that is not mounted
+        return True
     return isinstance(error, OSError) and error.errno in DISK_TROUBLE
 
 
