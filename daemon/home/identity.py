@@ -26,7 +26,7 @@ RENUMBERED = ("exfat", "vfat", "msdos", "ntfs", "fuse", "cifs", "smb", "9p")
 
 
 @dataclass(frozen=True)
-class Place:
+class HomePlace:
     """Where a folder lies, and what tells it from a copy of itself."""
 
     root: str
@@ -37,20 +37,20 @@ class Place:
     host: str
 
     @classmethod
-    def find(cls, root: Path) -> Place:
+    def find(cls, root: Path) -> HomePlace:
         """Return the place of the folder `root`. Raises OSError."""
         info = os.stat(root)
         return cls(str(root), info.st_dev, info.st_ino, os.statvfs(root).f_fsid, platform.node())
 
     @classmethod
-    def from_json(cls, value: Any) -> Place | None:
+    def from_json(cls, value: Any) -> HomePlace | None:
         """Make a place of what `asdict` gave; None for anything else."""
         try:
             return cls(**value)
         except TypeError:
             return None
 
-    def is_folder_of(self, now: Place) -> bool:
+    def is_folder_of(self, now: HomePlace) -> bool:
         """Return whether the folder at `now` is the one that was at this place, whatever it is called."""
         same_path = self.root == now.root or is_same_folder(Path(self.root), Path(now.root))
         if self.inode == now.inode and (self.device == now.device or self.volume == now.volume or same_path):
@@ -64,7 +64,7 @@ class HomeIdentity:
     """The id of a home, as `home.json` holds it."""
 
     id: str
-    place: Place
+    place: HomePlace
     former: tuple[str, ...] = ()
     """The ids of the homes that this one was copied from, the latest last: jobs of theirs are jobs of this one too."""
     copied_from: str = ""
@@ -89,7 +89,7 @@ def read_identity(root: Path) -> HomeIdentity | None:
     document = read_json(root / FILE)
     if not isinstance(document, dict) or not isinstance(document.get("id"), str):
         return None
-    place = Place.from_json(document.get("place"))
+    place = HomePlace.from_json(document.get("place"))
     if place is None:
         return None
     former = tuple(map(str, document.get("former", ())))
@@ -100,7 +100,7 @@ def read_identity(root: Path) -> HomeIdentity | None:
 
 def begin_identity(root: Path) -> HomeIdentity:
     """Give a home that has no id a new one, and return it. Raises OSError."""
-    identity = HomeIdentity(str(ULID()), Place.find(root))
+    identity = HomeIdentity(str(ULID()), HomePlace.find(root))
     identity.write(root)
     return identity
 
@@ -113,7 +113,7 @@ def renew_identity(root: Path, old: HomeIdentity, watched: Path) -> HomeIdentity
     specs: dict[str, int] = {}
     with suppress(FileNotFoundError), os.scandir(watched) as entries:
         specs = {entry.name: entry.inode() for entry in entries if entry.is_file(follow_symlinks=False)}
-    identity = HomeIdentity(str(ULID()), Place.find(root), old.ids, old.place.root, settled=False, specs=specs)
+    identity = HomeIdentity(str(ULID()), HomePlace.find(root), old.ids, old.place.root, settled=False, specs=specs)
     identity.write(root)
     return identity
 

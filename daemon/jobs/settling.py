@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from prefd.daemon.home.identity import (
     HomeIdentity,
-    Place,
+    HomePlace,
     begin_identity,
     explain_copy,
     read_identity,
@@ -63,12 +63,12 @@ def list_own_ids(home: Home) -> tuple[str, ...]:
 
 def _identify(home: Home, database_id: str) -> HomeIdentity:
     """Return the identity of the home in this very folder; a new one for a new home, and for one that is another's copy."""
-    place = Place.find(home.root)
+    place = HomePlace.find(home.root)
     identity = read_identity(home.root)
     if identity is None and not database_id:  # a new home, or one of an earlier version
         return begin_identity(home.root)
     if identity is None:  # without home.json nothing tells the home from a copy of parts of it
-        identity = HomeIdentity(database_id, Place("", 0, 0, 0, ""))
+        identity = HomeIdentity(database_id, HomePlace("", 0, 0, 0, ""))
     if not identity.place.is_folder_of(place):
         return renew_identity(home.root, identity, home.jobs)
     if identity.place != place:

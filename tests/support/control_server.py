@@ -34,10 +34,14 @@ class FakeDaemon:
         self.stops = 0
         self.posted: list[tuple[bytes, str]] = []
         self.failure: Exception | None = None
+        self.answer: Status | None = None
+        """What it says of itself, where a test sets it."""
 
     def status(self) -> Status:
         if self.failure is not None:
             raise self.failure
+        if self.answer is not None:
+            return self.answer
         with JobTable.open_readonly(self.home.database) as table:
             running = table.list(*RUNNING)
             return Status(
