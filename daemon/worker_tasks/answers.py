@@ -53,7 +53,7 @@ class DataCheck(DocumentModel):
 class DataChecks(DocumentModel):
     """The checks of several jobs, in the order of the specs that were sent."""
 
-    found: Sequence[DataCheck]
+    checks: Sequence[DataCheck]
 
 
 class WrongValue(DocumentModel):

@@ -93,7 +93,7 @@ def test_a_store_that_asks_to_slow_down_gets_its_time(s3: str, store: FaultyStor
 
     values = entries()
     store.rule = once_each
-    SharedCache.at(s3, tmp_path / "a").reference(FINGERPRINT).put(values)
+    SharedCache.connect(s3, tmp_path / "a").reference(FINGERPRINT).put(values)
     assert len(refused) > 10
     assert len(remote(s3).list_committed()) == 1
 

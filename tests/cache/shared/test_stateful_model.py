@@ -53,7 +53,7 @@ class SharedMachine(RuleBasedStateMachine):
             self.reference(mirror)
 
     def cache(self, mirror: str) -> SharedCache:
-        return SharedCache.at(self.url, self.root / mirror)
+        return SharedCache.connect(self.url, self.root / mirror)
 
     def reference(self, mirror: str) -> Reference:
         return self.cache(mirror).reference(FINGERPRINT)
