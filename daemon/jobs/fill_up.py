@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Sequence
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claim_marks import is_marked
+from prefd.daemon.inbox.claims import is_broken_off
 from prefd.daemon.jobs.job import Job
 from prefd.daemon.jobs.recovery import recover_record
 from prefd.daemon.jobs.recovery_records import Record, Records
@@ -60,7 +60,7 @@ def _list_unknown(home: Home, table: JobTable, records: Records, own: Collection
         if record is None:
             continue
         source, ulid = str(record.row.get("source", "")), str(record.row.get("ulid", ""))
-        if source and is_marked(home.accepted / source):
+        if is_broken_off(home, source):
             continue  # a claim that broke off before its jobs were in the database: it makes them again
         if ulid and ulid in ulids:
             _note(table, f"runs/{job_id} is a copy of the folder of job {ulids[ulid]}: it is left as it is")

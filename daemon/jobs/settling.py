@@ -18,7 +18,7 @@ from prefd.daemon.home.identity import (
     renew_identity,
 )
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import mark_claims
+from prefd.daemon.inbox.claims import mark_claims, unmark_claims
 from prefd.daemon.jobs.database import Unreadable
 from prefd.daemon.jobs.fill_up import fill_up
 from prefd.daemon.jobs.table import JobTable
@@ -39,6 +39,7 @@ def settle_home(home: Home, table: JobTable) -> HomeIdentity:
         raise Unreadable(home.database, f"it is the database of another home (id {database_id}), not of {identity.id}")
     fill_up(home, table, identity.ids)
     if not identity.settled:
+        unmark_claims(home)  # what broke off in the other home goes on there
         reason = explain_copy(identity)
         held = table.hold_unended(reason)
         note = f"{reason}; it has an id of its own now"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import RUNNING
@@ -52,6 +53,7 @@ class Runner:
         self.worker = worker
         self.alive = alive
         self.timing = timing
+        self.folder = read_folder_id(home.root)
         self.limits = Limits(config.parallel, config.groups)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
@@ -177,7 +179,7 @@ class Runner:
         except CatalogError as error:
             self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
         except Exception as error:
-            if is_refused_write(error):
+            if is_refused_write(error) or describe_loss(self.home.root, self.folder) is not None:
                 about = {"job": job.id}
                 log.error("job %d waits, for its state cannot be written: %s", job.id, error, extra=about)
                 self._refusals[job.id] = f"its state could not be written ({error}); it goes on from where it stood"

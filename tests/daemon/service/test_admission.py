@@ -14,7 +14,7 @@ from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.service.admission import Admission
 from prefd.daemon.specs.catalog import CatalogError
-from prefd.daemon.specs.catalog_listing import Losses
+from prefd.daemon.specs.losses import Losses
 from prefd.daemon.specs.reading import SpecError
 from support import fake_worker
 
