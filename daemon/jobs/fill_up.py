@@ -52,11 +52,11 @@ def _list_unknown(home: Home, table: JobTable, records: Records, own: Collection
     """Return the records of the folders whose number the database does not know."""
     known = {job.id: job.ulid for job in table.list()}
     ulids = {ulid: job_id for job_id, ulid in known.items()}
-    unknown = []
+    unknown, ends = [], records.read_ends()
     for job_id in records.ids():
         if job_id in known:
             continue
-        record = recover_record(home, records, job_id, UNKNOWN_JOB, own)
+        record = recover_record(home, records, job_id, UNKNOWN_JOB, own, ends.get(job_id))
         if record is None:
             continue
         source, ulid = str(record.row.get("source", "")), str(record.row.get("ulid", ""))

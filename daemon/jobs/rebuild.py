@@ -77,9 +77,11 @@ def rebuild(home: Home, problem: str) -> None:
     aside = _choose_unused_name(home.database)
     reason = f"rebuilt from runs/, for the database could not be read ({problem})"
     last_id, paused_at = records.read_table()
-    own = list_own_ids(home)
+    own, ends = list_own_ids(home), records.read_ends()
     rows = [
-        record for job_id in records.ids() if (record := recover_record(home, records, job_id, reason, own)) is not None
+        record
+        for job_id in records.ids()
+        if (record := recover_record(home, records, job_id, reason, own, ends.get(job_id))) is not None
     ]
     last_id = max([last_id, _read_last_id(home.database), *records.ids(), *(int(record.row["id"]) for record in rows)])
     beside = home.database.with_name(f"{home.database.name}.rebuilding")

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.recovery_records import Record, Records
+from prefd.daemon.jobs.recovery_records import End, Record, Records
 from prefd.daemon.jobs.states import ENDED, PHASE_OF, State
 from prefd.daemon.runs.phase_outcomes import Outcome
 from prefd.daemon.runs.phases import PHASES, Phase
@@ -21,10 +21,12 @@ log = logging.getLogger(__name__)
 UNKNOWN = "; its folder does not say how it ended: `prefd resume` lets it go on, `prefd cancel` does not"
 
 
-def recover_record(home: Home, records: Records, job_id: int, reason: str, own: Collection[str]) -> Record | None:
+def recover_record(
+    home: Home, records: Records, job_id: int, reason: str, own: Collection[str], end: End | None = None
+) -> Record | None:
     """Return a job's record from its folder, with a line of history for `reason`; None where the folder has no spec.
 
-    `own`: the ids of this home. A job of another one counts as ended, whatever it was there.
+    `own`: the ids of this home. `end`: how the job ended, where its own record may not say so yet. A job of another home counts as ended, whatever it was there.
     """
     run = RunDir(home.job(job_id))
     record = records.read(job_id)
@@ -35,9 +37,19 @@ def recover_record(home: Home, records: Records, job_id: int, reason: str, own: 
         message = "job %d: %s holds no spec that can be read; its number stays taken"
         log.warning(message, job_id, run.root, extra={"job": job_id})
         return None
+    record = _add_known_end(record, end)
     if record.home and record.home not in own:
         return make_foreign(_add_end(record, run))
     return _add_reason(_add_end(record, run), reason)
+
+
+def _add_known_end(record: Record, end: End | None) -> Record:
+    """End a job that was cancelled with many others, where its own record does not say so yet."""
+    if end is None or record.row["state"] in ENDED or record.history[-1][1] > end[2]:
+        return record
+    state, reason, timestamp = end
+    row = record.row | {"state": state, "reason": reason, "finished_at": timestamp, "worker_pid": None, "waiting": ""}
+    return record._replace(row=row, history=[*record.history, (None, timestamp, state, reason)])
 
 
 def _add_reason(record: Record, reason: str) -> Record:

@@ -21,6 +21,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import mark_claims, unmark_claims
 from prefd.daemon.jobs.database import Unreadable
 from prefd.daemon.jobs.fill_up import fill_up
+from prefd.daemon.jobs.leftovers import hide_removals
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.text.wording import pluralize
 
@@ -37,6 +38,7 @@ def settle_home(home: Home, table: JobTable) -> HomeIdentity:
     identity = _identify(home, table.home_id())
     if (database_id := table.home_id()) and database_id not in identity.ids:
         raise Unreadable(home.database, f"it is the database of another home (id {database_id}), not of {identity.id}")
+    hide_removals(home, table)  # before anything in runs/ is taken for a job
     fill_up(home, table, identity.ids)
     if not identity.settled:
         unmark_claims(home)  # what broke off in the other home goes on there

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,10 +26,13 @@ from prefd.daemon.jobs.database import (
 )
 from prefd.daemon.jobs.queries import JobQueries
 from prefd.daemon.jobs.recovery_records import Record, Records
-from prefd.daemon.jobs.states import STATES
+from prefd.daemon.jobs.states import STATES, State
 from prefd.daemon.machine.listeners import Listeners, Settable
 
 log = logging.getLogger(__name__)
+
+MISSING_RECORDS_SECONDS = 0.05
+"""How long the daemon's loop writes missing records at a time."""
 
 
 class JobWriter(JobQueries):
@@ -38,6 +42,7 @@ class JobWriter(JobQueries):
         super().__init__(connection, path)
         self._records = records
         self._changed: set[int] = set()
+        self._told: set[int] = set()
         self._listeners = Listeners[int]()
         self._data_version: int | None = None
         self._inode = read_inode(path)
@@ -112,6 +117,7 @@ class JobWriter(JobQueries):
                 if self._records.read(job_id) != (record := rows.read_record(self._db, job_id)):
                     self._records.write(record)
             self.record_table()
+            self._records.forget_ends()
 
     def restore(self, records: Sequence[Record], last_id: int) -> None:
         """Insert the jobs of these records, or bring their rows up to them; no new job gets a number up to `last_id`.
@@ -148,17 +154,32 @@ class JobWriter(JobQueries):
             log.warning("runs/%d is there already, and is another job's: the new job has number %d", taken[0], number)
         return number, taken
 
-    def write_missing_records(self) -> None:
-        """Write the records that could not be written before."""
+    def write_missing_records(self, seconds: float = MISSING_RECORDS_SECONDS) -> bool:
+        """Write the records that could not be written before, as many as time allows; return whether there are more."""
         if self._records is not None and self._records.missing:
+            deadline = time.monotonic() + seconds
             with explain_errors(self._path):
                 for job_id in sorted(self._records.missing):
-                    self._records.write(rows.read_record(self._db, job_id))
+                    if time.monotonic() > deadline:
+                        return True
+                    if self._exists(job_id):
+                        self._records.write(rows.read_record(self._db, job_id))
+                    else:  # another process has removed the job since
+                        self._records.missing.discard(job_id)
+            if not self._records.missing:
+                self._records.forget_ends()
+        return False
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises."""
-        self._changed = set()
+        """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises.
+
+        Inside another transaction the block is a part of that one.
+        """
+        if self._db.in_transaction:
+            yield
+            return
+        self._changed, self._told = set(), set()
         with explain_errors(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -167,7 +188,7 @@ class JobWriter(JobQueries):
                 self._db.execute("COMMIT")
                 if self._records is not None:
                     self._records.keep_reserved()
-                for job_id in self._changed:
+                for job_id in self._changed | self._told:
                     self._listeners.tell(job_id)
             finally:
                 if self._db.in_transaction:  # the body or the commit failed
@@ -187,6 +208,16 @@ class JobWriter(JobQueries):
             last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
             paused_at = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
             self._records.write_table(last[0] if last else 0, paused_at)
+
+    def record_later(self, job_ids: Sequence[int], state: State, reason: str, timestamp: float) -> None:
+        """Write down in one file that many jobs ended alike, within the open transaction; their own records follow.
+
+        `write_missing_records` writes these, a few at a time, or the next daemon when it starts.
+        """
+        self._told |= set(job_ids)
+        if self._records is not None and job_ids:
+            self._records.write_ends(job_ids, state, reason, timestamp)
+            self._records.missing |= set(job_ids)
 
     def _exists(self, job_id: int) -> bool:
         return self._db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
