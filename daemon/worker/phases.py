@@ -17,6 +17,7 @@ from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
+from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
 from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.training.plan import refuse_untrainable
 from prefd.daemon.worker.training.train import train
@@ -65,10 +66,16 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
         log.error("%s", error)
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
             return WorkerExit.NO_ROOM
+        if (passing := _judge_passing_fault(error)) is not None:
+            return passing
         outcome = OUTCOME_OF[phase](ok=False, reason=str(error))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             raise
+        if (passing := _judge_passing_fault(error)) is not None:
+            log.exception("in %s", phase)
+            log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
+            return passing
         if reason := explain_out_of_memory(error, job):
             log.exception("out of memory in %s", phase)
         else:
@@ -76,6 +83,13 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
             reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
         outcome = OUTCOME_OF[phase](ok=False, reason=reason)
     return _write_outcome(job, phase, outcome)
+
+
+def _judge_passing_fault(error: Exception) -> WorkerExit | None:
+    """Return the exit code for a fault of the machine that passes; None for any other."""
+    if is_outage(error):
+        return WorkerExit.NO_NETWORK
+    return WorkerExit.NOT_READY if is_broken_installation(error) else None
 
 
 def _write_outcome(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExit:
