@@ -42,6 +42,8 @@ class Timing:
     watchdog_answer: float = 10.0
     """For the control socket to answer the watchdog."""
 
+    home_look: float = 2.0
+    """Between two looks at whether the home is still there."""
     folder_poll: float = 1.0
     """Between two looks at `jobs/` where there are no file events."""
     first_events_retry: float = 1.0

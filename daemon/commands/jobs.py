@@ -94,8 +94,8 @@ def submit(
 
 def tell_about_daemon(home: Home) -> None:
     """Prints that the daemon is of another version, and what its queue waits for, where that is so."""
-    from prefd.daemon.control.client import Client
-    from prefd.daemon.control.errors import ControlError, DaemonNotRunning
+    from prefd.daemon.control.client import Client, DaemonNotRunning
+    from prefd.daemon.control.control_error import ControlError
     from prefd.daemon.text.version_skew import describe_skew
 
     try:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
@@ -16,6 +15,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir, is_evaluation
 from prefd.daemon.specs.summary import describe_loss
 from prefd.daemon.terminal import render
+from prefd.daemon.terminal.plain_table import PlainTable
 from prefd.daemon.text.wording import format_number
 from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS, PART
 
@@ -101,7 +101,7 @@ def list_parts(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row if key.startswith(PART)))
 
 
-def make_table(rows: list[Row], columns: tuple[str, ...], prefix: str) -> Table:
+def make_table(rows: list[Row], columns: tuple[str, ...], prefix: str) -> PlainTable:
     """Makes a table of `columns`, whose names in the rows begin with `prefix` or not."""
     cells = [[format_number(row.get(prefix + key, row.get(key))) for key in columns] for row in rows]
     headings = [COLUMNS.get(key, f"\n{key}") for key in columns]

@@ -101,6 +101,12 @@ class JobQueries:
             )
             return dict(rows.fetchall())
 
+    def home_id(self) -> str:
+        """Return the id of the home that the database belongs to; "" until a daemon has served it."""
+        with explain_errors(self._path):
+            home_id: str = self._db.execute("SELECT ulid FROM home").fetchone()[0]
+            return home_id
+
     def queue_paused_at(self) -> float | None:
         """Return when (Unix time) the queue was paused; None while it is not."""
         with explain_errors(self._path):

@@ -18,6 +18,7 @@ from typing import Any
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.recovery_records import Record, Records
+from prefd.daemon.jobs.settling import settle_home
 from prefd.daemon.jobs.states import ENDED, PHASE_OF, State
 from prefd.daemon.jobs.table import JobTable, Unreadable
 from prefd.daemon.machine.files import sync_folder
@@ -41,11 +42,11 @@ def open_table(home: Home) -> JobTable:
     if rebuilt.exists():
         put_in_place(home.database, rebuilt)
     try:
-        table = _open_checked(home)
+        table = _open_settled(home)
     except Unreadable as error:
         log.error("%s", error)
         rebuild(home, error.why)
-        table = _open_checked(home)
+        table = _open_settled(home)
     table.write_records()
     return table
 
@@ -54,7 +55,19 @@ def mend(home: Home, table: JobTable, problem: str) -> None:
     """Rebuild a database that became unreadable while `table` was open, and reopen `table`. Raises JobTableError."""
     rebuild(home, problem)
     table.reopen()
+    settle_home(home, table)
     table.write_records()
+
+
+def _open_settled(home: Home) -> JobTable:
+    """Open the home's job table, whole and this home's own. Raises JobTableError."""
+    table = _open_checked(home)
+    try:
+        settle_home(home, table)
+    except BaseException:
+        table.close()
+        raise
+    return table
 
 
 def _open_checked(home: Home) -> JobTable:

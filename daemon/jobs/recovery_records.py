@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prefd.daemon.home.identity import read_folder_id
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.run_folder import RECORD
 
@@ -40,12 +41,19 @@ class Records:
     missing: set[int] = field(default_factory=set)
     """The ids of jobs whose record could not be written."""
 
+    def __post_init__(self) -> None:
+        self._home = self._find_home()
+
     def write(self, record: Record) -> None:
         """Write one job's record; a job whose record cannot be written is noted in `missing`."""
         job_id = int(record.row["id"])
         folder = self.runs / str(job_id)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if self._find_home() != self._home:  # it went away, or is another home by now: the daemon says so
+                self.missing.add(job_id)
+                return
+            self.runs.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             write_json(
                 folder / RECORD, record._asdict(), flush=len(record.history) > 1
             )  # until then the claimed file has it
@@ -55,6 +63,9 @@ class Records:
                 why, about = error.strerror or error, {"job": job_id}
                 log.warning("job %d: %s cannot be written yet: %s", job_id, folder / RECORD, why, extra=about)
             self.missing.add(job_id)
+
+    def _find_home(self) -> tuple[int, int] | None:
+        return read_folder_id(self.runs.parent)
 
     def read(self, job_id: int) -> Record | None:
         """Return a job's record; None where there is none that can be read."""
@@ -67,7 +78,9 @@ class Records:
     def write_table(self, last_id: int, paused_at: float | None) -> None:
         """Write the last id and the queue's pause, which belong to no job, where that can be done."""
         with suppress(OSError):
-            self.runs.mkdir(parents=True, exist_ok=True)
+            if self._find_home() != self._home:
+                return
+            self.runs.mkdir(exist_ok=True)
             if self.read_table() != (last_id, paused_at):
                 write_json(self.runs / TABLE_RECORD, {"last_id": last_id, "paused_at": paused_at}, flush=False)
 

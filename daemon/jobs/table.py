@@ -35,7 +35,7 @@ from prefd.daemon.jobs.job import (
 )
 from prefd.daemon.jobs.job_ulids import choose_job_ulid
 from prefd.daemon.jobs.queries import serialize_spec
-from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, State
+from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, UNENDED, State
 from prefd.daemon.jobs.writer import JobWriter
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
@@ -70,11 +70,12 @@ class JobTable(JobWriter):
         owner: str = "daemon",
         descriptions: Sequence[str] = (),
         reasons: Sequence[str] = (),
+        hold: str = "",
     ) -> list[Job]:
         """Add a job for each of a file's specs, all of them or none, and return them.
 
         For a claimed file that has jobs already, return these. `descriptions`: each job's settings, in words. `reasons`:
-        a remark on each job, such as which job has the same spec.
+        a remark on each job, such as which job has the same spec. `hold`: why the jobs are to be paused from the first.
         """
         now = time.time()
         with self.transaction():
@@ -84,6 +85,8 @@ class JobTable(JobWriter):
             none = [""] * len(specs)
             parts = enumerate(zip(specs, descriptions or none, reasons or none, strict=True))
             jobs = [self._insert(spec, source, owner, now, part, *texts) for part, (spec, *texts) in parts]
+            if hold:
+                jobs = [self._move(job, "paused", hold, {}) for job in jobs]
             self.record_table()
             return jobs
 
@@ -209,6 +212,22 @@ class JobTable(JobWriter):
                 for job in rows.list_in_states(self._db, ("paused", *RUNNING))
                 if paused_too and job.pausing
             ]
+
+    def hold_unended(self, reason: str) -> list[Job]:
+        """Pause every job that has not ended, for `reason`, and return those that went on until now.
+
+        A job of `prefd run` fails with it, for a queue has nothing to resume there.
+        """
+        with self.transaction():
+            held = []
+            for job in rows.list_in_states(self._db, UNENDED):
+                if job.cancel_requested:
+                    self._move(job, "cancelled", CANCELLED_RUNNING, {})
+                elif job.owner != "daemon":
+                    self._move(job, "failed", reason, {})
+                elif job.state != "paused":
+                    held.append(self._move(job, "paused", reason, {}))
+            return held
 
     def _request_pause(self, job: Job) -> Job:
         if job.ended or job.state == "paused":

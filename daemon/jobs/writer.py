@@ -38,6 +38,8 @@ class JobWriter(JobQueries):
         self._listeners = Listeners[int]()
         self._data_version: int | None = None
         self._inode = read_inode(path)
+        self.notes: list[str] = []
+        """What was found at the opening that the home's user should know."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -91,6 +93,12 @@ class JobWriter(JobQueries):
         with explain_errors(self._path):
             self._data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
         return self._data_version != before
+
+    def set_home_id(self, home_id: str) -> None:
+        """Write down which home the database belongs to, where that is new."""
+        if self.home_id() != home_id:
+            with self.transaction():
+                self._db.execute("UPDATE home SET ulid = ?", (home_id,))
 
     def write_records(self) -> None:
         """Write each job's record in its folder that differs from its row."""

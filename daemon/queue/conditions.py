@@ -15,12 +15,11 @@ from contextlib import suppress
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.live_settings import LiveSettings
-from prefd.daemon.machine.processes import describe_exit
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import take_stamp_of_installed
 from prefd.daemon.specs.losses import Losses
-from prefd.daemon.specs.plugin_listing import run_child
+from prefd.daemon.specs.worker_check import find_worker_fault
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -105,16 +104,4 @@ class Conditions:
 
     def _try_worker(self) -> str | None:
         """Return why a worker cannot be started; None where it can."""
-        command = [*self.worker, "ready", "--home", str(self.home.root)]
-        try:
-            end = run_child(command, HandedSettings(), self.cancelled)
-        except CatalogError as error:
-            return str(error)
-        if isinstance(end.answer, dict) and "error" not in end.answer:
-            return None
-        if isinstance(end.answer, dict):
-            return str(end.answer["error"])
-        if end.overdue:
-            return "it says nothing for two minutes"
-        words = end.last_words
-        return words if end.stderr.strip() else f"it ended with {describe_exit(end.returncode or 0)}"
+        return find_worker_fault([*self.worker, "ready", "--home", str(self.home.root)], self.cancelled)

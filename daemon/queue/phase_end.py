@@ -84,7 +84,8 @@ class EndedWorker:
         if self.returncode == WorkerExit.NO_NETWORK:
             return "no network", f"the hub cannot be reached: {last_line}"
         if self.returncode == WorkerExit.NOT_READY:
-            return "not ready", f"something that is installed cannot be imported: {last_line}"
+            reason = last_line if self.outcome is None else self.outcome.reason
+            return "not ready", f"something that is installed cannot be imported: {reason}"
         return None
 
     def _advise_smaller(self, message: str) -> str:

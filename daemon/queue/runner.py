@@ -139,7 +139,7 @@ class Runner:
                     self.table.transition(job.id, "failed", f"the process that ran it ({job.owner}) is gone")
                 continue
             self.alive(self.config.watch.rescan_seconds)
-            if (worker := job.worker_process) is not None and worker.is_alive():
+            if (worker := job.worker_process) is not None and worker.works_in(self.home.job(job.id)):
                 about = {"job": job.id}
                 log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid, extra=about)
                 await end_process(worker, self.config.stop_grace_seconds)

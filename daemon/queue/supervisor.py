@@ -174,13 +174,16 @@ class Supervisor:
         if end.kind in ("crashed", "no worker", "not ready"):
             if self.explain_crash is not None and await self.explain_crash():
                 return self._put_back(f"{end.reason}; it goes on when that is over", phase_seconds)
-            if end.kind != "no worker":
+            if end.kind != "no worker" and run.outcome(phase) is None:
                 return self._handle_crash(phase, run, end)
         if end.kind == "no network":
             return self._handle_outage(end, phase_seconds)
         if end.kind == "no room":
             return self._try_again(self.timing.full_disk_wait, end.reason, phase_seconds)
-        return self._move("failed", end.reason, phase_seconds)
+        outcome = (
+            run.outcome(phase) if end.kind == "not ready" else None
+        )  # what it could not import is the job's own wish
+        return self._move("failed", end.reason if outcome is None else outcome.reason, phase_seconds)
 
     def _handle_outage(self, end: PhaseEnd, phase_seconds: dict[str, float]) -> Job:
         """Put the job back, to be tried again after a while that grows."""

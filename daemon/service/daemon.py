@@ -22,6 +22,7 @@ from prefd.daemon.control import server
 from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, SettingsInForce, Status, Worker
 from prefd.daemon.home import lock
+from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.live_settings import LiveSettings
 from prefd.daemon.home.settings import Config, LogConfig
@@ -53,6 +54,7 @@ CONTROL = "the control socket"
 WATCHER = "the watcher of jobs/"
 SYSTEMD = "what systemd is told"
 NOTIFIER = "the notifier"
+HOME = "the watch on the home"
 SETTINGS = "the watch on config.toml"
 RELOAD = "the reload of config.toml"
 
@@ -95,6 +97,9 @@ class Service:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
+        self.folder = read_folder_id(home.root)
+        self.lost: str | None = None
+        """What became of the home, where it went away while the daemon ran."""
 
     async def run(self) -> None:
         """Serve until a stop is requested and every running job has been put back."""
@@ -104,6 +109,7 @@ class Service:
             self._start(CONTROL, server.serve_control(self, listener, self.timing))
             self._start(WATCHER, self.intake.watcher.run())
             self._start(SYSTEMD, report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing))
+            self._start(HOME, self._watch_home())
             self._start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
             self._start(SETTINGS, self._watch_settings())
             log.info("serving %s", self.home.root)
@@ -175,6 +181,9 @@ class Service:
             started_at=self.started_at,
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
+            home_id=self.table.home_id(),
+            home_folder=self.folder,
+            notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),
             active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
@@ -227,14 +236,34 @@ class Service:
             try:
                 await self._work_or_mend(work)
             except Exception:
+                if self._note_lost_home():  # whatever failed did so for that
+                    break
                 log.exception("this should not happen; going on")
                 await self.stop.rest(self.timing.failed_loop_pause)
         self.pulse.end(loop)
+
+    async def _watch_home(self) -> None:
+        """Look now and then whether the home is still there, until cancelled."""
+        while not self._note_lost_home():
+            await asyncio.sleep(self.timing.home_look)
+
+    def _note_lost_home(self) -> bool:
+        """Return whether the home has gone away. Then that is told once, and the daemon stops: it could keep nothing.
+
+        Its workers are told to save their state, and the database that it has open is written to the last.
+        """
+        if self.lost is None and (lost := describe_loss(self.home.root, self.folder)) is not None:
+            self.lost = lost
+            log.error("%s; the daemon ends. Start it again when the home is back, or with the home's new place", lost)
+            self.request_stop()
+        return self.lost is not None
 
     async def _work_or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Unreadable as error:
+            if self._note_lost_home():
+                return
             log.error("%s", error)
             mend(self.home, self.table, error.why)
 
@@ -249,17 +278,20 @@ class Service:
         await self.intake.run()
 
 
-async def _run(service: Service) -> None:
+async def _run(service: Service) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.request_stop)
     on_hangup = service.request_stop if os.isatty(2) else service.request_reload  # a terminal was closed
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
     await service.run()
+    return service.lost is None
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> None:
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> bool:
     """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
+
+    Returns False where it ended because the home went away.
 
     Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
     """
@@ -273,4 +305,4 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
             service = Service(
                 home, settings.current, table, worker, manager, settings=settings, restart_log=restart_log
             )
-            asyncio.run(_run(service))
+            return asyncio.run(_run(service))

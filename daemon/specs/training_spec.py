@@ -70,6 +70,11 @@ class TrainingSpec(SpecModel):
         ge=1,
         description="tokens run at once; a step's pairs are cut to fit; default: 1,024 on a CPU, 16,384 on a GPU",
     )
+    compute_dtype: Literal["model", "float32"] = Field(
+        "model",
+        description="what passes compute in on a GPU: the type of the model's own weights, or float32, for the policy and the "
+        "reference; a CPU always computes in float32",
+    )
     chunk_tokens: int = Field(4096, ge=16, description="longer prompts and answers run in pieces of this size, exactly")
     grad_checkpoint: bool = Field(False, description="a quarter of the activations' memory for 1.4 times the time")
     epochs: float | None = Field(None, gt=0, le=1_000_000, description="passes over the data; default 1")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import click
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.jobs.states import COLOURS
+from prefd.daemon.terminal.plain_table import PlainTable
 from prefd.daemon.text.json_output import add_schema
 
 PADDING = re.compile(r"[ ]+$", re.MULTILINE)
@@ -65,19 +66,12 @@ def print_labelled(label: str, color: str, message: str) -> None:
 
 def make_table(
     columns: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = (), gap: int = 2
-) -> Table:
+) -> PlainTable:
     """Makes a table of plain columns under bold headings; those in `right` are numbers.
 
     What room is left goes to the last column, and to columns of `cut_cell`s.
     """
-    grid = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
-    for index, column in enumerate(columns):
-        gives_way = index == len(columns) - 1 or any(_is_cut(row[index]) for row in rows)
-        justify: Literal["left", "right"] = "right" if column in right else "left"
-        grid.add_column(column, justify=justify, no_wrap=not gives_way, overflow="fold")
-    for row in rows:
-        grid.add_row(*row)
-    return grid
+    return PlainTable(columns, rows, right, gap)
 
 
 def make_facts(pairs: Sequence[tuple[str, str | Text]]) -> Table:
@@ -98,7 +92,3 @@ def cut_cell(text: str) -> Text:
 def color_state(name: str) -> Text:
     """Colours a job's state."""
     return Text(name, style=COLOURS.get(name.strip(), ""))
-
-
-def _is_cut(cell: str | Text) -> bool:
-    return isinstance(cell, Text) and bool(cell.no_wrap)

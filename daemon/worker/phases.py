@@ -10,11 +10,11 @@ from pathlib import Path
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import DISK_TROUBLE
-from prefd.daemon.machine.memory import OUT_OF_MEMORY
 from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.worker import stopping
+from prefd.daemon.worker.device_trouble import is_out_of_memory
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
@@ -66,16 +66,19 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
         log.error("%s", error)
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
             return WorkerExit.NO_ROOM
-        if (passing := _judge_passing_fault(error)) is not None:
-            return passing
+        if is_outage(error):
+            return WorkerExit.NO_NETWORK
         outcome = OUTCOME_OF[phase](ok=False, reason=str(error))
+        if is_broken_installation(error):  # or the job needs what is not there in any case: the outcome counts then
+            _write_outcome(job, phase, outcome)
+            return WorkerExit.NOT_READY
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             raise
-        if (passing := _judge_passing_fault(error)) is not None:
+        if is_outage(error) or is_broken_installation(error):
             log.exception("in %s", phase)
             log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
-            return passing
+            return WorkerExit.NO_NETWORK if is_outage(error) else WorkerExit.NOT_READY
         if reason := explain_out_of_memory(error, job):
             log.exception("out of memory in %s", phase)
         else:
@@ -83,13 +86,6 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
             reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
         outcome = OUTCOME_OF[phase](ok=False, reason=reason)
     return _write_outcome(job, phase, outcome)
-
-
-def _judge_passing_fault(error: Exception) -> WorkerExit | None:
-    """Return the exit code for a fault of the machine that passes; None for any other."""
-    if is_outage(error):
-        return WorkerExit.NO_NETWORK
-    return WorkerExit.NOT_READY if is_broken_installation(error) else None
 
 
 def _write_outcome(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExit:
@@ -101,8 +97,8 @@ def _write_outcome(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExi
 
 def explain_out_of_memory(error: Exception, job: SpecifiedJob) -> str | None:
     """Explain, with the settings to change, an `error` that says that memory ran out; None for another error."""
-    message = f"{type(error).__name__}: {error}"
-    if not isinstance(error, MemoryError | RuntimeError) or not OUT_OF_MEMORY.search(message):
+    if not is_out_of_memory(error):
         return None
+    message = f"{type(error).__name__}: {error}"
     remedies = suggest_savings(job.spec.training)
     return f"the worker ran out of memory ({message}). Make the job smaller and submit it again: {remedies}"

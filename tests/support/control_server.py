@@ -14,7 +14,7 @@ from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.server import listening, serve_control
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import announce
+from prefd.daemon.home.lock import announce, hold_lock
 from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.jobs.actions import JOB_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.jobs.states import RUNNING
@@ -34,10 +34,14 @@ class FakeDaemon:
         self.stops = 0
         self.posted: list[tuple[bytes, str]] = []
         self.failure: Exception | None = None
+        self.answer: Status | None = None
+        """What it says of itself, where a test sets it."""
 
     def status(self) -> Status:
         if self.failure is not None:
             raise self.failure
+        if self.answer is not None:
+            return self.answer
         with JobTable.open_readonly(self.home.database) as table:
             running = table.list(*RUNNING)
             return Status(
@@ -82,7 +86,7 @@ def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        with listening(home) as listener:
+        with hold_lock(home), listening(home) as listener:
             announce(home, listener.getsockname())
             task = asyncio.ensure_future(serve_control(daemon, listener, timing))
             await asyncio.sleep(0.05)

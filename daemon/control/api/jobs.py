@@ -73,12 +73,12 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     async def jobs(request: Request) -> Response:
         query = read_query(request, JobsQuery)
-        found, more = await _read_table(
+        page, more = await _read_table(
             home, lambda table: table.page(query.state, query.group, query.before, query.limit)
         )
-        return respond({"jobs": [job.to_json() for job in found], "more": more})
+        return respond({"jobs": [job.to_json() for job in page], "more": more})
 
-    async def job(request: Request) -> Response:
+    async def details(request: Request) -> Response:
         job_id = read_job_id(request)
         run = RunDir(home.job(job_id))
         return respond(await _read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
@@ -93,12 +93,12 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     async def metrics(request: Request) -> Response:
         job_id, query = read_job_id(request), read_query(request, MetricsQuery)
-        found = await _read_table(home, lambda table: table.get(job_id))
+        job = await _read_table(home, lambda table: table.get(job_id))
         rows = await asyncio.to_thread(lambda: list(RunDir(home.job(job_id)).read_metrics()))
         newest = slice(-query.last if query.last else None, None)
         train = [row for row in rows if not is_evaluation(row)][newest]
         evals = [row for row in rows if is_evaluation(row)][newest]
-        return respond({"job": job_id, "name": found.name, "train": train, "eval": evals})
+        return respond({"job": job_id, "name": job.name, "train": train, "eval": evals})
 
     async def submit(request: Request) -> Response:
         query = read_query(request, SubmitQuery)
@@ -142,7 +142,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             },
         ),
         Endpoint(
-            "GET", "/v1/jobs/{job_id}", "All there is to know of a job", job, responses.JobDocument, errors=MISSING
+            "GET", "/v1/jobs/{job_id}", "All there is to know of a job", details, responses.JobDocument, errors=MISSING
         ),
         Endpoint(
             "GET",

@@ -35,9 +35,11 @@ def device() -> str:
 def compute_dtype(source: ModelSource) -> str:
     """Return the type that a forward pass of `source` computes in on this device.
 
-    It is float32 on a CPU (half precision is 40 times slower there), the stored type elsewhere.
+    It is float32 on a CPU (half precision is 40 times slower there) and where the spec asks for it, the stored type elsewhere.
     """
-    return "float32" if device() == "cpu" else DTYPES[stored_dtype(source)]
+    if device() == "cpu" or source.compute_dtype == "float32":
+        return "float32"
+    return DTYPES[stored_dtype(source)]
 
 
 def load(source: ModelSource) -> nn.Module:

@@ -30,6 +30,12 @@ def count_bytes(tree: Any) -> int:
     return sum(leaf.nbytes for _, leaf in leaves)
 
 
+def count_numbers(tree: Any) -> int:
+    """Count the numbers in all arrays of a tree of parameters."""
+    leaves: Any = tree_flatten(tree)
+    return sum(leaf.size for _, leaf in leaves)
+
+
 def machine() -> tuple[int, int]:
     """Measure the bytes that the device has in all, and those that are free now."""
     if mx.default_device() == mx.cpu:

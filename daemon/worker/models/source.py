@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefd.daemon.specs import adapter_config
 from prefd.daemon.specs.adapter_config import AdapterConfig
+from prefd.daemon.specs.adapter_faults import AdapterError
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.model_files import REMEDY, faults_of_files, quantized_with, read_header
 from prefd.daemon.specs.path_or_hub_id import HUB_ID
@@ -34,6 +35,8 @@ class ModelSource:
     model: str
     adapter: Path | None = None
     quantize: QuantizeSpec | None = None
+    compute_dtype: Literal["model", "float32"] = "model"
+    """What passes compute in on a GPU: the type of the stored weights, or float32."""
 
     @cached_property
     def config_folder(self) -> Path:
@@ -99,15 +102,18 @@ def explain_loading_failure(source: ModelSource, error: BaseException) -> str:
 def get_policy_source(spec: JobSpec) -> ModelSource:
     """Return the model, with its adapter, that the policy starts as."""
     adapter = None if spec.adapter is None else Path(spec.adapter)
-    return ModelSource(spec.model, adapter, spec.training.quantize if spec.training else None)
+    if spec.training is None:
+        return ModelSource(spec.model, adapter)
+    return ModelSource(spec.model, adapter, spec.training.quantize, spec.training.compute_dtype)
 
 
 def get_reference_source(spec: JobSpec) -> ModelSource:
     """Return the reference: the one the spec names, or a frozen copy of where the policy starts, adapter and all."""
     if spec.reference is None:
         return get_policy_source(spec)
-    adapter = spec.reference.adapter
-    return ModelSource(spec.reference.model, None if adapter is None else Path(adapter))
+    adapter = None if spec.reference.adapter is None else Path(spec.reference.adapter)
+    compute_dtype = spec.training.compute_dtype if spec.training else "model"
+    return ModelSource(spec.reference.model, adapter, compute_dtype=compute_dtype)
 
 
 def read_headers(source: ModelSource) -> dict[str, Mapping[str, Any]]:
@@ -132,7 +138,7 @@ def read_adapter(adapter: Path) -> AdapterConfig:
     """Read the config of the folder `adapter`, in mlx-lm's words. Raises `JobError` where that cannot be loaded."""
     try:
         return adapter_config.read_adapter(adapter)
-    except adapter_config.AdapterError as error:
+    except AdapterError as error:
         raise JobError(f"adapter {adapter} {error}") from error
 
 

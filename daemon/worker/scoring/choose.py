@@ -13,7 +13,9 @@ import numpy.typing as npt
 from mlx import nn
 
 from prefd.daemon.worker.data.tokens import Completion
+from prefd.daemon.worker.device_trouble import raise_if_device_failed
 from prefd.daemon.worker.scoring import plan, randomness
+from prefd.daemon.worker.scoring.excerpt import make_excerpt
 from prefd.daemon.worker.scoring.kernels import find_plan_that_keeps_bits
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.prefix import make_caches
@@ -30,20 +32,58 @@ GRADIENT_TOLERANCE = {mx.float32: 1e-3, mx.float16: 5e-2, mx.bfloat16: 0.25}
 
 
 def fastest_scorer(model: nn.Module, options: Options | None = None) -> Scorer:
-    """Return the fastest way of scoring that agrees with full logits on a few tokens, gradients included."""
+    """Return the fastest way of scoring that agrees with full logits on a few tokens, gradients included.
+
+    It is tried on a few layers in float32, where that can be, and else on the model as it is. Raises what a device that
+    has no memory left or is in trouble raises: that says nothing of the architecture.
+    """
     options = options or Options()
     with _undisturbed(model):
-        logits = model(mx.array([[1]]))
-        plain = Scorer(model, None, False, logits.shape[-1], Options(options.slack, options.lazily))
-        tokens = _make_probe(logits.shape[-1], batched=options.slack.share > 0)
-        expected = _measure(plain, tokens)
-        padded = [(True, True)] if options.slack.share else []
-        for parts in find_parts(model):
-            for shares, grouped in [(True, False), *padded, (False, False)]:
-                way = replace(plain, parts=parts, shares_prompts=shares, grouped=grouped, options=options)
-                if _agrees(way, tokens, expected, logits.dtype):
-                    return _narrow_batching(way)
-    return plain
+        plain = _score_plainly(model, options)
+        ways = _list_ways(plain, options)
+        if not ways:
+            return plain
+        way = _choose_by_excerpt(plain, options) or _choose(plain, ways)
+        return plain if way is None else _narrow_batching(way)
+
+
+def _score_plainly(model: nn.Module, options: Options) -> Scorer:
+    """Return the way that is right for every model: its own logits, at every position."""
+    vocabulary = model(mx.array([[1]])).shape[-1]
+    return Scorer(model, None, False, vocabulary, Options(options.slack, options.lazily))
+
+
+def _list_ways(plain: Scorer, options: Options) -> list[Scorer]:
+    """List the ways to try, the fastest first; none where the model has no trunk."""
+    padded = [(True, True)] if options.slack.share else []
+    return [
+        replace(plain, parts=parts, shares_prompts=shares, grouped=grouped, options=options)
+        for parts in find_parts(plain.model)
+        for shares, grouped in [(True, False), *padded, (False, False)]
+    ]
+
+
+def _choose_by_excerpt(plain: Scorer, options: Options) -> Scorer | None:
+    """Return the first way that holds for an excerpt of the model; None where no excerpt can be made, or none holds."""
+    for parts in find_parts(plain.model):
+        try:
+            plain_excerpt = _score_plainly(make_excerpt(parts), options)
+            chosen = _choose(plain_excerpt, _list_ways(plain_excerpt, options))
+        except Exception as error:  # noqa: BLE001  # an architecture may need all of its layers
+            raise_if_device_failed(error)
+            log.info("a few layers cannot be tried alone (%s: %s)", type(error).__name__, error)
+            continue
+        if chosen is not None and chosen.parts is not None:
+            return replace(chosen, model=plain.model, parts=replace(chosen.parts, model=plain.model))
+    return None
+
+
+def _choose(plain: Scorer, ways: Sequence[Scorer]) -> Scorer | None:
+    """Return the first of `ways` that agrees with `plain` on a few tokens; None where none does."""
+    dtype = plain.model(mx.array([[1]])).dtype
+    tokens = _make_probe(plain.vocabulary, batched=plain.options.slack.share > 0)
+    expected = _measure(plain, tokens)
+    return next((way for way in ways if _agrees(way, tokens, expected, dtype)), None)
 
 
 def _narrow_batching(way: Scorer) -> Scorer:
@@ -105,6 +145,7 @@ def _agrees(way: Scorer, tokens: Sequence[Completion], expected: _Measurement, d
             return False  # what looked like the trunk gives logits
         fault = _find_disagreement(_measure(harder_way, tokens), expected, dtype)
     except Exception as error:  # noqa: BLE001  # an architecture may refuse in any way: then this way is not taken
+        raise_if_device_failed(error)
         fault = f"{type(error).__name__}: {error}"
     if fault:
         log.info("%s: not for this model: %s", way.describe(), fault)

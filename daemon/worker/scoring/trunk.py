@@ -43,7 +43,7 @@ class Parts:
     def head(self, vocabulary: int) -> Head:
         """Make the head: what the model does behind its trunk. Its trained parameters are those outside the layers."""
         prefix = ".".join(self.path)
-        layers = f"{prefix}.{_find_layers_key(self.model, self.trunk)}."
+        layers = f"{prefix}.{find_layers_key(self.model, self.trunk)}."
 
         def logits(hidden: mx.array) -> mx.array:
             return self.logits(hidden)
@@ -69,7 +69,7 @@ class Parts:
 
     def make_checkpointed_trunk(self) -> nn.Module:
         """Make a trunk whose layers keep only their input for the backward pass and run again there."""
-        key = _find_layers_key(self.model, self.trunk)
+        key = find_layers_key(self.model, self.trunk)
         trunk = copy.copy(self.trunk)
         trunk[key] = [Recomputed(layer) for layer in self.trunk[key]]
         return trunk
@@ -79,7 +79,7 @@ def find_parts(model: nn.Module) -> Iterator[Parts]:
     """Find where the trunk may be; whether it is there has to be tried."""
     for path in PATHS:
         try:
-            _find_layers_key(model, get_submodule(model, path))
+            find_layers_key(model, get_submodule(model, path))
         except (AttributeError, KeyError, TypeError):
             continue
         yield Parts(model, path)
@@ -99,7 +99,7 @@ def replace_submodule(module: nn.Module, path: tuple[str, ...], replacement: Any
     return module_copy
 
 
-def _find_layers_key(model: nn.Module, trunk: nn.Module) -> str:
+def find_layers_key(model: nn.Module, trunk: nn.Module) -> str:
     """Find the name under which `trunk` holds its layers. Raises KeyError when it holds none."""
     layers = getattr(model, "layers", None)
     for key, value in trunk.items():

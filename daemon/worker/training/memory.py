@@ -18,7 +18,7 @@ from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.models.memory import count_bytes, format_gib, machine
+from prefd.daemon.worker.models.memory import count_bytes, count_numbers, format_gib, machine
 from prefd.daemon.worker.scoring.head import SLICE_LOGITS
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training.schedule import Batching
@@ -75,7 +75,7 @@ def estimate(
     copies: int = 0,
 ) -> Estimate:
     """Estimate what training `model` on `examples` takes. Its weights need not be in memory yet; `copies` are bytes besides."""
-    gradients = count_bytes(model.trainable_parameters())
+    gradients = 4 * count_numbers(model.trainable_parameters())  # float32, whatever the model computes in
     tokens = batching.count_most_tokens(examples)
     longest = max(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
     return Estimate(

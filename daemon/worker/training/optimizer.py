@@ -19,6 +19,8 @@ from mlx_lm.tuner.utils import build_schedule
 from prefd.daemon.specs.optimizer import NO_WEIGHT_DECAY, OptimizerName, ScheduleSpec, warmup_too_long
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.scoring.trunk import list_arrays
+from prefd.daemon.worker.training.master_weights import MasterWeights
 
 Rate = float | Callable[[mx.array], mx.array]
 
@@ -36,8 +38,15 @@ def make_optimizer(training: TrainingSpec, total_steps: int, model: nn.Module) -
     """Make the optimizer of a job of `total_steps`, for `model`'s trainable parameters.
 
     Muon orthogonalizes matrices: it takes the 2-D parameters of the layers, and AdamW, at the same learning rate, the
-    rest: norms, biases, embeddings, the head, and the experts' stacked matrices.
+    rest: norms, biases, embeddings, the head, and the experts' stacked matrices. Weights in half precision are updated in
+    float32 (`MasterWeights`).
     """
+    optimizer = _make_plain_optimizer(training, total_steps, model)
+    leaves = list_arrays(model.trainable_parameters())
+    return MasterWeights(optimizer) if any(value.dtype != mx.float32 for _, value in leaves) else optimizer
+
+
+def _make_plain_optimizer(training: TrainingSpec, total_steps: int, model: nn.Module) -> Optimizer:
     rate = make_learning_rate(training, total_steps)
     settings: dict[str, Any] = training.optimizer_settings.model_dump()
     if training.optimizer == "adafactor":

@@ -34,6 +34,7 @@ from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
 from prefd.daemon.worker.training.schedule import Batching, count_tokens
 from prefd.daemon.worker.training.selection import Selection
+from prefd.daemon.worker.training.start_check import StartDrift
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.plugins.conformance.kinks import jumps_at_reference
 from prefd.plugins.types import Logprobs
@@ -108,8 +109,9 @@ def _compare_start_with_reference(job: SpecifiedJob, run: Run, policy: Policy) -
     if not run.step:
         starts_as_reference = job.starts_as_reference
         if starts_as_reference:
-            drift = trainer.check_start(pairs, loading.compute_dtype(job.policy))
-            log.info("step 0: policy = reference within %.2g nats per token", drift)
+            start = trainer.check_start(pairs, loading.compute_dtype(job.policy))
+            log.info("%s", start.describe())
+            run.warn(describe_doubt(start))
         trainer.measure_noise(short_pairs, starts_as_reference)
         trainer.start.unmoved = starts_as_reference and not _drops_learnt_parts(job, policy)
     elif not run.knows_noise:
@@ -122,6 +124,17 @@ def _compare_start_with_reference(job: SpecifiedJob, run: Run, policy: Policy) -
             "log-ratio that is nothing but rounding is handed to it as exactly 0 (its author can mend it: `prefd "
             "check-loss NAME` says how)"
         )
+
+
+def describe_doubt(start: StartDrift) -> str | None:
+    """Return a warning where the start is further from the reference than rounding explains, None where it is not."""
+    if not start.is_doubtful:
+        return None
+    return (
+        f"{start.describe()}: more than the {start.expected:.2g} that rounding explains, less than the {start.wrong:.2g} at "
+        "which a job is stopped. Was the reference scored by another version of mlx, or on another device? `prefd cache "
+        "verify --rescore` compares it with what this machine gives now"
+    )
 
 
 def _drops_learnt_parts(job: SpecifiedJob, policy: Policy) -> bool:
@@ -141,8 +154,8 @@ def describe_noise(noise: float, examples: Sequence[Example]) -> str | None:
         return None
     return (
         f"log-ratios are known to within {nats:.2g} nats only, for answers of {typical:.0f} tokens: that is rounding in this "
-        "model's precision. Rewards within beta times that say nothing, and dpop's penalty begins beyond it; float32 weights "
-        "have less of it"
+        "model's precision. Rewards within beta times that say nothing, and dpop's penalty begins beyond it; "
+        "training.compute_dtype: float32 has less of it"
     )
 
 

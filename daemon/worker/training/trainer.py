@@ -18,7 +18,6 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_map
 
-from prefd.cache.agreement import TOLERANCE
 from prefd.daemon.worker.data.tokens import Completion, Example, list_places
 from prefd.daemon.worker.errors import JobError, NotFinite
 from prefd.daemon.worker.scoring.scorer import Scorer
@@ -26,6 +25,7 @@ from prefd.daemon.worker.training.metrics import Mean, Sums, sum_pair_metrics
 from prefd.daemon.worker.training.optimizer import clip_gradients, measure_global_norm
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.start import Start, measure_noise
+from prefd.daemon.worker.training.start_check import StartDrift, measure_start_drift
 from prefd.plugins.metrics import EVAL
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
@@ -67,6 +67,7 @@ class Trainer:
         total: Any = None
         for batch in self.batching.split(examples):
             sums, gradients = self._compute_gradients(batch, len(examples))
+            gradients = tree_map(lambda gradient: gradient.astype(mx.float32), gradients)
             total = gradients if total is None else tree_map(mx.add, total, gradients)
             mx.eval(total, sums)
             mean.add(sums, len(batch))
@@ -140,24 +141,22 @@ class Trainer:
         self.model.train()
         log.info("rounding: a log-ratio of n tokens is not to be told from 0 within %.2g·√n nats", self.start.noise)
 
-    def check_start(self, batch: Sequence[Example], compute_dtype: str) -> float:
-        """Measure the mean |log π − log ref| per token of an untrained policy that starts as the reference.
+    def check_start(self, batch: Sequence[Example], compute_dtype: str) -> StartDrift:
+        """Measure how far an untrained policy that starts as the reference is from its cached numbers.
 
-        Raises `JobError` when it is not zero within the dtype's tolerance: the cached numbers are not this model's.
+        Raises `JobError` when it is further than rounding explains by far: the cached numbers are not this model's.
         """
         assert self.reference is not None
+        sides = list_sides(batch)
         self.model.eval()
-        policy = self.scorer.logprobs(list_sides(batch))
-        reference = self.reference(list_sides(batch))
-        drift = float(np.array(mx.abs(policy.tokens - reference.tokens).sum() / policy.mask.sum()))
+        start = measure_start_drift(self.scorer, sides, self.reference(sides), compute_dtype)
         self.model.train()
-        if not drift <= TOLERANCE[compute_dtype]:
+        if start.is_wrong:
             raise JobError(
-                f"step 0: the policy starts as the reference, yet their log-probabilities differ by {drift:.2g} nats per "
-                f"token (tolerance {TOLERANCE[compute_dtype]:g}, {compute_dtype}); the cached reference is not of this "
-                "model: look at `prefd cache show`, or move the cache away to have it scored again"
+                f"{start.describe()}: more than {start.wrong:.2g}, which rounding does not explain. The cached reference is "
+                "not of this model: look at `prefd cache show`, or move the cache away to have it scored again"
             )
-        return drift
+        return start
 
 
 def list_sides(batch: Sequence[Example]) -> list[Completion]:

@@ -92,7 +92,7 @@ def test_a_file_is_kept_while_the_losses_cannot_be_listed_or_no_worker_can_be_ru
     claimed = claim(made, fake_worker.spec_text(tmp_path))
     with pytest.raises(CatalogError, match="cannot run /no/such/python"):
         admitting(made, tmp_path, lambda admission: admission.admit(claimed), ("/no/such/python",))
-    assert names(made.accepted) == [claimed.source], "the machine's trouble, not the spec's"
+    assert claimed.source in names(made.accepted), "the machine's trouble, not the spec's"
     worker = fake_worker.make_worker(tmp_path)
     (tmp_path / "catalog.json").write_text("!no module named mlx")
     with pytest.raises(CatalogError, match="no module named mlx"):

@@ -1,0 +1,32 @@
+"""Sets what MLX and the drivers below it read from the environment, before a worker imports MLX."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import platformdirs
+
+log = logging.getLogger(__name__)
+
+TF32 = "MLX_ENABLE_TF32"
+
+
+def prepare() -> None:
+    """Set the variables that make float32 exact, let long passes live, and keep a cache folder for each user.
+
+    - float32 products stay float32: with TF32, MLX's default on newer NVIDIA cards and on M5, they have 10 bits, and
+      log-probabilities would be as noisy as a half-precision model's.
+    - Metal gives a pass more time while the display is on, where it would end it as "Impacting Interactivity".
+    - CUDA's compiled kernels lie in a folder of this user's: MLX's own default belongs to the first user of the machine.
+
+    Must run before the first `import mlx.core` of the process.
+    """
+    if os.environ.get(TF32, "0") != "0":
+        log.warning("%s=%s is not used: float32 would have 10 bits; it is 0 in workers", TF32, os.environ[TF32])
+    os.environ[TF32] = "0"
+    if sys.platform == "darwin":
+        os.environ.setdefault("AGX_RELAX_CDM_CTXSTORE_TIMEOUT", "1")
+    elif "MLX_PTX_CACHE_DIR" not in os.environ:
+        os.environ["MLX_PTX_CACHE_DIR"] = str(platformdirs.user_cache_path("prefd", appauthor=False) / "ptx")
