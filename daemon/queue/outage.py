@@ -23,7 +23,7 @@ def list_hub_names(spec: JobSpec) -> frozenset[str]:
     models = [spec.model, *([spec.reference.model] if spec.reference is not None else [])]
     names = {str(model) for model in models if HUB_ID.match(str(model))}
     sources = [*spec.data.sources, *spec.data.held_out_sources]
-    return frozenset(names | {source.path for source in sources if source.local is None})
+    return frozenset(names | {source.path for source in sources if source.local is None and HUB_ID.match(source.path)})
 
 
 class Outage:

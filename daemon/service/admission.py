@@ -103,12 +103,10 @@ class Admission:
         try:
             file = await call(read_specs, data, name, catalog, self.home.jobs)
         except SpecError as error:
-            certain = await call(
-                read_specs, data, name, None, self.home.jobs
-            )  # raises what is wrong whatever the losses
-            if doubt := doubt or self._doubt_losses(certain, catalog):
-                raise CatalogError(f"{'; '.join(error.lines)} ({doubt})") from error
-            raise
+            doubt = await self._doubt(data, name, call, catalog, doubt)
+            if doubt is None:
+                raise
+            raise CatalogError(f"{'; '.join(error.lines)} ({doubt})") from error
         self._refuse_unknown_jobs(file)
         return file, await call(self._take_stocks, file.specs)
 
@@ -121,8 +119,18 @@ class Admission:
                 raise
             return self.losses.latest, f"the losses cannot be listed: {error}"
 
-    def _doubt_losses(self, file: SpecFile, catalog: Catalog) -> str | None:
-        """Say which plugin may bring a loss that is not there but was before; None where the file itself is wrong."""
+    async def _doubt(self, data: bytes, name: str, call: Call, catalog: Catalog, trouble: str | None) -> str | None:
+        """Say why a file that is refused may be right all the same; None where it is wrong whatever the losses.
+
+        It may be right while there is `trouble` with listing the losses, and where a loss is not there, but was before, and a
+        plugin cannot be loaded.
+        """
+        try:
+            file = await call(read_specs, data, name, None, self.home.jobs)
+        except SpecError:
+            return None
+        if trouble is not None:
+            return trouble
         missing = {name for spec in file.specs for name in spec.loss_names} - catalog.losses.keys()
         if not missing or not catalog.failures or not missing <= remembered_losses(self.home).keys():
             return None
