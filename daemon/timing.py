@@ -26,6 +26,8 @@ class Timing:
     refused_state_wait: float = 5.0
     """After a disk has refused a change of a job's state."""
 
+    removal_wait: float = 2.0
+    """For what was removed to be deleted, before it is answered that it is gone: the rest is deleted afterwards."""
     first_listing_retry: float = 5.0
     """Before the losses are listed again that could not be, though nothing has changed; twice as long each time."""
     last_listing_retry: float = 60.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefd.daemon.control import answers
 from prefd.daemon.control.control_error import ControlError
+from prefd.daemon.control.foreign_daemon import find_foreign_daemon
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.home.identity import is_served_by
 from prefd.daemon.home.layout import Home
@@ -74,6 +75,18 @@ class Client:
         """Asks for one of JOB_ACTIONS on a job; returns the job as it is now."""
         return answers.parse_job(self._ask("POST", f"/v1/jobs/{job_id}/{action}"))
 
+    def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
+        """Asks for one of JOBS_ACTIONS on all of these jobs, or on none of them."""
+        self._ask("POST", f"/v1/jobs/{action}", json={"jobs": list(job_ids)})
+
+    def discard(self, part: str, job_ids: Sequence[int]) -> None:
+        """Asks to delete the `checkpoints` or `fused` folders of ended jobs."""
+        self._ask("POST", "/v1/discard", json={"jobs": list(job_ids), "part": part})
+
+    def edit(self, job_id: int, request: Mapping[str, Any]) -> Job:
+        """Asks to change what a job that waits is (EditRequest), and returns the job. Faults are a ControlError (409, 422)."""
+        return answers.parse_job(self._ask("POST", f"/v1/jobs/{job_id}/edit", json=request))
+
     def act_on_queue(self, action: str) -> Acted:
         """Asks for one of QUEUE_ACTIONS; returns the queue as it is now and the jobs acted on."""
         return answers.parse_acted(self._ask("POST", f"/v1/queue/{action}"))
@@ -98,7 +111,7 @@ class Client:
                         _raise_refusal(reply)
                     yield from read_events(reply)
             except httpx.ConnectError:
-                raise self._not_running() from None
+                raise find_foreign_daemon(self.home) or self._not_running() from None
             except httpx.TransportError:
                 return
 
@@ -126,7 +139,7 @@ class Client:
                     self._ours = path
                     yield http, httpx
                     return
-        raise self._silent(announcement)
+        raise find_foreign_daemon(self.home) or self._silent(announcement)
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._http() as (http, httpx):
@@ -141,7 +154,7 @@ class Client:
         except library.TimeoutException:
             raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
         except library.TransportError:
-            raise self._not_running() from None
+            raise find_foreign_daemon(self.home) or self._not_running() from None
         if reply.is_error:
             _raise_refusal(reply)
         value = _read_json(reply)

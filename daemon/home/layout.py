@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def archive(self) -> Path:
+        """The folder into which `prefd archive` puts jobs, unless it is told another."""
+        return self.root / "archive"
+
+    @property
     def cache(self) -> Path:
         """The folder of the cache of reference log-probabilities."""
         """The folder of the cache of reference log-probabilities."""
@@ -140,10 +146,24 @@ class Home:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self.jobs, self.accepted, self.rejected, self.runs, self.cache):
             refuse_dangling(folder)
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True, mode=0o755)  # nobody else may put a job there, whatever the umask is
         if not self.identity.exists() and not self.database.exists():
             from prefd.daemon.home.identity import begin_identity  # here: most commands make no home
 
             begin_identity(self.root)
         self.run.mkdir(exist_ok=True, mode=0o700)
         self.run.chmod(0o700)
+
+    def close_to_others(self) -> int | None:
+        """Take the home, and what decides which jobs run in it, away from other users; return its mode before, None where it was so.
+
+        Raises OSError where it is another user's.
+        """
+        mode = stat.S_IMODE(self.root.stat().st_mode)
+        for path in (self.jobs, self.accepted, self.rejected, self.runs, self.cache, self.config):
+            if path.exists() and (inner := stat.S_IMODE(path.stat().st_mode)) & 0o022:
+                path.chmod(inner & ~0o022)
+        if not mode & 0o077:
+            return None
+        self.root.chmod(mode & ~0o077)
+        return mode

@@ -8,7 +8,7 @@ record that cannot be written stops no transition; it is written again when ther
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,14 @@ log = logging.getLogger(__name__)
 
 TABLE_RECORD = ".table.json"
 """In `runs/`: the last number that was given to a job, and since when the queue is paused."""
+
+
+ENDS_RECORD = ".ends.json"
+"""In `runs/`: the jobs of a large cancellation whose own records are still to be written."""
+
+
+End = tuple[str, str, float]
+"""How a job ended: its state, the reason, and when (Unix time)."""
 
 
 class Record(NamedTuple):
@@ -90,6 +98,25 @@ class Records:
             case {"last_id": int() as last_id, "paused_at": (float() | int() | None) as paused_at}:
                 return last_id, paused_at
         return 0, None
+
+    def write_ends(self, job_ids: Sequence[int], state: str, reason: str, timestamp: float) -> None:
+        """Write down that these jobs ended alike, in one file, beside those that are in it already."""
+        ends = {str(job_id): end for job_id, end in self.read_ends().items()}
+        ends |= dict.fromkeys(map(str, job_ids), (state, reason, timestamp))
+        with suppress(OSError):
+            self.runs.mkdir(parents=True, exist_ok=True)
+            write_json(self.runs / ENDS_RECORD, ends, indent=None)
+
+    def read_ends(self) -> Mapping[int, End]:
+        """Return (state, reason, Unix time) of the jobs whose own record may not say yet that they have ended."""
+        document = read_json(self.runs / ENDS_RECORD)
+        ends = document.items() if isinstance(document, dict) else ()
+        return {int(job_id): (end[0], end[1], end[2]) for job_id, end in ends}
+
+    def forget_ends(self) -> None:
+        """Delete the file of ends, once every job's own record has been written."""
+        with suppress(OSError):
+            (self.runs / ENDS_RECORD).unlink(missing_ok=True)
 
     def ids(self) -> Iterator[int]:
         """Yield the ids of all jobs that have a folder, in order."""

@@ -18,7 +18,7 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.memory import count_kills
-from prefd.daemon.machine.processes import SAME_HASHES, ProcessId, signal_group
+from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, ProcessId, signal_group
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.phase_end import EndedWorker, PhaseEnd
 from prefd.daemon.queue.requests import JobRequests
@@ -31,7 +31,7 @@ from prefd.daemon.timing import Timing
 
 def build_environment() -> dict[str, str]:
     """Return the variables that every worker has in its environment, whatever its limits."""
-    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES}
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES, **UTF8_STREAMS}
 
 
 class PhaseRunner:

@@ -56,6 +56,8 @@ class Runner:
         self.outage = Outage(timing)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
+        self.ended: Callable[[], None] = lambda: None
+        """Called when a job has been put back or has ended."""
         self.running: dict[int, asyncio.Task[None]] = {}
         self._refusals: dict[int, str] = {}
         self._references: dict[int, Reference | None] = {}
@@ -89,7 +91,8 @@ class Runner:
                 self.queued.clear()
                 began = time.monotonic()
                 self.table.check_same_file()
-                self.table.write_missing_records()
+                if self.table.write_missing_records():
+                    self.queued.set()  # there are more, and the loop has other work meanwhile
                 jobs = await self._recover()
                 self._pass_on_requests(jobs)
                 self._renew_conditions(jobs)
@@ -220,11 +223,16 @@ class Runner:
                 return None
         return spec.scored_by
 
-    def _forget_task(self, job_id: int, task: asyncio.Task[None]) -> None:
-        del self.running[job_id]
+    def forget_reference(self, job_id: int) -> None:
+        """Have the job's spec read again, which may have been edited."""
         self._references.pop(job_id, None)
         self._hub_names.pop(job_id, None)
+
+    def _forget_task(self, job_id: int, task: asyncio.Task[None]) -> None:
+        del self.running[job_id]
+        self.forget_reference(job_id)
         self.queued.set()
+        self.ended()
         if not task.cancelled() and (error := task.exception()) is not None:
             message = "job %d: its state could not be written; it is put back"
             log.error(message, job_id, exc_info=error, extra={"job": job_id})

@@ -29,9 +29,11 @@ from prefd.daemon.home.settings import Config, LogConfig
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.intake import Intake
-from prefd.daemon.jobs.actions import JOB_ACTIONS, QUEUE_ACTIONS
+from prefd.daemon.jobs.actions import JOB_ACTIONS, JOBS_ACTIONS, QUEUE_ACTIONS
+from prefd.daemon.jobs.edits import refuse_uneditable
+from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.rebuild import mend, open_table
-from prefd.daemon.jobs.table import Job, JobTable, Unreadable
+from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
@@ -39,15 +41,19 @@ from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.service.admission import Admission
+from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
+from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
+MAX_LIST_BYTES = 4 * 2**20
+"""A list of some hundred thousand jobs."""
 FOLDER = "the loop that claims from jobs/"
 QUEUE = "the loop that runs the queue"
 CONTROL = "the control socket"
@@ -55,6 +61,7 @@ WATCHER = "the watcher of jobs/"
 SYSTEMD = "what systemd is told"
 NOTIFIER = "the notifier"
 HOME = "the watch on the home"
+HOUSEKEEPING = "the housekeeping"
 SETTINGS = "the watch on config.toml"
 RELOAD = "the reload of config.toml"
 
@@ -78,6 +85,7 @@ class Service:
         self.settings = settings or LiveSettings(home, config)
         self.restart_log = restart_log
         self.versions = list_versions()
+        self.max_list_bytes = MAX_LIST_BYTES
         self.table = table
         self.timing = timing
         self.stop = Stop()
@@ -94,6 +102,8 @@ class Service:
         self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
         self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
         self._helpers: dict[str, asyncio.Task[None]] = {}
+        self.housekeeping = Housekeeping(home, table)
+        self.runner.ended = self.housekeeping.wake
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
@@ -109,6 +119,7 @@ class Service:
             self._start(CONTROL, server.serve_control(self, listener, self.timing))
             self._start(WATCHER, self.intake.watcher.run())
             self._start(SYSTEMD, report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing))
+            self._start(HOUSEKEEPING, self.housekeeping.run())
             self._start(HOME, self._watch_home())
             self._start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
             self._start(SETTINGS, self._watch_settings())
@@ -210,6 +221,33 @@ class Service:
         """Do one of JOB_ACTIONS to a job, and return the job. Raises JobNotFound, IllegalTransition, JobTableError."""
         job = JOB_ACTIONS[action](self.table, job_id)
         self.runner.queued.set()
+        return job
+
+    async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
+        """Do one of JOBS_ACTIONS to all of these jobs, or to none. Raises as `act`, and NotRemovable."""
+        JOBS_ACTIONS[action](self.table, job_ids)
+        self.runner.queued.set()
+        if action == "remove":
+            self.housekeeping.wake()
+            if len(job_ids) <= FEW_JOBS:
+                await self.housekeeping.wait_for_deletion(self.timing.removal_wait)
+
+    async def discard(self, part: str, job_ids: Sequence[int]) -> None:
+        """Delete a part of the folders of ended jobs. Raises JobNotFound, NotRemovable, JobTableError, OSError."""
+        self.table.discard(self.home.runs, job_ids, part, functools.partial(set_aside, self.home))
+        self.housekeeping.wake()
+        await self.housekeeping.wait_for_deletion(self.timing.removal_wait)
+
+    async def edit(self, job_id: int, request: EditRequest) -> Job:
+        """Change what a job that waits is. Raises JobNotFound, NotEditable, SpecError, CatalogError, JobTableError, OSError."""
+        refuse_uneditable(self.table.get(job_id))
+        catalog = await self.losses.now() if request.spec is not None else None
+        current = self.table.spec(job_id)
+        spec = read_edited_spec(current, request, catalog, self.home.jobs)
+        job = self.table.edit(job_id, spec, read_base(request, current))
+        self.runner.forget_reference(job_id)
+        self.runner.queued.set()
+        log.info("job %d %s", job.id, job.reason, extra={"job": job.id})
         return job
 
     def act_on_queue(self, action: str) -> Acted:

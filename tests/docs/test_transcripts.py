@@ -199,7 +199,7 @@ def test_show_prints_what_the_page_shows(made: Home, page: str) -> None:
 
 def test_wait_prints_what_the_readme_shows(made: Home) -> None:
     with JobTable.open(made.database) as table:
-        table.add(make_spec(), "ipo.json")
+        run_folder(made, table.add(make_spec(), "ipo.json"))
         table.transition(1, "training")
         table.transition(1, "done", "trained 21 steps on 81 pairs")
     assert printed(made, "prefd wait 1") == transcript("prefd wait 1", page="README.md")

@@ -125,7 +125,7 @@ def test_jobs_of_prefd_run_are_left_to_it_until_it_is_gone(place: Place) -> None
 
 def test_an_unexpected_failure_is_the_jobs_not_the_daemons(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     odd: list[Exception] = [RuntimeError("this cannot happen")]
-    fail_first(monkeypatch, supervisor, "freeze", odd, lambda _, job_id, *__: job_id == 1)
+    fail_first(monkeypatch, supervisor, "freeze_edited", odd, lambda _, job_id, *__: job_id == 1)
     with place.daemon():
         place.drop("a.yaml")
         place.wait_for("failed")

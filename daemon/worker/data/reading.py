@@ -15,6 +15,7 @@ from prefd.daemon.worker.data.certainty import (
 )
 from prefd.daemon.worker.data.columns import NamedRows, name_columns
 from prefd.daemon.worker.data.dataset import Dataset, list_row_numbers
+from prefd.daemon.worker.data.judgements import check_judgements
 from prefd.daemon.worker.data.margins import apply_scores
 from prefd.daemon.worker.data.repeated import note_repeated_pairs
 from prefd.daemon.worker.data.rows import DataError, Row
@@ -55,6 +56,7 @@ def read_dataset(
     if isinstance(row_format, DatasetFormat) or hasattr(row_format, "columns"):
         check_repeats(dataset, spec)
         check_contexts(dataset, spec)
+        check_judgements(dataset, spec)
     refuse_unclear(dataset)
     if isinstance(row_format, ImplicitText):
         check_implicit(dataset)

@@ -230,7 +230,7 @@ DESCRIBED = [tool("weather", city=CITY, unit=UNIT), tool("search", query=CITY, n
 CALLS = st.sampled_from(sorted(ARGUMENTS)).flatmap(lambda name: ARGUMENTS[name].map(lambda given: (name, given)))
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(CALLS, CALLS), min_size=1, max_size=4))
 def test_a_row_of_a_table_is_read_as_it_was_written_or_not_at_all(
     tmp_path: Path, tokenizer: Any, calls: list[tuple[Any, Any]]
