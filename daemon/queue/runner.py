@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.identity import describe_loss, read_folder_id
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError, Unreadable
@@ -54,6 +55,7 @@ class Runner:
         self.alive = alive
         self.timing = timing
         self.outage = Outage(timing)
+        self.folder = read_folder_id(home.root)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
         self.ended: Callable[[], None] = lambda: None
@@ -249,7 +251,7 @@ class Runner:
                 log.info("job %d waits: %s", job.id, error, extra={"job": job.id})
                 await self.stop.rest(self.timing.refused_state_wait)
         except Exception as error:
-            if is_refused_write(error):
+            if is_refused_write(error) or describe_loss(self.home.root, self.folder) is not None:
                 about = {"job": job.id}
                 log.error("job %d waits, for its state cannot be written: %s", job.id, error, extra=about)
                 self._refusals[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
@@ -306,6 +308,8 @@ def is_refused_write(error: Exception) -> bool:
     """Return whether the error only means that nothing can be written now: the disk is full, say."""
     if isinstance(error, JobTableError):
         return not isinstance(error, Unreadable)
+    if isinstance(error, HomeUnusable):  # runs/ is on a drive that is not mounted
+        return True
     return isinstance(error, OSError) and error.errno in DISK_TROUBLE
 
 

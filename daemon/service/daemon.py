@@ -326,7 +326,7 @@ async def _run(service: Service) -> bool:
     return service.lost is None
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> bool:
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False, timing: Timing = USUAL) -> bool:
     """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
 
     Returns False where it ended because the home went away.
@@ -341,6 +341,6 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
         with open_table(home) as table:
             manager = ServiceManager.take(os.environ)
             service = Service(
-                home, settings.current, table, worker, manager, settings=settings, restart_log=restart_log
+                home, settings.current, table, worker, manager, timing, settings=settings, restart_log=restart_log
             )
             return asyncio.run(_run(service))
