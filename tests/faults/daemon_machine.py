@@ -48,7 +48,7 @@ def answer(place: Place, text: str) -> None:
 
 def with_mine(place: Place, error: str | None = None) -> str:
     """The catalogue with a plugin that brings the loss `mine`, or that cannot be loaded. It depends on itself."""
-    plugin = {"name": "mine", "version": None, "source": "/mine.py", "formats": [], "error": error}
+    plugin: dict[str, Any] = {"name": "mine", "version": None, "source": "/mine.py", "formats": [], "error": error}
     losses = fake_worker.CATALOG["losses"] | ({"mine": fake_worker.loss()} if error is None else {})
     plugins = [*fake_worker.CATALOG["plugins"], plugin | {"losses": [] if error else ["mine"]}]
     return json.dumps({"losses": losses, "plugins": plugins, "files": [str(place.folder / "catalog.json")]})
