@@ -161,10 +161,10 @@ def test_an_edit_between_the_look_and_the_start_takes_effect(
         bench.table.edit(1, new)
         edits[0] = 2
 
-    def freeze_slowly(home: Home, job_id: int, old: JobSpec) -> RunDir:
+    def freeze_slowly(home: Home, job_id: int, old: JobSpec, **more: Any) -> RunDir:
         import time
 
-        run = real(home, job_id, old)
+        run = real(home, job_id, old, **more)
         if not edits[0]:
             edits[0] = 1
             deadline = time.monotonic() + 60
