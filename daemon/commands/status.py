@@ -10,7 +10,6 @@ import click
 
 from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
-from prefd.daemon.home.changed_settings import list_changed_settings
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.status import usage_facts, watch_facts
@@ -106,6 +105,8 @@ def queue_facts(paused_at: float | None, waits_for: str | None = None) -> list[t
 
 def settings_facts(settings: SettingsInForce) -> list[tuple[str, str]]:
     """Lists how the settings that the daemon goes by differ from the defaults."""
+    from prefd.daemon.home.changed_settings import list_changed_settings  # here: it takes pydantic, and `--help` none
+
     changed = list_changed_settings(settings.values)
     since = f"of {format_clock(settings.read_at)}" if settings.error else ""
     facts = " ".join(part for part in (since, ", ".join(changed)) if part)
