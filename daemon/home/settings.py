@@ -23,8 +23,6 @@ class ConfigError(PrefdError):
 class WatchConfig(SpecModel):
     """How the watched folder is looked at: `[watch]` in config.toml."""
 
-    """How the watched folder is looked at: `[watch]` in config.toml."""
-
     settle_seconds: float = Field(
         0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
     )
@@ -33,8 +31,6 @@ class WatchConfig(SpecModel):
 
 
 class LogConfig(SpecModel):
-    """What is logged and how: `[log]` in config.toml."""
-
     """What is logged and how: `[log]` in config.toml."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
@@ -48,8 +44,6 @@ class LogConfig(SpecModel):
 class NotifyConfig(SpecModel):
     """The command that is run when a job has ended: `[notify]` in config.toml."""
 
-    """The command that is run when a job has ended: `[notify]` in config.toml."""
-
     command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
     timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
 
@@ -58,8 +52,6 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Config(SpecModel):
-    """All settings of a daemon."""
-
     """All settings of a daemon."""
 
     plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
