@@ -19,6 +19,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.terminal import render
+from prefd.daemon.terminal.waiting import describe_waiting
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.wording import pluralize
@@ -250,7 +251,7 @@ def describe_job(home: Home, job: Job) -> str:
     progress = RunDir(home.job(job.id)).progress() if job.state in RUNNING else None
     if progress is not None:
         return format_progress(progress)
-    return job.waiting or job.reason or job.description
+    return describe_waiting(job) or job.reason or job.description
 
 
 def format_progress(progress: Progress) -> str:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SILENCE_SECONDS = 45.0
 """An event stream that says nothing for so long is dead: the daemon's heart beats every 15 s."""
 
+START_SECONDS = 10.0
+"""A daemon that holds a home for no longer may not listen yet."""
+
 
 class DaemonNotRunning(PrefdError):
     """No daemon answers on this home; the message says how to start one."""
@@ -167,7 +170,7 @@ class Client:
 
     def _silent(self, holder: Holder | None) -> DaemonSilent:
         """Makes the error for a home that is held by a process that does not answer for it."""
-        if holder is None:
+        if holder is None or time.time() - holder.started_at < START_SECONDS:
             return DaemonSilent(f"a daemon is just starting or ending on {self.home.root}: try again in a moment")
         return DaemonSilent(
             f"{self.home.root} is held by a daemon (pid {holder.pid}) that does not answer for this home: "

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
@@ -86,6 +86,8 @@ class PhaseRunner:
         except OSError as error:
             if error.errno in DISK_TROUBLE:
                 raise
+            if not run.root.is_dir():
+                raise HomeUnusable(f"{run.root} is not there any more") from error
             return PhaseEnd("failed", f"cannot start a worker ({self.worker[0]}): {error.strerror or error}")
         finally:
             os.close(lock)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.identity import describe_loss, read_folder_id
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError, Unreadable
@@ -52,6 +53,7 @@ class Runner:
         self.worker = worker
         self.alive = alive
         self.timing = timing
+        self.folder = read_folder_id(home.root)
         self.limits = Limits(config.parallel, config.groups)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
@@ -185,7 +187,7 @@ class Runner:
         except CatalogError as error:
             self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
         except Exception as error:
-            if is_refused_write(error):
+            if is_refused_write(error) or describe_loss(self.home.root, self.folder) is not None:
                 about = {"job": job.id}
                 log.error("job %d waits, for its state cannot be written: %s", job.id, error, extra=about)
                 self._refusals[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
@@ -218,6 +220,8 @@ def is_refused_write(error: Exception) -> bool:
     """Return whether the error only means that nothing can be written now: the disk is full, say."""
     if isinstance(error, JobTableError):
         return not isinstance(error, Unreadable)
+    if isinstance(error, HomeUnusable):  # runs/ is on a drive that is not mounted
+        return True
     return isinstance(error, OSError) and error.errno in DISK_TROUBLE
 
 

@@ -20,6 +20,7 @@ from prefd.daemon.queue.worker_process import describe_busy_folder
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.refreezing import freeze_edited
 from prefd.daemon.runs.run_folder import Progress, RunDir
+from prefd.daemon.runs.run_identity import ForeignFolder, RunIdentity
 from prefd.daemon.runs.snapshot import freeze
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
@@ -98,15 +99,16 @@ class Supervisor:
         if job.state != "queued":  # paused or cancelled since its turn came
             return job
         spec = self.table.spec(self.job_id)
+        owner = RunIdentity(job.ulid, job.id, self.table.home_id(), job.name)
         try:
             planned = plan_phases(spec, catalog)
-        except SpecError as error:
+            run = await run_in_thread(freeze_edited, self.home, self.job_id, spec, owner=owner)
+        except (SpecError, ForeignFolder) as error:
             return self._move("failed", str(error))
-        run = await run_in_thread(freeze_edited, self.home, self.job_id, spec)
         if job.fresh:
             if (blocked_job := await self._begin_afresh(job, run)) is not None:
                 return blocked_job
-            await run_in_thread(freeze, self.home, self.job_id, spec, anew=True)
+            await run_in_thread(freeze, self.home, self.job_id, spec, anew=True, owner=owner)
         reason, phase_seconds = "", dict[str, float]()
         for index, phase in enumerate(planned):
             run.forget_outcome(phase)  # before anyone can take it for the end of the phase that begins

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prefd.daemon.jobs.job import NOT_BEFORE
 from prefd.daemon.jobs.states import FAILURES, State
 from prefd.daemon.jobs.table import QUEUE_PAUSED, Job
 from prefd.daemon.text.times import format_moment
@@ -89,7 +90,7 @@ def _describe_hold(job: Job, states: Mapping[int, State], now: float) -> str | N
     if lost := [job_id for job_id in job.after if states.get(job_id, "removed") in ("removed", *LOST)]:
         return _describe_lost(job, lost, states)
     if job.not_before is not None and job.not_before > now:
-        return f"not before {format_moment(job.not_before)}"
+        return f"{NOT_BEFORE}{format_moment(job.not_before)}"
     unfinished = [job_id for job_id in job.after if states.get(job_id) != "done"]
     return f"waits for {_list_jobs(unfinished, states)}" if unfinished else None
 

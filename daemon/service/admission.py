@@ -17,6 +17,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from prefd.daemon.home.identity import explain_copy, read_identity
@@ -26,6 +27,7 @@ from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.submit import keep_posted
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.machine.threads import P, T, run_in_thread
+from prefd.daemon.runs.run_identity import ForeignFolder, RunIdentity
 from prefd.daemon.runs.snapshot import Stock, freeze, take_stock
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.job_spec import JobSpec
@@ -122,7 +124,9 @@ class Admission:
         hold = claimed.hold or self._explain_copied(claimed)
         jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons, hold=hold)
         for job, spec, stock in zip(jobs, file.specs, stocks):
-            freeze(self.home, job.id, spec, stock)
+            owner = RunIdentity(job.ulid, job.id, self.table.home_id(), job.name)
+            with suppress(ForeignFolder):  # its supervisor says so
+                freeze(self.home, job.id, spec, stock, owner=owner)
             reason = f": {job.reason}" if job.reason else ""
             words = (job.id, job.state, job.name, clip(claimed.name, 200), reason)
             log.info("job %d %s: %s (%s)%s", *words, extra={"job": job.id})

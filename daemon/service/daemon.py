@@ -250,8 +250,8 @@ class Service:
         await self.intake.run()
 
 
-async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> bool:
-    service = Service(home, config, table, worker, ServiceManager.take(os.environ))
+async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str], timing: Timing) -> bool:
+    service = Service(home, config, table, worker, ServiceManager.take(os.environ), timing)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, service.request_stop)
@@ -259,7 +259,7 @@ async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str
     return service.lost is None
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> bool:
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False, timing: Timing = USUAL) -> bool:
     """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
 
     Returns False where it ended because the home went away.
@@ -271,4 +271,4 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
     with lock.hold_lock(home):
         start_logging(config.log, home.log if to_file else None)
         with open_table(home) as table:
-            return asyncio.run(_run(home, config, table, worker))
+            return asyncio.run(_run(home, config, table, worker, timing))

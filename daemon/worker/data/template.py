@@ -26,6 +26,7 @@ ELSEWHEN = timedelta(days=399, hours=13, minutes=31, seconds=17)
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}>")
 MARKUP = re.compile(r"<\|[^<>|\s]+\|>|<｜[^<>｜]+｜>|<[a-z]+_of_[a-z]+>|\[/?[A-Z_]{2,}\]|#{2,3} ?\w+:")
 """What templates write around turns, where it is no token of its own."""
+UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 TELLING = 8
 """Fewer characters may be in a text for another reason than that they were said."""
 THE_CHAT = frozenset(["messages", "tools", "add_generation_prompt", "raise_exception", "strftime_now"])
@@ -131,6 +132,10 @@ class Template:
                 )
         except Exception as error:  # a template raises what it likes: its own refusals, or Python's on odd messages
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            if isinstance(error, TypeError) and (match := UNKNOWN_ARGUMENT.search(reason)) and match[1] in chat.kwargs:
+                raise UnusableRow(
+                    f"chat_template_kwargs has {match[1]!r}, which the chat template, Python code, does not take: leave it out"
+                ) from error
             raise UnusableRow(f"the chat template refuses it: {reason[:100]}{_remedy(reason, messages)}") from error
 
     def _form(self, message: Message) -> Message:

@@ -24,18 +24,23 @@ KEYS = ("content", "value", "text")
 
 
 def check_wrapped(dataset: Dataset, spec: DataSpec) -> None:
-    """Raises `DataError` where a side of nearly all pairs is text in a list, an object, quotes or a repr."""
+    """Raises `DataError` where a side of nearly every pair is text in a list, an object, quotes or a repr."""
     if "answer" in find_settled_parts(spec):
         return
-    for side in ("chosen", "rejected"):
-        answers = [(number, getattr(pair, side)) for number, pair in dataset.pairs]
-        wrapped = [(number, text) for number, answer in answers if _is_wrapped(text := _text_of(answer))]
-        if wrapped and len(wrapped) >= NEARLY_ALL * len(answers):
-            raise DataError(
-                f"{dataset.where}: in {len(wrapped)} of {len(answers)} pairs {side} is text that was written as a list, an object, a "
-                f"quotation or bytes ({wrapped[0][1][:40]}…; {dataset.name_rows([number for number, _ in wrapped])}): write the "
-                "answers' own texts; where they are to look so, name their columns (data.chosen_feature and data.rejected_feature)"
-            )
+    wrapped = [
+        (number, side, text)
+        for number, pair in dataset.pairs
+        for side in ("chosen", "rejected")
+        if _is_wrapped(text := _text_of(getattr(pair, side)))
+    ]
+    rows = list(dict.fromkeys(number for number, _, _ in wrapped))
+    if rows and len(rows) >= NEARLY_ALL * len({number for number, _ in dataset.pairs}):
+        sides = " and ".join(dict.fromkeys(side for _, side, _ in wrapped))
+        raise DataError(
+            f"{dataset.where}: in {len(rows)} of {len(dataset.pairs)} pairs {sides} is text that was written as a list, an object, a "
+            f"quotation or bytes ({wrapped[0][2][:40]}…; {dataset.name_rows(rows)}): write the answers' own texts; where they are "
+            "to look so, name their columns (data.chosen_feature and data.rejected_feature)"
+        )
 
 
 def _text_of(answer: Text) -> str:

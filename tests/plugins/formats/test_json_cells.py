@@ -92,7 +92,9 @@ def test_messages_with_another_key_in_front_are_not_prose(text: str) -> None:
 def test_answers_in_the_syntax_of_a_list_or_bytes_are_refused(tmp_path: Path, wrapped: Any) -> None:
     rows = [{"prompt": t.question, "chosen": wrapped(t.better), "rejected": wrapped(t.worse)} for t in TRIPLES]
     path = write_rows(tmp_path / "a.jsonl", rows)
-    with pytest.raises(DataError, match=r"in 3 of 3 pairs chosen is text that was written as a list.*a.jsonl:1, 2, 3"):
+    with pytest.raises(
+        DataError, match=r"in 3 of 3 pairs chosen and rejected is text that was written as a list.*a.jsonl:1, 2, 3"
+    ):
         load_pairs(DataSpec(path=str(path)), FORMATS)
     made = load_pairs(DataSpec(path=str(path), chosen_feature="chosen", rejected_feature="rejected"), FORMATS)
     assert texts_of_pairs(made.pairs)[0] == (wrapped(TRIPLES[0].better), wrapped(TRIPLES[0].worse))
@@ -101,6 +103,16 @@ def test_answers_in_the_syntax_of_a_list_or_bytes_are_refused(tmp_path: Path, wr
 def test_one_side_in_such_syntax_is_refused_too(tmp_path: Path) -> None:
     rows = [{"prompt": t.question, "chosen": t.better, "rejected": json.dumps([t.worse])} for t in TRIPLES]
     with pytest.raises(DataError, match=r"in 3 of 3 pairs rejected is text that was written as a list"):
+        load_pairs(DataSpec(path=str(write_rows(tmp_path / "a.jsonl", rows))), FORMATS)
+
+
+def test_one_of_two_columns_in_such_syntax_is_refused_whichever_side_it_is(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": t.question, "response_0": json.dumps([first]), "response_1": second, "better_response_id": better}
+        for t, better in zip(TRIPLES, (0, 1, 0))
+        for first, second in [(t.worse, t.better) if better else (t.better, t.worse)]
+    ]
+    with pytest.raises(DataError, match=r"in 3 of 3 pairs chosen and rejected is text that was written as a list"):
         load_pairs(DataSpec(path=str(write_rows(tmp_path / "a.jsonl", rows))), FORMATS)
 
 
