@@ -19,6 +19,7 @@ from prefd.daemon.control.api.app import list_endpoints
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
+from prefd.daemon.jobs.event_kinds import KINDS
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.json_schema import build_schema
 from prefd.daemon.specs.mlx_lm_lora.settings import (
@@ -357,6 +358,16 @@ def _spans(text: str) -> str:
 
 
 # --- the control API
+
+
+def events() -> str:
+    """Every kind of event in the stream, with what it says."""
+    rows = []
+    for kind, each in KINDS.items():
+        meaning = inspect.cleandoc(each.__doc__ or "").splitlines()[0].partition("`: ")[2]
+        names = [name for name in each.__dataclass_fields__ if name != "kind"]
+        rows.append((f"`{kind}`", meaning.rstrip("."), ", ".join(f"`{name}`" for name in names)))
+    return part(table(["event", "what it says", "fields"], rows))
 
 
 class _Described:
