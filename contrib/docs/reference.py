@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -33,6 +34,7 @@ from prefd.daemon.specs.mlx_lm_lora.settings import (
 )
 from prefd.daemon.text.foreign_settings import CALLED, EXPLAINED, OF_THE_LOSS
 from prefd.daemon.text.strict_model import SpecModel
+from prefd.plugins import formats
 from prefd.plugins.manager import OWN, Plugins, RegisteredLoss, load_plugins
 from prefd.plugins.metrics import METRICS
 
@@ -295,6 +297,22 @@ def _loss(name: str, loss: RegisteredLoss) -> str:
     ]
     parameters = table(["parameter", "type", "default", "range"], rows) if rows else "It has no parameters.\n"
     return f"### `{name}`\n\n{text}\n\n{parameters}"
+
+
+# --- rows
+
+
+def row_shapes() -> str:
+    """The columns that each row format reads, with how they are read and in which datasets they are found."""
+    rows = [(f"`{format_name(module)}`", *shape) for module in formats.list_modules() for shape in module.ROW_SHAPES]
+    return part(table(["format", "columns", "read as", "as in"], sorted(rows, key=lambda row: row[0])))
+
+
+def format_name(module: ModuleType) -> str:
+    """The name by which the module registers its format."""
+    names: list[str] = []
+    module.register_formats(lambda name, _: names.append(name))
+    return names[0]
 
 
 # --- metrics

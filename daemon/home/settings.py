@@ -90,8 +90,10 @@ class Config(SpecModel):
     def template() -> str:
         """Return the file that `prefd init` writes: every setting, commented out, with its default and description."""
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
-        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[worker]", *_settings(WorkerLimits)]
-        lines += ["[log]", *_settings(LogConfig), "[notify]", *_settings(NotifyConfig)]
+        lines += _settings(Config)
+        for name, field in Config.model_fields.items():
+            if isinstance(section := field.default, SpecModel):
+                lines += [f"[{name}]", *_settings(type(section))]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:
