@@ -70,7 +70,7 @@ TROUBLES = {
         lambda place: answer(place, with_mine(place)),
         "the losses cannot be listed: ",
     ),
-    "losses-from-start": Trouble(
+    "unlisted": Trouble(
         lambda place: answer(place, "!ImportError: No module named 'mlx.core'"),
         lambda place: answer(place, with_mine(place)),
         "the losses cannot be listed: ",
