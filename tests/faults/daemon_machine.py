@@ -138,8 +138,8 @@ def go_through(place: Place, client: Client, trouble: Trouble, count: int, log: 
     good: dict[str, Any] = json.loads(fake_worker.spec_text(place.folder))  # once: it writes the data anew
     settings: dict[str, Any] = {"name": trouble.job, "loss": {"name": trouble.loss}}
 
-    def drop(name: str, **more: Any) -> None:
-        place.drop(f"{name}.yaml", json.dumps(good | more))
+    def drop(file: str, **more: Any) -> None:
+        place.drop(f"{file}.yaml", json.dumps(good | more))
 
     if trouble.job == "offline":
         settings["model"] = "org/name"
