@@ -34,6 +34,7 @@ from support.homes import invoke, make_spec, run_folder
 from support.pages import blocks
 from support.paths import ROOT
 from support.running_daemon import Place
+from support.transcripts import plain, printed, transcript, without_sizes
 
 ROWS = ["/home/me/pairs.jsonl: 90 rows in format explicit, 90 usable", "81 pairs to train on, 9 held out"]
 
@@ -51,34 +52,6 @@ def test_the_preview_is_what_prefd_prints(home: Path, smol_model: Path, tmp_path
     printed = printed.replace(str(smol_model.resolve()), "/home/me/SmolLM2-135M-Instruct")
     printed = printed.replace(str(tmp_path), "/home/me")
     assert [line.rstrip() for line in printed.splitlines()] == lines
-
-
-def printed(home: Home, command: str) -> list[str]:
-    """What a command prints, on stdout and stderr, for someone whose home is /home/me/prefd."""
-    program, *arguments = command.split()
-    assert program == "prefd"
-    done = CliRunner(env={"COLUMNS": "120"}).invoke(cli, ["--home", str(home.root), *arguments])
-    assert done.exit_code == 0, done.output
-    return plain(done.output.replace(str(home.root), "/home/me/prefd"))
-
-
-def plain(text: str) -> list[str]:
-    """The lines of `text` with the same moment and duration everywhere, and columns as wide as their words."""
-    text = re.sub(r"\d\d:\d\d:\d\d", "09:00:00", text)
-    text = re.sub(r"\b(\d+m)?[\d.]+s\b", "1s", text)
-    return [re.sub(r" {2,}", "  ", line).strip() for line in text.splitlines() if line.strip()]
-
-
-def transcript(command: str, which: int = 0, page: str = "docs/job.md") -> list[str]:
-    """What the page shows below a prompt with `command`."""
-    texts = [part for block in blocks("console", page) for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)]
-    return plain([text.partition("\n")[2] for text in texts if text.partition("\n")[0] == command][which])
-
-
-def without_sizes(lines: list[str]) -> list[str]:
-    """The lines with the same number, size and fingerprint everywhere: those are the machine's, and the model's."""
-    replaced = [re.sub(r"\b[0-9a-f]{12}\b", "0" * 12, line) for line in lines]
-    return [re.sub(r"\b\d[\d.,]* (k|M|G)?B\b", "1 MB", line) for line in replaced]
 
 
 def assert_in_order(shown: list[str], lines: list[str]) -> None:
