@@ -69,7 +69,7 @@ class ProcessFacts:
 def load_library() -> SystemLibrary | None:
     """Load macOS's library; None on another system."""
     try:
-        library: SystemLibrary = ctypes.CDLL(LIBRARY)  # type: ignore[assignment]  # its functions come by name
+        library: SystemLibrary = ctypes.CDLL(LIBRARY)
     except OSError:
         return None
     return library
