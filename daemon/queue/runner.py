@@ -75,12 +75,12 @@ class Runner:
 
     @property
     def limits(self) -> Limits:
-        """How many jobs run at a time."""
+        """Say how many jobs run at a time."""
         return Limits(self.config.parallel, self.config.groups)
 
     @property
     def waits_for(self) -> str | None:
-        """What the queue, or some of its jobs, wait for on this machine, in words."""
+        """Say what the queue, or some of its jobs, wait for on this machine, in words."""
         plugin = next((reason for _, reason in self._missing_plugins.values()), None)
         return self.conditions.trouble or self.outage.reason or plugin
 
