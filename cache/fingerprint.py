@@ -96,7 +96,7 @@ def _recall_digests(path: Path, memo: Path) -> dict[str, str]:
     file_identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
     memo_file = memo / f"{digest_json(file_identity)}.json"
     try:
-        digests: dict[str, str] = json.loads(memo_file.read_text())
+        digests: dict[str, str] = json.loads(memo_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         digests = _tensor_digests(path)
         memo.mkdir(parents=True, exist_ok=True)

@@ -66,7 +66,7 @@ class Notes:
     def refresh(self) -> dict[str, Note]:
         """Reads the notes that are there now: segment id → its note."""
         try:
-            files = [name for name in os.listdir(self.folder) if name.endswith(SUFFIX)]
+            files = [name for name in os.listdir(self.folder) if name.endswith(SUFFIX) and not name.startswith(".")]
         except FileNotFoundError:
             files = []
         ids = {name.removesuffix(SUFFIX) for name in files}

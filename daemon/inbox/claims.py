@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 
 from ulid import ULID
 
-from prefd.cache.segments.durable import whole_file
+from prefd.cache.segments.durable import flush_descriptor, flush_for_good, whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claim_marks import PREFIX, SUFFIX, ULID_LENGTH, is_marked, make_mark, remove_mark
 from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
@@ -163,7 +163,7 @@ class Inbox:
             self._report(name, reason)
             return None
         try:
-            os.fsync(descriptor)  # a claim that outlives a power cut is of the content that was complete
+            flush_descriptor(descriptor)  # a claim that outlives a power cut is of the content that was complete
             make_mark(claimed.path)
             os.rename(source, claimed.path)  # over nothing: the prefix is new
         except OSError as error:
@@ -267,7 +267,7 @@ class Inbox:
     def _make_durable(self) -> None:
         """Flush the folders, so that no power cut can undo the rename of a file whose job is in the table: it would run twice."""
         sync_folder(self.home.accepted)
-        sync_folder(self.home.jobs)
+        flush_for_good(self.home.jobs)
 
     def _measure_delay(self, info: os.stat_result) -> float:
         """Return for how many seconds the file has been as it is, up to a bound, since the clock may have been set."""

@@ -14,7 +14,7 @@ import psutil
 
 SILENT = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|afpfs|ncpfs|ceph|glusterfs|lustre|gpfs|beegfs|ocfs2|gfs2?|coda|webdav|davfs2?"
-    r"|vboxsf|vmhgfs|prl_fs|virtiofs|drvfs|fakeowner|fuse(\..+)?|macfuse|osxfuse"
+    r"|vboxsf|vmhgfs|prl_fs|virtiofs|drvfs|fakeowner|fuse(\..+)?|fusefs(_.+)?|fuse-t|macfuse|osxfuse|lifs"
 )
 """File systems whose files may change elsewhere, without the kernel here being told. (`fuseblk`, a local disk, is not.)"""
 
