@@ -1,0 +1,1 @@
+"""What `prefd selftest` measures of models, in a worker: a file in `checks` for each check."""
