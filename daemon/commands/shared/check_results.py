@@ -44,7 +44,7 @@ def make_line(result: CheckResult) -> Table:
 def summarize(results: Iterable[CheckResult]) -> str:
     """Say how many checks went how, and how long they took together."""
     listed = list(results)
-    counts = Counter(result.outcome for result in listed)
+    counts: Counter[str] = Counter(result.outcome for result in listed)
     parts = [f"{counts[outcome]} {outcome}" for outcome in STYLES if counts[outcome]]
     return f"{', '.join(parts)} in {sum(result.seconds for result in listed):.0f} s"
 

@@ -152,5 +152,3 @@ class Playground:
         if process is None:
             raise NotReached(f"the daemon, pid {pid}, has ended at once")
         return process
-
-

@@ -48,7 +48,9 @@ def run_checks(home: Home, names: Sequence[str], timing: Timing = USUAL) -> Iter
     system_checks = [name for name in list_system_checks() if name in names]
     if not system_checks:
         return
-    with Playground.open(timing, lambda task, request, answer: ask_worker(task, request, answer, timing.selftest_check)) as playground:
+    with Playground.open(
+        timing, lambda task, request, answer: ask_worker(task, request, answer, timing.selftest_check)
+    ) as playground:
         for name in system_checks:
             yield run_system_check(name, playground, home)
 

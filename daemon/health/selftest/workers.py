@@ -37,4 +37,6 @@ def ask_worker(task: str, request: WorkerInput, answer: type[Answer], seconds: f
         return answer.model_validate_json(child.stdout)
     except ValueError:
         words = find_last_words(child.stderr)
-        raise NoAnswer(f"the worker ended with {describe_exit(child.returncode)}{f': {words}' if words else ''}") from None
+        raise NoAnswer(
+            f"the worker ended with {describe_exit(child.returncode)}{f': {words}' if words else ''}"
+        ) from None

@@ -15,8 +15,15 @@ def is_gpu() -> bool:
 
 
 def choose_size(dtype: str) -> Size:
-    """Choose the size of a random model: half precision on a CPU is some 40 times slower, and gets the smallest."""
-    return TINY if dtype in HALF and not is_gpu() else SMALL
+    """Choose the size of a random model: what is not float32 is slow on a CPU, and gets the smallest."""
+    return TINY if dtype != "float32" and not is_gpu() else SMALL
+
+
+def find_compute_dtype(dtype: str) -> str:
+    """Return the type that a model of `dtype` computes in: a quantized one's is the device's usual type."""
+    if dtype != "4-bit":
+        return dtype
+    return "bfloat16" if is_gpu() else "float32"
 
 
 def list_job_dtypes() -> tuple[str, ...]:

@@ -17,7 +17,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 from mlx import nn
-from mlx.utils import tree_map_with_path
+from mlx.utils import tree_flatten, tree_map_with_path
+from mlx_lm.tuner.utils import linear_to_lora_layers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from prefd.daemon.worker.data.tokens import Completion, Example
@@ -88,7 +89,7 @@ def make_model(architecture: str, size: Size, dtype: str = "float32", seed: int 
     model.update(tree_map_with_path(_draw_weight, model.parameters()))
     if dtype == "4-bit":
         nn.quantize(model, group_size=64, bits=4)
-        dtype = "float32" if mx.default_device() == mx.cpu else "bfloat16"
+        dtype = "bfloat16" if mx.default_device() == mx.gpu else "float32"
     model.set_dtype(getattr(mx, dtype))
     model.eval()
     mx.eval(model.parameters())
@@ -105,8 +106,6 @@ def _draw_weight(name: str, value: mx.array) -> mx.array:
 
 def add_lora(model: nn.Module, rank: int = 8, spread: float = 0.0, seed: int = 0) -> None:
     """Make `model` trainable by LoRA; with a `spread`, as an adapter is that has been trained."""
-    from mlx_lm.tuner.utils import linear_to_lora_layers
-
     mx.random.seed(seed)
     model.freeze()
     linear_to_lora_layers(model, -1, {"rank": rank, "scale": 2.0, "dropout": 0.0})
@@ -133,8 +132,8 @@ def make_pairs(
     pairs = []
     for row in range(1, count + 1):
         start = draw(prompt)
-        sides = (Completion(np.concatenate([start, draw(answer)]), len(start)) for _ in range(2))
-        pairs.append(Example(row, *sides))
+        chosen, rejected = (Completion(np.concatenate([start, draw(answer)]), len(start)) for _ in range(2))
+        pairs.append(Example(row, chosen, rejected))
     return pairs
 
 
@@ -148,10 +147,7 @@ def write_model(folder: Path, size: Size = TINY) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = make_config("llama", size)
     (folder / "config.json").write_text(json.dumps(config))
-    weights: dict[str, mx.array] = {}
-    from mlx.utils import tree_flatten
-
-    weights |= dict(tree_flatten(make_model("llama", size).parameters()))
+    weights: dict[str, mx.array] = dict(tree_flatten(make_model("llama", size).parameters()))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = {END: 0} | {character: number for number, character in enumerate(alphabet, 1)}
@@ -176,8 +172,6 @@ def write_pairs(path: Path, count: int = 12, answers_a_prompt: int = 2) -> Path:
     rows = []
     for _ in range(count):
         prompt, chosen = write_words(4), write_words(5)
-        rows += [
-            {"prompt": prompt, "chosen": chosen, "rejected": write_words(5)} for _ in range(answers_a_prompt - 1)
-        ]
+        rows += [{"prompt": prompt, "chosen": chosen, "rejected": write_words(5)} for _ in range(answers_a_prompt - 1)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

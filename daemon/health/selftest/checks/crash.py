@@ -20,8 +20,12 @@ def check(playground: Playground, _: Home) -> CheckResult:
     playground.wait_for_checkpoint(killed)
     playground.kill()
     if playground.read_job(killed).ended:
-        return CheckResult(outcome="skipped", finding="the job had ended before it could be killed: this machine is fast")
-    kept = max(int(path.name.removeprefix("step-")) for path in playground.run_folder(killed).checkpoints.glob("step-*"))
+        return CheckResult(
+            outcome="skipped", finding="the job had ended before it could be killed: this machine is fast"
+        )
+    kept = max(
+        int(path.name.removeprefix("step-")) for path in playground.run_folder(killed).checkpoints.glob("step-*")
+    )
     playground.start()
     playground.wait_for_end(killed)
     numbers = {"steps": STEPS, "killed_after_checkpoint": kept}

@@ -49,7 +49,9 @@ def check(_: str | None) -> CheckResult:
         if not all(start.is_wrong for start in others):
             faults.append(f"a model with another adapter passed in {dtype}")
     drifts = ", ".join(f"{dtype} {numbers[f'{dtype}_drift']:.1g}" for dtype in dtypes)
-    finding = f"at most {drifts} nats a token in {PAIRS * 2 // SIDES_A_CHECK} checks of the start; another adapter is told"
+    finding = (
+        f"at most {drifts} nats a token in {PAIRS * 2 // SIDES_A_CHECK} checks of the start; another adapter is told"
+    )
     if not is_gpu():
         finding += " (on a CPU jobs compute in float32 alone)"
     if faults:
@@ -62,7 +64,9 @@ def check(_: str | None) -> CheckResult:
     return CheckResult(outcome="ok", finding=finding, numbers=numbers)
 
 
-def score_at_once(scorer: Scorer, completions: Sequence[Completion]) -> list[np.ndarray[tuple[int], np.dtype[np.float32]]]:
+def score_at_once(
+    scorer: Scorer, completions: Sequence[Completion]
+) -> list[np.ndarray[tuple[int], np.dtype[np.float32]]]:
     """Score all completions in one batch, as the reference's pass does, a row for each."""
     tokens = np.array(scorer.logprobs(completions).tokens)
     return [tokens[row, : len(each.ids) - each.start] for row, each in enumerate(completions)]

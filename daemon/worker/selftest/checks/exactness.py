@@ -113,5 +113,3 @@ def _compare_gradients(found: object, expected: object) -> float:
         for name, value in list_arrays(found)
     }
     return max(differences.values()) if differences.keys() == arrays.keys() else float("inf")
-
-

@@ -25,6 +25,8 @@ from prefd.daemon.worker_tasks.check_results import CheckResult
 LEAST, MOST = 0.65, 1.6
 """The estimate, as a share of what was measured: below, a job that does not fit is begun; above, one that fits is cut small."""
 PROMPT, ANSWER = 96, 320
+PASSES = 20
+"""Passes of unlike lengths, after which it is looked at what buffers are kept."""
 MIB = 2**20
 
 
@@ -48,7 +50,7 @@ def check(model: str | None) -> CheckResult:
         if not LEAST <= ratio <= MOST:
             wrong.append(f"with layers {name}, {estimated / MIB:.0f} MiB were estimated and {measured / MIB:.0f} taken")
     scorer = fastest_scorer(network, Options())
-    for seed in range(20):
+    for seed in range(PASSES):
         measure_pass(scorer, make_pairs(1, 16, 24, count_vocabulary(network), seed)[0])
     bound = min(machine()[0] // 10, 2 * 2**30)
     numbers |= {

@@ -12,13 +12,14 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from mlx import nn
 
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.scoring import plan
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Scorer
-from prefd.daemon.worker.selftest.devices import choose_size, is_gpu
-from prefd.daemon.worker.selftest.random_models import list_completions, make_model, make_pairs
+from prefd.daemon.worker.selftest.devices import HALF, choose_size, find_compute_dtype, is_gpu
+from prefd.daemon.worker.selftest.random_models import SMALL, list_completions, make_model, make_pairs
 from prefd.daemon.worker.training.start_check import WRONG_DRIFT
 from prefd.daemon.worker_tasks.check_results import CheckResult
 
@@ -28,27 +29,41 @@ DTYPES = ("float32", "bfloat16", "float16", "4-bit")
 
 def check(_: str | None) -> CheckResult:
     """Measure each type, and judge by the limits that the check of a job's start has."""
+    scorers = {size: fastest_scorer(make_model("llama", size)) for size in {choose_size(dtype) for dtype in DTYPES}}
     numbers: dict[str, float] = {}
     wrong = []
     for dtype in DTYPES:
-        pairs = make_pairs(16, prompt=12, answer=12) if is_gpu() or dtype in ("float32", "4-bit") else make_pairs(6, 8, 8)
-        scorer = fastest_scorer(make_model("llama", choose_size(dtype), dtype))
-        mean, largest = measure_noise(scorer, list_completions(pairs))
+        size = choose_size(dtype)
+        completions = list_completions(make_pairs(16, 12, 12) if is_gpu() or size == SMALL else make_pairs(8, 8, 8))
+        scorer = put_model(scorers[size], make_model("llama", size, dtype))
+        mean, largest = measure_noise(scorer, completions)
         numbers |= {f"{dtype}_mean": mean, f"{dtype}_max": largest}
-        limit = WRONG_DRIFT["float32" if dtype == "4-bit" and not is_gpu() else dtype.replace("4-bit", "bfloat16")]
+        if dtype in HALF:
+            exact = _score(scorers[size], completions)
+            numbers[f"{dtype}_from_float32"] = float(np.abs(_score(scorer, completions) - exact).mean())
+        limit = WRONG_DRIFT[find_compute_dtype(dtype)]
         if not mean <= limit:
             wrong.append(f"{dtype} {mean:.2g} (limit {limit:g})")
-    listed = ", ".join(f"{dtype} {numbers[f'{dtype}_mean']:.1g}" for dtype in DTYPES)
     if wrong:
         return CheckResult(
             outcome="failed",
-            finding=f"two ways of scoring the same tokens differ too much, in nats a token: {', '.join(wrong)}",
+            finding=f"ways of scoring the same tokens differ too much, in nats a token: {', '.join(wrong)}",
             numbers=numbers,
             remedy="set training.compute_dtype: float32, and report this block",
         )
+    ways = ", ".join(f"{dtype} {numbers[f'{dtype}_mean']:.1g}" for dtype in DTYPES)
+    types = ", ".join(f"{dtype} {numbers[f'{dtype}_from_float32']:.1g}" for dtype in HALF)
     return CheckResult(
-        outcome="ok", finding=f"rounding between ways of scoring, mean nats a token: {listed}", numbers=numbers
+        outcome="ok",
+        finding=f"mean nats a token between ways of scoring: {ways}; from float32: {types}",
+        numbers=numbers,
     )
+
+
+def put_model(scorer: Scorer, model: nn.Module) -> Scorer:
+    """Return `scorer` for another model of the same architecture, whose ways of scoring are the same."""
+    parts = None if scorer.parts is None else replace(scorer.parts, model=model)
+    return replace(scorer, model=model, parts=parts)
 
 
 def measure_noise(scorer: Scorer, completions: Sequence[Completion]) -> tuple[float, float]:

@@ -54,7 +54,8 @@ def check(_: str | None) -> CheckResult:
     wrong = [
         f"{case.name} by {differences[case.name]:.1g}"
         for case in CASES
-        if differences[case.name] != 0 and not (is_gpu() and not case.promised_on_gpu and differences[case.name] < MOST_OFF)
+        if differences[case.name] != 0
+        and not (is_gpu() and not case.promised_on_gpu and differences[case.name] < MOST_OFF)
     ]
     if wrong:
         return CheckResult(
@@ -64,7 +65,9 @@ def check(_: str | None) -> CheckResult:
             remedy="a job that is stopped and goes on ends otherwise than it would have: report this block",
         )
     same = [name for name, difference in differences.items() if difference == 0]
-    finding = f"{STEPS} steps and {BREAK} + resume + {STEPS - BREAK} end with the same bits: {'; '.join(same) or 'none'}"
+    finding = (
+        f"{STEPS} steps and {BREAK} + resume + {STEPS - BREAK} end with the same bits: {'; '.join(same) or 'none'}"
+    )
     near = [f"{name} by {difference:.1g}" for name, difference in differences.items() if difference]
     if near:
         finding += f"; near, as is all that a GPU promises there: {'; '.join(near)}"
@@ -90,6 +93,8 @@ def _compare_adapters(one: RunningJob, other: RunningJob) -> float:
     assert isinstance(right, dict)
     if left.keys() != right.keys():
         return float("inf")
-    differences = [np.abs(np.array(left[name].astype(mx.float32)) - np.array(right[name].astype(mx.float32))) for name in left]
+    differences = [
+        np.abs(np.array(left[name].astype(mx.float32)) - np.array(right[name].astype(mx.float32))) for name in left
+    ]
     largest = max(float(each.max()) for each in differences)
     return largest or float("nan")  # the files differ, and no weight does: neither is right

@@ -66,7 +66,7 @@ def check(model: str | None) -> CheckResult:
     numbers["suggested_batch_tokens"] = used.rows
     network = open_model(model)
     scorer = fastest_scorer(network)
-    pairs = make_pairs(8, 64, 128, count_vocabulary(network))
+    pairs = make_pairs(4, 64, 128, count_vocabulary(network))
     numbers |= {
         "scoring_tokens_per_second": round(measure_tokens(pairs, lambda: score(scorer, pairs))),
         "training_tokens_per_second": round(measure_tokens(pairs, lambda: differentiate(scorer, pairs))),
