@@ -38,6 +38,9 @@ REMARKS = {
         "generation has it"
     ),
     "turns": "whose answer has several turns: only the assistant's own tokens count",
+    "shared": (
+        "whose sides begin with the same turns: they are read and not learned, as the sides differ only behind them"
+    ),
     "weightless": "with a message of weight 0 in a side: it is read and not learned",
     "prefill": "whose prompt ends with an assistant's turn: the answer is another turn behind it, and not its end",
     "thinking": (
