@@ -174,8 +174,10 @@ class Prompter:
         """Names what the pair's owner should know of it."""
         sides = pair.chosen, pair.rejected
         opens_thinking = start.rstrip().endswith(self._think_start)
+        repeating = [_repeats(pair.prompt, side) for side in sides]
         remarks = {
-            "repeats": all(_repeats(pair.prompt, side) for side in sides),
+            "repeats": all(repeating),
+            "repeats_once": any(repeating) and not all(repeating),
             "shared": count_shared_turns(pair) > 0,
             "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
             "weightless": any(_is_weightless(side) for side in sides),

@@ -11,11 +11,13 @@ import re
 from prefd.daemon.worker.data.columns import NamedRows
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.rows import DataError
+from prefd.plugins.formats.chats import SHAREGPT
 from prefd.plugins.formats.json_cells import PLURALS
 from prefd.plugins.formats.messages import AS_REPR, parse_json
 from prefd.plugins.formats.names import CHATS, LISTS, PROMPTS, key_of, side_of, words_of
 from prefd.plugins.formats.numbering import is_answer_base, numbered
 from prefd.plugins.formats.prompt import INSIDE, is_blank
+from prefd.plugins.formats.sides import named_sides
 
 NEARLY_ALL = 0.9
 """The share of a column's cells from which on the column is of that kind, and not a few texts in it."""
@@ -24,6 +26,8 @@ TURNS = CHATS | {"history", "conversations", "dialog", "chat", "trajectory"}
 OBJECT = re.compile(r"""(array\()?[\[(\s]*\{\s*['"]""")
 LIST = re.compile(r"""(array\()?\[[\[(\s]*['"]""")
 NESTED = re.compile(r"""(array\()?\[\s*[\[(]\s*['"]""")
+SPOKEN = re.compile(rf"""(array\()?\[\s*[\[(]\s*['"]({"|".join(SHAREGPT)})['"]\s*,""", re.IGNORECASE)
+"""Pairs of who speaks and what is said."""
 PARTS = re.compile(rf"""(array\()?[\[(\s]*\{{.*'({"|".join(INSIDE)}|input|output)'\s*:""", re.DOTALL)
 """An object that holds the prompt, or turns, by its keys."""
 
@@ -55,9 +59,11 @@ def find_python_cells(named_rows: NamedRows) -> dict[str, list[int]]:
 def python_cells_error(where: str, named_rows: NamedRows, column: str, rows: str) -> DataError:
     """Makes the error for a column that is text in Python's syntax. `rows`: those rows, in words."""
     name = named_rows.original(column)
+    is_beside_pair = column != "prompt" and named_sides(set(named_rows.columns) - {name}) is not None
+    leaving = f", or leave it out (data.ignore_columns: [{name}])" if is_beside_pair else ""
     return DataError(
         f"{where}: the column {name!r} is Python's repr of lists or objects ({rows}); write JSON (json.dumps of each, or "
-        f"DataFrame.to_json(orient='records', lines=True)), or leave it out (data.ignore_columns: [{name}])"
+        f"DataFrame.to_json(orient='records', lines=True)){leaving}"
     )
 
 
@@ -81,7 +87,7 @@ def _may_hold(column: str, text: str) -> bool:
         return bool(OBJECT.match(text))
     if last_word[0] in TURNS and (NESTED.match(text) or AS_REPR.match(text)):
         return True
-    return key in PROMPTS and bool(AS_REPR.match(text) or PARTS.match(text))
+    return key in PROMPTS and any(kind.match(text) for kind in (AS_REPR, PARTS, SPOKEN))
 
 
 def _is_json(text: str) -> bool:

@@ -61,6 +61,9 @@ REMARKS = {
     "repeats": (
         "whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen and rejected"
     ),
+    "repeats_once": (
+        "of which one side begins with its prompt and the other does not, which the model would learn of the two: take it out"
+    ),
 }
 """What is said of pairs that have something to them, behind their number."""
 

@@ -54,6 +54,8 @@ PERSONAS = frozenset(
     ]
 )
 """Names that are no certain system turn, and no metadata either."""
+OF_SYSTEM = PROMPTS | CHATS | {"model", "llm", "ai", "assistant", "bot", "content", "turn", "base", "default", "custom"}
+"""Words beside `system` in names of its turn, in any order: `instruction_system`, `prompt_system`, `model_system_prompt`."""
 AS_SYSTEM = re.compile(r"\s*(You are|You're|Act as|Pretend (to be|you)|As an? (AI|assistant))\b")
 """How system turns begin, whatever their column is called."""
 JUDGES = frozenset(
@@ -99,6 +101,8 @@ def guess_part(column: str) -> str | None:
     if words_of(column)[-1:] == ("history",) and not is_about(column):
         return "turns"
     if key in SYSTEMS | PERSONAS or (key.rpartition("_")[0] in SYSTEMS and not is_about(column)):
+        return "system"
+    if "system" in words_of(column) and set(words_of(column)) <= {"system"} | OF_SYSTEM:
         return "system"
     if any(key in pair for pair in KNOWN):
         return "answer"

@@ -67,20 +67,23 @@ PAIR = {"prompt": "Q", "chosen": "a", "rejected": "b"}
         ("conversations", [{"from": "human", "value": "Hi"}], {"chosen": "a", "rejected": "b"}),
         ("conversation", [{"input": "Hi", "output": "Ho"}], {"chosen": "a", "rejected": "b"}),
         ("conversation", [("Hi", "Ho")], {"chosen": "a", "rejected": "b"}),
+        ("prompt", [("human", "Hi")], {"chosen": "a", "rejected": "b"}),
+        ("question", [["user", "Hi"]], {"chosen": "a", "rejected": "b"}),
     ],
 )
 def test_the_column_is_named_with_what_to_write(column: str, cell: Any, row: Row) -> None:
     with pytest.raises(DataError) as caught:
         read([row | {column: as_python(cell)}] * 3)
+    leaving = f", or leave it out (data.ignore_columns: [{column}])" if "chosen" in row and column != "prompt" else ""
     assert str(caught.value) == (
         f"data.path: ROWS: the column {column!r} is Python's repr of lists or objects (rows 1, 2, 3); write JSON (json.dumps of "
-        f"each, or DataFrame.to_json(orient='records', lines=True)), or leave it out (data.ignore_columns: [{column}])"
+        f"each, or DataFrame.to_json(orient='records', lines=True)){leaving}"
     )
 
 
 def test_the_datasets_own_name_is_told() -> None:
     rows = [{"Q": "{'full_text': 'Why?'}", "chosen": "a", "rejected": "b"}]
-    with pytest.raises(DataError, match=r"the column 'Q' is Python's repr .* \(data\.ignore_columns: \[Q\]\)"):
+    with pytest.raises(DataError, match=r"the column 'Q' is Python's repr of lists or objects"):
         read(rows, prompt_feature="Q")
 
 
