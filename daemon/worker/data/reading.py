@@ -22,6 +22,7 @@ from prefd.daemon.worker.data.python_cells import check_python_cells, find_pytho
 from prefd.daemon.worker.data.repeated import note_repeated_pairs
 from prefd.daemon.worker.data.rows import DataError, Row
 from prefd.daemon.worker.data.shapes import check_columns
+from prefd.daemon.worker.data.side_marks import note_side_marks
 from prefd.daemon.worker.data.watched_row import WatchedRow
 from prefd.daemon.worker.data.wrapped_answers import check_wrapped
 from prefd.plugins.formats.fields import is_text
@@ -54,6 +55,7 @@ def read_dataset(
         raise
     check_python_cells(dataset)
     apply_scores(dataset, spec)
+    note_side_marks(dataset)
     note_repeated_pairs(dataset)
     return dataset
 
