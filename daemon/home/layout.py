@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from pathlib import Path
 import platformdirs
 
 from prefd.daemon.errors import Exit, PrefdError
+from prefd.daemon.machine.files import expand_user
 
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """The longest path that a Unix socket may have on this platform."""
+UNEXPANDED = re.compile(r"^~[^/]+|\$\w+|\$\{[^}]*\}|%\w+%")
+"""What a shell would have made something else of."""
 
 
 class HomeUnusable(PrefdError):
@@ -32,6 +36,15 @@ def refuse_dangling(folder: Path) -> None:
         )
 
 
+def refuse_unexpanded(path: Path) -> None:
+    """Raise HomeUnusable for `~nobody/…`, `$HOME/…` and `%USERPROFILE%…`, of which none is there by that name."""
+    match = UNEXPANDED.search(str(path))
+    if match is None or path.exists():
+        return
+    problem = f"there is no user {match[0][1:]}" if match[0].startswith("~") else f"{match[0]} was not expanded"
+    raise HomeUnusable(f"the home {path}: {problem}; write the path itself in --home or PREFD_HOME")
+
+
 @dataclass(frozen=True)
 class Home:
     """The layout of `<home>/`. Only `create` creates anything."""
@@ -42,10 +55,12 @@ class Home:
     def locate(cls, folder: str | os.PathLike[str] | None = None) -> Home:
         """Choose the home: `folder` (from `--home`), else $PREFD_HOME, else the platform's user data folder.
 
-        Raises HomeUnusable for a link to what is not there, where a home would be made in a mount's place.
+        Raises HomeUnusable for a link to what is not there, where a home would be made in a mount's place, and for a path that
+        only a shell would have expanded, as a service manager's file may have one.
         """
         chosen = folder or os.environ.get("PREFD_HOME") or platformdirs.user_data_dir("prefd", appauthor=False)
-        path = Path(chosen).expanduser()
+        path = expand_user(chosen)
+        refuse_unexpanded(path)
         refuse_dangling(path)
         return cls(path.resolve())
 

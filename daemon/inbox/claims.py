@@ -102,7 +102,7 @@ class Inbox:
     @property
     def left_alone(self) -> dict[str, str]:
         """The reasons why files in the folder are no jobs, by printable name."""
-        return {clip(ascii(name), 120): reason for name, reason in list(self._reported.items())}
+        return {clip(repr(name), 120): reason for name, reason in list(self._reported.items())}
 
     def due_in(self, now: float | None = None) -> float | None:
         """Return in how many seconds a file may be complete; None when none is waited for."""
@@ -350,7 +350,7 @@ class Inbox:
         """Log the reason once for as long as the file is there, and the reason holds."""
         if self._reported.get(name) != reason:
             self._reported[name] = reason
-            log.warning("%s %s", clip(ascii(name), 120), reason)
+            log.warning("%s %s", clip(repr(name), 120), reason)
 
 
 def is_broken_off(home: Home, source: str) -> bool:

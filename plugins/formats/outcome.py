@@ -16,7 +16,7 @@ from prefd.plugins.types import UnclearRow, UnusableRow
 def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
     """Finds the place of the answer that won. Raises `UnusableRow` for a tie, `UnclearRow` where it is not certain."""
     value = label_name(row.get(ballot.column))
-    if value is None or value == "":
+    if value is None or value == "" or value != value:  # noqa: PLR0124  # NaN, as pandas writes what is missing
         raise UnusableRow(f"{ballot.name} is missing: no answer is preferred")
     amount = as_number(value)
     if ballot.signed and amount is not None:

@@ -74,7 +74,7 @@ class Place:
         finally:
             for loop in loops:
                 request_stop(loop, running[0].stop)
-            thread.join(20)
+            thread.join(60)
         assert not thread.is_alive()
         assert failures == []
         assert lock.find_holder(self.home) is None
@@ -96,7 +96,7 @@ class Place:
 
     def wait_for(self, *states: State) -> list[Job]:
         """The jobs, once they are in exactly these states (oldest first)."""
-        fake_worker.wait_for(lambda: [job.state for job in self.jobs()] == list(states), 20)
+        fake_worker.wait_for(lambda: [job.state for job in self.jobs()] == list(states), 60)
         return self.jobs()
 
     def rejected(self) -> dict[str, str]:

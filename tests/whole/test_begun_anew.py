@@ -57,7 +57,7 @@ def test_no_mark_is_left_by_jobs_and_rejected_files(place: Place) -> None:
         client.submit(fake_worker.spec_text(place.folder).encode(), "c.json")
         place.wait_for("done", "done")
         fake_worker.wait_for(lambda: list(place.rejected()) == ["b.yaml"])
-        fake_worker.wait_for(lambda: [*place.home.accepted.glob(".*.claim")] == [], 5)
+        fake_worker.wait_for(lambda: [*place.home.accepted.glob(".*.claim")] == [], 60)
 
 
 def test_a_claim_whose_row_is_refused_keeps_its_mark_until_it_is_a_job(

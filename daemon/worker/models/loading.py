@@ -126,7 +126,12 @@ def tokenizer(source: ModelSource) -> Any:
     """
     try:
         folder = source.config_folder
-        return load_tokenizer(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
+        eos_ids = load_config(folder).get("eos_token_id")
+        if not all(isinstance(each, int) for each in (eos_ids if isinstance(eos_ids, list) else [eos_ids or 0])):
+            raise ValueError(
+                f"eos_token_id is {eos_ids!r} in its generation_config.json or config.json, and no token id"
+            )
+        return load_tokenizer(folder, eos_token_ids=eos_ids)
     except (ImportError, AttributeError) as error:
         for key in ("chat_template_type", "tool_parser_type"):
             if (kind := _tokenizer_setting(folder, key)) and kind in str(error):
