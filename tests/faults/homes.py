@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon.control.client import Client
+from prefd.daemon.control.client import Client, DaemonNotRunning
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED
@@ -114,7 +115,9 @@ class Sequence:
         """Start the home's daemon, once the one of a home that was moved here has ended."""
         if slot.daemon is not None or not slot.home.root.is_dir():
             return
-        self._until(lambda: not lock.is_held(slot.home), "a lock that is not given up")
+        self._until(lambda: not lock.is_held(slot.home) or self._is_back(slot), "a lock that is not given up")
+        if slot.daemon is not None:
+            return
         sys.stdout.flush()
         sys.stderr.flush()
         slot.daemon = os.fork()
@@ -136,6 +139,16 @@ class Sequence:
         finally:
             sys.stderr.flush()
             os._exit(code)
+
+    def _is_back(self, slot: Slot) -> bool:
+        """Whether a home was moved away and back before its daemon could notice: then that one serves it still."""
+        with suppress(DaemonNotRunning, ControlError):
+            status = Client(slot.home).status()
+            if status.pid in self.leaving and status.home == str(slot.home.root):
+                self.leaving.discard(status.pid)
+                slot.daemon = status.pid
+                return True
+        return False
 
     def _is_gone(self, slot: Slot) -> bool:
         """Whether the slot's daemon has ended by itself, which is counted."""
@@ -321,6 +334,8 @@ class Sequence:
 
     def _has_work(self, slot: Slot) -> bool:
         waiting = [*slot.home.jobs.glob("*.yaml"), *slot.home.accepted.glob(".*.claim")]
+        with suppress(JobTableError, OSError), JobTable.open_readonly(slot.home.database) as table:
+            waiting += [path for path in slot.home.accepted.glob("*.yaml") if path.name not in table.sources()]
         return bool(waiting) or any(job.state not in ENDED for job in read_jobs(slot.home))
 
     def _reap(self, pid: int) -> None:
