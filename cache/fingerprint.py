@@ -47,7 +47,7 @@ def digest_config(config: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class ReferenceFingerprint:
-    """Who a reference is: its `identity` decides its numbers, its `provenance` only says where they came from."""
+    """ReferenceFingerprint says who a reference is: its `identity` decides its numbers, its `provenance` only says where they came from."""
 
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -107,7 +107,7 @@ class Home:
 
     @property
     def has_cache(self) -> bool:
-        """Whether there is a cache yet; opening it would create one."""
+        """Say whether there is a cache yet; opening it would create one."""
         return (self.cache / "zarr.json").exists()
 
     @property

@@ -57,7 +57,7 @@ class SystemLibrary(Protocol):
 
 @dataclass(frozen=True)
 class ProcessFacts:
-    """What macOS tells of one process."""
+    """ProcessFacts holds what macOS tells of one process."""
 
     started: float
     """When it started, in seconds since the boot; neither a clock that is set nor the machine's sleep changes it."""

@@ -67,7 +67,7 @@ RELOAD = "the reload of config.toml"
 
 
 class Service:
-    """One daemon. The caller holds the home's lock."""
+    """Service is one daemon. The caller holds the home's lock."""
 
     def __init__(
         self,

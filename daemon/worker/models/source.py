@@ -73,7 +73,7 @@ class ModelSource:
 
     @property
     def has_weights(self) -> bool:
-        """Whether its weights are on this machine already; nothing is downloaded."""
+        """Say whether its weights are on this machine already; nothing is downloaded."""
         folder: Path | None = Path(self.model)
         if not Path(self.model).is_dir():
             folder = _find_downloaded(self.model)

@@ -40,7 +40,7 @@ class DamagedCheckpoint(Exception):
 
 @dataclass(frozen=True)
 class RestoredCheckpoint:
-    """What a run goes on from: the step after which the checkpoint was saved, and the state that it kept."""
+    """RestoredCheckpoint holds what a run goes on from: the step after which the checkpoint was saved, and the state that it kept."""
 
     step: int
     state: dict[str, Any]
