@@ -46,10 +46,11 @@ test-fast: blas ## run the tests that start no daemon and kill no worker
 coverage: blas model ## run the tests, and list the lines that none of them runs
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-lint: venv ## ruff, mypy, import-linter, change files, the documentation
+lint: venv ## ruff, mypy for Linux and macOS, import-linter, change files, the documentation
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --platform linux
+	$(VENV)/bin/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/towncrier build --draft --version unreleased >/dev/null
 	$(COG) --check $(PAGES)

@@ -26,7 +26,7 @@ OUTPUTS = ("adapter", "fused", "peft")
 
 @dataclass(frozen=True)
 class JobDetails:
-    """All there is to know of one job, as `prefd show` prints it and `GET /v1/jobs/{job_id}` answers."""
+    """JobDetails holds all there is to know of one job, as `prefd show` prints it and `GET /v1/jobs/{job_id}` answers."""
 
     job: Job
     spec: JobSpec | None
