@@ -17,6 +17,12 @@ class Timing:
     """Before a crashed job is tried the second time, and the third."""
     full_disk_wait: float = 30.0
     """Before a job is tried again for which the disk had no room."""
+    first_outage_retry: float = 30.0
+    """Before a job tries again to reach the hub; twice as long each time."""
+    last_outage_retry: float = 600.0
+    """The longest time before that."""
+    settings_look: float = 2.0
+    """Between two looks at whether config.toml has changed."""
     refused_state_wait: float = 5.0
     """After a disk has refused a change of a job's state."""
 
@@ -85,6 +91,8 @@ class Timing:
     """Before `prefd events` connects again."""
     job_look: float = 0.5
     """Between two looks of `prefd watch` and `wait` at their job."""
+    progress_line: float = 10.0
+    """Between two lines of progress of `prefd watch` and `run` where there is no terminal."""
     log_look: float = 0.25
     """Between two looks of `prefd logs -f` at the log."""
     job_number: float = 3.0

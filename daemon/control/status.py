@@ -8,13 +8,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, with_config
 
 from prefd.daemon.inbox.health import WatchHealth
+from prefd.daemon.jobs.event_kinds import KINDS
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.runs.run_folder import Progress
 
 DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
 """Of every type in the OpenAPI document: their docstrings are the document's."""
-for _kind in (Job, Progress, WatchHealth):
+for _kind in (Job, Progress, WatchHealth, *KINDS.values()):
     with_config(DOCUMENTED)(_kind)
 
 
@@ -25,18 +26,31 @@ class StatusPart(BaseModel):
 
 
 class Queue(StatusPart):
-    """Whether the queue is paused."""
+    """Queue says whether the queue is paused."""
 
     paused_at: float | None
     """Since when (Unix time) no job is started; null while they are."""
+    waits_for: str | None = None
+    """What the queue, or some of its jobs, wait for on this machine: settings, losses, a worker that starts, the hub."""
 
 
 class CatalogHealth(StatusPart):
-    """Whether the losses can be listed."""
+    """CatalogHealth says whether the losses can be listed."""
 
     error: str | None
     """Why the losses cannot be listed."""
     losses: int
+
+
+class SettingsInForce(StatusPart):
+    """The settings that the daemon goes by."""
+
+    values: dict[str, Any] = {}
+    """All of them, as config.toml would have them."""
+    read_at: float = 0.0
+    """When they were read (Unix time)."""
+    error: str | None = None
+    """Why config.toml cannot be read now; the values are those of before then."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class ActiveJob(Job):
 
 
 class Worker(StatusPart):
-    """What each job's worker may take; 0 and "" are no limit."""
+    """Worker says what each job's worker may take; 0 and "" are no limit."""
 
     cpus: int
     memory: str
@@ -62,7 +76,7 @@ class Worker(StatusPart):
 
 
 class Status(StatusPart):
-    """What the daemon does now."""
+    """Status says what the daemon does now."""
 
     pid: int
     version: str
@@ -85,8 +99,11 @@ class Status(StatusPart):
     watcher: WatchHealth
     catalog: CatalogHealth
     worker: Worker
+    settings: SettingsInForce = SettingsInForce()
+    versions: dict[str, str] = {}
+    """The versions that were installed when the daemon started, of prefd and the model libraries."""
     memory_rss_bytes: int
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, as plain JSON values."""
+        """Returns every field, as plain JSON values."""
         return self.model_dump()

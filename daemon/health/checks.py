@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from importlib import metadata
 from pathlib import Path
@@ -15,20 +15,24 @@ from typing import TypeVar
 
 from packaging.requirements import Requirement
 
+from prefd.daemon.control.status import SettingsInForce
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.home_checks import check_disk, check_home
 from prefd.daemon.health.machine_checks import check_limits, check_service, check_socket, check_watch
 from prefd.daemon.home import lock
+from prefd.daemon.home.changed_settings import describe_differences, list_changed_settings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
 from prefd.daemon.machine.owners import explain_rights
 from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
+from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.sizes import format_size
-from prefd.daemon.text.times import format_duration
+from prefd.daemon.text.times import format_clock, format_duration
+from prefd.daemon.text.version_skew import describe_skew
 from prefd.daemon.text.wording import pluralize
 from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.answers import DeviceAnswer
@@ -189,10 +193,43 @@ def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         yield HealthFinding("fail", "daemon", f"pid {holder.pid} holds the home and does not answer: {error}", remedy)
         return
     yield HealthFinding("ok", "daemon", f"running, pid {status.pid}, up {format_duration(status.uptime_s)}")
+    yield from check_versions(status.version, status.versions)
+    yield from check_settings_in_force(home, status.settings)
+    if status.queue.waits_for:
+        yield HealthFinding("warn", "queue", status.queue.waits_for, "put that right; no job is lost meanwhile")
     if status.watcher.error:
         yield HealthFinding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
     if status.watcher.folder:
         yield HealthFinding("fail", "folder", status.watcher.folder, "mount it, or give yourself the right to it")
+
+
+def check_versions(version: str, versions: Mapping[str, str]) -> Iterator[HealthFinding]:
+    """Compares the versions that the daemon was started with, with those that are installed now."""
+    if skew := describe_skew(version):
+        yield HealthFinding("warn", "versions", skew.partition(": ")[0], "prefd stop && prefd start --detach")
+    now = list_versions()
+    for name in sorted(versions.keys() - {"prefd"}):
+        if now.get(name) != versions[name]:
+            detail = f"{name} was {versions[name]} when the daemon was started, and is {now.get(name, 'not installed')}"
+            yield HealthFinding("warn", "versions", f"{detail}: jobs that start now use that")
+
+
+def check_settings_in_force(home: Home, settings: SettingsInForce) -> Iterator[HealthFinding]:
+    """Compares the settings that the daemon goes by with those in config.toml."""
+    if not settings.values:  # of an earlier version
+        return
+    try:
+        differences = describe_differences(settings.values, Config.load(home).model_dump())
+    except ConfigError:  # told by check_config
+        detail = f"the daemon goes by those of {format_clock(settings.read_at)}"
+        yield HealthFinding("warn", "settings", detail, f"edit {home.config}")
+        return
+    if differences:
+        detail = f"{home.config} is not taken up yet: {'; '.join(differences)}"
+        yield HealthFinding("warn", "settings", detail, "wait some seconds, or send the daemon SIGHUP")
+    else:
+        changed = ", ".join(list_changed_settings(settings.values))
+        yield HealthFinding("ok", "settings", f"the daemon goes by {changed or 'the defaults'}")
 
 
 def check_cache(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:

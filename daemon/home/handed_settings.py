@@ -22,7 +22,7 @@ VARIABLE = "PREFD_SETTINGS"
 
 @dataclass(frozen=True)
 class HandedSettings:
-    """What a worker needs to know of its daemon's settings."""
+    """HandedSettings holds what a worker needs to know of its daemon's settings."""
 
     plugins: tuple[str, ...] = ()
     """The paths of the plugin files, absolute."""

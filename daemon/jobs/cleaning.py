@@ -40,7 +40,7 @@ class OlderThan:
 
 @dataclass(frozen=True)
 class Keep:
-    """All but the so many jobs that ended last may go."""
+    """Keep lets all go but the so many jobs that ended last."""
 
     count: int
 
@@ -51,7 +51,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is deleted, and what it takes on disk."""
+    """Step is one thing that is deleted, and what it takes on disk."""
 
     job: Brief
     part: Part
@@ -60,14 +60,14 @@ class Step:
 
 @dataclass(frozen=True)
 class CleanPlan:
-    """What is to be deleted, and which of the chosen jobs stay, and why."""
+    """CleanPlan says what is to be deleted, and which of the chosen jobs stay, and why."""
 
     steps: Sequence[Step]
     kept: Mapping[int, str]
 
     @property
     def bytes(self) -> int:
-        """What all steps together free."""
+        """Say what all steps together free."""
         return sum(step.bytes for step in self.steps)
 
     def execute(self, remove: Callable[[Sequence[int]], None], discard: Callable[[Part, Sequence[int]], None]) -> None:

@@ -45,7 +45,9 @@ def explain_errors(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise Unreadable(path, str(error)) from error
-        raise JobTableError(f"{path}: {error}{explain_rights(path)}") from error
+        files = [Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm")]
+        rights = next(filter(None, (explain_rights(file) for file in files if file.exists())), "")
+        raise JobTableError(f"{path}: {error}{rights}") from error
 
 
 def refuse_lost(path: Path) -> None:
@@ -118,6 +120,7 @@ def connect(path: Path) -> sqlite3.Connection:
             refuse_foreign(db, path)  # and a newer schema, before anything could be written
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA checkpoint_fullfsync = ON")  # on macOS, where fsync leaves it in the drive's own cache
             db.execute("PRAGMA foreign_keys = ON")
             db.execute("BEGIN IMMEDIATE")
             migrate(db, read_version(db, path))

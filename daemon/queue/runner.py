@@ -17,12 +17,14 @@ from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.processes import end_process
+from prefd.daemon.queue.conditions import Conditions
+from prefd.daemon.queue.holds import Holds
 from prefd.daemon.queue.stop_request import Stop
-from prefd.daemon.queue.supervisor import Supervisor
+from prefd.daemon.queue.supervisor import PluginMissing, Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
+from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.job_spec import Reference
-from prefd.daemon.specs.losses import Losses
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -37,37 +39,46 @@ class Runner:
     def __init__(
         self,
         home: Home,
-        config: Config,
+        conditions: Conditions,
         table: JobTable,
-        losses: Losses,
         stop: Stop,
         worker: Sequence[str],
         alive: Callable[[float], None] = lambda seconds: None,
         timing: Timing = USUAL,
     ) -> None:
         self.home = home
-        self.config = config
+        self.conditions = conditions
+        self.losses = conditions.losses
         self.table = table
-        self.losses = losses
         self.stop = stop
         self.worker = worker
         self.alive = alive
         self.timing = timing
         self.folder = read_folder_id(home.root)
-        self.limits = Limits(config.parallel, config.groups)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
+        self.holds = Holds(conditions, table, self.queued, timing)
         self.ended: Callable[[], None] = lambda: None
         """Called when a job has been put back or has ended."""
         self.running: dict[int, asyncio.Task[None]] = {}
         self._refusals: dict[int, str] = {}
         self._references: dict[int, Reference | None] = {}
 
+    @property
+    def config(self) -> Config:
+        """The settings that are in force."""
+        return self.conditions.settings.current
+
+    @property
+    def limits(self) -> Limits:
+        """Say how many jobs run at a time."""
+        return Limits(self.config.parallel, self.config.groups)
+
     async def run(self) -> None:
         """Start jobs until the stop is requested. Those that run are then still to be waited for, with `wait`."""
-        longest = self.config.watch.rescan_seconds
         with self.stop.listening(self.queued):
             while not self.stop.is_set():
+                longest = self.config.watch.rescan_seconds
                 self.alive(longest)
                 self.queued.clear()
                 began = time.monotonic()
@@ -76,6 +87,7 @@ class Runner:
                     self.queued.set()  # there are more, and the loop has other work meanwhile
                 jobs = await self._recover()
                 self._pass_on_requests(jobs)
+                self.holds.renew(jobs)
                 for job in self._take_turns(jobs):
                     task = self.running[job.id] = asyncio.create_task(self._run(job))
                     task.add_done_callback(functools.partial(self._forget_task, job.id))
@@ -134,6 +146,8 @@ class Runner:
             self.limits,
             time.time(),
             paused=self.table.queue_paused_at() is not None,
+            trouble=self.holds.trouble,
+            held=self.holds.find,
             scores_with=self._scores_with,
         )
         for job_id, reason in turns.failed.items():
@@ -170,6 +184,7 @@ class Runner:
     def forget_reference(self, job_id: int) -> None:
         """Have the job's spec read again, which may have been edited."""
         self._references.pop(job_id, None)
+        self.holds.forget(job_id)
 
     def _forget_task(self, job_id: int, task: asyncio.Task[None]) -> None:
         del self.running[job_id]
@@ -184,8 +199,12 @@ class Runner:
         """Whatever happens here is this job's failure, not the next one's."""
         try:
             await self._supervise(job)
+        except PluginMissing as error:
+            self.holds.note_missing_plugin(job.id, error)
         except CatalogError as error:
-            self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
+            if self.holds.trouble is None:  # the daemon stops, or it is over already
+                log.info("job %d waits: %s", job.id, error, extra={"job": job.id})
+                await self.stop.rest(self.timing.refused_state_wait)
         except Exception as error:
             if is_refused_write(error) or describe_loss(self.home.root, self.folder) is not None:
                 about = {"job": job.id}
@@ -199,9 +218,9 @@ class Runner:
 
     async def _supervise(self, job: Job) -> None:
         """Run one job in a supervisor, unless the stop is requested first. Raises CatalogError."""
-        catalog = await self.losses.now()
         if self.stop.is_set():
             return
+        outages: list[str] = []
         supervisor = Supervisor(
             self.home,
             self.table,
@@ -209,11 +228,28 @@ class Runner:
             worker=self.worker,
             grace=self.config.stop_grace_seconds,
             stop=self.stop,
-            on_update=_log_state(),
+            on_update=self._note_update(),
             limits=self.config.worker,
+            explain_crash=self.conditions.explain_crash,
+            on_outage=outages.append,
             timing=self.timing,
         )
-        await supervisor.run(catalog)
+        await supervisor.run(self.losses.provide)
+        if outages:
+            self.holds.note_outage(job.id, outages[-1])
+        else:
+            self.holds.note_reached(job.id)
+
+    def _note_update(self) -> Callable[[Job, Progress | None], None]:
+        """Make a callback that logs each change of state, once, and notes that a job has all that it needs from the hub."""
+        log_state = _log_state()
+
+        def note(job: Job, progress: Progress | None) -> None:
+            log_state(job, progress)
+            if progress is not None:
+                self.holds.note_reached(job.id)
+
+        return note
 
 
 def is_refused_write(error: Exception) -> bool:

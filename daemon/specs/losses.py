@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Provision:
-    """What a phase is planned with, and what its worker is given: both of one moment."""
+    """Provision holds what a phase is planned with, and what its worker is given: both of one moment."""
 
     catalog: Catalog
     settings: HandedSettings
