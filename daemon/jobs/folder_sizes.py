@@ -33,7 +33,7 @@ class FolderSizes(JobWriter):
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO sizes (bytes, checkpoints, fused, at, job_id) "
-                "SELECT ?, ?, ?, ?, id FROM jobs WHERE id = ?",
+                "SELECT ?, ?, ?, max(?, coalesce(finished_at, 0)), id FROM jobs WHERE id = ?",  # the clock may be set back
                 values,
             )
 
