@@ -60,7 +60,7 @@ class ActiveJob(Job):
     progress: Progress | None
 
     @classmethod
-    def of(cls, job: Job, progress: Progress | None) -> ActiveJob:
+    def from_job(cls, job: Job, progress: Progress | None) -> ActiveJob:
         """Adds `progress` to a job that runs."""
         return cls(**vars(job), progress=progress)
 
