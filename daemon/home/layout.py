@@ -13,6 +13,7 @@ import platformdirs
 
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.machine.files import expand_user
+from prefd.daemon.machine.owners import has_rights, restrict
 
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """The longest path that a Unix socket may have on this platform."""
@@ -67,30 +68,25 @@ class Home:
     @property
     def config(self) -> Path:
         """The daemon's settings."""
-        """The daemon's settings."""
         return self.root / "config.toml"
 
     @property
     def jobs(self) -> Path:
-        """The watched folder, into which specs are dropped."""
         """The watched folder, into which specs are dropped."""
         return self.root / "jobs"
 
     @property
     def accepted(self) -> Path:
         """The folder of claimed specs."""
-        """The folder of claimed specs."""
         return self.jobs / "accepted"
 
     @property
     def rejected(self) -> Path:
         """The folder of rejected specs, with the reasons beside them."""
-        """The folder of rejected specs, with the reasons beside them."""
         return self.jobs / "rejected"
 
     @property
     def runs(self) -> Path:
-        """The folder of the jobs' own folders."""
         """The folder of the jobs' own folders."""
         return self.root / "runs"
 
@@ -102,7 +98,6 @@ class Home:
     @property
     def cache(self) -> Path:
         """The folder of the cache of reference log-probabilities."""
-        """The folder of the cache of reference log-probabilities."""
         return self.root / "cache"
 
     @property
@@ -112,12 +107,11 @@ class Home:
 
     @property
     def has_cache(self) -> bool:
-        """Whether there is a cache yet; opening it would create one."""
+        """Say whether there is a cache yet; opening it would create one."""
         return (self.cache / "zarr.json").exists()
 
     @property
     def database(self) -> Path:
-        """The job database."""
         """The job database."""
         return self.root / "prefd.sqlite3"
 
@@ -129,18 +123,15 @@ class Home:
     @property
     def socket(self) -> Path:
         """The socket of the control API."""
-        """The socket of the control API."""
         return self.run / "prefd.sock"
 
     @property
     def lock(self) -> Path:
         """The file whose lock the running daemon holds."""
-        """The file whose lock the running daemon holds."""
         return self.run / "daemon.lock"
 
     @property
     def log(self) -> Path:
-        """The daemon's log, where it does not go to stderr."""
         """The daemon's log, where it does not go to stderr."""
         return self.root / "daemon.log"
 
@@ -149,7 +140,6 @@ class Home:
         return self.rejected / f"{name}.error.txt"
 
     def job(self, job_id: int) -> Path:
-        """Return the path of a job's folder."""
         """Return the path of a job's folder."""
         return self.runs / str(job_id)
 
@@ -167,7 +157,7 @@ class Home:
 
             begin_identity(self.root)
         self.run.mkdir(exist_ok=True, mode=0o700)
-        self.run.chmod(0o700)
+        restrict(self.run, 0o700)
 
     def close_to_others(self) -> int | None:
         """Take the home, and what decides which jobs run in it, away from other users; return its mode before, None where it was so.
@@ -177,8 +167,8 @@ class Home:
         mode = stat.S_IMODE(self.root.stat().st_mode)
         for path in (self.jobs, self.accepted, self.rejected, self.runs, self.cache, self.config):
             if path.exists() and (inner := stat.S_IMODE(path.stat().st_mode)) & 0o022:
-                path.chmod(inner & ~0o022)
+                restrict(path, inner & ~0o022)
         if not mode & 0o077:
             return None
-        self.root.chmod(mode & ~0o077)
-        return mode
+        restrict(self.root, mode & ~0o077)
+        return mode if has_rights(self.root) else None

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go."""
+    """Progress says where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go."""
 
     phase: Phase
     done: int
@@ -64,7 +64,6 @@ class RunDir:
     @property
     def log(self) -> Path:
         """The worker's log."""
-        """The worker's log."""
         return self.root / LOG
 
     @property
@@ -75,30 +74,25 @@ class RunDir:
     @property
     def metrics(self) -> Path:
         """The metrics of training, a JSON object a line."""
-        """The metrics of training, a JSON object a line."""
         return self.root / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
         """The folder of the checkpoints."""
         return self.root / "checkpoints"
 
     @property
     def adapter(self) -> Path:
         """The folder of the trained adapter, in mlx-lm's format."""
-        """The folder of the trained adapter, in mlx-lm's format."""
         return self.root / "adapter"
 
     @property
     def fused(self) -> Path:
         """The folder of the fused model."""
-        """The folder of the fused model."""
         return self.root / "fused"
 
     @property
     def peft(self) -> Path:
-        """The folder of the adapter in PEFT's format."""
         """The folder of the adapter in PEFT's format."""
         return self.root / "peft"
 
@@ -125,7 +119,6 @@ class RunDir:
         return _build(Progress, read_json(self.root / PROGRESS))
 
     def write_progress(self, progress: Progress) -> None:
-        """Write the progress of the running phase, with the time."""
         """Write the progress of the running phase, with the time."""
         write_json(self.root / PROGRESS, asdict(progress) | {"updated_at": time.time()}, flush=False)
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.cli import cli
-from prefd.daemon.commands import watch
+from prefd.daemon.commands import start_stop, watch
 from prefd.daemon.commands.cache import explain
 from prefd.daemon.control.status import Status
 from prefd.daemon.home.layout import Home
@@ -26,7 +26,6 @@ from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
-from prefd.daemon.terminal import job_view
 from prefd.daemon.worker_tasks.answers import Explanation
 from support import fake_worker
 from support.control_server import serving
@@ -84,6 +83,13 @@ def test_init_prints_what_the_page_shows(home: Path) -> None:
     assert printed(Home(home), "prefd init") == transcript("prefd init")
 
 
+def test_start_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = transcript("prefd start --detach")
+    monkeypatch.setattr(start_stop, "start_detached", lambda *_: int(shown[0]))
+    monkeypatch.setattr("prefd.daemon.machine.blas.is_missing", lambda: False)
+    assert printed(made, "prefd start --detach") == shown
+
+
 def test_orders_print_what_the_page_shows(made: Home) -> None:
     """The page's two jobs, moved by hand through the states that they have there."""
     with JobTable.open(made.database) as table:
@@ -130,7 +136,6 @@ def test_submit_prints_what_the_page_shows(place: Place, monkeypatch: pytest.Mon
 
 def test_watch_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's job, moved by hand each time that the command looks, and interrupted at its end."""
-    monkeypatch.setattr(job_view, "PLAIN_SECONDS", 0.0)
     with JobTable.open(made.database) as table:
         job = table.add(make_spec(training={"iters": 21}), "ipo.json")
         run = run_folder(made, job)

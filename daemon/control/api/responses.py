@@ -5,7 +5,6 @@ Fields may be added under `/v1`; none is taken away or changes its meaning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -23,7 +22,7 @@ class Answer(BaseModel):
 
 
 class Error(Answer):
-    """What is wrong with a request, or with the daemon."""
+    """Error says what is wrong with a request, or with the daemon."""
 
     error: str
     """All of `lines`."""
@@ -61,7 +60,7 @@ class Acted(Answer):
     """Those acted on."""
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, as plain JSON values."""
+        """Returns every field, as plain JSON values."""
         return {"queue": self.queue.model_dump(), "jobs": [job.to_json() for job in self.jobs]}
 
 
@@ -73,7 +72,7 @@ class ActedOn(Answer):
 
 
 class Outcome(Answer):
-    """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
+    """Outcome says how a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
 
     ok: bool
     reason: str
@@ -81,7 +80,7 @@ class Outcome(Answer):
 
 
 class HistoryLine(Answer):
-    """One change of a job's state."""
+    """HistoryLine is one change of a job's state."""
 
     at: float
     """Unix time."""
@@ -90,7 +89,7 @@ class HistoryLine(Answer):
 
 
 class Frozen(Answer):
-    """What a job was claimed with."""
+    """Frozen holds what a job was claimed with."""
 
     versions: dict[str, str]
     plugins: dict[str, str]
@@ -100,7 +99,7 @@ class Frozen(Answer):
 
 
 class JobDocument(Answer):
-    """All there is to know of a job."""
+    """JobDocument holds all there is to know of a job."""
 
     job: Job
     spec: dict[str, Any] | None
@@ -133,7 +132,7 @@ class Log(Answer):
 
 
 class Metrics(Answer):
-    """What a job's training has logged."""
+    """Metrics holds what a job's training has logged."""
 
     job: int
     name: str
@@ -141,46 +140,3 @@ class Metrics(Answer):
     """A row for each report of training: metric → number, or null where it is not finite."""
     eval: list[dict[str, Any]]
     """A row for each evaluation on the held-out pairs."""
-
-
-class JobEvent(Answer):
-    """`event: job`: a job has come into a state."""
-
-    job: int
-    name: str
-    state: State
-    reason: str
-    at: float
-    """Unix time."""
-
-
-class RemovedEvent(Answer):
-    """`event: removed`: a job has been removed; nothing more is told of it."""
-
-    job: int
-    name: str
-    reason: str
-    at: float
-    """Unix time."""
-
-
-class MetricsEvent(Answer):
-    """`event: metrics`: a job that trains has reported."""
-
-    job: int
-    line: int
-    """Its number in the run's metrics.jsonl."""
-    values: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgressEvent(Progress):
-    """`event: progress`: how far a running job is. Only the newest is told, without an id."""
-
-    job: int
-
-
-class ResetEvent(Answer):
-    """`event: reset`: the id to go on from is of another database; all events follow."""
-
-    reason: str
