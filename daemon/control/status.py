@@ -40,6 +40,8 @@ class CatalogHealth(StatusPart):
     error: str | None
     """Why the losses cannot be listed."""
     losses: int
+    failed_plugins: dict[str, str] = {}
+    """Why plugins cannot be loaded, by their names or paths."""
 
 
 class SettingsInForce(StatusPart):
@@ -60,7 +62,7 @@ class ActiveJob(Job):
     progress: Progress | None
 
     @classmethod
-    def of(cls, job: Job, progress: Progress | None) -> ActiveJob:
+    def from_job(cls, job: Job, progress: Progress | None) -> ActiveJob:
         """Adds `progress` to a job that runs."""
         return cls(**vars(job), progress=progress)
 

@@ -31,7 +31,7 @@ class HandedSettings:
     """Why a plugin is not to be loaded, by its key (`prefd.plugins.manager.Plugin.key`)."""
 
     @classmethod
-    def of(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
+    def from_config(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
         """Make those of `config`, with these plugins left out."""
         return cls(tuple(map(str, config.plugin_files(home))), config.cache_url, excluded or {})
 
@@ -44,7 +44,7 @@ class HandedSettings:
                 return TypeAdapter(cls).validate_json(text)
             except ValidationError:  # of another version of prefd
                 pass
-        return cls.of(Config.load(home), home)
+        return cls.from_config(Config.load(home), home)
 
     @property
     def plugin_files(self) -> list[Path]:

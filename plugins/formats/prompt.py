@@ -232,14 +232,14 @@ def _split_system(messages: Sequence[Message]) -> tuple[Sequence[Message], Seque
 
 def _are_alike(messages: Sequence[Message], others: Sequence[Message]) -> bool:
     """Says whether the same is said by the same, up to whitespace."""
-    said, others_said = (
+    contents, other_contents = (
         [
             (message["role"], squeezed(content_text(message)), without_unsure(message.get("tool_calls")))
             for message in part
         ]
         for part in (messages, others)
     )
-    return said == others_said
+    return contents == other_contents
 
 
 def _turns_before(turns: Sequence[Message], prompt_turns: Sequence[Message]) -> Sequence[Message]:
