@@ -82,7 +82,7 @@ def _is_margin(column: str) -> bool:
 
 
 def _is_claim(column: str) -> bool:
-    """Whether a name says that the chosen side is better, as `is_chosen_better` and `chosen_is_better`."""
+    """Says whether a name says that the chosen side is better, as `is_chosen_better` and `chosen_is_better`."""
     words = words_of(column)
     return (
         "chosen" in words
