@@ -121,7 +121,7 @@ def _from_sharegpt(value: Mapping[str, Any]) -> Message:
 
 
 def _has_parts(value: Any) -> bool:
-    """Whether it is a message whose content is called `parts`, as Gemini's are."""
+    """Says whether it is a message whose content is called `parts`, as Gemini's are."""
     return (
         isinstance(value, Mapping)
         and isinstance(value.get("role"), str)
@@ -136,7 +136,7 @@ def _from_parts(value: Mapping[str, Any]) -> Message:
 
 
 def _is_spoken(value: Any) -> bool:
-    """Whether it is [who speaks, what is said], as LangChain's tuples are, and no pair of turns."""
+    """Says whether it is [who speaks, what is said], as LangChain's tuples are, and no pair of turns."""
     return _is_turn(value) and value[0].lower() in SHAREGPT
 
 

@@ -86,7 +86,7 @@ def _note_marks(dataset: Dataset, columns: Sequence[str]) -> None:
 
 
 def _is_mark(value: Any, sides: tuple[str, str]) -> bool:
-    """Whether a value is a bare number or letter, and not the last letter of a side's name."""
+    """Says whether a value is a bare number or letter, and not the last letter of a side's name."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
     mark = mark_in(str(value).removesuffix(".0")) if not isinstance(value, str) or value.strip() else ""

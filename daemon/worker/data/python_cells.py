@@ -68,7 +68,7 @@ def python_cells_error(where: str, named_rows: NamedRows, column: str, rows: str
 
 
 def _is_python(column: str, text: str) -> bool:
-    """Whether `text` is a list or an object in Python's syntax, in a column that by its name may hold one."""
+    """Says whether `text` is a list or an object in Python's syntax, in a column that by its name may hold one."""
     if not text.startswith(("[", "{", "(", "array(")) or not text.endswith(("]", "}", ")")):
         return False
     return _may_hold(column, text) and not _is_json(text)

@@ -82,7 +82,7 @@ def _is_margin(column: str) -> bool:
 
 
 def _is_claim(column: str) -> bool:
-    """Whether a name says that the chosen side is better, as `is_chosen_better` and `chosen_is_better`."""
+    """Says whether a name says that the chosen side is better, as `is_chosen_better` and `chosen_is_better`."""
     words = words_of(column)
     return (
         "chosen" in words
@@ -104,7 +104,7 @@ def _pairs_of_columns(columns: list[str]) -> list[tuple[str, str]]:
 
 
 def _without(column: str, side: frozenset[str]) -> frozenset[str] | None:
-    """What a column says of one side, in words; None where it is of none, or says nothing that is good of it."""
+    """Says what a column says of one side, in words; None where it is of none, or says nothing that is good of it."""
     words = frozenset(words_of(column))
     others = words - side - PLAIN
     return others if words & side and others and others <= GOOD else None

@@ -87,7 +87,7 @@ def _is_wrapped(text: str) -> bool:
 
 
 def _has_message(value: Any) -> bool:
-    """Whether a chat message is anywhere in `value`, as in what OpenAI's service answers."""
+    """Says whether a chat message is anywhere in `value`, as in what OpenAI's service answers."""
     if isinstance(value, dict):
         return {"role", "content"} <= value.keys() or any(map(_has_message, value.values()))
     return isinstance(value, list) and any(map(_has_message, value))
