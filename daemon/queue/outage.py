@@ -27,7 +27,7 @@ def list_hub_names(spec: JobSpec) -> frozenset[str]:
 
 
 class Outage:
-    """The outage of one queue, or none."""
+    """Outage is the outage of one queue, or none."""
 
     def __init__(self, timing: Timing = USUAL) -> None:
         self.timing = timing

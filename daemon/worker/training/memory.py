@@ -35,7 +35,7 @@ SLICE_COPIES = 3
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimated peak memory of training, in bytes, by what occupies it."""
+    """Estimate is the estimated peak memory of training, in bytes, by what occupies it."""
 
     weights: int
     optimizer: int
