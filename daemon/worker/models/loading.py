@@ -21,6 +21,7 @@ from mlx_lm.utils import (
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import memory, peft_start
 from prefd.daemon.worker.models.lookup_tables import bound_positions
+from prefd.daemon.worker.models.narrow_adapters import narrow_adapters
 from prefd.daemon.worker.models.source import ModelSource, explain_loading_failure, read_adapter, stored_dtype
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
@@ -69,6 +70,8 @@ def load_lazily(source: ModelSource) -> nn.Module:
     model.set_dtype(getattr(mx, compute_dtype(source)))
     for module, leaves in adapters:
         module.update(leaves)
+    if compute_dtype(source) != "float32":
+        narrow_adapters(model)
     model.eval()
     return model
 
