@@ -20,6 +20,8 @@ class Timing:
     refused_state_wait: float = 5.0
     """After a disk has refused a change of a job's state."""
 
+    removal_wait: float = 2.0
+    """For what was removed to be deleted, before it is answered that it is gone: the rest is deleted afterwards."""
     first_listing_retry: float = 5.0
     """Before the losses are listed again that could not be, though nothing has changed; twice as long each time."""
     last_listing_retry: float = 60.0
@@ -36,6 +38,8 @@ class Timing:
     watchdog_answer: float = 10.0
     """For the control socket to answer the watchdog."""
 
+    home_look: float = 2.0
+    """Between two looks at whether the home is still there."""
     folder_poll: float = 1.0
     """Between two looks at `jobs/` where there are no file events."""
     first_events_retry: float = 1.0

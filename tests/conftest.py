@@ -38,14 +38,13 @@ from support import (
     fake_worker,  # tests/support/fake_worker.py
     homes,  # tests/support/homes.py
 )
-from support import tiny_model as tiny  # tests/support/tiny_model.py
-from support.answers_in_process import answer_in_process
-from support.first_layers import keep_first_layers
 from support.running_daemon import Place
 from support.supervisor_harness import Bench
 from support.template_clock import SetClock, clock_setter
 
-FEW_LAYERS, ALL_LAYERS = "4 of 30 layers", "all layers"
+# The models and the worker are imported by the fixtures: pytest-xdist's own process loads this file and needs neither.
+
+FEW_LAYERS, ALL_LAYERS = "2 of 30 layers", "all layers"
 settings.register_profile(
     "suite",
     deadline=None,
@@ -58,6 +57,8 @@ settings.load_profile("suite")  # a busy machine is slow, and no test is about t
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A 2-layer llama with random weights and a byte-level tokenizer with a chat template."""
+    from support import tiny_model as tiny
+
     return tiny.build_llama(tmp_path_factory.mktemp("models") / "tiny")
 
 
@@ -74,7 +75,9 @@ def smol_layers(request: pytest.FixtureRequest, smol_model: Path, tmp_path_facto
     """The first layers of SmolLM2; thoroughly, all of it too. For what holds for each layer as it does for the first."""
     if request.param == ALL_LAYERS:
         return smol_model
-    return keep_first_layers(smol_model, tmp_path_factory.mktemp("models") / "smol", 4)
+    from support.first_layers import keep_first_layers
+
+    return keep_first_layers(smol_model, tmp_path_factory.mktemp("models") / "smol", 2)
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +109,17 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
 @pytest.fixture
 def answers_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of commands that show what a worker answers, and not that a process of its own does."""
+    from support.answers_in_process import answer_in_process
+
     answer_in_process(monkeypatch)
+
+
+@pytest.fixture
+def known_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of numbers: which batches keep their bits is not tried, but they are as wide as they may be anywhere."""
+    from prefd.daemon.worker.scoring import choose
+
+    monkeypatch.setattr(choose, "find_plan_that_keeps_bits", lambda model, way, plans, keeps_bits: next(iter(plans)))
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ class SharedCache(ReferenceCache):
     bucket: Bucket = field(kw_only=True)
 
     @classmethod
-    def at(cls, url: str, mirror: Path, options: Mapping[str, Any] | None = None) -> SharedCache:
+    def connect(cls, url: str, mirror: Path, options: Mapping[str, Any] | None = None) -> SharedCache:
         """Opens the cache at `url`, made when there is none. Raises `CannotShare`, and `NotACache` for a bad mirror."""
         shared = cls(ReferenceCache.open(mirror).path, bucket=Bucket(url, options))
         shared._offer(COMMIT)

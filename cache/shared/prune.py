@@ -12,25 +12,17 @@ from dataclasses import dataclass, field
 from prefd.cache.shared.bucket_segments import BucketSegment, find_fault, list_segments
 from prefd.cache.shared.cache import SharedCache
 from prefd.cache.upkeep.compact import GRACE_S
-from prefd.cache.upkeep.prune import SWEEP_AFTER_S, no_fingerprints
-from prefd.cache.upkeep.removals import PruneReport, Removed
+from prefd.cache.upkeep.prune import SWEEP_AFTER_S
+from prefd.cache.upkeep.removals import PruneLimits, PruneReport, Removed
 
 
-def prune_shared(
-    cache: SharedCache,
-    *,
-    max_size: int | None = None,
-    unused_for: float | None = None,
-    reference: str | None = None,
-    needed: Callable[[], Collection[str]] = no_fingerprints,
-    dry_run: bool = False,
-) -> PruneReport:
+def prune_shared(cache: SharedCache, limits: PruneLimits) -> PruneReport:
     """Makes room in the object store as `prune` does in a folder: segments put, or used here, longest ago go first.
 
     Unfinished uploads of a day ago go too, and what a whole segment of a day ago has replaced: neither serves anyone.
     Raises the bucket's errors; no report tells then what was removed before, which costs as little as the rest.
     """
-    pruning = _Pruning(cache, PruneReport(dry_run))
+    pruning = _Pruning(cache, PruneReport(limits.dry_run))
     segments = list_segments(cache)
     pruning.report.kept = sum(each.bytes for each in segments)
     pruning.remove_unfinished(segments)
@@ -45,11 +37,11 @@ def prune_shared(
                 pruning.remove(segment, "replaced by a compaction")
     for unit in sorted(units, key=lambda unit: -unit[-1].unused_s):
         live = unit[-1]
-        too_large = max_size is not None and pruning.report.kept > max_size
-        if reference is not None and live.remote.reference == reference:
-            pruning.remove_unit(unit, "asked for", needed)
-        elif too_large or (unused_for is not None and live.unused_s >= unused_for):
-            pruning.remove_unit(unit, "unused", needed)
+        too_large = limits.max_size is not None and pruning.report.kept > limits.max_size
+        if limits.reference is not None and live.remote.reference == limits.reference:
+            pruning.remove_unit(unit, "asked for", limits.needed)
+        elif too_large or (limits.unused_for is not None and live.unused_s >= limits.unused_for):
+            pruning.remove_unit(unit, "unused", limits.needed)
     return pruning.report
 
 
@@ -89,8 +81,7 @@ class _Pruning:
         """Removes a segment with those that it has replaced, unless its reference is needed."""
         reference = unit[-1].remote.reference
         if reference in needed():  # asked right before it goes
-            if reference not in self.report.protected:
-                self.report.protected.append(reference)
+            self.report.protect(reference)
             return
         for segment in unit:
             if segment.path not in self.removed_paths:

@@ -12,14 +12,14 @@ There is no moment at which a job has counted on what is then deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from prefd.cache.store import ReferenceCache, children
 from prefd.cache.upkeep.aside import age_of, size_of
 from prefd.cache.upkeep.compact import delete_replaced
-from prefd.cache.upkeep.removals import PruneReport, Removals, Unit
+from prefd.cache.upkeep.removals import PruneLimits, PruneReport, Removals, Unit
 from prefd.cache.upkeep.stored_reference import (
     DamagedReference,
     StoredReference,
@@ -31,35 +31,13 @@ SWEEP_AFTER_S = 24 * 3600.0
 """What is older than this in the staging folder was left behind: no writer takes that long for a batch."""
 
 
-def no_fingerprints() -> Collection[str]:
-    """The fingerprints that jobs need where there are no jobs."""
-    return ()
-
-
-def prune(
-    cache: ReferenceCache,
-    *,
-    max_size: int | None = None,
-    unused_for: float | None = None,
-    reference: str | None = None,
-    needed: Callable[[], Collection[str]] = no_fingerprints,
-    dry_run: bool = False,
-) -> PruneReport:
-    """Removes segments, those first that were not used for longest, and none that a job needs. Raises OSError.
-
-    Args:
-        cache: The store.
-        max_size: Segments are removed until the store is at most this large, in bytes.
-        unused_for: Segments are removed that were not used for so many seconds.
-        reference: The fingerprint of a reference all of whose segments are removed.
-        needed: Gives the fingerprints that jobs need at the time it is called.
-        dry_run: Nothing is removed, and the report says what would be.
-    """
-    report = PruneReport(dry_run)
-    removals = Removals(cache, report, needed())
+def prune(cache: ReferenceCache, limits: PruneLimits) -> PruneReport:
+    """Removes segments, those first that were not used for longest, and none that a job needs. Raises OSError."""
+    report = PruneReport(limits.dry_run)
+    removals = Removals(cache, report, limits.needed())
     try:
-        _select_and_remove(cache, removals, max_size, unused_for, reference)
-        needed_now = needed()
+        _select_and_remove(cache, removals, limits)
+        needed_now = limits.needed()
     except BaseException:
         removals.put_back()
         raise
@@ -68,20 +46,18 @@ def prune(
     return report
 
 
-def _select_and_remove(
-    cache: ReferenceCache, removals: Removals, max_size: int | None, unused_for: float | None, reference: str | None
-) -> None:
+def _select_and_remove(cache: ReferenceCache, removals: Removals, limits: PruneLimits) -> None:
     """Removes or sets aside what `prune` was asked to remove."""
     for path in cache.leftovers(SWEEP_AFTER_S):
         removals.remove(path, None, "left by a writer that was killed")
-    if reference is not None:
-        _prune_reference(cache, removals, reference)
-    if unused_for is not None or max_size is not None:
+    if limits.reference is not None:
+        _prune_reference(cache, removals, limits.reference)
+    if limits.unused_for is not None or limits.max_size is not None:
         _prune_replaced(cache, removals)
-    if unused_for is not None:
-        _prune_unused(cache, removals, unused_for)
-    if max_size is not None:
-        _prune_to_size(cache, removals, max_size)
+    if limits.unused_for is not None:
+        _prune_unused(cache, removals, limits.unused_for)
+    if limits.max_size is not None:
+        _prune_to_size(cache, removals, limits.max_size)
 
 
 def _prune_replaced(cache: ReferenceCache, removals: Removals) -> None:
@@ -112,7 +88,7 @@ def _prune_to_size(cache: ReferenceCache, removals: Removals, max_size: int) -> 
 def _prune_reference(cache: ReferenceCache, removals: Removals, name: str) -> None:
     folder = cache.path / "refs" / name
     if name in removals.needed:
-        removals.protect(name)
+        removals.report.protect(name)
         return
     if cache.mirror:
         with suppress(DamagedReference):

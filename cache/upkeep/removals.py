@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,27 @@ from prefd.cache.store import ReferenceCache
 from prefd.cache.upkeep.aside import Aside, age_of, discard, set_aside, size_of
 from prefd.cache.upkeep.pruned_notes import Note, Notes
 from prefd.cache.upkeep.stored_reference import StoredReference
+
+
+def no_fingerprints() -> Collection[str]:
+    """The fingerprints that jobs need where there are no jobs."""
+    return ()
+
+
+@dataclass(frozen=True)
+class PruneLimits:
+    """How far a store is pruned; without any limit, only what serves nobody goes."""
+
+    max_size: int | None = None
+    """Segments are removed until the store is at most this large, in bytes."""
+    unused_for: float | None = None
+    """Segments are removed that were not used for so many seconds."""
+    reference: str | None = None
+    """The fingerprint of a reference all of whose segments are removed."""
+    needed: Callable[[], Collection[str]] = no_fingerprints
+    """Gives the fingerprints that jobs need at the time it is called: none of theirs is removed."""
+    dry_run: bool = False
+    """Nothing is removed, and the report says what would be."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +62,11 @@ class PruneReport:
     def freed(self) -> int:
         """Bytes that were removed."""
         return sum(each.bytes for each in self.removed)
+
+    def protect(self, reference: str) -> None:
+        """Notes that a reference would have been pruned and is needed, once."""
+        if reference not in self.protected:
+            self.protected.append(reference)
 
     def to_json(self) -> dict[str, Any]:
         """The report as `prefd cache prune --json` prints it."""
@@ -105,7 +131,7 @@ class Removals:
         """Sets a segment aside with those that it has replaced, unless its reference is needed."""
         name = unit.reference.name
         if name in self.needed:
-            self.protect(name)
+            self.report.protect(name)
             return
         if not self.report.dry_run and unit.reference.mirror:
             note = Note.from_segment(unit.reference.segments / unit.segment)
@@ -113,18 +139,13 @@ class Removals:
         for path in unit.paths:
             self.set_aside(path, name, reason, unit.unused_s)
 
-    def protect(self, name: str) -> None:
-        """Reports that a reference is needed, once."""
-        if name not in self.report.protected:
-            self.report.protected.append(name)
-
     def settle(self, needed: Collection[str]) -> None:
         """Puts back what is needed by now, and deletes the rest of what was set aside."""
         for removal, aside in reversed(self.asides):
             if removal.reference in needed and aside.put_back():
                 self.report.removed.remove(removal)
                 self.size += removal.bytes
-                self.protect(str(removal.reference))
+                self.report.protect(str(removal.reference))
             else:
                 aside.delete()
         for reference, segment, note in self.notes:  # at last: they need room, which there may not have been before

@@ -85,6 +85,8 @@ def format_event(event: Received) -> str:
         reason = (data["reason"].splitlines() or [""])[0]
         state = f"{data['state']}: {reason}" if reason else data["state"]
         return f"{format_clock(data['at'])}  job {data['job']} ({data['name']})  {state}"
+    if event.kind == "removed":
+        return f"{format_clock(data['at'])}  job {data['job']} ({data['name']})  {data['reason']}"
     if event.kind == "metrics":
         values = {key.removeprefix(EVAL): value for key, value in data["values"].items()}
         held_out = "  held out:" if values.keys() != data["values"].keys() else ""

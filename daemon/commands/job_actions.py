@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from prefd.daemon.commands.shared.completions import ACTIVE_JOB, ENDED_JOB, PAUSED_JOB
+from prefd.daemon.commands.shared.completions import ACTIVE_JOBS, ENDED_JOBS, PAUSED_JOBS
+from prefd.daemon.commands.shared.job_changes import change_jobs
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.commands.shared.selection import JobSelection, select_jobs, selection_options
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
+from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
     from prefd.daemon.control.api.responses import Acted
-    from prefd.daemon.jobs.table import Job
+    from prefd.daemon.jobs.job import Brief
 
 PLACE = HelpPlace(Section.JOBS, 100)
-Tell = Callable[["Job", "Job"], tuple[bool, str]]
+
+MOST_LINES = 20
+"""So many jobs are told of by a line each; of more, by what became of them."""
+
+Tell = Callable[["Brief", "Brief"], tuple[bool, str]]
 """Whether something came of it, and what became of a job, given as it was before and as it is now."""
 
 
@@ -27,33 +35,36 @@ Tell = Callable[["Job", "Job"], tuple[bool, str]]
     epilog="""\b
 Examples:
   prefd cancel 3
-  prefd cancel 4 5 6"""
+  prefd cancel 4-6 9
+  prefd cancel --group sweep
+  prefd cancel --state queued"""
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=ACTIVE_JOB)
+@selection_options(ACTIVE_JOBS, "Every job that has not ended.")
 @json_option
 @click.pass_obj
-def cancel(home: Home, job_ids: tuple[int, ...], as_json: bool) -> None:
+def cancel(home: Home, selection: JobSelection, as_json: bool) -> None:
     """Call jobs off.
 
     A queued or paused one ends at once; a running one when its worker has stopped, within seconds.
 
-    What was already scored stays in the cache. Works without the daemon too.
+    What was already scored stays in the cache. A job that was to run after one of them is held. Works without the daemon
+    too.
     """
-    act_on_jobs(home, "cancel", job_ids, tell_cancelled, as_json)
+    act_on_jobs(home, "cancel", selection, lambda job: not job.ended, tell_cancelled, as_json)
 
 
 @click.command(
     epilog="""\b
 Examples:
   prefd pause 3             job 3 saves its state and gives its memory back
+  prefd pause --group sweep
   prefd pause               nothing new starts; what runs goes on
   prefd pause --all         and what runs is paused too"""
 )
-@click.argument("job_ids", metavar="[ID]...", nargs=-1, type=ACTIVE_JOB)
-@click.option("--all", "everything", is_flag=True, help="The queue and every running job.")
+@selection_options(ACTIVE_JOBS, "The queue and every running job.", required=False)
 @json_option
 @click.pass_obj
-def pause(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool) -> None:
+def pause(home: Home, selection: JobSelection, as_json: bool) -> None:
     """Pause jobs, or the whole queue.
 
     A running job saves its state and its worker ends, which frees the memory; `prefd resume ID` takes it up where it
@@ -62,9 +73,9 @@ def pause(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool)
 
     A pause lasts until the resume, over restarts of the daemon. Works without the daemon too.
     """
-    if job_ids:
-        refuse_all_with_ids(everything)
-        act_on_jobs(home, "pause", job_ids, tell_paused, as_json)
+    everything = selection.everything
+    if selection.narrowed:
+        act_on_jobs(home, "pause", selection, can_be_paused, tell_paused, as_json)
         return
     with read_jobs(home) as table:
         running = [job for job in table.list(*RUNNING) if job.owner == "daemon"]
@@ -86,22 +97,22 @@ def pause(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool)
     epilog="""\b
 Examples:
   prefd resume 3            job 3 goes on from where it stood
+  prefd resume --group sweep
   prefd resume              jobs start again
   prefd resume --all        and every paused job goes on"""
 )
-@click.argument("job_ids", metavar="[ID]...", nargs=-1, type=PAUSED_JOB)
-@click.option("--all", "everything", is_flag=True, help="The queue and every paused job.")
+@selection_options(PAUSED_JOBS, "The queue and every paused job.", required=False)
 @json_option
 @click.pass_obj
-def resume(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool) -> None:
+def resume(home: Home, selection: JobSelection, as_json: bool) -> None:
     """Let paused jobs, or the queue, go on.
 
     A paused job is queued again and goes on from its last checkpoint. Without IDs, the queue starts jobs again; jobs
     that were paused by themselves stay so, unless --all.
     """
-    if job_ids:
-        refuse_all_with_ids(everything)
-        act_on_jobs(home, "resume", job_ids, tell_resumed, as_json)
+    everything = selection.everything
+    if selection.narrowed:
+        act_on_jobs(home, "resume", selection, lambda job: job.pausing, tell_resumed, as_json)
         return
     answer = ask_queue(home, "resume-all" if everything else "resume")
     if as_json:
@@ -120,13 +131,15 @@ def resume(home: Home, job_ids: tuple[int, ...], everything: bool, as_json: bool
     epilog="""\b
 Examples:
   prefd retry 3             go on from the last checkpoint
-  prefd retry 3 --fresh     begin from nothing"""
+  prefd retry 3 --fresh     begin from nothing
+  prefd retry --state failed
+  prefd retry --group sweep --state failed"""
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=ENDED_JOB)
+@selection_options(ENDED_JOBS, "Every failed and cancelled job.")
 @click.option("--fresh", is_flag=True, help="Begin from nothing; what there is goes to runs/<id>/attempts/.")
 @json_option
 @click.pass_obj
-def retry(home: Home, job_ids: tuple[int, ...], fresh: bool, as_json: bool) -> None:
+def retry(home: Home, selection: JobSelection, fresh: bool, as_json: bool) -> None:
     """Run ended jobs again.
 
     A failed or cancelled job is queued again under its own number and keeps its history. It goes on from its last
@@ -137,36 +150,69 @@ def retry(home: Home, job_ids: tuple[int, ...], fresh: bool, as_json: bool) -> N
 
     A job of `prefd run` becomes the daemon's. Works without the daemon too.
     """
-    act_on_jobs(home, "retry-fresh" if fresh else "retry", job_ids, tell_retried, as_json)
+    action = "retry-fresh" if fresh else "retry"
+    with_done = fresh and bool(selection.states or selection.groups)
+    lost: dict[int, str] = {}
+
+    def can_be_retried(job: Brief) -> bool:
+        return job.ended and (with_done or job.state != "done")
+
+    for job in act_on_jobs(home, action, selection, can_be_retried, tell_retried, as_json):
+        if job.finished_at is not None and not RunDir(home.job(job.id)).spec.exists():
+            lost[job.id] = str(home.job(job.id))
+    for job_id, folder in list(lost.items())[:MOST_LINES]:
+        render.print_note(f"job {job_id}: its folder {folder} is gone, so it begins from nothing")
 
 
-def refuse_all_with_ids(everything: bool) -> None:
-    """Refuses `--all` beside the numbers of jobs."""
-    if everything:
-        raise click.UsageError("--all is for all jobs: give IDs or --all, not both")
-
-
-def act_on_jobs(home: Home, action: str, job_ids: tuple[int, ...], tell: Tell, as_json: bool) -> None:
-    """Asks `action` of each job; all of them exist, or none is touched."""
-    with read_jobs(home) as table:
-        before = [table.get(job_id) for job_id in job_ids]
-    after = [ask_job(home, action, job.id) for job in before]
+def act_on_jobs(
+    home: Home, action: str, selection: JobSelection, fits: Callable[[Brief], bool], tell: Tell, as_json: bool
+) -> list[Brief]:
+    """Asks `action` of each job of the selection, of all or of none, and returns them as they were before."""
+    before = select_jobs(home, selection, fits)
+    if before:
+        change_jobs(home, action, [job.id for job in before])
     if as_json:
-        render.emit_json({"jobs": [job.to_json() for job in after]})
-        return
-    for job, job_now in zip(before, after):
-        has_effect, message = tell(job, job_now)
-        (click.echo if has_effect else render.print_note)(f"job {job.id} ({job.name}) {message}")
+        with read_jobs(home) as table:
+            render.emit_json({"jobs": [table.get(job.id).to_json() for job in before]})
+        return before
+    if not before:
+        render.print_note(f"there is no job to {action.removesuffix('-fresh')}")
+        return before
+    with read_jobs(home) as table:
+        after = {job.id: job for job in table.briefs([job.id for job in before])}
+    results = [(job, *tell(job, after[job.id])) for job in before if job.id in after]
+    if len(results) <= MOST_LINES:
+        for job, has_effect, message in results:
+            (click.echo if has_effect else render.print_note)(f"job {job.id} ({job.name}) {message}")
+        return before
+    for (has_effect, message), jobs in group_results(results).items():
+        ids = f"{jobs[0].id} … {jobs[-1].id}" if len(jobs) > 1 else str(jobs[0].id)
+        line = f"{pluralize(len(jobs), 'job')} ({ids}): each {message}"
+        (click.echo if has_effect else render.print_note)(line)
+    return before
 
 
-def tell_cancelled(job: Job, after: Job) -> tuple[bool, str]:
+def group_results(results: Sequence[tuple[Brief, bool, str]]) -> dict[tuple[bool, str], list[Brief]]:
+    """Groups jobs by what became of them."""
+    groups: dict[tuple[bool, str], list[Brief]] = {}
+    for job, has_effect, message in results:
+        groups.setdefault((has_effect, message), []).append(job)
+    return groups
+
+
+def can_be_paused(job: Brief) -> bool:
+    """Returns whether a pause has any effect on the job."""
+    return not job.ended and not job.pausing and job.owner == "daemon"
+
+
+def tell_cancelled(job: Brief, after: Brief) -> tuple[bool, str]:
     """Says what became of a job that was cancelled."""
     if job.ended:
         return False, f"had already ended: {job.state}"
     return True, "is cancelled" if after.state == "cancelled" else f"is {after.state} and will stop"
 
 
-def tell_paused(job: Job, after: Job) -> tuple[bool, str]:
+def tell_paused(job: Brief, after: Brief) -> tuple[bool, str]:
     """Says what became of a job that was paused."""
     if job.ended:
         return False, f"had already ended: {job.state}"
@@ -177,34 +223,16 @@ def tell_paused(job: Job, after: Job) -> tuple[bool, str]:
     return True, f"is {after.state}, and is paused as soon as its state is saved"
 
 
-def tell_resumed(job: Job, after: Job) -> tuple[bool, str]:
+def tell_resumed(job: Brief, after: Brief) -> tuple[bool, str]:
     """Says what became of a job that was resumed."""
     if job.pausing:
         return True, "goes on from where it stood"
     return False, f"has ended: {job.state}" if job.ended else f"was not paused: it is {after.state}"
 
 
-def tell_retried(job: Job, after: Job) -> tuple[bool, str]:
+def tell_retried(job: Brief, after: Brief) -> tuple[bool, str]:
     """Says what became of a job that was retried."""
     return True, f"is {after.state} again, attempt {after.attempt}"
-
-
-def ask_job(home: Home, action: str, job_id: int) -> Job:
-    """Asks the daemon, or acts on the table where none runs, where `prefd run` and the next daemon look. Returns the job as it is now."""
-    from prefd.daemon.control.client import Client, DaemonNotRunning
-    from prefd.daemon.control.control_error import ControlError
-    from prefd.daemon.jobs.actions import JOB_ACTIONS
-    from prefd.daemon.jobs.table import JobNotFound, JobTable
-
-    try:
-        return Client(home).act(action, job_id)
-    except ControlError as error:
-        if error.status == 404:
-            raise JobNotFound(str(error)) from None
-        raise
-    except DaemonNotRunning:
-        with JobTable.open(home.database) as table:
-            return JOB_ACTIONS[action](table, job_id)
 
 
 def ask_queue(home: Home, action: str) -> Acted:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import GROUP, JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
@@ -18,6 +19,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.terminal import render
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.wording import pluralize
 from prefd.daemon.timing import Timing
@@ -25,6 +27,7 @@ from prefd.daemon.timing import Timing
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.specs.reading import SpecFile
+    from prefd.daemon.terminal.plain_table import PlainTable
 
 PLACE = HelpPlace(Section.JOBS, 50)
 NEWEST = 50
@@ -60,7 +63,7 @@ def submit(
     If one of them has an error, none is handed in. Works without the daemon: the jobs are then picked up when it starts.
 
     The options say for all of them what a spec may say for itself. A job that runs is not stopped for one of higher
-    priority. When a job that others run after fails or is cancelled, these fail too.
+    priority. When a job that others run after fails, these fail too; when it is cancelled, they are held.
     """
     from prefd.daemon.commands.validate import check_specs
     from prefd.daemon.home import lock
@@ -150,15 +153,34 @@ def find_jobs(home: Home, files: list[Path], since: float, seconds: float) -> di
         time.sleep(0.1)
 
 
+OPTIONAL = ("place", "prio", "size")
+"""Columns that are left out where no job has anything in them."""
+
+ORDERS: Mapping[str, Callable[[Job, Mapping[int, int]], tuple[Any, ...]]] = {
+    "id": lambda job, places: (job.id,),
+    "place": lambda job, places: (places.get(job.id, 2**63), job.id),
+    "priority": lambda job, places: (-job.priority, job.id),
+    "name": lambda job, places: (job.name.casefold(), job.id),
+    "group": lambda job, places: (job.group.casefold(), job.id),
+    "state": lambda job, places: (STATES.index(job.state), job.id),
+    "took": lambda job, places: (-sum(job.phase_seconds.values()), job.id),
+    "size": lambda job, places: (-(job.bytes or 0), job.id),
+}
+"""What `--sort` sorts by; a key for each job, given the places in the queue."""
+
+
 @click.command(
     epilog="""\b
 Examples:
   prefd jobs
+  prefd jobs --state queued --sort place
+  prefd jobs --sort size --limit 10
   prefd jobs --state failed
   prefd jobs --all --json | jq '.jobs[] | select(.state == "done") | .id'"""
 )
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these (repeatable).")
 @click.option("--group", metavar="NAME", type=GROUP, help="Only this group, such as a sweep's jobs.")
+@click.option("--sort", type=click.Choice(list(ORDERS)), default="id", help="By what; default id, the oldest first.")
 @click.option(
     "--limit", "--last", "limit", type=click.IntRange(min=1), metavar="N", help=f"Only the newest N; default {NEWEST}."
 )
@@ -166,40 +188,58 @@ Examples:
 @json_option
 @click.pass_obj
 def jobs(
-    home: Home, states: tuple[Any, ...], group: str | None, limit: int | None, everything: bool, as_json: bool
+    home: Home,
+    states: tuple[Any, ...],
+    group: str | None,
+    sort: str,
+    limit: int | None,
+    everything: bool,
+    as_json: bool,
 ) -> None:
     """List the newest jobs, oldest first.
+
+    Of a job that waits its place in the queue is shown, 1 for the next, and its priority where it has one; of one that has
+    ended what its folder takes on disk. --sort size, took or priority puts the largest first, and --limit then shows these.
 
     How many older ones are not shown is said on stderr, and with --json in `older` too.
     """
     if everything and limit is not None:
         raise click.UsageError("give --all or --limit, not both")
     with read_jobs(home) as table:
-        total = table.count(states, group)
-        newest, _ = table.page(states, group, None, total if everything else limit or NEWEST)
+        total, places = table.count(states, group), table.queue_places()
+        most = total if everything else limit or NEWEST
+        newest, _ = table.page(states, group, None, most if sort == "id" else total)
+    if sort != "id":
+        newest = sorted(newest, key=lambda job: ORDERS[sort](job, places))[:most]
     older = total - len(newest)
     if older:
-        render.print_note(f"{pluralize(older, 'older job')} not shown; --all shows all {total:,}")
+        noun = "older job" if sort == "id" else "other job"
+        render.print_note(f"{pluralize(older, noun)} not shown; --all shows all {total:,}")
     if as_json:
-        render.emit_json({"jobs": [job.to_json() for job in newest], "older": older})
+        render.emit_json({"jobs": [job.to_json() | {"place": places.get(job.id)} for job in newest], "older": older})
         return
     if not newest:
         filters = f" is {' or '.join(states)}" if states else " has been handed in yet: `prefd submit SPEC`"
         render.print_note(f"no job{filters}" if group is None else f"no such job in group {group}")
         return
-    rows = [
-        (
-            str(job.id),
-            render.color_state(job.state),
-            format_clock(job.created_at),
-            format_duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-",
-            render.cut_cell(job.name),
-            render.cut_cell(describe_job(home, job)),
-        )
-        for job in newest
-    ]
-    headings = ["id", "state", "submitted", "took", "name", "progress, or why"]
-    render.open_stdout().print(render.make_table(headings, rows, right=["id", "took"]))
+    render.open_stdout().print(make_jobs_table(home, newest, places))
+
+
+def make_jobs_table(home: Home, jobs: Sequence[Job], places: Mapping[int, int]) -> PlainTable:
+    """Makes the table of jobs; places, priorities and sizes have a column where a job has one."""
+    columns: dict[str, list[str | Text]] = {
+        "id": [str(job.id) for job in jobs],
+        "state": [render.color_state(job.state) for job in jobs],
+        "place": [str(places.get(job.id, "")) for job in jobs],
+        "prio": [str(job.priority or "") for job in jobs],
+        "submitted": [format_clock(job.created_at) for job in jobs],
+        "took": [format_duration(sum(job.phase_seconds.values())) if job.phase_seconds else "-" for job in jobs],
+        "size": ["" if job.bytes is None else format_size(job.bytes) for job in jobs],
+        "name": [render.cut_cell(job.name) for job in jobs],
+        "progress, or why": [render.cut_cell(describe_job(home, job)) for job in jobs],
+    }
+    shown = {name: cells for name, cells in columns.items() if name not in OPTIONAL or any(map(str, cells))}
+    return render.make_table(list(shown), list(zip(*shown.values(), strict=True)), right=["id", "took", *OPTIONAL])
 
 
 def describe_job(home: Home, job: Job) -> str:

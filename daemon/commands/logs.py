@@ -13,6 +13,7 @@ from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.lost_folder import explain_missing, find_lost_folder
 from prefd.daemon.machine.files import read_end
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
@@ -58,7 +59,8 @@ def logs(home: Home, timing: Timing, job_id: int, follow: bool, last: int | None
         for line in lines:
             click.echo(line)
         if not text:
-            render.print_note(f"job {job_id} ({job.name}) has no log yet: it is {job.state}")
+            lost = find_lost_folder(job, RunDir(home.job(job_id)))
+            render.print_note(f"job {job_id} ({job.name}) {explain_missing(job, lost, 'log')}")
         if follow:
             for addition in follow_text(jobs, job_id, log, position, timing.log_look):
                 click.echo(addition, nl=False)

@@ -12,7 +12,9 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
-from prefd.daemon.runs.run_folder import RunDir, is_evaluation
+from prefd.daemon.jobs.lost_folder import explain_missing, find_lost_folder
+from prefd.daemon.runs.metrics_rows import read_last_rows, read_metrics_rows
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.specs.summary import describe_loss
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.plain_table import PlainTable
@@ -48,12 +50,14 @@ def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json
     with read_jobs(home) as jobs:
         job, spec = jobs.get(job_id), read_spec(jobs, job_id)
     run = RunDir(home.job(job_id))
-    rows = list(run.read_metrics())
-    train = [row for row in rows if not is_evaluation(row)]
-    evals = [row for row in rows if is_evaluation(row)]
+    holds_out = spec is None or spec.data.validation != 0
+    metrics_rows = read_metrics_rows(run) if last is None or png is not None else read_last_rows(run, last, holds_out)
+    train, evals = metrics_rows
+    lost = find_lost_folder(job, run)
     if png is not None:
-        if not rows:
-            raise Failure(f"job {job_id} ({job.name}) has no metrics to draw yet: it is {job.state}", Exit.NOT_FOUND)
+        if not (train or evals):
+            reason = explain_missing(job, lost, "metrics to draw")
+            raise Failure(f"job {job_id} ({job.name}) {reason}", Exit.NOT_FOUND)
         draw_curves(png, train, evals, title=job.name if spec is None else f"{job.name} · {describe_loss(spec)}")
     if as_json:
         counts = slice(-last if last else None, None)
@@ -62,8 +66,8 @@ def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json
     if png is not None:
         render.print_note(f"drew {png}")
         return
-    if not rows:
-        render.print_note(f"job {job_id} ({job.name}) has no metrics yet: it is {job.state}")
+    if not (train or evals):
+        render.print_note(f"job {job_id} ({job.name}) {explain_missing(job, lost, 'metrics')}")
         return
     show_tables(train, evals, last)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from prefd.daemon.commands.init import make_home
-from prefd.daemon.commands.shared.errors import Failure
+from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.control.detached_start import start_detached
@@ -46,9 +46,11 @@ def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: 
     if not detach:
         from prefd.daemon.service.daemon import serve
 
-        serve(home, to_file=log_to_file)
+        if not serve(home, to_file=log_to_file):
+            raise click.exceptions.Exit(Exit.NOT_FOUND)
         return
     if (holder := lock.find_holder(home)) is not None:
+        refuse_silent(home)
         raise Failure(f"the daemon is already running here: pid {holder.pid}\nsee `prefd status`, or `prefd stop` it")
     pid = start_detached(home, timing)
     if as_json:
@@ -56,6 +58,19 @@ def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: 
     else:
         click.echo(pid)
     render.print_note(f"the daemon runs with pid {pid}; its log is {home.log}")
+
+
+def refuse_silent(home: Home) -> None:
+    """Refuses a home whose lock is held by what does not answer for it: neither a start nor a stop would help there."""
+    from prefd.daemon.control.client import Client, DaemonSilent
+    from prefd.daemon.control.control_error import ControlError
+
+    try:
+        Client(home).status_document()
+    except DaemonSilent as error:
+        raise Failure(str(error)) from None
+    except ControlError:  # it is there, and busy
+        return
 
 
 @click.command(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.runs.run_folder import Progress
@@ -53,7 +52,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
             render.emit_json({"running": False, **home_facts, "usage": asdict(machine_usage)})
         else:
             facts = [
-                ("daemon", "not running"),
+                ("daemon", error.state),
                 ("home", str(home.root)),
                 ("jobs", format_counts(counts)),
                 *queue_facts(paused_at),
@@ -61,7 +60,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
             ]
             render.open_stdout().print(render.make_facts(facts))
             render.print_note(str(error))
-        ctx.exit(Exit.NO_DAEMON)
+        ctx.exit(error.exit_code)
     daemon = parse_status(document)
     workers = {job.id: job.worker_pid for job in daemon.active if job.worker_pid is not None}
     machine_usage = usage.measure_usage(home, daemon.pid, workers)
@@ -78,6 +77,7 @@ def daemon_facts(daemon: Status) -> list[tuple[str, str]]:
     facts = [
         ("daemon", f"{state}, pid {daemon.pid}, up {uptime}, version {daemon.version}"),
         ("home", daemon.home),
+        *(("", note) for note in daemon.notes),
         ("jobs", format_counts(daemon.jobs)),
         *queue_facts(daemon.queue.paused_at),
     ]

@@ -110,7 +110,7 @@ def look_at_data(
 
     files = {path: file for path, file in results.items() if not isinstance(file, SpecError)}
     specs = [spec for file in files.values() for spec in file.specs]
-    answers = iter(ask_worker(home, "check-data", DataCheckInput(specs=specs), DataChecks).found if specs else [])
+    answers = iter(ask_worker(home, "check-data", DataCheckInput(specs=specs), DataChecks).checks if specs else [])
     checked_results, looks = dict(results), {}
     for path, file in files.items():
         checks = [next(answers) for _ in file.specs]

@@ -1,4 +1,4 @@
-"""`prefd watch` and `prefd wait` follow jobs to their end."""
+"""`prefd watch` follows a job to its end."""
 
 from __future__ import annotations
 
@@ -61,46 +61,6 @@ def watch(ctx: click.Context, timing: Timing, job_id: int | None, as_json: bool)
             render.emit_json(JobDetails.read(jobs, job.id, run).to_json())
     if job.state != "done":
         ctx.exit(Exit.JOB_FAILED)
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  prefd wait 3 && prefd show 3
-  prefd wait 3 4 5"""
-)
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True, type=JOB)
-@json_option
-@pass_timing
-@click.pass_context
-def wait(ctx: click.Context, timing: Timing, job_ids: tuple[int, ...], as_json: bool) -> None:
-    """Wait until jobs have ended, and say how.
-
-    Exit code 5 when one did not succeed.
-    """
-    home: Home = ctx.obj
-    ended = []
-    with read_jobs(home) as jobs:
-        for job in [jobs.get(job_id) for job_id in job_ids]:
-            job = wait_for_end(home, jobs, job, timing)
-            ended.append(job)
-            if not as_json:
-                reason = (job.reason.splitlines() or [""])[0]
-                click.echo(f"job {job.id} ({job.name}) {job.state}" + (f": {reason}" if reason else ""))
-    if as_json:
-        render.emit_json({"jobs": [job.to_json() for job in ended]})
-    if any(job.state != "done" for job in ended):
-        ctx.exit(Exit.JOB_FAILED)
-
-
-def wait_for_end(home: Home, jobs: JobTable, job: Job, timing: Timing) -> Job:
-    """Waits until the job has ended, and returns it; that it is paused meanwhile is printed, each time."""
-    state = ""
-    for current in follow_job(home, jobs, job.id, timing):
-        if current.state == "paused" != state:
-            render.print_note(f"job {job.id} ({job.name}) is paused: it goes on after `prefd resume {job.id}`")
-        job, state = current, current.state
-    return job
 
 
 def choose_job(jobs: JobTable) -> Job:

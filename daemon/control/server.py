@@ -21,6 +21,7 @@ from prefd.daemon.control.api.app import make_app
 from prefd.daemon.control.api.endpoint import Controlled
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.connection import make_limits
+from prefd.daemon.home.identity import read_folder_id
 from prefd.daemon.home.layout import MAX_SOCKET_BYTES, Home
 from prefd.daemon.timing import USUAL, Timing
 
@@ -42,13 +43,16 @@ def listening(home: Home) -> Iterator[socket.socket]:
         log.warning("%s is longer than a socket's path may be; listening on %s", home.socket, path)
     path.unlink(missing_ok=True)  # left by a daemon that was killed
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound: tuple[int, int] | None = None
     try:
         listener.bind(os.fspath(path))
+        bound = read_folder_id(path)
         path.chmod(0o600)
         yield listener
     finally:
         listener.close()
-        path.unlink(missing_ok=True)
+        if read_folder_id(path) == bound:  # and not the socket of another home, which has got this one's name
+            path.unlink(missing_ok=True)
         if private is not None:
             private.rmdir()
 

@@ -70,6 +70,12 @@ class Status(StatusPart):
     """Unix time."""
     uptime_s: float
     home: str
+    home_id: str = ""
+    """The id of the home that the daemon serves."""
+    home_folder: tuple[int, int] | None = None
+    """Device and inode of the home's folder: a copy of the home has others."""
+    notes: list[str] = []
+    """What this daemon found of its home when it started that its user should know."""
     socket: str
     stopping: bool
     active: list[ActiveJob]

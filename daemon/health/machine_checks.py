@@ -144,12 +144,12 @@ def _check_systemd(unit: Path) -> Iterator[HealthFinding]:
     try:
         match = re.search(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
-        yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
+        yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (docs/service.md)")
         return
     program = Path((shlex.split(match[1]) if match else [""])[0].replace("%h", str(Path.home())))
     if not os.access(program, os.X_OK) or program.is_dir():
         yield HealthFinding(
-            "fail", "service", f"{unit} starts {program}, which cannot be run", "install it again (README)"
+            "fail", "service", f"{unit} starts {program}, which cannot be run", "install it again (docs/service.md)"
         )
         return
     if not (unit.parent / "default.target.wants" / unit.name).exists():
@@ -164,13 +164,18 @@ def _check_launchd(agent: Path) -> Iterator[HealthFinding]:
     try:
         program = Path(plistlib.loads(agent.read_bytes())["ProgramArguments"][0])
     except OSError:
-        yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (README, As a service)")
+        yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (docs/service.md)")
     except (plistlib.InvalidFileException, KeyError, IndexError, TypeError, ValueError) as error:
-        yield HealthFinding("fail", "service", f"{agent} cannot be read: {error!r}", "install it again (README)")
+        yield HealthFinding(
+            "fail", "service", f"{agent} cannot be read: {error!r}", "install it again (docs/service.md)"
+        )
     else:
         if os.access(program, os.X_OK):
             yield HealthFinding("ok", "service", f"launchd: {agent}")
         else:
             yield HealthFinding(
-                "fail", "service", f"{agent} starts {program}, which cannot be run", "install it again (README)"
+                "fail",
+                "service",
+                f"{agent} starts {program}, which cannot be run",
+                "install it again (docs/service.md)",
             )

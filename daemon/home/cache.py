@@ -25,7 +25,7 @@ def open_shared(home: Home) -> SharedCache | None:
         return None
     from prefd.cache.shared.cache import SharedCache  # here: few share, and obstore may not be installed
 
-    return SharedCache.at(url, home.cache)
+    return SharedCache.connect(url, home.cache)
 
 
 def open_own_folder(home: Home) -> ReferenceCache:

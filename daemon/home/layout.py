@@ -9,8 +9,26 @@ from pathlib import Path
 
 import platformdirs
 
+from prefd.daemon.errors import Exit, PrefdError
+
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """The longest path that a Unix socket may have on this platform."""
+
+
+class HomeUnusable(PrefdError):
+    """The home, or a folder of it, is not there as it should be; the message says where it is looked for, and what to do."""
+
+    exit_code = Exit.NOT_FOUND
+    http_status = 503
+
+
+def refuse_dangling(folder: Path) -> None:
+    """Raise HomeUnusable where `folder` is a link to what is not there: most often a drive that is not mounted."""
+    if folder.is_symlink() and not folder.exists():
+        raise HomeUnusable(
+            f"{folder} is a link to {os.readlink(folder)}, which is not there: mount the drive that it is on, "
+            f"or remove the link to begin a new folder"
+        )
 
 
 @dataclass(frozen=True)
@@ -21,9 +39,14 @@ class Home:
 
     @classmethod
     def locate(cls, folder: str | os.PathLike[str] | None = None) -> Home:
-        """Choose the home: `folder` (from `--home`), else $PREFD_HOME, else the platform's user data folder."""
+        """Choose the home: `folder` (from `--home`), else $PREFD_HOME, else the platform's user data folder.
+
+        Raises HomeUnusable for a link to what is not there, where a home would be made in a mount's place.
+        """
         chosen = folder or os.environ.get("PREFD_HOME") or platformdirs.user_data_dir("prefd", appauthor=False)
-        return cls(Path(chosen).expanduser().resolve())
+        path = Path(chosen).expanduser()
+        refuse_dangling(path)
+        return cls(path.resolve())
 
     @property
     def config(self) -> Path:
@@ -56,10 +79,20 @@ class Home:
         return self.root / "runs"
 
     @property
+    def archive(self) -> Path:
+        """The folder into which `prefd archive` puts jobs, unless it is told another."""
+        return self.root / "archive"
+
+    @property
     def cache(self) -> Path:
         """The folder of the cache of reference log-probabilities."""
         """The folder of the cache of reference log-probabilities."""
         return self.root / "cache"
+
+    @property
+    def identity(self) -> Path:
+        """The file with the home's id, and of the folder that it was given to."""
+        return self.root / "home.json"
 
     @property
     def has_cache(self) -> bool:
@@ -105,9 +138,17 @@ class Home:
         return self.runs / str(job_id)
 
     def create(self) -> None:
-        """Create every folder; only the user may read the home and its `run/`."""
+        """Create every folder; only the user may read the home and its `run/`. A new home gets its id.
+
+        Raises HomeUnusable for a folder that is a link to what is not there, and OSError.
+        """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self.jobs, self.accepted, self.rejected, self.runs, self.cache):
+            refuse_dangling(folder)
             folder.mkdir(exist_ok=True)
+        if not self.identity.exists() and not self.database.exists():
+            from prefd.daemon.home.identity import begin_identity  # here: most commands make no home
+
+            begin_identity(self.root)
         self.run.mkdir(exist_ok=True, mode=0o700)
         self.run.chmod(0o700)

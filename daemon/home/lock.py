@@ -1,6 +1,7 @@
 """`hold_lock` keeps a second daemon from a home, by a lock that the kernel releases when its holder dies.
 
-Beside the lock, `daemon.json` names the holder. It counts only while the lock is held.
+Beside the lock, `daemon.json` names the holder. It counts only while the lock is held; and as people copy homes, whoever
+asks that daemon for anything checks that it serves this home.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datetime import datetime
 from filelock import FileLock, Timeout
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.identity import read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_json, write_json
 
@@ -46,10 +48,12 @@ def hold_lock(home: Home) -> Iterator[None]:
     except Timeout:
         raise AlreadyRunning(f"{_describe_owner(home)} already serves {home.root}; stop it with `prefd stop`") from None
     (home.run / "daemon.json").unlink(missing_ok=True)  # of a daemon that was killed
+    folder = read_folder_id(home.run)
     try:
         yield
     finally:
-        (home.run / "daemon.json").unlink(missing_ok=True)
+        if read_folder_id(home.run) == folder:  # and not that of another home, which has got this one's name
+            (home.run / "daemon.json").unlink(missing_ok=True)
         lock.release()
 
 
@@ -70,19 +74,22 @@ def read_announcement(home: Home) -> Holder | None:
 
 
 def is_held(home: Home) -> bool:
-    """Return whether a daemon runs on `home` now. Processes that ask at the same time do not take each other for one."""
+    """Return whether a daemon runs on `home` now. Processes that ask at the same time do not take each other for one.
+
+    Nothing is written, so it can be asked of a home that is read-only.
+    """
     try:
-        descriptor = os.open(home.lock, os.O_RDONLY)
-    except FileNotFoundError:
+        descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:
+    except OSError:  # another user's: nobody can tell
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a daemon's own is exclusive
     except OSError:
         return True
     finally:
-        os.close(descriptor)
+        os.close(descriptor)  # which releases it
     return False
 
 

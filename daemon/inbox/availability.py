@@ -16,7 +16,7 @@ from typing import Any
 from ulid import ULID
 
 from prefd.daemon.errors import PrefdError
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.machine.mounts import Mount, find_mount, is_mounted
 from prefd.daemon.text.wording import clip
@@ -45,13 +45,13 @@ class WatchedFolder:
     def check(self) -> bool:
         """Make sure that files can be claimed from the folder. True where it is not the folder of the last check.
 
-        Raises FolderUnusable, and OSError where the folder cannot be looked at.
+        Raises FolderUnusable, HomeUnusable, and OSError where the folder cannot be looked at.
         """
         folder_id = read_identity(self.home.jobs)
         if folder_id is not None and folder_id == self._identity and self._has_subfolders():
             return False
         self._identity = None
-        self._require_home()
+        self.require_home()
         self.require_mount()
         if folder_id is None and self.home.jobs.is_symlink():
             raise FolderUnusable(f"{self.home.jobs} points to {os.readlink(self.home.jobs)}, which is not there")
@@ -74,13 +74,12 @@ class WatchedFolder:
                 f"to use the folder that is there now, delete {self._record}"
             )
 
-    def _require_home(self) -> None:
+    def require_home(self) -> None:
+        """Raise HomeUnusable where the home is not the folder that it was at the first check."""
         root = read_identity(self.home.root)
         self._root = self._root or root
         if root is None or root != self._root:
-            raise FolderUnusable(
-                f"{self.home.root} is not the folder it was when the daemon started: is it not mounted?"
-            )
+            raise HomeUnusable(f"{self.home.root} is not the folder it was when the daemon started: is it not mounted?")
 
     def _has_subfolders(self) -> bool:
         return self.home.accepted.is_dir() and self.home.rejected.is_dir()

@@ -15,13 +15,15 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path, PurePath
 
 from ulid import ULID
 
 from prefd.cache.segments.durable import whole_file
 from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox.claim_marks import ULID_LENGTH, is_marked, make_mark, remove_mark
 from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.text.wording import clip
@@ -33,7 +35,6 @@ EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
 STILL_WRITTEN_SECONDS = 30.0
 STILL_WRITTEN = "has not changed for a while but is still open for writing: waiting"
-ULID_LENGTH = 26
 CLAIMED = re.compile(r"[0-9A-Z]{26}-[^\ud800-\udfff]+", re.DOTALL)
 """An accepted file's name: a ULID, and the name as it was dropped (which was UTF-8)."""
 
@@ -47,6 +48,8 @@ class Claimed:
 
     path: Path
     name: str
+    hold: str = ""
+    """Why its jobs are not to run unless somebody asks for it; empty where they are."""
 
     @classmethod
     def from_path(cls, path: Path) -> Claimed:
@@ -160,11 +163,14 @@ class Inbox:
             return None
         try:
             os.fsync(descriptor)  # a claim that outlives a power cut is of the content that was complete
+            make_mark(claimed.path)
             os.rename(source, claimed.path)  # over nothing: the prefix is new
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 self._report_refusal(name, error)
             if not os.path.lexists(claimed.path):  # NFS may say so of a rename that was done, when its answer was lost
+                with suppress(OSError):
+                    remove_mark(claimed.path)
                 return None
         try:
             self._make_durable()
@@ -217,7 +223,10 @@ class Inbox:
         return ready
 
     def keep_claims_without_jobs(self, recorded: set[str]) -> None:
-        """Keep the claimed files without a job: a crash came between the rename and the row. Raises OSError."""
+        """Keep the claimed files without a job, those to be held that once had one. Raises OSError.
+
+        Of the others a crash came between the rename and the row.
+        """
         with os.scandir(self.home.accepted) as entries:
             names = [
                 entry.name
@@ -228,7 +237,13 @@ class Inbox:
                 and entry.is_file(follow_symlinks=False)
             ]
         for name in names:
-            self.keep(Claimed.from_path(self.home.accepted / name))
+            claimed = Claimed.from_path(self.home.accepted / name)
+            self.keep(claimed if is_marked(claimed.path) else replace(claimed, hold=describe_unknown_claim(claimed)))
+
+    def confirm(self, claimed: Claimed) -> None:
+        """Note that the claim has come to its end: its jobs are in the database, or it was rejected."""
+        with suppress(OSError):  # then the next daemon finds its jobs, and nothing hangs on the mark
+            remove_mark(claimed.path)
 
     def forget_report(self, claimed: Claimed) -> None:
         """Forget what was reported of a claimed file, which is a job now, or rejected."""
@@ -245,6 +260,7 @@ class Inbox:
         with whole_file(self.home.refusal(target.name), beside, durable=False) as file:
             file.write(("\n".join(lines) + "\n").encode())
         os.rename(claimed.path, target)
+        self.confirm(claimed)
         return target
 
     def _make_durable(self) -> None:
@@ -325,6 +341,25 @@ class Inbox:
         if self._reported.get(name) != reason:
             self._reported[name] = reason
             log.warning("%s %s", clip(ascii(name), 120), reason)
+
+
+def mark_claims(home: Home, recorded: set[str]) -> None:
+    """Mark each claimed file without a job as one whose claim broke off. Raises OSError."""
+    with os.scandir(home.accepted) as entries:
+        names = [entry.name for entry in entries if CLAIMED.fullmatch(entry.name) and entry.name not in recorded]
+    for name in names:
+        make_mark(home.accepted / name)
+
+
+def describe_unknown_claim(claimed: Claimed) -> str:
+    """Say in words why the jobs of a file are held that was taken in once, and whose jobs the database does not know."""
+    moment = ""
+    with suppress(ValueError):
+        moment = f" on {datetime.fromtimestamp(ULID.from_str(claimed.source[:ULID_LENGTH]).timestamp):%Y-%m-%d %H:%M}"
+    return (
+        f"it was taken in once{moment}, and the database does not know its job: was that begun anew, or is it an older one? "
+        "It may have run: `prefd resume ID` runs it, `prefd cancel ID` does not"
+    )
 
 
 def _signature(info: os.stat_result) -> Signature:

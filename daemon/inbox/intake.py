@@ -71,6 +71,7 @@ class Intake:
                     self.folder.forget()  # so that files claimed before the failure are looked for again
                     if not isinstance(error, FolderUnusable | OSError):
                         raise
+                    self.folder.require_home()  # or the trouble is the home's
                     self.calls.tell_trouble(_describe_error(error))
                     wait = min(self.timing.folder_trouble_retry, self.config.rescan_seconds)
                 else:

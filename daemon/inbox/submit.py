@@ -13,6 +13,7 @@ from ulid import ULID
 from prefd.cache.segments.durable import flush_file, whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.availability import WatchedFolder
+from prefd.daemon.inbox.claim_marks import make_mark
 from prefd.daemon.inbox.claims import Claimed
 from prefd.daemon.inbox.non_specs import choose_spec_name
 from prefd.daemon.machine.files import rename_new, shorten_name, sync_folder
@@ -28,6 +29,7 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
     ulid = ULID()
     beside = home.accepted / f".{ulid}.tmp"
     claimed = Claimed(home.accepted / f"{ulid}-{shorten_name(name)}", name)
+    make_mark(claimed.path)
     with whole_file(claimed.path, beside) as file:
         file.write(data)
     sync_folder(home.accepted)

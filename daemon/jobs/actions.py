@@ -7,9 +7,19 @@ the job's supervisor at once. A change by another process is noticed by the daem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from prefd.daemon.jobs.table import Job, JobTable
+
+
+def _make_act_on_all(act: Callable[[JobTable, int], Job]) -> Callable[[JobTable, Sequence[int]], None]:
+    def act_on_all(table: JobTable, job_ids: Sequence[int]) -> None:
+        with table.transaction():
+            for job_id in job_ids:
+                act(table, job_id)
+
+    return act_on_all
+
 
 JOB_ACTIONS: Mapping[str, Callable[[JobTable, int], Job]] = {
     "cancel": JobTable.request_cancel,
@@ -19,6 +29,22 @@ JOB_ACTIONS: Mapping[str, Callable[[JobTable, int], Job]] = {
     "retry-fresh": lambda table, job_id: table.retry(job_id, fresh=True),
 }
 """`POST /v1/jobs/<id>/<action>` answers with the job. Each raises JobNotFound; some, IllegalTransition."""
+
+JOBS_ACTIONS: Mapping[str, Callable[[JobTable, Sequence[int]], None]] = {
+    **{action: _make_act_on_all(act) for action, act in JOB_ACTIONS.items()},
+    "cancel": JobTable.cancel_many,
+    "remove": JobTable.remove,
+}
+"""`POST /v1/jobs/<action>` does one of these to many jobs in one transaction: to all of them, or to none."""
+
+JOBS_SUMMARIES: Mapping[str, str] = {
+    "cancel": "Call jobs off; no effect on those that have ended",
+    "pause": "Save the jobs' state and free their memory",
+    "resume": "Let paused jobs go on",
+    "retry": "Run ended jobs again, from their last checkpoints",
+    "retry-fresh": "Run ended jobs again, from nothing",
+    "remove": "Delete ended jobs: their rows, their folders and their accepted specs",
+}
 
 JOB_SUMMARIES: Mapping[str, str] = {
     "cancel": "Call it off; no effect on one that has ended",

@@ -60,6 +60,19 @@ def refuse_lost(path: Path) -> None:
         raise Unreadable(path, f"it {condition}, and there are jobs in runs/")
 
 
+def refuse_linked(path: Path) -> None:
+    """Raises JobTableError where the file has a second name: a copy of the home made with links would be written with it."""
+    try:
+        links = path.stat().st_nlink
+    except OSError:
+        return
+    if links > 1:
+        raise JobTableError(
+            f"{path} has {links} names: a copy made with hard links (cp -al) shares it with another home, and both would "
+            f"be damaged; stop the daemons of both and give this home its own: cp -p {path} {path}.own && mv {path}.own {path}"
+        )
+
+
 def read_inode(path: Path) -> int | None:
     """Return the number of the file that has this name; None where there is none."""
     try:
@@ -94,6 +107,7 @@ def read_version(db: sqlite3.Connection, path: Path) -> int:
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database for writing; it is created, or brought to this version, as needed. Raises JobTableError."""
     with explain_errors(path):
+        refuse_linked(path)
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             refuse_foreign(db, path)  # and a newer schema, before anything could be written

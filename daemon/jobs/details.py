@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import Stock, read_stock
@@ -41,6 +42,8 @@ class JobDetails:
     """The result folders, by name."""
     folder: Path
     """The job's folder."""
+    lost: bool
+    """Whether the folder was removed by hand."""
 
     @classmethod
     def collect(cls, job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> JobDetails:
@@ -54,6 +57,7 @@ class JobDetails:
             progress=run.progress(),
             outputs=list_outputs(job, run),
             folder=run.root,
+            lost=bool(find_lost_folder(job, run)),
         )
 
     @classmethod
@@ -76,6 +80,7 @@ class JobDetails:
             "progress": None if self.progress is None else asdict(self.progress),
             **{name: str(self.outputs[name]) if name in self.outputs else None for name in OUTPUTS},
             "run": str(self.folder),
+            "run_gone": self.lost,
         }
 
 

@@ -31,7 +31,7 @@ from prefd.daemon.runs.run_folder import RunDir
 MAX_ID = 16_384
 CHANGES = 200
 
-Kind = Literal["job", "metrics", "progress", "reset"]
+Kind = Literal["job", "removed", "metrics", "progress", "reset"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,10 @@ class Follower:
 
     def _event_of(self, change: Change) -> StreamEvent:
         self.line = change.number
+        if change.state == "removed":
+            self.tails.pop(change.job_id, None)
+            gone = {"job": change.job_id, "name": change.name, "reason": change.reason, "at": change.at}
+            return StreamEvent("removed", gone, str(self.cursor))
         if change.state in ENDED:
             self.tails.pop(change.job_id, None)
         elif change.state == "training":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.jobs.states import ENDED, State
@@ -35,6 +35,38 @@ class IllegalTransition(PrefdError, ValueError):
     http_status = 409
 
 
+class Brief(NamedTuple):
+    """What is needed of a job to choose it and to name it: a list of ten thousand is read in a moment."""
+
+    id: int
+    name: str
+    state: State
+    group: str
+    owner: str
+    attempt: int
+    pause_requested: bool
+    waiting: str
+    """Why it is queued and does not run, in words."""
+    finished_at: float | None
+    """Unix time."""
+    bytes: int | None
+    """What its folder takes on disk, as it was last measured; None before that."""
+    checkpoints: int | None
+    """What its checkpoints take of that."""
+    fused: int | None
+    """What its fused models take of that."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is done, failed or cancelled."""
+        return self.state in ENDED
+
+    @property
+    def pausing(self) -> bool:
+        """Whether it is paused, or is about to be."""
+        return self.state == "paused" or bool(self.pause_requested)
+
+
 class Event(NamedTuple):
     """A line of one job's history."""
 
@@ -53,7 +85,7 @@ class Change(NamedTuple):
     owner: str
     at: float
     """Unix time."""
-    state: State
+    state: State | Literal["removed"]
     reason: str
     newest: bool
     """Whether nothing has happened to the job since."""
@@ -107,6 +139,8 @@ class Job:
     """The job's identity, which its folder carries too; another home may give its number to another job."""
     origin: str
     """The id of the home that its folder was copied in from; empty for a job of this home."""
+    bytes: int | None
+    """What its folder takes on disk, as it was measured when the job last ended; null before that."""
 
     @property
     def ended(self) -> bool:

@@ -74,6 +74,39 @@ CREATE UNIQUE INDEX jobs_ulid ON jobs (ulid) WHERE ulid <> '';
 CREATE TABLE home (id INTEGER PRIMARY KEY CHECK (id = 1), ulid TEXT NOT NULL);
 INSERT INTO home VALUES (1, '');
 """,
+    """
+-- Jobs that were removed. While `pending` is 1, files of theirs are still to be deleted.
+CREATE TABLE removed (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    source TEXT NOT NULL,
+    at REAL NOT NULL,
+    pending INTEGER NOT NULL DEFAULT 1
+);
+CREATE INDEX removed_pending ON removed (id) WHERE pending;
+CREATE INDEX jobs_source ON jobs (source);
+-- What a job's folder takes on disk, in bytes, as it was last measured.
+CREATE TABLE sizes (
+    job_id INTEGER PRIMARY KEY,
+    bytes INTEGER NOT NULL,
+    checkpoints INTEGER NOT NULL,
+    fused INTEGER NOT NULL,
+    at REAL NOT NULL
+);
+-- A removed job's lines go with it: their numbers, which are in clients' cursors, are never given out again.
+CREATE TABLE numbered_history (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id INTEGER NOT NULL,
+    at REAL NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+INSERT INTO numbered_history SELECT rowid, job_id, at, state, reason FROM history ORDER BY rowid;
+DROP TABLE history;
+ALTER TABLE numbered_history RENAME TO history;
+CREATE INDEX history_job ON history (job_id);
+""",
 )
 """The SQL that makes each version of the schema out of the one before. Entries are never changed, only added."""
 VERSION = len(MIGRATIONS)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from prefd.daemon.jobs import rows as job_rows
 from prefd.daemon.jobs.database import explain_errors, refuse_damaged
-from prefd.daemon.jobs.job import Change, Event, Job, JobNotFound
-from prefd.daemon.jobs.states import STATES, State
+from prefd.daemon.jobs.job import Brief, Change, Event, Job
+from prefd.daemon.jobs.states import ENDED, STATES, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
     from prefd.daemon.specs.job_spec import JobSpec
@@ -60,7 +60,7 @@ class JobQueries:
         with explain_errors(self._path):
             row = self._db.execute("SELECT spec FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
-            raise JobNotFound(f"there is no job {job_id}")
+            raise job_rows.make_not_found(self._db, job_id)
         from prefd.daemon.specs.job_spec import JobSpec
 
         return JobSpec.model_validate_json(row[0])
@@ -72,9 +72,10 @@ class JobQueries:
         return {state: counts.get(state, 0) for state in STATES}
 
     def sources(self) -> set[str]:
-        """Return the names of the claimed files that have a job."""
+        """Return the names of the claimed files that have a job, or had one whose files are still to be deleted."""
+        query = "SELECT source FROM jobs WHERE owner = 'daemon' UNION SELECT source FROM removed WHERE pending"
         with explain_errors(self._path):
-            return {row[0] for row in self._db.execute("SELECT source FROM jobs WHERE owner = 'daemon'")}
+            return {row[0] for row in self._db.execute(query)}
 
     def contents(self, after: int = 0) -> builtins.list[tuple[int, str]]:
         """Return (id, `content`) of every job with a higher id than `after`, oldest first."""
@@ -94,12 +95,21 @@ class JobQueries:
             return content
 
     def states(self, job_ids: Iterable[int]) -> dict[int, State]:
-        """Return the states of these jobs, by id; a job that does not exist is left out."""
+        """Return the states of these jobs, by id; one that was done and then removed stays done, others are left out."""
+        ids = json.dumps(list(job_ids))
         with explain_errors(self._path):
             rows = self._db.execute(
-                "SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(job_ids)),)
+                "SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?)) UNION ALL "
+                "SELECT id, state FROM removed WHERE state = 'done' AND id IN (SELECT value FROM json_each(?))",
+                (ids, ids),
             )
             return dict(rows.fetchall())
+
+    def home_id(self) -> str:
+        """Return the id of the home that the database belongs to; "" until a daemon has served it."""
+        with explain_errors(self._path):
+            home_id: str = self._db.execute("SELECT ulid FROM home").fetchone()[0]
+            return home_id
 
     def queue_paused_at(self) -> float | None:
         """Return when (Unix time) the queue was paused; None while it is not."""
@@ -124,9 +134,9 @@ class JobQueries:
         """Return the first `limit` lines of history behind number `after`, of one job or of all."""
         with explain_errors(self._path):
             rows = self._db.execute(
-                "SELECT h.rowid, h.job_id, name, owner, at, h.state, h.reason, "
-                "h.rowid = (SELECT max(rowid) FROM history WHERE job_id = h.job_id) "
-                "FROM history AS h JOIN jobs ON jobs.id = h.job_id "
+                "SELECT h.rowid, h.job_id, coalesce(jobs.name, removed.name, ''), coalesce(owner, 'daemon'), h.at, h.state, "
+                "h.reason, h.rowid = (SELECT max(rowid) FROM history WHERE job_id = h.job_id) "
+                "FROM history AS h LEFT JOIN jobs ON jobs.id = h.job_id LEFT JOIN removed ON removed.id = h.job_id "
                 "WHERE h.rowid > ? AND (? IS NULL OR h.job_id = ?) ORDER BY h.rowid LIMIT ?",
                 (after, job_id, job_id, limit),
             )
@@ -158,6 +168,40 @@ class JobQueries:
             )
             jobs = [job_rows.parse_job(row) for row in rows]
         return jobs[:limit][::-1], len(jobs) > limit
+
+    def briefs(self, job_ids: Iterable[int] | None = None) -> builtins.list[Brief]:
+        """Return what is needed to choose among jobs and to name them, oldest first: of all, or of these."""
+        chosen = "" if job_ids is None else "WHERE id IN (SELECT value FROM json_each(?))"
+        values = () if job_ids is None else (json.dumps(builtins.list(job_ids)),)
+        with explain_errors(self._path):
+            rows = self._db.execute(
+                "SELECT id, name, state, job_group, owner, attempt, pause_requested, waiting, finished_at, "
+                "sizes.bytes, sizes.checkpoints, sizes.fused "
+                f"FROM jobs LEFT JOIN sizes ON sizes.job_id = jobs.id {chosen} ORDER BY id",
+                values,
+            )
+            return [Brief(*row) for row in rows]
+
+    def queue_places(self) -> dict[int, int]:
+        """Return the place of each queued job in the order in which they start, 1 for the next, by id."""
+        with explain_errors(self._path):
+            rows = self._db.execute(
+                "SELECT id FROM jobs WHERE state = 'queued' AND owner = 'daemon' ORDER BY -priority, id"
+            )
+            return {job_id: place for place, (job_id,) in enumerate(rows, 1)}
+
+    def needed(self) -> dict[int, int]:
+        """Return for each job that another one, which has not ended, is to run after: that other one."""
+        query = f"SELECT id, after FROM jobs WHERE after != '[]' AND state NOT IN {tuple(ENDED)} ORDER BY id DESC"
+        with explain_errors(self._path):
+            return {each: job_id for job_id, after in self._db.execute(query) for each in json.loads(after)}
+
+    def largest(self, most: int) -> tuple[int, builtins.list[tuple[int, int]]]:
+        """Return what all measured folders take in bytes, and (id, bytes) of the `most` largest."""
+        with explain_errors(self._path):
+            total: int = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM sizes").fetchone()[0]
+            rows = self._db.execute("SELECT job_id, bytes FROM sizes ORDER BY bytes DESC, job_id LIMIT ?", (most,))
+            return total, rows.fetchall()
 
     def list(self, *states: State) -> builtins.list[Job]:
         """Return the jobs in these states (all, when none is named), oldest first."""

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.recovery_records import Record, Records
+from prefd.daemon.jobs.leftovers import hide_removals
+from prefd.daemon.jobs.recovery_records import End, Record, Records
+from prefd.daemon.jobs.settling import settle_home
 from prefd.daemon.jobs.states import ENDED, PHASE_OF, State
 from prefd.daemon.jobs.table import JobTable, Unreadable
 from prefd.daemon.machine.files import sync_folder
@@ -41,11 +43,11 @@ def open_table(home: Home) -> JobTable:
     if rebuilt.exists():
         put_in_place(home.database, rebuilt)
     try:
-        table = _open_checked(home)
+        table = _open_settled(home)
     except Unreadable as error:
         log.error("%s", error)
         rebuild(home, error.why)
-        table = _open_checked(home)
+        table = _open_settled(home)
     table.write_records()
     return table
 
@@ -54,7 +56,20 @@ def mend(home: Home, table: JobTable, problem: str) -> None:
     """Rebuild a database that became unreadable while `table` was open, and reopen `table`. Raises JobTableError."""
     rebuild(home, problem)
     table.reopen()
+    settle_home(home, table)
     table.write_records()
+
+
+def _open_settled(home: Home) -> JobTable:
+    """Open the home's job table, whole and this home's own. Raises JobTableError."""
+    table = _open_checked(home)
+    try:
+        settle_home(home, table)
+        hide_removals(home, table)  # before anything in runs/ is taken for a job
+    except BaseException:
+        table.close()
+        raise
+    return table
 
 
 def _open_checked(home: Home) -> JobTable:
@@ -71,8 +86,11 @@ def rebuild(home: Home, problem: str) -> None:
     aside = _choose_unused_name(home.database)
     reason = f"rebuilt from runs/, for the database could not be read ({problem})"
     last_id, paused_at = records.read_table()
+    ends = records.read_ends()
     rows = [
-        record for job_id in records.ids() if (record := _recover_record(home, records, job_id, reason)) is not None
+        record
+        for job_id in records.ids()
+        if (record := _recover_record(home, records, job_id, reason, ends.get(job_id))) is not None
     ]
     last_id = max([last_id, _read_last_id(home.database), *records.ids(), *(int(record.row["id"]) for record in rows)])
     beside = home.database.with_name(f"{home.database.name}.rebuilding")
@@ -114,7 +132,7 @@ def _read_last_id(database: Path) -> int:
         return 0
 
 
-def _recover_record(home: Home, records: Records, job_id: int, reason: str) -> Record | None:
+def _recover_record(home: Home, records: Records, job_id: int, reason: str, end: End | None) -> Record | None:
     """Return a job's record from its folder, with a line of history for `reason`; None where the folder has no spec."""
     run = RunDir(home.job(job_id))
     record = records.read(job_id)
@@ -125,7 +143,16 @@ def _recover_record(home: Home, records: Records, job_id: int, reason: str) -> R
         message = "job %d: %s holds no spec that can be read; its number stays taken"
         log.warning(message, job_id, run.root, extra={"job": job_id})
         return None
-    return _add_reason(_add_end(record, run), reason)
+    return _add_reason(_add_end(_add_known_end(record, end), run), reason)
+
+
+def _add_known_end(record: Record, end: End | None) -> Record:
+    """End a job that was cancelled with many others, where its own record does not say so yet."""
+    if end is None or record.row["state"] in ENDED or record.history[-1][1] > end[2]:
+        return record
+    state, reason, timestamp = end
+    row = record.row | {"state": state, "reason": reason, "finished_at": timestamp, "worker_pid": None, "waiting": ""}
+    return Record(row, [*record.history, (None, timestamp, state, reason)])
 
 
 def _add_reason(record: Record, reason: str) -> Record:

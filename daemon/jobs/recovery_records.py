@@ -8,12 +8,13 @@ record that cannot be written stops no transition; it is written again when ther
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prefd.daemon.home.identity import read_folder_id
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.run_folder import RECORD
 
@@ -21,6 +22,14 @@ log = logging.getLogger(__name__)
 
 TABLE_RECORD = ".table.json"
 """In `runs/`: the last number that was given to a job, and since when the queue is paused."""
+
+
+ENDS_RECORD = ".ends.json"
+"""In `runs/`: the jobs of a large cancellation whose own records are still to be written."""
+
+
+End = tuple[str, str, float]
+"""How a job ended: its state, the reason, and when (Unix time)."""
 
 
 class Record(NamedTuple):
@@ -40,12 +49,19 @@ class Records:
     missing: set[int] = field(default_factory=set)
     """The ids of jobs whose record could not be written."""
 
+    def __post_init__(self) -> None:
+        self._home = self._find_home()
+
     def write(self, record: Record) -> None:
         """Write one job's record; a job whose record cannot be written is noted in `missing`."""
         job_id = int(record.row["id"])
         folder = self.runs / str(job_id)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if self._find_home() != self._home:  # it went away, or is another home by now: the daemon says so
+                self.missing.add(job_id)
+                return
+            self.runs.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             write_json(
                 folder / RECORD, record._asdict(), flush=len(record.history) > 1
             )  # until then the claimed file has it
@@ -55,6 +71,9 @@ class Records:
                 why, about = error.strerror or error, {"job": job_id}
                 log.warning("job %d: %s cannot be written yet: %s", job_id, folder / RECORD, why, extra=about)
             self.missing.add(job_id)
+
+    def _find_home(self) -> tuple[int, int] | None:
+        return read_folder_id(self.runs.parent)
 
     def read(self, job_id: int) -> Record | None:
         """Return a job's record; None where there is none that can be read."""
@@ -67,7 +86,9 @@ class Records:
     def write_table(self, last_id: int, paused_at: float | None) -> None:
         """Write the last id and the queue's pause, which belong to no job, where that can be done."""
         with suppress(OSError):
-            self.runs.mkdir(parents=True, exist_ok=True)
+            if self._find_home() != self._home:
+                return
+            self.runs.mkdir(exist_ok=True)
             if self.read_table() != (last_id, paused_at):
                 write_json(self.runs / TABLE_RECORD, {"last_id": last_id, "paused_at": paused_at}, flush=False)
 
@@ -77,6 +98,25 @@ class Records:
             case {"last_id": int() as last_id, "paused_at": (float() | int() | None) as paused_at}:
                 return last_id, paused_at
         return 0, None
+
+    def write_ends(self, job_ids: Sequence[int], state: str, reason: str, timestamp: float) -> None:
+        """Write down that these jobs ended alike, in one file, beside those that are in it already."""
+        ends = {str(job_id): end for job_id, end in self.read_ends().items()}
+        ends |= dict.fromkeys(map(str, job_ids), (state, reason, timestamp))
+        with suppress(OSError):
+            self.runs.mkdir(parents=True, exist_ok=True)
+            write_json(self.runs / ENDS_RECORD, ends, indent=None)
+
+    def read_ends(self) -> Mapping[int, End]:
+        """Return (state, reason, Unix time) of the jobs whose own record may not say yet that they have ended."""
+        document = read_json(self.runs / ENDS_RECORD)
+        ends = document.items() if isinstance(document, dict) else ()
+        return {int(job_id): (end[0], end[1], end[2]) for job_id, end in ends}
+
+    def forget_ends(self) -> None:
+        """Delete the file of ends, once every job's own record has been written."""
+        with suppress(OSError):
+            (self.runs / ENDS_RECORD).unlink(missing_ok=True)
 
     def ids(self) -> Iterator[int]:
         """Yield the ids of all jobs that have a folder, in order."""

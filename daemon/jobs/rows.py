@@ -11,21 +11,34 @@ from typing import Any
 from prefd.daemon.jobs.job import Job, JobNotFound
 from prefd.daemon.jobs.recovery_records import Record
 from prefd.daemon.jobs.states import State
+from prefd.daemon.text.times import format_clock
 
 COLUMNS = (
     "id, name, state, reason, source, owner, created_at, started_at, finished_at, phase_seconds, "
     "worker_pid, worker_started, cancel_requested, pause_requested, attempt, fresh, "
     "priority, not_before, after, waiting, job_group, description, boot, owner_started, crashes, "
-    "ulid, origin"
+    "ulid, origin, "
+    "(SELECT bytes FROM sizes WHERE job_id = jobs.id) AS bytes"
 )
+NAMES = [column.split()[-1] for column in COLUMNS.split(", ")]
+"""The names of COLUMNS."""
 
 
 def find_job(db: sqlite3.Connection, job_id: int) -> Job:
     """Return the job. Raises JobNotFound."""
     row = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
-        raise JobNotFound(f"there is no job {job_id}")
+        raise make_not_found(db, job_id)
     return parse_job(row)
+
+
+def make_not_found(db: sqlite3.Connection, job_id: int) -> JobNotFound:
+    """Make the error for a job that is not there; of one that was removed it says so."""
+    removed = db.execute("SELECT name, state, at FROM removed WHERE id = ?", (job_id,)).fetchone()
+    if removed is None:
+        return JobNotFound(f"there is no job {job_id}")
+    name, state, at = removed
+    return JobNotFound(f"job {job_id} ({name}), which was {state}, was removed by you: {format_clock(at)}")
 
 
 def list_in_states(db: sqlite3.Connection, states: Sequence[State]) -> list[Job]:
@@ -80,7 +93,7 @@ def restore_history(db: sqlite3.Connection, records: Sequence[Record]) -> None:
 
 def parse_job(row: tuple[Any, ...]) -> Job:
     """Make a Job of a row with the columns COLUMNS."""
-    values = dict(zip(COLUMNS.split(", "), row, strict=True))
+    values = dict(zip(NAMES, row, strict=True))
     values["phase_seconds"] = json.loads(values["phase_seconds"])
     for flag in ("cancel_requested", "pause_requested", "fresh"):
         values[flag] = bool(values[flag])

@@ -44,6 +44,7 @@ STATES: tuple[State, ...] = tuple(TABLE)
 ENDED: frozenset[State] = frozenset(state for state, facts in TABLE.items() if not facts.may_become)
 UNENDED: tuple[State, ...] = tuple(state for state in TABLE if state not in ENDED)
 RUNNING: tuple[State, ...] = tuple(state for state, facts in TABLE.items() if facts.phase is not None)
+WAITING: tuple[State, ...] = tuple(state for state in UNENDED if state not in RUNNING)
 FAILURES: Mapping[State, str] = {state: facts.failure for state, facts in TABLE.items() if facts.failure}
 COLOURS: Mapping[str, str] = {state: facts.colour for state, facts in TABLE.items()}
 PHASE_OF: Mapping[str, Phase] = {state: facts.phase for state, facts in TABLE.items() if facts.phase is not None}

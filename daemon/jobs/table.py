@@ -18,6 +18,8 @@ from prefd.daemon.jobs.database import (
     Unreadable,
     explain_errors,
 )
+from prefd.daemon.jobs.edits import Edits
+from prefd.daemon.jobs.folder_sizes import FolderSizes
 from prefd.daemon.jobs.job import (
     CANCELLED_PAUSED,
     CANCELLED_RUNNING,
@@ -35,14 +37,15 @@ from prefd.daemon.jobs.job import (
 )
 from prefd.daemon.jobs.job_ulids import choose_job_ulid
 from prefd.daemon.jobs.queries import serialize_spec
-from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, State
-from prefd.daemon.jobs.writer import JobWriter
+from prefd.daemon.jobs.removals import IDS, JobRemovals
+from prefd.daemon.jobs.states import ENDED, RUNNING, TABLE, UNENDED, WAITING, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
     from prefd.daemon.machine.processes import ProcessId
     from prefd.daemon.specs.job_spec import JobSpec
 
 __all__ = [  # the table, and the types and errors that its users need with it
+    "FEW_JOBS",
     "QUEUE_PAUSED",
     "RESUMED",
     "Change",
@@ -56,7 +59,11 @@ __all__ = [  # the table, and the types and errors that its users need with it
 ]
 
 
-class JobTable(JobWriter):
+FEW_JOBS = 50
+"""So many jobs are changed one by one; of more, the rows are changed together, and their records are written afterwards."""
+
+
+class JobTable(JobRemovals, Edits, FolderSizes):
     """The queries of an open job database, and the transactions that change it. Used from one thread."""
 
     def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:
@@ -70,11 +77,12 @@ class JobTable(JobWriter):
         owner: str = "daemon",
         descriptions: Sequence[str] = (),
         reasons: Sequence[str] = (),
+        hold: str = "",
     ) -> list[Job]:
         """Add a job for each of a file's specs, all of them or none, and return them.
 
         For a claimed file that has jobs already, return these. `descriptions`: each job's settings, in words. `reasons`:
-        a remark on each job, such as which job has the same spec.
+        a remark on each job, such as which job has the same spec. `hold`: why the jobs are to be paused from the first.
         """
         now = time.time()
         with self.transaction():
@@ -84,6 +92,8 @@ class JobTable(JobWriter):
             none = [""] * len(specs)
             parts = enumerate(zip(specs, descriptions or none, reasons or none, strict=True))
             jobs = [self._insert(spec, source, owner, now, part, *texts) for part, (spec, *texts) in parts]
+            if hold:
+                jobs = [self._move(job, "paused", hold, {}) for job in jobs]
             self.record_table()
             return jobs
 
@@ -101,6 +111,23 @@ class JobTable(JobWriter):
     ) -> Job:
         """Move a job to `state`. `phase_seconds`: to add to those of its phases. Raises IllegalTransition, JobNotFound."""
         with self.transaction():
+            return self._move(rows.find_job(self._db, job_id), state, reason, phase_seconds or {})
+
+    def begin(
+        self,
+        job_id: int,
+        state: State,
+        spec: JobSpec,
+        reason: str = "",
+        phase_seconds: Mapping[str, float] | None = None,
+    ) -> Job | None:
+        """Move a queued job to its first phase, for which `spec` was prepared.
+
+        None, and no change, where the job was edited, paused or cancelled since its spec was read. Raises JobNotFound.
+        """
+        with self.transaction():
+            if not self.is_as_prepared(job_id, spec):
+                return None
             return self._move(rows.find_job(self._db, job_id), state, reason, phase_seconds or {})
 
     def set_worker(self, job_id: int, worker: ProcessId) -> None:
@@ -122,6 +149,44 @@ class JobTable(JobWriter):
             if job.state in RUNNING:
                 return rows.find_job(self._db, job_id)
             return self._move(job, "cancelled", CANCELLED_WAITING if job.started_at is None else CANCELLED_PAUSED, {})
+
+    def cancel_many(self, job_ids: Sequence[int]) -> None:
+        """Cancel each of these jobs as `request_cancel` does, all in one transaction. Raises JobNotFound."""
+        with self.transaction():
+            if len(job_ids) <= FEW_JOBS:
+                for job_id in job_ids:
+                    self.request_cancel(job_id)
+                return
+            ids = json.dumps(list(job_ids))
+            for (missing,) in self._db.execute(
+                "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM jobs)", (ids,)
+            ).fetchall():
+                raise rows.make_not_found(self._db, missing)
+            self._db.execute(
+                f"UPDATE jobs SET cancel_requested = 1 WHERE id IN {IDS} AND state NOT IN {tuple(ENDED)}", (ids,)
+            )
+            self._changed |= {
+                job_id
+                for (job_id,) in self._db.execute(
+                    f"SELECT id FROM jobs WHERE id IN {IDS} AND state IN {RUNNING}", (ids,)
+                )
+            }
+            waiting = f"FROM jobs WHERE id IN {IDS} AND state IN {WAITING}"
+            cancelled = [job_id for (job_id,) in self._db.execute(f"SELECT id {waiting}", (ids,))]
+            reason = "CASE WHEN started_at IS NULL THEN ? ELSE ? END"
+            reasons, now = (CANCELLED_WAITING, CANCELLED_PAUSED), time.time()
+            self._db.execute(
+                "INSERT INTO history (job_id, at, state, reason) SELECT id, "
+                f"max(?, (SELECT coalesce(max(at), 0) FROM history WHERE job_id = jobs.id)), 'cancelled', {reason} {waiting}",
+                (now, *reasons, ids),
+            )
+            self._db.execute(
+                f"UPDATE jobs SET state = 'cancelled', reason = {reason}, finished_at = max(?, created_at), "
+                "worker_pid = NULL, worker_started = NULL, pause_requested = 0, waiting = '' "
+                f"WHERE id IN {IDS} AND state IN {WAITING}",
+                (*reasons, now, ids),
+            )
+            self.record_later(cancelled, "cancelled", CANCELLED_WAITING, now)
 
     def request_pause(self, job_id: int) -> Job:
         """Pause a queued job now, a running one when its worker has saved its state and stopped.
@@ -192,7 +257,11 @@ class JobTable(JobWriter):
         with self.transaction():
             self._db.execute("UPDATE queue SET paused_at = coalesce(paused_at, ?)", (time.time(),))
             self.record_table()
-            self._db.execute("UPDATE jobs SET waiting = ? WHERE state = 'queued' AND owner = 'daemon'", (QUEUE_PAUSED,))
+            self._db.execute(
+                "UPDATE jobs SET waiting = CASE waiting WHEN '' THEN ?1 ELSE ?1 || '; ' || waiting END "
+                "WHERE state = 'queued' AND owner = 'daemon' AND substr(waiting, 1, length(?1)) != ?1",
+                (QUEUE_PAUSED,),
+            )
             running = (
                 [job for job in rows.list_in_states(self._db, RUNNING) if job.owner == "daemon"] if running_too else []
             )
@@ -203,12 +272,31 @@ class JobTable(JobWriter):
         with self.transaction():
             self._db.execute("UPDATE queue SET paused_at = NULL")
             self.record_table()
-            self._db.execute("UPDATE jobs SET waiting = '' WHERE waiting = ?", (QUEUE_PAUSED,))
+            self._db.execute(
+                "UPDATE jobs SET waiting = substr(waiting, length(?1) + 3) WHERE substr(waiting, 1, length(?1)) = ?1",
+                (QUEUE_PAUSED,),
+            )
             return [
                 self._resume(job)
                 for job in rows.list_in_states(self._db, ("paused", *RUNNING))
                 if paused_too and job.pausing
             ]
+
+    def hold_unended(self, reason: str) -> list[Job]:
+        """Pause every job that has not ended, for `reason`, and return those that went on until now.
+
+        A job of `prefd run` fails with it, for a queue has nothing to resume there.
+        """
+        with self.transaction():
+            held = []
+            for job in rows.list_in_states(self._db, UNENDED):
+                if job.cancel_requested:
+                    self._move(job, "cancelled", CANCELLED_RUNNING, {})
+                elif job.owner != "daemon":
+                    self._move(job, "failed", reason, {})
+                elif job.state != "paused":
+                    held.append(self._move(job, "paused", reason, {}))
+            return held
 
     def _request_pause(self, job: Job) -> Job:
         if job.ended or job.state == "paused":

@@ -7,6 +7,7 @@ transactions change is JobTable's.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,8 +25,11 @@ from prefd.daemon.jobs.database import (
 )
 from prefd.daemon.jobs.queries import JobQueries
 from prefd.daemon.jobs.recovery_records import Record, Records
-from prefd.daemon.jobs.states import STATES
+from prefd.daemon.jobs.states import STATES, State
 from prefd.daemon.machine.listeners import Listeners, Settable
+
+MISSING_RECORDS_SECONDS = 0.05
+"""How long the daemon's loop writes missing records at a time."""
 
 
 class JobWriter(JobQueries):
@@ -35,9 +39,12 @@ class JobWriter(JobQueries):
         super().__init__(connection, path)
         self._records = records
         self._changed: set[int] = set()
+        self._told: set[int] = set()
         self._listeners = Listeners[int]()
         self._data_version: int | None = None
         self._inode = read_inode(path)
+        self.notes: list[str] = []
+        """What was found at the opening that the home's user should know."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -92,6 +99,12 @@ class JobWriter(JobQueries):
             self._data_version = self._db.execute("PRAGMA data_version").fetchone()[0]
         return self._data_version != before
 
+    def set_home_id(self, home_id: str) -> None:
+        """Write down which home the database belongs to, where that is new."""
+        if self.home_id() != home_id:
+            with self.transaction():
+                self._db.execute("UPDATE home SET ulid = ?", (home_id,))
+
     def write_records(self) -> None:
         """Write each job's record in its folder that differs from its row."""
         if self._records is None:
@@ -101,25 +114,41 @@ class JobWriter(JobQueries):
                 if self._records.read(job_id) != (record := rows.read_record(self._db, job_id)):
                     self._records.write(record)
             self.record_table()
+            self._records.forget_ends()
 
-    def write_missing_records(self) -> None:
-        """Write the records that could not be written before."""
+    def write_missing_records(self, seconds: float = MISSING_RECORDS_SECONDS) -> bool:
+        """Write the records that could not be written before, as many as time allows; return whether there are more."""
         if self._records is not None and self._records.missing:
+            deadline = time.monotonic() + seconds
             with explain_errors(self._path):
                 for job_id in sorted(self._records.missing):
-                    self._records.write(rows.read_record(self._db, job_id))
+                    if time.monotonic() > deadline:
+                        return True
+                    if self._exists(job_id):
+                        self._records.write(rows.read_record(self._db, job_id))
+                    else:  # another process has removed the job since
+                        self._records.missing.discard(job_id)
+            if not self._records.missing:
+                self._records.forget_ends()
+        return False
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises."""
-        self._changed = set()
+        """Commit the block with the records of the jobs it changed, and wake their listeners; roll back if it raises.
+
+        Inside another transaction the block is a part of that one.
+        """
+        if self._db.in_transaction:
+            yield
+            return
+        self._changed, self._told = set(), set()
         with explain_errors(self._path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._write_changed()
                 self._db.execute("COMMIT")
-                for job_id in self._changed:
+                for job_id in self._changed | self._told:
                     self._listeners.tell(job_id)
             finally:
                 if self._db.in_transaction:  # the body or the commit failed
@@ -138,6 +167,16 @@ class JobWriter(JobQueries):
             last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
             paused_at = self._db.execute("SELECT paused_at FROM queue").fetchone()[0]
             self._records.write_table(last[0] if last else 0, paused_at)
+
+    def record_later(self, job_ids: Sequence[int], state: State, reason: str, timestamp: float) -> None:
+        """Write down in one file that many jobs ended alike, within the open transaction; their own records follow.
+
+        `write_missing_records` writes these, a few at a time, or the next daemon when it starts.
+        """
+        self._told |= set(job_ids)
+        if self._records is not None and job_ids:
+            self._records.write_ends(job_ids, state, reason, timestamp)
+            self._records.missing |= set(job_ids)
 
     def _exists(self, job_id: int) -> bool:
         return self._db.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None

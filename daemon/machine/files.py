@@ -64,13 +64,13 @@ def sync_folder(folder: Path) -> None:
     flush(folder)
 
 
-def write_json(path: Path, value: Any, flush: bool = True) -> None:
+def write_json(path: Path, value: Any, flush: bool = True, indent: int | None = 1) -> None:
     """Replaces `path` by `value` as JSON, whole or not at all.
 
     Without `flush`, a power cut may leave it empty; a crash of the process never does.
     """
     with whole_file(path, path.with_name(f".{path.name}.{os.getpid()}.tmp"), durable=flush) as file:
-        file.write(json.dumps(value, indent=1, allow_nan=False).encode())
+        file.write(json.dumps(value, indent=indent, allow_nan=False).encode())
 
 
 def read_json(path: Path) -> Any | None:

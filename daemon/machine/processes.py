@@ -60,6 +60,18 @@ class ProcessId:
         except psutil.Error:
             return False
 
+    def works_in(self, folder: Path) -> bool:
+        """Return whether this very process runs, and has `folder` as its working folder, under whatever name.
+
+        Pids are written into files that people copy: a process that works elsewhere is another home's.
+        """
+        if not self.is_alive():
+            return False
+        try:
+            return os.path.samefile(psutil.Process(self.pid).cwd(), folder)
+        except (OSError, psutil.Error):  # the folder was removed, or the process is not this user's
+            return False
+
     def signal(self, number: signal.Signals) -> None:
         """Send `number` to the process's group, which it leads; nothing when it is gone."""
         if self.is_alive():

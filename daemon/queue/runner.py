@@ -55,6 +55,8 @@ class Runner:
         self.limits = Limits(config.parallel, config.groups)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
+        self.ended: Callable[[], None] = lambda: None
+        """Called when a job has been put back or has ended."""
         self.running: dict[int, asyncio.Task[None]] = {}
         self._refusals: dict[int, str] = {}
         self._references: dict[int, Reference | None] = {}
@@ -68,7 +70,8 @@ class Runner:
                 self.queued.clear()
                 began = time.monotonic()
                 self.table.check_same_file()
-                self.table.write_missing_records()
+                if self.table.write_missing_records():
+                    self.queued.set()  # there are more, and the loop has other work meanwhile
                 jobs = await self._recover()
                 self._pass_on_requests(jobs)
                 for job in self._take_turns(jobs):
@@ -99,7 +102,7 @@ class Runner:
                     self.table.transition(job.id, "failed", f"the process that ran it ({job.owner}) is gone")
                 continue
             self.alive(self.config.watch.rescan_seconds)
-            if (worker := job.worker_process) is not None and worker.is_alive():
+            if (worker := job.worker_process) is not None and worker.works_in(self.home.job(job.id)):
                 about = {"job": job.id}
                 log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid, extra=about)
                 await end_process(worker, self.config.stop_grace_seconds)
@@ -162,10 +165,15 @@ class Runner:
                 return None
         return spec.scored_by
 
+    def forget_reference(self, job_id: int) -> None:
+        """Have the job's spec read again, which may have been edited."""
+        self._references.pop(job_id, None)
+
     def _forget_task(self, job_id: int, task: asyncio.Task[None]) -> None:
         del self.running[job_id]
-        self._references.pop(job_id, None)
+        self.forget_reference(job_id)
         self.queued.set()
+        self.ended()
         if not task.cancelled() and (error := task.exception()) is not None:
             message = "job %d: its state could not be written; it is put back"
             log.error(message, job_id, exc_info=error, extra={"job": job_id})

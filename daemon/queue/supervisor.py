@@ -18,6 +18,7 @@ from prefd.daemon.queue.requests import JobRequests
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.worker_process import describe_busy_folder
 from prefd.daemon.runs.phases import Phase
+from prefd.daemon.runs.refreezing import freeze_edited
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.runs.snapshot import freeze
 from prefd.daemon.specs.catalog import Catalog
@@ -101,15 +102,21 @@ class Supervisor:
             planned = plan_phases(spec, catalog)
         except SpecError as error:
             return self._move("failed", str(error))
-        run = await run_in_thread(freeze, self.home, self.job_id, spec)
+        run = await run_in_thread(freeze_edited, self.home, self.job_id, spec)
         if job.fresh:
             if (blocked_job := await self._begin_afresh(job, run)) is not None:
                 return blocked_job
             await run_in_thread(freeze, self.home, self.job_id, spec, anew=True)
         reason, phase_seconds = "", dict[str, float]()
-        for phase in planned:
+        for index, phase in enumerate(planned):
             run.forget_outcome(phase)  # before anyone can take it for the end of the phase that begins
-            self._move(STATE_OF[phase], reason, phase_seconds)
+            if index == 0:
+                begun = self.table.begin(self.job_id, STATE_OF[phase], spec)
+                if begun is None:  # edited, paused or cancelled since its spec was read
+                    return self.table.get(self.job_id)
+                self._show(begun, None)
+            else:
+                self._move(STATE_OF[phase], reason, phase_seconds)
             if self.requests.to_stop:
                 return self._put_back(self._why_stopped())
             end = await self.phases.run(phase, run)

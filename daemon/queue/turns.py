@@ -13,6 +13,9 @@ from prefd.daemon.jobs.states import FAILURES, State
 from prefd.daemon.jobs.table import QUEUE_PAUSED, Job
 from prefd.daemon.text.times import format_moment
 
+LOST = ("cancelled",)
+"""The ends of a job that hold those which are to run after it: you may run it again, or hand in another in its place."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -58,9 +61,9 @@ def take_turns(
         if failure := _find_failure(job, states):
             turns.failed[job.id] = failure
             continue
-        reason = (
-            QUEUE_PAUSED if paused else _describe_hold(job, states, now) or _describe_lack_of_room(job, active, limits)
-        )
+        hold = _describe_hold(job, states, now)
+        pause = (f"{QUEUE_PAUSED}; {hold}" if hold else QUEUE_PAUSED) if paused else None
+        reason = pause or hold or _describe_lack_of_room(job, active, limits)
         if reason is None and (reference := scores_with(job)) is not None:
             first = scoring.setdefault(reference, job.id)
             reason = None if first == job.id else f"waits for job {first} to score with the same reference"
@@ -74,21 +77,31 @@ def take_turns(
 
 def _find_failure(job: Job, states: Mapping[int, State]) -> str | None:
     """Say which job that this one was to run after did not succeed; None where none has failed."""
-    failures = {job_id: FAILURES.get(states[job_id]) if job_id in states else "is not there" for job_id in job.after}
+    failures = {job_id: FAILURES[states[job_id]] for job_id in job.after if states.get(job_id) == "failed"}
     return (
-        ", and ".join(
-            f"job {job_id}, which it was to run after, {failure}" for job_id, failure in failures.items() if failure
-        )
+        ", and ".join(f"job {job_id}, which it was to run after, {failure}" for job_id, failure in failures.items())
         or None
     )
 
 
 def _describe_hold(job: Job, states: Mapping[int, State], now: float) -> str | None:
     """Say what the job waits for before it may start at all; None where it waits for nothing."""
+    if lost := [job_id for job_id in job.after if states.get(job_id, "removed") in ("removed", *LOST)]:
+        return _describe_lost(job, lost, states)
     if job.not_before is not None and job.not_before > now:
         return f"not before {format_moment(job.not_before)}"
     unfinished = [job_id for job_id in job.after if states.get(job_id) != "done"]
     return f"waits for {_list_jobs(unfinished, states)}" if unfinished else None
+
+
+def _describe_lost(job: Job, lost: Sequence[int], states: Mapping[int, State]) -> str:
+    """Say that the job is held for others that were cancelled or removed, and what lets it go on."""
+    cancelled = [job_id for job_id in lost if job_id in states]
+    causes = [f"job {job_id}, which it is to run after, {FAILURES[states[job_id]]}" for job_id in cancelled]
+    causes += [f"job {job_id}, which it is to run after, is not there" for job_id in lost if job_id not in states]
+    remedies = [f"`prefd retry {' '.join(map(str, cancelled))}`"] if cancelled else []
+    remedies += [f"`prefd edit {job.id} --after ID` for another, or `--after none`"]
+    return f"held: {', and '.join(causes)}: {', '.join(remedies)}"
 
 
 def _describe_lack_of_room(job: Job, active: Sequence[Job], limits: Limits) -> str | None:

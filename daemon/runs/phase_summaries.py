@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from prefd.daemon.runs.audit import Audit
 from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.text.document_model import DocumentModel
 
@@ -11,25 +12,13 @@ Metrics = Mapping[str, int | float | None]
 """A row of metrics.jsonl: metric → number, None where it was not finite."""
 
 
-class PrecomputeSummary(DocumentModel):
+class PrecomputeSummary(Audit):
     """How many completions the reference pass found in the cache, and how many it scored."""
 
     reference: str = ""
     """The reference's model, as the spec names it."""
     fingerprint: str | None = None
     """The reference's name in the cache; None where the phase failed before it was known."""
-    completions: int = 0
-    """Distinct completions of the job's pairs."""
-    duplicates: int = 0
-    """How many more sides there are than distinct completions."""
-    cached: int = 0
-    missing: int = 0
-    tokens_scored: int = 0
-    """Tokens of the missing completions alone."""
-    tokens_run: int = 0
-    """Tokens of the missing completions and their prompts."""
-    bytes: int = 0
-    """The size of all completions in the cache."""
     scored: int = 0
     seconds: float = 0.0
     scoring_seconds: float = 0.0

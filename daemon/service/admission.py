@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from prefd.daemon.home.identity import explain_copy, read_identity
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import Claimed, Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
@@ -61,6 +63,8 @@ class Admission:
         self.inbox = inbox
         self.calls = calls
         self.queued = queued
+        self._copied = read_identity(home.root)
+        """The home's identity, with the files that came with it where it is a copy."""
         self._latest_jobs: dict[int, int] = {}
         """Digest of a spec → the last job with it: 8 bytes a job."""
         self._last_read = 0
@@ -87,11 +91,15 @@ class Admission:
             await self._reject(claimed, lines)
         else:
             self._queue(file, stocks, claimed)
+            await self.calls.make(self.inbox.confirm, claimed)
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Make jobs of a posted file. Raises SpecError, CatalogError, FolderUnusable, JobTableError, OSError."""
         file, stocks = await self._examine(data, name, run_in_thread)
-        return self._queue(file, stocks, await run_in_thread(keep_posted, self.home, data, name))
+        claimed = await run_in_thread(keep_posted, self.home, data, name)
+        jobs = self._queue(file, stocks, claimed)
+        await run_in_thread(self.inbox.confirm, claimed)
+        return jobs
 
     async def _examine(self, data: bytes, name: str, call: Call) -> tuple[SpecFile, list[Stock]]:
         """Read a file's specs, and take stock for each of them. Raises as `submit` does."""
@@ -111,17 +119,24 @@ class Admission:
         """Add the jobs of a claimed file, or return those it has already. Raises JobTableError, OSError."""
         duplicates = [self._find_duplicate_of(spec) for spec in file.specs]
         reasons = [f"the same spec as job {job_id}" if job_id else "" for job_id in duplicates]
-        jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons)
+        hold = claimed.hold or self._explain_copied(claimed)
+        jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons, hold=hold)
         for job, spec, stock in zip(jobs, file.specs, stocks):
             freeze(self.home, job.id, spec, stock)
             reason = f": {job.reason}" if job.reason else ""
-            log.info(
-                "job %d queued: %s (%s)%s", job.id, job.name, clip(claimed.name, 200), reason, extra={"job": job.id}
-            )
+            words = (job.id, job.state, job.name, clip(claimed.name, 200), reason)
+            log.info("job %d %s: %s (%s)%s", *words, extra={"job": job.id})
         for note in file.notes:
             log.info("job %d: %s", jobs[0].id, note, extra={"job": jobs[0].id})
         self.queued.set()
         return jobs
+
+    def _explain_copied(self, claimed: Claimed) -> str:
+        """Say why a file's jobs are held that lay in `jobs/` when the home was copied; "" for any other file."""
+        inode = self._copied.specs.get(claimed.name) if self._copied is not None else None
+        if self._copied is None or inode is None or os.stat(claimed.path).st_ino != inode:
+            return ""
+        return explain_copy(self._copied)
 
     def _find_duplicate_of(self, spec: JobSpec) -> int | None:
         """Return the last job with the same spec under any name; None where there is none. Reads each job's spec once."""

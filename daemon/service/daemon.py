@@ -21,29 +21,36 @@ from prefd.daemon.control import server
 from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home import lock
+from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.intake import Intake
-from prefd.daemon.jobs.actions import JOB_ACTIONS, QUEUE_ACTIONS
+from prefd.daemon.jobs.actions import JOB_ACTIONS, JOBS_ACTIONS, QUEUE_ACTIONS
+from prefd.daemon.jobs.edits import refuse_uneditable
+from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.rebuild import mend, open_table
-from prefd.daemon.jobs.table import Job, JobTable, Unreadable
+from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.runner import Runner
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.service.admission import Admission
+from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
+from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.specs.losses import Losses
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
+MAX_LIST_BYTES = 4 * 2**20
+"""A list of some hundred thousand jobs."""
 FOLDER = "the loop that claims from jobs/"
 QUEUE = "the loop that runs the queue"
 
@@ -62,6 +69,7 @@ class Service:
     ) -> None:
         self.home = home
         self.max_spec_bytes = MAX_BYTES
+        self.max_list_bytes = MAX_LIST_BYTES
         self.config = config
         self.table = table
         self.timing = timing
@@ -75,9 +83,14 @@ class Service:
         calls = FolderCalls(home.jobs, self.stop, functools.partial(self._beat, FOLDER), timing)
         self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
         self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
+        self.housekeeping = Housekeeping(home, table)
+        self.runner.ended = self.housekeeping.wake
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
+        self.folder = read_folder_id(home.root)
+        self.lost: str | None = None
+        """What became of the home, where it went away while the daemon ran."""
 
     async def run(self) -> None:
         """Serve until a stop is requested and every running job has been put back."""
@@ -87,9 +100,11 @@ class Service:
             helpers = [
                 asyncio.create_task(server.serve_control(self, listener, self.timing)),
                 asyncio.create_task(self.intake.watcher.run()),
+                asyncio.create_task(self.housekeeping.run()),
                 asyncio.create_task(
                     report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing)
                 ),
+                asyncio.create_task(self._watch_home()),
                 asyncio.create_task(Notifier(self.home, self.config.notify, self.table, self.timing).run()),
             ]
             log.info("serving %s", self.home.root)
@@ -115,6 +130,9 @@ class Service:
             started_at=self.started_at,
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
+            home_id=self.table.home_id(),
+            home_folder=self.folder,
+            notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),
             active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
@@ -137,6 +155,33 @@ class Service:
         """Do one of JOB_ACTIONS to a job, and return the job. Raises JobNotFound, IllegalTransition, JobTableError."""
         job = JOB_ACTIONS[action](self.table, job_id)
         self.runner.queued.set()
+        return job
+
+    async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
+        """Do one of JOBS_ACTIONS to all of these jobs, or to none. Raises as `act`, and NotRemovable."""
+        JOBS_ACTIONS[action](self.table, job_ids)
+        self.runner.queued.set()
+        if action == "remove":
+            self.housekeeping.wake()
+            if len(job_ids) <= FEW_JOBS:
+                await self.housekeeping.wait_for_deletion(self.timing.removal_wait)
+
+    async def discard(self, part: str, job_ids: Sequence[int]) -> None:
+        """Delete a part of the folders of ended jobs. Raises JobNotFound, NotRemovable, JobTableError, OSError."""
+        self.table.discard(self.home.runs, job_ids, part, functools.partial(set_aside, self.home))
+        self.housekeeping.wake()
+        await self.housekeeping.wait_for_deletion(self.timing.removal_wait)
+
+    async def edit(self, job_id: int, request: EditRequest) -> Job:
+        """Change what a job that waits is. Raises JobNotFound, NotEditable, SpecError, CatalogError, JobTableError, OSError."""
+        refuse_uneditable(self.table.get(job_id))
+        catalog = await self.losses.now() if request.spec is not None else None
+        current = self.table.spec(job_id)
+        spec = read_edited_spec(current, request, catalog, self.home.jobs)
+        job = self.table.edit(job_id, spec, read_base(request, current))
+        self.runner.forget_reference(job_id)
+        self.runner.queued.set()
+        log.info("job %d %s", job.id, job.reason, extra={"job": job.id})
         return job
 
     def act_on_queue(self, action: str) -> Acted:
@@ -163,14 +208,34 @@ class Service:
             try:
                 await self._work_or_mend(work)
             except Exception:
+                if self._note_lost_home():  # whatever failed did so for that
+                    break
                 log.exception("this should not happen; going on")
                 await self.stop.rest(self.timing.failed_loop_pause)
         self.pulse.end(loop)
+
+    async def _watch_home(self) -> None:
+        """Look now and then whether the home is still there, until cancelled."""
+        while not self._note_lost_home():
+            await asyncio.sleep(self.timing.home_look)
+
+    def _note_lost_home(self) -> bool:
+        """Return whether the home has gone away. Then that is told once, and the daemon stops: it could keep nothing.
+
+        Its workers are told to save their state, and the database that it has open is written to the last.
+        """
+        if self.lost is None and (lost := describe_loss(self.home.root, self.folder)) is not None:
+            self.lost = lost
+            log.error("%s; the daemon ends. Start it again when the home is back, or with the home's new place", lost)
+            self.request_stop()
+        return self.lost is not None
 
     async def _work_or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Unreadable as error:
+            if self._note_lost_home():
+                return
             log.error("%s", error)
             mend(self.home, self.table, error.why)
 
@@ -185,16 +250,19 @@ class Service:
         await self.intake.run()
 
 
-async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> None:
+async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> bool:
     service = Service(home, config, table, worker, ServiceManager.take(os.environ))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, service.request_stop)
     await service.run()
+    return service.lost is None
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> None:
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> bool:
     """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
+
+    Returns False where it ended because the home went away.
 
     Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
     """
@@ -203,4 +271,4 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
     with lock.hold_lock(home):
         start_logging(config.log, home.log if to_file else None)
         with open_table(home) as table:
-            asyncio.run(_run(home, config, table, worker))
+            return asyncio.run(_run(home, config, table, worker))

@@ -1,57 +1,21 @@
-"""Reads what an adapter folder holds from its adapter_config.json alone: mlx-lm's own, or PEFT's where mlx-lm can say the same.
-
-PEFT's LoRA and DoRA on linear layers are mlx-lm's under other names. Whatever else a PEFT config asks for would be
-another function of the same tensors, so a setting that is not known to change nothing is refused.
-"""
+"""Reads what an adapter folder holds from its adapter_config.json alone: mlx-lm's own, or PEFT's."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefd.daemon.machine.files import is_lfs_pointer
+from prefd.daemon.specs.adapter_faults import CONFIG, AdapterError, is_number, is_whole
+from prefd.daemon.specs.peft_config import read_peft
 from prefd.daemon.text.wording import format_value
 
-CONFIG = "adapter_config.json"
 MLX_WEIGHTS = "adapters.safetensors"
 PEFT_WEIGHTS = "adapter_model.safetensors"
 MOST_BYTES = 16 * 2**20
 """Of a config."""
-INSTEAD = "merge it into its model (PEFT's merge_and_unload), and name that model"
-
-PEFT_READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights"}
-PEFT_HARMLESS = {
-    *("auto_mapping", "base_model_name_or_path", "revision", "peft_version", "task_type", "inference_mode"),
-    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),  # the tensors say which they are
-    *("runtime_config", "ephemeral_gpu_offload", "megatron_core", "eva_config", "qalora_group_size"),
-    "ensure_weight_tying",
-}
-"""Settings that change nothing in what the saved tensors compute."""
-PEFT_REFUSED: Mapping[str, str] = {
-    "bias": "biases were trained with it",
-    "lora_bias": "its matrices have biases",
-    "modules_to_save": "whole modules were trained with it",
-    "rank_pattern": "its modules are of several ranks, and mlx-lm's adapters have one",
-    "alpha_pattern": "its modules are of several scales, and mlx-lm's adapters have one",
-    "fan_in_fan_out": "its matrices lie the other way round",
-    "layer_replication": "its model has layers that its base has not",
-    "trainable_token_indices": "embeddings of single tokens were trained with it",
-    "target_parameters": "it is on parameters that are no linear layers",
-    "alora_invocation_tokens": "it is at work behind certain tokens only",
-    "loftq_config": "it goes with a base whose weights LoftQ has changed",
-    "corda_config": "it goes with a base whose weights CorDA has changed",
-    "use_qalora": "its inputs are pooled",
-}
-PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
-"""Of `init_lora_weights`: those that leave the base's weights as they are."""
-
-
-class AdapterError(ValueError):
-    """The folder holds no adapter that can be loaded. The message tells the user what it lacks, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +40,11 @@ class AdapterConfig:
 def read_adapter(folder: Path) -> AdapterConfig:
     """Reads the adapter at `folder`. Raises `AdapterError`, whose message goes on after the folder's name."""
     raw = _read_config(folder)
-    config = _read_peft(folder, raw) if "peft_type" in raw else _read_mlx(folder, raw)
+    if "peft_type" in raw:
+        kind, lora_parameters = read_peft(raw)
+        config = AdapterConfig(folder, True, kind, None, lora_parameters, raw)
+    else:
+        config = _read_mlx(folder, raw)
     if not config.weights.is_file():
         raise AdapterError(_describe_missing_weights(folder, config))
     if is_lfs_pointer(config.weights):
@@ -123,12 +91,12 @@ def _read_mlx(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
     if not (folder / MLX_WEIGHTS).is_file():  # the fault to tell first
         return AdapterConfig(folder, False, kind, None, {}, raw)
     layers = raw.get("num_layers")
-    if not _is_whole(layers):
+    if not is_whole(layers):
         old = raw.get("lora_layers")
         problem = (
             f"lacks num_layers, and has lora_layers, as mlx-lm wrote it once: write num_layers: {old} in its place"
         )
-        if not _is_whole(old):
+        if not is_whole(old):
             meaning = "how many layers (the last ones) the adapter is on, a whole number; -1 is all"
             problem = (
                 f"has num_layers {format_value(layers)}: write {meaning}"
@@ -141,49 +109,13 @@ def _read_mlx(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
         raise AdapterError(
             f"has an {CONFIG} that lacks lora_parameters: rank, scale and dropout, as mlx-lm writes them"
         )
-    if missing := [name for name in ("rank", "scale", "dropout") if not _is_number(lora.get(name))]:
+    if missing := [name for name in ("rank", "scale", "dropout") if not is_number(lora.get(name))]:
         message = f"has an {CONFIG} whose lora_parameters lack {' and '.join(missing)}"
         alpha, rank = lora.get("alpha"), lora.get("rank")
-        if "scale" in missing and _is_number(alpha):
-            hint = f" = {alpha / rank:g}" if _is_number(rank) and rank else ""
+        if "scale" in missing and is_number(alpha):
+            hint = f" = {alpha / rank:g}" if is_number(rank) and rank else ""
             message += (
                 f"; they have alpha, where mlx-lm has scale: write scale{hint}, if its alpha is PEFT's (alpha / rank)"
             )
         raise AdapterError(message)
     return AdapterConfig(folder, False, kind, layers, lora, raw)
-
-
-def _read_peft(folder: Path, raw: dict[str, Any]) -> AdapterConfig:
-    if raw["peft_type"] != "LORA":
-        raise AdapterError(
-            f"is a PEFT adapter of type {format_value(raw['peft_type'])}, and prefd goes on with LORA (DoRA too) alone: {INSTEAD}"
-        )
-    for name, value in raw.items():
-        if not value or name in PEFT_READ or name in PEFT_HARMLESS or (name, value) == ("bias", "none"):
-            continue
-        reason = PEFT_REFUSED.get(name, "which is not known to mean the same in mlx-lm")
-        raise AdapterError(f"is a PEFT adapter with {name} {format_value(value)}: {reason}; {INSTEAD}")
-    if (start := raw.get("init_lora_weights")) not in PLAIN_STARTS:
-        raise AdapterError(
-            f"is a PEFT adapter with init_lora_weights {format_value(start)}, which may have changed its base's weights: save it "
-            f"with path_initial_model_for_weight_conversion, or {INSTEAD}"
-        )
-    rank: Any = raw.get("r")
-    alpha: Any = raw.get("lora_alpha")
-    dropout: Any = raw.get("lora_dropout") or 0.0
-    if not _is_whole(rank) or rank < 1 or not _is_number(alpha) or not _is_number(dropout):
-        raise AdapterError(
-            f"has an {CONFIG} of PEFT with r {format_value(rank)}, lora_alpha {format_value(alpha)} and lora_dropout {format_value(dropout)}; "
-            "each must be a number, r a whole one"
-        )
-    scale = alpha / (math.sqrt(rank) if raw.get("use_rslora") else rank)
-    kind = "dora" if raw.get("use_dora") else "lora"
-    return AdapterConfig(folder, True, kind, None, {"rank": rank, "scale": scale, "dropout": float(dropout)}, raw)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

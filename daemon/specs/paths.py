@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prefd.daemon.machine.files import read_json
-from prefd.daemon.specs.adapter_config import CONFIG, AdapterError, read_adapter
+from prefd.daemon.specs.adapter_config import read_adapter
+from prefd.daemon.specs.adapter_faults import CONFIG, AdapterError
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.job_spec import JobSpec

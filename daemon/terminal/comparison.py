@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS
 
@@ -60,6 +61,8 @@ class ComparedJob:
     """The step of the evaluation in `numbers`: that of the adapter, where the job has left one, or the last."""
     rows: Sequence[Row] = field(default=(), repr=False)
     """metrics.jsonl, for curves."""
+    lost: str = ""
+    """That the job's folder is gone, where it is."""
 
     @property
     def loss(self) -> str:
@@ -96,7 +99,9 @@ def gather_job(job: Job, spec: JobSpec | None, run: RunDir) -> ComparedJob:
         "peak_memory_gb": max(peaks, default=None),
     }
     settings = None if spec is None else flatten_settings(spec.model_dump(mode="json"))
-    return ComparedJob(job.id, job.name, job.state, settings, numbers, evaluation.get("step"), rows)
+    return ComparedJob(
+        job.id, job.name, job.state, settings, numbers, evaluation.get("step"), rows, find_lost_folder(job, run)
+    )
 
 
 def flatten_settings(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -206,7 +211,7 @@ def _describe_missing(job: ComparedJob) -> str | None:
     if not any(name.startswith("training.") for name in job.settings):
         return f"{job_name} trains nothing: it only fills the cache"
     if job.numbers["steps"] is None:
-        return f"{job_name} has trained no step: it is {job.state}"
+        return f"{job_name}: {job.lost}" if job.lost else f"{job_name} has trained no step: it is {job.state}"
     if job.evaluated_at is None:
         held_out = job.settings.get("data.validation")
         return f"{job_name} has no evaluation" + (

@@ -54,7 +54,7 @@ class Milestones:
         self.home = home
         self.console = console
         self.state = ""
-        self.rows_told = False
+        self.are_rows_printed = False
 
     def update(self, job: Job) -> bool:
         """Prints what a change of state has to say; returns whether there was one."""
@@ -73,10 +73,10 @@ class Milestones:
 
     def _tell_rows(self, outcome: Outcome | None) -> None:
         """Prints what became of the rows, as the first phase that has read them reports it."""
-        data = None if outcome is None or self.rows_told else outcome.summary.data
+        data = None if outcome is None or self.are_rows_printed else outcome.summary.data
         for name, line in () if data is None else data_facts("rows", data):
             self.console.print(Text.assemble(f"{name:<{LABEL}}", line), soft_wrap=True)
-            self.rows_told = True
+            self.are_rows_printed = True
 
     def end(self, job: Job) -> None:
         """Prints why the job ended and where its outputs are."""

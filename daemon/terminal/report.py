@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefd.daemon.runs.phase_outcomes import Outcome, TrainingOutcome
@@ -11,8 +12,9 @@ from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.snapshot import describe_stock
 from prefd.daemon.specs.summary import Fact, spec_facts
 from prefd.daemon.terminal import render
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
-from prefd.daemon.text.wording import format_number, pluralize
+from prefd.daemon.text.wording import format_number, list_numbers, pluralize
 from prefd.plugins.metrics import EVAL, LABELS, PART
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ def job_facts(details: JobDetails) -> list[Fact]:
     facts: list[Fact] = [("job", f"{job.id}  {job.name}"), ("state", render.color_state(job.state))]
     facts += _list_facts("reason", job.reason.splitlines())
     facts += [("waiting", job.waiting)] if job.waiting else []
+    facts += [("folder", f"{details.folder} is gone: what the job made was removed by hand")] if details.lost else []
+    facts += [("size", format_size(job.bytes))] if job.bytes is not None and not details.lost else []
+    facts += _list_facts("after", [f"{list_numbers(job.after)}"] if job.after and not job.ended else [])
     facts += [("priority", str(job.priority))] if job.priority else []
     facts += [("group", job.group)] if job.group else []
     facts += [("sweep", job.description)] if job.description else []
@@ -49,7 +54,12 @@ def job_facts(details: JobDetails) -> list[Fact]:
         ]
     if (progress := details.progress) is not None and not job.ended:
         facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
-    return facts + [(name, str(path)) for name, path in details.outputs.items()]
+    facts += [(name, str(path)) for name, path in details.outputs.items()]
+    training = details.outcomes.get("training")
+    if job.state == "done" and training is not None and "adapter" not in details.outputs:
+        adapter = training.summary.adapter if isinstance(training, TrainingOutcome) else None
+        facts += [("adapter", f"{adapter} is gone")] if adapter else []
+    return facts
 
 
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:
@@ -114,7 +124,8 @@ def best_facts(best: BestEvaluation | None) -> list[Fact]:
     """Names the best evaluation, where its checkpoint is kept."""
     if best is None:
         return []
-    return [("best", f"{best.metric} {format_number(best.value)} at step {best.step}: {best.checkpoint}")]
+    place = best.checkpoint if Path(best.checkpoint).exists() else f"{best.checkpoint}, which is gone"
+    return [("best", f"{best.metric} {format_number(best.value)} at step {best.step}: {place}")]
 
 
 def _describe_event(event: Event) -> str:

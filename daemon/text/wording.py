@@ -111,6 +111,15 @@ def format_number(value: Any) -> str:
     return f"{value:.{decimals}f}"
 
 
+def list_numbers(numbers: Sequence[int], noun: str = "job", most: int = 20) -> str:
+    """Lists numbered things in words: `job 3`, `jobs 3, 5 and 6`; of more than `most`, how many there are besides."""
+    if len(numbers) == 1:
+        return f"{noun} {numbers[0]}"
+    shown, omitted = [str(number) for number in numbers[:most]], len(numbers) - most
+    last = f"{omitted:,} more" if omitted > 0 else shown.pop()
+    return f"{noun}s {', '.join(shown)} and {last}"
+
+
 def pluralize(count: int, noun: str) -> str:
     """Formats how many of something there are: 1 step, 12,345 steps."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -20,6 +20,7 @@ from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.prepare import PreparedData, prepare
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.adapter_base import describe_adapter
 from prefd.daemon.worker.models.identity import identify
 from prefd.daemon.worker.models.lookup_tables import check_tables
 from prefd.daemon.worker.models.source import ModelSource, get_policy_source, get_reference_source
@@ -75,10 +76,14 @@ class SpecifiedJob:
         position of theirs.
         """
         data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, self.commits)
-        data = data.with_notes(self._check_tables(data, local_only=True))
+        data = data.with_notes([*self._check_tables(data, local_only=True), *self._describe_adapters()])
         for line in data.report.lines():
             log.info("%s", line)
         return data
+
+    def _describe_adapters(self) -> list[str]:
+        sources = {source.adapter: source for source in (self.reference, self.policy)}
+        return [note for source in sources.values() for note in describe_adapter(source)]
 
     def _check_tables(self, data: PreparedData, local_only: bool) -> list[str]:
         sources = {source.model: source for source in (self.reference, self.policy)}

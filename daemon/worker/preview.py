@@ -45,7 +45,7 @@ def check_data(home: Home, request: DataCheckInput) -> DataChecks:
         answers.append(
             data_check if data_check.error is not None else data_check.joined(_check_part(job, _check_model))
         )
-    return DataChecks(found=answers)
+    return DataChecks(checks=answers)
 
 
 def _check_part(job: SpecifiedJob, check_part: Callable[[SpecifiedJob], DataCheck]) -> DataCheck:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from prefd.daemon.runs.audit import Audit
 from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.text.document_model import DocumentModel
 
@@ -18,20 +19,13 @@ class NearReference(DocumentModel):
     """The names of those fields."""
 
 
-class Explanation(DocumentModel):
+class Explanation(Audit):
     """Which completions a job would need from the cache, and what scoring the missing ones would cost."""
 
     reference: str
     fingerprint: str
     known: bool
     """Whether the cache has any entries of this reference."""
-    completions: int
-    duplicates: int
-    cached: int
-    missing: int
-    tokens_scored: int
-    tokens_run: int
-    bytes: int
     estimated_seconds: float
     estimate_from: str
     """The basis of the estimate, in words."""
@@ -59,7 +53,7 @@ class DataCheck(DocumentModel):
 class DataChecks(DocumentModel):
     """The checks of several jobs, in the order of the specs that were sent."""
 
-    found: Sequence[DataCheck]
+    checks: Sequence[DataCheck]
 
 
 class WrongValue(DocumentModel):

@@ -69,10 +69,15 @@ def finish(row: Mapping[str, Any], prompt: Text, chosen: Text, rejected: Text) -
             raise UnusableRow("empty completion")
     if chosen == rejected:
         raise UnusableRow("identical sides")
-    tools = _parsed(row, "tools", list)
     kwargs = _parsed(row, "chat_template_kwargs", dict) or {}
     template_kwargs = {name: value for name, value in kwargs.items() if value is not None}
-    return Pair(prompt, chosen, rejected, uniform_tools(tools) if tools else None, template_kwargs)
+    return Pair(prompt, chosen, rejected, read_tools(row), template_kwargs)
+
+
+def read_tools(row: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """Reads the row's tools, also where they are JSON text; None where it has none. Raises `UnusableRow`."""
+    tools = _parsed(row, "tools", list)
+    return uniform_tools(tools) if tools else None
 
 
 def is_empty(side: Text) -> bool:

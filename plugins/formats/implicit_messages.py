@@ -8,10 +8,13 @@ from typing import Any
 from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
+from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
 PRECEDENCE = 80
+TELLING = frozenset(["role", "content", "tool_calls", "reasoning_content", "reasoning", "thinking", "weight"])
+"""Keys of what a message says, or of how it counts; no two messages that differ in one are the same turn."""
 
 
 class ImplicitMessages:
@@ -56,16 +59,38 @@ def split_conversations(
     if list(chosen) == list(rejected):
         raise UnusableRow("identical sides")
     shared = 0
-    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+    while shared < min(len(chosen), len(rejected)) and _is_same(chosen[shared], rejected[shared]):
         shared += 1
     answers = chosen[shared:], rejected[shared:]
     if not all(answers):
         raise UnusableRow("one side is the start of the other")
+    if max(map(len, answers)) > 1:
+        _check_parting(*(answer[0] for answer in answers))
     if any(answer[0]["role"] != "assistant" for answer in answers):
         raise UnusableRow("the sides part before the answer")
     if shared == 0:
         raise UnusableRow("empty prompt")
     return chosen[:shared], *answers
+
+
+def _check_parting(message: Message, other: Message) -> None:
+    """Raises `UnclearRow` where the first messages that differ say the same, and have another id or time."""
+    keys = [key for key in dict.fromkeys([*message, *other]) if message.get(key) != other.get(key)]
+    if "tool_calls" in keys and _calls(message) == _calls(other):
+        keys[keys.index("tool_calls")] = "tool_calls.id"
+    if TELLING.isdisjoint(keys):
+        raise UnclearRow(
+            f"both sides have the same {message['role']} message but for {', '.join(map(repr, keys))}, so they part before their "
+            "answers do; give it the same value in both, or take it out of the messages"
+        )
+
+
+def _calls(message: Message) -> list[Mapping[str, Any]]:
+    """The tool calls of a message without what only tells them apart."""
+    return [
+        {key: value for key, value in call.items() if key not in ("id", "index")}
+        for call in message.get("tool_calls") or ()
+    ]
 
 
 def _agreed(column: Text, prompt: Sequence[Message]) -> Sequence[Message]:
@@ -87,7 +112,12 @@ def _agreed(column: Text, prompt: Sequence[Message]) -> Sequence[Message]:
 def _agrees(column: Text, prompt: Sequence[Message]) -> bool:
     if isinstance(column, str):
         return not column.strip() or any(column.strip() == content_text(message).strip() for message in prompt)
-    return is_messages(column) and list(prompt[: len(column)]) == list(column)
+    return is_messages(column) and len(prompt) >= len(column) and all(map(_is_same, prompt, column))
+
+
+def _is_same(message: Message, other: Message) -> bool:
+    """Whether two messages are the same as far as it is certain: a table may pad each otherwise."""
+    return message == other or without_unsure(message) == without_unsure(other)
 
 
 @hookimpl

@@ -99,6 +99,23 @@ def unsure_keys(pair: Pair) -> list[Key]:
     return [key for key, value in _keys(pair) if isinstance(value, Unsure)]
 
 
+def without_unsure(value: Any) -> Any:
+    """Gives `value` without its unsure keys, to compare it by what is certain of it."""
+    return _rebuilt(value, "", lambda *_: NOTHING)
+
+
+def decided_row(row: Mapping[str, Any], decide: Decide) -> dict[str, Any]:
+    """Gives `row` with each unsure key in its columns as `decide` has it."""
+    return {column: _rebuilt_column(column, value, decide) for column, value in row.items()}
+
+
+def _rebuilt_column(column: str, value: Any, decide: Decide) -> Any:
+    """A column, or a key of an object in one (OpenAI's `input`): its keys are of schemas where it is `tools`."""
+    if isinstance(value, Mapping) and column != "tools" and isinstance(value.get("tools"), list):
+        return {key: _rebuilt_column(key, item, decide) for key, item in value.items()}
+    return _rebuilt(value, "schema" if column == "tools" else "arguments", decide)
+
+
 def decided(pair: Pair, decide: Decide) -> Pair:
     """Gives `pair` with each unsure key as `decide` has it."""
 
@@ -129,13 +146,16 @@ class Evidence(NamedTuple):
                     keys_with_value.add(key)
         return cls(frozenset(keys_with_value), frozenset(holders))
 
-    def decide(self, pair: Pair, key: Key, value: Unsure) -> Any:
-        """Decides one key of `pair`: `NOTHING` where it is padding, None where it is null, else `value`."""
+    def decide(self, tools: Sequence[Mapping[str, Any]] | None, key: Key, value: Unsure) -> Any:
+        """Decides one key of a row with these `tools`.
+
+        Gives `NOTHING` where it is padding, None where it is null, else `value`.
+        """
         if key.part == "schema":
             if not _may_be_null(key.path):
                 return NOTHING
             return None if value.is_never_given and self._is_alone(key) else value
-        property_names = _properties(pair.tools, key)
+        property_names = _properties(tools, key)
         if property_names is not None:
             return value if key.path[-1] in property_names else NOTHING
         is_key_of_other_function = any(

@@ -15,6 +15,7 @@ from prefd.plugins.formats.fields import content_text, is_messages, is_text
 from prefd.plugins.formats.messages import uniform_message
 from prefd.plugins.formats.metadata import METADATA
 from prefd.plugins.formats.names import CHATS, PROMPTS, SYSTEMS, key_of, words_of
+from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.types import Message, Text, UnclearRow, UnusableRow
 
 INSIDE = ("full_text", "text")
@@ -74,7 +75,7 @@ def with_turns(
     if not history[1] and not system[1]:
         return prompt, columns
     messages: list[Message] = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else [*prompt]
-    if history[1] and messages[: len(history[1])] != history[1]:
+    if history[1] and without_unsure(messages[: len(history[1])]) != without_unsure(history[1]):
         system_turn = messages[:1] if messages and messages[0]["role"] == "system" else []
         prompt_turns = messages[len(system_turn) :]
         messages = [*system_turn, *_turns_before(history[1], prompt_turns), *prompt_turns]

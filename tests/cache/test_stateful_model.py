@@ -19,6 +19,7 @@ from prefd.cache.store import ReferenceCache
 from prefd.cache.transfer.export_import import export, import_
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune
+from prefd.cache.upkeep.removals import PruneLimits
 from prefd.cache.upkeep.stored_reference import StoredReference, whole_references
 from prefd.cache.upkeep.verify import repair, verify
 from support.cache_entries import FINGERPRINT, KEYS, flip, value_of
@@ -77,14 +78,14 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(share=st.floats(0, 1))
     def prune(self, share: float) -> None:
-        before = prune(self.cache, dry_run=True).kept
-        report = prune(self.cache, max_size=int(before * share))
+        before = prune(self.cache, PruneLimits(dry_run=True)).kept
+        report = prune(self.cache, PruneLimits(max_size=int(before * share)))
         assert report.kept <= before
         self.held -= set(self.cache.reference(FINGERPRINT).missing(KEYS))
 
     @rule()
     def prune_what_is_needed(self) -> None:
-        prune(self.cache, max_size=0, unused_for=0, needed=lambda: {FINGERPRINT.name})
+        prune(self.cache, PruneLimits(max_size=0, unused_for=0, needed=lambda: {FINGERPRINT.name}))
 
     @rule(place=st.floats(0, 0.99), array=st.sampled_from(["key", "offset", "sum", "crc", "logprob"]))
     def damage_and_repair(self, place: float, array: str) -> None:
@@ -105,7 +106,7 @@ class CacheMachine(RuleBasedStateMachine):
         out = Path(self.folder.name) / "out.zip"
         assert export(self.cache, out).entries >= len(self.held)
         if data.draw(st.booleans()):
-            prune(self.cache, reference=FINGERPRINT.name)
+            prune(self.cache, PruneLimits(reference=FINGERPRINT.name))
         import_(self.cache, out)
         self.reopen()
 

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.store import ReferenceCache
 from prefd.daemon.cli import cli
+from prefd.daemon.commands import watch
+from prefd.daemon.commands.cache import explain
+from prefd.daemon.control.status import Status
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import State
-from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome, TrainingOutcome
+from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
-from support.homes import make_spec, run_folder
+from prefd.daemon.terminal import job_view
+from prefd.daemon.worker_tasks.answers import Explanation
+from support import fake_worker
+from support.control_server import serving
+from support.homes import invoke, make_spec, run_folder
 from support.pages import blocks
 from support.paths import ROOT
+from support.running_daemon import Place
+
+ROWS = ["/home/me/pairs.jsonl: 90 rows in format explicit, 90 usable", "81 pairs to train on, 9 held out"]
 
 
 @pytest.mark.smol
@@ -49,12 +69,42 @@ def plain(text: str) -> list[str]:
     return [re.sub(r" {2,}", "  ", line).strip() for line in text.splitlines() if line.strip()]
 
 
-def transcript(command: str, which: int = 0) -> list[str]:
+def transcript(command: str, which: int = 0, page: str = "docs/job.md") -> list[str]:
     """What the page shows below a prompt with `command`."""
-    texts = [
-        part for block in blocks("console", "docs/job.md") for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)
-    ]
+    texts = [part for block in blocks("console", page) for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)]
     return plain([text.partition("\n")[2] for text in texts if text.partition("\n")[0] == command][which])
+
+
+def without_sizes(lines: list[str]) -> list[str]:
+    """The lines with the same number, size and fingerprint everywhere: those are the machine's, and the model's."""
+    replaced = [re.sub(r"\b[0-9a-f]{12}\b", "0" * 12, line) for line in lines]
+    return [re.sub(r"\b\d[\d.,]* (k|M|G)?B\b", "1 MB", line) for line in replaced]
+
+
+def assert_in_order(shown: list[str], lines: list[str]) -> None:
+    """What is shown between the page's "…" is printed, in this order and in one piece."""
+    rest = "\n".join(lines) + "\n"
+    for piece in "\n".join(shown).split("…"):
+        text = piece.strip("\n") + "\n"
+        assert text in rest
+        rest = rest.partition(text)[2]
+
+
+def finish_training(home: Home, table: JobTable, job_id: int) -> None:
+    """The page's job, trained: its evaluation, its adapter."""
+    run = RunDir(home.job(job_id))
+    run.adapter.mkdir()
+    evaluation = {"eval_loss": 19.51, "eval_rewards/accuracies": 0.8889, "eval_rewards/margins": 0.0704}
+    summary = TrainingSummary(steps=21, eval=evaluation, adapter=str(run.adapter))
+    run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=summary))
+    table.transition(job_id, "done", "trained 21 steps on 81 pairs", {"training": 108.0})
+
+
+def score_all(scored: int) -> PrecomputeOutcome:
+    """How the page's reference pass ends, that has scored so many."""
+    line = f"reference: {scored} of 172 completions scored"
+    data = DataSummary.model_validate({"lines": ROWS})
+    return PrecomputeOutcome(ok=True, reason=line, summary=PrecomputeSummary(line=line, data=data))
 
 
 def test_init_prints_what_the_page_shows(home: Path) -> None:
@@ -91,3 +141,117 @@ def test_orders_print_what_the_page_shows(made: Home) -> None:
             move(job_id, "done", reason="trained 21 steps on 81 pairs")
             assert_shown(f"prefd wait {job_id}")
         assert_shown("prefd jobs", 1)
+
+
+def test_submit_prints_what_the_page_shows(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.folder)
+    for name, loss in (("ipo", "ipo"), ("sigmoid", "sigmoid")):
+        (place.folder / f"{name}.yaml").write_text(
+            fake_worker.spec_text(place.folder, f"smol-{name}", loss={"name": loss})
+        )
+    with place.daemon():
+        done = invoke(place.home, "submit", "ipo.yaml", "sigmoid.yaml")
+    assert done.exit_code == 0, done.output
+    assert plain(done.output) == transcript("prefd submit ipo.yaml sigmoid.yaml")
+
+
+def test_watch_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's job, moved by hand each time that the command looks, and interrupted at its end."""
+    monkeypatch.setattr(job_view, "PLAIN_SECONDS", 0.0)
+    with JobTable.open(made.database) as table:
+        job = table.add(make_spec(training={"iters": 21}), "ipo.json")
+        run = run_folder(made, job)
+        table.transition(job.id, "precomputing")
+
+        def follow(*_: object) -> Iterator[Job]:
+            for done, rate, eta in ((0, None, None), (25, 3.46, 33.0), (105, 3.53, 15.0)):
+                run.write_progress(Progress("precompute", done, 172, "completions", rate, eta))
+                yield table.get(1)
+            run.write_outcome("precompute", score_all(172))
+            table.transition(1, "training", phase_seconds={"precompute": 52.0})
+            numbers = {"loss": 25.0, "rewards/accuracies": 0.0, "rewards/margins": 0.0}
+            for done, rate, eta, metrics in ((0, None, None, {}), (1, 0.144, 135.0, numbers)):
+                run.write_progress(Progress("training", done, 21, "steps", rate, eta, metrics))
+                yield table.get(1)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(watch, "follow_job", follow)
+        printed_lines = plain(invoke(made, "watch", 1).output)
+    assert printed_lines == [line for line in transcript("prefd watch 1") if line != "^C"]
+
+
+@pytest.mark.parametrize("page", ["docs/job.md", "README.md"])
+def test_show_prints_what_the_page_shows(made: Home, page: str) -> None:
+    with JobTable.open(made.database) as table:
+        run = run_folder(made, table.add(make_spec(training={"iters": 21}), "ipo.json"))
+        table.transition(1, "precomputing")
+        run.write_outcome("precompute", score_all(172))
+        table.transition(1, "training", score_all(172).reason, {"precompute": 52.0})
+        table.request_pause(1)
+        table.put_back(1, "")
+        table.resume(1)
+        table.transition(1, "precomputing")
+        run.write_outcome("precompute", score_all(0))
+        table.transition(1, "training", score_all(0).reason, {"precompute": 1.0})
+        finish_training(made, table, 1)
+    assert_in_order(transcript("prefd show 1", page=page), printed(made, "prefd show 1"))
+
+
+def test_wait_prints_what_the_readme_shows(made: Home) -> None:
+    with JobTable.open(made.database) as table:
+        run_folder(made, table.add(make_spec(), "ipo.json"))
+        table.transition(1, "training")
+        table.transition(1, "done", "trained 21 steps on 81 pairs")
+    assert printed(made, "prefd wait 1") == transcript("prefd wait 1", page="README.md")
+
+
+def test_cache_ls_prints_what_the_page_shows(made: Home) -> None:
+    fingerprint = ReferenceFingerprint({"weights": "w"}, {"model": "/home/me/SmolLM2-135M-Instruct"})
+    reference = ReferenceCache.open(made.cache).reference(fingerprint)
+    for keys, tokens in ((range(60), 30), (range(60, 120), 40), (range(120, 171), 40), (range(171, 172), 7)):
+        reference.put({bytes([key]) * 32: np.full(tokens, -0.5, dtype=np.float32) for key in keys})
+    shown, lines = transcript("prefd cache ls"), printed(made, "prefd cache ls")
+    assert re.sub(r"  \d  ", "  3  ", without_sizes(lines)[1]) == without_sizes(shown)[1]
+    assert lines[0] == shown[0]
+
+
+def test_cache_explain_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    explanation = Explanation(
+        reference="/home/me/models/SmolLM2-135M-Instruct",
+        fingerprint="13dfa6b7781f",
+        known=True,
+        completions=172,
+        duplicates=8,
+        cached=36,
+        missing=136,
+        tokens_scored=3244,
+        tokens_run=8704,
+        bytes=24_000,
+        estimated_seconds=30.0,
+        estimate_from="an earlier pass of this reference here",
+        near=[],
+        data=DataSummary(),
+    )
+    monkeypatch.setattr(explain, "check_spec", lambda home, path: make_spec())
+    monkeypatch.setattr(explain, "ask_worker", lambda *_: explanation)
+    assert printed(made, "prefd cache explain ipo.yaml") == transcript(
+        "prefd cache explain ipo.yaml", page="docs/cache.md"
+    )
+
+
+def test_status_prints_what_the_page_shows(made: Home) -> None:
+    with JobTable.open(made.database) as table:
+        for name in ("smol-ipo", "smol-sigmoid"):
+            job = table.add(make_spec(name=name), f"{name}.json")
+            table.transition(job.id, "training")
+            table.transition(job.id, "done")
+    with serving(made) as daemon:
+        document = daemon.status().model_dump()
+        moments = dict.fromkeys(("last_event", "last_rescan"), time.time())
+        document |= {"home": str(made.root), "pid": os.getpid(), "version": version("prefd"), "uptime_s": 320.0}
+        document |= {"watcher": document["watcher"] | moments, "catalog": {"error": None, "losses": 10}}
+        daemon.answer = Status.model_validate(document)
+        lines = without_sizes(printed(made, "prefd status"))
+    assert [line.replace(f"pid {os.getpid()}", "pid 31806") for line in lines] == without_sizes(
+        transcript("prefd status")
+    )

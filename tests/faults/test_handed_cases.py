@@ -201,15 +201,15 @@ def test_44_as_it_was_handed_over_goes_on_in_another_minute(
     assert run_precompute(broken).summary.scored == 48
     assert broken.spec.training.iters == 4000
     assert broken.spec.training.save_every == 2
-    with pytest.raises(Stopped, match="after step 34"):
-        run_training(broken, StopAtLook(34))
+    with pytest.raises(Stopped, match="after step 14"):
+        run_training(broken, StopAtLook(14))
     set_clock("2026-11-29 00:01:20")
-    with pytest.raises(Stopped, match="after step 40"):
+    with pytest.raises(Stopped, match="after step 20"):
         run_training(again(broken), StopAtLook(6))
     twin = claim(home, model, "44-date-in-template/long.yaml", tmp_path, job_id=2)
     assert run_precompute(twin).summary.scored == 0
-    with pytest.raises(Stopped, match="after step 40"):
-        run_training(twin, StopAtLook(40))
+    with pytest.raises(Stopped, match="after step 20"):
+        run_training(twin, StopAtLook(20))
     assert lines_of(broken) == lines_of(twin) != []
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 
@@ -14,12 +15,14 @@ from prefd.daemon.control.api.responses import Acted
 from prefd.daemon.control.server import listening, serve_control
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import announce
+from prefd.daemon.home.lock import announce, hold_lock
 from prefd.daemon.inbox.health import WatchHealth
-from prefd.daemon.jobs.actions import JOB_ACTIONS, QUEUE_ACTIONS
+from prefd.daemon.jobs.actions import JOB_ACTIONS, JOBS_ACTIONS, QUEUE_ACTIONS
+from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import Timing
 from support.quick_timing import QUICK_TIMING
@@ -31,13 +34,18 @@ class FakeDaemon:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.max_spec_bytes = MAX_BYTES
+        self.max_list_bytes = 4 * MAX_BYTES
         self.stops = 0
         self.posted: list[tuple[bytes, str]] = []
         self.failure: Exception | None = None
+        self.answer: Status | None = None
+        """What it says of itself, where a test sets it."""
 
     def status(self) -> Status:
         if self.failure is not None:
             raise self.failure
+        if self.answer is not None:
+            return self.answer
         with JobTable.open_readonly(self.home.database) as table:
             running = table.list(*RUNNING)
             return Status(
@@ -64,6 +72,20 @@ class FakeDaemon:
         with JobTable.open(self.home.database) as table:
             return JOB_ACTIONS[action](table, job_id)
 
+    async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
+        with JobTable.open(self.home.database) as table:
+            JOBS_ACTIONS[action](table, job_ids)
+
+    async def discard(self, part: str, job_ids: Sequence[int]) -> None:
+        with JobTable.open(self.home.database) as table:
+            table.discard(self.home.runs, job_ids, part, partial(set_aside, self.home))
+
+    async def edit(self, job_id: int, request: EditRequest) -> Job:
+        with JobTable.open(self.home.database) as table:
+            current = table.spec(job_id)
+            spec = read_edited_spec(current, request, None, self.home.jobs)
+            return table.edit(job_id, spec, read_base(request, current))
+
     def act_on_queue(self, action: str) -> Acted:
         with JobTable.open(self.home.database) as table:
             jobs = QUEUE_ACTIONS[action](table)
@@ -82,7 +104,7 @@ def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        with listening(home) as listener:
+        with hold_lock(home), listening(home) as listener:
             announce(home, listener.getsockname())
             task = asyncio.ensure_future(serve_control(daemon, listener, timing))
             await asyncio.sleep(0.05)

@@ -18,7 +18,7 @@ FINGERPRINT = ReferenceFingerprint({"weights": "w"}, {"model": "m"})
 
 def at(url: str, folder: Path) -> SharedCache:
     """A mirror that gives up at once."""
-    return SharedCache.at(url, folder, {"retry_config": {"max_retries": 0}} if url.startswith("s3") else None)
+    return SharedCache.connect(url, folder, {"retry_config": {"max_retries": 0}} if url.startswith("s3") else None)
 
 
 def remote(url: str) -> SharedSegments:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefd.daemon.timing import Timing
 
 QUICK_TIMING = Timing(
+    home_look=0.05,
     worker_look=0.02,
     crash_waits=(0.02, 0.05),
     full_disk_wait=0.05,

@@ -20,7 +20,7 @@ import psutil
 
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import ULID_LENGTH
+from prefd.daemon.inbox.claim_marks import ULID_LENGTH
 from prefd.daemon.jobs.job import RETRIED_FRESH
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable
@@ -187,7 +187,7 @@ class Besieged:
         """What the daemon that was just killed was at, the rarest first."""
         home = self.home
         with JobTable.open_readonly(home.database) as table:
-            unrecorded = set(os.listdir(home.accepted)) - table.sources()
+            unrecorded = {path.name for path in home.accepted.glob("[!.]*")} - table.sources()
             jobs = table.list("queued", *RUNNING)
         if unrecorded:
             return "between a claim and its row"

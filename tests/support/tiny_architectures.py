@@ -13,7 +13,7 @@ from mlx.utils import tree_map
 SHARED: dict[str, Any] = {
     "vocab_size": 64,
     "hidden_size": 32,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 2,
     "intermediate_size": 48,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -47,7 +47,7 @@ SHARED: dict[str, Any] = {
     "routed_scaling_factor": 1.0,
     "sliding_window": 4,
     "n_embd": 32,
-    "n_layer": 4,
+    "n_layer": 2,
     "n_head": 4,
     "n_positions": 512,
     "n_ctx": 512,
@@ -61,16 +61,19 @@ SHARED: dict[str, Any] = {
     "qk_nope_head_dim": 8,
     "v_head_dim": 8,
 }
+FOUR_LAYERS = {"num_hidden_layers": 4}
+"""For architectures whose layers repeat by four; of all others two show what there is, one behind another."""
 MAMBA = {"state_size": 16, "conv_kernel": 4, "use_conv_bias": True, "time_step_rank": 8}
 OWN: dict[str, dict[str, Any]] = {
     "llama": {},
     "llama untied": {"tie_word_embeddings": False},
-    "llama sliding": {"layer_types": ["sliding_attention", "full_attention"] * 2},
+    "llama sliding": {"layer_types": ["sliding_attention", "full_attention"] * 2, "num_hidden_layers": 4},
     "qwen2": {},
     "qwen3": {},
     "qwen2_moe": {},
     "qwen3_moe": {},
-    "qwen3_next": {
+    "qwen3_next": FOUR_LAYERS
+    | {
         "linear_num_value_heads": 4,
         "linear_num_key_heads": 2,
         "linear_key_head_dim": 8,
@@ -87,14 +90,14 @@ OWN: dict[str, dict[str, Any]] = {
     "gpt_neox": {"rotary_emb_base": 10000, "rotary_pct": 0.5},
     "gpt_oss": {},
     "cohere": {},
-    "cohere2": {},
+    "cohere2": FOUR_LAYERS,
     "phi3": {},
     "starcoder2": {},
     "stablelm": {"partial_rotary_factor": 0.5},
     "granite": {},
     "granitemoe": {},
     "granitemoehybrid": {
-        "layer_types": ["mamba", "attention"] * 2,
+        "layer_types": ["mamba", "attention"],
         "mamba_n_heads": 8,
         "mamba_d_head": 8,
         "mamba_d_state": 16,
@@ -118,7 +121,8 @@ OWN: dict[str, dict[str, Any]] = {
         "mamba_expand": 2,
     },
     "falcon_h1": {},
-    "nemotron_h": {
+    "nemotron_h": FOUR_LAYERS
+    | {
         "hybrid_override_pattern": ["M", "*", "-", "M"],
         "mamba_num_heads": 4,
         "mamba_head_dim": 8,
@@ -129,7 +133,7 @@ OWN: dict[str, dict[str, Any]] = {
         "use_conv_bias": True,
     },
     "lfm2": {
-        "layer_types": ["conv", "full_attention"] * 2,
+        "layer_types": ["conv", "full_attention"],
         "conv_bias": False,
         "conv_L_cache": 3,
         "block_dim": 32,
@@ -137,13 +141,13 @@ OWN: dict[str, dict[str, Any]] = {
         "block_multiple_of": 8,
         "block_ffn_dim_multiplier": 1.0,
         "block_auto_adjust_ff_dim": False,
-        "full_attn_idxs": [1, 3],
+        "full_attn_idxs": [1],
     },
     "rwkv7": {"a_low_rank_dim": 8, "v_low_rank_dim": 8, "gate_low_rank_dim": 8, "decay_low_rank_dim": 8},
     "minicpm": {"dim_model_base": 16, "scale_depth": 1.4, "scale_emb": 2.0},
     "olmo2": {},
-    "smollm3": {},
-    "exaone4": {"sliding_window_pattern": "LLG", "rope_scaling": None},
+    "smollm3": FOUR_LAYERS,
+    "exaone4": {"num_hidden_layers": 3, "sliding_window_pattern": "LLG", "rope_scaling": None},
     "apertus": {"post_norm": False, "qk_norm": True},
     "ernie4_5": {},
     "lille-130m": {"n_embd": 96, "block_size": 512, "n_kv_heads": 2, "layer_norm_eps": 1e-5},

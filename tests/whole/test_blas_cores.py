@@ -39,9 +39,9 @@ LOSSES = [("sigmoid", "dpop"), ("hinge", "ipo")]
 
 
 def cases() -> Iterator[Any]:
-    """Each kernel with each number of threads and with each loss; every combination of the three only thoroughly."""
-    for core, (at, threads), (half, losses) in product(CORES, enumerate(THREADS), enumerate(LOSSES)):
-        often = at == half or len(THREADS) == 1
+    """Each kernel, each number of threads and each loss once at least; every combination of the three only thoroughly."""
+    for (row, core), (at, threads), (half, losses) in product(enumerate(CORES), enumerate(THREADS), enumerate(LOSSES)):
+        often = (at, half) == (row % len(THREADS), row % len(LOSSES)) or (row == 0 and at == half)
         yield pytest.param(
             core,
             threads,
@@ -76,6 +76,9 @@ def test_numbers_hold_with_every_kernel(
 @pytest.mark.smol
 @pytest.mark.parametrize("core", [core for core in CORES if core in ("SkylakeX", "Haswell")])
 def test_neighbours_of_a_real_model_too_with_the_kernels_that_most_machines_have(core: str, smol_layers: Path) -> None:
+    """With the kernel at hand, scoring/test_scorer.py shows it without a process."""
+    if f" {core}, 1 threads" in name_kernel():
+        pytest.skip("it is the kernel at hand")
     assert_neighbours_change_no_more_than_said(measured(core, 1, smol_layers))
 
 

@@ -71,7 +71,7 @@ def test_a_sweep_is_a_job_for_each_combination_run_one_after_the_other(place: Pl
     assert [(job.name, job.group) for job in jobs] == [(f"ok-{number}", "ok") for number in (1, 2, 3, 4)]
     assert jobs[2].description == "loss.name ipo, loss.beta 0.1"
     assert len({job.source for job in jobs}) == 1
-    assert [path.name for path in place.home.accepted.iterdir()] == [jobs[0].source]
+    assert [path.name for path in place.home.accepted.glob("[!.]*")] == [jobs[0].source]
     for before, after in itertools.pairwise(jobs):
         assert before.finished_at is not None
         assert after.started_at is not None

@@ -18,6 +18,7 @@ import pytest
 from prefd.daemon.runs.run_folder import RunDir
 from support.daemon_process import Daemon
 from support.homes import invoke
+from support.jobs_on_disk import finished, make_job
 from support.sample_pairs import PAIRS
 
 pytestmark = pytest.mark.slow
@@ -100,14 +101,15 @@ def test_dropped_specs_become_adapters_with_which_mlx_lms_own_command_generates(
     assert "Generation: " in done.stdout
 
 
-def test_a_killed_daemon_goes_on_after_a_restart_to_the_same_adapter(daemon: Daemon) -> None:
+def test_a_killed_daemon_goes_on_after_a_restart_to_the_same_adapter(daemon: Daemon, tmp_path: Path) -> None:
+    """The unbroken twin is trained in this process, beside the daemon's home."""
     training = {"iters": 60, "save_every": 5, "seed": 3}
+    spec = daemon.spec | {"training": {"batch_size": 2, "learning_rate": 1e-3} | training}
+    unbroken = finished(make_job(tmp_path / "unbroken", **spec))
     daemon.start()
-    daemon.drop("unbroken", training=training)
-    daemon.until_ended("unbroken")
     daemon.drop("broken", training=training)
     daemon.drop("waiting", training={"iters": 2}, loss={"name": "cpo"})
-    broken = RunDir(daemon.home.job(2))
+    broken = RunDir(daemon.home.job(1))
     daemon.until(lambda: lines_of(broken) >= 8)
     worker = daemon.jobs()["broken"]["worker_pid"]
     daemon.kill()
@@ -115,12 +117,12 @@ def test_a_killed_daemon_goes_on_after_a_restart_to_the_same_adapter(daemon: Dae
     daemon.start()
     jobs = daemon.until_ended("broken", "waiting")
     assert (jobs["broken"]["state"], jobs["waiting"]["state"]) == ("done", "done")
-    assert digest(broken.adapter) == digest(daemon.run("unbroken").adapter)
+    assert digest(broken.adapter) == digest(unbroken.run.adapter)
 
 
 def test_a_job_paused_cancelled_and_retried_ends_with_the_unbroken_adapter(shared_daemon: Daemon) -> None:
     daemon = shared_daemon
-    daemon.drop("it", training={"iters": 240, "save_every": 50, "seed": 3}, loss={"name": "cpo"})  # one phase is enough
+    daemon.drop("it", training={"iters": 160, "save_every": 50, "seed": 3}, loss={"name": "cpo"})  # one phase is enough
     daemon.until(lambda: "it" in daemon.jobs())
     run, number = daemon.run("it"), str(daemon.jobs()["it"]["id"])
 
@@ -140,7 +142,7 @@ def test_a_job_paused_cancelled_and_retried_ends_with_the_unbroken_adapter(share
     daemon.ask("retry", number)
     daemon.ask("wait", number)
     steps = [json.loads(line)["step"] for line in run.metrics.read_text().splitlines() if '"loss"' in line]
-    assert steps == list(range(1, 241)), "every step once"
+    assert steps == list(range(1, 161)), "every step once"
     assert invoke(daemon.home, "retry", number).exit_code == 1
     daemon.ask("retry", number, "--fresh")
     daemon.ask("wait", number)

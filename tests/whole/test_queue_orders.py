@@ -95,7 +95,9 @@ def test_jobs_run_by_priority_and_after_those_they_name(place: Place) -> None:
         fake_worker.wait_for(lambda: len(place.jobs()) == 2)
         place.drop("c.yaml", priority=1)
         fake_worker.wait_for(lambda: len(place.jobs()) == 3)
-        fake_worker.wait_for(lambda: {job.waiting for job in place.jobs()} == {"the queue is paused by you"})
+        paused = "the queue is paused by you"
+        reasons = [paused, f"{paused}; waits for job 1", paused]
+        fake_worker.wait_for(lambda: [job.waiting for job in place.jobs()] == reasons)
         client.act_on_queue("resume")
         jobs = place.wait_for("done", "done", "done")
     assert [job.id for job in sorted(jobs, key=lambda job: job.started_at or 0)] == [3, 1, 2]
@@ -103,21 +105,36 @@ def test_jobs_run_by_priority_and_after_those_they_name(place: Place) -> None:
 
 def test_a_job_after_one_that_fails_fails_with_its_own_dependents(place: Place) -> None:
     with place.daemon() as client:
+        client.act_on_queue("pause")
+        place.drop("a.yaml", name="fail")
+        fake_worker.wait_for(lambda: len(place.jobs()) == 1)
+        place.drop("b.yaml", after=[1])
+        fake_worker.wait_for(lambda: len(place.jobs()) == 2)
+        place.drop("c.yaml", after=[2])
+        fake_worker.wait_for(lambda: len(place.jobs()) == 3)
+        client.act_on_queue("resume")
+        *_, second, third = place.wait_for("failed", "failed", "failed")
+        assert second.reason == "job 1, which it was to run after, failed"
+        assert third.reason == "job 2, which it was to run after, failed"
+
+
+def test_a_job_after_one_that_is_cancelled_is_held_and_follows_the_one_that_is_handed_in_again(place: Place) -> None:
+    with place.daemon() as client:
         place.drop("a.yaml", name="once")
         fake_worker.wait_for(lambda: "hello" in place.log(1))
         place.drop("b.yaml", after=[1])
         fake_worker.wait_for(lambda: len(place.jobs()) == 2)
-        place.drop("c.yaml", after=[2])
-        fake_worker.wait_for(
-            lambda: [job.waiting for job in place.jobs()] == ["", "waits for job 1", "waits for job 2"]
-        )
+        place.drop("c.yaml", after=[1])
+        fake_worker.wait_for(lambda: [job.waiting for job in place.jobs()] == ["", *["waits for job 1"] * 2])
         client.act("cancel", 1)
-        *_, second, third = place.wait_for("cancelled", "failed", "failed")
-        assert second.reason == "job 1, which it was to run after, was cancelled"
-        assert third.reason == "job 2, which it was to run after, failed"
-        for job_id in (1, 2, 3):
-            client.act("retry", job_id)
-        place.wait_for("done", "done", "done")
+        place.wait_for("cancelled", "queued", "queued")
+        fake_worker.wait_for(lambda: all(job.waiting.startswith("held: job 1, ") for job in place.jobs()[1:]))
+        place.drop("again.yaml")
+        place.wait_for("cancelled", "queued", "queued", "done")
+        client.edit(2, {"settings": {"after": [4]}})
+        place.wait_for("cancelled", "done", "queued", "done")
+        client.act("retry", 1)
+        place.wait_for("done", "done", "done", "done")
 
 
 def test_a_job_starts_when_its_moment_has_come(place: Place) -> None:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from prefd.daemon.control.client import Client
+from prefd.daemon.inbox.claim_marks import make_mark
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.machine.processes import ProcessId
 from prefd.daemon.queue import supervisor
@@ -63,7 +64,7 @@ def test_the_worker_of_a_dead_daemon_is_ended_before_its_job_goes_on(place: Plac
     with JobTable.open(place.home.database) as table:
         job = table.add(place.spec(), "a")
         table.transition(job.id, "training")
-        with subprocess.Popen(["sleep", "60"], start_new_session=True) as orphan:
+        with subprocess.Popen(["sleep", "60"], cwd=place.home.job(job.id), start_new_session=True) as orphan:
             found = ProcessId.find(orphan.pid)
             assert found is not None
             table.set_worker(job.id, found)
@@ -84,9 +85,27 @@ def test_a_foreign_process_with_the_workers_old_pid_is_left_alone(place: Place) 
             stranger.kill()
 
 
+def test_a_process_that_works_elsewhere_is_left_alone(place: Place) -> None:
+    """Pid and start time are right: the home was copied, and the process is a worker of the home that it was copied from."""
+    with JobTable.open(place.home.database) as table:
+        job = table.add(place.spec(), "a")
+        table.transition(job.id, "training")
+        elsewhere = place.folder / "original" / "runs" / "1"
+        elsewhere.mkdir(parents=True)
+        with subprocess.Popen(["sleep", "60"], cwd=elsewhere, start_new_session=True) as stranger:
+            found = ProcessId.find(stranger.pid)
+            assert found is not None
+            table.set_worker(job.id, found)
+            with place.daemon():
+                place.wait_for("done")
+            assert stranger.poll() is None
+            stranger.kill()
+
+
 def test_a_claimed_file_without_a_row_becomes_its_job_after_a_restart(place: Place) -> None:
     name = "01J00000000000000000000000-a.yaml"
     (place.home.accepted / name).write_text(fake_worker.spec_text(place.folder, name=""))
+    make_mark(place.home.accepted / name)
     for _ in range(2):
         with place.daemon():
             (job,) = place.wait_for("done")
@@ -106,7 +125,7 @@ def test_jobs_of_prefd_run_are_left_to_it_until_it_is_gone(place: Place) -> None
 
 def test_an_unexpected_failure_is_the_jobs_not_the_daemons(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     odd: list[Exception] = [RuntimeError("this cannot happen")]
-    fail_first(monkeypatch, supervisor, "freeze", odd, lambda _, job_id, *__: job_id == 1)
+    fail_first(monkeypatch, supervisor, "freeze_edited", odd, lambda _, job_id, *__: job_id == 1)
     with place.daemon():
         place.drop("a.yaml")
         place.wait_for("failed")

@@ -84,23 +84,23 @@ class Float64Llama:
 
 
 @pytest.fixture(scope="module")
-def batch(smol_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Completion]:
+def batch(smol_layers: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Completion]:
     """Real pairs of different lengths, one of them long."""
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
     long = {"prompt": "Count.", "chosen": " ".join(map(str, range(60))), "rejected": "One, two, many."}
     path.write_text("".join(json.dumps(row) + "\n" for row in [*PAIRS[:2], long]))
-    tokenizer = mlx_lm.utils.load_tokenizer(smol_model)
+    tokenizer = mlx_lm.utils.load_tokenizer(smol_layers)
     data = prepare(DataSpec(path=str(path), validation=0.0), tokenizer, load_plugins().formats)
     return [side for example in data.train for side in (example.chosen, example.rejected)]
 
 
 @pytest.fixture(scope="module")
-def scorer(smol_model: Path) -> Scorer:
-    return fastest_scorer(mlx_lm.load(str(smol_model))[0].freeze())
+def scorer(smol_layers: Path) -> Scorer:
+    return fastest_scorer(mlx_lm.load(str(smol_layers))[0].freeze())
 
 
-def test_logprobs_equal_a_float64_numpy_llama(smol_model: Path, scorer: Scorer, batch: list[Completion]) -> None:
-    exact = Float64Llama(smol_model)
+def test_logprobs_equal_a_float64_numpy_llama(smol_layers: Path, scorer: Scorer, batch: list[Completion]) -> None:
+    exact = Float64Llama(smol_layers)
     picked = [batch[0], max(batch, key=lambda one: len(one.ids))]
     together = np.array(scorer.logprobs(picked).tokens)
     for row, one in enumerate(picked):

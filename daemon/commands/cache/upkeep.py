@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -25,7 +26,7 @@ from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
-    from prefd.cache.upkeep.removals import PruneReport
+    from prefd.cache.upkeep.removals import PruneLimits, PruneReport
 
 
 @click.command(
@@ -112,7 +113,9 @@ def prune(
     """
     if max_size is None and unused_for is None and prefix is None:
         raise click.UsageError("say how far: --max-size 2GB, --unused-for 30d or --reference PREFIX")
-    limits: PruneOptions = {"max_size": max_size, "unused_for": unused_for, "dry_run": dry_run}
+    from prefd.cache.upkeep.removals import PruneLimits
+
+    limits = PruneLimits(max_size, unused_for, dry_run=dry_run)
     outcome = prune_shared_cache(home, prefix, limits) if shared else prune_local_cache(home, prefix, limits)
     if outcome is None:
         if as_json:
@@ -125,19 +128,11 @@ def prune(
         show_outcome(report, needed, max_size)
 
 
-class PruneOptions(TypedDict):
-    """PruneOptions is how far a cache is pruned."""
-
-    max_size: int | None
-    unused_for: float | None
-    dry_run: bool
-
-
 PruneOutcome: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
 """Where, what, and fingerprint → the jobs that need it."""
 
 
-def prune_local_cache(home: Home, prefix: str | None, limits: PruneOptions) -> PruneOutcome | None:
+def prune_local_cache(home: Home, prefix: str | None, limits: PruneLimits) -> PruneOutcome | None:
     """Prunes the cache in the home; None where there is none."""
     from prefd.cache.upkeep.prune import prune
     from prefd.daemon.jobs.needed_references import NeededReferences, list_references
@@ -148,10 +143,10 @@ def prune_local_cache(home: Home, prefix: str | None, limits: PruneOptions) -> P
         return None
     reference = None if prefix is None else require_one(pick_references(cache, [prefix]), prefix)
     needed = NeededReferences(home, list_references(cache), partial(list_waiting_specs, home))
-    return str(home.cache), prune(cache, reference=reference, needed=needed, **limits), needed()
+    return str(home.cache), prune(cache, replace(limits, reference=reference, needed=needed)), needed()
 
 
-def prune_shared_cache(home: Home, prefix: str | None, limits: PruneOptions) -> PruneOutcome:
+def prune_shared_cache(home: Home, prefix: str | None, limits: PruneLimits) -> PruneOutcome:
     """Prunes the object store that the home shares."""
     from prefd.cache.shared.bucket_segments import shared_references
     from prefd.cache.shared.prune import prune_shared
@@ -162,7 +157,8 @@ def prune_shared_cache(home: Home, prefix: str | None, limits: PruneOptions) -> 
     references = cache.bucket.insist(lambda: shared_references(cache))
     reference = None if prefix is None else require_one(filter_fingerprints(list(references), [prefix]), prefix)
     needed = NeededReferences(home, references, partial(list_waiting_specs, home))
-    report = cache.bucket.insist(lambda: prune_shared(cache, reference=reference, needed=needed, **limits))
+    limits = replace(limits, reference=reference, needed=needed)
+    report = cache.bucket.insist(lambda: prune_shared(cache, limits))
     return cache.bucket.url, report, needed()
 
 

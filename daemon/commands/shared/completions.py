@@ -10,7 +10,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.states import ENDED, UNENDED, State
+from prefd.daemon.jobs.states import ENDED, UNENDED, WAITING, State
+from prefd.daemon.text.number_ranges import Numbers, parse_numbers
 from prefd.daemon.text.wording import clip
 
 if TYPE_CHECKING:
@@ -65,6 +66,19 @@ class JobId(Word):
         return int(click.INT.convert(value, param, ctx))
 
 
+class JobNumbers(JobId):
+    """JobNumbers is a list of jobs' numbers, such as `1-3,7`; completed as a number is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Converts the list to Numbers."""
+        if isinstance(value, Numbers):
+            return value
+        try:
+            return parse_numbers(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def find_home(ctx: click.Context) -> Home:
     """Returns the home that the line being completed is about: its --home is read, but no command has run."""
     return Home.locate(ctx.find_root().params.get("home"))
@@ -114,6 +128,11 @@ JOB = JobId()
 ACTIVE_JOB = JobId(*UNENDED)
 PAUSED_JOB = JobId("paused")
 ENDED_JOB = JobId(*ENDED)
+JOBS = JobNumbers()
+ACTIVE_JOBS = JobNumbers(*UNENDED)
+WAITING_JOBS = JobNumbers(*WAITING)
+PAUSED_JOBS = JobNumbers("paused")
+ENDED_JOBS = JobNumbers(*ENDED)
 LOSS = Word(losses)
 GROUP = Word(groups)
 REFERENCE = Word(references)

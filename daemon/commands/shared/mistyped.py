@@ -15,7 +15,12 @@ INSTEAD: Mapping[str, str] = {
         ("train", "dpo", "finetune", "lora"),
         "`prefd run SPEC` trains here and now, `prefd submit SPEC` hands it to the daemon",
     ),
-    **dict.fromkeys(("kill", "abort", "rm", "delete"), "`prefd cancel ID` ends a job"),
+    **dict.fromkeys(("kill", "abort"), "`prefd cancel ID` ends a job"),
+    **dict.fromkeys(
+        ("remove", "delete", "del"), "`prefd rm ID` removes a job that has ended, `prefd cancel ID` ends one"
+    ),
+    **dict.fromkeys(("gc", "tidy", "purge"), "`prefd clean` removes old jobs, `prefd cache prune` what was scored"),
+    **dict.fromkeys(("set", "update", "change", "modify"), "`prefd edit ID` changes a job that waits"),
     **dict.fromkeys(("add", "queue-job", "enqueue"), "`prefd submit SPEC` hands a job to the daemon"),
     **dict.fromkeys(("check", "lint"), "`prefd validate SPEC` checks a spec, `prefd doctor` the machine"),
     **dict.fromkeys(("log", "tail"), "`prefd logs ID` shows what its workers wrote"),

@@ -22,6 +22,7 @@ from prefd.daemon.control.status import Status
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import Job, JobNotFound
+from prefd.daemon.specs.edited_spec import EditRequest
 from prefd.daemon.text.json_output import dump_compact
 
 MAX_JOB_ID = 2**63 - 1
@@ -53,6 +54,23 @@ class Controlled(Protocol):
         """Does one of JOB_ACTIONS. Raises JobNotFound, IllegalTransition."""
         ...
 
+    @property
+    def max_list_bytes(self) -> int:
+        """How large a list of jobs that is posted may be."""
+        ...
+
+    async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
+        """Does one of JOBS_ACTIONS to all of these jobs, or to none. Raises JobNotFound, IllegalTransition, NotRemovable."""
+        ...
+
+    async def discard(self, part: str, job_ids: Sequence[int]) -> None:
+        """Deletes a part of the folders of ended jobs. Raises JobNotFound, NotRemovable, OSError."""
+        ...
+
+    async def edit(self, job_id: int, request: EditRequest) -> Job:
+        """Changes what a job that waits is. Raises JobNotFound, NotEditable, SpecError, CatalogError, OSError."""
+        ...
+
     def act_on_queue(self, action: str) -> Acted:
         """Does one of QUEUE_ACTIONS, and returns the queue as it is now and the jobs acted on."""
         ...
@@ -76,6 +94,13 @@ class Query(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class Body(BaseModel):
+    """The JSON object that is posted; an unknown key is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+B = TypeVar("B", bound=BaseModel)
 Q = TypeVar("Q", bound=Query)
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -96,6 +121,8 @@ class Endpoint:
     query: type[Query] | None = None
     body: Sequence[str] = ()
     """The media types of a spec that is posted."""
+    request: type[BaseModel] | None = None
+    """The type of the JSON object that is posted."""
     errors: Mapping[int, str] = field(default_factory=dict)
     """What else it may answer, and when."""
 
@@ -122,6 +149,32 @@ def read_job_id(request: Request) -> int:
     return job_id
 
 
+async def read_bytes(request: Request, limit: int, what: str = "a spec") -> bytes:
+    """Reads the whole body. Raises Refusal (413) as soon as it is larger than `limit` bytes."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Refusal(413, f"{what} has at most {limit // 1024} KiB")
+    return bytes(body)
+
+
+async def read_body(request: Request, limit: int, body_type: type[B]) -> B:
+    """Reads the JSON object that is posted, typed. Raises Refusal (413, 422) with a line for each thing that is wrong."""
+    data = await read_bytes(request, limit, "what is posted here")
+    try:
+        return body_type.model_validate_json(data)
+    except ValidationError as error:
+        raise Refusal(422, *_list_faults(error)) from None
+
+
+def _list_faults(error: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {str(each['input'])[:100]!r}".removeprefix(": ")
+        for each in error.errors()
+    ]
+
+
 def read_query(request: Request, query_type: type[Q]) -> Q:
     """Reads the URL's parameters, typed. Raises Refusal (422) with a line for each that is wrong."""
     values: dict[str, Any] = {}
@@ -136,8 +189,4 @@ def read_query(request: Request, query_type: type[Q]) -> Q:
     try:
         return query_type.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {str(each['input'])[:100]!r}"
-            for each in error.errors()
-        ]
-        raise Refusal(422, *lines) from None
+        raise Refusal(422, *_list_faults(error)) from None

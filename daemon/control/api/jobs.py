@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,14 +17,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api import responses
-from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, read_job_id, read_query, respond
+from prefd.daemon.control.api.endpoint import (
+    Controlled,
+    Endpoint,
+    Query,
+    Refusal,
+    read_bytes,
+    read_job_id,
+    read_query,
+    respond,
+)
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.jobs.details import JobDetails
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.machine.files import read_end
-from prefd.daemon.runs.run_folder import RunDir, is_evaluation
+from prefd.daemon.runs.metrics_rows import read_last_rows, read_metrics_rows
+from prefd.daemon.runs.run_folder import RunDir
 
 LOG_BYTES = 1_000_000
 MAX_NAME = 200
@@ -73,12 +84,12 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     async def jobs(request: Request) -> Response:
         query = read_query(request, JobsQuery)
-        found, more = await _read_table(
+        page, more = await _read_table(
             home, lambda table: table.page(query.state, query.group, query.before, query.limit)
         )
-        return respond({"jobs": [job.to_json() for job in found], "more": more})
+        return respond({"jobs": [job.to_json() for job in page], "more": more})
 
-    async def job(request: Request) -> Response:
+    async def details(request: Request) -> Response:
         job_id = read_job_id(request)
         run = RunDir(home.job(job_id))
         return respond(await _read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
@@ -94,10 +105,9 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
     async def metrics(request: Request) -> Response:
         job_id, query = read_job_id(request), read_query(request, MetricsQuery)
         found = await _read_table(home, lambda table: table.get(job_id))
-        rows = await asyncio.to_thread(lambda: list(RunDir(home.job(job_id)).read_metrics()))
-        newest = slice(-query.last if query.last else None, None)
-        train = [row for row in rows if not is_evaluation(row)][newest]
-        evals = [row for row in rows if is_evaluation(row)][newest]
+        run = RunDir(home.job(job_id))
+        rows = read_metrics_rows if query.last is None else partial(read_last_rows, count=query.last)
+        train, evals = await asyncio.to_thread(rows, run)
         return respond({"job": job_id, "name": found.name, "train": train, "eval": evals})
 
     async def submit(request: Request) -> Response:
@@ -107,7 +117,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
         if not query.name.isprintable() or "/" in query.name:
             raise Refusal(422, f"name: must be a file's name without a folder, got {query.name!r}")
-        queued = await daemon.submit(await _read_body(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
+        queued = await daemon.submit(await read_bytes(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
         return respond({"jobs": [job.to_json() for job in queued]}, 202)
 
     def of_job(action: str) -> Endpoint:
@@ -142,7 +152,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             },
         ),
         Endpoint(
-            "GET", "/v1/jobs/{job_id}", "All there is to know of a job", job, responses.JobDocument, errors=MISSING
+            "GET", "/v1/jobs/{job_id}", "All there is to know of a job", details, responses.JobDocument, errors=MISSING
         ),
         Endpoint(
             "GET",
@@ -183,13 +193,3 @@ def _read_tail(path: Path, lines: int) -> list[str]:
         return []
     tail = data.decode("utf-8", "replace").splitlines()[1 if begin else 0 :]  # the first one is most often cut
     return tail[len(tail) - min(lines, len(tail)) :]
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    """Reads the whole body. Raises Refusal (413) as soon as it is larger than `limit` bytes, which a spec may have."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise Refusal(413, f"a spec has at most {limit // 1024} KiB")
-    return bytes(body)

@@ -19,7 +19,13 @@ REF = "#/components/schemas/{model}"
 DESCRIPTION = """HTTP over the Unix socket `<home>/run/prefd.sock`, for the user that the daemon runs as.
 
 Fields may be added under /v1; none is taken away or changes its meaning. Every error is an Error."""
-EVENTS = (responses.JobEvent, responses.MetricsEvent, responses.ProgressEvent, responses.ResetEvent)
+EVENTS = (
+    responses.JobEvent,
+    responses.RemovedEvent,
+    responses.MetricsEvent,
+    responses.ProgressEvent,
+    responses.ResetEvent,
+)
 ALWAYS = {400: "not a request", 422: "a parameter is wrong", 500: "a fault of the daemon's"}
 JOB_ID = {
     "name": "job_id",
@@ -47,7 +53,8 @@ def describe_endpoints(endpoints: Sequence[Endpoint]) -> Endpoint:
 def build_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Builds the OpenAPI document of `endpoints`."""
     kinds = [each.answer for each in endpoints if each.media == "application/json"]
-    schemas, components = _build_schemas([*kinds, *EVENTS, responses.Error])
+    bodies = [each.request for each in endpoints if each.request is not None]
+    schemas, components = _build_schemas([*kinds, *bodies, *EVENTS, responses.Error])
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
         paths.setdefault(each.path, {})[each.method.lower()] = _describe_operation(each, schemas)
@@ -88,6 +95,11 @@ def _describe_operation(endpoint: Endpoint, schemas: Mapping[Any, Mapping[str, A
     }
     if parameters := [*([JOB_ID] if "{job_id}" in endpoint.path else []), *_describe_parameters(endpoint.query)]:
         operation["parameters"] = parameters
+    if endpoint.request is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schemas[endpoint.request]}},
+        }
     if endpoint.body:
         text = {"schema": {"type": "string", "description": "A spec, or a sweep, as a file holds it."}}
         content = {media: {"schema": {"type": "object"}} if media.endswith("json") else text for media in endpoint.body}

@@ -49,10 +49,10 @@ class _Collected:
     """A registry collects from this: it holds metrics that are measured already."""
 
     def __init__(self, families: Sequence[Metric]) -> None:
-        self.found = families
+        self.families = families
 
     def collect(self) -> Iterator[Metric]:
-        yield from self.found
+        yield from self.families
 
 
 def collect(status: Status, streams: int, home: Home) -> Iterator[Metric]:

@@ -65,6 +65,13 @@ class Acted(Answer):
         return {"queue": self.queue.model_dump(), "jobs": [job.to_json() for job in self.jobs]}
 
 
+class ActedOn(Answer):
+    """The jobs that were acted on."""
+
+    jobs: list[int]
+    """Their numbers."""
+
+
 class Outcome(Answer):
     """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
 
@@ -112,6 +119,8 @@ class JobDocument(Answer):
     peft: str | None
     run: str
     """The job's folder."""
+    run_gone: bool
+    """Whether the folder was removed by hand, so that nothing in it can be told."""
 
 
 class Log(Answer):
@@ -140,6 +149,16 @@ class JobEvent(Answer):
     job: int
     name: str
     state: State
+    reason: str
+    at: float
+    """Unix time."""
+
+
+class RemovedEvent(Answer):
+    """`event: removed`: a job has been removed; nothing more is told of it."""
+
+    job: int
+    name: str
     reason: str
     at: float
     """Unix time."""

@@ -13,7 +13,7 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.text.wording import list_places
 from prefd.daemon.worker.data.certainty import MANY
 from prefd.daemon.worker.data.dataset import SHOWN_ROWS
-from prefd.daemon.worker.data.nulls import settle_nulls
+from prefd.daemon.worker.data.nulls import read_with_nulls_settled
 from prefd.daemon.worker.data.reading import read_dataset
 from prefd.daemon.worker.data.rows import DataError, Place, Row, read_rows
 from prefd.plugins.formats.messages import decode_row
@@ -111,8 +111,18 @@ def load_source(
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
     decoded: list[Row] = [row if isinstance(row, UnusableRow) else decode_row(row) for row in rows.rows]
-    dataset = read_dataset(decoded, spec, formats, source.path, key, partial(list_row_places, rows.places))
-    settle_nulls(dataset, spec)
+    dataset = read_with_nulls_settled(
+        decoded,
+        spec,
+        partial(
+            read_dataset,
+            spec=spec,
+            formats=formats,
+            source=source.path,
+            key=key,
+            name_rows=partial(list_row_places, rows.places),
+        ),
+    )
     loaded = LoadedPairs(
         source.path,
         rows.places,

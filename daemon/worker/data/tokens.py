@@ -141,7 +141,8 @@ class Encoder:
     def encode(self, pair: Pair, row: int) -> Example:
         """Tokenizes `pair`. Raises `UnusableRow`, and counts nothing then."""
         prompt, sides, remarks = self._certain_sides(pair)
-        if sides[0].ids == sides[1].ids:
+        certain = decided(pair, lambda *_: NOTHING)
+        if sides[0].ids == sides[1].ids or certain.chosen == certain.rejected:
             raise UnusableRow("identical sides")
         self._check_room(prompt)
         cut_ids = [side.ids[: self._max_length] for side in sides]

@@ -15,9 +15,11 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from prefd.daemon.specs.adapter_config import INSTEAD, AdapterConfig
+from prefd.daemon.specs.adapter_config import AdapterConfig
+from prefd.daemon.specs.peft_config import INSTEAD
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models.peft_names import check_names
+from prefd.daemon.worker.models.peft_targets import check_targets
 from prefd.daemon.worker.models.source import ModelSource
 
 TENSOR = re.compile(
@@ -41,6 +43,7 @@ def put_peft_adapter(model: nn.Module, source: ModelSource, adapter: AdapterConf
             f"adapter {adapter.folder} is on {unknown_names[0]}, which {fault} in {source.model} "
             f"({len(unknown_names)} of {len(adapted_names)} modules): name the model that it was trained on, or {INSTEAD}"
         )
+    check_targets(adapter, adapted_names)
     odd_widths = [
         (name, modules_by_name[name].bits)
         for name in sorted(adapted_names)

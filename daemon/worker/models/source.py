@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from prefd.daemon.specs import adapter_config
 from prefd.daemon.specs.adapter_config import AdapterConfig
+from prefd.daemon.specs.adapter_faults import AdapterError
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.model_files import REMEDY, faults_of_files, quantized_with, read_header
 from prefd.daemon.specs.path_or_hub_id import HUB_ID
@@ -137,7 +138,7 @@ def read_adapter(adapter: Path) -> AdapterConfig:
     """Read the config of the folder `adapter`, in mlx-lm's words. Raises `JobError` where that cannot be loaded."""
     try:
         return adapter_config.read_adapter(adapter)
-    except adapter_config.AdapterError as error:
+    except AdapterError as error:
         raise JobError(f"adapter {adapter} {error}") from error
 
 

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 def check(job: SpecifiedJob, model: nn.Module) -> None:
     """Check that the spec's `output:` can be written for `model`, the policy as it will be trained, or raise `JobError`."""
-    wanted = job.spec.output
-    if wanted.dequantize:
+    output = job.spec.output
+    if output.dequantize:
         quantized = [(name, module) for name, module in model.named_modules() if "scales" in module]
         if not quantized:
             raise JobError(f"output.dequantize: no weight of {job.policy.model} is quantized; take it away")
@@ -32,7 +32,7 @@ def check(job: SpecifiedJob, model: nn.Module) -> None:
                 f"output.dequantize: it is not known how to dequantize {unknown_names[0]} of {job.policy.model}; "
                 "without it the fused model stays quantized"
             )
-    if wanted.peft:
+    if output.peft:
         peft.check(job.policy, model)
 
 

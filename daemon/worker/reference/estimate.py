@@ -38,7 +38,7 @@ def explain(home: Home, request: ExplainInput) -> Explanation:
         reference=job.reference.model,
         fingerprint=job.fingerprint.name,
         known=store is not None,
-        **vars(audit),
+        **dict(audit),
         estimated_seconds=seconds,
         estimate_from=basis,
         near=near,

@@ -5,28 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from prefd.daemon.runs.audit import Audit
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import SpecifiedJob
 
 ENTRY_BYTES = 32 + 8 + 8 + 4  # key, offset, sum and checksum; then four bytes a token
-
-
-@dataclass(frozen=True)
-class Audit:
-    """How much of what a job needs the cache holds."""
-
-    completions: int
-    """Distinct completions of the job."""
-    duplicates: int
-    """How many more sides of pairs there are than distinct completions."""
-    cached: int
-    missing: int
-    tokens_scored: int
-    """Tokens of the missing completions alone."""
-    tokens_run: int
-    """Tokens of the missing completions and their prompts."""
-    bytes: int
-    """Bytes that all completions take on disk."""
 
 
 @dataclass(frozen=True)

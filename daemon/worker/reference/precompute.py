@@ -52,7 +52,7 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
     summary = PrecomputeSummary(
         reference=job.reference.model,
         fingerprint=job.fingerprint.name,
-        **vars(needs.audit(missing)),
+        **dict(needs.audit(missing)),
         scored=len(missing),
         seconds=time.monotonic() - began,
         scoring_seconds=scoring,

@@ -45,40 +45,40 @@ def url(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_what_one_machine_put_another_gets(url: str, tmp_path: Path) -> None:
     values = entries()
-    SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT).put(values)
-    there = SharedCache.at(url, tmp_path / "b").reference(FINGERPRINT)
+    SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT).put(values)
+    there = SharedCache.connect(url, tmp_path / "b").reference(FINGERPRINT)
     assert there.missing(list(values)) == []
     for found, value in zip(there.get(list(values)), values.values()):
         np.testing.assert_array_equal(found, value)
 
 
 def test_a_running_reader_sees_what_is_committed_later(url: str, tmp_path: Path) -> None:
-    reader = SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT)
+    reader = SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT)
     values = entries()
     assert len(reader.missing(list(values))) == len(values)
-    SharedCache.at(url, tmp_path / "b").reference(FINGERPRINT).put(values)
+    SharedCache.connect(url, tmp_path / "b").reference(FINGERPRINT).put(values)
     assert reader.missing(list(values)) == []
 
 
 def test_a_segment_without_its_commit_is_not_there(url: str, tmp_path: Path) -> None:
     values = entries()
-    name = SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT).put(values)
+    name = SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT).put(values)
     bucket = Bucket(url)
     bucket._obstore.delete(bucket._store, f"refs/{FINGERPRINT.name}/segments/{name}/zarr.json")
-    there = SharedCache.at(url, tmp_path / "b").reference(FINGERPRINT)
+    there = SharedCache.connect(url, tmp_path / "b").reference(FINGERPRINT)
     assert len(there.missing(list(values))) == len(values)
-    again = SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT)  # its writer commits it after all
+    again = SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT)  # its writer commits it after all
     assert again.missing(list(values)) == []
     assert there.missing(list(values)) == []
 
 
 def test_a_damaged_object_is_refused_and_reported(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     values = entries()
-    name = SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT).put(values)
+    name = SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT).put(values)
     chunk = f"refs/{FINGERPRINT.name}/segments/{name}/logprob/c/0"
     flip_object(url, chunk)
     with caplog.at_level(logging.WARNING):
-        there = SharedCache.at(url, tmp_path / "b").reference(FINGERPRINT)
+        there = SharedCache.connect(url, tmp_path / "b").reference(FINGERPRINT)
     assert "does not match its checksum" in caplog.text
     assert len(there.missing(list(values))) == len(values)
 
@@ -88,7 +88,7 @@ def test_two_writers_at_once_both_end_with_everything(url: str, tmp_path: Path) 
     both = entries(5, seed=3)
 
     def write(folder: str, values: Any) -> None:
-        reference = SharedCache.at(url, tmp_path / folder).reference(FINGERPRINT)
+        reference = SharedCache.connect(url, tmp_path / folder).reference(FINGERPRINT)
         for begin in range(0, len(values), 5):
             reference.put(dict(list(values.items())[begin : begin + 5]))
 
@@ -101,7 +101,7 @@ def test_two_writers_at_once_both_end_with_everything(url: str, tmp_path: Path) 
         thread.join()
     everything = mine | theirs | both
     for folder in ("a", "b", "c"):
-        reference = SharedCache.at(url, tmp_path / folder).reference(FINGERPRINT)
+        reference = SharedCache.connect(url, tmp_path / folder).reference(FINGERPRINT)
         assert reference.missing(list(everything)) == []
         for key, value in zip(everything, reference.get(list(everything))):
             np.testing.assert_array_equal(value, everything[key])
@@ -115,19 +115,19 @@ def test_a_store_that_cannot_be_reached_stops_nobody(
     with monkeypatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         options = {"retry_config": {"max_retries": 0}}
-        away = SharedCache.at(url, tmp_path / "a", options).reference(FINGERPRINT)
+        away = SharedCache.connect(url, tmp_path / "a", options).reference(FINGERPRINT)
         away.put(values)
         assert away.missing(list(values)) == []
         assert "going on with what is here" in caplog.text
-    back = SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT)
+    back = SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT)
     assert back.missing(list(values)) == []
-    assert SharedCache.at(url, tmp_path / "b").reference(FINGERPRINT).missing(list(values)) == []
+    assert SharedCache.connect(url, tmp_path / "b").reference(FINGERPRINT).missing(list(values)) == []
 
 
 @pytest.mark.parametrize("wrong", ["nonsense", "gopher://host/x"])
 def test_a_url_that_is_no_store_is_told(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(CannotShare, match="expected something like s3://bucket/prefix"):
-        SharedCache.at(wrong, tmp_path / "a")
+        SharedCache.connect(wrong, tmp_path / "a")
 
 
 def test_a_job_on_another_machine_scores_nothing(url: str, home: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_job_on_another_machine_scores_nothing(url: str, home: Path, tiny_mode
 
 def test_zarr_reads_the_object_store_in_place(url: str, server: str, tmp_path: Path) -> None:
     values = entries()
-    name = SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT).put(values)
+    name = SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT).put(values)
     program = f"""
 import sys, zarr
 from obstore.store import from_url
@@ -164,7 +164,7 @@ from prefd.cache.upkeep.compact import compact
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.shared.cache import SharedCache
 from support.cache_entries import entries
-cache = SharedCache.at({url!r}, Path({str(tmp_path)!r}) / sys.argv[1])
+cache = SharedCache.connect({url!r}, Path({str(tmp_path)!r}) / sys.argv[1])
 reference = cache.reference(ReferenceFingerprint({{"weights": "w"}}))
 for key, value in entries(8, seed=int(sys.argv[1])).items():
     reference.put({{key: value}})
@@ -175,22 +175,22 @@ for key, value in entries(8, seed=int(sys.argv[1])).items():
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     everything = entries(8, seed=1) | entries(8, seed=2)
-    reference = SharedCache.at(url, tmp_path / "reader").reference(FINGERPRINT)
+    reference = SharedCache.connect(url, tmp_path / "reader").reference(FINGERPRINT)
     assert reference.missing(list(everything)) == []
     assert len(reference.segments) == len(everything)
 
 
 def test_a_mirror_may_be_compacted_and_everyone_keeps_the_values(url: str, tmp_path: Path) -> None:
     values = entries(5)
-    here = SharedCache.at(url, tmp_path / "a")
+    here = SharedCache.connect(url, tmp_path / "a")
     for key, value in values.items():
         here.reference(FINGERPRINT).put({key: value})
-    there = SharedCache.at(url, tmp_path / "b").reference(FINGERPRINT)
+    there = SharedCache.connect(url, tmp_path / "b").reference(FINGERPRINT)
     for stored in whole_references(here):
         compact(stored, grace_s=0.0)
         compact(stored, grace_s=0.0)  # deletes what the first replaced
-    again = SharedCache.at(url, tmp_path / "a").reference(FINGERPRINT)
-    late = SharedCache.at(url, tmp_path / "c").reference(FINGERPRINT)
+    again = SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT)
+    late = SharedCache.connect(url, tmp_path / "c").reference(FINGERPRINT)
     for reader in (again, there, late):
         assert reader.missing(list(values)) == []
         for found, value in zip(reader.get(list(values)), values.values()):

@@ -19,6 +19,7 @@ from prefd.cache.shared.verify import verify_shared
 from prefd.cache.store import ReferenceCache
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune
+from prefd.cache.upkeep.removals import PruneLimits
 from prefd.cache.upkeep.stored_reference import whole_references
 from prefd.cache.upkeep.verify import repair, verify
 from support.cache_entries import entries, flip
@@ -92,7 +93,7 @@ def test_a_store_that_asks_to_slow_down_gets_its_time(s3: str, store: FaultyStor
 
     values = entries()
     store.rule = once_each
-    SharedCache.at(s3, tmp_path / "a").reference(FINGERPRINT).put(values)
+    SharedCache.connect(s3, tmp_path / "a").reference(FINGERPRINT).put(values)
     assert len(refused) > 10
     assert len(remote(s3).list_committed()) == 1
 
@@ -216,7 +217,7 @@ def test_pruning_an_s3_bucket_that_refuses_midway_leaves_no_half_segment(
 
     store.rule = second_delete
     with pytest.raises(cache.bucket.errors):
-        prune_shared(cache, max_size=0)
+        prune_shared(cache, PruneLimits(max_size=0))
     store.rule = obey
     assert remote(s3).list_committed() == set()
     assert len(remote(s3).list_names()) == 1
@@ -224,7 +225,7 @@ def test_pruning_an_s3_bucket_that_refuses_midway_leaves_no_half_segment(
     assert len(reader.missing(list(values))) == len(values)
     assert not reader.damage
     assert_has(at(s3, tmp_path / "a").reference(FINGERPRINT), values)
-    assert [each.why for each in prune_shared(cache).removed] == ["pruned before, but not wholly"]
+    assert [each.why for each in prune_shared(cache, PruneLimits()).removed] == ["pruned before, but not wholly"]
     assert remote(s3).list_names() == set()
     assert verify_shared(cache).segments == 0
 
@@ -303,7 +304,7 @@ def test_repair_takes_the_whole_copy_of_the_object_store(url: str, tmp_path: Pat
 
 
 def prune_all(folder: Path) -> None:
-    assert prune(ReferenceCache.open(folder, mirror=True), max_size=0).removed
+    assert prune(ReferenceCache.open(folder, mirror=True), PruneLimits(max_size=0)).removed
 
 
 def test_what_was_pruned_here_stays_away_until_a_job_needs_it(url: str, store: FaultyStore, tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_a_reference_that_was_pruned_here_comes_back_by_need_too(url: str, tmp_p
     writer = at(url, tmp_path / "a").reference(FINGERPRINT)
     writer.put(first)
     writer.put(second)
-    prune(ReferenceCache.open(tmp_path / "a", mirror=True), reference=FINGERPRINT.name)
+    prune(ReferenceCache.open(tmp_path / "a", mirror=True), PruneLimits(reference=FINGERPRINT.name))
     reader = at(url, tmp_path / "a").reference(FINGERPRINT)
     assert not reader.segments
     assert_has(reader, second)

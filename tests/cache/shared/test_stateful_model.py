@@ -21,6 +21,7 @@ from prefd.cache.shared.segments import SharedSegments
 from prefd.cache.shared.verify import verify_shared
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune
+from prefd.cache.upkeep.removals import PruneLimits
 from prefd.cache.upkeep.stored_reference import whole_references
 from prefd.cache.upkeep.verify import repair, verify
 from support.cache_entries import FINGERPRINT, KEYS, flip, value_of
@@ -52,7 +53,7 @@ class SharedMachine(RuleBasedStateMachine):
             self.reference(mirror)
 
     def cache(self, mirror: str) -> SharedCache:
-        return SharedCache.at(self.url, self.root / mirror)
+        return SharedCache.connect(self.url, self.root / mirror)
 
     def reference(self, mirror: str) -> Reference:
         return self.cache(mirror).reference(FINGERPRINT)
@@ -81,19 +82,19 @@ class SharedMachine(RuleBasedStateMachine):
     @rule(mirror=MIRRORS, share=st.floats(0, 1))
     def prune_here(self, mirror: str, share: float) -> None:
         cache = self.cache(mirror)
-        held = prune(cache, dry_run=True).kept
-        report = prune(cache, max_size=int(held * share))
+        held = prune(cache, PruneLimits(dry_run=True)).kept
+        report = prune(cache, PruneLimits(max_size=int(held * share)))
         assert report.kept <= held
 
     @rule(mirror=MIRRORS)
     def prune_the_reference_here(self, mirror: str) -> None:
-        prune(self.cache(mirror), reference=FINGERPRINT.name)
+        prune(self.cache(mirror), PruneLimits(reference=FINGERPRINT.name))
 
     @rule(mirror=MIRRORS, share=st.floats(0, 1))
     def prune_there(self, mirror: str, share: float) -> None:
         cache = self.cache(mirror)
-        held = prune_shared(cache, dry_run=True).kept
-        report = prune_shared(cache, max_size=int(held * share))
+        held = prune_shared(cache, PruneLimits(dry_run=True)).kept
+        report = prune_shared(cache, PruneLimits(max_size=int(held * share)))
         self.lossy |= any(each.why == "unused" for each in report.removed)
 
     @rule()

@@ -18,6 +18,7 @@ from prefd.cache.shared.prune import prune_shared
 from prefd.cache.shared.segments import SharedSegments
 from prefd.cache.shared.verify import verify_shared
 from prefd.cache.upkeep.compact import compact
+from prefd.cache.upkeep.removals import PruneLimits
 from prefd.cache.upkeep.rescue import evict
 from prefd.cache.upkeep.stored_reference import whole_references
 from prefd.daemon.commands.shared.errors import Exit
@@ -76,9 +77,9 @@ def test_a_pruned_reference_is_gone_there_and_stays_here(url: str, cache: Shared
     other = at(url, tmp_path / "theirs")
     assert_has(other.reference(FINGERPRINT), values)
     before = objects(url)
-    dry = prune_shared(cache, reference=FINGERPRINT.name, dry_run=True)
+    dry = prune_shared(cache, PruneLimits(reference=FINGERPRINT.name, dry_run=True))
     assert objects(url) == before
-    report = prune_shared(cache, reference=FINGERPRINT.name)
+    report = prune_shared(cache, PruneLimits(reference=FINGERPRINT.name))
     assert [each.path for each in report.removed] == [each.path for each in dry.removed]
     assert (len(report.removed), report.freed, report.kept) == (2, dry.freed, dry.kept)
     assert segments(url) == set()
@@ -96,18 +97,18 @@ def test_the_longest_unused_go_first_by_when_they_were_put_or_used_here(url: str
     age(url, 40 * DAY)
     for path in cache.path.glob("refs/*/segments/*"):
         os.utime(path, (time.time() - (20 if path.name == first else 10) * DAY,) * 2)
-    assert prune_shared(cache, unused_for=30 * DAY).removed == []
-    dry = prune_shared(cache, max_size=0, dry_run=True)
+    assert prune_shared(cache, PruneLimits(unused_for=30 * DAY)).removed == []
+    dry = prune_shared(cache, PruneLimits(max_size=0, dry_run=True))
     assert [round(each.unused_s / DAY) for each in dry.removed] == [20, 10, 10]
     size = dry.freed
-    (gone,) = prune_shared(cache, max_size=size - 1).removed
+    (gone,) = prune_shared(cache, PruneLimits(max_size=size - 1)).removed
     assert gone.path.endswith(first)
     assert segments(url) == {second}
-    assert len(prune_shared(cache, unused_for=5 * DAY).removed) == 2
+    assert len(prune_shared(cache, PruneLimits(unused_for=5 * DAY)).removed) == 2
 
 
 def test_what_a_job_needs_stays_there(url: str, cache: SharedCache) -> None:
-    report = prune_shared(cache, max_size=0, needed=lambda: {FINGERPRINT.name})
+    report = prune_shared(cache, PruneLimits(max_size=0, needed=lambda: {FINGERPRINT.name}))
     assert (report.protected, len(report.removed)) == ([FINGERPRINT.name], 1)
     assert len(segments(url)) == 2
 
@@ -117,9 +118,9 @@ def test_unfinished_uploads_go_after_a_day_and_may_be_finished_later(
 ) -> None:
     victim = min(segments(url))
     Bucket(url).delete([f"{remote(url).prefix}/{victim}/zarr.json"])
-    assert prune_shared(cache).removed == [], "it may be in the middle of it"
+    assert prune_shared(cache, PruneLimits()).removed == [], "it may be in the middle of it"
     age(url, 2 * DAY, victim)
-    (gone,) = prune_shared(cache).removed
+    (gone,) = prune_shared(cache, PruneLimits()).removed
     assert gone.why == "an upload that was never finished"
     assert victim not in segments(url)
     at(url, cache.path).reference(FINGERPRINT)
@@ -135,14 +136,14 @@ def test_what_a_compaction_replaced_goes_when_the_merged_one_is_whole_and_settle
         compact(stored)
     (merged,) = (segment.id for segment in cache.reference(FINGERPRINT).segments)
     assert segments(url) == before | {merged}
-    assert prune_shared(cache).removed == [], "a reader may fetch them at this moment"
+    assert prune_shared(cache, PruneLimits()).removed == [], "a reader may fetch them at this moment"
     age(url, 2 * DAY)
     flip_object(url, f"{remote(url).prefix}/{merged}/logprob/c/0")
     age(url, 2 * DAY)
-    assert prune_shared(cache).removed == [], "they are the only whole copy there"
+    assert prune_shared(cache, PruneLimits()).removed == [], "they are the only whole copy there"
     flip_object(url, f"{remote(url).prefix}/{merged}/logprob/c/0")
     age(url, 2 * DAY)
-    assert {each.why for each in prune_shared(cache).removed} == {"replaced by a compaction"}
+    assert {each.why for each in prune_shared(cache, PruneLimits()).removed} == {"replaced by a compaction"}
     assert segments(url) == {merged}
     assert a_stranger_has(url, tmp_path / "new", values) == 40
 
@@ -160,12 +161,12 @@ def test_a_crash_while_pruning_leaves_nothing_that_is_taken_for_whole(
     with monkeypatch.context() as patch:
         patch.setattr(Bucket, "delete", commit_only)
         with pytest.raises(KeyboardInterrupt):
-            prune_shared(cache, reference=FINGERPRINT.name)
+            prune_shared(cache, PruneLimits(reference=FINGERPRINT.name))
     assert a_stranger_has(url, tmp_path / "new", values) == 20
     assert not at(url, tmp_path / "new").reference(FINGERPRINT).damage
     at(url, cache.path).reference(FINGERPRINT)
     assert a_stranger_has(url, tmp_path / "newer", values) == 20, "it was not completed again"
-    assert [each.why for each in prune_shared(cache).removed] == ["pruned before, but not wholly"]
+    assert [each.why for each in prune_shared(cache, PruneLimits()).removed] == ["pruned before, but not wholly"]
     assert len(segments(url)) == 1
 
 

@@ -15,6 +15,7 @@ from prefd.cache.upkeep.aside import age_of, size_of
 from prefd.cache.upkeep.compact import compact
 from prefd.cache.upkeep.prune import prune
 from prefd.cache.upkeep.pruned_notes import Note, Notes
+from prefd.cache.upkeep.removals import PruneLimits
 from prefd.cache.upkeep.stored_reference import whole_references
 from prefd.cache.upkeep.verify import repair, verify
 from support.cache_entries import FINGERPRINT, entries
@@ -47,37 +48,37 @@ def left(cache: ReferenceCache) -> list[int]:
 
 
 def test_unused_segments_go(cache: ReferenceCache) -> None:
-    report = prune(cache, unused_for=4 * DAY)
+    report = prune(cache, PruneLimits(unused_for=4 * DAY))
     assert left(cache) == [1, 3]
     assert [round(each.unused_s / DAY) for each in report.removed] == [9, 5]
-    assert prune(cache, unused_for=HOUR).removed == [], "looking was using"
-    assert prune(cache, unused_for=4 * DAY).removed == []
+    assert prune(cache, PruneLimits(unused_for=HOUR)).removed == [], "looking was using"
+    assert prune(cache, PruneLimits(unused_for=4 * DAY)).removed == []
     assert verify(cache, deep=True).ok
 
 
 def test_the_least_recently_used_go_until_the_size_is_met(cache: ReferenceCache) -> None:
     size = size_of(cache.path)
-    dry = prune(cache, max_size=size - 1, dry_run=True)
+    dry = prune(cache, PruneLimits(max_size=size - 1, dry_run=True))
     assert size_of(cache.path) == size
-    report = prune(cache, max_size=size - 1)
+    report = prune(cache, PruneLimits(max_size=size - 1))
     assert [each.path for each in report.removed] == [each.path for each in dry.removed]
     assert left(cache) == [1, 2, 3]
     assert report.kept == size - report.freed == size_of(cache.path) == dry.kept
-    assert prune(cache, max_size=size).removed == []
-    prune(cache, max_size=0)
+    assert prune(cache, PruneLimits(max_size=size)).removed == []
+    prune(cache, PruneLimits(max_size=0))
     assert left(cache) == []
 
 
 def test_what_a_job_needs_stays(cache: ReferenceCache) -> None:
-    report = prune(cache, max_size=0, needed=lambda: {FINGERPRINT.name})
+    report = prune(cache, PruneLimits(max_size=0, needed=lambda: {FINGERPRINT.name}))
     assert left(cache) == [1, 2, 3]
     assert report.protected == [FINGERPRINT.name]
-    report = prune(cache, reference=FINGERPRINT.name, unused_for=0, needed=lambda: {FINGERPRINT.name})
+    report = prune(cache, PruneLimits(reference=FINGERPRINT.name, unused_for=0, needed=lambda: {FINGERPRINT.name}))
     assert (left(cache), report.protected) == ([1, 2, 3], [FINGERPRINT.name])
 
 
 def test_one_reference_goes_altogether(cache: ReferenceCache) -> None:
-    report = prune(cache, reference=OTHER.name)
+    report = prune(cache, PruneLimits(reference=OTHER.name))
     assert left(cache) == [1, 2, 3]
     assert [(each.path, round(each.unused_s / DAY)) for each in report.removed] == [(f"refs/{OTHER.name}", 9)]
     assert [info.fingerprint for info in cache.references()] == [FINGERPRINT.name]
@@ -88,7 +89,7 @@ def test_one_reference_goes_altogether(cache: ReferenceCache) -> None:
 def test_a_reader_that_is_open_goes_on(cache: ReferenceCache) -> None:
     values = entries(seed=1)
     reader = cache.reference(FINGERPRINT)
-    prune(cache, max_size=0)
+    prune(cache, PruneLimits(max_size=0))
     assert len(reader.get(list(values))) == len(values)
     reader.refresh()
     assert reader.missing(list(values)) == list(values)
@@ -99,7 +100,7 @@ def test_a_segment_goes_with_what_it_replaced(cache: ReferenceCache) -> None:
     (merge,) = compact(stored).merges
     assert len(stored.segment_names()) == 4
     used(stored.segments / str(merge.segment), 30 * DAY)
-    prune(cache, unused_for=20 * DAY)
+    prune(cache, PruneLimits(unused_for=20 * DAY))
     assert stored.segment_names() == []
 
 
@@ -108,7 +109,7 @@ def test_what_serves_nobody_goes_first(cache: ReferenceCache) -> None:
     (reference.segments[0].path / "zarr.json").write_text("{")
     assert [each.rescued for each in repair(cache, verify(cache).damage)] == [20]
     size = size_of(cache.path)
-    (removed,) = prune(cache, max_size=size - 1).removed
+    (removed,) = prune(cache, PruneLimits(max_size=size - 1)).removed
     assert removed.why == "quarantined"
     assert left(cache) == [1, 2, 3, 4]
 
@@ -121,7 +122,7 @@ def test_old_leftovers_are_swept_and_young_ones_are_a_writers(cache: ReferenceCa
         used(cache.staging / name, 2 * DAY)
     (cache.staging / "file").write_text("?")
     used(cache.staging / "file", 2 * DAY)
-    assert [each.path for each in prune(cache).removed] == [".tmp/file", ".tmp/old"]
+    assert [each.path for each in prune(cache, PruneLimits()).removed] == [".tmp/file", ".tmp/old"]
     assert [path.name for path in cache.staging.iterdir()] == ["young"]
     assert left(cache) == [1, 2, 3, 4]
 
@@ -129,7 +130,7 @@ def test_old_leftovers_are_swept_and_young_ones_are_a_writers(cache: ReferenceCa
 def test_a_clock_set_back_makes_nothing_old(cache: ReferenceCache) -> None:
     for path in cache.path.glob("refs/*/segments/*"):
         used(path, -400 * DAY)
-    assert prune(cache, unused_for=HOUR).removed == []
+    assert prune(cache, PruneLimits(unused_for=HOUR)).removed == []
 
 
 class Submitted:
@@ -152,7 +153,7 @@ class Submitted:
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_job_that_is_submitted_meanwhile_gets_its_segments_back(cache: ReferenceCache, mirror: bool) -> None:
     cache = ReferenceCache.open(cache.path, mirror=mirror)
-    report = prune(cache, max_size=0, needed=Submitted(FINGERPRINT.name))
+    report = prune(cache, PruneLimits(max_size=0, needed=Submitted(FINGERPRINT.name)))
     ages = [age_of(path) / DAY for path in (cache.path / "refs" / FINGERPRINT.name / "segments").iterdir()]
     assert sorted(map(round, ages)) == [1, 3, 5], "as long unused as before"
     assert left(cache) == [1, 2, 3]
@@ -164,14 +165,14 @@ def test_a_job_that_is_submitted_meanwhile_gets_its_segments_back(cache: Referen
 
 
 def test_a_whole_reference_is_put_back_too(cache: ReferenceCache) -> None:
-    report = prune(cache, reference=FINGERPRINT.name, needed=Submitted(FINGERPRINT.name))
+    report = prune(cache, PruneLimits(reference=FINGERPRINT.name, needed=Submitted(FINGERPRINT.name)))
     assert (left(cache), report.removed, report.protected) == ([1, 2, 3, 4], [], [FINGERPRINT.name])
 
 
 def test_what_a_writer_has_put_meanwhile_is_not_overwritten(cache: ReferenceCache) -> None:
     """The job found its entries gone, and has scored them: what was set aside is of no use any more."""
     submitted = Submitted(OTHER.name, lambda: cache.reference(OTHER).put(entries(seed=4)))
-    prune(cache, reference=OTHER.name, needed=submitted)
+    prune(cache, PruneLimits(reference=OTHER.name, needed=submitted))
     assert left(cache) == [1, 2, 3, 4]
     assert verify(cache, deep=True).ok
     assert not list(cache.staging.iterdir())
@@ -179,7 +180,7 @@ def test_what_a_writer_has_put_meanwhile_is_not_overwritten(cache: ReferenceCach
 
 def test_what_is_set_aside_is_no_old_leftover_to_another_prune(cache: ReferenceCache) -> None:
     """Its folder was last used days ago."""
-    prune(cache, max_size=0, needed=Submitted(OTHER.name, lambda: prune(cache)))
+    prune(cache, PruneLimits(max_size=0, needed=Submitted(OTHER.name, lambda: prune(cache, PruneLimits()))))
     assert left(cache) == [4]
 
 
@@ -190,12 +191,12 @@ def test_an_error_or_an_interrupt_midway_puts_everything_back(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prune(cache, max_size=0, needed=Submitted(OTHER.name, interrupt))
+        prune(cache, PruneLimits(max_size=0, needed=Submitted(OTHER.name, interrupt)))
     assert left(cache) == [1, 2, 3, 4]
     with monkeypatch.context() as patch:
         patch.setattr("prefd.cache.upkeep.removals.size_of", lambda path: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            prune(cache, max_size=0)
+            prune(cache, PruneLimits(max_size=0))
     assert left(cache) == [1, 2, 3, 4]
 
 
@@ -209,5 +210,5 @@ def test_a_full_disk_is_pruned_on_a_mirror_too(cache: ReferenceCache, monkeypatc
         return leave(self, name, note)
 
     monkeypatch.setattr(Notes, "leave", on_a_full_disk)
-    prune(ReferenceCache.open(cache.path, mirror=True), max_size=0)
+    prune(ReferenceCache.open(cache.path, mirror=True), PruneLimits(max_size=0))
     assert len(list(cache.path.glob("refs/*/pruned/*"))) == 4

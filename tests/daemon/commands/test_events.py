@@ -83,9 +83,10 @@ def test_each_change_is_a_line_and_so_is_what_training_reports(made: Home, watch
     homes.add_done(made)
     homes.add_failed(made, name="bad", reason="out of memory\nlower batch_tokens")
     with daemon_until(made, watched(is_of("bad", "failed"))):
-        result = invoke(made, "events", "--after", "0", timing=IMPATIENT)
+        timing = Timing(events_retry=0.02, daemon_return=1.5)  # while it ends, it holds its home and does not answer
+        result = invoke(made, "events", "--after", "0", timing=timing)
     lines = result.stdout.splitlines()
-    assert result.exit_code == Exit.NO_DAEMON, "the daemon is gone"
+    assert result.exit_code == Exit.NO_DAEMON, result.output
     assert lines[0].endswith("  job 1 (smol-ipo)  queued")
     assert lines[3].startswith("job 1  step 1  loss 0.668")
     assert any("held out:  loss" in line for line in lines)

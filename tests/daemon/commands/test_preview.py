@@ -173,12 +173,19 @@ def test_a_flat_config_is_a_spec_too(home: Path, tmp_path: Path, tiny_model: Pat
 
 
 def test_on_a_terminal_it_is_coloured_and_fits(home: Path, spec: Path) -> None:
-    coloured, plain = (
-        on_terminal(["--home", str(home), "preview", str(spec)], environment)
-        for environment in ({"COLUMNS": "120"}, {"COLUMNS": "80", "NO_COLOR": "1"})
-    )
+    coloured = on_terminal(["--home", str(home), "preview", str(spec)], {"COLUMNS": "80"})
     for style in ("\x1b[1;35m<|im_end|>", "\x1b[32m", "\x1b[31m"):
         assert style in coloured
-    assert "\x1b[3" not in plain
-    for shown, width in ((coloured, 120), (plain, 80)):
-        assert max(map(len, re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines())) <= width
+    assert max(map(len, re.sub(r"\x1b\[[\d;]*m", "", coloured).splitlines())) <= 80
+
+
+def test_without_a_colour_and_as_wide_as_it_is_told(home: Path, spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    for width in (60, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        assert "\x1b[32m" in invoke(Home(home), "preview", spec).stdout
+        monkeypatch.setenv("NO_COLOR", "1")
+        plain = invoke(Home(home), "preview", spec).stdout
+        assert "\x1b[3" not in plain
+        assert max(map(len, re.sub(r"\x1b\[[\d;]*m", "", plain).splitlines())) <= width

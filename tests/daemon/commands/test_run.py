@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.notebook import ReferenceLogprobs
-from support import homes
+from prefd.daemon.queue import foreground
+from support import fake_worker, homes
 from support.homes import invoke
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("answers_in_process")]  # the phases are processes
@@ -27,31 +29,28 @@ def there(home: Path) -> Home:
     return Home(home)
 
 
-def test_run_trains_and_prints_plain_lines(there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
+def test_run_fills_the_cache_and_trains_from_it_in_plain_lines(
+    there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
     spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file)
-    result = invoke(there, "run", spec)
-    assert result.exit_code == Exit.OK, result.output
-    assert "reference: 16 of 16 completions scored" in result.stdout
-    assert str(there.job(1) / "adapter") in result.stdout
-    assert (there.job(1) / "adapter" / "adapters.safetensors").exists()
-    assert "made a home" in result.stderr
-
-    again = invoke(there, "run", spec, "--json", "--precompute-only")
-    assert again.exit_code == Exit.OK, again.output
-    document = json.loads(again.stdout)
-    assert document["job"]["id"] == 2
-    assert document["precompute"]["summary"]["line"] == "reference: 0 of 16 completions scored"
-    assert "reference: 0 of 16" in again.stderr, "progress goes to stderr then"
-    assert invoke(there, "cache", "ls").stdout.count("tiny") == 1
-    assert len(json.loads(invoke(there, "metrics", 1, "--json").stdout)["train"]) == 4
-
-
-def test_precompute_only_fills_the_cache(there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
-    spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file)
-    result = invoke(there, "run", spec, "--precompute-only")
-    assert result.exit_code == Exit.OK, result.output
+    filled = invoke(there, "run", spec, "--json", "--precompute-only")
+    assert filled.exit_code == Exit.OK, filled.output
+    document = json.loads(filled.stdout)
+    assert document["job"]["id"] == 1
+    assert document["precompute"]["summary"]["line"] == "reference: 16 of 16 completions scored"
+    assert "reference: 16 of 16" in filled.stderr, "progress goes to stderr then"
+    assert "made a home" in filled.stderr
     assert not (there.job(1) / "adapter").exists()
-    assert json.loads(invoke(there, "cache", "ls", "--json").stdout)["references"][0]["entries"] == 16
+    (reference,) = json.loads(invoke(there, "cache", "ls", "--json").stdout)["references"]
+    assert reference["entries"] == 16
+
+    trained = invoke(there, "run", spec)
+    assert trained.exit_code == Exit.OK, trained.output
+    assert "reference: 0 of 16 completions scored" in trained.stdout
+    assert str(there.job(2) / "adapter") in trained.stdout
+    assert (there.job(2) / "adapter" / "adapters.safetensors").exists()
+    assert invoke(there, "cache", "ls").stdout.count("tiny") == 1
+    assert len(json.loads(invoke(there, "metrics", 2, "--json").stdout)["train"]) == 4
 
 
 def test_the_job_reads_what_the_preview_showed(there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -76,12 +75,14 @@ def test_the_job_reads_what_the_preview_showed(there: Home, tmp_path: Path, tiny
         assert len(reference.of_tokens(prompt["ids"] + answer["ids"], prompt["tokens"])) == answer["counted"]
 
 
-def test_a_job_that_fails_exits_with_5_and_its_reason(there: Home, tmp_path: Path, tiny_model: Path) -> None:
-    pairs = tmp_path / "same.jsonl"
-    pairs.write_text('{"prompt": "a", "chosen": "b", "rejected": "b"}\n')
-    result = invoke(there, "run", homes.write_spec(tmp_path / "first.json", tiny_model, pairs))
+def test_a_job_that_fails_exits_with_5_and_its_reason(
+    there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_stand_in = functools.partial(foreground.run_in_foreground, worker=fake_worker.make_worker(tmp_path))
+    monkeypatch.setattr(foreground, "run_in_foreground", with_stand_in)
+    result = invoke(there, "run", homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file, name="fail"))
     assert result.exit_code == Exit.JOB_FAILED
-    assert "failed: " in result.stdout
+    assert "failed: data.path: no column called chosen" in result.stdout
     assert "Traceback" not in result.output
 
 
@@ -97,7 +98,8 @@ def test_ctrl_c_stops_the_worker_and_ends_the_job(
     there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
     long = {"iters": 100_000, "batch_size": 2}
-    spec = homes.write_spec(tmp_path / "long.json", tiny_model, pairs_file, training=long)
+    loss = {"name": "cpo"}  # one phase is enough
+    spec = homes.write_spec(tmp_path / "long.json", tiny_model, pairs_file, training=long, loss=loss)
     command = [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(there.root), "run", str(spec)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = there.job(1) / "metrics.jsonl"

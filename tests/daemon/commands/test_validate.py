@@ -179,9 +179,8 @@ def test_validate_refuses_a_peft_adapter_of_a_model_that_transformers_cannot_loa
 def test_validate_says_what_it_could_not_look_at(
     home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.undo()  # a worker of its own, which reads the variables as it starts
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     name = tiny.keep_as_hub_model(tmp_path / "hub", tiny_model)
     sweep = {"training.lora.keys": [["q_proj"], ["qproj"]]}
     spec = homes.write_spec(tmp_path / "a.json", Path(name), pairs_file, sweep=sweep)
@@ -196,8 +195,7 @@ def test_validate_says_what_it_could_not_look_at(
 def test_validate_says_that_the_hub_was_silent_and_passes_the_spec(
     home: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.undo()  # a worker of its own, which reads the variable as it starts
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     spec = homes.write_spec(tmp_path / "a.json", tiny_model, Path("no-such-org/no-such-data"))
     result = invoke(Home(home), "validate", spec)
     assert result.exit_code == Exit.OK, result.output

@@ -12,7 +12,7 @@ from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.control.server import listening
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import find_holder
+from prefd.daemon.home.lock import find_holder, hold_lock
 from prefd.daemon.jobs.actions import QUEUE_ACTIONS
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.files import write_json
@@ -117,7 +117,7 @@ def test_no_daemon_is_said_with_the_remedy(made: Home, tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(made: Home) -> None:
-    with listening(made) as listener:
+    with hold_lock(made), listening(made) as listener:
         listener.listen()
         with pytest.raises(ControlError, match=r"^the daemon did not answer within 0\.2 s$"):
             Client(made, timeout=0.2).status()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.inbox import availability
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
 from prefd.daemon.inbox.submit import submit
@@ -107,7 +107,7 @@ def test_a_home_that_is_gone_is_not_made_again(made: Home, tmp_path: Path) -> No
     folder.check()
     made.root.rename(tmp_path / "away")
     for _ in range(2):
-        with pytest.raises(FolderUnusable, match="home is not the folder it was when the daemon started"):
+        with pytest.raises(HomeUnusable, match="home is not the folder it was when the daemon started"):
             folder.check()
         made.root.mkdir(exist_ok=True)
     assert list(made.root.iterdir()) == []

@@ -17,6 +17,7 @@ from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
 from prefd.cache.upkeep import removals
 from prefd.cache.upkeep.prune import prune
+from prefd.cache.upkeep.removals import PruneLimits
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import Inbox
@@ -144,7 +145,7 @@ def pruned_all_the_time(home: Home) -> Iterator[list[int]]:
     def work() -> None:
         while not stop.is_set():
             cache = ReferenceCache.open(home.cache)
-            report = prune(cache, max_size=0, needed=needed_references(home, cache))
+            report = prune(cache, PruneLimits(max_size=0, needed=needed_references(home, cache)))
             freed.append(report.freed)
 
     with ThreadPoolExecutor(1) as pool:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from prefd.daemon.health import checks
 from prefd.daemon.home.layout import Home
+from prefd.daemon.inbox.claim_marks import make_mark
 from prefd.daemon.jobs import rebuild
 from prefd.daemon.jobs.migrations import VERSION
 from prefd.daemon.jobs.rebuild import open_table
@@ -311,6 +312,7 @@ def test_after_a_loss_each_job_goes_on_exactly_once(place: Place, caplog: pytest
         client.act_on_queue("resume")
         place.wait_for(*(job.state for job in jobs), "done", "paused")
     claimed = place.home.accepted / "01J00000000000000000000000-e.yaml"
+    make_mark(claimed)
     claimed.write_text(place.spec().model_dump_json(exclude_unset=True))
     not_a_database(place.home.database)
     with caplog.at_level(logging.WARNING), place.daemon():

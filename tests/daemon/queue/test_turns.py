@@ -59,18 +59,38 @@ def test_a_job_waits_until_all_that_it_runs_after_are_done() -> None:
 
 
 def test_a_job_fails_with_one_that_it_was_to_run_after() -> None:
-    queued = [job(6, after=(3, 4)), job(7, after=(8,))]
-    turns = take_turns(queued, [], {3: "failed", 4: "cancelled"}, Limits(), NOW, paused=True)
+    queued = [job(6, after=(3, 4)), job(7, after=(3, 5))]
+    turns = take_turns(queued, [], {3: "failed", 4: "cancelled", 5: "failed"}, Limits(), NOW, paused=True)
     assert turns.failed == {
-        6: "job 3, which it was to run after, failed, and job 4, which it was to run after, was cancelled",
-        7: "job 8, which it was to run after, is not there",
+        6: "job 3, which it was to run after, failed",
+        7: "job 3, which it was to run after, failed, and job 5, which it was to run after, failed",
     }
     assert (turns.start, turns.waiting) == ([], {})
 
 
-def test_a_paused_queue_starts_nothing() -> None:
+def test_a_job_is_held_for_one_that_was_cancelled_or_is_not_there_any_more() -> None:
+    queued = [job(6, after=(4,)), job(7, after=(1, 8)), job(9, after=(1,))]
+    turns = take_turns(queued, [], {1: "done", 4: "cancelled"}, Limits(9), NOW)
+    assert ids(turns.start) == [9]
+    assert turns.failed == {}
+    assert turns.waiting == {
+        6: "held: job 4, which it is to run after, was cancelled: `prefd retry 4`, "
+        "`prefd edit 6 --after ID` for another, or `--after none`",
+        7: "held: job 8, which it is to run after, is not there: "
+        "`prefd edit 7 --after ID` for another, or `--after none`",
+    }
+
+
+def test_a_held_job_goes_on_when_the_cancelled_one_is_retried() -> None:
+    held, states = job(6, after=(4,)), {4: "queued"}
+    assert take_turns([held], [], states, Limits(), NOW).waiting == {6: "waits for job 4"}  # type: ignore[arg-type]
+    assert ids(take_turns([held], [], {4: "done"}, Limits(), NOW).start) == [6]
+
+
+def test_a_paused_queue_starts_nothing_and_still_says_what_a_job_runs_after() -> None:
     turns = take_turns([job(1), job(2, after=(1,))], [], {1: "queued"}, Limits(4), NOW, paused=True)
-    assert (turns.start, set(turns.waiting.values())) == ([], {"the queue is paused by you"})
+    assert turns.start == []
+    assert turns.waiting == {1: "the queue is paused by you", 2: "the queue is paused by you; waits for job 1"}
 
 
 def test_a_group_runs_as_many_as_it_is_allowed_and_others_go_past_it() -> None:

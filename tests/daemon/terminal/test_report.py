@@ -44,13 +44,16 @@ def test_a_bare_summary_does_no_harm() -> None:
     assert report.phase_line("training", TrainingOutcome(ok=False, reason="why"), 1.0) == "1.0s; failed"
 
 
-def test_the_best_checkpoint_and_every_warning_are_shown() -> None:
-    checkpoint = "/runs/1/checkpoints/step-00000030"
+def test_the_best_checkpoint_and_every_warning_are_shown(tmp_path: Path) -> None:
+    checkpoint = str(tmp_path)
     best = BestEvaluation(metric="eval_loss", value=0.51234, step=30, checkpoint=checkpoint)
     summary = TrainingSummary(steps=40, best=best, warnings=["logps/chosen fell"])
     outcome = TrainingOutcome(ok=True, reason="", summary=summary)
     facts = report.phase_facts("training", outcome, None)
-    assert ("best", "eval_loss 0.5123 at step 30: /runs/1/checkpoints/step-00000030") in facts
+    assert ("best", f"eval_loss 0.5123 at step 30: {checkpoint}") in facts
+    assert report.best_facts(best.model_copy(update={"checkpoint": "/gone/step-00000030"})) == [
+        ("best", "eval_loss 0.5123 at step 30: /gone/step-00000030, which is gone")
+    ]
     assert facts[-1] == ("warning", "logps/chosen fell")
     assert "fell" not in report.phase_line("training", outcome, None)
 

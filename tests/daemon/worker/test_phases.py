@@ -18,13 +18,17 @@ import psutil
 import pytest
 
 from prefd.daemon.worker.job import RunningJob
-from support.jobs_on_disk import make_job, run_precompute
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.reference import precompute
+from support.jobs_on_disk import again, make_job, run_precompute
 
 WORKER = [sys.executable, "-m", "prefd.daemon.worker"]
 FLUSH_EVERY_BATCH = [
     sys.executable,
     "-c",
     """
+from prefd.daemon.machine import blas
+blas.preload()  # before anything imports mlx, or it scores with another BLAS than this process
 from prefd.daemon.worker.reference import precompute
 from prefd.daemon.worker.__main__ import main
 precompute.FLUSH_EVERY_S, precompute.BATCH_TOKENS = 0, {"cpu": 64, "gpu": 64}
@@ -132,7 +136,11 @@ def test_a_worker_whose_parent_dies_saves_and_ends(job_of: Callable[[int], Runni
 
 
 @pytest.mark.slow
-def test_a_killed_precompute_keeps_what_it_committed(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_killed_precompute_keeps_what_it_committed(
+    home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run before it and the one that goes on are in this process: what they commit at the end is as durable."""
+    monkeypatch.setattr(precompute, "BATCH_TOKENS", {loading.device(): 64})
     rows = [
         {"prompt": f"Question {n}?", "chosen": f"Answer {n}, at some length.", "rejected": f"No answer {n}."}
         for n in range(100)
@@ -141,7 +149,7 @@ def test_a_killed_precompute_keeps_what_it_committed(home: Path, tiny_model: Pat
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(path)}}
     unbroken = make_job(home.with_name("unbroken"), **spec)
-    assert run("precompute", unbroken, FLUSH_EVERY_BATCH) == 0
+    assert run_precompute(unbroken).summary.scored == 200
     job = make_job(home, **spec)
     worker = start("precompute", job, FLUSH_EVERY_BATCH)
     segments = job.store.folder
@@ -151,9 +159,7 @@ def test_a_killed_precompute_keeps_what_it_committed(home: Path, tiny_model: Pat
     keys = [job.key(side) for each in job.examples for side in (each.chosen, each.rejected)]
     committed = len(keys) - len(job.store.missing(keys))
     assert 0 < committed < 200
-    assert run("precompute", job, FLUSH_EVERY_BATCH) == 0
-    outcome = job.run.outcome("precompute")
-    assert outcome is not None
+    outcome = run_precompute(again(job))
     assert (outcome.summary.cached, outcome.summary.scored) == (committed, 200 - committed)
     for mine, theirs in zip(job.store.get(keys), unbroken.store.get(keys)):
         np.testing.assert_array_equal(mine, theirs)

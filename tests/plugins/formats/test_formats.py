@@ -152,6 +152,39 @@ class TestImplicitMessages:
         )
         assert pair == Pair(shared, [answer("a")], [answer("b")])
 
+    @pytest.mark.parametrize(
+        ("turn", "key"),
+        [
+            (lambda place: user("Q") | {"id": place}, "'id'"),
+            (lambda place: user("Q") | {"at": place, "by": f"user-{place}"}, "'at', 'by'"),
+            (lambda place: user("Q") | ({"rating": 5} if place else {}), "'rating'"),
+        ],
+    )
+    def test_turns_that_are_the_same_but_for_a_key_are_refused(self, turn: Any, key: str) -> None:
+        for before in ([], [user("P"), answer("O")]):
+            row = {side: [*before, turn(place), answer(side)] for place, side in enumerate(("chosen", "rejected"))}
+            assert reason("implicit_messages", row) == (
+                f"both sides have the same user message but for {key}, so they part before their answers do; give it the same "
+                "value in both, or take it out of the messages"
+            )
+
+    def test_a_call_with_another_id_on_each_side_is_no_answer(self) -> None:
+        def called(name: str) -> dict[str, Any]:
+            return {"role": "assistant", "content": "", "tool_calls": [{"id": name, "function": {"name": "f"}}]}
+
+        sides = {
+            side: [user("Q"), called(side), {"role": "tool", "content": "sunny"}, answer(side)]
+            for side in ("chosen", "rejected")
+        }
+        assert reason("implicit_messages", sides).startswith(
+            "both sides have the same assistant message but for 'tool_calls.id', so they part before their answers do"
+        )
+
+    def test_answers_that_differ_in_a_key_too_are_answers(self) -> None:
+        row = {"chosen": [user("Q"), answer("a") | {"id": "1"}], "rejected": [user("Q"), answer("b") | {"id": "2"}]}
+        pair = BUILT_IN["implicit_messages"].pair(row)
+        assert pair.prompt == [user("Q")]
+
     def test_sides_may_go_on_after_the_answer(self) -> None:
         chosen = [user("Q"), answer("a"), user("and?"), answer("c")]
         pair = BUILT_IN["implicit_messages"].pair({"chosen": chosen, "rejected": [user("Q"), answer("b")]})

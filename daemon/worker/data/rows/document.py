@@ -12,8 +12,14 @@ from prefd.daemon.specs.data_files import SPLIT_NAMES
 from prefd.daemon.text.wording import clip
 from prefd.daemon.worker.data.rows.placed import DataFile
 from prefd.daemon.worker.data.rows.splits import names_a_split, quote_names, suggest_split
+from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import UnusableRow
 
+AS_LINES = 'write it with to_json(orient="records", lines=True)'
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+"""The label of a row in pandas' own index, or one that was shuffled, cut or set."""
+OBJECTS = frozenset(["role", "from", "content", "value", "text"])
+"""Keys of an object that is an answer or a message, and no column of rows."""
 BLANK = re.compile(r"[ \t\r\n]*")
 MESSAGE_KEYS = {"role", "from"}
 COLUMNS = {"prompt", "chosen", "rejected"}
@@ -118,7 +124,9 @@ def _unwrapped(file: DataFile, value: Any, splits: tuple[str, ...]) -> list[Any]
     if all(_is_rows(rows) or _is_columns(rows) for rows in value.values()) and any(map(names_a_split, value)):
         rows = _take_split(file, value, splits)
         return _rows_from_columns(file, rows) if isinstance(rows, dict) else rows
-    wrapped = [key for key, rows in value.items() if _is_rows(rows) and (key.lower() in WRAPPERS or len(value) == 1)]
+    wrapped = [
+        key for key, rows in value.items() if _is_rows(rows) and (key.lower() in WRAPPERS or (rows and len(value) == 1))
+    ]
     if len(wrapped) == 1:
         file.note(f"its rows were read from under {clip(wrapped[0])!r}")
         return [_unnumbered(row) for row in value[wrapped[0]]]
@@ -185,14 +193,31 @@ def _rows_from_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | 
         return [dict(zip(value, cells)) for cells in zip(*columns)]
     if not all(isinstance(cells, dict) and cells for cells in columns):
         return None
-    indices = [list(cells) for cells in columns]
-    if len(columns) > 1 and all(cells == indices[0] for cells in indices) and all(map(str.isdigit, indices[0])):
+    index = list(columns[0])
+    if len(columns) > 1 and all(map(NUMBER.fullmatch, {label for cells in columns for label in cells})):
+        for name, cells in value.items():
+            if cells.keys() != columns[0].keys():
+                raise file.fault(
+                    f'written by pandas with orient="columns", and {clip(name)!r} has other rows than {clip(next(iter(value)))!r}; {AS_LINES}'
+                )
         file.note('written by pandas with orient="columns"; read as its rows')
-        return [{name: cells[index] for name, cells in value.items()} for index in indices[0]]
-    if all(map(str.isdigit, value)):
+        return [{name: cells[label] for name, cells in value.items()} for label in index]
+    if all(map(NUMBER.fullmatch, value)):
         file.note('written by pandas with orient="index"; read as its rows')
         return columns
+    if named_sides(value) is None and all(named_sides(row) for row in columns):
+        file.note("an object of rows by their names; read as its rows")
+        return columns
+    if named_sides(value) is not None and len(index) > 1 and OBJECTS.isdisjoint(index) and _is_frame(columns):
+        raise file.fault(
+            f'it looks as pandas writes it with orient="columns", an object of columns whose rows are named {", ".join(map(repr, map(clip, index[:3])))}; {AS_LINES}'
+        )
     return None
+
+
+def _is_frame(columns: list[dict[str, Any]]) -> bool:
+    """Whether each column has the same labels, as a table's have."""
+    return all(cells.keys() == columns[0].keys() for cells in columns)
 
 
 def _is_chat(value: list[Any]) -> bool:

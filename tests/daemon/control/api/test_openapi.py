@@ -18,7 +18,14 @@ from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.api.openapi import build_document
 from prefd.daemon.control.client import read_events
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES, QUEUE_ACTIONS, QUEUE_SUMMARIES
+from prefd.daemon.jobs.actions import (
+    JOB_ACTIONS,
+    JOB_SUMMARIES,
+    JOBS_ACTIONS,
+    JOBS_SUMMARIES,
+    QUEUE_ACTIONS,
+    QUEUE_SUMMARIES,
+)
 from support import fake_worker, homes
 from support.control_server import FakeDaemon, talking
 from support.running_daemon import Place
@@ -74,13 +81,14 @@ def test_it_describes_every_route_and_no_other(home: Path, described: dict[str, 
     names = [each["operationId"] for path in described["paths"].values() for each in path.values()]
     assert len(set(names)) == len(names)
     assert JOB_ACTIONS.keys() == JOB_SUMMARIES.keys()
+    assert JOBS_ACTIONS.keys() == JOBS_SUMMARIES.keys()
     assert QUEUE_ACTIONS.keys() == QUEUE_SUMMARIES.keys()
 
 
 def test_what_fields_mean_is_in_it(described: dict[str, Any]) -> None:
     schemas = described["components"]["schemas"]
     assert schemas["Job"]["properties"]["priority"]["description"] == "The higher goes first."
-    assert {"JobEvent", "MetricsEvent", "ProgressEvent", "ResetEvent", "Error"} <= schemas.keys()
+    assert {"JobEvent", "MetricsEvent", "ProgressEvent", "RemovedEvent", "ResetEvent", "Error"} <= schemas.keys()
 
 
 def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
@@ -120,9 +128,27 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
             number = 1 if "retry" in action else posted["id"]
             ask("POST", f"{job}/{action}", f"/v1/jobs/{number}/{action}")
             ask("POST", f"{job}/{action}", f"/v1/jobs/{2**70}/{action}")
+        ask("POST", f"{job}/edit", f"/v1/jobs/{posted['id']}/edit", json={"settings": {"priority": 3}})
+        waiting = homes.add_queued(place.home, name="waits", not_before="2099-01-01 00:00")
+        edited = ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"settings": {"priority": 3}})
+        assert (edited["priority"], edited["reason"]) == (3, "edited by you: priority 0 → 3")
+        ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"settings": {"priority": "high"}})
+        ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"unknown": 1})
+        for action in sorted(JOBS_ACTIONS, key=lambda action: action == "remove"):
+            number = 1 if action in ("retry", "retry-fresh", "remove") else waiting.id
+            ask("POST", f"/v1/jobs/{action}", f"/v1/jobs/{action}", json={"jobs": [number]})
+            ask("POST", f"/v1/jobs/{action}", f"/v1/jobs/{action}", json={"jobs": [99]})
+            ask("POST", f"/v1/jobs/{action}", f"/v1/jobs/{action}", json={"jobs": []})
+        ask("POST", "/v1/discard", "/v1/discard", json={"jobs": [waiting.id], "part": "checkpoints"})
+        ask("POST", "/v1/discard", "/v1/discard", json={"jobs": [waiting.id], "part": "adapter"})
         with http.stream("GET", "/v1/events?after=0") as events:
             assert events.headers["content-type"].startswith("text/event-stream")
-            kinds = {"job": "JobEvent", "metrics": "MetricsEvent", "progress": "ProgressEvent"}
+            kinds = {
+                "job": "JobEvent",
+                "removed": "RemovedEvent",
+                "metrics": "MetricsEvent",
+                "progress": "ProgressEvent",
+            }
             for event in read_events(events):
                 if event.kind == "open":
                     continue

@@ -13,28 +13,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prefd.daemon.specs.data_spec import DataSpec
-from prefd.daemon.worker.data.prepare import DataError, PreparedData, prepare
+from prefd.daemon.worker.data.prepare import DataError
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.source import ModelSource
-from prefd.plugins import formats
-from prefd.plugins.types import RowFormat
 from support import tiny_model
 from support.row_files import write_arrow
-
-SHOWS = (
-    "{% if tools %}{{ tools | tojson + '\n' }}{% endif %}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}"
-    "{% for c in m.tool_calls or [] %}{{ '<call>' + c.function.name + ARGUMENTS + '</call>' }}{% endfor %}{{ '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+from support.tool_rows import (
+    AS_JSON,
+    LEFT_OUT,
+    ONLY_CITY,
+    REMEDY,
+    Row,
+    calling,
+    in_any_order,
+    jsonl,
+    parquet,
+    read,
+    row,
+    texts,
+    tool,
+    unusable,
 )
-AS_JSON = SHOWS.replace("ARGUMENTS", "(c.function.arguments | tojson)")
-ONLY_CITY = SHOWS.replace("ARGUMENTS", "c.function.arguments.city")
-REMEDY = "where that is wrong, write arguments and schemas as JSON text (json.dumps) before they become a table"
-LEFT_OUT = f"keys of tool calls or tools that have no value are left out, as the padding of the table; {REMEDY}"
+
 KEPT = f"keys of tool calls or tools that have no value are kept, as nulls; {REMEDY}"
-FORMATS: dict[str, RowFormat] = {}
-formats.register_formats(FORMATS.__setitem__)
-Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -50,58 +51,10 @@ def tokenizer(tokenizers: dict[str, Any]) -> Any:
     return tokenizers[AS_JSON]
 
 
-def calling(name: str, **arguments: Any) -> list[Row]:
-    function = {"name": name, "arguments": arguments}
-    return [{"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": function}]}]
-
-
-def tool(name: str, **properties: Any) -> Row:
-    parameters = {"type": "object", "properties": properties}
-    return {"type": "function", "function": {"name": name, "parameters": parameters}}
-
-
-def row(chosen: list[Row], rejected: list[Row], tools: list[Row] | None = None, asked: str = "Rain in Rome?") -> Row:
-    given = {"prompt": [{"role": "user", "content": asked}], "chosen": chosen, "rejected": rejected}
-    return given if tools is None else given | {"tools": tools}
-
-
-def parquet(path: Path, rows: list[Row]) -> Path:
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    return path
-
-
-def jsonl(path: Path, rows: list[Row]) -> Path:
-    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
-    return path
-
-
-def read(path: Path, tokenizer: Any, **spec: Any) -> PreparedData:
-    return prepare(DataSpec(path=str(path), validation=0.0, **spec), tokenizer, FORMATS)
-
-
 def refusal(path: Path, tokenizer: Any) -> str:
     with pytest.raises(DataError) as caught:
         read(path, tokenizer)
     return str(caught.value).removeprefix(f"data.path: {path}: ")
-
-
-def texts(data: PreparedData, tokenizer: Any) -> list[tuple[str, ...]]:
-    """Prompt and both answers of each pair."""
-    return [
-        tuple(
-            tokenizer.decode(ids)
-            for ids in (
-                each.chosen.prompt.tolist(),
-                each.chosen.ids[each.chosen.start :].tolist(),
-                each.rejected.ids[each.rejected.start :].tolist(),
-            )
-        )
-        for each in data.train
-    ]
-
-
-def unusable(data: PreparedData) -> dict[str, Any]:
-    return {reason: list(each.rows) for reason, each in data.report.train.unusable.summarize().items()}
 
 
 def unsure(key: str, part: str = "arguments", function: str = "weather") -> str:
@@ -277,7 +230,7 @@ DESCRIBED = [tool("weather", city=CITY, unit=UNIT), tool("search", query=CITY, n
 CALLS = st.sampled_from(sorted(ARGUMENTS)).flatmap(lambda name: ARGUMENTS[name].map(lambda given: (name, given)))
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(CALLS, CALLS), min_size=1, max_size=4))
 def test_a_row_of_a_table_is_read_as_it_was_written_or_not_at_all(
     tmp_path: Path, tokenizer: Any, calls: list[tuple[Any, Any]]
@@ -291,11 +244,6 @@ def test_a_row_of_a_table_is_read_as_it_was_written_or_not_at_all(
     except DataError:
         return
     written = read(jsonl(tmp_path / "a.jsonl", rows), tokenizer)
-    expected = {each.row: _sorted(texts_of) for each, texts_of in zip(written.train, texts(written, tokenizer))}
+    expected = {each.row: in_any_order(texts_of) for each, texts_of in zip(written.train, texts(written, tokenizer))}
     for each, found in zip(data.train, texts(data, tokenizer)):
-        assert _sorted(found) == expected[each.row]
-
-
-def _sorted(found: tuple[str, ...]) -> list[str]:
-    """A table has one order of keys for all rows."""
-    return ["".join(sorted(text)) for text in found]
+        assert in_any_order(found) == expected[each.row]

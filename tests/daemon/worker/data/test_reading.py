@@ -188,7 +188,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=7), min_size=1, max_size=3))
 def test_whatever_the_rows_hold_they_are_read_or_refused(rows: list[Any]) -> None:
     try:

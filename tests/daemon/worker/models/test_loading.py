@@ -144,6 +144,10 @@ def test_a_base_of_every_mode_trains_and_ends_where_its_adapter_says(
             (made.run.fused, None), (base, str(made.run.adapter))
         ))  # fmt: skip
         assert apart(logits(fused), logits(whole)) < 1e-5
+
+
+def test_what_a_quantized_base_cannot_be_trained_as_is_refused(home: Path, tmp_path: Path, pairs_file: Path) -> None:
+    base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", "mxfp4")
     refused = job(home, base, pairs_file, job_id=3, training={"quantize": {"bits": 4}})
     with pytest.raises(JobError, match=r"is already quantized; remove training\.quantize"):
         finished(refused)

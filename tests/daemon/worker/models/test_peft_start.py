@@ -170,6 +170,8 @@ def test_its_settings_may_be_named_and_no_others(
         ({"modules_to_save": ["lm_head"]}, "with modules_to_save a list: whole modules were trained with it"),
         ({"rank_pattern": {"q_proj": 2}}, "with rank_pattern a mapping: its modules are of several ranks"),
         ({"alpha_pattern": {"q_proj": 2}}, "with alpha_pattern a mapping: its modules are of several scales"),
+        ({"task_type": "SEQ_CLS"}, 'with task_type "SEQ_CLS": it was trained for another task than to write text'),
+        ({"layers_to_transform": [0]}, r"has layers_to_transform \[0\] in .*, by which PEFT would not put it on model\.layers\.1"),
         ({"fan_in_fan_out": True}, "with fan_in_fan_out true"),
         ({"trainable_token_indices": [1]}, "with trainable_token_indices a list"),
         ({"lora_bias": True}, "with lora_bias true"),

@@ -23,6 +23,8 @@ from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.plugins.types import Logprobs
 from support import tiny_architectures
 
+pytestmark = pytest.mark.usefixtures("known_bits")
+
 FULL_LOGITS = {"gpt_neox", "lille-130m"}
 """Whose trunk gives logits: there is no faster way, and none is taken."""
 

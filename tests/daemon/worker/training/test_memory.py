@@ -51,6 +51,7 @@ def measured(model: nn.Module, one: Example, options: Options) -> int:
 
 
 @pytest.mark.smol
+@pytest.mark.usefixtures("known_bits")
 @pytest.mark.parametrize("options", [Options(), Options(checkpoint_layers=True)], ids=str)
 def test_the_estimate_of_a_pass_is_near_what_is_measured(smol_layers: Path, options: Options) -> None:
     model = adapted(smol_layers)

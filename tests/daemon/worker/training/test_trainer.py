@@ -38,8 +38,9 @@ def test_cached_training_equals_training_with_a_live_reference(
 
 @pytest.mark.slow
 @pytest.mark.smol
+@pytest.mark.usefixtures("known_bits")
 def test_cached_training_equals_live_training_on_a_real_model(home: Path, smol_layers: Path, pairs_file: Path) -> None:
-    training = {"batch_size": 1, "iters": STEPS, "learning_rate": 1e-4, "lora": {"rank": 4}, "num_layers": 3}
+    training = {"batch_size": 1, "iters": STEPS, "learning_rate": 1e-4, "lora": {"rank": 4}, "num_layers": 2}
     job = make_job(home, model=str(smol_layers), data={"path": str(pairs_file)}, training=training)
     run_precompute(job)
     cached, alongside = losses(job, cached_reference(job), 5), losses(job, live(job), 5)

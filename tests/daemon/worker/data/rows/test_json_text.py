@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from prefd.plugins.types import UnusableRow
@@ -36,6 +37,10 @@ WRAPPED: dict[str, tuple[Any, str]] = {
     "pandas, index": (
         {str(index): row for index, row in enumerate(ROWS)},
         'written by pandas with orient="index"; read as its rows',
+    ),
+    "rows by name": (
+        {f"row-{index}": row for index, row in enumerate(ROWS)},
+        "an object of rows by their names; read as its rows",
     ),
     "pandas, split": (SPLIT, 'written by pandas with orient="split"; read as its rows'),
     "pandas, table": ({"schema": {"fields": []}, "data": ROWS}, "its rows were read from under 'data'"),
@@ -150,3 +155,45 @@ def test_the_split_that_is_asked_for_is_read(tmp_path: Path) -> None:
 def test_what_cannot_be_rows_is_refused(tmp_path: Path, document: Any, expected: str) -> None:
     path = write(tmp_path / "a.json", json.dumps(document))
     assert failure(path) == f"{path}: {expected}"
+
+
+class TestPandas:
+    """A frame's `to_json()` without arguments: an object of columns, each an object of cells by the rows' labels."""
+
+    FRAME = pandas.DataFrame(ROWS)
+
+    @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+    @pytest.mark.parametrize(
+        ("labels", "order"),
+        [([0, 1, 2], [2, 0, 1]), ([10, 5, 7], [0, 1, 2]), ([-1, 0, 1], [1, 2, 0]), ([0.5, 1.0, 2.5], [2, 1, 0])],
+    )
+    def test_rows_are_brought_together_by_their_labels_in_the_files_order(
+        self, tmp_path: Path, name: str, labels: list[float], order: list[int]
+    ) -> None:
+        self.FRAME.set_axis(labels).iloc[order].to_json(tmp_path / name)
+        read = found(tmp_path / name)
+        assert read.rows == [ROWS[place] for place in order]
+        assert f'{name}: written by pandas with orient="columns"; read as its rows' in read.notes
+
+    def test_columns_whose_labels_stand_in_another_order_are_brought_together(self, tmp_path: Path) -> None:
+        text = '{"prompt": {"0": "Q1", "1": "Q2"}, "chosen": {"1": "c", "0": "a"}, "rejected": {"0": "b", "1": "d"}}'
+        rows = [{"prompt": "Q1", "chosen": "a", "rejected": "b"}, {"prompt": "Q2", "chosen": "c", "rejected": "d"}]
+        assert found(write(tmp_path / "a.json", text)).rows == rows
+
+    def test_rows_with_names_are_refused_with_what_to_write(self, tmp_path: Path) -> None:
+        self.FRAME.set_axis(["first", "second", "third"]).to_json(tmp_path / "a.json")
+        assert failure(tmp_path / "a.json").endswith(
+            "it looks as pandas writes it with orient=\"columns\", an object of columns whose rows are named 'first', "
+            "'second', 'third'; write it with to_json(orient=\"records\", lines=True)"
+        )
+
+    def test_columns_with_other_rows_are_refused(self, tmp_path: Path) -> None:
+        text = '{"prompt": {"0": "Q1", "1": "Q2"}, "chosen": {"0": "a"}, "rejected": {"0": "b"}}'
+        assert failure(write(tmp_path / "a.json", text)).endswith(
+            "written by pandas with orient=\"columns\", and 'chosen' has other rows than 'prompt'; write it with "
+            'to_json(orient="records", lines=True)'
+        )
+
+    @pytest.mark.parametrize("key", ["", "x"])
+    def test_a_row_with_an_empty_list_is_one(self, tmp_path: Path, key: str) -> None:
+        assert found(write(tmp_path / "a.jsonl", json.dumps({key: []}))).rows == [{key: []}]

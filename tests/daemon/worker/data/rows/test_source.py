@@ -164,14 +164,14 @@ class TestFolders:
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.lists(st.text(max_size=5), max_size=3)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.dictionaries(st.text(max_size=5), VALUES, max_size=3), min_size=1, max_size=4))
 def test_any_objects_come_back_from_lines(tmp_path_factory: pytest.TempPathFactory, objects: list[Any]) -> None:
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
     assert read(write_rows(path, objects)) == objects
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.binary(max_size=200), st.sampled_from(sorted(SUFFIXES)))
 def test_any_bytes_are_rows_or_an_error_that_names_the_file(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str

@@ -1,0 +1,85 @@
+"""`prefd rm` removes jobs that have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from prefd.daemon.commands.shared.completions import ENDED_JOBS
+from prefd.daemon.commands.shared.job_changes import change_jobs
+from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.commands.shared.selection import JobSelection, select_jobs, selection_options
+from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.disk_usage import measure_run
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.terminal import render
+from prefd.daemon.text.sizes import format_size
+from prefd.daemon.text.wording import pluralize
+
+if TYPE_CHECKING:
+    from prefd.daemon.jobs.job import Brief
+
+PLACE = HelpPlace(Section.JOBS, 102)
+MOST_LINES = 20
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  prefd rm 3
+  prefd rm 1-9 --dry-run
+  prefd rm --state failed
+  prefd rm --group sweep --json | jq .bytes"""
+)
+@selection_options(ENDED_JOBS, "Every job that has ended.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@json_option
+@click.pass_obj
+def rm(home: Home, selection: JobSelection, dry_run: bool, as_json: bool) -> None:
+    """Remove jobs that have ended, for good.
+
+    Of each goes the run folder with its adapter, the row with its history, and the accepted spec. What was scored stays in
+    the cache. The number is not given out again. `prefd archive ID` keeps what is worth it first.
+
+    Either all of them are removed or none: a job that runs or waits is refused. Works without the daemon too.
+    """
+    jobs = select_jobs(home, selection, lambda job: job.ended)
+    if dry_run:
+        refuse_unended(jobs)
+    sizes = {job.id: measure_job(home, job) for job in jobs}
+    problems = change_jobs(home, "remove", [job.id for job in jobs]) if jobs and not dry_run else []
+    if as_json:
+        removed = [{"job": job.id, "name": job.name, "state": job.state, "bytes": sizes[job.id]} for job in jobs]
+        total = sum(sizes.values())
+        render.emit_json({"removed": removed, "bytes": total, "dry_run": dry_run, "problems": problems})
+        return
+    if not jobs:
+        render.print_note("there is no job to remove")
+    show_removed(jobs, sizes, "would be removed" if dry_run else "is removed")
+    for problem in problems:
+        render.print_warning(problem)
+
+
+def refuse_unended(jobs: Sequence[Brief]) -> None:
+    """Raises what the removal would be refused with."""
+    from prefd.daemon.jobs.removals import NotRemovable, describe_unended
+
+    if lines := describe_unended({job.id: job.state for job in jobs}):
+        raise NotRemovable(*lines)
+
+
+def measure_job(home: Home, job: Brief) -> int:
+    """Returns what the job's folder takes, as it was measured when it ended, or as it is where it was not."""
+    return measure_run(RunDir(home.job(job.id))).bytes if job.bytes is None else job.bytes
+
+
+def show_removed(jobs: Sequence[Brief], sizes: dict[int, int], verb: str) -> None:
+    """Prints the jobs, a line each where they are few, and what they took together."""
+    if len(jobs) <= MOST_LINES:
+        for job in jobs:
+            click.echo(f"job {job.id} ({job.name}) {verb}: {format_size(sizes[job.id])}")
+    if len(jobs) > 1:
+        click.echo(f"{pluralize(len(jobs), 'job')}, {format_size(sum(sizes.values()))}")

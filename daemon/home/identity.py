@@ -1,0 +1,186 @@
+"""HomeIdentity tells a home from its copies: the id that lies in it, and the folder that the id was given to.
+
+A folder that is renamed is the same folder; one that was copied, restored from a backup, or moved to another file system is
+another one with the same files. Then nobody can tell for certain whether the first one still lives somewhere, so the other
+takes an id of its own, and remembers whose it had.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ulid import ULID
+
+from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.machine.mounts import find_mount
+
+FILE = "home.json"
+RENUMBERED = ("exfat", "vfat", "msdos", "ntfs", "fuse", "cifs", "smb", "9p")
+"""File systems, by how their names begin, that give a folder another number each time they are mounted."""
+
+
+@dataclass(frozen=True)
+class HomePlace:
+    """Where a folder lies, and what tells it from a copy of itself."""
+
+    root: str
+    device: int
+    inode: int
+    volume: int
+    """The file system's id, which most keep when they are mounted again and the device gets another number."""
+    host: str
+
+    @classmethod
+    def find(cls, root: Path) -> HomePlace:
+        """Return the place of the folder `root`. Raises OSError."""
+        info = os.stat(root)
+        return cls(str(root), info.st_dev, info.st_ino, os.statvfs(root).f_fsid, platform.node())
+
+    @classmethod
+    def from_json(cls, value: Any) -> HomePlace | None:
+        """Make a place of what `asdict` gave; None for anything else."""
+        try:
+            return cls(**value)
+        except TypeError:
+            return None
+
+    def is_folder_of(self, now: HomePlace) -> bool:
+        """Return whether the folder at `now` is the one that was at this place, whatever it is called."""
+        same_path = self.root == now.root or is_same_folder(Path(self.root), Path(now.root))
+        if self.inode == now.inode and (self.device == now.device or self.volume == now.volume or same_path):
+            return True
+        mount = find_mount(Path(now.root)) if same_path else None
+        return mount is not None and mount.kind.startswith(RENUMBERED)
+
+
+@dataclass(frozen=True)
+class HomeIdentity:
+    """The id of a home, as `home.json` holds it."""
+
+    id: str
+    place: HomePlace
+    former: tuple[str, ...] = ()
+    """The ids of the homes that this one was copied from, the latest last: jobs of theirs are jobs of this one too."""
+    copied_from: str = ""
+    """Where the last of them was."""
+    settled: bool = True
+    """Whether the jobs that this home has in common with it have been held."""
+    specs: Mapping[str, int] = field(default_factory=dict)
+    """The files that lay in `jobs/` when this home was found to be a copy, by name with their inodes."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids under which this home's own files may have been written."""
+        return (*self.former, self.id)
+
+    def write(self, root: Path) -> None:
+        """Write the identity into the home, whole and on disk. Raises OSError."""
+        write_json(root / FILE, asdict(self))
+
+
+def read_identity(root: Path) -> HomeIdentity | None:
+    """Return the identity that lies in the home `root`; None where there is none that can be read."""
+    document = read_json(root / FILE)
+    if not isinstance(document, dict) or not isinstance(document.get("id"), str):
+        return None
+    place = HomePlace.from_json(document.get("place"))
+    if place is None:
+        return None
+    former = tuple(map(str, document.get("former", ())))
+    copied_from, settled = str(document.get("copied_from", "")), bool(document.get("settled", True))
+    specs = {str(name): int(inode) for name, inode in dict(document.get("specs", {})).items()}
+    return HomeIdentity(document["id"], place, former, copied_from, settled, specs)
+
+
+def begin_identity(root: Path) -> HomeIdentity:
+    """Give a home that has no id a new one, and return it. Raises OSError."""
+    identity = HomeIdentity(str(ULID()), HomePlace.find(root))
+    identity.write(root)
+    return identity
+
+
+def renew_identity(root: Path, old: HomeIdentity, watched: Path) -> HomeIdentity:
+    """Give a home whose files came with the id of another folder an id of its own, not settled yet. Raises OSError.
+
+    `watched`: the folder of dropped specs, each of which lies in the other one too.
+    """
+    specs: dict[str, int] = {}
+    with suppress(FileNotFoundError), os.scandir(watched) as entries:
+        specs = {entry.name: entry.inode() for entry in entries if entry.is_file(follow_symlinks=False)}
+    identity = HomeIdentity(str(ULID()), HomePlace.find(root), old.ids, old.place.root, settled=False, specs=specs)
+    identity.write(root)
+    return identity
+
+
+def original_lives(copy: HomeIdentity) -> bool:
+    """Return whether the home that `copy` was copied from is still where it was."""
+    original = read_identity(Path(copy.copied_from)) if copy.copied_from else None
+    return (
+        original is not None
+        and bool(set(original.ids) & set(copy.former))
+        and not is_same_folder(Path(copy.copied_from), Path(copy.place.root))
+    )
+
+
+def explain_copy(copy: HomeIdentity) -> str:
+    """Say in words where a copy's jobs come from, and why they do not simply go on."""
+    before = copy.copied_from
+    if not before:
+        return "this home came without its home.json: whether another home runs its jobs cannot be told"
+    if original_lives(copy):
+        return f"this home is a copy of {before}, which is still there and has these jobs too"
+    if before == copy.place.root:
+        return f"this home was put back here from a copy: whether {before} lives on under another name cannot be told"
+    return f"this home was copied or moved here from {before}: whether its jobs run elsewhere too cannot be told"
+
+
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to one folder, by links or in another spelling; False where one is not there."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def read_folder_id(folder: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a folder, which tell it from another of the same name; None where there is none.
+
+    Raises OSError for a folder that cannot be looked at.
+    """
+    try:
+        info = os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return info.st_dev, info.st_ino
+
+
+def describe_loss(root: Path, folder: tuple[int, int] | None) -> str | None:
+    """Say in words what became of the home that was `folder` at `root`; None while it is there."""
+    try:
+        now = read_folder_id(root)
+    except OSError as error:
+        return f"the home {root} cannot be looked at any more: {error.strerror or error}"
+    if now is None:
+        return f"the home {root} is not there any more: it was removed, renamed or unmounted"
+    if now != folder:
+        return f"the home {root} is another folder now: this daemon's was removed, renamed or unmounted"
+    return None
+
+
+def is_served_by(status: Mapping[str, Any], root: Path) -> bool:
+    """Return whether the daemon that answered with `status` serves the very folder `root`, and not a home of its name.
+
+    A daemon of an earlier version only names the path.
+    """
+    folder = status.get("home_folder")
+    if folder is None:
+        return is_same_folder(Path(str(status.get("home", ""))), root)
+    identity = read_identity(root)
+    is_named = identity is None or status.get("home_id") in ("", identity.id)
+    return tuple(folder) == read_folder_id(root) and is_named

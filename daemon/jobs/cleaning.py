@@ -1,0 +1,113 @@
+"""`plan_cleaning` decides what `prefd clean` deletes, and CleanPlan is the decision: `--dry-run` prints it, `execute` does it.
+
+What is chosen is a matter of rules (`OlderThan`, `Keep`), each of which says of a list of ended jobs which may go; a job goes
+where all of them let it. The plan touches nothing. When it is carried out, each step is checked again within its own
+transaction, so what has changed meanwhile is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from prefd.daemon.jobs.job import Brief
+from prefd.daemon.jobs.states import State
+from prefd.daemon.runs.disk_usage import RunSize
+
+Part = Literal["job", "checkpoints", "fused"]
+"""What of a job is deleted: all of it, or one folder."""
+
+
+class Rule(Protocol):
+    """A rule says which of the ended jobs, oldest end first, may go."""
+
+    def choose(self, jobs: Sequence[Brief], now: float) -> set[int]:
+        """Return the ids of those that may go. `now`: Unix time."""
+        ...
+
+
+@dataclass(frozen=True)
+class OlderThan:
+    """Jobs that ended more than so many seconds ago may go."""
+
+    seconds: float
+
+    def choose(self, jobs: Sequence[Brief], now: float) -> set[int]:
+        """Return the jobs that ended so long ago."""
+        return {job.id for job in jobs if job.finished_at is not None and job.finished_at < now - self.seconds}
+
+
+@dataclass(frozen=True)
+class Keep:
+    """All but the so many jobs that ended last may go."""
+
+    count: int
+
+    def choose(self, jobs: Sequence[Brief], now: float) -> set[int]:
+        """Return all but the last."""
+        return {job.id for job in jobs[: max(len(jobs) - self.count, 0)]}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that is deleted, and what it takes on disk."""
+
+    job: Brief
+    part: Part
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CleanPlan:
+    """What is to be deleted, and which of the chosen jobs stay, and why."""
+
+    steps: Sequence[Step]
+    kept: Mapping[int, str]
+
+    @property
+    def bytes(self) -> int:
+        """What all steps together free."""
+        return sum(step.bytes for step in self.steps)
+
+    def execute(self, remove: Callable[[Sequence[int]], None], discard: Callable[[Part, Sequence[int]], None]) -> None:
+        """Do the steps: `remove` takes whole jobs, `discard` a part of each of several jobs."""
+        for part in ("checkpoints", "fused"):
+            if job_ids := [step.job.id for step in self.steps if step.part == part]:
+                discard(part, job_ids)
+        if job_ids := [step.job.id for step in self.steps if step.part == "job"]:
+            remove(job_ids)
+
+
+def plan_cleaning(
+    jobs: Sequence[Brief],
+    rules: Sequence[Rule],
+    parts: Sequence[Part],
+    measure: Callable[[int], RunSize],
+    needed: Mapping[int, int],
+    now: float,
+    states: Sequence[State] = (),
+) -> CleanPlan:
+    """Decide what goes of `jobs`. `parts`: folders instead of whole jobs; `needed`: job → the one that is to run after it.
+
+    `measure`: measures a job's folder, where its size is not known yet. `states`: only jobs that ended so; checkpoints are
+    otherwise those of jobs that are done, since a failed or cancelled one goes on from its last when it is retried.
+    """
+    ended = sorted((job for job in jobs if job.ended), key=lambda job: (job.finished_at or 0.0, job.id))
+    chosen = set.intersection({job.id for job in ended}, *(rule.choose(ended, now) for rule in rules))
+    steps: list[Step] = []
+    kept: dict[int, str] = {}
+    for job in ended:
+        if job.id not in chosen or (states and job.state not in states):
+            continue
+        if not parts and job.state != "done" and job.id in needed:
+            kept[job.id] = f"job {needed[job.id]} is to run after it"
+            continue
+        size = measure(job.id) if job.bytes is None else RunSize(job.bytes, job.checkpoints or 0, job.fused or 0)
+        if not parts:
+            steps.append(Step(job, "job", size.bytes))
+        for part in parts:
+            taken: int = getattr(size, part)
+            if taken and (part != "checkpoints" or states or job.state == "done"):
+                steps.append(Step(job, part, taken))
+    return CleanPlan(steps, kept)

@@ -1,0 +1,54 @@
+"""`measure_run` measures what a job's folder takes on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefd.daemon.runs.run_folder import ATTEMPTS, RunDir
+
+PARTS = ("checkpoints", "fused")
+"""The folders of a run that can go by themselves: what is left can be read, and used, without them."""
+
+
+@dataclass(frozen=True)
+class RunSize:
+    """What a job's folder takes on disk, in bytes, those of earlier attempts included."""
+
+    bytes: int = 0
+    checkpoints: int = 0
+    fused: int = 0
+
+
+def measure_run(run: RunDir) -> RunSize:
+    """Measure a job's folder; what is gone takes nothing."""
+    sizes = {part: sum(map(measure_folder, list_parts(run, part))) for part in PARTS}
+    return RunSize(measure_folder(run.root), **sizes)
+
+
+def list_parts(run: RunDir, part: str) -> list[Path]:
+    """Return the folders that are called `part` in a job's folder, and in those of its earlier attempts."""
+    attempts = run.root / ATTEMPTS
+    earlier = sorted(attempts.iterdir()) if attempts.is_dir() else []
+    return [folder / part for folder in (run.root, *earlier) if (folder / part).is_dir()]
+
+
+def measure_folder(folder: Path) -> int:
+    """Add up the bytes on disk of what is below a folder."""
+    return sum(_list_sizes(os.fspath(folder)))
+
+
+def _list_sizes(folder: str) -> Iterator[int]:
+    pending = [folder]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        yield entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:  # gone since it was listed
+            continue

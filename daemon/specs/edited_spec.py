@@ -1,0 +1,50 @@
+"""`read_edited_spec` makes the spec of a waiting job anew, from what is to be changed in it or from a whole new one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.reading import SpecError, read_spec, read_specs
+
+FILE = "edited.json"
+
+
+class EditRequest(BaseModel):
+    """What is to be changed of a job that waits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    settings: dict[str, Any] = {}
+    """Keys of the spec with their new values: `{"priority": 5}`; null takes a key out."""
+    spec: dict[str, Any] | None = None
+    """A whole spec in place of the job's own, before `settings` are put over it."""
+    base: dict[str, Any] | None = None
+    """The job's spec as it was read; where it is no longer that, nothing is changed."""
+
+
+def read_edited_spec(current: JobSpec, request: EditRequest, catalog: Catalog | None, folder: Path) -> JobSpec:
+    """Make the edited spec and validate it, as a spec that is handed in. Raises SpecError; OSError where the machine fails.
+
+    Where only settings are changed, neither paths nor losses are looked at again.
+    """
+    document: Mapping[str, Any] = request.spec or current.model_dump(mode="json", exclude_unset=True)
+    changed = {name: value for name, value in {**document, **request.settings}.items() if value is not None}
+    data = json.dumps({"name": current.name, **changed}, ensure_ascii=False).encode()
+    try:
+        if request.spec is None:
+            return read_spec(data, FILE)
+        return read_specs(data, FILE, catalog, folder).spec
+    except SpecError as error:
+        raise SpecError(*(line.removeprefix(f"{FILE}: ") for line in error.lines)) from None
+
+
+def read_base(request: EditRequest, current: JobSpec) -> JobSpec:
+    """Return the spec that was edited: the one in the request, else `current`. Raises SpecError."""
+    return current if request.base is None else read_spec(json.dumps(request.base).encode(), "base.json")
