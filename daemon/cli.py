@@ -6,6 +6,7 @@ matplotlib) inside their functions; tests/daemon/test_cli.py holds them to it.
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from typing import Any
 
@@ -14,9 +15,10 @@ import click
 from prefd.daemon import commands
 from prefd.daemon.commands.shared.command_folder import CommandFolder
 from prefd.daemon.commands.shared.errors import Exit, explain_error
-from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error
+from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error, make_pasted_error
 from prefd.daemon.commands.shared.options import TIMING
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.streams import prepare_streams
 from prefd.daemon.timing import USUAL, Timing
 
 COMMANDS = CommandFolder(commands)
@@ -26,6 +28,18 @@ TYPED = "prefd.daemon.typed"
 
 class Prefd(click.Group):
     """Finds each command in `prefd.daemon.commands`, and turns expected errors into a message and an exit code."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Runs the program, with streams that no locale, no closed pipe and no missing descriptor makes fail."""
+        prepare_streams()
+        try:
+            return super().main(*args, **settings)
+        except OSError as error:  # of what click prints itself, such as help
+            failure = explain_error(error)
+            if failure is None:
+                raise
+            failure.show()
+            sys.exit(failure.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Lists the commands in the order of the sections."""
@@ -55,6 +69,8 @@ class Prefd(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keeps what was typed, so that an unknown option can be explained, and parses it."""
         ctx.meta[TYPED] = tuple(args)
+        if not ctx.resilient_parsing and (error := make_pasted_error(ctx, args)):
+            raise error
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -65,6 +81,8 @@ class Prefd(click.Group):
             raise make_option_error(ctx, error, ctx.meta[TYPED]) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:  # of a command that goes on until its reader has had enough
+            return ctx.exit(Exit.OK)
         except Exception as error:
             failure = explain_error(error)
             if failure is None:

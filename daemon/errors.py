@@ -39,10 +39,14 @@ class Exit(IntEnum):
 
 
 class WorkerExit(IntEnum):
-    """WorkerExit lists the exit codes of a worker's phase. The last two are no end of the job: it goes on later."""
+    """WorkerExit lists the exit codes of a worker's phase. All but the first two are no end of the job: it goes on later."""
 
     DONE = 0
     FAILED = 1
+    NO_NETWORK = 69
+    """What the worker needs from the hub cannot be reached."""
+    NOT_READY = 73
+    """Something of what is installed cannot be imported: it may be being replaced."""
     NO_ROOM = 74
     """The disk takes no more of what the worker has to write."""
     STOPPED = 75

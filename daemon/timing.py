@@ -17,6 +17,12 @@ class Timing:
     """Before a crashed job is tried the second time, and the third."""
     full_disk_wait: float = 30.0
     """Before a job is tried again for which the disk had no room."""
+    first_outage_retry: float = 30.0
+    """Before a job tries again to reach the hub; twice as long each time."""
+    last_outage_retry: float = 600.0
+    """The longest time before that."""
+    settings_look: float = 2.0
+    """Between two looks at whether config.toml has changed."""
     refused_state_wait: float = 5.0
     """After a disk has refused a change of a job's state."""
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -40,9 +41,11 @@ from support import (
 )
 from support.running_daemon import Place
 from support.supervisor_harness import Bench
-from support.template_clock import SetClock, clock_setter
 
 # The models and the worker are imported by the fixtures: pytest-xdist's own process loads this file and needs neither.
+
+if TYPE_CHECKING:
+    from support.template_clock import SetClock
 
 FEW_LAYERS, ALL_LAYERS = "2 of 30 layers", "all layers"
 settings.register_profile(
@@ -103,6 +106,8 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
     """Sets what the machine's clock shows to whoever renders a template."""
+    from support.template_clock import clock_setter
+
     return clock_setter(monkeypatch)
 
 

@@ -15,6 +15,7 @@ from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.lost_folder import find_lost_folder
+from prefd.daemon.machine.files import expand_user
 from prefd.daemon.runs.disk_usage import measure_folder
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
@@ -62,7 +63,7 @@ def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool
             )
         if lost := find_lost_folder(job, run):
             raise Failure(f"job {job_id} ({job.name}) cannot be archived: {lost}", Exit.NOT_FOUND)
-        target = (home.archive if to is None else to.expanduser().absolute()) / name_archive(job_id, job.name)
+        target = (home.archive if to is None else expand_user(to).absolute()) / name_archive(job_id, job.name)
 
         def check_unchanged() -> None:
             with read_jobs(home) as now:

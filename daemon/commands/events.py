@@ -12,6 +12,7 @@ from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.streams import end_with_reader
 from prefd.daemon.terminal import render
 from prefd.daemon.text.json_output import add_schema, dump_compact
 from prefd.daemon.text.times import format_clock
@@ -46,6 +47,7 @@ def events(home: Home, timing: Timing, job_id: int | None, after: str | None, as
     document a line, progress too. Exit code 4 when no daemon runs.
     """
     last_id = after
+    end_with_reader()
     try:
         for event in follow_events(home, timing, after, job_id):
             last_id = event.id

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 import click
 
 from prefd.daemon.commands.shared.options import json_option
@@ -28,6 +31,11 @@ def init(home: Home, as_json: bool) -> None:
     """
     existed = home.root.is_dir()
     is_config_new = make_home(home)
+    with suppress(PermissionError):  # another user's: `prefd doctor` says so
+        if (mode := home.close_to_others()) is not None:
+            render.print_note(
+                f"closed the home to other users, who could look into it or write there (it was mode {mode:04o})"
+            )
     if as_json:
         render.emit_json(
             {"home": str(home.root), "jobs": str(home.jobs), "config": str(home.config), "made": not existed}
@@ -47,6 +55,7 @@ def make_home(home: Home) -> bool:
     home.create()
     try:
         with home.config.open("x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)  # it lists plugins, which are run
             file.write(Config.template())
     except FileExistsError:
         return False

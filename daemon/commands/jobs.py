@@ -13,12 +13,13 @@ from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import GROUP, JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home
+from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.terminal import render
+from prefd.daemon.terminal.waiting import describe_waiting
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.wording import pluralize
@@ -66,10 +67,13 @@ def submit(
     priority. When a job that others run after fails, these fail too; when it is cancelled, they are held.
     """
     from prefd.daemon.commands.validate import check_specs
+    from prefd.daemon.control.foreign_daemon import find_foreign_daemon
     from prefd.daemon.home import lock
     from prefd.daemon.inbox import submit as inbox
 
-    require_home(home)
+    warn_of_owner(require_home(home))
+    if (foreign := find_foreign_daemon(home)) is not None:
+        raise foreign
     overrides = queue_settings(priority, after, not_before)
     spec_files = check_specs(home, specs)
     check_after(home, {each for _, file in spec_files for spec in file.specs for each in (after or spec.after)})
@@ -91,6 +95,24 @@ def submit(
         render.print_note("the daemon is not running: they are picked up at the next `prefd start`")
     elif len(numbers) < len(files):
         render.print_note("handed in, and not picked up yet: see `prefd jobs`")
+    if daemon:
+        tell_about_daemon(home)
+
+
+def tell_about_daemon(home: Home) -> None:
+    """Prints that the daemon is of another version, and what its queue waits for, where that is so."""
+    from prefd.daemon.control.client import Client, DaemonNotRunning
+    from prefd.daemon.control.control_error import ControlError
+    from prefd.daemon.text.version_skew import describe_skew
+
+    try:
+        status = Client(home).status_document()
+    except (DaemonNotRunning, ControlError):
+        return
+    if skew := describe_skew(str(status.get("version"))):
+        render.print_warning(skew)
+    if waits_for := (status.get("queue") or {}).get("waits_for"):
+        render.print_note(f"it waits: {waits_for}")
 
 
 def queue_settings(priority: int | None, after: Sequence[int], not_before: str | None) -> dict[str, Any]:
@@ -247,7 +269,7 @@ def describe_job(home: Home, job: Job) -> str:
     progress = RunDir(home.job(job.id)).progress() if job.state in RUNNING else None
     if progress is not None:
         return format_progress(progress)
-    return job.waiting or job.reason or job.description
+    return describe_waiting(job) or job.reason or job.description
 
 
 def format_progress(progress: Progress) -> str:

@@ -15,6 +15,7 @@ from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.lost_folder import explain_missing, find_lost_folder
 from prefd.daemon.machine.files import read_end
+from prefd.daemon.machine.streams import end_with_reader
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
@@ -46,6 +47,8 @@ def logs(home: Home, timing: Timing, job_id: int, follow: bool, last: int | None
     """
     if follow and as_json:
         raise click.UsageError("--follow has no end to make one JSON document of: leave out one of the two")
+    if follow:
+        end_with_reader()
     log = RunDir(home.job(job_id)).log
     with read_jobs(home) as jobs:
         job = jobs.get(job_id)

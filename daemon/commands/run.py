@@ -9,7 +9,7 @@ from rich.console import Console
 
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit
-from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.options import json_option, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.validate import check_spec
 from prefd.daemon.home.layout import Home
@@ -50,7 +50,9 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     spec = check_spec(home, spec_path)
     if precompute_only:
         spec = spec.without_training()
-    if not home.root.is_dir():
+    if home.root.is_dir():
+        warn_of_owner(require_home(home))
+    else:
         make_home(home)
         render.print_note(f"made a home at {home.root}")
     if turn := describe_queue(spec):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
+from prefd.daemon.text.json_output import dump_indented
 
 PLACE = HelpPlace(Section.JOBS, 40)
 
@@ -29,4 +28,4 @@ def schema(home: Home) -> None:
     from prefd.daemon.specs.catalog_listing import load_catalog
     from prefd.daemon.specs.json_schema import build_schema
 
-    click.echo(json.dumps(build_schema(load_catalog(home)), indent=1, ensure_ascii=False))
+    click.echo(dump_indented(build_schema(load_catalog(home))))

@@ -6,7 +6,7 @@ import click
 
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home
+from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.control.detached_start import start_detached
 from prefd.daemon.home.layout import Home
@@ -38,14 +38,18 @@ def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: 
 
     if as_json and not detach:
         raise click.UsageError("--json says what was started: it needs --detach")
-    if not home.root.is_dir():
+    if home.root.is_dir():
+        warn_of_owner(require_home(home))
+    else:
         make_home(home)
         render.print_note(f"made a home at {home.root}")
     if blas.is_missing():
         render.print_warning(blas.MISSING)
     if not detach:
+        from prefd.daemon.machine.processes import restart_in_utf8_mode
         from prefd.daemon.service.daemon import serve
 
+        restart_in_utf8_mode()
         if not serve(home, to_file=log_to_file):
             raise click.exceptions.Exit(Exit.NOT_FOUND)
         return

@@ -10,13 +10,15 @@ import click
 
 from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.home.changed_settings import list_changed_settings
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.status import usage_facts, watch_facts
 from prefd.daemon.text.times import format_clock, format_duration
+from prefd.daemon.text.version_skew import describe_skew
 
 if TYPE_CHECKING:
-    from prefd.daemon.control.status import Status
+    from prefd.daemon.control.status import SettingsInForce, Status
 
 
 PLACE = HelpPlace(Section.DAEMON, 30)
@@ -62,6 +64,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
             render.print_note(str(error))
         ctx.exit(error.exit_code)
     daemon = parse_status(document)
+    if skew := describe_skew(daemon.version):
+        render.print_warning(skew)
     workers = {job.id: job.worker_pid for job in daemon.active if job.worker_pid is not None}
     machine_usage = usage.measure_usage(home, daemon.pid, workers)
     if as_json:
@@ -79,22 +83,33 @@ def daemon_facts(daemon: Status) -> list[tuple[str, str]]:
         ("home", daemon.home),
         *(("", note) for note in daemon.notes),
         ("jobs", format_counts(daemon.jobs)),
-        *queue_facts(daemon.queue.paused_at),
+        *queue_facts(daemon.queue.paused_at, daemon.queue.waits_for),
+        *settings_facts(daemon.settings),
     ]
     for job in daemon.active:
         facts.append(("now", f"job {job.id} ({job.name}): {job.state}{format_progress(job.progress)}"))
     facts += watch_facts(daemon.watcher)
     catalog = daemon.catalog
-    facts.append(("losses", str(catalog.losses) if not catalog.error else f"none: {catalog.error}"))
+    trouble = f"{catalog.losses}, as they last could be listed" if catalog.losses else "none"
+    facts.append(("losses", str(catalog.losses) if not catalog.error else f"{trouble}: {catalog.error}"))
     facts += [("workers", daemon.worker.limits)] if daemon.worker.limits else []
     return facts
 
 
-def queue_facts(paused_at: float | None) -> list[tuple[str, str]]:
-    """Lists that no job starts, where that is so. `paused_at` is Unix time."""
-    if paused_at is None:
-        return []
-    return [("queue", f"paused by you since {format_clock(paused_at)}: no job starts until `prefd resume`")]
+def queue_facts(paused_at: float | None, waits_for: str | None = None) -> list[tuple[str, str]]:
+    """Lists that no job starts, and what jobs wait for, where that is so. `paused_at` is Unix time."""
+    reasons = [] if waits_for is None else [waits_for]
+    if paused_at is not None:
+        reasons.insert(0, f"paused by you since {format_clock(paused_at)}: no job starts until `prefd resume`")
+    return [("queue" if number == 0 else "", reason) for number, reason in enumerate(reasons)]
+
+
+def settings_facts(settings: SettingsInForce) -> list[tuple[str, str]]:
+    """Lists how the settings that the daemon goes by differ from the defaults."""
+    changed = list_changed_settings(settings.values)
+    since = f"of {format_clock(settings.read_at)}" if settings.error else ""
+    facts = " ".join(part for part in (since, ", ".join(changed)) if part)
+    return [("settings", facts)] if facts else []
 
 
 def format_progress(progress: Progress | None) -> str:

@@ -15,6 +15,7 @@ from prefd.daemon.commands.shared.options import json_option, pass_timing, read_
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
+from prefd.daemon.machine.streams import end_with_reader
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
@@ -46,6 +47,7 @@ def watch(ctx: click.Context, timing: Timing, job_id: int | None, as_json: bool)
     from prefd.daemon.terminal.job_view import make_job_view
 
     home: Home = ctx.obj
+    end_with_reader()
     console = Console(stderr=True, highlight=False, markup=False) if as_json else render.open_stdout()
     with read_jobs(home) as jobs:
         job = choose_job(jobs) if job_id is None else jobs.get(job_id)

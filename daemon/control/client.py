@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefd.daemon.control import answers
 from prefd.daemon.control.control_error import ControlError
+from prefd.daemon.control.foreign_daemon import find_foreign_daemon
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.home.identity import is_served_by
 from prefd.daemon.home.layout import Home
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS = 45.0
 """An event stream that says nothing for so long is dead: the daemon's heart beats every 15 s."""
+
+START_SECONDS = 10.0
+"""A daemon that holds a home for no longer may not listen yet."""
 
 
 class DaemonNotRunning(PrefdError):
@@ -110,7 +114,7 @@ class Client:
                         _raise_refusal(reply)
                     yield from read_events(reply)
             except httpx.ConnectError:
-                raise self._not_running() from None
+                raise find_foreign_daemon(self.home) or self._not_running() from None
             except httpx.TransportError:
                 return
 
@@ -138,7 +142,7 @@ class Client:
                     self._ours = path
                     yield http, httpx
                     return
-        raise self._silent(announcement)
+        raise find_foreign_daemon(self.home) or self._silent(announcement)
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._http() as (http, httpx):
@@ -153,7 +157,7 @@ class Client:
         except library.TimeoutException:
             raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
         except library.TransportError:
-            raise self._not_running() from None
+            raise find_foreign_daemon(self.home) or self._not_running() from None
         if reply.is_error:
             _raise_refusal(reply)
         value = _read_json(reply)
@@ -166,7 +170,7 @@ class Client:
 
     def _silent(self, holder: Holder | None) -> DaemonSilent:
         """Makes the error for a home that is held by a process that does not answer for it."""
-        if holder is None:
+        if holder is None or time.time() - holder.started_at < START_SECONDS:
             return DaemonSilent(f"a daemon is just starting or ending on {self.home.root}: try again in a moment")
         return DaemonSilent(
             f"{self.home.root} is held by a daemon (pid {holder.pid}) that does not answer for this home: "

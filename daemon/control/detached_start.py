@@ -7,7 +7,6 @@ folder is the home. Its umask is the user's; the home itself is closed to others
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,10 +24,12 @@ class NotStarted(PrefdError):
 
 def start_detached(home: Home, timing: Timing = USUAL) -> int:
     """Starts a daemon on `home`; returns its pid once its control socket answers. Raises NotStarted."""
+    from prefd.daemon.machine.processes import PYTHON  # with psutil, which no other command that is listed needs
+
     with home.log.open("ab") as log:
         begin = log.tell()
         daemon = subprocess.Popen(
-            [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(home.root), "start", "--log-to-file"],
+            [*PYTHON, "-m", "prefd.daemon.cli", "--home", str(home.root), "start", "--log-to-file"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -29,6 +29,8 @@ class Queue(StatusPart):
 
     paused_at: float | None
     """Since when (Unix time) no job is started; null while they are."""
+    waits_for: str | None = None
+    """What the queue, or some of its jobs, wait for on this machine: settings, losses, a worker that starts, the hub."""
 
 
 class CatalogHealth(StatusPart):
@@ -37,6 +39,17 @@ class CatalogHealth(StatusPart):
     error: str | None
     """Why the losses cannot be listed."""
     losses: int
+
+
+class SettingsInForce(StatusPart):
+    """The settings that the daemon goes by."""
+
+    values: dict[str, Any] = {}
+    """All of them, as config.toml would have them."""
+    read_at: float = 0.0
+    """When they were read (Unix time)."""
+    error: str | None = None
+    """Why config.toml cannot be read now; the values are those of before then."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,9 @@ class Status(StatusPart):
     watcher: WatchHealth
     catalog: CatalogHealth
     worker: Worker
+    settings: SettingsInForce = SettingsInForce()
+    versions: dict[str, str] = {}
+    """The versions that were installed when the daemon started, of prefd and the model libraries."""
     memory_rss_bytes: int
 
     def to_json(self) -> dict[str, Any]:

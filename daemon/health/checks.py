@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import stat
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from importlib import metadata
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from packaging.requirements import Requirement
 
+from prefd.daemon.control.status import SettingsInForce
 from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.health.home_checks import check_disk, check_home
 from prefd.daemon.health.machine_checks import check_limits, check_service, check_socket, check_watch
 from prefd.daemon.home import lock
+from prefd.daemon.home.changed_settings import describe_differences, list_changed_settings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.owners import explain_rights
+from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
+from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.sizes import format_size
-from prefd.daemon.text.times import format_duration
+from prefd.daemon.text.times import format_clock, format_duration
+from prefd.daemon.text.version_skew import describe_skew
 from prefd.daemon.text.wording import pluralize
 from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.answers import DeviceAnswer
 
 PACKAGES = ("mlx", "mlx-lm", "zarr", "numpy", "datasets", "pydantic", "watchfiles", "starlette", "uvicorn", "click")
 SLOW_GFLOPS = 20.0  # the reference BLAS gives about 4, a fast one over 100, on any machine of this decade
-DISK_FAIL, DISK_WARN = 500e6, 5e9
 
 T = TypeVar("T")
 
@@ -76,7 +79,7 @@ def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
             check=False,
             capture_output=True,
             encoding="utf-8",
-            env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+            env=os.environ | UTF8_STREAMS,
             timeout=timing.device_check,
             stdin=subprocess.DEVNULL,
         )
@@ -105,38 +108,6 @@ def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         yield HealthFinding("warn", "BLAS", f"{device.blas} is loaded, and slow all the same", "is the machine busy?")
     else:
         yield HealthFinding("ok", "BLAS", device.blas)
-
-
-def check_home(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
-    """Checks that the home's folders can be written, and by this user only."""
-    if not home.root.is_dir():
-        yield HealthFinding("warn", "home", f"{home.root} is not there yet", "prefd init")
-        return
-    try:
-        for folder in (home.root, home.jobs, home.runs, home.cache, home.run):
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-    except OSError as error:
-        yield HealthFinding(
-            "fail", "home", f"{folder} cannot be written: {error.strerror}", "prefd init, or give yourself the right"
-        )
-        return
-    mode = stat.S_IMODE(home.root.stat().st_mode)
-    if mode & 0o022:
-        level: Literal["warn", "fail"] = "fail" if mode & 0o002 else "warn"
-        detail = f"{home.root} can be written by others (mode {mode:04o}), who can put jobs and plugins there"
-        yield HealthFinding(level, "home", detail, f"chmod 700 {home.root}")
-        return
-    yield HealthFinding("ok", "home", f"{home.root} can be written")
-
-
-def check_disk(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
-    """Checks that the disk has room."""
-    folder = next(folder for folder in (home.root, *home.root.parents) if folder.is_dir())
-    free = shutil.disk_usage(folder).free
-    level: Literal["ok", "warn", "fail"] = "fail" if free < DISK_FAIL else "warn" if free < DISK_WARN else "ok"
-    remedy = "" if level == "ok" else "make room, or put the home on a larger disk with --home"
-    yield HealthFinding(level, "disk", f"{format_size(free)} free", remedy)
 
 
 def check_config(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
@@ -203,6 +174,11 @@ def check_jobs(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
 
 def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that the daemon that holds the home answers, and that it can watch its folder."""
+    from prefd.daemon.control.foreign_daemon import find_foreign_daemon
+
+    if (foreign := find_foreign_daemon(home)) is not None:
+        yield HealthFinding("warn", "daemon", foreign.problem, foreign.command)
+        return
     holder = lock.find_holder(home)
     if holder is None:
         yield HealthFinding("ok", "daemon", "not running (prefd start --detach)")
@@ -217,10 +193,43 @@ def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         yield HealthFinding("fail", "daemon", f"pid {holder.pid} holds the home and does not answer: {error}", remedy)
         return
     yield HealthFinding("ok", "daemon", f"running, pid {status.pid}, up {format_duration(status.uptime_s)}")
+    yield from check_versions(status.version, status.versions)
+    yield from check_settings_in_force(home, status.settings)
+    if status.queue.waits_for:
+        yield HealthFinding("warn", "queue", status.queue.waits_for, "put that right; no job is lost meanwhile")
     if status.watcher.error:
         yield HealthFinding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
     if status.watcher.folder:
         yield HealthFinding("fail", "folder", status.watcher.folder, "mount it, or give yourself the right to it")
+
+
+def check_versions(version: str, versions: Mapping[str, str]) -> Iterator[HealthFinding]:
+    """Compares the versions that the daemon was started with, with those that are installed now."""
+    if skew := describe_skew(version):
+        yield HealthFinding("warn", "versions", skew.partition(": ")[0], "prefd stop && prefd start --detach")
+    now = list_versions()
+    for name in sorted(versions.keys() - {"prefd"}):
+        if now.get(name) != versions[name]:
+            detail = f"{name} was {versions[name]} when the daemon was started, and is {now.get(name, 'not installed')}"
+            yield HealthFinding("warn", "versions", f"{detail}: jobs that start now use that")
+
+
+def check_settings_in_force(home: Home, settings: SettingsInForce) -> Iterator[HealthFinding]:
+    """Compares the settings that the daemon goes by with those in config.toml."""
+    if not settings.values:  # of an earlier version
+        return
+    try:
+        differences = describe_differences(settings.values, Config.load(home).model_dump())
+    except ConfigError:  # told by check_config
+        detail = f"the daemon goes by those of {format_clock(settings.read_at)}"
+        yield HealthFinding("warn", "settings", detail, f"edit {home.config}")
+        return
+    if differences:
+        detail = f"{home.config} is not taken up yet: {'; '.join(differences)}"
+        yield HealthFinding("warn", "settings", detail, "wait some seconds, or send the daemon SIGHUP")
+    else:
+        changed = ", ".join(list_changed_settings(settings.values))
+        yield HealthFinding("ok", "settings", f"the daemon goes by {changed or 'the defaults'}")
 
 
 def check_cache(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
@@ -313,4 +322,9 @@ CHECKS: tuple[Callable[[Home, Timing], Iterator[HealthFinding]], ...] = (
 def run_checks(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Runs every check, and yields each finding as it is made."""
     for check in CHECKS:
-        yield from check(home, timing)
+        try:
+            yield from check(home, timing)
+        except OSError as error:  # of a home that is closed to this user, most likely
+            place = error.filename or home.root
+            detail = f"{place}: {error.strerror or error}{explain_rights(Path(os.fsdecode(place)))}"
+            yield HealthFinding("fail", check.__name__.removeprefix("check_"), detail)

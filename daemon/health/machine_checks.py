@@ -11,13 +11,16 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.health.service_home import describe_other_home, read_agent_home, read_unit_home
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.machine.mounts import find_mount
+from prefd.daemon.machine.owners import is_refusal
 from prefd.daemon.timing import USUAL, Timing
 
 FEW_FILES = 1024  # a cache has several files a segment, and all of them are mapped
@@ -44,6 +47,9 @@ def check_watch(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     try:
         has_events = is_event_reported(home.jobs, timing.event_check)
     except OSError as error:
+        if is_refusal(error):
+            yield HealthFinding("ok", "watch", f"not tried, because {home.jobs} cannot be written: {error.strerror}")
+            return
         limits = f"sudo sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288 (now {describe_inotify()})"
         remedy = limits if describe_inotify() else "jobs/ is polled meanwhile"
         yield HealthFinding("warn", "watch", f"file events cannot be had: {error}", remedy)
@@ -134,10 +140,21 @@ def check_socket(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
 def check_service(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks whether a service manager starts the daemon, and would succeed."""
     if sys.platform == "darwin":
-        yield from _check_launchd(Path.home() / "Library" / "LaunchAgents" / "prefd.plist")
+        agent = Path.home() / "Library" / "LaunchAgents" / "prefd.plist"
+        yield from _check_launchd(agent)
+        yield from _check_service_home(agent, read_agent_home, home)
     elif sys.platform == "linux":
         configs = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        yield from _check_systemd(configs / "systemd" / "user" / "prefd.service")
+        unit = configs / "systemd" / "user" / "prefd.service"
+        yield from _check_systemd(unit)
+        yield from _check_service_home(unit, read_unit_home, home)
+
+
+def _check_service_home(file: Path, read: Callable[[Path], Path], home: Home) -> Iterator[HealthFinding]:
+    """Checks that the service serves the home that this shell's PREFD_HOME names. A file that cannot be read is told elsewhere."""
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        if problem := describe_other_home(read(file), home):
+            yield HealthFinding("warn", "service", problem, f"name it in {file} too (docs/service.md)")
 
 
 def _check_systemd(unit: Path) -> Iterator[HealthFinding]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ulid import ULID
 
+from prefd.daemon.machine.birth import read_birth
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.machine.mounts import find_mount
 
@@ -35,12 +36,14 @@ class HomePlace:
     volume: int
     """The file system's id, which most keep when they are mounted again and the device gets another number."""
     host: str
+    born: float | None = None
+    """When the folder was made (Unix time), where the system tells: a folder that is made later may get its inode."""
 
     @classmethod
     def find(cls, root: Path) -> HomePlace:
         """Return the place of the folder `root`. Raises OSError."""
         info = os.stat(root)
-        return cls(str(root), info.st_dev, info.st_ino, os.statvfs(root).f_fsid, platform.node())
+        return cls(str(root), info.st_dev, info.st_ino, os.statvfs(root).f_fsid, platform.node(), read_birth(root))
 
     @classmethod
     def from_json(cls, value: Any) -> HomePlace | None:
@@ -52,6 +55,8 @@ class HomePlace:
 
     def is_folder_of(self, now: HomePlace) -> bool:
         """Return whether the folder at `now` is the one that was at this place, whatever it is called."""
+        if None not in (self.born, now.born) and self.born != now.born:
+            return False
         same_path = self.root == now.root or is_same_folder(Path(self.root), Path(now.root))
         if self.inode == now.inode and (self.device == now.device or self.volume == now.volume or same_path):
             return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,12 @@ from pathlib import Path
 import platformdirs
 
 from prefd.daemon.errors import Exit, PrefdError
+from prefd.daemon.machine.files import expand_user
 
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """The longest path that a Unix socket may have on this platform."""
+UNEXPANDED = re.compile(r"^~[^/]+|\$\w+|\$\{[^}]*\}|%\w+%")
+"""What a shell would have made something else of."""
 
 
 class HomeUnusable(PrefdError):
@@ -31,6 +36,15 @@ def refuse_dangling(folder: Path) -> None:
         )
 
 
+def refuse_unexpanded(path: Path) -> None:
+    """Raise HomeUnusable for `~nobody/…`, `$HOME/…` and `%USERPROFILE%…`, of which none is there by that name."""
+    match = UNEXPANDED.search(str(path))
+    if match is None or path.exists():
+        return
+    problem = f"there is no user {match[0][1:]}" if match[0].startswith("~") else f"{match[0]} was not expanded"
+    raise HomeUnusable(f"the home {path}: {problem}; write the path itself in --home or PREFD_HOME")
+
+
 @dataclass(frozen=True)
 class Home:
     """The layout of `<home>/`. Only `create` creates anything."""
@@ -41,10 +55,12 @@ class Home:
     def locate(cls, folder: str | os.PathLike[str] | None = None) -> Home:
         """Choose the home: `folder` (from `--home`), else $PREFD_HOME, else the platform's user data folder.
 
-        Raises HomeUnusable for a link to what is not there, where a home would be made in a mount's place.
+        Raises HomeUnusable for a link to what is not there, where a home would be made in a mount's place, and for a path that
+        only a shell would have expanded, as a service manager's file may have one.
         """
         chosen = folder or os.environ.get("PREFD_HOME") or platformdirs.user_data_dir("prefd", appauthor=False)
-        path = Path(chosen).expanduser()
+        path = expand_user(chosen)
+        refuse_unexpanded(path)
         refuse_dangling(path)
         return cls(path.resolve())
 
@@ -145,10 +161,24 @@ class Home:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self.jobs, self.accepted, self.rejected, self.runs, self.cache):
             refuse_dangling(folder)
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True, mode=0o755)  # nobody else may put a job there, whatever the umask is
         if not self.identity.exists() and not self.database.exists():
             from prefd.daemon.home.identity import begin_identity  # here: most commands make no home
 
             begin_identity(self.root)
         self.run.mkdir(exist_ok=True, mode=0o700)
         self.run.chmod(0o700)
+
+    def close_to_others(self) -> int | None:
+        """Take the home, and what decides which jobs run in it, away from other users; return its mode before, None where it was so.
+
+        Raises OSError where it is another user's.
+        """
+        mode = stat.S_IMODE(self.root.stat().st_mode)
+        for path in (self.jobs, self.accepted, self.rejected, self.runs, self.cache, self.config):
+            if path.exists() and (inner := stat.S_IMODE(path.stat().st_mode)) & 0o022:
+                path.chmod(inner & ~0o022)
+        if not mode & 0o077:
+            return None
+        self.root.chmod(mode & ~0o077)
+        return mode

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
+from prefd.daemon.machine.files import expand_user
 from prefd.daemon.text.parse import parse
 from prefd.daemon.text.parsed import MAX_BYTES, ParseError
 from prefd.daemon.text.strict_model import SpecModel
@@ -103,7 +104,7 @@ class Config(SpecModel):
 
     def plugin_files(self, home: Home) -> list[Path]:
         """Return the paths in `plugins`, made absolute from the home."""
-        return [home.root / Path(name).expanduser() for name in self.plugins]
+        return [home.root / expand_user(name) for name in self.plugins]
 
 
 def _settings(model: type[SpecModel]) -> list[str]:

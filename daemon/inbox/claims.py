@@ -23,7 +23,7 @@ from ulid import ULID
 
 from prefd.cache.segments.durable import whole_file
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claim_marks import ULID_LENGTH, is_marked, make_mark, remove_mark
+from prefd.daemon.inbox.claim_marks import PREFIX, SUFFIX, ULID_LENGTH, is_marked, make_mark, remove_mark
 from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.text.wording import clip
@@ -94,7 +94,7 @@ class Inbox:
     @property
     def left_alone(self) -> dict[str, str]:
         """The reasons why files in the folder are no jobs, by printable name."""
-        return {clip(ascii(name), 120): reason for name, reason in list(self._reported.items())}
+        return {clip(repr(name), 120): reason for name, reason in list(self._reported.items())}
 
     def due_in(self, now: float | None = None) -> float | None:
         """Return in how many seconds a file may be complete; None when none is waited for."""
@@ -340,7 +340,12 @@ class Inbox:
         """Log the reason once for as long as the file is there, and the reason holds."""
         if self._reported.get(name) != reason:
             self._reported[name] = reason
-            log.warning("%s %s", clip(ascii(name), 120), reason)
+            log.warning("%s %s", clip(repr(name), 120), reason)
+
+
+def is_broken_off(home: Home, source: str) -> bool:
+    """Return whether the claim of that name broke off before its jobs were in the database."""
+    return CLAIMED.fullmatch(source) is not None and is_marked(home.accepted / source)
 
 
 def mark_claims(home: Home, recorded: set[str]) -> None:
@@ -351,13 +356,19 @@ def mark_claims(home: Home, recorded: set[str]) -> None:
         make_mark(home.accepted / name)
 
 
+def unmark_claims(home: Home) -> None:
+    """Have every claimed file without a job held, one whose claim broke off too. Raises OSError."""
+    for mark in home.accepted.glob(f"{PREFIX}*{SUFFIX}"):
+        mark.unlink(missing_ok=True)
+
+
 def describe_unknown_claim(claimed: Claimed) -> str:
     """Say in words why the jobs of a file are held that was taken in once, and whose jobs the database does not know."""
     moment = ""
     with suppress(ValueError):
         moment = f" on {datetime.fromtimestamp(ULID.from_str(claimed.source[:ULID_LENGTH]).timestamp):%Y-%m-%d %H:%M}"
     return (
-        f"it was taken in once{moment}, and the database does not know its job: was that begun anew, or is it an older one? "
+        f"it was taken in once{moment}, and the database does not know its job: was that begun anew, or is it an older one or a copy? "
         "It may have run: `prefd resume ID` runs it, `prefd cancel ID` does not"
     )
 

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import WatchConfig
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
@@ -122,11 +123,18 @@ class Intake:
                 raise
             except Exception as error:  # the file is a job's only trace, so it is kept
                 log.debug("%s", claimed.source, exc_info=error)
-                await self.calls.make(
-                    self.inbox.keep, claimed, f"is claimed, and is tried again: {_describe_error(error)}"
-                )
+                # what the whole machine lacks comes back no sooner for being looked at for each file
+                later = self.config.rescan_seconds if isinstance(error, PrefdError) else 0.0
+                reason = f"is claimed, and is tried again: {_describe_error(error)}"
+                await self.calls.make(self.inbox.keep, claimed, reason, time.monotonic() + later)
             else:
                 self.inbox.forget_report(claimed)
+
+    def take_up(self, config: WatchConfig) -> None:
+        """Go on with these settings."""
+        self.config = self.watcher.config = config
+        self._adapt_to_mount(self.folder.is_remote)
+        self.changed.set()
 
     def _adapt_to_mount(self, is_remote: bool) -> None:
         """Choose the settle time: on a network mount it is harder to tell that a file is complete."""
@@ -140,6 +148,6 @@ class Intake:
 def _describe_error(error: Exception) -> str:
     if isinstance(error, OSError):
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-    if isinstance(error, FolderUnusable):
+    if isinstance(error, PrefdError):
         return str(error)
     return clip(f"{type(error).__name__}: {error}", 300)

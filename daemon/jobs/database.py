@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.jobs.migrations import VERSION, migrate
 from prefd.daemon.jobs.recovery_records import Records
+from prefd.daemon.machine.owners import can_write, explain_rights
 
 BUSY_SECONDS = 10.0
 IN_MEMORY = Path(":memory:")
+UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM}
+"""What SQLite says of a database in whose folder it cannot make the files that it reads it through."""
 
 
 class JobTableError(PrefdError):
@@ -40,7 +45,7 @@ def explain_errors(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise Unreadable(path, str(error)) from error
-        raise JobTableError(f"{path}: {error}") from error
+        raise JobTableError(f"{path}: {error}{explain_rights(path)}") from error
 
 
 def refuse_lost(path: Path) -> None:
@@ -129,13 +134,54 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
         refuse_lost(path)
         if not path.exists():
             return connect(IN_MEMORY)
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        db = _open_for_reading(path)
         refuse_foreign(db, path)
         version = read_version(db, path)
         if version == 0:  # another process is creating it at this moment
             db.close()
             return connect(IN_MEMORY)
         return db if version == VERSION else _migrated_copy(db, path)
+
+
+def _open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open the file read-only, one that nobody here can write included. Raises sqlite3.Error.
+
+    SQLite reads a database in WAL mode through files that it makes beside it. Where it cannot, on a mounted backup, a database
+    without a log is whole by itself, and one with a log is read from a copy of both.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        return _open_readable(uri)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in UNWRITABLE or can_write(path.parent):
+            raise
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        return _load_copy(path, log)
+    return _open_readable(f"{uri}&immutable=1")
+
+
+def _open_readable(uri: str) -> sqlite3.Connection:
+    """Open a database and read of it, which is when SQLite makes the files beside it. Raises sqlite3.Error."""
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _load_copy(path: Path, log: Path) -> sqlite3.Connection:
+    """Copy a database with its log to a temporary folder, and load both into memory."""
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    with tempfile.TemporaryDirectory(prefix="prefd-") as folder:
+        copy = Path(folder) / path.name
+        for source in (path, log):
+            shutil.copyfile(source, copy.with_name(source.name))
+        with closing(sqlite3.connect(copy)) as db:
+            db.backup(memory)
+    return memory
 
 
 def _migrated_copy(db: sqlite3.Connection, path: Path) -> sqlite3.Connection:

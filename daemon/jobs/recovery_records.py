@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from prefd.daemon.home.identity import read_folder_id
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.run_folder import RECORD
+from prefd.daemon.runs.run_identity import read_identities
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,15 @@ class Record(NamedTuple):
     """The job's row in the table `jobs`, by column."""
     history: list[tuple[int | None, float, str, str]]
     """For each line: its number in the table (None: a new one), Unix time, state and reason; oldest first."""
+    home: str = ""
+    """The id of the home that wrote it; empty for one of an earlier version."""
+
+    def is_same_job(self, other: Record) -> bool:
+        """Return whether both are of one job. Without ULIDs, as in an earlier version's, the time of the claim decides."""
+        ulids = (self.row.get("ulid"), other.row.get("ulid"))
+        if all(ulids):
+            return ulids[0] == ulids[1]
+        return all(self.row.get(name) == other.row.get(name) for name in ("id", "source", "created_at"))
 
 
 @dataclass
@@ -51,6 +61,8 @@ class Records:
 
     def __post_init__(self) -> None:
         self._home = self._find_home()
+        self._reserved: list[Path] = []
+        self._told: set[int] = set()
 
     def write(self, record: Record) -> None:
         """Write one job's record; a job whose record cannot be written is noted in `missing`."""
@@ -59,6 +71,9 @@ class Records:
         try:
             if self._find_home() != self._home:  # it went away, or is another home by now: the daemon says so
                 self.missing.add(job_id)
+                return
+            if record.row["origin"] or self._holds_another(record):
+                self.missing.discard(job_id)
                 return
             self.runs.mkdir(exist_ok=True)
             folder.mkdir(exist_ok=True)
@@ -72,15 +87,56 @@ class Records:
                 log.warning("job %d: %s cannot be written yet: %s", job_id, folder / RECORD, why, extra=about)
             self.missing.add(job_id)
 
+    def reserve(self, job_id: int, ulid: str) -> bool:
+        """Make the folder of a new job; False where that number's folder is there already, and is another job's."""
+        folder = self.runs / str(job_id)
+        try:
+            self.runs.mkdir(exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            return folder.is_dir() and [each.job for each in read_identities(folder)] == [ulid]
+        except OSError:  # the disk is full, say: the record is written when there is room
+            return not folder.exists()
+        self._reserved.append(folder)
+        return True
+
+    def keep_reserved(self) -> None:
+        """Note that the jobs of the folders that were made are in the database."""
+        self._reserved.clear()
+
+    def release_reserved(self) -> None:
+        """Remove the folders that were made for jobs which did not come into the database."""
+        for folder in self._reserved:
+            with suppress(OSError):
+                (folder / RECORD).unlink(missing_ok=True)
+                folder.rmdir()
+        self._reserved.clear()
+
+    def _holds_another(self, record: Record) -> bool:
+        """Return whether the folder holds the record of another job, which is never overwritten; that is told once."""
+        job_id = int(record.row["id"])
+        there = self.read(job_id)
+        if there is None or there.is_same_job(record):
+            return False
+        if job_id not in self._told:
+            self._told.add(job_id)
+            folder, other = self.runs / str(job_id), there.row.get("ulid") or "one of an earlier version"
+            message = (
+                "job %d: %s is the folder of another job (%s): it is left as it is, and job %d cannot run; move it away"
+            )
+            log.warning(message, job_id, folder, other, job_id, extra={"job": job_id})
+        return True
+
     def _find_home(self) -> tuple[int, int] | None:
         return read_folder_id(self.runs.parent)
 
     def read(self, job_id: int) -> Record | None:
         """Return a job's record; None where there is none that can be read."""
-        match read_json(self.runs / str(job_id) / RECORD):
+        match document := read_json(self.runs / str(job_id) / RECORD):
             case {"row": {"id": int() as number, "spec": str(), "state": str()} as row, "history": list() as history}:
                 if number == job_id and all(isinstance(each, list) and len(each) == 4 for each in history):
-                    return Record(row, [(each[0], each[1], each[2], each[3]) for each in history])
+                    home = document.get("home") if isinstance(document, dict) else None
+                    return Record(row, [(each[0], each[1], each[2], each[3]) for each in history], str(home or ""))
         return None
 
     def write_table(self, last_id: int, paused_at: float | None) -> None:
@@ -104,7 +160,7 @@ class Records:
         ends = {str(job_id): end for job_id, end in self.read_ends().items()}
         ends |= dict.fromkeys(map(str, job_ids), (state, reason, timestamp))
         with suppress(OSError):
-            self.runs.mkdir(parents=True, exist_ok=True)
+            self.runs.mkdir(exist_ok=True)
             write_json(self.runs / ENDS_RECORD, ends, indent=None)
 
     def read_ends(self) -> Mapping[int, End]:

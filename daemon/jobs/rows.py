@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefd.daemon.jobs.job import Job, JobNotFound
+from prefd.daemon.jobs.job_ulids import choose_job_ulid
 from prefd.daemon.jobs.recovery_records import Record
 from prefd.daemon.jobs.states import State
 from prefd.daemon.text.times import format_clock
@@ -75,13 +76,32 @@ def read_record(db: sqlite3.Connection, job_id: int) -> Record:
     names = [column[0] for column in rows.description]
     row = dict(zip(names, rows.fetchone(), strict=True)) | {"waiting": ""}  # as of now only, and told without a record
     history = db.execute("SELECT rowid, at, state, reason FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
-    return Record(row, history.fetchall())
+    home_id: str = db.execute("SELECT ulid FROM home").fetchone()[0]
+    return Record(row, history.fetchall(), row["origin"] or home_id)
 
 
 def restore_job(db: sqlite3.Connection, record: Record) -> None:
     """Insert the row of a record; values for which this version has no column are left out."""
     columns = {name for _, name, *_ in db.execute("PRAGMA table_info(jobs)")}
-    insert_job(db, **{name: value for name, value in record.row.items() if name in columns})
+    values = {name: value for name, value in record.row.items() if name in columns}
+    if not values.get("ulid"):  # of an earlier version
+        values["ulid"] = choose_job_ulid(db, str(values.get("source", "")), int(values.get("part", 0)))
+    insert_job(db, **values)
+
+
+def replace_job(db: sqlite3.Connection, record: Record) -> None:
+    """Bring the row of a job that is there up to a record of it; values for which there is no column are left out."""
+    columns = {name for _, name, *_ in db.execute("PRAGMA table_info(jobs)")} - {"id"}
+    values = {name: value for name, value in record.row.items() if name in columns}
+    names = ", ".join(f"{name} = ?" for name in values)
+    db.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*values.values(), record.row["id"]))
+
+
+def restore_old_history(db: sqlite3.Connection, record: Record) -> None:
+    """Insert the history of a record with numbers below all others: no client that comes back is told of it as news."""
+    first = min(0, db.execute("SELECT coalesce(min(rowid), 0) FROM history").fetchone()[0]) - len(record.history)
+    lines = [(first + place, record.row["id"], *line[1:]) for place, line in enumerate(record.history)]
+    db.executemany("INSERT INTO history (rowid, job_id, at, state, reason) VALUES (?, ?, ?, ?, ?)", lines)
 
 
 def restore_history(db: sqlite3.Connection, records: Sequence[Record]) -> None:
@@ -94,9 +114,9 @@ def restore_history(db: sqlite3.Connection, records: Sequence[Record]) -> None:
 def parse_job(row: tuple[Any, ...]) -> Job:
     """Make a Job of a row with the columns COLUMNS."""
     values = dict(zip(NAMES, row, strict=True))
-    values["phase_seconds"] = json.loads(values["phase_seconds"])
+    values["phase_seconds"] = {} if values["phase_seconds"] == "{}" else json.loads(values["phase_seconds"])
     for flag in ("cancel_requested", "pause_requested", "fresh"):
         values[flag] = bool(values[flag])
-    values["after"] = tuple(json.loads(values["after"]))
+    values["after"] = () if values["after"] == "[]" else tuple(json.loads(values["after"]))
     values["group"] = values.pop("job_group")  # `group` is a word of SQL's own
     return Job(**values)

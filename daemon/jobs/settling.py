@@ -18,8 +18,10 @@ from prefd.daemon.home.identity import (
     renew_identity,
 )
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import mark_claims
+from prefd.daemon.inbox.claims import mark_claims, unmark_claims
 from prefd.daemon.jobs.database import Unreadable
+from prefd.daemon.jobs.fill_up import fill_up
+from prefd.daemon.jobs.leftovers import hide_removals
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.text.wording import pluralize
 
@@ -36,7 +38,10 @@ def settle_home(home: Home, table: JobTable) -> HomeIdentity:
     identity = _identify(home, table.home_id())
     if (database_id := table.home_id()) and database_id not in identity.ids:
         raise Unreadable(home.database, f"it is the database of another home (id {database_id}), not of {identity.id}")
+    hide_removals(home, table)  # before anything in runs/ is taken for a job
+    fill_up(home, table, identity.ids)
     if not identity.settled:
+        unmark_claims(home)  # what broke off in the other home goes on there
         reason = explain_copy(identity)
         held = table.hold_unended(reason)
         note = f"{reason}; it has an id of its own now"
@@ -51,6 +56,12 @@ def settle_home(home: Home, table: JobTable) -> HomeIdentity:
         identity = replace(identity, settled=True)
         identity.write(home.root)
     return identity
+
+
+def list_own_ids(home: Home) -> tuple[str, ...]:
+    """Return the ids under which the home's own files may have been written."""
+    identity = read_identity(home.root)
+    return () if identity is None else identity.ids
 
 
 def _identify(home: Home, database_id: str) -> HomeIdentity:

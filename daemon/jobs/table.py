@@ -59,6 +59,14 @@ __all__ = [  # the table, and the types and errors that its users need with it
 ]
 
 
+def describe_taken(numbers: Sequence[int]) -> str:
+    """Say in words which numbers a new job did not get; "" where there are none."""
+    if not numbers:
+        return ""
+    span = f"number {numbers[0]} is" if len(numbers) == 1 else f"numbers {numbers[0]} to {numbers[-1]} are"
+    return f"{span} taken: runs/{numbers[0]} is there, and is another job's"
+
+
 FEW_JOBS = 50
 """So many jobs are changed one by one; of more, the rows are changed together, and their records are written afterwards."""
 
@@ -216,7 +224,7 @@ class JobTable(JobRemovals, Edits, FolderSizes):
             # A path given to `prefd run` may have been given twice: its job's own number tells the two apart.
             self._db.execute(
                 "UPDATE jobs SET attempt = attempt + 1, fresh = fresh OR ?, cancel_requested = 0, crashes = 0, "
-                "owner = 'daemon', "
+                "owner = 'daemon', origin = '', "
                 "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
                 (fresh, job_id),
             )
@@ -322,8 +330,12 @@ class JobTable(JobRemovals, Edits, FolderSizes):
 
         pid = owner.removeprefix("run:")
         process = ProcessId.find(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
+        ulid = choose_job_ulid(self._db, source if owner == "daemon" else "", part)
+        number, taken = self.choose_number(ulid)
+        reason = "; ".join(filter(None, (reason, describe_taken(taken))))
         job_id = rows.insert_job(
             self._db,
+            id=number,
             name=spec.name,
             state="queued",
             reason=reason,
@@ -339,7 +351,7 @@ class JobTable(JobRemovals, Edits, FolderSizes):
             after=json.dumps(spec.after),
             boot=process.boot if process else "",
             owner_started=process.started if process else None,
-            ulid=choose_job_ulid(self._db, source if owner == "daemon" else "", part),
+            ulid=ulid,
         )
         self._record(job_id, now, "queued", reason)
         return rows.find_job(self._db, job_id)

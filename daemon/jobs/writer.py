@@ -6,6 +6,7 @@ transactions change is JobTable's.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ from prefd.daemon.jobs.queries import JobQueries
 from prefd.daemon.jobs.recovery_records import Record, Records
 from prefd.daemon.jobs.states import STATES, State
 from prefd.daemon.machine.listeners import Listeners, Settable
+
+log = logging.getLogger(__name__)
 
 MISSING_RECORDS_SECONDS = 0.05
 """How long the daemon's loop writes missing records at a time."""
@@ -116,6 +119,41 @@ class JobWriter(JobQueries):
             self.record_table()
             self._records.forget_ends()
 
+    def restore(self, records: Sequence[Record], last_id: int) -> None:
+        """Insert the jobs of these records, or bring their rows up to them; no new job gets a number up to `last_id`.
+
+        Lines of history with no number of their own are put before all others: they were told long ago.
+        """
+        with self.transaction():
+            for record in records:
+                job_id = int(record.row["id"])
+                if self._exists(job_id):
+                    rows.replace_job(self._db, record)
+                    rows.restore_history(self._db, [record])
+                else:
+                    rows.restore_job(self._db, record)
+                    rows.restore_old_history(self._db, record)
+                self._changed.add(job_id)
+            self._db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'jobs'", (last_id,))
+
+    def choose_number(self, ulid: str) -> tuple[int | None, list[int]]:
+        """Return the number of a new job, within the open transaction, and those that were not free. None: SQLite's choice.
+
+        A number whose folder is there and is not this very job's is never given out: the folder is another home's, or of a
+        job that this database does not know.
+        """
+        if self._records is None:
+            return None, []
+        newest = "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0), coalesce(max(id), 0))"
+        number: int = self._db.execute(f"{newest} FROM jobs").fetchone()[0] + 1
+        taken = []
+        while not self._records.reserve(number, ulid):
+            taken.append(number)
+            number += 1
+        if taken:
+            log.warning("runs/%d is there already, and is another job's: the new job has number %d", taken[0], number)
+        return number, taken
+
     def write_missing_records(self, seconds: float = MISSING_RECORDS_SECONDS) -> bool:
         """Write the records that could not be written before, as many as time allows; return whether there are more."""
         if self._records is not None and self._records.missing:
@@ -148,12 +186,15 @@ class JobWriter(JobQueries):
                 yield
                 self._write_changed()
                 self._db.execute("COMMIT")
+                if self._records is not None:
+                    self._records.keep_reserved()
                 for job_id in self._changed | self._told:
                     self._listeners.tell(job_id)
             finally:
                 if self._db.in_transaction:  # the body or the commit failed
                     self._db.execute("ROLLBACK")
                     if self._records is not None:
+                        self._records.release_reserved()
                         self._records.missing |= {job_id for job_id in self._changed if self._exists(job_id)}
 
     def _write_changed(self) -> None:

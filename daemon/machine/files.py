@@ -9,6 +9,7 @@ import os
 import signal
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -19,6 +20,13 @@ DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_NAME_BYTES = 180
 """The length to which a name is cut, so that a prefix and `.error.txt` still fit the 255 bytes of a file system."""
+
+
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """Put the user's own folder in the place of `~`; `~nobody` stays as it is."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
 
 
 def open_regular(path: Path) -> int:

@@ -17,8 +17,12 @@ from pathlib import Path
 
 import psutil
 
-WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "prefd.daemon.worker")
-"""The command of a worker. -P: it runs in a job's folder, which must not become a place to import from."""
+PYTHON: tuple[str, ...] = (sys.executable, "-X", "utf8", "-P")
+"""The interpreter of the daemon and its workers. They read and write UTF-8 in any locale, and nothing is imported from the folder
+that they run in."""
+
+WORKER: tuple[str, ...] = (*PYTHON, "-m", "prefd.daemon.worker")
+"""The command of a worker."""
 
 REMARK = re.compile(r"\d{4}-\d\d-\d\d \S+ (WARNING|INFO|DEBUG) ")
 """The start of a line of a worker's log that tells of no error: that there is no fast BLAS, say."""
@@ -28,6 +32,9 @@ MOST_WORDS = 300
 
 SAME_HASHES = {"PYTHONHASHSEED": "0"}
 """Part of every worker's environment: a chat template in Python that goes through a set finds one order in all of them."""
+
+UTF8_STREAMS = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""Part of every worker's environment: the user's own PYTHONIOENCODING would count for more than `-X utf8`."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,15 @@ def _started(pid: int, boot: str) -> float | None:
         return int(ticks) / os.sysconf("SC_CLK_TCK")
     except (OSError, psutil.Error):
         return None
+
+
+def restart_in_utf8_mode() -> None:
+    """Begin this process of `prefd` anew in Python's UTF-8 mode, where the locale gives files' names another encoding.
+
+    The process keeps its pid, which a service manager knows.
+    """
+    if not sys.flags.utf8_mode and sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [*PYTHON, "-m", "prefd.daemon.cli", *sys.argv[1:]])
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:

@@ -7,7 +7,9 @@ import os
 import signal
 from collections.abc import Sequence
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError
 from prefd.daemon.machine.processes import WORKER
@@ -15,6 +17,7 @@ from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import OnUpdate, Supervisor
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.losses import Provision
 from prefd.daemon.timing import Timing
 
 DRAWN = Timing(worker_look=0.2)
@@ -36,9 +39,10 @@ def run_in_foreground(
     """Add the job as this process's own, run it here, and return it when it has ended.
 
     `spec` is validated, with absolute paths; without `training` it only fills the cache. SIGINT and SIGTERM end it as
-    cancelled, once its worker has stopped. Main thread only. Raises JobTableError.
+    cancelled, once its worker has stopped. Main thread only. Raises JobTableError, ConfigError.
     """
     home.create()
+    settings = HandedSettings.of(Config.load(home), home, catalog.failures)
     with JobTable.open(home.database) as table:
         job = table.add(spec, source, owner=f"run:{os.getpid()}")
         stop = Stop()
@@ -55,13 +59,16 @@ def run_in_foreground(
             timing=timing,
         )
 
+        async def provide() -> Provision:
+            return Provision(catalog, settings)
+
         async def run() -> Job:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, stop.request)
             passing_on = asyncio.create_task(pass_on_changes(table, job.id, timing.database_look))
             try:
-                return await supervisor.run(catalog)
+                return await supervisor.run(provide)
             finally:
                 passing_on.cancel()
 

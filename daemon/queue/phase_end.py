@@ -24,7 +24,7 @@ STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
 
-EndKind = Literal["ok", "failed", "stopped", "crashed", "no room"]
+EndKind = Literal["ok", "failed", "stopped", "crashed", "no worker", "not ready", "no network", "no room"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class EndedWorker:
         outcome, log, since = self.outcome, self.log, self.since
         if outcome is not None and outcome.ok:
             return "ok", outcome.describe()
+        if not self.stop_requested and (end := self._judge_installation_and_network()) is not None:
+            return end
         if outcome is not None and not (self.stop_requested and self.table.get(self.job_id).cancel_requested):
             return "failed", outcome.reason
         if self.stop_requested:
@@ -75,6 +77,16 @@ class EndedWorker:
         if (cause := self.memory.verdict(self.returncode, read_tail(log, since=since))) is not None:
             return "failed", self._advise_smaller(cause)
         return "crashed", describe_end(self.returncode, log, since)
+
+    def _judge_installation_and_network(self) -> tuple[EndKind, str] | None:
+        """Return the end of a worker that found something missing that is not the job's; None of any other."""
+        last_line = read_tail(self.log, lines=1, since=self.since)
+        if self.returncode == WorkerExit.NO_NETWORK:
+            return "no network", f"the hub cannot be reached: {last_line}"
+        if self.returncode == WorkerExit.NOT_READY:
+            reason = last_line if self.outcome is None else self.outcome.reason
+            return "not ready", f"something that is installed cannot be imported: {reason}"
+        return None
 
     def _advise_smaller(self, message: str) -> str:
         """Add to the cause of an end for want of memory the settings that make the job smaller, and the log's end.

@@ -12,12 +12,13 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.handed_settings import HandedSettings
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.memory import count_kills
-from prefd.daemon.machine.processes import SAME_HASHES, ProcessId, signal_group
+from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, ProcessId, signal_group
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.phase_end import EndedWorker, PhaseEnd
 from prefd.daemon.queue.requests import JobRequests
@@ -30,7 +31,7 @@ from prefd.daemon.timing import Timing
 
 def build_environment() -> dict[str, str]:
     """Return the variables that every worker has in its environment, whatever its limits."""
-    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES}
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES, **UTF8_STREAMS}
 
 
 class PhaseRunner:
@@ -60,8 +61,11 @@ class PhaseRunner:
         self.limits = limits
         self.timing = timing
 
-    async def run(self, phase: Phase, run: RunDir) -> PhaseEnd:
-        """Start a worker for the phase, wait for its end, and say how it ended. Raises OSError for a full disk."""
+    async def run(self, phase: Phase, run: RunDir, settings: HandedSettings) -> PhaseEnd:
+        """Start a worker for the phase, wait for its end, and say how it ended. Raises OSError for a full disk.
+
+        `settings`: those that the phase was planned with.
+        """
         began = time.monotonic()
         run.forget_progress()
         lock = await self.take_lock(run)
@@ -81,12 +85,17 @@ class PhaseRunner:
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=(lock,),
-                    env=os.environ | self.limits.environment(self.requests.job_id) | build_environment(),
+                    env=os.environ
+                    | self.limits.environment(self.requests.job_id)
+                    | build_environment()
+                    | settings.environment(),
                 )
         except OSError as error:
             if error.errno in DISK_TROUBLE:
                 raise
-            return PhaseEnd("failed", f"cannot start a worker ({self.worker[0]}): {error.strerror or error}")
+            if not run.root.is_dir():
+                raise HomeUnusable(f"{run.root} is not there any more") from error
+            return PhaseEnd("no worker", f"cannot start a worker ({self.worker[0]}): {error.strerror or error}")
         finally:
             os.close(lock)
         memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)

@@ -10,18 +10,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.identity import describe_loss, read_folder_id
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.processes import end_process
+from prefd.daemon.queue.conditions import Conditions
+from prefd.daemon.queue.outage import Outage, list_hub_names
 from prefd.daemon.queue.stop_request import Stop
-from prefd.daemon.queue.supervisor import Supervisor
+from prefd.daemon.queue.supervisor import PluginMissing, Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
-from prefd.daemon.specs.catalog import CatalogError
+from prefd.daemon.runs.run_folder import Progress
+from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.job_spec import Reference
-from prefd.daemon.specs.losses import Losses
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -36,23 +39,23 @@ class Runner:
     def __init__(
         self,
         home: Home,
-        config: Config,
+        conditions: Conditions,
         table: JobTable,
-        losses: Losses,
         stop: Stop,
         worker: Sequence[str],
         alive: Callable[[float], None] = lambda seconds: None,
         timing: Timing = USUAL,
     ) -> None:
         self.home = home
-        self.config = config
+        self.conditions = conditions
+        self.losses = conditions.losses
         self.table = table
-        self.losses = losses
         self.stop = stop
         self.worker = worker
         self.alive = alive
         self.timing = timing
-        self.limits = Limits(config.parallel, config.groups)
+        self.outage = Outage(timing)
+        self.folder = read_folder_id(home.root)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
         self.ended: Callable[[], None] = lambda: None
@@ -60,12 +63,32 @@ class Runner:
         self.running: dict[int, asyncio.Task[None]] = {}
         self._refusals: dict[int, str] = {}
         self._references: dict[int, Reference | None] = {}
+        self._hub_names: dict[int, frozenset[str]] = {}
+        self._missing_plugins: dict[int, tuple[Catalog | None, str]] = {}
+        """What a job waits for that may need a plugin that cannot be loaded, and the catalogue that said so."""
+        self._renewal: asyncio.Task[None] | None = None
+
+    @property
+    def config(self) -> Config:
+        """The settings that are in force."""
+        return self.conditions.settings.current
+
+    @property
+    def limits(self) -> Limits:
+        """How many jobs run at a time."""
+        return Limits(self.config.parallel, self.config.groups)
+
+    @property
+    def waits_for(self) -> str | None:
+        """What the queue, or some of its jobs, wait for on this machine, in words."""
+        plugin = next((reason for _, reason in self._missing_plugins.values()), None)
+        return self.conditions.trouble or self.outage.reason or plugin
 
     async def run(self) -> None:
         """Start jobs until the stop is requested. Those that run are then still to be waited for, with `wait`."""
-        longest = self.config.watch.rescan_seconds
         with self.stop.listening(self.queued):
             while not self.stop.is_set():
+                longest = self.config.watch.rescan_seconds
                 self.alive(longest)
                 self.queued.clear()
                 began = time.monotonic()
@@ -74,6 +97,7 @@ class Runner:
                     self.queued.set()  # there are more, and the loop has other work meanwhile
                 jobs = await self._recover()
                 self._pass_on_requests(jobs)
+                self._renew_conditions(jobs)
                 for job in self._take_turns(jobs):
                     task = self.running[job.id] = asyncio.create_task(self._run(job))
                     task.add_done_callback(functools.partial(self._forget_task, job.id))
@@ -82,6 +106,24 @@ class Runner:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(longest):
                         await self.queued.wait()
+
+    def _renew_conditions(self, jobs: Sequence[Job]) -> None:
+        """Have what is missing tried again, where a job waits for it; the loop goes on meanwhile."""
+        self._missing_plugins = {
+            job_id: missing
+            for job_id, missing in self._missing_plugins.items()
+            if not has_changed(missing[0], self.losses.latest) and any(job.id == job_id for job in jobs)
+        }
+        is_needed = self.conditions.trouble is not None or self._missing_plugins
+        is_busy = self._renewal is not None and not self._renewal.done()
+        if is_needed and not is_busy and any(job.state == "queued" for job in jobs):
+            self._renewal = asyncio.create_task(self._renew(), name="renewal of the queue's conditions")
+
+    async def _renew(self) -> None:
+        before = self.conditions.trouble, self.losses.latest
+        await self.conditions.renew()
+        if (self.conditions.trouble, self.losses.latest) != before:
+            self.queued.set()
 
     async def wait(self) -> None:
         """Wait until every running job has been put back, or has ended."""
@@ -125,6 +167,7 @@ class Runner:
         """Return those of `jobs` to start now, and write down why the others wait, or will never start."""
         own = [job for job in jobs if job.owner == "daemon"]
         queued = [job for job in own if job.state == "queued" and job.id not in self.running]
+        self.outage.forget_trier([job.id for job in own])
         turns = take_turns(
             queued,
             [job for job in own if job.id in self.running],
@@ -132,6 +175,8 @@ class Runner:
             self.limits,
             time.time(),
             paused=self.table.queue_paused_at() is not None,
+            trouble=self.conditions.trouble,
+            held=self._find_hold,
             scores_with=self._scores_with,
         )
         for job_id, reason in turns.failed.items():
@@ -140,6 +185,21 @@ class Runner:
             self.queued.set()  # for those that were to run after this one
         self.table.set_waiting_reasons(turns.waiting)
         return turns.start
+
+    def _find_hold(self, job: Job) -> str | None:
+        """Return what the job waits for that others need not; None where it may start."""
+        if job.id in self._missing_plugins:
+            return self._missing_plugins[job.id][1]
+        return None if self.outage.reason is None else self.outage.let_try(job.id, self._list_hub_names(job.id))
+
+    def _list_hub_names(self, job_id: int) -> frozenset[str]:
+        """List what the job takes from the hub; nothing where its spec cannot be read."""
+        if job_id not in self._hub_names:
+            try:
+                self._hub_names[job_id] = list_hub_names(self.table.spec(job_id))
+            except ValueError:  # of another version of prefd
+                self._hub_names[job_id] = frozenset()
+        return self._hub_names[job_id]
 
     def _scores_with(self, job: Job) -> Reference | None:
         """Return the reference whose entries a job may miss; None where it scores nothing, or jobs run one at a time.
@@ -168,6 +228,7 @@ class Runner:
     def forget_reference(self, job_id: int) -> None:
         """Have the job's spec read again, which may have been edited."""
         self._references.pop(job_id, None)
+        self._hub_names.pop(job_id, None)
 
     def _forget_task(self, job_id: int, task: asyncio.Task[None]) -> None:
         del self.running[job_id]
@@ -182,10 +243,15 @@ class Runner:
         """Whatever happens here is this job's failure, not the next one's."""
         try:
             await self._supervise(job)
+        except PluginMissing as error:
+            self._missing_plugins[job.id] = self.losses.latest, f"{error}; the job waits"
+            log.warning("job %d waits: %s", job.id, error, extra={"job": job.id})
         except CatalogError as error:
-            self.table.transition(job.id, "failed", f"the losses cannot be listed: {error}")
+            if self.conditions.trouble is None:  # the daemon stops, or it is over already
+                log.info("job %d waits: %s", job.id, error, extra={"job": job.id})
+                await self.stop.rest(self.timing.refused_state_wait)
         except Exception as error:
-            if is_refused_write(error):
+            if is_refused_write(error) or describe_loss(self.home.root, self.folder) is not None:
                 about = {"job": job.id}
                 log.error("job %d waits, for its state cannot be written: %s", job.id, error, extra=about)
                 self._refusals[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
@@ -197,9 +263,9 @@ class Runner:
 
     async def _supervise(self, job: Job) -> None:
         """Run one job in a supervisor, unless the stop is requested first. Raises CatalogError."""
-        catalog = await self.losses.now()
         if self.stop.is_set():
             return
+        outages: list[str] = []
         supervisor = Supervisor(
             self.home,
             self.table,
@@ -207,17 +273,43 @@ class Runner:
             worker=self.worker,
             grace=self.config.stop_grace_seconds,
             stop=self.stop,
-            on_update=_log_state(),
+            on_update=self._note_update(),
             limits=self.config.worker,
+            explain_crash=self.conditions.explain_crash,
+            on_outage=outages.append,
             timing=self.timing,
         )
-        await supervisor.run(catalog)
+        await supervisor.run(self.losses.provide)
+        if outages:
+            self.outage.note(job.id, self._list_hub_names(job.id), outages[-1])
+        else:
+            self.outage.note_reached(job.id)
+
+    def _note_update(self) -> Callable[[Job, Progress | None], None]:
+        """Make a callback that logs each change of state, once, and notes that a job has all that it needs from the hub."""
+        log_state = _log_state()
+
+        def note(job: Job, progress: Progress | None) -> None:
+            log_state(job, progress)
+            if progress is not None:
+                self.outage.note_reached(job.id)
+
+        return note
+
+
+def has_changed(before: Catalog | None, now: Catalog | None) -> bool:
+    """Return whether other losses are there now, or other plugins cannot be loaded."""
+    if before is None or now is None:
+        return before is not now
+    return (before.losses.keys(), before.failures) != (now.losses.keys(), now.failures)
 
 
 def is_refused_write(error: Exception) -> bool:
     """Return whether the error only means that nothing can be written now: the disk is full, say."""
     if isinstance(error, JobTableError):
         return not isinstance(error, Unreadable)
+    if isinstance(error, HomeUnusable):  # runs/ is on a drive that is not mounted
+        return True
     return isinstance(error, OSError) and error.errno in DISK_TROUBLE
 
 

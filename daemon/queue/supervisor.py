@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
@@ -20,9 +20,11 @@ from prefd.daemon.queue.worker_process import describe_busy_folder
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.refreezing import freeze_edited
 from prefd.daemon.runs.run_folder import Progress, RunDir
+from prefd.daemon.runs.run_identity import ForeignFolder, RunIdentity
 from prefd.daemon.runs.snapshot import freeze
-from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.losses import Provision
 from prefd.daemon.specs.reading import SpecError, check_loss
 from prefd.daemon.timing import USUAL, Timing
 
@@ -32,9 +34,22 @@ CRASHES = 3
 OnUpdate = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
 
+Provide = Callable[[], Awaitable[Provision]]
+"""Gives what the next phase is planned with, and what its worker is given. Raises CatalogError."""
+
+
+class PluginMissing(CatalogError):
+    """A plugin cannot be loaded that may bring a job's loss. The message says which, and why."""
+
 
 def plan_phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
-    """Return the phases of a job. A loss without a reference has nothing to precompute. Raises SpecError."""
+    """Return the phases of a job. A loss without a reference has nothing to precompute.
+
+    Raises SpecError; PluginMissing for a loss that is not there while a plugin cannot be loaded, for it may bring it.
+    """
+    if (missing := sorted(spec.loss_names - catalog.losses.keys())) and catalog.failures:
+        plugins = "; ".join(f"plugin {plugin.name} cannot be loaded: {plugin.error}" for plugin in catalog.failed)
+        raise PluginMissing(f"loss {missing[0]} is not there, and {plugins}")
     check_loss(spec, catalog)
     if spec.training is None:
         return ["precompute"]
@@ -42,7 +57,11 @@ def plan_phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
 
 
 class Supervisor:
-    """Runs one queued job of `table`."""
+    """Runs one queued job of `table`.
+
+    `explain_crash`: looks whether the machine, and not the job, is to blame for a worker that ended without a word; without
+    it the job is. `on_outage`: is told that the hub cannot be reached, and takes the job back; without it the job waits here.
+    """
 
     def __init__(
         self,
@@ -56,6 +75,8 @@ class Supervisor:
         when_stopped: State = "queued",
         on_update: OnUpdate | None = None,
         limits: WorkerLimits | None = None,
+        explain_crash: Callable[[], Awaitable[bool]] | None = None,
+        on_outage: Callable[[str], None] | None = None,
         timing: Timing = USUAL,
     ) -> None:
         self.home = home
@@ -65,6 +86,8 @@ class Supervisor:
         self.requests = JobRequests(table, job_id, self.stop)
         self.when_stopped = when_stopped
         self.on_update = on_update
+        self.explain_crash = explain_crash
+        self.on_outage = on_outage
         self.timing = timing
         self.phases = PhaseRunner(
             home,
@@ -76,14 +99,19 @@ class Supervisor:
             timing=timing,
         )
         self._try_again_in: float | None = None
+        self._outages = 0
         self._last_update: tuple[State, Progress | None] | None = None
 
-    async def run(self, catalog: Catalog) -> Job:
-        """Take the job as far as it goes: to its end, or to a pause, or back to the queue when `stop` is requested."""
+    async def run(self, provide: Provide) -> Job:
+        """Take the job as far as it goes: to its end, or to a pause, or back to the queue when `stop` is requested.
+
+        `provide`: gives what a phase is planned with, asked before each. Raises CatalogError where the job cannot begin for
+        want of it; the job is queued then.
+        """
         with self.requests.listening():
             while True:
                 self._try_again_in = None
-                job = await self._run_phases(catalog)
+                job = await self._run_phases(provide)
                 if self._try_again_in is None:
                     return job
                 await self._rest(self._try_again_in)
@@ -92,21 +120,23 @@ class Supervisor:
                     waits = job.state == "queued" and self.when_stopped != "queued"
                     return self._move(self.when_stopped, self._why_stopped()) if waits else job
 
-    async def _run_phases(self, catalog: Catalog) -> Job:
+    async def _run_phases(self, provide: Provide) -> Job:
         """Run the job's phases one after the other, as far as they go, and return the job as it stands then."""
         job = self.requests.job
         if job.state != "queued":  # paused or cancelled since its turn came
             return job
         spec = self.table.spec(self.job_id)
+        provision = await provide()
+        owner = RunIdentity(job.ulid, job.id, self.table.home_id(), job.name)
         try:
-            planned = plan_phases(spec, catalog)
-        except SpecError as error:
+            planned = plan_phases(spec, provision.catalog)
+            run = await run_in_thread(freeze_edited, self.home, self.job_id, spec, owner=owner)
+        except (SpecError, ForeignFolder) as error:
             return self._move("failed", str(error))
-        run = await run_in_thread(freeze_edited, self.home, self.job_id, spec)
         if job.fresh:
             if (blocked_job := await self._begin_afresh(job, run)) is not None:
                 return blocked_job
-            await run_in_thread(freeze, self.home, self.job_id, spec, anew=True)
+            await run_in_thread(freeze, self.home, self.job_id, spec, anew=True, owner=owner)
         reason, phase_seconds = "", dict[str, float]()
         for index, phase in enumerate(planned):
             run.forget_outcome(phase)  # before anyone can take it for the end of the phase that begins
@@ -117,24 +147,61 @@ class Supervisor:
                 self._show(begun, None)
             else:
                 self._move(STATE_OF[phase], reason, phase_seconds)
+                provision = await self._renew(provision, provide, spec)
             if self.requests.to_stop:
                 return self._put_back(self._why_stopped())
-            end = await self.phases.run(phase, run)
+            end = await self.phases.run(phase, run, provision.settings)
             reason, phase_seconds = end.reason, {phase: end.seconds}
             if end.kind != "ok":
-                return self._end_early(phase, run, end)
+                return await self._end_early(phase, run, end)
         return self._move("done", reason, phase_seconds)
 
-    def _end_early(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
+    async def _renew(self, provision: Provision, provide: Provide, spec: JobSpec) -> Provision:
+        """Return what the next phase is planned with: as things are now, or as they were while there is nothing better.
+
+        Raises PluginMissing, and puts the job back, where a plugin cannot be loaded any more that it needs.
+        """
+        try:
+            newest = await provide()
+        except CatalogError:
+            return provision
+        try:
+            plan_phases(spec, newest.catalog)
+        except SpecError:  # it was edited meanwhile, and the worker says what is wrong
+            return newest
+        except PluginMissing as error:
+            self._put_back(str(error))
+            raise
+        return newest
+
+    async def _end_early(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Move the job to where it belongs after a phase that did not end well."""
         phase_seconds: dict[str, float] = {phase: end.seconds}
         if end.kind == "stopped":
             return self._put_back(end.reason or self._why_stopped(), phase_seconds)
-        if end.kind == "crashed":
-            return self._handle_crash(phase, run, end)
+        if end.kind in ("crashed", "no worker", "not ready"):
+            if self.explain_crash is not None and await self.explain_crash():
+                return self._put_back(f"{end.reason}; it goes on when that is over", phase_seconds)
+            if end.kind != "no worker" and run.outcome(phase) is None:
+                return self._handle_crash(phase, run, end)
+        if end.kind == "no network":
+            return self._handle_outage(end, phase_seconds)
         if end.kind == "no room":
             return self._try_again(self.timing.full_disk_wait, end.reason, phase_seconds)
-        return self._move("failed", end.reason, phase_seconds)
+        outcome = (
+            run.outcome(phase) if end.kind == "not ready" else None
+        )  # what it could not import is the job's own wish
+        return self._move("failed", end.reason if outcome is None else outcome.reason, phase_seconds)
+
+    def _handle_outage(self, end: PhaseEnd, phase_seconds: dict[str, float]) -> Job:
+        """Put the job back, to be tried again after a while that grows."""
+        if self.on_outage is not None:
+            job = self._put_back(end.reason, phase_seconds)
+            self.on_outage(end.reason)
+            return job
+        wait = min(self.timing.first_outage_retry * 2**self._outages, self.timing.last_outage_retry)
+        self._outages += 1
+        return self._try_again(wait, f"{end.reason}; tried again in {wait:g} s", phase_seconds)
 
     def _handle_crash(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Put the job back to be tried again, or let it fail where it has crashed too often without getting further."""

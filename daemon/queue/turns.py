@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prefd.daemon.jobs.job import NOT_BEFORE
 from prefd.daemon.jobs.states import FAILURES, State
 from prefd.daemon.jobs.table import QUEUE_PAUSED, Job
 from prefd.daemon.text.times import format_moment
@@ -45,11 +46,14 @@ def take_turns(
     now: float,
     *,
     paused: bool = False,
+    trouble: str | None = None,
+    held: Callable[[Job], str | None] = lambda _: None,
     scores_with: Callable[[Job], Hashable | None] = lambda _: None,
 ) -> Turns:
     """Decide on each of `queued`.
 
-    `states`: those of the jobs that others run after. `now`: Unix time. `paused`: the queue is. `scores_with`: which
+    `states`: those of the jobs that others run after. `now`: Unix time. `paused`: the queue is. `trouble`: what
+    all jobs wait for. `held`: what one job waits for that is next otherwise. `scores_with`: which
     reference a queued or precomputing job scores with, None where it scores nothing: of two that may miss the same
     entries, the second waits until the first has scored them.
     """
@@ -61,12 +65,14 @@ def take_turns(
         if failure := _find_failure(job, states):
             turns.failed[job.id] = failure
             continue
-        hold = _describe_hold(job, states, now)
+        hold = trouble or _describe_hold(job, states, now)
         pause = (f"{QUEUE_PAUSED}; {hold}" if hold else QUEUE_PAUSED) if paused else None
         reason = pause or hold or _describe_lack_of_room(job, active, limits)
         if reason is None and (reference := scores_with(job)) is not None:
             first = scoring.setdefault(reference, job.id)
             reason = None if first == job.id else f"waits for job {first} to score with the same reference"
+        if reason is None:
+            reason = held(job)
         if reason is None:
             turns.start.append(job)
             active.append(job)
@@ -89,7 +95,7 @@ def _describe_hold(job: Job, states: Mapping[int, State], now: float) -> str | N
     if lost := [job_id for job_id in job.after if states.get(job_id, "removed") in ("removed", *LOST)]:
         return _describe_lost(job, lost, states)
     if job.not_before is not None and job.not_before > now:
-        return f"not before {format_moment(job.not_before)}"
+        return f"{NOT_BEFORE}{format_moment(job.not_before)}"
     unfinished = [job_id for job_id in job.after if states.get(job_id) != "done"]
     return f"waits for {_list_jobs(unfinished, states)}" if unfinished else None
 

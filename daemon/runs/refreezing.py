@@ -10,15 +10,19 @@ from typing import Any
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.run_identity import RunIdentity
 from prefd.daemon.runs.snapshot import freeze, read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 
 
-def freeze_edited(home: Home, job_id: int, spec: JobSpec) -> RunDir:
-    """Write the spec into the job's folder, over another one from which nothing was trained yet, and return the folder."""
+def freeze_edited(home: Home, job_id: int, spec: JobSpec, owner: RunIdentity | None = None) -> RunDir:
+    """Write the spec into the job's folder, over another one from which nothing was trained yet, and return the folder.
+
+    Raises as `freeze` does.
+    """
     run = RunDir(home.job(job_id))
     begun = any(run.checkpoints.glob("step-*")) or run.metrics.exists()
-    return freeze(home, job_id, spec, anew=not begun and not is_frozen(run, spec))
+    return freeze(home, job_id, spec, anew=not begun and not is_frozen(run, spec), owner=owner)
 
 
 def is_frozen(run: RunDir, spec: JobSpec) -> bool:

@@ -53,6 +53,8 @@ class RunDir:
     """The folder of one job, with a name for each thing in it."""
 
     root: Path
+    job: str = ""
+    """The job's ULID: outcomes of another job are not read. Empty where any job's are, or the job has none."""
 
     @property
     def spec(self) -> Path:
@@ -150,11 +152,14 @@ class RunDir:
         """Read the outcome of the phase; None where there is none that this version can read."""
         from prefd.daemon.runs.phase_outcomes import read_outcome
 
-        return read_outcome(phase, read_json(self.root / f"{phase}.json"))
+        document = read_json(self.root / f"{phase}.json")
+        owner = document.get("job") if isinstance(document, dict) else None
+        return None if self.job and owner not in (None, self.job) else read_outcome(phase, document)
 
     def write_outcome(self, phase: Phase, outcome: Outcome) -> None:
         """Write the outcome of the phase."""
-        write_json(self.root / f"{phase}.json", outcome.to_json())
+        owner = {"job": self.job} if self.job else {}
+        write_json(self.root / f"{phase}.json", outcome.to_json() | owner)
 
     def forget_outcome(self, phase: Phase) -> None:
         """Delete the outcome before a phase starts, so that an old outcome is never read as the new one."""

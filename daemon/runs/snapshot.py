@@ -21,11 +21,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefd.daemon.home.handed_settings import HandedSettings
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, refuse_dangling
 from prefd.daemon.home.settings import ConfigError
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.runs import hub_commits
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.run_identity import RunIdentity, require_own_folder
 from prefd.daemon.specs.data_files import walk
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.text.document_model import DocumentModel
@@ -81,16 +82,30 @@ def take_stock(home: Home, spec: JobSpec, commits: Mapping[str, str] | None = No
     return Stock(list_versions(), list_plugins(home), examine_data(spec, commits))
 
 
-def freeze(home: Home, job_id: int, spec: JobSpec, stock: Stock | None = None, anew: bool = False) -> RunDir:
+def freeze(
+    home: Home,
+    job_id: int,
+    spec: JobSpec,
+    stock: Stock | None = None,
+    anew: bool = False,
+    owner: RunIdentity | None = None,
+) -> RunDir:
     """Write the spec into the job's folder, as its worker reads it, with the date of its prompts, and return the folder.
 
-    A spec that is there stays, unless `anew`.
+    A spec that is there stays, unless `anew`. `owner`: the job, whose own folder it must be. Raises ForeignFolder, and
+    HomeUnusable where `runs/` is on a drive that is not mounted.
     """
-    run = RunDir(home.job(job_id))
-    run.root.mkdir(parents=True, exist_ok=True)
+    refuse_dangling(home.runs)
+    run = RunDir(home.job(job_id), owner.job if owner else "")
+    home.runs.mkdir(exist_ok=True)
+    run.root.mkdir(exist_ok=True)
+    if owner is not None:
+        require_own_folder(run.root, owner)
     if anew or not run.spec.exists():
         stock = stock or take_stock(home, spec)
-        write_json(run.spec, {"spec": spec.dated().model_dump(mode="json", exclude_unset=True), **stock.to_json()})
+        identity = {"identity": owner.to_json()} if owner else {}
+        frozen = spec.dated().model_dump(mode="json", exclude_unset=True)
+        write_json(run.spec, {"spec": frozen, **stock.to_json(), **identity})
     return run
 
 

@@ -17,6 +17,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from prefd.daemon.home.identity import explain_copy, read_identity
@@ -26,11 +27,13 @@ from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.submit import keep_posted
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.machine.threads import P, T, run_in_thread
+from prefd.daemon.runs.run_identity import ForeignFolder, RunIdentity
 from prefd.daemon.runs.snapshot import Stock, freeze, take_stock
-from prefd.daemon.specs.catalog import CatalogError
+from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.losses import Losses
 from prefd.daemon.specs.reading import SpecError, SpecFile, read_specs
+from prefd.daemon.specs.remembered_losses import remembered_losses
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.text.wording import clip
 
@@ -84,11 +87,6 @@ class Admission:
             file, stocks = await self._examine(data, claimed.name, self.calls.make)
         except SpecError as error:
             await self._reject(claimed, error.lines)
-        except CatalogError as error:
-            if isinstance(error.__cause__, OSError):  # the machine's trouble, not the spec's
-                raise
-            lines = (f"the losses cannot be listed: {error}", "put it right and drop the file again")
-            await self._reject(claimed, lines)
         else:
             self._queue(file, stocks, claimed)
             await self.calls.make(self.inbox.confirm, claimed)
@@ -103,9 +101,42 @@ class Admission:
 
     async def _examine(self, data: bytes, name: str, call: Call) -> tuple[SpecFile, list[Stock]]:
         """Read a file's specs, and take stock for each of them. Raises as `submit` does."""
-        file = await call(read_specs, data, name, await self.losses.now(), self.home.jobs)
+        catalog, doubt = await self._find_catalog()
+        try:
+            file = await call(read_specs, data, name, catalog, self.home.jobs)
+        except SpecError as error:
+            doubt = await self._doubt(data, name, call, catalog, doubt)
+            if doubt is None:
+                raise
+            raise CatalogError(f"{'; '.join(error.lines)} ({doubt})") from error
         self._refuse_unknown_jobs(file)
         return file, await call(self._take_stocks, file.specs)
+
+    async def _find_catalog(self) -> tuple[Catalog, str | None]:
+        """Return the catalogue as it is now; or the last good one, with why there is none now. Raises CatalogError."""
+        try:
+            return await self.losses.now(), None
+        except CatalogError as error:
+            if self.losses.latest is None:
+                raise
+            return self.losses.latest, f"the losses cannot be listed: {error}"
+
+    async def _doubt(self, data: bytes, name: str, call: Call, catalog: Catalog, trouble: str | None) -> str | None:
+        """Say why a file that is refused may be right all the same; None where it is wrong whatever the losses.
+
+        It may be right while there is `trouble` with listing the losses, and where a loss is not there, but was before, and a
+        plugin cannot be loaded.
+        """
+        try:
+            file = await call(read_specs, data, name, None, self.home.jobs)
+        except SpecError:
+            return None
+        if trouble is not None:
+            return trouble
+        missing = {name for spec in file.specs for name in spec.loss_names} - catalog.losses.keys()
+        if not missing or not catalog.failures or not missing <= remembered_losses(self.home).keys():
+            return None
+        return "; ".join(f"plugin {plugin.name} cannot be loaded: {plugin.error}" for plugin in catalog.failed)
 
     def _refuse_unknown_jobs(self, file: SpecFile) -> None:
         job_ids = {job_id for spec in file.specs for job_id in spec.after}
@@ -122,7 +153,9 @@ class Admission:
         hold = claimed.hold or self._explain_copied(claimed)
         jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons, hold=hold)
         for job, spec, stock in zip(jobs, file.specs, stocks):
-            freeze(self.home, job.id, spec, stock)
+            owner = RunIdentity(job.ulid, job.id, self.table.home_id(), job.name)
+            with suppress(ForeignFolder):  # its supervisor says so
+                freeze(self.home, job.id, spec, stock, owner=owner)
             reason = f": {job.reason}" if job.reason else ""
             words = (job.id, job.state, job.name, clip(claimed.name, 200), reason)
             log.info("job %d %s: %s (%s)%s", *words, extra={"job": job.id})

@@ -11,19 +11,21 @@ import functools
 import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from importlib import metadata
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 import psutil
 
 from prefd.daemon.control import server
 from prefd.daemon.control.api.responses import Acted
-from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
+from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, SettingsInForce, Status, Worker
 from prefd.daemon.home import lock
 from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.settings import Config
+from prefd.daemon.home.live_settings import LiveSettings
+from prefd.daemon.home.settings import Config, LogConfig
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.intake import Intake
@@ -33,9 +35,11 @@ from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.rebuild import mend, open_table
 from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
 from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.service.admission import Admission
 from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
@@ -43,7 +47,6 @@ from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
-from prefd.daemon.specs.losses import Losses
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
 
@@ -53,6 +56,14 @@ MAX_LIST_BYTES = 4 * 2**20
 """A list of some hundred thousand jobs."""
 FOLDER = "the loop that claims from jobs/"
 QUEUE = "the loop that runs the queue"
+CONTROL = "the control socket"
+WATCHER = "the watcher of jobs/"
+SYSTEMD = "what systemd is told"
+NOTIFIER = "the notifier"
+HOME = "the watch on the home"
+HOUSEKEEPING = "the housekeeping"
+SETTINGS = "the watch on config.toml"
+RELOAD = "the reload of config.toml"
 
 
 class Service:
@@ -66,23 +77,31 @@ class Service:
         worker: Sequence[str] = WORKER,
         manager: ServiceManager | None = None,
         timing: Timing = USUAL,
+        settings: LiveSettings | None = None,
+        restart_log: Callable[[LogConfig], None] = lambda config: None,
     ) -> None:
         self.home = home
         self.max_spec_bytes = MAX_BYTES
+        self.settings = settings or LiveSettings(home, config)
+        self.restart_log = restart_log
+        self.versions = list_versions()
         self.max_list_bytes = MAX_LIST_BYTES
-        self.config = config
         self.table = table
         self.timing = timing
         self.stop = Stop()
         self.pulse = Pulse()
         self.manager = manager or ServiceManager()
-        self.losses = Losses(home, worker)
+        self.cancelled = threading.Event()
+        """Set when the stop is requested: no child that lists plugins holds it up."""
+        self.conditions = Conditions(home, self.settings, worker, self.cancelled, timing)
+        self.losses = self.conditions.losses
         beat = functools.partial(self._beat, QUEUE)
-        self.runner = Runner(home, config, table, self.losses, self.stop, worker, beat, timing)
+        self.runner = Runner(home, self.conditions, table, self.stop, worker, beat, timing)
         inbox = Inbox(home, config.watch.settle_seconds, timing)
         calls = FolderCalls(home.jobs, self.stop, functools.partial(self._beat, FOLDER), timing)
         self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
         self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
+        self._helpers: dict[str, asyncio.Task[None]] = {}
         self.housekeeping = Housekeeping(home, table)
         self.runner.ended = self.housekeeping.wake
         self.started_at = time.time()
@@ -94,28 +113,71 @@ class Service:
 
     async def run(self) -> None:
         """Serve until a stop is requested and every running job has been put back."""
-        with server.listening(self.home) as listener:
+        with server.listening(self.home) as listener, self.stop.listening(self.cancelled):
             self.socket = str(listener.getsockname())
             lock.announce(self.home, self.socket)
-            helpers = [
-                asyncio.create_task(server.serve_control(self, listener, self.timing)),
-                asyncio.create_task(self.intake.watcher.run()),
-                asyncio.create_task(self.housekeeping.run()),
-                asyncio.create_task(
-                    report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing)
-                ),
-                asyncio.create_task(self._watch_home()),
-                asyncio.create_task(Notifier(self.home, self.config.notify, self.table, self.timing).run()),
-            ]
+            self._start(CONTROL, server.serve_control(self, listener, self.timing))
+            self._start(WATCHER, self.intake.watcher.run())
+            self._start(SYSTEMD, report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing))
+            self._start(HOUSEKEEPING, self.housekeeping.run())
+            self._start(HOME, self._watch_home())
+            self._start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
+            self._start(SETTINGS, self._watch_settings())
             log.info("serving %s", self.home.root)
             try:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
                 await self.runner.wait()
             finally:
+                helpers = list(self._helpers.values())
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
         log.info("stopped")
+
+    @property
+    def config(self) -> Config:
+        """The settings that are in force."""
+        return self.settings.current
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Start what runs beside the loops, in place of what ran under this name."""
+        self._helpers[name] = asyncio.create_task(work, name=name)
+
+    async def _end(self, name: str) -> None:
+        """End what runs beside the loops under this name."""
+        self._helpers[name].cancel()
+        await asyncio.gather(self._helpers[name], return_exceptions=True)
+
+    # --- the settings
+
+    async def _watch_settings(self) -> None:
+        """Take up config.toml whenever it has changed."""
+        while True:
+            await asyncio.sleep(self.timing.settings_look)
+            await self.reload_settings(at_once=False)
+
+    def request_reload(self) -> None:
+        """Have config.toml read again now."""
+        self._start(RELOAD, self.reload_settings())
+
+    async def reload_settings(self, at_once: bool = True) -> None:
+        """Read config.toml again, and go on with what it says; with what it said before where it cannot be read."""
+        before = self.config
+        if not self.settings.look(at_once):
+            return
+        now = self.config
+        if now.log != before.log:
+            self.restart_log(now.log)
+        if now.watch != before.watch:
+            self.intake.take_up(now.watch)
+        if now.watch.polling != before.watch.polling:
+            await self._end(WATCHER)
+            self._start(WATCHER, self.intake.watcher.run())
+        if now.notify != before.notify:
+            await self._end(NOTIFIER)
+            self._start(NOTIFIER, Notifier(self.home, now.notify, self.table, self.timing).run())
+        self.intake.changed.set()
+        self.runner.queued.set()
 
     # --- what the control API asks
 
@@ -126,7 +188,7 @@ class Service:
         process = psutil.Process()
         return Status(
             pid=process.pid,
-            version=metadata.version("prefd"),
+            version=self.versions.get("prefd", "unknown"),
             started_at=self.started_at,
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
@@ -137,10 +199,14 @@ class Service:
             stopping=self.stop.is_set(),
             active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
             jobs=self.table.counts(),
-            queue=Queue(paused_at=self.table.queue_paused_at()),
+            queue=Queue(paused_at=self.table.queue_paused_at(), waits_for=self.runner.waits_for),
             watcher=self.intake.health,
             catalog=CatalogHealth(error=self.losses.error, losses=len(catalog.losses) if catalog else 0),
             worker=Worker(**self.config.worker.model_dump(), limits=self.config.worker.describe()),
+            settings=SettingsInForce(
+                values=self.config.model_dump(), read_at=self.settings.read_at, error=self.settings.error
+            ),
+            versions=self.versions,
             memory_rss_bytes=process.memory_info().rss,
         )
 
@@ -250,16 +316,17 @@ class Service:
         await self.intake.run()
 
 
-async def _run(home: Home, config: Config, table: JobTable, worker: Sequence[str]) -> bool:
-    service = Service(home, config, table, worker, ServiceManager.take(os.environ))
+async def _run(service: Service) -> bool:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.request_stop)
+    on_hangup = service.request_stop if os.isatty(2) else service.request_reload  # a terminal was closed
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     await service.run()
     return service.lost is None
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> bool:
+def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False, timing: Timing = USUAL) -> bool:
     """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
 
     Returns False where it ended because the home went away.
@@ -267,8 +334,13 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False) -> 
     Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
     """
     home.create()
-    config = Config.load(home)
+    settings = LiveSettings.load(home)
     with lock.hold_lock(home):
-        start_logging(config.log, home.log if to_file else None)
+        restart_log = functools.partial(start_logging, file=home.log if to_file else None)
+        restart_log(settings.current.log)
         with open_table(home) as table:
-            return asyncio.run(_run(home, config, table, worker))
+            manager = ServiceManager.take(os.environ)
+            service = Service(
+                home, settings.current, table, worker, manager, timing, settings=settings, restart_log=restart_log
+            )
+            return asyncio.run(_run(service))

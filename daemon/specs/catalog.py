@@ -57,6 +57,11 @@ class Catalog:
     """The files of the plugins' modules: when one changes, so may the losses."""
 
     @property
+    def failed(self) -> list[PluginInfo]:
+        """The plugins that could not be loaded."""
+        return [plugin for plugin in self.plugins if plugin.error]
+
+    @property
     def failures(self) -> dict[str, str]:
         """Why plugins could not be loaded, by their keys."""
         return {plugin.key: plugin.error for plugin in self.plugins if plugin.error}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from pathlib import Path
+
+from prefd.daemon.machine.files import expand_user
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 
 def resolve_path(value: str, folder: Path) -> str:
     """Makes `value` an absolute path, counted from `folder`; `~` is the user's home. `~nobody` is a name like any other."""
-    path = Path(value)
-    with suppress(RuntimeError):
-        path = path.expanduser()
+    path = expand_user(value)
     return str(path if path.is_absolute() else (folder / path).resolve())
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prefd.daemon.home.handed_settings import HandedSettings
-from prefd.daemon.machine.processes import describe_exit, find_last_words, signal_group
+from prefd.daemon.machine.processes import UTF8_STREAMS, describe_exit, find_last_words, signal_group
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.text.wording import clip
 
@@ -98,7 +98,7 @@ def run_child(command: Sequence[str], settings: HandedSettings, cancelled: threa
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C at the terminal is the daemon's to handle
-            env=os.environ | settings.environment() | {"PREFD_PARENT": str(os.getpid())},
+            env=os.environ | settings.environment() | UTF8_STREAMS | {"PREFD_PARENT": str(os.getpid())},
         )
     except OSError as error:
         raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from error

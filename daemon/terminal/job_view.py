@@ -20,6 +20,7 @@ from prefd.daemon.runs.phase_outcomes import Outcome
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.terminal import render, report
 from prefd.daemon.terminal.preview import data_facts
+from prefd.daemon.terminal.waiting import describe_waiting
 from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import format_number
 from prefd.plugins.metrics import LABELS
@@ -110,7 +111,7 @@ class PlainView:
                 self.milestones.end(job)
                 return
             if job.state not in PHASE_OF:
-                reason = job.waiting or job.reason
+                reason = describe_waiting(job) or job.reason
                 self.console.print(job.state + (f": {reason}" if reason else ""))
         if progress is None or progress.phase != PHASE_OF.get(job.state):
             return
@@ -154,7 +155,7 @@ class TerminalView:
 def draw_block(job: Job, progress: Progress | None) -> Group | Text:
     """Draws the block that is redrawn: the phase, its bar, its pace and its metrics."""
     if progress is None or progress.phase != PHASE_OF.get(job.state):
-        first = ((job.waiting or job.reason).splitlines() or [""])[0]
+        first = ((describe_waiting(job) or job.reason).splitlines() or [""])[0]
         detail = "starting" if job.state in PHASE_OF else first
         return Text.assemble(render.color_state(f"{job.state:<{LABEL}}"), detail)
     grid = Table.grid(padding=(0, 2, 0, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prefd.daemon.jobs.states import COLOURS
-from prefd.daemon.terminal.plain_table import PlainTable
-from prefd.daemon.text.json_output import add_schema
+from prefd.daemon.terminal.plain_table import CutText, PlainTable
+from prefd.daemon.text.json_output import add_schema, dump_indented
 
 PADDING = re.compile(r"[ ]+$", re.MULTILINE)
 PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: whoever reads it counts lines
@@ -41,8 +40,8 @@ def open_stdout() -> Console:
 
 
 def emit_json(fields: Mapping[str, Any]) -> None:
-    """Writes one JSON document to stdout, under its schema's number."""
-    click.echo(json.dumps(add_schema(fields), indent=1, ensure_ascii=False))
+    """Writes one JSON document to stdout, under its schema's number, in UTF-8 whatever the locale."""
+    click.echo(dump_indented(add_schema(fields)))
 
 
 def print_note(message: str) -> None:
@@ -84,9 +83,9 @@ def make_facts(pairs: Sequence[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def cut_cell(text: str) -> Text:
-    """Makes a cell that is cut where there is no room, not folded."""
-    return Text((text.splitlines() or [""])[0], no_wrap=True, overflow="ellipsis")
+def cut_cell(text: str) -> CutText:
+    """Makes a cell of the first line of `text` that is cut where there is no room, not folded."""
+    return CutText(text.splitlines()[0] if text else "")
 
 
 def color_state(name: str) -> Text:

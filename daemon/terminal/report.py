@@ -12,6 +12,7 @@ from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.snapshot import describe_stock
 from prefd.daemon.specs.summary import Fact, spec_facts
 from prefd.daemon.terminal import render
+from prefd.daemon.terminal.waiting import describe_waiting
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.wording import format_number, list_numbers, pluralize
@@ -27,7 +28,7 @@ def job_facts(details: JobDetails) -> list[Fact]:
     job, spec = details.job, details.spec
     facts: list[Fact] = [("job", f"{job.id}  {job.name}"), ("state", render.color_state(job.state))]
     facts += _list_facts("reason", job.reason.splitlines())
-    facts += [("waiting", job.waiting)] if job.waiting else []
+    facts += [("waiting", waiting)] if (waiting := describe_waiting(job)) else []
     facts += [("folder", f"{details.folder} is gone: what the job made was removed by hand")] if details.lost else []
     facts += [("size", format_size(job.bytes))] if job.bytes is not None and not details.lost else []
     facts += _list_facts("after", [f"{list_numbers(job.after)}"] if job.after and not job.ended else [])

@@ -25,6 +25,11 @@ def dump_compact(value: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")  # half of a surrogate pair, from a file's name, as JSON writes it
 
 
+def dump_indented(value: Any) -> bytes:
+    """Writes `value` as JSON on several lines, in UTF-8."""
+    return json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
 def replace_nonfinite(value: Any) -> Any:
     """Copies `value` with null for each NaN and infinity in it."""
     if isinstance(value, dict):

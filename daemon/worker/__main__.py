@@ -26,6 +26,8 @@ from prefd.daemon.worker import stopping
 if TYPE_CHECKING:
     from prefd.daemon.worker_tasks.inputs import WorkerInput
 
+log = logging.getLogger(__name__)
+
 Input = TypeVar("Input", bound="WorkerInput")
 
 LEAVE_SECONDS = 5.0
@@ -45,7 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     mlx_environment.prepare()  # this and the next before anything imports mlx
     blas.preload()
     if options.task in PHASES:
-        from prefd.daemon.worker.phases import run_phase
+        try:
+            from prefd.daemon.worker.phases import run_phase
+        except Exception as error:
+            log.exception("a worker cannot be imported")
+            log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
+            return WorkerExit.NOT_READY
 
         return run_phase(options.task, options.home, options.job)
     answers = sys.stdout
@@ -92,6 +99,18 @@ def list_plugins(home: Path, messages: TextIO) -> dict[str, Any]:
     from prefd.daemon.worker.plugins import catalog
 
     return catalog(Home(home), lambda message: print(json.dumps(message), file=messages, flush=True))
+
+
+def import_everything(_: Path) -> dict[str, Any]:
+    """Import all that a job may need, also what most jobs do without."""
+    import datasets
+    import huggingface_hub
+    import transformers
+
+    from prefd.daemon.worker import phases, plugins
+
+    modules = (datasets, huggingface_hub, transformers, phases, plugins)
+    return {"imported": [module.__name__ for module in modules]}
 
 
 def explain_needs(home: Path) -> dict[str, Any]:
@@ -145,6 +164,7 @@ ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "device": describe_device,
     "explain": explain_needs,
     "preview": preview_pairs,
+    "ready": import_everything,
     "rescore": score_again,
 }
 

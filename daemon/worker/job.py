@@ -15,6 +15,7 @@ from prefd.daemon.home.cache import open_cache
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.run_identity import read_frozen_identity, read_identities
 from prefd.daemon.runs.snapshot import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.prepare import PreparedData, prepare
@@ -135,14 +136,19 @@ class RunningJob(SpecifiedJob):
     run: RunDir
     stock: Stock | None
     """What the job was claimed with besides its spec; None where an earlier version claimed it."""
+    is_of_earlier_version: bool = True
+    """Whether its spec was frozen by a version that gave jobs no ULID, so that its checkpoints may have none."""
 
     @classmethod
     def load(cls, home: Home, job_id: int) -> RunningJob:
         """Load the job as it was frozen when it was claimed. Raises OSError and ValueError where there is no spec."""
-        run = RunDir(home.job(job_id))
+        folder = home.job(job_id)
+        identity = read_frozen_identity(folder)
+        ulid = identity.job if identity else next((each.job for each in read_identities(folder)), "")
+        run = RunDir(folder, ulid)
         stock = read_stock(run)
         commits = {} if stock is None else stock.commits
-        return cls(home, read_frozen_spec(run), commits, run=run, stock=stock)
+        return cls(home, read_frozen_spec(run), commits, run=run, stock=stock, is_of_earlier_version=identity is None)
 
     @cached_property
     def changes(self) -> list[str]:

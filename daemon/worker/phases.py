@@ -17,6 +17,7 @@ from prefd.daemon.worker import stopping
 from prefd.daemon.worker.device_trouble import is_out_of_memory
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
+from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
 from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.training.plan import refuse_untrainable
 from prefd.daemon.worker.training.train import train
@@ -65,10 +66,19 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
         log.error("%s", error)
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
             return WorkerExit.NO_ROOM
+        if is_outage(error):
+            return WorkerExit.NO_NETWORK
         outcome = OUTCOME_OF[phase](ok=False, reason=str(error))
+        if is_broken_installation(error):  # or the job needs what is not there in any case: the outcome counts then
+            _write_outcome(job, phase, outcome)
+            return WorkerExit.NOT_READY
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             raise
+        if is_outage(error) or is_broken_installation(error):
+            log.exception("in %s", phase)
+            log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
+            return WorkerExit.NO_NETWORK if is_outage(error) else WorkerExit.NOT_READY
         if reason := explain_out_of_memory(error, job):
             log.exception("out of memory in %s", phase)
         else:

@@ -45,7 +45,7 @@ def as_chat(value: Any) -> Any:
         return list(map(_from_sharegpt, value))
     if all(isinstance(item, Mapping) and {"input", "output"} <= item.keys() for item in value):
         return _turns([(item["input"], item["output"]) for item in value])
-    if all(_is_turn(item) for item in value):
+    if all(map(_is_turn, value[:-1])) and (_is_turn(value[-1]) or _is_question(value[-1], len(value) > 1)):
         return _turns(value)
     return value
 
@@ -110,13 +110,28 @@ def _from_sharegpt(value: Mapping[str, Any]) -> Message:
     speaker_key, text_key = next(
         keys for keys in SPELLINGS if isinstance(value.get(keys[0]), str) and isinstance(value.get(keys[1]), str)
     )
-    return {"role": SHAREGPT.get(value[speaker_key].lower(), value[speaker_key]), "content": value[text_key]}
+    others = {key: item for key, item in value.items() if key not in (speaker_key, text_key, "role", "content")}
+    role = SHAREGPT.get(value[speaker_key].lower(), value[speaker_key])
+    return {"role": role, "content": value[text_key], **others}
 
 
 def _is_turn(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(text, str) for text in value)
 
 
-def _turns(pairs: Sequence[Sequence[str]]) -> list[Message]:
-    """[user, assistant] pairs, as in LLaMA-Factory's `history`, one message after the other."""
-    return [{"role": role, "content": text} for pair in pairs for role, text in zip(("user", "assistant"), pair)]
+def _is_question(value: Any, follows_turns: bool) -> bool:
+    """Whether it is a turn that nobody has answered yet, as the last may be: `[user, null]`, or `[user]` behind others."""
+    if not isinstance(value, list | tuple) or not value or not isinstance(value[0], str):
+        return False
+    return list(value[1:]) == [None] or (follows_turns and len(value) == 1)
+
+
+def _turns(pairs: Sequence[Sequence[str | None]]) -> list[Message]:
+    """[user, assistant] pairs, as in LLaMA-Factory's `history`, one message after the other.
+
+    The last answer may be missing.
+    """
+    messages: list[Message] = [
+        {"role": role, "content": text} for pair in pairs for role, text in zip(("user", "assistant"), pair)
+    ]
+    return messages[:-1] if messages[-1]["role"] == "assistant" and not messages[-1]["content"] else messages

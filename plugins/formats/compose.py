@@ -34,7 +34,8 @@ def compose(row: Mapping[str, Any], sides: Sides) -> tuple[Pair, frozenset[str]]
     """Makes the pair of `sides` after the row's prompt, and names the columns it is made of. Raises `UnusableRow`."""
     known_row = readable(row, sides)
     prompt, answers = known_row.values["prompt"], (known_row.values["chosen"], known_row.values["rejected"])
-    if is_transcript(prompt) or (prompt is None and all(map(is_transcript, answers))):
+    are_texts = all(isinstance(answer, str) for answer in answers)
+    if (is_transcript(prompt) and are_texts) or (prompt is None and all(map(is_transcript, answers))):
         pair_of = hh.pair_of
     elif all(map(is_conversation, answers)):
         pair_of = implicit_messages.pair_of

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from prefd.plugins.formats.chats import check_messages, is_transcript
 from prefd.plugins.formats.fields import finish, is_conversation
 from prefd.plugins.formats.marks import names_of_answers
-from prefd.plugins.formats.metadata import MEDIA
-from prefd.plugins.formats.names import key_of
-from prefd.plugins.formats.prompt import Prompt, check_prompt, find_prompt, is_blank, with_turns
+from prefd.plugins.formats.metadata import is_media
+from prefd.plugins.formats.prompt import Prompt, check_prompt, find_prompt, is_blank, with_turns, without_empty_answer
 from prefd.plugins.formats.sides import Sides, find_sides
 from prefd.plugins.formats.turns import as_turns
 from prefd.plugins.types import Pair, Text, UnusableRow
 
+DATA_URI = re.compile(r"data:(image|audio|video)/")
 OPTIONAL = frozenset(["tools", "chat_template_kwargs"])
 
 
@@ -87,7 +88,7 @@ def readable(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
 def finished(row: Mapping[str, Any], known_row: Known, prompt: Text, chosen: Text, rejected: Text) -> Pair:
     """Makes the pair with the row's system turn, history and optional columns. Raises `UnusableRow`."""
     check_prompt(prompt)
-    full_prompt, _ = with_turns(row, prompt, known_row.columns)
+    full_prompt, _ = with_turns(row, without_empty_answer(prompt), known_row.columns)
     return finish(known_row.values, full_prompt, chosen, rejected)
 
 
@@ -103,11 +104,16 @@ def _is_file(value: Any) -> bool:
     """Whether it is an image or a sound as `datasets` stores it, or a list of them."""
     if isinstance(value, list | tuple) and value:
         return all(map(_is_file, value))
+    if isinstance(value, str):
+        return DATA_URI.match(value) is not None
     return isinstance(value, Mapping) and {"bytes", "path"} <= value.keys() <= {"bytes", "path", "sampling_rate"}
 
 
 def check_media(row: Mapping[str, Any]) -> None:
     """Raises `UnusableRow` for a column of images, audio or video that has any."""
     for column in row:
-        if (key_of(column) in MEDIA and not is_blank(row[column])) or _is_file(row[column]):
-            raise UnusableRow(f"the column {column!r} is no text: prefd trains on text")
+        if (is_media(column) and not is_blank(row[column])) or _is_file(row[column]):
+            raise UnusableRow(
+                f"the column {column!r} is no text: prefd trains on text; where the rows make sense without it, leave it out "
+                f"(data.ignore_columns: [{column}])"
+            )

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prefd.plugins.formats.chats import check_speakers, is_script
+from prefd.plugins.formats.chats import check_speakers, is_script, is_transcript
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import is_conversation, is_text, read_text
+from prefd.plugins.formats.hh import parse
 from prefd.plugins.formats.prompt import naming_prompt
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
@@ -58,6 +59,8 @@ def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
     if is_conversation(chosen) or is_conversation(rejected):
         raise UnusableRow("a side begins before the answer")
     check_speakers(prompt)
+    if is_transcript(prompt):  # beside sides that are messages
+        prompt = parse(str(prompt))
     if (
         is_script(chosen)
         and is_script(rejected)

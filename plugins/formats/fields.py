@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-from prefd.plugins.formats.messages import check_prose, decode_messages, uniform_message, uniform_tools
+from prefd.plugins.formats.messages import (
+    check_prose,
+    decode_messages,
+    parse_json,
+    text_of_parts,
+    uniform_message,
+    uniform_tools,
+)
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
 NAMES = {bool: "a boolean", int: "a number", float: "a number", str: "text", dict: "an object", type(None): "missing"}
@@ -35,7 +41,7 @@ def read_text(row: Mapping[str, Any], column: str) -> Text:
     value = decode_messages(row.get(column))
     if isinstance(value, str):
         check_prose(value)
-        return value
+        return text_of_parts(value)
     if is_messages(value):
         return [uniform_message(message) for message in value]
     raise UnusableRow(f"wrong types: {_fault(value) or f'{column} is {kind_of(value)}, not text or chat messages'}")
@@ -116,7 +122,9 @@ def _parsed(row: Mapping[str, Any], column: str, expected: type) -> Any:
         if not value.strip():
             return None
         try:
-            value = json.loads(value)
+            value = parse_json(value)
+        except UnusableRow as reason:
+            raise UnusableRow(f"in {column} {reason}") from None
         except (ValueError, RecursionError):
             raise UnusableRow(f"wrong types: {column} is text that is not JSON") from None
     if value is None:

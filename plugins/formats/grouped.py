@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from prefd.plugins.formats.answers import as_number
+from prefd.plugins.formats.approvals import check_marks, select_marks
 from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.matching import Match, check_agree, matches_of, unused_note
 from prefd.plugins.formats.names import words_of
@@ -88,6 +89,9 @@ def _pairs(
     kinds = {name: signed(name, [as_number(row.get(name)) for _, row, _ in members]) for name in names}
     check_agree(kinds)
     matches, unused = matches_of(kinds[names[0]], options)
+    if not options.score:
+        marks = {column: [row.get(column) for _, row, _ in members] for column in sorted(members[0][1])}
+        check_marks(select_marks(marks), names[0], kinds[names[0]], matches)
     pairs, unusable = [], []
     for match in matches:
         try:

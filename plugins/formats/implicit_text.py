@@ -6,6 +6,7 @@ tokens are the same, after the same prompt. Data with a prompt column, or with t
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,6 +30,11 @@ UNSPACED = (
 
 
 NO_PROMPT = "empty prompt"
+HEADER = re.compile(
+    r"(<\|im_start\|>assistant|<\|start_header_id\|>assistant<\|end_header_id\|>|<start_of_turn>model|<\|assistant\|>|<｜Assistant｜>"
+    r"|<\|start\|>assistant<\|message\|>|<\|CHATBOT_TOKEN\|>)\n*|\[/INST\]"
+)
+"""What the templates of known models write before an answer, up to where the model goes on."""
 
 
 class ImplicitText:
@@ -66,9 +72,15 @@ class ImplicitText:
 
 
 def split_point(a: str, b: str) -> int:
-    """Finds the last boundary between words in what `a` and `b` share; 0 where there is none. Leaves neither empty."""
+    """Finds where the answers begin in `a` and `b`: behind the last header of a chat template that both have.
+
+    Where there is none, it is the last boundary between words in what they share; 0 where there is none. Leaves neither empty.
+    """
     shorter = min(len(a), len(b))
     longest = next((i for i in range(shorter) if a[i] != b[i]), shorter - 1)
+    headers = [header.end() for header in HEADER.finditer(a) if a[: header.end()] == b[: header.end()]]
+    if headers and headers[-1] < shorter:
+        return headers[-1]
     return next((cut for cut in range(longest, 0, -1) if _is_boundary(a, b, cut)), 0)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from prefd.plugins.formats.message_keys import check_no_media, check_no_tools, with_weight
 from prefd.plugins.types import Message, UnusableRow
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -24,17 +25,35 @@ NO_ARGUMENTS = {"id", "type", "index", "name", "function", "arguments"}
 """The keys of a call that says none: with another it may say them there."""
 MEDIA = {"image": "an image", "audio": "audio", "video": "a video", "file": "a file", "document": "a document"}
 AS_JSON = re.compile(r"""\s*(\[\s*)?\{\s*"\w+"\s*:""")
-AS_MESSAGES = re.compile(r"""\s*(\[\s*\{\s*"(role|content|from)"\s*:|\{\s*"role"\s*:\s*"(system|user|assistant)")""")
+AS_MESSAGES = re.compile(
+    r"""\s*(\[\s*\{([^{}\[\]]*,)?\s*"(role|content|from)"\s*:|\{([^{}\[\]]*,)?\s*"role"\s*:\s*"(system|user|assistant)")"""
+)
 AS_REPR = re.compile(
-    r"""\s*(array\()?(\[\s*\{\s*'(role|content|from|value)'\s*:|\{\s*'(role|content)'\s*:.*'(role|content)'\s*:|\[?\w*Message\w*\(\w+=)""",
+    r"""\s*(array\()?(\[\s*\{([^{}\[\]]*,)?\s*'(role|content|from|value)'\s*:|\{([^{}\[\]]*,)?\s*'(role|content)'\s*:.*'(role|content)'\s*:"""
+    r"""|\[?\w*Message\w*\(\w+=|\[?OrderedDict\()""",
     re.DOTALL,
 )
-PARTS_AS_REPR = re.compile(r"""\s*\[\s*\{\s*'type'\s*:\s*'text'\s*,\s*'text'\s*:""")
+PARTS = (
+    "text",
+    "input_text",
+    "output_text",
+    "image",
+    "image_url",
+    "input_image",
+    "audio",
+    "input_audio",
+    "video",
+    "file",
+    "refusal",
+)
+"""The types of parts, by which JSON text of some is known."""
+PARTS_AS_REPR = re.compile(rf"""\s*\[\s*\{{[^{{}}]*'type'\s*:\s*'({"|".join(PARTS)})'""")
 REPR = "Python's repr of messages; write JSON (json.dumps, or DataFrame.to_json(orient='records', lines=True))"
 
 
 def decode_messages(value: Any) -> Any:
     """Decodes the JSON text of messages, as a whole or one by one; any other `value` stays as it is."""
+    value = _decoded_twice(value)
     decoded = _decoded(value) if isinstance(value, str) and AS_JSON.match(value) else value
     is_one = isinstance(decoded, Mapping) and not decoded.keys().isdisjoint(("content", "tool_calls", "value"))
     messages = [decoded] if is_one else decoded
@@ -49,6 +68,15 @@ def decode_messages(value: Any) -> Any:
     return messages if _look_like_messages(messages) else value
 
 
+def _decoded_twice(value: Any) -> Any:
+    """`value`, or the JSON text that it is the JSON text of: messages that were encoded twice."""
+    if not isinstance(value, str) or not value.lstrip("\ufeff \t\r\n").startswith(('"[{', '"{', "{", "[")):
+        return value
+    text = value.lstrip("\ufeff \t\r\n")
+    decoded = _decoded(text) if text.startswith('"') else text
+    return decoded if isinstance(decoded, str) and AS_MESSAGES.match(decoded) else value
+
+
 def _look_like_messages(value: Any) -> bool:
     return (
         isinstance(value, list)
@@ -60,19 +88,20 @@ def _look_like_messages(value: Any) -> bool:
     )
 
 
-def decode_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Decodes the JSON text of messages in every column of `row`, whatever the file."""
-    return {column: decode_messages(value) for column, value in row.items()}
-
-
 def check_prose(text: str) -> None:
     """Raises `UnusableRow` for messages that were written as text and cannot be read for certain."""
     if AS_REPR.match(text):
         raise UnusableRow(REPR)
     if not AS_MESSAGES.match(text):
         return
-    if (decoded := _decoded(text)) is text:
-        raise UnusableRow("text that begins as the JSON of messages and is not; write messages, or whole JSON")
+    try:
+        decoded = parse_json(text)
+    except UnusableRow as reason:
+        raise UnusableRow(f"JSON of messages, in which {reason}") from None
+    except (ValueError, RecursionError):
+        raise UnusableRow(
+            "text that begins as the JSON of messages and is not; write messages, or whole JSON"
+        ) from None
     if isinstance(decoded, list) and all(isinstance(item, Mapping) and "content" in item for item in decoded):
         raise UnusableRow("JSON of messages of which not all have a role")
 
@@ -88,9 +117,16 @@ def uniform_message(message: Message) -> Message:
     uniform = _without_padding(message)
     role = uniform["role"]
     check_role(role)
-    if (call := uniform.pop("function_call", None)) is not None:  # OpenAI's, before there were several
-        uniform.setdefault("tool_calls", [{"type": "function", "function": call}])
-    if calls := _decoded(uniform.pop("tool_calls", None)):
+    check_no_media(uniform)
+    check_no_tools(uniform)
+    uniform = with_weight(uniform)
+    old_call, calls = _decoded(uniform.pop("function_call", None)), _decoded(uniform.pop("tool_calls", None))
+    if old_call:  # OpenAI's, before there were several
+        old_calls = _uniform_calls([{"type": "function", "function": old_call}])
+        if calls and [_function_of(call) for call in _uniform_calls(calls)] != [_function_of(old_calls[0])]:
+            raise UnusableRow("a message has both a function_call and tool_calls, and they differ")
+        calls = calls or old_calls
+    if calls:
         uniform["tool_calls"] = _uniform_calls(calls)
     content = _decoded_parts(uniform.get("content"))
     if isinstance(content, list | tuple):
@@ -121,6 +157,10 @@ def _uniform_calls(calls: Any) -> list[Mapping[str, Any]]:
     return uniform
 
 
+def _function_of(call: Mapping[str, Any]) -> Any:
+    return call.get("function", call)
+
+
 def _with_function(tool: Mapping[str, Any]) -> dict[str, Any]:
     """A tool or a call, without what parquet pads it with."""
     uniform = _without_padding(tool)
@@ -139,10 +179,12 @@ def _with_arguments(call: dict[str, Any]) -> Mapping[str, Any]:
     if not isinstance(arguments, str):
         return call
     try:
-        decoded = json.loads(arguments or "{}", parse_constant=_no_number)
+        decoded = parse_json(arguments or "{}", _no_number)
         if isinstance(decoded, str) and decoded.lstrip().startswith("{"):  # encoded twice
-            decoded = json.loads(decoded, parse_constant=_no_number)
+            decoded = parse_json(decoded, _no_number)
         return call | {"arguments": {} if decoded is None else decoded}
+    except UnusableRow as reason:
+        raise UnusableRow(f"in the arguments of a tool call {reason}") from None
     except (ValueError, RecursionError):
         raise UnusableRow("the arguments of a tool call are text that is not JSON") from None
 
@@ -156,8 +198,27 @@ def _is_json(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
+def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Parses JSON. Raises `UnusableRow` for an object with a key twice, of which Python keeps the last, and ValueError."""
+    return json.loads(text, object_pairs_hook=_make_object, parse_constant=parse_constant)
+
+
+def _make_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(items)
+    if len(value) < len(items):
+        keys = [key for key, _ in items]
+        raise UnusableRow(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return value
+
+
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def text_of_parts(text: str) -> str:
+    """Joins the parts that `text` is the JSON text of; any other text stays as it is. Raises `UnusableRow` for other media."""
+    parts = _decoded_parts(text)
+    return "".join(str(_text_part(part)["text"]) for part in parts) if isinstance(parts, list) else text
 
 
 def _decoded_parts(content: Any) -> Any:
@@ -168,7 +229,7 @@ def _decoded_parts(content: Any) -> Any:
         raise UnusableRow(REPR)
     parts = _decoded(content)
     are_parts = isinstance(parts, list) and all(
-        isinstance(item, Mapping) and item.get("type") == "text" for item in parts
+        isinstance(item, Mapping) and item.get("type") in PARTS for item in parts
     )
     return parts if are_parts and parts else content
 
@@ -211,7 +272,7 @@ def _decoded(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return parse_json(value)
     except (ValueError, RecursionError):
         return value
 

@@ -7,7 +7,45 @@ from __future__ import annotations
 
 from prefd.plugins.formats.names import words_of
 
-MEDIA = frozenset(["image", "images", "audio", "audios", "video", "videos", "pixel_values"])
+MEDIA = frozenset(
+    [
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "picture",
+        "pictures",
+        "photo",
+        "photos",
+        "audio",
+        "audios",
+        "video",
+        "videos",
+        "pixel",
+        "frames",
+    ]
+)
+"""Words of columns of images, sounds and films."""
+PLACES = frozenset(
+    [
+        "path",
+        "paths",
+        "file",
+        "files",
+        "filename",
+        "url",
+        "urls",
+        "uri",
+        "name",
+        "bytes",
+        "base64",
+        "data",
+        "id",
+        "ids",
+        "values",
+    ]
+)
+"""Words beside them of where these are, or of what they are stored as."""
 METADATA = frozenset(
     [
         "id",
@@ -94,3 +132,10 @@ METADATA = frozenset(
 def is_metadata(column: str) -> bool:
     """Says whether any word of a name is one of `METADATA`."""
     return not METADATA.isdisjoint(words_of(column))
+
+
+def is_media(column: str) -> bool:
+    """Says whether a column of this name is of images, sounds or films, or says where these are; `image_caption` is text."""
+    words = words_of(column)
+    others = [word for word in words if word not in MEDIA]
+    return len(others) < len(words) and all(word in PLACES or word.isdigit() for word in others)

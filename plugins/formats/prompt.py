@@ -6,13 +6,14 @@ and the message has the setting that says which it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
-from prefd.plugins.formats.fields import content_text, is_messages, is_text
-from prefd.plugins.formats.messages import uniform_message
+from prefd.plugins.formats.fields import content_text, is_messages, is_text, kind_of
+from prefd.plugins.formats.messages import check_prose, text_of_parts, uniform_message
 from prefd.plugins.formats.metadata import METADATA
 from prefd.plugins.formats.names import CHATS, PROMPTS, SYSTEMS, key_of, words_of
 from prefd.plugins.formats.nulls import without_unsure
@@ -26,6 +27,10 @@ LEAST = 12
 
 SAID = PROMPTS | CHATS | {"turn", "turns", "content", "body", "task", "title"}
 """Last words of names of what somebody said: `source_text` is no source."""
+
+
+REASONS = ("reasoning_content", "thinking", "reasoning")
+"""Keys of what a message says beside its content."""
 
 
 class Prompt(NamedTuple):
@@ -75,10 +80,8 @@ def with_turns(
     if not history[1] and not system[1]:
         return prompt, columns
     messages: list[Message] = [{"role": "user", "content": prompt.strip()}] if isinstance(prompt, str) else [*prompt]
-    if history[1] and without_unsure(messages[: len(history[1])]) != without_unsure(history[1]):
-        system_turn = messages[:1] if messages and messages[0]["role"] == "system" else []
-        prompt_turns = messages[len(system_turn) :]
-        messages = [*system_turn, *_turns_before(history[1], prompt_turns), *prompt_turns]
+    if history[1]:
+        messages = _with_history(history[1], messages)
     if not system[1]:
         return messages, columns
     if not messages or messages[0]["role"] != "system":
@@ -93,9 +96,19 @@ def with_turns(
 def check_prompt(prompt: Text) -> None:
     """Raises `UnusableRow` for a prompt that says nothing."""
     texts = [prompt] if isinstance(prompt, str) else map(content_text, prompt)
+    if not isinstance(prompt, str) and prompt and all(message["role"] == "assistant" for message in prompt):
+        raise UnusableRow("the prompt is an assistant's turn alone: nobody asks anything")
     has_calls = not isinstance(prompt, str) and any(message.get("tool_calls") for message in prompt)
     if not has_calls and not any(text.strip() for text in texts):
         raise UnusableRow("empty prompt")
+
+
+def without_empty_answer(prompt: Text) -> Text:
+    """`prompt` without a last turn of the assistant's that says nothing: it is the place of the answer."""
+    if isinstance(prompt, str) or len(prompt) < 2 or prompt[-1]["role"] != "assistant":
+        return prompt
+    says_nothing = not content_text(prompt[-1]).strip() and not any(map(prompt[-1].get, ("tool_calls", *REASONS)))
+    return prompt[:-1] if says_nothing else prompt
 
 
 def naming_prompt(row: Mapping[str, Any], used_columns: frozenset[str]) -> str:
@@ -120,9 +133,10 @@ def repeats(value: Any, texts: Sequence[str]) -> bool:
 
 
 def is_blank(value: Any) -> bool:
-    """Says whether `value` is None, text of nothing but whitespace, or an empty list or object."""
+    """Says whether `value` is None, NaN (as pandas writes it), text of nothing but whitespace, or an empty list or object."""
     return (
         value is None
+        or (isinstance(value, float) and math.isnan(value))
         or (isinstance(value, str) and not value.strip())
         or (isinstance(value, list | tuple | dict) and not value)
     )
@@ -144,6 +158,12 @@ def _prompt_columns(columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 def _with_input(values: dict[str, Any], names: Mapping[str, str]) -> tuple[dict[str, Any], frozenset[str]]:
     """Alpaca's `input`, which its `instruction` is to be carried out on, behind that; and the two columns."""
     parts = [[column for column in values if names[column] == key] for key in ("instruction", "input")]
+    if all(len(columns) == 1 for columns in parts):
+        (instruction,), (source,) = parts
+        if isinstance(values[instruction], str) and not user_texts(values[source]):
+            raise UnusableRow(
+                f"wrong types: {source} is {kind_of(values[source])}, not text to set behind {instruction}"
+            )
     if any(len(columns) != 1 or not isinstance(values[columns[0]], str) for columns in parts):
         return values, frozenset()
     (instruction,), (source,) = parts
@@ -192,13 +212,50 @@ def _history(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str 
     return "history", [uniform_message(message) for message in value]
 
 
+def _with_history(history: Sequence[Message], prompt: Sequence[Message]) -> list[Message]:
+    """`prompt` behind the turns of `history` that it does not begin with itself; the system turn of either goes in front."""
+    (system, turns), (prompt_system, prompt_turns) = map(_split_system, (history, prompt))
+    if system and prompt_system and not _are_alike(system, prompt_system):
+        raise UnclearRow(
+            "the column 'history' and the prompt have system turns that differ; leave one of them out "
+            "(data.ignore_columns: [history], where the prompt has all turns)"
+        )
+    return [*(prompt_system or system), *_turns_before(turns, prompt_turns), *prompt_turns]
+
+
+def _split_system(messages: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+    count = 1 if messages and messages[0]["role"] == "system" else 0
+    return messages[:count], messages[count:]
+
+
+def _are_alike(messages: Sequence[Message], others: Sequence[Message]) -> bool:
+    """Whether the same is said by the same, up to whitespace."""
+    said, others_said = (
+        [
+            (message["role"], squeezed(content_text(message)), without_unsure(message.get("tool_calls")))
+            for message in part
+        ]
+        for part in (messages, others)
+    )
+    return said == others_said
+
+
 def _turns_before(turns: Sequence[Message], prompt_turns: Sequence[Message]) -> Sequence[Message]:
-    """`turns` without the question itself, where they end with it. Raises `UnclearRow` where they end with another one."""
-    texts = [squeezed(content_text(message)) for message in (*turns[-1:], *prompt_turns[:1])]
-    if turns[-1]["role"] != "user" or not texts[-1]:
+    """`turns` without those that the prompt begins with. Raises `UnclearRow` where they end with another question."""
+    if _are_alike(turns, prompt_turns[: len(turns)]):
+        return []
+    overlap = next(
+        (
+            count
+            for count in range(min(len(turns), len(prompt_turns)), 0, -1)
+            if _are_alike(turns[-count:], prompt_turns[:count])
+        ),
+        0,
+    )
+    turns = turns[: len(turns) - overlap]
+    is_asked_on = any(turn["role"] != "assistant" and content_text(turn).strip() for turn in prompt_turns[:1])
+    if not turns or turns[-1]["role"] != "user" or not is_asked_on:
         return turns
-    if texts[0] == texts[-1]:
-        return turns[:-1]
     raise UnclearRow(
         "the column 'history' ends with a question that nobody answers, before the prompt asks another; where it is the whole "
         "prompt, name it (data.prompt_feature: history), else leave it out (data.ignore_columns: [history])"
@@ -219,7 +276,8 @@ def _system(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str |
 
 def _system_text(column: str, value: Any) -> str:
     if isinstance(value, str):
-        return value.strip()
+        check_prose(value)
+        return text_of_parts(value).strip()
     if is_messages(value) and len(value) == 1 and value[0]["role"] == "system":
         return content_text(value[0]).strip()
     raise UnusableRow(f"wrong types: {column} is not the text of a system turn")

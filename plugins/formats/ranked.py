@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from prefd.plugins.formats.answers import Answers, find_answers, why_none
+from prefd.plugins.formats.approvals import check_marks, marks_of
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.matching import Match, matches_of, unused_note
 from prefd.plugins.formats.readings import first_pair
@@ -80,7 +81,10 @@ def _read_row(row: Mapping[str, Any], options: ReadOptions) -> _Found:
     if not scores:
         raise why_unscored(row, answers)
     score = pick(scores, options.score)
-    matches, unused = matches_of(signed(score.name, score.values), options)
+    values = signed(score.name, score.values)
+    matches, unused = matches_of(values, options)
+    if options.score is None:
+        check_marks(marks_of(row, answers), score.name, values, matches)
     pairs, unusable = gather(partial(_pair, row, answers, match) for match in matches)
     pairs_with_margin = [replace(pair, margin=None) if score.is_rank else pair for pair, _ in pairs]
     columns = {column for _, pair_columns in pairs for column in pair_columns} | answers.columns | score.columns

@@ -158,8 +158,12 @@ def is_order(name: str) -> bool:
 
 
 def signed(name: str, values: Sequence[float | None]) -> list[float | None]:
-    """Turns `values` so that higher is better."""
+    """Turns `values` so that higher is better. Raises `UnclearRow` for ranks below 0, which may be turned already."""
     low_is_good = words_of(name)[-1] in RANKS
+    if low_is_good and any(value is not None and value < 0 for value in values):
+        raise UnclearRow(
+            f"{name} is below 0 and no place: where it is better the higher it is, call it 'score' (a list: 'scores')"
+        )
     return [None if value is None else -value if low_is_good else value for value in values]
 
 

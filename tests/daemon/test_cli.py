@@ -208,6 +208,27 @@ def test_the_home_comes_from_the_option_or_the_environment(tmp_path: Path) -> No
     assert "of-two" in CliRunner().invoke(cli, ["--home", str(tmp_path / "two"), "jobs"], env=environment).output
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("~nobody123/prefd", "there is no user nobody123; write the path itself in --home or PREFD_HOME"),
+        ("$HOME/prefd", "$HOME was not expanded; write the path itself"),
+        ("${XDG_DATA_HOME}/prefd", "${XDG_DATA_HOME} was not expanded"),
+        ("%USERPROFILE%/prefd", "%USERPROFILE% was not expanded"),
+    ],
+)
+def test_a_home_that_only_a_shell_would_have_expanded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments, environment in ((["--home", named, "init"], {}), (["init"], {"PREFD_HOME": named})):
+        result = CliRunner().invoke(cli, arguments, env=environment)
+        assert (result.exit_code, said in result.stderr) == (Exit.NOT_FOUND, True), result.output
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "$HOME").mkdir()
+    assert CliRunner().invoke(cli, ["--home", "$HOME/prefd", "jobs"]).exit_code == Exit.NOT_FOUND
+
+
 def test_no_color_is_respected_even_on_a_terminal(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     homes.add_failed(home)

@@ -22,7 +22,7 @@ from faults.training import Worker as TwinsWorker
 
 # isort: split
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import ULID_LENGTH
+from prefd.daemon.inbox.claim_marks import ULID_LENGTH
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.worker.job import RunningJob

@@ -16,11 +16,12 @@ import pytest
 
 from prefd.daemon.errors import WorkerExit
 from prefd.daemon.jobs import recovery_records
+from prefd.daemon.jobs.rebuild import open_table
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine import files
 from prefd.daemon.queue import supervisor
 from prefd.daemon.service import admission
-from prefd.daemon.worker import phases
+from prefd.daemon.worker import phases, stopping
 from prefd.daemon.worker.errors import JobError
 from support import fake_worker
 from support.running_daemon import Place, fail_first, process
@@ -50,6 +51,8 @@ class Full:
 def test_three_refused_commits_anywhere_delay_a_job_and_lose_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch, number: int, error: Exception
 ) -> None:
+    with open_table(place.home):  # its database is made, and has the home's id: refused this, no daemon starts
+        pass
     real = JobTable.open
 
     def open_full(path: Path) -> JobTable:
@@ -120,9 +123,9 @@ def test_a_phase_that_finds_no_room_says_so_by_its_exit_code(
     from support.jobs_on_disk import make_job
 
     job = make_job(tmp_path, model="m", data={"path": "p"})
-    monkeypatch.setitem(phases.PHASES, "training", work)  # type: ignore[arg-type]
-    monkeypatch.setattr(phases.stopping, "watch_signals", lambda: None)
-    monkeypatch.setattr(phases.stopping, "watch_parent", lambda _: None)
+    monkeypatch.setitem(phases.PHASES, "training", work)
+    monkeypatch.setattr(stopping, "watch_signals", lambda: None)
+    monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
     assert phases.run_phase("training", tmp_path, 1) == WorkerExit.NO_ROOM
     assert job.run.outcome("training") is None
 

@@ -138,7 +138,7 @@ def test_what_can_be_read_is_and_what_had_to_be_decided_is_said(
 ) -> None:
     case, _, file = name.partition("/")
     specs = [read_handed(copy_case(case, tmp_path) / file, model)]
-    [found] = check_data(Home(home), DataCheckInput(specs=specs)).found
+    [found] = check_data(Home(home), DataCheckInput(specs=specs)).checks
     pairs, lines = READ[name]
     assert found.error is None, found
     assert found.data is not None
@@ -154,7 +154,7 @@ def test_what_cannot_be_used_is_refused_with_what_is_at_fault(
     case, _, file = name.partition("/")
     try:
         specs = [read_handed(copy_case(case, tmp_path) / file, model)]
-        [found] = check_data(Home(home), DataCheckInput(specs=specs)).found
+        [found] = check_data(Home(home), DataCheckInput(specs=specs)).checks
         said = found.error or ""
     except SpecError as error:
         said = "\n".join(error.lines)
@@ -199,6 +199,7 @@ def test_44_as_it_was_handed_over_goes_on_in_another_minute(
     set_clock("2026-11-28 23:59:10")
     broken = claim(home, model, "44-date-in-template/long.yaml", tmp_path)
     assert run_precompute(broken).summary.scored == 48
+    assert broken.spec.training is not None
     assert broken.spec.training.iters == 4000
     assert broken.spec.training.save_every == 2
     with pytest.raises(Stopped, match="after step 14"):

@@ -78,8 +78,8 @@ def test_fused_models_of_quantized_bases_are_what_they_claim(home: Path, tmp_pat
         finished(made)
     except JobError as error:
         pytest.fail(str(error))
-    fused, _ = mlx_lm.load(str(made.run.fused))
-    whole, _ = mlx_lm.load(str(model), adapter_path=str(made.run.adapter))
-    base, _ = mlx_lm.load(str(model))
+    fused = mlx_lm.load(str(made.run.fused))[0]
+    whole = mlx_lm.load(str(model), adapter_path=str(made.run.adapter))[0]
+    base = mlx_lm.load(str(model))[0]
     lost, effect = apart(logits(fused), logits(whole)), apart(logits(base), logits(whole))
     assert lost < (1e-5 if "dequantize: true" in text or mode is None else effect)

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ class Twins:
         twins.digest, twins.losses = adapter_digest(first), losses(first)
         outcome = first.run.outcome("training")
         assert outcome is not None
+        assert outcome.summary.steps is not None
+        assert outcome.summary.adapter_step is not None
         twins.ends = {"steps": outcome.summary.steps, "adapter of step": outcome.summary.adapter_step}
         return twins
 
@@ -128,8 +131,7 @@ class Worker:
     """A phase of a job in a process of its own."""
 
     def __init__(self, phase: Phase, job: RunningJob, die_at: int) -> None:
-        self.process = CHILDREN.Process(target=work, args=(phase, str(job.home.root), int(job.run.root.name), die_at))
-        self.process.start()
+        self.process = start_child(work, phase, str(job.home.root), int(job.run.root.name), die_at)
 
     def kill(self) -> bool:
         """Whether it was still running."""
@@ -142,13 +144,18 @@ class Worker:
         return self.process.exitcode
 
 
-# A fork has everything imported already. It is safe as long as this process itself never computes with MLX.
-CHILDREN = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+def start_child(target: Callable[..., object], *arguments: object) -> BaseProcess:
+    """A fork has everything imported already. It is safe as long as this process itself never computes with MLX."""
+    if sys.platform == "linux":
+        process: BaseProcess = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    else:
+        process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 def in_child(target: Callable[..., object], *arguments: object) -> None:
-    process = CHILDREN.Process(target=target, args=arguments)
-    process.start()
+    process = start_child(target, *arguments)
     process.join()
     assert process.exitcode == 0
 

@@ -131,7 +131,7 @@ def talking(home: Home) -> Iterator[httpx.Client]:
         yield http
 
 
-def eventually(http: httpx.Client, path: str, status: int, seconds: float = 5.0) -> httpx.Response:
+def eventually(http: httpx.Client, path: str, status: int, seconds: float = 60.0) -> httpx.Response:
     """The answer, once it has that status."""
     deadline = time.monotonic() + seconds
     while (reply := http.get(path)).status_code != status:

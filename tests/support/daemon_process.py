@@ -54,7 +54,7 @@ class Daemon:
         self.until(lambda: all(self.jobs().get(name, {}).get("state") in ended for name in names), 240)
         return self.jobs()
 
-    def until(self, holds: Any, timeout_s: float = 60) -> None:
+    def until(self, holds: Any, timeout_s: float = 120) -> None:
         end = time.monotonic() + timeout_s
         while not holds():
             assert time.monotonic() < end, self.home.log.read_text()[-3000:]

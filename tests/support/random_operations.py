@@ -32,7 +32,7 @@ from support.dropping_specs import SETTLE_SECONDS, Drop
 Counts = dict[str, int]
 Found = dict[str, Counts]
 """Of one fault: `counts`, and `seen`, what the kills hit."""
-SEEN = ("kills", "specs", "retries", "steps in all", "different ones", "rounds", "refused")
+SEEN = ("kills", "specs", "jobs", "done", "retries", "steps in all", "different ones", "rounds", "refused")
 """What `counts` tells; all that is not one of these has to be 0."""
 PATIENCE_SECONDS = 180.0
 CONFIG = f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
@@ -21,7 +22,11 @@ def read(rows: list[Row], **spec: Any) -> Dataset:
 
 
 def texts(made: Dataset) -> list[tuple[str, str]]:
-    return [(answer_text(pair.chosen).strip(), answer_text(pair.rejected).strip()) for _, pair in made.pairs]
+    return texts_of_pairs(made.pairs)
+
+
+def texts_of_pairs(pairs: Sequence[tuple[int, Pair]]) -> list[tuple[str, str]]:
+    return [(answer_text(pair.chosen).strip(), answer_text(pair.rejected).strip()) for _, pair in pairs]
 
 
 def as_messages(pair: Pair) -> list[Any]:

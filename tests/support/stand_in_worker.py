@@ -3,7 +3,8 @@
     python -I -S stand_in_worker.py CATALOG_FILE catalog|precompute|training --home HOME [--job ID]
 
 It runs in the job's folder, as the real one does. A name with `@` is that of one phase: `crash@training` crashes in
-training and precomputes well. `catalog` prints the text of CATALOG_FILE, or, after a `!`, ends with it on stderr.
+training and precomputes well. `catalog` prints the text of CATALOG_FILE, or, after a `!`, ends with it on stderr; `ready`
+prints {}. No task does anything while there is a `trouble.txt` beside CATALOG_FILE.
 """
 
 from __future__ import annotations
@@ -15,14 +16,25 @@ import sys
 import time
 from collections.abc import Callable
 
-STOPPED, NO_ROOM = 75, 74
+STOPPED, NO_ROOM, NOT_READY, NO_NETWORK = 75, 74, 73, 69
 
 
 def main(catalog_file: str, task: str) -> None:
-    if task == "catalog":
+    refuse_where_the_machine_does(catalog_file)
+    if task == "ready":
+        print("{}")
+    elif task == "catalog":
         print_catalog(catalog_file)
     else:
         run_phase(task)
+
+
+def refuse_where_the_machine_does(catalog_file: str) -> None:
+    """End as a worker of a half-installed prefd does, with the text of `trouble.txt` beside the catalogue, while that is there."""
+    path = os.path.join(os.path.dirname(catalog_file), "trouble.txt")
+    if os.path.exists(path):
+        with open(path) as file:
+            sys.exit(file.read())
 
 
 def print_catalog(catalog_file: str) -> None:
@@ -42,6 +54,8 @@ def run_phase(phase: str) -> None:
         file.write(f"{phase} {os.getpid()}\n")
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour is deaf else stop)
     print("hello from", phase, flush=True)
+    if behaviour is offline:  # nothing is counted before all is there
+        offline(phase)
     write("progress.json", {"phase": phase, "done": 1, "total": 2, "unit": "completion"})
     if behaviour is not None:
         behaviour(phase)
@@ -131,6 +145,26 @@ def full(_: str) -> None:
         sys.exit(NO_ROOM)
 
 
+def offline(_: str) -> None:
+    """It cannot reach the hub while there is a file `offline` in the home."""
+    if os.path.exists("../../offline"):
+        print("model org/name: it could not be downloaded (no route to host)", flush=True)
+        sys.exit(NO_NETWORK)
+
+
+def gate(phase: str) -> None:
+    """It waits, in its first phase, for a file `gate` in the home."""
+    while phase == "precompute" and not os.path.exists("../../gate"):
+        time.sleep(0.02)
+
+
+def replaced(_: str) -> None:
+    """It cannot import something the first time, as while it is being installed again."""
+    if is_first_run():
+        print("ImportError: cannot import name 'core' from 'mlx'", flush=True)
+        sys.exit(NOT_READY)
+
+
 def starved(_: str) -> None:
     """It says that it cannot allocate, and aborts."""
     print("libc++abi: terminating due to uncaught exception: std::bad_alloc", flush=True)
@@ -180,6 +214,9 @@ BEHAVIOURS: dict[str, Callable[[str], None]] = {
         steps,
         greedy,
         full,
+        gate,
+        offline,
+        replaced,
         starved,
         environment,
         sleep,

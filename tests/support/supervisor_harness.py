@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.queue.supervisor import Supervisor
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.losses import Provision
 from support import fake_worker
 from support.quick_timing import QUICK_TIMING
 
@@ -38,9 +40,12 @@ class Bench:
         given: dict[str, Any] = {"worker": self.worker, "timing": QUICK_TIMING} | more
         runner = Supervisor(self.home, self.table, job.id, **given)
 
+        async def provide() -> Provision:
+            return Provision(catalog or fake_worker.catalog(), HandedSettings())
+
         async def both() -> Job:
             beside = asyncio.ensure_future(during()) if during else None
-            ended = await asyncio.wait_for(runner.run(catalog or fake_worker.catalog()), 120)
+            ended = await asyncio.wait_for(runner.run(provide), 120)
             if beside:
                 await beside
             return ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -15,6 +16,7 @@ from prefd.daemon.home import lock
 from prefd.daemon.home.identity import read_identity
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable, JobTableError
+from prefd.daemon.machine.files import write_json
 from prefd.daemon.machine.processes import ProcessId
 from prefd.daemon.service.daemon import Service
 from support import fake_worker
@@ -144,6 +146,10 @@ def test_a_copy_made_with_hard_links_is_refused(place: Place) -> None:
         shutil.copytree(place.home.root, root, copy_function=os.link, ignore=shutil.ignore_patterns(*PASSING))
         linked = at(place, root)
         assert lock.is_held(linked.home), "they have one lock"
+        with pytest.raises(DaemonSilent, match=f"a daemon is just starting or ending on {root}: try again in a moment"):
+            Client(linked.home).status()
+        announced = json.loads((place.home.run / "daemon.json").read_text())
+        write_json(linked.home.run / "daemon.json", announced | {"started_at": 1.0})
         with pytest.raises(DaemonSilent, match=f"{root} is held by a daemon .* that does not answer for this home"):
             Client(linked.home).status()
         with pytest.raises(JobTableError, match="has 2 names: a copy made with hard links"):

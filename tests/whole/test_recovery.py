@@ -70,7 +70,7 @@ def test_the_worker_of_a_dead_daemon_is_ended_before_its_job_goes_on(place: Plac
             table.set_worker(job.id, found)
             with place.daemon():
                 place.wait_for("done")
-                assert orphan.wait(5) == -signal.SIGTERM
+                assert orphan.wait(60) == -signal.SIGTERM
 
 
 def test_a_foreign_process_with_the_workers_old_pid_is_left_alone(place: Place) -> None:

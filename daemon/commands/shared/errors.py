@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from prefd.daemon.errors import EXPECTED, Exit, PrefdError
 from prefd.daemon.machine.files import DISK_TROUBLE
+from prefd.daemon.machine.owners import explain_rights, is_refusal
 from prefd.daemon.terminal import render
 
 __all__ = ["Exit", "Failure", "explain_error"]
@@ -30,7 +33,8 @@ def explain_error(error: Exception) -> Failure | None:
     if isinstance(error, EXPECTED):
         return Failure(str(error), error.exit_code if isinstance(error, PrefdError) else Exit.FAILED)
     if isinstance(error, OSError) and error.filename is not None:
-        return Failure(f"{error.filename}: {error.strerror}")
+        rights = explain_rights(Path(os.fsdecode(error.filename))) if is_refusal(error) else ""
+        return Failure(f"{error.filename}: {error.strerror}{rights}")
     if isinstance(error, OSError) and error.errno in DISK_TROUBLE:  # a write or an fsync names no file
         return Failure(f"the disk refuses: {error.strerror}; what was written whole by then stays")
     return None

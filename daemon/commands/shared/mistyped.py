@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 import click
 
+from prefd.daemon.text.pasted_text import DASHES, QUOTES
 from prefd.daemon.text.wording import clip, find_nearest
 
 INSTEAD: Mapping[str, str] = {
@@ -55,6 +57,24 @@ def make_option_error(root: click.Context, error: click.NoSuchOption, typed: Seq
     match = find_nearest(name.lstrip("-").replace("-", "_"), [each.replace("-", "_") for each in plain])
     guesses = [] if match is None else [plain[match.replace("_", "-")]]
     return click.NoSuchOption(name, possibilities=guesses, ctx=error.ctx)
+
+
+def make_pasted_error(ctx: click.Context, typed: Sequence[str]) -> click.UsageError | None:
+    """Makes the error for an option or a name as web pages show them, with a long dash or curly quotes; None without one."""
+    for word in typed:
+        if not word or word[0] not in DASHES + QUOTES or os.path.lexists(word):
+            continue
+        char = f"{word[0]} (U+{ord(word[0]):04X})"
+        rest = word.lstrip(DASHES + "-")
+        if word[0] in DASHES:
+            plain = f"{'--' if len(rest) > 1 else '-'}{rest}"
+            return click.UsageError(
+                f"{clip(word)!r} begins with {char}, which is no dash of an option: type {clip(plain)}", ctx
+            )
+        return click.UsageError(
+            f"""{clip(word)!r} begins with {char}, which no shell takes for a quote: type " or '""", ctx
+        )
+    return None
 
 
 def _move_to_front(name: str, typed: Sequence[str]) -> str:

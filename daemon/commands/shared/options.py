@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -9,6 +10,8 @@ import click
 
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.owners import find_owner, is_closed, name_user, write_sudo
+from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import JobTable
@@ -31,9 +34,26 @@ def pass_timing(command: F) -> F:
 
 def require_home(home: Home) -> Home:
     """Returns `home`, or raises a failure that says how to make it."""
+    if is_closed(home.root):
+        owner = find_owner(home.root)
+        problem = f"{home.root} is closed to you, {name_user(os.geteuid())}"
+        if owner is None or owner == os.geteuid():
+            raise Failure(f"{problem}: chmod 700 {home.root}")
+        raise Failure(
+            f"{problem}: it is {name_user(owner)}'s; `{write_sudo(owner)} prefd …`, or name a home of yours with --home"
+        )
     if not home.root.is_dir():
         raise Failure(f"no home at {home.root}\nmake it with `prefd init`, or name another with --home", Exit.NOT_FOUND)
     return home
+
+
+def warn_of_owner(home: Home) -> None:
+    """Warns whoever is about to write into another user's home, such as root: its owner cannot change what is made there."""
+    owner, user = find_owner(home.root), os.geteuid()
+    if owner is not None and owner != user:
+        name = name_user(owner)
+        remedy = f"what you make there, {name} cannot change; `{write_sudo(owner)} prefd …` works as {name}"
+        render.print_warning(f"{home.root} is {name}'s, and you are {name_user(user)}: {remedy}")
 
 
 def read_jobs(home: Home) -> JobTable:

@@ -87,7 +87,7 @@ def ask_worker(
     """
     from prefd.daemon.home.handed_settings import HandedSettings
     from prefd.daemon.home.settings import Config
-    from prefd.daemon.machine.processes import SAME_HASHES, WORKER
+    from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, WORKER
     from prefd.daemon.specs.catalog_listing import load_catalog
 
     excluded = load_catalog(home).failures
@@ -99,10 +99,7 @@ def ask_worker(
             input=json.dumps(request.model_dump(mode="json")),
             capture_output=True,
             encoding="utf-8",  # whatever the locale is
-            env=os.environ
-            | {"PYTHONIOENCODING": "utf-8", "PREFD_PARENT": str(os.getpid())}
-            | SAME_HASHES
-            | settings.environment(),
+            env=os.environ | {"PREFD_PARENT": str(os.getpid())} | UTF8_STREAMS | SAME_HASHES | settings.environment(),
             timeout=seconds,
             check=False,
         )

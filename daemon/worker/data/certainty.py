@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.beside_sides import check_other_sides, check_pieces
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.questions import is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.data.rows import DataError
@@ -14,6 +15,7 @@ from prefd.daemon.worker.data.unread import (
     check_tools,
     check_unread,
     find_settled_parts,
+    guess_by_value,
     guess_part,
     is_already_read,
     texts_of,
@@ -44,8 +46,12 @@ def check_options(dataset: Dataset, spec: DataSpec) -> None:
 def check_repeats(dataset: Dataset, spec: DataSpec) -> None:
     """Moves rows to `unusable` that have something of a pair, or tools, in a column that was not read."""
     settled_parts = find_settled_parts(spec)
-    columns = {column: guess_part(column) for row in dataset.named_rows.usable.values() for column in row}
-    parts = {column: part for column, part in columns.items() if part and part not in settled_parts}
+    columns = dict.fromkeys(column for row in dataset.named_rows.usable.values() for column in row)
+    rows = dataset.named_rows.usable.values()
+    guesses = {column: guess_part(column) or guess_by_value(column, rows) for column in columns}
+    if dataset.format == "implicit_text":  # `check_implicit` asks whether they are the prompt itself
+        guesses = {column: guess for column, guess in guesses.items() if guess != "turns"}
+    parts = {column: part for column, part in guesses.items() if part and part not in settled_parts}
     pairs_by_row: dict[int, list[Pair]] = {}
     for number, pair in dataset.pairs:
         pairs_by_row.setdefault(number, []).append(pair)
@@ -54,6 +60,9 @@ def check_repeats(dataset: Dataset, spec: DataSpec) -> None:
         try:
             check_unread(row, pairs, parts, columns_read)
             check_tools(row, columns_read, spec.ignore_columns)
+            check_pieces(row, pairs, columns_read)
+            if "answer" not in settled_parts:
+                check_other_sides(row, pairs, columns_read)
         except UnclearRow as reason:
             dataset.unusable.append((number, reason))
     unclear = {number for number, reason in dataset.unusable if isinstance(reason, UnclearRow)}

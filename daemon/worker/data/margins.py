@@ -15,8 +15,11 @@ from prefd.plugins.formats.names import ANSWERS, BETTER, WORSE, words_of
 from prefd.plugins.formats.sides import known_sides
 from prefd.plugins.types import Pair, UnusableRow
 
-SCORES = frozenset(["score", "scores", "rating", "reward", "grade"])
+SCORES = frozenset(
+    ["score", "scores", "rating", "ratings", "reward", "rewards", "grade", "grades", "points", "helpfulness", "quality"]
+)
 BESIDE = ANSWERS | {"avg", "average", "mean", "overall", "rm", "model"}
+RANKS = frozenset(["rank", "ranks"])
 
 
 def apply_scores(dataset: Dataset, spec: DataSpec) -> None:
@@ -28,6 +31,7 @@ def apply_scores(dataset: Dataset, spec: DataSpec) -> None:
         scored_pairs.append((number, with_score))
         disagreeing_rows += [] if agree else [number]
     dataset.pairs = scored_pairs
+    _note_ranks(dataset)
     if disagreeing_rows:
         _note_disagreement(disagreeing_rows, dataset, spec)
     if spec.min_margin is not None:
@@ -46,6 +50,23 @@ def apply_scores(dataset: Dataset, spec: DataSpec) -> None:
             dataset.notes.append(
                 f"in {len(rows)} {pairs} {problem} ({dataset.name_rows(rows)}); {setting} leaves such pairs out"
             )
+
+
+def _note_ranks(dataset: Dataset) -> None:
+    """Notes pairs whose chosen answer has the worse rank: 1 is the best."""
+    behind_rows = []
+    for number, _ in dataset.pairs:
+        row = dataset.named_rows.usable[number]
+        for columns in _score_columns(tuple(sorted(row)), BETTER, WORSE, RANKS):
+            chosen, rejected = (as_number(row[column]) for column in columns)
+            dataset.columns_read.setdefault(number, set()).update(columns)
+            if chosen is not None and rejected is not None and chosen > rejected:
+                behind_rows.append(number)
+    if behind_rows:
+        pairs = "pair" if len(behind_rows) == 1 else "pairs"
+        dataset.notes.append(
+            f"in {len(behind_rows)} {pairs} chosen has the worse rank, where 1 is the best ({dataset.name_rows(behind_rows)})"
+        )
 
 
 def _leave_out(dataset: Dataset, min_margin: float) -> None:
@@ -104,9 +125,11 @@ def score_columns(columns: tuple[str, ...]) -> list[tuple[str, str]]:
     return _score_columns(columns, BETTER, WORSE)
 
 
-def _score_columns(columns: tuple[str, ...], better: frozenset[str], worse: frozenset[str]) -> list[tuple[str, str]]:
-    chosen = {key: column for column in columns if (key := _without(column, better)) is not None}
-    rejected = {key: column for column in columns if (key := _without(column, worse)) is not None}
+def _score_columns(
+    columns: tuple[str, ...], better: frozenset[str], worse: frozenset[str], scores: frozenset[str] = SCORES
+) -> list[tuple[str, str]]:
+    chosen = {key: column for column in columns if (key := _without(column, better, scores)) is not None}
+    rejected = {key: column for column in columns if (key := _without(column, worse, scores)) is not None}
     shared = sorted(chosen.keys() & rejected.keys(), key=lambda key: (len(key), key))
     return [(chosen[key], rejected[key]) for key in shared]
 
@@ -124,13 +147,13 @@ def _note_disagreement(disagreeing_rows: Sequence[int], dataset: Dataset, spec: 
     dataset.notes.append(message)
 
 
-def _without(column: str, sides: frozenset[str]) -> tuple[str, ...] | None:
+def _without(column: str, sides: frozenset[str], scores: frozenset[str]) -> tuple[str, ...] | None:
     """The words of a score's name but for the side it is of; None where it is no score of such a side."""
     words = words_of(column)
     other_words = tuple(word for word in words if word not in sides)
     is_score = (
         len(other_words) == len(words) - 1
-        and not SCORES.isdisjoint(other_words)
-        and set(other_words) <= SCORES | BESIDE
+        and not scores.isdisjoint(other_words)
+        and set(other_words) <= scores | BESIDE
     )
     return other_words if is_score else None

@@ -12,8 +12,9 @@ from typing import Any
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.rows import Row
+from prefd.plugins.formats.evidence import Evidence
 from prefd.plugins.formats.fields import read_tools
-from prefd.plugins.formats.nulls import NOTHING, Decide, Evidence, Key, Unsure, decided, decided_row, unsure_keys
+from prefd.plugins.formats.nulls import NOTHING, Decide, Key, Unsure, decided, decided_row, unsure_keys
 from prefd.plugins.types import UnusableRow
 
 DROPPED = "keys of tool calls or tools that have no value are left out, as the padding of the table"

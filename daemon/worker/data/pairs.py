@@ -16,7 +16,7 @@ from prefd.daemon.worker.data.dataset import SHOWN_ROWS
 from prefd.daemon.worker.data.nulls import read_with_nulls_settled
 from prefd.daemon.worker.data.reading import read_dataset
 from prefd.daemon.worker.data.rows import DataError, Place, Row, read_rows
-from prefd.plugins.formats.messages import decode_row
+from prefd.plugins.formats.json_cells import decode_row
 from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 
 

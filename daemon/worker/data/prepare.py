@@ -186,6 +186,14 @@ def _encode(
         encoder = Encoder(tokenizer, spec.max_length, Settings.from_spec(spec))
     except ValueError as error:
         raise DataError(f"model: {error}") from error
+    if arguments := [
+        column for column in loaded.unread if column in encoder.template_arguments - {*spec.ignore_columns}
+    ]:
+        raise DataError(
+            f"{key}: {loaded.source}: the chat template reads {' and '.join(map(repr, arguments))}, and a column of that name is not "
+            "handed to it; put it into a column 'chat_template_kwargs' (an object of names and values), or leave it out "
+            f"(data.ignore_columns: [{', '.join(arguments)}])"
+        )
     examples = []
     unclear: dict[int, UnclearRow] = {}
     for row, pair in loaded.pairs:

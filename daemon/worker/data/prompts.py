@@ -22,7 +22,7 @@ The rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.spans import Span, check_turns, find_own_spans, is_learned, plain_answer, plain_prompt
 from prefd.daemon.worker.data.template import PROBE, TELLING, Chat, ChatTokenizer, Template
 from prefd.plugins.formats.fields import content_text, is_empty
+from prefd.plugins.formats.message_keys import UNTOLD
 from prefd.plugins.types import Message, Pair, Text, UnusableRow
 
 FOREIGN = re.compile(
@@ -41,8 +42,14 @@ FOREIGN = re.compile(
     r"|GPT4 Correct User:"
 )
 """How the templates of known models begin a turn."""
+FOREIGN_START = re.compile(r"\A\s*(###\s*\w+|Assistant|ASSISTANT|GPT4 Correct Assistant)\s*:")
+"""How other trainers' texts begin an answer."""
 FOREIGN_END = re.compile(r"(</s>|<\|eot_id\|>|<\|im_end\|>|<\|end\|>|<end_of_turn>|<\|endoftext\|>)\s*\Z")
 """How the templates of known models end an answer."""
+PLACEHOLDER = re.compile(
+    r"<(\|)?(image|audio|video|img|image_pad|vision_start|image_placeholder)(_\d+)?(\|)?>", re.IGNORECASE
+)
+"""What stands in the place of an image, a sound or a film."""
 __all__ = ["AnswerText", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 
@@ -94,6 +101,8 @@ class Prompter:
         self.template = Template(tokenizer, self.settings.moment)
         self.unread_arguments: dict[str, None] = {}
         """Template arguments that the template does not mention, in order of appearance."""
+        self.unread_keys: dict[str, None] = {}
+        """Keys of messages that it does not mention, in order of appearance."""
         self._eos = ends[0]
         texts = {tokenizer.decode([i], skip_special_tokens=False): i for i in {self._eos, *tokenizer.eos_token_ids}}
         # The longest first: one may be the end of another.
@@ -104,10 +113,14 @@ class Prompter:
     def texts(self, pair: Pair) -> Texts:
         """Writes `pair` as texts. Raises `UnusableRow`."""
         prompt = self._without_bos(pair.prompt) if self.is_chat else pair.prompt
+        if self.is_chat:
+            for side in (pair.chosen, pair.rejected):
+                self._check_untemplated(side, [*self._eos_texts])
+        ends = [self._find_end(prompt, side) for side in (pair.chosen, pair.rejected)]
         pair = replace(
             pair, prompt=prompt, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected)
         )
-        start, answers = self._render_pair(pair) if self.is_chat else self._write_plain(pair)
+        start, answers = self._render_pair(pair) if self.is_chat else self._write_plain(pair, ends)
         return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
 
     def _render_pair(self, pair: Pair) -> tuple[str, list[AnswerText]]:
@@ -115,10 +128,12 @@ class Prompter:
         if not isinstance(pair.prompt, str) and not pair.prompt:
             raise UnusableRow("empty prompt")  # templates look at the first message
         chat = self._chat(pair)
+        self._collect_unread_keys(pair)
         for text in (pair.prompt, pair.chosen, pair.rejected):
             self._check_untemplated(text)
             self._check_no_bos(text)
         self._check_unwrapped(pair.prompt)
+        self._check_no_eos(pair.prompt)
         start = self.template.render(chat, add_generation_prompt=True)
         self.template.check_shown(chat, start)
         sides = [_as_messages(side, "assistant") for side in (pair.chosen, pair.rejected)]
@@ -126,12 +141,32 @@ class Prompter:
         self.template.check_tools_shown(chat, start)
         return start, answers
 
-    def _write_plain(self, pair: Pair) -> tuple[str, list[AnswerText]]:
-        """Writes the prompt and both answers as plain text."""
+    def _write_plain(self, pair: Pair, ends: Sequence[int]) -> tuple[str, list[AnswerText]]:
+        """Writes the prompt and both answers as plain text. `ends`: the EOS of each answer."""
         if pair.tools:
             raise UnusableRow("tools, but the tokenizer has no chat template")
+        if not isinstance(pair.prompt, str) and self._marker_in(*map(content_text, pair.prompt)):
+            raise UnusableRow(
+                "templated already, and messages, as a system column or a history makes of a prompt: write those turns into the "
+                "prompt's text, or leave the columns out (data.ignore_columns)"
+            )
+        self.unread_arguments |= dict.fromkeys({**self.settings.kwargs, **pair.chat_template_kwargs})
         sides = [plain_answer(pair.prompt, side) for side in (pair.chosen, pair.rejected)]
-        return plain_prompt(pair.prompt), [AnswerText(text, self._eos, own=own) for text, own in sides]
+        return plain_prompt(pair.prompt), [AnswerText(text, eos, own=own) for (text, own), eos in zip(sides, ends)]
+
+    def _find_end(self, prompt: Text, side: Text) -> int:
+        """The EOS that an answer as plain text ends with: that which the data brings, or the chat template would write.
+
+        A row that has been through the template ends as the template ends an answer.
+        """
+        if not isinstance(side, str):
+            return self._eos
+        _, brought = self._cut_eos(side)
+        if brought is not None:
+            return brought
+        is_templated = isinstance(prompt, str) and self._marker_in(prompt) is not None
+        _, ending = self._cut_eos(self.template.ending) if is_templated else ("", None)
+        return self._eos if ending is None else ending
 
     def _remarks(self, pair: Pair, start: str, answers: Sequence[AnswerText]) -> frozenset[str]:
         """Names what the pair's owner should know of it."""
@@ -148,6 +183,7 @@ class Prompter:
             "foreign": self.is_chat and any(FOREIGN.search(content) for content in _contents(pair.prompt)),
             "foreign_sides": self.is_chat
             and any(_is_foreign(content) for side in sides for content in _contents(side)),
+            "media": any(PLACEHOLDER.search(content) for content in _contents(pair.prompt)),
             "rewritten": any(answer.composed for answer in answers),
             "thinking": opens_thinking and any(self._think_end not in answer.text for answer in answers),
         }
@@ -159,6 +195,15 @@ class Prompter:
         kwargs = {**self.settings.kwargs, **pair.chat_template_kwargs}
         self.unread_arguments |= dict.fromkeys(self.template.find_unread_arguments(list(kwargs)))
         return Chat(_as_messages(pair.prompt, "user"), pair.tools, kwargs)
+
+    def _collect_unread_keys(self, pair: Pair) -> None:
+        texts = (text for text in (pair.prompt, pair.chosen, pair.rejected) if not isinstance(text, str))
+        keys = dict.fromkeys(
+            key for text in texts for message in text for key in message if message[key] and key not in UNTOLD
+        )
+        self.unread_keys |= dict.fromkeys(
+            self.template.find_unread_arguments([key for key in keys if key not in self.unread_keys])
+        )
 
     @property
     def stray_ending(self) -> str | None:
@@ -212,12 +257,17 @@ class Prompter:
 
     def _split_eos(self, text: str) -> AnswerText:
         """`text` up to the EOS that ends it, and which that is: of several, the first, where generation would stop."""
-        eos = self._eos
+        text, eos = self._cut_eos(text)
+        return AnswerText(text, self._eos if eos is None else eos)
+
+    def _cut_eos(self, text: str) -> tuple[str, int | None]:
+        """As `_split_eos`, with None for no EOS."""
+        eos = None
         while eos_text := next(
             (token_text for token_text in self._eos_texts if text.rstrip().endswith(token_text)), None
         ):
             text, eos = text.rstrip().removesuffix(eos_text), self._eos_texts[eos_text]
-        return AnswerText(text, eos)
+        return text, eos
 
     def _without_bos(self, prompt: Text) -> Text:
         """`prompt` without a BOS that the data has put at its start: the template or the tokenizer writes its own."""
@@ -262,11 +312,20 @@ class Prompter:
             raise UnusableRow("an EOS inside the answer")
         return text
 
-    def _check_untemplated(self, text: Text) -> None:
-        contents = _contents(text)
-        marker = next((token for token in self.template.markers if any(token in content for content in contents)), None)
+    def _check_untemplated(self, text: Text, but: Collection[str] = ()) -> None:
+        marker = self._marker_in(*_contents(text), but=but)
         if marker is not None:
             raise UnusableRow(_templated(f"holds {marker!r}"))
+
+    def _marker_in(self, *texts: str, but: Collection[str] = ()) -> str | None:
+        """The first of the template's own markers, `but` some, that stands in any of `texts`."""
+        markers = (marker for marker in self.template.markers if marker not in but)
+        return next((marker for marker in markers if any(marker in text for text in texts)), None)
+
+    def _check_no_eos(self, prompt: Text) -> None:
+        eos = next((text for text in self._eos_texts if any(text in content for content in _contents(prompt))), None)
+        if eos is not None:
+            raise UnusableRow(f"the prompt holds {eos!r}, the token that ends an answer: take it out")
 
     def _check_unwrapped(self, prompt: Text) -> None:
         """Raises `UnusableRow` where the words are there already that the template puts around a user's turn."""
@@ -309,7 +368,7 @@ def _is_weightless(side: Text) -> bool:
 
 
 def _is_foreign(text: str) -> bool:
-    return bool(FOREIGN.search(text) or FOREIGN_END.search(text))
+    return bool(FOREIGN.search(text) or FOREIGN_START.match(text) or FOREIGN_END.search(text))
 
 
 def _repeats(prompt: Text, side: Text) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.beside_sides import check_split_column
 from prefd.daemon.worker.data.certainty import (
     check_contexts,
     check_implicit,
@@ -15,11 +16,13 @@ from prefd.daemon.worker.data.certainty import (
 )
 from prefd.daemon.worker.data.columns import NamedRows, name_columns
 from prefd.daemon.worker.data.dataset import Dataset, list_row_numbers
+from prefd.daemon.worker.data.judgements import check_judgements
 from prefd.daemon.worker.data.margins import apply_scores
 from prefd.daemon.worker.data.repeated import note_repeated_pairs
 from prefd.daemon.worker.data.rows import DataError, Row
 from prefd.daemon.worker.data.shapes import check_columns
 from prefd.daemon.worker.data.watched_row import WatchedRow
+from prefd.daemon.worker.data.wrapped_answers import check_wrapped
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.implicit_text import ImplicitText
 from prefd.plugins.types import DatasetFormat, Pair, Reading, RowFormat, UnusableRow
@@ -55,7 +58,10 @@ def read_dataset(
     if isinstance(row_format, DatasetFormat) or hasattr(row_format, "columns"):
         check_repeats(dataset, spec)
         check_contexts(dataset, spec)
+        check_judgements(dataset, spec)
+    check_split_column(dataset, spec)
     refuse_unclear(dataset)
+    check_wrapped(dataset, spec)
     if isinstance(row_format, ImplicitText):
         check_implicit(dataset)
     apply_scores(dataset, spec)

@@ -13,7 +13,7 @@ from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import Pair
 
 Key = tuple[bytes, bytes]
-MISSING_VALUES = frozenset(["nan", "NaN", "None", "<NA>", "NaT", "null", "NULL"])
+MISSING_VALUES = frozenset(["nan", "NaN", "None", "<NA>", "NaT", "null", "NULL", "[]", "{}"])
 """What pandas or Python write for a value that is missing."""
 
 
@@ -48,8 +48,16 @@ def _note_sides_that_answer_nothing(dataset: Dataset) -> None:
         (_repeats_prompt, "only repeats the prompt"),
     ):
         if rows := [number for number, pair in dataset.pairs if says_so(pair)]:
-            pairs = "1 pair" if len(rows) == 1 else f"{len(rows)} pairs"
-            dataset.notes.append(f"in {pairs} one side {problem} ({dataset.name_rows(rows)})")
+            dataset.notes.append(f"in {_count(rows)} one side {problem} ({dataset.name_rows(rows)})")
+    if rows := [number for number, pair in dataset.pairs if _misses_prompt(pair)]:
+        dataset.notes.append(
+            f"in {_count(rows)} the prompt is or ends with 'nan' or 'None' on a line of its own, as a table without a value writes "
+            f"it ({dataset.name_rows(rows)})"
+        )
+
+
+def _count(rows: Sequence[int]) -> str:
+    return "1 pair" if len(rows) == 1 else f"{len(rows)} pairs"
 
 
 def note_repeats_across(
@@ -92,6 +100,11 @@ def _side(pair: Pair, side: Any) -> bytes:
 def _misses_side(pair: Pair) -> bool:
     """Whether a side says just what stands for a value that is missing."""
     return any(answer_text(side).strip() in MISSING_VALUES for side in (pair.chosen, pair.rejected))
+
+
+def _misses_prompt(pair: Pair) -> bool:
+    """Whether the prompt, or the last of the texts that were joined to it, is just what stands for a missing value."""
+    return answer_text(pair.prompt).strip().rpartition("\n")[2] in MISSING_VALUES
 
 
 def _repeats_prompt(pair: Pair) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefd.daemon.worker.data.columns import columns_of
 from prefd.daemon.worker.data.questions import WORDS, count_words
@@ -46,6 +47,8 @@ def check_columns(rows: Sequence[Row], source: str, key: str) -> None:
 
 def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
     first_row = next(row for row in rows if not isinstance(row, UnusableRow))
+    if nested := _nested(rows, columns):
+        return nested
     answers, verdict_columns, column_list = find_answers(first_row), verdicts(first_row), ", ".join(columns)
     if pair := _opposites(rows, columns, () if answers is None else answers.names):
         return (
@@ -97,6 +100,21 @@ def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
     hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near_columns)))}?" if near_columns else ""
     fields = " and ".join(f"data.{name}_feature" for name in missing)
     return f"has no column {' or '.join(map(repr, missing))}; its columns: {column_list}.{hint} Name the columns with {fields}"
+
+
+def _nested(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Says where the rows or their columns are, where they stand one level deeper; "" where they do not."""
+    usable = [row for row in rows if not isinstance(row, UnusableRow)]
+    under = [column for column in columns if all(_is_row(row.get(column)) for row in usable)]
+    if under:
+        return f"has its columns under {under[0]!r}; write them as columns of the row itself"
+    lists = [column for column in columns if isinstance(usable[0].get(column), list) and usable[0][column]]
+    whole = [column for column in lists if len(usable) == 1 and all(map(_is_row, usable[0][column]))]
+    return f"has its rows under {whole[0]!r}; write that list alone, or an object a line" if whole else ""
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, Mapping) and named_sides(value) is not None
 
 
 def _naming_winner(answers: Answers, columns: Sequence[str]) -> str:

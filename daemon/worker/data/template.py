@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from jinja2 import Environment, TemplateError
+from jinja2.meta import find_undeclared_variables
+
 from prefd.daemon.worker.data.still_clock import Clock
 from prefd.plugins.formats.fields import content_text
 from prefd.plugins.types import Message, UnusableRow
@@ -23,8 +26,18 @@ ELSEWHEN = timedelta(days=399, hours=13, minutes=31, seconds=17)
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}>")
 MARKUP = re.compile(r"<\|[^<>|\s]+\|>|<｜[^<>｜]+｜>|<[a-z]+_of_[a-z]+>|\[/?[A-Z_]{2,}\]|#{2,3} ?\w+:")
 """What templates write around turns, where it is no token of its own."""
+UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 TELLING = 8
 """Fewer characters may be in a text for another reason than that they were said."""
+THE_CHAT = frozenset(["messages", "tools", "add_generation_prompt", "raise_exception", "strftime_now"])
+"""What every chat template is given."""
+LEAST = 3
+"""Letters of the shortest argument: a template's own variables, set in one branch and read in another, look like some."""
+GENERATION_TAG = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")
+"""The tag that only `transformers` knows."""
+ARGUMENTS = ("arguments", "parameters", "input", "args", "kwargs", "params")
+"""What a call's arguments are called; only the first is what `mlx_lm.server` has."""
+HINTS = dict.fromkeys(ARGUMENTS[1:], ": call it 'arguments'")
 REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -119,6 +132,10 @@ class Template:
                 )
         except Exception as error:  # a template raises what it likes: its own refusals, or Python's on odd messages
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            if isinstance(error, TypeError) and (match := UNKNOWN_ARGUMENT.search(reason)) and match[1] in chat.kwargs:
+                raise UnusableRow(
+                    f"chat_template_kwargs has {match[1]!r}, which the chat template, Python code, does not take: leave it out"
+                ) from error
             raise UnusableRow(f"the chat template refuses it: {reason[:100]}{_remedy(reason, messages)}") from error
 
     def _form(self, message: Message) -> Message:
@@ -204,6 +221,24 @@ class Template:
         text = source if isinstance(source, str) else " ".join(map(str, source.values()))
         return [name for name in names if not re.search(rf"\b{re.escape(name)}\b", text)]
 
+    @cached_property
+    def own_arguments(self) -> frozenset[str]:
+        """The arguments that the template reads beside the chat itself, as `enable_thinking`; none of Python code."""
+        source = getattr(self._inner, "chat_template", None)
+        if not source or self._renderer is not self._inner:
+            return frozenset()
+        environment = Environment(extensions=["jinja2.ext.loopcontrols"])
+        try:
+            names = {
+                name
+                for text in ([source] if isinstance(source, str) else source.values())
+                for name in find_undeclared_variables(environment.parse(GENERATION_TAG.sub("", text)))
+            }
+        except TemplateError:
+            return frozenset()
+        names -= THE_CHAT | environment.globals.keys()
+        return frozenset(name for name in names if not name.endswith("_token") and len(name) >= LEAST)
+
     def check_shown(self, chat: Chat, text: str, answer: Sequence[Message] = ()) -> None:
         """Raises `UnusableRow` where `text`, which is `chat` and `answer` rendered, lacks some of what they say."""
         generation = not answer
@@ -254,6 +289,10 @@ def _parts_of(message: Message, last: bool) -> Iterator[tuple[str, str, Message]
         calls = list(message["tool_calls"])
         calls[index] = _rename_call(call)
         yield "tool calls", _name(call), {**message, "tool_calls": calls}
+        for name in ARGUMENTS:
+            if changed_call := _change_arguments(call, name):
+                changed_calls = [*message["tool_calls"][:index], changed_call, *message["tool_calls"][index + 1 :]]
+                yield f"a tool call's {name!r}{HINTS.get(name, '')}", "", {**message, "tool_calls": changed_calls}
     if last and (key := next((key for key in REASONING if message.get(key)), None)):
         message_without_reasoning = {name: value for name, value in message.items() if name not in REASONING}
         yield f"an answer's {key}", str(message[key]).strip(), message_without_reasoning
@@ -268,6 +307,15 @@ def _rename_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(call.get("function"), Mapping):
         return {**call, "function": {**call["function"], "name": PROBE}}
     return {**call, "name": PROBE}
+
+
+def _change_arguments(call: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """`call` with other arguments under `key`; None where there are none, or they are no object."""
+    if isinstance(call.get("function"), Mapping):
+        changed_function = _change_arguments(call["function"], key)
+        return None if changed_function is None else {**call, "function": changed_function}
+    arguments = call.get(key)
+    return {**call, key: dict.fromkeys(arguments, PROBE)} if isinstance(arguments, Mapping) and arguments else None
 
 
 def _with_argument_text(call: Mapping[str, Any]) -> Mapping[str, Any]:

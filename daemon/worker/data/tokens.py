@@ -44,6 +44,9 @@ REMARKS = {
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
         "it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
     ),
+    "media": (
+        "whose prompt holds the place of an image, a sound or a film ('<image>'), which prefd does not train on: leave such rows out"
+    ),
     "foreign": (
         "whose prompt holds the markup of another model's chat template, which is plain text to this one: give the rows "
         "without it"
@@ -149,6 +152,8 @@ class Encoder:
         if cut_ids[0] == cut_ids[1]:
             raise UnusableRow("identical after truncation")
         chosen, rejected = (self._completion(side, len(prompt)) for side in sides)
+        if not (chosen.own.any() and rejected.own.any()):
+            raise UnusableRow("nothing of the assistant's own is left of a side after truncation")
         if np.array_equal(_own_ids(chosen), _own_ids(rejected)):
             raise UnusableRow("the assistant says the same on both sides")
         self.truncated += bool(chosen.cut or rejected.cut)
@@ -163,6 +168,11 @@ class Encoder:
         prompt_ids, sides, _ = self._sides(Pair(prompt, answer, answer))
         self._check_room(prompt_ids)
         return self._completion(sides[0], len(prompt_ids))
+
+    @property
+    def template_arguments(self) -> frozenset[str]:
+        """The arguments that the chat template reads beside the chat itself; none where it is not used."""
+        return self._prompter.template.own_arguments if self._prompter.is_chat else frozenset()
 
     def notes(self) -> list[str]:
         """Writes what the data's owner should know of the pairs so far, a line each."""
@@ -183,6 +193,10 @@ class Encoder:
         if self._prompter.unread_arguments:
             lines.append(
                 f"chat_template_kwargs that the chat template does not read: {', '.join(self._prompter.unread_arguments)}"
+            )
+        if self._prompter.unread_keys:
+            lines.append(
+                f"keys of messages that the chat template does not read: {', '.join(self._prompter.unread_keys)}"
             )
         if ending := self._prompter.stray_ending:
             lines.append(

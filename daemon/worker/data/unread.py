@@ -6,13 +6,26 @@ Such a column must repeat what was read. Where it says something else, a row is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.questions import COMMENTS
 from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
-from prefd.plugins.formats.fields import content_text, is_text
-from prefd.plugins.formats.names import PROMPTS, SYSTEMS, key_of, side_of
+from prefd.plugins.formats.fields import content_text, is_messages, is_text
+from prefd.plugins.formats.names import (
+    ANSWERS,
+    BETTER,
+    CHATS,
+    LISTS,
+    PROMPTS,
+    SYSTEMS,
+    WORSE,
+    key_of,
+    side_of,
+    words_of,
+)
 from prefd.plugins.formats.numbering import is_answer_base, numbered
 from prefd.plugins.formats.prompt import LEAST, answer_text, is_about, is_blank, repeats
 from prefd.plugins.formats.sides import KNOWN, named_sides
@@ -21,16 +34,64 @@ from prefd.plugins.types import Pair, Text, UnclearRow
 
 WORDS = 3
 """From how many words on a column as `winner` is taken for an answer."""
-PERSONAS = frozenset(["persona", "preamble", "character", "system_text", "system_context"])
+PERSONAS = frozenset(
+    [
+        "persona",
+        "preamble",
+        "character",
+        "system_text",
+        "system_context",
+        "sys",
+        "developer",
+        "developer_message",
+        "developer_prompt",
+        "preprompt",
+        "pre_prompt",
+        "assistant_persona",
+        "bot_persona",
+        "role_play",
+        "roleplay",
+    ]
+)
 """Names that are no certain system turn, and no metadata either."""
-KINDS = {"prompt": "a prompt", "system": "a system turn", "answer": "an answer"}
+AS_SYSTEM = re.compile(r"\s*(You are|You're|Act as|Pretend (to be|you)|As an? (AI|assistant))\b")
+"""How system turns begin, whatever their column is called."""
+ABOUT_ANSWERS = COMMENTS | {"annotator", "rater", "grader", "critic", "reward", "eval"}
+"""Words of names of what is said of answers, or to those who judge them."""
+TOOL_NAMES = frozenset(
+    [
+        "tool",
+        "tools",
+        "function",
+        "functions",
+        "api",
+        "apis",
+        "available",
+        "list",
+        "schema",
+        "schemas",
+        "definition",
+        "definitions",
+        "json",
+    ]
+)
+MORE = frozenset(
+    ["alt", "alternative", "other", "another", "second", "third", "extra", "more", "additional", "further"]
+)
+"""Words of the names of further answers on one side."""
+KINDS = {"prompt": "a prompt", "turns": "turns before the prompt", "system": "a system turn", "answer": "an answer"}
 
 
 def guess_part(column: str) -> str | None:
-    """Guesses from its name what a column holds: `prompt`, `system`, `answer`, `verdict` (a word or an answer) or None."""
+    """Guesses from its name what a column holds.
+
+    `prompt`, `turns` before it, `system`, `answer`, `verdict` (a word or an answer) or None.
+    """
     key = key_of(column)
     if key in PROMPTS:
         return "prompt"
+    if words_of(column)[-1:] == ("history",) and not is_about(column):
+        return "turns"
     if key in SYSTEMS | PERSONAS or (key.rpartition("_")[0] in SYSTEMS and not is_about(column)):
         return "system"
     if any(key in pair for pair in KNOWN):
@@ -43,10 +104,27 @@ def guess_part(column: str) -> str | None:
     )
 
 
+def guess_by_value(column: str, rows: Collection[Mapping[str, Any]]) -> str | None:
+    """Guesses from what a column of no telling name holds: the words of a system turn, chat messages, or more sides."""
+    words = words_of(column)
+    sides = [word for word in words if word in BETTER | WORSE]
+    if len(sides) == 1 and set(words) - set(sides) <= ANSWERS | CHATS | LISTS | MORE | {
+        word for word in words if word.isdigit()
+    }:
+        return "answer"
+    if is_about(column) or not ABOUT_ANSWERS.isdisjoint(words) or words[-1:] == ("judge",):
+        return None
+    values = [value for row in rows if not is_blank(value := as_chat(row.get(column)))]
+    if values and all(isinstance(value, str) and AS_SYSTEM.match(value) for value in values):
+        return "system"
+    return "turns" if values and all(is_messages(value) for value in values) else None
+
+
 def find_settled_parts(spec: DataSpec) -> set[str]:
     """Finds the parts whose columns the spec names, so that no other column can be them."""
     features_by_part: dict[str, list[str | list[str]]] = {
         "prompt": [spec.prompt_feature],
+        "turns": [spec.prompt_feature],
         "system": [spec.system_feature],
         "answer": [spec.chosen_feature, spec.rejected_feature],
         "verdict": [spec.chosen_feature, spec.rejected_feature],
@@ -64,8 +142,8 @@ def check_unread(
     texts = [text for pair in pairs for text in texts_of(pair)]
     for column, part in parts.items():
         value = as_chat(row.get(column))
-        if part == "answer" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-            (value,) = value
+        if part == "answer" and isinstance(value, list) and all(isinstance(text, str) for text in value):
+            value = next((text for text in value if not _is_among(text, texts)), value[0] if value else None)
         if column in columns_read or is_blank(value) or (part in ("answer", "verdict") and not is_text(value)):
             continue
         if part == "verdict":
@@ -83,11 +161,20 @@ def check_tools(row: Mapping[str, Any], columns_read: Collection[str], ignored_c
     """Raises `UnclearRow` for a column that holds tools, as `functions` may, where the row has none by that name."""
     for column, value in row.items():
         is_unread = column not in columns_read and column not in ignored_columns
-        if is_unread and _are_tools(value) and is_blank(row.get("tools")):
+        if is_unread and (_are_tools(value) or _names_tools(column, value)) and is_blank(row.get("tools")):
             raise UnclearRow(
                 f"the column {column!r} looks like tools and is not read; call it 'tools', or leave it out "
                 f"(data.ignore_columns: [{column}])"
             )
+
+
+def _names_tools(column: str, value: Any) -> bool:
+    """Whether a column is called as a list of tools is, and holds something."""
+    words = set(words_of(column))
+    is_list = not words.isdisjoint(("tools", "functions", "apis")) or (
+        len(words) > 1 and bool(words & {"tool", "function", "api"})
+    )
+    return is_list and words <= TOOL_NAMES and not is_blank(value) and not isinstance(value, bool | int | float)
 
 
 def _are_tools(value: Any) -> bool:
@@ -110,6 +197,8 @@ def _naming(column: str, part: str, columns_read: Collection[str]) -> str:
     """The setting that names the right column, where one can."""
     if part == "system":
         return f"name the system turn's column (data.system_feature: {column}), or "
+    if part == "turns":
+        return "where they are, call the column 'history', or "
     if part == "prompt":
         prompts = sorted(other for other in columns_read if guess_part(other) == "prompt")
         return (

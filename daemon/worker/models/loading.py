@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -18,11 +20,18 @@ from mlx_lm.utils import (
     quantize_model,
 )
 
+from prefd.daemon.text.wording import format_value
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import memory, peft_start
 from prefd.daemon.worker.models.lookup_tables import bound_positions
 from prefd.daemon.worker.models.narrow_adapters import narrow_adapters
-from prefd.daemon.worker.models.source import ModelSource, explain_loading_failure, read_adapter, stored_dtype
+from prefd.daemon.worker.models.source import (
+    ModelSource,
+    explain_loading_failure,
+    read_adapter,
+    read_model_json,
+    stored_dtype,
+)
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -120,9 +129,32 @@ def tokenizer(source: ModelSource) -> Any:
     """
     try:
         folder = source.config_folder
-        return load_tokenizer(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
+        eos_ids = load_config(folder).get("eos_token_id")
+        if not all(isinstance(each, int) for each in (eos_ids if isinstance(eos_ids, list) else [eos_ids or 0])):
+            raise ValueError(
+                f"eos_token_id is {eos_ids!r} in its generation_config.json or config.json, and no token id"
+            )
+        return load_tokenizer(folder, eos_token_ids=eos_ids)
+    except (ImportError, AttributeError) as error:
+        for key in ("chat_template_type", "tool_parser_type"):
+            if (kind := _tokenizer_setting(folder, key)) and kind in str(error):
+                raise JobError(
+                    f"model {source.model}: its tokenizer_config.json has {key} {format_value(kind)}, which mlx-lm {version('mlx-lm')} "
+                    "has not; take a version of mlx-lm that has it, or write the model's template into chat_template.jinja and take "
+                    f"{key} out"
+                ) from error
+        raise JobError(
+            f"model {source.model}: its tokenizer cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {str(error).strip()[:500]}") from error
+
+
+def _tokenizer_setting(folder: Path, key: str) -> str | None:
+    """A setting of tokenizer_config.json by which mlx-lm loads code of its own."""
+    path = folder / "tokenizer_config.json"
+    value = read_model_json(path).get(key) if path.is_file() else None
+    return value if isinstance(value, str) else None
 
 
 def check_same_vocabulary(policy: ModelSource, policy_tokenizer: Any, reference: ModelSource) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import mlx.core as mx
 from mlx import nn
+from mlx_lm.models.mla import MultiLinear, QuantizedMultiLinear
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
-QUANTIZED = (nn.QuantizedLinear, nn.QuantizedEmbedding, QuantizedSwitchLinear)
+QUANTIZED = (nn.QuantizedLinear, nn.QuantizedEmbedding, QuantizedSwitchLinear, QuantizedMultiLinear)
 """The classes of modules that can be dequantized, in each of MLX's modes."""
 
 
@@ -25,6 +26,8 @@ def dequantize_module(module: nn.Module, dtype: mx.Dtype = mx.float32) -> nn.Mod
     weight = unpack_weight(module).astype(dtype)
     if isinstance(module, nn.QuantizedEmbedding):
         plain: nn.Module = nn.Embedding(1, 1)
+    elif isinstance(module, QuantizedMultiLinear):
+        plain = MultiLinear(1, 1, 1)
     else:
         experts = isinstance(module, QuantizedSwitchLinear)
         plain = SwitchLinear(1, 1, 1, bias=False) if experts else nn.Linear(1, 1, bias=False)

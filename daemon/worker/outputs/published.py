@@ -33,7 +33,8 @@ class Published:
 
     def __enter__(self) -> Path:
         shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
+        self.folder.parent.mkdir(exist_ok=True)  # and no more: a job's folder that is gone is not made again elsewhere
+        self.partial.mkdir()
         return self.partial
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -26,7 +26,7 @@ from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
-from prefd.daemon.worker.training.checkpoint import Checkpoints
+from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint
 from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
 from prefd.daemon.worker.training.metrics import MetricsLog
 from prefd.daemon.worker.training.qat import QAT
@@ -73,10 +73,11 @@ class Run:
     def restore(self) -> int:
         """Go on from the newest checkpoint, and return the step it was saved after, 0 without one.
 
-        Raises `JobError` when the pairs or the model's weights are not those it was saved with.
+        Raises `JobError` when it is another job's, or the pairs or the model's weights are not those it was saved with.
         """
         checkpoint = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
         if checkpoint is not None:
+            self._require_own(checkpoint)
             if checkpoint.state["data_sha256"] != self.data_sha256:
                 raise self._make_change_error(
                     "pairs", checkpoint.step, self._explain_other_tokens(checkpoint.state.get("tokens_of", {}))
@@ -93,6 +94,18 @@ class Run:
             log.info("going on from the checkpoint of step %d", checkpoint.step)
         self.metrics.truncate_after(self.step)
         return self.step
+
+    def _require_own(self, checkpoint: RestoredCheckpoint) -> None:
+        """Raise `JobError` for a checkpoint of another job, or one without an id where this job's have one."""
+        owner, run = checkpoint.state.get("job"), self.job.run
+        if owner == (run.job or None) or (owner is None and self.job.is_of_earlier_version):
+            return
+        number, folder = run.root.name, self.checkpoints.path(checkpoint.step)
+        raise JobError(
+            f"{folder} is a checkpoint of another job ({owner or 'of an earlier version, without an id'}), and not of job "
+            f"{number} ({run.job or 'without an id'}): was it copied or restored there? Move {self.checkpoints.folder} "
+            f"away, or begin anew: `prefd retry {number} --fresh`"
+        )
 
     def _make_change_error(self, subject: str, step: int, remedy: str) -> JobError:
         return JobError(
@@ -191,7 +204,8 @@ class Run:
 
     def _save(self) -> None:
         epoch, steps_into_epoch = divmod(self.step, self.schedule.steps_per_epoch)
-        state = {
+        owner = {"job": self.job.run.job} if self.job.run.job else {}
+        state = owner | {
             "seed": self.training.seed,  # with the step, all of the random state: dropout and order derive from both
             "epoch": epoch,
             "steps_into_epoch": steps_into_epoch,

@@ -180,6 +180,23 @@ def test_a_moment_is_of_the_time_zone_of_whoever_submits_it(
     assert "--not-before: 2999-03-10 02:30 is not on the clocks here" in skipped.stderr
 
 
+def test_what_a_job_waits_for_is_told_in_the_time_zone_of_whoever_looks(
+    made: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = homes.add_queued(made, not_before="2999-01-01 07:00Z")
+    with JobTable.open(made.database) as table:
+        table.set_waiting_reasons({job.id: "not before 2999-01-01 07:00+00:00"})  # as a daemon with TZ=UTC writes it
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    try:
+        listed, shown = invoke(made, "jobs"), invoke(made, "show", job.id)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "not before 2999-01-01 02:00-05:00" in listed.stdout
+    assert "waiting    not before 2999-01-01 02:00-05:00" in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [

@@ -26,7 +26,7 @@ from support.control_server import serving, talking
 from support.fake_worker import wait_for
 
 
-def connect(home: Home, seconds: float = 5.0) -> socket.socket:
+def connect(home: Home, seconds: float = 60.0) -> socket.socket:
     there = socket.socket(socket.AF_UNIX)
     there.settimeout(seconds)
     there.connect(str(home.socket))
@@ -62,7 +62,7 @@ def test_another_user_is_refused_before_a_byte_is_answered(shared_home: Home, ca
     code = (
         "import os, socket, sys\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(int(sys.argv[2]))\n"
-        "there = socket.socket(socket.AF_UNIX); there.settimeout(5); there.connect(sys.argv[1])\n"
+        "there = socket.socket(socket.AF_UNIX); there.settimeout(60); there.connect(sys.argv[1])\n"
         "try:\n"
         "    there.sendall(b'GET /v1/status HTTP/1.1\\r\\nHost: prefd\\r\\n\\r\\n')\n"
         "    print(there.recv(1000))\n"
@@ -73,7 +73,7 @@ def test_another_user_is_refused_before_a_byte_is_answered(shared_home: Home, ca
         said = {}
         for uid in (65534, 0):
             command = [sys.executable, "-I", "-c", code, str(shared_home.socket), str(uid)]
-            said[uid] = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+            said[uid] = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
         assert said[65534].strip() == "b''"
         assert "200 OK" in said[0]
         assert Client(shared_home).status().pid == 42
@@ -120,11 +120,11 @@ def test_a_huge_body_is_neither_kept_nor_waited_for(made: Home) -> None:
             with connect(made) as there:
                 there.sendall(head)
                 try:
-                    while time.monotonic() - began < 10:
+                    while time.monotonic() - began < 20:
                         sent += there.send(piece)
                 except OSError:
                     pass
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 8, "as long as without a limit of 0.5 s"
             assert me.memory_info().rss - before < 30_000_000, sent
         assert daemon.posted == []
         assert Client(made).status().pid == 42
@@ -139,17 +139,17 @@ def test_a_request_that_never_comes_whole_is_given_up(made: Home, beginning: byt
         slow.sendall(beginning)
         with suppress(ConnectionResetError):
             assert slow.recv(1000) == b""
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8, "as long as without a limit of 0.3 s"
 
 
 def test_a_trickle_of_bytes_buys_no_time(made: Home) -> None:
     with serving(made, Timing(request_arrival=0.3)), connect(made) as slow:
         began = time.monotonic()
         with suppress(ConnectionError):
-            while time.monotonic() - began < 4:
+            while time.monotonic() - began < 20:
                 slow.sendall(b"y")
                 time.sleep(0.02)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8, "as long as without a limit of 0.3 s"
 
 
 def test_a_client_that_does_not_read_its_answer_is_let_go(made: Home) -> None:

@@ -10,16 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
-from prefd.daemon.control import detached_start
 from prefd.daemon.control.detached_start import is_answering, read_tail
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine import processes
 from prefd.daemon.timing import Timing
 from support import fake_worker
 from support.homes import invoke
@@ -67,14 +66,14 @@ def test_it_outlives_its_terminal_and_holds_nothing_of_it(there: Home) -> None:
         assert not [target for target in targets.values() if "pts" in target or target == str(there.config)]
 
     daemon.kill()  # it leaves its socket, its lock file and its name
-    psutil.wait_procs([daemon], timeout=10)
+    psutil.wait_procs([daemon], timeout=60)
     assert there.socket.exists()
     assert lock.read_announcement(there) is not None
     first, second = (subprocess.Popen(
         [sys.executable, "-m", "prefd.daemon.cli", "--home", str(there.root), "start", "--detach"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) for _ in range(2))  # fmt: skip
-    ends = [process.communicate(timeout=60) for process in (first, second)]
+    ends = [process.communicate(timeout=120) for process in (first, second)]
     codes = [first.returncode, second.returncode]
     assert sorted(codes) == [Exit.OK, Exit.FAILED], ends
     _, said = ends[codes.index(Exit.FAILED)]
@@ -97,7 +96,7 @@ def test_one_that_does_not_come_up_says_why(
     fake = tmp_path / "python"
     fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{script}"\n')
     fake.chmod(0o755)
-    monkeypatch.setattr(detached_start, "sys", SimpleNamespace(executable=str(fake)))
+    monkeypatch.setattr(processes, "PYTHON", (str(fake),))
     timing = Timing(detached_start=0.2 if "sleep" in script else 30)
     result = invoke(there, "start", "--detach", timing=timing)
     assert result.exit_code == Exit.FAILED

@@ -28,7 +28,7 @@ def test_its_json_is_that_of_its_parts(made: Home) -> None:
     (active,) = document["active"]
     assert list(active)[:-1] == list(job.to_json())
     assert active["progress"]["unit"] == "steps"
-    assert document["queue"] == {"paused_at": None}
+    assert document["queue"] == {"paused_at": None, "waits_for": None}
     assert document["watcher"]["left_alone"] == {}
 
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,19 +70,6 @@ def test_a_failure_gives_its_remedy_and_exit_code(there: Home) -> None:
     assert result.exit_code == Exit.FAILED
     assert "nonsense" in result.stdout
     assert "→ edit" in result.stdout
-
-
-def test_a_missing_home_is_a_warning(home: Path) -> None:
-    found = only(list(checks.check_home(Home(home))))
-    assert (found.level, found.remedy) == ("warn", "prefd init")
-    assert not home.exists()
-
-
-def test_a_home_that_lacks_a_folder_fails(there: Home) -> None:
-    there.runs.rmdir()
-    found = only(list(checks.check_home(there)))
-    assert found.level == "fail"
-    assert "runs" in found.detail
 
 
 def test_the_blas_is_reported_where_one_is_wanted(there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,24 +156,6 @@ def test_what_is_not_the_version_that_prefd_needs_fails(there: Home, monkeypatch
     mlx = checks.metadata.version("mlx")
     assert found.detail == f"mlx is {mlx}, and prefd needs >=99; no-such-distribution is not installed"
     assert (found.level, found.remedy) == ("fail", "install prefd again in this environment")
-
-
-@pytest.mark.parametrize(("mode", "level"), [(0o700, "ok"), (0o755, "ok"), (0o775, "warn"), (0o777, "fail")])
-def test_a_home_that_others_can_write_is_told(there: Home, mode: int, level: str) -> None:
-    there.root.chmod(mode)
-    found = only(list(checks.check_home(there)))
-    assert found.level == level
-    assert found.remedy == ("" if level == "ok" else f"chmod 700 {there.root}")
-
-
-@pytest.mark.parametrize(("free", "level"), [(100e6, "fail"), (1e9, "warn"), (50e9, "ok")])
-def test_a_disk_that_is_nearly_full_is_told(
-    there: Home, monkeypatch: pytest.MonkeyPatch, free: float, level: str
-) -> None:
-    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
-    found = only(list(checks.check_disk(there)))
-    assert found.level == level
-    assert bool(found.remedy) == (level != "ok")
 
 
 def test_a_database_with_a_damaged_page_fails(there: Home) -> None:

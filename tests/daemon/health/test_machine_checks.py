@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 
 from prefd.daemon.health import machine_checks
@@ -21,6 +22,7 @@ from prefd.daemon.health.machine_checks import (
     describe_inotify,
     is_event_reported,
 )
+from prefd.daemon.health.service_home import read_agent_home
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.mounts import Mount
 
@@ -160,6 +162,48 @@ def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_enabled_unit_that_lingers_is_well(there: Home, unit: Path) -> None:
     assert only(check_service(there)).detail == f"systemd: {unit}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "override", "served"),
+    [
+        ("", "", None),
+        ('Environment="PREFD_HOME={home}"', "", "home"),
+        ("Environment=A=1 PREFD_HOME={home} B=2", "", "home"),
+        ("", '[Service]\nEnvironment="PREFD_HOME={home}"\n', "home"),
+        ("Environment=PREFD_HOME=/elsewhere", "", "/elsewhere"),
+        ("#Environment=PREFD_HOME={home}", "", None),
+    ],
+)
+def test_a_service_that_serves_another_home_than_the_shells_is_told(
+    there: Home, unit: Path, monkeypatch: pytest.MonkeyPatch, lines: str, override: str, served: str | None
+) -> None:
+    monkeypatch.setenv("PREFD_HOME", str(there.root))
+    with unit.open("a") as file:
+        file.write(lines.format(home=there.root) + "\n")
+    if override:
+        folder = unit.with_name(f"{unit.name}.d")
+        folder.mkdir()
+        (folder / "override.conf").write_text(override.format(home=there.root))
+    findings = [finding for finding in check_service(there) if finding.level == "warn"]
+    if served == "home":
+        assert findings == []
+    else:
+        (finding,) = findings
+        default = platformdirs.user_data_dir("prefd", appauthor=False)
+        assert finding.detail.startswith(f"the service serves {served or default}, and PREFD_HOME is {there.root}")
+        assert finding.remedy == f"name it in {unit} too (docs/service.md)"
+    monkeypatch.delenv("PREFD_HOME")
+    assert all(finding.level == "ok" for finding in check_service(there)), "no home is named but by --home"
+
+
+def test_an_agents_home_is_read(tmp_path: Path) -> None:
+    agent = tmp_path / "prefd.plist"
+    document = {"ProgramArguments": ["prefd", "start"], "EnvironmentVariables": {"PREFD_HOME": str(tmp_path)}}
+    agent.write_bytes(plistlib.dumps(document))
+    assert read_agent_home(agent) == tmp_path.resolve()
+    agent.write_bytes(plistlib.dumps(document | {"ProgramArguments": ["prefd", "--home", "/x", "start"]}))
+    assert read_agent_home(agent) == Path("/x")
 
 
 def test_no_unit_is_no_fault(there: Home, unit: Path) -> None:

@@ -117,6 +117,12 @@ def test_the_names_that_people_give_to_specs_are_taken(made: Home, inbox: Inbox,
     assert claim_all(inbox) == [name]
 
 
+def test_a_name_is_told_as_it_is_and_without_what_cannot_be_printed(made: Home, inbox: Inbox) -> None:
+    put(made, "Größe.txt", "a\x1b[31m.txt")
+    assert claim_all(inbox) == []
+    assert list(inbox.left_alone) in (["'Größe.txt'", "'a\\x1b[31m.txt'"], ["'a\\x1b[31m.txt'", "'Größe.txt'"])
+
+
 def test_a_numbered_copy_is_left_alone_where_its_original_was_dropped(made: Home, inbox: Inbox) -> None:
     put(made, "ipo.yaml")
     assert claim_all(inbox) == ["ipo.yaml"]

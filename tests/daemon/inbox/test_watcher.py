@@ -23,7 +23,7 @@ def watched(folder: Path, config: WatchConfig, body: Callable[[Watcher], Corouti
         task = asyncio.create_task(watcher.run())
         try:
             await asyncio.sleep(0.1)
-            await asyncio.wait_for(body(watcher), 20)
+            await asyncio.wait_for(body(watcher), 60)
             assert not task.done()
         finally:
             task.cancel()

@@ -1,6 +1,7 @@
 """A file becomes jobs or is refused, with no loop around: the life of a spec file in single steps."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -87,17 +88,44 @@ def test_a_claimed_file_that_cannot_be_a_job_is_rejected_with_the_reason(
     assert rows(made) == []
 
 
-def test_losses_that_cannot_be_listed_reject_a_file_and_a_worker_that_cannot_be_run_keeps_it(
-    made: Home, tmp_path: Path
-) -> None:
+def test_a_file_is_kept_while_the_losses_cannot_be_listed_or_no_worker_can_be_run(made: Home, tmp_path: Path) -> None:
     claimed = claim(made, fake_worker.spec_text(tmp_path))
     with pytest.raises(CatalogError, match="cannot run /no/such/python"):
         admitting(made, tmp_path, lambda admission: admission.admit(claimed), ("/no/such/python",))
     assert claimed.source in names(made.accepted), "the machine's trouble, not the spec's"
     worker = fake_worker.make_worker(tmp_path)
     (tmp_path / "catalog.json").write_text("!no module named mlx")
-    admitting(made, tmp_path, lambda admission: admission.admit(claimed), worker)
-    assert "the losses cannot be listed" in (made.rejected / "a.yaml.error.txt").read_text()
+    with pytest.raises(CatalogError, match="no module named mlx"):
+        admitting(made, tmp_path, lambda admission: admission.admit(claimed), worker)
+    assert claimed.source in names(made.accepted)
+    assert names(made.rejected) == []
+
+
+@pytest.mark.parametrize("is_listed", [True, False], ids=["a plugin fails", "nothing can be listed"])
+def test_a_loss_that_may_be_there_again_keeps_its_file_and_what_is_wrong_in_any_case_rejects_it(
+    made: Home, tmp_path: Path, is_listed: bool
+) -> None:
+    """The losses were listed before. What is kept is handed over again by the intake."""
+    mine = {"name": "mine", "version": None, "source": "/mine.py", "losses": ["mine"], "formats": [], "error": None}
+    good = fake_worker.CATALOG | {"plugins": [*fake_worker.CATALOG["plugins"], mine]}
+    good["losses"] = good["losses"] | {"mine": fake_worker.loss()}
+    failing = fake_worker.CATALOG | {"plugins": [*fake_worker.CATALOG["plugins"], mine | {"error": "SyntaxError"}]}
+    worker = fake_worker.make_worker(tmp_path)
+
+    async def admit(admission: Admission) -> None:
+        (tmp_path / "catalog.json").write_text(json.dumps(good | {"files": [str(tmp_path / "catalog.json")]}))
+        await admission.losses.now()
+        (tmp_path / "catalog.json").write_text(json.dumps(failing) if is_listed else "!no module named mlx")
+        text = fake_worker.spec_text(tmp_path, "a", loss={"name": "mine" if is_listed else "other"})
+        with pytest.raises(CatalogError, match="SyntaxError" if is_listed else "no module named mlx"):
+            await admission.admit(claim(made, text))
+        await admission.admit(claim(made, fake_worker.spec_text(tmp_path, "b", nonsense=1)))
+        if is_listed:
+            await admission.admit(claim(made, fake_worker.spec_text(tmp_path, "c", loss={"name": "never"})))
+
+    admitting(made, tmp_path, admit, worker)
+    assert len([name for name in names(made.accepted) if name.endswith(".yaml")]) == 1
+    assert len([name for name in names(made.rejected) if name.endswith(".error.txt")]) == (2 if is_listed else 1)
 
 
 def test_a_posted_spec_that_is_refused_leaves_nothing(made: Home, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ class TestCheck:
     def checked(self, home: Path, *specs: dict[str, Any]) -> Sequence[DataCheck]:
         return worker.check_data(
             Home(home), DataCheckInput(specs=[JobSpec.model_validate(each) for each in specs])
-        ).found
+        ).checks
 
     def test_jobs_with_the_same_tokens_read_their_data_once(
         self, home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch

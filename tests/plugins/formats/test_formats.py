@@ -316,3 +316,19 @@ class TestImplicitText:
         assert a[:cut] == b[:cut]
         assert cut < len(a)
         assert cut < len(b)
+
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n",
+            "<|start_header_id|>user<|end_header_id|>\n\nQ<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+            "<start_of_turn>user\nQ<end_of_turn>\n<start_of_turn>model\n",
+            "<s>[INST] Q [/INST]",
+        ],
+    )
+    @pytest.mark.parametrize("answers", [("Yes.", "No."), ("It is so.", "It is not."), (" Yes.", " No.")])
+    def test_the_prompt_of_a_templated_row_ends_where_generation_begins(
+        self, prompt: str, answers: tuple[str, str]
+    ) -> None:
+        pair = BUILT_IN["implicit_text"].pair({"chosen": prompt + answers[0], "rejected": prompt + answers[1]})
+        assert (pair.prompt, pair.chosen, pair.rejected) == (prompt, *answers)

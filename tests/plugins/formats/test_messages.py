@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 from prefd.plugins.formats.fields import finish, read_text
-from prefd.plugins.formats.messages import decode_row, uniform_message
+from prefd.plugins.formats.json_cells import decode_row
+from prefd.plugins.formats.messages import uniform_message
 from prefd.plugins.types import UnusableRow
 
 
@@ -267,3 +268,27 @@ class TestText:
     )
     def test_other_text_is_prose(self, prose: str) -> None:
         assert read_text({"chosen": prose}, "chosen") == prose
+
+
+class TestPartsAsText:
+    IMAGE: ClassVar = {"type": "image"}
+
+    def test_json_text_of_parts_is_parts_whatever_their_type(self) -> None:
+        told = user(json.dumps([{"type": "input_text", "text": "Hi"}]))
+        assert uniform_message(told) == user([{"type": "text", "text": "Hi"}])
+        assert (
+            reason(user(json.dumps([self.IMAGE, {"type": "text", "text": "Hi"}]))) == "an image; prefd trains on text"
+        )
+        assert reason(user(str([self.IMAGE]))).startswith("Python's repr of messages")
+        assert reason(user(str([{"text": "Hi", "type": "text"}]))).startswith("Python's repr of messages")
+
+    def test_so_it_is_where_the_whole_prompt_is_that_text(self) -> None:
+        assert (
+            read_text(
+                {"prompt": json.dumps([{"type": "text", "text": "Hi"}, {"type": "text", "text": " you"}])}, "prompt"
+            )
+            == "Hi you"
+        )
+        with pytest.raises(UnusableRow, match="an image; prefd trains on text"):
+            read_text({"prompt": json.dumps([self.IMAGE, {"type": "text", "text": "Hi"}])}, "prompt")
+        assert read_text({"prompt": '[{"type": "circle"}]'}, "prompt") == '[{"type": "circle"}]'

@@ -135,3 +135,24 @@ def test_a_system_turn_that_only_the_prompt_column_has_is_kept() -> None:
     assert read([row | {"system": "Be kind."}]).pairs == read([row]).pairs
     with pytest.raises(DataError, match="and has a system turn that they have not; write the messages that are meant"):
         read([row | {"prompt": [turn, user("Another?")]}])
+
+
+@pytest.mark.parametrize(("value", "kind"), [(5, "a number"), (True, "a boolean"), ([answer("x")], "a list")])
+def test_an_input_that_is_no_text_is_not_left_out(value: Any, kind: str) -> None:
+    made = read(of("instruction", "chosen", "rejected", input=value))
+    assert {str(reason) for _, reason in made.unusable} == {
+        f"wrong types: input is {kind}, not text to set behind instruction"
+    }
+
+
+def test_nan_in_a_column_is_nothing() -> None:
+    rows = of("question", "chosen", "rejected", system=float("nan"), history=float("nan"), images=float("nan"))
+    made = read(rows)
+    assert [as_messages(pair) for _, pair in made.pairs] == [[user(t.question)] for t in TRIPLES]
+
+
+def test_a_system_turn_as_json_text_of_parts_is_its_text() -> None:
+    made = read(of("prompt", "chosen", "rejected", system='[{"type": "text", "text": "Be brief."}]'))
+    assert as_messages(made.pairs[0][1])[0] == {"role": "system", "content": "Be brief."}
+    made = read(of("prompt", "chosen", "rejected", system="[{'type': 'text', 'text': 'Be brief.'}]"))
+    assert {str(reason).partition(";")[0] for _, reason in made.unusable} == {"Python's repr of messages"}

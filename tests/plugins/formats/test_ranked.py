@@ -219,3 +219,14 @@ def test_numbered_columns_of_any_name_are_scores_where_named(name: str) -> None:
     assert made.pairs == [(1, Pair("Q", "y", "x"))]
     assert made.pairs[0][1].margin == 2
     assert (made.notes, made.unread) == ([f"answers are compared by {name} (1 row)"], [])
+
+
+def test_a_rank_below_0_may_be_turned_already() -> None:
+    rows = [
+        {"prompt": t.question, "answers": [{"answer": t.better, "rank": -1}, {"answer": t.worse, "rank": -2}]}
+        for t in TRIPLES
+    ]
+    with pytest.raises(
+        DataError, match="rank is below 0 and no place: where it is better the higher it is, call it 'score'"
+    ):
+        read(rows)

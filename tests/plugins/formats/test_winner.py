@@ -283,3 +283,13 @@ def test_an_index_of_more_than_nine_columns_counts_them_as_numbers() -> None:
     made = read(rows, pairs="best_rest")
     winners = dict.fromkeys(chosen.split()[0] for chosen, _ in texts(made))
     assert list(winners) == ["response_1", "response_2", "response_10", "response_11"]
+
+
+def test_a_winner_that_is_nan_is_missing() -> None:
+    rows: list[Row] = [
+        {"prompt": t.question, "response_0": t.better, "response_1": t.worse, "winner": winner}
+        for t, winner in zip(TRIPLES, (0.0, float("nan"), 1.0))
+    ]
+    made = read(rows)
+    assert [number for number, _ in made.pairs] == [1, 3]
+    assert [str(reason) for _, reason in made.unusable] == ["winner is missing: no answer is preferred"]

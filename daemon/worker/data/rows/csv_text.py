@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from prefd.daemon.text.wording import clip
-from prefd.daemon.worker.data.rows.opened import open_data_file
+from prefd.daemon.worker.data.rows.opened import check_no_json, open_data_file, peek_start
 from prefd.daemon.worker.data.rows.placed import DataFile
-from prefd.plugins.formats.messages import decode_row
+from prefd.plugins.formats.json_cells import decode_row
 from prefd.plugins.types import UnusableRow
 
 MAX_CELL = 2**27
@@ -32,6 +32,8 @@ def read_tsv(file: DataFile, splits: tuple[str, ...]) -> None:
 def _read(file: DataFile, default_separator: str) -> None:
     """Reads by `default_separator`, unless the header itself shows another, by which every line must agree then."""
     csv.field_size_limit(MAX_CELL)
+    with open_data_file(file) as stream:
+        check_no_json(file, peek_start(stream))
     separator = _separator(file, default_separator)
     with _records(file, separator) as records:
         header = next(records, (0, None))[1]

@@ -136,8 +136,14 @@ def _unwrapped(file: DataFile, value: Any, splits: tuple[str, ...]) -> list[Any]
 
 
 def _unnumbered(row: Any) -> Any:
-    """The hub's own viewer puts each row beside its number."""
-    return row["row"] if isinstance(row, dict) and {"row_idx", "row"} <= row.keys() else row
+    """The hub's own viewer puts each row beside its number, and the names of the cells that it has cut."""
+    if not isinstance(row, dict) or not {"row_idx", "row"} <= row.keys():
+        return row
+    if cut_cells := row.get("truncated_cells"):
+        return UnusableRow(
+            f"the hub's viewer has cut its {', '.join(map(str, cut_cells))}: fetch the dataset's own file"
+        )
+    return row["row"]
 
 
 def _is_rows(value: Any) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from prefd.daemon.worker.data.rows.document import DECODER, TwiceTheKey, add_document
 from prefd.daemon.worker.data.rows.opened import open_data_file
-from prefd.daemon.worker.data.rows.placed import DataFile, Row
+from prefd.daemon.worker.data.rows.placed import DataFile
 from prefd.plugins.types import UnusableRow
 
 MAX_LINE = 2**27
@@ -28,6 +28,8 @@ def read_json_lines(file: DataFile, splits: tuple[str, ...]) -> None:
         if first is None:
             return
         row = _parse_line(first[1])
+        if isinstance(row, UnusableRow):
+            _check_no_table(file, first[1])
         is_line = isinstance(row, dict | TwiceTheKey)
         if is_line and (second := next(lines, None)) is not None:  # the usual file
             for line in (first, second, *lines):
@@ -48,6 +50,8 @@ def read_json(file: DataFile, splits: tuple[str, ...]) -> None:
     with open_data_file(file) as stream:
         data = _read_remainder(file, stream).removeprefix(BOM)
     head, _, more = data.lstrip().partition(b"\n")
+    if isinstance(_parse_line(head), UnusableRow):
+        _check_no_table(file, head)
     if more.strip() and isinstance(_parse_line(head), dict):
         _add_lines(file, data)
         return
@@ -93,16 +97,23 @@ def _add_line(file: DataFile, line: tuple[int, bytes]) -> None:
     file.add(_parse_line(line[1]), line[0])
 
 
-def _parse_line(line: bytes) -> Row:
+def _parse_line(line: bytes) -> Any:
     try:
-        row = DECODER.decode(line.decode())
+        return DECODER.decode(line.decode())
     except UnicodeDecodeError:
         return UnusableRow("not UTF-8 (save the file as UTF-8)")
     except TwiceTheKey as reason:
         return reason
     except (ValueError, RecursionError):
         return UnusableRow(_why_not_json(line))
-    return row if isinstance(row, dict) else UnusableRow("not a JSON object")
+
+
+def _check_no_table(file: DataFile, line: bytes) -> None:
+    """Raises `DataError` for the header of a table, which the name of a JSON file should not have."""
+    for separator, suffix in ((b",", ".csv"), (b"\t", ".tsv"), (b";", ".csv")):
+        names = [name.strip().strip(b'"').decode("utf-8", "replace") for name in line.split(separator)]
+        if len(names) > 1 and all(name.isidentifier() for name in names):
+            raise file.fault(f"it looks like a table with the columns {', '.join(names[:5])}; name it {suffix}")
 
 
 def _why_not_json(line: bytes) -> str:

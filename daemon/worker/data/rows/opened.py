@@ -77,10 +77,18 @@ def peek_start(stream: BinaryIO) -> bytes:
 def _check_text(file: DataFile, stream: BinaryIO) -> None:
     head = peek_start(stream)
     check_foreign(file, head)
+    if any(head.startswith(magic) for magic in PACKED):
+        raise file.fault("what is compressed in it is compressed again; unpack it once")
     if kind := next((kind for magic, kind in BINARY.items() if head.startswith(magic)), None):
         raise file.fault(f"it is a {kind} file, whatever its name says; name it {kind}")
     if head.startswith(UTF16):
         raise file.fault("not UTF-8 but UTF-16; save the file as UTF-8")
+
+
+def check_no_json(file: DataFile, head: bytes) -> None:
+    """Raises `DataError` for a table that begins as JSON does."""
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b'{"', b"[{", b"{ ", b"[\n", b"{\n")):
+        raise file.fault("it holds JSON, whatever its name says; name it .jsonl, or .json where it is one list")
 
 
 def check_foreign(file: DataFile, head: bytes) -> None:

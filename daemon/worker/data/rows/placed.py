@@ -55,7 +55,7 @@ class DataFile:
     def add(self, row: Any, number: int, unit: Literal["line", "row"] = "line") -> None:
         """Adds a row; anything but a mapping of columns is an unusable one."""
         usable = isinstance(row, dict | UnusableRow)
-        self.into.rows.append(row if usable else UnusableRow("not a JSON object"))
+        self.into.rows.append(row if usable else _why_no_row(row))
         self.into.places.append(Place(self.name, number, unit))
 
     def note(self, remark: str) -> None:
@@ -67,3 +67,13 @@ class DataFile:
     def fault(self, problem: str) -> DataError:
         """Makes the error that names this file and its `problem`."""
         return DataError(f"{self.path}: {problem}")
+
+
+def _why_no_row(value: Any) -> UnusableRow:
+    """Explains what stands in the place of a row."""
+    hint = ""
+    if isinstance(value, list):
+        hint = ", but a list: write each row as an object with the names of its columns"
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        hint = ", but text: an object that was encoded twice (json.dumps of a string)"
+    return UnusableRow(f"not a JSON object{hint}")

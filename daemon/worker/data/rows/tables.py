@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefd.daemon.worker.data.rows.opened import check_foreign, peek_start
+from prefd.daemon.worker.data.rows.opened import check_foreign, check_no_json, peek_start
 from prefd.daemon.worker.data.rows.placed import DataError, DataFile, Rows
 from prefd.plugins.formats.labels import Label
 from prefd.plugins.formats.nulls import without_padding
@@ -121,6 +121,7 @@ def _explain_faults(file: DataFile, kind: str) -> Iterator[None]:
     """Turns pyarrow's errors into what is wrong with the file."""
     with file.path.open("rb") as stream:
         check_foreign(file, peek_start(stream))
+        check_no_json(file, peek_start(stream))
     try:
         yield
     except DataError:

@@ -68,3 +68,24 @@ def test_a_guess_is_a_slip_of_the_pen_or_none_is_made(typed: str, expected: str)
 
 def test_no_word_of_another_program_is_a_command_here() -> None:
     assert not INSTEAD.keys() & COMMANDS.commands.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["submit", "a.yaml", "—priority", "5"], "'—priority' begins with — (U+2014), which is no dash of an option: type --priority"),
+        (["–-version"], "type --version"),
+        (["logs", "3", "–f"], "type -f"),
+        (["submit", "“ipo.yaml”"], "which no shell takes for a quote"),
+    ],
+)  # fmt: skip
+def test_dashes_and_quotes_of_web_pages_are_told(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, said in result.stderr) == (Exit.USAGE, True), result.stderr
+
+
+def test_a_file_that_is_called_so_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "—.yaml").write_text("nonsense: true\n")
+    result = CliRunner().invoke(cli, ["--home", str(tmp_path), "submit", "—.yaml"])
+    assert "no dash" not in result.stderr

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import psutil
@@ -245,12 +246,13 @@ def test_over_kill_9_of_the_daemon_every_change_is_told_once_and_every_end_notif
             for number in range(3):
                 place.drop(f"{round_}-{number}.json", name="ok" if number else "fail")
             ended = 3 * round_ + (3 if round_ == 2 else 1)
-            for event in Client(place.home).events(after):
-                after = event.id
-                if event.kind == "job":
-                    seen.append(event)
-                    if len({each.data["job"] for each in seen if each.data["state"] in ENDED}) >= ended:
-                        break
+            with closing(Client(place.home).events(after)) as events:
+                for event in events:
+                    after = event.id
+                    if event.kind == "job":
+                        seen.append(event)
+                        if len({each.data["job"] for each in seen if each.data["state"] in ENDED}) >= ended:
+                            break
             if round_ == 2:
                 fake_worker.wait_for(lambda: told.exists() and len(set(told.read_text().splitlines())) >= 9)
     with JobTable.open_readonly(place.home.database) as table:

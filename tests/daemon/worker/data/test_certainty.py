@@ -175,9 +175,8 @@ class TestRefused:
     def test_what_is_no_text_is_refused(self, column: str) -> None:
         made = read([row | {column: ["a.png"]} for row in of("prompt", "chosen", "rejected")])
         assert made.pairs == []
-        assert {str(reason) for _, reason in made.unusable} == {
-            f"the column {column!r} is no text: prefd trains on text"
-        }
+        (reason,) = {str(reason) for _, reason in made.unusable}
+        assert reason.startswith(f"the column {column!r} is no text: prefd trains on text")
 
     def test_an_empty_column_of_images_hinders_nothing(self) -> None:
         made = read([row | {"images": []} for row in of("prompt", "chosen", "rejected")])

@@ -148,7 +148,7 @@ def test_a_system_turn_of_one_side_is_asked_about() -> None:
 def test_files_under_any_name_are_no_text(value: Any) -> None:
     made = read([{"picture": value, "prompt": t.question, "chosen": t.better, "rejected": t.worse} for t in TRIPLES])
     assert made.pairs == []
-    assert {str(reason) for _, reason in made.unusable} == {"the column 'picture' is no text: prefd trains on text"}
+    assert all("the column 'picture' is no text: prefd trains on text" in str(reason) for _, reason in made.unusable)
 
 
 def test_scores_of_sides_that_are_known_by_letters_are_theirs() -> None:
@@ -221,3 +221,36 @@ def test_a_transcript_of_single_line_breaks_is_said() -> None:
     ]
     with pytest.raises(DataError, match="no 'Assistant:' begins behind two line breaks"):
         read(rows)
+
+
+@pytest.mark.parametrize("sides", ["both", "one", "numbered"])
+def test_a_transcript_before_answers_that_are_messages_becomes_messages_too(sides: str) -> None:
+    def row(place: int, t: Triple) -> Row:
+        prompt = {"prompt": f"\n\nHuman: {t.question}\n\nAssistant:"}
+        if sides == "numbered":
+            return prompt | {"response_0": [answer(t.better)], "response_1": [answer(t.worse)], "better_response_id": 0}
+        return prompt | {"chosen": [answer(t.better)] if sides == "both" else t.better, "rejected": [answer(t.worse)]}
+
+    made = read(
+        [row(place, t) for place, t in enumerate(TRIPLES)],
+        **({"winner_feature": "better_response_id"} if sides == "numbered" else {}),
+    )
+    assert [as_messages(pair) for _, pair in made.pairs] == [[user(t.question)] for t in TRIPLES]
+    assert texts(made) == BETTER_FIRST
+
+
+def test_a_prompt_that_nobody_asks_is_refused() -> None:
+    made = read([{"prompt": [answer(t.question)], "chosen": t.better, "rejected": t.worse} for t in TRIPLES])
+    assert {str(reason) for _, reason in made.unusable} == {
+        "the prompt is an assistant's turn alone: nobody asks anything"
+    }
+
+
+def test_what_stands_for_a_missing_value_in_a_prompt_is_told_of() -> None:
+    rows = [
+        {"instruction": t.question, "input": value, "chosen": t.better, "rejected": t.worse}
+        for t, value in zip(TRIPLES, ("nan", "", "a nan"))
+    ]
+    (note,) = read(rows).notes
+    assert note.startswith("in 1 pair the prompt is or ends with 'nan' or 'None' on a line of its own")
+    assert note.endswith("(row 1)")

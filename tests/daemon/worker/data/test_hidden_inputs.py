@@ -153,6 +153,17 @@ class TestHiddenInputs:
         assert first[1] == ["the chat template draws at random; every prompt is rendered with the same draw"]
         assert secrets.token_hex() != secrets.token_hex()
 
+    def test_a_keyword_that_a_template_in_python_does_not_take_is_named(
+        self, load: Load, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        in_python(monkeypatch, "", "str(enable_thinking)")
+        tokenizer = load(None, chat_template_type="prefd_test")
+        (prompt, _), _ = encoded(tokenizer, Pair("q", "a", "b", chat_template_kwargs={"enable_thinking": False}))
+        assert prompt.startswith("False")
+        assert reason(tokenizer, Pair("q", "a", "b", chat_template_kwargs={"colour": 1})) == (
+            "chat_template_kwargs has 'colour', which the chat template, Python code, does not take: leave it out"
+        )
+
     @pytest.mark.parametrize("asks", ["random.Random().random()", "next(count)", "uuid.uuid1()"])
     def test_a_template_in_python_that_writes_another_text_each_time_is_refused(
         self, load: Load, monkeypatch: pytest.MonkeyPatch, asks: str

@@ -100,7 +100,7 @@ class TestUnusable:
             ),
             "not JSON": one_row(3),
             "wrong types: chosen is a number, not text or chat messages": one_row(4),
-            "not a JSON object": one_row(5),
+            "not a JSON object, but a list: write each row as an object with the names of its columns": one_row(5),
             "identical sides": one_row(6),
         }
         assert str(found.unusable).startswith(

@@ -100,6 +100,22 @@ class TestWhatTemplatesDrop:
         assert reason(tokenizer, Pair([user("q"), call(), user("r")], "a", "b")) == expected
         assert encoded(load(AS_OBJECT), Pair("q", [call()], "b", tools=[TOOL]))[0][0].startswith('[{"type": "function"')
 
+    def test_arguments_that_are_not_shown(self, load: Load) -> None:
+        names_only = AS_OBJECT.replace("(c.function.arguments | tojson)", "''")
+        expected = "the chat template does not show a tool call's 'arguments'"
+        assert reason(load(names_only), Pair("q", [call()], "b")) == expected
+        elsewhere = answer(
+            "", tool_calls=[{"type": "function", "function": {"name": "weather", "input": {"city": "Rome"}}}]
+        )
+        expected = "the chat template does not show a tool call's 'input': call it 'arguments'"
+        assert reason(load(names_only), Pair("q", [elsewhere], "b")) == expected
+
+    def test_keys_of_messages_that_are_not_read_are_named(self, load: Load) -> None:
+        side = [answer("a", citations=["c"], thought="because", id="7", annotations=[])]
+        note = "keys of messages that the chat template does not read: citations, thought"
+        assert encoded(load(), Pair("q", side, "b"))[1] == [note]
+        assert encoded(load(tiny_model.CHATML + "{# citations thought #}"), Pair("q", side, "b"))[1] == []
+
     @pytest.mark.parametrize("role", ["system", "developer", "tool"])
     @pytest.mark.parametrize("content", ["Be brief and kind.", "us"])  # the second stands in "user" as well
     def test_a_message_that_is_not_shown(self, load: Load, role: str, content: str) -> None:

@@ -124,3 +124,67 @@ class TestTemplatedRows:
             encoded(load(THINKS), Pair("what is <think>?", "<think>why</think>a", "b</think>c"))[0][1]
             == f"why</think>a{END}"
         )
+
+
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
+
+class TestEndsOfTemplatedRows:
+    """A model whose turns end with another token than its tokenizer's EOS: `<|im_end|>` and `<|endoftext|>`."""
+
+    PROMPT = f"{EOS}<start_of_turn>user\nHi{END}\n<start_of_turn>model\n"
+
+    @pytest.mark.parametrize("ending", [END, f"{END}\n", f"{END}\n{EOS}", ""])
+    def test_an_answer_ends_as_the_template_ends_it(self, load: Load, ending: str) -> None:
+        tokenizer = load(GEMMA, eos_token_id=[1, 2], bos_token=EOS, eos_token=EOS)
+        found, _ = encoded(tokenizer, Pair(self.PROMPT, f"Hello{ending}", f"Go{ending}"), settings(template="none"))
+        assert found == (self.PROMPT, f"Hello{END}")
+        found, _ = encoded(tokenizer, Pair("Hi", f"Hello{ending}", f"Go{ending}"))
+        assert found == (self.PROMPT, f"Hello{END}")
+
+    def test_text_that_is_not_templated_ends_as_the_tokenizer_has_it(self, load: Load) -> None:
+        tokenizer = load(GEMMA, eos_token_id=[1, 2], bos_token=EOS, eos_token=EOS)
+        assert encoded(tokenizer, Pair("Once", " upon", " at"), settings(template="none"))[0][1] == f" upon{EOS}"
+        assert encoded(tokenizer, Pair("Once", f" upon{END}", " at"), settings(template="none"))[0][1] == f" upon{END}"
+
+    def test_an_eos_in_the_prompt_that_is_not_the_templates_is_refused(self, load: Load) -> None:
+        tokenizer = load(GEMMA, eos_token_id=[1, 2], bos_token="<|im_start|>", eos_token=EOS)
+        assert reason(tokenizer, Pair(f"Hi{EOS}", "a", "b")) == (
+            f"the prompt holds '{EOS}', the token that ends an answer: take it out"
+        )
+
+
+def test_turns_beside_a_templated_prompt_are_refused(load: Load) -> None:
+    prompt = [{"role": "system", "content": "Be brief."}, user(f"{START}user\nHi{END}\n{START}assistant\n")]
+    assert reason(load(), Pair(prompt, "a", "b"), settings(template="none")).startswith(
+        "templated already, and messages, as a system column or a history makes of a prompt"
+    )
+
+
+def test_a_whole_chat_in_a_side_is_told_of_as_templated(load: Load) -> None:
+    chat = f"{START}user\nHi{END}\n{START}assistant\n"
+    assert reason(load(), Pair("Hi", f"{chat}a{END}", f"{chat}b{END}")).startswith(
+        "templated already: it holds '<|im_start|>'"
+    )
+
+
+@pytest.mark.parametrize("label", ["Assistant: ", "### Response:\n", "ASSISTANT: "])
+def test_a_speakers_name_before_an_answer_is_told_of(load: Load, label: str) -> None:
+    _, notes = encoded(load(), Pair("Hi", f"{label}a", f"{label}b"))
+    assert any("with a side that holds the markup of another model's chat template" in note for note in notes)
+    assert encoded(load(), Pair("Hi", "Assistant professors: many", "b"))[1] == []
+
+
+def test_arguments_of_a_template_that_is_not_used_are_told_of(load: Load) -> None:
+    pair = Pair("Hi", "a", "b", chat_template_kwargs={"enable_thinking": False})
+    _, notes = encoded(load(), pair, settings(template="none", kwargs={"date": "x"}))
+    assert notes == ["chat_template_kwargs that the chat template does not read: date, enable_thinking"]
+
+
+def test_the_place_of_an_image_is_told_of(load: Load) -> None:
+    _, notes = encoded(load(), Pair("<image>\nWhat is it?", "a", "b"))
+    assert notes[0].startswith("1 pair whose prompt holds the place of an image, a sound or a film")
+    assert encoded(load(), Pair("<imagine> that", "a", "b"))[1] == []

@@ -50,6 +50,14 @@ class TestTurns:
         assert made.rejected.own_mask is None
         return made.chosen
 
+    def test_a_side_of_which_truncation_leaves_nothing_that_counts_is_not_used(self, load: Load) -> None:
+        side = [answer("a b c d e f g h", weight=0), user("more"), answer("c")]
+        encoder = Encoder(load(), 30)
+        with pytest.raises(UnusableRow, match="nothing of the assistant's own is left of a side after truncation"):
+            encoder.encode(Pair("q", side, "b"), 1)
+        assert encoder.truncated == 0
+        assert Encoder(load(), 100).encode(Pair("q", side, "b"), 1).chosen.own.sum() == 2
+
     def test_only_the_assistants_tokens_count_each_turn_with_its_eos(self, load: Load) -> None:
         tokenizer = load()
         side = self.check(tokenizer, [answer("a b"), user("more"), answer("c")], [f"a b{END}", f"c{END}"])

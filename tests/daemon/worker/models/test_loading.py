@@ -14,6 +14,7 @@ from mlx.utils import tree_flatten
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.outputs.fuse import write_fused
 from support import tiny_model as tiny
 from support.adapters import adapted, apart, logits
@@ -221,3 +222,18 @@ def test_qat_cannot_go_on_with_an_adapter_that_drops_inputs(
     made = job(home, tiny_model, pairs_file, adapter=str(tmp_path / "adapter"), training={"qat": {}, "lora": {}})
     with pytest.raises(JobError, match=r"training\.qat rounds .* adapter .* has a dropout of 0\.1; set it to 0 in its"):
         finished(made)
+
+
+@pytest.mark.parametrize(("key", "value"), [("chat_template_type", "brand_new"), ("tool_parser_type", "brand_new")])
+def test_code_that_mlx_lm_has_not_is_named(tmp_path: Path, key: str, value: str) -> None:
+    folder = tiny.build_chat(tmp_path, tiny.CHATML, **{key: value})
+    with pytest.raises(
+        JobError, match=rf'tokenizer_config.json has {key} "brand_new", which mlx-lm .* has not; take a'
+    ):
+        loading.tokenizer(ModelSource(str(folder)))
+
+
+def test_a_template_module_without_its_function_is_named(tmp_path: Path) -> None:
+    folder = tiny.build_chat(tmp_path, None, chat_template_type="muse_spark")  # for its response format alone
+    with pytest.raises(JobError, match='chat_template_type "muse_spark", which mlx-lm'):
+        loading.tokenizer(ModelSource(str(folder)))

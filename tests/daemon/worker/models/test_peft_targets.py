@@ -37,6 +37,7 @@ def config(**settings: Any) -> AdapterConfig:
     ids=str,
 )
 def test_a_config_that_says_where_the_tensors_are_is_taken(settings: dict[str, Any]) -> None:
+    """It is taken where nothing is raised."""
     check_targets(config(**settings), QUERIES)
 
 

@@ -11,11 +11,14 @@ import mlx_lm
 import numpy as np
 import pytest
 from mlx import nn
+from mlx_lm.models.mla import MultiLinear
 from mlx_lm.models.switch_layers import SwitchLinear
 from mlx_lm.utils import load_model
 
 from prefd.daemon.worker.models.quantized_modules import dequantize_module, quantize_like, unpack_weight
 from prefd.daemon.worker.outputs.fuse import _plain_config, write_fused
+from prefd.daemon.worker.outputs.fuse_tensors import find_wrong_tensors
+from support import tiny_architectures as architectures
 from support import tiny_model as tiny
 from support.adapters import adapted, apart, logits
 
@@ -145,6 +148,52 @@ def test_a_base_of_every_mode_is_dequantized_to_the_models_own_type_with_the_ada
     effect = apart(logits(base), logits(policy))
     assert apart(logits(fused), logits(policy)) < (1e-6 if dtype == mx.float32 else 0.1 * effect)
     assert effect > 1e-3
+
+
+EXPERTS = ["qwen2_moe", "mixtral", "olmoe", "gpt_oss", "granitemoe", "deepseek_v3"]
+WIDE = {
+    "hidden_size": 128,
+    "intermediate_size": 128,
+    "moe_intermediate_size": 64,
+    "shared_expert_intermediate_size": 64,
+    "head_dim": 32,
+    "kv_lora_rank": 64,
+    "q_lora_rank": 64,
+    "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 32,
+    "num_hidden_layers": 2,
+    "vocab_size": 300,
+}
+"""Widths that every mode has a group for."""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("mode", tiny.MODES)
+@pytest.mark.parametrize("family", EXPERTS)
+def test_experts_and_heads_of_other_families_are_dequantized_with_the_adapters_logits(
+    tmp_path: Path, mode: str, family: str
+) -> None:
+    config = architectures.SHARED | architectures.OWN[family] | {"model_type": family} | WIDE
+    base = tiny.quantized(tiny.build(tmp_path / "plain", config), tmp_path / "base", mode)
+    source, policy = adapted(base, tmp_path / "adapter", lora={"rank": 4, "scale": 20.0})
+    write_fused(source, tmp_path / "fused", dequantize=True)
+    assert find_wrong_tensors(source, tmp_path / "fused") == []
+    fused, _ = load_model(tmp_path / "fused")
+    assert not any("scales" in module for module in fused.modules())
+    assert apart(logits(fused), logits(policy)) < 1e-5
+
+
+@pytest.mark.parametrize("mode", tiny.MODES)
+def test_heads_that_have_a_matrix_each_are_dequantized(mode: str) -> None:
+    plain = MultiLinear(64, 32, 4)
+    packed = plain.to_quantized(
+        group_size=32 if mode.startswith("mx") else 16 if mode == "nvfp4" else 64,
+        bits=8 if mode == "mxfp8" else 4,
+        mode=mode,
+    )
+    given = mx.random.normal((1, 4, 3, 64), key=mx.random.key(0))
+    assert apart(dequantize_module(packed)(given), packed(given)) < 1e-5
 
 
 @pytest.mark.parametrize("mode", tiny.MODES)

@@ -14,6 +14,7 @@ import mlx_lm
 import pytest
 
 from prefd.daemon.runs.phase_summaries import BestEvaluation
+from prefd.daemon.runs.run_identity import RunIdentity
 from prefd.daemon.runs.snapshot import freeze
 from prefd.daemon.terminal.report import phase_facts, training_lines
 from prefd.daemon.worker.errors import JobError, Stopped
@@ -202,6 +203,37 @@ def test_a_checkpoint_of_another_model_under_the_same_name_is_not_gone_on_from(
     made = finished(job(home, tiny.build_llama(tmp_path / "model"), pairs_file, "cpo"))
     tiny.build_llama(tmp_path / "model", seed=1)
     with pytest.raises(JobError, match=r"the weights are not those .* step 3 .*; put .*model back .* `prefd retry"):
+        run_training(RunningJob.load(made.home, 1))
+
+
+def test_a_checkpoint_of_another_job_is_refused_and_names_both(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    """The pairs are the same, as those of a sweep's jobs are: only the loss differs."""
+    ours, theirs = RunIdentity("01OURS", 1, name="ipo"), RunIdentity("01THEIRS", 1, name="sigmoid")
+    made = job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2})
+    freeze(made.home, 1, made.spec, anew=True, owner=theirs)
+    finished(RunningJob.load(made.home, 1))
+    freeze(made.home, 2, made.spec, owner=dataclasses.replace(ours, number=2))
+    shutil.copytree(made.run.checkpoints, made.home.job(2) / "checkpoints")
+    run_precompute(RunningJob.load(made.home, 2))
+    with pytest.raises(JobError) as caught:
+        run_training(RunningJob.load(made.home, 2))
+    folder = made.home.job(2) / "checkpoints"
+    assert str(caught.value) == (
+        f"{folder / 'step-00000003'} is a checkpoint of another job (01THEIRS), and not of job 2 (01OURS): was it copied or "
+        f"restored there? Move {folder} away, or begin anew: `prefd retry 2 --fresh`"
+    )
+    assert not (made.home.job(2) / "adapter").exists()
+
+
+def test_a_checkpoint_without_an_id_is_gone_on_from_by_a_job_of_an_earlier_version_only(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    made = finished(job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2}))
+    assert run_training(RunningJob.load(made.home, 1)).ok, "nothing in its folder has an id"
+    freeze(made.home, 1, made.spec, anew=True, owner=RunIdentity("01OURS", 1))
+    with pytest.raises(
+        JobError, match=r"of another job \(of an earlier version, without an id\), and not of job 1 \(01OURS\)"
+    ):
         run_training(RunningJob.load(made.home, 1))
 
 

@@ -48,7 +48,7 @@ class TestJson:
         expected = [
             {"a": 1},
             "not JSON",
-            "not a JSON object",
+            "not a JSON object, but a list: write each row as an object with the names of its columns",
             "not UTF-8 (save the file as UTF-8)",
             "not JSON",
             {"a": 2},

@@ -1,0 +1,103 @@
+"""The home itself: whether it can be written, whose it is, who else may write there, and whether its disk has room."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.health import home_checks
+from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.home.layout import Home
+from support.homes import invoke
+
+
+@pytest.fixture
+def there(made: Home) -> Home:
+    return made
+
+
+def only(findings: list[HealthFinding]) -> HealthFinding:
+    (finding,) = findings
+    return finding
+
+
+def test_a_missing_home_is_a_warning(home: Path) -> None:
+    found = only(list(home_checks.check_home(Home(home))))
+    assert (found.level, found.remedy) == ("warn", "prefd init")
+    assert not home.exists()
+
+
+def test_a_home_that_lacks_a_folder_fails(there: Home) -> None:
+    there.runs.rmdir()
+    found = only(list(home_checks.check_home(there)))
+    assert found.level == "fail"
+    assert "runs" in found.detail
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o700, "ok"), (0o755, "ok"), (0o775, "warn"), (0o777, "fail")])
+def test_a_home_that_others_can_write_is_told(there: Home, mode: int, level: str) -> None:
+    there.root.chmod(mode)
+    found = only(list(home_checks.check_home(there)))
+    assert found.level == level
+    assert found.remedy == ("" if level == "ok" else f"chmod go-w {there.root}")
+
+
+@pytest.mark.parametrize(("free", "level"), [(100e6, "fail"), (1e9, "warn"), (50e9, "ok")])
+def test_a_disk_that_is_nearly_full_is_told(
+    there: Home, monkeypatch: pytest.MonkeyPatch, free: float, level: str
+) -> None:
+    monkeypatch.setattr(home_checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    found = only(list(home_checks.check_disk(there)))
+    assert found.level == level
+    assert bool(found.remedy) == (level != "ok")
+
+
+def test_what_others_can_write_in_the_home_is_told(there: Home) -> None:
+    there.config.write_text("")
+    there.config.chmod(0o664)
+    there.jobs.chmod(0o775)
+    found = only(list(home_checks.check_home(there)))
+    assert found.level == "warn"
+    assert f"{there.config} (mode 0664), {there.jobs} (mode 0775)" in found.detail
+    assert found.remedy == f"chmod go-w {there.config} {there.jobs}"
+
+
+def test_a_home_of_another_user_is_told(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home_checks, "find_owner", lambda _: 1)
+    found = only(list(home_checks.check_home(there)))
+    assert found.detail.startswith(f"{there.root} is daemon's, and you are ")
+    assert found.remedy.startswith("sudo -u daemon prefd …")
+
+
+def test_what_root_left_is_told(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    (there.runs / "7").mkdir()
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    monkeypatch.setattr(home_checks, "find_owner", lambda _: owner + 1)
+    found = only(list(home_checks.check_home(there)))
+    assert found.level == "warn"
+    assert "files there are not yours, as after `sudo prefd …`" in found.detail
+    assert found.remedy.startswith("sudo chown -R ")
+
+
+def test_init_closes_a_home_that_was_made_by_hand(home: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        home.mkdir(parents=True)
+        home.chmod(0o775)
+        (home / "jobs").mkdir()
+        result = invoke(Home(home), "init")
+        again = invoke(Home(home), "init")
+    finally:
+        os.umask(before)
+    assert result.exit_code == again.exit_code == Exit.OK
+    assert "closed the home to other users, who could look into it or write there (it was mode 0775)" in result.stderr
+    assert "closed the home" not in again.stderr
+    there = Home(home)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (there.root, there.config, there.jobs, there.runs)}
+    assert modes == {"home": 0o700, "config.toml": 0o600, "jobs": 0o755, "runs": 0o755}
+    assert only(list(home_checks.check_home(there))).level == "ok"

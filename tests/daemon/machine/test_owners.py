@@ -1,0 +1,55 @@
+"""Whose a file is, and why it cannot be written, is told as what it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prefd.daemon.machine import owners
+from prefd.daemon.machine.owners import explain_owner, explain_rights, find_owner, is_closed, name_user, write_sudo
+
+NOBODY = 4711_4711
+
+
+def test_a_user_without_a_name_has_a_number() -> None:
+    assert name_user(0) == "root"
+    assert name_user(NOBODY) == f"user {NOBODY}"
+    assert write_sudo(0) == "sudo"
+    assert write_sudo(NOBODY) == f"sudo -u '#{NOBODY}'"
+
+
+def test_ones_own_file_needs_no_explanation(tmp_path: Path) -> None:
+    assert explain_owner(tmp_path) == explain_rights(tmp_path) == ""
+    assert find_owner(tmp_path / "not" / "there") == os.geteuid()
+
+
+@pytest.mark.parametrize(
+    ("owner", "said"),
+    [
+        (0, "; it is root's, and you are user 47114711: was it made by `sudo`? `sudo chown -R user 47114711 /x/y` makes it yours"),
+        (12, f"; it is {name_user(12)}'s, and you are user 47114711: `{write_sudo(12)} prefd …` works as {name_user(12)}"),
+    ],
+)  # fmt: skip
+def test_anothers_file_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, owner: int, said: str) -> None:
+    monkeypatch.setattr(owners, "find_owner", lambda _: owner)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    assert explain_owner(Path("/x/y")) == said
+
+
+def test_a_read_only_file_system_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs(tmp_path)
+    flags = tuple(value if index != 8 else value | os.ST_RDONLY for index, value in enumerate(real))
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(flags))
+    assert "mounted read-only" in explain_rights(tmp_path / "not" / "there")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_closed_folder_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0)
+    try:
+        assert is_closed(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+    assert not is_closed(tmp_path)

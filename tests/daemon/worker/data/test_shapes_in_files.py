@@ -1,0 +1,66 @@
+"""Every known shape is read as the same pairs out of every type of file, tables with padded structs included."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.mixing import load_pairs
+from support.dataset_rows import SHAPES, TRIPLES, Row, rows_of
+from support.reading_rows import FORMATS, as_messages, texts
+from support.row_files import write_arrow
+
+
+def lines(rows: list[Row]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def write_gzip(path: Path, rows: list[Row]) -> None:
+    path.write_bytes(gzip.compress(lines(rows)))
+
+
+def write_zstd(path: Path, rows: list[Row]) -> None:
+    with pa.output_stream(str(path), compression="zstd") as file:
+        file.write(lines(rows))
+
+
+def write_list(path: Path, rows: list[Row]) -> None:
+    path.write_text(json.dumps(rows), encoding="utf-8")
+
+
+def write_parquet(path: Path, rows: list[Row]) -> None:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def save(path: Path, rows: list[Row]) -> None:
+    datasets.Dataset.from_list(rows).save_to_disk(path)
+
+
+WRITERS: dict[str, Callable[[Path, list[Row]], Any]] = {
+    "a.jsonl.gz": write_gzip,
+    "a.jsonl.zst": write_zstd,
+    "a.json": write_list,
+    "a.parquet": write_parquet,
+    "a.arrow": write_arrow,
+    "saved": save,
+}
+
+
+@pytest.mark.parametrize("file", WRITERS)
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_shape_is_read_as_the_same_pairs_out_of_every_file(tmp_path: Path, name: str, file: str) -> None:
+    rows = rows_of(SHAPES[name])
+    WRITERS[file](tmp_path / file, rows)
+    made = load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
+    assert len(made.unusable) == 0
+    assert [as_messages(pair) for _, pair in made.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
+    assert texts(made) == [(triple.better, triple.worse) for triple in TRIPLES]
