@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 REST = 4.0
 """How many times as long as a look through the queue to wait before the next: a burst of files is not slowed by each."""
 
+DEVICE = frozenset({"device"})
+"""What every job needs of this machine that may fail for a while."""
+
 
 class Runner:
     """Runs the queue of one home. `alive`: called before each wait with its seconds."""
@@ -55,6 +58,7 @@ class Runner:
         self.alive = alive
         self.timing = timing
         self.outage = Outage(timing)
+        self.device = Outage(timing, "a pass through the GPU")
         self.folder = read_folder_id(home.root)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
@@ -82,7 +86,7 @@ class Runner:
     def waits_for(self) -> str | None:
         """What the queue, or some of its jobs, wait for on this machine, in words."""
         plugin = next((reason for _, reason in self._missing_plugins.values()), None)
-        return self.conditions.trouble or self.outage.reason or plugin
+        return self.conditions.trouble or self.outage.reason or self.device.reason or plugin
 
     async def run(self) -> None:
         """Start jobs until the stop is requested. Those that run are then still to be waited for, with `wait`."""
@@ -167,7 +171,8 @@ class Runner:
         """Return those of `jobs` to start now, and write down why the others wait, or will never start."""
         own = [job for job in jobs if job.owner == "daemon"]
         queued = [job for job in own if job.state == "queued" and job.id not in self.running]
-        self.outage.forget_trier([job.id for job in own])
+        for outage in (self.outage, self.device):
+            outage.forget_trier([job.id for job in own])
         turns = take_turns(
             queued,
             [job for job in own if job.id in self.running],
@@ -190,7 +195,9 @@ class Runner:
         """Return what the job waits for that others need not; None where it may start."""
         if job.id in self._missing_plugins:
             return self._missing_plugins[job.id][1]
-        return None if self.outage.reason is None else self.outage.let_try(job.id, self._list_hub_names(job.id))
+        if (reason := self.device.let_try(job.id, DEVICE)) is not None or self.outage.reason is None:
+            return reason
+        return self.outage.let_try(job.id, self._list_hub_names(job.id))
 
     def _list_hub_names(self, job_id: int) -> frozenset[str]:
         """List what the job takes from the hub; nothing where its spec cannot be read."""
@@ -266,6 +273,7 @@ class Runner:
         if self.stop.is_set():
             return
         outages: list[str] = []
+        device_troubles: list[str] = []
         supervisor = Supervisor(
             self.home,
             self.table,
@@ -277,6 +285,7 @@ class Runner:
             limits=self.config.worker,
             explain_crash=self.conditions.explain_crash,
             on_outage=outages.append,
+            on_device_trouble=device_troubles.append,
             timing=self.timing,
         )
         await supervisor.run(self.losses.provide)
@@ -284,6 +293,10 @@ class Runner:
             self.outage.note(job.id, self._list_hub_names(job.id), outages[-1])
         else:
             self.outage.note_reached(job.id)
+        if device_troubles:
+            self.device.note(job.id, DEVICE, device_troubles[-1])
+        elif self.table.get(job.id).ended:
+            self.device.note_reached(job.id)
 
     def _note_update(self) -> Callable[[Job, Progress | None], None]:
         """Make a callback that logs each change of state, once, and notes that a job has all that it needs from the hub."""
@@ -293,6 +306,8 @@ class Runner:
             log_state(job, progress)
             if progress is not None:
                 self.outage.note_reached(job.id)
+                if progress.done > 0:
+                    self.device.note_reached(job.id)
 
         return note
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.runs.batch_record import BatchRecord
 from prefd.daemon.runs.phases import Phase
 from prefd.plugins.metrics import EVAL
 
@@ -64,7 +65,6 @@ class RunDir:
     @property
     def log(self) -> Path:
         """The worker's log."""
-        """The worker's log."""
         return self.root / LOG
 
     @property
@@ -75,30 +75,30 @@ class RunDir:
     @property
     def metrics(self) -> Path:
         """The metrics of training, a JSON object a line."""
-        """The metrics of training, a JSON object a line."""
         return self.root / "metrics.jsonl"
 
     @property
+    def batches(self) -> BatchRecord:
+        """What was decided about how much of the job runs at once."""
+        return BatchRecord(self.root)
+
+    @property
     def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
         """The folder of the checkpoints."""
         return self.root / "checkpoints"
 
     @property
     def adapter(self) -> Path:
         """The folder of the trained adapter, in mlx-lm's format."""
-        """The folder of the trained adapter, in mlx-lm's format."""
         return self.root / "adapter"
 
     @property
     def fused(self) -> Path:
         """The folder of the fused model."""
-        """The folder of the fused model."""
         return self.root / "fused"
 
     @property
     def peft(self) -> Path:
-        """The folder of the adapter in PEFT's format."""
         """The folder of the adapter in PEFT's format."""
         return self.root / "peft"
 
@@ -125,7 +125,6 @@ class RunDir:
         return _build(Progress, read_json(self.root / PROGRESS))
 
     def write_progress(self, progress: Progress) -> None:
-        """Write the progress of the running phase, with the time."""
         """Write the progress of the running phase, with the time."""
         write_json(self.root / PROGRESS, asdict(progress) | {"updated_at": time.time()}, flush=False)
 
