@@ -187,7 +187,9 @@ def make_history(home: Home, jobs: int) -> None:
     with sqlite3.connect(home.database) as database:
         database.execute("UPDATE jobs SET state = 'done', started_at = created_at, finished_at = created_at + 60")
         database.execute("""UPDATE jobs SET phase_seconds = '{"precompute": 20.5, "training": 39.5}'""")
-        database.execute("INSERT INTO history SELECT id, created_at + 60, 'done', '' FROM jobs")
+        database.execute(
+            "INSERT INTO history (job_id, at, state, reason) SELECT id, created_at + 60, 'done', '' FROM jobs"
+        )
     database.close()
 
 

@@ -1,6 +1,6 @@
 """All of the daemon's fault tests: it and its workers killed while specs arrive, at random and before each of its steps.
 
-    python benchmarks/faults_daemon.py [--kills 500] [--burst 100] [--steps 1000] [--rivals 20] [--markdown faults.md]
+    python benchmarks/faults_daemon.py [--kills 500] [--burst 100] [--steps 1000] [--rivals 20] [--settings 50] [--hub 50] [--markdown faults.md]
     python benchmarks/faults_daemon.py --kept faults.jsonl --seconds 200      a slice of it; again, and it goes on
 
 The faults themselves are tests/faults_daemon*.py. Every round is in a home and a process
@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from faults.daemon import run
+from faults.daemon_machine import TROUBLES
 from support.random_operations import SEEN, wrong
 
 TITLES = {
@@ -32,10 +33,17 @@ TITLES = {
     "burst": "the same during a burst of files, with stand-in workers",
     "steps": "SIGKILL of the daemon before each of its own steps",
     "rivals": "four daemons started at once on what a killed one left (lock, socket, pid)",
+    "settings": "config.toml is saved half-way; stand-in workers, as in all that follows",
+    "losses": "the losses cannot be listed any more",
+    "unlisted": "the losses cannot be listed when the daemon starts, and a file is dropped",
+    "installation": "prefd is being installed again: no worker can import what it needs",
+    "interpreter": "the interpreter is gone",
+    "plugin": "the plugin of the jobs' loss begins to crash",
+    "hub": "the hub cannot be reached",
 }
 KILLS_IN_A_ROUND = 25
 SIDE_BY_SIDE = 4
-COUNTS = {"kills": 500, "burst": 100, "steps": 1000, "rivals": 20}
+COUNTS = {"kills": 500, "burst": 100, "steps": 1000, "rivals": 20} | dict.fromkeys(TROUBLES, 50)
 Round = tuple[str, int, int]
 """Fault, count, seed."""
 
@@ -70,7 +78,7 @@ def rounds(given: argparse.Namespace, seed: int) -> list[Round]:
         ("kills", min(KILLS_IN_A_ROUND, given.kills - at), seed + at // KILLS_IN_A_ROUND)
         for at in range(0, given.kills, KILLS_IN_A_ROUND)
     ]
-    others: list[Round] = [(fault, getattr(given, fault), seed) for fault in ("burst", "steps", "rivals")]
+    others: list[Round] = [(fault, getattr(given, fault), seed) for fault in ("burst", "steps", "rivals", *TROUBLES)]
     return [*kills, *(each for each in others if each[1])]
 
 

@@ -91,6 +91,8 @@ class Timing:
     """Before `prefd events` connects again."""
     job_look: float = 0.5
     """Between two looks of `prefd watch` and `wait` at their job."""
+    progress_line: float = 10.0
+    """Between two lines of progress of `prefd watch` and `run` where there is no terminal."""
     log_look: float = 0.25
     """Between two looks of `prefd logs -f` at the log."""
     job_number: float = 3.0

@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from prefd.daemon.control.api.app import list_endpoints
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
+from prefd.daemon.jobs.event_kinds import KINDS
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.json_schema import build_schema
 from prefd.daemon.specs.mlx_lm_lora.settings import (
@@ -32,6 +34,7 @@ from prefd.daemon.specs.mlx_lm_lora.settings import (
 )
 from prefd.daemon.text.foreign_settings import CALLED, EXPLAINED, OF_THE_LOSS
 from prefd.daemon.text.strict_model import SpecModel
+from prefd.plugins import formats
 from prefd.plugins.manager import OWN, Plugins, RegisteredLoss, load_plugins
 from prefd.plugins.metrics import METRICS
 
@@ -296,6 +299,22 @@ def _loss(name: str, loss: RegisteredLoss) -> str:
     return f"### `{name}`\n\n{text}\n\n{parameters}"
 
 
+# --- rows
+
+
+def row_shapes() -> str:
+    """The columns that each row format reads, with how they are read and in which datasets they are found."""
+    rows = [(f"`{format_name(module)}`", *shape) for module in formats.list_modules() for shape in module.ROW_SHAPES]
+    return part(table(["format", "columns", "read as", "as in"], sorted(rows, key=lambda row: row[0])))
+
+
+def format_name(module: ModuleType) -> str:
+    """The name by which the module registers its format."""
+    names: list[str] = []
+    module.register_formats(lambda name, _: names.append(name))
+    return names[0]
+
+
 # --- metrics
 
 
@@ -357,6 +376,16 @@ def _spans(text: str) -> str:
 
 
 # --- the control API
+
+
+def events() -> str:
+    """Every kind of event in the stream, with what it says."""
+    rows = []
+    for kind, each in KINDS.items():
+        meaning = inspect.cleandoc(each.__doc__ or "").splitlines()[0].partition("`: ")[2]
+        names = [name for name in each.__dataclass_fields__ if name != "kind"]
+        rows.append((f"`{kind}`", meaning.rstrip("."), ", ".join(f"`{name}`" for name in names)))
+    return part(table(["event", "what it says", "fields"], rows))
 
 
 class _Described:

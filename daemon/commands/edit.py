@@ -121,12 +121,17 @@ def after_ranges(after: Sequence[Numbers]) -> list[range]:
 
 
 def read_spec_file(home: Home, path: Path, job: Brief) -> dict[str, Any]:
-    """Reads the one spec in a file, checked, as JSON; a spec without a name keeps the job's."""
-    from prefd.daemon.commands.validate import check_spec
+    """Reads the one spec in a file, checked, as JSON. The job's name and place in the queue stay where it says nothing of them."""
+    from prefd.daemon.commands.validate import check_specs
+    from prefd.daemon.jobs.edits import SETTINGS
 
-    spec = check_spec(home, path)
-    document: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
-    return document
+    [(_, file)] = check_specs(home, [path])
+    with read_jobs(home) as table:
+        before = table.spec(job.id).model_dump(mode="json", exclude_unset=True)
+    document = file.spec.model_dump(mode="json", exclude_unset=True)
+    if document.get("name") == Path(file.file).stem:  # which is what it is called where it names no job
+        del document["name"]
+    return {key: before[key] for key in SETTINGS if key in before} | document
 
 
 def edit_in_editor(home: Home, job_id: int) -> Job | None:

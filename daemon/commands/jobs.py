@@ -40,10 +40,11 @@ NEWEST = 50
 Examples:
   prefd submit ipo.yaml
   prefd submit sweep/*.yaml
+  sed s/0.1/0.05/ ipo.yaml | prefd submit -
   prefd submit ipo.yaml --after 3 --not-before 02:00
   prefd submit ipo.yaml --json | jq '.submitted[].job'"""
 )
-@click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="The higher goes first; default 0.")
 @click.option("--after", type=JOB, metavar="ID", multiple=True, help="When this job is done (repeatable).")
 @click.option("--not-before", metavar="WHEN", help="2026-11-23 02:00, 02:00 (the next one), or +3h.")
@@ -61,7 +62,8 @@ def submit(
 ) -> None:
     """Check specs, and hand them to the daemon.
 
-    If one of them has an error, none is handed in. Works without the daemon: the jobs are then picked up when it starts.
+    A SPEC of - is standard input, and <(...) works too: relative paths then start where you are. If one of them has an error,
+    none is handed in. Works without the daemon: the jobs are then picked up when it starts.
 
     The options say for all of them what a spec may say for itself. A job that runs is not stopped for one of higher
     priority. When a job that others run after fails, these fail too; when it is cancelled, they are held.
@@ -78,7 +80,7 @@ def submit(
     spec_files = check_specs(home, specs)
     check_after(home, {each for _, file in spec_files for spec in file.specs for each in (after or spec.after)})
     since = time.time()
-    files = [inbox.submit(home, file.document() | overrides, path.name) for path, file in spec_files]
+    files = [inbox.submit(home, file.document() | overrides, file.file) for _, file in spec_files]
     daemon = lock.is_held(home)
     numbers = find_jobs(home, files, since, timing.job_number) if daemon else {}
     submitted = [

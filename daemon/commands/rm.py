@@ -49,7 +49,7 @@ def rm(home: Home, selection: JobSelection, dry_run: bool, as_json: bool) -> Non
     jobs = select_jobs(home, selection, lambda job: job.ended)
     if dry_run:
         refuse_unended(jobs)
-    sizes = {job.id: measure_job(home, job) for job in jobs}
+    sizes = measure_jobs(home, jobs)
     problems = change_jobs(home, "remove", [job.id for job in jobs]) if jobs and not dry_run else []
     if as_json:
         removed = [{"job": job.id, "name": job.name, "state": job.state, "bytes": sizes[job.id]} for job in jobs]
@@ -71,9 +71,14 @@ def refuse_unended(jobs: Sequence[Brief]) -> None:
         raise NotRemovable(*lines)
 
 
-def measure_job(home: Home, job: Brief) -> int:
-    """Returns what the job's folder takes, as it was measured when it ended, or as it is where it was not."""
-    return measure_run(RunDir(home.job(job.id))).bytes if job.bytes is None else job.bytes
+def measure_jobs(home: Home, jobs: Sequence[Brief]) -> dict[int, int]:
+    """Returns what each job's folder takes, as it was measured when it ended.
+
+    Of the first few where that was not done, it is measured now; of the others the number is not known, and counts as none.
+    """
+    unmeasured = [job.id for job in jobs if job.bytes is None][:MOST_LINES]
+    sizes = {job.id: job.bytes or 0 for job in jobs}
+    return sizes | {job_id: measure_run(RunDir(home.job(job_id))).bytes for job_id in unmeasured}
 
 
 def show_removed(jobs: Sequence[Brief], sizes: dict[int, int], verb: str) -> None:

@@ -9,13 +9,14 @@ from rich.console import Console
 
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit
-from prefd.daemon.commands.shared.options import json_option, require_home, warn_of_owner
+from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.validate import check_spec
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
+from prefd.daemon.timing import Timing
 
 PLACE = HelpPlace(Section.JOBS, 10)
 
@@ -30,8 +31,9 @@ Examples:
 @click.argument("spec_path", metavar="SPEC", type=click.Path(path_type=Path))
 @click.option("--precompute-only", is_flag=True, help="Score what is missing with the reference, then end.")
 @json_option
+@pass_timing
 @click.pass_context
-def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: bool) -> None:
+def run(ctx: click.Context, timing: Timing, spec_path: Path, precompute_only: bool, as_json: bool) -> None:
     """Run one SPEC here and now, without the daemon.
 
     Exit code 5 when the job does not succeed. Ctrl-C ends it cleanly; what was scored by then stays in the cache. The job is kept in the home like any other.
@@ -58,7 +60,7 @@ def run(ctx: click.Context, spec_path: Path, precompute_only: bool, as_json: boo
     if turn := describe_queue(spec):
         render.print_note(f"{turn}: that is the daemon's to keep; this job starts now")
     console = Console(stderr=True, highlight=False, markup=False) if as_json else render.open_stdout()
-    with make_job_view(home, console) as view:
+    with make_job_view(home, console, timing) as view:
         job = run_in_foreground(
             home,
             spec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,10 @@ import click
 
 from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
-from prefd.daemon.home.changed_settings import list_changed_settings
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.status import usage_facts, watch_facts
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.version_skew import describe_skew
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 
 PLACE = HelpPlace(Section.DAEMON, 30)
+
+MOST_SIZES = 3
+"""So many jobs are named that take the most on disk."""
 
 
 @click.command(
@@ -47,11 +50,12 @@ def status(ctx: click.Context, as_json: bool) -> None:
         document = Client(home).status_document()
     except DaemonNotRunning as error:
         with read_jobs(home) as jobs:
-            counts, paused_at = jobs.counts(), jobs.queue_paused_at()
+            counts, paused_at, sizes = jobs.counts(), jobs.queue_paused_at(), jobs.largest(MOST_SIZES)
         machine_usage = usage.measure_usage(home)
         if as_json:
             home_facts = {"home": str(home.root), "jobs": dict(counts), "queue": {"paused_at": paused_at}}
-            render.emit_json({"running": False, **home_facts, "usage": asdict(machine_usage)})
+            run_sizes = {"run_sizes": describe_sizes(*sizes)}
+            render.emit_json({"running": False, **home_facts, "usage": asdict(machine_usage), **run_sizes})
         else:
             facts = [
                 ("daemon", error.state),
@@ -59,6 +63,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 ("jobs", format_counts(counts)),
                 *queue_facts(paused_at),
                 *usage_facts(machine_usage),
+                *size_facts(*sizes),
             ]
             render.open_stdout().print(render.make_facts(facts))
             render.print_note(str(error))
@@ -68,10 +73,27 @@ def status(ctx: click.Context, as_json: bool) -> None:
         render.print_warning(skew)
     workers = {job.id: job.worker_pid for job in daemon.active if job.worker_pid is not None}
     machine_usage = usage.measure_usage(home, daemon.pid, workers)
+    with read_jobs(home) as jobs:
+        sizes = jobs.largest(MOST_SIZES)
     if as_json:
-        render.emit_json({"running": True, **document, "usage": asdict(machine_usage)})
+        run_sizes = {"run_sizes": describe_sizes(*sizes)}
+        render.emit_json({"running": True, **document, "usage": asdict(machine_usage), **run_sizes})
     else:
-        render.open_stdout().print(render.make_facts([*daemon_facts(daemon), *usage_facts(machine_usage)]))
+        facts = [*daemon_facts(daemon), *usage_facts(machine_usage), *size_facts(*sizes)]
+        render.open_stdout().print(render.make_facts(facts))
+
+
+def size_facts(total: int, largest: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
+    """Lists what the folders of ended jobs take on disk, as it was measured, and which take the most."""
+    if not largest:
+        return []
+    jobs = ", ".join(f"job {job_id} {format_size(size)}" for job_id, size in largest)
+    return [("ended jobs", f"{format_size(total)} on disk, most by {jobs}")]
+
+
+def describe_sizes(total: int, largest: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Describes the same as `--json` prints it."""
+    return {"bytes": total, "largest": [{"job": job_id, "bytes": size} for job_id, size in largest]}
 
 
 def daemon_facts(daemon: Status) -> list[tuple[str, str]]:
@@ -106,6 +128,8 @@ def queue_facts(paused_at: float | None, waits_for: str | None = None) -> list[t
 
 def settings_facts(settings: SettingsInForce) -> list[tuple[str, str]]:
     """Lists how the settings that the daemon goes by differ from the defaults."""
+    from prefd.daemon.home.changed_settings import list_changed_settings  # here: it brings pydantic
+
     changed = list_changed_settings(settings.values)
     since = f"of {format_clock(settings.read_at)}" if settings.error else ""
     facts = " ".join(part for part in (since, ", ".join(changed)) if part)

@@ -53,7 +53,7 @@ def watch(ctx: click.Context, timing: Timing, job_id: int | None, as_json: bool)
         job = choose_job(jobs) if job_id is None else jobs.get(job_id)
         run = RunDir(home.job(job.id))
         try:
-            with make_job_view(home, console) as view:
+            with make_job_view(home, console, timing) as view:
                 for current in follow_job(home, jobs, job.id, timing):
                     view.update(job := current, run.progress())
         except KeyboardInterrupt:

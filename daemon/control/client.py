@@ -184,7 +184,7 @@ class Received:
 
     id: str
     kind: str
-    """`open`, `job`, `metrics`, `progress` or `reset`."""
+    """`open`, or a kind of `prefd.daemon.jobs.event_kinds`."""
     data: dict[str, Any]
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, with_config
 
 from prefd.daemon.inbox.health import WatchHealth
+from prefd.daemon.jobs.event_kinds import KINDS
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.runs.run_folder import Progress
 
 DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
 """Of every type in the OpenAPI document: their docstrings are the document's."""
-for _kind in (Job, Progress, WatchHealth):
+for _kind in (Job, Progress, WatchHealth, *KINDS.values()):
     with_config(DOCUMENTED)(_kind)
 
 

@@ -67,30 +67,25 @@ class Home:
     @property
     def config(self) -> Path:
         """The daemon's settings."""
-        """The daemon's settings."""
         return self.root / "config.toml"
 
     @property
     def jobs(self) -> Path:
-        """The watched folder, into which specs are dropped."""
         """The watched folder, into which specs are dropped."""
         return self.root / "jobs"
 
     @property
     def accepted(self) -> Path:
         """The folder of claimed specs."""
-        """The folder of claimed specs."""
         return self.jobs / "accepted"
 
     @property
     def rejected(self) -> Path:
         """The folder of rejected specs, with the reasons beside them."""
-        """The folder of rejected specs, with the reasons beside them."""
         return self.jobs / "rejected"
 
     @property
     def runs(self) -> Path:
-        """The folder of the jobs' own folders."""
         """The folder of the jobs' own folders."""
         return self.root / "runs"
 
@@ -101,7 +96,6 @@ class Home:
 
     @property
     def cache(self) -> Path:
-        """The folder of the cache of reference log-probabilities."""
         """The folder of the cache of reference log-probabilities."""
         return self.root / "cache"
 
@@ -118,7 +112,6 @@ class Home:
     @property
     def database(self) -> Path:
         """The job database."""
-        """The job database."""
         return self.root / "prefd.sqlite3"
 
     @property
@@ -129,18 +122,15 @@ class Home:
     @property
     def socket(self) -> Path:
         """The socket of the control API."""
-        """The socket of the control API."""
         return self.run / "prefd.sock"
 
     @property
     def lock(self) -> Path:
         """The file whose lock the running daemon holds."""
-        """The file whose lock the running daemon holds."""
         return self.run / "daemon.lock"
 
     @property
     def log(self) -> Path:
-        """The daemon's log, where it does not go to stderr."""
         """The daemon's log, where it does not go to stderr."""
         return self.root / "daemon.log"
 
@@ -149,7 +139,6 @@ class Home:
         return self.rejected / f"{name}.error.txt"
 
     def job(self, job_id: int) -> Path:
-        """Return the path of a job's folder."""
         """Return the path of a job's folder."""
         return self.runs / str(job_id)
 

@@ -24,8 +24,6 @@ class ConfigError(PrefdError):
 class WatchConfig(SpecModel):
     """How the watched folder is looked at: `[watch]` in config.toml."""
 
-    """How the watched folder is looked at: `[watch]` in config.toml."""
-
     settle_seconds: float = Field(
         0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
     )
@@ -34,8 +32,6 @@ class WatchConfig(SpecModel):
 
 
 class LogConfig(SpecModel):
-    """What is logged and how: `[log]` in config.toml."""
-
     """What is logged and how: `[log]` in config.toml."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
@@ -49,8 +45,6 @@ class LogConfig(SpecModel):
 class NotifyConfig(SpecModel):
     """The command that is run when a job has ended: `[notify]` in config.toml."""
 
-    """The command that is run when a job has ended: `[notify]` in config.toml."""
-
     command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
     timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
 
@@ -59,8 +53,6 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Config(SpecModel):
-    """All settings of a daemon."""
-
     """All settings of a daemon."""
 
     plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
@@ -98,8 +90,10 @@ class Config(SpecModel):
     def template() -> str:
         """Return the file that `prefd init` writes: every setting, commented out, with its default and description."""
         lines = ["# The daemon's own settings. Every line that starts with `# name =` shows a default.", ""]
-        lines += [*_settings(Config), "[watch]", *_settings(WatchConfig), "[worker]", *_settings(WorkerLimits)]
-        lines += ["[log]", *_settings(LogConfig), "[notify]", *_settings(NotifyConfig)]
+        lines += _settings(Config)
+        for name, field in Config.model_fields.items():
+            if isinstance(section := field.default, SpecModel):
+                lines += [f"[{name}]", *_settings(type(section))]
         return "\n".join(lines).rstrip() + "\n"
 
     def plugin_files(self, home: Home) -> list[Path]:

@@ -18,8 +18,6 @@ from prefd.daemon.text.strict_model import SpecModel
 class WorkerLimits(SpecModel):
     """The cores, memory and niceness of each worker."""
 
-    """The cores, memory and niceness of each worker."""
-
     cpus: int = Field(0, ge=0, description="processor cores that a worker uses; 0: all there are")
     memory: str = Field(
         "", description="a worker that takes more is stopped, and goes on with half the batch, three times; such as 8GB; empty: no limit"
@@ -30,14 +28,12 @@ class WorkerLimits(SpecModel):
     @classmethod
     def check_size(cls, value: str) -> str:
         """Refuse what is not a size."""
-        """Refuse what is not a size."""
         if value and not parse_size(value):
             raise ValueError(f"{value!r} is no size; give 8GB, 500MB or 1.5GiB")
         return value
 
     @property
     def memory_bytes(self) -> int | None:
-        """The limit of memory in bytes; None for none."""
         """The limit of memory in bytes; None for none."""
         return parse_size(self.memory) if self.memory else None
 

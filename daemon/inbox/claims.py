@@ -26,6 +26,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claim_marks import PREFIX, SUFFIX, ULID_LENGTH, is_marked, make_mark, remove_mark
 from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
+from prefd.daemon.machine.owners import explain_rights, is_refusal
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
 
@@ -334,7 +335,8 @@ class Inbox:
             return any(claim.name[ULID_LENGTH + 1 :] == name for claim in claims)
 
     def _report_refusal(self, name: str, error: OSError) -> None:
-        self._report(name, f"cannot be claimed and stays in {self.home.jobs}: {error.strerror or error}")
+        rights = explain_rights(self.home.jobs / name) if is_refusal(error) else ""
+        self._report(name, f"cannot be claimed and stays in {self.home.jobs}: {error.strerror or error}{rights}")
 
     def _report(self, name: str, reason: str) -> None:
         """Log the reason once for as long as the file is there, and the reason holds."""

@@ -65,6 +65,8 @@ KINDS: Sequence[Kind] = (
 )  # fmt: skip
 _COMPILED = [(re.compile("|".join(kind.patterns), re.IGNORECASE | re.DOTALL), kind) for kind in KINDS]
 _NUMBERED = re.compile(r"(?P<stem>.+?) ?\(\d{1,3}\)(?P<suffix>\.\w+)")
+_DECORATED = re.compile(rf"(?P<name>.+({'|'.join(map(re.escape, SUFFIXES))}))\W.*", re.IGNORECASE | re.DOTALL)
+"""A spec's name with something behind it: an editor's `ipo.yaml.txt`, a download's `ipo.yaml?raw=true`, a blank."""
 _ROWS = re.compile(r"""\s*\[|\s*\{(?:[^{}]|\{[^{}]*\})*?"(?:chosen|rejected|chosen_response|completion)"\s*:""")
 
 
@@ -76,8 +78,8 @@ def explain_name(name: str) -> str | None:
     path = PurePath(name)
     if path.suffix.lower() in SUFFIXES:
         return None
-    if PurePath(path.stem).suffix.lower() in SUFFIXES:  # an editor's `ipo.yaml.txt`
-        return f"is no spec by its name, and is left alone: call it {path.stem} if it is one"
+    if match := _DECORATED.fullmatch(name):
+        return f"is no spec by its name, and is left alone: call it {match['name']} if it is one"
     return f"is no spec by its name, and is left alone: a spec's ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 

@@ -45,7 +45,9 @@ def explain_errors(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise Unreadable(path, str(error)) from error
-        raise JobTableError(f"{path}: {error}{explain_rights(path)}") from error
+        files = [Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm")]
+        rights = next(filter(None, (explain_rights(file) for file in files if file.exists())), "")
+        raise JobTableError(f"{path}: {error}{rights}") from error
 
 
 def refuse_lost(path: Path) -> None:

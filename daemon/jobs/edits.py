@@ -70,7 +70,7 @@ class Edits(JobWriter):
                     job_id,
                 ),
             )
-            reason = f"edited by you: {'; '.join(changes.values())}"
+            reason = f"edited by you: {'; '.join(filter(None, changes.values()))}"
             self._db.execute("UPDATE jobs SET reason = ? WHERE id = ?", (reason, job_id))
             rows.insert_event(self._db, job_id, rows.choose_timestamp(self._db, job_id), job.state, reason)
             self._changed.add(job_id)
@@ -117,11 +117,15 @@ def refuse_uneditable(job: Job) -> None:
 def list_changes(before: JobSpec, after: JobSpec) -> dict[str, str]:
     """Describe each difference between two specs, by the setting's key at the top."""
     old, new = (dict(flatten(spec.model_dump(mode="json"))) for spec in (before, after))
+    written = {
+        place for spec in (before, after) for place, _ in flatten(spec.model_dump(mode="json", exclude_unset=True))
+    }
     changes: dict[str, list[str]] = {}
     for place in dict.fromkeys([*old, *new]):
         if old.get(place) != new.get(place):
-            change = f"{place} {_format(old.get(place))} → {_format(new.get(place))}"
-            changes.setdefault(place.partition(".")[0], []).append(change)
+            told = changes.setdefault(place.partition(".")[0], [])
+            if place in written:  # and not one of the defaults that came or went with it
+                told.append(f"{place} {_format(old.get(place))} → {_format(new.get(place))}")
     return {key: ", ".join(each) for key, each in changes.items()}
 
 

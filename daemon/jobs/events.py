@@ -20,9 +20,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.event_kinds import EventData, JobEvent, MetricsEvent, RemovedEvent, ResetEvent
 from prefd.daemon.jobs.states import ENDED, UNENDED
 from prefd.daemon.jobs.table import Change, JobTable
 from prefd.daemon.runs.metrics_tail import MetricsTail
@@ -31,16 +31,13 @@ from prefd.daemon.runs.run_folder import RunDir
 MAX_ID = 16_384
 CHANGES = 200
 
-Kind = Literal["job", "removed", "metrics", "progress", "reset"]
-
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """One event of the stream. `id`: the cursor behind it; None for an event that is only of its moment."""
+    """One event of the stream, with the cursor behind it as its id."""
 
-    kind: Kind
-    data: Mapping[str, Any]
-    id: str | None = None
+    data: EventData
+    id: str
 
 
 @dataclass(frozen=True)
@@ -126,26 +123,25 @@ class Follower:
         self.line = change.number
         if change.state == "removed":
             self.tails.pop(change.job_id, None)
-            gone = {"job": change.job_id, "name": change.name, "reason": change.reason, "at": change.at}
-            return StreamEvent("removed", gone, str(self.cursor))
+            return StreamEvent(RemovedEvent(change.job_id, change.name, change.reason, change.at), str(self.cursor))
         if change.state in ENDED:
             self.tails.pop(change.job_id, None)
         elif change.state == "training":
             self.tails.setdefault(change.job_id, self._open_tail(change.job_id))
-        data = {"job": change.job_id, "name": change.name, "state": change.state, "reason": change.reason}
-        return StreamEvent("job", data | {"at": change.at}, str(self.cursor))
+        event = JobEvent(change.job_id, change.name, change.state, change.reason, change.at)
+        return StreamEvent(event, str(self.cursor))
 
     def _read_metrics(self, job_id: int) -> Iterator[StreamEvent]:
         tail = self.tails[job_id]
         for line, values in tail.take():
             lines_by_job = self.cursor.metrics
             cursor = Cursor(self.line, {**lines_by_job, job_id: line})
-            yield StreamEvent("metrics", {"job": job_id, "line": line, "values": values}, str(cursor))
+            yield StreamEvent(MetricsEvent(job_id, line, values), str(cursor))
 
     def _reset(self, newest: int) -> StreamEvent:
         reason = f"history ends at {newest}, before {self.line}: this is another database; all of it follows"
         self.line, self.tails = 0, {}
-        return StreamEvent("reset", {"reason": reason}, str(self.cursor))
+        return StreamEvent(ResetEvent(reason), str(self.cursor))
 
     def _open_tail(self, job_id: int, lines: int = 0) -> MetricsTail:
         return MetricsTail(RunDir(self.home.job(job_id)), lines)

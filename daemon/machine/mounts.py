@@ -37,11 +37,9 @@ class Mount:
 
     def describe(self) -> str:
         """Describe the mount, such as `nfs4 from server:/export`."""
-        """Describe the mount, such as `nfs4 from server:/export`."""
         return f"{self.kind} from {self.device}" if self.device else self.kind
 
     def to_json(self) -> dict[str, str]:
-        """Return the fields as a JSON object."""
         """Return the fields as a JSON object."""
         return asdict(self)
 

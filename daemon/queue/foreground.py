@@ -15,6 +15,8 @@ from prefd.daemon.jobs.table import Job, JobTable, JobTableError
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import OnUpdate, Supervisor
+from prefd.daemon.runs.disk_usage import measure_run
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.losses import Provision
@@ -73,7 +75,9 @@ def run_in_foreground(
                 passing_on.cancel()
 
         try:
-            return asyncio.run(run())
+            ended = asyncio.run(run())
+            table.set_sizes({job.id: measure_run(RunDir(home.job(job.id)))})
+            return ended
         except BaseException as error:
             if not table.get(job.id).ended:
                 table.transition(job.id, "failed", f"`prefd run` broke off: {type(error).__name__}: {error}")

@@ -18,12 +18,12 @@ from prefd.daemon.jobs.table import Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.processes import end_process
 from prefd.daemon.queue.conditions import Conditions
-from prefd.daemon.queue.outage import Outage, list_hub_names
+from prefd.daemon.queue.holds import Holds
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import PluginMissing, Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
 from prefd.daemon.runs.run_folder import Progress
-from prefd.daemon.specs.catalog import Catalog, CatalogError
+from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.job_spec import Reference
 from prefd.daemon.timing import USUAL, Timing
 
@@ -31,9 +31,6 @@ log = logging.getLogger(__name__)
 
 REST = 4.0
 """How many times as long as a look through the queue to wait before the next: a burst of files is not slowed by each."""
-
-DEVICE = frozenset({"device"})
-"""What every job needs of this machine that may fail for a while."""
 
 
 class Runner:
@@ -57,20 +54,15 @@ class Runner:
         self.worker = worker
         self.alive = alive
         self.timing = timing
-        self.outage = Outage(timing)
-        self.device = Outage(timing, "a pass through the GPU")
         self.folder = read_folder_id(home.root)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
+        self.holds = Holds(conditions, table, self.queued, timing)
         self.ended: Callable[[], None] = lambda: None
         """Called when a job has been put back or has ended."""
         self.running: dict[int, asyncio.Task[None]] = {}
         self._refusals: dict[int, str] = {}
         self._references: dict[int, Reference | None] = {}
-        self._hub_names: dict[int, frozenset[str]] = {}
-        self._missing_plugins: dict[int, tuple[Catalog | None, str]] = {}
-        """What a job waits for that may need a plugin that cannot be loaded, and the catalogue that said so."""
-        self._renewal: asyncio.Task[None] | None = None
 
     @property
     def config(self) -> Config:
@@ -81,12 +73,6 @@ class Runner:
     def limits(self) -> Limits:
         """How many jobs run at a time."""
         return Limits(self.config.parallel, self.config.groups)
-
-    @property
-    def waits_for(self) -> str | None:
-        """What the queue, or some of its jobs, wait for on this machine, in words."""
-        plugin = next((reason for _, reason in self._missing_plugins.values()), None)
-        return self.conditions.trouble or self.outage.reason or self.device.reason or plugin
 
     async def run(self) -> None:
         """Start jobs until the stop is requested. Those that run are then still to be waited for, with `wait`."""
@@ -101,7 +87,7 @@ class Runner:
                     self.queued.set()  # there are more, and the loop has other work meanwhile
                 jobs = await self._recover()
                 self._pass_on_requests(jobs)
-                self._renew_conditions(jobs)
+                self.holds.renew(jobs)
                 for job in self._take_turns(jobs):
                     task = self.running[job.id] = asyncio.create_task(self._run(job))
                     task.add_done_callback(functools.partial(self._forget_task, job.id))
@@ -110,24 +96,6 @@ class Runner:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(longest):
                         await self.queued.wait()
-
-    def _renew_conditions(self, jobs: Sequence[Job]) -> None:
-        """Have what is missing tried again, where a job waits for it; the loop goes on meanwhile."""
-        self._missing_plugins = {
-            job_id: missing
-            for job_id, missing in self._missing_plugins.items()
-            if not has_changed(missing[0], self.losses.latest) and any(job.id == job_id for job in jobs)
-        }
-        is_needed = self.conditions.trouble is not None or self._missing_plugins
-        is_busy = self._renewal is not None and not self._renewal.done()
-        if is_needed and not is_busy and any(job.state == "queued" for job in jobs):
-            self._renewal = asyncio.create_task(self._renew(), name="renewal of the queue's conditions")
-
-    async def _renew(self) -> None:
-        before = self.conditions.trouble, self.losses.latest
-        await self.conditions.renew()
-        if (self.conditions.trouble, self.losses.latest) != before:
-            self.queued.set()
 
     async def wait(self) -> None:
         """Wait until every running job has been put back, or has ended."""
@@ -171,8 +139,6 @@ class Runner:
         """Return those of `jobs` to start now, and write down why the others wait, or will never start."""
         own = [job for job in jobs if job.owner == "daemon"]
         queued = [job for job in own if job.state == "queued" and job.id not in self.running]
-        for outage in (self.outage, self.device):
-            outage.forget_trier([job.id for job in own])
         turns = take_turns(
             queued,
             [job for job in own if job.id in self.running],
@@ -180,8 +146,8 @@ class Runner:
             self.limits,
             time.time(),
             paused=self.table.queue_paused_at() is not None,
-            trouble=self.conditions.trouble,
-            held=self._find_hold,
+            trouble=self.holds.trouble,
+            held=self.holds.find,
             scores_with=self._scores_with,
         )
         for job_id, reason in turns.failed.items():
@@ -190,23 +156,6 @@ class Runner:
             self.queued.set()  # for those that were to run after this one
         self.table.set_waiting_reasons(turns.waiting)
         return turns.start
-
-    def _find_hold(self, job: Job) -> str | None:
-        """Return what the job waits for that others need not; None where it may start."""
-        if job.id in self._missing_plugins:
-            return self._missing_plugins[job.id][1]
-        if (reason := self.device.let_try(job.id, DEVICE)) is not None or self.outage.reason is None:
-            return reason
-        return self.outage.let_try(job.id, self._list_hub_names(job.id))
-
-    def _list_hub_names(self, job_id: int) -> frozenset[str]:
-        """List what the job takes from the hub; nothing where its spec cannot be read."""
-        if job_id not in self._hub_names:
-            try:
-                self._hub_names[job_id] = list_hub_names(self.table.spec(job_id))
-            except ValueError:  # of another version of prefd
-                self._hub_names[job_id] = frozenset()
-        return self._hub_names[job_id]
 
     def _scores_with(self, job: Job) -> Reference | None:
         """Return the reference whose entries a job may miss; None where it scores nothing, or jobs run one at a time.
@@ -235,7 +184,7 @@ class Runner:
     def forget_reference(self, job_id: int) -> None:
         """Have the job's spec read again, which may have been edited."""
         self._references.pop(job_id, None)
-        self._hub_names.pop(job_id, None)
+        self.holds.forget(job_id)
 
     def _forget_task(self, job_id: int, task: asyncio.Task[None]) -> None:
         del self.running[job_id]
@@ -251,10 +200,9 @@ class Runner:
         try:
             await self._supervise(job)
         except PluginMissing as error:
-            self._missing_plugins[job.id] = self.losses.latest, f"{error}; the job waits"
-            log.warning("job %d waits: %s", job.id, error, extra={"job": job.id})
+            self.holds.note_missing_plugin(job.id, error)
         except CatalogError as error:
-            if self.conditions.trouble is None:  # the daemon stops, or it is over already
+            if self.holds.trouble is None:  # the daemon stops, or it is over already
                 log.info("job %d waits: %s", job.id, error, extra={"job": job.id})
                 await self.stop.rest(self.timing.refused_state_wait)
         except Exception as error:
@@ -290,13 +238,13 @@ class Runner:
         )
         await supervisor.run(self.losses.provide)
         if outages:
-            self.outage.note(job.id, self._list_hub_names(job.id), outages[-1])
+            self.holds.note_outage(job.id, outages[-1])
         else:
-            self.outage.note_reached(job.id)
+            self.holds.note_reached(job.id)
         if device_troubles:
-            self.device.note(job.id, DEVICE, device_troubles[-1])
+            self.holds.note_device_trouble(job.id, device_troubles[-1])
         elif self.table.get(job.id).ended:
-            self.device.note_reached(job.id)
+            self.holds.note_pass(job.id)
 
     def _note_update(self) -> Callable[[Job, Progress | None], None]:
         """Make a callback that logs each change of state, once, and notes that a job has all that it needs from the hub."""
@@ -305,18 +253,11 @@ class Runner:
         def note(job: Job, progress: Progress | None) -> None:
             log_state(job, progress)
             if progress is not None:
-                self.outage.note_reached(job.id)
+                self.holds.note_reached(job.id)
                 if progress.done > 0:
-                    self.device.note_reached(job.id)
+                    self.holds.note_pass(job.id)
 
         return note
-
-
-def has_changed(before: Catalog | None, now: Catalog | None) -> bool:
-    """Return whether other losses are there now, or other plugins cannot be loaded."""
-    if before is None or now is None:
-        return before is not now
-    return (before.losses.keys(), before.failures) != (now.losses.keys(), now.failures)
 
 
 def is_refused_write(error: Exception) -> bool:

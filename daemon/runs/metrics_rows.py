@@ -16,7 +16,7 @@ from prefd.plugins.metrics import EVAL
 Row = dict[str, Any]
 BLOCK = 1 << 18
 MARK = f'"{EVAL}'.encode()
-"""The bytes that each row of an evaluation holds."""
+"""The bytes that each row of an evaluation holds, and hardly any other."""
 
 
 def read_metrics_rows(run: RunDir) -> tuple[list[Row], list[Row]]:
@@ -38,8 +38,7 @@ def read_last_rows(run: RunDir, count: int, evaluations: bool = True) -> tuple[l
                 if len(train) >= count and MARK not in lines:
                     continue
                 for line in reversed(lines.split(b"\n")):
-                    rows = evals if MARK in line else train
-                    if len(rows) < count and (row := parse_row(line)) is not None:
+                    if (MARK in line or len(train) < count) and (row := parse_row(line)) is not None:
                         (evals if is_evaluation(row) else train).append(row)
                 if len(train) >= count and (len(evals) >= count or not evaluations):
                     break

@@ -199,7 +199,7 @@ class Service:
             stopping=self.stop.is_set(),
             active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
             jobs=self.table.counts(),
-            queue=Queue(paused_at=self.table.queue_paused_at(), waits_for=self.runner.waits_for),
+            queue=Queue(paused_at=self.table.queue_paused_at(), waits_for=self.runner.holds.reason),
             watcher=self.intake.health,
             catalog=CatalogHealth(error=self.losses.error, losses=len(catalog.losses) if catalog else 0),
             worker=Worker(**self.config.worker.model_dump(), limits=self.config.worker.describe()),

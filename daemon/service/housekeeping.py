@@ -15,12 +15,13 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.leftovers import delete_set_aside, list_set_aside, set_leftovers_aside
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.machine.threads import run_in_thread
+from prefd.daemon.runs.archive import delete_partial_archives
 from prefd.daemon.runs.disk_usage import RunSize, measure_run
 from prefd.daemon.runs.run_folder import RunDir
 
 log = logging.getLogger(__name__)
 
-CHUNK = 200
+CHUNK = 100
 """So many folders are measured between two writes."""
 
 
@@ -56,6 +57,7 @@ class Housekeeping:
                 await self._deleted.wait_for(lambda: not self.table.leftovers() and not list_set_aside(self.home))
 
     async def _delete(self) -> None:
+        await run_in_thread(delete_partial_archives, self.home.archive)
         done, _ = await run_in_thread(set_leftovers_aside, self.home, self.table.leftovers())
         self.table.forget_leftovers(done)
         await run_in_thread(delete_set_aside, self.home)
@@ -66,6 +68,8 @@ class Housekeeping:
         """Measure the folders of jobs that have ended since they were last measured, the newest first, once each."""
         unmeasured = self.table.unmeasured()
         for start in range(0, len(unmeasured), CHUNK):
+            if self._work.is_set():  # a removal does not wait for this; the rest is measured behind it
+                return
             self.table.set_sizes(await run_in_thread(self._measure_runs, unmeasured[start : start + CHUNK]))
 
     def _measure_runs(self, job_ids: Sequence[int]) -> dict[int, RunSize]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from prefd.daemon.specs.data_sources import SourceSpec
@@ -26,6 +28,8 @@ SHARE = re.compile(r"\\\\(?P<server>[^\\]+)\\.*", re.DOTALL)
 HUB_PAGE = re.compile(
     r"(hf://|https?://(www\.)?(huggingface\.co|hf\.co)/)(datasets/)?(?P<id>[\w.-]+/[\w.-]+)(?P<rest>/.*)?"
 )
+FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+"""Ways to spell a letter with an accent: in one character, as most do, and in two, as macOS's older disks do."""
 QUOTED = re.compile(r"""(["'])(?P<path>.+)\1""")
 
 
@@ -41,6 +45,10 @@ def explain_foreign_path(value: str, folder: Path) -> str | None:
         return f"{clip(value)!r} has a line break or a tab in it; {BACKSLASH}"
     if os.path.exists(resolve_path(value, folder)):
         return None
+    for form in FORMS:
+        other = unicodedata.normalize(form, value)
+        if other != value and os.path.exists(resolve_path(other, folder)):
+            return f"{clip(value, 300)} is there only with its accents in another spelling (Unicode's {form}): copy its name from `ls`"
     shown = clip(value, 300)
     if value != value.strip():
         return f"{shown!r} begins or ends with a blank: take it out"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from prefd.daemon.specs.foreign_paths import explain_foreign_paths
 from prefd.daemon.specs.job_spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
 from prefd.daemon.specs.mlx_lm_lora.flat_config import is_flat, translate
 from prefd.daemon.specs.paths import faults_of_sources
+from prefd.daemon.specs.spec_source import SpecSource, SpecUnreadable
 from prefd.daemon.specs.sweep import (
     KEY,
     Combination,
@@ -30,7 +29,7 @@ from prefd.daemon.specs.sweep import (
     read_axes,
 )
 from prefd.daemon.text.parse import PARSERS, parse
-from prefd.daemon.text.parsed import MAX_BYTES, Parsed, ParseError
+from prefd.daemon.text.parsed import Parsed, ParseError
 from prefd.daemon.text.pasted_text import explain_characters
 from prefd.daemon.text.times import explain_moment
 from prefd.daemon.text.unknown_losses import suggest_loss
@@ -229,18 +228,17 @@ def _resolve_paths(spec: JobSpec, lines: Mapping[Place, int], folder: Path) -> J
 
 
 def load_specs(path: Path, catalog: Catalog) -> SpecFile:
-    """Loads the validated specs in the file at `path`, read within bounds; relative paths start at its own folder.
+    """Loads the validated specs in the file at `path` (`-`: standard input), read within bounds.
+
+    Relative paths start at its own folder; those of a pipe where the command is run.
 
     Raises SpecError, also for a file that is not there.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SpecError(f"{path}: not a regular file")
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    return read_specs(data, path.name, catalog, path.absolute().parent)
+        source = SpecSource.read(path)
+    except SpecUnreadable as error:
+        raise SpecError(*error.lines) from None
+    return read_specs(source.data, source.name, catalog, source.folder)
 
 
 def check_loss(spec: JobSpec, catalog: Catalog) -> None:

@@ -23,9 +23,9 @@ from prefd.daemon.terminal.preview import data_facts
 from prefd.daemon.terminal.waiting import describe_waiting
 from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import format_number
+from prefd.daemon.timing import USUAL, Timing
 from prefd.plugins.metrics import LABELS
 
-PLAIN_SECONDS = 10.0  # between progress lines where there is no terminal
 LABEL = 14  # columns for the phase's name
 
 
@@ -43,9 +43,9 @@ class JobView(Protocol):
         ...
 
 
-def make_job_view(home: Home, console: Console) -> JobView:
+def make_job_view(home: Home, console: Console, timing: Timing = USUAL) -> JobView:
     """Makes the view that fits the console."""
-    return TerminalView(home, console) if console.is_terminal else PlainView(home, console)
+    return TerminalView(home, console) if console.is_terminal else PlainView(home, console, timing.progress_line)
 
 
 class Milestones:
@@ -90,10 +90,11 @@ class Milestones:
 
 
 class PlainView:
-    """PlainView prints a line when something changes, and every ten seconds of progress."""
+    """PlainView prints a line when something changes, and a line of progress each `seconds`."""
 
-    def __init__(self, home: Home, console: Console) -> None:
+    def __init__(self, home: Home, console: Console, seconds: float) -> None:
         self.console = console
+        self.seconds = seconds
         self.milestones = Milestones(home, console)
         self.next_line = 0.0
 
@@ -116,7 +117,7 @@ class PlainView:
         if progress is None or progress.phase != PHASE_OF.get(job.state):
             return
         if time.monotonic() >= self.next_line:
-            self.next_line = time.monotonic() + PLAIN_SECONDS
+            self.next_line = time.monotonic() + self.seconds
             numbers = f"{progress.done}/{progress.total} {progress.unit}"
             self.console.print(
                 "  ".join(

@@ -22,6 +22,7 @@ REMEDIES: Sequence[tuple[str, str]] = (
     (r"Invalid \\(u|x)?\w*escape", r"write \\ for a backslash, or / in a path"),
     (r"Invalid control character", r"a line break or a tab inside quotes is written \n or \t"),
     (r"Expecting property name|Illegal trailing comma", 'keys are in "…"; JSON has no comments and no comma behind the last value'),
+    (r"Expecting value", "JSON writes true, false and null, and text in \"…\""),
     (r"Extra data", "a spec is one object: rows belong into a file that data.path names"),
     # TOML
     (r"Unescaped '\\'|Invalid hex value|Invalid initial character", BACKSLASH),

@@ -6,6 +6,7 @@ line that a parser stopped at. Nothing is mended in silence: a quote, a blank or
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,17 +28,23 @@ LINES: Sequence[tuple[str, str]] = (
     (r"(<{7}|>{7}|\|{7}) |={7}\s*$", "is of a merge that was not finished: keep one of the two sides"),
     (r"\s*(\$|>>>|PS [A-Z]:\\\S*>) \S", "begins with a shell's prompt: take it out"),
     (r"(cat|tee) .*<<|EOF\s*$", "is of a shell's here-document: take it out"),
+    (r">+ ?[\w.-]+:", "is quoted as in a mail: take the > at the start of the lines out"),
+    (r"[ \t]*\d+[ \t]*[|:][ \t]*[\w.-]+:(\s|$)", "has a line number that was copied along: take them out"),
 )
 """Lines that no spec has, and what they are."""
 
 QUOTES = "“”„‟‘’‚‛«»‹›″′`´"
 DASHES = "‐‑‒–—―−－﹣"
 WIDE = {"：": ":", "，": ",", "＝": "=", "｛": "{", "｝": "}", "［": "[", "］": "]", "＂": '"', "＇": "'", "＃": "#"}
+ENTITY = re.compile(r"&(quot|amp|lt|gt|nbsp|apos|#\d+|#x[0-9a-fA-F]+);")
+"""How a web page's source writes a character."""
 INVISIBLE = "\u200b\u2060\ufeff\u180e\u00ad\u2028\u2029" + "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters without a width, and those that turn the direction: none is part of a name that anyone typed."""
 JOINERS = "\u200c\u200d\u200e\u200f"
 """Characters that words and emoji may have inside."""
 BLANKS = "\u00a0\u202f\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u205f\u3000"
+PASTED_KEY = re.compile(r"\d+[ \t]+(?=[A-Za-z_])|[+>][ \t]*(?=[A-Za-z_])")
+"""A line number, or the mark of a diff or a mail, before a key."""
 _NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?")
 _DASHES_TO_MINUS = str.maketrans(dict.fromkeys(DASHES, "-"))
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
@@ -69,6 +76,8 @@ def explain_characters(root: Any, lines: Mapping[Path, int]) -> str | None:
 
 def explain_line(line: str) -> str:
     """Says, as a clause to add, which character in a line that could not be parsed looks like another; "" where none does."""
+    if match := ENTITY.search(line):
+        return f"; the line has {match[0]}, as a web page's source writes it: write {html.unescape(match[0])!r}"
     for char in line:
         if char in BLANKS + INVISIBLE + JOINERS:
             return f"; the line has {_name(char)}: retype it"
@@ -97,26 +106,48 @@ def _iterate_texts(root: Any) -> Iterator[tuple[Path, str, bool]]:
 
 
 def _explain_text(text: str, is_key: bool) -> str | None:
-    if text.isascii():
-        return None
+    """Says what is odd about one key or value, as the end of a message."""
+    if match := ENTITY.search(text):
+        return f": it has {match[0]}, as a web page's source writes it: write {html.unescape(match[0])!r}"
+    if not text.isascii() and (problem := _explain_unseen(text)):
+        return problem
+    return _explain_key(text) if is_key else _explain_value(text)
+
+
+def _explain_unseen(text: str) -> str | None:
+    """Says which character cannot be seen, or is a blank for the eye alone."""
     if match := _INVISIBLE.search(text):
         return f": it has a character that cannot be seen, {_name(match[0])}: retype it"
-    edges = text[:1] + text[-1:]
-    for char in edges:
+    for char in text[:1] + text[-1:]:
         if char in BLANKS:
             return f": it begins or ends with {_name(char)}, which is no blank here: retype it with a space"
         if char in JOINERS:
             return f": it begins or ends with a character that cannot be seen, {_name(char)}: retype it"
-    if is_key:
-        return next((f": it has {_name(char)}: retype it" for char in text if char in BLANKS + JOINERS), None)
+    return None
+
+
+def _explain_key(text: str) -> str | None:
+    """Says what was copied along with a key, or which of its characters no key has."""
+    if match := PASTED_KEY.match(text):
+        return f": it begins with {match[0].strip()!r}, which was copied along: take it out"
+    odd = BLANKS + JOINERS + QUOTES + "".join(WIDE) + DASHES
+    return next((f": it has {_name(char)}: retype it" for char in text if char in odd), None)
+
+
+def _explain_value(text: str) -> str | None:
+    """Says which quotes, dash or digits of a value are not those that they look like."""
+    if text.isascii():
+        return None
     if len(text) > 1 and text[0] in QUOTES and text[-1] in QUOTES:
         plain = clip(text[1:-1])
         return f': the quotes of {clip(text)} are typographic, and part of the text: write "{plain}"'
-    plain = text.translate(_DASHES_TO_MINUS).strip()
-    if plain != text and _NUMBER.fullmatch(plain):
-        char = next(each for each in text if each in DASHES)
-        return f": {clip(text)} has {_name(char)}: write {plain}"
-    return None
+    if text[0] in DASHES and text[1:2] == " ":
+        return f": {clip(text)} begins with {_name(text[0])}: an item of a list begins with -"
+    plain = unicodedata.normalize("NFKC", text.translate(_DASHES_TO_MINUS)).strip()
+    if plain == text or not _NUMBER.fullmatch(plain):
+        return None
+    char = next(each for each in text if not each.isascii())
+    return f": {clip(text)} has {_name(char)}: write {plain}"
 
 
 def _name(char: str) -> str:

@@ -18,13 +18,10 @@ UNREACHABLE = {
     errno.ECONNREFUSED,
 }
 HTTP_CLIENTS = ("httpx", "httpcore", "requests", "urllib3", "aiohttp")
+"""The beginnings of the names of HTTP clients' modules: the hub's library uses `httpx2`, too."""
 NETWORK_ERRORS = {
-    "TransportError",
-    "ConnectionError",
-    "Timeout",
-    "ClientConnectionError",
-    "NewConnectionError",
-    "ConnectError",
+    *("TransportError", "NetworkError", "TimeoutException", "ConnectionError", "ConnectError"),
+    *("Timeout", "ClientConnectionError", "NewConnectionError"),
 }
 """The names of the HTTP clients' errors of a request that got no answer, or of their bases."""
 TOO_MANY_REQUESTS = 429
@@ -67,6 +64,5 @@ def _is_network_error(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in UNREACHABLE:
         return True
     return any(
-        base.__module__.partition(".")[0] in HTTP_CLIENTS and base.__name__ in NETWORK_ERRORS
-        for base in type(error).__mro__
+        base.__module__.startswith(HTTP_CLIENTS) and base.__name__ in NETWORK_ERRORS for base in type(error).__mro__
     )

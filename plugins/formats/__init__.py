@@ -2,7 +2,7 @@
 
 Where several formats fit a dataset equally well the last registered is taken. So they are registered in the order of their
 `PRECEDENCE`, from the general to the special, and a plugin's come after them. A new format is a file in this folder with a
-`PRECEDENCE` and a `register_formats`; the files without one are what the formats share.
+`PRECEDENCE`, `ROW_SHAPES` (its rows in docs/data.md) and a `register_formats`; the files without one are what the formats share.
 """
 
 from __future__ import annotations

@@ -13,10 +13,35 @@ from prefd.plugins.formats.contract import Known, columns_of, finished, known, r
 from prefd.plugins.formats.fields import is_conversation, is_text, read_text
 from prefd.plugins.formats.hh import parse
 from prefd.plugins.formats.prompt import naming_prompt
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnclearRow, UnusableRow
 
 PRECEDENCE = 60
+ROW_SHAPES = (
+    RowShape("`prompt`, `chosen`, `rejected`", "the prompt has its own column", "most"),
+    RowShape(
+        "`question`, `query`, `instruction` (with `input`), `context`, `messages`, `conversations`, `history`, … instead of `prompt`",
+        "the prompt, by another name",
+        "orca_dpo_pairs, LLaMA-Factory, argilla",
+    ),
+    RowShape("`system` (`system_prompt`, …) beside any prompt", "a system turn in front", "orca_dpo_pairs, truthy-dpo"),
+    RowShape(
+        "`history`: messages, or `[[user, assistant], …]`",
+        "the turns before the prompt; what the prompt repeats of them is there once",
+        "LLaMA-Factory",
+    ),
+    RowShape(
+        "`chosen_response` and `rejected_response`, `preferred` and `dispreferred`, `accepted` and `rejected`, `response` and `rejected_response`, `response_j` and `response_k`, …",
+        "the two sides, by names that say which is the better one",
+        "argilla, ms-swift, stack-exchange-paired",
+    ),
+    RowShape(
+        "`messages` that end with the chosen answer, `rejected_response`",
+        "the two sides, by names that say which is the better one",
+        "ms-swift",
+    ),
+)
 
 
 class Explicit:

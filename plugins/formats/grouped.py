@@ -17,6 +17,7 @@ from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.matching import Match, check_agree, matches_of, unused_note
 from prefd.plugins.formats.names import words_of
 from prefd.plugins.formats.prompt import find_prompt, with_turns
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.formats.score_words import RANKS
 from prefd.plugins.formats.scored import signed
 from prefd.plugins.formats.sides import Sides
@@ -25,6 +26,13 @@ from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
 
 PRECEDENCE = 30
+ROW_SHAPES = (
+    RowShape(
+        "`prompt`, `response`, `score` (`helpfulness`, …), several rows to a prompt",
+        "pairs by `data.pairs`, from the answers to one prompt",
+        "HelpSteer2",
+    ),
+)
 Member = tuple[int, Mapping[str, Any], Single]
 """A row by its number, with its answer."""
 

@@ -13,10 +13,14 @@ from prefd.plugins.formats.chats import is_transcript
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import read_text
 from prefd.plugins.formats.implicit_messages import split_conversations
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, UnclearRow, UnusableRow
 
 PRECEDENCE = 90
+ROW_SHAPES = (
+    RowShape("`chosen`, `rejected`: `\\n\\nHuman: … \\n\\nAssistant: …`", "turns become messages", "hh-rlhf"),
+)
 TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 OTHER_ANSWERER = re.compile(r"\n((?:AI|Bot|GPT|ChatGPT|Model)\s*:)\Z")
 ROLES = {"Human": "user", "Assistant": "assistant"}

@@ -9,10 +9,18 @@ from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
 from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
 from prefd.plugins.formats.nulls import without_unsure
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Message, Pair, RowFormat, Text, UnclearRow, UnusableRow
 
 PRECEDENCE = 80
+ROW_SHAPES = (
+    RowShape(
+        "`chosen`, `rejected`, each a whole conversation",
+        "what both begin with is the prompt",
+        "ultrafeedback_binarized, tulu, Skywork, orpo-dpo-mix",
+    ),
+)
 TELLING = frozenset(["role", "content", "tool_calls", "reasoning_content", "reasoning", "thinking", "weight"])
 """Keys of what a message says, or of how it counts; no two messages that differ in one are the same turn."""
 

@@ -13,10 +13,17 @@ from typing import Any
 
 from prefd.plugins.formats.chats import check_speakers
 from prefd.plugins.formats.contract import columns_of, finished, known, readable
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
 PRECEDENCE = 10
+ROW_SHAPES = (
+    RowShape(
+        "`chosen`, `rejected` as text, and nothing that could be the prompt",
+        "the words both begin with are the prompt; the report says how many",
+    ),
+)
 UNSPACED = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Burmese

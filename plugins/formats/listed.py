@@ -13,11 +13,19 @@ from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.fields import is_text, kind_of
 from prefd.plugins.formats.readings import RowPairs, first_pair, read_rows
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.formats.sides import Sides, named_sides
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow, UnusableRow
 
 PRECEDENCE = 70
+ROW_SHAPES = (
+    RowShape(
+        "`chosen`, `rejected`: a list of answers each",
+        "each chosen answer against each rejected one; where a side has several, `data.pairs: best_rest` or `all` has to ask for it",
+        "RewardBench 2",
+    ),
+)
 
 
 class Listed:

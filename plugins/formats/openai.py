@@ -7,11 +7,19 @@ from typing import Any
 
 from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.fields import is_messages
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.formats.sides import find_sides
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
 PRECEDENCE = 100
+ROW_SHAPES = (
+    RowShape(
+        "`input: {messages, tools}`, `preferred_output`, `non_preferred_output`",
+        "`messages` are the prompt, each output an answer",
+        "OpenAI's preference files",
+    ),
+)
 SETTINGS = frozenset(["messages", "tools", "parallel_tool_calls", "tool_choice"])
 """Keys of `input` that are read, or that only OpenAI's service has a use for."""
 

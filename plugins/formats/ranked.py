@@ -17,6 +17,7 @@ from prefd.plugins.formats.approvals import check_marks, marks_of
 from prefd.plugins.formats.compose import compose, gather
 from prefd.plugins.formats.matching import Match, matches_of, unused_note
 from prefd.plugins.formats.readings import first_pair
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.formats.scored import pick, scores_of, signed, why_unscored
 from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side
 from prefd.plugins.formats.verdicts import one_hot, verdicts
@@ -24,6 +25,13 @@ from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnusableRow
 
 PRECEDENCE = 40
+ROW_SHAPES = (
+    RowShape(
+        "a list of answers with scores or ranks (`completions`, `answers`, `generations` and `ratings`), or `answer_0` and `score_0`, …",
+        "pairs by `data.pairs`",
+        "UltraFeedback, Nectar, WebGPT",
+    ),
+)
 
 
 class Ranked:

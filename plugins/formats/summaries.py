@@ -9,12 +9,14 @@ from prefd.plugins.formats.answers import find_answers
 from prefd.plugins.formats.ballot import Ballot
 from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.outcome import winner_of
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.formats.verdicts import verdicts
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
 PRECEDENCE = 110
+ROW_SHAPES = (RowShape("`info`, `summaries`, `choice`", "the post is the prompt", "summarize_from_feedback"),)
 HEADS = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": "ARTICLE: "}
 """What the paper's prompts put before each part, in their order."""
 

@@ -11,6 +11,7 @@ from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
 
 PRECEDENCE = 20
+ROW_SHAPES = ()  # none of its rows is read
 
 
 class Unpaired:

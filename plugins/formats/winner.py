@@ -18,6 +18,7 @@ from prefd.plugins.formats.names import key_of, words_of
 from prefd.plugins.formats.outcome import winner_of, winner_of_one_hot
 from prefd.plugins.formats.places import is_shp
 from prefd.plugins.formats.readings import RowPairs, first_pair, read_rows
+from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.formats.scored import known_scores, scores_of, signed
 from prefd.plugins.formats.sides import Sides, find_sides, has_worse_side, known_sides
 from prefd.plugins.formats.verdicts import one_hot, verdicts
@@ -25,6 +26,13 @@ from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, Reading, ReadOptions, RowFormat, UnclearRow
 
 PRECEDENCE = 50
+ROW_SHAPES = (
+    RowShape(
+        "`response_0`, `response_1` (`answer_a`, `conversation_a`, `human_ref_A`, `output_1`, …) and a winner (`better_response_id`, `overall_preference`, `winner`, `choice`, `labels`, `winner_model_a`, …)",
+        "the winner is chosen; ties are no pair",
+        "PKU-SafeRLHF, HelpSteer3, SHP, Chatbot Arena, MT-Bench",
+    ),
+)
 NO_WORST = (
     "the winner of more than two answers is known, and not the worst: data.pairs: best_rest takes it against each other"
 )

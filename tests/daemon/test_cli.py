@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,8 +16,10 @@ from click.testing import CliRunner
 
 from prefd.daemon import commands
 from prefd.daemon.cli import cli
+from prefd.daemon.commands import init as init_module
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine import owners
 from support import homes
 from support.pseudo_terminal import on_terminal
 
@@ -255,3 +258,23 @@ def test_json_is_one_document_with_a_schema(tmp_path: Path) -> None:
         result = CliRunner().invoke(cli, ["--home", str(home.root), *arguments, "--json"])
         assert result.exit_code == Exit.OK, result.output
         assert json.loads(result.stdout)["schema"] == 1
+
+
+@pytest.mark.parametrize(("place", "advised"), [("home", True), ("elsewhere", False)])
+def test_only_what_is_in_the_home_is_offered_to_be_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, advised: bool
+) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    file = (home.root if place == "home" else tmp_path) / "refused"
+    monkeypatch.setattr(owners, "find_owner", lambda _: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(init_module, "make_home", refuse)
+    result = CliRunner().invoke(cli, ["--home", str(home.root), "init"])
+    assert result.exit_code == Exit.FAILED
+    assert f"{file}: Permission denied" in result.stderr
+    assert ("sudo chown -R daemon" in result.stderr) == advised

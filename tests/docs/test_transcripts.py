@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.cli import cli
-from prefd.daemon.commands import watch
+from prefd.daemon.commands import start_stop, watch
 from prefd.daemon.commands.cache import explain
 from prefd.daemon.control.status import Status
 from prefd.daemon.home.layout import Home
@@ -26,7 +26,6 @@ from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
-from prefd.daemon.terminal import job_view
 from prefd.daemon.worker_tasks.answers import Explanation
 from support import fake_worker
 from support.control_server import serving
@@ -34,6 +33,7 @@ from support.homes import invoke, make_spec, run_folder
 from support.pages import blocks
 from support.paths import ROOT
 from support.running_daemon import Place
+from support.transcripts import plain, printed, transcript, without_sizes
 
 ROWS = ["/home/me/pairs.jsonl: 90 rows in format explicit, 90 usable", "81 pairs to train on, 9 held out"]
 
@@ -51,34 +51,6 @@ def test_the_preview_is_what_prefd_prints(home: Path, smol_model: Path, tmp_path
     printed = printed.replace(str(smol_model.resolve()), "/home/me/SmolLM2-135M-Instruct")
     printed = printed.replace(str(tmp_path), "/home/me")
     assert [line.rstrip() for line in printed.splitlines()] == lines
-
-
-def printed(home: Home, command: str) -> list[str]:
-    """What a command prints, on stdout and stderr, for someone whose home is /home/me/prefd."""
-    program, *arguments = command.split()
-    assert program == "prefd"
-    done = CliRunner(env={"COLUMNS": "120"}).invoke(cli, ["--home", str(home.root), *arguments])
-    assert done.exit_code == 0, done.output
-    return plain(done.output.replace(str(home.root), "/home/me/prefd"))
-
-
-def plain(text: str) -> list[str]:
-    """The lines of `text` with the same moment and duration everywhere, and columns as wide as their words."""
-    text = re.sub(r"\d\d:\d\d:\d\d", "09:00:00", text)
-    text = re.sub(r"\b(\d+m)?[\d.]+s\b", "1s", text)
-    return [re.sub(r" {2,}", "  ", line).strip() for line in text.splitlines() if line.strip()]
-
-
-def transcript(command: str, which: int = 0, page: str = "docs/job.md") -> list[str]:
-    """What the page shows below a prompt with `command`."""
-    texts = [part for block in blocks("console", page) for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)]
-    return plain([text.partition("\n")[2] for text in texts if text.partition("\n")[0] == command][which])
-
-
-def without_sizes(lines: list[str]) -> list[str]:
-    """The lines with the same number, size and fingerprint everywhere: those are the machine's, and the model's."""
-    replaced = [re.sub(r"\b[0-9a-f]{12}\b", "0" * 12, line) for line in lines]
-    return [re.sub(r"\b\d[\d.,]* (k|M|G)?B\b", "1 MB", line) for line in replaced]
 
 
 def assert_in_order(shown: list[str], lines: list[str]) -> None:
@@ -109,6 +81,13 @@ def score_all(scored: int) -> PrecomputeOutcome:
 
 def test_init_prints_what_the_page_shows(home: Path) -> None:
     assert printed(Home(home), "prefd init") == transcript("prefd init")
+
+
+def test_start_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = transcript("prefd start --detach")
+    monkeypatch.setattr(start_stop, "start_detached", lambda *_: int(shown[0]))
+    monkeypatch.setattr("prefd.daemon.machine.blas.is_missing", lambda: False)
+    assert printed(made, "prefd start --detach") == shown
 
 
 def test_orders_print_what_the_page_shows(made: Home) -> None:
@@ -157,7 +136,6 @@ def test_submit_prints_what_the_page_shows(place: Place, monkeypatch: pytest.Mon
 
 def test_watch_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's job, moved by hand each time that the command looks, and interrupted at its end."""
-    monkeypatch.setattr(job_view, "PLAIN_SECONDS", 0.0)
     with JobTable.open(made.database) as table:
         job = table.add(make_spec(training={"iters": 21}), "ipo.json")
         run = run_folder(made, job)

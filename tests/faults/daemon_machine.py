@@ -70,7 +70,7 @@ TROUBLES = {
         lambda place: answer(place, with_mine(place)),
         "the losses cannot be listed: ",
     ),
-    "losses-from-start": Trouble(
+    "unlisted": Trouble(
         lambda place: answer(place, "!ImportError: No module named 'mlx.core'"),
         lambda place: answer(place, with_mine(place)),
         "the losses cannot be listed: ",
@@ -141,20 +141,25 @@ def machine(fault: str, folder: Path, count: int) -> Found:
 
 
 def go_through(place: Place, client: Client, trouble: Trouble, count: int, log: Warnings) -> dict[str, int]:
+    good: dict[str, Any] = json.loads(fake_worker.spec_text(place.folder))  # once: it writes the data anew
     settings: dict[str, Any] = {"name": trouble.job, "loss": {"name": trouble.loss}}
+
+    def drop(file: str, **more: Any) -> None:
+        place.drop(f"{file}.yaml", json.dumps(good | more))
+
     if trouble.job == "offline":
         settings["model"] = "org/name"
     if not trouble.from_start:
-        place.drop("first.yaml", name="gate")
+        drop("first", name="gate")
         fake_worker.wait_for(lambda: [job.state for job in place.jobs()] == ["precomputing"])
         for number in range(count):
-            place.drop(f"{number:03}.yaml", **settings | {"training": {"iters": 2, "seed": number}})
+            drop(f"{number:03}", **settings | {"training": {"iters": 2, "seed": number}})
         fake_worker.wait_for(lambda: len(place.jobs()) == count + 1)
         trouble.begin(place)
         (place.home.root / "gate").touch()
         if not trouble.stops_running:
             fake_worker.wait_for(lambda: place.jobs()[0].state == "done")
-    place.drop("dropped.yaml", **settings | {"training": {"iters": 3}})
+    drop("dropped", **settings | {"training": {"iters": 3}})
     fake_worker.wait_for(lambda: trouble.told in (client.status().queue.waits_for or ""))
     if not trouble.from_start:
         fake_worker.wait_for(lambda: any(trouble.told in job.waiting for job in place.jobs()))

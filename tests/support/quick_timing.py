@@ -21,6 +21,7 @@ QUICK_TIMING = Timing(
     notify_look=0.02,
     events_retry=0.02,
     job_look=0.02,
+    progress_line=0.0,
     log_look=0.02,
     database_look=0.05,
 )

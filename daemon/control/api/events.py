@@ -20,6 +20,7 @@ from starlette.responses import Response, StreamingResponse
 
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, read_query
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.event_kinds import KINDS, EventData, ProgressEvent
 from prefd.daemon.jobs.events import MAX_ID, Cursor, Follower, StreamEvent, find_end, identify_database
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import JobTable, JobTableError
@@ -34,9 +35,9 @@ MAX_STREAMS = 50
 RETRY_MS = 1000
 """How long a client waits before it comes back."""
 
-DESCRIPTION = """Server-sent events: `job`, `metrics`, `progress` and `reset`, each with a JSON object (schemas JobEvent,
-MetricsEvent, ProgressEvent, ResetEvent). Without `after` or Last-Event-ID it begins now; with the last id seen, behind it; with
-0, at the first job. A comment comes every 15 seconds, and the stream ends with the daemon."""
+DESCRIPTION = f"""Server-sent events, each with a JSON object: {", ".join(f"`{kind}` ({each.__name__})" for kind, each in KINDS.items())}.
+Without `after` or Last-Event-ID it begins now; with the last id seen, behind it; with 0, at the first job. A comment comes
+every 15 seconds, and the stream ends with the daemon."""
 
 
 class EventsQuery(Query):
@@ -57,7 +58,7 @@ class Hub:
         self.streams = 0
         self.closed = False
         self.progress: dict[int, tuple[float, bytes]] = {}
-        """Of each running job: when it was written, and its event's data."""
+        """Of each running job: when it was written, and its event."""
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._seen: object = None
@@ -109,7 +110,7 @@ class Hub:
         """Returns a value that changes when an event may have happened."""
         runs = {job.id: RunDir(self.home.job(job.id)) for job in table.list(*RUNNING)}
         self.progress = {
-            job_id: (progress.updated_at, dump_compact({"job": job_id, **asdict(progress)}))
+            job_id: (progress.updated_at, _format_event(ProgressEvent(job=job_id, **vars(progress))))
             for job_id, run in runs.items()
             if (progress := run.progress()) is not None
         }
@@ -188,17 +189,20 @@ async def stream_events(hub: Hub, cursor: Cursor | None, job_id: int | None) -> 
 
 def format_frame(event: StreamEvent) -> bytes:
     """Formats one event as the protocol has it; JSON on one line holds no line break."""
-    place = "" if event.id is None else f"id: {event.id}\n"
-    return f"{place}event: {event.kind}\ndata: ".encode() + dump_compact(event.data) + b"\n\n"
+    return f"id: {event.id}\n".encode() + _format_event(event.data)
+
+
+def _format_event(data: EventData) -> bytes:
+    return f"event: {data.kind}\ndata: ".encode() + dump_compact(asdict(data)) + b"\n\n"
 
 
 def _format_progress(hub: Hub, progress_times: dict[int, float], job_id: int | None) -> bytes:
     """Formats each running job's progress that is newer than what this client has had."""
     frames = b""
-    for job, (moment, data) in hub.progress.items():
+    for job, (moment, frame) in hub.progress.items():
         if job_id in (None, job) and progress_times.get(job) != moment:
             progress_times[job] = moment
-            frames += b"event: progress\ndata: " + data + b"\n\n"
+            frames += frame
     for ended_job in progress_times.keys() - hub.progress.keys():
         del progress_times[ended_job]
     return frames

@@ -14,18 +14,12 @@ from starlette.responses import Response
 
 from prefd.daemon.control.api import responses
 from prefd.daemon.control.api.endpoint import Endpoint, Query, respond
+from prefd.daemon.jobs.event_kinds import KINDS
 
 REF = "#/components/schemas/{model}"
 DESCRIPTION = """HTTP over the Unix socket `<home>/run/prefd.sock`, for the user that the daemon runs as.
 
 Fields may be added under /v1; none is taken away or changes its meaning. Every error is an Error."""
-EVENTS = (
-    responses.JobEvent,
-    responses.RemovedEvent,
-    responses.MetricsEvent,
-    responses.ProgressEvent,
-    responses.ResetEvent,
-)
 ALWAYS = {400: "not a request", 422: "a parameter is wrong", 500: "a fault of the daemon's"}
 JOB_ID = {
     "name": "job_id",
@@ -54,7 +48,7 @@ def build_document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Builds the OpenAPI document of `endpoints`."""
     kinds = [each.answer for each in endpoints if each.media == "application/json"]
     bodies = [each.request for each in endpoints if each.request is not None]
-    schemas, components = _build_schemas([*kinds, *bodies, *EVENTS, responses.Error])
+    schemas, components = _build_schemas([*kinds, *bodies, *KINDS.values(), responses.Error])
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
         paths.setdefault(each.path, {})[each.method.lower()] = _describe_operation(each, schemas)

@@ -5,7 +5,6 @@ Fields may be added under `/v1`; none is taken away or changes its meaning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -141,46 +140,3 @@ class Metrics(Answer):
     """A row for each report of training: metric → number, or null where it is not finite."""
     eval: list[dict[str, Any]]
     """A row for each evaluation on the held-out pairs."""
-
-
-class JobEvent(Answer):
-    """`event: job`: a job has come into a state."""
-
-    job: int
-    name: str
-    state: State
-    reason: str
-    at: float
-    """Unix time."""
-
-
-class RemovedEvent(Answer):
-    """`event: removed`: a job has been removed; nothing more is told of it."""
-
-    job: int
-    name: str
-    reason: str
-    at: float
-    """Unix time."""
-
-
-class MetricsEvent(Answer):
-    """`event: metrics`: a job that trains has reported."""
-
-    job: int
-    line: int
-    """Its number in the run's metrics.jsonl."""
-    values: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgressEvent(Progress):
-    """`event: progress`: how far a running job is. Only the newest is told, without an id."""
-
-    job: int
-
-
-class ResetEvent(Answer):
-    """`event: reset`: the id to go on from is of another database; all events follow."""
-
-    reason: str

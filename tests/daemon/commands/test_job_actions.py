@@ -102,7 +102,7 @@ def test_pause_all_takes_the_running_jobs_along_and_resume_all_brings_them_back(
     assert "still paused: 3, 4; `prefd resume --all` resumes these too" in result.stderr
     document = json.loads(invoke(four_jobs, "resume", "--all", "--json").stdout)
     assert [job["id"] for job in document["jobs"]] == [3, 4]
-    assert document["queue"] == {"paused_at": None}
+    assert document["queue"]["paused_at"] is None
     assert states(four_jobs) == ["done", "failed", "training", "queued"]
 
 

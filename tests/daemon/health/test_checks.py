@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import pytest
 
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.control.status import SettingsInForce
 from prefd.daemon.health import checks
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
 from prefd.daemon.machine import blas
+from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.timing import Timing
 from support import homes
 from support.homes import invoke
@@ -188,3 +192,27 @@ def test_a_plugin_that_cannot_be_loaded_fails_and_is_named(there: Home) -> None:
     failed = [finding for finding in checks.check_plugins(there) if finding.level == "fail"]
     assert "no_such_module" in only(failed).detail
     assert "bad.py" in only(failed).remedy
+
+
+def test_versions_that_have_changed_under_the_daemon_are_told_with_what_to_do() -> None:
+    assert list(checks.check_versions(metadata.version("prefd"), list_versions())) == []
+    skew, mlx = checks.check_versions("0.0.1", {"prefd": "0.0.1", "mlx": "0.1"})
+    assert (skew.level, skew.remedy) == ("warn", "prefd stop && prefd start --detach")
+    assert "the daemon is 0.0.1, this prefd " in skew.detail
+    assert mlx.detail.startswith("mlx was 0.1 when the daemon was started, and is ")
+
+
+def test_the_settings_that_the_daemon_goes_by_are_told_and_not_those_of_the_file_alone(there: Home) -> None:
+    in_force = SettingsInForce(values=Config(parallel=2).model_dump(), read_at=1763794998.5)
+    there.config.write_text("parallel = 2\n")
+    assert [each.detail for each in checks.check_settings_in_force(there, in_force)] == [
+        "the daemon goes by parallel 2"
+    ]
+    there.config.write_text("parallel = 3\n")
+    (finding,) = checks.check_settings_in_force(there, in_force)
+    assert finding.level == "warn"
+    assert "is not taken up yet: parallel 2 → 3" in finding.detail
+    there.config.write_text("parallel = [\n")
+    (finding,) = checks.check_settings_in_force(there, in_force)
+    assert finding.detail.startswith("the daemon goes by those of ")
+    assert list(checks.check_settings_in_force(there, SettingsInForce())) == []

@@ -50,6 +50,8 @@ TOLD = {
     "README.md": "is no spec",
     "LICENSE": "is no spec",
     "ipo.yaml.txt": "call it ipo.yaml",
+    "ipo.yaml ": "call it ipo.yaml",
+    "ipo.toml?raw=true": "call it ipo.toml",
     "ipo.ymal": "a spec's ends in .yaml, .yml, .toml or .json",
     "squared.py": "is no spec by its name",
 }

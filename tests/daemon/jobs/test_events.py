@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.event_kinds import JobEvent, MetricsEvent, ResetEvent
 from prefd.daemon.jobs.events import Cursor, Follower, StreamEvent, find_end
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.runs.metrics_tail import MetricsTail
@@ -32,7 +33,15 @@ def all_of(follower: Follower) -> list[StreamEvent]:
 
 def brief(events: list[StreamEvent]) -> list[str]:
     """`3 training`, or `3 line 12`."""
-    return [f"{each.data['job']} {each.data.get('state', 'line ' + str(each.data.get('line')))}" for each in events]
+    return [f"{each.data.job} {position(each, 'line ')}" for each in events if not isinstance(each.data, ResetEvent)]
+
+
+def position(event: StreamEvent, prefix: str = "") -> Any:
+    """The state that a job has come into, or the line of its metrics."""
+    if isinstance(event.data, MetricsEvent):
+        return f"{prefix}{event.data.line}" if prefix else event.data.line
+    assert isinstance(event.data, JobEvent)
+    return event.data.state
 
 
 def report(home: Home, job_id: int, rows: list[dict[str, Any]]) -> None:
@@ -75,10 +84,10 @@ def test_a_jobs_life_is_told_in_order_with_reasons_and_its_metrics_before_its_en
         "2 precomputing",
         "2 failed",
     ]
-    assert events[-1].data["reason"] == "no row can be used"
-    assert events[-1].data["name"] == "bad"
-    assert events[3].data["values"] == homes.metric_rows()[0]
-    assert [event.kind for event in events[2:4]] == ["job", "metrics"]
+    assert isinstance(events[-1].data, JobEvent)
+    assert (events[-1].data.reason, events[-1].data.name) == ("no row can be used", "bad")
+    assert events[3].data == MetricsEvent(1, 1, homes.metric_rows()[0])
+    assert [event.data.kind for event in events[2:4]] == ["job", "metrics"]
 
 
 def test_whoever_comes_back_with_any_id_gets_exactly_what_came_behind_it(there: Home) -> None:
@@ -130,7 +139,7 @@ def test_nothing_is_missed_or_told_twice_however_often_the_client_is_cut_off(
                 follower = follow(home, table, last or "0")
         told += all_of(follower)
     for job_id, happened in expected.items():
-        seen = [event.data.get("state", event.data.get("line")) for event in told if event.data["job"] == job_id]
+        seen = [position(event) for event in told if event.data.job == job_id]
         assert [each for each in seen if isinstance(each, str)] == [each for each in happened if isinstance(each, str)]
         assert [each for each in seen if isinstance(each, int)] == [each for each in happened if isinstance(each, int)]
 
@@ -217,10 +226,10 @@ def test_a_long_file_is_told_a_piece_at_a_time(there: Home) -> None:
         while piece := follower.take():
             pieces.append(piece)
         assert max(map(len, pieces)) < 100
-        assert [event.data["line"] for piece in pieces for event in piece if event.kind == "metrics"] == [
+        assert [event.data.line for piece in pieces for event in piece if isinstance(event.data, MetricsEvent)] == [
             *range(1, 501)
         ]
-        assert pieces[-1][-1].data["state"] == "done"
+        assert position(pieces[-1][-1]) == "done"
         assert find_end(table, there) == Cursor(4, {})
 
 
@@ -229,7 +238,7 @@ def test_one_job_alone_can_be_followed(there: Home) -> None:
     homes.add_done(there, name="other")
     with JobTable.open_readonly(there.database) as table:
         events = all_of(follow(there, table, job_id=1))
-        assert {event.data["job"] for event in events} == {1}
+        assert {event.data.job for event in events} == {1}
         assert len(events) == 3 + 4
 
 
@@ -237,6 +246,6 @@ def test_an_id_of_another_database_begins_again_and_says_so(there: Home) -> None
     homes.add_queued(there)
     with JobTable.open_readonly(there.database) as table:
         events = all_of(follow(there, table, "99-7.3"))
-    assert [event.kind for event in events] == ["reset", "job"]
-    assert "history ends at 1, before 99" in events[0].data["reason"]
+    assert [event.data.kind for event in events] == ["reset", "job"]
+    assert "history ends at 1, before 99" in events[0].data.reason
     assert events[0].id == "0"

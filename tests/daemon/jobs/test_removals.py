@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs import leftovers
+from prefd.daemon.jobs.event_kinds import RemovedEvent
 from prefd.daemon.jobs.events import Cursor, Follower
 from prefd.daemon.jobs.job import JobNotFound
 from prefd.daemon.jobs.leftovers import finish_removals
@@ -117,12 +119,12 @@ def test_streams_are_told_of_a_removal_and_their_cursors_go_on(made: Home) -> No
         table.remove([1])
         follower = Follower(table, made, cursor)
         (event,) = follower.take()
-        assert event.kind == "removed"
-        assert event.data | {"at": 0} == {
+        assert isinstance(event.data, RemovedEvent)
+        assert asdict(event.data) | {"at": 0} == {
             "job": 1, "name": "smol-ipo", "reason": "removed by you; it was failed", "at": 0
         }  # fmt: skip
         homes.add_queued(made, name="next")
-        assert [each.kind for each in follower.take()] == ["job"], "no number of a line is given out again"
+        assert [each.data.kind for each in follower.take()] == ["job"], "no number of a line is given out again"
 
 
 def kill_points() -> dict[str, Callable[[pytest.MonkeyPatch], None]]:

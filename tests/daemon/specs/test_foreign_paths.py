@@ -51,6 +51,14 @@ def test_what_is_there_by_such_a_name_is_used(tmp_path: Path) -> None:
         assert explain_foreign_path(name, tmp_path) is None
 
 
+def test_an_accent_in_another_spelling_is_told(tmp_path: Path) -> None:
+    (tmp_path / "Gro\u0308sse.jsonl").write_text("x")
+    reason = explain_foreign_path("Gr\u00f6sse.jsonl", tmp_path)
+    if not (tmp_path / "Gr\u00f6sse.jsonl").exists():  # some disks take both for one
+        assert reason is not None
+        assert "in another spelling (Unicode's NFD)" in reason
+
+
 def test_each_is_told_at_its_place_beside_the_other_faults(tmp_path: Path) -> None:
     text = "model: ~nobody123/model\nreference: {model: ./none}\ndata:\n  path: [C:\\a.jsonl, ./b.jsonl]\n"
     with pytest.raises(SpecError) as caught:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
@@ -73,3 +76,20 @@ def test_a_module_that_cannot_be_imported_is_found_behind_what_it_was_wrapped_in
     assert is_broken_installation(wrapped(ModuleNotFoundError("No module named 'mlx.core'"), ValueError("odd")))
     assert is_broken_installation(wrapped(SyntaxError("half written")))
     assert not is_broken_installation(wrapped(ValueError("odd")))
+
+
+def test_the_hubs_own_library_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever HTTP client it uses, it is asked for a model where nobody listens."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises((OSError, ValueError)) as caught:
+        huggingface_hub.snapshot_download("org/name", endpoint=f"http://127.0.0.1:{port}", cache_dir=tmp_path)
+    assert is_outage(caught.value)
+
+
+def test_the_users_wish_to_stay_offline_is_no_outage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises((OSError, ValueError)) as caught:
+        huggingface_hub.snapshot_download("org/name", cache_dir=tmp_path)
+    assert not is_outage(caught.value)

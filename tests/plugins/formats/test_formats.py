@@ -74,6 +74,15 @@ def test_no_two_formats_have_the_same_precedence() -> None:
     assert len({module.PRECEDENCE for module in modules}) == len(modules) >= 11
 
 
+def test_each_format_says_which_columns_it_reads() -> None:
+    shapes = {module.__name__.rpartition(".")[2]: module.ROW_SHAPES for module in formats.list_modules()}
+    assert [name for name, each in shapes.items() if not each] == ["unpaired"], "whose rows are all refused"
+    for each in shapes.values():
+        for shape in each:
+            assert "`" in shape.columns
+            assert shape.reading
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -15,7 +15,7 @@ import pytest
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.training.metrics import Mean, MetricsLog, sum_pair_metrics
 from prefd.plugins.manager import load_plugins
-from prefd.plugins.metrics import TRAINERS_METRICS
+from prefd.plugins.metrics import OF_PAIRS, TRAINERS_METRICS
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 from support.loss_numbers import Numbers, total
 
@@ -45,7 +45,7 @@ def test_the_mean_over_unequal_batches_is_that_over_all_pairs() -> None:
         "eval_logps/chosen": total(n.tokens["pc"], n.mask["c"]).mean(),
         "eval_logps/rejected": total(n.tokens["pr"], n.mask["r"]).mean(),
     }
-    assert found.keys() == expected.keys()
+    assert found.keys() == {f"eval_{each.name}" for each in OF_PAIRS} >= expected.keys()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-5), name
     assert {name.removeprefix("eval_") for name in found} <= TRAINERS_METRICS

@@ -165,8 +165,9 @@ VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.li
 
 
 @settings(max_examples=25)
-@given(st.lists(st.dictionaries(st.text(max_size=5), VALUES, max_size=3), min_size=1, max_size=4))
+@given(st.lists(st.dictionaries(st.text(max_size=5), VALUES, max_size=3), min_size=2, max_size=4))
 def test_any_objects_come_back_from_lines(tmp_path_factory: pytest.TempPathFactory, objects: list[Any]) -> None:
+    """A single object may be a document, such as `{"rows": []}`: with two or more, each is a row whatever its keys."""
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
     assert read(write_rows(path, objects)) == objects
 

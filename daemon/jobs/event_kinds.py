@@ -1,0 +1,72 @@
+"""Defines the kinds of events in the stream, and what each says of a job.
+
+A new kind is a class here and a place in `KINDS`, beside what makes it: `Follower` does of history and metrics, the stream
+itself of progress. The OpenAPI document, the documentation and the names in the stream are made from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from prefd.daemon.jobs.states import State
+from prefd.daemon.runs.run_folder import Progress
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """`event: job`: a job has come into a state."""
+
+    kind: ClassVar[str] = "job"
+    job: int
+    name: str
+    state: State
+    reason: str
+    at: float
+    """Unix time."""
+
+
+@dataclass(frozen=True)
+class RemovedEvent:
+    """`event: removed`: a job has been removed; nothing more is told of it."""
+
+    kind: ClassVar[str] = "removed"
+    job: int
+    name: str
+    reason: str
+    at: float
+    """Unix time."""
+
+
+@dataclass(frozen=True)
+class MetricsEvent:
+    """`event: metrics`: a job that trains has reported."""
+
+    kind: ClassVar[str] = "metrics"
+    job: int
+    line: int
+    """Its number in the run's metrics.jsonl."""
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressEvent(Progress):
+    """`event: progress`: how far a running job is. Only the newest is told, without an id."""
+
+    kind: ClassVar[str] = "progress"
+    job: int
+
+
+@dataclass(frozen=True)
+class ResetEvent:
+    """`event: reset`: the id to go on from is of another database; all events follow."""
+
+    kind: ClassVar[str] = "reset"
+    reason: str
+
+
+EventData = JobEvent | RemovedEvent | MetricsEvent | ProgressEvent | ResetEvent
+KINDS: Mapping[str, type[EventData]] = {
+    each.kind: each for each in (JobEvent, RemovedEvent, MetricsEvent, ProgressEvent, ResetEvent)
+}

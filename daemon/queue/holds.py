@@ -1,0 +1,120 @@
+"""Holds are what jobs of a queue wait for besides their turn: trouble of the machine, a plugin, what the hub has, the GPU.
+
+They are told to `take_turns`, which starts no job that is held. What is missing is tried again in a task of its own, so that
+the queue's loop goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.queue.conditions import Conditions
+from prefd.daemon.queue.outage import Outage, list_hub_names
+from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.timing import USUAL, Timing
+
+log = logging.getLogger(__name__)
+
+
+DEVICE = frozenset({"the device"})
+"""What every job needs of this machine, and that may fail for a while."""
+
+
+class Holds:
+    """The holds of one queue. `queued`: set when a job may start that was held."""
+
+    def __init__(self, conditions: Conditions, table: JobTable, queued: asyncio.Event, timing: Timing = USUAL) -> None:
+        self.conditions = conditions
+        self.table = table
+        self.queued = queued
+        self.outage = Outage(timing)
+        self.device = Outage(timing, "the end of a pass through the GPU")
+        self._missing_plugins: dict[int, tuple[Catalog | None, str]] = {}
+        """What a job waits for that may need a plugin that cannot be loaded, and the catalogue that said so."""
+        self._hub_names: dict[int, frozenset[str]] = {}
+        self._renewal: asyncio.Task[None] | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What all jobs wait for; None where they need not."""
+        return self.conditions.trouble
+
+    @property
+    def reason(self) -> str | None:
+        """What the queue, or some of its jobs, wait for, in words; None for nothing."""
+        plugin = next((reason for _, reason in self._missing_plugins.values()), None)
+        return self.trouble or self.outage.reason or self.device.reason or plugin
+
+    def renew(self, jobs: Sequence[Job]) -> None:
+        """Have what is missing tried again, where one of `jobs`, which wait or run, waits for it."""
+        job_ids = {job.id for job in jobs}
+        for outage in (self.outage, self.device):
+            outage.forget_trier(job_ids)
+        latest = self.conditions.losses.latest
+        self._missing_plugins = {
+            job_id: missing
+            for job_id, missing in self._missing_plugins.items()
+            if job_id in job_ids and not has_changed(missing[0], latest)
+        }
+        is_needed = self.trouble is not None or self._missing_plugins
+        is_busy = self._renewal is not None and not self._renewal.done()
+        if is_needed and not is_busy and any(job.state == "queued" for job in jobs):
+            self._renewal = asyncio.create_task(self._renew(), name="renewal of the queue's conditions")
+
+    async def _renew(self) -> None:
+        before = self.trouble, self.conditions.losses.latest
+        await self.conditions.renew()
+        if (self.trouble, self.conditions.losses.latest) != before:
+            self.queued.set()
+
+    def find(self, job: Job) -> str | None:
+        """Return what the job waits for that others need not; None where it may start."""
+        if job.id in self._missing_plugins:
+            return self._missing_plugins[job.id][1]
+        if (reason := self.device.let_try(job.id, DEVICE)) is not None or self.outage.reason is None:
+            return reason
+        return self.outage.let_try(job.id, self._list_hub_names(job.id))
+
+    def note_missing_plugin(self, job_id: int, error: Exception) -> None:
+        """Hold a job until other plugins can be loaded than now."""
+        self._missing_plugins[job_id] = self.conditions.losses.latest, f"{error}; the job waits"
+        log.warning("job %d waits: %s", job_id, error, extra={"job": job_id})
+
+    def note_outage(self, job_id: int, reason: str) -> None:
+        """Hold a job, and others that need the same of the hub, until it can be reached."""
+        self.outage.note(job_id, self._list_hub_names(job_id), reason)
+
+    def note_reached(self, job_id: int) -> None:
+        """Note that a job has all that it needs of the hub."""
+        self.outage.note_reached(job_id)
+
+    def note_device_trouble(self, job_id: int, reason: str) -> None:
+        """Hold all jobs until one of them gets through a pass on the GPU."""
+        self.device.note(job_id, DEVICE, reason)
+
+    def note_pass(self, job_id: int) -> None:
+        """Note that a job got through a pass on the GPU."""
+        self.device.note_reached(job_id)
+
+    def forget(self, job_id: int) -> None:
+        """Have the job's spec read again, which may have been edited."""
+        self._hub_names.pop(job_id, None)
+
+    def _list_hub_names(self, job_id: int) -> frozenset[str]:
+        """List what the job takes from the hub; nothing where its spec cannot be read."""
+        if job_id not in self._hub_names:
+            try:
+                self._hub_names[job_id] = list_hub_names(self.table.spec(job_id))
+            except ValueError:  # of another version of prefd
+                self._hub_names[job_id] = frozenset()
+        return self._hub_names[job_id]
+
+
+def has_changed(before: Catalog | None, now: Catalog | None) -> bool:
+    """Return whether other losses are there now, or other plugins cannot be loaded."""
+    if before is None or now is None:
+        return before is not now
+    return (before.losses.keys(), before.failures) != (now.losses.keys(), now.failures)

@@ -1,0 +1,15 @@
+"""RowShape says in the documentation which columns a format reads; each format has its own in `ROW_SHAPES`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class RowShape(NamedTuple):
+    """One row of the table in docs/data.md, in Markdown."""
+
+    columns: str
+    reading: str
+    """How the columns are read."""
+    datasets: str = ""
+    """Where rows of this shape are found."""

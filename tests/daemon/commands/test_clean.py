@@ -1,0 +1,97 @@
+"""`prefd clean`: what it decides is what it does, and a dry run does nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.table import JobTable
+from support import homes
+from support.homes import invoke
+
+DAY = 86_400
+
+
+@pytest.fixture
+def old(made: Home) -> Home:
+    """Jobs 1 (done, 40 days ago), 2 (failed, 20), 3 (done, 10) with checkpoints and fused models, and 4, which waits."""
+    homes.add_done(made, name="oldest")
+    homes.add_failed(made, name="bad")
+    homes.add_done(made, name="newest")
+    homes.add_queued(made, name="waits")
+    for job_id in (1, 2, 3):
+        for part in ("checkpoints/step-00000010", "fused", "attempts/1/checkpoints/step-00000005"):
+            (made.job(job_id) / part).mkdir(parents=True)
+            (made.job(job_id) / part / "weights").write_bytes(b"x" * 20_000)
+    with JobTable.open(made.database) as table:
+        for job_id, days in ((1, 40), (2, 20), (3, 10)):
+            table._db.execute("UPDATE jobs SET finished_at = ? WHERE id = ?", (time.time() - days * DAY, job_id))
+    return made
+
+
+def ids(home: Home) -> list[int]:
+    with JobTable.open_readonly(home.database) as table:
+        return [job.id for job in table.list()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (["--older-than", "30d"], [2, 3, 4]),
+        (["--older-than", "15d"], [3, 4]),
+        (["--keep", "1"], [3, 4]),
+        (["--keep", "0"], [4]),
+        (["--keep", "9"], [1, 2, 3, 4]),
+        (["--older-than", "15d", "--keep", "2"], [2, 3, 4]),
+        (["--older-than", "15d", "--state", "failed"], [1, 3, 4]),
+    ],
+)
+def test_old_jobs_go_and_the_dry_run_names_them(old: Home, arguments: list[str], left: list[int]) -> None:
+    plan = json.loads(invoke(old, "clean", *arguments, "--dry-run", "--json").stdout)
+    assert ids(old) == [1, 2, 3, 4]
+    result = json.loads(invoke(old, "clean", *arguments, "--json").stdout)
+    assert ids(old) == left
+    assert result["deleted"] == plan["deleted"]
+    assert sorted({1, 2, 3, 4} - {each["job"] for each in plan["deleted"]}) == left
+
+
+def test_checkpoints_of_jobs_that_are_done_go_and_all_else_stays(old: Home) -> None:
+    document = json.loads(invoke(old, "clean", "--checkpoints", "--json").stdout)
+    assert [(each["job"], each["part"]) for each in document["deleted"]] == [(1, "checkpoints"), (3, "checkpoints")]
+    assert document["bytes"] >= 4 * 20_000
+    assert not (old.job(1) / "checkpoints").exists()
+    assert not (old.job(1) / "attempts" / "1" / "checkpoints").exists()
+    assert (old.job(1) / "fused").exists()
+    assert (old.job(2) / "checkpoints").exists(), "a failed job goes on from them when it is retried"
+    assert "its checkpoints deleted by you: 4" in invoke(old, "show", 1).stdout
+    assert "there is nothing to delete" in invoke(old, "clean", "--checkpoints").stderr
+    assert json.loads(invoke(old, "clean", "--checkpoints", "--state", "failed", "--json").stdout)["deleted"]
+    assert not (old.job(2) / "checkpoints").exists()
+
+
+def test_fused_models_go_of_those_jobs_that_the_rules_let_go(old: Home) -> None:
+    result = invoke(old, "clean", "--fused", "--older-than", "15d")
+    assert result.exit_code == Exit.OK, result.output
+    assert result.stdout.splitlines()[0].startswith("job 1 (oldest), done ")
+    assert result.stdout.splitlines()[-1].startswith("2 jobs: ")
+    assert [(old.job(each) / "fused").exists() for each in (1, 2, 3)] == [False, False, True]
+    assert (old.job(1) / "adapter").exists()
+
+
+def test_a_job_that_another_one_waits_for_stays_unless_it_is_done(old: Home) -> None:
+    with JobTable.open(old.database) as table:
+        table.add(homes.make_spec(name="after", after=[1, 2]), "01-after.yaml")
+    result = invoke(old, "clean", "--keep", 0)
+    assert "job 2 stays: job 5 is to run after it" in result.stderr
+    assert ids(old) == [2, 4, 5]
+
+
+def test_it_must_be_said_what_goes(old: Home) -> None:
+    result = invoke(old, "clean")
+    assert result.exit_code == Exit.USAGE
+    assert "say what: --older-than 30d, --keep 20, --checkpoints or --fused" in result.stderr
+    assert invoke(old, "clean", "--keep", 1, "--group", "z").exit_code == Exit.NOT_FOUND
