@@ -46,19 +46,19 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("text", TROUBLES)
-def test_the_words_of_a_device_in_trouble_are_known(text: str):
+def test_the_words_of_a_device_in_trouble_are_known(text: str) -> None:
     assert has_device_trouble(text)
     assert not OUT_OF_MEMORY.search(text)
 
 
 @pytest.mark.parametrize("text", SHORTAGES)
-def test_memory_that_ran_out_is_no_trouble_of_the_device(text: str):
+def test_memory_that_ran_out_is_no_trouble_of_the_device(text: str) -> None:
     assert OUT_OF_MEMORY.search(text)
     assert not has_device_trouble(text)
 
 
 @pytest.mark.parametrize("text", OTHERS)
-def test_other_errors_are_the_jobs(text: str):
+def test_other_errors_are_the_jobs(text: str) -> None:
     assert not has_device_trouble(text)
     assert not OUT_OF_MEMORY.search(text)
 
@@ -115,7 +115,7 @@ def test_a_job_goes_on_to_its_twins_adapter_wherever_it_was_hit(
     place: str,
     text: str,
     code: int,
-):
+) -> None:
     monkeypatch.setattr(stopping, "watch_signals", Never)
     monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
     hit = job(tmp_path, tiny_model, pairs_file, **SETTINGS)

@@ -56,5 +56,6 @@ def _make_narrow_class(kind: Any) -> type[nn.Module]:
 def narrow_adapters(model: nn.Module) -> None:
     """Let the LoRA modules of `model` compute in the type of their inputs; only their classes change, in place."""
     for module in model.modules():
-        if type(module) in (LoRALinear, LoRASwitchLinear, LoRAEmbedding):
-            module.__class__ = _make_narrow_class(type(module))
+        kind: Any = type(module)
+        if kind in (LoRALinear, LoRASwitchLinear, LoRAEmbedding):
+            module.__class__ = _make_narrow_class(kind)
