@@ -55,7 +55,7 @@ class Difference:
     largest: float
 
     def exceeds(self, limit: float) -> bool:
-        """Whether it is more than rounding explains: on average, or at one token by far."""
+        """Says whether it is more than rounding explains: on average, or at one token by far."""
         return not (self.mean <= limit and self.largest <= SINGLE_TOKEN * limit)
 
 

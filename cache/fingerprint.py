@@ -47,7 +47,7 @@ def digest_config(config: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class ReferenceFingerprint:
-    """Who a reference is: its `identity` decides its numbers, its `provenance` only says where they came from."""
+    """ReferenceFingerprint says who a reference is: its `identity` decides its numbers, its `provenance` only says where they came from."""
 
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -96,7 +96,7 @@ def _recall_digests(path: Path, memo: Path) -> dict[str, str]:
     file_identity = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
     memo_file = memo / f"{digest_json(file_identity)}.json"
     try:
-        digests: dict[str, str] = json.loads(memo_file.read_text())
+        digests: dict[str, str] = json.loads(memo_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         digests = _tensor_digests(path)
         memo.mkdir(parents=True, exist_ok=True)

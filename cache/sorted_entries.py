@@ -22,7 +22,7 @@ MAX_BATCH = 4096  # keys looked up through the buckets at once, which takes up t
 
 
 class FoundEntry(NamedTuple):
-    """One entry that has a key which was looked for."""
+    """FoundEntry is one entry that has a key which was looked for."""
 
     segment: Segment
     position: int
@@ -83,7 +83,7 @@ class SortedEntries:
 
     @cached_property
     def has_repeats(self) -> bool:
-        """Whether a prefix comes more than once: a key that is held twice, or 8 bytes that are equal by chance."""
+        """Says whether a prefix comes more than once: a key that is held twice, or 8 bytes that are equal by chance."""
         return bool((self.prefixes[1:] == self.prefixes[:-1]).any())
 
     @cached_property

@@ -33,7 +33,7 @@ class NotACache(CacheError, ValueError):
 
 @dataclass(frozen=True)
 class ReferenceInfo:
-    """What `prefd cache ls` shows of one reference."""
+    """ReferenceInfo holds what `prefd cache ls` shows of one reference."""
 
     fingerprint: str
     identity: Mapping[str, Any]

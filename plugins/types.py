@@ -19,7 +19,7 @@ Text = str | Sequence[Message]
 
 @dataclass(frozen=True)
 class Pair:
-    """One preference: for `prompt`, `chosen` was preferred to `rejected`.
+    """Pair is one preference: for `prompt`, `chosen` was preferred to `rejected`.
 
     Each side is a string (the answer's text) or the chat messages that follow the prompt. A string prompt is put
     through the tokenizer's chat template as one user message.
@@ -47,7 +47,7 @@ class RowFormat(Protocol):
     """
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether `row` has this shape (its types, not whether it is usable)."""
+        """Says whether `row` has this shape (its types, not whether it is usable)."""
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the pair of `row`. Raises `UnusableRow` with the reason when there is none."""
@@ -55,7 +55,7 @@ class RowFormat(Protocol):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a job's spec says about how its rows are read."""
+    """ReadOptions holds what a job's spec says about how its rows are read."""
 
     pairs: Literal["best_worst", "best_rest", "all"] = "best_worst"
     """Of several answers to a prompt: the best against the worst, against each other one, or each against each."""
@@ -67,7 +67,7 @@ class ReadOptions:
     """{column as formats see it: the dataset's own name for it}, where the two differ."""
 
     def original(self, column: str) -> str:
-        """What the dataset calls `column`, for messages and notes."""
+        """Returns what the dataset calls `column`, for messages and notes."""
         return self.renamed.get(column, column)
 
 
@@ -105,7 +105,7 @@ class UnclearRow(UnusableRow):
 
 
 class Logprobs(NamedTuple):
-    """One side (chosen or rejected) of a batch.
+    """Logprobs holds the log-probabilities of one side (chosen or rejected) of a batch.
 
     A NamedTuple, so that it may pass into `mx.compile`d functions.
     """
@@ -135,7 +135,7 @@ class Logprobs(NamedTuple):
 
 @dataclass(frozen=True)
 class LossInput:
-    """What a loss sees of a batch of B pairs.
+    """LossInput holds what a loss sees of a batch of B pairs.
 
     Log-probabilities are rounded, and by how much depends on what else ran beside a sequence. So a policy that has not
     moved from its reference does not give the reference's stored numbers to the last digit, and the sign of so small a

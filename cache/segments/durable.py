@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -15,6 +16,8 @@ FLUSH_THREADS = 8  # a journal commits what is flushed at the same time at once
 NO_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 """Errors by which a file system says that it cannot flush a folder."""
 EMPTY_DRIVE_CACHE: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS
+WRITE_BARRIER: int | None = 85 if sys.platform == "darwin" else None
+"""F_BARRIERFSYNC of macOS, where fsync lets the drive write what comes after before what came first."""
 
 
 @contextlib.contextmanager
@@ -38,7 +41,16 @@ def whole_file(path: Path, beside: Path, durable: bool = True) -> Iterator[Binar
 def flush_file(file: IO[bytes] | IO[str]) -> None:
     """Flushes an open file to the disk (fsync), with all that was written to it."""
     file.flush()
-    os.fsync(file.fileno())
+    flush_descriptor(file.fileno())
+
+
+def flush_descriptor(descriptor: int) -> None:
+    """Flushes the file or folder that is open as `descriptor`: nothing written later reaches the disk before it."""
+    if WRITE_BARRIER is not None:
+        with contextlib.suppress(OSError):  # a file system that has no barriers
+            fcntl.fcntl(descriptor, WRITE_BARRIER)
+            return
+    os.fsync(descriptor)
 
 
 def flush_tree(folder: Path) -> None:
@@ -55,7 +67,7 @@ def flush(path: Path) -> None:
     """Flushes a file, or a folder where the file system can: some networks' cannot, and keep names by themselves."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        flush_descriptor(descriptor)
     except OSError as error:
         if error.errno not in NO_FOLDERS or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise
@@ -66,7 +78,7 @@ def flush(path: Path) -> None:
 def flush_for_good(path: Path) -> None:
     """Flushes a file or folder, and on macOS also empties the drive's cache, which fsync does not do there.
 
-    It is the one flush before something is acknowledged, and covers all that was flushed before it. What is lost
+    It is the flush before something is acknowledged, and covers all that was flushed before it. What is lost
     in a power cut before it, checksums find.
     """
     descriptor = os.open(path, os.O_RDONLY)

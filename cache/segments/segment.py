@@ -53,7 +53,7 @@ class DamagedSegment(CacheError):
 
 
 class DamagedEntry(Exception):
-    """One entry whose bytes do not match its checksum. It is missing until it is scored again."""
+    """DamagedEntry is one entry whose bytes do not match its checksum. It is missing until it is scored again."""
 
 
 def compute_entry_crc(key: bytes, logprobs: npt.NDArray[np.float32]) -> int:
@@ -137,12 +137,12 @@ class Segment:
 
     @property
     def entries(self) -> int:
-        """How many completions it holds."""
+        """Says how many completions it holds."""
         return len(self.keys)
 
     @property
     def tokens(self) -> int:
-        """How many tokens they have together."""
+        """Says how many tokens they have together."""
         return len(self.logprobs)
 
     @cached_property
@@ -151,7 +151,7 @@ class Segment:
         return self.keys.reshape(-1).view("V32")
 
     def key(self, row: int) -> Key:
-        """The key of the entry in `row`."""
+        """Returns the key of the entry in `row`."""
         return self.names.item(row)  # type: ignore[return-value]  # numpy's stubs: not typed for void
 
     def read(self, row: int) -> npt.NDArray[np.float32]:

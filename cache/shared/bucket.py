@@ -41,7 +41,7 @@ class StoreTrouble(CacheError):
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object of a listing."""
+    """StoredObject is one object of a listing."""
 
     bytes: int
     put_at: float
@@ -163,5 +163,5 @@ class Bucket:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type's name where it has none."""
+    """Returns the first line of an error's message, or its type's name where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

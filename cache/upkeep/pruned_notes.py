@@ -50,7 +50,7 @@ class Note:
         return cls(np.sort(read_prefixes(keys)), names)
 
     def holds_any(self, prefixes: npt.NDArray[np.uint64]) -> bool:
-        """Whether it may have held a key with one of `prefixes`."""
+        """Says whether it may have held a key with one of `prefixes`."""
         slots = self.prefixes.searchsorted(prefixes)
         return bool(len(self.prefixes)) and bool((self.prefixes.take(slots, mode="clip") == prefixes).any())
 
@@ -66,7 +66,7 @@ class Notes:
     def refresh(self) -> dict[str, Note]:
         """Reads the notes that are there now: segment id → its note."""
         try:
-            files = [name for name in os.listdir(self.folder) if name.endswith(SUFFIX)]
+            files = [name for name in os.listdir(self.folder) if name.endswith(SUFFIX) and not name.startswith(".")]
         except FileNotFoundError:
             files = []
         ids = {name.removesuffix(SUFFIX) for name in files}

@@ -121,7 +121,7 @@ def find_whole_keys(segments: Sequence[Segment], keys: Collection[bytes]) -> set
 
 
 def is_whole(segment: Segment, row: int) -> bool:
-    """Whether the entry in `row` matches its checksum."""
+    """Says whether the entry in `row` matches its checksum."""
     try:
         segment.read(row)
     except DamagedEntry:

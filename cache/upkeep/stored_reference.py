@@ -46,7 +46,7 @@ class DamagedReference(Exception):
 
 @dataclass(frozen=True)
 class Survey:
-    """Every segment folder of a reference at one moment. Each folder is in one of the three lists."""
+    """Survey lists every segment folder of a reference at one moment. Each folder is in one of the three lists."""
 
     live: tuple[Segment, ...]
     """Segments that readers use, lowest id first: of those that hold the same key, the first wins."""

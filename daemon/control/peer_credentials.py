@@ -14,6 +14,7 @@ LOCAL_PEERCRED = 1
 XUCRED = struct.Struct("=IIh2x16I")  # version, effective uid, number of groups, groups
 XUCRED_VERSION = 0
 UCRED = struct.Struct("=iII")  # Linux: pid, uid, gid
+SO_PEERCRED: int = getattr(socket, "SO_PEERCRED", 17)  # Python names it on Linux alone
 
 
 class Connected(Protocol):
@@ -31,7 +32,7 @@ def peer_uid(connection: Connected, platform: str = sys.platform) -> int:
         if version != XUCRED_VERSION:
             raise OSError(f"the kernel answers LOCAL_PEERCRED with version {version}, not {XUCRED_VERSION}")
         return int(uid)
-    _, uid, _ = UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    _, uid, _ = UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, SO_PEERCRED, UCRED.size))
     return int(uid)
 
 

@@ -32,20 +32,19 @@ log = logging.getLogger(__name__)
 def listening(home: Home) -> Iterator[socket.socket]:
     """Binds a socket at `home.socket`, mode 0600, and removes it afterwards; the home's lock must be held.
 
-    Where that path is longer than the platform allows, it is `prefd.sock` in a new private temporary folder, which
-    `daemon.json` names to the clients.
+    Where that path is longer than the platform allows, or its file system has no sockets, as exFAT and most networks' have
+    none, it is `prefd.sock` in a new private temporary folder, which `daemon.json` names to the clients.
     """
     path = home.socket
     private: Path | None = None
-    if len(os.fsencode(path)) > MAX_SOCKET_BYTES:
-        private = Path(tempfile.mkdtemp(prefix="prefd-"))  # 0700
-        path = private / home.socket.name
-        log.warning("%s is longer than a socket's path may be; listening on %s", home.socket, path)
-    path.unlink(missing_ok=True)  # left by a daemon that was killed
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     bound: tuple[int, int] | None = None
     try:
-        listener.bind(os.fspath(path))
+        if (refusal := _refuse_bind(listener, path)) is not None:
+            private = Path(tempfile.mkdtemp(prefix="prefd-"))  # 0700
+            path = private / home.socket.name
+            log.warning("no socket can be at %s: %s; listening on %s", home.socket, refusal, path)
+            listener.bind(os.fspath(path))
         bound = read_folder_id(path)
         path.chmod(0o600)
         yield listener
@@ -55,6 +54,18 @@ def listening(home: Home) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
         if private is not None:
             private.rmdir()
+
+
+def _refuse_bind(listener: socket.socket, path: Path) -> str | None:
+    """Bind the listener at `path`; return in words why it cannot be there, None where it is."""
+    if len(os.fsencode(path)) > MAX_SOCKET_BYTES:
+        return f"a socket's path has at most {MAX_SOCKET_BYTES} bytes here"
+    try:
+        path.unlink(missing_ok=True)  # left by a daemon that was killed
+        listener.bind(os.fspath(path))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 class _Server(uvicorn.Server):

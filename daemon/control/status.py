@@ -26,7 +26,7 @@ class StatusPart(BaseModel):
 
 
 class Queue(StatusPart):
-    """Whether the queue is paused."""
+    """Queue says whether the queue is paused."""
 
     paused_at: float | None
     """Since when (Unix time) no job is started; null while they are."""
@@ -35,7 +35,7 @@ class Queue(StatusPart):
 
 
 class CatalogHealth(StatusPart):
-    """Whether the losses can be listed."""
+    """CatalogHealth says whether the losses can be listed."""
 
     error: str | None
     """Why the losses cannot be listed."""
@@ -60,13 +60,13 @@ class ActiveJob(Job):
     progress: Progress | None
 
     @classmethod
-    def of(cls, job: Job, progress: Progress | None) -> ActiveJob:
+    def from_job(cls, job: Job, progress: Progress | None) -> ActiveJob:
         """Adds `progress` to a job that runs."""
         return cls(**vars(job), progress=progress)
 
 
 class Worker(StatusPart):
-    """What each job's worker may take; 0 and "" are no limit."""
+    """Worker says what each job's worker may take; 0 and "" are no limit."""
 
     cpus: int
     memory: str
@@ -76,7 +76,7 @@ class Worker(StatusPart):
 
 
 class Status(StatusPart):
-    """What the daemon does now."""
+    """Status says what the daemon does now."""
 
     pid: int
     version: str
@@ -105,5 +105,5 @@ class Status(StatusPart):
     memory_rss_bytes: int
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, as plain JSON values."""
+        """Returns every field, as plain JSON values."""
         return self.model_dump()

@@ -15,7 +15,8 @@ from typing import Literal
 
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.owners import find_owner, is_read_only, name_user, write_sudo
+from prefd.daemon.machine.mounts import find_mount
+from prefd.daemon.machine.owners import find_owner, has_rights, is_read_only, name_user, write_sudo
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.wording import pluralize
 from prefd.daemon.timing import USUAL, Timing
@@ -68,6 +69,12 @@ def _check_others(home: Home) -> Iterator[HealthFinding]:
             if mode & 0o022:
                 modes[path] = mode
     if not modes:
+        return
+    if not has_rights(home.root):
+        mount = find_mount(home.root)
+        detail = f"{home.root} is on a file system that keeps no rights{f' ({mount.kind})' if mount else ''}: whoever can write the drive can put jobs and plugins there"
+        remedy = "keep the home on this machine's own disk (APFS, ext4); models and data may stay on the drive"
+        yield HealthFinding("warn", "home", detail, remedy)
         return
     level: Literal["warn", "fail"] = "fail" if any(mode & 0o002 for mode in modes.values()) else "warn"
     listing = ", ".join(f"{path} (mode {mode:04o})" for path, mode in modes.items())

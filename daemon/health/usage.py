@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.memory import held_bytes
 
 BUDGET_SECONDS = 0.04
 """For each folder: 5,000 files or so."""
@@ -87,16 +88,16 @@ def measure_usage(home: Home, daemon: int | None = None, workers: Mapping[int, i
 
 
 def measure_memory(pid: int) -> int | None:
-    """Adds up the resident bytes of a process and of what it has started; None where it has ended."""
+    """Adds up the bytes that a process and what it has started hold; None where it has ended."""
     try:
         process = psutil.Process(pid)
-        total = int(process.memory_info().rss)
+        total = held_bytes(process)
     except psutil.Error:
         return None
     with suppress(psutil.Error):
         for child in process.children(recursive=True):
             with suppress(psutil.Error):
-                total += int(child.memory_info().rss)
+                total += held_bytes(child)
     return total
 
 

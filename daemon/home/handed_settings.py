@@ -22,7 +22,7 @@ VARIABLE = "PREFD_SETTINGS"
 
 @dataclass(frozen=True)
 class HandedSettings:
-    """What a worker needs to know of its daemon's settings."""
+    """HandedSettings holds what a worker needs to know of its daemon's settings."""
 
     plugins: tuple[str, ...] = ()
     """The paths of the plugin files, absolute."""
@@ -33,7 +33,7 @@ class HandedSettings:
     """Why a plugin is not to be loaded, by its key (`prefd.plugins.manager.Plugin.key`)."""
 
     @classmethod
-    def of(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
+    def from_config(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
         """Make those of `config`, with these plugins left out."""
         plugins = tuple(map(str, config.plugin_files(home)))
         return cls(plugins, config.cache_url, config.parallel, excluded or {})
@@ -47,7 +47,7 @@ class HandedSettings:
                 return TypeAdapter(cls).validate_json(text)
             except ValidationError:  # of another version of prefd
                 pass
-        return cls.of(Config.load(home), home)
+        return cls.from_config(Config.load(home), home)
 
     @property
     def plugin_files(self) -> list[Path]:

@@ -13,6 +13,7 @@ import platformdirs
 
 from prefd.daemon.errors import Exit, PrefdError
 from prefd.daemon.machine.files import expand_user
+from prefd.daemon.machine.owners import has_rights, restrict
 
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """The longest path that a Unix socket may have on this platform."""
@@ -106,7 +107,7 @@ class Home:
 
     @property
     def has_cache(self) -> bool:
-        """Whether there is a cache yet; opening it would create one."""
+        """Say whether there is a cache yet; opening it would create one."""
         return (self.cache / "zarr.json").exists()
 
     @property
@@ -156,7 +157,7 @@ class Home:
 
             begin_identity(self.root)
         self.run.mkdir(exist_ok=True, mode=0o700)
-        self.run.chmod(0o700)
+        restrict(self.run, 0o700)
 
     def close_to_others(self) -> int | None:
         """Take the home, and what decides which jobs run in it, away from other users; return its mode before, None where it was so.
@@ -166,8 +167,8 @@ class Home:
         mode = stat.S_IMODE(self.root.stat().st_mode)
         for path in (self.jobs, self.accepted, self.rejected, self.runs, self.cache, self.config):
             if path.exists() and (inner := stat.S_IMODE(path.stat().st_mode)) & 0o022:
-                path.chmod(inner & ~0o022)
+                restrict(path, inner & ~0o022)
         if not mode & 0o077:
             return None
-        self.root.chmod(mode & ~0o077)
-        return mode
+        restrict(self.root, mode & ~0o077)
+        return mode if has_rights(self.root) else None

@@ -6,6 +6,7 @@ asks that daemon for anything checks that it serves this home.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -18,9 +19,11 @@ from filelock import FileLock, Timeout
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.identity import read_folder_id
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.machine.files import read_json, write_json
 
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+"""The error numbers of a file system that has no locks."""
 PATIENCE_SECONDS = 1.0
 """How long a starting daemon tries the lock: `find_holder` takes it for a moment, which is no rival."""
 
@@ -41,7 +44,8 @@ class AlreadyRunning(PrefdError):
 
 @contextmanager
 def hold_lock(home: Home) -> Iterator[None]:
-    """Hold the home's lock inside the block. Raises AlreadyRunning."""
+    """Hold the home's lock inside the block. Raises AlreadyRunning, and HomeUnusable where it cannot be locked."""
+    _refuse_lockless(home)
     lock = FileLock(home.lock, timeout=PATIENCE_SECONDS, poll_interval=0.05)
     try:
         lock.acquire()
@@ -96,6 +100,21 @@ def is_held(home: Home) -> bool:
 def find_holder(home: Home) -> Holder | None:
     """Return the daemon that runs on `home` now; None when the lock is free, or its holder has not announced itself yet."""
     return read_announcement(home) if is_held(home) else None
+
+
+def _refuse_lockless(home: Home) -> None:
+    """Raise HomeUnusable where the file system has no locks: a file in place of one would outlive a daemon that was killed."""
+    descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            raise HomeUnusable(
+                f"{home.run} is on a file system that cannot lock files ({error.strerror}), and two daemons would share the home: "
+                "keep it on this machine's own disk; models and data may stay where they are"
+            ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _describe_owner(home: Home) -> str:

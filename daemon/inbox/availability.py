@@ -23,7 +23,7 @@ from prefd.daemon.text.wording import clip
 
 
 class FolderUnusable(PrefdError):
-    """Nothing can be claimed from `jobs/` now. The message is shown by `prefd status`."""
+    """FolderUnusable says why nothing can be claimed from `jobs/` now. `prefd status` shows the message."""
 
     http_status = 503
 

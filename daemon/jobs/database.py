@@ -120,6 +120,7 @@ def connect(path: Path) -> sqlite3.Connection:
             refuse_foreign(db, path)  # and a newer schema, before anything could be written
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA checkpoint_fullfsync = ON")  # on macOS, where fsync leaves it in the drive's own cache
             db.execute("PRAGMA foreign_keys = ON")
             db.execute("BEGIN IMMEDIATE")
             migrate(db, read_version(db, path))

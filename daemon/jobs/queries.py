@@ -190,7 +190,7 @@ class JobQueries:
             )
             return {job_id: place for place, (job_id,) in enumerate(rows, 1)}
 
-    def needed(self) -> dict[int, int]:
+    def list_dependents(self) -> dict[int, int]:
         """Return for each job that another one, which has not ended, is to run after: that other one."""
         query = f"SELECT id, after FROM jobs WHERE after != '[]' AND state NOT IN {tuple(ENDED)} ORDER BY id DESC"
         with explain_errors(self._path):

@@ -14,7 +14,7 @@ Subject = TypeVar("Subject", bound=Hashable)
 
 
 class Settable(Protocol):
-    """Anything that can be set, such as an asyncio.Event."""
+    """Settable is anything that can be set, such as an asyncio.Event."""
 
     def set(self) -> None:
         """Wake the one that waits."""

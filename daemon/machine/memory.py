@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from prefd.daemon.machine import darwin
 from prefd.daemon.machine.cgroups import memory_groups
 
 OUT_OF_MEMORY = re.compile(
@@ -21,10 +22,20 @@ OUT_OF_MEMORY = re.compile(
 def private_bytes(process: psutil.Process) -> int:
     """Return the bytes of memory that are the process's own.
 
-    On Linux files that are only mapped are left out: the system drops them when it needs room.
+    On Linux files that are only mapped are left out: the system drops them when it needs room. On macOS it is the footprint,
+    which has what only the GPU sees.
     """
-    memory = process.memory_info()
-    return int(memory.rss - memory.shared if sys.platform == "linux" else memory.rss)
+    if sys.platform == "linux":
+        memory = process.memory_info()
+        return int(memory.rss - memory.shared)
+    return held_bytes(process)
+
+
+def held_bytes(process: psutil.Process) -> int:
+    """Return the bytes of memory that the process holds: its footprint on macOS, what is resident elsewhere. Raises psutil.Error."""
+    if sys.platform == "darwin" and (facts := darwin.read_facts(process.pid)) is not None:
+        return facts.footprint
+    return int(process.memory_info().rss)
 
 
 def count_kills() -> int:

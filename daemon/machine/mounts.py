@@ -14,14 +14,14 @@ import psutil
 
 SILENT = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|afpfs|ncpfs|ceph|glusterfs|lustre|gpfs|beegfs|ocfs2|gfs2?|coda|webdav|davfs2?"
-    r"|vboxsf|vmhgfs|prl_fs|virtiofs|drvfs|fakeowner|fuse(\..+)?|macfuse|osxfuse"
+    r"|vboxsf|vmhgfs|prl_fs|virtiofs|drvfs|fakeowner|fuse(\..+)?|fusefs(_.+)?|fuse-t|macfuse|osxfuse|lifs"
 )
 """File systems whose files may change elsewhere, without the kernel here being told. (`fuseblk`, a local disk, is not.)"""
 
 
 @dataclass(frozen=True)
 class Mount:
-    """One mounted file system."""
+    """Mount is one mounted file system."""
 
     point: str
     """The folder it is mounted on."""
@@ -32,7 +32,7 @@ class Mount:
 
     @property
     def is_silent(self) -> bool:
-        """Whether file events cannot be relied on."""
+        """Say whether file events cannot be relied on."""
         return SILENT.fullmatch(self.kind) is not None
 
     def describe(self) -> str:

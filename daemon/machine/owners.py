@@ -6,6 +6,8 @@ import errno
 import os
 import pwd
 import shlex
+import stat
+import tempfile
 from pathlib import Path
 
 
@@ -45,6 +47,34 @@ def is_read_only(path: Path) -> bool:
 def can_write(folder: Path) -> bool:
     """Return whether this process may make files in `folder`."""
     return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def has_rights(folder: Path) -> bool:
+    """Return whether the file system of `folder` keeps a mode for each file: exFAT, FAT and most network mounts keep none.
+
+    It is tried, with a file that only this user may read. True where none can be made, which is told elsewhere.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".rights-", dir=folder)
+    except OSError:
+        return True
+    try:
+        os.chmod(name, 0o600)
+        return stat.S_IMODE(os.stat(name).st_mode) == 0o600
+    except OSError:  # of a file that is this user's own
+        return False
+    finally:
+        os.close(descriptor)
+        os.unlink(name)
+
+
+def restrict(path: Path, mode: int) -> None:
+    """Give `path` the mode, where its file system keeps modes. Raises OSError where it does, and refuses."""
+    try:
+        path.chmod(mode)
+    except OSError:
+        if has_rights(path if path.is_dir() else path.parent):
+            raise
 
 
 def is_closed(folder: Path) -> bool:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from prefd.daemon.machine import darwin
+
 PYTHON: tuple[str, ...] = (sys.executable, "-X", "utf8", "-P")
 """The interpreter of the daemon and its workers. They read and write UTF-8 in any locale, and nothing is imported from the folder
 that they run in."""
@@ -39,9 +41,9 @@ UTF8_STREAMS = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 @dataclass(frozen=True)
 class ProcessId:
-    """One process, by its pid and when it started.
+    """ProcessId is one process, by its pid and when it started.
 
-    On Linux `started` is counted in seconds since the boot `boot`, so that it stays the same when the clock is set.
+    On Linux and macOS `started` is counted in seconds since the boot `boot`, so that it stays the same when the clock is set.
     Elsewhere, and in databases of earlier versions, `boot` is "" and `started` Unix time, as the system keeps it.
     """
 
@@ -88,6 +90,8 @@ class ProcessId:
 @cache
 def boot_id() -> str:
     """Return the id of this boot of the machine, where start times are counted from the boot; "" elsewhere."""
+    if sys.platform == "darwin":
+        return darwin.read_boot_id()
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -99,6 +103,9 @@ def _started(pid: int, boot: str) -> float | None:
     try:
         if not boot:
             return float(psutil.Process(pid).create_time())
+        if sys.platform == "darwin":
+            facts = darwin.read_facts(pid)
+            return None if facts is None else facts.started
         # psutil adds the time of the boot, which follows the clock. Field 22, after the name, which may hold anything.
         ticks = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19]
         return int(ticks) / os.sysconf("SC_CLK_TCK")

@@ -50,7 +50,7 @@ class Conditions:
 
     @property
     def trouble(self) -> str | None:
-        """What the queue waits for, in words; None where it need not wait."""
+        """Say what the queue waits for, in words; None where it need not wait."""
         if self.settings.error is not None:
             return f"{self.settings.error}; the queue waits"
         if self.worker_error is not None:

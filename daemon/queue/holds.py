@@ -39,12 +39,12 @@ class Holds:
 
     @property
     def trouble(self) -> str | None:
-        """What all jobs wait for; None where they need not."""
+        """Say what all jobs wait for; None where they need not."""
         return self.conditions.trouble
 
     @property
     def reason(self) -> str | None:
-        """What the queue, or some of its jobs, wait for, in words; None for nothing."""
+        """Say what the queue, or some of its jobs, wait for, in words; None for nothing."""
         plugin = next((reason for _, reason in self._missing_plugins.values()), None)
         return self.trouble or self.outage.reason or self.device.reason or plugin
 

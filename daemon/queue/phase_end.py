@@ -41,7 +41,7 @@ EndKind = Literal[
 
 @dataclass(frozen=True)
 class PhaseEnd:
-    """How the worker of a phase ended, and after how many seconds."""
+    """PhaseEnd says how the worker of a phase ended, and after how many seconds."""
 
     kind: EndKind
     reason: str
@@ -51,7 +51,7 @@ class PhaseEnd:
 
 @dataclass(frozen=True)
 class EndedWorker:
-    """What is known of a worker of the job `job_id` that has ended."""
+    """EndedWorker holds what is known of a worker of the job `job_id` that has ended."""
 
     table: JobTable
     job_id: int

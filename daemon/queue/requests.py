@@ -46,7 +46,7 @@ class JobRequests:
 
     @property
     def to_stop(self) -> bool:
-        """Whether the job is not to run on."""
+        """Says whether the job is not to run on."""
         return self.stop.is_set() or self.job.cancel_requested or self.job.pausing
 
     async def wait(self, seconds: float) -> None:

@@ -71,7 +71,7 @@ class Runner:
 
     @property
     def limits(self) -> Limits:
-        """How many jobs run at a time."""
+        """Say how many jobs run at a time."""
         return Limits(self.config.parallel, self.config.groups)
 
     async def run(self) -> None:

@@ -20,7 +20,7 @@ LOST = ("cancelled",)
 
 @dataclass(frozen=True)
 class Limits:
-    """How many jobs run at a time."""
+    """Limits says how many jobs run at a time."""
 
     together: int = 1
     groups: Mapping[str, int] = field(default_factory=dict)

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go."""
+    """Progress says where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go."""
 
     phase: Phase
     done: int

@@ -30,18 +30,26 @@ class BadHeader(ValueError):
     """The file is no complete safetensors file. The message tells the user what it is instead."""
 
 
+def list_files(folder: Path, *patterns: str) -> list[Path]:
+    """List what in a folder has a name of one of these patterns, in order; nothing that is hidden.
+
+    On drives without its own file system macOS keeps `._config.json` beside `config.json`: that is no JSON, and no part of a model.
+    """
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if not path.name.startswith(".")})
+
+
 def faults_of_files(folder: Path, is_complete: bool = True) -> Iterator[str]:
     """Yields what keeps the model in `folder` from being loaded, in words that go on after its name; nothing is repeated.
 
     Unless `whole`, files that may still be on their way are not looked into further than they can be.
     """
-    pointers = sorted(path.name for path in folder.iterdir() if _is_pointer(path))
+    pointers = sorted(path.name for path in list_files(folder, "*") if _is_pointer(path))
     if pointers:
         other_files = f" and of {len(pointers) - 1} more files" if pointers[1:] else ""
         yield f"has a git-lfs pointer in the place of {clip(pointers[0])}{other_files}: run `git lfs pull` there"
         return
     headers = {}
-    for path in sorted(folder.glob(WEIGHTS)):
+    for path in list_files(folder, WEIGHTS):
         try:
             headers[path.name] = read_header(path)
         except BadHeader as error:

@@ -240,7 +240,7 @@ class WatchedMetric(SpecModel):
 
     @property
     def smaller_is_better(self) -> bool:
-        """Whether a smaller value of the metric is better."""
+        """Says whether a smaller value of the metric is better."""
         return ("loss" in self.metric) if self.mode is None else self.mode == "min"
 
 

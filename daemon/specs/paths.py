@@ -11,7 +11,7 @@ from prefd.daemon.specs.adapter_faults import CONFIG, AdapterError
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.model_files import faults_of_files
+from prefd.daemon.specs.model_files import WEIGHTS, faults_of_files, list_files
 from prefd.daemon.text.wording import clip
 
 INDEX = "model.safetensors.index.json"
@@ -56,11 +56,11 @@ def _model_faults(field: str, value: str) -> Iterator[str]:
             yield f"{field}: {format_location(folder)} is an adapter: name it as {base}, and the model that it is on as {field}"
             return
         yield f"{field}: {format_location(folder)} has no config.json: is it a model folder?"
-    if not any(folder.glob("model*.safetensors")):
-        if any(any(folder.glob(pattern)) for pattern in PICKLES):
+    if not list_files(folder, WEIGHTS):
+        if list_files(folder, *PICKLES):
             yield f"{field}: {format_location(folder)} has its weights as pickles only; prefd loads safetensors only: convert it first"
         else:
-            strays = sorted(path.name for pattern in ("*.gguf", "*.safetensors") for path in folder.glob(pattern))
+            strays = [path.name for path in list_files(folder, "*.gguf", "*.safetensors")]
             detail = f", only {clip(strays[0])}, which mlx-lm does not load by that name" if strays else ""
             yield f"{field}: {format_location(folder)} has no weights (model*.safetensors){detail}"
         return
@@ -118,7 +118,7 @@ def _data_faults(field: str, source: Source) -> Iterator[str]:
         yield f"{field}: no such file or folder: {format_location(path)}"
     elif not (path.is_file() or path.is_dir()):
         yield f"{field}: {format_location(path)} is neither a file nor a folder"
-    elif path.is_dir() and not any(path.iterdir()):
+    elif path.is_dir() and not list_files(path, "*"):
         yield f"{field}: {format_location(path)} is an empty folder"
     elif path.is_file() and path.stat().st_size == 0:
         yield f"{field}: {format_location(path)} is empty"

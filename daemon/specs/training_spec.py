@@ -48,7 +48,7 @@ class QATSpec(SpecModel):
 
 
 class TrainingSpec(SpecModel):
-    """How the policy is trained. Left out, the job only fills the cache."""
+    """TrainingSpec says how the policy is trained. Left out, the job only fills the cache."""
 
     fine_tune: Literal["lora", "dora", "full"] = Field("lora", description="an adapter, or every weight")
     lora: LoraSpec = Field(LoraSpec(), description="the adapter, of lora and dora")
@@ -92,7 +92,7 @@ class TrainingSpec(SpecModel):
     @model_validator(mode="before")
     @classmethod
     def take_rate_from_schedule(cls, value: Any) -> Any:
-        """A schedule whose arguments begin at a learning rate sets it for the job, as in mlx-lm."""
+        """Takes the job's learning rate from a schedule whose arguments begin with one, as mlx-lm does."""
         match value:
             case {"lr_schedule": {"arguments": [int() | float() as rate, *_]}} if "learning_rate" not in value:
                 return value | {"learning_rate": rate} if rate > 0 else value
@@ -163,7 +163,7 @@ class TrainingSpec(SpecModel):
 
     @property
     def best(self) -> WatchedMetric | None:
-        """What the best checkpoint is chosen by, where one is kept."""
+        """Says what the best checkpoint is chosen by, where one is kept."""
         if self.best_checkpoint is not None or not self.load_best_model_at_end:
             return self.best_checkpoint
         return self.early_stopping or BestCheckpointSpec()

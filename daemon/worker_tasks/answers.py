@@ -20,7 +20,7 @@ class NearReference(DocumentModel):
 
 
 class Explanation(Audit):
-    """Which completions a job would need from the cache, and what scoring the missing ones would cost."""
+    """Explanation says which completions a job would need from the cache, and what scoring the missing ones would cost."""
 
     reference: str
     fingerprint: str
@@ -70,7 +70,7 @@ class WrongValue(DocumentModel):
 
 
 class Rescored(DocumentModel):
-    """How a sample of a reference's completions, scored again, compares with what is cached. Differences are in nats a token."""
+    """Rescored says how a sample of a reference's completions, scored again, compares with what is cached. Differences are in nats a token."""
 
     fingerprint: str
     model: str
@@ -87,7 +87,7 @@ class Rescored(DocumentModel):
 
 
 class CheckedProperty(DocumentModel):
-    """One thing that training relies on, and whether a loss keeps it."""
+    """CheckedProperty is one thing that training relies on, and whether a loss keeps it."""
 
     check: str
     result: str

@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """One pair, with both sides as they are trained on."""
+    """ShownPair is one pair, with both sides as they are trained on."""
 
     place: str
     """The place of its row, in words."""

@@ -30,7 +30,7 @@ SAME = 1e-5  # relative: float32 sums in another order
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. `detail` says what was tried, or what is wrong and with which values."""
+    """Finding says what one check found. `detail` says what was tried, or what is wrong and with which values."""
 
     check: str
     result: Result
@@ -222,7 +222,7 @@ BATCH_REMEDY = "; if that is meant, declare `batch_independent = False`"
 
 
 def reference(subject: Subject) -> str:
-    """Where the policy is the reference, every pair has one loss and rewards of 0; without a reference, it is ignored."""
+    """Says where the policy is the reference, every pair has one loss and rewards of 0; without a reference, it is ignored."""
     pairs = random_pairs(4)
     if not subject.schema.needs_reference:
         for setting, loss in subject.settings:

@@ -34,7 +34,7 @@ class Ballot(NamedTuple):
 
     @property
     def signed(self) -> bool:
-        """Whether it is a strength: below 0 for the first answer, above for the second (HelpSteer2 and 3)."""
+        """Says whether it is a strength: below 0 for the first answer, above for the second (HelpSteer2 and 3)."""
         return "strength" in words_of(self.column) or key_of(self.column) == "overall_preference"
 
 

@@ -120,7 +120,7 @@ def _is_turn(value: Any) -> bool:
 
 
 def _is_question(value: Any, follows_turns: bool) -> bool:
-    """Whether it is a turn that nobody has answered yet, as the last may be: `[user, null]`, or `[user]` behind others."""
+    """Says whether it is a turn that nobody has answered yet, as the last may be: `[user, null]`, or `[user]` behind others."""
     if not isinstance(value, list | tuple) or not value or not isinstance(value[0], str):
         return False
     return list(value[1:]) == [None] or (follows_turns and len(value) == 1)

@@ -104,7 +104,7 @@ def check_prompt(prompt: Text) -> None:
 
 
 def without_empty_answer(prompt: Text) -> Text:
-    """`prompt` without a last turn of the assistant's that says nothing: it is the place of the answer."""
+    """Returns `prompt` without a last turn of the assistant's that says nothing: it is the place of the answer."""
     if isinstance(prompt, str) or len(prompt) < 2 or prompt[-1]["role"] != "assistant":
         return prompt
     says_nothing = not content_text(prompt[-1]).strip() and not any(map(prompt[-1].get, ("tool_calls", *REASONS)))
@@ -229,15 +229,15 @@ def _split_system(messages: Sequence[Message]) -> tuple[Sequence[Message], Seque
 
 
 def _are_alike(messages: Sequence[Message], others: Sequence[Message]) -> bool:
-    """Whether the same is said by the same, up to whitespace."""
-    said, others_said = (
+    """Says whether the same is said by the same, up to whitespace."""
+    contents, other_contents = (
         [
             (message["role"], squeezed(content_text(message)), without_unsure(message.get("tool_calls")))
             for message in part
         ]
         for part in (messages, others)
     )
-    return said == others_said
+    return contents == other_contents
 
 
 def _turns_before(turns: Sequence[Message], prompt_turns: Sequence[Message]) -> Sequence[Message]:

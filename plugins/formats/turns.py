@@ -45,6 +45,6 @@ def _texts(value: Any) -> list[str | None] | None:
 
 
 def _is_repr(text: str) -> bool:
-    """Whether `text`, which is no JSON, is a list of texts as `str` or NumPy write it."""
+    """Says whether `text`, which is no JSON, is a list of texts as `str` or NumPy write it."""
     text = text.strip().removeprefix("array(")
     return text.startswith(("['", '["')) and text.endswith(("]", "])", "dtype=object)"))

@@ -115,7 +115,7 @@ def references(home: Home) -> list[Offer]:
     import json
 
     offers = []
-    for folder in sorted((home.cache / "refs").glob("*")):
+    for folder in sorted((home.cache / "refs").glob("[!.]*")):
         model = ""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             attributes = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]

@@ -16,7 +16,7 @@ class Section(StrEnum):
 
 
 class HelpPlace(NamedTuple):
-    """Where a file's commands stand: the lower `rank` comes first, and a file's own commands as they are written."""
+    """HelpPlace says where a file's commands stand in the help: the lower `rank` comes first, and a file's own commands as they are written."""
 
     section: Section
     rank: int

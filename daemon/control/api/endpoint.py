@@ -39,7 +39,7 @@ class Controlled(Protocol):
 
     @property
     def max_spec_bytes(self) -> int:
-        """How large a spec that is posted may be."""
+        """Says how large a spec that is posted may be."""
         ...
 
     def status(self) -> Status:
@@ -56,7 +56,7 @@ class Controlled(Protocol):
 
     @property
     def max_list_bytes(self) -> int:
-        """How large a list of jobs that is posted may be."""
+        """Says how large a list of jobs that is posted may be."""
         ...
 
     async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ class Answer(BaseModel):
 
 
 class Error(Answer):
-    """What is wrong with a request, or with the daemon."""
+    """Error says what is wrong with a request, or with the daemon."""
 
     error: str
     """All of `lines`."""
@@ -60,7 +60,7 @@ class Acted(Answer):
     """Those acted on."""
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, as plain JSON values."""
+        """Returns every field, as plain JSON values."""
         return {"queue": self.queue.model_dump(), "jobs": [job.to_json() for job in self.jobs]}
 
 
@@ -72,7 +72,7 @@ class ActedOn(Answer):
 
 
 class Outcome(Answer):
-    """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
+    """Outcome says how a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
 
     ok: bool
     reason: str
@@ -80,7 +80,7 @@ class Outcome(Answer):
 
 
 class HistoryLine(Answer):
-    """One change of a job's state."""
+    """HistoryLine is one change of a job's state."""
 
     at: float
     """Unix time."""
@@ -89,7 +89,7 @@ class HistoryLine(Answer):
 
 
 class Frozen(Answer):
-    """What a job was claimed with."""
+    """Frozen holds what a job was claimed with."""
 
     versions: dict[str, str]
     plugins: dict[str, str]
@@ -99,7 +99,7 @@ class Frozen(Answer):
 
 
 class JobDocument(Answer):
-    """All there is to know of a job."""
+    """JobDocument holds all there is to know of a job."""
 
     job: Job
     spec: dict[str, Any] | None
@@ -132,7 +132,7 @@ class Log(Answer):
 
 
 class Metrics(Answer):
-    """What a job's training has logged."""
+    """Metrics holds what a job's training has logged."""
 
     job: int
     name: str

@@ -125,7 +125,7 @@ def _leave_out(
 
 
 def _is_one_text(row: Mapping[str, Any], prompt_columns: Sequence[str]) -> bool:
-    """Whether the prompt is the text of a column, which others can be joined to."""
+    """Says whether the prompt is the text of a column, which others can be joined to."""
     values = [row.get(column) for column in prompt_columns if not is_blank(row.get(column))]
     return bool(values) and all(isinstance(value, str) and not is_transcript(value) for value in values)
 

@@ -100,7 +100,7 @@ def _find_reversed(row: Row, pair: Pair, columns_read: Collection[str]) -> Uncle
 
 
 def _names_worse_side(value: Any, names: tuple[str, str], worse: str, better: str) -> bool:
-    """Whether a value is the worse side's name, its last letter where only that tells the sides apart, or its text."""
+    """Says whether a value is the worse side's name, its last letter where only that tells the sides apart, or its text."""
     if not isinstance(value, str):
         return False
     if key_of(value) == key_of(names[1]):

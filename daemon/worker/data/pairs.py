@@ -89,7 +89,7 @@ class LoadedPairs:
 
     @property
     def rows(self) -> int:
-        """How many rows the source has, usable or not."""
+        """Says how many rows the source has, usable or not."""
         return len(self.places)
 
 

@@ -361,7 +361,7 @@ def _contents(text: Text) -> list[str]:
 
 
 def _is_weightless(side: Text) -> bool:
-    """Whether an answer has a turn of the assistant's that is not to be learned."""
+    """Says whether an answer has a turn of the assistant's that is not to be learned."""
     return not isinstance(side, str) and not all(
         is_learned(message) for message in side if message["role"] == "assistant"
     )
@@ -372,7 +372,7 @@ def _is_foreign(text: str) -> bool:
 
 
 def _repeats(prompt: Text, side: Text) -> bool:
-    """Whether an answer begins with its prompt's last words."""
+    """Says whether an answer begins with its prompt's last words."""
     prompt_words = _words(prompt, -1)
     return len(prompt_words) > 1 and _words(side, 0)[: len(prompt_words)] == prompt_words
 

@@ -135,7 +135,7 @@ def _naming_winner(answers: Answers, columns: Sequence[str]) -> str:
 
 
 def _is_mark(key: str, answers: Answers) -> bool:
-    """Whether a key of listed answers may mark the best of them: `selected`, `is_best`."""
+    """Says whether a key of listed answers may mark the best of them: `selected`, `is_best`."""
     is_named = not (VERDICTS | BETTER).isdisjoint(words_of(key))
     return is_named and any(isinstance(item.get(key), bool) for item in answers.items)
 

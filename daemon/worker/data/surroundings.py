@@ -112,7 +112,7 @@ def _constants(
 
 
 def _is_importing() -> bool:
-    """Whether a module is imported between the template's call and here."""
+    """Says whether a module is imported between the template's call and here."""
     frame, is_past_template = sys._getframe(1), False
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))

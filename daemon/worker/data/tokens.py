@@ -64,7 +64,7 @@ REMARKS = {
 
 @dataclass(frozen=True, eq=False)
 class Completion:
-    """One side of a pair: the tokens of the prompt and of the answer to it."""
+    """Completion is one side of a pair: the tokens of the prompt and of the answer to it."""
 
     ids: NDArray[np.uint32]
     """(n,) read-only."""
@@ -226,7 +226,7 @@ class Encoder:
         return sides_without_nulls
 
     def _is_same(self, pair: Pair, encoding: tuple[list[int], list[_Side], frozenset[str]]) -> bool:
-        """Whether `pair` has the prompt and sides of `found`."""
+        """Says whether `pair` has the prompt and sides of `found`."""
         try:
             return self._sides(pair)[:2] == encoding[:2]
         except UnusableRow:
@@ -258,7 +258,7 @@ class Encoder:
         return _Side([*ids, answer.eos], apart or answer.composed, apart and not answer.composed, own_mask)
 
     def _mark_own_tokens(self, before: str, text: str, own: Sequence[Span], ids: Sequence[int]) -> list[bool]:
-        """Which of `ids`, the tokens of `text` behind `before`, have a character in one of the spans of `text`."""
+        """Says which of `ids`, the tokens of `text` behind `before`, have a character in one of the spans of `text`."""
         tokenizer: Any = getattr(self._tokenizer, "_tokenizer", self._tokenizer)
         try:
             encoded = tokenizer(before + text, add_special_tokens=False, return_offsets_mapping=True)

@@ -169,7 +169,7 @@ def check_tools(row: Mapping[str, Any], columns_read: Collection[str], ignored_c
 
 
 def _names_tools(column: str, value: Any) -> bool:
-    """Whether a column is called as a list of tools is, and holds something."""
+    """Says whether a column is called as a list of tools is, and holds something."""
     words = set(words_of(column))
     is_list = not words.isdisjoint(("tools", "functions", "apis")) or (
         len(words) > 1 and bool(words & {"tool", "function", "api"})
@@ -178,7 +178,7 @@ def _names_tools(column: str, value: Any) -> bool:
 
 
 def _are_tools(value: Any) -> bool:
-    """Whether it is the schemas of functions that a model may call, or the JSON text of them."""
+    """Says whether it is the schemas of functions that a model may call, or the JSON text of them."""
     if isinstance(value, str) and value.lstrip().startswith("[") and '"name"' in value:
         try:
             value = json.loads(value)

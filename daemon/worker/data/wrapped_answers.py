@@ -67,7 +67,7 @@ def _is_wrapped(text: str) -> bool:
 
 
 def _literal(text: str) -> Any:
-    """What `text` is the repr of; None where it is none."""
+    """Says what `text` is the repr of; None where it is none."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -21,7 +21,7 @@ from prefd.daemon.worker.models.source import ModelSource, read_adapter
 
 @dataclass(frozen=True)
 class FineTune:
-    """What of a model is trained, in the words of mlx-lm's adapter_config.json."""
+    """FineTune says what of a model is trained, in the words of mlx-lm's adapter_config.json."""
 
     fine_tune_type: str
     num_layers: int
@@ -130,5 +130,5 @@ def _describe_adapter(model: nn.Module, source: ModelSource, training: TrainingS
 
 
 def _is_same(requested: Any, own: Any) -> bool:
-    """Whether two settings mean the same; the order of modules means nothing."""
+    """Say whether two settings mean the same; the order of modules means nothing."""
     return sorted(requested) == sorted(own or ()) if isinstance(requested, list) else bool(requested == own)

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from prefd.cache.fingerprint import ReferenceFingerprint, digest_config, digest_json, digest_weights
+from prefd.daemon.specs.model_files import list_files
 from prefd.daemon.worker.models.source import ModelSource, read_adapter, read_model_json, stored_dtype
 
 SCORING = 3
@@ -52,15 +53,17 @@ def _digest_adapter(adapter: Path, memo: Path | None) -> str:
 
 
 def _digest_files(folder: Path, patterns: tuple[str, ...]) -> str:
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    files = list_files(folder, *patterns)
     return digest_json({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
 
 
 def _digest_template(folder: Path) -> str:
     """Digest everything that turns messages into text: the template, wherever it is kept, and the special tokens."""
     config = folder / "tokenizer_config.json"
-    files = [path for path in sorted(folder.glob("*.jinja")) if path.is_file()]
-    return digest_json([read_model_json(config) if config.is_file() else None, [path.read_text() for path in files]])
+    files = [path for path in list_files(folder, "*.jinja") if path.is_file()]
+    return digest_json(
+        [read_model_json(config) if config.is_file() else None, [path.read_text(encoding="utf-8") for path in files]]
+    )
 
 
 def _drop_patch_number(version: str) -> str:

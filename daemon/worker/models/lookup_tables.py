@@ -31,7 +31,7 @@ POSITION_SETTINGS = ("n_positions", "n_ctx", "max_position_embeddings")
 
 @dataclass(frozen=True)
 class Tables:
-    """How many rows each table has; None where the model has none of its kind, or none that was recognised."""
+    """Tables says how many rows each table has; None where the model has none of its kind, or none that was recognised."""
 
     tokens: int | None
     positions: int | None

@@ -17,7 +17,8 @@ from prefd.daemon.specs import adapter_config
 from prefd.daemon.specs.adapter_config import AdapterConfig
 from prefd.daemon.specs.adapter_faults import AdapterError
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.model_files import REMEDY, faults_of_files, quantized_with, read_header
+from prefd.daemon.specs.model_files import REMEDY, faults_of_files, list_files, quantized_with, read_header
+from prefd.daemon.specs.model_files import WEIGHTS as MODEL_WEIGHTS
 from prefd.daemon.specs.path_or_hub_id import HUB_ID
 from prefd.daemon.specs.training_spec import QuantizeSpec
 from prefd.daemon.text.wording import clip
@@ -55,8 +56,8 @@ class ModelSource:
         folder = self.config_folder
         if not Path(self.model).is_dir():
             folder = _download(self.model, HUB_FILES)
-        if not any(folder.glob("model*.safetensors")):
-            pickles = [path.name for pattern in PICKLES for path in folder.glob(pattern)]
+        if not list_files(folder, MODEL_WEIGHTS):
+            pickles = [path.name for path in list_files(folder, *PICKLES)]
             found_files = f"only {pickles[0]}, a pickle, which can run code" if pickles else "none"
             remedy = "convert it (mlx_lm.convert)"
             if not pickles and not Path(self.model).is_dir():  # its tokenizer is here, and the hub may be out of reach
@@ -68,15 +69,15 @@ class ModelSource:
     @property
     def weight_files(self) -> list[Path]:
         """The safetensors files of the weights; a hub id is downloaded for them."""
-        return sorted(self.folder.glob("model*.safetensors"))
+        return list_files(self.folder, MODEL_WEIGHTS)
 
     @property
     def has_weights(self) -> bool:
-        """Whether its weights are on this machine already; nothing is downloaded."""
+        """Say whether its weights are on this machine already; nothing is downloaded."""
         folder: Path | None = Path(self.model)
         if not Path(self.model).is_dir():
             folder = _find_downloaded(self.model)
-        return folder is not None and any(folder.glob("model*.safetensors"))
+        return folder is not None and bool(list_files(folder, MODEL_WEIGHTS))
 
     def config(self) -> dict[str, Any]:
         """Read config.json. Raises `JobError` where it cannot be read, or asks to run a model's own code."""

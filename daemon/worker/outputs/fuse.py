@@ -18,6 +18,7 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.utils import save_config, save_model
 
+from prefd.daemon.specs.model_files import list_files
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.adapters import list_adapted_modules, merge_adapter
 from prefd.daemon.worker.models.quantized_modules import QUANTIZED, dequantize_module, float_type
@@ -95,5 +96,5 @@ def _restore_dtypes(model: nn.Module, stored_types: dict[str, mx.Dtype]) -> None
 
 def list_other_files(folder: Path) -> list[Path]:
     """List the files of a model folder besides weights and their description: tokenizer, templates, generation settings."""
-    paths = {path for pattern in HUB_FILES for path in folder.glob(pattern) if path.is_file()}
-    return sorted(path for path in paths if path.suffix != ".safetensors" and path.name not in REWRITTEN_FILES)
+    paths = [path for path in list_files(folder, *HUB_FILES) if path.is_file()]
+    return [path for path in paths if path.suffix != ".safetensors" and path.name not in REWRITTEN_FILES]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefd.cache.segments.durable import flush
+from prefd.cache.segments.durable import flush, flush_for_good
 from prefd.daemon.worker.device_trouble import raise_if_device_failed
 from prefd.daemon.worker.errors import JobError
 
@@ -50,5 +50,5 @@ class Published:
         if self.folder.exists():
             self.folder.rename(self.previous)
         self.partial.rename(self.folder)
-        flush(self.folder.parent)
+        flush_for_good(self.folder.parent)  # what is published is acknowledged
         shutil.rmtree(self.previous, ignore_errors=True)

@@ -51,7 +51,7 @@ class Head:
 
 
 class Differentiated(NamedTuple):
-    """What `differentiate_now` returns: the value, and its gradients."""
+    """Differentiated holds what `differentiate_now` returns: the value, and its gradients."""
 
     share: tuple[mx.array, Any]
     by_hidden: mx.array

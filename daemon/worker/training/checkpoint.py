@@ -22,6 +22,7 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
 
 from prefd.cache.segments.read_errors import raise_if_unreadable
+from prefd.daemon.specs.model_files import list_files
 from prefd.daemon.worker.outputs.adapter import WEIGHTS, write_adapter
 from prefd.daemon.worker.outputs.published import Published
 
@@ -39,7 +40,7 @@ class DamagedCheckpoint(Exception):
 
 @dataclass(frozen=True)
 class RestoredCheckpoint:
-    """What a run goes on from: the step after which the checkpoint was saved, and the state that it kept."""
+    """RestoredCheckpoint holds what a run goes on from: the step after which the checkpoint was saved, and the state that it kept."""
 
     step: int
     state: dict[str, Any]
@@ -71,7 +72,11 @@ class Checkpoints:
         with Published(self.path(step)) as partial:
             write_adapter(partial, model, config)
             mx.save_safetensors(str(partial / OPTIMIZER_FILE), dict(tree_flatten(optimizer.state)))
-            document = {"step": step, **state, "files": {path.name: seal_file(path) for path in partial.iterdir()}}
+            document = {
+                "step": step,
+                **state,
+                "files": {path.name: seal_file(path) for path in list_files(partial, "*")},
+            }
             (partial / STATE_FILE).write_bytes(add_seal(document))
         self.prune(max(self.keep, 2), best)
 

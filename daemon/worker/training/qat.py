@@ -40,7 +40,7 @@ _pass_straight_through.vjp(lambda inputs, cotangent, value: (cotangent, cotangen
 
 @dataclass(frozen=True)
 class Rounding:
-    """How one weight will be quantized: `settings` as `mx.quantize` takes them, stored as `dtype` when it is."""
+    """Rounding says how one weight will be quantized: `settings` as `mx.quantize` takes them, stored as `dtype` when it is."""
 
     settings: dict[str, Any]
     dtype: mx.Dtype

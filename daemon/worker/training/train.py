@@ -145,7 +145,7 @@ def describe_doubt(start: StartDrift) -> str | None:
 
 
 def _drops_learnt_parts(job: SpecifiedJob, policy: Policy) -> bool:
-    """Whether the policy starts from an adapter and drops a part of it in training.
+    """Say whether the policy starts from an adapter and drops a part of it in training.
 
     Its numbers are then not the reference's, and the difference is no rounding.
     """

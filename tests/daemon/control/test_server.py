@@ -16,7 +16,7 @@ from prefd.daemon.home.lock import find_holder, hold_lock
 from prefd.daemon.jobs.actions import QUEUE_ACTIONS
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.files import write_json
-from support import homes
+from support import drives, homes
 from support.control_server import serving, talking
 from support.running_daemon import Place
 
@@ -103,6 +103,21 @@ def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(
         (private,) = Path(short.name).glob("prefd-*/prefd.sock")
         assert stat.S_IMODE(private.parent.stat().st_mode) == 0o700
     assert not private.parent.exists()
+    short.cleanup()
+
+
+def test_a_home_on_a_drive_without_sockets_and_rights_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = tempfile.TemporaryDirectory(prefix="pf-", dir="/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", short.name)
+    drives.keep_no_rights(monkeypatch, tmp_path)
+    there = Home(tmp_path / "drive")
+    there.create()
+    assert there.close_to_others() is None, "nothing can be closed there"
+    with serving(there):
+        assert Client(there).status().pid == 42
+        assert not there.socket.exists()
     short.cleanup()
 
 

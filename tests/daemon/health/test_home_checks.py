@@ -12,6 +12,7 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.health import home_checks
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
+from support import drives
 from support.homes import invoke
 
 
@@ -44,6 +45,16 @@ def test_a_home_that_others_can_write_is_told(there: Home, mode: int, level: str
     found = only(list(home_checks.check_home(there)))
     assert found.level == level
     assert found.remedy == ("" if level == "ok" else f"chmod go-w {there.root}")
+
+
+def test_a_drive_that_keeps_no_rights_is_told_once_and_fails_nothing(
+    there: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drives.keep_no_rights(monkeypatch, there.root)
+    found = only(list(home_checks.check_home(there)))
+    assert found.level == "warn"
+    assert "is on a file system that keeps no rights" in found.detail
+    assert "APFS" in found.remedy
 
 
 @pytest.mark.parametrize(("free", "level"), [(100e6, "fail"), (1e9, "warn"), (50e9, "ok")])

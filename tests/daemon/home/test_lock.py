@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import subprocess
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.lock import AlreadyRunning, announce, find_holder, hold_lock, is_held
 
 
@@ -42,6 +43,15 @@ def test_a_crash_releases_the_lock_and_what_it_wrote_is_not_believed(made: Home)
     with hold_lock(made):
         assert is_held(made)
         assert find_holder(made) is None, "the next one has not said its name yet"
+
+
+def test_a_file_system_without_locks_is_told_with_the_remedy(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(HomeUnusable, match=r"cannot lock files.*keep it on this machine's own disk"), hold_lock(made):
+        pass
 
 
 def test_those_who_ask_at_the_same_time_do_not_take_each_other_for_a_daemon(made: Home) -> None:

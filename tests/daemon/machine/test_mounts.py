@@ -20,6 +20,9 @@ REMOTE = (
     "fuse.sshfs",
     "fuse.rclone",
     "macfuse",
+    "fusefs",
+    "fuse-t",
+    "lifs",
 )
 
 

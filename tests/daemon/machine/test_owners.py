@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from prefd.daemon.machine import owners
-from prefd.daemon.machine.owners import explain_owner, explain_rights, find_owner, is_closed, name_user, write_sudo
+from prefd.daemon.machine.owners import (
+    explain_owner,
+    explain_rights,
+    find_owner,
+    has_rights,
+    is_closed,
+    name_user,
+    restrict,
+    write_sudo,
+)
+from support import drives
 
 NOBODY = 4711_4711
 
@@ -53,3 +64,21 @@ def test_a_closed_folder_is_closed(tmp_path: Path) -> None:
     finally:
         tmp_path.chmod(0o700)
     assert not is_closed(tmp_path)
+
+
+def test_a_file_system_that_keeps_no_modes_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_rights(tmp_path)
+    drives.keep_no_rights(monkeypatch, tmp_path)
+    assert not has_rights(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mode_is_given_where_modes_are_kept_and_a_refusal_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restrict(tmp_path, 0o700)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+    with pytest.raises(FileNotFoundError):
+        restrict(tmp_path / "gone", 0o700)
+    drives.keep_no_rights(monkeypatch, tmp_path)
+    restrict(tmp_path, 0o700)

@@ -39,7 +39,7 @@ def test_a_process_is_known_by_pid_and_start(child: "subprocess.Popen[bytes]") -
     assert not ProcessId(child.pid, process.started - 100).is_alive()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere start times do not follow the clock")
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS is in test_darwin.py")
 def test_a_process_is_known_after_the_clock_was_set_back_a_day(
     child: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:

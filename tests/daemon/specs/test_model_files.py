@@ -15,7 +15,7 @@ from prefd.daemon.specs.paths import faults_of_sources
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.source import ModelSource
-from support import fake_worker, tiny_model
+from support import drives, fake_worker, tiny_model
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
 
@@ -150,3 +150,18 @@ def test_weights_of_another_config_are_told_on_one_line(folder: Path, layers: in
     start = f"model {folder} cannot be loaded: its weights are not those that its config.json describes: {said}model.layers."
     assert str(raised.value).startswith(start)
     assert "\n" not in str(raised.value)
+
+
+def test_files_that_macos_keeps_beside_a_models_own_are_no_fault_of_it(folder: Path) -> None:
+    drives.sprinkle(folder)
+    assert list(faults_of_files(folder)) == []
+    (folder / "model.safetensors").unlink()
+    spec = JobSpec.model_validate({"model": str(folder), "data": {"path": "org/pairs"}})
+    assert faults_of_sources(spec) == [f"model: {folder} has no weights (model*.safetensors)"]
+
+
+def test_a_data_folder_with_hidden_files_alone_is_empty(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".DS_Store").write_bytes(b"Bud1")
+    spec = JobSpec.model_validate({"model": str(folder), "data": {"path": str(tmp_path / "data")}})
+    assert faults_of_sources(spec) == [f"data.path: {tmp_path / 'data'} is an empty folder"]

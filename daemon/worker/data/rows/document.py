@@ -167,7 +167,7 @@ def _is_table(value: Mapping[str, Any]) -> bool:
 
 
 def _take_split(file: DataFile, lists: Mapping[str, Any], splits: tuple[str, ...]) -> Any:
-    """What stands under the first of `splits` that there is; refused where there is none, with those there are."""
+    """Says what stands under the first of `splits` that there is; refused where there is none, with those there are."""
     for split in splits:
         for key, rows in lists.items():
             if _names(split, key):
@@ -222,7 +222,7 @@ def _rows_from_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | 
 
 
 def _is_frame(columns: list[dict[str, Any]]) -> bool:
-    """Whether each column has the same labels, as a table's have."""
+    """Says whether each column has the same labels, as a table's have."""
     return all(cells.keys() == columns[0].keys() for cells in columns)
 
 

@@ -25,7 +25,7 @@ def find_files(folder: Path, splits: tuple[str, ...], key: str = "data.split") -
     """
     names: list[PurePath] = sorted(path.relative_to(folder) for path in walk(folder))
     if not names:
-        file_names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        file_names = sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if path.is_file())
         listed = ", ".join(file_names[:SHOWN]) or "nothing"
         raise DataError(f"{folder}: no file in this folder can be read (it holds {listed}); {SUPPORTED}")
     files_by_split: dict[str | None, list[PurePath]] = {}

@@ -19,7 +19,7 @@ class DataError(PrefdError, ValueError):
 
 
 class Place(NamedTuple):
-    """Where a row stands, as `pairs.jsonl:4` or `pairs.parquet row 4`; both count from 1."""
+    """Place says where a row stands, as `pairs.jsonl:4` or `pairs.parquet row 4`; both count from 1."""
 
     file: str
     number: int

@@ -17,7 +17,8 @@ from prefd.daemon.worker.models import identity, loading
 from prefd.daemon.worker.models import source as sources
 from prefd.daemon.worker.models.identity import identify
 from prefd.daemon.worker.models.source import ModelSource
-from support import tiny_model
+from prefd.daemon.worker.outputs.fuse import list_other_files
+from support import drives, tiny_model
 from support.adapters import adapted
 
 
@@ -206,3 +207,13 @@ def test_the_stored_type_of_a_base_of_every_mode_is_that_of_its_floats(
     source = ModelSource(str(tiny_model.quantized(plain, tmp_path / "base", mode)))
     assert sources.stored_dtype(source) == name
     assert loading.compute_dtype(source) == "float32"  # on a CPU
+
+
+def test_files_that_macos_keeps_beside_a_models_own_are_no_part_of_it(folder: Path, tmp_path: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
+    before = identify(ModelSource(str(folder)), "float32", "cpu")
+    drives.sprinkle(folder)
+    after = identify(ModelSource(str(folder)), "float32", "cpu")
+    assert find_differences(before.identity, after.identity) == []
+    assert ModelSource(str(folder)).weight_files == [folder / "model.safetensors"]
+    assert not [path.name for path in list_other_files(folder) if path.name.startswith(".")], "fuse would copy them"
