@@ -40,6 +40,8 @@ class CatalogHealth(StatusPart):
     error: str | None
     """Why the losses cannot be listed."""
     losses: int
+    failed_plugins: dict[str, str] = {}
+    """Why plugins cannot be loaded, by their names or paths."""
 
 
 class SettingsInForce(StatusPart):

@@ -201,7 +201,11 @@ class Service:
             jobs=self.table.counts(),
             queue=Queue(paused_at=self.table.queue_paused_at(), waits_for=self.runner.holds.reason),
             watcher=self.intake.health,
-            catalog=CatalogHealth(error=self.losses.error, losses=len(catalog.losses) if catalog else 0),
+            catalog=CatalogHealth(
+                error=self.losses.error,
+                losses=len(catalog.losses) if catalog else 0,
+                failed_plugins=catalog.failures if catalog else {},
+            ),
             worker=Worker(**self.config.worker.model_dump(), limits=self.config.worker.describe()),
             settings=SettingsInForce(
                 values=self.config.model_dump(), read_at=self.settings.read_at, error=self.settings.error

@@ -17,6 +17,7 @@ from prefd.plugins.formats.messages import check_prose, text_of_parts, uniform_m
 from prefd.plugins.formats.metadata import METADATA
 from prefd.plugins.formats.names import CHATS, PROMPTS, SYSTEMS, key_of, words_of
 from prefd.plugins.formats.nulls import without_unsure
+from prefd.plugins.formats.turns import check_no_list
 from prefd.plugins.types import Message, Text, UnclearRow, UnusableRow
 
 INSIDE = ("full_text", "text")
@@ -167,6 +168,7 @@ def _with_input(values: dict[str, Any], names: Mapping[str, str]) -> tuple[dict[
     if any(len(columns) != 1 or not isinstance(values[columns[0]], str) for columns in parts):
         return values, frozenset()
     (instruction,), (source,) = parts
+    check_no_list(instruction, values[instruction])
     joined = f"{values[instruction].rstrip()}\n{values[source]}"
     return {**values, instruction: joined, source: joined}, frozenset([instruction, source])
 

@@ -36,13 +36,15 @@ class Bench:
         return self.table.add(spec, f"{len(self.table.list())}-{name}.yaml")
 
     def run(self, job: Job, catalog: Catalog | None = None, **more: Any) -> Job:
-        """The job after one run; `during` is awaited beside it."""
+        """The job after one run; `during` is awaited beside it. `catalogs`: what each phase finds, the last again and again."""
         during: Callable[[], Any] | None = more.pop("during", None)
+        catalogs: list[Catalog] = more.pop("catalogs", [catalog or fake_worker.catalog()])
         given: dict[str, Any] = {"worker": self.worker, "timing": QUICK_TIMING} | more
         runner = Supervisor(self.home, self.table, job.id, **given)
 
         async def provide() -> Provision:
-            return Provision(catalog or fake_worker.catalog(), HandedSettings())
+            now = catalogs.pop(0) if len(catalogs) > 1 else catalogs[0]
+            return Provision(now, HandedSettings())
 
         async def both() -> Job:
             beside = asyncio.ensure_future(during()) if during else None

@@ -38,6 +38,9 @@ REMARKS = {
         "generation has it"
     ),
     "turns": "whose answer has several turns: only the assistant's own tokens count",
+    "shared": (
+        "whose sides begin with the same turns: they are read and not learned, as the sides differ only behind them"
+    ),
     "weightless": "with a message of weight 0 in a side: it is read and not learned",
     "prefill": "whose prompt ends with an assistant's turn: the answer is another turn behind it, and not its end",
     "thinking": (
@@ -57,6 +60,9 @@ REMARKS = {
     ),
     "repeats": (
         "whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen and rejected"
+    ),
+    "repeats_once": (
+        "of which one side begins with its prompt and the other does not, which the model would learn of the two: take it out"
     ),
 }
 """What is said of pairs that have something to them, behind their number."""
