@@ -14,5 +14,5 @@ DEVICE_TROUBLE = re.compile(
 
 
 def has_device_trouble(text: str) -> bool:
-    """Whether `text`, an error's or the end of a log, has the words of such an error."""
+    """Say whether `text`, an error's or the end of a log, has the words of such an error."""
     return DEVICE_TROUBLE.search(text) is not None

@@ -17,7 +17,7 @@ CHOICE, HALVINGS = "batch.json", "halvings.json"
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How much of a training step runs at once. None of it changes a gradient by more than rounding."""
+    """The sizes in which a training step runs. None of it changes a gradient by more than rounding."""
 
     batch_tokens: int
     """The most tokens in a micro-batch, but for a pair that is longer alone."""
@@ -52,7 +52,7 @@ class BatchRecord:
 
     @property
     def halvings(self) -> int:
-        """How often the batches have been halved."""
+        """The number of times that the batches have been halved."""
         count = read_json(self.folder / HALVINGS)
         return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
 

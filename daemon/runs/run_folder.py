@@ -79,7 +79,7 @@ class RunDir:
 
     @property
     def batches(self) -> BatchRecord:
-        """What was decided about how much of the job runs at once."""
+        """The record of how much of the job runs at once."""
         return BatchRecord(self.root)
 
     @property

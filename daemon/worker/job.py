@@ -48,7 +48,7 @@ class SpecifiedJob:
 
     @cached_property
     def parallel(self) -> int:
-        """How many jobs share the machine's memory. Raises `ConfigError` for a config.toml that cannot be read."""
+        """The number of jobs that share the machine's memory. Raises `ConfigError` for a config.toml that cannot be read."""
         return HandedSettings.read(self.home).parallel
 
     @cached_property

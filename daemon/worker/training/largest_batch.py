@@ -12,7 +12,7 @@ from prefd.daemon.worker.training.schedule import Batching, count_tokens
 
 @dataclass(frozen=True)
 class LargestBatch:
-    """What of the largest micro-batch decides how much memory it takes."""
+    """The sizes of the largest micro-batch that decide how much memory it takes."""
 
     tokens: int
     """Tokens that run, padding included."""

@@ -197,7 +197,7 @@ class Run:
         return line, evaluation
 
     def _is_save_due(self) -> bool:
-        """Whether so many steps, or minutes, have gone by that a checkpoint is due."""
+        """Say whether so many steps, or minutes, have gone by that a checkpoint is due."""
         minutes = (time.monotonic() - self.saved_at) / 60
         return self.step % self.training.save_every == 0 or minutes >= self.training.save_minutes
 
