@@ -20,7 +20,7 @@ for _kind in (Job, Progress, WatchHealth, *KINDS.values()):
 
 
 class StatusPart(BaseModel):
-    """The base of the status and of what it is made of."""
+    """StatusPart is the base of the status and of what it is made of."""
 
     model_config = DOCUMENTED | ConfigDict(frozen=True)
 
@@ -45,7 +45,7 @@ class CatalogHealth(StatusPart):
 
 
 class SettingsInForce(StatusPart):
-    """The settings that the daemon goes by."""
+    """SettingsInForce holds the settings that the daemon goes by."""
 
     values: dict[str, Any] = {}
     """All of them, as config.toml would have them."""
@@ -57,7 +57,7 @@ class SettingsInForce(StatusPart):
 
 @dataclass(frozen=True)
 class ActiveJob(Job):
-    """A job that runs, and how far it is."""
+    """ActiveJob is a job that runs, and how far it is."""
 
     progress: Progress | None
 

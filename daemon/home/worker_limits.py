@@ -16,7 +16,7 @@ from prefd.daemon.text.strict_model import SpecModel
 
 
 class WorkerLimits(SpecModel):
-    """The cores, memory and niceness of each worker."""
+    """WorkerLimits limits the cores, memory and niceness of each worker."""
 
     cpus: int = Field(0, ge=0, description="processor cores that a worker uses; 0: all there are")
     memory: str = Field(

@@ -53,7 +53,7 @@ Signature = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Claimed:
-    """A claimed spec file: `path` in `jobs/accepted/`, `name` as it was dropped."""
+    """Claimed is a claimed spec file: `path` in `jobs/accepted/`, `name` as it was dropped."""
 
     path: Path
     name: str

@@ -27,7 +27,7 @@ def serialize_spec(spec: JobSpec) -> str:
 
 
 class JobQueries:
-    """The queries of one open database. Used from one thread; a context manager. Every method raises JobTableError."""
+    """JobQueries holds the queries of one open database. Used from one thread; a context manager. Every method raises JobTableError."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection

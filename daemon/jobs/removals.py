@@ -31,7 +31,7 @@ class NotRemovable(PrefdError):
 
 
 class Leftover(NamedTuple):
-    """A removed job whose files are still to be deleted."""
+    """Leftover is a removed job whose files are still to be deleted."""
 
     job_id: int
     source: str

@@ -24,7 +24,7 @@ DEVICE = frozenset({"the device"})
 
 
 class Holds:
-    """The holds of one queue. `queued`: set when a job may start that was held."""
+    """Holds keeps the reasons for which jobs of one queue are held. `queued`: set when a job may start that was held."""
 
     def __init__(self, conditions: Conditions, table: JobTable, queued: asyncio.Event, timing: Timing = USUAL) -> None:
         self.conditions = conditions

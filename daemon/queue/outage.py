@@ -27,7 +27,7 @@ def list_hub_names(spec: JobSpec) -> frozenset[str]:
 
 
 class Outage:
-    """The outage of one queue, or none: of the hub, or of the device."""
+    """Outage is the outage of one queue, or none: of the hub, or of the device."""
 
     def __init__(self, timing: Timing = USUAL, what: str = "the hub") -> None:
         self.timing = timing

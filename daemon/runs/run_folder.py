@@ -51,7 +51,7 @@ def _build(kind: type[T], value: Any) -> T | None:
 
 @dataclass(frozen=True)
 class RunDir:
-    """The folder of one job, with a name for each thing in it."""
+    """RunDir is the folder of one job, with a name for each thing in it."""
 
     root: Path
     job: str = ""

@@ -30,7 +30,7 @@ class Provision:
 
 
 class Losses:
-    """The losses of one home, as a child lists them now.
+    """Losses holds the losses of one home, as a child lists them now.
 
     `settings`: the daemon's settings as they are in force. `cancelled`: once it is set, no listing holds the process up.
     """

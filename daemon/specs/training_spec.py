@@ -33,7 +33,7 @@ class LoraSpec(SpecModel):
 
 
 class QuantizeSpec(SpecModel):
-    """Quantization of the policy's weights at load."""
+    """Quantizes the policy's weights at load."""
 
     bits: Literal[2, 3, 4, 5, 6, 8] = Field(4, description="of a quantized weight")
     group_size: Literal[32, 64, 128] = Field(64, description="weights that share a scale")
@@ -48,7 +48,7 @@ class QATSpec(SpecModel):
 
 
 class TrainingSpec(SpecModel):
-    """TrainingSpec says how the policy is trained. Left out, the job only fills the cache."""
+    """Says how the policy is trained. Left out, the job only fills the cache."""
 
     fine_tune: Literal["lora", "dora", "full"] = Field("lora", description="an adapter, or every weight")
     lora: LoraSpec = Field(LoraSpec(), description="the adapter, of lora and dora")

@@ -10,7 +10,7 @@ class JobError(PrefdError):
 
 
 class NotFinite(JobError):
-    """A loss or gradient that is NaN or infinite; the weights are as they were before the step."""
+    """NotFinite is raised for a loss or gradient that is NaN or infinite; the weights are as they were before the step."""
 
 
 class Stopped(Exception):

@@ -136,7 +136,7 @@ class SpecifiedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningJob(SpecifiedJob):
-    """A job of the queue in one of its phases, with the folder that its worker writes to."""
+    """RunningJob is a job of the queue in one of its phases, with the folder that its worker writes to."""
 
     run: RunDir
     stock: Stock | None

@@ -35,7 +35,7 @@ REASONS = ("reasoning_content", "thinking", "reasoning")
 
 
 class Prompt(NamedTuple):
-    """The prompt of a row and the columns it was read from. `text` is None where no column is the prompt."""
+    """Prompt holds the prompt of a row and the columns it was read from. `text` is None where no column is the prompt."""
 
     text: Any
     columns: frozenset[str] = frozenset()

@@ -56,7 +56,7 @@ __all__ = ["AnswerText", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a spec that decide how a row is written as text."""
+    """Settings holds the settings of a spec that decide how a row is written as text."""
 
     moment: datetime = field(default_factory=lambda: parse_date(DEFAULT_DATE))
     """What a template takes for now."""
@@ -70,7 +70,7 @@ class Settings:
 
 
 class AnswerText(NamedTuple):
-    """A side's text, and the EOS that ends it."""
+    """AnswerText holds a side's text, and the EOS that ends it."""
 
     text: str
     eos: int
@@ -81,7 +81,7 @@ class AnswerText(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """A pair's prompt and answers as the model reads them."""
+    """Texts holds a pair's prompt and answers as the model reads them."""
 
     prompt: str
     chosen: AnswerText

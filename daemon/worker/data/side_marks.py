@@ -104,7 +104,7 @@ def _pairs_of_columns(columns: list[str]) -> list[tuple[str, str]]:
 
 
 def _without(column: str, side: frozenset[str]) -> frozenset[str] | None:
-    """Return what a column says of one side, in words; None where it is of none, or says nothing that is good of it."""
+    """Says what a column says of one side, in words; None where it is of none, or says nothing that is good of it."""
     words = frozenset(words_of(column))
     others = words - side - PLAIN
     return others if words & side and others and others <= GOOD else None

@@ -110,7 +110,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Example:
-    """A pair ready to be scored and trained on; both sides begin with the same prompt tokens."""
+    """Example is a pair ready to be scored and trained on; both sides begin with the same prompt tokens."""
 
     row: int
     """1-based, in the order of the files."""

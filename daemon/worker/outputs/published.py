@@ -26,7 +26,7 @@ def report_write_errors(subject: str, folder: Path, remedy: str = "") -> Iterato
 
 
 class Published:
-    """A folder that appears whole or not at all: `with Published(path) as partial:` fills and then renames it."""
+    """Published is a folder that appears whole or not at all: `with Published(path) as partial:` fills and then renames it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -42,7 +42,7 @@ SLICE_COPIES = {True: 5, False: 3}
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimated peak memory of training, in bytes, by what occupies it."""
+    """Estimate is the estimated peak memory of training, in bytes, by what occupies it."""
 
     weights: int
     optimizer: int

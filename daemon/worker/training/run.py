@@ -45,7 +45,7 @@ TOKENIZING_LIBRARIES = ("transformers", "tokenizers", "jinja2")
 
 @dataclass
 class Run:
-    """A training run between its first step and its adapter."""
+    """Run is a training run between its first step and its adapter."""
 
     job: RunningJob
     training: TrainingSpec

@@ -39,7 +39,7 @@ ReferenceScores = Callable[[Sequence[Completion]], Logprobs]
 
 @dataclass
 class Trainer:
-    """A policy being trained. `reference` is None when the loss takes none."""
+    """Trainer is a policy being trained. `reference` is None when the loss takes none."""
 
     scorer: Scorer
     optimizer: Optimizer

@@ -28,7 +28,7 @@ WRAPPERS = {"data", "dataset", "examples", "instances", "items", "pairs", "prefe
 
 
 class TwiceTheKey(UnusableRow):
-    """An object with one key twice, of which Python's json keeps the last without a word."""
+    """TwiceTheKey is an object with one key twice, of which Python's json keeps the last without a word."""
 
 
 def _make_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
