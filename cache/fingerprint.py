@@ -32,7 +32,7 @@ VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
 
 
 class BadWeights(CacheError, ValueError):
-    """A weight file that is not whole safetensors. Its message names the file."""
+    """BadWeights is raised for a weight file that is not whole safetensors. Its message names the file."""
 
 
 def digest_json(value: Any) -> str:

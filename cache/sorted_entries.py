@@ -36,7 +36,7 @@ class FoundEntry(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """The keys, places and checksums of some segments' entries, one segment behind the other."""
+    """Entries holds the keys, places and checksums of some segments' entries, one segment behind the other."""
 
     keys: npt.NDArray[np.void]
     begins: npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class Entries:
 
 @dataclass(frozen=True, eq=False)
 class SortedEntries:
-    """The entries of some segments, in order of their keys' prefixes."""
+    """SortedEntries holds the entries of some segments, in order of their keys' prefixes."""
 
     segments: tuple[Segment, ...]
     prefixes: npt.NDArray[np.uint64]

@@ -27,7 +27,7 @@ OWN = "prefd"
 
 
 class DuplicateName(PluginError, ValueError):
-    """A name that two plugins register. The message names the first."""
+    """DuplicateName is raised for a name that two plugins register. The message names the first."""
 
 
 class LossParameterError(PluginError, ValueError):
@@ -53,7 +53,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class RegisteredLoss:
-    """A loss that a plugin has registered under a name."""
+    """RegisteredLoss is a loss that a plugin has registered under a name."""
 
     name: str
     loss: Loss

@@ -53,7 +53,7 @@ class Range:
 
 
 class LossDefinitionError(PluginError, TypeError):
-    """A loss that cannot be registered. The message tells its author what to change in it."""
+    """LossDefinitionError is raised for a loss that cannot be registered. The message tells its author what to change in it."""
 
 
 @dataclass(frozen=True)

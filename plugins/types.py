@@ -73,7 +73,7 @@ class ReadOptions:
 
 @dataclass
 class Reading:
-    """The pairs that a format made of a dataset, and the rows that it could not use."""
+    """Reading holds the pairs that a format made of a dataset, and the rows that it could not use."""
 
     pairs: list[tuple[int, Pair]] = field(default_factory=list)
     """With the number of the row that each pair comes from: its chosen answer's, where it comes from two."""
@@ -87,18 +87,18 @@ class Reading:
 
 @runtime_checkable
 class DatasetFormat(RowFormat, Protocol):
-    """A format that reads a dataset as a whole."""
+    """DatasetFormat is a format that reads a dataset as a whole."""
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         """Makes the pairs of `rows`, which are by number. A row in neither list of the reading counts as used."""
 
 
 class UnusableRow(ValueError):
-    """A row that cannot be trained on. The message is a short reason, counted and shown in the job's report."""
+    """UnusableRow is raised for a row that cannot be trained on. The message is a short reason, counted and shown in the job's report."""
 
 
 class UnclearRow(UnusableRow):
-    """A row that can be read in more than one way. The message has the setting that decides it.
+    """UnclearRow is raised for a row that can be read in more than one way. The message has the setting that decides it.
 
     Where many rows of a dataset are unclear the job is refused with that message.
     """
@@ -173,7 +173,7 @@ def _scale_noise(side: Logprobs, noise: float) -> mx.array:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """The losses, rewards and metrics of a batch; each array is (B,), with no gradient through rewards or metrics."""
+    """LossOutput holds the losses, rewards and metrics of a batch; each array is (B,), with no gradient through rewards or metrics."""
 
     losses: mx.array
     """Per pair; the trainer takes the mean."""

@@ -49,7 +49,7 @@ LENGTH = struct.Struct("<I")
 
 
 class DamagedSegment(CacheError):
-    """A segment that does not match its manifest. Its entries are missing until they are scored again."""
+    """DamagedSegment is raised for a segment that does not match its manifest. Its entries are missing until they are scored again."""
 
 
 class DamagedEntry(Exception):
@@ -114,7 +114,7 @@ def _write_array(folder: Path, name: str, data: npt.NDArray[Any]) -> tuple[list[
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """An open segment. The arrays are read-only; all but `logprobs` have been checked against the manifest."""
+    """Segment is an open segment. The arrays are read-only; all but `logprobs` have been checked against the manifest."""
 
     path: Path
     keys: npt.NDArray[np.uint8]

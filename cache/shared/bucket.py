@@ -32,11 +32,11 @@ RETRIES = {"max_retries": 4}  # with backoff, also when asked to slow down: seco
 
 
 class CannotShare(CacheError, ValueError):
-    """A URL that names no object store that can be used here. The message says what to change in it."""
+    """CannotShare is raised for a URL that names no object store that can be used here. The message says what to change in it."""
 
 
 class StoreTrouble(CacheError):
-    """A refusal of the object store, or no answer from it, where a user asked for what only it can do."""
+    """StoreTrouble is raised for a refusal of the object store, or no answer from it, where a user asked for what only it can do."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class Deleted:
-    """A segment that was deleted as useless."""
+    """Deleted is a segment that was deleted as useless."""
 
     reference: str
     segment: str

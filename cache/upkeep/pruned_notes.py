@@ -27,7 +27,7 @@ SUFFIX = ".npz"
 
 @dataclass(frozen=True, eq=False)
 class Note:
-    """The keys of one removed segment, as far as their prefixes tell."""
+    """Note holds the keys of one removed segment, as far as their prefixes tell."""
 
     prefixes: npt.NDArray[np.uint64]
     """(n,) the first 8 bytes of each key, sorted."""

@@ -36,7 +36,7 @@ class PruneLimits:
 
 @dataclass(frozen=True)
 class Removed:
-    """A file or folder that was removed."""
+    """Removed is a file or folder that was removed."""
 
     path: str
     """Relative to the store."""
@@ -75,7 +75,7 @@ class PruneReport:
 
 @dataclass(frozen=True)
 class Unit:
-    """A segment, with what it has replaced: removed together, as the replaced would come back otherwise."""
+    """Unit is a segment, with what it has replaced: removed together, as the replaced would come back otherwise."""
 
     reference: StoredReference
     segment: str

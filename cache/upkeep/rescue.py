@@ -27,7 +27,7 @@ from prefd.cache.upkeep.stored_reference import StoredReference
 
 @dataclass(frozen=True)
 class Remains:
-    """The entries of a damaged segment that are whole, and how many it had, as far as its files tell."""
+    """Remains holds the entries of a damaged segment that are whole, and how many it had, as far as its files tell."""
 
     entries: int | None
     """How many it was written with; None where nothing says it."""

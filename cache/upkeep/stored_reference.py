@@ -37,7 +37,7 @@ Entries = Mapping[bytes, npt.NDArray[np.float32]]
 
 
 class DamagedReference(Exception):
-    """A reference whose attributes cannot be read, or have another fingerprint than its folder's name."""
+    """DamagedReference is raised for a reference whose attributes cannot be read, or have another fingerprint than its folder's name."""
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(f"{folder / 'zarr.json'}: {reason}")

@@ -20,7 +20,7 @@ for _kind in (Job, Progress, WatchHealth, *KINDS.values()):
 
 
 class StatusPart(BaseModel):
-    """The base of the status and of what it is made of."""
+    """StatusPart is the base of the status and of what it is made of."""
 
     model_config = DOCUMENTED | ConfigDict(frozen=True)
 
@@ -40,10 +40,12 @@ class CatalogHealth(StatusPart):
     error: str | None
     """Why the losses cannot be listed."""
     losses: int
+    failed_plugins: dict[str, str] = {}
+    """Why plugins cannot be loaded, by their names or paths."""
 
 
 class SettingsInForce(StatusPart):
-    """The settings that the daemon goes by."""
+    """SettingsInForce holds the settings that the daemon goes by."""
 
     values: dict[str, Any] = {}
     """All of them, as config.toml would have them."""
@@ -55,12 +57,12 @@ class SettingsInForce(StatusPart):
 
 @dataclass(frozen=True)
 class ActiveJob(Job):
-    """A job that runs, and how far it is."""
+    """ActiveJob is a job that runs, and how far it is."""
 
     progress: Progress | None
 
     @classmethod
-    def of(cls, job: Job, progress: Progress | None) -> ActiveJob:
+    def from_job(cls, job: Job, progress: Progress | None) -> ActiveJob:
         """Adds `progress` to a job that runs."""
         return cls(**vars(job), progress=progress)
 

@@ -66,7 +66,7 @@ class HomePlace:
 
 @dataclass(frozen=True)
 class HomeIdentity:
-    """The id of a home, as `home.json` holds it."""
+    """HomeIdentity is the id of a home, as `home.json` holds it."""
 
     id: str
     place: HomePlace

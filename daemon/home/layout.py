@@ -48,7 +48,7 @@ def refuse_unexpanded(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Home:
-    """The layout of `<home>/`. Only `create` creates anything."""
+    """Home is the layout of `<home>/`. Only `create` creates anything."""
 
     root: Path
 

@@ -29,7 +29,7 @@ class FolderUnusable(PrefdError):
 
 
 class WatchedFolder:
-    """The watched folder of one home."""
+    """WatchedFolder is the watched folder of one home."""
 
     def __init__(self, home: Home) -> None:
         self.home = home

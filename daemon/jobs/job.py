@@ -70,7 +70,7 @@ class Brief(NamedTuple):
 
 
 class Event(NamedTuple):
-    """A line of one job's history."""
+    """Event is a line of one job's history."""
 
     at: float
     """Unix time."""
@@ -79,7 +79,7 @@ class Event(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A line of the history of all jobs, with the job it belongs to."""
+    """Change is a line of the history of all jobs, with the job it belongs to."""
 
     number: int
     job_id: int

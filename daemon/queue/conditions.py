@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Conditions:
-    """The conditions of one home's queue. `cancelled`: once it is set, no child holds the process up."""
+    """Conditions says what keeps jobs from starting in one home's queue. `cancelled`: once it is set, no child holds the process up."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from prefd.daemon.machine.listeners import Listeners, Settable
 
 
 class Stop:
-    """The request of signal handlers and the control API, in the event loop's thread. A second one means: without waiting."""
+    """Stop is the request of signal handlers and the control API, in the event loop's thread. A second one means: without waiting."""
 
     def __init__(self) -> None:
         self.requests = 0

@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass
 class Turns:
-    """The decision on each of the queued jobs."""
+    """Turns holds the decision on each of the queued jobs."""
 
     start: list[Job] = field(default_factory=list)
     waiting: dict[int, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from prefd.daemon.text.document_model import DocumentModel
 
 
 class UnusableRows(DocumentModel):
-    """The rows of a source that cannot be used for one reason."""
+    """UnusableRows holds the rows of a source that cannot be used for one reason."""
 
     count: int = 0
     rows: Sequence[int] = ()

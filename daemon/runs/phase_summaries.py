@@ -32,7 +32,7 @@ class PrecomputeSummary(Audit):
 
 
 class BestEvaluation(DocumentModel):
-    """The evaluation that was best by the metric that the spec watches, and its checkpoint."""
+    """BestEvaluation holds the evaluation that was best by the metric that the spec watches, and its checkpoint."""
 
     metric: str
     value: float

@@ -21,14 +21,14 @@ JobNumber = Annotated[int, Field(ge=1)]
 
 
 class ReferenceSpec(SpecModel):
-    """The frozen model, where it is not the policy's own start."""
+    """Names the frozen model, where it is not the policy's own start."""
 
     model: Text = Field(description="HF id or folder of the reference model")
     adapter: Text | None = Field(None, description="adapter folder to load on it")
 
 
 class LossSpec(SpecModel):
-    """A loss by name; every other key is one of that loss's parameters."""
+    """Names a loss; every other key is one of that loss's parameters."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
     name: str = Field(description="which loss; `prefd losses` lists them, and DPO's is sigmoid")
@@ -45,7 +45,7 @@ class LossSpec(SpecModel):
 
 
 class WeightedLossSpec(LossSpec):
-    """WeightedLossSpec is one loss of a mixture."""
+    """Adds one loss to a mixture."""
 
     weight: float = Field(1.0, gt=0, description="what its loss is multiplied by before all are added")
 
@@ -67,7 +67,7 @@ Losses = Annotated[
 
 
 class OutputSpec(SpecModel):
-    """OutputSpec says what a trained job leaves besides its adapter."""
+    """Says what a trained job leaves besides its adapter."""
 
     fuse: bool = Field(False, description="write the model with the adapter merged into it, at fused/")
     dequantize: bool = Field(False, description="the fused model in full precision, where its weights are quantized")

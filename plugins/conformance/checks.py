@@ -38,12 +38,12 @@ class Finding:
 
 
 class Fault(Exception):
-    """A check that failed. The message is for the loss's author."""
+    """Fault is a check that failed. The message is for the loss's author."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The loss under test, ready to be called with each of several settings."""
+    """Subject is the loss under test, ready to be called with each of several settings."""
 
     schema: LossSchema
     settings: Sequence[tuple[str, Function]]

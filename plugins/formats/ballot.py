@@ -12,7 +12,7 @@ from prefd.plugins.formats.naming import mark_in
 
 
 class Ballot(NamedTuple):
-    """The column that says who won, and what numbers it holds in all rows."""
+    """Ballot is the column that says who won, and what numbers it holds in all rows."""
 
     column: str
     numbers: frozenset[int] = frozenset()

@@ -20,7 +20,7 @@ OPTIONAL = frozenset(["tools", "chat_template_kwargs"])
 
 
 class Known(NamedTuple):
-    """A row's values by the names of a pair: `prompt`, `chosen`, `rejected` and the optional columns."""
+    """Known holds a row's values by the names of a pair: `prompt`, `chosen`, `rejected` and the optional columns."""
 
     values: dict[str, Any]
     columns: frozenset[str]

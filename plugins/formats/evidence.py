@@ -23,7 +23,7 @@ class Evidence(NamedTuple):
     """Those that hold other keys in any row."""
 
     @classmethod
-    def of(cls, pairs: Iterable[Pair]) -> Evidence:
+    def collect(cls, pairs: Iterable[Pair]) -> Evidence:
         """Collects the evidence of a dataset's pairs."""
         keys_with_value, holders = set[Key](), set[Key]()
         for pair in pairs:

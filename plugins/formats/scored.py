@@ -39,7 +39,7 @@ ABOUT = frozenset(
 
 
 class Scored(NamedTuple):
-    """The numbers of the answers under one name, a score or a rank."""
+    """Scored holds the numbers of the answers under one name, a score or a rank."""
 
     name: str
     values: Sequence[float | None]

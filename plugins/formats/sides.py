@@ -22,7 +22,7 @@ CONVERSATIONS = ("messages", "conversation", "conversations")
 
 
 class Sides(NamedTuple):
-    """The values of both sides, chat messages made uniform."""
+    """Sides holds the values of both sides, chat messages made uniform."""
 
     chosen: Any
     rejected: Any

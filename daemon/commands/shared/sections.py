@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Section(StrEnum):
-    """A part of the list of commands; its value is the heading, and the parts come in this order."""
+    """Section is a part of the list of commands; its value is the heading, and the parts come in this order."""
 
     DAEMON = "The daemon"
     JOBS = "Jobs"

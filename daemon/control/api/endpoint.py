@@ -89,13 +89,13 @@ class Refusal(PrefdError):
 
 
 class Query(BaseModel):
-    """The parameters of a URL; an unknown one is refused."""
+    """Query holds the parameters of a URL; an unknown one is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Body(BaseModel):
-    """The JSON object that is posted; an unknown key is refused."""
+    """Body is the JSON object that is posted; an unknown key is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -16,7 +16,7 @@ from prefd.daemon.runs.run_folder import Progress
 
 
 class Answer(BaseModel):
-    """The base of all that the API answers."""
+    """Answer is the base of all that the API answers."""
 
     model_config = DOCUMENTED
 
@@ -37,7 +37,7 @@ class Stopping(Answer):
 
 
 class Jobs(Answer):
-    """A page of jobs."""
+    """Jobs is a page of jobs."""
 
     jobs: list[Job]
     """Oldest first."""
@@ -46,14 +46,14 @@ class Jobs(Answer):
 
 
 class Queued(Answer):
-    """The jobs that a spec has become."""
+    """Queued holds the jobs that a spec has become."""
 
     jobs: list[Job]
     """The spec's job, or those of its sweep."""
 
 
 class Acted(Answer):
-    """The queue and its jobs after an action."""
+    """Acted holds the queue and its jobs after an action."""
 
     queue: Queue
     jobs: list[Job]
@@ -65,7 +65,7 @@ class Acted(Answer):
 
 
 class ActedOn(Answer):
-    """The jobs that were acted on."""
+    """ActedOn holds the jobs that were acted on."""
 
     jobs: list[int]
     """Their numbers."""
@@ -123,7 +123,7 @@ class JobDocument(Answer):
 
 
 class Log(Answer):
-    """The end of a job's log."""
+    """Log holds the end of a job's log."""
 
     job: int
     log: str

@@ -129,7 +129,7 @@ class DataReport:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The examples of a job, each list in the order of its rows."""
+    """PreparedData holds the examples of a job, each list in the order of its rows."""
 
     train: list[Example]
     held_out: list[Example]

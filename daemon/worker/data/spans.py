@@ -22,7 +22,7 @@ UNCERTAIN = "the chat template changes earlier turns of the answer, so the assis
 
 
 class Span(NamedTuple):
-    """The characters from `begin` up to `end`."""
+    """Span is the characters from `begin` up to `end`."""
 
     begin: int
     end: int

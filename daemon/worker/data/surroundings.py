@@ -42,7 +42,7 @@ class Asker:
 
 
 class StillEnvironment(MutableMapping[Any, Any]):
-    """An environment that is empty to a template and keeps nothing that it writes; to others it is the real one."""
+    """StillEnvironment is an environment that is empty to a template and keeps nothing that it writes; to others it is the real one."""
 
     def __init__(self, real: MutableMapping[Any, Any], is_template: Callable[[], bool]) -> None:
         self._real = real

@@ -42,7 +42,7 @@ REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 class ChatTokenizer(Protocol):
-    """The methods and fields of mlx-lm's `TokenizerWrapper` that are used here; it has no types of its own."""
+    """ChatTokenizer holds the methods and fields of mlx-lm's `TokenizerWrapper` that are used here; it has no types of its own."""
 
     eos_token_id: int | None
     bos_token_id: int | None
@@ -63,7 +63,7 @@ class ChatTokenizer(Protocol):
 
 
 class Chat(NamedTuple):
-    """The part of a chat that every rendering of one row has in common."""
+    """Chat holds the part of a chat that every rendering of one row has in common."""
 
     prompt: Sequence[Message]
     tools: Sequence[Mapping[str, Any]] | None = None

@@ -38,11 +38,18 @@ REMARKS = {
         "generation has it"
     ),
     "turns": "whose answer has several turns: only the assistant's own tokens count",
+    "shared": (
+        "whose sides begin with the same turns: they are read and not learned, as the sides differ only behind them"
+    ),
     "weightless": "with a message of weight 0 in a side: it is read and not learned",
     "prefill": "whose prompt ends with an assistant's turn: the answer is another turn behind it, and not its end",
     "thinking": (
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
         "it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
+    ),
+    "second_thinking": (
+        "whose answer opens a thinking block behind the one that the prompt has closed: take it out of the data, or switch "
+        "thinking on where the template can (data.chat_template_kwargs)"
     ),
     "media": (
         "whose prompt holds the place of an image, a sound or a film ('<image>'), which prefd does not train on: leave such rows out"
@@ -57,6 +64,9 @@ REMARKS = {
     ),
     "repeats": (
         "whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen and rejected"
+    ),
+    "repeats_once": (
+        "of which one side begins with its prompt and the other does not, which the model would learn of the two: take it out"
     ),
 }
 """What is said of pairs that have something to them, behind their number."""
@@ -104,7 +114,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Example:
-    """A pair ready to be scored and trained on; both sides begin with the same prompt tokens."""
+    """Example is a pair ready to be scored and trained on; both sides begin with the same prompt tokens."""
 
     row: int
     """1-based, in the order of the files."""

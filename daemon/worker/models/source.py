@@ -31,7 +31,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model as a spec names it. `folder` is where its files are (a hub id is downloaded on first use)."""
+    """ModelSource is a model as a spec names it. `folder` is where its files are (a hub id is downloaded on first use)."""
 
     model: str
     adapter: Path | None = None

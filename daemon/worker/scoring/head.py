@@ -34,7 +34,7 @@ Share = Callable[[mx.array], tuple[mx.array, Any]]
 
 @dataclass(frozen=True)
 class Head:
-    """A model's output head."""
+    """Head is a model's output head."""
 
     logits: Logits
     vocabulary: int

@@ -48,7 +48,7 @@ class RestoredCheckpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run, one folder a step; the newest `keep` stay, and the best where there is one.
+    """Checkpoints holds the checkpoints of one run, one folder a step; the newest `keep` stay, and the best where there is one.
 
     While the run lasts two stay at least: the newest one's weights are only known to be good after the next step.
     """

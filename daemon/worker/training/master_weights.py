@@ -18,7 +18,7 @@ from mlx.utils import tree_map
 
 
 class MasterWeights(Optimizer):
-    """An optimizer that updates float32 copies of a model's trained weights, and rounds them into the model.
+    """MasterWeights is an optimizer that updates float32 copies of a model's trained weights, and rounds them into the model.
 
     Its state is that of the optimizer it wraps and the copies: a checkpoint that keeps one keeps both.
     """

@@ -18,7 +18,7 @@ from prefd.plugins.metrics import EVAL
 
 @dataclass
 class Best:
-    """The best value of a metric so far, the step it is of, and how many evaluations since did not beat it."""
+    """Best holds the best value of a metric so far, the step it is of, and how many evaluations since did not beat it."""
 
     metric: str
     smaller_is_better: bool
@@ -51,7 +51,7 @@ class Best:
 
 @dataclass
 class Selection:
-    """The best checkpoint and early stopping, either of which a job may do without."""
+    """Selection decides on the best checkpoint and early stopping, either of which a job may do without."""
 
     best: Best | None
     stopping: Best | None

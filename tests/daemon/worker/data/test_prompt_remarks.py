@@ -24,7 +24,15 @@ class TestRemarks:
                 "and rejected"
             )
         ]
-        assert encoded(load(), Pair("Greet me.", "Greet me. Hello", "Go"))[1] == []
+
+    def test_one_side_that_repeats_the_prompt(self, load: Load) -> None:
+        expected = (
+            "1 pair of which one side begins with its prompt and the other does not, which the model would learn of the two: "
+            "take it out"
+        )
+        assert encoded(load(), Pair("Greet me.", "Greet me. Hello", "Go"))[1] == [expected]
+        assert encoded(load(), Pair("Greet me.", "Hello", [answer("Greet me. Go")]))[1] == [expected]
+        assert encoded(load(), Pair("Greet", "Greet him", "Go"))[1] == []
 
     def test_what_a_template_puts_before_an_answer_is_there_whatever_else_it_changes(self, load: Load) -> None:
         tokenizer = load(SYSTEM_LAST)
@@ -58,3 +66,16 @@ class TestRemarks:
         ]
         assert encoder.merged == 0
         assert notes[0].startswith("3 pairs whose prompt the chat template writes otherwise")
+
+    def test_a_thinking_block_behind_a_closed_one(self, load: Load) -> None:
+        closed = (
+            "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+            "{% if not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+        )
+        pair = Pair("q", "<think>\nhm\n</think>\n\na", "b")
+        said = "1 pair whose answer opens a thinking block behind the one that the prompt has closed: take it out of the data"
+        assert any(note.startswith(said) for note in encoded(load(closed), pair)[1])
+        thinking = Pair("q", "<think>\nhm\n</think>\n\na", "b", chat_template_kwargs={"enable_thinking": True})
+        for other in (thinking, Pair("q", "a", "b")):
+            assert not any("has closed" in note for note in encoded(load(closed), other)[1])
