@@ -41,7 +41,7 @@ rescan_seconds = 120.0
 
 
 class NotReached(PrefdError):
-    """What a check waited for has not come; the message says what, and the end of the daemon's log."""
+    """Raised where something that a check waits for does not come; the message says what, with the end of the daemon's log."""
 
 
 class Playground:

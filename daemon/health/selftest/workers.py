@@ -16,7 +16,7 @@ Answer = TypeVar("Answer", bound=DocumentModel)
 
 
 class NoAnswer(PrefdError):
-    """A worker ended without an answer, or gave none in time; the message has its last words."""
+    """Raised where a worker ends without an answer, or gives none in time; the message has its last words."""
 
 
 def ask_worker(task: str, request: WorkerInput, answer: type[Answer], seconds: float) -> Answer:

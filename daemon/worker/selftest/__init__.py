@@ -1,1 +1,1 @@
-"""What `prefd selftest` measures of models, in a worker: a file in `checks` for each check."""
+"""The part of `prefd selftest` that measures models, in a worker: a file in `checks` for each check."""

@@ -12,7 +12,7 @@ from mlx import nn
 from prefd.daemon.machine.memory import held_bytes
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.models.memory import machine
+from prefd.daemon.worker.models.memory import bound_device_memory, machine
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
@@ -32,6 +32,7 @@ MIB = 2**20
 
 def check(model: str | None) -> CheckResult:
     """Compare measurement and estimate, of a random model or the user's own."""
+    bound_device_memory()
     network = open_model(model)
     pair = make_pairs(1, PROMPT, ANSWER, vocabulary=count_vocabulary(network))[0]
     numbers: dict[str, float] = {}
