@@ -10,7 +10,7 @@ HALF = ("bfloat16", "float16")
 
 
 def is_gpu() -> bool:
-    """Whether MLX computes on a GPU here."""
+    """Say whether MLX computes on a GPU here."""
     return bool(mx.default_device() == mx.gpu)
 
 

@@ -36,7 +36,7 @@ class AfterCheckpoint:
     step: int
 
     def is_set(self) -> bool:
-        """Whether the checkpoint is there."""
+        """Say whether the checkpoint is there."""
         return (self.run.checkpoints / f"step-{self.step:08d}").exists()
 
 

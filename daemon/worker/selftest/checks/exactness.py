@@ -49,7 +49,7 @@ class Errors:
 
     @property
     def are_small(self) -> bool:
-        """Whether both are rounding."""
+        """Say whether both are rounding."""
         return self.nats <= MOST_NATS and self.gradient <= MOST_GRADIENT
 
 

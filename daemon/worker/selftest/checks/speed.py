@@ -34,7 +34,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Saturation:
-    """How the rate of products grows with the rows that are multiplied at once."""
+    """The rate of products by the number of rows that are multiplied at once."""
 
     rates: dict[int, float]
     """Rows → GFLOP/s."""
