@@ -180,7 +180,12 @@ def test_an_object_that_says_more_than_its_text_is_refused(column: str, more: Ro
 
 @pytest.mark.parametrize(
     "more",
-    [{"dataset": "eli5", "id": "1"}, {"lang": "en", "title": ""}, {"answered": True, "n": 3}, {"also": "How many legs"}],
+    [
+        {"dataset": "eli5", "id": "1"},
+        {"lang": "en", "title": ""},
+        {"answered": True, "n": 3},
+        {"also": "How many legs"},
+    ],
 )
 def test_what_is_about_the_text_or_repeats_it_hinders_nothing(more: Row) -> None:
     row = {"question": {"full_text": "How many legs has it?"} | more, "chosen": "a", "rejected": "b"}
