@@ -5,6 +5,8 @@ One pass over a pair, with and without recomputing layers; and what is kept for 
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 import psutil
 from mlx import nn
@@ -19,7 +21,7 @@ from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.daemon.worker.selftest.devices import is_gpu
 from prefd.daemon.worker.selftest.random_models import Size, add_lora, list_completions, make_model, make_pairs
 from prefd.daemon.worker.training import memory
-from prefd.daemon.worker.training.schedule import Batching
+from prefd.daemon.worker.training.schedule import Batching, count_tokens
 from prefd.daemon.worker_tasks.check_results import CheckResult
 
 LEAST, MOST = 0.65, 1.6
@@ -35,7 +37,8 @@ def check(model: str | None) -> CheckResult:
     bound_device_memory()
     network = open_model(model)
     pair = make_pairs(1, PROMPT, ANSWER, vocabulary=count_vocabulary(network))[0]
-    numbers: dict[str, float] = {}
+    tokens = count_tokens(pair)
+    numbers: dict[str, float] = {"tokens": tokens}
     wrong = []
     for name, recomputes in (("kept", False), ("recomputed", True)):
         options = Options(checkpoint_layers=recomputes)
@@ -47,6 +50,7 @@ def check(model: str | None) -> CheckResult:
             f"{name}_mib": round(measured / MIB, 1),
             f"{name}_estimate_mib": round(estimated / MIB, 1),
             f"{name}_ratio": round(ratio, 2),
+            f"{name}_bytes_a_token_and_layer": round(measured / tokens / count_layers(network)),
         }
         if not LEAST <= ratio <= MOST:
             wrong.append(f"with layers {name}, {estimated / MIB:.0f} MiB were estimated and {measured / MIB:.0f} taken")
@@ -84,6 +88,12 @@ def open_model(model: str | None) -> nn.Module:
     add_lora(network)
     network.train()
     return network
+
+
+def count_layers(network: nn.Module) -> int:
+    """Count the model's layers."""
+    layers: Any = network.layers
+    return len(layers)
 
 
 def count_vocabulary(network: nn.Module) -> int:
