@@ -25,6 +25,7 @@ class Exit(IntEnum):
     NOT_FOUND = 3, "not found"
     NO_DAEMON = 4, "daemon not running"
     JOB_FAILED = 5, "job failed"
+    CHECK_FAILED = 6, "check of this machine failed"
 
     def __new__(cls, code: int, words: str) -> Self:
         """Makes a code with its words."""
@@ -47,6 +48,10 @@ class WorkerExit(IntEnum):
     """What the worker needs from the hub cannot be reached."""
     NOT_READY = 73
     """Something of what is installed cannot be imported: it may be being replaced."""
+    NO_MEMORY = 71
+    """Memory ran out. Halved batches may fit."""
+    DEVICE_TROUBLE = 72
+    """The GPU ended a pass, or failed, for a reason that is not the job's and passes by itself."""
     NO_ROOM = 74
     """The disk takes no more of what the worker has to write."""
     STOPPED = 75

@@ -27,13 +27,16 @@ class HandedSettings:
     plugins: tuple[str, ...] = ()
     """The paths of the plugin files, absolute."""
     cache_url: str = ""
+    parallel: int = 1
+    """How many jobs share the machine's memory."""
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Why a plugin is not to be loaded, by its key (`prefd.plugins.manager.Plugin.key`)."""
 
     @classmethod
     def from_config(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
         """Make those of `config`, with these plugins left out."""
-        return cls(tuple(map(str, config.plugin_files(home))), config.cache_url, excluded or {})
+        plugins = tuple(map(str, config.plugin_files(home)))
+        return cls(plugins, config.cache_url, config.parallel, excluded or {})
 
     @classmethod
     def read(cls, home: Home) -> HandedSettings:

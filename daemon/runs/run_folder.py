@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.runs.batch_record import BatchRecord
 from prefd.daemon.runs.phases import Phase
 from prefd.plugins.metrics import EVAL
 
@@ -75,6 +76,11 @@ class RunDir:
     def metrics(self) -> Path:
         """The metrics of training, a JSON object a line."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def batches(self) -> BatchRecord:
+        """The record of how much of the job runs at once."""
+        return BatchRecord(self.root)
 
     @property
     def checkpoints(self) -> Path:

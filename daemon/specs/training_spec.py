@@ -82,6 +82,7 @@ class TrainingSpec(SpecModel):
     steps_per_report: int = Field(1, ge=1, description="optimizer steps between lines of metrics.jsonl")
     steps_per_eval: int | None = Field(None, ge=1, description="default: once an epoch, and at the end")
     save_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
+    save_minutes: float = Field(10.0, gt=0, description="minutes after which a checkpoint is saved too")
     keep_checkpoints: int = Field(2, ge=1, description="the newest ones; older ones are removed")
     best_checkpoint: BestCheckpointSpec | None = Field(None, description="keep the best one too, by this metric")
     load_best_model_at_end: bool = Field(False, description="the adapter is the best checkpoint's, not the last one's")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefd.daemon.machine.device_trouble import DEVICE_TROUBLE
+from prefd.daemon.machine.device_trouble import has_device_trouble
 from prefd.daemon.machine.memory import OUT_OF_MEMORY
 
 
@@ -22,7 +22,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_device_trouble(error: BaseException) -> bool:
     """Say whether `error` is a GPU's that passes by itself."""
-    return _is_of_device(error) and DEVICE_TROUBLE.search(_write(error)) is not None
+    return _is_of_device(error) and has_device_trouble(_write(error))
 
 
 def _is_of_device(error: BaseException) -> bool:

@@ -15,3 +15,7 @@ class NotFinite(JobError):
 
 class Stopped(Exception):
     """The worker was asked to stop, and has saved what it had."""
+
+
+class Interrupted(Exception):
+    """A stop was requested between two passes of what the message names; nothing has changed since it began."""

@@ -47,6 +47,11 @@ class SpecifiedJob:
         return load_plugins(settings.plugin_files, settings.excluded)
 
     @cached_property
+    def parallel(self) -> int:
+        """The number of jobs that share the machine's memory. Raises `ConfigError` for a config.toml that cannot be read."""
+        return HandedSettings.read(self.home).parallel
+
+    @cached_property
     def loss(self) -> Objective:
         """Say what the spec minimises. Raises `JobError` for an unknown loss, `LossParameterError` for parameters it lacks."""
         return Objective.from_spec(self.spec, self.plugins)

@@ -14,6 +14,7 @@ from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.queue.supervisor import Supervisor
+from prefd.daemon.runs.batch_record import BatchRecord
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.losses import Provision
@@ -58,6 +59,10 @@ class Bench:
         """The phases that were started, in order."""
         lines = (self.home.job(job.id) / "starts.txt").read_text().splitlines()
         return [line.split()[0] for line in lines]
+
+    def batches(self, job: Job) -> BatchRecord:
+        """What was decided about the size of the job's batches."""
+        return BatchRecord(self.home.job(job.id))
 
     def pids(self, job: Job) -> list[int]:
         return [int(line.split()[1]) for line in (self.home.job(job.id) / "starts.txt").read_text().splitlines()]
