@@ -76,10 +76,11 @@ bench: blas model ## measure; WHICH is train, cache, daemon, qat, scoring, growt
 	@test -d .peers/mlx_lm_lora || $(PY) -m pip install --quiet --no-deps --target .peers mlx-lm-lora==5.10.2
 	$(PY) benchmarks/bench_$(WHICH).py $(ARGS)
 
-faults: blas ## kill writers, runs and daemons, damage files, fill disks: the full count
+faults: blas ## kill writers, runs and daemons, damage files, fill disks, copy homes: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)
 	$(PY) benchmarks/faults_training.py
 	$(PY) benchmarks/faults_daemon.py
+	$(PY) benchmarks/faults_homes.py
 
 release: venv ## build sdist and wheel, and try the wheel as pip and uv install it; TAG=1 tags it
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[release]'

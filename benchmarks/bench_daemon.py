@@ -42,6 +42,8 @@ SETTLE_MS = 1000 * Config().watch.settle_seconds
 GAP_SECONDS = 0.15
 COMMANDS = 15
 MARGIN_MS = 100.0
+SWEEP = 256
+"""The jobs of the largest sweep."""
 Row = tuple[str, str, str, bool]
 """What, found, goal, whether it is met."""
 
@@ -95,11 +97,45 @@ def measure(home: Home, process: psutil.Process, drops: Sequence[int], jobs: int
         of = f" ({jobs:,} jobs in the history)" if command == ("jobs",) else ""
         found = f"{median(times):.0f} ms, at most {max(times):.0f}"
         yield f"`prefd {command[0]}`{of}", found, f"< {goal:.0f} ms", median(times) < goal
+    yield from changes(home, jobs)
     tell("starting a training")
     start_training(home)
     tell(f"{len(drops)} rounds of drops, with a job that trains")
     yield from latency("a job trains", home, drops)
     yield memory("after it all", process)
+
+
+def changes(home: Home, jobs: int) -> Iterator[Row]:
+    """The commands that choose among all jobs, through the daemon: one job is removed, half of them may go, a sweep is cancelled."""
+    goal, many = 500.0, f"{jobs:,} jobs in the history"
+    commands = {
+        f"`prefd rm ID` ({many})": lambda number: ("rm", str(number + 1)),
+        f"`prefd clean --keep {jobs // 2} --dry-run` ({many})": lambda number: (
+            "clean",
+            "--keep",
+            str(jobs // 2),
+            "--dry-run",
+        ),
+        f"`prefd cancel --group NAME` ({SWEEP} jobs of {jobs:,})": lambda number: (
+            "cancel",
+            "--group",
+            f"sweep-{number}",
+        ),
+    }
+    spec = JobSpec.model_validate_json(fake_worker.spec_text(home.root.parent))
+    for number in range(COMMANDS):
+        sweep = [spec.model_copy(update={"group": f"sweep-{number}"})] * SWEEP
+        with JobTable.open(home.database) as table:
+            table.add_all(sweep, f"{'0' * 24}{number:02}-sweep.yaml")
+    with JobTable.open_readonly(home.database) as table:
+        fake_worker.wait_for(
+            lambda: not table.unmeasured(), 120
+        )  # the past jobs' folders, which no daemon has seen yet
+    time.sleep(1)
+    for what, command in commands.items():
+        tell(what)
+        times = [timed(home, *command(number)) for number in range(COMMANDS)]
+        yield what, f"{median(times):.0f} ms, at most {max(times):.0f}", f"< {goal:.0f} ms", median(times) < goal
 
 
 def memory(when: str, process: psutil.Process) -> Row:

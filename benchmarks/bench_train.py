@@ -45,9 +45,10 @@ from prefd.daemon.worker.reference.precompute import batch_by_key, score
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
+from prefd.daemon.worker.training.batch_settings import BATCH_TOKENS
 from prefd.daemon.worker.training.optimizer import make_optimizer
-from prefd.daemon.worker.training.schedule import Schedule
-from prefd.daemon.worker.training.train import cached_reference, choose_batching
+from prefd.daemon.worker.training.schedule import Batching, Schedule
+from prefd.daemon.worker.training.train import cached_reference
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer
 from prefd.plugins.types import Logprobs
 from support.live_reference import live_reference
@@ -212,7 +213,13 @@ def trained(variant: str, job: RunningJob, examples: Sequence[Example]) -> dict[
     reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
     optimizer = make_optimizer(training, schedule.total_steps, model)
-    trainer = Trainer(scorer, optimizer, job.loss, reference, choose_batching(training, job.loss))
+    trainer = Trainer(
+        scorer,
+        optimizer,
+        job.loss,
+        reference,
+        Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[loading.device()]),
+    )
     mx.reset_peak_memory()
     seconds, losses = [], []
     for step in range(1, schedule.total_steps + 1):

@@ -23,7 +23,7 @@ SINGLE_TOKEN = 10
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Two segments that hold different values for one completion. `segments[0]`, the lowest id, is the one believed."""
+    """Disagreement names two segments that hold different values for one completion. `segments[0]`, the lowest id, is the one believed."""
 
     key: bytes
     segments: tuple[str, str]
@@ -49,13 +49,13 @@ def compare_entries(places: Sequence[tuple[Segment, int]], limit: float) -> Iter
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two scores of one completion, in nats a token; infinite where their lengths differ."""
+    """Difference says how far two scores of one completion differ, in nats a token; infinite where their lengths differ."""
 
     mean: float
     largest: float
 
     def exceeds(self, limit: float) -> bool:
-        """Whether it is more than rounding explains: on average, or at one token by far."""
+        """Says whether it is more than rounding explains: on average, or at one token by far."""
         return not (self.mean <= limit and self.largest <= SINGLE_TOKEN * limit)
 
 

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class CacheError(Exception):
-    """An error of the cache whose message is for a person: it names the file or the store, and says what to do."""
+    """CacheError is an error of the cache whose message is for a person: it names the file or the store, and says what to do."""

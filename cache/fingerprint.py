@@ -32,7 +32,7 @@ VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
 
 
 class BadWeights(CacheError, ValueError):
-    """A weight file that is not whole safetensors. Its message names the file."""
+    """BadWeights is raised for a weight file that is not whole safetensors. Its message names the file."""
 
 
 def digest_json(value: Any) -> str:
@@ -47,7 +47,7 @@ def digest_config(config: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class ReferenceFingerprint:
-    """Who a reference is: its `identity` decides its numbers, its `provenance` only says where they came from."""
+    """ReferenceFingerprint says who a reference is: its `identity` decides its numbers, its `provenance` only says where they came from."""
 
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)

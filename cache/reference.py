@@ -37,7 +37,7 @@ USED_EVERY_S = 3600.0  # the time of a segment's last use is as exact as this
 
 
 class MissingEntry(KeyError):
-    """A completion that the store does not hold, or holds damaged. It has to be scored and put first."""
+    """MissingEntry is raised for a completion that the store does not hold, or holds damaged. It has to be scored and put first."""
 
 
 class Reference:

@@ -22,7 +22,7 @@ MAX_BATCH = 4096  # keys looked up through the buckets at once, which takes up t
 
 
 class FoundEntry(NamedTuple):
-    """One entry that has a key which was looked for."""
+    """FoundEntry is one entry that has a key which was looked for."""
 
     segment: Segment
     position: int
@@ -36,7 +36,7 @@ class FoundEntry(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """The keys, places and checksums of some segments' entries, one segment behind the other."""
+    """Entries holds the keys, places and checksums of some segments' entries, one segment behind the other."""
 
     keys: npt.NDArray[np.void]
     begins: npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class Entries:
 
 @dataclass(frozen=True, eq=False)
 class SortedEntries:
-    """The entries of some segments, in order of their keys' prefixes."""
+    """SortedEntries holds the entries of some segments, in order of their keys' prefixes."""
 
     segments: tuple[Segment, ...]
     prefixes: npt.NDArray[np.uint64]
@@ -83,7 +83,7 @@ class SortedEntries:
 
     @cached_property
     def has_repeats(self) -> bool:
-        """Whether a prefix comes more than once: a key that is held twice, or 8 bytes that are equal by chance."""
+        """Says whether a prefix comes more than once: a key that is held twice, or 8 bytes that are equal by chance."""
         return bool((self.prefixes[1:] == self.prefixes[:-1]).any())
 
     @cached_property

@@ -28,12 +28,12 @@ FORMAT = {"format": "prefd-reference-cache", "version": 1}
 
 
 class NotACache(CacheError, ValueError):
-    """A folder that is something else, or a cache of a version this prefd cannot read."""
+    """NotACache is raised for a folder that is something else, or a cache of a version this prefd cannot read."""
 
 
 @dataclass(frozen=True)
 class ReferenceInfo:
-    """What `prefd cache ls` shows of one reference."""
+    """ReferenceInfo holds what `prefd cache ls` shows of one reference."""
 
     fingerprint: str
     identity: Mapping[str, Any]
@@ -47,7 +47,7 @@ class ReferenceInfo:
 
 @dataclass(frozen=True)
 class ReferenceCache:
-    """A store at `path`. Any number of processes may hold one open and write to it."""
+    """ReferenceCache is a store at `path`. Any number of processes may hold one open and write to it."""
 
     path: Path
     mirror: bool = False

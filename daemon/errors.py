@@ -47,6 +47,10 @@ class WorkerExit(IntEnum):
     """What the worker needs from the hub cannot be reached."""
     NOT_READY = 73
     """Something of what is installed cannot be imported: it may be being replaced."""
+    NO_MEMORY = 71
+    """Memory ran out. Halved batches may fit."""
+    DEVICE_TROUBLE = 72
+    """The GPU ended a pass, or failed, for a reason that is not the job's and passes by itself."""
     NO_ROOM = 74
     """The disk takes no more of what the worker has to write."""
     STOPPED = 75

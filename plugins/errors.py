@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class PluginError(Exception):
-    """An error of a plugin, or of a spec that names one, whose message is for a person."""
+    """PluginError is an error of a plugin, or of a spec that names one, whose message is for a person."""

@@ -27,7 +27,7 @@ OWN = "prefd"
 
 
 class DuplicateName(PluginError, ValueError):
-    """A name that two plugins register. The message names the first."""
+    """DuplicateName is raised for a name that two plugins register. The message names the first."""
 
 
 class LossParameterError(PluginError, ValueError):
@@ -36,7 +36,7 @@ class LossParameterError(PluginError, ValueError):
 
 @dataclass
 class Plugin:
-    """One plugin with the losses and formats it has registered, or the reason why it could not."""
+    """Plugin is one plugin with the losses and formats it has registered, or the reason why it could not."""
 
     name: str
     source: str
@@ -47,13 +47,13 @@ class Plugin:
 
     @property
     def key(self) -> str:
-        """What tells it from every other: an entry point's name, or a file's path."""
+        """Says what tells it from every other: an entry point's name, or a file's path."""
         return self.name if self.source in (BUILT_IN, ENTRY_POINT) else self.source
 
 
 @dataclass(frozen=True)
 class RegisteredLoss:
-    """A loss that a plugin has registered under a name."""
+    """RegisteredLoss is a loss that a plugin has registered under a name."""
 
     name: str
     loss: Loss
@@ -75,14 +75,14 @@ class RegisteredLoss:
 
 @dataclass
 class Plugins:
-    """All losses and row formats by name, and all plugins."""
+    """Plugins holds all losses and row formats by name, and all plugins."""
 
     losses: dict[str, RegisteredLoss] = field(default_factory=dict)
     formats: dict[str, RowFormat] = field(default_factory=dict)
     plugins: list[Plugin] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """The catalogue of losses and plugins, which the daemon reads as it imports no plugin."""
+        """Returns the catalogue of losses and plugins, which the daemon reads as it imports no plugin."""
         return {
             "losses": {
                 name: registered.schema.to_json() | {"plugin": registered.plugin}

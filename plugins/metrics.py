@@ -24,7 +24,7 @@ PART = "loss/"
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a line of metrics.jsonl."""
+    """Metric is one number of a line of metrics.jsonl."""
 
     name: str
     title: str

@@ -14,7 +14,7 @@ from prefd.plugins.types import LossInput, LossOutput
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """One loss of a mixture, ready to be called."""
+    """WeightedLoss is one loss of a mixture, ready to be called."""
 
     name: str
     weight: float

@@ -42,7 +42,7 @@ class Range:
     at_most: float | None = None
 
     def to_json(self) -> dict[str, float]:
-        """The bounds in JSON Schema's words."""
+        """Returns the bounds in JSON Schema's words."""
         bounds = {
             "exclusiveMinimum": self.above,
             "exclusiveMaximum": self.below,
@@ -53,12 +53,12 @@ class Range:
 
 
 class LossDefinitionError(PluginError, TypeError):
-    """A loss that cannot be registered. The message tells its author what to change in it."""
+    """LossDefinitionError is raised for a loss that cannot be registered. The message tells its author what to change in it."""
 
 
 @dataclass(frozen=True)
 class LossSchema:
-    """What a spec's `loss:` block may say for one loss."""
+    """LossSchema says what a spec's `loss:` block may say for one loss."""
 
     params: Mapping[str, Mapping[str, Any]]
     """For each parameter, a JSON Schema of one value: `type`, `default` and bounds."""
@@ -73,7 +73,7 @@ class LossSchema:
         return self.doc.partition("\n")[0]
 
     def to_json(self) -> dict[str, Any]:
-        """The schema as the daemon reads it."""
+        """Returns the schema as the daemon reads it."""
         return dataclasses.asdict(self) | {"summary": self.summary}
 
 

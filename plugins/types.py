@@ -19,7 +19,7 @@ Text = str | Sequence[Message]
 
 @dataclass(frozen=True)
 class Pair:
-    """One preference: for `prompt`, `chosen` was preferred to `rejected`.
+    """Pair is one preference: for `prompt`, `chosen` was preferred to `rejected`.
 
     Each side is a string (the answer's text) or the chat messages that follow the prompt. A string prompt is put
     through the tokenizer's chat template as one user message.
@@ -47,7 +47,7 @@ class RowFormat(Protocol):
     """
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether `row` has this shape (its types, not whether it is usable)."""
+        """Says whether `row` has this shape (its types, not whether it is usable)."""
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the pair of `row`. Raises `UnusableRow` with the reason when there is none."""
@@ -55,7 +55,7 @@ class RowFormat(Protocol):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a job's spec says about how its rows are read."""
+    """ReadOptions holds what a job's spec says about how its rows are read."""
 
     pairs: Literal["best_worst", "best_rest", "all"] = "best_worst"
     """Of several answers to a prompt: the best against the worst, against each other one, or each against each."""
@@ -67,13 +67,13 @@ class ReadOptions:
     """{column as formats see it: the dataset's own name for it}, where the two differ."""
 
     def original(self, column: str) -> str:
-        """What the dataset calls `column`, for messages and notes."""
+        """Returns what the dataset calls `column`, for messages and notes."""
         return self.renamed.get(column, column)
 
 
 @dataclass
 class Reading:
-    """The pairs that a format made of a dataset, and the rows that it could not use."""
+    """Reading holds the pairs that a format made of a dataset, and the rows that it could not use."""
 
     pairs: list[tuple[int, Pair]] = field(default_factory=list)
     """With the number of the row that each pair comes from: its chosen answer's, where it comes from two."""
@@ -87,25 +87,25 @@ class Reading:
 
 @runtime_checkable
 class DatasetFormat(RowFormat, Protocol):
-    """A format that reads a dataset as a whole."""
+    """DatasetFormat is a format that reads a dataset as a whole."""
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         """Makes the pairs of `rows`, which are by number. A row in neither list of the reading counts as used."""
 
 
 class UnusableRow(ValueError):
-    """A row that cannot be trained on. The message is a short reason, counted and shown in the job's report."""
+    """UnusableRow is raised for a row that cannot be trained on. The message is a short reason, counted and shown in the job's report."""
 
 
 class UnclearRow(UnusableRow):
-    """A row that can be read in more than one way. The message has the setting that decides it.
+    """UnclearRow is raised for a row that can be read in more than one way. The message has the setting that decides it.
 
     Where many rows of a dataset are unclear the job is refused with that message.
     """
 
 
 class Logprobs(NamedTuple):
-    """One side (chosen or rejected) of a batch.
+    """Logprobs holds the log-probabilities of one side (chosen or rejected) of a batch.
 
     A NamedTuple, so that it may pass into `mx.compile`d functions.
     """
@@ -135,7 +135,7 @@ class Logprobs(NamedTuple):
 
 @dataclass(frozen=True)
 class LossInput:
-    """What a loss sees of a batch of B pairs.
+    """LossInput holds what a loss sees of a batch of B pairs.
 
     Log-probabilities are rounded, and by how much depends on what else ran beside a sequence. So a policy that has not
     moved from its reference does not give the reference's stored numbers to the last digit, and the sign of so small a
@@ -173,7 +173,7 @@ def _scale_noise(side: Logprobs, noise: float) -> mx.array:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """The losses, rewards and metrics of a batch; each array is (B,), with no gradient through rewards or metrics."""
+    """LossOutput holds the losses, rewards and metrics of a batch; each array is (B,), with no gradient through rewards or metrics."""
 
     losses: mx.array
     """Per pair; the trainer takes the mean."""

@@ -13,7 +13,7 @@ BEHIND_BITS = 40
 
 
 def is_id(name: str) -> bool:
-    """Whether `name` is written as the ids of segments are."""
+    """Says whether `name` is written as the ids of segments are."""
     return NAME.fullmatch(name) is not None
 
 

@@ -30,17 +30,17 @@ ARRAYS: dict[str, tuple[str, float]] = {
 
 
 def chunk_path(segment: Path, array: str) -> Path:
-    """The file of an array's only chunk."""
+    """Returns the path of the file of an array's only chunk."""
     return segment / ("key/c/0/0" if array == "key" else f"{array}/c/0")
 
 
 def document_path(segment: Path, array: str) -> Path:
-    """The file of an array's metadata."""
+    """Returns the path of the file of an array's metadata."""
     return segment / f"{array}/zarr.json"
 
 
 def shape_of(array: str, entries: int, tokens: int) -> tuple[int, ...]:
-    """The shape of an array in a segment of so many entries and tokens."""
+    """Returns the shape of an array in a segment of so many entries and tokens."""
     return {"key": (entries, 32), "offset": (entries + 1,), "logprob": (tokens,)}.get(array, (entries,))
 
 

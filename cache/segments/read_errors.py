@@ -11,7 +11,7 @@ MACHINE_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
 
 
 class NotPermitted(CacheError, PermissionError):
-    """A file that this user may not read. What it holds is there: nothing is scored again, set aside or removed."""
+    """NotPermitted is raised for a file that this user may not read. What it holds is there: nothing is scored again, set aside or removed."""
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"

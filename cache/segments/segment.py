@@ -49,11 +49,11 @@ LENGTH = struct.Struct("<I")
 
 
 class DamagedSegment(CacheError):
-    """A segment that does not match its manifest. Its entries are missing until they are scored again."""
+    """DamagedSegment is raised for a segment that does not match its manifest. Its entries are missing until they are scored again."""
 
 
 class DamagedEntry(Exception):
-    """One entry whose bytes do not match its checksum. It is missing until it is scored again."""
+    """DamagedEntry is one entry whose bytes do not match its checksum. It is missing until it is scored again."""
 
 
 def compute_entry_crc(key: bytes, logprobs: npt.NDArray[np.float32]) -> int:
@@ -114,7 +114,7 @@ def _write_array(folder: Path, name: str, data: npt.NDArray[Any]) -> tuple[list[
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """An open segment. The arrays are read-only; all but `logprobs` have been checked against the manifest."""
+    """Segment is an open segment. The arrays are read-only; all but `logprobs` have been checked against the manifest."""
 
     path: Path
     keys: npt.NDArray[np.uint8]
@@ -137,12 +137,12 @@ class Segment:
 
     @property
     def entries(self) -> int:
-        """How many completions it holds."""
+        """Says how many completions it holds."""
         return len(self.keys)
 
     @property
     def tokens(self) -> int:
-        """How many tokens they have together."""
+        """Says how many tokens they have together."""
         return len(self.logprobs)
 
     @cached_property
@@ -151,7 +151,7 @@ class Segment:
         return self.keys.reshape(-1).view("V32")
 
     def key(self, row: int) -> Key:
-        """The key of the entry in `row`."""
+        """Returns the key of the entry in `row`."""
         return self.names.item(row)  # type: ignore[return-value]  # numpy's stubs: not typed for void
 
     def read(self, row: int) -> npt.NDArray[np.float32]:

@@ -32,16 +32,16 @@ RETRIES = {"max_retries": 4}  # with backoff, also when asked to slow down: seco
 
 
 class CannotShare(CacheError, ValueError):
-    """A URL that names no object store that can be used here. The message says what to change in it."""
+    """CannotShare is raised for a URL that names no object store that can be used here. The message says what to change in it."""
 
 
 class StoreTrouble(CacheError):
-    """A refusal of the object store, or no answer from it, where a user asked for what only it can do."""
+    """StoreTrouble is raised for a refusal of the object store, or no answer from it, where a user asked for what only it can do."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object of a listing."""
+    """StoredObject is one object of a listing."""
 
     bytes: int
     put_at: float
@@ -163,5 +163,5 @@ class Bucket:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type's name where it has none."""
+    """Returns the first line of an error's message, or its type's name where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -25,7 +25,7 @@ NO_DOCUMENT: tuple[type[Exception], ...] = (ValueError, KeyError, TypeError)
 
 @dataclass
 class BucketSegment:
-    """One segment folder of the object store."""
+    """BucketSegment is one segment folder of the object store."""
 
     remote: SharedSegments
     """All segments that its reference has there."""
@@ -41,7 +41,7 @@ class BucketSegment:
 
     @property
     def committed(self) -> bool:
-        """Whether its upload was finished."""
+        """Says whether its upload was finished."""
         return COMMIT in self.objects
 
     @property

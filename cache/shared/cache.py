@@ -44,7 +44,7 @@ SEGMENTS_AT_ONCE = 4  # each with connections of its own
 
 @dataclass(frozen=True)
 class SharedCache(ReferenceCache):
-    """A `ReferenceCache` at `path` that mirrors the one in `bucket`, and has that one's references too."""
+    """SharedCache is a `ReferenceCache` at `path` that mirrors the one in `bucket`, and has that one's references too."""
 
     mirror: bool = True
     bucket: Bucket = field(kw_only=True)
@@ -93,7 +93,7 @@ class SharedCache(ReferenceCache):
 
 
 class SharedReference(Reference):
-    """A `Reference` that fetches other machines' segments at each refresh, and uploads its own as it commits them."""
+    """SharedReference is a `Reference` that fetches other machines' segments at each refresh, and uploads its own as it commits them."""
 
     def __init__(self, folder: Path, staging: Path, identity_sha256: str, limit: float, bucket: Bucket) -> None:
         self._bucket = bucket

@@ -17,7 +17,7 @@ from prefd.cache.upkeep.verify import Damage
 
 @dataclass
 class SharedReport:
-    """What `verify_shared` has found in the object store, and done about it."""
+    """SharedReport holds what `verify_shared` has found in the object store, and done about it."""
 
     segments: int = 0
     """How many were checked, of `segments_total`."""

@@ -35,7 +35,7 @@ STORED_AT = (1980, 1, 1, 0, 0, 0)  # zip's own zero: the same segments give the 
 
 @dataclass
 class ExportReport:
-    """What `export` has written."""
+    """ExportReport says what `export` has written."""
 
     references: list[str] = field(default_factory=list)
     segments: int = 0
@@ -45,13 +45,13 @@ class ExportReport:
     """Segment → its damage. The store should be repaired, and exported again."""
 
     def to_json(self) -> dict[str, Any]:
-        """The report as `prefd cache export --json` prints it."""
+        """Returns the report as `prefd cache export --json` prints it."""
         return asdict(self)
 
 
 @dataclass
 class ImportReport:
-    """What `import_` has found in a zip, and added."""
+    """ImportReport says what `import_` has found in a zip, and added."""
 
     references: list[str] = field(default_factory=list)
     segments: int = 0
@@ -62,7 +62,7 @@ class ImportReport:
     dry_run: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The report as `prefd cache import --json` prints it."""
+        """Returns the report as `prefd cache import --json` prints it."""
         return asdict(self) | {"present": self.entries - self.added}
 
 

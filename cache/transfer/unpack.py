@@ -29,7 +29,7 @@ CHUNK = 2**20
 
 
 class BadExport(CacheError, ValueError):
-    """A zip that is not a whole export. Nothing of it has been imported."""
+    """BadExport is raised for a zip that is not a whole export. Nothing of it has been imported."""
 
 
 def unpack(file: BinaryIO, path: Path, staging: Path) -> Iterator[tuple[ReferenceFingerprint, list[Segment]]]:

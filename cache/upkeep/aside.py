@@ -20,7 +20,7 @@ def discard(path: Path, staging: Path) -> None:
 
 @dataclass(frozen=True)
 class Aside:
-    """A folder or file that has left its place and can still be put back."""
+    """Aside is a folder or file that has left its place and can still be put back."""
 
     path: Path
     staged: Path

@@ -32,7 +32,7 @@ GRACE_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Merge:
-    """One new segment, and the segments that were merged into it."""
+    """Merge is one new segment, and the segments that were merged into it."""
 
     reference: str
     segment: str | None
@@ -47,7 +47,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class Deleted:
-    """A segment that was deleted as useless."""
+    """Deleted is a segment that was deleted as useless."""
 
     reference: str
     segment: str
@@ -58,7 +58,7 @@ class Deleted:
 
 @dataclass(frozen=True)
 class CompactReport:
-    """What a compaction of one reference has merged and deleted."""
+    """CompactReport says what a compaction of one reference has merged and deleted."""
 
     merges: tuple[Merge, ...] = ()
     deleted: tuple[Deleted, ...] = ()
@@ -185,7 +185,7 @@ def _measure_age(reference: StoredReference, segment: Segment) -> float:
 
 
 def _is_all_whole(segment: Segment) -> bool:
-    """Whether all log-probabilities of a segment match its checksum."""
+    """Says whether all log-probabilities of a segment match its checksum."""
     try:
         segment.check_logprobs()
     except DamagedSegment:

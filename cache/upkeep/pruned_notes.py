@@ -27,7 +27,7 @@ SUFFIX = ".npz"
 
 @dataclass(frozen=True, eq=False)
 class Note:
-    """The keys of one removed segment, as far as their prefixes tell."""
+    """Note holds the keys of one removed segment, as far as their prefixes tell."""
 
     prefixes: npt.NDArray[np.uint64]
     """(n,) the first 8 bytes of each key, sorted."""
@@ -50,7 +50,7 @@ class Note:
         return cls(np.sort(read_prefixes(keys)), names)
 
     def holds_any(self, prefixes: npt.NDArray[np.uint64]) -> bool:
-        """Whether it may have held a key with one of `prefixes`."""
+        """Says whether it may have held a key with one of `prefixes`."""
         slots = self.prefixes.searchsorted(prefixes)
         return bool(len(self.prefixes)) and bool((self.prefixes.take(slots, mode="clip") == prefixes).any())
 

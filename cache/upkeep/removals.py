@@ -14,13 +14,13 @@ from prefd.cache.upkeep.stored_reference import StoredReference
 
 
 def no_fingerprints() -> Collection[str]:
-    """The fingerprints that jobs need where there are no jobs."""
+    """Returns the fingerprints that jobs need where there are no jobs: none."""
     return ()
 
 
 @dataclass(frozen=True)
 class PruneLimits:
-    """How far a store is pruned; without any limit, only what serves nobody goes."""
+    """PruneLimits says how far a store is pruned; without any limit, only what serves nobody goes."""
 
     max_size: int | None = None
     """Segments are removed until the store is at most this large, in bytes."""
@@ -36,7 +36,7 @@ class PruneLimits:
 
 @dataclass(frozen=True)
 class Removed:
-    """A file or folder that was removed."""
+    """Removed is a file or folder that was removed."""
 
     path: str
     """Relative to the store."""
@@ -49,7 +49,7 @@ class Removed:
 
 @dataclass
 class PruneReport:
-    """What a pruning has removed, what it has left, and what it could not remove."""
+    """PruneReport says what a pruning has removed, what it has left, and what it could not remove."""
 
     dry_run: bool
     removed: list[Removed] = field(default_factory=list)
@@ -69,13 +69,13 @@ class PruneReport:
             self.protected.append(reference)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as `prefd cache prune --json` prints it."""
+        """Returns the report as `prefd cache prune --json` prints it."""
         return asdict(self) | {"freed": self.freed}
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A segment, with what it has replaced: removed together, as the replaced would come back otherwise."""
+    """Unit is a segment, with what it has replaced: removed together, as the replaced would come back otherwise."""
 
     reference: StoredReference
     segment: str

@@ -27,7 +27,7 @@ from prefd.cache.upkeep.stored_reference import StoredReference
 
 @dataclass(frozen=True)
 class Remains:
-    """The entries of a damaged segment that are whole, and how many it had, as far as its files tell."""
+    """Remains holds the entries of a damaged segment that are whole, and how many it had, as far as its files tell."""
 
     entries: int | None
     """How many it was written with; None where nothing says it."""
@@ -121,7 +121,7 @@ def find_whole_keys(segments: Sequence[Segment], keys: Collection[bytes]) -> set
 
 
 def is_whole(segment: Segment, row: int) -> bool:
-    """Whether the entry in `row` matches its checksum."""
+    """Says whether the entry in `row` matches its checksum."""
     try:
         segment.read(row)
     except DamagedEntry:

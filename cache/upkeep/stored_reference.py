@@ -37,7 +37,7 @@ Entries = Mapping[bytes, npt.NDArray[np.float32]]
 
 
 class DamagedReference(Exception):
-    """A reference whose attributes cannot be read, or have another fingerprint than its folder's name."""
+    """DamagedReference is raised for a reference whose attributes cannot be read, or have another fingerprint than its folder's name."""
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(f"{folder / 'zarr.json'}: {reason}")
@@ -46,7 +46,7 @@ class DamagedReference(Exception):
 
 @dataclass(frozen=True)
 class Survey:
-    """Every segment folder of a reference at one moment. Each folder is in one of the three lists."""
+    """Survey lists every segment folder of a reference at one moment. Each folder is in one of the three lists."""
 
     live: tuple[Segment, ...]
     """Segments that readers use, lowest id first: of those that hold the same key, the first wins."""

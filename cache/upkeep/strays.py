@@ -20,7 +20,7 @@ IN_REFERENCE = {"zarr.json", "segments", "quarantine", pruned_notes.FOLDER}
 
 @dataclass(frozen=True)
 class Stray:
-    """A file or folder that belongs to no entry."""
+    """Stray is a file or folder that belongs to no entry."""
 
     path: str
     """Relative to the store."""

@@ -27,7 +27,7 @@ from prefd.cache.upkeep.strays import Stray, find_strays
 
 @dataclass(frozen=True)
 class Damage:
-    """One damaged segment, or the damaged attributes of a reference, and what that costs."""
+    """Damage is one damaged segment, or the damaged attributes of a reference, and what that costs."""
 
     reference: str
     """Its fingerprint."""
@@ -42,7 +42,7 @@ class Damage:
 
 @dataclass
 class VerifyReport:
-    """What `verify` has looked at, and what it has found."""
+    """VerifyReport says what `verify` has looked at, and what it has found."""
 
     deep: bool
     references: int = 0
@@ -59,16 +59,16 @@ class VerifyReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every segment was checked before the time was up."""
+        """Says whether every segment was checked before the time was up."""
         return self.segments == self.segments_total
 
     @property
     def ok(self) -> bool:
-        """Whether all that was checked is whole and agrees. Strays do no harm."""
+        """Says whether all that was checked is whole and agrees. Strays do no harm."""
         return not self.damage and not self.disagreements
 
     def to_json(self) -> dict[str, Any]:
-        """The report as `prefd cache verify --json` prints it."""
+        """Returns the report as `prefd cache verify --json` prints it."""
         disagreements = [
             {"reference": name, "key": each.key.hex(), "segments": list(each.segments), "nats": each.nats}
             for name, each in self.disagreements
@@ -169,7 +169,7 @@ def find_disagreements(reference: StoredReference, segments: Sequence[Segment]) 
 
 @dataclass(frozen=True)
 class Repair:
-    """What was done about one damage."""
+    """Repair says what was done about one damage."""
 
     reference: str
     segment: str | None

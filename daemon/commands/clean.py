@@ -82,13 +82,13 @@ def clean(
     rules += [] if keep is None else [Keep(keep)]
     parts: list[Part] = [*(["checkpoints"] if checkpoints else []), *(["fused"] if fused else [])]  # type: ignore[list-item]
     with read_jobs(home) as table:
-        jobs, needed = table.briefs(), table.needed()
+        jobs, dependents = table.briefs(), table.list_dependents()
     if group is not None:
         jobs = [job for job in jobs if job.group == group]
         if not jobs:
             raise Failure(f"there is no job in group {group!r}", Exit.NOT_FOUND)
     plan = plan_cleaning(
-        jobs, rules, parts, lambda job_id: measure_run(RunDir(home.job(job_id))), needed, time.time(), states
+        jobs, rules, parts, lambda job_id: measure_run(RunDir(home.job(job_id))), dependents, time.time(), states
     )
     problems: list[str] = []
     if not dry_run:

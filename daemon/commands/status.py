@@ -114,6 +114,7 @@ def daemon_facts(daemon: Status) -> list[tuple[str, str]]:
     catalog = daemon.catalog
     trouble = f"{catalog.losses}, as they last could be listed" if catalog.losses else "none"
     facts.append(("losses", str(catalog.losses) if not catalog.error else f"{trouble}: {catalog.error}"))
+    facts += [("", f"plugin {name} cannot be loaded: {error}") for name, error in catalog.failed_plugins.items()]
     facts += [("workers", daemon.worker.limits)] if daemon.worker.limits else []
     return facts
 

@@ -82,7 +82,7 @@ class TimeIsOver(Failure):
 
 
 class Waiting:
-    """The jobs that are waited for, in the order in which they were named."""
+    """Waiting holds the jobs that are waited for, in the order in which they were named."""
 
     def __init__(self, home: Home, table: JobTable, job_ids: Sequence[int], timing: Timing) -> None:
         self.home = home

@@ -48,7 +48,7 @@ class DaemonSilent(DaemonNotRunning):
 
 
 class Client:
-    """Every method raises DaemonNotRunning when nothing answers, ControlError when the daemon refuses."""
+    """Client asks the daemon; every method raises DaemonNotRunning when nothing answers, ControlError when the daemon refuses."""
 
     def __init__(self, home: Home, timeout: float = 10.0) -> None:
         self.home = home

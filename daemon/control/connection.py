@@ -66,7 +66,7 @@ class Connection(H11Protocol):
 
     @property
     def waiting(self) -> bool:
-        """Whether a request, or the rest of one, is still to come."""
+        """Says whether a request, or the rest of one, is still to come."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def _expect_request(self) -> None:

@@ -20,13 +20,13 @@ for _kind in (Job, Progress, WatchHealth, *KINDS.values()):
 
 
 class StatusPart(BaseModel):
-    """The base of the status and of what it is made of."""
+    """StatusPart is the base of the status and of what it is made of."""
 
     model_config = DOCUMENTED | ConfigDict(frozen=True)
 
 
 class Queue(StatusPart):
-    """Whether the queue is paused."""
+    """Queue says whether the queue is paused."""
 
     paused_at: float | None
     """Since when (Unix time) no job is started; null while they are."""
@@ -35,15 +35,17 @@ class Queue(StatusPart):
 
 
 class CatalogHealth(StatusPart):
-    """Whether the losses can be listed."""
+    """CatalogHealth says whether the losses can be listed."""
 
     error: str | None
     """Why the losses cannot be listed."""
     losses: int
+    failed_plugins: dict[str, str] = {}
+    """Why plugins cannot be loaded, by their names or paths."""
 
 
 class SettingsInForce(StatusPart):
-    """The settings that the daemon goes by."""
+    """SettingsInForce holds the settings that the daemon goes by."""
 
     values: dict[str, Any] = {}
     """All of them, as config.toml would have them."""
@@ -55,18 +57,18 @@ class SettingsInForce(StatusPart):
 
 @dataclass(frozen=True)
 class ActiveJob(Job):
-    """A job that runs, and how far it is."""
+    """ActiveJob is a job that runs, and how far it is."""
 
     progress: Progress | None
 
     @classmethod
-    def of(cls, job: Job, progress: Progress | None) -> ActiveJob:
+    def from_job(cls, job: Job, progress: Progress | None) -> ActiveJob:
         """Adds `progress` to a job that runs."""
         return cls(**vars(job), progress=progress)
 
 
 class Worker(StatusPart):
-    """What each job's worker may take; 0 and "" are no limit."""
+    """Worker says what each job's worker may take; 0 and "" are no limit."""
 
     cpus: int
     memory: str
@@ -76,7 +78,7 @@ class Worker(StatusPart):
 
 
 class Status(StatusPart):
-    """What the daemon does now."""
+    """Status says what the daemon does now."""
 
     pid: int
     version: str
@@ -105,5 +107,5 @@ class Status(StatusPart):
     memory_rss_bytes: int
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, as plain JSON values."""
+        """Returns every field, as plain JSON values."""
         return self.model_dump()

@@ -22,18 +22,21 @@ VARIABLE = "PREFD_SETTINGS"
 
 @dataclass(frozen=True)
 class HandedSettings:
-    """What a worker needs to know of its daemon's settings."""
+    """HandedSettings holds what a worker needs to know of its daemon's settings."""
 
     plugins: tuple[str, ...] = ()
     """The paths of the plugin files, absolute."""
     cache_url: str = ""
+    parallel: int = 1
+    """How many jobs share the machine's memory."""
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Why a plugin is not to be loaded, by its key (`prefd.plugins.manager.Plugin.key`)."""
 
     @classmethod
-    def of(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
+    def from_config(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
         """Make those of `config`, with these plugins left out."""
-        return cls(tuple(map(str, config.plugin_files(home))), config.cache_url, excluded or {})
+        plugins = tuple(map(str, config.plugin_files(home)))
+        return cls(plugins, config.cache_url, config.parallel, excluded or {})
 
     @classmethod
     def read(cls, home: Home) -> HandedSettings:
@@ -44,7 +47,7 @@ class HandedSettings:
                 return TypeAdapter(cls).validate_json(text)
             except ValidationError:  # of another version of prefd
                 pass
-        return cls.of(Config.load(home), home)
+        return cls.from_config(Config.load(home), home)
 
     @property
     def plugin_files(self) -> list[Path]:

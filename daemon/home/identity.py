@@ -28,7 +28,7 @@ RENUMBERED = ("exfat", "vfat", "msdos", "ntfs", "fuse", "cifs", "smb", "9p")
 
 @dataclass(frozen=True)
 class HomePlace:
-    """Where a folder lies, and what tells it from a copy of itself."""
+    """HomePlace says where a folder lies, and what tells it from a copy of itself."""
 
     root: str
     device: int
@@ -66,7 +66,7 @@ class HomePlace:
 
 @dataclass(frozen=True)
 class HomeIdentity:
-    """The id of a home, as `home.json` holds it."""
+    """HomeIdentity is the id of a home, as `home.json` holds it."""
 
     id: str
     place: HomePlace

@@ -48,7 +48,7 @@ def refuse_unexpanded(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Home:
-    """The layout of `<home>/`. Only `create` creates anything."""
+    """Home is the layout of `<home>/`. Only `create` creates anything."""
 
     root: Path
 
@@ -107,7 +107,7 @@ class Home:
 
     @property
     def has_cache(self) -> bool:
-        """Whether there is a cache yet; opening it would create one."""
+        """Say whether there is a cache yet; opening it would create one."""
         return (self.cache / "zarr.json").exists()
 
     @property

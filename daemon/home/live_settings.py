@@ -25,7 +25,7 @@ FileStamp = tuple[int, int, int] | None
 
 
 class LiveSettings:
-    """The settings of one home's daemon. `current` is replaced as a whole when the file has changed."""
+    """LiveSettings holds the settings of one home's daemon. `current` is replaced as a whole when the file has changed."""
 
     def __init__(self, home: Home, config: Config, stamp: FileStamp | str = "now") -> None:
         self.home = home

@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Holder:
-    """The daemon that holds a home's lock, as it announced itself."""
+    """Holder is the daemon that holds a home's lock, as it announced itself."""
 
     pid: int
     started_at: float

@@ -22,7 +22,7 @@ class ConfigError(PrefdError):
 
 
 class WatchConfig(SpecModel):
-    """How the watched folder is looked at: `[watch]` in config.toml."""
+    """WatchConfig says how the watched folder is looked at: `[watch]` in config.toml."""
 
     settle_seconds: float = Field(
         0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
@@ -32,7 +32,7 @@ class WatchConfig(SpecModel):
 
 
 class LogConfig(SpecModel):
-    """What is logged and how: `[log]` in config.toml."""
+    """LogConfig says what is logged and how: `[log]` in config.toml."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="what is less than this is left out"
@@ -43,7 +43,7 @@ class LogConfig(SpecModel):
 
 
 class NotifyConfig(SpecModel):
-    """The command that is run when a job has ended: `[notify]` in config.toml."""
+    """NotifyConfig names the command that is run when a job has ended: `[notify]` in config.toml."""
 
     command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
     timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
@@ -53,7 +53,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Config(SpecModel):
-    """All settings of a daemon."""
+    """Config holds all settings of a daemon."""
 
     plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
     cache_url: str = Field("", description="share the cache with other machines through here: s3://bucket/prefix")

@@ -16,11 +16,12 @@ from prefd.daemon.text.strict_model import SpecModel
 
 
 class WorkerLimits(SpecModel):
-    """The cores, memory and niceness of each worker."""
+    """WorkerLimits limits the cores, memory and niceness of each worker."""
 
     cpus: int = Field(0, ge=0, description="processor cores that a worker uses; 0: all there are")
     memory: str = Field(
-        "", description="a worker that takes more saves its state and its job fails, such as 8GB; empty: no limit"
+        "",
+        description="a worker that takes more is stopped, and goes on with half the batch, three times; such as 8GB; empty: no limit",
     )
     nice: int = Field(0, ge=0, le=19, description="let other programs go first: 19 the most")
 

@@ -23,13 +23,13 @@ from prefd.daemon.text.wording import clip
 
 
 class FolderUnusable(PrefdError):
-    """Nothing can be claimed from `jobs/` now. The message is shown by `prefd status`."""
+    """FolderUnusable says why nothing can be claimed from `jobs/` now. `prefd status` shows the message."""
 
     http_status = 503
 
 
 class WatchedFolder:
-    """The watched folder of one home."""
+    """WatchedFolder is the watched folder of one home."""
 
     def __init__(self, home: Home) -> None:
         self.home = home

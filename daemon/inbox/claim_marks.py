@@ -6,6 +6,7 @@ has forgotten, because it is an older one or was begun anew: those may have run,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 PREFIX, SUFFIX = ".", ".claim"
@@ -25,6 +26,14 @@ def remove_mark(claimed: Path) -> None:
 def is_marked(claimed: Path) -> bool:
     """Return whether the claim broke off before its jobs were in the database."""
     return _name_mark(claimed).exists()
+
+
+def remove_stale_marks(accepted: Path, names: Iterable[str], claims: Iterable[str]) -> None:
+    """Remove the marks, among the `names` in the folder, of all but these claims: a crash came before or behind those."""
+    current = {_name_mark(accepted / claim).name for claim in claims}
+    for name in names:
+        if name.startswith(PREFIX) and name.endswith(SUFFIX) and name not in current:
+            (accepted / name).unlink(missing_ok=True)
 
 
 def _name_mark(claimed: Path) -> Path:

@@ -23,7 +23,15 @@ from ulid import ULID
 
 from prefd.cache.segments.durable import flush_descriptor, flush_for_good, whole_file
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claim_marks import PREFIX, SUFFIX, ULID_LENGTH, is_marked, make_mark, remove_mark
+from prefd.daemon.inbox.claim_marks import (
+    PREFIX,
+    SUFFIX,
+    ULID_LENGTH,
+    is_marked,
+    make_mark,
+    remove_mark,
+    remove_stale_marks,
+)
 from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.machine.owners import explain_rights, is_refusal
@@ -45,7 +53,7 @@ Signature = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Claimed:
-    """A claimed spec file: `path` in `jobs/accepted/`, `name` as it was dropped."""
+    """Claimed is a claimed spec file: `path` in `jobs/accepted/`, `name` as it was dropped."""
 
     path: Path
     name: str
@@ -229,14 +237,16 @@ class Inbox:
         Of the others a crash came between the rename and the row.
         """
         with os.scandir(self.home.accepted) as entries:
-            names = [
-                entry.name
-                for entry in entries
-                if entry.name not in recorded
-                and entry.name not in self._kept_claims
-                and CLAIMED.fullmatch(entry.name)
-                and entry.is_file(follow_symlinks=False)
-            ]
+            files = {entry.name: entry for entry in entries}
+        names = [
+            name
+            for name, entry in files.items()
+            if name not in recorded
+            and name not in self._kept_claims
+            and CLAIMED.fullmatch(name)
+            and entry.is_file(follow_symlinks=False)
+        ]
+        remove_stale_marks(self.home.accepted, files, {*names, *self._kept_claims})
         for name in names:
             claimed = Claimed.from_path(self.home.accepted / name)
             self.keep(claimed if is_marked(claimed.path) else replace(claimed, hold=describe_unknown_claim(claimed)))

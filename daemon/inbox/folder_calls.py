@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class StopRequest(Protocol):
-    """The daemon's request to stop, as far as the folder's users need it."""
+    """StopRequest is the daemon's request to stop, as far as the folder's users need it."""
 
     def is_set(self) -> bool:
         """Return whether the stop was requested."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass
 class WatchHealth:
-    """The state of the watched folder, which the watcher and the intake fill in and the control API reads."""
+    """WatchHealth is the state of the watched folder, which the watcher and the intake fill in and the control API reads."""
 
     mode: Literal["events", "polling"] = "polling"
     why: str = ""

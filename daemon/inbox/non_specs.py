@@ -21,7 +21,7 @@ START_BYTES = 65_536
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of name. `reason`: what a person is told of such a file, behind its name; "" where there is nothing to tell."""
+    """Kind is a kind of name. `reason`: what a person is told of such a file, behind its name; "" where there is nothing to tell."""
 
     patterns: Sequence[str]
     reason: str = ""

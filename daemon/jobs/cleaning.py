@@ -40,7 +40,7 @@ class OlderThan:
 
 @dataclass(frozen=True)
 class Keep:
-    """All but the so many jobs that ended last may go."""
+    """Keep lets all go but the so many jobs that ended last."""
 
     count: int
 
@@ -51,7 +51,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is deleted, and what it takes on disk."""
+    """Step is one thing that is deleted, and what it takes on disk."""
 
     job: Brief
     part: Part
@@ -60,14 +60,14 @@ class Step:
 
 @dataclass(frozen=True)
 class CleanPlan:
-    """What is to be deleted, and which of the chosen jobs stay, and why."""
+    """CleanPlan says what is to be deleted, and which of the chosen jobs stay, and why."""
 
     steps: Sequence[Step]
     kept: Mapping[int, str]
 
     @property
     def bytes(self) -> int:
-        """What all steps together free."""
+        """Say what all steps together free."""
         return sum(step.bytes for step in self.steps)
 
     def execute(self, remove: Callable[[Sequence[int]], None], discard: Callable[[Part, Sequence[int]], None]) -> None:
@@ -84,11 +84,11 @@ def plan_cleaning(
     rules: Sequence[Rule],
     parts: Sequence[Part],
     measure: Callable[[int], RunSize],
-    needed: Mapping[int, int],
+    dependents: Mapping[int, int],
     now: float,
     states: Sequence[State] = (),
 ) -> CleanPlan:
-    """Decide what goes of `jobs`. `parts`: folders instead of whole jobs; `needed`: job → the one that is to run after it.
+    """Decide what goes of `jobs`. `parts`: folders instead of whole jobs; `dependents`: job → the one that is to run after it.
 
     `measure`: measures a job's folder, where its size is not known yet. `states`: only jobs that ended so; checkpoints are
     otherwise those of jobs that are done, since a failed or cancelled one goes on from its last when it is retried.
@@ -100,14 +100,14 @@ def plan_cleaning(
     for job in ended:
         if job.id not in chosen or (states and job.state not in states):
             continue
-        if not parts and job.state != "done" and job.id in needed:
-            kept[job.id] = f"job {needed[job.id]} is to run after it"
+        if not parts and job.state != "done" and job.id in dependents:
+            kept[job.id] = f"job {dependents[job.id]} is to run after it"
             continue
         size = measure(job.id) if job.bytes is None else RunSize(job.bytes, job.checkpoints or 0, job.fused or 0)
         if not parts:
             steps.append(Step(job, "job", size.bytes))
         for part in parts:
-            taken: int = getattr(size, part)
-            if taken and (part != "checkpoints" or states or job.state == "done"):
-                steps.append(Step(job, part, taken))
+            part_bytes: int = getattr(size, part)
+            if part_bytes and (part != "checkpoints" or states or job.state == "done"):
+                steps.append(Step(job, part, part_bytes))
     return CleanPlan(steps, kept)

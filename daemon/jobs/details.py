@@ -26,7 +26,7 @@ OUTPUTS = ("adapter", "fused", "peft")
 
 @dataclass(frozen=True)
 class JobDetails:
-    """All there is to know of one job, as `prefd show` prints it and `GET /v1/jobs/{job_id}` answers."""
+    """JobDetails holds all there is to know of one job, as `prefd show` prints it and `GET /v1/jobs/{job_id}` answers."""
 
     job: Job
     spec: JobSpec | None
@@ -42,22 +42,23 @@ class JobDetails:
     """The result folders, by name."""
     folder: Path
     """The job's folder."""
-    lost: bool
-    """Whether the folder was removed by hand."""
+    lost: str
+    """What became of the folder, where it was removed by hand or holds another job's files; empty where it is the job's."""
 
     @classmethod
     def collect(cls, job: Job, spec: JobSpec | None, history: list[Event], run: RunDir) -> JobDetails:
         """Collect what the job's folder `run` holds, beside what the table says."""
+        lost = find_lost_folder(job, run)
         return cls(
             job=job,
             spec=spec,
-            stock=read_stock(run),
+            stock=None if lost else read_stock(run),
             history=history,
-            outcomes={phase: run.outcome(phase) for phase in PHASES},
-            progress=run.progress(),
+            outcomes={phase: None if lost else run.outcome(phase) for phase in PHASES},
+            progress=None if lost else run.progress(),
             outputs=list_outputs(job, run),
             folder=run.root,
-            lost=bool(find_lost_folder(job, run)),
+            lost=lost,
         )
 
     @classmethod
@@ -80,11 +81,13 @@ class JobDetails:
             "progress": None if self.progress is None else asdict(self.progress),
             **{name: str(self.outputs[name]) if name in self.outputs else None for name in OUTPUTS},
             "run": str(self.folder),
-            "run_gone": self.lost,
+            "run_gone": bool(self.lost),
         }
 
 
 def list_outputs(job: Job, run: RunDir) -> dict[str, Path]:
     """Return the result folders of a job that is done, by name; none for any other job."""
     folders: dict[str, Path] = {name: getattr(run, name) for name in OUTPUTS}
-    return {name: folder for name, folder in folders.items() if job.state == "done" and folder.is_dir()}
+    if job.state != "done" or find_lost_folder(job, run):
+        return {}
+    return {name: folder for name, folder in folders.items() if folder.is_dir()}

@@ -123,9 +123,9 @@ def list_changes(before: JobSpec, after: JobSpec) -> dict[str, str]:
     changes: dict[str, list[str]] = {}
     for place in dict.fromkeys([*old, *new]):
         if old.get(place) != new.get(place):
-            told = changes.setdefault(place.partition(".")[0], [])
+            lines = changes.setdefault(place.partition(".")[0], [])
             if place in written:  # and not one of the defaults that came or went with it
-                told.append(f"{place} {_format(old.get(place))} → {_format(new.get(place))}")
+                lines.append(f"{place} {_format(old.get(place))} → {_format(new.get(place))}")
     return {key: ", ".join(each) for key, each in changes.items()}
 
 

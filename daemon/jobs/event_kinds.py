@@ -16,7 +16,7 @@ from prefd.daemon.runs.run_folder import Progress
 
 @dataclass(frozen=True)
 class JobEvent:
-    """`event: job`: a job has come into a state."""
+    """`event: job`: a job has come into a state, or was edited in it."""
 
     kind: ClassVar[str] = "job"
     job: int

@@ -42,7 +42,7 @@ class StreamEvent:
 
 @dataclass(frozen=True)
 class Cursor:
-    """The position of a client in the stream."""
+    """Cursor is the position of a client in the stream."""
 
     line: int = 0
     """The last line of history that was sent."""

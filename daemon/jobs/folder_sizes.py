@@ -33,18 +33,18 @@ class FolderSizes(JobWriter):
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO sizes (bytes, checkpoints, fused, at, job_id) "
-                "SELECT ?, ?, ?, ?, id FROM jobs WHERE id = ?",
+                "SELECT ?, ?, ?, max(?, coalesce(finished_at, 0)), id FROM jobs WHERE id = ?",  # the clock may be set back
                 values,
             )
 
     def unmeasured(self) -> list[int]:
         """Return the ended jobs whose folders were not measured since they ended, the newest first."""
         with explain_errors(self._path):
-            found = self._db.execute(
+            cursor = self._db.execute(
                 "SELECT id FROM jobs LEFT JOIN sizes ON sizes.job_id = jobs.id "
                 f"WHERE state IN {tuple(ENDED)} AND coalesce(sizes.at, 0) < coalesce(finished_at, created_at) ORDER BY id DESC"
             )
-            return [job_id for (job_id,) in found]
+            return [job_id for (job_id,) in cursor]
 
     def discard(self, runs: Path, job_ids: Iterable[int], part: str, discard: Discard) -> None:
         """Take the folders that are called `part` out of the folders of ended jobs. Raises JobNotFound, NotRemovable, OSError.
@@ -62,8 +62,8 @@ class FolderSizes(JobWriter):
                 for job in jobs:
                     run = RunDir(runs / str(job.id))
                     before = measure_run(run)
-                    taken = [folder for folder in list_parts(run, part) if discard(folder, f"{job.id}-{part}")]
-                    if not taken:
+                    discarded = [folder for folder in list_parts(run, part) if discard(folder, f"{job.id}-{part}")]
+                    if not discarded:
                         continue
                     reason = f"its {part} deleted by you: {format_size(getattr(before, part))}"
                     rows.insert_event(self._db, job.id, rows.choose_timestamp(self._db, job.id), job.state, reason)

@@ -38,7 +38,7 @@ class IllegalTransition(PrefdError, ValueError):
 
 
 class Brief(NamedTuple):
-    """What is needed of a job to choose it and to name it: a list of ten thousand is read in a moment."""
+    """Brief holds what is needed of a job to choose it and to name it: a list of ten thousand is read in a moment."""
 
     id: int
     name: str
@@ -60,17 +60,17 @@ class Brief(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether the job is done, failed or cancelled."""
+        """Say whether the job is done, failed or cancelled."""
         return self.state in ENDED
 
     @property
     def pausing(self) -> bool:
-        """Whether it is paused, or is about to be."""
+        """Say whether it is paused, or is about to be."""
         return self.state == "paused" or bool(self.pause_requested)
 
 
 class Event(NamedTuple):
-    """A line of one job's history."""
+    """Event is a line of one job's history."""
 
     at: float
     """Unix time."""
@@ -79,7 +79,7 @@ class Event(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A line of the history of all jobs, with the job it belongs to."""
+    """Change is a line of the history of all jobs, with the job it belongs to."""
 
     number: int
     job_id: int
@@ -95,7 +95,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """One job, as the table held it when it was read."""
+    """Job is one job, as the table held it when it was read."""
 
     id: int
     name: str
@@ -146,12 +146,12 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the job is done, failed or cancelled."""
+        """Say whether the job is done, failed or cancelled."""
         return self.state in ENDED
 
     @property
     def pausing(self) -> bool:
-        """Whether it is paused, or is about to be."""
+        """Say whether it is paused, or is about to be."""
         return self.state == "paused" or self.pause_requested
 
     @property
@@ -165,7 +165,7 @@ class Job:
 
     @property
     def owner_lives(self) -> bool:
-        """Whether the process of `prefd run` that owns the job still runs."""
+        """Say whether the process of `prefd run` that owns the job still runs."""
         from prefd.daemon.machine.processes import ProcessId
 
         pid = self.owner.removeprefix("run:")

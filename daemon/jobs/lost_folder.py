@@ -1,8 +1,10 @@
-"""`find_lost_folder` notices that a job's folder, which was there, was removed by hand: nothing in it can be shown any more."""
+"""`find_lost_folder` notices that a job's folder was removed by hand, or overwritten: nothing of the job can be shown any more."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from prefd.daemon.runs.run_identity import find_stranger
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.job import Job
@@ -10,11 +12,13 @@ if TYPE_CHECKING:
 
 
 def find_lost_folder(job: Job, run: RunDir) -> str:
-    """Say that the job's folder is gone; empty where it is there, or never was because the job has not begun.
+    """Say that the job's folder is gone, or is another job's; empty where it is there, or the job has not begun.
 
     The spec is what tells: it is frozen into the folder before anything else, and the record of the row, which the daemon may
     write again, makes no folder of a job.
     """
+    if job.ulid and (stranger := find_stranger(run.root, job.ulid)) is not None:
+        return f"its folder {run.root} holds files of another job: {stranger.describe()}"
     if job.started_at is None or run.spec.exists():
         return ""
     return f"its folder {run.root} is gone"

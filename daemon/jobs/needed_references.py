@@ -24,7 +24,7 @@ from prefd.daemon.specs.job_spec import JobSpec
 
 
 class WaitingFile(Protocol):
-    """A spec file that is no job yet, unless the table knows its `source`."""
+    """WaitingFile is a spec file that is no job yet, unless the table knows its `source`."""
 
     @property
     def name(self) -> str:
@@ -136,7 +136,7 @@ def _digest_config(folder: Path) -> str | None:
 
 @dataclass(frozen=True)
 class ReferenceUse:
-    """A job that used a reference: its id, its spec, and the commits of the hub datasets that it read."""
+    """ReferenceUse is a job that used a reference: its id, its spec, and the commits of the hub datasets that it read."""
 
     job_id: int
     spec: JobSpec

@@ -27,7 +27,7 @@ def serialize_spec(spec: JobSpec) -> str:
 
 
 class JobQueries:
-    """The queries of one open database. Used from one thread; a context manager. Every method raises JobTableError."""
+    """JobQueries holds the queries of one open database. Used from one thread; a context manager. Every method raises JobTableError."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
@@ -190,7 +190,7 @@ class JobQueries:
             )
             return {job_id: place for place, (job_id,) in enumerate(rows, 1)}
 
-    def needed(self) -> dict[int, int]:
+    def list_dependents(self) -> dict[int, int]:
         """Return for each job that another one, which has not ended, is to run after: that other one."""
         query = f"SELECT id, after FROM jobs WHERE after != '[]' AND state NOT IN {tuple(ENDED)} ORDER BY id DESC"
         with explain_errors(self._path):

@@ -34,7 +34,7 @@ End = tuple[str, str, float]
 
 
 class Record(NamedTuple):
-    """A copy of one job's row and history."""
+    """Record is a copy of one job's row and history."""
 
     row: dict[str, Any]
     """The job's row in the table `jobs`, by column."""
@@ -53,7 +53,7 @@ class Record(NamedTuple):
 
 @dataclass
 class Records:
-    """The records of all jobs, in the folder `runs`."""
+    """Records holds the records of all jobs, in the folder `runs`."""
 
     runs: Path
     missing: set[int] = field(default_factory=set)

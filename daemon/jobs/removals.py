@@ -31,7 +31,7 @@ class NotRemovable(PrefdError):
 
 
 class Leftover(NamedTuple):
-    """A removed job whose files are still to be deleted."""
+    """Leftover is a removed job whose files are still to be deleted."""
 
     job_id: int
     source: str
@@ -68,11 +68,11 @@ class JobRemovals(JobWriter):
     def leftovers(self) -> list[Leftover]:
         """Return the removed jobs whose files are still to be deleted."""
         with explain_errors(self._path):
-            found = self._db.execute(
+            cursor = self._db.execute(
                 "SELECT id, CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE jobs.source = removed.source) THEN '' ELSE source END "
                 "FROM removed WHERE pending ORDER BY id"
             )
-            return [Leftover(*row) for row in found]
+            return [Leftover(*row) for row in cursor]
 
     def forget_leftovers(self, job_ids: Sequence[int]) -> None:
         """Write down that the files of these removed jobs have been deleted."""

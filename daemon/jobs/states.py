@@ -16,7 +16,7 @@ State = Literal["queued", "precomputing", "training", "paused", "done", "failed"
 
 @dataclass(frozen=True)
 class StateFacts:
-    """The facts about one state."""
+    """StateFacts holds the facts about one state."""
 
     may_become: tuple[State, ...]
     """A state that may become no other is an end; only `prefd retry` queues such a job again."""

@@ -72,7 +72,7 @@ FEW_JOBS = 50
 
 
 class JobTable(JobRemovals, Edits, FolderSizes):
-    """The queries of an open job database, and the transactions that change it. Used from one thread."""
+    """JobTable holds the queries of an open job database, and the transactions that change it. Used from one thread."""
 
     def add(self, spec: JobSpec, source: str, owner: str = "daemon") -> Job:
         """Add a job in state `queued` and return it. For a claimed file that has a job already, return that job."""

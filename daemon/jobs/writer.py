@@ -36,7 +36,7 @@ MISSING_RECORDS_SECONDS = 0.05
 
 
 class JobWriter(JobQueries):
-    """The queries of an open job database, and the frame of every transaction on it. Used from one thread."""
+    """JobWriter holds the queries of an open job database, and the frame of every transaction on it. Used from one thread."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, records: Records | None = None) -> None:
         super().__init__(connection, path)

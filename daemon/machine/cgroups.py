@@ -10,7 +10,7 @@ ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 class MemoryGroup(NamedTuple):
-    """The files of one group; they need not exist."""
+    """MemoryGroup names the files of one group; they need not exist."""
 
     limit: Path
     """Holds the limit in bytes, or a word for none."""

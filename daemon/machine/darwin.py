@@ -19,7 +19,7 @@ BOOT_ID_BYTES = 64
 
 
 class ProcessUsage(ctypes.Structure):
-    """The `struct rusage_info_v0` of <sys/resource.h>."""
+    """ProcessUsage is the `struct rusage_info_v0` of <sys/resource.h>."""
 
     _fields_ = (
         ("uuid", ctypes.c_uint8 * 16),
@@ -37,13 +37,13 @@ class ProcessUsage(ctypes.Structure):
 
 
 class Timebase(ctypes.Structure):
-    """The `struct mach_timebase_info`: how many nanoseconds a tick of the machine's absolute time has, as a fraction."""
+    """Timebase is the `struct mach_timebase_info`: how many nanoseconds a tick of the machine's absolute time has, as a fraction."""
 
     _fields_ = (("numerator", ctypes.c_uint32), ("denominator", ctypes.c_uint32))
 
 
 class SystemLibrary(Protocol):
-    """The functions that are called of macOS's library. Those with an int return 0 on success."""
+    """SystemLibrary holds the functions that are called of macOS's library. Those with an int return 0 on success."""
 
     def proc_pid_rusage(self, pid: Any, flavor: Any, usage: Any, /) -> int:
         """Fill `usage` with what the process has used; it fails where there is no such process, or it is another user's."""
@@ -57,7 +57,7 @@ class SystemLibrary(Protocol):
 
 @dataclass(frozen=True)
 class ProcessFacts:
-    """What macOS tells of one process."""
+    """ProcessFacts holds what macOS tells of one process."""
 
     started: float
     """When it started, in seconds since the boot; neither a clock that is set nor the machine's sleep changes it."""

@@ -11,3 +11,8 @@ DEVICE_TROUBLE = re.compile(
     re.IGNORECASE,
 )
 """The words of Metal's command buffers and of CUDA when a pass was ended from outside, or the device itself failed."""
+
+
+def has_device_trouble(text: str) -> bool:
+    """Say whether `text`, an error's or the end of a log, has the words of such an error."""
+    return DEVICE_TROUBLE.search(text) is not None

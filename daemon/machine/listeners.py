@@ -14,7 +14,7 @@ Subject = TypeVar("Subject", bound=Hashable)
 
 
 class Settable(Protocol):
-    """Anything that can be set, such as an asyncio.Event."""
+    """Settable is anything that can be set, such as an asyncio.Event."""
 
     def set(self) -> None:
         """Wake the one that waits."""
@@ -22,7 +22,7 @@ class Settable(Protocol):
 
 
 class Listeners(Generic[Subject]):
-    """The events that wait for news of each subject. Used from one thread."""
+    """Listeners holds the events that wait for news of each subject. Used from one thread."""
 
     def __init__(self) -> None:
         self._events: defaultdict[Subject, list[Settable]] = defaultdict(list)

@@ -21,7 +21,7 @@ SILENT = re.compile(
 
 @dataclass(frozen=True)
 class Mount:
-    """One mounted file system."""
+    """Mount is one mounted file system."""
 
     point: str
     """The folder it is mounted on."""
@@ -32,7 +32,7 @@ class Mount:
 
     @property
     def is_silent(self) -> bool:
-        """Whether file events cannot be relied on."""
+        """Say whether file events cannot be relied on."""
         return SILENT.fullmatch(self.kind) is not None
 
     def describe(self) -> str:

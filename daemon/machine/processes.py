@@ -41,7 +41,7 @@ UTF8_STREAMS = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 @dataclass(frozen=True)
 class ProcessId:
-    """One process, by its pid and when it started.
+    """ProcessId is one process, by its pid and when it started.
 
     On Linux and macOS `started` is counted in seconds since the boot `boot`, so that it stays the same when the clock is set.
     Elsewhere, and in databases of earlier versions, `boot` is "" and `started` Unix time, as the system keeps it.

@@ -24,7 +24,7 @@ NOBODY = {errno.EPIPE, errno.EBADF, errno.ECONNRESET}
 
 
 class Outlet(io.RawIOBase):
-    """A descriptor to write to. What its reader does not want, or the disk has not room for, is dropped; the disk's error is raised once."""
+    """Outlet is a descriptor to write to. What its reader does not want, or the disk has not room for, is dropped; the disk's error is raised once."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Conditions:
-    """The conditions of one home's queue. `cancelled`: once it is set, no child holds the process up."""
+    """Conditions says what keeps jobs from starting in one home's queue. `cancelled`: once it is set, no child holds the process up."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Conditions:
 
     @property
     def trouble(self) -> str | None:
-        """What the queue waits for, in words; None where it need not wait."""
+        """Say what the queue waits for, in words; None where it need not wait."""
         if self.settings.error is not None:
             return f"{self.settings.error}; the queue waits"
         if self.worker_error is not None:

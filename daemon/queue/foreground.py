@@ -44,7 +44,7 @@ def run_in_foreground(
     cancelled, once its worker has stopped. Main thread only. Raises JobTableError, ConfigError.
     """
     home.create()
-    settings = HandedSettings.of(Config.load(home), home, catalog.failures)
+    settings = HandedSettings.from_config(Config.load(home), home, catalog.failures)
     with JobTable.open(home.database) as table:
         job = table.add(spec, source, owner=f"run:{os.getpid()}")
         stop = Stop()

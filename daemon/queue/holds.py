@@ -1,4 +1,4 @@
-"""Holds are what jobs of a queue wait for besides their turn: trouble of the machine, a plugin, what the hub has.
+"""Holds are what jobs of a queue wait for besides their turn: trouble of the machine, a plugin, what the hub has, the GPU.
 
 They are told to `take_turns`, which starts no job that is held. What is missing is tried again in a task of its own, so that
 the queue's loop goes on meanwhile.
@@ -19,14 +19,19 @@ from prefd.daemon.timing import USUAL, Timing
 log = logging.getLogger(__name__)
 
 
+DEVICE = frozenset({"the device"})
+"""What every job needs of this machine, and that may fail for a while."""
+
+
 class Holds:
-    """The holds of one queue. `queued`: set when a job may start that was held."""
+    """Holds keeps the reasons for which jobs of one queue are held. `queued`: set when a job may start that was held."""
 
     def __init__(self, conditions: Conditions, table: JobTable, queued: asyncio.Event, timing: Timing = USUAL) -> None:
         self.conditions = conditions
         self.table = table
         self.queued = queued
         self.outage = Outage(timing)
+        self.device = Outage(timing, "the end of a pass through the GPU")
         self._missing_plugins: dict[int, tuple[Catalog | None, str]] = {}
         """What a job waits for that may need a plugin that cannot be loaded, and the catalogue that said so."""
         self._hub_names: dict[int, frozenset[str]] = {}
@@ -34,19 +39,20 @@ class Holds:
 
     @property
     def trouble(self) -> str | None:
-        """What all jobs wait for; None where they need not."""
+        """Say what all jobs wait for; None where they need not."""
         return self.conditions.trouble
 
     @property
     def reason(self) -> str | None:
-        """What the queue, or some of its jobs, wait for, in words; None for nothing."""
+        """Say what the queue, or some of its jobs, wait for, in words; None for nothing."""
         plugin = next((reason for _, reason in self._missing_plugins.values()), None)
-        return self.trouble or self.outage.reason or plugin
+        return self.trouble or self.outage.reason or self.device.reason or plugin
 
     def renew(self, jobs: Sequence[Job]) -> None:
         """Have what is missing tried again, where one of `jobs`, which wait or run, waits for it."""
         job_ids = {job.id for job in jobs}
-        self.outage.forget_trier(job_ids)
+        for outage in (self.outage, self.device):
+            outage.forget_trier(job_ids)
         latest = self.conditions.losses.latest
         self._missing_plugins = {
             job_id: missing
@@ -68,7 +74,9 @@ class Holds:
         """Return what the job waits for that others need not; None where it may start."""
         if job.id in self._missing_plugins:
             return self._missing_plugins[job.id][1]
-        return None if self.outage.reason is None else self.outage.let_try(job.id, self._list_hub_names(job.id))
+        if (reason := self.device.let_try(job.id, DEVICE)) is not None or self.outage.reason is None:
+            return reason
+        return self.outage.let_try(job.id, self._list_hub_names(job.id))
 
     def note_missing_plugin(self, job_id: int, error: Exception) -> None:
         """Hold a job until other plugins can be loaded than now."""
@@ -82,6 +90,14 @@ class Holds:
     def note_reached(self, job_id: int) -> None:
         """Note that a job has all that it needs of the hub."""
         self.outage.note_reached(job_id)
+
+    def note_device_trouble(self, job_id: int, reason: str) -> None:
+        """Hold all jobs until one of them gets through a pass on the GPU."""
+        self.device.note(job_id, DEVICE, reason)
+
+    def note_pass(self, job_id: int) -> None:
+        """Note that a job got through a pass on the GPU."""
+        self.device.note_reached(job_id)
 
     def forget(self, job_id: int) -> None:
         """Have the job's spec read again, which may have been edited."""

@@ -49,7 +49,7 @@ class MemoryWatch:
 
     @property
     def is_far_over(self) -> bool:
-        """Whether it is so far over its limit that it gets no time to save its state."""
+        """Say whether it is so far over its limit that it gets no time to save its state."""
         return self.limit is not None and self.peak > 1.25 * self.limit
 
     def verdict(self, returncode: int, log_tail: str) -> str | None:

@@ -27,10 +27,12 @@ def list_hub_names(spec: JobSpec) -> frozenset[str]:
 
 
 class Outage:
-    """The outage of one queue, or none."""
+    """Outage is the outage of one queue, or none: of the hub, or of the device."""
 
-    def __init__(self, timing: Timing = USUAL) -> None:
+    def __init__(self, timing: Timing = USUAL, what: str = "the hub") -> None:
         self.timing = timing
+        self.what = what
+        """What a job reaches that finds the outage over."""
         self.names: frozenset[str] = frozenset()
         self.reason: str | None = None
         """Why something could not be reached, in words; None where all can, as far as is known."""
@@ -58,7 +60,7 @@ class Outage:
     def note_reached(self, job_id: int) -> None:
         """Note that a job got at all that it needs: if it was the one that tried, the outage is over."""
         if self._trier == job_id:
-            log.info("job %d reached the hub: the jobs that waited for it go on", job_id, extra={"job": job_id})
+            log.info("job %d reached %s: the jobs that waited for it go on", job_id, self.what, extra={"job": job_id})
             self.names, self.reason, self._trier = frozenset(), None, None
 
     def let_try(self, job_id: int, names: Collection[str]) -> str | None:

@@ -14,6 +14,7 @@ from prefd.daemon.errors import WorkerExit
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.machine.device_trouble import has_device_trouble
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.worker_process import describe_end
 from prefd.daemon.runs.phase_outcomes import Outcome
@@ -24,12 +25,23 @@ STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
 
-EndKind = Literal["ok", "failed", "stopped", "crashed", "no worker", "not ready", "no network", "no room"]
+EndKind = Literal[
+    "ok",
+    "failed",
+    "stopped",
+    "crashed",
+    "no worker",
+    "not ready",
+    "no network",
+    "no room",
+    "no memory",
+    "device trouble",
+]
 
 
 @dataclass(frozen=True)
 class PhaseEnd:
-    """How the worker of a phase ended, and after how many seconds."""
+    """PhaseEnd says how the worker of a phase ended, and after how many seconds."""
 
     kind: EndKind
     reason: str
@@ -39,7 +51,7 @@ class PhaseEnd:
 
 @dataclass(frozen=True)
 class EndedWorker:
-    """What is known of a worker of the job `job_id` that has ended."""
+    """EndedWorker holds what is known of a worker of the job `job_id` that has ended."""
 
     table: JobTable
     job_id: int
@@ -68,14 +80,18 @@ class EndedWorker:
             return "stopped", ""
         if self.memory.over:
             usage = f"its worker took {self.memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}"
-            return "failed", self._advise_smaller(usage)
+            return "no memory", self._advise_smaller(usage)
         if self.returncode == WorkerExit.STOPPED:
             return self._judge_stop_from_outside()
         if self.returncode == WorkerExit.NO_ROOM:
             last_line = read_tail(log, lines=1, since=since)
             return "no room", f"the disk takes no more; it goes on when there is room: {last_line}"
+        if self.returncode == WorkerExit.DEVICE_TROUBLE or (
+            self.returncode and has_device_trouble(read_tail(log, since=since))
+        ):
+            return "device trouble", f"the GPU failed, which passes by itself: {read_tail(log, lines=1, since=since)}"
         if (cause := self.memory.verdict(self.returncode, read_tail(log, since=since))) is not None:
-            return "failed", self._advise_smaller(cause)
+            return "no memory", self._advise_smaller(cause)
         return "crashed", describe_end(self.returncode, log, since)
 
     def _judge_installation_and_network(self) -> tuple[EndKind, str] | None:
@@ -89,10 +105,7 @@ class EndedWorker:
         return None
 
     def _advise_smaller(self, message: str) -> str:
-        """Add to the cause of an end for want of memory the settings that make the job smaller, and the log's end.
-
-        Trying the same job again would end the same way.
-        """
+        """Add to the cause of an end for want of memory the settings that make the job smaller, and the log's end."""
         ways = suggest_savings(self.table.spec(self.job_id).training)
         if self.limits.memory:
             ways += f"; or a larger worker.memory in {self.config}"

@@ -16,7 +16,7 @@ from prefd.daemon.queue.stop_request import Stop
 
 
 class JobRequests:
-    """The requests for the job `job_id` of `table`, in a process that `stop` ends."""
+    """JobRequests holds the requests for the job `job_id` of `table`, in a process that `stop` ends."""
 
     def __init__(self, table: JobTable, job_id: int, stop: Stop) -> None:
         self.table = table
@@ -46,7 +46,7 @@ class JobRequests:
 
     @property
     def to_stop(self) -> bool:
-        """Whether the job is not to run on."""
+        """Says whether the job is not to run on."""
         return self.stop.is_set() or self.job.cancel_requested or self.job.pausing
 
     async def wait(self, seconds: float) -> None:

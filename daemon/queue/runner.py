@@ -71,7 +71,7 @@ class Runner:
 
     @property
     def limits(self) -> Limits:
-        """How many jobs run at a time."""
+        """Say how many jobs run at a time."""
         return Limits(self.config.parallel, self.config.groups)
 
     async def run(self) -> None:
@@ -221,6 +221,7 @@ class Runner:
         if self.stop.is_set():
             return
         outages: list[str] = []
+        device_troubles: list[str] = []
         supervisor = Supervisor(
             self.home,
             self.table,
@@ -232,6 +233,7 @@ class Runner:
             limits=self.config.worker,
             explain_crash=self.conditions.explain_crash,
             on_outage=outages.append,
+            on_device_trouble=device_troubles.append,
             timing=self.timing,
         )
         await supervisor.run(self.losses.provide)
@@ -239,6 +241,10 @@ class Runner:
             self.holds.note_outage(job.id, outages[-1])
         else:
             self.holds.note_reached(job.id)
+        if device_troubles:
+            self.holds.note_device_trouble(job.id, device_troubles[-1])
+        elif self.table.get(job.id).ended:
+            self.holds.note_pass(job.id)
 
     def _note_update(self) -> Callable[[Job, Progress | None], None]:
         """Make a callback that logs each change of state, once, and notes that a job has all that it needs from the hub."""
@@ -248,6 +254,8 @@ class Runner:
             log_state(job, progress)
             if progress is not None:
                 self.holds.note_reached(job.id)
+                if progress.done > 0:
+                    self.holds.note_pass(job.id)
 
         return note
 

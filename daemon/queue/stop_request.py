@@ -9,7 +9,7 @@ from prefd.daemon.machine.listeners import Listeners, Settable
 
 
 class Stop:
-    """The request of signal handlers and the control API, in the event loop's thread. A second one means: without waiting."""
+    """Stop is the request of signal handlers and the control API, in the event loop's thread. A second one means: without waiting."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -21,12 +21,12 @@ class Stop:
         self._listeners.tell(None)
 
     def is_set(self) -> bool:
-        """Whether the stop was requested."""
+        """Says whether the stop was requested."""
         return self.requests > 0
 
     @property
     def hurried(self) -> bool:
-        """Whether the stop was requested twice, so that nothing may be waited for."""
+        """Says whether the stop was requested twice, so that nothing may be waited for."""
         return self.requests > 1
 
     def listening(self, event: Settable) -> AbstractContextManager[None]:

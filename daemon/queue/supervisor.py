@@ -31,6 +31,9 @@ from prefd.daemon.timing import USUAL, Timing
 CRASHES = 3
 """How often a worker may crash without having got any further before its job counts as failed."""
 
+HALVINGS = 3
+"""How often a job's batches are halved for want of memory, or for passes that a GPU ended, before that counts as its end."""
+
 OnUpdate = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
 
@@ -61,6 +64,7 @@ class Supervisor:
 
     `explain_crash`: looks whether the machine, and not the job, is to blame for a worker that ended without a word; without
     it the job is. `on_outage`: is told that the hub cannot be reached, and takes the job back; without it the job waits here.
+    `on_device_trouble`: the same of a GPU that fails again and again.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Supervisor:
         limits: WorkerLimits | None = None,
         explain_crash: Callable[[], Awaitable[bool]] | None = None,
         on_outage: Callable[[str], None] | None = None,
+        on_device_trouble: Callable[[str], None] | None = None,
         timing: Timing = USUAL,
     ) -> None:
         self.home = home
@@ -88,6 +93,7 @@ class Supervisor:
         self.on_update = on_update
         self.explain_crash = explain_crash
         self.on_outage = on_outage
+        self.on_device_trouble = on_device_trouble
         self.timing = timing
         self.phases = PhaseRunner(
             home,
@@ -186,6 +192,12 @@ class Supervisor:
                 return self._handle_crash(phase, run, end)
         if end.kind == "no network":
             return self._handle_outage(end, phase_seconds)
+        if end.kind == "no memory" and run.batches.halvings < HALVINGS:
+            count = await run_in_thread(run.batches.count_halving)
+            reason = f"memory ran out: it goes on from where it stood with half the batch ({count} of {HALVINGS}): {end.reason}"
+            return self._try_again(self.timing.crash_waits[0], reason, phase_seconds)
+        if end.kind == "device trouble":
+            return self._handle_device_trouble(phase, run, end)
         if end.kind == "no room":
             return self._try_again(self.timing.full_disk_wait, end.reason, phase_seconds)
         outcome = (
@@ -201,6 +213,22 @@ class Supervisor:
             return job
         wait = min(self.timing.first_outage_retry * 2**self._outages, self.timing.last_outage_retry)
         self._outages += 1
+        return self._try_again(wait, f"{end.reason}; tried again in {wait:g} s", phase_seconds)
+
+    def _handle_device_trouble(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
+        """Put the job back, to be tried again with shorter passes; where that has not helped, everything waits for the device."""
+        count = self.table.count_crash(self.job_id, run.mark(phase))
+        phase_seconds: dict[str, float] = {phase: end.seconds}
+        if count < CRASHES:
+            if run.batches.halvings < HALVINGS:
+                run.batches.count_halving()
+            wait = self.timing.crash_waits[count - 1]
+            return self._try_again(wait, f"{end.reason}; tried again in {wait:g} s with shorter passes", phase_seconds)
+        if self.on_device_trouble is not None:
+            job = self._put_back(end.reason, phase_seconds)
+            self.on_device_trouble(end.reason)
+            return job
+        wait = min(self.timing.first_outage_retry * 2 ** (count - CRASHES), self.timing.last_outage_retry)
         return self._try_again(wait, f"{end.reason}; tried again in {wait:g} s", phase_seconds)
 
     def _handle_crash(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:

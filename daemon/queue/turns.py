@@ -20,7 +20,7 @@ LOST = ("cancelled",)
 
 @dataclass(frozen=True)
 class Limits:
-    """How many jobs run at a time."""
+    """Limits says how many jobs run at a time."""
 
     together: int = 1
     groups: Mapping[str, int] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass
 class Turns:
-    """The decision on each of the queued jobs."""
+    """Turns holds the decision on each of the queued jobs."""
 
     start: list[Job] = field(default_factory=list)
     waiting: dict[int, str] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from prefd.daemon.text.document_model import DocumentModel
 
 
 class Audit(DocumentModel):
-    """How much of what a job needs the cache holds."""
+    """Audit says how much of what a job needs the cache holds."""
 
     completions: int = 0
     """Distinct completions of the job's pairs."""

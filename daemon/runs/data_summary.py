@@ -8,7 +8,7 @@ from prefd.daemon.text.document_model import DocumentModel
 
 
 class UnusableRows(DocumentModel):
-    """The rows of a source that cannot be used for one reason."""
+    """UnusableRows holds the rows of a source that cannot be used for one reason."""
 
     count: int = 0
     rows: Sequence[int] = ()
@@ -18,7 +18,7 @@ class UnusableRows(DocumentModel):
 
 
 class SourceSummary(DocumentModel):
-    """What became of the rows of one source."""
+    """SourceSummary says what became of the rows of one source."""
 
     source: str = ""
     rows: int = 0
@@ -42,14 +42,14 @@ class SourceSummary(DocumentModel):
 
 
 class HeldOutSummary(SourceSummary):
-    """What became of the rows of a source whose pairs are all held out."""
+    """HeldOutSummary says what became of the rows of a source whose pairs are all held out."""
 
     overlap: int = 0
     """Held-out pairs whose prompt is trained on too."""
 
 
 class DataSummary(SourceSummary):
-    """What became of the rows of the source that is trained on, and of the whole job."""
+    """DataSummary says what became of the rows of the source that is trained on, and of the whole job."""
 
     used: int = 0
     """Pairs to train on."""

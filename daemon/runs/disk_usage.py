@@ -15,7 +15,7 @@ PARTS = ("checkpoints", "fused")
 
 @dataclass(frozen=True)
 class RunSize:
-    """What a job's folder takes on disk, in bytes, those of earlier attempts included."""
+    """RunSize says what a job's folder takes on disk, in bytes, those of earlier attempts included."""
 
     bytes: int = 0
     checkpoints: int = 0

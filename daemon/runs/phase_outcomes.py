@@ -14,7 +14,7 @@ Summary = TypeVar("Summary", PrecomputeSummary, TrainingSummary)
 
 
 class PhaseOutcome(BaseModel, Generic[Summary]):
-    """How a phase ended. A summary that this version cannot read counts as empty, beside `ok` and `reason`."""
+    """PhaseOutcome says how a phase ended. A summary that this version cannot read counts as empty, beside `ok` and `reason`."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -46,13 +46,13 @@ class PhaseOutcome(BaseModel, Generic[Summary]):
 
 
 class PrecomputeOutcome(PhaseOutcome[PrecomputeSummary]):
-    """How the reference pass ended."""
+    """PrecomputeOutcome says how the reference pass ended."""
 
     summary: PrecomputeSummary = Field(default_factory=PrecomputeSummary)
 
 
 class TrainingOutcome(PhaseOutcome[TrainingSummary]):
-    """How training ended."""
+    """TrainingOutcome says how training ended."""
 
     summary: TrainingSummary = Field(default_factory=TrainingSummary)
 

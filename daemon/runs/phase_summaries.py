@@ -13,7 +13,7 @@ Metrics = Mapping[str, int | float | None]
 
 
 class PrecomputeSummary(Audit):
-    """How many completions the reference pass found in the cache, and how many it scored."""
+    """PrecomputeSummary says how many completions the reference pass found in the cache, and how many it scored."""
 
     reference: str = ""
     """The reference's model, as the spec names it."""
@@ -32,7 +32,7 @@ class PrecomputeSummary(Audit):
 
 
 class BestEvaluation(DocumentModel):
-    """The evaluation that was best by the metric that the spec watches, and its checkpoint."""
+    """BestEvaluation holds the evaluation that was best by the metric that the spec watches, and its checkpoint."""
 
     metric: str
     value: float
@@ -41,7 +41,7 @@ class BestEvaluation(DocumentModel):
 
 
 class FusedCheck(DocumentModel):
-    """How the logits of a fused model compare with those of base and adapter."""
+    """FusedCheck says how the logits of a fused model compare with those of base and adapter."""
 
     lost: float = 0.0
     """How far the fused model's logits are from those of base and adapter."""
@@ -58,7 +58,7 @@ class FusedCheck(DocumentModel):
 
 
 class TrainingSummary(DocumentModel):
-    """How training went, and the folders that it wrote."""
+    """TrainingSummary says how training went, and which folders it wrote."""
 
     steps: int | None = None
     """None where the phase failed."""

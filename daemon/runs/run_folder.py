@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.runs.batch_record import BatchRecord
 from prefd.daemon.runs.phases import Phase
 from prefd.plugins.metrics import EVAL
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go."""
+    """Progress says where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go."""
 
     phase: Phase
     done: int
@@ -50,7 +51,7 @@ def _build(kind: type[T], value: Any) -> T | None:
 
 @dataclass(frozen=True)
 class RunDir:
-    """The folder of one job, with a name for each thing in it."""
+    """RunDir is the folder of one job, with a name for each thing in it."""
 
     root: Path
     job: str = ""
@@ -75,6 +76,11 @@ class RunDir:
     def metrics(self) -> Path:
         """The metrics of training, a JSON object a line."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def batches(self) -> BatchRecord:
+        """The record of how much of the job runs at once."""
+        return BatchRecord(self.root)
 
     @property
     def checkpoints(self) -> Path:

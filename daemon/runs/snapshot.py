@@ -39,7 +39,7 @@ VERSIONS = ("prefd", "mlx", "mlx-lm")
 
 
 class DataState(DocumentModel):
-    """The state of a data file or a hub dataset. Only the fields that apply are set."""
+    """DataState is the state of a data file or a hub dataset. Only the fields that apply are set."""
 
     bytes: int | None = None
     sha256: str | None = None
@@ -55,7 +55,7 @@ class DataState(DocumentModel):
 
 @dataclass(frozen=True)
 class Stock:
-    """The versions, plugins and data that a job is run with, besides its spec."""
+    """Stock holds the versions, plugins and data that a job is run with, besides its spec."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
     plugins: Mapping[str, str] = field(default_factory=dict)

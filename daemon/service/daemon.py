@@ -67,7 +67,7 @@ RELOAD = "the reload of config.toml"
 
 
 class Service:
-    """One daemon. The caller holds the home's lock."""
+    """Service is one daemon. The caller holds the home's lock."""
 
     def __init__(
         self,
@@ -197,11 +197,15 @@ class Service:
             notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),
-            active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
+            active=[ActiveJob.from_job(job, RunDir(self.home.job(job.id)).progress()) for job in running],
             jobs=self.table.counts(),
             queue=Queue(paused_at=self.table.queue_paused_at(), waits_for=self.runner.holds.reason),
             watcher=self.intake.health,
-            catalog=CatalogHealth(error=self.losses.error, losses=len(catalog.losses) if catalog else 0),
+            catalog=CatalogHealth(
+                error=self.losses.error,
+                losses=len(catalog.losses) if catalog else 0,
+                failed_plugins=catalog.failures if catalog else {},
+            ),
             worker=Worker(**self.config.worker.model_dump(), limits=self.config.worker.describe()),
             settings=SettingsInForce(
                 values=self.config.model_dump(), read_at=self.settings.read_at, error=self.settings.error

@@ -105,7 +105,7 @@ class Severities(logging.Formatter):
 
 
 class LogFile(RotatingFileHandler):
-    """A log of bounded size that outlives a full disk: records are lost then, and a later one says how many.
+    """LogFile is a log of bounded size that outlives a full disk: records are lost then, and a later one says how many.
 
     It points stdout and stderr at its file, so that their output lands in the same file after a rotation too.
     """

@@ -122,7 +122,7 @@ class Notifier:
 
 
 class LastNotified:
-    """The file `notified.json`: the last line of history that was looked at, and the database it is of."""
+    """LastNotified is the file `notified.json`: the last line of history that was looked at, and the database it is of."""
 
     def __init__(self, home: Home) -> None:
         self.home = home

@@ -16,7 +16,7 @@ from prefd.daemon.text.parsed import MAX_BYTES
 
 @dataclass(frozen=True)
 class WaitingSpec:
-    """One spec file that a daemon will read. `source` names it in the job table, once it is claimed."""
+    """WaitingSpec is one spec file that a daemon will read. `source` names it in the job table, once it is claimed."""
 
     path: Path
     name: str

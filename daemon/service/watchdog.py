@@ -19,7 +19,7 @@ REQUEST = b"GET /v1/status HTTP/1.1\r\nHost: prefd\r\nConnection: close\r\n\r\n"
 
 
 class Pulse:
-    """The times by which the daemon's loops will give their next sign of life. Time that the machine sleeps does not count."""
+    """Pulse holds the times by which the daemon's loops will give their next sign of life. Time that the machine sleeps does not count."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}

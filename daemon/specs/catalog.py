@@ -43,7 +43,7 @@ class PluginInfo:
 
     @property
     def key(self) -> str:
-        """What tells it from every other: an entry point's name, or a file's path (as `prefd.plugins.manager.Plugin.key`)."""
+        """Says what tells it from every other: an entry point's name, or a file's path (as `prefd.plugins.manager.Plugin.key`)."""
         return self.name if self.source in ("built-in", "entry point") else self.source
 
 
@@ -63,7 +63,7 @@ class Catalog:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Why plugins could not be loaded, by their keys."""
+        """Says why plugins could not be loaded, by their keys."""
         return {plugin.key: plugin.error for plugin in self.plugins if plugin.error}
 
     def need_reference(self, names: Iterable[str]) -> bool:

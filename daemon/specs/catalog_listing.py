@@ -57,7 +57,7 @@ def load_catalog(
     """
     if settings is None:
         try:
-            settings = HandedSettings.of(Config.load(home), home)
+            settings = HandedSettings.from_config(Config.load(home), home)
         except ConfigError as error:
             raise CatalogError(str(error)) from error
     key = (home.root, tuple(worker))

@@ -12,7 +12,7 @@ from prefd.daemon.text.strict_model import SpecModel, Text
 
 
 class SourceSpec(SpecModel):
-    """One dataset of several. What it leaves out is as `data` says beside `path`."""
+    """Names one dataset of several. What it leaves out is as `data` says beside `path`."""
 
     path: Text = Field(description="as data.path")
     weight: float = Field(

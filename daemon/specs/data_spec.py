@@ -20,7 +20,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataSpec(SpecModel):
-    """Where the pairs are and how a row is read."""
+    """Says where the pairs are and how a row is read."""
 
     path: Paths = Field(
         description="a jsonl, json, csv, tsv, parquet or arrow file, a folder of them, a HF dataset id, or a list of these",

@@ -17,7 +17,7 @@ FILE = "edited.json"
 
 
 class EditRequest(BaseModel):
-    """What is to be changed of a job that waits."""
+    """EditRequest says what is to be changed of a job that waits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -21,14 +21,14 @@ JobNumber = Annotated[int, Field(ge=1)]
 
 
 class ReferenceSpec(SpecModel):
-    """The frozen model, where it is not the policy's own start."""
+    """Names the frozen model, where it is not the policy's own start."""
 
     model: Text = Field(description="HF id or folder of the reference model")
     adapter: Text | None = Field(None, description="adapter folder to load on it")
 
 
 class LossSpec(SpecModel):
-    """A loss by name; every other key is one of that loss's parameters."""
+    """Names a loss; every other key is one of that loss's parameters."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
     name: str = Field(description="which loss; `prefd losses` lists them, and DPO's is sigmoid")
@@ -40,18 +40,18 @@ class LossSpec(SpecModel):
 
     @property
     def factor(self) -> float:
-        """What the loss is multiplied by."""
+        """Says what the loss is multiplied by."""
         return 1.0
 
 
 class WeightedLossSpec(LossSpec):
-    """One loss of a mixture."""
+    """Adds one loss to a mixture."""
 
     weight: float = Field(1.0, gt=0, description="what its loss is multiplied by before all are added")
 
     @property
     def factor(self) -> float:
-        """What the loss is multiplied by before the losses of a mixture are added."""
+        """Says what the loss is multiplied by before the losses of a mixture are added."""
         return self.weight
 
 
@@ -67,7 +67,7 @@ Losses = Annotated[
 
 
 class OutputSpec(SpecModel):
-    """What a trained job leaves besides its adapter."""
+    """Says what a trained job leaves besides its adapter."""
 
     fuse: bool = Field(False, description="write the model with the adapter merged into it, at fused/")
     dequantize: bool = Field(False, description="the fused model in full precision, where its weights are quantized")
@@ -91,7 +91,7 @@ Reference = tuple[str, str | None, QuantizeSpec | None]
 
 
 class JobSpec(SpecModel):
-    """One job. Without `training` it only fills the cache."""
+    """JobSpec is one job. Without `training` it only fills the cache."""
 
     name: str = Field("", max_length=200, description="default: the spec file's name")
     group: str = Field("", max_length=200, description="jobs that belong together; a sweep's are grouped by its name")

@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Provision:
-    """What a phase is planned with, and what its worker is given: both of one moment."""
+    """Provision holds what a phase is planned with, and what its worker is given: both of one moment."""
 
     catalog: Catalog
     settings: HandedSettings
 
 
 class Losses:
-    """The losses of one home, as a child lists them now.
+    """Losses holds the losses of one home, as a child lists them now.
 
     `settings`: the daemon's settings as they are in force. `cancelled`: once it is set, no listing holds the process up.
     """
@@ -68,7 +68,7 @@ class Losses:
         After a failure the child is asked again as soon as something has changed, and else after a while that grows; with
         `retry` also where single plugins could not be loaded, and with `anew` in any case.
         """
-        settings = HandedSettings.of(self.settings(), self.home)
+        settings = HandedSettings.from_config(self.settings(), self.home)
         has_failed = self.error is not None or (retry and self.latest is not None and bool(self.latest.failures))
         is_due = anew or (has_failed and time.monotonic() >= self._retry_at)
         try:
@@ -84,7 +84,7 @@ class Losses:
         """Return the catalogue as it is now, with the settings to hand to a worker. Raises CatalogError."""
         config = self.settings()
         catalog = await self.now()
-        return Provision(catalog, HandedSettings.of(config, self.home, catalog.failures))
+        return Provision(catalog, HandedSettings.from_config(config, self.home, catalog.failures))
 
     def _list(self, settings: HandedSettings, is_due: bool) -> Catalog:
         stamp = settings, take_stamp_of_installed(self.home, settings)

@@ -218,7 +218,7 @@ def _is_valid(kind: Kind, value: float) -> bool:
 
 
 class WatchedMetric(SpecModel):
-    """A metric of the held-out pairs, and which way is better."""
+    """WatchedMetric is a metric of the held-out pairs, and which way is better."""
 
     metric: str = Field("eval_loss", description="a metric of the evaluations, such as eval_loss")
     mode: Literal["min", "max"] | None = Field(None, description="default: min for a loss, max for anything else")
@@ -240,7 +240,7 @@ class WatchedMetric(SpecModel):
 
     @property
     def smaller_is_better(self) -> bool:
-        """Whether a smaller value of the metric is better."""
+        """Says whether a smaller value of the metric is better."""
         return ("loss" in self.metric) if self.mode is None else self.mode == "min"
 
 

@@ -35,7 +35,7 @@ TAIL_BYTES = 20_000
 
 @dataclass
 class ChildEnd:
-    """How a listing child ended, and what it had said."""
+    """ChildEnd says how a listing child ended, and what it had said."""
 
     answer: Any = None
     """The catalogue, or the error, as it printed it; None where it printed neither."""
@@ -51,7 +51,7 @@ class ChildEnd:
 
     @property
     def cause(self) -> str:
-        """How it ended, in words, for the plugin that it had begun with."""
+        """Say how it ended, in words, for the plugin that it had begun with."""
         if self.overdue:
             return f"importing it takes longer than {PLUGIN_SECONDS:g} s: does it hang?"
         if self.returncode is None:

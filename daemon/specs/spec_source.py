@@ -29,7 +29,7 @@ class SpecUnreadable(PrefdError):
 
 @dataclass(frozen=True)
 class SpecSource:
-    """The text of a spec, of which at most one byte too many is read."""
+    """SpecSource is the text of a spec, of which at most one byte too many is read."""
 
     data: bytes
     name: str

@@ -33,7 +33,7 @@ class LoraSpec(SpecModel):
 
 
 class QuantizeSpec(SpecModel):
-    """Quantization of the policy's weights at load."""
+    """Quantizes the policy's weights at load."""
 
     bits: Literal[2, 3, 4, 5, 6, 8] = Field(4, description="of a quantized weight")
     group_size: Literal[32, 64, 128] = Field(64, description="weights that share a scale")
@@ -48,7 +48,7 @@ class QATSpec(SpecModel):
 
 
 class TrainingSpec(SpecModel):
-    """How the policy is trained. Left out, the job only fills the cache."""
+    """Says how the policy is trained. Left out, the job only fills the cache."""
 
     fine_tune: Literal["lora", "dora", "full"] = Field("lora", description="an adapter, or every weight")
     lora: LoraSpec = Field(LoraSpec(), description="the adapter, of lora and dora")
@@ -82,6 +82,7 @@ class TrainingSpec(SpecModel):
     steps_per_report: int = Field(1, ge=1, description="optimizer steps between lines of metrics.jsonl")
     steps_per_eval: int | None = Field(None, ge=1, description="default: once an epoch, and at the end")
     save_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
+    save_minutes: float = Field(10.0, gt=0, description="minutes after which a checkpoint is saved too")
     keep_checkpoints: int = Field(2, ge=1, description="the newest ones; older ones are removed")
     best_checkpoint: BestCheckpointSpec | None = Field(None, description="keep the best one too, by this metric")
     load_best_model_at_end: bool = Field(False, description="the adapter is the best checkpoint's, not the last one's")
@@ -91,7 +92,7 @@ class TrainingSpec(SpecModel):
     @model_validator(mode="before")
     @classmethod
     def take_rate_from_schedule(cls, value: Any) -> Any:
-        """A schedule whose arguments begin at a learning rate sets it for the job, as in mlx-lm."""
+        """Takes the job's learning rate from a schedule whose arguments begin with one, as mlx-lm does."""
         match value:
             case {"lr_schedule": {"arguments": [int() | float() as rate, *_]}} if "learning_rate" not in value:
                 return value | {"learning_rate": rate} if rate > 0 else value
@@ -162,7 +163,7 @@ class TrainingSpec(SpecModel):
 
     @property
     def best(self) -> WatchedMetric | None:
-        """What the best checkpoint is chosen by, where one is kept."""
+        """Says what the best checkpoint is chosen by, where one is kept."""
         if self.best_checkpoint is not None or not self.load_best_model_at_end:
             return self.best_checkpoint
         return self.early_stopping or BestCheckpointSpec()

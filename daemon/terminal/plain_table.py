@@ -28,7 +28,7 @@ Cell = str | Text
 
 
 class PlainTable:
-    """A table of text and numbers. What room is lacking is taken from the last column and from those with cells that may be cut."""
+    """PlainTable is a table of text and numbers. What room is lacking is taken from the last column and from those with cells that may be cut."""
 
     def __init__(self, headings: Sequence[str], rows: Sequence[Sequence[Cell]], right: Sequence[str], gap: int) -> None:
         height = max(heading.count("\n") for heading in headings)

@@ -29,7 +29,8 @@ def job_facts(details: JobDetails) -> list[Fact]:
     facts: list[Fact] = [("job", f"{job.id}  {job.name}"), ("state", render.color_state(job.state))]
     facts += _list_facts("reason", job.reason.splitlines())
     facts += [("waiting", waiting)] if (waiting := describe_waiting(job)) else []
-    facts += [("folder", f"{details.folder} is gone: what the job made was removed by hand")] if details.lost else []
+    by_hand = ": what the job made was removed by hand" if details.lost.endswith(" is gone") else ""
+    facts += [("folder", details.lost.removeprefix("its folder ") + by_hand)] if details.lost else []
     facts += [("size", format_size(job.bytes))] if job.bytes is not None and not details.lost else []
     facts += _list_facts("after", [f"{list_numbers(job.after)}"] if job.after and not job.ended else [])
     facts += [("priority", str(job.priority))] if job.priority else []

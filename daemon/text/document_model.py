@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class DocumentModel(BaseModel):
-    """A frozen JSON document. Fields that it lacks take their defaults; fields that this version does not know are kept.
+    """DocumentModel is a frozen JSON document. Fields that it lacks take their defaults; fields that this version does not know are kept.
 
     So an older home is read, and what is shown of a newer one has all that was written.
     """

@@ -153,7 +153,7 @@ def _hint_unknown_key(path: Path, model: type[BaseModel]) -> str:
 
 
 def _is_reachable(name: str, prefix: str) -> bool:
-    """Whether a key under `prefix` may have been meant for the setting `name`: it is in the same block, or in a large one.
+    """Says whether a key under `prefix` may have been meant for the setting `name`: it is in the same block, or in a large one.
 
     `mode` of a quantization is not that of early stopping.
     """

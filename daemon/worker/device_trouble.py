@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefd.daemon.machine.device_trouble import DEVICE_TROUBLE
+from prefd.daemon.machine.device_trouble import has_device_trouble
 from prefd.daemon.machine.memory import OUT_OF_MEMORY
 
 
@@ -16,17 +16,17 @@ def raise_if_device_failed(error: BaseException) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that there is no memory left, in the words of Python, MLX, Metal or CUDA."""
+    """Say whether `error` says that there is no memory left, in the words of Python, MLX, Metal or CUDA."""
     return _is_of_device(error) and OUT_OF_MEMORY.search(_write(error)) is not None
 
 
 def is_device_trouble(error: BaseException) -> bool:
-    """Whether `error` is a GPU's that passes by itself."""
-    return _is_of_device(error) and DEVICE_TROUBLE.search(_write(error)) is not None
+    """Say whether `error` is a GPU's that passes by itself."""
+    return _is_of_device(error) and has_device_trouble(_write(error))
 
 
 def _is_of_device(error: BaseException) -> bool:
-    """Whether `error` is of a class that MLX and Python raise for it: a job's own errors may quote anything."""
+    """Say whether `error` is of a class that MLX and Python raise for it: a job's own errors may quote anything."""
     return isinstance(error, MemoryError | RuntimeError)
 
 

@@ -10,8 +10,12 @@ class JobError(PrefdError):
 
 
 class NotFinite(JobError):
-    """A loss or gradient that is NaN or infinite; the weights are as they were before the step."""
+    """NotFinite is raised for a loss or gradient that is NaN or infinite; the weights are as they were before the step."""
 
 
 class Stopped(Exception):
     """The worker was asked to stop, and has saved what it had."""
+
+
+class Interrupted(Exception):
+    """A stop was requested between two passes of what the message names; nothing has changed since it began."""

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SpecifiedJob:
-    """What a spec asks for, whether or not it is a job of the queue. Everything is computed once, on first use."""
+    """SpecifiedJob is what a spec asks for, whether or not it is a job of the queue. Everything is computed once, on first use."""
 
     home: Home
     spec: JobSpec
@@ -47,8 +47,13 @@ class SpecifiedJob:
         return load_plugins(settings.plugin_files, settings.excluded)
 
     @cached_property
+    def parallel(self) -> int:
+        """The number of jobs that share the machine's memory. Raises `ConfigError` for a config.toml that cannot be read."""
+        return HandedSettings.read(self.home).parallel
+
+    @cached_property
     def loss(self) -> Objective:
-        """What the spec minimises. Raises `JobError` for an unknown loss, `LossParameterError` for parameters it lacks."""
+        """Say what the spec minimises. Raises `JobError` for an unknown loss, `LossParameterError` for parameters it lacks."""
         return Objective.from_spec(self.spec, self.plugins)
 
     @cached_property
@@ -125,13 +130,13 @@ class SpecifiedJob:
 
     @property
     def starts_as_reference(self) -> bool:
-        """Whether the policy's first forward pass must give the reference's numbers."""
+        """Say whether the policy's first forward pass must give the reference's numbers."""
         return self.identify(self.policy).sha256 == self.fingerprint.sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningJob(SpecifiedJob):
-    """A job of the queue in one of its phases, with the folder that its worker writes to."""
+    """RunningJob is a job of the queue in one of its phases, with the folder that its worker writes to."""
 
     run: RunDir
     stock: Stock | None
@@ -152,7 +157,7 @@ class RunningJob(SpecifiedJob):
 
     @cached_property
     def changes(self) -> list[str]:
-        """What is not as it was when the job was claimed, in words."""
+        """Say what is not as it was when the job was claimed, in words."""
         if self.stock is None:
             return []
         return describe_changes(self.stock, take_stock(self.home, self.spec, self.commits))

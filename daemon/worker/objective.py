@@ -14,7 +14,7 @@ from prefd.plugins.types import LossInput, LossOutput
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss with its parameters bound."""
+    """Objective is a loss with its parameters bound."""
 
     loss: Callable[[LossInput], LossOutput]
     needs_reference: bool

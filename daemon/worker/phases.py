@@ -12,11 +12,11 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
-from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.worker import stopping
-from prefd.daemon.worker.device_trouble import is_out_of_memory
+from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import Stopped
-from prefd.daemon.worker.job import RunningJob, SpecifiedJob
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.models import memory
 from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
 from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.training.plan import refuse_untrainable
@@ -48,6 +48,7 @@ def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
     for change in job.changes:
         log.warning("%s", change)
     try:
+        memory.bound_device_memory(job.parallel)
         return _run_to_outcome(phase, job, stop)
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
@@ -79,11 +80,12 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
             log.exception("in %s", phase)
             log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
             return WorkerExit.NO_NETWORK if is_outage(error) else WorkerExit.NOT_READY
-        if reason := explain_out_of_memory(error, job):
-            log.exception("out of memory in %s", phase)
-        else:
-            log.exception("unexpected error in %s", phase)
-            reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
+        if is_out_of_memory(error) or is_device_trouble(error):
+            log.exception("in %s", phase)
+            log.error("%s: %s", type(error).__name__, error)
+            return WorkerExit.NO_MEMORY if is_out_of_memory(error) else WorkerExit.DEVICE_TROUBLE
+        log.exception("unexpected error in %s", phase)
+        reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
         outcome = OUTCOME_OF[phase](ok=False, reason=reason)
     return _write_outcome(job, phase, outcome)
 
@@ -93,12 +95,3 @@ def _write_outcome(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExi
         outcome = outcome.with_warnings(job.changes)
     job.run.write_outcome(phase, outcome)
     return WorkerExit.DONE if outcome.ok else WorkerExit.FAILED
-
-
-def explain_out_of_memory(error: Exception, job: SpecifiedJob) -> str | None:
-    """Explain, with the settings to change, an `error` that says that memory ran out; None for another error."""
-    if not is_out_of_memory(error):
-        return None
-    message = f"{type(error).__name__}: {error}"
-    remedies = suggest_savings(job.spec.training)
-    return f"the worker ran out of memory ({message}). Make the job smaller and submit it again: {remedies}"

@@ -131,7 +131,7 @@ def order_examples(data: PreparedData) -> list[Example]:
 
 
 def is_named(example: Example, name: str) -> bool:
-    """Whether `name` is the number of the example's row, or its place."""
+    """Say whether `name` is the number of the example's row, or its place."""
     return name in (str(example.row), f"row {example.row}", str(example))
 
 
@@ -224,7 +224,7 @@ def _list_uses(job: SpecifiedJob) -> Mapping[int, str]:
 
 
 def is_network_error(error: BaseException) -> bool:
-    """Whether `error` says nothing but that the hub cannot be reached."""
+    """Say whether `error` says nothing but that the hub cannot be reached."""
     causes = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)

@@ -12,10 +12,10 @@ from typing import Protocol
 
 
 class StopEvent(Protocol):
-    """Anything that can be asked whether it is time to stop (a `threading.Event` is one)."""
+    """StopEvent is anything that can be asked whether it is time to stop (a `threading.Event` is one)."""
 
     def is_set(self) -> bool:
-        """Whether it is time to stop."""
+        """Say whether it is time to stop."""
         ...
 
 

@@ -10,7 +10,7 @@ from prefd.daemon.text.document_model import DocumentModel
 
 
 class NearReference(DocumentModel):
-    """A reference in the cache that differs from a job's in a few fields of its identity."""
+    """NearReference is a reference in the cache that differs from a job's in a few fields of its identity."""
 
     fingerprint: str
     model: str | None
@@ -20,7 +20,7 @@ class NearReference(DocumentModel):
 
 
 class Explanation(Audit):
-    """Which completions a job would need from the cache, and what scoring the missing ones would cost."""
+    """Explanation says which completions a job would need from the cache, and what scoring the missing ones would cost."""
 
     reference: str
     fingerprint: str
@@ -35,7 +35,7 @@ class Explanation(Audit):
 
 
 class DataCheck(DocumentModel):
-    """The report on one job's data, or why there is none."""
+    """DataCheck is the report on one job's data, or why there is none."""
 
     data: DataSummary | None = None
     not_reached: str | None = None
@@ -51,13 +51,13 @@ class DataCheck(DocumentModel):
 
 
 class DataChecks(DocumentModel):
-    """The checks of several jobs, in the order of the specs that were sent."""
+    """DataChecks holds the checks of several jobs, in the order of the specs that were sent."""
 
     checks: Sequence[DataCheck]
 
 
 class WrongValue(DocumentModel):
-    """A cached completion whose log-probabilities differ from those that the model gives."""
+    """WrongValue is a cached completion whose log-probabilities differ from those that the model gives."""
 
     key: str
     """In hexadecimal digits."""
@@ -70,7 +70,7 @@ class WrongValue(DocumentModel):
 
 
 class Rescored(DocumentModel):
-    """How a sample of a reference's completions, scored again, compares with what is cached. Differences are in nats a token."""
+    """Rescored says how a sample of a reference's completions, scored again, compares with what is cached. Differences are in nats a token."""
 
     fingerprint: str
     model: str
@@ -87,7 +87,7 @@ class Rescored(DocumentModel):
 
 
 class CheckedProperty(DocumentModel):
-    """One thing that training relies on, and whether a loss keeps it."""
+    """CheckedProperty is one thing that training relies on, and whether a loss keeps it."""
 
     check: str
     result: str
@@ -97,7 +97,7 @@ class CheckedProperty(DocumentModel):
 
 
 class LossCheck(DocumentModel):
-    """The conformance kit's report on one loss; where no loss has that name, `known` and `failed` alone."""
+    """LossCheck holds the conformance kit's report on one loss; where no loss has that name, `known` and `failed` alone."""
 
     loss: str | None = None
     plugin: str | None = None
@@ -109,7 +109,7 @@ class LossCheck(DocumentModel):
 
 
 class DeviceAnswer(DocumentModel):
-    """The device that a worker computes on, and its speed."""
+    """DeviceAnswer holds the device that a worker computes on, and its speed."""
 
     device: str
     """`cpu` or `gpu`."""

@@ -13,20 +13,20 @@ from prefd.daemon.specs.job_spec import JobSpec
 
 
 class WorkerInput(BaseModel):
-    """The base of every input, which is checked when it is made and again when the worker reads it."""
+    """WorkerInput is the base of every input, which is checked when it is made and again when the worker reads it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class ExplainInput(WorkerInput):
-    """The input of `explain`: the job whose needs of the cache are to be estimated."""
+    """ExplainInput is the input of `explain`: the job whose needs of the cache are to be estimated."""
 
     spec: JobSpec
     """The job's spec, resolved: its paths are absolute."""
 
 
 class PreviewInput(WorkerInput):
-    """The input of `preview`, the pairs of a job to show: the `named` rows if any, else the first or the worst `count`."""
+    """PreviewInput is the input of `preview`, the pairs of a job to show: the `named` rows if any, else the first or the worst `count`."""
 
     spec: JobSpec
     count: int = 3
@@ -35,13 +35,13 @@ class PreviewInput(WorkerInput):
 
 
 class DataCheckInput(WorkerInput):
-    """The input of `check-data`: the jobs whose data is to be read."""
+    """DataCheckInput is the input of `check-data`: the jobs whose data is to be read."""
 
     specs: Sequence[JobSpec]
 
 
 class RescoreInput(WorkerInput):
-    """The input of `rescore`: the job whose completions to score again, and how many."""
+    """RescoreInput is the input of `rescore`: the job whose completions to score again, and how many."""
 
     spec: JobSpec
     """The job's spec, resolved, with its pairs and its reference."""
@@ -58,6 +58,6 @@ class RescoreInput(WorkerInput):
 
 
 class LossCheckInput(WorkerInput):
-    """The input of `check-loss`: the loss to try."""
+    """LossCheckInput is the input of `check-loss`: the loss to try."""
 
     name: str

@@ -13,7 +13,7 @@ from prefd.daemon.text.document_model import DocumentModel
 
 @dataclass(frozen=True)
 class Part:
-    """A prompt or an answer. The four lists have an item for each token."""
+    """Part is a prompt or an answer. The four lists have an item for each token."""
 
     ids: Sequence[int]
     texts: Sequence[str]
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """One pair, with both sides as they are trained on."""
+    """ShownPair is one pair, with both sides as they are trained on."""
 
     place: str
     """The place of its row, in words."""
@@ -58,7 +58,7 @@ class ShownPair:
 
 
 class LengthSpan(DocumentModel):
-    """The least, the median and the most tokens of a part of the pairs."""
+    """LengthSpan holds the least, the median and the most tokens of a part of the pairs."""
 
     least: int
     median: int | float
@@ -66,7 +66,7 @@ class LengthSpan(DocumentModel):
 
 
 class Preview(DocumentModel):
-    """The pairs that were asked for, and facts about all pairs of the job."""
+    """Preview holds the pairs that were asked for, and facts about all pairs of the job."""
 
     model: str
     chat_template: bool

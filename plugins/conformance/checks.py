@@ -30,7 +30,7 @@ SAME = 1e-5  # relative: float32 sums in another order
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. `detail` says what was tried, or what is wrong and with which values."""
+    """Finding says what one check found. `detail` says what was tried, or what is wrong and with which values."""
 
     check: str
     result: Result
@@ -38,12 +38,12 @@ class Finding:
 
 
 class Fault(Exception):
-    """A check that failed. The message is for the loss's author."""
+    """Fault is a check that failed. The message is for the loss's author."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The loss under test, ready to be called with each of several settings."""
+    """Subject is the loss under test, ready to be called with each of several settings."""
 
     schema: LossSchema
     settings: Sequence[tuple[str, Function]]
@@ -222,7 +222,7 @@ BATCH_REMEDY = "; if that is meant, declare `batch_independent = False`"
 
 
 def reference(subject: Subject) -> str:
-    """Where the policy is the reference, every pair has one loss and rewards of 0; without a reference, it is ignored."""
+    """Says where the policy is the reference, every pair has one loss and rewards of 0; without a reference, it is ignored."""
     pairs = random_pairs(4)
     if not subject.schema.needs_reference:
         for setting, loss in subject.settings:

@@ -29,7 +29,7 @@ Gradients = npt.NDArray[np.float64]
 
 
 def jumps_at_reference(loss: Callable[[LossInput], LossOutput]) -> bool:
-    """Whether the gradient of `loss`, which takes a reference, is another on each side of policy = reference.
+    """Says whether the gradient of `loss`, which takes a reference, is another on each side of policy = reference.
 
     `LossInput.noise` says there that the difference is rounding.
     """
@@ -37,7 +37,7 @@ def jumps_at_reference(loss: Callable[[LossInput], LossOutput]) -> bool:
 
 
 def _jumps_within(loss: Callable[[LossInput], LossOutput], distance: float) -> bool:
-    """Whether the gradient jumps between policies that are `distance` off the reference, on either side of it."""
+    """Says whether the gradient jumps between policies that are `distance` off the reference, on either side of it."""
     gradients = np.stack([_compute_gradients(loss, *moves) for moves in product((-distance, distance), repeat=2)])
     return bool(np.ptp(gradients, axis=0).max() > JUMP * np.abs(gradients).max())
 

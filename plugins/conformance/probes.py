@@ -19,7 +19,7 @@ EXTREMES = (-1e-3, -40.0, -5e3)  # nats of a whole answer: log-ratios z from −
 
 @dataclass(frozen=True)
 class PairRows:
-    """One pair: an answer has as many tokens under the policy as under the reference."""
+    """PairRows is one pair: an answer has as many tokens under the policy as under the reference."""
 
     policy_chosen: Row
     policy_rejected: Row

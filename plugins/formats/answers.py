@@ -20,7 +20,7 @@ ASIDE = frozenset(["correct", "incorrect", "reference", "references", "gold", "g
 
 
 class Answers(NamedTuple):
-    """At least two answers of one row, and what tells them apart."""
+    """Answers holds at least two answers of one row, and what tells them apart."""
 
     texts: Sequence[Any]
     marks: tuple[str, ...]
@@ -72,7 +72,7 @@ def _is_list(column: str, value: Any) -> bool:
 
 
 def _why_no_text(column: str, value: Sequence[Any]) -> UnusableRow | None:
-    """Which answer of a list is no text; None where each is one."""
+    """Says which answer of a list is no text; None where each is one."""
     if len(value) < 2:
         return UnusableRow(f"{column} has fewer than two answers")
     for place, answer in enumerate(value, 1):

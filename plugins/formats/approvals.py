@@ -72,6 +72,6 @@ def _is_mark(name: str) -> bool:
 
 
 def _are_yes_or_no(values: Sequence[Any]) -> bool:
-    """Whether each is true or false, or 1 or 0, and one at least is true."""
+    """Says whether each is true or false, or 1 or 0, and one at least is true."""
     answers = {int(value) if isinstance(value, bool) else as_number(value) for value in values if value is not None}
     return 1 in answers and answers <= {0, 1}

@@ -12,7 +12,7 @@ from prefd.plugins.formats.naming import mark_in
 
 
 class Ballot(NamedTuple):
-    """The column that says who won, and what numbers it holds in all rows."""
+    """Ballot is the column that says who won, and what numbers it holds in all rows."""
 
     column: str
     numbers: frozenset[int] = frozenset()
@@ -34,7 +34,7 @@ class Ballot(NamedTuple):
 
     @property
     def signed(self) -> bool:
-        """Whether it is a strength: below 0 for the first answer, above for the second (HelpSteer2 and 3)."""
+        """Says whether it is a strength: below 0 for the first answer, above for the second (HelpSteer2 and 3)."""
         return "strength" in words_of(self.column) or key_of(self.column) == "overall_preference"
 
 

@@ -1,4 +1,4 @@
-"""Reads other spellings of chat messages as `{role, content}`: from/value, role/text, a message alone, pairs of turns."""
+"""Reads other spellings of chat messages as `{role, content}`: from/value, role/text, role/parts, a message alone, pairs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SHAREGPT = {
     "gpt": "assistant",
     "chatgpt": "assistant",
     "assistant": "assistant",
+    "ai": "assistant",
     "bot": "assistant",
     "model": "assistant",
     "system": "system",
@@ -43,6 +44,10 @@ def as_chat(value: Any) -> Any:
         return value
     if all(map(_is_sharegpt, value)):
         return list(map(_from_sharegpt, value))
+    if all(map(_has_parts, value)):
+        return list(map(_from_parts, value))
+    if all(map(_is_spoken, value)):
+        return [{"role": SHAREGPT[speaker.lower()], "content": text} for speaker, text in value]
     if all(isinstance(item, Mapping) and {"input", "output"} <= item.keys() for item in value):
         return _turns([(item["input"], item["output"]) for item in value])
     if all(map(_is_turn, value[:-1])) and (_is_turn(value[-1]) or _is_question(value[-1], len(value) > 1)):
@@ -115,12 +120,32 @@ def _from_sharegpt(value: Mapping[str, Any]) -> Message:
     return {"role": role, "content": value[text_key], **others}
 
 
+def _has_parts(value: Any) -> bool:
+    """Says whether it is a message whose content is called `parts`, as Gemini's are."""
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("role"), str)
+        and isinstance(value.get("parts"), list | tuple)
+        and value.get("content") is None
+    )
+
+
+def _from_parts(value: Mapping[str, Any]) -> Message:
+    others = {key: item for key, item in value.items() if key not in ("role", "parts", "content")}
+    return {"role": SHAREGPT.get(value["role"].lower(), value["role"]), "content": value["parts"], **others}
+
+
+def _is_spoken(value: Any) -> bool:
+    """Says whether it is [who speaks, what is said], as LangChain's tuples are, and no pair of turns."""
+    return _is_turn(value) and value[0].lower() in SHAREGPT
+
+
 def _is_turn(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(text, str) for text in value)
 
 
 def _is_question(value: Any, follows_turns: bool) -> bool:
-    """Whether it is a turn that nobody has answered yet, as the last may be: `[user, null]`, or `[user]` behind others."""
+    """Says whether it is a turn that nobody has answered yet, as the last may be: `[user, null]`, or `[user]` behind others."""
     if not isinstance(value, list | tuple) or not value or not isinstance(value[0], str):
         return False
     return list(value[1:]) == [None] or (follows_turns and len(value) == 1)

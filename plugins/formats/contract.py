@@ -20,7 +20,7 @@ OPTIONAL = frozenset(["tools", "chat_template_kwargs"])
 
 
 class Known(NamedTuple):
-    """A row's values by the names of a pair: `prompt`, `chosen`, `rejected` and the optional columns."""
+    """Known holds a row's values by the names of a pair: `prompt`, `chosen`, `rejected` and the optional columns."""
 
     values: dict[str, Any]
     columns: frozenset[str]
@@ -29,7 +29,7 @@ class Known(NamedTuple):
 
     @property
     def has_prompt(self) -> bool:
-        """Whether the row has a prompt, be it a certain one or not."""
+        """Says whether the row has a prompt, be it a certain one or not."""
         return self.problem is not None or self.values.get("prompt") is not None
 
 
@@ -101,7 +101,7 @@ def columns_of(row: Mapping[str, Any], sides: Sides | None = None) -> frozenset[
 
 
 def _is_file(value: Any) -> bool:
-    """Whether it is an image or a sound as `datasets` stores it, or a list of them."""
+    """Says whether it is an image or a sound as `datasets` stores it, or a list of them."""
     if isinstance(value, list | tuple) and value:
         return all(map(_is_file, value))
     if isinstance(value, str):

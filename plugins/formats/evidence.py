@@ -15,7 +15,7 @@ BY_NAME = frozenset(["properties", "patternProperties", "$defs", "definitions", 
 
 
 class Evidence(NamedTuple):
-    """What all rows of a dataset together show about their unsure keys."""
+    """Evidence holds what all rows of a dataset together show about their unsure keys."""
 
     keys_with_value: frozenset[Key]
     """Those that have a value in any row."""
@@ -23,7 +23,7 @@ class Evidence(NamedTuple):
     """Those that hold other keys in any row."""
 
     @classmethod
-    def of(cls, pairs: Iterable[Pair]) -> Evidence:
+    def collect(cls, pairs: Iterable[Pair]) -> Evidence:
         """Collects the evidence of a dataset's pairs."""
         keys_with_value, holders = set[Key](), set[Key]()
         for pair in pairs:
@@ -52,14 +52,14 @@ class Evidence(NamedTuple):
         return NOTHING if is_key_of_other_function and key not in self.keys_with_value else value
 
     def _is_alone(self, key: Key) -> bool:
-        """Whether no other function has anything at the place where `key` stands: then this one has its null."""
+        """Says whether no other function has anything at the place where `key` stands: then this one has its null."""
         above = key.path[:-1]
         holders = {holder.function for holder in self.holders if holder.part == key.part and holder.path == above}
         return holders == {key.function}
 
 
 def _may_be_null(path: Sequence[str]) -> bool:
-    """Whether the key at the end of `path` through a JSON schema can be null: all below `default` can."""
+    """Says whether the key at the end of `path` through a JSON schema can be null: all below `default` can."""
     is_name = False
     for key in path:
         if is_name:

@@ -45,7 +45,7 @@ ROW_SHAPES = (
 
 
 class Explicit:
-    """Each side is the answer alone: a string, or the messages after the prompt.
+    """Reads rows each of whose sides is the answer alone: a string, or the messages after the prompt.
 
     Sides that are whole conversations hold the prompt again, whatever the prompt column says: those rows are
     `implicit_messages`.

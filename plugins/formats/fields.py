@@ -48,7 +48,7 @@ def read_text(row: Mapping[str, Any], column: str) -> Text:
 
 
 def _fault(value: Any) -> str | None:
-    """What is wrong with messages that are none; None for what never was meant for some."""
+    """Says what is wrong with messages that are none; None for what never was meant for some."""
     if not isinstance(value, list | tuple) or not all(isinstance(message, Mapping) for message in value):
         return None
     for message in value:

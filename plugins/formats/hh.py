@@ -27,7 +27,7 @@ ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 class HH:
-    """Both sides are transcripts that part at an answer; or the prompt is one and each side the answer alone."""
+    """Reads rows whose sides are transcripts that part at an answer, or whose prompt is one and each side the answer alone."""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Says whether the sides, or the prompt, of `row` are transcripts."""

@@ -26,7 +26,7 @@ TELLING = frozenset(["role", "content", "tool_calls", "reasoning_content", "reas
 
 
 class ImplicitMessages:
-    """The conversations part at an answer; what comes before it is the prompt.
+    """Reads conversations that part at an answer; what comes before it is the prompt.
 
     A prompt column beside them (as in UltraFeedback's binarised pairs) repeats what they hold and must agree with it.
     """
@@ -124,7 +124,7 @@ def _agrees(column: Text, prompt: Sequence[Message]) -> bool:
 
 
 def _is_same(message: Message, other: Message) -> bool:
-    """Whether two messages are the same as far as it is certain: a table may pad each otherwise."""
+    """Says whether two messages are the same as far as it is certain: a table may pad each otherwise."""
     return message == other or without_unsure(message) == without_unsure(other)
 
 

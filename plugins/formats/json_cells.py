@@ -36,7 +36,7 @@ def _decode_cell(column: str, value: Any) -> Any:
 
 
 def _is_meant(column: str, decoded: Any) -> bool:
-    """Whether a column of this name holds such a list or object where no file makes it text."""
+    """Says whether a column of this name holds such a list or object where no file makes it text."""
     is_prompt, last_word = key_of(column) in PROMPTS, words_of(column)[-1:]
     if isinstance(decoded, Mapping):  # summarize_from_feedback's post, WebGPT's question
         return key_of(column) == "info" or (is_prompt and any(isinstance(decoded.get(key), str) for key in INSIDE))

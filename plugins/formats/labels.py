@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 class Label(int):
-    """The number of a class, with its name."""
+    """Label is the number of a class, with its name."""
 
     name: str
 

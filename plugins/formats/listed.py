@@ -90,7 +90,7 @@ def _answers(row: Mapping[str, Any], column: str, options: ReadOptions) -> Seque
 
 
 def _is_list(side: Any) -> bool:
-    """Whether it is several texts, and not the messages of one."""
+    """Says whether it is several texts, and not the messages of one."""
     return (
         isinstance(side, list | tuple)
         and len(side) > 0

@@ -52,7 +52,7 @@ def names_of_answers(row: Mapping[str, Any], sides: Sides) -> UnclearRow | None:
 
 
 def _last_words(side: Any) -> str:
-    """What a side answers, without the turns before it."""
+    """Says what a side answers, without the turns before it."""
     text = answer_text(side) if is_text(side) else ""
     return (text.rpartition("Assistant:")[2] if is_transcript(text) else text).strip()
 
@@ -62,7 +62,7 @@ def _worse(sides: Sides) -> str:
 
 
 def _choices(row: Mapping[str, Any]) -> Answers | None:
-    """What may be answered, in columns or a list that are no answers to make pairs of."""
+    """Says what may be answered, in columns or a list that are no answers to make pairs of."""
     letters = {column.lower(): column for column in sorted(row) if len(column) == 1 and column.isalpha()}
     numbered = [columns for base, columns in numbered_columns(row).items() if base[-1] in CHOICE]
     for columns in (*numbered, *([letters] if {"a", "b"} <= letters.keys() else [])):
@@ -99,7 +99,7 @@ def _places(answers: Answers, row: Mapping[str, Any], side: str) -> set[int]:
 
 
 def _names(answers: Answers, row: Mapping[str, Any]) -> Iterator[set[str]]:
-    """What else than its text stands for each answer: its id, its model."""
+    """Says what else than its text stands for each answer: its id, its model."""
     columns = numbered_columns(column for column in row if is_metadata(column)).values()
     lists: Sequence[Any] = [
         item_value for column, item_value in row.items() if column not in answers.columns and is_metadata(column)
@@ -117,7 +117,7 @@ def _names(answers: Answers, row: Mapping[str, Any]) -> Iterator[set[str]]:
 
 
 def _is_certain(answers: Answers, side: str, places: set[int]) -> bool:
-    """Whether `side` is the very text of an answer, and names no other one."""
+    """Says whether `side` is the very text of an answer, and names no other one."""
     texts = {
         place
         for place, text in enumerate(answers.texts)

@@ -10,7 +10,7 @@ from prefd.plugins.types import ReadOptions, UnclearRow, UnusableRow
 
 
 class Match(NamedTuple):
-    """The places of the better and the worse answer, and by how much it is better."""
+    """Match names the places of the better and the worse answer, and by how much it is better."""
 
     chosen: int
     rejected: int

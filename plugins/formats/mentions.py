@@ -68,7 +68,7 @@ def _by_mark(ballot: Ballot, value: str, words: Sequence[str], answers: Answers)
 
 
 def _counts_alike(ballot: Ballot, value: str, mark: str, all_marks: Sequence[str], answers: Answers) -> bool:
-    """Whether a letter or number of the texts is one of answers that are numbered as `every`."""
+    """Says whether a letter or number of the texts is one of answers that are numbered as `every`."""
     if mark.isalpha():
         return _is_count(all_marks)
     numbers = {text_mark for text_mark in ballot.answer_marks if text_mark.isdigit()} | {mark}
@@ -76,7 +76,7 @@ def _counts_alike(ballot: Ballot, value: str, mark: str, all_marks: Sequence[str
 
 
 def _is_count(marks: Sequence[str]) -> bool:
-    """Whether numbers follow each other from 0 or from 1 on."""
+    """Says whether numbers follow each other from 0 or from 1 on."""
     return sorted(map(int, marks)) in (list(range(len(marks))), list(range(1, len(marks) + 1)))
 
 

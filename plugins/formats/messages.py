@@ -190,7 +190,7 @@ def _with_arguments(call: dict[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_json(value: Any) -> bool:
-    """Whether no number in `value` is one that JSON cannot say; those that Python reads would be written out by templates."""
+    """Says whether no number in `value` is one that JSON cannot say; those that Python reads would be written out by templates."""
     if isinstance(value, Mapping):
         return all(map(_is_json, value.values()))
     if isinstance(value, list | tuple):
@@ -254,7 +254,7 @@ def _text_part(part: Any) -> Mapping[str, Any]:
 
 
 def _medium(item: tuple[str, Any]) -> str | None:
-    """What a key of a text part brings beside the text, in words; None for text and for the padding of a struct."""
+    """Says what a key of a text part brings beside the text, in words; None for text and for the padding of a struct."""
     key, value = item
     if isinstance(value, Mapping):
         value = _without_padding(value)

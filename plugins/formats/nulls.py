@@ -20,7 +20,7 @@ VALUES = ("arguments", *SCHEMAS)
 
 
 class Unsure:
-    """The value of a key that is null or not there. No two are equal, as nobody knows which they are."""
+    """Unsure is the value of a key that is null or not there. No two are equal, as nobody knows which they are."""
 
     def __init__(self, is_never_given: bool = False) -> None:
         self.is_never_given = is_never_given
@@ -40,7 +40,7 @@ Nulls = Mapping[str, Any]
 
 
 class Key(NamedTuple):
-    """A key in the arguments of calls of a function, or in its schema."""
+    """Key is a key in the arguments of calls of a function, or in its schema."""
 
     part: str
     """`arguments` or `schema`."""

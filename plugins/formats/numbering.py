@@ -11,7 +11,7 @@ ORDINALS = {"first": "1", "second": "2", "third": "3", "one": "1", "two": "2", "
 
 
 class Numbered(NamedTuple):
-    """A column that is one of several alike.
+    """Numbered is a column that is one of several alike.
 
     `human_ref_A` is `a` of `human_ref`; `first_response` and `response_01` are `1` of `response`.
     """

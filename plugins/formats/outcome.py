@@ -31,7 +31,7 @@ def winner_of(ballot: Ballot, row: Mapping[str, Any], answers: Answers) -> int:
 
 
 class Verdict:
-    """A column that says which answer won, with what it holds in all rows."""
+    """Verdict is a column that says which answer won, with what it holds in all rows."""
 
     def __init__(self, column: str, values: Sequence[Any]) -> None:
         self.column = column

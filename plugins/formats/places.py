@@ -116,7 +116,7 @@ def _count_places(ballot: Ballot, answers: Answers) -> dict[int, int] | None:
 
 
 def _are_one_row_of_marks(marks: Sequence[str]) -> bool:
-    """Whether answers with these marks can be counted through: all numbers or none, and no letters that begin behind a."""
+    """Says whether answers with these marks can be counted through: all numbers or none, and no letters that begin behind a."""
     if len({mark.isdigit() for mark in marks}) > 1:
         return False
     return "b" not in marks or "a" in marks

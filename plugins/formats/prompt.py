@@ -17,6 +17,7 @@ from prefd.plugins.formats.messages import check_prose, text_of_parts, uniform_m
 from prefd.plugins.formats.metadata import METADATA
 from prefd.plugins.formats.names import CHATS, PROMPTS, SYSTEMS, key_of, words_of
 from prefd.plugins.formats.nulls import without_unsure
+from prefd.plugins.formats.turns import check_no_list
 from prefd.plugins.types import Message, Text, UnclearRow, UnusableRow
 
 INSIDE = ("full_text", "text")
@@ -34,7 +35,7 @@ REASONS = ("reasoning_content", "thinking", "reasoning")
 
 
 class Prompt(NamedTuple):
-    """The prompt of a row and the columns it was read from. `text` is None where no column is the prompt."""
+    """Prompt holds the prompt of a row and the columns it was read from. `text` is None where no column is the prompt."""
 
     text: Any
     columns: frozenset[str] = frozenset()
@@ -104,7 +105,7 @@ def check_prompt(prompt: Text) -> None:
 
 
 def without_empty_answer(prompt: Text) -> Text:
-    """`prompt` without a last turn of the assistant's that says nothing: it is the place of the answer."""
+    """Returns `prompt` without a last turn of the assistant's that says nothing: it is the place of the answer."""
     if isinstance(prompt, str) or len(prompt) < 2 or prompt[-1]["role"] != "assistant":
         return prompt
     says_nothing = not content_text(prompt[-1]).strip() and not any(map(prompt[-1].get, ("tool_calls", *REASONS)))
@@ -167,6 +168,7 @@ def _with_input(values: dict[str, Any], names: Mapping[str, str]) -> tuple[dict[
     if any(len(columns) != 1 or not isinstance(values[columns[0]], str) for columns in parts):
         return values, frozenset()
     (instruction,), (source,) = parts
+    check_no_list(instruction, values[instruction])
     joined = f"{values[instruction].rstrip()}\n{values[source]}"
     return {**values, instruction: joined, source: joined}, frozenset([instruction, source])
 
@@ -229,15 +231,15 @@ def _split_system(messages: Sequence[Message]) -> tuple[Sequence[Message], Seque
 
 
 def _are_alike(messages: Sequence[Message], others: Sequence[Message]) -> bool:
-    """Whether the same is said by the same, up to whitespace."""
-    said, others_said = (
+    """Says whether the same is said by the same, up to whitespace."""
+    contents, other_contents = (
         [
             (message["role"], squeezed(content_text(message)), without_unsure(message.get("tool_calls")))
             for message in part
         ]
         for part in (messages, others)
     )
-    return said == others_said
+    return contents == other_contents
 
 
 def _turns_before(turns: Sequence[Message], prompt_turns: Sequence[Message]) -> Sequence[Message]:

@@ -105,7 +105,7 @@ def _pair(row: Mapping[str, Any], answers: Answers, match: Match) -> tuple[Pair,
 
 
 def _unread_keys(rows: Mapping[int, Mapping[str, Any]], score_counts: Counter[str]) -> list[str]:
-    """What the objects of a list say of each answer beside its text and its score."""
+    """Says what the objects of a list say of each answer beside its text and its score."""
     keys: dict[str, set[str]] = {}
     for row in rows.values():
         if (answers := find_answers(row)) and answers.items:

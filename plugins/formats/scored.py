@@ -39,7 +39,7 @@ ABOUT = frozenset(
 
 
 class Scored(NamedTuple):
-    """The numbers of the answers under one name, a score or a rank."""
+    """Scored holds the numbers of the answers under one name, a score or a rank."""
 
     name: str
     values: Sequence[float | None]
@@ -47,7 +47,7 @@ class Scored(NamedTuple):
 
     @property
     def is_rank(self) -> bool:
-        """Whether lower is better."""
+        """Says whether lower is better."""
         return words_of(self.name)[-1] in RANKS
 
 
@@ -133,13 +133,13 @@ def low_is_better(name: str) -> str:
 
 
 def _is_score(name: str) -> bool:
-    """Whether a name says for certain that higher is better, or that it is a rank."""
+    """Says whether a name says for certain that higher is better, or that it is a rank."""
     *words_before, last = words_of(name)
     return last in (*SCORES, *RANKS) and all(word in GOOD | ANSWERS or word.isdigit() for word in words_before)
 
 
 def _which(names: Sequence[str], may_be: Sequence[str]) -> str:
-    """What to do where no score is known: the setting, with those numbers that may be it."""
+    """Says what to do where no score is known: the setting, with those numbers that may be it."""
     if may_be:
         return (
             f"it is not certain which number is the score; name it (data.score_feature: {' or '.join(may_be)}) "

@@ -22,7 +22,7 @@ CONVERSATIONS = ("messages", "conversation", "conversations")
 
 
 class Sides(NamedTuple):
-    """The values of both sides, chat messages made uniform."""
+    """Sides holds the values of both sides, chat messages made uniform."""
 
     chosen: Any
     rejected: Any
@@ -47,7 +47,7 @@ def find_sides(row: Mapping[str, Any]) -> Sides | None:
 
 
 def _are_judged(row: Mapping[str, Any]) -> bool:
-    """Whether a column says which answer won: then `response_j` and `response_k` may be two letters like any others."""
+    """Says whether a column says which answer won: then `response_j` and `response_k` may be two letters like any others."""
     return find_answers(row) is not None and any(not is_blank(row[column]) for column in verdicts(row))
 
 

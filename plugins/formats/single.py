@@ -16,7 +16,7 @@ from prefd.plugins.types import UnusableRow
 
 
 class Single(NamedTuple):
-    """The one answer of a row, and the columns that may be its score, the surest first."""
+    """Single holds the one answer of a row, and the columns that may be its score, the surest first."""
 
     column: str
     answer: Any

@@ -27,6 +27,14 @@ def as_turns(prompt: Any, *sides: Any) -> list[list[Message]] | None:
     ]
 
 
+def check_no_list(column: str, text: str) -> None:
+    """Raises `UnusableRow` for a list of turns, written as text, that another column's text is to be set behind."""
+    if _texts(text) is not None or _is_repr(text):
+        raise UnusableRow(
+            f"wrong types: {column} is a list of turns, written as text, and only a text can be joined to another"
+        )
+
+
 def _turn(question: str | None, answer: str | None) -> list[Message]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
@@ -45,6 +53,6 @@ def _texts(value: Any) -> list[str | None] | None:
 
 
 def _is_repr(text: str) -> bool:
-    """Whether `text`, which is no JSON, is a list of texts as `str` or NumPy write it."""
+    """Says whether `text`, which is no JSON, is a list of texts as `str` or NumPy write it."""
     text = text.strip().removeprefix("array(")
     return text.startswith(("['", '["')) and text.endswith(("]", "])", "dtype=object)"))

@@ -47,7 +47,7 @@ class CPO:
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = logps(x.policy_chosen), logps(x.policy_rejected)
         losses = sigmoid_loss(chosen - rejected, self.beta, self.label_smoothing) + self.nll_weight * nll(
             x.policy_chosen
@@ -68,7 +68,7 @@ class CPOHinge:
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = logps(x.policy_chosen), logps(x.policy_rejected)
         losses = hinge_loss(chosen - rejected, self.beta) + self.nll_weight * nll(x.policy_chosen)
         return output(losses, self.beta, chosen, rejected)
@@ -89,7 +89,7 @@ class CPOIPO:
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen = logps(x.policy_chosen, self.length_normalize)
         rejected = logps(x.policy_rejected, self.length_normalize)
         losses = ipo_loss(chosen - rejected, self.beta) + self.nll_weight * nll(x.policy_chosen)
@@ -111,7 +111,7 @@ class CPODPOP:
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = logps(x.policy_chosen), logps(x.policy_rejected)
         penalty = self.delta * mx.maximum(rejected - chosen, 0)
         losses = sigmoid_loss(chosen - rejected, self.beta) + penalty + self.nll_weight * nll(x.policy_chosen)

@@ -59,7 +59,7 @@ class Sigmoid:
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = logratios(x)
         losses = sigmoid_loss(chosen - rejected, self.beta, self.label_smoothing)
         return output(losses, self.beta, chosen, rejected)
@@ -78,7 +78,7 @@ class Hinge:
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = logratios(x)
         losses = hinge_loss(chosen - rejected, self.beta, x.chosen_noise + x.rejected_noise)
         return output(losses, self.beta, chosen, rejected)
@@ -99,7 +99,7 @@ class IPO:
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = logratios(x, self.length_normalize)
         return output(ipo_loss(chosen - rejected, self.beta), self.beta, chosen, rejected)
 
@@ -119,7 +119,7 @@ class DPOP:
     needs_reference: ClassVar[bool] = True
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = logratios(x)
         penalty = beyond(-chosen, x.chosen_noise)
         losses = sigmoid_loss(chosen - rejected, self.beta) + self.delta * penalty

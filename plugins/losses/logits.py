@@ -23,12 +23,12 @@ MOST_NOISE = 0.1
 
 
 def softplus(x: mx.array) -> mx.array:
-    """log(1 + eˣ) = −log σ(−x), without overflow, and with every digit of its gradient."""
+    """Computes log(1 + eˣ) = −log σ(−x), without overflow, and with every digit of its gradient."""
     return mx.logaddexp(x, 0)  # in this order: MLX's gradient in the second argument loses its digits
 
 
 def logistic_loss(margins: mx.array, label_smoothing: float = 0.0) -> mx.array:
-    """−(1−ε) log σ(m) − ε log σ(−m), (B,): ln 2 at m = 0, whatever ε.
+    """Computes −(1−ε) log σ(m) − ε log σ(−m), (B,): ln 2 at m = 0, whatever ε.
 
     The two terms are one: log σ(m) − log σ(−m) = m.
     """
@@ -36,17 +36,17 @@ def logistic_loss(margins: mx.array, label_smoothing: float = 0.0) -> mx.array:
 
 
 def sigmoid_loss(logits: mx.array, beta: float, label_smoothing: float = 0.0) -> mx.array:
-    """`logistic_loss` of β z: −log σ(β z) without label smoothing."""
+    """Computes `logistic_loss` of β z: −log σ(β z) without label smoothing."""
     return logistic_loss(beta * logits, label_smoothing)
 
 
 def beyond(values: mx.array, noise: mx.array | float = 0.0) -> mx.array:
-    """max(0, v), (B,), where a v within `noise` of 0 counts as 0: rounding decides neither the value nor the gradient."""
+    """Computes max(0, v), (B,), where a v within `noise` of 0 counts as 0: rounding decides neither the value nor the gradient."""
     return mx.where(values > noise, values, 0)
 
 
 def hinge_loss(logits: mx.array, beta: float, noise: mx.array | float = 0.0) -> mx.array:
-    """max(0, 1 − β z), (B,): 1 at z = 0. `noise`: how far rounding may put z from its value, in nats.
+    """Computes max(0, 1 − β z), (B,): 1 at z = 0. `noise`: how far rounding may put z from its value, in nats.
 
     Of the way from the start to the corner, rounding takes MOST_NOISE at most: a loss that is 0 at the start trains nothing.
     """
@@ -54,17 +54,17 @@ def hinge_loss(logits: mx.array, beta: float, noise: mx.array | float = 0.0) -> 
 
 
 def ipo_loss(logits: mx.array, beta: float) -> mx.array:
-    """(z − 1/(2β))², (B,): 1/(4β²) at z = 0."""
+    """Computes (z − 1/(2β))², (B,): 1/(4β²) at z = 0."""
     return mx.square(logits - 1 / (2 * beta))
 
 
 def logps(side: Logprobs, length_normalize: bool = False) -> mx.array:
-    """(B,) log π(y|x), or its mean per completion token."""
+    """Computes (B,) log π(y|x), or its mean per completion token."""
     return side.means if length_normalize else side.sums
 
 
 def nll(side: Logprobs) -> mx.array:
-    """(B,) −log π(y|x) per completion token, the mean over the row's own tokens."""
+    """Computes (B,) −log π(y|x) per completion token, the mean over the row's own tokens."""
     return -side.means
 
 

@@ -27,7 +27,7 @@ class SFT:
     preference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         return output(nll(x.policy_chosen), 1.0, x.policy_chosen.means, x.policy_rejected.means)
 
 

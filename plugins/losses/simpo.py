@@ -30,7 +30,7 @@ class SimPO:
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:
-        """The losses and rewards of a batch, (B,) each."""
+        """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = x.policy_chosen.means, x.policy_rejected.means
         losses = logistic_loss(self.beta * (chosen - rejected) - self.gamma, self.label_smoothing)
         return output(losses, self.beta, chosen, rejected)

@@ -35,14 +35,20 @@ PARTS = {
 }
 """Errors that no one reads as they stand, and what becomes of each."""
 
-EXITS = {"JobNotFound": Exit.NOT_FOUND, "DaemonNotRunning": Exit.NO_DAEMON}
+EXITS = {"HomeUnusable": Exit.NOT_FOUND, "JobNotFound": Exit.NOT_FOUND, "DaemonNotRunning": Exit.NO_DAEMON}
 STATUSES = {
     "CatalogError": 503,
     "FolderUnusable": 503,
+    "ForeignFolder": 409,
+    "HomeUnusable": 503,
     "IllegalTransition": 409,
     "JobNotFound": 404,
     "JobTableError": 503,
+    "NotEditable": 409,
+    "NotRemovable": 409,
+    "PluginMissing": 503,
     "SpecError": 422,
+    "SpecUnreadable": 422,
     "Unreadable": 503,
 }
 

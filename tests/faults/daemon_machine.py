@@ -94,6 +94,12 @@ TROUBLES = {
         "plugin mine cannot be loaded: it ends the process that imports it (SIGSEGV)",
         loss="mine",
     ),
+    "device": Trouble(
+        lambda place: (place.home.root / "display").touch(),
+        lambda place: (place.home.root / "display").unlink(),
+        "the GPU failed, which passes by itself: ",
+        job="interrupted",
+    ),
     "hub": Trouble(
         lambda place: (place.home.root / "offline").touch(),
         lambda place: (place.home.root / "offline").unlink(),

@@ -99,7 +99,7 @@ class Steps:
 
     def event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "subprocess.Popen":
-            task = next(each for each in arguments[1] if each in ("catalog", "precompute", "training"))
+            task = next(each for each in arguments[1] if each in ("catalog", "ready", "precompute", "training"))
             self.step(f"start the worker: {task}")
         elif event in CHANGES or (event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)):
             paths = [os.fspath(each) for each in arguments if isinstance(each, str | Path)]

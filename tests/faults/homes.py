@@ -20,20 +20,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon.control.client import Client, DaemonNotRunning
+from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError
+from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.service.daemon import serve
-from support import fake_worker, traced_worker
+from support import fake_worker, tiny_model, traced_worker
 from support.homes import invoke
 from support.paths import SUPPORT
 from support.quick_timing import QUICK_TIMING
+from support.running_daemon import answers
+from support.sample_pairs import PAIRS
 
 SLOTS = ("a", "b", "c")
 STEPS = 20
 """How many operations a sequence has."""
-PATIENCE_SECONDS = 40.0
 CONFIG = "parallel = 2\nstop_grace_seconds = 5\n[watch]\nsettle_seconds = 0.05\nrescan_seconds = 0.2\n"
 PASSING = shutil.ignore_patterns("*.sock", "*.tmp", ".*~")
 """What is just being written, or cannot be copied."""
@@ -70,14 +74,35 @@ class Sequence:
     specs: int = 0
     story: list[str] = field(default_factory=list)
 
+    patience: float = 40.0
+    pace: float = 0.0
+    """How many seconds pass between two operations, at most."""
+
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
-        fake_worker.make_worker(self.folder)
-        script = str(SUPPORT / "traced_worker.py")
-        self.worker = (sys.executable, "-I", "-S", script, str(self.folder / "catalog.json"))
+        self.worker = self.make_worker()
         for name in SLOTS:
             self.slots[name] = Slot(Home(self.folder / name))
             self._begin(self.slots[name])
+
+    def make_worker(self) -> tuple[str, ...]:
+        """Return the command of a worker."""
+        fake_worker.make_worker(self.folder)
+        script = str(SUPPORT / "traced_worker.py")
+        return (sys.executable, "-I", "-S", script, str(self.folder / "catalog.json"))
+
+    def write_spec(self, number: int) -> str:
+        """Return a spec that no other is like."""
+        training = {"iters": self.rng.choice([4, 8, 30]), "seed": number}
+        loss = {"name": "cpo", "beta": self.rng.choice([0.05, 0.1])}
+        return fake_worker.spec_text(self.folder, f"job-{number}", loss=loss, training=training)
+
+    def expect_adapter(self, spec: dict[str, Any]) -> bytes:
+        """Return the adapter of a job that nobody disturbed."""
+        digest = traced_worker.begin(spec)
+        for step in range(1, spec["training"]["iters"] + 1):
+            digest = traced_worker.advance(digest, step)
+        return digest.encode()
 
     def _begin(self, slot: Slot) -> None:
         slot.home.create()
@@ -90,15 +115,15 @@ class Sequence:
         """Start the home's daemon, once the one of a home that was moved here has ended."""
         if slot.daemon is not None or not slot.home.root.is_dir():
             return
-        self._until(lambda: not lock.is_held(slot.home), "a lock that is not given up")
+        self._until(lambda: not lock.is_held(slot.home) or self._is_back(slot), "a lock that is not given up")
+        if slot.daemon is not None:
+            return
         sys.stdout.flush()
         sys.stderr.flush()
         slot.daemon = os.fork()
         if slot.daemon == 0:
             self._serve(slot.home)
-        self._until(
-            lambda: lock.find_holder(slot.home) is not None or self._is_gone(slot), "a daemon that does not start"
-        )
+        self._until(lambda: answers(Client(slot.home)) or self._is_gone(slot), "a daemon that does not start")
 
     def _serve(self, home: Home) -> None:
         """Be the daemon, in a process of its own."""
@@ -114,6 +139,16 @@ class Sequence:
         finally:
             sys.stderr.flush()
             os._exit(code)
+
+    def _is_back(self, slot: Slot) -> bool:
+        """Whether a home was moved away and back before its daemon could notice: then that one serves it still."""
+        with suppress(DaemonNotRunning, ControlError):
+            status = Client(slot.home).status()
+            if status.pid in self.leaving and status.home == str(slot.home.root):
+                self.leaving.discard(status.pid)
+                slot.daemon = status.pid
+                return True
+        return False
 
     def _is_gone(self, slot: Slot) -> bool:
         """Whether the slot's daemon has ended by itself, which is counted."""
@@ -153,10 +188,7 @@ class Sequence:
         if not slot.home.jobs.is_dir():
             return
         self.specs += 1
-        iters = self.rng.choice([4, 8, 30])
-        training = {"iters": iters, "seed": self.specs}
-        loss = {"name": "cpo", "beta": self.rng.choice([0.05, 0.1])}
-        text = fake_worker.spec_text(self.folder, f"job-{self.specs}", loss=loss, training=training)
+        text = self.write_spec(self.specs)
         beside = self.folder / "spec.beside"
         beside.write_text(text)
         beside.rename(slot.home.jobs / f"{self.specs}.yaml")
@@ -274,6 +306,7 @@ class Sequence:
             self.seen[act.__name__.replace("_", " ")] += 1
             self.story.append(f"{act.__name__} {slot.home.root.name}")
             act(slot)
+            time.sleep(self.rng.uniform(0, self.pace))
             for each in self.slots.values():
                 self._is_gone(each)
             self._look_for_touched()
@@ -282,7 +315,7 @@ class Sequence:
         """Let every daemon come to its end, then what is held go on, and keep the books."""
         for slot in self.slots.values():
             self.start(slot)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline and any(self._has_work(slot) for slot in self.slots.values()):
             for slot in self.slots.values():
                 if any(job.state == "paused" for job in read_jobs(slot.home)):
@@ -301,6 +334,8 @@ class Sequence:
 
     def _has_work(self, slot: Slot) -> bool:
         waiting = [*slot.home.jobs.glob("*.yaml"), *slot.home.accepted.glob(".*.claim")]
+        with suppress(JobTableError, OSError), JobTable.open_readonly(slot.home.database) as table:
+            waiting += [path for path in slot.home.accepted.glob("*.yaml") if path.name not in table.sources()]
         return bool(waiting) or any(job.state not in ENDED for job in read_jobs(slot.home))
 
     def _reap(self, pid: int) -> None:
@@ -332,7 +367,9 @@ class Sequence:
                 adapter = slot.home.job(job.id) / "adapter" / "adapters.safetensors"
                 if job.state == "done":
                     self.counts["jobs done"] += 1
-                    self.counts["wrong adapter"] += not adapter.exists() or adapter.read_text() != expect_adapter(spec)
+                    self.counts["wrong adapter"] += not adapter.exists() or adapter.read_bytes() != self.expect_adapter(
+                        spec
+                    )
                 if not job.origin:
                     self.counts["ended and run again"] += states.count("done") > 1
                     self.counts["cancelled by another home's command"] += (
@@ -353,7 +390,7 @@ class Sequence:
                 self.counts["run twice unasked"] += 1
 
     def _until(self, true: Callable[[], bool], wrong: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + self.patience
         while not true():
             if time.monotonic() > deadline:
                 self.counts[wrong] += 1
@@ -383,12 +420,60 @@ MUST_BE_ZERO = (
     "failed",
     "a lock that is not given up",
     "a daemon that does not start",
+    "twins that did not end",
 )
 
 
-def run(folder: Path, seed: int) -> dict[str, Counts]:
+@dataclass
+class RealSequence(Sequence):
+    """The same with prefd's own workers on a tiny model; a job's adapter is that of its unbroken twin."""
+
+    patience: float = 400.0
+    pace: float = 3.0
+    twins: dict[str, bytes] = field(default_factory=dict)
+
+    def make_worker(self) -> tuple[str, ...]:
+        """Return the command of a real worker, when each kind of job has been trained once in a home of its own."""
+        self.model = tiny_model.build_llama(self.folder / "model")
+        self.pairs = self.folder / "pairs.jsonl"
+        self.pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+        self.worker = WORKER
+        twin = Slot(Home(self.folder / "twin"))
+        self._begin(twin)
+        for kind in KINDS:
+            (twin.home.jobs / f"{kind}.yaml").write_text(self._write_kind(kind, 0))
+        self.start(twin)
+        self._until(
+            lambda: [job.state for job in read_jobs(twin.home)] == ["done"] * len(KINDS), "twins that did not end"
+        )
+        for job in read_jobs(twin.home):
+            adapter = twin.home.job(job.id) / "adapter" / "adapters.safetensors"
+            self.twins[job.name.partition("-")[0]] = adapter.read_bytes()
+        self.stop(twin)
+        return WORKER
+
+    def write_spec(self, number: int) -> str:
+        """Return a spec of one of a few kinds; all of them have the same pairs."""
+        return self._write_kind(self.rng.choice([*KINDS]), number)
+
+    def _write_kind(self, kind: str, number: int) -> str:
+        training = {"iters": KINDS[kind], "batch_size": 2, "learning_rate": 1e-3, "save_every": 2}
+        data = {"path": str(self.pairs)}
+        spec = {"name": f"{kind}-{number}", "model": str(self.model), "data": data, "loss": {"name": kind}}
+        return json.dumps(spec | {"training": training})
+
+    def expect_adapter(self, spec: dict[str, Any]) -> bytes:
+        """Return the adapter of the twin."""
+        return self.twins[spec["name"].partition("-")[0]]
+
+
+KINDS = {"cpo": 6, "sigmoid": 9, "ipo": 4}
+"""The losses of the real jobs, and their steps."""
+
+
+def run(folder: Path, seed: int, kind: type[Sequence] = Sequence) -> dict[str, Counts]:
     """One sequence: `counts`, all of which but the jobs have to be 0, and `seen`, what was done."""
-    sequence = Sequence(folder, random.Random(seed))
+    sequence = kind(folder, random.Random(seed))
     try:
         sequence.run()
         found = sequence.finish()
@@ -405,14 +490,6 @@ def run(folder: Path, seed: int) -> dict[str, Counts]:
 def wrong(counts: Counts) -> Counts:
     """What has to be 0 and is not."""
     return {name: counts[name] for name in MUST_BE_ZERO if counts.get(name)}
-
-
-def expect_adapter(spec: dict[str, Any]) -> str:
-    """The adapter of a job that nobody disturbed."""
-    digest = traced_worker.begin(spec)
-    for step in range(1, spec["training"]["iters"] + 1):
-        digest = traced_worker.advance(digest, step)
-    return digest
 
 
 def read_jobs(home: Home) -> list[Job]:

@@ -56,7 +56,7 @@ class FakeDaemon:
                 home=str(self.home.root),
                 socket=str(self.home.socket),
                 stopping=False,
-                active=[ActiveJob.of(job, RunDir(self.home.job(job.id)).progress()) for job in running],
+                active=[ActiveJob.from_job(job, RunDir(self.home.job(job.id)).progress()) for job in running],
                 jobs=table.counts(),
                 queue=Queue(paused_at=table.queue_paused_at()),
                 watcher=WatchHealth("events", last_rescan=1763795000.25),

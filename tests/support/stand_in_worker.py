@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 
-STOPPED, NO_ROOM, NOT_READY, NO_NETWORK = 75, 74, 73, 69
+STOPPED, NO_ROOM, NOT_READY, NO_NETWORK, NO_MEMORY, DEVICE_TROUBLE = 75, 74, 73, 69, 71, 72
 
 
 def main(catalog_file: str, task: str) -> None:
@@ -54,8 +54,8 @@ def run_phase(phase: str) -> None:
         file.write(f"{phase} {os.getpid()}\n")
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour is deaf else stop)
     print("hello from", phase, flush=True)
-    if behaviour is offline:  # nothing is counted before all is there
-        offline(phase)
+    if behaviour in (offline, interrupted):  # nothing is counted before all is there
+        behaviour(phase)
     write("progress.json", {"phase": phase, "done": 1, "total": 2, "unit": "completion"})
     if behaviour is not None:
         behaviour(phase)
@@ -152,6 +152,26 @@ def offline(_: str) -> None:
         sys.exit(NO_NETWORK)
 
 
+def short_of_memory(_: str) -> None:
+    """It finds no memory twice."""
+    with open("short", "a") as file:
+        file.write("x")
+    if os.path.getsize("short") < 3:
+        print("RuntimeError: [METAL] Command buffer execution failed: Insufficient Memory", flush=True)
+        sys.exit(NO_MEMORY)
+
+
+def interrupted(_: str) -> None:
+    """Its passes are ended by the GPU while there is a file `display` in the home, however short they are."""
+    if os.path.exists("../../display"):
+        print(
+            "RuntimeError: [METAL] Command buffer execution failed: Impacting Interactivity "
+            "(0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)",
+            flush=True,
+        )
+        sys.exit(DEVICE_TROUBLE)
+
+
 def gate(phase: str) -> None:
     """It waits, in its first phase, for a file `gate` in the home."""
     while phase == "precompute" and not os.path.exists("../../gate"):
@@ -214,6 +234,8 @@ BEHAVIOURS: dict[str, Callable[[str], None]] = {
         steps,
         greedy,
         full,
+        short_of_memory,
+        interrupted,
         gate,
         offline,
         replaced,

@@ -14,6 +14,7 @@ from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.queue.supervisor import Supervisor
+from prefd.daemon.runs.batch_record import BatchRecord
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.losses import Provision
@@ -35,13 +36,15 @@ class Bench:
         return self.table.add(spec, f"{len(self.table.list())}-{name}.yaml")
 
     def run(self, job: Job, catalog: Catalog | None = None, **more: Any) -> Job:
-        """The job after one run; `during` is awaited beside it."""
+        """The job after one run; `during` is awaited beside it. `catalogs`: what each phase finds, the last again and again."""
         during: Callable[[], Any] | None = more.pop("during", None)
+        catalogs: list[Catalog] = more.pop("catalogs", [catalog or fake_worker.catalog()])
         given: dict[str, Any] = {"worker": self.worker, "timing": QUICK_TIMING} | more
         runner = Supervisor(self.home, self.table, job.id, **given)
 
         async def provide() -> Provision:
-            return Provision(catalog or fake_worker.catalog(), HandedSettings())
+            now = catalogs.pop(0) if len(catalogs) > 1 else catalogs[0]
+            return Provision(now, HandedSettings())
 
         async def both() -> Job:
             beside = asyncio.ensure_future(during()) if during else None
@@ -56,6 +59,10 @@ class Bench:
         """The phases that were started, in order."""
         lines = (self.home.job(job.id) / "starts.txt").read_text().splitlines()
         return [line.split()[0] for line in lines]
+
+    def batches(self, job: Job) -> BatchRecord:
+        """What was decided about the size of the job's batches."""
+        return BatchRecord(self.home.job(job.id))
 
     def pids(self, job: Job) -> list[int]:
         return [int(line.split()[1]) for line in (self.home.job(job.id) / "starts.txt").read_text().splitlines()]

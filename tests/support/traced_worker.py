@@ -1,6 +1,6 @@
 """A stand-in for the worker that writes down, outside of every home, what it trained, where, and who stopped it.
 
-    python -I -S traced_worker.py CATALOG_FILE catalog|training --home HOME --job ID
+    python -I -S traced_worker.py CATALOG_FILE catalog|ready|training --home HOME --job ID
 
 It believes whatever its folder holds: it goes on from any checkpoint, so a folder of another job makes another adapter.
 """
@@ -19,6 +19,9 @@ STEP_SECONDS, SAVE_EVERY = 0.02, 2
 
 
 def main(catalog_file: str, task: str) -> None:
+    if task == "ready":
+        print("{}")
+        return
     if task == "catalog":
         with open(catalog_file) as file:
             print(file.read())

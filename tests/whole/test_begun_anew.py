@@ -86,3 +86,16 @@ def test_a_home_of_an_earlier_version_runs_the_claims_that_it_left_without_jobs(
     with place.daemon():
         place.wait_for("done", "done")
     assert identity.exists()
+
+
+def test_marks_of_no_claim_are_cleared_away(place: Place) -> None:
+    """A crash came between the mark and the claim, or between the row and the end of the mark."""
+    with place.daemon():
+        place.drop("a.yaml")
+        place.wait_for("done")
+    (claimed,) = place.home.accepted.glob("[!.]*")
+    make_mark(claimed)
+    make_mark(place.home.accepted / "01J00000000000000000000000-never.yaml")
+    with place.daemon():
+        fake_worker.wait_for(lambda: [*place.home.accepted.glob(".*.claim")] == [])
+        assert len(place.jobs()) == 1

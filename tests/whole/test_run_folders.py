@@ -13,6 +13,7 @@ import pytest
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
 from support import fake_worker
+from support.homes import invoke
 from support.running_daemon import Place
 
 
@@ -200,6 +201,8 @@ def test_a_job_whose_folder_was_overwritten_by_another_homes_is_refused(place: P
         _, failed = place.wait_for("done", "failed")
         assert f"{place.home.job(2)} holds files of job 2 (laptop-sigmoid) of home" in failed.reason
         assert "of job 2 (desktop-ipo)" in failed.reason
+        shown = json.loads(invoke(place.home, "show", 2, "--json").stdout)
+        assert (shown["training"], shown["adapter"], shown["run_gone"]) == (None, None, True)
         assert failed.reason.endswith(f"move the folder out of {place.home.runs}, then `prefd retry 2 --fresh`")
         assert contents(place.home.job(2)) == before
         place.home.job(2).rename(place.folder / "laptops-2")

@@ -22,7 +22,7 @@ GROUP = "group"
 
 
 class CommandFolder:
-    """The commands in the files of `package`, and the groups in its folders."""
+    """CommandFolder holds the commands in the files of `package`, and the groups in its folders."""
 
     def __init__(self, package: ModuleType) -> None:
         self.name = package.__name__

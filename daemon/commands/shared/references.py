@@ -91,7 +91,7 @@ def ask_worker(
     from prefd.daemon.specs.catalog_listing import load_catalog
 
     excluded = load_catalog(home).failures
-    settings = HandedSettings.of(Config.load(home), home, excluded)
+    settings = HandedSettings.from_config(Config.load(home), home, excluded)
     command = [*WORKER, task, "--home", str(home.root)]
     try:
         child = subprocess.run(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Section(StrEnum):
-    """A part of the list of commands; its value is the heading, and the parts come in this order."""
+    """Section is a part of the list of commands; its value is the heading, and the parts come in this order."""
 
     DAEMON = "The daemon"
     JOBS = "Jobs"
@@ -16,7 +16,7 @@ class Section(StrEnum):
 
 
 class HelpPlace(NamedTuple):
-    """Where a file's commands stand: the lower `rank` comes first, and a file's own commands as they are written."""
+    """HelpPlace says where a file's commands stand in the help: the lower `rank` comes first, and a file's own commands as they are written."""
 
     section: Section
     rank: int

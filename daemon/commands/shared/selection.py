@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class JobSelection:
-    """What was said of the jobs to act on."""
+    """JobSelection holds what was said of the jobs to act on."""
 
     numbers: tuple[Numbers, ...] = ()
     groups: tuple[str, ...] = ()
@@ -33,12 +33,12 @@ class JobSelection:
 
     @property
     def given(self) -> bool:
-        """Whether anything was said."""
+        """Says whether anything was said."""
         return bool(self.numbers or self.groups or self.states or self.everything)
 
     @property
     def narrowed(self) -> bool:
-        """Whether it is about certain jobs, and not about all."""
+        """Says whether it is about certain jobs, and not about all."""
         return bool(self.numbers or self.groups or self.states)
 
 

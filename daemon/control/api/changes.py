@@ -19,14 +19,14 @@ MISSING = {404: "there is no such job"}
 
 
 class ChosenJobs(Body):
-    """The jobs that are acted on, all of them or none."""
+    """ChosenJobs holds the jobs that are acted on, all of them or none."""
 
     jobs: list[int] = Field(min_length=1)
     """Their numbers."""
 
 
 class ChosenParts(ChosenJobs):
-    """The jobs of whose folders a part is deleted."""
+    """ChosenParts holds the jobs of whose folders a part is deleted."""
 
     part: Literal["checkpoints", "fused"]
     """Which folder of each."""

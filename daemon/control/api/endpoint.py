@@ -39,7 +39,7 @@ class Controlled(Protocol):
 
     @property
     def max_spec_bytes(self) -> int:
-        """How large a spec that is posted may be."""
+        """Says how large a spec that is posted may be."""
         ...
 
     def status(self) -> Status:
@@ -56,7 +56,7 @@ class Controlled(Protocol):
 
     @property
     def max_list_bytes(self) -> int:
-        """How large a list of jobs that is posted may be."""
+        """Says how large a list of jobs that is posted may be."""
         ...
 
     async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
@@ -89,13 +89,13 @@ class Refusal(PrefdError):
 
 
 class Query(BaseModel):
-    """The parameters of a URL; an unknown one is refused."""
+    """Query holds the parameters of a URL; an unknown one is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Body(BaseModel):
-    """The JSON object that is posted; an unknown key is refused."""
+    """Body is the JSON object that is posted; an unknown key is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -104,11 +104,11 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     async def metrics(request: Request) -> Response:
         job_id, query = read_job_id(request), read_query(request, MetricsQuery)
-        found = await _read_table(home, lambda table: table.get(job_id))
+        job = await _read_table(home, lambda table: table.get(job_id))
         run = RunDir(home.job(job_id))
         rows = read_metrics_rows if query.last is None else partial(read_last_rows, count=query.last)
         train, evals = await asyncio.to_thread(rows, run)
-        return respond({"job": job_id, "name": found.name, "train": train, "eval": evals})
+        return respond({"job": job_id, "name": job.name, "train": train, "eval": evals})
 
     async def submit(request: Request) -> Response:
         query = read_query(request, SubmitQuery)

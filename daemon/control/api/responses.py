@@ -16,13 +16,13 @@ from prefd.daemon.runs.run_folder import Progress
 
 
 class Answer(BaseModel):
-    """The base of all that the API answers."""
+    """Answer is the base of all that the API answers."""
 
     model_config = DOCUMENTED
 
 
 class Error(Answer):
-    """What is wrong with a request, or with the daemon."""
+    """Error says what is wrong with a request, or with the daemon."""
 
     error: str
     """All of `lines`."""
@@ -37,7 +37,7 @@ class Stopping(Answer):
 
 
 class Jobs(Answer):
-    """A page of jobs."""
+    """Jobs is a page of jobs."""
 
     jobs: list[Job]
     """Oldest first."""
@@ -46,33 +46,33 @@ class Jobs(Answer):
 
 
 class Queued(Answer):
-    """The jobs that a spec has become."""
+    """Queued holds the jobs that a spec has become."""
 
     jobs: list[Job]
     """The spec's job, or those of its sweep."""
 
 
 class Acted(Answer):
-    """The queue and its jobs after an action."""
+    """Acted holds the queue and its jobs after an action."""
 
     queue: Queue
     jobs: list[Job]
     """Those acted on."""
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, as plain JSON values."""
+        """Returns every field, as plain JSON values."""
         return {"queue": self.queue.model_dump(), "jobs": [job.to_json() for job in self.jobs]}
 
 
 class ActedOn(Answer):
-    """The jobs that were acted on."""
+    """ActedOn holds the jobs that were acted on."""
 
     jobs: list[int]
     """Their numbers."""
 
 
 class Outcome(Answer):
-    """How a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
+    """Outcome says how a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
 
     ok: bool
     reason: str
@@ -80,7 +80,7 @@ class Outcome(Answer):
 
 
 class HistoryLine(Answer):
-    """One change of a job's state."""
+    """HistoryLine is one change of a job's state."""
 
     at: float
     """Unix time."""
@@ -89,7 +89,7 @@ class HistoryLine(Answer):
 
 
 class Frozen(Answer):
-    """What a job was claimed with."""
+    """Frozen holds what a job was claimed with."""
 
     versions: dict[str, str]
     plugins: dict[str, str]
@@ -99,7 +99,7 @@ class Frozen(Answer):
 
 
 class JobDocument(Answer):
-    """All there is to know of a job."""
+    """JobDocument holds all there is to know of a job."""
 
     job: Job
     spec: dict[str, Any] | None
@@ -123,7 +123,7 @@ class JobDocument(Answer):
 
 
 class Log(Answer):
-    """The end of a job's log."""
+    """Log holds the end of a job's log."""
 
     job: int
     log: str
@@ -132,7 +132,7 @@ class Log(Answer):
 
 
 class Metrics(Answer):
-    """What a job's training has logged."""
+    """Metrics holds what a job's training has logged."""
 
     job: int
     name: str

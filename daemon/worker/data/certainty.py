@@ -9,7 +9,7 @@ from typing import Any
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.beside_sides import check_other_sides, check_pieces
 from prefd.daemon.worker.data.dataset import Dataset
-from prefd.daemon.worker.data.questions import is_source, may_be_context, may_be_prompt
+from prefd.daemon.worker.data.questions import count_words, is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.data.rows import DataError
 from prefd.daemon.worker.data.unread import (
     check_tools,
@@ -29,6 +29,10 @@ from prefd.plugins.types import Pair, UnclearRow
 
 MANY = 0.1
 """The share of unclear rows from which on it is the dataset that is unclear."""
+FEW_ROWS = 2
+"""How many rows show nothing by having the same first words."""
+FEW_WORDS = 6
+"""How many words an answer may begin with as others do; a prompt of several pairs is mostly longer."""
 
 
 def check_options(dataset: Dataset, spec: DataSpec) -> None:
@@ -125,7 +129,7 @@ def _leave_out(
 
 
 def _is_one_text(row: Mapping[str, Any], prompt_columns: Sequence[str]) -> bool:
-    """Whether the prompt is the text of a column, which others can be joined to."""
+    """Says whether the prompt is the text of a column, which others can be joined to."""
     values = [row.get(column) for column in prompt_columns if not is_blank(row.get(column))]
     return bool(values) and all(isinstance(value, str) and not is_transcript(value) for value in values)
 
@@ -179,9 +183,23 @@ def check_implicit(dataset: Dataset) -> None:
             f"{dataset.where}: in {len(rows_without_prompt)} of {len(rows)} rows the sides have no first words in common "
             f"({dataset.name_rows(rows_without_prompt)}): these are answers without their prompts; add a column 'prompt'"
         )
+    _refuse_shared_words(dataset)
     words = sorted(len(str(pair.prompt).split()) for _, pair in dataset.pairs)
     if words:
         dataset.notes.append(
             f"no column is the prompt: it is the words that both sides begin with, {words[0]} to {words[-1]} of them "
             f"(median {words[len(words) // 2]})"
+        )
+
+
+def _refuse_shared_words(dataset: Dataset) -> None:
+    """Raises `DataError` where most rows have the same few first words: those of an answer, and no prompt of each row."""
+    texts = {tuple(map(str, (pair.prompt, pair.chosen, pair.rejected))) for _, pair in dataset.pairs}
+    prompts = Counter(prompt.strip() for prompt, *_ in texts)
+    words = sorted(map(count_words, prompts.elements()))
+    if len(words) > FEW_ROWS and words[len(words) // 2] <= FEW_WORDS and 2 * len(prompts) < len(words):
+        prompt, count = prompts.most_common(1)[0]
+        raise DataError(
+            f"{dataset.where}: the first words that both sides have are the same in many rows ({prompt[:40]!r} in {count} of "
+            f"{len(words)} different ones), as where answers begin alike: these are answers without their prompts; add a column 'prompt'"
         )

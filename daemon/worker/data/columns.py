@@ -24,7 +24,7 @@ ROLES = ("prompt", "chosen", "rejected", "system")
 
 @dataclass(frozen=True)
 class NamedRows:
-    """A dataset's rows with the spec's columns renamed, and the names that they had before."""
+    """NamedRows holds a dataset's rows with the spec's columns renamed, and the names that they had before."""
 
     rows: list[Row]
     columns_by_name: Mapping[str, str]

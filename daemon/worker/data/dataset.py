@@ -20,7 +20,7 @@ def list_row_numbers(rows: Sequence[int]) -> str:
 
 @dataclass
 class Dataset:
-    """A dataset's pairs, and what became of its other rows and columns."""
+    """Dataset holds a dataset's pairs, and what became of its other rows and columns."""
 
     where: str
     """The field of the spec and the source, which messages begin with."""

@@ -17,6 +17,7 @@ from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.labels import label_name
 from prefd.plugins.formats.names import key_of, side_of, words_of
+from prefd.plugins.formats.naming import mark_in
 from prefd.plugins.formats.outcome import Verdict
 from prefd.plugins.formats.prompt import answer_text, is_blank
 from prefd.plugins.formats.sides import known_sides, named_sides
@@ -40,6 +41,7 @@ def check_judgements(dataset: Dataset, spec: DataSpec) -> None:
     ]
     verdicts = [Verdict(column, [row.get(column) for row in rows.values()]) for column in columns]
     reasons: dict[int, UnclearRow] = {}
+    _note_marks(dataset, columns)
     for number, pair in dataset.pairs:
         columns_read, row = dataset.columns_read.get(number, set()), rows[number]
         sides = named_sides(columns_read)
@@ -59,6 +61,40 @@ def check_judgements(dataset: Dataset, spec: DataSpec) -> None:
         return
     dataset.unusable += sorted(reasons.items())
     dataset.pairs = [(number, pair) for number, pair in dataset.pairs if number not in reasons]
+
+
+def _note_marks(dataset: Dataset, columns: Sequence[str]) -> None:
+    """Notes each of the `columns` whose bare numbers or letters name an answer that the row has not, beside its two sides."""
+    rows = dataset.named_rows.usable
+    sides = next(filter(None, map(named_sides, dataset.columns_read.values())), None)
+    if sides is None or any(find_answers(_without(row, sides)) is not None for row in rows.values()):
+        return
+    names = [dataset.named_rows.original(side) for side in sides]
+    for column in columns:
+        is_read = any(column in columns_read for columns_read in dataset.columns_read.values())
+        if is_read or "strength" in words_of(column):
+            continue
+        values = [label_name(row.get(column)) for row in rows.values() if not is_blank(row.get(column))]
+        marks = dict.fromkeys(str(value) for value in values if _is_mark(value, sides))
+        if marks and len(marks) > 1 - ("label" not in key_of(column)):
+            listed = " or ".join(list(marks)[:3])
+            dataset.notes.append(
+                f"{column} holds {listed}, which names neither {names[0]} nor {names[1]} and is not gone by: {names[0]} is the better "
+                "one, by its name; where that is wrong, call them answer_a and answer_b and write the winner's letter into "
+                f"{column}"
+            )
+
+
+def _is_mark(value: Any, sides: tuple[str, str]) -> bool:
+    """Says whether a value is a bare number or letter, and not the last letter of a side's name."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    mark = mark_in(str(value).removesuffix(".0")) if not isinstance(value, str) or value.strip() else ""
+    return bool(mark) and mark not in {words_of(side)[-1] for side in sides}
+
+
+def _without(row: Row, columns: Collection[str]) -> Row:
+    return {column: value for column, value in row.items() if column not in columns}
 
 
 def _find_contradiction(
@@ -100,7 +136,7 @@ def _find_reversed(row: Row, pair: Pair, columns_read: Collection[str]) -> Uncle
 
 
 def _names_worse_side(value: Any, names: tuple[str, str], worse: str, better: str) -> bool:
-    """Whether a value is the worse side's name, its last letter where only that tells the sides apart, or its text."""
+    """Says whether a value is the worse side's name, its last letter where only that tells the sides apart, or its text."""
     if not isinstance(value, str):
         return False
     if key_of(value) == key_of(names[1]):
@@ -114,7 +150,7 @@ def _names_worse_side(value: Any, names: tuple[str, str], worse: str, better: st
 
 def _won(row: Row, verdict: Verdict, sides: tuple[str, str]) -> str | None:
     """The text of the answer that won, of answers that stand beside the sides; None where there are none, or none for certain."""
-    others = {column: value for column, value in row.items() if column not in sides}
+    others = _without(row, sides)
     answers = find_answers(others)
     if answers is None:
         return None

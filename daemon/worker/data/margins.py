@@ -98,7 +98,7 @@ def _leave_out(dataset: Dataset, min_margin: float) -> None:
 
 
 def with_margin(pair: Pair, row: Mapping[str, Any]) -> tuple[Pair, frozenset[str], bool]:
-    """`pair` with the difference of the row's scores, their columns, and whether kinds of scores agree on who is ahead.
+    """Returns `pair` with the difference of the row's scores, their columns, and whether kinds of scores agree on who is ahead.
 
     The pair is as it was where the row has no scores.
     """

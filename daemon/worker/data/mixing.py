@@ -31,7 +31,7 @@ def load_pairs(
 def load_held_out(
     spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
 ) -> LoadedPairs | None:
-    """The held-out datasets' pairs, all of them; None where the held-out pairs are a fraction of the others."""
+    """Loads all pairs of the held-out datasets; None where the held-out pairs are a fraction of the others."""
     sources = spec.held_out_sources
     return _load(sources, spec, formats, commits) if sources else None
 

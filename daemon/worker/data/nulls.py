@@ -33,7 +33,7 @@ def read_with_nulls_settled(
     dataset = read_dataset(rows)
     if not any(unsure_keys(pair) for _, pair in dataset.pairs):
         return dataset
-    evidence = Evidence.of(pair for _, pair in dataset.pairs)
+    evidence = Evidence.collect(pair for _, pair in dataset.pairs)
     notes = _describe_decisions(dataset, evidence, spec)
     tools = {number: pair.tools for number, pair in dataset.pairs}
     settled = read_dataset(

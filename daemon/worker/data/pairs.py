@@ -27,7 +27,7 @@ def list_row_places(places: Sequence[Place], rows: Sequence[int]) -> str:
 
 
 class Unusable:
-    """The rows that cannot be used, by reason: their numbers (1-based), and where they stand."""
+    """Unusable holds the rows that cannot be used, by reason: their numbers (1-based), and where they stand."""
 
     def __init__(self, places: Sequence[Place]) -> None:
         self.places = places
@@ -65,7 +65,7 @@ class Unusable:
 
 @dataclass
 class LoadedPairs:
-    """The usable pairs of one source, or of several that are trained on together."""
+    """LoadedPairs holds the usable pairs of one source, or of several that are trained on together."""
 
     source: str
     places: list[Place]
@@ -89,7 +89,7 @@ class LoadedPairs:
 
     @property
     def rows(self) -> int:
-        """How many rows the source has, usable or not."""
+        """Says how many rows the source has, usable or not."""
         return len(self.places)
 
 

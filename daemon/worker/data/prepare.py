@@ -23,7 +23,7 @@ CONTRACT = frozenset(["prompt", "chosen", "rejected", "tools", "chat_template_kw
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What became of the rows of one source, by counts and notes."""
+    """SourceReport says what became of the rows of one source, by counts and notes."""
 
     source: str
     rows: int
@@ -50,7 +50,7 @@ class SourceReport:
 
     @property
     def usable(self) -> int:
-        """How many rows give a pair, or share in one."""
+        """Says how many rows give a pair, or share in one."""
         unusable_rows = {number for numbers in self.unusable.rows.values() for number in numbers}
         return self.rows - len(unusable_rows - self.used_rows)
 
@@ -91,7 +91,7 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What became of a job's rows, for its summary and its user."""
+    """DataReport says what became of a job's rows, for its summary and its user."""
 
     train: SourceReport
     validation: SourceReport | None
@@ -129,7 +129,7 @@ class DataReport:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """The examples of a job, each list in the order of its rows."""
+    """PreparedData holds the examples of a job, each list in the order of its rows."""
 
     train: list[Example]
     held_out: list[Example]

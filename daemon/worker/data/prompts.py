@@ -16,7 +16,7 @@ The rules:
    template's own; one inside an answer makes the row unusable. So it is with a BOS at the prompt's start, and elsewhere.
 5. What a row says and the template does not show makes it unusable, and so does text that holds what the template itself
    writes around turns: it has been through a template already.
-6. Of an answer of several turns, the assistant's own are told apart (`spans.py`).
+6. Of an answer of several turns, the assistant's own are told apart (`spans.py`), but for those that both sides begin with.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 from prefd.daemon.specs.chat_template import DEFAULT_DATE, describe_reserved, parse_date
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.shared_turns import count_shared_turns, without_shared_weight
 from prefd.daemon.worker.data.spans import Span, check_turns, find_own_spans, is_learned, plain_answer, plain_prompt
 from prefd.daemon.worker.data.template import PROBE, TELLING, Chat, ChatTokenizer, Template
 from prefd.plugins.formats.fields import content_text, is_empty
@@ -55,7 +56,7 @@ __all__ = ["AnswerText", "ChatTokenizer", "Prompter", "Settings", "Texts"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a spec that decide how a row is written as text."""
+    """Settings holds the settings of a spec that decide how a row is written as text."""
 
     moment: datetime = field(default_factory=lambda: parse_date(DEFAULT_DATE))
     """What a template takes for now."""
@@ -69,7 +70,7 @@ class Settings:
 
 
 class AnswerText(NamedTuple):
-    """A side's text, and the EOS that ends it."""
+    """AnswerText holds a side's text, and the EOS that ends it."""
 
     text: str
     eos: int
@@ -80,7 +81,7 @@ class AnswerText(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """A pair's prompt and answers as the model reads them."""
+    """Texts holds a pair's prompt and answers as the model reads them."""
 
     prompt: str
     chosen: AnswerText
@@ -120,7 +121,8 @@ class Prompter:
         pair = replace(
             pair, prompt=prompt, chosen=self._without_eos(pair.chosen), rejected=self._without_eos(pair.rejected)
         )
-        start, answers = self._render_pair(pair) if self.is_chat else self._write_plain(pair, ends)
+        unshared = without_shared_weight(pair)
+        start, answers = self._render_pair(unshared) if self.is_chat else self._write_plain(unshared, ends)
         return Texts(start, answers[0], answers[1], self._remarks(pair, start, answers))
 
     def _render_pair(self, pair: Pair) -> tuple[str, list[AnswerText]]:
@@ -172,8 +174,11 @@ class Prompter:
         """Names what the pair's owner should know of it."""
         sides = pair.chosen, pair.rejected
         opens_thinking = start.rstrip().endswith(self._think_start)
+        repeating = [_repeats(pair.prompt, side) for side in sides]
         remarks = {
-            "repeats": all(_repeats(pair.prompt, side) for side in sides),
+            "repeats": all(repeating),
+            "repeats_once": any(repeating) and not all(repeating),
+            "shared": count_shared_turns(pair) > 0,
             "turns": any(not isinstance(side, str) and len(side) > 1 for side in sides),
             "weightless": any(_is_weightless(side) for side in sides),
             "prefill": not isinstance(pair.prompt, str)
@@ -361,7 +366,7 @@ def _contents(text: Text) -> list[str]:
 
 
 def _is_weightless(side: Text) -> bool:
-    """Whether an answer has a turn of the assistant's that is not to be learned."""
+    """Says whether an answer has a turn of the assistant's that is not to be learned."""
     return not isinstance(side, str) and not all(
         is_learned(message) for message in side if message["role"] == "assistant"
     )
@@ -372,7 +377,7 @@ def _is_foreign(text: str) -> bool:
 
 
 def _repeats(prompt: Text, side: Text) -> bool:
-    """Whether an answer begins with its prompt's last words."""
+    """Says whether an answer begins with its prompt's last words."""
     prompt_words = _words(prompt, -1)
     return len(prompt_words) > 1 and _words(side, 0)[: len(prompt_words)] == prompt_words
 

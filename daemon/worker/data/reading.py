@@ -18,9 +18,11 @@ from prefd.daemon.worker.data.columns import NamedRows, name_columns
 from prefd.daemon.worker.data.dataset import Dataset, list_row_numbers
 from prefd.daemon.worker.data.judgements import check_judgements
 from prefd.daemon.worker.data.margins import apply_scores
+from prefd.daemon.worker.data.python_cells import check_python_cells, find_python_cells, python_cells_error
 from prefd.daemon.worker.data.repeated import note_repeated_pairs
 from prefd.daemon.worker.data.rows import DataError, Row
 from prefd.daemon.worker.data.shapes import check_columns
+from prefd.daemon.worker.data.side_marks import note_side_marks
 from prefd.daemon.worker.data.watched_row import WatchedRow
 from prefd.daemon.worker.data.wrapped_answers import check_wrapped
 from prefd.plugins.formats.fields import is_text
@@ -44,11 +46,32 @@ def read_dataset(
 
     Raises `DataError` where it is not certain what is meant.
     """
-    named_rows = name_columns(rows, spec, source)
+    named_rows, where = name_columns(rows, spec, source), f"{key}: {source}"
+    try:
+        dataset = _read_certain(named_rows, spec, formats, where, name_rows)
+    except DataError as error:
+        for column, numbers in find_python_cells(named_rows).items():  # what it looks like to the formats misleads
+            raise python_cells_error(where, named_rows, column, name_rows(numbers)) from error
+        raise
+    check_python_cells(dataset)
+    apply_scores(dataset, spec)
+    note_side_marks(dataset)
+    note_repeated_pairs(dataset)
+    return dataset
+
+
+def _read_certain(
+    named_rows: NamedRows,
+    spec: DataSpec,
+    formats: Mapping[str, RowFormat],
+    where: str,
+    name_rows: Callable[[Sequence[int]], str],
+) -> Dataset:
+    """Reads the pairs by the format that the rows have. Raises `DataError` where it is not certain what is meant."""
     name, matching = detect_format(named_rows.rows, formats)
     if not any(matching):
-        check_columns(named_rows.rows, source, key)
-    row_format, where = formats[name], f"{key}: {source}"
+        check_columns(named_rows.rows, where)
+    row_format = formats[name]
     reading = _read_rows(named_rows, name, matching, row_format, where)
     dataset = Dataset(
         where, name, named_rows, reading.pairs, reading.unusable, reading.columns, reading.notes, name_rows
@@ -64,8 +87,6 @@ def read_dataset(
     check_wrapped(dataset, spec)
     if isinstance(row_format, ImplicitText):
         check_implicit(dataset)
-    apply_scores(dataset, spec)
-    note_repeated_pairs(dataset)
     return dataset
 
 

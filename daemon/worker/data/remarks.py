@@ -22,7 +22,7 @@ LOPSIDED = 8
 
 
 class Remark(NamedTuple):
-    """One thing to look at in a pair, and how grave it is."""
+    """Remark is one thing to look at in a pair, and how grave it is."""
 
     gravity: int
     amount: float
@@ -74,7 +74,7 @@ def _common_start(chosen: Completion, rejected: Completion) -> int:
 
 
 def _same_start(first: np.typing.NDArray[np.uint32], second: np.typing.NDArray[np.uint32]) -> int:
-    """How many tokens both begin with."""
+    """Says how many tokens both begin with."""
     length = min(len(first), len(second))
     differing = np.flatnonzero(first[:length] != second[:length])
     return int(differing[0]) if len(differing) else length

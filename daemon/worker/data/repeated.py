@@ -98,17 +98,17 @@ def _side(pair: Pair, side: Any) -> bytes:
 
 
 def _misses_side(pair: Pair) -> bool:
-    """Whether a side says just what stands for a value that is missing."""
+    """Says whether a side says just what stands for a value that is missing."""
     return any(answer_text(side).strip() in MISSING_VALUES for side in (pair.chosen, pair.rejected))
 
 
 def _misses_prompt(pair: Pair) -> bool:
-    """Whether the prompt, or the last of the texts that were joined to it, is just what stands for a missing value."""
+    """Says whether the prompt, or the last of the texts that were joined to it, is just what stands for a missing value."""
     return answer_text(pair.prompt).strip().rpartition("\n")[2] in MISSING_VALUES
 
 
 def _repeats_prompt(pair: Pair) -> bool:
-    """Whether a side says just what the prompt or its last message does."""
+    """Says whether a side says just what the prompt or its last message does."""
     prompt_text = squeezed(answer_text(pair.prompt))
     return bool(prompt_text) and prompt_text in (
         squeezed(answer_text(pair.chosen)),

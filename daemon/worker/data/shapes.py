@@ -35,14 +35,14 @@ OPPOSITES = (
 """Words of the names of a better and a worse answer, which are never read as such unasked."""
 
 
-def check_columns(rows: Sequence[Row], source: str, key: str) -> None:
+def check_columns(rows: Sequence[Row], where: str) -> None:
     """Raises `DataError` for a dataset none of whose rows have the columns of a pair."""
     columns = columns_of(rows)
     if named_sides(columns) or all(isinstance(row, UnusableRow) for row in rows):
         return
     if not columns:
-        raise DataError(f"{key}: {source} has no columns: each row needs chosen and rejected (and prompt, or not)")
-    raise DataError(f"{key}: {source} {_missing(rows, columns)}")
+        raise DataError(f"{where} has no columns: each row needs chosen and rejected (and prompt, or not)")
+    raise DataError(f"{where} {_missing(rows, columns)}")
 
 
 def _missing(rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -135,7 +135,7 @@ def _naming_winner(answers: Answers, columns: Sequence[str]) -> str:
 
 
 def _is_mark(key: str, answers: Answers) -> bool:
-    """Whether a key of listed answers may mark the best of them: `selected`, `is_best`."""
+    """Says whether a key of listed answers may mark the best of them: `selected`, `is_best`."""
     is_named = not (VERDICTS | BETTER).isdisjoint(words_of(key))
     return is_named and any(isinstance(item.get(key), bool) for item in answers.items)
 

@@ -22,7 +22,7 @@ UNCERTAIN = "the chat template changes earlier turns of the answer, so the assis
 
 
 class Span(NamedTuple):
-    """The characters from `begin` up to `end`."""
+    """Span is the characters from `begin` up to `end`."""
 
     begin: int
     end: int
@@ -104,7 +104,7 @@ def _locate_other(render: Render, answer: Sequence[Message], index: int, full: s
 
 
 def _lies_in(place: Span | str | None, full: str, span: Span) -> bool:
-    """Whether another's text lies in `span`, or may."""
+    """Says whether another's text lies in `span`, or may."""
     if isinstance(place, Span):
         return place.begin < span.end and place.end > span.begin
     return place is None or place in full[span.begin : span.end]
@@ -130,7 +130,7 @@ def _by_growth(
 
 
 def _says(turn: str, message: Message) -> bool:
-    """Whether all that `message` ends with, and its calls, stand in `turn`."""
+    """Says whether all that `message` ends with, and its calls, stand in `turn`."""
     calls = [call.get("function") or call for call in message.get("tool_calls") or ()]
     names = [str(call.get("name")) for call in calls]
     return content_text(message).strip()[-TELLING:] in turn and all(name in turn for name in names)
@@ -157,7 +157,7 @@ def _by_content(
 
 
 def _behind_last_eos(text: str, eos: Sequence[str]) -> int:
-    """Where the turn ends that `text` ends with: behind its EOS, of several the first, where generation would stop."""
+    """Says where the turn ends that `text` ends with: behind its EOS, of several the first, where generation would stop."""
     end, text_before_eos = len(text), text.rstrip()
     while eos_text := next((candidate for candidate in eos if text_before_eos.endswith(candidate)), None):
         end, text_before_eos = len(text_before_eos), text_before_eos.removesuffix(eos_text).rstrip()

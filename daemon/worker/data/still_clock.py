@@ -146,7 +146,7 @@ class Clock:
                 random.setstate(state)
 
     def _stand_ins_in(self, module: ModuleType) -> list[tuple[str, Any]]:
-        """What is put into `module`, by name: of one that tells something, its own; of another, what it has from those."""
+        """Says what is put into `module`, by name: of one that tells something, its own; of another, what it has from those."""
         if module in self._of_modules:
             return list(self._of_modules[module].items())
         return [
@@ -156,7 +156,7 @@ class Clock:
         ]
 
     def _stand_in(self, name: str, value: Any) -> Any:
-        """What stands in for `value`, also where something else stands in for a clock of Python's already."""
+        """Says what stands in for `value`, also where something else stands in for a clock of Python's already."""
         stand_in = self._of_values.get(id(value))
         if stand_in is None and (
             (isinstance(value, type) and issubclass(value, date)) or (name == "datetime" and hasattr(value, "now"))
@@ -167,7 +167,7 @@ class Clock:
 
 
 def _stand_ins(clock: Clock, asker: Asker) -> dict[ModuleType, dict[str, Any]]:
-    """What is put in the place of each of Python's clocks, by its module and name."""
+    """Says what is put in the place of each of Python's clocks, by its module and name."""
     classes = {"date": _still_date(clock, asker), "datetime": _still_datetime(clock, asker)}
     return {datetimes: classes, time: _still_time(clock, asker)}
 
@@ -180,7 +180,7 @@ class _InCLocale(date):
 
 
 def _still_date(clock: Clock, asker: Asker) -> type[date]:
-    """What stands in for `datetime.date`."""
+    """Says what stands in for `datetime.date`."""
 
     class StillDate(_InCLocale):
         @classmethod
@@ -198,7 +198,7 @@ def _still_date(clock: Clock, asker: Asker) -> type[date]:
 
 
 def _still_datetime(clock: Clock, asker: Asker) -> type[datetime]:
-    """What stands in for `datetime.datetime`."""
+    """Says what stands in for `datetime.datetime`."""
 
     class StillDatetime(_InCLocale, datetime):
         @classmethod
@@ -235,7 +235,7 @@ def _still_datetime(clock: Clock, asker: Asker) -> type[datetime]:
 
 
 def _still_time(clock: Clock, asker: Asker) -> dict[str, Any]:
-    """What stands in for the functions and constants of `time`, by their names."""
+    """Says what stands in for the functions and constants of `time`, by their names."""
 
     def seconds() -> float:
         return clock.read().replace(tzinfo=UTC).timestamp()
@@ -271,7 +271,7 @@ def _still_time(clock: Clock, asker: Asker) -> dict[str, Any]:
 
 
 def _by_value(of_modules: Mapping[ModuleType, Mapping[str, Any]]) -> dict[int, Any]:
-    """What stands in for each module, class, function and mapping that has a stand-in, by its id."""
+    """Says what stands in for each module, class, function and mapping that has a stand-in, by its id."""
     stand_ins_by_id: dict[int, Any] = {}
     for module, stand_ins in of_modules.items():
         stand_ins_by_id[id(module)] = SimpleNamespace(**{**vars(module), **stand_ins})

@@ -42,7 +42,7 @@ class Asker:
 
 
 class StillEnvironment(MutableMapping[Any, Any]):
-    """An environment that is empty to a template and keeps nothing that it writes; to others it is the real one."""
+    """StillEnvironment is an environment that is empty to a template and keeps nothing that it writes; to others it is the real one."""
 
     def __init__(self, real: MutableMapping[Any, Any], is_template: Callable[[], bool]) -> None:
         self._real = real
@@ -112,7 +112,7 @@ def _constants(
 
 
 def _is_importing() -> bool:
-    """Whether a module is imported between the template's call and here."""
+    """Says whether a module is imported between the template's call and here."""
     frame, is_past_template = sys._getframe(1), False
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))

@@ -42,7 +42,7 @@ REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 class ChatTokenizer(Protocol):
-    """The methods and fields of mlx-lm's `TokenizerWrapper` that are used here; it has no types of its own."""
+    """ChatTokenizer holds the methods and fields of mlx-lm's `TokenizerWrapper` that are used here; it has no types of its own."""
 
     eos_token_id: int | None
     bos_token_id: int | None
@@ -63,7 +63,7 @@ class ChatTokenizer(Protocol):
 
 
 class Chat(NamedTuple):
-    """The part of a chat that every rendering of one row has in common."""
+    """Chat holds the part of a chat that every rendering of one row has in common."""
 
     prompt: Sequence[Message]
     tools: Sequence[Mapping[str, Any]] | None = None
@@ -91,17 +91,17 @@ class Template:
 
     @property
     def folder(self) -> Path:
-        """Where the tokenizer was loaded from."""
+        """Says where the tokenizer was loaded from."""
         return Path(str(getattr(self._inner, "name_or_path", "")))
 
     @property
     def draws(self) -> bool:
-        """Whether any text so far was drawn at random."""
+        """Says whether any text so far was drawn at random."""
         return self._clock.was_drawn_from
 
     @property
     def reads_surroundings(self) -> bool:
-        """Whether any text so far was made by asking for the environment, the process or the machine."""
+        """Says whether any text so far was made by asking for the environment, the process or the machine."""
         return self._clock.were_surroundings_read
 
     def render(self, chat: Chat, answer: Sequence[Message] = (), add_generation_prompt: bool = False) -> str:
@@ -155,7 +155,7 @@ class Template:
 
     @cached_property
     def _wants_parts(self) -> bool:
-        """Whether the template shows contents only as lists of parts."""
+        """Says whether the template shows contents only as lists of parts."""
         if PROBE in self._try([_user(PROBE)]):
             return False
         parts = self._try([{"role": "user", "content": [{"type": "text", "text": PROBE}]}])
@@ -163,7 +163,7 @@ class Template:
 
     @cached_property
     def _wants_argument_text(self) -> bool:
-        """Whether the template shows a call's arguments rightly only as JSON text."""
+        """Says whether the template shows a call's arguments rightly only as JSON text."""
         as_object = self._try(self._content_forms(_user("q"), _call({PROBE: PROBE})))
         if PROBE in as_object and f"{{'{PROBE}'" not in as_object:
             return False
@@ -181,13 +181,13 @@ class Template:
 
     @cached_property
     def ending(self) -> str:
-        """What the template writes behind an answer."""
+        """Says what the template writes behind an answer."""
         before, _, after = self._try(self._content_forms(_user("q"), _assistant(PROBE))).rpartition(PROBE)
         return after if before else ""
 
     @cached_property
     def markers(self) -> tuple[str, ...]:
-        """What the template itself writes around turns: a text with any of it has been through a template already."""
+        """Says what the template itself writes around turns: a text with any of it has been through a template already."""
         question, answer = self._content_forms(_user(PROBE), _assistant(PROBE))
         texts = self._try([question], generation=True) + self._try([question, answer])
         added: dict[str, int] = getattr(self._inner, "get_added_vocab", dict)()
@@ -203,7 +203,7 @@ class Template:
 
     @cached_property
     def around(self) -> tuple[str, str]:
-        """What the template writes before a user's only turn, and behind it where an answer is to follow."""
+        """Says what the template writes before a user's only turn, and behind it where an answer is to follow."""
         head, probe, tail = self._try(self._content_forms(_user(PROBE)), generation=True).partition(PROBE)
         return (head.strip().removeprefix(self.bos).strip(), tail.strip()) if probe else ("", "")
 

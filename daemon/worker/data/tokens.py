@@ -38,6 +38,9 @@ REMARKS = {
         "generation has it"
     ),
     "turns": "whose answer has several turns: only the assistant's own tokens count",
+    "shared": (
+        "whose sides begin with the same turns: they are read and not learned, as the sides differ only behind them"
+    ),
     "weightless": "with a message of weight 0 in a side: it is read and not learned",
     "prefill": "whose prompt ends with an assistant's turn: the answer is another turn behind it, and not its end",
     "thinking": (
@@ -58,13 +61,16 @@ REMARKS = {
     "repeats": (
         "whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen and rejected"
     ),
+    "repeats_once": (
+        "of which one side begins with its prompt and the other does not, which the model would learn of the two: take it out"
+    ),
 }
 """What is said of pairs that have something to them, behind their number."""
 
 
 @dataclass(frozen=True, eq=False)
 class Completion:
-    """One side of a pair: the tokens of the prompt and of the answer to it."""
+    """Completion is one side of a pair: the tokens of the prompt and of the answer to it."""
 
     ids: NDArray[np.uint32]
     """(n,) read-only."""
@@ -104,7 +110,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Example:
-    """A pair ready to be scored and trained on; both sides begin with the same prompt tokens."""
+    """Example is a pair ready to be scored and trained on; both sides begin with the same prompt tokens."""
 
     row: int
     """1-based, in the order of the files."""
@@ -226,7 +232,7 @@ class Encoder:
         return sides_without_nulls
 
     def _is_same(self, pair: Pair, encoding: tuple[list[int], list[_Side], frozenset[str]]) -> bool:
-        """Whether `pair` has the prompt and sides of `found`."""
+        """Says whether `pair` has the prompt and sides of `found`."""
         try:
             return self._sides(pair)[:2] == encoding[:2]
         except UnusableRow:
@@ -258,7 +264,7 @@ class Encoder:
         return _Side([*ids, answer.eos], apart or answer.composed, apart and not answer.composed, own_mask)
 
     def _mark_own_tokens(self, before: str, text: str, own: Sequence[Span], ids: Sequence[int]) -> list[bool]:
-        """Which of `ids`, the tokens of `text` behind `before`, have a character in one of the spans of `text`."""
+        """Says which of `ids`, the tokens of `text` behind `before`, have a character in one of the spans of `text`."""
         tokenizer: Any = getattr(self._tokenizer, "_tokenizer", self._tokenizer)
         try:
             encoded = tokenizer(before + text, add_special_tokens=False, return_offsets_mapping=True)

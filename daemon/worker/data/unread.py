@@ -54,9 +54,17 @@ PERSONAS = frozenset(
     ]
 )
 """Names that are no certain system turn, and no metadata either."""
+OF_SYSTEM = PROMPTS | CHATS | {"model", "llm", "ai", "assistant", "bot", "content", "turn", "base", "default", "custom"}
+"""Words beside `system` in names of its turn, in any order: `instruction_system`, `prompt_system`, `model_system_prompt`."""
 AS_SYSTEM = re.compile(r"\s*(You are|You're|Act as|Pretend (to be|you)|As an? (AI|assistant))\b")
 """How system turns begin, whatever their column is called."""
-ABOUT_ANSWERS = COMMENTS | {"annotator", "rater", "grader", "critic", "reward", "eval"}
+JUDGES = frozenset(
+    ["judge", "annotator", "rater", "grader", "critic", "reward", "eval", "judgement", "judgment", "evaluation"]
+)
+"""Words of names of what is said to those who judge answers."""
+PERSONA = frozenset(["persona", "system", "sys", "character", "preamble", "preprompt", "role"])
+"""Words of names that tell of a system turn, also beside words of metadata: `persona_note`, `model_persona`."""
+ABOUT_ANSWERS = COMMENTS | JUDGES
 """Words of names of what is said of answers, or to those who judge them."""
 TOOL_NAMES = frozenset(
     [
@@ -94,6 +102,8 @@ def guess_part(column: str) -> str | None:
         return "turns"
     if key in SYSTEMS | PERSONAS or (key.rpartition("_")[0] in SYSTEMS and not is_about(column)):
         return "system"
+    if "system" in words_of(column) and set(words_of(column)) <= {"system"} | OF_SYSTEM:
+        return "system"
     if any(key in pair for pair in KNOWN):
         return "answer"
     numbered_column = numbered(column)
@@ -112,9 +122,11 @@ def guess_by_value(column: str, rows: Collection[Mapping[str, Any]]) -> str | No
         word for word in words if word.isdigit()
     }:
         return "answer"
-    if is_about(column) or not ABOUT_ANSWERS.isdisjoint(words) or words[-1:] == ("judge",):
-        return None
     values = [value for row in rows if not is_blank(value := as_chat(row.get(column)))]
+    is_judges = not JUDGES.isdisjoint(words)
+    is_persona = not is_judges and not PERSONA.isdisjoint(words)
+    if (is_about(column) or not ABOUT_ANSWERS.isdisjoint(words) or is_judges) and not is_persona:
+        return None
     if values and all(isinstance(value, str) and AS_SYSTEM.match(value) for value in values):
         return "system"
     return "turns" if values and all(is_messages(value) for value in values) else None
@@ -169,7 +181,7 @@ def check_tools(row: Mapping[str, Any], columns_read: Collection[str], ignored_c
 
 
 def _names_tools(column: str, value: Any) -> bool:
-    """Whether a column is called as a list of tools is, and holds something."""
+    """Says whether a column is called as a list of tools is, and holds something."""
     words = set(words_of(column))
     is_list = not words.isdisjoint(("tools", "functions", "apis")) or (
         len(words) > 1 and bool(words & {"tool", "function", "api"})
@@ -178,7 +190,7 @@ def _names_tools(column: str, value: Any) -> bool:
 
 
 def _are_tools(value: Any) -> bool:
-    """Whether it is the schemas of functions that a model may call, or the JSON text of them."""
+    """Says whether it is the schemas of functions that a model may call, or the JSON text of them."""
     if isinstance(value, str) and value.lstrip().startswith("[") and '"name"' in value:
         try:
             value = json.loads(value)

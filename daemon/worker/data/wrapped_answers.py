@@ -1,11 +1,12 @@
-"""Refuses a dataset whose answers are texts within JSON or Python's repr, as a table of lists or bytes becomes text.
+"""Refuses a dataset whose answers or prompts are texts within JSON or Python's repr, as a table of lists or bytes becomes text.
 
-One such answer may be what was asked for; a list of one text in nearly every row is not.
+One such text may be what was asked for; a list of one text in nearly every row is not.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
@@ -24,27 +25,44 @@ KEYS = ("content", "value", "text")
 
 
 def check_wrapped(dataset: Dataset, spec: DataSpec) -> None:
-    """Raises `DataError` where a side of nearly every pair is text in a list, an object, quotes or a repr."""
-    if "answer" in find_settled_parts(spec):
-        return
+    """Raises `DataError` where a side or the prompt of nearly every pair is text in a list, an object, quotes or a repr.
+
+    Where the spec names their columns they are what is meant.
+    """
+    settled_parts = find_settled_parts(spec)
+    if "answer" not in settled_parts:
+        _refuse_wrapped(
+            dataset,
+            ("chosen", "rejected"),
+            "write the answers' own texts; where they are to look so, name their columns (data.chosen_feature and "
+            "data.rejected_feature)",
+        )
+    if "prompt" not in settled_parts:
+        _refuse_wrapped(
+            dataset,
+            ("prompt",),
+            "write the prompts' own texts; where they are to look so, name their column (data.prompt_feature)",
+        )
+
+
+def _refuse_wrapped(dataset: Dataset, parts: Sequence[str], remedy: str) -> None:
     wrapped = [
-        (number, side, text)
+        (number, part, text)
         for number, pair in dataset.pairs
-        for side in ("chosen", "rejected")
-        if _is_wrapped(text := _text_of(getattr(pair, side)))
+        for part in parts
+        if _is_wrapped(text := _text_of(getattr(pair, part)))
     ]
     rows = list(dict.fromkeys(number for number, _, _ in wrapped))
     if rows and len(rows) >= NEARLY_ALL * len({number for number, _ in dataset.pairs}):
-        sides = " and ".join(dict.fromkeys(side for _, side, _ in wrapped))
+        names = " and ".join(dict.fromkeys(part for _, part, _ in wrapped))
         raise DataError(
-            f"{dataset.where}: in {len(rows)} of {len(dataset.pairs)} pairs {sides} is text that was written as a list, an object, a "
-            f"quotation or bytes ({wrapped[0][2][:40]}…; {dataset.name_rows(rows)}): write the answers' own texts; where they are "
-            "to look so, name their columns (data.chosen_feature and data.rejected_feature)"
+            f"{dataset.where}: in {len(rows)} of {len(dataset.pairs)} pairs {names} is text that was written as a list, an object, a "
+            f"quotation or bytes ({wrapped[0][2][:40]}…; {dataset.name_rows(rows)}): {remedy}"
         )
 
 
 def _text_of(answer: Text) -> str:
-    """The text of an answer, or of its only message."""
+    """A text, or that of its only message."""
     if isinstance(answer, str):
         return answer.strip()
     return content_text(answer[0]).strip() if len(answer) == 1 else ""
@@ -63,11 +81,20 @@ def _is_wrapped(text: str) -> bool:
         return isinstance(value, str)
     if isinstance(value, list) and len(value) == 1:
         return _is_answer(value[0])
-    return isinstance(value, dict) and any(key in value and _is_answer(value[key]) for key in KEYS)
+    return isinstance(value, dict) and (
+        any(key in value and _is_answer(value[key]) for key in KEYS) or _has_message(value)
+    )
+
+
+def _has_message(value: Any) -> bool:
+    """Says whether a chat message is anywhere in `value`, as in what OpenAI's service answers."""
+    if isinstance(value, dict):
+        return {"role", "content"} <= value.keys() or any(map(_has_message, value.values()))
+    return isinstance(value, list) and any(map(_has_message, value))
 
 
 def _literal(text: str) -> Any:
-    """What `text` is the repr of; None where it is none."""
+    """Says what `text` is the repr of; None where it is none."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):

@@ -13,14 +13,15 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import peft_start
-from prefd.daemon.worker.models.loading import ADAPTER_LEAVES
+from prefd.daemon.worker.models.loading import ADAPTER_LEAVES, compute_dtype
 from prefd.daemon.worker.models.lora_keys import resolve_keys
+from prefd.daemon.worker.models.narrow_adapters import narrow_adapters
 from prefd.daemon.worker.models.source import ModelSource, read_adapter
 
 
 @dataclass(frozen=True)
 class FineTune:
-    """What of a model is trained, in the words of mlx-lm's adapter_config.json."""
+    """FineTune says what of a model is trained, in the words of mlx-lm's adapter_config.json."""
 
     fine_tune_type: str
     num_layers: int
@@ -68,6 +69,8 @@ def make_trainable(model: nn.Module, source: ModelSource, training: TrainingSpec
                 "Name layers that it supports in training.lora.keys, or use training.fine_tune lora"
             ) from error
         _check_adapted(model, source)
+        if compute_dtype(source) != "float32":
+            narrow_adapters(model)
     if not tree_flatten(model.trainable_parameters()):
         raise JobError(f"nothing to train: no layer of {source.model} has a module that {training.fine_tune} can adapt")
     model.train()
@@ -127,5 +130,5 @@ def _describe_adapter(model: nn.Module, source: ModelSource, training: TrainingS
 
 
 def _is_same(requested: Any, own: Any) -> bool:
-    """Whether two settings mean the same; the order of modules means nothing."""
+    """Say whether two settings mean the same; the order of modules means nothing."""
     return sorted(requested) == sorted(own or ()) if isinstance(requested, list) else bool(requested == own)

@@ -12,18 +12,18 @@ import mlx.core as mx
 from mlx import nn
 from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import (
-    can_run_metal,
     load_config,
     load_model,
     load_tokenizer,
-    maybe_set_recommended_wired_limit,
     quantize_model,
 )
 
 from prefd.daemon.text.wording import format_value
+from prefd.daemon.worker.device_trouble import raise_if_device_failed
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import memory, peft_start
 from prefd.daemon.worker.models.lookup_tables import bound_positions
+from prefd.daemon.worker.models.narrow_adapters import narrow_adapters
 from prefd.daemon.worker.models.source import (
     ModelSource,
     explain_loading_failure,
@@ -68,8 +68,6 @@ def load_lazily(source: ModelSource) -> nn.Module:
     model, _ = open_base(source)
     bound_positions(model)
     put_adapter(model, source)
-    if can_run_metal():
-        maybe_set_recommended_wired_limit()  # as mlx-lm does: keeps the weights resident on a Mac
     adapters = [
         (module, {name: module[name].astype(mx.float32) for name in ADAPTER_LEAVES if name in module})
         for module in model.modules()
@@ -78,6 +76,8 @@ def load_lazily(source: ModelSource) -> nn.Module:
     model.set_dtype(getattr(mx, compute_dtype(source)))
     for module, leaves in adapters:
         module.update(leaves)
+    if compute_dtype(source) != "float32":
+        narrow_adapters(model)
     model.eval()
     return model
 
@@ -116,6 +116,7 @@ def _explain_failures(source: ModelSource, where: str) -> Iterator[None]:
     except JobError:
         raise
     except Exception as error:  # whatever a model's code does with files that it was not written for
+        raise_if_device_failed(error)
         raise JobError(f"model {where} cannot be loaded: {explain_loading_failure(source, error)}") from error
 
 

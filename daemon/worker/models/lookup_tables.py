@@ -31,7 +31,7 @@ POSITION_SETTINGS = ("n_positions", "n_ctx", "max_position_embeddings")
 
 @dataclass(frozen=True)
 class Tables:
-    """How many rows each table has; None where the model has none of its kind, or none that was recognised."""
+    """Tables says how many rows each table has; None where the model has none of its kind, or none that was recognised."""
 
     tokens: int | None
     positions: int | None
@@ -136,7 +136,7 @@ def _measure_longest(example: Example) -> int:
 
 
 class BoundedEmbedding(nn.Embedding):
-    """A table of positions that padding, which runs on behind the last token, cannot read past the end of."""
+    """BoundedEmbedding is a table of positions that padding, which runs on behind the last token, cannot read past the end of."""
 
     def __call__(self, x: mx.array) -> mx.array:
         """Look up positions, those behind the end as the last one."""
@@ -144,7 +144,7 @@ class BoundedEmbedding(nn.Embedding):
 
 
 class BoundedQuantizedEmbedding(nn.QuantizedEmbedding):
-    """A quantized table of positions that padding cannot read past the end of."""
+    """BoundedQuantizedEmbedding is a quantized table of positions that padding cannot read past the end of."""
 
     def __call__(self, x: mx.array) -> mx.array:
         """Look up positions, those behind the end as the last one."""

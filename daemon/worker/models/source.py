@@ -31,7 +31,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model as a spec names it. `folder` is where its files are (a hub id is downloaded on first use)."""
+    """ModelSource is a model as a spec names it. `folder` is where its files are (a hub id is downloaded on first use)."""
 
     model: str
     adapter: Path | None = None
@@ -73,7 +73,7 @@ class ModelSource:
 
     @property
     def has_weights(self) -> bool:
-        """Whether its weights are on this machine already; nothing is downloaded."""
+        """Say whether its weights are on this machine already; nothing is downloaded."""
         folder: Path | None = Path(self.model)
         if not Path(self.model).is_dir():
             folder = _find_downloaded(self.model)

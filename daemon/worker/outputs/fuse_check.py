@@ -47,7 +47,7 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much of what was trained the fused model lost, measured in logits."""
+    """Comparison says how much of what was trained the fused model lost, measured in logits."""
 
     effect: float
     """How far base and adapter together are from the base."""
@@ -78,7 +78,7 @@ class Comparison:
 
     @property
     def tells(self) -> bool:
-        """Whether so much is lost that the job's owner should know. Weights that stay float32 lose nothing."""
+        """Say whether so much is lost that the job's owner should know. Weights that stay float32 lose nothing."""
         if self.requantized:
             return self.share > 0
         return self.stored != "F32" and self.share > WARNING_SHARE
@@ -204,6 +204,6 @@ def scatter(logits: Logits) -> float:
 
 
 def _embeds_in_bfloat16(source: ModelSource) -> bool:
-    """Whether an embedding gives bfloat16 whatever the rest computes in: one whose scales are no floats does."""
+    """Say whether an embedding gives bfloat16 whatever the rest computes in: one whose scales are no floats does."""
     model, _ = loading.open_base(replace(source, adapter=None))
     return any(isinstance(m, nn.QuantizedEmbedding) and m.mode != "affine" for m in model.modules())

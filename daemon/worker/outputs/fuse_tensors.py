@@ -44,7 +44,7 @@ PACKED = {"weight", "scales", "biases", "global_scale"}
 
 @dataclass(frozen=True)
 class WrongTensor:
-    """A tensor that is not what it should be."""
+    """WrongTensor is a tensor that is not what it should be."""
 
     name: str
     deviation: float

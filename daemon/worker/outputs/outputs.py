@@ -38,7 +38,7 @@ def check(job: SpecifiedJob, model: nn.Module) -> None:
 
 @dataclass
 class Outputs:
-    """The folders that were written, by name, and what the job reports of them."""
+    """Outputs holds the folders that were written, by name, and what the job reports of them."""
 
     folders: dict[str, Path] = field(default_factory=dict)
     fused_check: FusedCheck | None = None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prefd.cache.segments.durable import flush, flush_for_good
+from prefd.daemon.worker.device_trouble import raise_if_device_failed
 from prefd.daemon.worker.errors import JobError
 
 
@@ -20,11 +21,12 @@ def report_write_errors(subject: str, folder: Path, remedy: str = "") -> Iterato
     try:
         yield
     except (OSError, RuntimeError) as error:
+        raise_if_device_failed(error)  # what is written was computed only now
         raise JobError(f"{subject} cannot be written in {folder}: {error}; is the disk full?{remedy}") from error
 
 
 class Published:
-    """A folder that appears whole or not at all: `with Published(path) as partial:` fills and then renames it."""
+    """Published is a folder that appears whole or not at all: `with Published(path) as partial:` fills and then renames it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

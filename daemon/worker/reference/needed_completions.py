@@ -14,7 +14,7 @@ ENTRY_BYTES = 32 + 8 + 8 + 4  # key, offset, sum and checksum; then four bytes a
 
 @dataclass(frozen=True)
 class Needs:
-    """The completions of a job's pairs, training and held-out, by their keys."""
+    """Needs holds the completions of a job's pairs, training and held-out, by their keys."""
 
     completions: dict[bytes, Completion]
     rows: dict[bytes, Example]

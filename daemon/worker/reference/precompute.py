@@ -74,7 +74,8 @@ def _score_missing(
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
     began = flushed = time.monotonic()
-    for batch in batch_by_key(missing):
+    max_tokens = max(1, BATCH_TOKENS[loading.device()] >> job.run.batches.halvings)
+    for batch in batch_by_key(missing, max_tokens):
         pending |= score(scorer, batch)
         overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
         if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
@@ -87,12 +88,15 @@ def _score_missing(
     return time.monotonic() - began
 
 
-def batch_by_key(missing: dict[bytes, Completion]) -> list[list[tuple[bytes, Completion]]]:
-    """Cut `missing` into batches of bounded size, answers to one prompt together."""
+def batch_by_key(
+    missing: dict[bytes, Completion], max_tokens: int | None = None
+) -> list[list[tuple[bytes, Completion]]]:
+    """Cut `missing` into batches of at most `max_tokens` tokens, answers to one prompt together; None: the device's usual."""
+    max_tokens = max_tokens or BATCH_TOKENS[loading.device()]
     items = list(missing.items())
     return [
         [items[row] for row in batch]
-        for batch in batch_completions([completion for _, completion in items], BATCH_TOKENS[loading.device()])
+        for batch in batch_completions([completion for _, completion in items], max_tokens)
     ]
 
 

@@ -114,7 +114,7 @@ TRIED_BATCHES = (
 
 
 def _keeps_bits(way: Scorer) -> bool:
-    """Whether completions of lengths that meet in batches have the same bits in a batch as alone."""
+    """Say whether completions of lengths that meet in batches have the same bits in a batch as alone."""
     generator = np.random.default_rng(0)
     for shapes in TRIED_BATCHES:
         prompts = [(generator.integers(1, way.vocabulary, size), answers) for size, answers in shapes]

@@ -34,7 +34,7 @@ Share = Callable[[mx.array], tuple[mx.array, Any]]
 
 @dataclass(frozen=True)
 class Head:
-    """A model's output head."""
+    """Head is a model's output head."""
 
     logits: Logits
     vocabulary: int
@@ -51,7 +51,7 @@ class Head:
 
 
 class Differentiated(NamedTuple):
-    """What `differentiate_now` returns: the value, and its gradients."""
+    """Differentiated holds what `differentiate_now` returns: the value, and its gradients."""
 
     share: tuple[mx.array, Any]
     by_hidden: mx.array

@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Slack:
-    """Which sequences share a batch, padded to its longest."""
+    """Slack says which sequences share a batch, padded to its longest."""
 
     share: float = 0.0
     """Unlike lengths share a batch up to this ratio of padding to real tokens."""

@@ -69,7 +69,7 @@ class JoinedKV:
         return None if N == 1 else "causal"
 
     def empty(self) -> bool:
-        """Whether no piece has come yet."""
+        """Say whether no piece has come yet."""
         return not self.pieces
 
 
@@ -87,7 +87,7 @@ def _replace_cache(cache: Any, padding: mx.array | None, grouped: bool) -> Any:
 
 
 def can_pad(caches: list[Any]) -> bool:
-    """Whether rows of different lengths can go in one batch, padded at the left: not through a recurrent state."""
+    """Say whether rows of different lengths can go in one batch, padded at the left: not through a recurrent state."""
     return all(
         can_pad(list(cache.caches)) if isinstance(cache, CacheList) else isinstance(cache, JoinedKV) for cache in caches
     )

@@ -32,18 +32,18 @@ Share = Callable[[Logprobs], tuple[mx.array, Any]]
 
 
 def is_on_gpu() -> bool:
-    """Whether MLX computes on a GPU."""
+    """Say whether MLX computes on a GPU."""
     return bool(mx.default_device() == mx.gpu)
 
 
 def is_on_metal() -> bool:
-    """Whether MLX computes on a Mac's GPU."""
+    """Say whether MLX computes on a Mac's GPU."""
     return is_on_gpu() and mx.metal.is_available()
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a scorer runs the model; nothing here changes a number by more than rounding."""
+    """Options says how a scorer runs the model; nothing here changes a number by more than rounding."""
 
     slack: Slack = field(default_factory=lambda: plan.GPU if is_on_gpu() else plan.CPU)
     """Which sequences are batched. `plan.CPU` is narrowed to what changes no bit, where there is such a part of it."""

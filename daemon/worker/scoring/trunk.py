@@ -124,7 +124,7 @@ class StandIn:
 
 
 class Recomputed:
-    """A layer that runs again in the backward pass, its caches' arrays passed in and out: the second run repeats the first."""
+    """Recomputed is a layer that runs again in the backward pass, its caches' arrays passed in and out: the second run repeats the first."""
 
     def __init__(self, layer: nn.Module) -> None:
         self._layer = layer

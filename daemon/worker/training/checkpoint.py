@@ -40,7 +40,7 @@ class DamagedCheckpoint(Exception):
 
 @dataclass(frozen=True)
 class RestoredCheckpoint:
-    """What a run goes on from: the step after which the checkpoint was saved, and the state that it kept."""
+    """RestoredCheckpoint holds what a run goes on from: the step after which the checkpoint was saved, and the state that it kept."""
 
     step: int
     state: dict[str, Any]
@@ -48,7 +48,7 @@ class RestoredCheckpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run, one folder a step; the newest `keep` stay, and the best where there is one.
+    """Checkpoints holds the checkpoints of one run, one folder a step; the newest `keep` stay, and the best where there is one.
 
     While the run lasts two stay at least: the newest one's weights are only known to be good after the next step.
     """

@@ -40,7 +40,7 @@ def describe_falling_chosen(lines: Sequence[Line]) -> str | None:
 
 
 def stands_out(lower: Sequence[Line], higher: Sequence[Line], name: str) -> bool:
-    """Whether `name` is larger in `higher` by more than the scatter explains (Welch)."""
+    """Say whether `name` is larger in `higher` by more than the scatter explains (Welch)."""
     sides = [[line[name] for line in side] for side in (lower, higher)]
     error = math.sqrt(sum(variance(side) / len(side) for side in sides))
     return fmean(sides[1]) - fmean(sides[0]) > STANDARD_ERRORS * error

@@ -18,7 +18,7 @@ from mlx.utils import tree_map
 
 
 class MasterWeights(Optimizer):
-    """An optimizer that updates float32 copies of a model's trained weights, and rounds them into the model.
+    """MasterWeights is an optimizer that updates float32 copies of a model's trained weights, and rounds them into the model.
 
     Its state is that of the optimizer it wraps and the copies: a checkpoint that keeps one keeps both.
     """
@@ -34,6 +34,7 @@ class MasterWeights(Optimizer):
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
+        """Sets the wrapped optimizer's state, and the copies, from such a tree."""
         self.optimizer.state, self._masters = state["optimizer"], state["masters"]
 
     @property
@@ -44,6 +45,7 @@ class MasterWeights(Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, rate: float | mx.array) -> None:
+        """Sets the learning rate of the steps to come."""
         self.optimizer.learning_rate = rate
 
     @property

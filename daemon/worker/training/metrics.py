@@ -67,7 +67,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class MetricsLog:
-    """The file metrics.jsonl: one object a line, written in one call."""
+    """MetricsLog is the file metrics.jsonl: one object a line, written in one call."""
 
     path: Path
 

@@ -21,7 +21,7 @@ from prefd.daemon.worker.training.qat import QAT
 
 @dataclass(frozen=True)
 class Policy:
-    """A model in training mode, frozen but for what is trained."""
+    """Policy is a model in training mode, frozen but for what is trained."""
 
     model: nn.Module
     fine_tune: FineTune

@@ -40,7 +40,7 @@ _pass_straight_through.vjp(lambda inputs, cotangent, value: (cotangent, cotangen
 
 @dataclass(frozen=True)
 class Rounding:
-    """How one weight will be quantized: `settings` as `mx.quantize` takes them, stored as `dtype` when it is."""
+    """Rounding says how one weight will be quantized: `settings` as `mx.quantize` takes them, stored as `dtype` when it is."""
 
     settings: dict[str, Any]
     dtype: mx.Dtype
@@ -55,7 +55,7 @@ class Rounding:
 
 
 class RoundedWeight(nn.Module):
-    """A mixin for the class of a module whose own weight is trained; until `refresh` the module computes as before."""
+    """RoundedWeight is a mixin for the class of a module whose own weight is trained; until `refresh` the module computes as before."""
 
     rounding: Rounding
     rounded: mx.array | None = None
@@ -81,7 +81,7 @@ class RoundedWeight(nn.Module):
 
 
 class RoundedAdapter(nn.Module):
-    """A mixin for a LoRA or DoRA module: base and adapter as one rounded weight; until `refresh` it computes as before."""
+    """RoundedAdapter is a mixin for a LoRA or DoRA module: base and adapter as one rounded weight; until `refresh` it computes as before."""
 
     rounding: Rounding
     merged: nn.Module | None = None
@@ -116,7 +116,7 @@ class RoundedAdapter(nn.Module):
 
 
 class RoundedLoRALinear(RoundedAdapter, LoRALinear):
-    """The most common adapter, without the base's product with `x`, which has no gradient."""
+    """RoundedLoRALinear is the most common adapter, without the base's product with `x`, which has no gradient."""
 
     def _exact(self, method: str, x: mx.array, *args: Any, **kwargs: Any) -> Any:
         return self.scale * ((x @ self.lora_a) @ self.lora_b)
@@ -133,7 +133,7 @@ def make_rounded_class(kind: Any) -> type[nn.Module]:
 
 @dataclass
 class QAT:
-    """The modules of one policy that are rounded, from the step after `start_step`."""
+    """QAT holds the modules of one policy that are rounded, from the step after `start_step`."""
 
     start_step: int | None
     """None: never."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,7 +21,7 @@ from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Example, list_places
-from prefd.daemon.worker.errors import JobError, NotFinite, Stopped
+from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
@@ -44,7 +45,7 @@ TOKENIZING_LIBRARIES = ("transformers", "tokenizers", "jinja2")
 
 @dataclass
 class Run:
-    """A training run between its first step and its adapter."""
+    """Run is a training run between its first step and its adapter."""
 
     job: RunningJob
     training: TrainingSpec
@@ -59,7 +60,10 @@ class Run:
         self.metrics = MetricsLog(self.job.run.metrics)
         self.data_sha256 = digest_examples(self.job.examples)
         self.weights_sha256 = self.job.identify(self.job.policy).identity["weights"]
-        self.step = self.adapter_step = 0
+        self.step = self.adapter_step = self.saved_step = 0
+        self.saved_at = time.monotonic()
+        self.unfinished: dict[str, float] | None = None
+        """The metrics of a step that was taken and whose evaluation, if one is due, was not."""
         self.knows_noise = False
         """Whether the checkpoint had the measured noise of a log-ratio; those of the first versions did not."""
         self.warnings: list[str] = []
@@ -86,7 +90,8 @@ class Run:
             weights = checkpoint.state.get("weights_sha256", self.weights_sha256)
             if weights != self.weights_sha256:
                 raise self._make_change_error("weights", checkpoint.step, f"put {self.job.spec.model} back as it was")
-            self.step = checkpoint.step
+            self.step = self.saved_step = checkpoint.step
+            self.unfinished = checkpoint.state.get("unfinished")
             self.selection.restore(checkpoint.state["selection"])
             self.knows_noise = "start" in checkpoint.state
             if self.knows_noise:
@@ -148,12 +153,8 @@ class Run:
         """Take the steps to the end, or until the held-out pairs stop improving. Raises `Stopped` after a checkpoint."""
         total = self.schedule.total_steps
         report = Reporter(self.job.run, "training", total, "steps", self.step)
-        while self.step < total and not self.selection.stop:
-            self.step += 1
-            line = self._stamp() | self._step()
-            if self.step == 1 and line["grad_norm"] == 0:
-                log.warning("%s", describe_zero_gradients([line], total))
-            evaluation = self._evaluate()
+        while (self.step < total or self.unfinished is not None) and not self.selection.stop:
+            line, evaluation = self._step_and_evaluate(stop)
             is_last = self.step == total or self.selection.stop
             if is_last or self.step % self.training.steps_per_report == 0 or self.step == 1:
                 self.metrics.append(line)
@@ -161,7 +162,7 @@ class Run:
                 self.metrics.append(self._stamp() | evaluation)
             is_best = evaluation is not None and self.selection.best_step == self.step
             stop_requested = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
-            if is_last or is_best or stop_requested or self.step % self.training.save_every == 0:
+            if is_last or is_best or stop_requested or self._is_save_due():
                 self._save()
             report.advance(1, {name: line[name] for name in LABELS})
             if stop_requested and not is_last:
@@ -169,25 +170,56 @@ class Run:
         if self.selection.stop:
             log.info("%s", self.selection.explain_stop())
 
-    def _step(self) -> dict[str, float]:
+    def _step_and_evaluate(self, stop: StopEvent) -> tuple[dict[str, float], dict[str, float] | None]:
+        """Take the next step and the evaluation after it, or what a stop has left of both: the metrics of each.
+
+        Raises `Stopped` after a checkpoint where the stop comes meanwhile: of the step before, or of this one without its
+        evaluation, with which the run that goes on begins.
+        """
+        try:
+            if self.unfinished is None:
+                self.step += 1
+                line = self._stamp() | self._step(stop)
+                if self.step == 1 and line["grad_norm"] == 0:
+                    log.warning("%s", describe_zero_gradients([line], self.schedule.total_steps))
+                self.unfinished = line
+            evaluation = self._evaluate(stop)
+        except Interrupted as interrupted:
+            if self.unfinished is None:
+                self.step -= 1  # no weight has changed
+            if self.step and (self.unfinished is not None or self.step != self.saved_step):
+                self._save()
+            kept = f"the checkpoint of step {self.step} is kept" if self.step else "no step was taken yet"
+            raise Stopped(
+                f"stopped in {interrupted} after step {self.step} of {self.schedule.total_steps}; {kept}"
+            ) from None
+        line, self.unfinished = self.unfinished, None
+        return line, evaluation
+
+    def _is_save_due(self) -> bool:
+        """Say whether so many steps, or minutes, have gone by that a checkpoint is due."""
+        minutes = (time.monotonic() - self.saved_at) / 60
+        return self.step % self.training.save_every == 0 or minutes >= self.training.save_minutes
+
+    def _step(self, stop: StopEvent) -> dict[str, float]:
         self.qat.begin_step(self.step)
         if self.qat.active:
             self.trainer.start.unmoved = False  # its weights are rounded, and the reference's are not
         try:
-            metrics = self.trainer.step(self.step, self.schedule.pairs(self.step))
+            metrics = self.trainer.step(self.step, self.schedule.pairs(self.step), stop)
         except NotFinite as error:
             raise JobError(f"{error}{self._name_last_good_checkpoint()}") from error
         self.qat.refresh()
         rate = float(self.trainer.optimizer.learning_rate.item())  # the one that this step took
         return metrics | {"learning_rate": rate, "peak_memory_gb": mx.get_peak_memory() / 1e9}
 
-    def _evaluate(self) -> dict[str, float] | None:
+    def _evaluate(self, stop: StopEvent) -> dict[str, float] | None:
         """Evaluate the held-out pairs and return their metrics, None where it is not their turn."""
         held_out = self.job.data.held_out
         interval = self.training.steps_per_eval or self.schedule.steps_per_epoch
         if not held_out or (self.step % interval and self.step != self.schedule.total_steps):
             return None
-        metrics = self.trainer.evaluate(held_out)
+        metrics = self.trainer.evaluate(held_out, stop)
         if not math.isfinite(metrics["eval_loss"]):
             not_finite = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])]
             raise JobError(
@@ -214,6 +246,7 @@ class Run:
             "weights_sha256": self.weights_sha256,
             "selection": self.selection.state(),
             "start": self.trainer.start.state(),
+            "unfinished": self.unfinished,
         }
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
         with report_write_errors(
@@ -221,6 +254,7 @@ class Run:
         ):
             self.metrics.flush()
             self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
+        self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def publish(self) -> None:
         """Write the adapter, of the last step or the best."""

@@ -54,7 +54,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Batching:
-    """How pairs are cut into the micro-batches that run at once: their gradients add up to the same, whatever the cut."""
+    """Batching says how pairs are cut into the micro-batches that run at once: their gradients add up to the same, whatever the cut."""
 
     pairs: int
     """The most pairs in one micro-batch."""

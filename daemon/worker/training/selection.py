@@ -18,7 +18,7 @@ from prefd.plugins.metrics import EVAL
 
 @dataclass
 class Best:
-    """The best value of a metric so far, the step it is of, and how many evaluations since did not beat it."""
+    """Best holds the best value of a metric so far, the step it is of, and how many evaluations since did not beat it."""
 
     metric: str
     smaller_is_better: bool
@@ -43,7 +43,7 @@ class Best:
             self.stale += 1
 
     def _improved(self, value: float) -> bool:
-        """Whether `value` is better than the best; NaN never is."""
+        """Say whether `value` is better than the best; NaN never is."""
         if self.value is None:
             return not math.isnan(value)
         return (self.value - value if self.smaller_is_better else value - self.value) > self.min_delta
@@ -51,7 +51,7 @@ class Best:
 
 @dataclass
 class Selection:
-    """The best checkpoint and early stopping, either of which a job may do without."""
+    """Selection decides on the best checkpoint and early stopping, either of which a job may do without."""
 
     best: Best | None
     stopping: Best | None
@@ -74,7 +74,7 @@ class Selection:
 
     @property
     def in_use(self) -> bool:
-        """Whether the job selects or stops by anything."""
+        """Say whether the job selects or stops by anything."""
         return bool(self._trackers)
 
     @property
@@ -84,7 +84,7 @@ class Selection:
 
     @property
     def stop(self) -> bool:
-        """Whether so many evaluations without improvement have come that training stops."""
+        """Say whether so many evaluations without improvement have come that training stops."""
         return self.stopping is not None and self.stopping.stale >= self.patience
 
     def record(self, step: int, evaluation: Mapping[str, float]) -> None:

@@ -31,7 +31,7 @@ Rows = list[npt.NDArray[np.float64]]
 
 @dataclass
 class Start:
-    """What a run knows of where its policy started from. It changes with the steps, and checkpoints keep it."""
+    """Start holds what a run knows of where its policy started from. It changes with the steps, and checkpoints keep it."""
 
     unmoved: bool = False
     """The policy is the reference: it started as it, and no step has changed a weight yet."""

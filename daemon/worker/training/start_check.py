@@ -32,7 +32,7 @@ WRONG_FACTOR = 3.5
 
 @dataclass(frozen=True)
 class StartDrift:
-    """How far an untrained policy's log-probabilities are from the reference's, in nats a token (a mean)."""
+    """StartDrift says how far an untrained policy's log-probabilities are from the reference's, in nats a token (a mean)."""
 
     drift: float
     rounding: float
@@ -55,12 +55,12 @@ class StartDrift:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the cached reference cannot be of this model; a drift that is no number is wrong too."""
+        """Say whether the cached reference cannot be of this model; a drift that is no number is wrong too."""
         return not self.drift <= self.wrong
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the drift is more than rounding explains, and less than another model would give."""
+        """Say whether the drift is more than rounding explains, and less than another model would give."""
         return not self.drift <= self.expected
 
     def describe(self) -> str:

@@ -15,7 +15,9 @@ from typing import Any
 import mlx.core as mx
 
 from prefd.cache.reference import MissingEntry
+from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
+from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
@@ -27,6 +29,7 @@ from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
+from prefd.daemon.worker.training.batch_settings import choose_batches
 from prefd.daemon.worker.training.checkpoint import Checkpoints
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.plan import plan_training
@@ -47,8 +50,6 @@ NOISE_TO_WARN_OF = 0.3
 NOISE_PAIRS = 4
 NOISE_CANDIDATES = 16
 """Rounding is measured on the shortest of the first pairs: what is short runs in batches, which is what it comes from."""
-BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
-"""Device → tokens of a micro-batch where the spec says none: a CPU gains nothing from more, and a GPU does."""
 
 
 def train(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
@@ -70,9 +71,14 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     model = policy.model
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
-    batching = choose_batching(training, job.loss)
-    options = Options.from_spec(job.spec)
-    estimate = memory.estimate(model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
+
+    def estimate_for(settings: BatchSettings) -> memory.Estimate:
+        batching, options = make_batching(training, job.loss, settings), make_options(job.spec, settings)
+        return memory.estimate(model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
+
+    batches = choose_batches(training, job.run.batches, estimate_for, job.parallel)
+    batching, options = make_batching(training, job.loss, batches.settings), make_options(job.spec, batches.settings)
+    estimate = estimate_for(batches.settings)
     log.info("memory: %s", estimate)
     memory_warning = memory.check(estimate, training)
     mx.eval(model.parameters(), optimizer.state)
@@ -89,6 +95,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
         Selection.from_spec(training),
         policy.qat,
     )
+    run.warn(batches.note)
     run.warn(memory_warning)
     run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")
     run.restore()
@@ -138,7 +145,7 @@ def describe_doubt(start: StartDrift) -> str | None:
 
 
 def _drops_learnt_parts(job: SpecifiedJob, policy: Policy) -> bool:
-    """Whether the policy starts from an adapter and drops a part of it in training.
+    """Say whether the policy starts from an adapter and drops a part of it in training.
 
     Its numbers are then not the reference's, and the difference is no rounding.
     """
@@ -159,11 +166,15 @@ def describe_noise(noise: float, examples: Sequence[Example]) -> str | None:
     )
 
 
-def choose_batching(training: TrainingSpec, loss: Objective) -> Batching:
-    """Choose micro-batches of bounded tokens, or the pairs as they come where `loss` looks across its batch."""
-    if not loss.batch_independent:
-        return Batching(training.batch_size, None)
-    return Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[loading.device()])
+def make_batching(training: TrainingSpec, loss: Objective, settings: BatchSettings) -> Batching:
+    """Make micro-batches of bounded tokens, or the pairs as they come where `loss` looks across its batch."""
+    return Batching(training.batch_size, settings.batch_tokens if loss.batch_independent else None)
+
+
+def make_options(spec: JobSpec, settings: BatchSettings) -> Options:
+    """Make the options of the policy's passes."""
+    longer = spec.data.max_length > settings.chunk_tokens
+    return Options(chunk_tokens=settings.chunk_tokens if longer else None, checkpoint_layers=settings.grad_checkpoint)
 
 
 def cached_reference(job: SpecifiedJob) -> Any:

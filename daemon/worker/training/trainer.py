@@ -19,8 +19,9 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_map
 
 from prefd.daemon.worker.data.tokens import Completion, Example, list_places
-from prefd.daemon.worker.errors import JobError, NotFinite
+from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite
 from prefd.daemon.worker.scoring.scorer import Scorer
+from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.metrics import Mean, Sums, sum_pair_metrics
 from prefd.daemon.worker.training.optimizer import clip_gradients, measure_global_norm
 from prefd.daemon.worker.training.schedule import Batching
@@ -38,7 +39,7 @@ ReferenceScores = Callable[[Sequence[Completion]], Logprobs]
 
 @dataclass
 class Trainer:
-    """A policy being trained. `reference` is None when the loss takes none."""
+    """Trainer is a policy being trained. `reference` is None when the loss takes none."""
 
     scorer: Scorer
     optimizer: Optimizer
@@ -54,18 +55,21 @@ class Trainer:
         """The policy's model."""
         return self.scorer.model
 
-    def step(self, number: int, examples: Sequence[Example]) -> dict[str, float]:
+    def step(self, number: int, examples: Sequence[Example], stop: StopEvent | None = None) -> dict[str, float]:
         """Take optimizer step `number` (from 1) on the mean loss of `examples`, and return its metrics.
 
         `grad_norm` (before clipping) and `tokens_per_second` are among them.
 
-        Raises `NotFinite` naming the rows when the loss or the gradient is not finite; the weights are unchanged then.
+        Raises `NotFinite` naming the rows when the loss or the gradient is not finite, and `Interrupted` when `stop` is
+        requested between two micro-batches; the weights are unchanged then.
         """
         began = time.monotonic()
         mx.random.seed((self.seed << 32) + number)  # dropout depends on the step alone, so a resumed run repeats it
         mean = Mean()
         total: Any = None
-        for batch in self.batching.split(examples):
+        for index, batch in enumerate(self.batching.split(examples)):
+            if index and stop is not None and stop.is_set():
+                raise Interrupted("the micro-batches")
             sums, gradients = self._compute_gradients(batch, len(examples))
             gradients = tree_map(lambda gradient: gradient.astype(mx.float32), gradients)
             total = gradients if total is None else tree_map(mx.add, total, gradients)
@@ -117,11 +121,17 @@ class Trainer:
         loss_reference = self.start.reference_for(policy, reference)
         return LossInput(*split_sides(policy), *split_sides(loss_reference), noise=self.start.noise)
 
-    def evaluate(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Compute the metrics over held-out `examples`, named `eval_…`; nothing is trained."""
+    def evaluate(self, examples: Sequence[Example], stop: StopEvent | None = None) -> dict[str, float]:
+        """Compute the metrics over held-out `examples`, named `eval_…`; nothing is trained.
+
+        Raises `Interrupted` when `stop` is requested between two batches.
+        """
         self.model.eval()
         mean = Mean()
-        for batch in self.batching.split(examples):
+        for index, batch in enumerate(self.batching.split(examples)):
+            if index and stop is not None and stop.is_set():
+                self.model.train()
+                raise Interrupted("the evaluation")
             sides = list_sides(batch)
             x = self._make_loss_input(drop_uncounted(self.scorer.logprobs(sides), sides), self._score_reference(sides))
             sums = sum_pair_metrics(x, self.loss(x))

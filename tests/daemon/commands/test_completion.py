@@ -76,6 +76,10 @@ def test_jobs_are_offered_by_number_with_their_names_the_newest_first(there: Hom
         ("pause", {"3", "4"}),
         ("resume", {"4"}),
         ("retry", {"1", "2"}),
+        ("rm", {"1", "2"}),
+        ("archive", {"1", "2"}),
+        ("edit", {"3", "4"}),
+        ("edit 3 --after", set("1234")),
         ("submit --after", set("1234")),
     ],
 )
@@ -95,7 +99,8 @@ def test_losses_are_offered_as_the_home_last_had_them(there: Home, tmp_path: Pat
 
 
 def test_groups_and_references_are_offered(there: Home) -> None:
-    assert offered(there, "jobs", "--group", "") == {"nightly": "2 of the newest jobs"}
+    for command in ("jobs", "cancel", "wait", "rm", "clean"):
+        assert offered(there, command, "--group", "") == {"nightly": "2 of the newest jobs"}, command
     references = {"a" * 12: "small", "b" * 12: "other"}
     for command in ("show", "prune --reference", "verify --reference"):
         assert offered(there, "cache", *command.split(), "") == references, command

@@ -13,6 +13,7 @@ import pytest
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.home.layout import Home
+from prefd.daemon.queue.phase_runner import build_environment
 from prefd.daemon.worker_tasks.answers import LossCheck
 from prefd.daemon.worker_tasks.inputs import LossCheckInput
 from support import homes
@@ -108,6 +109,26 @@ def test_a_number_of_rows_beside_a_named_one_is_a_usage_error(home: Path, spec: 
     result = invoke(Home(home), "preview", spec, "--row", 2, "--rows", 3)
     assert result.exit_code == Exit.USAGE
     assert "--row names the pairs and --rows says how many: give one of the two" in result.stderr
+
+
+def test_its_worker_has_the_environment_of_those_that_train(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """A chat template in Python that goes through a set writes the same text in both, whatever the user's own seed."""
+    seen: dict[str, str] = {}
+
+    def run(*_: Any, env: dict[str, str], **__: Any) -> subprocess.CompletedProcess[str]:
+        seen.update(env)
+        return subprocess.CompletedProcess([], 1, json.dumps({"error": "enough"}), "")
+
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(Failure, match="enough"):
+        ask_worker(Home(home), "check-loss", LossCheckInput(name="x"), LossCheck)
+    of_phases = build_environment()
+    assert {name: seen[name] for name in of_phases if name != "PYTHONUNBUFFERED"} == {
+        name: value for name, value in of_phases.items() if name != "PYTHONUNBUFFERED"
+    }
+    assert seen["PYTHONHASHSEED"] == "0"
 
 
 def test_all_lines_of_what_a_worker_says_are_told(monkeypatch: pytest.MonkeyPatch, home: Path, spec: Path) -> None:

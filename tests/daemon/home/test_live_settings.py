@@ -54,7 +54,7 @@ def test_a_worker_goes_by_what_it_was_handed_and_another_by_the_file(
     made: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made.config.write_text('plugins = ["mine.py"]\n')
-    planned = HandedSettings.of(Config.load(made), made, {"other": "it hangs"})
+    planned = HandedSettings.from_config(Config.load(made), made, {"other": "it hangs"})
     made.config.write_text("plugins = [")
     for name, value in planned.environment().items():
         monkeypatch.setenv(name, value)

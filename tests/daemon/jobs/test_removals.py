@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -191,6 +194,34 @@ def test_a_removal_that_is_killed_leaves_all_of_a_job_or_nothing(
             assert table.leftovers() == []
         assert leftovers.list_set_aside(made) == []
         assert table.add(homes.make_spec(), "01-x.yaml").id == 3
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from prefd.daemon.commands.shared import job_changes
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs import leftovers
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(leftovers, sys.argv[2], die)
+job_changes.change_jobs(Home(Path(sys.argv[1])), "remove", [1, 2])
+"""
+
+
+@pytest.mark.parametrize("point", ["_delete_claimed_file", "set_aside", "_delete_tree"])
+def test_a_process_that_is_killed_while_it_removes_leaves_work_for_the_next_and_no_half_job(
+    made: Home, point: str
+) -> None:
+    homes.add_done(made, name="one")
+    homes.add_failed(made, name="two")
+    stays = homes.add_done(made, name="three")
+    command = [sys.executable, "-c", KILLED, str(made.root), point]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
+    with open_table(made) as table:  # as the next daemon does, or the next removal, which has the lock again
+        assert [job.name for job in table.list()] == ["three"]
+        assert finish_removals(made, table) == []
+    assert sorted(path.name for path in made.runs.iterdir() if path.name != ".table.json") == [str(stays.id)]
 
 
 def test_what_cannot_be_deleted_is_told_and_tried_again(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:

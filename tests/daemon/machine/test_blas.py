@@ -149,6 +149,7 @@ def test_installer_leaves_a_working_blas_alone(
 
 
 def test_installer_does_nothing_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for a BLAS would fail the test."""
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(install, "usable", lambda: pytest.fail("looked for a BLAS"))
     install.main()

@@ -156,6 +156,38 @@ def test_a_job_can_be_called_off_or_paused_while_it_waits_to_be_tried_again(benc
 # --- memory
 
 
+HALVED = ["precompute"] * 4
+"""A job's starts whose batches were halved three times, in vain."""
+
+
+def test_memory_that_ran_out_halves_the_batches_and_the_job_goes_on(bench: Bench) -> None:
+    job = bench.add("short_of_memory@training")
+    done = bench.run(job)
+    assert done.state == "done"
+    assert bench.starts(job) == ["precompute", "training", "precompute", "training", "precompute", "training"]
+    assert bench.batches(job).halvings == 2
+    reasons = [event.reason for event in bench.table.history(job.id) if "half the batch" in event.reason]
+    assert len(reasons) == 2
+    assert "with half the batch (2 of 3): the worker ran out of memory (Insufficient Memory)" in reasons[1]
+
+
+def test_a_gpu_that_ends_passes_costs_no_job_and_passes_become_shorter(bench: Bench) -> None:
+    display = bench.home.root / "display"
+    display.touch()
+    job = bench.add("interrupted")
+
+    async def during() -> None:
+        while bench.batches(job).halvings < 2:
+            await asyncio.sleep(0.01)
+        display.unlink()
+
+    done = bench.run(job, during=during)
+    assert done.state == "done"
+    reasons = [event.reason for event in bench.table.history(job.id)]
+    assert any("the GPU failed, which passes by itself: RuntimeError: [METAL] " in reason for reason in reasons)
+    assert any("tried again in 0.02 s with shorter passes" in reason for reason in reasons), reasons
+
+
 def test_a_worker_that_takes_more_than_it_may_is_stopped_and_told_what_to_change(
     bench: Bench,
 ) -> None:
@@ -165,18 +197,19 @@ def test_a_worker_that_takes_more_than_it_may_is_stopped_and_told_what_to_change
     assert failed.state == "failed"
     said = r"its worker took 0\.\d\d GB, and worker\.memory allows 100MB\. Make the job smaller and submit it again: "
     assert re.match(said + r"training\.grad_checkpoint: true .*; or a larger worker\.memory in ", failed.reason)
-    assert bench.starts(job) == ["precompute"]
+    assert bench.starts(job) == HALVED
     assert bench.run(bench.add("ok"), limits=WorkerLimits(memory="100MB")).state == "done"
 
 
-def test_an_allocation_that_failed_is_named_and_not_tried_again(bench: Bench) -> None:
+def test_an_allocation_that_failed_is_named_and_tried_again_with_less(bench: Bench) -> None:
     job = bench.add("starved")
     failed = bench.run(job)
+    assert failed.state == "failed"
     assert failed.reason.startswith("the worker ran out of memory (std::bad_alloc); it took ")
-    assert bench.starts(job) == ["precompute"]
+    assert bench.starts(job) == HALVED
 
 
-def test_a_kill_that_the_system_counted_is_named_and_not_tried_again(
+def test_a_kill_that_the_system_counted_is_named_and_tried_again_with_less(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(phase_runner, "count_kills", lambda: 4)  # before the worker starts
@@ -185,7 +218,7 @@ def test_a_kill_that_the_system_counted_is_named_and_not_tried_again(
     failed = bench.run(job)
     assert failed.reason.startswith("the system ran out of memory and killed the worker; it took 0.0")
     assert "training.grad_checkpoint: true" in failed.reason
-    assert bench.starts(job) == ["precompute"]
+    assert bench.starts(job) == HALVED
 
 
 def test_limits_reach_the_worker(bench: Bench) -> None:

@@ -73,7 +73,8 @@ def test_a_running_job_is_paused_and_goes_on_from_there(bench: Bench, name: str)
     async def during() -> None:
         while bench.table.get(job.id).state != "training" or bench.table.get(job.id).worker_pid is None:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+        while len(bench.starts(job)) < 2:
+            await asyncio.sleep(0.01)
         pause(bench, job)
 
     paused = bench.run(job, grace=0.2, during=during)

@@ -84,10 +84,11 @@ def test_messages_with_another_key_in_front_are_not_prose(text: str) -> None:
         lambda text: json.dumps([text]),
         lambda text: json.dumps(text),
         lambda text: json.dumps({"content": text}),
+        lambda text: json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}),
         lambda text: str([text]),
         lambda text: str(text.encode()),
     ],
-    ids=["list", "quotes", "object", "repr", "bytes"],
+    ids=["list", "quotes", "object", "answer of OpenAI's service", "repr", "bytes"],
 )
 def test_answers_in_the_syntax_of_a_list_or_bytes_are_refused(tmp_path: Path, wrapped: Any) -> None:
     rows = [{"prompt": t.question, "chosen": wrapped(t.better), "rejected": wrapped(t.worse)} for t in TRIPLES]
@@ -98,6 +99,22 @@ def test_answers_in_the_syntax_of_a_list_or_bytes_are_refused(tmp_path: Path, wr
         load_pairs(DataSpec(path=str(path)), FORMATS)
     made = load_pairs(DataSpec(path=str(path), chosen_feature="chosen", rejected_feature="rejected"), FORMATS)
     assert texts_of_pairs(made.pairs)[0] == (wrapped(TRIPLES[0].better), wrapped(TRIPLES[0].worse))
+
+
+@pytest.mark.parametrize(
+    "wrapped", [json.dumps, lambda text: str(text.encode()), lambda text: json.dumps({"content": text})]
+)
+def test_prompts_in_such_syntax_are_refused_unless_the_spec_names_them(tmp_path: Path, wrapped: Any) -> None:
+    rows = [{"prompt": wrapped(t.question), "chosen": t.better, "rejected": t.worse} for t in TRIPLES]
+    path = write_rows(tmp_path / "a.jsonl", rows)
+    with pytest.raises(
+        DataError, match=r"in 3 of 3 pairs prompt is text that was .*, name their column \(data\.prompt_fea"
+    ):
+        load_pairs(DataSpec(path=str(path)), FORMATS)
+    named = load_pairs(DataSpec(path=str(path), prompt_feature="prompt"), FORMATS)
+    assert [pair.prompt for _, pair in named.pairs] == [row["prompt"] for row in rows]
+    write_rows(path, [*rows[:1], *({"prompt": t.question, "chosen": t.better, "rejected": t.worse} for t in TRIPLES)])
+    assert len(load_pairs(DataSpec(path=str(path)), FORMATS).pairs) == 4
 
 
 def test_one_side_in_such_syntax_is_refused_too(tmp_path: Path) -> None:

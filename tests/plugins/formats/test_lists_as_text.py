@@ -53,3 +53,20 @@ def test_json_is_read_as_turns() -> None:
 def test_a_text_that_only_has_brackets_is_a_prompt(prompt: str) -> None:
     made = read([{"prompt": prompt, "chosen": '["a"]', "rejected": "['b']"}])
     assert made.pairs == [(1, Pair(prompt, '["a"]', "['b']"))]
+
+
+@pytest.mark.parametrize("instruction", ['["Q"]', "['Q']", '["Q", "R"]'])
+def test_a_list_of_turns_with_an_input_is_not_joined_as_text(instruction: str) -> None:
+    made = read([{"instruction": instruction, "input": "more", "chosen": "a", "rejected": "b"}])
+    assert made.pairs == []
+    (reason,) = {str(reason) for _, reason in made.unusable}
+    assert (
+        reason
+        == "wrong types: instruction is a list of turns, written as text, and only a text can be joined to another"
+    )
+
+
+@pytest.mark.parametrize("source", ['["banana", "apple"]', "['banana', 'apple']", "[3, 1]"])
+def test_a_list_as_the_input_of_an_instruction_is_a_text(source: str) -> None:
+    made = read([{"instruction": "Sort it.", "input": source, "chosen": "a", "rejected": "b"}])
+    assert made.pairs == [(1, Pair(f"Sort it.\n{source}", "a", "b"))]

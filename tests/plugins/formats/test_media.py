@@ -46,4 +46,5 @@ def test_such_a_row_is_refused_with_what_leaves_the_column_out(column: str, valu
     ],
 )
 def test_text_about_it_and_nothing_are_no_media(column: str, value: Any) -> None:
+    """Nothing is raised."""
     check_media(ROW | {column: value})

@@ -77,7 +77,7 @@ def _separator(file: DataFile, default_separator: str) -> str:
 
 
 def _agrees(file: DataFile, separator: str) -> bool:
-    """Whether every line has as many cells as the header, and that is more than one."""
+    """Says whether every line has as many cells as the header, and that is more than one."""
     try:
         with _records(file, separator) as records:
             counts = {len(cells) for _, cells in records}

@@ -28,7 +28,7 @@ WRAPPERS = {"data", "dataset", "examples", "instances", "items", "pairs", "prefe
 
 
 class TwiceTheKey(UnusableRow):
-    """An object with one key twice, of which Python's json keeps the last without a word."""
+    """TwiceTheKey is an object with one key twice, of which Python's json keeps the last without a word."""
 
 
 def _make_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -48,7 +48,9 @@ def add_document(file: DataFile, text: str, splits: tuple[str, ...]) -> None:
     if start == len(text):
         return
     if text[start] == "[":
-        _add_placed(file, text, list(_elements(text, start)))
+        elements = list(_elements(text, start))
+        _check_named(file, [row for _, row in elements])
+        _add_placed(file, text, elements)
         return
     values = list(_values(text, start))
     if len(values) > 1:
@@ -58,6 +60,15 @@ def add_document(file: DataFile, text: str, splits: tuple[str, ...]) -> None:
             file.add(row, number, "row")
     else:
         _add_placed(file, text, values)
+
+
+def _check_named(file: DataFile, rows: list[Any]) -> None:
+    """Raises `DataError` for rows that are lists of cells, of which nobody knows the columns."""
+    if rows and all(isinstance(row, list) and row and len(row) == len(rows[0]) for row in rows):
+        raise file.fault(
+            f'a list of lists with {len(rows[0])} cells each, as pandas writes with orient="values": the names of the columns are '
+            f"not in it; {AS_LINES}, or a list of objects"
+        )
 
 
 def _add_placed(file: DataFile, text: str, elements: list[tuple[int, Any]]) -> None:
@@ -167,7 +178,7 @@ def _is_table(value: Mapping[str, Any]) -> bool:
 
 
 def _take_split(file: DataFile, lists: Mapping[str, Any], splits: tuple[str, ...]) -> Any:
-    """What stands under the first of `splits` that there is; refused where there is none, with those there are."""
+    """Says what stands under the first of `splits` that there is; refused where there is none, with those there are."""
     for split in splits:
         for key, rows in lists.items():
             if _names(split, key):
@@ -222,7 +233,7 @@ def _rows_from_columns(file: DataFile, value: Mapping[str, Any]) -> list[Any] | 
 
 
 def _is_frame(columns: list[dict[str, Any]]) -> bool:
-    """Whether each column has the same labels, as a table's have."""
+    """Says whether each column has the same labels, as a table's have."""
     return all(cells.keys() == columns[0].keys() for cells in columns)
 
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from prefd.daemon.worker.data.rows.document import DECODER, TwiceTheKey, add_document
 from prefd.daemon.worker.data.rows.opened import open_data_file
-from prefd.daemon.worker.data.rows.placed import DataFile
+from prefd.daemon.worker.data.rows.placed import DataError, DataFile
 from prefd.plugins.types import UnusableRow
 
 MAX_LINE = 2**27
@@ -38,6 +38,8 @@ def read_json_lines(file: DataFile, splits: tuple[str, ...]) -> None:
         data = b"\n" * (first[0] - 1) + first[1] + _read_remainder(file, stream)
     try:
         add_document(file, data.decode(), splits)
+    except DataError:
+        raise  # it is a document, and the error says what is wrong with it
     except (ValueError, RecursionError):
         _add_lines(file, data)
     else:

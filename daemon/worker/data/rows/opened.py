@@ -52,7 +52,7 @@ def open_data_file(file: DataFile) -> Iterator[BinaryIO]:
 
 
 def _packing(file: DataFile, raw: BinaryIO) -> str | None:
-    """How the file is compressed, which its name may not say."""
+    """Says how the file is compressed, which its name may not say."""
     head = peek_start(raw)
     compression = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
     compression_by_name = SUFFIX.get(file.path.suffix.lower())

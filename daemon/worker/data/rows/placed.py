@@ -19,7 +19,7 @@ class DataError(PrefdError, ValueError):
 
 
 class Place(NamedTuple):
-    """Where a row stands, as `pairs.jsonl:4` or `pairs.parquet row 4`; both count from 1."""
+    """Place says where a row stands, as `pairs.jsonl:4` or `pairs.parquet row 4`; both count from 1."""
 
     file: str
     number: int
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 @dataclass
 class Rows:
-    """The rows of one source in their order, their places, and notes on how they were read."""
+    """Rows holds the rows of one source in their order, their places, and notes on how they were read."""
 
     rows: list[Row] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Rows:
 
 @dataclass
 class DataFile:
-    """A file being read, and the name that its rows are placed by."""
+    """DataFile holds a file being read, and the name that its rows are placed by."""
 
     path: Path
     name: str

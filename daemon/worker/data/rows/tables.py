@@ -97,7 +97,7 @@ def _label(cell: Any, names: Sequence[str]) -> Any:
 
 
 def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """What turns a cell of this type into what was written: `datasets` keeps what has no one type as JSON text.
+    """Says what turns a cell of this type into what was written: `datasets` keeps what has no one type as JSON text.
 
     None where there is nothing to turn.
     """

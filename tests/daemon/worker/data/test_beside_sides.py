@@ -80,7 +80,12 @@ def test_a_further_answer_on_a_side_is_asked_about(column: str, value: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "column", ["sys", "developer", "developer_message", "preprompt", "assistant_persona", "role_play", "anything"]
+    "column",
+    [
+        *("sys", "developer", "developer_message", "preprompt", "assistant_persona", "role_play", "anything"),
+        *("description", "persona_note", "model_persona", "character_description", "task_description", "role"),
+        *("instruction_system", "prompt_system", "model_system_prompt", "systemPromptText"),
+    ],
 )
 def test_the_words_of_a_system_turn_are_asked_about(column: str) -> None:
     message = refusal(**{column: "You are a sailor."})
@@ -99,6 +104,18 @@ def test_the_words_of_a_system_turn_are_asked_about(column: str) -> None:
 )
 def test_turns_that_were_not_read_are_asked_about(column: str, value: Any) -> None:
     assert f"the column {column!r} looks like turns before the prompt" in refusal(**{column: value})
+
+
+@pytest.mark.parametrize(
+    "column", ["judge_system_prompt", "annotator_persona", "reward_system", "evaluation_role", "notes", "feedback"]
+)
+def test_what_is_said_to_those_who_judge_is_listed_as_not_read(column: str) -> None:
+    made = read(rows(**{column: "You are a sailor."}))
+    assert (len(made.pairs), made.unread) == (3, [column])
+
+
+def test_a_name_with_another_system_in_it_is_no_turn() -> None:
+    assert read(rows(operating_system="Linux, as it was")).unread == ["operating_system"]
 
 
 def test_turns_that_were_read_and_those_about_the_answers_say_nothing() -> None:

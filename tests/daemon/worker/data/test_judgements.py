@@ -82,6 +82,40 @@ def test_the_letter_of_the_worse_side_is_its_name(letter: str) -> None:
     assert texts(read(judged(("y_w", "y_l"), winner="w"))) == BETTER_FIRST
 
 
+@pytest.mark.parametrize("says", [2, "2", "b", "Response 2", "model_b", -1, 2.0])
+def test_a_bare_number_or_letter_beside_named_sides_is_told_of(says: Any) -> None:
+    made = read(judged(("chosen", "rejected"), winner=says))
+    assert (texts(made), made.unread) == (BETTER_FIRST, ["winner"])
+    (note,) = made.notes
+    assert note == (
+        f"winner holds {says}, which names neither chosen nor rejected and is not gone by: chosen is the better one, by its name; "
+        "where that is wrong, call them answer_a and answer_b and write the winner's letter into winner"
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"winner": True},
+        {"winner": ""},
+        {"label": 1},
+        {"preference_strength": 2},
+        {"winner": "chosen"},
+        {"winner": "gpt-4"},
+    ],
+)
+def test_what_agrees_or_is_no_mark_needs_no_word(more: Row) -> None:
+    assert read(judged(("chosen", "rejected"), **more)).notes == []
+
+
+def test_numbers_that_name_answers_beside_the_sides_need_no_word() -> None:
+    rows = [
+        row | {"response_a": t.worse, "response_b": t.better}
+        for t, row in zip(TRIPLES, judged(("chosen", "rejected"), winner="b"))
+    ]
+    assert not any("not gone by" in note for note in read(rows).notes)
+
+
 def test_conversations_are_compared_by_their_answers() -> None:
     rows: list[Row] = [
         {"chosen": chat(t.question, t.better), "rejected": chat(t.question, t.worse), "winner": t.worse}

@@ -75,3 +75,44 @@ class TestMargins:
         scores = {"score_chosen": 9, "score_rejected": 5, "rating_chosen": 2, "rating_rejected": 2}
         made = read(of("prompt", "chosen", "rejected", **scores), min_margin=0.0)
         assert (len(made.pairs), made.unread) == (3, [])
+
+
+class TestMarks:
+    """What says of a pair, or of its sides, that the rejected answer is the better one is told of."""
+
+    END = "by which the rejected answer is the better one (rows 1, 2, 3)"
+
+    @pytest.mark.parametrize(
+        ("more", "finding"),
+        [
+            ({"margin": -0.5}, "margin is below 0"),
+            ({"score_diff": "-1"}, "score_diff is below 0"),
+            ({"chosen_correct": False, "rejected_correct": True}, "chosen_correct is false and rejected_correct true"),
+            (
+                {"chosen_is_safe": "False", "rejected_is_safe": "True"},
+                "chosen_is_safe is false and rejected_is_safe true",
+            ),
+            ({"is_chosen_better": False}, "is_chosen_better is false"),
+            ({"chosen_is_preferred": "no"}, "chosen_is_preferred is false"),
+        ],
+    )
+    def test_it_is_told_of(self, more: Row, finding: str) -> None:
+        made = read(of("prompt", "chosen", "rejected", **more))
+        assert len(made.pairs) == 3
+        assert made.notes == [f"in 3 pairs {finding}, {self.END}"]
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"margin": 0.5},
+            {"price_difference": -1},
+            {"chosen_correct": True, "rejected_correct": False},
+            {"chosen_correct": False, "rejected_correct": False},
+            {"chosen_toxic": False, "rejected_toxic": True},
+            {"is_chosen_better": True},
+            {"chosen_is_long": False},
+            {"is_chosen": False},
+        ],
+    )
+    def test_what_agrees_or_says_something_else_needs_no_word(self, more: Row) -> None:
+        assert read(of("prompt", "chosen", "rejected", **more)).notes == []

@@ -24,7 +24,15 @@ class TestRemarks:
                 "and rejected"
             )
         ]
-        assert encoded(load(), Pair("Greet me.", "Greet me. Hello", "Go"))[1] == []
+
+    def test_one_side_that_repeats_the_prompt(self, load: Load) -> None:
+        expected = (
+            "1 pair of which one side begins with its prompt and the other does not, which the model would learn of the two: "
+            "take it out"
+        )
+        assert encoded(load(), Pair("Greet me.", "Greet me. Hello", "Go"))[1] == [expected]
+        assert encoded(load(), Pair("Greet me.", "Hello", [answer("Greet me. Go")]))[1] == [expected]
+        assert encoded(load(), Pair("Greet", "Greet him", "Go"))[1] == []
 
     def test_what_a_template_puts_before_an_answer_is_there_whatever_else_it_changes(self, load: Load) -> None:
         tokenizer = load(SYSTEM_LAST)

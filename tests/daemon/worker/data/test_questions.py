@@ -59,6 +59,33 @@ def test_what_is_about_the_row_or_repeats_it_hinders_nothing(column: str, values
     assert [pair.prompt for _, pair in read(rows).pairs] == ["The answer is"] * 3
 
 
+def starting(*starts: str) -> list[Row]:
+    """Rows of answers alone that begin so, without the prompts that they answer."""
+    return [{"chosen": f"{start} good{place}", "rejected": f"{start} bad{place}"} for place, start in enumerate(starts)]
+
+
+@pytest.mark.parametrize("starts", [["The answer is"] * 3, ["Sure, here it is:"] * 6 + ["I think"], ["答案是"] * 4])
+def test_answers_that_begin_alike_are_no_prompts_with_answers(starts: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        read(starting(*starts))
+    assert (
+        f"data.path: ROWS: the first words that both sides have are the same in many rows ({starts[0]!r} in {starts.count(starts[0])} "
+        f"of {len(starts)} different ones), as where answers begin alike: these are answers without their prompts; add a column 'prompt'"
+    ) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        ["The answer is"] * 2,
+        ["Why is the sky blue?", "Why is the sea blue?", "Why is the sky blue?", "Who said so?"],
+        ["Tell me all about the reasons for which the sky is blue."] * 5,
+    ],
+)
+def test_prompts_that_a_few_rows_share_are_prompts(starts: list[str]) -> None:
+    assert [pair.prompt for _, pair in read(starting(*starts)).pairs] == starts
+
+
 def test_words_are_counted_also_where_no_spaces_are_between_them() -> None:
     assert [count_words(text) for text in ("", "Why is it?", "天空为什么是蓝的", "猫 and dog")] == [0, 3, 4, 2]
 

@@ -15,9 +15,10 @@ import pytest
 
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.mixing import load_pairs
+from prefd.daemon.worker.data.rows import DataError
 from support.dataset_rows import SHAPES, TRIPLES, Row, rows_of
 from support.reading_rows import FORMATS, as_messages, texts
-from support.row_files import write_arrow
+from support.row_files import write_arrow, write_rows
 
 
 def lines(rows: list[Row]) -> bytes:
@@ -52,7 +53,10 @@ WRITERS: dict[str, Callable[[Path, list[Row]], Any]] = {
     "a.parquet": write_parquet,
     "a.arrow": write_arrow,
     "saved": save,
+    "a.csv": write_rows,
 }
+WRAPPED = "lists of one answer"
+"""The shape whose sides cannot be told from texts in brackets where every cell is text: refused in a CSV file."""
 
 
 @pytest.mark.parametrize("file", WRITERS)
@@ -60,6 +64,10 @@ WRITERS: dict[str, Callable[[Path, list[Row]], Any]] = {
 def test_a_shape_is_read_as_the_same_pairs_out_of_every_file(tmp_path: Path, name: str, file: str) -> None:
     rows = rows_of(SHAPES[name])
     WRITERS[file](tmp_path / file, rows)
+    if (name, file) == (WRAPPED, "a.csv"):
+        with pytest.raises(DataError, match="text that was written as a list"):
+            load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
+        return
     made = load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
     assert len(made.unusable) == 0
     assert [as_messages(pair) for _, pair in made.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]

@@ -198,3 +198,62 @@ class TestTurns:
         before = "" if template == tiny_model.CHATML else " "
         ends = [END] * len(said) if template is not None else [*[""] * (len(said) - 1), END]
         assert own(tokenizer, side) == [f"{before}{each}{end}" for each, end in zip(said, ends)]
+
+
+class TestSharedTurns:
+    """What both sides begin with was not preferred to anything: it is read, and counts on neither side."""
+
+    SHARED = "1 pair whose sides begin with the same turns: they are read and not learned, as the sides differ only behind them"
+
+    @pytest.mark.parametrize(("template", "lead"), [(tiny_model.CHATML, ""), (INST, " "), (None, " ")])
+    def test_only_what_follows_them_counts(self, load: Load, template: str | None, lead: str) -> None:
+        tokenizer = load(template)
+        begun = [answer("a b"), user("more")]
+        encoder = Encoder(tokenizer, 1000)
+        made = encoder.encode(Pair("q", [*begun, answer("c")], [*begun, answer("d"), user("e"), answer("f")]), 1)
+        assert own(tokenizer, made.chosen) == [f"{lead}c{END}"]
+        ends = END if template is not None else ""
+        assert own(tokenizer, made.rejected) == [f"{lead}d{ends}", f"{lead}f{END}"]
+        assert self.SHARED in encoder.notes()
+        assert not any("weight 0" in note for note in encoder.notes())
+
+    def test_the_tokens_are_the_same_as_those_of_the_conversation(self, load: Load) -> None:
+        begun = [answer("a b"), user("more")]
+        sides = [[*begun, answer(text)] for text in ("c", "d")]
+        made = Encoder(load(), 1000).encode(Pair("q", *sides), 1)
+        whole = Encoder(load(), 1000).encode(Pair([user("q"), *begun], *([side[-1]] for side in sides)), 1)
+        assert made.chosen.ids.tolist() == whole.chosen.ids.tolist()
+        assert made.chosen.own.sum() == len(whole.chosen) - whole.chosen.start
+        alone = Encoder(load(), 1000).completion("q", sides[0])
+        assert (alone.ids.tolist(), alone.start) == (made.chosen.ids.tolist(), made.chosen.start)
+
+    def test_sides_that_part_at_a_users_turn_share_the_answer_before_it(self, load: Load) -> None:
+        tokenizer = load()
+        sides = [[answer("a"), user(said), answer(text)] for said, text in (("more", "c"), ("less", "d"))]
+        made = Encoder(tokenizer, 1000).encode(Pair("q", *sides), 1)
+        assert [own(tokenizer, side) for side in (made.chosen, made.rejected)] == [[f"c{END}"], [f"d{END}"]]
+
+    def test_a_side_that_the_other_one_begins_with_is_refused(self, load: Load) -> None:
+        longer = [answer("a"), user("more"), answer("c")]
+        assert reason(load(), Pair("q", longer, longer[:1])) == "one side is the start of the other"
+        assert reason(load(), Pair("q", longer[:1], longer)) == "one side is the start of the other"
+
+    def test_calls_with_ids_of_their_own_are_the_same_turns(self, load: Load) -> None:
+        tokenizer = load(AS_OBJECT)
+        sides = []
+        for name, text in (("x1", "Sunny"), ("x2", "Rain")):
+            called = call()
+            called["tool_calls"][0]["id"] = name
+            sides.append([called, {"role": "tool", "content": "sunny", "tool_call_id": name}, answer(text)])
+        made = Encoder(tokenizer, 1000).encode(Pair("q", *sides), 1)
+        assert [own(tokenizer, side) for side in (made.chosen, made.rejected)] == [[f"Sunny{END}"], [f"Rain{END}"]]
+
+    def test_another_call_is_no_shared_turn(self, load: Load) -> None:
+        turns = [{"role": "tool", "content": "sunny"}, answer("Sunny")]
+        made = Encoder(load(AS_OBJECT), 1000).encode(Pair("q", [call(), *turns], [call(name="time"), *turns]), 1)
+        assert made.chosen.own_mask is not None
+        assert len(own(load(AS_OBJECT), made.chosen)) == 2
+
+    def test_sides_that_are_the_same_are_called_that(self, load: Load) -> None:
+        turns = [answer("a"), user("more"), answer("c")]
+        assert reason(load(), Pair("q", turns, turns)) == "identical sides"

@@ -17,7 +17,7 @@ from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.scoring import plan
 from prefd.daemon.worker.scoring.plan import Slack
-from prefd.daemon.worker.training import train
+from prefd.daemon.worker.training.batch_settings import BATCH_TOKENS
 from prefd.daemon.worker.training.schedule import Batching, Schedule
 from prefd.plugins.manager import load_plugins
 from support.paths import ROOT
@@ -79,7 +79,7 @@ def test_a_reference_pass_runs_less_than_a_tenth_of_padding(device: str, budget:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("batch_size", [4, 16])
 def test_an_epoch_runs_less_than_a_tenth_of_padding(device: str, batch_size: int) -> None:
-    share = padding(trained(pairs(), batch_size, train.BATCH_TOKENS[device]), SLACK[device])
+    share = padding(trained(pairs(), batch_size, BATCH_TOKENS[device]), SLACK[device])
     assert 0.005 < share < 0.1
 
 
@@ -92,4 +92,4 @@ def test_the_lengths_are_those_of_the_real_pairs(smol_model: Path, shared_pairs:
         for each in found
     ]
     assert padding(scored(found, SCORED_AT_ONCE[0]), plan.CPU) < 0.1
-    assert padding(trained(found, 4, train.BATCH_TOKENS["cpu"]), plan.CPU) < 0.1
+    assert padding(trained(found, 4, BATCH_TOKENS["cpu"]), plan.CPU) < 0.1

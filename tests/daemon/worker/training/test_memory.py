@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -17,8 +18,10 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import memory as model_memory
 from prefd.daemon.worker.models.memory import list_container_limits, machine
 from prefd.daemon.worker.scoring.choose import fastest_scorer
+from prefd.daemon.worker.scoring.plan import count_segment_tokens
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
+from prefd.daemon.worker.training.largest_batch import LargestBatch
 from prefd.daemon.worker.training.memory import Estimate, check, estimate, estimate_activations
 from prefd.daemon.worker.training.schedule import Batching
 
@@ -82,11 +85,26 @@ def test_the_largest_micro_batch_decides(tiny_model: Path) -> None:
 
 def test_longer_sequences_and_more_layers_take_more(tiny_model: Path) -> None:
     model = adapted(tiny_model)
-    base = estimate_activations(model, 500, 200, Options())
-    assert base < estimate_activations(model, 500, 400, Options()) < estimate_activations(model, 1000, 400, Options())
-    assert estimate_activations(model, 500, 200, Options(checkpoint_layers=True)) <= base
-    assert estimate_activations(model, 500, 200, Options(chunk_tokens=16)) < base
-    assert estimate_activations(model, 500, 200, Options(chunk_tokens=200)) == base
+    batch = LargestBatch(tokens=500, scores=500 * 150, answers=300, longest=200)
+    base = estimate_activations(model, batch, Options())
+    longer = replace(batch, scores=500 * 300, longest=400)
+    assert base < estimate_activations(model, longer, Options())
+    assert base < estimate_activations(model, replace(batch, tokens=1000, scores=1000 * 150), Options())
+    assert estimate_activations(model, batch, Options(checkpoint_layers=True)) <= base
+    assert estimate_activations(model, batch, Options(chunk_tokens=16)) < base
+    assert estimate_activations(model, batch, Options(chunk_tokens=200)) == base
+
+
+def test_the_scores_of_a_batch_are_those_of_its_attention() -> None:
+    """A prompt of 9 (its last token runs with the answers), answers of 64 and 32, each padded to a multiple of 8 beyond them."""
+    batch = LargestBatch.of([example(1, 10, 64, 32)], Batching(1, None))
+    assert batch.answers == 96
+    assert batch.longest == 74
+    chosen, rejected = (
+        count_segment_tokens(side) for side in (example(1, 10, 64, 32).chosen, example(1, 10, 64, 32).rejected)
+    )
+    assert batch.scores == 9 * 9 + chosen * (9 + chosen) + rejected * (9 + rejected)
+    assert batch.tokens == 10 + chosen + rejected
 
 
 def say(counted: int, batch: int, **training: object) -> str | None:

@@ -28,6 +28,7 @@ from support import tiny_model as tiny
 from support.jobs_on_disk import (
     StopAtLook,
     adapter_digest,
+    again,
     finished,
     job,
     make_job,
@@ -62,6 +63,49 @@ def test_asked_to_stop_at_any_moment_it_ends_with_a_checkpoint_of_its_last_step(
             run_training(made, StopAtLook(looks))
         step = int(str(stopped.value).removeprefix("stopped after step ").split(" ")[0])
         assert (made.run.checkpoints / f"step-{step:08d}").is_dir(), looks
+
+
+def test_a_stop_is_seen_between_micro_batches_and_evaluation_batches(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    """Each batch is one pair: 3 looks in a step of 3 pairs, 2 in an evaluation of 3, one after both."""
+    training = {
+        "iters": 3,
+        "batch_size": 3,
+        "batch_tokens": 1,
+        "steps_per_eval": 1,
+        "lora": {"rank": 4, "dropout": 0.2},
+    }
+    settings = {"training": training, "data": {"validation": 0.4}}
+    unbroken = finished(job(home, tiny_model, pairs_file, job_id=1, **settings))
+    reasons = []
+    for job_id, look in enumerate(range(1, 12), start=2):
+        broken = job(home, tiny_model, pairs_file, job_id=job_id, **settings)
+        if job_id == 2:
+            run_precompute(broken)
+        with pytest.raises(Stopped) as stopped:
+            run_training(broken, StopAtLook(look))
+        reasons.append(str(stopped.value))
+        run_training(again(broken))
+        assert adapter_digest(broken) == adapter_digest(unbroken), reasons[-1]
+        lines = [
+            [(line["step"], line.get("loss"), line.get("eval_loss")) for line in each.run.read_metrics()]
+            for each in (broken, unbroken)
+        ]
+        assert lines[0] == lines[1], reasons[-1]
+    assert reasons[0] == "stopped in the micro-batches after step 0 of 3; no step was taken yet"
+    assert "stopped in the evaluation after step 1 of 3; the checkpoint of step 1 is kept" in reasons
+    assert "stopped in the micro-batches after step 1 of 3; the checkpoint of step 1 is kept" in reasons
+    assert "stopped after step 1 of 3; its checkpoint is kept" in reasons
+
+
+def test_a_checkpoint_is_saved_after_minutes_too(home: Path, tiny_model: Path, pairs_file: Path) -> None:
+    made = finished(
+        job(home, tiny_model, pairs_file, "cpo", training={"iters": 4, "save_minutes": 1e-9, "keep_checkpoints": 9})
+    )
+    assert len(list(made.run.checkpoints.glob("step-*"))) == 4
+    slow = finished(job(home, tiny_model, pairs_file, "cpo", 2, training={"iters": 4, "keep_checkpoints": 9}))
+    assert len(list(slow.run.checkpoints.glob("step-*"))) == 1
 
 
 def test_a_run_killed_between_checkpoints_repeats_what_it_lost(home: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -276,9 +320,9 @@ def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(
         out = loss(x)
         return dataclasses.replace(out, losses=mx.where(x.policy_chosen.lengths == length, math.inf, out.losses))
 
-    def from_step_7(self: Trainer, number: int, batches: Any) -> dict[str, float]:
+    def from_step_7(self: Trainer, number: int, batches: Any, stop: Any = None) -> dict[str, float]:
         self.loss = poisoned if number >= 7 else loss
-        return step(self, number, batches)
+        return step(self, number, batches, stop)
 
     monkeypatch.setattr(Trainer, "step", from_step_7)
     with pytest.raises(JobError, match=rf"step \d: loss .* on {row}; .* the last good checkpoint is kept: ") as caught:
@@ -308,8 +352,8 @@ def test_held_out_rows_that_are_not_finite_stop_the_job(
     bad = made.data.held_out[1].row
     original = Trainer.evaluate
 
-    def evaluate(self: Trainer, examples: Any) -> dict[str, float]:
-        found = original(self, examples)
+    def evaluate(self: Trainer, examples: Any, stop: Any = None) -> dict[str, float]:
+        found = original(self, examples, stop)
         return found | {"eval_loss": math.nan} if any(each.row == bad for each in examples) else found
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)

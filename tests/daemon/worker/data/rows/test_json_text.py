@@ -132,11 +132,12 @@ def test_pythons_repr_is_told_as_what_it_is(tmp_path: Path) -> None:
 
 
 def test_the_split_that_is_asked_for_is_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.json", json.dumps({"train_prefs": ROWS, "test_prefs": ROWS[:1]}))
-    assert found(path, "test_prefs").rows == ROWS[:1]
-    assert failure(path) == (
-        f"{path}: it holds no rows under 'train', but under train_prefs, test_prefs; name one: data.split: train_prefs"
-    )
+    for name in ("a.json", "a.jsonl"):
+        path = write(tmp_path / name, json.dumps({"train_prefs": ROWS, "test_prefs": ROWS[:1]}))
+        assert found(path, "test_prefs").rows == ROWS[:1]
+        assert failure(path) == (
+            f"{path}: it holds no rows under 'train', but under train_prefs, test_prefs; name one: data.split: train_prefs"
+        )
     held_out = write(tmp_path / "b.json", json.dumps({"train": ROWS, "dev": ROWS[:1]}))
     assert found(held_out, "validation", "test").rows == ROWS[:1]
 
@@ -153,8 +154,9 @@ def test_the_split_that_is_asked_for_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_rows_is_refused(tmp_path: Path, document: Any, expected: str) -> None:
-    path = write(tmp_path / "a.json", json.dumps(document))
-    assert failure(path) == f"{path}: {expected}"
+    for name in ("a.json", "a.jsonl"):
+        path = write(tmp_path / name, json.dumps(document))
+        assert failure(path) == f"{path}: {expected}"
 
 
 class TestPandas:
@@ -185,6 +187,16 @@ class TestPandas:
         assert failure(tmp_path / "a.json").endswith(
             "it looks as pandas writes it with orient=\"columns\", an object of columns whose rows are named 'first', "
             "'second', 'third'; write it with to_json(orient=\"records\", lines=True)"
+        )
+
+    @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+    def test_cells_without_the_names_of_their_columns_are_refused_with_what_to_write(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        self.FRAME.to_json(tmp_path / name, orient="values")
+        assert failure(tmp_path / name) == (
+            f'{tmp_path / name}: a list of lists with 3 cells each, as pandas writes with orient="values": the names of the '
+            'columns are not in it; write it with to_json(orient="records", lines=True), or a list of objects'
         )
 
     def test_columns_with_other_rows_are_refused(self, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""BatchRecord keeps in a run folder what was decided about how much of a job runs at once.
+
+Two processes write one file each. The worker writes down what it chose for the memory that there is, so that a run that goes on
+cuts its batches alike, on which the last digits depend. The supervisor counts how often an end for want of memory has
+halved them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from prefd.daemon.machine.files import read_json, write_json
+
+CHOICE, HALVINGS = "batch.json", "halvings.json"
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """The sizes in which a training step runs. None of it changes a gradient by more than rounding."""
+
+    batch_tokens: int
+    """The most tokens in a micro-batch, but for a pair that is longer alone."""
+    grad_checkpoint: bool
+    """Whether layers are computed again in the backward pass, which keeps a quarter of the activations."""
+    chunk_tokens: int
+    """Longer prompts and answers run in pieces of this many tokens."""
+
+    def describe(self) -> str:
+        """Say the settings in the words of a spec."""
+        layers = "true" if self.grad_checkpoint else "false"
+        return f"batch_tokens {self.batch_tokens:,}, grad_checkpoint {layers}, chunk_tokens {self.chunk_tokens:,}"
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """The files of one run folder."""
+
+    folder: Path
+
+    def read_choice(self) -> BatchSettings | None:
+        """Return the settings that were chosen; None where none were, or the file is damaged."""
+        choice = read_json(self.folder / CHOICE)
+        match choice:
+            case {"batch_tokens": int(tokens), "grad_checkpoint": bool(recompute), "chunk_tokens": int(chunk)}:
+                return BatchSettings(tokens, recompute, chunk)
+        return None
+
+    def write_choice(self, settings: BatchSettings) -> None:
+        """Write down the settings that were chosen."""
+        write_json(self.folder / CHOICE, asdict(settings))
+
+    @property
+    def halvings(self) -> int:
+        """The number of times that the batches have been halved."""
+        count = read_json(self.folder / HALVINGS)
+        return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
+
+    def count_halving(self) -> int:
+        """Count one more halving, and return how many there are."""
+        count = self.halvings + 1
+        write_json(self.folder / HALVINGS, count)
+        return count

@@ -1,0 +1,110 @@
+"""Chooses how much of a training step runs at once, so that it fits into memory; where the spec leaves that open.
+
+None of it changes a gradient by more than rounding, so it is the machine's business and not the job's. What is chosen
+depends on the memory that the machine has, not on what is free now: the same job is cut alike tomorrow.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from prefd.daemon.runs.batch_record import BatchRecord, BatchSettings
+from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.memory import format_gib, machine
+from prefd.daemon.worker.training.memory import Estimate
+
+log = logging.getLogger(__name__)
+
+BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
+"""Device → tokens of a micro-batch where neither the spec nor memory says fewer: a CPU gains nothing from more."""
+SATURATING_TOKENS = {"cpu": 512, "gpu": 2048}
+"""Device → tokens that keep it busy. With fewer a pass is slower, so layers are recomputed before batches go below it."""
+SHORTEST_CHUNK = 256
+SHARE_OF_MEMORY = 0.8
+"""What of the machine's memory a job may be estimated to take."""
+
+EstimateFor = Callable[[BatchSettings], Estimate]
+
+
+@dataclass(frozen=True)
+class ChosenBatches:
+    """The settings of a job's batches, and what its owner is told of them."""
+
+    settings: BatchSettings
+    note: str | None = None
+    """Why they are not what the spec and the device's defaults say; None where they are."""
+
+
+def choose_batches(
+    training: TrainingSpec, record: BatchRecord, estimate: EstimateFor, parallel: int = 1
+) -> ChosenBatches:
+    """Choose the first settings, of those that the spec leaves open, whose estimate fits; `parallel` jobs share the memory.
+
+    What was chosen for this run before is kept, and each halving since, for want of memory, is carried out.
+    """
+    usual = BatchSettings(
+        training.batch_tokens or BATCH_TOKENS[loading.device()], training.grad_checkpoint, training.chunk_tokens
+    )
+    chosen = record.read_choice()
+    if chosen is None:
+        chosen = _choose_fitting(training, usual, estimate, int(SHARE_OF_MEMORY * machine()[0] / parallel))
+        record.write_choice(chosen)
+    settings = chosen
+    for _ in range(record.halvings):
+        settings = halve(settings)
+    log.info("batches: %s", settings.describe())
+    if settings == usual:
+        return ChosenBatches(settings)
+    cause = f"estimated at {format_gib(estimate(usual).total)} with {usual.describe()}"
+    if record.halvings:
+        cause = f"memory ran out {_count_times(record.halvings)} with more"
+    return ChosenBatches(
+        settings,
+        f"run with {settings.describe()}, chosen for the memory of this machine ({cause}); the gradients are the same",
+    )
+
+
+def halve(settings: BatchSettings) -> BatchSettings:
+    """Make batches that take about half: of half the tokens, or where those are few, in other ways too."""
+    few_tokens = settings.batch_tokens <= SATURATING_TOKENS[loading.device()]
+    return BatchSettings(
+        max(1, settings.batch_tokens // 2),
+        settings.grad_checkpoint or few_tokens,
+        max(SHORTEST_CHUNK, settings.chunk_tokens // 2)
+        if few_tokens and settings.grad_checkpoint
+        else settings.chunk_tokens,
+    )
+
+
+def _choose_fitting(training: TrainingSpec, usual: BatchSettings, estimate: EstimateFor, room: int) -> BatchSettings:
+    """Return the first settings whose estimate is below `room` bytes; the smallest where none is."""
+    settings = usual
+    for settings in _list_settings(training, usual):
+        if estimate(settings).total <= room:
+            return settings
+    return settings
+
+
+def _list_settings(training: TrainingSpec, usual: BatchSettings) -> Iterator[BatchSettings]:
+    """List the settings to try, the fastest first; what the spec says stays as it is."""
+    given = training.model_fields_set
+    busy = SATURATING_TOKENS[loading.device()]
+    sizes = [usual.batch_tokens]
+    while "batch_tokens" not in given and sizes[-1] > 128:
+        sizes.append(sizes[-1] // 2)
+    for tokens in (size for size in sizes if size == usual.batch_tokens or size >= busy):
+        yield replace(usual, batch_tokens=tokens)
+    recomputing = usual if "grad_checkpoint" in given else replace(usual, grad_checkpoint=True)
+    for tokens in sizes:
+        yield replace(recomputing, batch_tokens=tokens)
+    smallest = replace(recomputing, batch_tokens=sizes[-1])
+    while "chunk_tokens" not in given and smallest.chunk_tokens > SHORTEST_CHUNK:
+        smallest = replace(smallest, chunk_tokens=smallest.chunk_tokens // 2)
+        yield smallest
+
+
+def _count_times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -1,0 +1,101 @@
+"""What a supervisor does with ends of a worker that the machine explains, and with plugins that cannot be loaded any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from prefd.daemon.queue import supervisor
+from prefd.daemon.queue.supervisor import PluginMissing
+from prefd.daemon.specs.job_spec import JobSpec
+from support import fake_worker
+from support.supervisor_harness import Bench
+
+
+def listed(*losses: str, error: str | None = None) -> dict[str, Any]:
+    """A catalogue with these losses and a plugin, which cannot be loaded where there is an `error`."""
+    plugin = {"name": "mine", "version": None, "source": "/mine.py", "losses": [], "formats": [], "error": error}
+    return {"losses": {name: fake_worker.loss() for name in losses}, "plugins": [plugin]}
+
+
+async def machine(*answers: bool) -> bool:
+    return answers[0]
+
+
+@pytest.mark.parametrize("name", ["segfault", "replaced", "crash"])
+def test_an_end_that_the_machine_explains_is_no_crash_of_the_job(bench: Bench, name: str) -> None:
+    job = bench.add(name)
+    back = bench.run(job, explain_crash=lambda: machine(True))
+    assert (back.state, back.crashes) == ("queued", 0)
+    assert back.reason.endswith("; it goes on when that is over")
+    assert bench.starts(job) == ["precompute"]
+
+
+def test_a_module_that_could_not_be_imported_for_a_moment_is_tried_again(bench: Bench) -> None:
+    job = bench.add("replaced")
+    assert bench.run(job, explain_crash=lambda: machine(False)).state == "done"
+    reasons = [event.reason for event in bench.table.history(job.id)]
+    assert any(
+        "something that is installed cannot be imported: ImportError: cannot import name 'core'" in each
+        for each in reasons
+    )
+
+
+def test_a_worker_that_cannot_be_started_waits_while_the_machine_explains_it(bench: Bench) -> None:
+    bench.worker = ("/no/such/python",)
+    back = bench.run(bench.add("ok"), explain_crash=lambda: machine(True))
+    assert back.state == "queued"
+    assert back.reason.startswith("cannot start a worker (/no/such/python): No such file or directory; it goes on")
+
+
+def test_without_a_queue_a_job_that_cannot_reach_the_hub_waits_by_itself(bench: Bench) -> None:
+    offline = bench.home.root / "offline"
+    offline.touch()
+    job = bench.add("offline")
+
+    async def during() -> None:
+        while len([event for event in bench.table.history(job.id) if event.state == "queued"]) < 3:
+            await asyncio.sleep(0.01)
+        offline.unlink()
+
+    assert bench.run(job, during=during).state == "done"
+    reasons = [event.reason for event in bench.table.history(job.id) if event.state == "queued"][1:]
+    assert reasons[0].startswith("the hub cannot be reached: model org/name")
+    assert reasons[0].endswith("tried again in 0.05 s")
+    assert reasons[1].endswith("tried again in 0.1 s")
+
+
+def test_in_a_queue_it_is_handed_back_for_others_to_go_on(bench: Bench) -> None:
+    (bench.home.root / "offline").touch()
+    outages: list[str] = []
+    assert bench.run(bench.add("offline"), on_outage=outages.append).state == "queued"
+    assert len(outages) == 1
+
+
+def test_a_loss_that_a_failing_plugin_may_bring_waits_and_one_that_none_brings_fails() -> None:
+    spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": {"name": "mine"}})
+    with pytest.raises(PluginMissing, match="loss mine is not there, and plugin mine cannot be loaded: SyntaxError"):
+        supervisor.plan_phases(spec, fake_worker.catalog(listed("sigmoid", error="SyntaxError")))
+    with pytest.raises(supervisor.SpecError, match="no loss is called 'mine'"):
+        supervisor.plan_phases(spec, fake_worker.catalog(listed("sigmoid")))
+
+
+def test_a_plugin_that_fails_between_two_phases_puts_the_job_back(bench: Bench) -> None:
+    job = bench.add("gate", loss={"name": "mine"})
+    good, bad = fake_worker.catalog(listed("mine")), fake_worker.catalog(listed(error="it hangs"))
+    (bench.home.root / "gate").touch()
+    with pytest.raises(PluginMissing):
+        bench.run(job, catalogs=[good, bad])
+    back = bench.table.get(job.id)
+    assert (back.state, bench.starts(job)) == ("queued", ["precompute"])
+    assert "plugin mine cannot be loaded: it hangs" in back.reason
+
+
+def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: Bench) -> None:
+    job = bench.add("environment")
+    bench.run(job)
+    told = json.loads((bench.home.job(job.id) / "told.json").read_text())
+    assert json.loads(told["PREFD_SETTINGS"]) == {"plugins": [], "cache_url": "", "excluded": {}}

@@ -1,0 +1,148 @@
+"""A GPU that ends passes, or has no memory left, costs a job nothing: the worker says which it was, and the job goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from prefd.daemon.errors import WorkerExit
+from prefd.daemon.machine.device_trouble import has_device_trouble
+from prefd.daemon.machine.memory import OUT_OF_MEMORY
+from prefd.daemon.runs.phases import Phase
+from prefd.daemon.worker import phases, stopping
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.reference import precompute
+from prefd.daemon.worker.training.trainer import Trainer
+from support.jobs_on_disk import adapter_digest, finished, job, metrics
+
+METAL = "[METAL] Command buffer execution failed: "
+TROUBLES = [
+    METAL + "Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)",
+    METAL + "Caused GPU Timeout Error (00000002:kIOGPUCommandBufferCallbackErrorTimeout)",
+    METAL + "Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)",
+    METAL + "Innocent Victim of GPU Error/Recovery (00000005:kIOGPUCommandBufferCallbackErrorInnocentVictim)",
+    METAL
+    + "Ignored (for causing prior/excessive GPU errors) (00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)",
+    "CUDA error: the launch timed out and was terminated",
+    "cudaStreamSynchronize(stream) failed: unspecified launch failure",
+    "CUDA error: uncorrectable ECC error encountered",
+]
+SHORTAGES = [
+    METAL + "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+    "[metal::malloc] Attempting to allocate 34359738368 bytes which is greater than the maximum allowed buffer size",
+    "cudaMallocAsync(&data, size, stream) failed: out of memory",
+    "std::bad_alloc",
+]
+OTHERS = [
+    "[matmul] Last dimension of first input with shape (3,4) must match",
+    "no kernel of that name",
+    "step 3: loss nan",
+]
+
+
+@pytest.mark.parametrize("text", TROUBLES)
+def test_the_words_of_a_device_in_trouble_are_known(text: str) -> None:
+    assert has_device_trouble(text)
+    assert not OUT_OF_MEMORY.search(text)
+
+
+@pytest.mark.parametrize("text", SHORTAGES)
+def test_memory_that_ran_out_is_no_trouble_of_the_device(text: str) -> None:
+    assert OUT_OF_MEMORY.search(text)
+    assert not has_device_trouble(text)
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_other_errors_are_the_jobs(text: str) -> None:
+    assert not has_device_trouble(text)
+    assert not OUT_OF_MEMORY.search(text)
+
+
+class Once:
+    """A function that raises what MLX raises, at its `number`-th call, and else does its work."""
+
+    def __init__(self, work: Callable[..., Any], text: str, number: int) -> None:
+        self.work, self.text, self.remaining = work, text, number
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        self.remaining -= 1
+        if self.remaining == 0:
+            raise RuntimeError(self.text)
+        return self.work(*arguments, **keywords)
+
+    def __get__(self, instance: Any, _: type) -> Any:
+        return self if instance is None else lambda *arguments, **keywords: self(instance, *arguments, **keywords)
+
+
+PLACES: dict[str, tuple[Phase, Any, str, int]] = {
+    "loading": ("precompute", loading, "open_base", 2),  # the first is the plan's
+    "scoring": ("precompute", precompute, "score", 1),
+    "training": ("training", Trainer, "step", 5),
+    "evaluation": ("training", Trainer, "evaluate", 2),
+    "saving": ("training", mx, "save_safetensors", 3),
+}
+
+
+TWINS: dict[Path, str] = {}
+
+
+def find_twin(folder: Path, model: Path, pairs: Path) -> str:
+    """The adapter of the same job when nothing happens, computed once for a model."""
+    if model not in TWINS:
+        TWINS[model] = adapter_digest(finished(job(folder, model, pairs, **SETTINGS)))
+    return TWINS[model]
+
+
+SETTINGS: dict[str, Any] = {"training": {"iters": 6, "save_every": 2, "steps_per_eval": 2}}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [(TROUBLES[0], WorkerExit.DEVICE_TROUBLE), (SHORTAGES[0], WorkerExit.NO_MEMORY)],
+    ids=["metal", "memory"],
+)
+def test_a_job_goes_on_to_its_twins_adapter_wherever_it_was_hit(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_model: Path,
+    pairs_file: Path,
+    place: str,
+    text: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(stopping, "watch_signals", Never)
+    monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
+    hit = job(tmp_path, tiny_model, pairs_file, **SETTINGS)
+    phase, owner, name, number = PLACES[place]
+    if phase == "training":
+        assert run("precompute", hit) == WorkerExit.DONE
+    with monkeypatch.context() as fault:
+        fault.setattr(owner, name, Once(getattr(owner, name), text, number))
+        assert run(phase, hit) == code
+    assert hit.run.outcome(phase) is None
+    saved = max((int(path.name[5:]) for path in hit.run.checkpoints.glob("step-*")), default=0)
+    reached = max((int(line["step"]) for line in metrics(hit)), default=0)
+    assert reached - saved <= 2  # no more than the steps since the last checkpoint
+    for each in ("precompute", "training"):
+        assert run(each, hit) == WorkerExit.DONE
+    assert adapter_digest(hit) == find_twin(tmp_path / "twin", tiny_model, pairs_file)
+
+
+class Never:
+    """A stop that is never requested."""
+
+    def is_set(self) -> bool:
+        return False
+
+    def set(self) -> None:
+        raise AssertionError("nobody asks for a stop")
+
+
+def run(phase: Phase, made: RunningJob) -> int:
+    return phases.run_phase(phase, made.home.root, 1)
