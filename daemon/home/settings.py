@@ -45,6 +45,7 @@ class LogConfig(SpecModel):
 class NotifyConfig(SpecModel):
     """NotifyConfig names the command that is run when a job has ended: `[notify]` in config.toml."""
 
+    desktop: bool = Field(False, description="show a notification on the desktop, by osascript or notify-send")
     command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
     timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
 

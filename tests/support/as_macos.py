@@ -44,6 +44,7 @@ class MacSys(ModuleType):
     def __init__(self) -> None:
         super().__init__("sys")
         self.__dict__["platform"] = "darwin"
+        self.__dict__["_before"] = {}
 
     def __getattr__(self, name: str) -> Any:
         """Read the interpreter's own."""
@@ -54,11 +55,16 @@ class MacSys(ModuleType):
         if name == "platform":
             self.__dict__[name] = value
         else:
+            if hasattr(sys, name):
+                self.__dict__["_before"].setdefault(name, getattr(sys, name))
             setattr(sys, name, value)
 
     def __delattr__(self, name: str) -> None:
-        """Take it out of the interpreter's own."""
-        delattr(sys, name)
+        """Undo what was set, as monkeypatch does with what it did not find in the module's own names."""
+        if name in self.__dict__["_before"]:
+            setattr(sys, name, self.__dict__["_before"].pop(name))
+        else:
+            delattr(sys, name)
 
 
 def become_mac() -> Path:

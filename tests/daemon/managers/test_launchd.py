@@ -61,7 +61,10 @@ def test_an_agent_that_is_loaded_is_booted_out_first(account: FakeAccount, servi
 
 
 def test_a_refusal_has_launchds_words(account: FakeAccount, service: ServiceDefinition) -> None:
-    account.write("launchctl", "[ $1 = bootstrap ] || exit 3; echo 'Bootstrap failed: 125: Domain does not support specified action' >&2; exit 125\n")
+    account.write(
+        "launchctl",
+        "[ $1 = bootstrap ] || exit 3; echo 'Bootstrap failed: 125: Domain does not support specified action' >&2; exit 125\n",
+    )
     with pytest.raises(ServiceError, match=r"125: Domain does not support.*log in at the Mac"):
         Launchd().install(service)
 

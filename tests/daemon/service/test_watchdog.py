@@ -28,6 +28,7 @@ from prefd.daemon.service.watchdog import Pulse
 from support import fake_worker
 from support.quick_timing import QUICK_TIMING
 from support.running_daemon import request_stop
+from support.sockets import short_folder
 
 QUICK = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=0.1), stop_grace_seconds=0)
 WATCHDOG_SECONDS = 0.2
@@ -58,10 +59,11 @@ class Manager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    made = Manager(tmp_path / "notify")
-    yield made
-    made.socket.close()
+def manager() -> Iterator[Manager]:
+    with short_folder() as folder:
+        made = Manager(folder / "notify")
+        yield made
+        made.socket.close()
 
 
 @contextmanager
