@@ -191,6 +191,8 @@ class Prompter:
             "media": any(PLACEHOLDER.search(content) for content in _contents(pair.prompt)),
             "rewritten": any(answer.composed for answer in answers),
             "thinking": opens_thinking and any(self._think_end not in answer.text for answer in answers),
+            "second_thinking": start.rstrip().endswith(self._think_end)
+            and any(answer.text.lstrip().startswith(self._think_start) for answer in answers),
         }
         return frozenset(name for name, holds in remarks.items() if holds)
 

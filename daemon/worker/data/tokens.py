@@ -47,6 +47,10 @@ REMARKS = {
         "whose answer does not close the thinking block that the prompt opens: the model learns to answer inside it; close "
         "it in the data, or switch thinking off where the template can (data.chat_template_kwargs)"
     ),
+    "second_thinking": (
+        "whose answer opens a thinking block behind the one that the prompt has closed: take it out of the data, or switch "
+        "thinking on where the template can (data.chat_template_kwargs)"
+    ),
     "media": (
         "whose prompt holds the place of an image, a sound or a film ('<image>'), which prefd does not train on: leave such rows out"
     ),

@@ -66,3 +66,16 @@ class TestRemarks:
         ]
         assert encoder.merged == 0
         assert notes[0].startswith("3 pairs whose prompt the chat template writes otherwise")
+
+    def test_a_thinking_block_behind_a_closed_one(self, load: Load) -> None:
+        closed = (
+            "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+            "{% if not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+        )
+        pair = Pair("q", "<think>\nhm\n</think>\n\na", "b")
+        said = "1 pair whose answer opens a thinking block behind the one that the prompt has closed: take it out of the data"
+        assert any(note.startswith(said) for note in encoded(load(closed), pair)[1])
+        thinking = Pair("q", "<think>\nhm\n</think>\n\na", "b", chat_template_kwargs={"enable_thinking": True})
+        for other in (thinking, Pair("q", "a", "b")):
+            assert not any("has closed" in note for note in encoded(load(closed), other)[1])
