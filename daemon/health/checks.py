@@ -27,6 +27,7 @@ from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
 from prefd.daemon.machine.owners import explain_rights
 from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
+from prefd.daemon.machine.readability import list_documents
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog
@@ -187,7 +188,8 @@ def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     from prefd.daemon.control.control_error import ControlError
 
     try:
-        status = Client(home).status()
+        client = Client(home)
+        status = client.status()
     except (DaemonNotRunning, ControlError) as error:
         remedy = f"look at {home.log}; end it with `kill {holder.pid}`"
         yield HealthFinding("fail", "daemon", f"pid {holder.pid} holds the home and does not answer: {error}", remedy)
@@ -197,6 +199,10 @@ def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     yield from check_settings_in_force(home, status.settings)
     if status.queue.waits_for:
         yield HealthFinding("warn", "queue", status.queue.waits_for, "put that right; no job is lost meanwhile")
+    for folder in list_documents():
+        if (reason := client.explain_unreadable(folder)) is not None:
+            detail = f"{folder} {reason}"
+            yield HealthFinding("warn", "daemon", detail, "needed only where models or data lie there")
     if status.watcher.error:
         yield HealthFinding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
     if status.watcher.folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.machine.readability import explain_refusal, is_protected
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.foreign_paths import explain_foreign_paths
 from prefd.daemon.specs.job_spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
@@ -221,7 +223,11 @@ def _resolve_paths(spec: JobSpec, lines: Mapping[Place, int], folder: Path) -> J
     except OSError as error:
         if error.errno in MACHINE_TROUBLE:
             raise
-        faults += [f"{clip(str(error.filename), 200)} cannot be looked at: {error.strerror or error}"]
+        place = Path(os.fsdecode(error.filename or folder))
+        reason = f"cannot be looked at: {error.strerror or error}"
+        if isinstance(error, PermissionError) and is_protected(place):
+            reason = explain_refusal(place, error)
+        faults += [f"{clip(str(place), 200)} {reason}"]
     if faults:
         raise SpecError(*faults)
     return spec

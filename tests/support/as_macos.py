@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import functools
 import os
 import resource
 import shutil
@@ -143,6 +144,7 @@ def hide_shared_memory() -> None:
     """Have psutil tell of a process's memory what it tells on macOS."""
     real = psutil.Process.memory_info
 
+    @functools.wraps(real)  # with what `oneshot` calls of it
     def memory_info(self: psutil.Process) -> MacMemory:
         memory = real(self)
         return MacMemory(memory.rss, memory.vms, 0, 0)

@@ -2,12 +2,10 @@
 
 import os
 import resource
-import shutil
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -24,7 +22,7 @@ from prefd.daemon.timing import Timing
 from support import homes
 from support.control_server import serving, talking
 from support.fake_worker import wait_for
-from support.sockets import find_socket
+from support.sockets import find_socket, short_folder
 
 
 def connect(home: Home, seconds: float = 60.0) -> socket.socket:
@@ -49,13 +47,12 @@ def ask(home: Home, request: bytes) -> bytes:
 @pytest.fixture
 def shared_home() -> Iterator[Home]:
     """A home that other users can get at, with a socket that they may write to: what the modes keep from happening."""
-    root = Path(tempfile.mkdtemp(prefix="prefd-"))
-    root.chmod(0o755)
-    home = Home(root)
-    home.create()
-    home.run.chmod(0o755)
-    yield home
-    shutil.rmtree(root)
+    with short_folder() as root:
+        root.chmod(0o755)
+        home = Home(root)
+        home.create()
+        home.run.chmod(0o755)
+        yield home
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -80,6 +80,4 @@ def test_a_slow_report_says_that_the_machine_slept_or_is_hot(
     pressure[0] = "heavy"
     clock.now += 20
     report.advance(1)
-    assert caplog.messages[-1].endswith(
-        "; the machine slept 3h10m; heat slows the machine (thermal pressure heavy)"
-    )
+    assert caplog.messages[-1].endswith("; the machine slept 3h10m; heat slows the machine (thermal pressure heavy)")
