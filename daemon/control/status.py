@@ -78,7 +78,7 @@ class Worker(StatusPart):
 
 
 class Power(StatusPart):
-    """What the machine's power does to jobs; null is what the system does not tell."""
+    """Power says what the machine's battery, sleep and heat do to jobs; null is what the system does not tell."""
 
     kept_awake: str = ""
     """How the machine is kept from falling asleep while a job runs."""

@@ -20,6 +20,7 @@ from prefd.daemon.health.service_home import describe_other_home, read_agent_hom
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.machine.mounts import find_mount
+from prefd.daemon.machine.open_files import reach
 from prefd.daemon.machine.owners import is_refusal
 from prefd.daemon.managers.launchd import Launchd
 from prefd.daemon.managers.manager import ServiceError
@@ -104,10 +105,10 @@ def describe_inotify() -> str:
 def check_limits(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks how many files a process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    detail = "no limit" if soft == resource.RLIM_INFINITY else f"{soft:,} open files"
-    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
-        maximum = "unlimited" if hard == resource.RLIM_INFINITY else hard
-        remedy = f"ulimit -n 8192 before `prefd start` (the hard limit is {maximum}); the service files say so already"
+    limit = reach(soft, hard)  # daemon and workers raise theirs by themselves
+    detail = "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} open files"
+    if limit != resource.RLIM_INFINITY and limit < FEW_FILES:
+        remedy = f"raise the hard limit, {hard} now: ulimit -Hn 8192 as root, or LimitNOFILE=8192 in the service's unit"
         yield HealthFinding("warn", "limits", f"{detail}: a large cache has more segments", remedy)
     else:
         yield HealthFinding("ok", "limits", detail)
@@ -128,7 +129,10 @@ def check_socket(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         if mode & ~allowed_mode & 0o777:
             is_private = False
             yield HealthFinding(
-                "fail", "socket", f"{path} is open to others (mode {mode:04o})", f"chmod {allowed_mode:o} {path}"
+                "fail",
+                "socket",
+                f"{path} is open to others (mode {mode:04o})",
+                f"chmod {allowed_mode:o} {shlex.quote(str(path))}",
             )
     length = len(os.fsencode(home.socket))
     if length > MAX_SOCKET_BYTES:

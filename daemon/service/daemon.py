@@ -34,6 +34,7 @@ from prefd.daemon.jobs.edits import refuse_uneditable
 from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.rebuild import mend, open_table
 from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
+from prefd.daemon.machine.open_files import raise_limit
 from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds, read_thermal_pressure
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
@@ -351,6 +352,7 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False, tim
 
     Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
     """
+    raise_limit()
     home.create()
     settings = LiveSettings.load(home)
     with lock.hold_lock(home):

@@ -37,7 +37,7 @@ from prefd.daemon.text.times import explain_moment
 from prefd.daemon.text.unknown_losses import suggest_loss
 from prefd.daemon.text.validation_faults import MAX_FAULTS, count_omitted, explain_faults
 from prefd.daemon.text.wording import Path as Place
-from prefd.daemon.text.wording import clip, format_amount, format_path, format_value
+from prefd.daemon.text.wording import clip, compose, format_amount, format_path, format_value
 from prefd.plugins.schema import problems
 
 SUFFIXES = tuple(PARSERS)
@@ -122,7 +122,7 @@ def _read(data: bytes, file: PurePath, catalog: Catalog | None, folder: Path | N
             moment_notes = [] if spec.not_before is None else explain_moment(spec.not_before)
             notes.update(dict.fromkeys(f"not_before: {note}" for note in moment_notes))
             spec = _resolve_paths(spec, lines, folder)
-        return spec if spec.name else spec.model_copy(update={"name": clip(file.stem, 200)})
+        return spec if spec.name else spec.model_copy(update={"name": clip(compose(file.stem), 200)})
 
     if is_flat(parsed.value):
         specs = _read_flat(file.name, parsed, check, folder)
