@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.recovery_records import End, Record, Records
+from prefd.daemon.jobs.recovery_records import End, Record, Records, is_unused
 from prefd.daemon.jobs.states import ENDED, PHASE_OF, State
 from prefd.daemon.runs.phase_outcomes import Outcome
 from prefd.daemon.runs.phases import PHASES, Phase
@@ -33,6 +33,8 @@ def recover_record(
     if record is None:
         record = _record_from_results(run, job_id)
         reason += UNKNOWN if record is not None and record.row["state"] == "paused" else ""
+    if record is None and run.root.is_dir() and is_unused(run.root):
+        return None
     if record is None:
         message = "job %d: %s holds no spec that can be read; its number stays taken"
         log.warning(message, job_id, run.root, extra={"job": job_id})

@@ -51,6 +51,11 @@ class Record(NamedTuple):
         return all(self.row.get(name) == other.row.get(name) for name in ("id", "source", "created_at"))
 
 
+def is_unused(folder: Path) -> bool:
+    """Say whether a run folder holds nothing, or only a file that was never finished: it was made, and no job came of it."""
+    return all(path.name.startswith(".") and path.name.endswith(".tmp") for path in folder.iterdir())
+
+
 @dataclass
 class Records:
     """Records holds the records of all jobs, in the folder `runs`."""
@@ -88,13 +93,19 @@ class Records:
             self.missing.add(job_id)
 
     def reserve(self, job_id: int, ulid: str) -> bool:
-        """Make the folder of a new job; False where that number's folder is there already, and is another job's."""
+        """Make the folder of a new job; False where that number's folder is there already, and is another job's.
+
+        An empty one is nobody's: a process that was killed made it for a job that did not come into the database.
+        """
         folder = self.runs / str(job_id)
         try:
             self.runs.mkdir(exist_ok=True)
             folder.mkdir()
         except FileExistsError:
-            return folder.is_dir() and [each.job for each in read_identities(folder)] == [ulid]
+            if not folder.is_dir():
+                return False
+            if not is_unused(folder):
+                return [each.job for each in read_identities(folder)] == [ulid]
         except OSError:  # the disk is full, say: the record is written when there is room
             return not folder.exists()
         self._reserved.append(folder)

@@ -122,8 +122,11 @@ class JobWriter(JobQueries):
     def restore(self, records: Sequence[Record], last_id: int) -> None:
         """Insert the jobs of these records, or bring their rows up to them; no new job gets a number up to `last_id`.
 
-        Lines of history with no number of their own are put before all others: they were told long ago.
+        Lines of history with no number of their own are put before all others: they were told long ago. Nothing is written
+        where nothing is new, so that a daemon starts on a full disk.
         """
+        if not records and last_id <= self._find_last_id():
+            return
         with self.transaction():
             for record in records:
                 job_id = int(record.row["id"])
@@ -135,6 +138,12 @@ class JobWriter(JobQueries):
                     rows.restore_old_history(self._db, record)
                 self._changed.add(job_id)
             self._db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'jobs'", (last_id,))
+
+    def _find_last_id(self) -> int:
+        """Return the highest number that a job has had; 0 where none had one."""
+        with explain_errors(self._path):
+            last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'").fetchone()
+        return 0 if last is None else int(last[0])
 
     def choose_number(self, ulid: str) -> tuple[int | None, list[int]]:
         """Return the number of a new job, within the open transaction, and those that were not free. None: SQLite's choice.

@@ -33,7 +33,7 @@ MARGIN_SECONDS = 60
 
 @dataclass(frozen=True)
 class ServiceDefinition:
-    """How the daemon of one home is started."""
+    """ServiceDefinition says how the daemon of one home is started."""
 
     program: tuple[str, ...]
     """The command of `prefd`, by absolute paths."""

@@ -154,6 +154,25 @@ def check_loss(home: Path) -> dict[str, Any]:
     return check_loss(Home(home), read_input(LossCheckInput)).to_json()
 
 
+def make_check(_: Path) -> dict[str, Any]:
+    """Make one check of `prefd selftest`."""
+    from prefd.daemon.worker.selftest.running import run_check
+    from prefd.daemon.worker_tasks.check_results import CheckInput
+
+    request = read_input(CheckInput)
+    return run_check(request.check, request.model).to_json()
+
+
+def write_random_model(_: Path) -> dict[str, Any]:
+    """Write a random model and pairs for it."""
+    from prefd.daemon.worker.selftest.random_models import write_model, write_pairs
+    from prefd.daemon.worker_tasks.check_results import RandomModelInput, WrittenModel
+
+    folder = Path(read_input(RandomModelInput).folder)
+    model = write_model(folder / "model")
+    return WrittenModel(model=str(model), data=str(write_pairs(folder / "pairs.jsonl"))).to_json()
+
+
 def read_input(kind: type[Input]) -> Input:
     """Read the task's input from stdin."""
     return kind.model_validate(json.load(sys.stdin.buffer))
@@ -165,8 +184,10 @@ ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "device": describe_device,
     "explain": explain_needs,
     "preview": preview_pairs,
+    "random-model": write_random_model,
     "ready": import_everything,
     "rescore": score_again,
+    "selftest": make_check,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.rebuild import open_table
 from prefd.daemon.jobs.table import JobTable
 from support import fake_worker
 from support.homes import invoke
@@ -186,6 +187,23 @@ def test_the_folder_of_a_claim_that_broke_off_is_taken_up_by_it_again(place: Pla
 
 
 # --- a folder that holds another job's files
+
+
+@pytest.mark.parametrize("left", [[], [".job.json.4711.tmp"]], ids=["nothing", "a file that was not finished"])
+def test_a_folder_that_a_killed_daemon_made_for_no_job_takes_no_number(
+    place: Place, caplog: pytest.LogCaptureFixture, left: list[str]
+) -> None:
+    with open_table(place.home):
+        pass
+    folder = place.home.job(1)
+    folder.mkdir(parents=True)
+    for name in left:
+        (folder / name).touch()
+    place.drop("a.yaml")
+    with place.daemon():
+        (job,) = place.wait_for("done")
+    assert job.id == 1
+    assert "taken" not in caplog.text
 
 
 def test_a_job_whose_folder_was_overwritten_by_another_homes_is_refused(place: Place, laptop: Place) -> None:
