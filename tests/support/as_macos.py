@@ -137,7 +137,7 @@ def hide_proc() -> None:
         refuse(self)
         return real_stat(self, **more)
 
-    Path.open, Path.stat = open_path, stat_path  # type: ignore[method-assign,assignment]
+    Path.open, Path.stat = open_path, stat_path  # type: ignore[method-assign]
 
 
 def hide_shared_memory() -> None:
