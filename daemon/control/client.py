@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -63,6 +64,16 @@ class Client:
     def status_document(self) -> dict[str, Any]:
         """Asks for the status as the JSON that the daemon wrote, also fields of a newer daemon that `Status` has not."""
         return self._ask("GET", "/v1/status")
+
+    def explain_unreadable(self, path: Path) -> str | None:
+        """Asks whether the daemon itself can read `path`; returns why not, None where it can or is of an earlier version."""
+        try:
+            reason = self._ask("GET", "/v1/readable", params={"path": str(path)}).get("reason")
+        except ControlError as error:
+            if error.status == 404:
+                return None
+            raise
+        return None if reason is None else str(reason)
 
     def stop(self, wait_seconds: float = 0.0) -> bool:
         """Asks the daemon to stop. True when it has released its home within `wait_seconds`."""

@@ -27,6 +27,7 @@ from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_s
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import Timing
 from support.quick_timing import QUICK_TIMING
+from support.sockets import find_socket
 
 
 class FakeDaemon:
@@ -131,7 +132,7 @@ def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
 @contextmanager
 def talking(home: Home) -> Iterator[httpx.Client]:
     """A plain HTTP client of the home's socket."""
-    transport = httpx.HTTPTransport(uds=str(home.socket), verify=False, trust_env=False)
+    transport = httpx.HTTPTransport(uds=find_socket(home), verify=False, trust_env=False)
     with httpx.Client(transport=transport, base_url="http://prefd", timeout=60, trust_env=False) as http:
         yield http
 

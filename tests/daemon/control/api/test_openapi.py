@@ -121,6 +121,8 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
             ask("GET", job + name, f"/v1/jobs/1{name}")
             assert "there is no job 99" in ask("GET", job + name, f"/v1/jobs/99{name}")["error"]
         ask("GET", "/v1/openapi.json", "/v1/openapi.json")
+        assert ask("GET", "/v1/readable", f"/v1/readable?path={place.folder}")["reason"] is None
+        assert "must be absolute" in ask("GET", "/v1/readable", "/v1/readable?path=x")["error"]
         ask("GET", "/v1/metrics", "/v1/metrics")
         for action in QUEUE_ACTIONS:
             ask("POST", f"/v1/queue/{action}", f"/v1/queue/{action}")
