@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine import blas, cpus, mlx_environment
+from prefd.daemon.machine import blas, cpus, mlx_environment, open_files
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.worker import stopping
 
@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     cpus.apply_limits()  # before there is a thread
+    open_files.raise_limit()
     mlx_environment.prepare()  # this and the next before anything imports mlx
     blas.preload()
     if options.task in PHASES:
