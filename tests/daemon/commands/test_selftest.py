@@ -119,6 +119,14 @@ def test_doctor_measures_a_model_of_ones_own(
     assert [check["numbers"] for check in document["checks"]] == [{"mib": 8}, {"mib": 8}]
 
 
+@pytest.mark.usefixtures("answers_in_process")
+def test_doctor_says_that_a_model_is_not_there(made: Home, tmp_path: Path) -> None:
+    result = invoke(made, "doctor", "--bench", tmp_path / "none")
+    assert result.exit_code == Exit.FAILED
+    assert "there is no such folder" in result.stderr
+    assert result.stdout == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_daemon_that_is_tried(tmp_path: Path, number: signal.Signals) -> None:
