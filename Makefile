@@ -17,11 +17,12 @@ PAGES := README.md $(wildcard docs/*.md)
 COG := $(VENV)/bin/cog -I contrib/docs
 BENCHMARKS := $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
 PYTEST := $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+AS_MAC := $(addprefix tests/daemon/,machine home control inbox queue health commands service runs jobs)
 comma := ,
 space := $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo check test test-all test-fast coverage lint format docs hooks bench faults release
+.PHONY: help venv blas model demo check test test-all test-fast test-as-mac coverage lint format docs hooks bench faults release
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -30,7 +31,7 @@ demo: blas model ## train SmolLM2 twice from one reference cache, and show what 
 	$(PY) contrib/demo/demo.py $(ARGS)
 
 # A run starts some hundred processes of Python: without files of bytecode each would compile what it imports.
-test test-all test-fast coverage: export PYTHONDONTWRITEBYTECODE :=
+test test-all test-fast test-as-mac coverage: export PYTHONDONTWRITEBYTECODE :=
 
 check: lint test ## what a change must pass: lint and all tests
 
@@ -42,6 +43,9 @@ test-all: blas model ## run the tests, and the thorough ones: whole models, ever
 
 test-fast: blas ## run the tests that start no daemon and kill no worker
 	$(PYTEST) -m "not slow and not thorough" $(ARGS)
+
+test-as-mac: blas ## run the tests of the daemon's own ground in a Mac's surroundings, on Linux
+	PYTHONPATH=tests $(PYTEST) -p support.as_macos -m "not slow and not smol and not thorough" $(AS_MAC) $(ARGS)
 
 coverage: blas model ## run the tests, and list the lines that none of them runs
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)

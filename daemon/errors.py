@@ -25,6 +25,7 @@ class Exit(IntEnum):
     NOT_FOUND = 3, "not found"
     NO_DAEMON = 4, "daemon not running"
     JOB_FAILED = 5, "job failed"
+    CHECK_FAILED = 6, "check of this machine failed"
 
     def __new__(cls, code: int, words: str) -> Self:
         """Makes a code with its words."""

@@ -103,6 +103,8 @@ class Timing:
     """For `prefd check-loss`, which takes a few: a plugin that waits for something takes for ever."""
     device_check: float = 180.0
     """For `prefd doctor` to measure the device."""
+    selftest_check: float = 600.0
+    """For one check of `prefd selftest` that a worker makes; most take seconds, and a large model of the user's minutes."""
     bucket_check: float = 15.0
     """For `prefd doctor` to have an answer from the shared cache."""
     event_check: float = 2.0

@@ -40,6 +40,7 @@ from support import (
     homes,  # tests/support/homes.py
 )
 from support.running_daemon import Place
+from support.sockets import short_folder
 from support.supervisor_harness import Bench
 
 # The models and the worker are imported by the fixtures: pytest-xdist's own process loads this file and needs neither.
@@ -146,6 +147,15 @@ def made(home: Path) -> Home:
     made = Home(home)
     made.create()
     return made
+
+
+@pytest.fixture
+def short_home() -> Iterator[Home]:
+    """A home with nothing in it, whose socket has a path that is short enough wherever temporary folders lie."""
+    with short_folder() as folder:
+        made = Home(folder / "home")
+        made.create()
+        yield made
 
 
 @pytest.fixture

@@ -23,6 +23,14 @@ for name in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
         break
     fi
 done
+if [ "$(uname -s)" = Darwin ] && [ -n "$python" ]; then
+    "$python" -c 'import platform, sys; sys.exit(platform.machine() != "arm64")' || fail \
+        "$python is made for Intel, and MLX needs Apple silicon: a Python for arm64, which one under Rosetta is not." \
+        "Install one (brew install python@3.13 in /opt/homebrew), or name one: make PYTHON=/opt/homebrew/bin/python3 ..."
+    [ "$(sw_vers -productVersion | cut -d. -f1)" -ge 14 ] || fail \
+        "MLX needs macOS 14 or newer, and this is $(sw_vers -productVersion)." \
+        "Update macOS, or run prefd on another machine."
+fi
 [ -n "$python" ] || fail \
     "prefd needs Python 3.11 or newer, and ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>/dev/null || echo missing)." \
     "Install one (Debian, Ubuntu: apt-get install python3-venv; macOS: brew install python@3.13)," \

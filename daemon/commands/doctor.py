@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from prefd.daemon.commands.shared.check_results import choose_exit, print_results
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.options import json_option, pass_timing
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
@@ -22,16 +23,20 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     epilog="""\b
 Examples:
   prefd doctor
-  prefd doctor --json | jq '.findings[] | select(.level != "ok")'"""
+  prefd doctor --json | jq '.findings[] | select(.level != "ok")'
+  prefd doctor --bench mlx-community/Qwen3-4B-4bit"""
 )
+@click.option("--bench", metavar="MODEL", help="Instead, measure what a model takes of memory, and its speed.")
 @json_option
 @pass_timing
 @click.pass_context
-def doctor(ctx: click.Context, timing: Timing, as_json: bool) -> None:
+def doctor(ctx: click.Context, timing: Timing, bench: str | None, as_json: bool) -> None:
     """Check everything a job needs.
 
-    Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured.
+    Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured. With --bench, MODEL, a folder or a hub id, is loaded and two checks of `prefd selftest` are made on it: exit code 6 if one fails.
     """
+    if bench is not None:
+        ctx.exit(measure_model(bench, timing, as_json))
     from prefd.daemon.health.checks import run_checks
     from prefd.daemon.health.finding import HealthFinding
 
@@ -45,6 +50,17 @@ def doctor(ctx: click.Context, timing: Timing, as_json: bool) -> None:
         render.emit_json({"findings": [asdict(finding) for finding in results]})
     if any(finding.level == "fail" for finding in results):
         ctx.exit(Exit.FAILED)
+
+
+def measure_model(model: str, timing: Timing, as_json: bool) -> Exit:
+    """Measures memory and speed of one model, and returns the exit code."""
+    from prefd.daemon.health.selftest.running import OF_A_MODEL, run_model_check
+
+    found = (run_model_check(name, model, timing) for name in OF_A_MODEL)
+    results = list(found if as_json else print_results(found))
+    if as_json:
+        render.emit_json({"model": model, "checks": [result.to_json() for result in results]})
+    return choose_exit(results)
 
 
 def make_line(level: str, subject: str, detail: str, remedy: str) -> Table:

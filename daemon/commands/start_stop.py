@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from prefd.daemon.commands.init import make_home
@@ -50,8 +52,13 @@ def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: 
         from prefd.daemon.service.daemon import serve
 
         restart_in_utf8_mode()
-        if not serve(home, to_file=log_to_file):
-            raise click.exceptions.Exit(Exit.NOT_FOUND)
+        try:
+            if not serve(home, to_file=log_to_file):
+                raise click.exceptions.Exit(Exit.NOT_FOUND)
+        except lock.AlreadyRunning as error:
+            if os.environ.get("XPC_SERVICE_NAME", "0") == "0":
+                raise
+            render.print_note(str(error))  # launchd would start it again for ever after any other exit code
         return
     if (holder := lock.find_holder(home)) is not None:
         refuse_silent(home)

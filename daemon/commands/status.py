@@ -12,7 +12,7 @@ from prefd.daemon.commands.shared.options import json_option, read_jobs, require
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
-from prefd.daemon.terminal.status import usage_facts, watch_facts
+from prefd.daemon.terminal.status import power_facts, usage_facts, watch_facts
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.version_skew import describe_skew
@@ -116,6 +116,7 @@ def daemon_facts(daemon: Status) -> list[tuple[str, str]]:
     facts.append(("losses", str(catalog.losses) if not catalog.error else f"{trouble}: {catalog.error}"))
     facts += [("", f"plugin {name} cannot be loaded: {error}") for name, error in catalog.failed_plugins.items()]
     facts += [("workers", daemon.worker.limits)] if daemon.worker.limits else []
+    facts += power_facts(daemon.power)
     return facts
 
 

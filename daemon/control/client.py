@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -64,6 +65,16 @@ class Client:
         """Asks for the status as the JSON that the daemon wrote, also fields of a newer daemon that `Status` has not."""
         return self._ask("GET", "/v1/status")
 
+    def explain_unreadable(self, path: Path) -> str | None:
+        """Asks whether the daemon itself can read `path`; returns why not, None where it can or is of an earlier version."""
+        try:
+            reason = self._ask("GET", "/v1/readable", params={"path": str(path)}).get("reason")
+        except ControlError as error:
+            if error.status == 404:
+                return None
+            raise
+        return None if reason is None else str(reason)
+
     def stop(self, wait_seconds: float = 0.0) -> bool:
         """Asks the daemon to stop. True when it has released its home within `wait_seconds`."""
         self._ask("POST", "/v1/stop")
@@ -89,6 +100,11 @@ class Client:
     def edit(self, job_id: int, request: Mapping[str, Any]) -> Job:
         """Asks to change what a job that waits is (EditRequest), and returns the job. Faults are a ControlError (409, 422)."""
         return answers.parse_job(self._ask("POST", f"/v1/jobs/{job_id}/edit", json=request))
+
+    def edit_settings(self, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+        """Asks to change the same settings of jobs that wait, of all or of none. Faults are a ControlError (409, 422)."""
+        body = {"jobs": list(job_ids), "settings": dict(settings)}
+        return answers.parse_edited(self._ask("POST", "/v1/jobs/edit", json=body))
 
     def act_on_queue(self, action: str) -> Acted:
         """Asks for one of QUEUE_ACTIONS; returns the queue as it is now and the jobs acted on."""

@@ -77,6 +77,19 @@ class Worker(StatusPart):
     """In words; empty where there are none."""
 
 
+class Power(StatusPart):
+    """Power says what the machine's battery, sleep and heat do to jobs; null is what the system does not tell."""
+
+    kept_awake: str = ""
+    """How the machine is kept from falling asleep while a job runs."""
+    battery_percent: float | None = None
+    plugged: bool | None = None
+    slept_s: float | None = None
+    """For how many seconds the machine has slept since it was started."""
+    thermal_pressure: str | None = None
+    """How much heat slows it: a word of macOS's; empty for not at all."""
+
+
 class Status(StatusPart):
     """Status says what the daemon does now."""
 
@@ -105,6 +118,7 @@ class Status(StatusPart):
     versions: dict[str, str] = {}
     """The versions that were installed when the daemon started, of prefd and the model libraries."""
     memory_rss_bytes: int
+    power: Power = Power()
 
     def to_json(self) -> dict[str, Any]:
         """Returns every field, as plain JSON values."""

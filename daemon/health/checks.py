@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
 from prefd.daemon.machine.owners import explain_rights
 from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
+from prefd.daemon.machine.readability import list_documents
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog
@@ -46,7 +48,30 @@ T = TypeVar("T")
 def check_python(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Names the Python and the machine."""
     description = f"{platform.python_version()} on {platform.system()} {platform.machine()} ({sys.executable})"
+    if sys.platform == "darwin" and (reason := explain_unsuitable_mac()) is not None:
+        yield HealthFinding("fail", "python", f"{description}: {reason}", "docs/mac.md")
+        return
     yield HealthFinding("ok", "python", description)
+
+
+def explain_unsuitable_mac() -> str | None:
+    """Says why MLX cannot run on this Mac, or in this Python; None where it can."""
+    if platform.machine() != "arm64":
+        return "it is made for Intel: MLX needs Apple silicon, and a Python for arm64, which one under Rosetta is not"
+    release = platform.mac_ver()[0]
+    major = release.partition(".")[0]
+    return f"MLX needs macOS 14 or newer, and this is {release}" if major.isdecimal() and int(major) < 14 else None
+
+
+def choose_device_remedy(last_line: str) -> str:
+    """Chooses what to do where MLX does not work, by the last words of the worker that tried it."""
+    if sys.platform != "darwin":
+        return "install prefd with the extra for this machine: prefd[cpu] or prefd[cuda] on Linux"
+    if "metallib" in last_line:
+        return "install mlx-metal again, of the same version as mlx: pip install --force-reinstall mlx mlx-metal"
+    if "Metal device" in last_line:
+        return "Metal is not to be had in most virtual machines, nor over ssh without a login at the screen"
+    return "install prefd again: uv tool install --force prefd"
 
 
 def check_packages(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
@@ -85,14 +110,14 @@ def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         )
     except subprocess.TimeoutExpired:
         yield HealthFinding(
-            "fail", "device", f"no answer within {timing.device_check:g} s", f"try it: {' '.join(WORKER)} device"
+            "fail", "device", f"no answer within {timing.device_check:g} s", f"try it: {shlex.join(WORKER)} device"
         )
         return
     try:
         device = DeviceAnswer.model_validate_json(child.stdout)
     except ValueError:
         last_line = (child.stderr.strip().splitlines() or ["nothing"])[-1]
-        remedy = "install prefd with the extra for this machine: prefd[cpu] or prefd[cuda] on Linux"
+        remedy = choose_device_remedy(last_line)
         yield HealthFinding(
             "fail", "device", f"MLX does not work here (exit code {child.returncode}): {last_line}", remedy
         )
@@ -187,7 +212,8 @@ def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     from prefd.daemon.control.control_error import ControlError
 
     try:
-        status = Client(home).status()
+        client = Client(home)
+        status = client.status()
     except (DaemonNotRunning, ControlError) as error:
         remedy = f"look at {home.log}; end it with `kill {holder.pid}`"
         yield HealthFinding("fail", "daemon", f"pid {holder.pid} holds the home and does not answer: {error}", remedy)
@@ -197,6 +223,10 @@ def check_daemon(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     yield from check_settings_in_force(home, status.settings)
     if status.queue.waits_for:
         yield HealthFinding("warn", "queue", status.queue.waits_for, "put that right; no job is lost meanwhile")
+    for folder in list_documents():
+        if (reason := client.explain_unreadable(folder)) is not None:
+            detail = f"{folder} {reason}"
+            yield HealthFinding("warn", "daemon", detail, "needed only where models or data lie there")
     if status.watcher.error:
         yield HealthFinding("warn", "watcher", status.watcher.error, "jobs/ is polled meanwhile")
     if status.watcher.folder:

@@ -20,11 +20,15 @@ from prefd.daemon.health.service_home import describe_other_home, read_agent_hom
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.machine.mounts import find_mount
+from prefd.daemon.machine.open_files import reach
 from prefd.daemon.machine.owners import is_refusal
+from prefd.daemon.managers.launchd import Launchd
+from prefd.daemon.managers.manager import ServiceError
 from prefd.daemon.timing import USUAL, Timing
 
 FEW_FILES = 1024  # a cache has several files a segment, and all of them are mapped
 INOTIFY = Path("/proc/sys/fs/inotify")
+LAST_EXIT = re.compile(r"last exit code = (\d+)")
 LINGER = Path("/var/lib/systemd/linger")
 
 
@@ -101,10 +105,10 @@ def describe_inotify() -> str:
 def check_limits(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks how many files a process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    detail = "no limit" if soft == resource.RLIM_INFINITY else f"{soft:,} open files"
-    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
-        maximum = "unlimited" if hard == resource.RLIM_INFINITY else hard
-        remedy = f"ulimit -n 8192 before `prefd start` (the hard limit is {maximum}); the service files say so already"
+    limit = reach(soft, hard)  # daemon and workers raise theirs by themselves
+    detail = "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} open files"
+    if limit != resource.RLIM_INFINITY and limit < FEW_FILES:
+        remedy = f"raise the hard limit, {hard} now: ulimit -Hn 8192 as root, or LimitNOFILE=8192 in the service's unit"
         yield HealthFinding("warn", "limits", f"{detail}: a large cache has more segments", remedy)
     else:
         yield HealthFinding("ok", "limits", detail)
@@ -125,7 +129,10 @@ def check_socket(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         if mode & ~allowed_mode & 0o777:
             is_private = False
             yield HealthFinding(
-                "fail", "socket", f"{path} is open to others (mode {mode:04o})", f"chmod {allowed_mode:o} {path}"
+                "fail",
+                "socket",
+                f"{path} is open to others (mode {mode:04o})",
+                f"chmod {allowed_mode:o} {shlex.quote(str(path))}",
             )
     length = len(os.fsencode(home.socket))
     if length > MAX_SOCKET_BYTES:
@@ -142,6 +149,7 @@ def check_service(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]
     if sys.platform == "darwin":
         agent = Path.home() / "Library" / "LaunchAgents" / "prefd.plist"
         yield from _check_launchd(agent)
+        yield from _check_loaded(agent)
         yield from _check_service_home(agent, read_agent_home, home)
     elif sys.platform == "linux":
         configs = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
@@ -154,7 +162,7 @@ def _check_service_home(file: Path, read: Callable[[Path], Path], home: Home) ->
     """Checks that the service serves the home that this shell's PREFD_HOME names. A file that cannot be read is told elsewhere."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         if problem := describe_other_home(read(file), home):
-            yield HealthFinding("warn", "service", problem, f"name it in {file} too (docs/service.md)")
+            yield HealthFinding("warn", "service", problem, f"prefd service install, which names it in {file} too")
 
 
 def _check_systemd(unit: Path) -> Iterator[HealthFinding]:
@@ -165,9 +173,7 @@ def _check_systemd(unit: Path) -> Iterator[HealthFinding]:
         return
     program = Path((shlex.split(match[1]) if match else [""])[0].replace("%h", str(Path.home())))
     if not os.access(program, os.X_OK) or program.is_dir():
-        yield HealthFinding(
-            "fail", "service", f"{unit} starts {program}, which cannot be run", "install it again (docs/service.md)"
-        )
+        yield HealthFinding("fail", "service", f"{unit} starts {program}, which cannot be run", "prefd service install")
         return
     if not (unit.parent / "default.target.wants" / unit.name).exists():
         yield HealthFinding("warn", "service", f"{unit} is not enabled", "systemctl --user enable --now prefd")
@@ -177,15 +183,31 @@ def _check_systemd(unit: Path) -> Iterator[HealthFinding]:
         yield HealthFinding("ok", "service", f"systemd: {unit}")
 
 
+def _check_loaded(agent: Path) -> Iterator[HealthFinding]:
+    """Checks that launchd has loaded the agent, and how its last daemon ended."""
+    if not agent.exists():
+        return
+    try:
+        description = Launchd().describe()
+    except ServiceError as error:
+        yield HealthFinding("warn", "service", str(error), "look at it: launchctl print gui/$(id -u)/prefd")
+        return
+    if description is None:
+        yield HealthFinding("warn", "service", f"{agent} is not loaded: no daemon is started", "prefd service install")
+    elif (match := LAST_EXIT.search(description)) and match[1] != "0":
+        remedy = "look at daemon.log in the home, and at ~/Library/Logs/prefd.err"
+        yield HealthFinding(
+            "warn", "service", f"launchd says that its last daemon ended with exit code {match[1]}", remedy
+        )
+
+
 def _check_launchd(agent: Path) -> Iterator[HealthFinding]:
     try:
         program = Path(plistlib.loads(agent.read_bytes())["ProgramArguments"][0])
     except OSError:
         yield HealthFinding("ok", "service", "none: `prefd start` starts the daemon (docs/service.md)")
     except (plistlib.InvalidFileException, KeyError, IndexError, TypeError, ValueError) as error:
-        yield HealthFinding(
-            "fail", "service", f"{agent} cannot be read: {error!r}", "install it again (docs/service.md)"
-        )
+        yield HealthFinding("fail", "service", f"{agent} cannot be read: {error!r}", "prefd service install")
     else:
         if os.access(program, os.X_OK):
             yield HealthFinding("ok", "service", f"launchd: {agent}")
@@ -194,5 +216,5 @@ def _check_launchd(agent: Path) -> Iterator[HealthFinding]:
                 "fail",
                 "service",
                 f"{agent} starts {program}, which cannot be run",
-                "install it again (docs/service.md)",
+                "prefd service install",
             )

@@ -158,6 +158,8 @@ class Home:
             begin_identity(self.root)
         self.run.mkdir(exist_ok=True, mode=0o700)
         restrict(self.run, 0o700)
+        if sys.platform == "darwin":  # Spotlight would read what runs and cache write all day
+            (self.root / ".metadata_never_index").touch()
 
     def close_to_others(self) -> int | None:
         """Take the home, and what decides which jobs run in it, away from other users; return its mode before, None where it was so.

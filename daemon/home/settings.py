@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
@@ -15,6 +15,7 @@ from prefd.daemon.text.parse import parse
 from prefd.daemon.text.parsed import MAX_BYTES, ParseError
 from prefd.daemon.text.strict_model import SpecModel
 from prefd.daemon.text.validation_faults import explain_faults
+from prefd.daemon.text.wording import compose
 
 
 class ConfigError(PrefdError):
@@ -45,6 +46,7 @@ class LogConfig(SpecModel):
 class NotifyConfig(SpecModel):
     """NotifyConfig names the command that is run when a job has ended: `[notify]` in config.toml."""
 
+    desktop: bool = Field(False, description="show a notification on the desktop, by osascript or notify-send")
     command: list[str] = Field([], description="a program and its arguments, run when a job has ended; no shell")
     timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
 
@@ -64,6 +66,12 @@ class Config(SpecModel):
     worker: WorkerLimits = WorkerLimits()
     log: LogConfig = LogConfig()
     notify: NotifyConfig = NotifyConfig()
+
+    @field_validator("groups")
+    @classmethod
+    def compose_groups(cls, value: dict[str, int]) -> dict[str, int]:
+        """Composes the accents of groups' names, as specs' are."""
+        return {compose(name): count for name, count in value.items()}
 
     @classmethod
     def load(cls, home: Home) -> Config:

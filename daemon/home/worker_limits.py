@@ -24,6 +24,13 @@ class WorkerLimits(SpecModel):
         description="a worker that takes more is stopped, and goes on with half the batch, three times; such as 8GB; empty: no limit",
     )
     nice: int = Field(0, ge=0, le=19, description="let other programs go first: 19 the most")
+    prevent_sleep: bool = Field(True, description="keep the machine from falling asleep by itself while a job runs")
+    on_battery: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="on battery, jobs stop below this percent and go on later; 0: they run on, 100: only plugged in",
+    )
 
     @field_validator("memory")
     @classmethod

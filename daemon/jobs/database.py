@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -74,9 +75,10 @@ def refuse_linked(path: Path) -> None:
     except OSError:
         return
     if links > 1:
+        quoted = shlex.quote(str(path))
         raise JobTableError(
             f"{path} has {links} names: a copy made with hard links (cp -al) shares it with another home, and both would "
-            f"be damaged; stop the daemons of both and give this home its own: cp -p {path} {path}.own && mv {path}.own {path}"
+            f"be damaged; stop the daemons of both and give this home its own: cp -p {quoted} {quoted}.own && mv {quoted}.own {quoted}"
         )
 
 

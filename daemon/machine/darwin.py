@@ -1,7 +1,7 @@
 """Asks macOS's own library for what psutil does not tell of a process: what it takes of memory, and when it started.
 
 psutil's resident size leaves out what only the GPU has mapped, and what was compressed; its start times follow the clock.
-The calls are those of <libproc.h>, <sys/sysctl.h> and <mach/mach_time.h>, and need no right that a user lacks for processes
+The calls are those of <libproc.h>, <sys/sysctl.h>, <mach/mach_time.h> and <notify.h>, and need no right that a user lacks for processes
 of his own.
 """
 
@@ -53,6 +53,15 @@ class SystemLibrary(Protocol):
 
     def mach_timebase_info(self, timebase: Any, /) -> int:
         """Fill `timebase`."""
+
+    def notify_register_check(self, name: Any, token: Any, /) -> int:
+        """Put into `token` what stands for a notification of that name."""
+
+    def notify_get_state(self, token: Any, state: Any, /) -> int:
+        """Put into `state` the number that the notification's sender has set."""
+
+    def notify_cancel(self, token: Any, /) -> int:
+        """Give the token back."""
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def explain_owner(path: Path) -> str:
     if owner is None or owner == user:
         return ""
     if owner == 0:
-        return f"; it is root's, and you are {name_user(user)}: was it made by `sudo`? `sudo chown -R {name_user(user)} {path}` makes it yours"
+        return f"; it is root's, and you are {name_user(user)}: was it made by `sudo`? `sudo chown -R {name_user(user)} {shlex.quote(str(path))}` makes it yours"
     return f"; it is {name_user(owner)}'s, and you are {name_user(user)}: `{write_sudo(owner)} prefd …` works as {name_user(owner)}"
 
 

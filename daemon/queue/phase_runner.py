@@ -18,10 +18,12 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.memory import count_kills
+from prefd.daemon.machine.power import describe_low_battery
 from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, ProcessId, signal_group
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.phase_end import EndedWorker, PhaseEnd
 from prefd.daemon.queue.requests import JobRequests
+from prefd.daemon.queue.wakefulness import keep_awake
 from prefd.daemon.queue.worker_process import describe_busy_folder, lock_worker
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import RunDir
@@ -59,6 +61,8 @@ class PhaseRunner:
         self.worker = worker
         self.grace = grace
         self.limits = limits
+        self._low_battery: str | None = None
+        """Why the last worker was told to stop, where the battery was low."""
         self.timing = timing
 
     async def run(self, phase: Phase, run: RunDir, settings: HandedSettings) -> PhaseEnd:
@@ -67,6 +71,7 @@ class PhaseRunner:
         `settings`: those that the phase was planned with.
         """
         began = time.monotonic()
+        self._low_battery = None
         run.forget_progress()
         lock = await self.take_lock(run)
         if lock is None and self.requests.to_stop:
@@ -99,7 +104,8 @@ class PhaseRunner:
         finally:
             os.close(lock)
         memory = MemoryWatch(process.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)
-        stop_requested = await self._attend(process, run, memory)
+        async with keep_awake(process.pid, self.limits.prevent_sleep):
+            stop_requested = await self._attend(process, run, memory)
         worker_end = EndedWorker(
             self.table,
             self.requests.job_id,
@@ -113,6 +119,8 @@ class PhaseRunner:
             self.home.config,
         )
         kind, reason = worker_end.judge()
+        if kind == "stopped" and self._low_battery is not None:
+            reason = f"{self._low_battery}; it goes on from where it stood"
         return PhaseEnd(kind, reason, time.monotonic() - began)
 
     async def take_lock(self, run: RunDir) -> int | None:
@@ -139,7 +147,8 @@ class PhaseRunner:
                 memory.look()
                 if exited.done():
                     break
-                stop_requested = stop_requested or self.requests.to_stop
+                self._low_battery = self._low_battery or describe_low_battery(self.limits.on_battery)
+                stop_requested = stop_requested or self.requests.to_stop or self._low_battery is not None
                 if signalled_at is None and (stop_requested or memory.over):
                     signalled_at = time.monotonic()
                     signal_group(process.pid, signal.SIGTERM)

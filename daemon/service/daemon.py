@@ -13,14 +13,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import psutil
 
 from prefd.daemon.control import server
 from prefd.daemon.control.api.responses import Acted
-from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, SettingsInForce, Status, Worker
+from prefd.daemon.control.status import ActiveJob, CatalogHealth, Power, Queue, SettingsInForce, Status, Worker
 from prefd.daemon.home import lock
 from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
@@ -34,6 +34,8 @@ from prefd.daemon.jobs.edits import refuse_uneditable
 from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.rebuild import mend, open_table
 from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
+from prefd.daemon.machine.open_files import raise_limit
+from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds, read_thermal_pressure
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
@@ -212,6 +214,7 @@ class Service:
             ),
             versions=self.versions,
             memory_rss_bytes=process.memory_info().rss,
+            power=_measure_power(self.config.worker.prevent_sleep),
         )
 
     def request_stop(self) -> None:
@@ -249,10 +252,20 @@ class Service:
         current = self.table.spec(job_id)
         spec = read_edited_spec(current, request, catalog, self.home.jobs)
         job = self.table.edit(job_id, spec, read_base(request, current))
-        self.runner.forget_reference(job_id)
-        self.runner.queued.set()
-        log.info("job %d %s", job.id, job.reason, extra={"job": job.id})
+        self._take_up_edits([job])
         return job
+
+    def edit_settings(self, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+        """Change the same settings of jobs that wait, of all or of none. Raises as `edit`."""
+        jobs = self.table.edit_settings(job_ids, settings)
+        self._take_up_edits(jobs)
+        return jobs
+
+    def _take_up_edits(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self.runner.forget_reference(job.id)
+            log.info("job %d %s", job.id, job.reason, extra={"job": job.id})
+        self.runner.queued.set()
 
     def act_on_queue(self, action: str) -> Acted:
         """Do one of QUEUE_ACTIONS, and return the queue and the jobs it acted on. Raises JobTableError."""
@@ -320,6 +333,18 @@ class Service:
         await self.intake.run()
 
 
+def _measure_power(prevents_sleep: bool) -> Power:
+    """Measure what the machine's power does to jobs."""
+    battery = read_battery()
+    return Power(
+        kept_awake=describe_keeping() if prevents_sleep else "not kept awake: worker.prevent_sleep is false",
+        battery_percent=None if battery is None else battery.percent,
+        plugged=None if battery is None else battery.is_plugged,
+        slept_s=read_slept_seconds(),
+        thermal_pressure=read_thermal_pressure(),
+    )
+
+
 async def _run(service: Service) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -337,6 +362,7 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False, tim
 
     Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
     """
+    raise_limit()
     home.create()
     settings = LiveSettings.load(home)
     with lock.hold_lock(home):

@@ -1,4 +1,4 @@
-"""Notifier runs `notify.command`, a program of the user's, when a job has ended.
+"""Notifier runs `notify.command`, a program of the user's, when a job has ended, and shows it on the desktop where that is asked for.
 
 Ends are lines of the table's history, and `notified.json` in the home holds the last line for which the command was run (one
 of a database that was set aside and made again does not count); it is written when the command has ended, well or badly. So
@@ -29,6 +29,7 @@ from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import Change, Job, JobTable, JobTableError
 from prefd.daemon.machine.files import read_end, read_json, write_json
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.service.desktop_note import build_note
 from prefd.daemon.text.json_output import add_schema
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
@@ -53,7 +54,7 @@ class Notifier:
 
     async def run(self) -> None:
         """Run until cancelled; a command that runs then gets `timing.notify_stop` seconds to end."""
-        if not self.config.command:
+        if not self.config.command and not self.config.desktop:
             self.record.forget()
             return
         trouble = ""
@@ -101,15 +102,21 @@ class Notifier:
 
     async def _run_for(self, change: Change) -> None:
         job = self.table.get(change.job_id)
-        began = time.monotonic()
-        env = environment(self.home, job, change)
-        problem = await run_command(self.config, env, self._make_stdin(job), self._choose_folder(job), self.timing)
-        extra = {"job": job.id}
-        if problem:
-            log.warning("notify.command for job %d (%s): %s", job.id, change.state, problem, extra=extra)
-        else:
-            seconds = time.monotonic() - began
-            log.info("notify.command told that job %d is %s, in %.1f s", job.id, change.state, seconds, extra=extra)
+        commands = (
+            {"notify.desktop": build_note(change.name, change.state, change.reason)} if self.config.desktop else {}
+        )
+        commands |= {"notify.command": self.config.command} if self.config.command else {}
+        for setting, command in commands.items():
+            began = time.monotonic()
+            env = environment(self.home, job, change)
+            config = self.config.model_copy(update={"command": command})
+            problem = await run_command(config, env, self._make_stdin(job), self._choose_folder(job), self.timing)
+            extra = {"job": job.id}
+            if problem:
+                log.warning("%s for job %d (%s): %s", setting, job.id, change.state, problem, extra=extra)
+            else:
+                seconds = time.monotonic() - began
+                log.info("%s told that job %d is %s, in %.1f s", setting, job.id, change.state, seconds, extra=extra)
 
     def _make_stdin(self, job: Job) -> bytes:
         """Return what `prefd show ID --json` prints."""

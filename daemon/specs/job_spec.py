@@ -15,6 +15,7 @@ from prefd.daemon.specs.path_or_hub_id import resolve_path, resolve_source
 from prefd.daemon.specs.training_spec import QuantizeSpec, TrainingSpec
 from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
 from prefd.daemon.text.times import parse_moment, resolve_moment
+from prefd.daemon.text.wording import compose
 
 Scalar = bool | int | float | str | None
 JobNumber = Annotated[int, Field(ge=1)]
@@ -112,6 +113,12 @@ class JobSpec(SpecModel):
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
     output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
+
+    @field_validator("name", "group")
+    @classmethod
+    def compose_name(cls, value: str) -> str:
+        """Composes the accents of a name, so that one which was copied from a file's is the one that is typed."""
+        return compose(value)
 
     @field_validator("not_before", mode="before")
     @classmethod

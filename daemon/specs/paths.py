@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prefd.daemon.machine.files import read_json
+from prefd.daemon.machine.readability import IN_CLOUD, explain_unreadable, find_dataless
 from prefd.daemon.specs.adapter_config import read_adapter
 from prefd.daemon.specs.adapter_faults import CONFIG, AdapterError
+from prefd.daemon.specs.data_files import walk
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.job_spec import JobSpec
@@ -50,6 +52,9 @@ def _model_faults(field: str, value: str) -> Iterator[str]:
     if not folder.is_dir():
         yield f"{field}: no such folder: {format_location(folder)} (a model on the hub is written as organisation/name)"
         return
+    if (reason := explain_unreadable(folder)) is not None:
+        yield f"{field}: {format_location(folder)} {reason}"
+        return
     if not (folder / "config.json").is_file():
         if (folder / CONFIG).is_file():
             base = "reference.adapter" if field.startswith("reference") else "adapter"
@@ -64,6 +69,14 @@ def _model_faults(field: str, value: str) -> Iterator[str]:
             detail = f", only {clip(strays[0])}, which mlx-lm does not load by that name" if strays else ""
             yield f"{field}: {format_location(folder)} has no weights (model*.safetensors){detail}"
         return
+    yield from _content_faults(field, folder)
+
+
+def _content_faults(field: str, folder: Path) -> Iterator[str]:
+    """Faults of the files of a model folder that has its config and weights."""
+    if (cloud := find_dataless(list_files(folder, "*"))) is not None:
+        yield f"{field}: {format_location(cloud)} {IN_CLOUD}"
+        return
     yield from (f"{field}: {format_location(folder)} {fault}" for fault in faults_of_files(folder, is_complete=False))
     index = read_json(folder / INDEX)
     weights = index.get("weight_map") if isinstance(index, dict) else None
@@ -77,6 +90,9 @@ def _adapter_faults(field: str, value: str | None) -> Iterator[str]:
         return
     if Path(value).is_file():
         yield f"{field}: {format_location(Path(value))} is a file: name the folder that it is in"
+        return
+    if Path(value).is_dir() and (reason := explain_unreadable(Path(value))) is not None:
+        yield f"{field}: {format_location(Path(value))} {reason}"
         return
     if (Path(value) / "config.json").is_file() and not (Path(value) / CONFIG).is_file():
         yield f"{field}: {format_location(Path(value))} is a model, not an adapter: name it as {field.removesuffix('adapter')}model"
@@ -118,6 +134,10 @@ def _data_faults(field: str, source: Source) -> Iterator[str]:
         yield f"{field}: no such file or folder: {format_location(path)}"
     elif not (path.is_file() or path.is_dir()):
         yield f"{field}: {format_location(path)} is neither a file nor a folder"
+    elif (reason := explain_unreadable(path)) is not None:
+        yield f"{field}: {format_location(path)} {reason}"
+    elif path.is_dir() and (cloud := find_dataless(walk(path))) is not None:
+        yield f"{field}: {format_location(cloud)} {IN_CLOUD}"
     elif path.is_dir() and not list_files(path, "*"):
         yield f"{field}: {format_location(path)} is an empty folder"
     elif path.is_file() and path.stat().st_size == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.machine.readability import explain_refusal, is_protected
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.foreign_paths import explain_foreign_paths
 from prefd.daemon.specs.job_spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
@@ -35,7 +37,7 @@ from prefd.daemon.text.times import explain_moment
 from prefd.daemon.text.unknown_losses import suggest_loss
 from prefd.daemon.text.validation_faults import MAX_FAULTS, count_omitted, explain_faults
 from prefd.daemon.text.wording import Path as Place
-from prefd.daemon.text.wording import clip, format_amount, format_path, format_value
+from prefd.daemon.text.wording import clip, compose, format_amount, format_path, format_value
 from prefd.plugins.schema import problems
 
 SUFFIXES = tuple(PARSERS)
@@ -120,7 +122,7 @@ def _read(data: bytes, file: PurePath, catalog: Catalog | None, folder: Path | N
             moment_notes = [] if spec.not_before is None else explain_moment(spec.not_before)
             notes.update(dict.fromkeys(f"not_before: {note}" for note in moment_notes))
             spec = _resolve_paths(spec, lines, folder)
-        return spec if spec.name else spec.model_copy(update={"name": clip(file.stem, 200)})
+        return spec if spec.name else spec.model_copy(update={"name": clip(compose(file.stem), 200)})
 
     if is_flat(parsed.value):
         specs = _read_flat(file.name, parsed, check, folder)
@@ -221,7 +223,11 @@ def _resolve_paths(spec: JobSpec, lines: Mapping[Place, int], folder: Path) -> J
     except OSError as error:
         if error.errno in MACHINE_TROUBLE:
             raise
-        faults += [f"{clip(str(error.filename), 200)} cannot be looked at: {error.strerror or error}"]
+        place = Path(os.fsdecode(error.filename or folder))
+        reason = f"cannot be looked at: {error.strerror or error}"
+        if isinstance(error, PermissionError) and is_protected(place):
+            reason = explain_refusal(place, error)
+        faults += [f"{clip(str(place), 200)} {reason}"]
     if faults:
         raise SpecError(*faults)
     return spec

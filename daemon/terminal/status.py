@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.text.sizes import format_size
-from prefd.daemon.text.times import format_clock
+from prefd.daemon.text.times import format_clock, format_duration
 
 if TYPE_CHECKING:  # it loads psutil
+    from prefd.daemon.control.status import Power
     from prefd.daemon.health.usage import Usage
 
 MOST_NAMES = 5
@@ -28,6 +29,18 @@ def watch_facts(health: WatchHealth) -> list[tuple[str, str]]:
         omitted = f" (and {len(names) - MOST_NAMES} more)" if number == MOST_NAMES < len(names) else ""
         facts.append(("left alone" if number == 1 else "", f"{name} {reason}{omitted}"))
     return facts
+
+
+def power_facts(power: Power) -> list[tuple[str, str]]:
+    """Lists what the machine's power does to jobs, as far as the system tells."""
+    facts = [power.kept_awake] if power.kept_awake else []
+    if power.battery_percent is not None:
+        facts.append(f"battery at {power.battery_percent:.0f} %, {'plugged in' if power.plugged else 'not plugged in'}")
+    if power.slept_s is not None and power.slept_s >= 1:
+        facts.append(f"slept {format_duration(power.slept_s)} since it was started")
+    if power.thermal_pressure:
+        facts.append(f"slowed by heat (thermal pressure {power.thermal_pressure})")
+    return [("machine", "; ".join(facts))] if facts else []
 
 
 def usage_facts(usage: Usage) -> list[tuple[str, str]]:

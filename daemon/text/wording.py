@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Any
@@ -25,6 +26,11 @@ def name_type(value: Any) -> str:
     """Names the type of a value as a person would."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else "a date or time")
+
+
+def compose(text: str) -> str:
+    """Return a name with its accents composed (NFC): macOS's files have them apart, and a keyboard does not."""
+    return unicodedata.normalize("NFC", text)
 
 
 def clip(text: str, length: int = 60) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine import blas, cpus, mlx_environment
+from prefd.daemon.machine import blas, cpus, mlx_environment, open_files
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.worker import stopping
 
@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     cpus.apply_limits()  # before there is a thread
+    open_files.raise_limit()
     mlx_environment.prepare()  # this and the next before anything imports mlx
     blas.preload()
     if options.task in PHASES:
@@ -153,6 +154,25 @@ def check_loss(home: Path) -> dict[str, Any]:
     return check_loss(Home(home), read_input(LossCheckInput)).to_json()
 
 
+def make_check(_: Path) -> dict[str, Any]:
+    """Make one check of `prefd selftest`."""
+    from prefd.daemon.worker.selftest.running import run_check
+    from prefd.daemon.worker_tasks.check_results import CheckInput
+
+    request = read_input(CheckInput)
+    return run_check(request.check, request.model).to_json()
+
+
+def write_random_model(_: Path) -> dict[str, Any]:
+    """Write a random model and pairs for it."""
+    from prefd.daemon.worker.selftest.random_models import write_model, write_pairs
+    from prefd.daemon.worker_tasks.check_results import RandomModelInput, WrittenModel
+
+    folder = Path(read_input(RandomModelInput).folder)
+    model = write_model(folder / "model")
+    return WrittenModel(model=str(model), data=str(write_pairs(folder / "pairs.jsonl"))).to_json()
+
+
 def read_input(kind: type[Input]) -> Input:
     """Read the task's input from stdin."""
     return kind.model_validate(json.load(sys.stdin.buffer))
@@ -164,8 +184,10 @@ ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "device": describe_device,
     "explain": explain_needs,
     "preview": preview_pairs,
+    "random-model": write_random_model,
     "ready": import_everything,
     "rescore": score_again,
+    "selftest": make_check,
 }
 
 

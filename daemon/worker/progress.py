@@ -6,13 +6,16 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from prefd.daemon.machine.power import read_slept_seconds, read_thermal_pressure
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import Progress, RunDir
+from prefd.daemon.text.times import format_duration
 
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 0.5
 LOG_EVERY_S = 10.0
+LONG_SLEEP_S = 1.0
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Reporter:
         self._done_at_start = self.done
         self._cost_so_far = 0.0
         self._written_at = self._logged_at = float("-inf")
+        self._slept = read_slept_seconds()
         self._publish()
 
     def advance(self, amount: int, metrics: dict[str, float] | None = None, cost: float = 0.0) -> None:
@@ -48,7 +52,7 @@ class Reporter:
             self._publish()
         if finished or now - self._logged_at >= LOG_EVERY_S:
             self._logged_at = now
-            log.info("%s", self.line())
+            log.info("%s%s", self.line(), self._describe_machine())
 
     @property
     def rate(self) -> float | None:
@@ -70,6 +74,15 @@ class Reporter:
         pace = "" if self.rate is None else f", {self.rate:.1f} {self.unit}/s, {self.eta_s:.0f} s to go"
         numbers = "".join(f", {name} {value:.4f}" for name, value in self.metrics.items())
         return f"{self.phase}: {self.done} of {self.total} {self.unit}{pace}{numbers}"
+
+    def _describe_machine(self) -> str:
+        """Say, as a clause for the log, what explains a slow report: that the machine slept since the last, or is hot."""
+        before, self._slept = self._slept, read_slept_seconds()
+        slept = 0.0 if before is None or self._slept is None else self._slept - before
+        facts = [f"the machine slept {format_duration(slept)}"] if slept >= LONG_SLEEP_S else []
+        if pressure := read_thermal_pressure():
+            facts.append(f"heat slows the machine (thermal pressure {pressure})")
+        return "".join(f"; {fact}" for fact in facts)
 
     def _publish(self) -> None:
         self._written_at = time.monotonic()

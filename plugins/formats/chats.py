@@ -8,6 +8,7 @@ from typing import Any
 
 from prefd.plugins.formats.fields import content_text, is_messages
 from prefd.plugins.formats.messages import check_role
+from prefd.plugins.formats.metadata import is_metadata
 from prefd.plugins.types import Message, UnclearRow
 
 SHAREGPT = {
@@ -48,7 +49,7 @@ def as_chat(value: Any) -> Any:
         return list(map(_from_parts, value))
     if all(map(_is_spoken, value)):
         return [{"role": SHAREGPT[speaker.lower()], "content": text} for speaker, text in value]
-    if all(isinstance(item, Mapping) and {"input", "output"} <= item.keys() for item in value):
+    if all(map(_is_exchange, value)):
         return _turns([(item["input"], item["output"]) for item in value])
     if all(map(_is_turn, value[:-1])) and (_is_turn(value[-1]) or _is_question(value[-1], len(value) > 1)):
         return _turns(value)
@@ -138,6 +139,15 @@ def _from_parts(value: Mapping[str, Any]) -> Message:
 def _is_spoken(value: Any) -> bool:
     """Says whether it is [who speaks, what is said], as LangChain's tuples are, and no pair of turns."""
     return _is_turn(value) and value[0].lower() in SHAREGPT
+
+
+def _is_exchange(value: Any) -> bool:
+    """Says whether it is an input with its output, as in distilabel's conversations, and says nothing else."""
+    return (
+        isinstance(value, Mapping)
+        and {"input", "output"} <= value.keys()
+        and all(is_metadata(key) or value[key] in (None, "") for key in value.keys() - {"input", "output"})
+    )
 
 
 def _is_turn(value: Any) -> bool:

@@ -13,7 +13,7 @@ from prefd.plugins.formats.chats import as_chat
 from prefd.plugins.formats.fields import is_messages, is_text
 from prefd.plugins.formats.messages import decode_messages, parse_json
 from prefd.plugins.formats.names import LISTS, PROMPTS, key_of, words_of
-from prefd.plugins.formats.prompt import INSIDE
+from prefd.plugins.formats.prompt import INSIDE, keys_beside_text
 from prefd.plugins.formats.score_words import RANKS, SCORES
 
 PLURALS = frozenset(name for name in (*SCORES, *RANKS) if name.endswith("s") and name != "helpfulness")
@@ -39,7 +39,8 @@ def _is_meant(column: str, decoded: Any) -> bool:
     """Says whether a column of this name holds such a list or object where no file makes it text."""
     is_prompt, last_word = key_of(column) in PROMPTS, words_of(column)[-1:]
     if isinstance(decoded, Mapping):  # summarize_from_feedback's post, WebGPT's question
-        return key_of(column) == "info" or (is_prompt and any(isinstance(decoded.get(key), str) for key in INSIDE))
+        holds_prompt = any(isinstance(decoded.get(key), str) for key in INSIDE) and not keys_beside_text(decoded)
+        return key_of(column) == "info" or (is_prompt and holds_prompt)
     if not isinstance(decoded, list) or not last_word:
         return False
     if not decoded:

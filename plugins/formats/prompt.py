@@ -48,6 +48,7 @@ def find_prompt(row: Mapping[str, Any], used_columns: frozenset[str], answers: S
     """
     value = None if "prompt" in used_columns else _opened(row.get("prompt"))
     if not is_blank(value):
+        _check_alone("prompt", row["prompt"])
         return Prompt(_without_answer(value, answers) if answers else value, frozenset(["prompt"]))
     names = {column: key for column, key in _prompt_columns(tuple(sorted(row))) if column not in used_columns}
     all_values = {column: _opened(row[column]) for column in names}
@@ -63,6 +64,8 @@ def find_prompt(row: Mapping[str, Any], used_columns: frozenset[str], answers: S
         return Prompt("", frozenset(blank_columns[:1])) if blank_columns else Prompt(None)
     values, joined_columns = _with_input(values, names)
     column = _fullest(values)
+    for part in joined_columns | {column}:
+        _check_alone(part, row[part])
     text = _without_answer(values[column], answers)
     if is_messages(text) and text[-1]["role"] == "assistant":
         raise UnclearRow(
@@ -149,6 +152,33 @@ def _opened(value: Any) -> Any:
     if isinstance(value, Mapping):
         return next((value[key] for key in INSIDE if isinstance(value.get(key), str)), value)
     return value
+
+
+def keys_beside_text(value: Any) -> list[str]:
+    """Lists the keys of an object that holds a prompt by which it says more than that; none of what is about it, as `id`."""
+    value = as_chat(value)
+    text_key = (
+        next((key for key in INSIDE if isinstance(value.get(key), str)), None) if isinstance(value, Mapping) else None
+    )
+    if text_key is None:
+        return []
+    texts = [squeezed(value[text_key])]
+    return [
+        str(key)
+        for key, item in value.items()
+        if key != text_key
+        and isinstance(item, str | list | tuple | Mapping)
+        and not (is_blank(item) or is_about(str(key)) or repeats(item, texts))
+    ]
+
+
+def _check_alone(column: str, value: Any) -> None:
+    """Raises `UnclearRow` for an object of which the text alone would be read, and that says more."""
+    if keys := keys_beside_text(value):
+        raise UnclearRow(
+            f"the column {column!r} is an object that has {' and '.join(map(repr, keys))} beside its text, which would not be read; "
+            "write each into a column of its own, or the whole prompt as one text"
+        )
 
 
 @lru_cache(maxsize=1024)

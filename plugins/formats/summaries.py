@@ -9,6 +9,7 @@ from prefd.plugins.formats.answers import find_answers
 from prefd.plugins.formats.ballot import Ballot
 from prefd.plugins.formats.compose import compose
 from prefd.plugins.formats.outcome import winner_of
+from prefd.plugins.formats.prompt import is_about, is_blank
 from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.formats.sides import Sides
 from prefd.plugins.formats.verdicts import verdicts
@@ -39,6 +40,8 @@ class Summaries:
         answers = find_answers({"summaries": row.get("summaries")})
         if answers is None or len(answers.texts) != 2 or not self.matches(row):
             raise UnusableRow("not two summaries of one post")
+        if more := [key for key in row["info"] if key not in HEADS and _says_more(key, row["info"])]:
+            raise UnusableRow(f"info has {' and '.join(map(repr, more))} beside the post, which would not be read")
         (choice,) = verdicts(row)
         best = winner_of(Ballot(choice, from_zero=True), row, answers)
         sides = Sides(answers.texts[best], answers.texts[1 - best], answers.columns)
@@ -47,6 +50,11 @@ class Summaries:
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
         """Names the columns of `row` that its pair is made of."""
         return frozenset(["info", "summaries", *verdicts(row)])
+
+
+def _says_more(key: str, info: Mapping[str, Any]) -> bool:
+    """Says whether a key of `info` holds words that are not about the post."""
+    return key != "site" and isinstance(info[key], str) and not is_blank(info[key]) and not is_about(key)
 
 
 def _prompt(info: Mapping[str, Any]) -> str:

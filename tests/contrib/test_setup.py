@@ -41,6 +41,32 @@ def test_older_python_is_named_with_the_remedy(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.parametrize(
+    ("machine", "release", "said"),
+    [
+        ("1", "15.2", "is made for Intel, and MLX needs Apple silicon"),
+        ("0", "13.7.1", "MLX needs macOS 14 or newer, and this is 13.7.1."),
+        ("0", "14.0", ""),
+    ],
+)
+def test_a_mac_that_mlx_cannot_run_on_is_named(tmp_path: Path, machine: str, release: str, said: str) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    script(programs / "uname", "echo Darwin")
+    script(programs / "sw_vers", f"echo {release}")
+    code = f'case "$2" in *arm64*) exit {machine} ;; venv) mkdir -p "$3/bin" ;; esac'
+    fake = script(programs / "python3", code)
+    done = subprocess.run(
+        [CONTRIB / "setup" / "venv.sh", tmp_path / "venv"],
+        env=os.environ | {"PYTHON": str(fake), "PATH": f"{programs}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (said == ""), done.stderr
+    assert said in done.stderr
+
+
 def test_missing_python_is_named(tmp_path: Path) -> None:
     done = make_venv(tmp_path / "venv", tmp_path / "nothing")
     assert done.returncode == 1

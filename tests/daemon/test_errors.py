@@ -30,6 +30,7 @@ PARTS = {
     "Fault": "is a finding of `prefd check-loss`",
     "DamagedCheckpoint": "is logged, and an earlier checkpoint taken",
     "NotCompared": "becomes a warning of the job",
+    "Interrupted": "ends a step that is not taken to its end, and becomes Stopped",
     "Stopped": "ends a worker that was asked to stop",
     "StopIntake": "ends the intake when the daemon stops",
 }

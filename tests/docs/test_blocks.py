@@ -26,6 +26,7 @@ from prefd.plugins.types import TRAINERS_METRICS
 from support.control_server import serving
 from support.pages import DOCS, Block, blocks, spans
 from support.paths import ROOT
+from support.sockets import find_socket
 
 TRL = (
     *("model_init_kwargs", "trust_remote_code", "router_aux_loss_coef", "disable_dropout", "max_length"),
@@ -89,7 +90,7 @@ def test_the_error_of_the_api_is_what_it_answers(home: Path) -> None:
     made = Home(home)
     made.create()
     JobTable.open(made.database).close()
-    with serving(made), httpx.Client(transport=httpx.HTTPTransport(uds=str(made.socket))) as client:
+    with serving(made), httpx.Client(transport=httpx.HTTPTransport(uds=find_socket(made))) as client:
         answer = client.get("http://prefd/v1/jobs/7")
     (block,) = blocks("json", "docs/api.md")
     assert answer.status_code == 404

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import httpx
 
@@ -26,6 +27,7 @@ from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_s
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import Timing
 from support.quick_timing import QUICK_TIMING
+from support.sockets import find_socket
 
 
 class FakeDaemon:
@@ -86,6 +88,10 @@ class FakeDaemon:
             spec = read_edited_spec(current, request, None, self.home.jobs)
             return table.edit(job_id, spec, read_base(request, current))
 
+    def edit_settings(self, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+        with JobTable.open(self.home.database) as table:
+            return table.edit_settings(job_ids, settings)
+
     def act_on_queue(self, action: str) -> Acted:
         with JobTable.open(self.home.database) as table:
             jobs = QUEUE_ACTIONS[action](table)
@@ -126,7 +132,7 @@ def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
 @contextmanager
 def talking(home: Home) -> Iterator[httpx.Client]:
     """A plain HTTP client of the home's socket."""
-    transport = httpx.HTTPTransport(uds=str(home.socket), verify=False, trust_env=False)
+    transport = httpx.HTTPTransport(uds=find_socket(home), verify=False, trust_env=False)
     with httpx.Client(transport=transport, base_url="http://prefd", timeout=60, trust_env=False) as http:
         yield http
 

@@ -14,6 +14,8 @@ TICKS_A_SECOND = 24_000_000
 """Apple silicon's: a tick has 125/3 nanoseconds."""
 NO_SUCH_PROCESS = -1
 
+THERMAL_LEVEL = b"com.apple.system.thermalpressurelevel"
+
 
 class FakeLibrary:
     """Answers as macOS's library does, from `find`: what there is to tell of a pid, or None."""
@@ -23,6 +25,7 @@ class FakeLibrary:
     ) -> None:
         self.find = find
         self.settings = dict(settings or {})
+        self.thermal_level: int | None = 0
 
     def proc_pid_rusage(self, pid: Any, flavor: Any, usage: Any, /) -> int:
         """Fill the structure; -1 where there is no such process."""
@@ -46,6 +49,19 @@ class FakeLibrary:
         """Fill in Apple silicon's."""
         filled = ctypes.cast(timebase, ctypes.POINTER(Timebase)).contents
         filled.numerator, filled.denominator = 125, 3
+        return 0
+
+    def notify_register_check(self, name: Any, token: Any, /) -> int:
+        """Give out a token for the thermal level, and for nothing else."""
+        return 0 if name == THERMAL_LEVEL and self.thermal_level is not None else 1
+
+    def notify_get_state(self, token: Any, state: Any, /) -> int:
+        """Put the thermal level into `state`."""
+        ctypes.cast(state, ctypes.POINTER(ctypes.c_uint64)).contents.value = self.thermal_level or 0
+        return 0
+
+    def notify_cancel(self, token: Any, /) -> int:
+        """Take the token back."""
         return 0
 
 

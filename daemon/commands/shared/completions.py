@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED, UNENDED, WAITING, State
 from prefd.daemon.text.number_ranges import Numbers, parse_numbers
-from prefd.daemon.text.wording import clip
+from prefd.daemon.text.wording import clip, compose
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.job import Job
@@ -35,6 +35,10 @@ class Word(ParamType):
 
     def __init__(self, offers: Callable[[Home], Iterable[Offer]]) -> None:
         self.offers = offers
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Composes its accents, as names are kept."""
+        return compose(value) if isinstance(value, str) else value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         """Returns the offers that begin with what is typed and are not on the line already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -38,7 +39,7 @@ def require_home(home: Home) -> Home:
         owner = find_owner(home.root)
         problem = f"{home.root} is closed to you, {name_user(os.geteuid())}"
         if owner is None or owner == os.geteuid():
-            raise Failure(f"{problem}: chmod 700 {home.root}")
+            raise Failure(f"{problem}: chmod 700 {shlex.quote(str(home.root))}")
         raise Failure(
             f"{problem}: it is {name_user(owner)}'s; `{write_sudo(owner)} prefd …`, or name a home of yours with --home"
         )

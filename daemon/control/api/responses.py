@@ -36,6 +36,14 @@ class Stopping(Answer):
     stopping: Literal[True]
 
 
+class Readable(Answer):
+    """Readable says whether the daemon, whose rights are not those of your shell, can read a file or folder."""
+
+    path: str
+    reason: str | None
+    """Why not, in words that go on after the path; null where it can, or where there is nothing."""
+
+
 class Jobs(Answer):
     """Jobs is a page of jobs."""
 
@@ -69,6 +77,13 @@ class ActedOn(Answer):
 
     jobs: list[int]
     """Their numbers."""
+
+
+class Edited(Answer):
+    """Edited holds the jobs of which settings were changed, as they are now."""
+
+    jobs: list[Job]
+    """In the order in which they were named."""
 
 
 class Outcome(Answer):

@@ -11,10 +11,11 @@ from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.questions import texts_in
 from prefd.daemon.worker.data.rows import DataError
 from prefd.daemon.worker.data.unread import texts_of
+from prefd.plugins.formats.answers import find_answers
 from prefd.plugins.formats.chats import as_chat, squeezed
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.labels import label_name
-from prefd.plugins.formats.names import ANSWERS, BETTER, WORSE, side_of, words_of
+from prefd.plugins.formats.names import ANSWERS, BETTER, LISTS, WORSE, side_of, words_of
 from prefd.plugins.formats.prompt import answer_text, is_blank, repeats
 from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import Pair, UnclearRow
@@ -90,6 +91,25 @@ def check_other_sides(row: Mapping[str, Any], pairs: Sequence[Pair], columns_rea
             raise UnclearRow(
                 f"the column {column!r} is by its name the {side_of(column)} answer, and has the other one's text ({text[:40]!r}); name "
                 f"the sides' columns (data.chosen_feature: {sides[0]}, data.rejected_feature: {sides[1]}), or leave it out "
+                f"(data.ignore_columns: [{column}])"
+            )
+
+
+def check_listed_answers(row: Mapping[str, Any], pairs: Sequence[Pair], columns_read: Collection[str]) -> None:
+    """Raises `UnclearRow` for a list of answers that was not read and of which neither side is one."""
+    sides = named_sides(columns_read)
+    if sides is None or not pairs:
+        return
+    texts = {squeezed(answer_text(side)) for pair in pairs for side in (pair.chosen, pair.rejected)}
+    texts |= {squeezed(answer_text(as_chat(row[side]))) for side in sides}  # with the prompt that it may begin with
+    for column in row:
+        if column in columns_read or LISTS.isdisjoint(words_of(column)[-1:]):
+            continue
+        answers = find_answers({column: row[column]})
+        if answers is not None and texts.isdisjoint(squeezed(answer_text(text)) for text in answers.texts):
+            raise UnclearRow(
+                f"the column {column!r} is a list of answers, and neither {sides[0]} nor {sides[1]} is one of them; where it is "
+                f"what is meant, leave the sides out (data.ignore_columns: [{', '.join(sides)}]), else leave out the list "
                 f"(data.ignore_columns: [{column}])"
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
-from prefd.daemon.worker.data.beside_sides import check_other_sides, check_pieces
+from prefd.daemon.worker.data.beside_sides import check_listed_answers, check_other_sides, check_pieces
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.questions import count_words, is_source, may_be_context, may_be_prompt
 from prefd.daemon.worker.data.rows import DataError
@@ -67,6 +67,7 @@ def check_repeats(dataset: Dataset, spec: DataSpec) -> None:
             check_pieces(row, pairs, columns_read)
             if "answer" not in settled_parts:
                 check_other_sides(row, pairs, columns_read)
+                check_listed_answers(row, pairs, columns_read)
         except UnclearRow as reason:
             dataset.unusable.append((number, reason))
     unclear = {number for number, reason in dataset.unusable if isinstance(reason, UnclearRow)}

@@ -2,12 +2,10 @@
 
 import os
 import resource
-import shutil
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -24,12 +22,13 @@ from prefd.daemon.timing import Timing
 from support import homes
 from support.control_server import serving, talking
 from support.fake_worker import wait_for
+from support.sockets import find_socket, short_folder
 
 
 def connect(home: Home, seconds: float = 60.0) -> socket.socket:
     there = socket.socket(socket.AF_UNIX)
     there.settimeout(seconds)
-    there.connect(str(home.socket))
+    there.connect(find_socket(home))
     return there
 
 
@@ -48,13 +47,12 @@ def ask(home: Home, request: bytes) -> bytes:
 @pytest.fixture
 def shared_home() -> Iterator[Home]:
     """A home that other users can get at, with a socket that they may write to: what the modes keep from happening."""
-    root = Path(tempfile.mkdtemp(prefix="prefd-"))
-    root.chmod(0o755)
-    home = Home(root)
-    home.create()
-    home.run.chmod(0o755)
-    yield home
-    shutil.rmtree(root)
+    with short_folder() as root:
+        root.chmod(0o755)
+        home = Home(root)
+        home.create()
+        home.run.chmod(0o755)
+        yield home
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -69,10 +67,10 @@ def test_another_user_is_refused_before_a_byte_is_answered(shared_home: Home, ca
         "except (ConnectionResetError, BrokenPipeError): print(b'')\n"
     )
     with serving(shared_home):
-        shared_home.socket.chmod(0o666)
+        Path(find_socket(shared_home)).chmod(0o666)
         said = {}
         for uid in (65534, 0):
-            command = [sys.executable, "-I", "-c", code, str(shared_home.socket), str(uid)]
+            command = [sys.executable, "-I", "-c", code, find_socket(shared_home), str(uid)]
             said[uid] = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
         assert said[65534].strip() == "b''"
         assert "200 OK" in said[0]
@@ -84,7 +82,7 @@ def test_nobody_else_can_reach_the_socket_by_the_modes_alone(made: Home) -> None
     with serving(made):
         assert stat.S_IMODE(made.root.stat().st_mode) == 0o700
         assert stat.S_IMODE(made.run.stat().st_mode) == 0o700
-        assert stat.S_IMODE(made.socket.stat().st_mode) == 0o600
+        assert stat.S_IMODE(os.stat(find_socket(made)).st_mode) == 0o600
 
 
 @pytest.mark.parametrize(

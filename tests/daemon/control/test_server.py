@@ -1,3 +1,4 @@
+import contextlib
 import os
 import socket
 import stat
@@ -68,11 +69,11 @@ def test_what_is_not_there_is_json_too(made: Home) -> None:
             assert reply.json()["error"].startswith(f"{method} {path}: ")
 
 
-def test_only_this_user_can_reach_the_socket(made: Home) -> None:
-    with listening(made):
-        assert stat.S_IMODE(made.socket.stat().st_mode) == 0o600
-        assert stat.S_IMODE(made.run.stat().st_mode) == 0o700
-    assert not made.socket.exists()
+def test_only_this_user_can_reach_the_socket(short_home: Home) -> None:
+    with listening(short_home):
+        assert stat.S_IMODE(short_home.socket.stat().st_mode) == 0o600
+        assert stat.S_IMODE(short_home.run.stat().st_mode) == 0o700
+    assert not short_home.socket.exists()
 
 
 def test_a_home_that_others_could_enter_is_closed_to_them_again(home: Path) -> None:
@@ -84,10 +85,11 @@ def test_a_home_that_others_could_enter_is_closed_to_them_again(home: Path) -> N
     assert stat.S_IMODE(made.run.stat().st_mode) == 0o700
 
 
-def test_a_socket_left_by_a_killed_daemon_is_replaced(made: Home) -> None:
-    made.socket.write_text("stale")
-    with serving(made):
-        assert Client(made).status().pid == 42
+def test_a_socket_left_by_a_killed_daemon_is_replaced(short_home: Home) -> None:
+    short_home.socket.write_text("stale")
+    with serving(short_home):
+        assert Client(short_home).status().pid == 42
+        assert short_home.socket.is_socket()
 
 
 def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(
@@ -131,19 +133,19 @@ def test_no_daemon_is_said_with_the_remedy(made: Home, tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(made: Home) -> None:
-    with hold_lock(made), listening(made) as listener:
+def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(short_home: Home) -> None:
+    with hold_lock(short_home), listening(short_home) as listener:
         listener.listen()
         with pytest.raises(ControlError, match=r"^the daemon did not answer within 0\.2 s$"):
-            Client(made, timeout=0.2).status()
+            Client(short_home, timeout=0.2).status()
 
 
 def test_what_a_killed_daemon_left_behind_stops_nobody(place: Place) -> None:
     """Lock file, a socket that nobody listens on, and a pid that is another program's by now."""
     home = place.home
     home.lock.touch()
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(home.socket))
+    with socket.socket(socket.AF_UNIX) as dead, contextlib.chdir(home.run):  # its whole path may be too long
+        dead.bind(home.socket.name)
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     write_json(home.run / "daemon.json", {"pid": other.pid, "started_at": 1.0, "socket": str(home.socket)})
     try:

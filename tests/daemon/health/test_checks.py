@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -216,3 +217,36 @@ def test_the_settings_that_the_daemon_goes_by_are_told_and_not_those_of_the_file
     (finding,) = checks.check_settings_in_force(there, in_force)
     assert finding.detail.startswith("the daemon goes by those of ")
     assert list(checks.check_settings_in_force(there, SettingsInForce())) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "release", "said"),
+    [
+        ("x86_64", "15.1", "it is made for Intel"),
+        ("arm64", "13.6", "MLX needs macOS 14 or newer, and this is 13.6"),
+        ("arm64", "14.0", None),
+        ("arm64", "26.1", None),
+    ],
+)
+def test_a_mac_that_mlx_cannot_run_on_is_told(
+    made: Home, monkeypatch: pytest.MonkeyPatch, machine: str, release: str, said: str | None
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "mac_ver", lambda: (release, ("", "", ""), machine))
+    (finding,) = checks.check_python(made)
+    assert finding.level == ("ok" if said is None else "fail")
+    assert said is None or said in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("last_line", "remedy"),
+    [
+        ("[metal::load_device] No Metal device available", "virtual machines"),
+        ("RuntimeError: Failed to load the default metallib", "install mlx-metal again"),
+        ("ImportError: no", "uv tool install"),
+    ],
+)
+def test_what_to_do_on_a_mac_goes_by_metals_words(monkeypatch: pytest.MonkeyPatch, last_line: str, remedy: str) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert remedy in checks.choose_device_remedy(last_line)

@@ -25,6 +25,8 @@ from prefd.daemon.health.machine_checks import (
 from prefd.daemon.health.service_home import read_agent_home
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.mounts import Mount
+from prefd.daemon.managers.launchd import Launchd
+from support.fake_managers import make_account
 
 
 @pytest.fixture
@@ -103,32 +105,39 @@ def test_there_is_nothing_to_watch_in_a_home_that_is_not_there(home: Path) -> No
 # --- limits
 
 
-@pytest.mark.parametrize(("soft", "level"), [(256, "warn"), (1024, "ok"), (resource.RLIM_INFINITY, "ok")])
-def test_few_open_files_are_a_warning(there: Home, monkeypatch: pytest.MonkeyPatch, soft: int, level: str) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, 4096))
+@pytest.mark.parametrize(
+    ("soft", "hard", "level", "detail"),
+    [
+        (256, 512, "warn", "512 open files: a large cache has more segments"),
+        (256, 4096, "ok", "4,096 open files"),
+        (256, resource.RLIM_INFINITY, "ok", "8,192 open files"),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, "ok", "no limit"),
+    ],
+)
+def test_few_open_files_are_a_warning_where_they_cannot_be_made_more(
+    there: Home, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, level: str, detail: str
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, hard))
     found = only(check_limits(there))
-    assert found.level == level
-    if level == "warn":
-        assert found.detail.startswith("256 open files")
-        assert found.remedy.startswith("ulimit -n 8192")
-        assert "4096" in found.remedy
+    assert (found.level, found.detail) == (level, detail)
+    assert ("512" in found.remedy) == (level == "warn")
 
 
 # --- the socket
 
 
-def test_a_socket_for_this_user_alone_is_well(there: Home) -> None:
-    assert only(check_socket(there)).level == "ok"
-    there.socket.touch(mode=0o600)
-    assert only(check_socket(there)).level == "ok"
+def test_a_socket_for_this_user_alone_is_well(short_home: Home) -> None:
+    assert only(check_socket(short_home)).level == "ok"
+    short_home.socket.touch(mode=0o600)
+    assert only(check_socket(short_home)).level == "ok"
 
 
 @pytest.mark.parametrize("which", ["run", "socket"])
-def test_a_socket_that_others_can_reach_fails(there: Home, which: str) -> None:
-    there.socket.touch(mode=0o600)
-    path = getattr(there, which)
+def test_a_socket_that_others_can_reach_fails(short_home: Home, which: str) -> None:
+    short_home.socket.touch(mode=0o600)
+    path = getattr(short_home, which)
     path.chmod(0o755)
-    found = only(check_socket(there))
+    found = only(check_socket(short_home))
     assert (found.level, found.detail) == ("fail", f"{path} is open to others (mode 0755)")
     assert found.remedy == f"chmod {'700' if which == 'run' else '600'} {path}"
 
@@ -192,7 +201,7 @@ def test_a_service_that_serves_another_home_than_the_shells_is_told(
         (finding,) = findings
         default = platformdirs.user_data_dir("prefd", appauthor=False)
         assert finding.detail.startswith(f"the service serves {served or default}, and PREFD_HOME is {there.root}")
-        assert finding.remedy == f"name it in {unit} too (docs/service.md)"
+        assert finding.remedy == f"prefd service install, which names it in {unit} too"
     monkeypatch.delenv("PREFD_HOME")
     assert all(finding.level == "ok" for finding in check_service(there)), "no home is named but by --home"
 
@@ -241,6 +250,29 @@ def test_a_launchd_agent_is_read(tmp_path: Path, agent: Any, level: str) -> None
     if agent is not None:
         path.write_bytes(agent if isinstance(agent, bytes) else plistlib.dumps(agent))
     assert only(_check_launchd(path)).level == level
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        ("exit 113", "is not loaded"),
+        ("echo 'last exit code = 0'", None),
+        ("echo 'last exit code = (never exited)'", None),
+        ("echo '	last exit code = 78: EX_CONFIG'", "ended with exit code 78"),
+    ],
+)
+def test_launchd_is_asked_whether_it_has_loaded_the_agent(
+    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, detail: str | None
+) -> None:
+    account = make_account(tmp_path / "account", monkeypatch)
+    account.write("launchctl", answer + "\n")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    agent = Launchd().file
+    agent.parent.mkdir(parents=True)
+    agent.write_bytes(plistlib.dumps({"ProgramArguments": [sys.executable, "start"]}))
+    findings = [finding for finding in check_service(there) if finding.level == "warn"]
+    assert [detail in finding.detail for finding in findings] == [True] * len(findings)
+    assert len(findings) == (detail is not None)
 
 
 def test_the_running_system_is_looked_at(there: Home) -> None:

@@ -53,3 +53,7 @@ def test_a_file_that_cannot_be_read_is_named(made: Home) -> None:
     made.config.mkdir()
     with pytest.raises(ConfigError, match=r"config\.toml: Is a directory"):
         Config.load(made)
+
+
+def test_the_names_of_groups_are_composed_as_specs_names_are() -> None:
+    assert Config.model_validate({"groups": {"cafe\u0301": 2}}).groups == {"caf\u00e9": 2}

@@ -98,4 +98,4 @@ def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: B
     job = bench.add("environment")
     bench.run(job)
     told = json.loads((bench.home.job(job.id) / "told.json").read_text())
-    assert json.loads(told["PREFD_SETTINGS"]) == {"plugins": [], "cache_url": "", "excluded": {}}
+    assert json.loads(told["PREFD_SETTINGS"]) == {"plugins": [], "cache_url": "", "excluded": {}, "parallel": 1}

@@ -223,3 +223,24 @@ def test_the_setting_is_a_list_and_its_time_is_positive(made: Home) -> None:
         made.config.write_text(f"[notify]\n{wrong}\n")
         with pytest.raises(Exception, match=rf"notify\.{wrong.split()[0]}"):
             Config.load(made)
+
+
+def test_an_end_is_shown_on_the_desktop_before_the_command_is_run(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + '\\n')"
+    shown = made.root / "shown"
+    monkeypatch.setattr(
+        notify, "build_note", lambda *words: [sys.executable, "-S", "-c", code, str(shown), " ".join(words)]
+    )
+    homes.add_queued(made)
+    config = command(made, desktop=True)
+
+    def enough() -> bool:
+        with JobTable.open(made.database) as table:
+            if table.get(1).state == "queued":
+                table.request_cancel(1)
+        return bool(told(made))
+
+    with JobTable.open(made.database) as table:
+        notify.LastNotified(made).write(table.last_change())
+    notified(made, config, enough)
+    assert shown.read_text().startswith("smol-ipo cancelled")

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from prefd.daemon.home.layout import Home
 from prefd.daemon.service.systemd import ServiceManager
 
 
 @pytest.fixture(params=["path", "abstract"])
-def listener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+def listener(request: pytest.FixtureRequest, short_home: Home) -> Iterator[tuple[socket.socket, str]]:
     """systemd's end of the socket, and what it would put into $NOTIFY_SOCKET."""
     if request.param == "abstract" and sys.platform != "linux":
         pytest.skip("only Linux has abstract sockets")
-    address = str(tmp_path / "notify") if request.param == "path" else f"@prefd-{uuid.uuid4()}"
+    address = str(short_home.root / "notify") if request.param == "path" else f"@prefd-{uuid.uuid4()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(f"\0{address[1:]}" if address.startswith("@") else address)
         made.settimeout(5)

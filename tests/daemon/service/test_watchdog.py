@@ -28,6 +28,7 @@ from prefd.daemon.service.watchdog import Pulse
 from support import fake_worker
 from support.quick_timing import QUICK_TIMING
 from support.running_daemon import request_stop
+from support.sockets import find_socket, short_folder
 
 QUICK = Config(watch=WatchConfig(settle_seconds=0.05, rescan_seconds=0.1), stop_grace_seconds=0)
 WATCHDOG_SECONDS = 0.2
@@ -58,10 +59,11 @@ class Manager:
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    made = Manager(tmp_path / "notify")
-    yield made
-    made.socket.close()
+def manager() -> Iterator[Manager]:
+    with short_folder() as folder:
+        made = Manager(folder / "notify")
+        yield made
+        made.socket.close()
 
 
 @contextmanager
@@ -153,13 +155,14 @@ def test_a_hung_loop_is_not_said_to_be_alive(
             elif hung == "queue":
                 monkeypatch.setattr(Runner, "_recover", hanging(Runner._recover))
             else:
-                Home(home).socket.rename(tmp_path / "away")
+                there = Path(find_socket(Home(home)))
+                there.rename(there.with_name("away"))
             fake_worker.wait_for(lambda: "no sign of life" in caplog.text)
             assert manager.pings_within(0.4) == 0
         finally:
             released.set()
             if hung == "socket":
-                (tmp_path / "away").rename(Home(home).socket)
+                there.with_name("away").rename(there)
         fake_worker.wait_for(lambda: manager.pings_within(0.25) >= 2)
 
 

@@ -201,3 +201,10 @@ def test_a_job_that_only_scores_writes_nothing() -> None:
     only = spec.without_training()
     assert only.training is None
     assert JobSpec.model_validate_json(only.model_dump_json(exclude_unset=True)) == only
+
+
+def test_a_name_that_macos_took_apart_is_the_one_that_is_typed() -> None:
+    apart, composed = "cafe\u0301", "caf\u00e9"
+    document = {"name": apart, "group": apart, "model": "org/m", "data": {"path": "org/d"}}
+    spec = JobSpec.model_validate(document)
+    assert (spec.name, spec.group) == (composed, composed)

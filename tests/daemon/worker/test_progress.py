@@ -63,3 +63,21 @@ def test_the_file_is_written_twice_a_second_and_at_the_end(tmp_path: Path, clock
     clock.now += 0.1
     report.advance(1)
     assert written() == 3
+
+
+def test_a_slow_report_says_that_the_machine_slept_or_is_hot(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slept, pressure = [100.0], [""]
+    monkeypatch.setattr(progress, "read_slept_seconds", lambda: slept[0])
+    monkeypatch.setattr(progress, "read_thermal_pressure", lambda: pressure[0])
+    caplog.set_level("INFO")
+    report = Reporter(RunDir(tmp_path), "training", total=100, unit="steps")
+    clock.now += 20
+    report.advance(1)
+    assert "slept" not in caplog.text
+    slept[0] += 11_400.0
+    pressure[0] = "heavy"
+    clock.now += 20
+    report.advance(1)
+    assert caplog.messages[-1].endswith("; the machine slept 3h10m; heat slows the machine (thermal pressure heavy)")

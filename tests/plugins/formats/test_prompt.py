@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from prefd.daemon.worker.data.rows import DataError
+from prefd.plugins.formats.json_cells import decode_row
 from prefd.plugins.types import Pair
-from support.dataset_rows import TRIPLES, answer, chat, user
+from support.dataset_rows import TRIPLES, Row, answer, chat, user
 from support.reading_rows import as_messages, of, read
 
 
@@ -156,3 +158,59 @@ def test_a_system_turn_as_json_text_of_parts_is_its_text() -> None:
     assert as_messages(made.pairs[0][1])[0] == {"role": "system", "content": "Be brief."}
     made = read(of("prompt", "chosen", "rejected", system="[{'type': 'text', 'text': 'Be brief.'}]"))
     assert {str(reason).partition(";")[0] for _, reason in made.unusable} == {"Python's repr of messages"}
+
+
+@pytest.mark.parametrize(
+    ("column", "more"),
+    [
+        ("prompt", {"system": "Be brief."}),
+        ("question", {"context": "A long passage."}),
+        ("request", {"choices": ["one", "two"]}),
+    ],
+)
+def test_an_object_that_says_more_than_its_text_is_refused(column: str, more: Row) -> None:
+    rows: list[Row] = [{column: {"text": t.question} | more, "chosen": t.better, "rejected": t.worse} for t in TRIPLES]
+    with pytest.raises(DataError) as caught:
+        read(rows)
+    (key,) = more
+    assert f"the column {column!r} is an object that has {key!r} beside its text, which would not be read" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"dataset": "eli5", "id": "1"},
+        {"lang": "en", "title": ""},
+        {"answered": True, "n": 3},
+        {"also": "How many legs"},
+    ],
+)
+def test_what_is_about_the_text_or_repeats_it_hinders_nothing(more: Row) -> None:
+    row = {"question": {"full_text": "How many legs has it?"} | more, "chosen": "a", "rejected": "b"}
+    assert [pair.prompt for _, pair in read([row]).pairs] == ["How many legs has it?"]
+
+
+def test_json_text_of_such_an_object_is_a_prompt_where_the_spec_names_it() -> None:
+    told = json.dumps({"text": "How many legs has it?", "task": "Translate it."})
+    row = decode_row({"prompt": told, "chosen": "a", "rejected": "b"})
+    assert [pair.prompt for _, pair in read([row], prompt_feature="prompt").pairs] == [told]
+    with pytest.raises(DataError, match=r"1 of 1 pairs prompt is text that was written as a list, an object"):
+        read([row])
+
+
+def test_exchanges_that_say_more_are_refused() -> None:
+    row = {"conversation": [{"input": "Hi", "output": "Ho", "system": "Be brief."}], "chosen": "a", "rejected": "b"}
+    with pytest.raises(DataError, match="the column 'conversation' looks like the prompt and is neither text nor chat"):
+        read([row])
+
+
+def test_what_a_posts_info_says_beside_it_is_not_passed_over() -> None:
+    info = {"post": "I fell.", "title": "Falling", "site": "reddit", "id": "t3", "subreddit": "falls"}
+    row = {"info": info, "summaries": [{"text": "He fell."}, {"text": "He sat."}], "choice": 0}
+    assert [str(pair.prompt).count("I fell.") for _, pair in read([row]).pairs] == [1]
+    made = read([row | {"info": info | {"question": "Why did he?"}}])
+    assert [str(reason) for _, reason in made.unusable] == [
+        "info has 'question' beside the post, which would not be read"
+    ]

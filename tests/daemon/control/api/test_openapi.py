@@ -121,6 +121,8 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
             ask("GET", job + name, f"/v1/jobs/1{name}")
             assert "there is no job 99" in ask("GET", job + name, f"/v1/jobs/99{name}")["error"]
         ask("GET", "/v1/openapi.json", "/v1/openapi.json")
+        assert ask("GET", "/v1/readable", f"/v1/readable?path={place.folder}")["reason"] is None
+        assert "must be absolute" in ask("GET", "/v1/readable", "/v1/readable?path=x")["error"]
         ask("GET", "/v1/metrics", "/v1/metrics")
         for action in QUEUE_ACTIONS:
             ask("POST", f"/v1/queue/{action}", f"/v1/queue/{action}")
@@ -132,6 +134,10 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
         waiting = homes.add_queued(place.home, name="waits", not_before="2099-01-01 00:00")
         edited = ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"settings": {"priority": 3}})
         assert (edited["priority"], edited["reason"]) == (3, "edited by you: priority 0 → 3")
+        both = {"jobs": [waiting.id], "settings": {"priority": 4}}
+        assert ask("POST", "/v1/jobs/edit", "/v1/jobs/edit", json=both)["jobs"][0]["priority"] == 4
+        ask("POST", "/v1/jobs/edit", "/v1/jobs/edit", json=both | {"settings": {"priority": "high"}})
+        ask("POST", "/v1/jobs/edit", "/v1/jobs/edit", json=both | {"jobs": [9999]})
         ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"settings": {"priority": "high"}})
         ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"unknown": 1})
         for action in sorted(JOBS_ACTIONS, key=lambda action: action == "remove"):

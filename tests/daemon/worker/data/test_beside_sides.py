@@ -114,6 +114,19 @@ def test_what_is_said_to_those_who_judge_is_listed_as_not_read(column: str) -> N
     assert (len(made.pairs), made.unread) == (3, [column])
 
 
+@pytest.mark.parametrize("value", [["One.", "Two."], [{"text": "One.", "score": 1}, {"text": "Two.", "score": 2}]])
+def test_a_list_of_answers_of_which_neither_side_is_one_is_asked_about(value: Any) -> None:
+    message = refusal(responses=value)
+    assert "the column 'responses' is a list of answers, and neither chosen nor rejected is one of them" in message
+    assert "(data.ignore_columns: [chosen, rejected])" in message
+    assert "(data.ignore_columns: [responses])" in message
+
+
+def test_a_list_of_answers_with_one_of_the_sides_says_nothing() -> None:
+    assert len(read(rows(generations=lambda t: [t.better, "Another one."])).pairs) == 3
+    assert len(read(rows(correct_answers=["One.", "Two."])).pairs) == 3
+
+
 def test_a_name_with_another_system_in_it_is_no_turn() -> None:
     assert read(rows(operating_system="Linux, as it was")).unread == ["operating_system"]
 

@@ -1,0 +1,1 @@
+"""The `prefd service` commands."""

@@ -1,0 +1,1 @@
+"""The checks of `prefd selftest` that need no model library here: one a file, found by this folder."""

@@ -1,0 +1,42 @@
+"""Puts a question of the self-test to a worker: a process of its own for each, so that none disturbs another's memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TypeVar
+
+from prefd.daemon.errors import PrefdError
+from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, WORKER, describe_exit, find_last_words
+from prefd.daemon.text.document_model import DocumentModel
+from prefd.daemon.worker_tasks.inputs import WorkerInput
+
+Answer = TypeVar("Answer", bound=DocumentModel)
+
+
+class NoAnswer(PrefdError):
+    """Raised where a worker ends without an answer, or gives none in time; the message has its last words."""
+
+
+def ask_worker(task: str, request: WorkerInput, answer: type[Answer], seconds: float) -> Answer:
+    """Have a worker of no home answer `task`. Raises `NoAnswer`."""
+    try:
+        child = subprocess.run(
+            [*WORKER, task],
+            input=json.dumps(request.model_dump(mode="json")),
+            capture_output=True,
+            encoding="utf-8",
+            env=os.environ | {"PREFD_PARENT": str(os.getpid())} | UTF8_STREAMS | SAME_HASHES,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"no answer within {seconds:g} s") from None
+    try:
+        return answer.model_validate_json(child.stdout)
+    except ValueError:
+        words = find_last_words(child.stderr)
+        raise NoAnswer(
+            f"the worker ended with {describe_exit(child.returncode)}{f': {words}' if words else ''}"
+        ) from None

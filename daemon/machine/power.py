@@ -1,0 +1,100 @@
+"""Tells what the machine's power does to a job: its battery, how long it slept, whether heat slows it, and how it is kept awake.
+
+What a system does not tell is None, and `prefd doctor` says so. A laptop whose lid is closed on battery sleeps whatever it is asked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from prefd.daemon.machine import darwin
+
+CAFFEINATE = Path("/usr/bin/caffeinate")
+SYSTEMD_RUNS = Path("/run/systemd/system")
+CLOCK_MONOTONIC_RAW, CLOCK_UPTIME_RAW = 4, 8
+"""macOS's: the first goes on while the machine sleeps, the second does not."""
+THERMAL_LEVEL = b"com.apple.system.thermalpressurelevel"
+THERMAL_WORDS = {1: "moderate", 2: "heavy", 3: "trapping", 4: "sleeping"}
+"""macOS's levels of thermal pressure; 0 is none."""
+
+
+@dataclass(frozen=True)
+class Battery:
+    """The charge of a machine that runs on one, or could."""
+
+    percent: float
+    is_plugged: bool
+    """Whether it is charged, or kept, by the mains."""
+
+
+def read_battery() -> Battery | None:
+    """Return the machine's battery; None where it has none, or the system does not tell."""
+    try:
+        battery = psutil.sensors_battery()
+    except (AttributeError, OSError, RuntimeError, ValueError):
+        return None
+    return None if battery is None else Battery(battery.percent, battery.power_plugged is not False)
+
+
+def describe_low_battery(floor: int) -> str | None:
+    """Say that the machine is on battery with less than `floor` percent; None where it is not, or the floor is 0."""
+    battery = read_battery() if floor else None
+    if battery is None or battery.is_plugged or battery.percent >= max(floor, 1) + (floor == 100):
+        return None
+    return f"the machine is on battery, at {battery.percent:.0f} % (worker.on_battery is {floor})"
+
+
+def read_slept_seconds() -> float | None:
+    """Return for how many seconds the machine has slept since it was started; None where the system does not tell."""
+    try:
+        if sys.platform == "darwin":
+            return max(0.0, time.clock_gettime(CLOCK_MONOTONIC_RAW) - time.clock_gettime(CLOCK_UPTIME_RAW))
+        if sys.platform == "linux":
+            return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC))
+    except OSError:
+        pass
+    return None
+
+
+def read_thermal_pressure() -> str | None:
+    """Return in a word how much heat slows a Mac, "" where it does not; None where the system does not tell."""
+    library = darwin.load_library() if sys.platform == "darwin" else None
+    if library is None:
+        return None
+    token, level = ctypes.c_int(), ctypes.c_uint64()
+    if library.notify_register_check(THERMAL_LEVEL, ctypes.byref(token)):
+        return None
+    try:
+        failed = library.notify_get_state(token, ctypes.byref(level))
+    finally:
+        library.notify_cancel(token)
+    return None if failed else THERMAL_WORDS.get(level.value, "" if level.value == 0 else f"level {level.value}")
+
+
+def list_keepers(pid: int) -> list[list[str]]:
+    """List the commands that keep the machine from falling asleep by itself while the process `pid` runs, best first.
+
+    Each ends when the process does. Where none is, nothing can.
+    """
+    if sys.platform == "darwin":  # never -d: a display that is on has Metal end long passes
+        return [[str(CAFFEINATE), "-i", "-w", str(pid)]] if CAFFEINATE.exists() else []
+    inhibit, tail = shutil.which("systemd-inhibit"), shutil.which("tail")
+    if inhibit is None or tail is None or not SYSTEMD_RUNS.is_dir():
+        return []
+    waiting = ["--who=prefd", "--why=a job runs", "--mode=block", tail, f"--pid={pid}", "-f", "/dev/null"]
+    return [[inhibit, f"--what={what}", *waiting] for what in ("sleep:idle", "idle")]  # the second needs no right
+
+
+def describe_keeping(pid: int = 0) -> str:
+    """Say in words how this machine is kept awake, or that nothing can."""
+    keepers = list_keepers(pid)
+    return (
+        f"kept awake by {Path(keepers[0][0]).name} while a job runs" if keepers else "not kept awake: nothing here can"
+    )

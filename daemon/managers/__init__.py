@@ -1,0 +1,1 @@
+"""The service managers that start the daemon at login and after a crash: launchd and systemd."""

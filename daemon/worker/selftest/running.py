@@ -1,0 +1,36 @@
+"""Runs one check of the folder `checks`, which no list names, and lists them."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from pathlib import Path
+
+from prefd.daemon.worker.device_trouble import is_out_of_memory
+from prefd.daemon.worker.selftest import checks
+from prefd.daemon.worker_tasks.check_results import CheckResult
+
+log = logging.getLogger(__name__)
+
+
+def list_checks() -> list[str]:
+    """List the names of the checks: those of the files in their folder."""
+    return sorted(path.stem for path in Path(checks.__path__[0]).glob("[a-z]*.py"))
+
+
+def run_check(name: str, model: str | None) -> CheckResult:
+    """Run the check `name`; one that raises has failed. `model` is the user's own, None for random ones."""
+    began = time.monotonic()
+    module = importlib.import_module(f"{checks.__name__}.{name}")
+    try:
+        result: CheckResult = module.check(model)
+    except Exception as error:
+        log.exception("the check %s cannot be made", name)
+        remedy = "report this block with what `prefd selftest` wrote to stderr"
+        if is_out_of_memory(error):
+            remedy = "end what else takes memory, and try again"
+        result = CheckResult(
+            outcome="failed", finding=f"it cannot be made: {type(error).__name__}: {error}", remedy=remedy
+        )
+    return result.named(name, time.monotonic() - began)

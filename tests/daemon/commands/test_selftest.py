@@ -1,0 +1,112 @@
+"""`prefd selftest` and `prefd doctor --bench`: lines to paste, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefd.daemon.errors import Exit
+from prefd.daemon.health.selftest import running
+from prefd.daemon.home.layout import Home
+from prefd.daemon.timing import Timing
+from prefd.daemon.worker_tasks.check_results import CheckResult
+from support.homes import invoke
+
+RIGHT = CheckResult(
+    name="exactness", outcome="ok", finding="float32 is within 1e-05 nats", numbers={"nats": 1e-5}, seconds=3.2
+)
+WRONG = CheckResult(name="memory", outcome="failed", finding="8 MiB for 4", numbers={}, remedy="report it", seconds=0.4)
+LEFT_OUT = CheckResult(name="crash", outcome="skipped", finding="no GPU", numbers={})
+
+Stub = Callable[..., list[Sequence[str]]]
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """Lets the checks have these results; returns the list to which the names of those asked for are added."""
+
+    def put(*results: CheckResult) -> list[Sequence[str]]:
+        asked: list[Sequence[str]] = []
+
+        def run_checks(home: Home, names: Sequence[str], timing: Timing) -> Iterator[CheckResult]:
+            asked.append(names)
+            yield from results
+
+        monkeypatch.setattr(running, "run_checks", run_checks)
+        return asked
+
+    return put
+
+
+def test_each_result_is_a_line_that_can_be_pasted(made: Home, stub: Stub) -> None:
+    stub(RIGHT, LEFT_OUT)
+    result = invoke(made, "selftest")
+    assert result.stdout.splitlines() == [
+        "ok       exactness      3 s  float32 is within 1e-05 nats",
+        "skipped  crash          0 s  no GPU",
+        "1 ok, 1 skipped in 3 s",
+    ]
+    assert result.exit_code == Exit.OK
+
+
+def test_a_failing_check_has_its_remedy_and_its_own_exit_code(made: Home, stub: Stub) -> None:
+    stub(RIGHT, WRONG)
+    result = invoke(made, "selftest")
+    assert result.exit_code == Exit.CHECK_FAILED == 6
+    assert "failed   memory         0 s  8 MiB for 4" in result.stdout
+    assert "→ report it" in result.stdout
+    assert result.stdout.splitlines()[-1] == "1 ok, 1 failed in 4 s"
+
+
+def test_json_has_every_number(made: Home, stub: Stub) -> None:
+    stub(RIGHT, WRONG)
+    result = invoke(made, "selftest", "--json")
+    document = json.loads(result.stdout)
+    assert document["ok"] is False
+    assert document["checks"][0] == RIGHT.to_json()
+    assert document["checks"][1]["remedy"] == "report it"
+    assert result.exit_code == Exit.CHECK_FAILED
+
+
+def test_all_checks_are_made_unless_some_are_named(made: Home, stub: Stub) -> None:
+    asked = stub(RIGHT)
+    invoke(made, "selftest")
+    invoke(made, "selftest", "stop", "speed")
+    assert [list(names) for names in asked] == [running.list_checks(), ["stop", "speed"]]
+
+
+def test_an_unknown_check_is_refused_with_the_names(made: Home, stub: Stub) -> None:
+    asked = stub(RIGHT)
+    result = invoke(made, "selftest", "sped")
+    assert result.exit_code == Exit.USAGE
+    assert "no check is called 'sped'; there are: machine, drift" in result.stderr
+    assert asked == []
+
+
+def test_it_needs_no_home_and_makes_none(home: Path, stub: Stub) -> None:
+    stub(RIGHT)
+    assert invoke(Home(home), "selftest").exit_code == Exit.OK
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("ok", Exit.OK), ("failed", Exit.CHECK_FAILED)])
+def test_doctor_measures_a_model_of_ones_own(
+    made: Home, monkeypatch: pytest.MonkeyPatch, outcome: Any, code: Exit
+) -> None:
+    asked = []
+
+    def run_model_check(name: str, model: str | None, timing: Timing) -> CheckResult:
+        asked.append((name, model))
+        return CheckResult(name=name, outcome=outcome, finding="8 MiB", numbers={"mib": 8})
+
+    monkeypatch.setattr(running, "run_model_check", run_model_check)
+    result = invoke(made, "doctor", "--bench", "org/model")
+    assert asked == [("memory", "org/model"), ("speed", "org/model")]
+    assert result.exit_code == code
+    assert f"{outcome:<7}  memory         0 s  8 MiB" in result.stdout
+    document = json.loads(invoke(made, "doctor", "--bench", "org/model", "--json").stdout)
+    assert [check["numbers"] for check in document["checks"]] == [{"mib": 8}, {"mib": 8}]

@@ -1,0 +1,30 @@
+"""Drops that no event tells of are a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prefd.daemon.health.selftest.checks import events
+from prefd.daemon.home.layout import Home
+from support.fake_playground import make_playground
+
+
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(events, "PATIENCE", 1.0)
+
+
+def test_every_drop_is_answered(tmp_path: Path, made: Home) -> None:
+    result = events.check(make_playground(tmp_path), made)
+    assert result.outcome == "ok"
+    assert result.numbers["answered"] == 20
+
+
+def test_drops_without_an_answer_fail(tmp_path: Path, made: Home) -> None:
+    result = events.check(make_playground(tmp_path, answers_drops=False), made)
+    assert result.outcome == "failed"
+    assert "20 of 20 files dropped" in result.finding
+    assert "polling = true" in result.remedy

@@ -1,0 +1,85 @@
+"""What is told of the machine's power, where the system tells it, and how a machine is kept awake."""
+
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from prefd.daemon.machine import darwin, power
+from support.fake_libsystem import FakeLibrary, find_here
+
+
+def have_battery(monkeypatch: pytest.MonkeyPatch, percent: float, plugged: bool | None) -> None:
+    battery = SimpleNamespace(percent=percent, power_plugged=plugged)
+    monkeypatch.setattr(psutil, "sensors_battery", lambda: battery, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("floor", "percent", "plugged", "low"),
+    [
+        (0, 3, False, False),
+        (40, 39, False, True),
+        (40, 40, False, False),
+        (40, 3, True, False),
+        (40, 3, None, False),
+        (100, 100, False, True),
+        (100, 100, True, False),
+    ],
+)
+def test_a_battery_is_low_below_the_floor_and_not_on_the_mains(
+    monkeypatch: pytest.MonkeyPatch, floor: int, percent: float, plugged: bool | None, low: bool
+) -> None:
+    have_battery(monkeypatch, percent, plugged)
+    assert (power.describe_low_battery(floor) is not None) == low
+
+
+def test_a_machine_without_a_battery_is_never_low(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "sensors_battery", lambda: None, raising=False)
+    assert power.read_battery() is None
+    assert power.describe_low_battery(100) is None
+
+
+def test_slept_time_is_what_one_clock_has_more_than_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = {power.CLOCK_MONOTONIC_RAW: 5000.0, power.CLOCK_UPTIME_RAW: 1400.0}
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(time, "clock_gettime", clocks.__getitem__)
+    assert power.read_slept_seconds() == 3600.0
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="Linux's clock")
+def test_linux_tells_slept_time_too() -> None:
+    assert (power.read_slept_seconds() or 0.0) >= 0
+
+
+@pytest.mark.parametrize(("level", "word"), [(0, ""), (2, "heavy"), (9, "level 9"), (None, None)])
+def test_thermal_pressure_has_macos_words(monkeypatch: pytest.MonkeyPatch, level: int | None, word: str | None) -> None:
+    library = FakeLibrary(find_here)
+    library.thermal_level = level
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(darwin, "load_library", lambda: library)
+    assert power.read_thermal_pressure() == word
+
+
+def test_a_mac_is_kept_awake_and_its_display_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(power, "CAFFEINATE", tmp_path / "caffeinate")
+    assert power.list_keepers(7) == []
+    assert power.describe_keeping() == "not kept awake: nothing here can"
+    (tmp_path / "caffeinate").touch()
+    assert power.list_keepers(7) == [[str(tmp_path / "caffeinate"), "-i", "-w", "7"]]
+    assert power.describe_keeping() == "kept awake by caffeinate while a job runs"
+
+
+def test_linux_is_kept_awake_by_systemd_where_it_is_at_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(power.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(power, "SYSTEMD_RUNS", tmp_path / "none")
+    assert power.list_keepers(7) == []
+    monkeypatch.setattr(power, "SYSTEMD_RUNS", tmp_path)
+    first, second = power.list_keepers(7)
+    assert first[:2] == ["/usr/bin/systemd-inhibit", "--what=sleep:idle"]
+    assert second[1] == "--what=idle", "which needs no right"
+    assert first[-4:] == ["/usr/bin/tail", "--pid=7", "-f", "/dev/null"]

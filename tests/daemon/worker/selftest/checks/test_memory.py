@@ -1,0 +1,46 @@
+"""The memory check passes on prefd as it is, and fails where the estimate is off by two."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefd.daemon.worker.selftest.checks import memory as check_of_memory
+from prefd.daemon.worker.training import memory
+
+pytestmark = pytest.mark.usefixtures("known_bits", "few_passes")
+
+
+@pytest.fixture
+def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_of_memory, "PASSES", 2)
+
+
+def test_the_estimate_is_near_what_is_taken() -> None:
+    result = check_of_memory.check(None)
+    assert result.outcome == "ok", result.finding
+    assert result.numbers.keys() >= {"kept_mib", "recomputed_mib", "buffers_mib", "process_mib"}
+
+
+def test_a_model_of_ones_own_is_measured(tiny_model: Path) -> None:
+    result = check_of_memory.check(str(tiny_model))
+    assert "a pair takes" in result.finding or "were estimated" in result.finding
+    assert result.numbers["kept_mib"] != 0
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_an_estimate_that_is_off_by_two_fails(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    real = memory.estimate
+
+    def off(*arguments: Any) -> memory.Estimate:
+        estimate = real(*arguments)
+        return replace(estimate, activations=int(factor * estimate.activations))
+
+    monkeypatch.setattr(memory, "estimate", off)
+    result = check_of_memory.check(None)
+    assert result.outcome == "failed"
+    assert "MiB were estimated and" in result.finding
+    assert "batch_tokens" in result.remedy
