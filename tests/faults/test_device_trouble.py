@@ -150,7 +150,9 @@ def test_memory_that_runs_out_at_the_first_step_ends_in_the_adapter_that_smaller
     assert run("training", hit) == WorkerExit.DONE
     outcome = hit.run.outcome("training")
     assert outcome is not None
-    assert any("batch_tokens 200, " in warning and "memory ran out once" in warning for warning in outcome.summary.warnings)
+    assert any(
+        "batch_tokens 200, " in warning and "memory ran out once" in warning for warning in outcome.summary.warnings
+    )
     told = {"batch_tokens": 200, "grad_checkpoint": True}  # 400 tokens are few for a CPU, so layers are recomputed too
     smaller = finished(job(tmp_path / "smaller", tiny_model, pairs_file, training=training | told))
     whole = finished(job(tmp_path / "whole", tiny_model, pairs_file, training=training))
