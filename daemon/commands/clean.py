@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -72,11 +73,12 @@ def clean(
     With --older-than and --keep whole jobs go, as with `prefd rm`; with both, those that both let go. With --checkpoints or
     --fused only these folders go, of all ended jobs or of those that --older-than and --keep let go.
 
-    A job that another one still waits for stays, unless it is done. Works without the daemon too.
+    A job that another one still waits for stays, unless it is done, and so does one whose folder holds files of another
+    job. Works without the daemon too.
     """
     if older_than is None and keep is None and not (checkpoints or fused):
         raise click.UsageError("say what: --older-than 30d, --keep 20, --checkpoints or --fused")
-    from prefd.daemon.jobs.cleaning import Keep, OlderThan, plan_cleaning
+    from prefd.daemon.jobs.cleaning import Keep, OlderThan, explain_foreign_files, plan_cleaning
 
     rules: list[Rule] = [] if older_than is None else [OlderThan(older_than)]
     rules += [] if keep is None else [Keep(keep)]
@@ -88,7 +90,14 @@ def clean(
         if not jobs:
             raise Failure(f"there is no job in group {group!r}", Exit.NOT_FOUND)
     plan = plan_cleaning(
-        jobs, rules, parts, lambda job_id: measure_run(RunDir(home.job(job_id))), dependents, time.time(), states
+        jobs,
+        rules,
+        parts,
+        lambda job_id: measure_run(RunDir(home.job(job_id))),
+        dependents,
+        time.time(),
+        states,
+        partial(explain_foreign_files, home.runs),
     )
     problems: list[str] = []
     if not dry_run:

@@ -10,11 +10,12 @@ import click
 
 from prefd.daemon.commands.shared.completions import WAITING_JOBS, JobNumbers
 from prefd.daemon.commands.shared.errors import Failure
-from prefd.daemon.commands.shared.job_changes import edit_job
+from prefd.daemon.commands.shared.job_changes import edit_job, edit_settings
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.selection import JobSelection, select_jobs
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.states import WAITING
 from prefd.daemon.terminal import render
 from prefd.daemon.text.number_ranges import Numbers
 
@@ -73,17 +74,19 @@ def edit(
     Without an option the job's spec is opened in $EDITOR; it is checked when you are done, and taken as a whole or not at all.
     A job that has begun, and was paused or put back, goes on with the spec that it began with: of it only --priority, --name,
     --group, --after and --not-before can change. An edit that is accepted takes effect: a job that starts meanwhile is
-    refused. Works without the daemon too.
+    refused. Several jobs are changed all or none; of a range, those that wait. Works without the daemon too.
     """
     settings = read_settings(home, priority, name, group, after, not_before)
-    jobs = select_jobs(home, JobSelection(job_ids))
-    if len(jobs) != 1 and (name is not None or spec is not None or not settings):
+    jobs = select_jobs(home, JobSelection(job_ids), lambda job: job.state in WAITING, narrow_ranges=True)
+    if len(jobs) > 1 and (name is not None or spec is not None or not settings):
         raise click.UsageError(f"a name or a spec is edited of one job at a time, and these are {len(jobs)}")
-    if spec is not None:
+    if not jobs:
+        show_edited([], as_json)
+    elif spec is not None:
         request: Mapping[str, Any] = {"spec": read_spec_file(home, spec, jobs[0]), "settings": settings}
         show_edited([edit_job(home, jobs[0].id, request)], as_json)
     elif settings:
-        show_edited([edit_job(home, job.id, {"settings": settings}) for job in jobs], as_json)
+        show_edited(edit_settings(home, [job.id for job in jobs], settings), as_json)
     elif (job := edit_in_editor(home, jobs[0].id)) is not None:
         show_edited([job], as_json)
     else:
@@ -99,25 +102,16 @@ def read_settings(
     not_before: str | None,
 ) -> dict[str, Any]:
     """Turns the options into the settings of a spec that they change."""
-    from prefd.daemon.commands.jobs import queue_settings
+    from prefd.daemon.commands.jobs import list_after, queue_settings
 
     settings: dict[str, Any] = {} if priority is None else {"priority": priority}
     settings |= {} if name is None else {"name": name}
     settings |= {} if group is None else {"group": "" if group == NONE else group}
     if after:
-        settings["after"] = (
-            [job.id for job in select_jobs(home, JobSelection(tuple(after)))]
-            if any(map(bool, after_ranges(after)))
-            else []
-        )
+        settings["after"] = list_after(home, after)
     if not_before is not None:
         settings |= {"not_before": None} if not_before == NONE else queue_settings(None, (), not_before)
     return settings
-
-
-def after_ranges(after: Sequence[Numbers]) -> list[range]:
-    """Lists the ranges of numbers that `--after` names; none for `none`."""
-    return [each for numbers in after for each in numbers.ranges]
 
 
 def read_spec_file(home: Home, path: Path, job: Brief) -> dict[str, Any]:

@@ -151,13 +151,13 @@ def retry(home: Home, selection: JobSelection, fresh: bool, as_json: bool) -> No
     A job of `prefd run` becomes the daemon's. Works without the daemon too.
     """
     action = "retry-fresh" if fresh else "retry"
-    with_done = fresh and bool(selection.states or selection.groups)
+    with_done = fresh and selection.narrowed
     lost: dict[int, str] = {}
 
     def can_be_retried(job: Brief) -> bool:
         return job.ended and (with_done or job.state != "done")
 
-    for job in act_on_jobs(home, action, selection, can_be_retried, tell_retried, as_json):
+    for job in act_on_jobs(home, action, selection, can_be_retried, tell_retried, as_json, narrow_ranges=True):
         if job.finished_at is not None and not RunDir(home.job(job.id)).spec.exists():
             lost[job.id] = str(home.job(job.id))
     for job_id, folder in list(lost.items())[:MOST_LINES]:
@@ -165,10 +165,19 @@ def retry(home: Home, selection: JobSelection, fresh: bool, as_json: bool) -> No
 
 
 def act_on_jobs(
-    home: Home, action: str, selection: JobSelection, fits: Callable[[Brief], bool], tell: Tell, as_json: bool
+    home: Home,
+    action: str,
+    selection: JobSelection,
+    fits: Callable[[Brief], bool],
+    tell: Tell,
+    as_json: bool,
+    narrow_ranges: bool = False,
 ) -> list[Brief]:
-    """Asks `action` of each job of the selection, of all or of none, and returns them as they were before."""
-    before = select_jobs(home, selection, fits)
+    """Asks `action` of each job of the selection, of all or of none, and returns them as they were before.
+
+    `narrow_ranges`: as in `select_jobs`, for an action that a job which does not fit would refuse.
+    """
+    before = select_jobs(home, selection, fits, narrow_ranges)
     if before:
         change_jobs(home, action, [job.id for job in before])
     if as_json:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from prefd.daemon.commands.shared.completions import GROUP, JOB
+from prefd.daemon.commands.shared.completions import GROUP, JOBS
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
@@ -20,6 +20,7 @@ from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.waiting import describe_waiting
+from prefd.daemon.text.number_ranges import Numbers
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.wording import pluralize
@@ -46,7 +47,8 @@ Examples:
 )
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="The higher goes first; default 0.")
-@click.option("--after", type=JOB, metavar="ID", multiple=True, help="When this job is done (repeatable).")
+@click.option("--group", metavar="NAME", help="The group that they are to belong to.")
+@click.option("--after", type=JOBS, metavar="ID", multiple=True, help="When these jobs are done: 3, 1-3 (repeatable).")
 @click.option("--not-before", metavar="WHEN", help="2026-11-23 02:00, 02:00 (the next one), or +3h.")
 @json_option
 @pass_timing
@@ -56,7 +58,8 @@ def submit(
     timing: Timing,
     specs: tuple[Path, ...],
     priority: int | None,
-    after: tuple[int, ...],
+    group: str | None,
+    after: tuple[Numbers, ...],
     not_before: str | None,
     as_json: bool,
 ) -> None:
@@ -76,9 +79,10 @@ def submit(
     warn_of_owner(require_home(home))
     if (foreign := find_foreign_daemon(home)) is not None:
         raise foreign
-    overrides = queue_settings(priority, after, not_before)
+    after_ids = list_after(home, after)
+    overrides = queue_settings(priority, after_ids, not_before) | ({} if group is None else {"group": group})
     spec_files = check_specs(home, specs)
-    check_after(home, {each for _, file in spec_files for spec in file.specs for each in (after or spec.after)})
+    check_after(home, {each for _, file in spec_files for spec in file.specs for each in (after_ids or spec.after)})
     since = time.time()
     files = [inbox.submit(home, file.document() | overrides, file.file) for _, file in spec_files]
     daemon = lock.is_held(home)
@@ -135,6 +139,22 @@ def queue_settings(priority: int | None, after: Sequence[int], not_before: str |
     return settings
 
 
+def list_after(home: Home, after: Sequence[Numbers]) -> list[int]:
+    """Lists the jobs that `--after` names; of a range those that are there. Raises `Failure` where none of a range is."""
+    ranges = [each for numbers in after for each in numbers.ranges]
+    present: list[int] = []
+    if any(len(each) > 1 for each in ranges):
+        with read_jobs(home) as table:
+            present = [job.id for job in table.briefs()]
+    job_ids: list[int] = []
+    for each in ranges:  # one that is named by itself may have been done and removed
+        named = [job_id for job_id in present if job_id in each] if len(each) > 1 else [each.start]
+        if not named:
+            raise Failure(f"after: there are no jobs {Numbers((each,))}; see `prefd jobs`", Exit.NOT_FOUND)
+        job_ids += named
+    return list(dict.fromkeys(job_ids))
+
+
 def check_after(home: Home, job_ids: set[int]) -> None:
     """Raises `Failure` where one of these jobs is missing or has failed. They all were handed in before: so none waits in a circle."""
     with read_jobs(home) as table:
@@ -143,8 +163,9 @@ def check_after(home: Home, job_ids: set[int]) -> None:
         if job_id not in states:
             raise Failure(f"after: there is no job {job_id}; see `prefd jobs`", Exit.NOT_FOUND)
         if states[job_id] in FAILURES:
+            end = "fail" if states[job_id] == "failed" else "be held"
             raise Failure(
-                f"after: job {job_id} is {states[job_id]}, so this one would fail; `prefd retry {job_id}` first"
+                f"after: job {job_id} is {states[job_id]}, so this one would {end}; `prefd retry {job_id}` first"
             )
 
 

@@ -9,7 +9,7 @@ import click
 
 from prefd.daemon.commands.shared.completions import ENDED_JOBS
 from prefd.daemon.commands.shared.job_changes import change_jobs
-from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.selection import JobSelection, select_jobs, selection_options
 from prefd.daemon.home.layout import Home
@@ -44,18 +44,24 @@ def rm(home: Home, selection: JobSelection, dry_run: bool, as_json: bool) -> Non
     Of each goes the run folder with its adapter, the row with its history, and the accepted spec. What was scored stays in
     the cache. The number is not given out again. `prefd archive ID` keeps what is worth it first.
 
-    Either all of them are removed or none: a job that runs or waits is refused. Works without the daemon too.
+    Either all of them are removed or none: a job that runs or waits is refused, and so is one that another still waits for
+    or whose folder holds files of another job. With --group, --state and --all such a job stays. Works without the daemon
+    too.
     """
-    jobs = select_jobs(home, selection, lambda job: job.ended)
+    jobs, kept = leave_needed(home, selection, select_jobs(home, selection, lambda job: job.ended))
     if dry_run:
-        refuse_unended(jobs)
+        with read_jobs(home) as table:
+            table.refuse_unremovable([job.id for job in jobs])
     sizes = measure_jobs(home, jobs)
     problems = change_jobs(home, "remove", [job.id for job in jobs]) if jobs and not dry_run else []
     if as_json:
         removed = [{"job": job.id, "name": job.name, "state": job.state, "bytes": sizes[job.id]} for job in jobs]
         total = sum(sizes.values())
-        render.emit_json({"removed": removed, "bytes": total, "dry_run": dry_run, "problems": problems})
+        left = [{"job": job_id, "reason": reason} for job_id, reason in kept.items()]
+        render.emit_json({"removed": removed, "bytes": total, "dry_run": dry_run, "kept": left, "problems": problems})
         return
+    for job_id, reason in list(kept.items())[:MOST_LINES]:
+        render.print_note(f"job {job_id} stays: {reason}")
     if not jobs:
         render.print_note("there is no job to remove")
     show_removed(jobs, sizes, "would be removed" if dry_run else "is removed")
@@ -63,12 +69,22 @@ def rm(home: Home, selection: JobSelection, dry_run: bool, as_json: bool) -> Non
         render.print_warning(problem)
 
 
-def refuse_unended(jobs: Sequence[Brief]) -> None:
-    """Raises what the removal would be refused with."""
-    from prefd.daemon.jobs.removals import NotRemovable, describe_unended
+def leave_needed(home: Home, selection: JobSelection, jobs: Sequence[Brief]) -> tuple[Sequence[Brief], dict[int, str]]:
+    """Leaves out of a group, a state or all what cannot be removed though it has ended. Returns the others, and why each stays."""
+    from prefd.daemon.jobs.cleaning import explain_foreign_files, explain_need
 
-    if lines := describe_unended({job.id: job.state for job in jobs}):
-        raise NotRemovable(*lines)
+    if not (selection.groups or selection.states or selection.everything):
+        return jobs, {}
+    named = {number for numbers in selection.numbers for number in numbers.single}
+    with read_jobs(home) as table:
+        dependents = table.list_dependents()
+    reasons = {
+        job.id: explain_need(job, dependents) or explain_foreign_files(home.runs, job)
+        for job in jobs
+        if job.id not in named
+    }
+    kept = {job_id: reason for job_id, reason in reasons.items() if reason}
+    return [job for job in jobs if job.id not in kept], kept
 
 
 def measure_jobs(home: Home, jobs: Sequence[Brief]) -> dict[int, int]:

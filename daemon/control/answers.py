@@ -47,6 +47,13 @@ def parse_queued(document: Mapping[str, Any]) -> Queued:
     return _parse(Queued, document, "answer")
 
 
+def parse_edited(document: Mapping[str, Any]) -> list[Job]:
+    """Parses the jobs of which settings were changed. Raises ControlError as `parse_status` does."""
+    from prefd.daemon.control.api.responses import Edited
+
+    return _parse(Edited, document, "answer").jobs
+
+
 def _parse(kind: type[T], document: Mapping[str, Any], subject: str) -> T:
     from pydantic import TypeAdapter, ValidationError
 

@@ -101,6 +101,11 @@ class Client:
         """Asks to change what a job that waits is (EditRequest), and returns the job. Faults are a ControlError (409, 422)."""
         return answers.parse_job(self._ask("POST", f"/v1/jobs/{job_id}/edit", json=request))
 
+    def edit_settings(self, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+        """Asks to change the same settings of jobs that wait, of all or of none. Faults are a ControlError (409, 422)."""
+        body = {"jobs": list(job_ids), "settings": dict(settings)}
+        return answers.parse_edited(self._ask("POST", "/v1/jobs/edit", json=body))
+
     def act_on_queue(self, action: str) -> Acted:
         """Asks for one of QUEUE_ACTIONS; returns the queue as it is now and the jobs acted on."""
         return answers.parse_acted(self._ask("POST", f"/v1/queue/{action}"))

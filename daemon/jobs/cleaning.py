@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from prefd.daemon.jobs.job import Brief
+from prefd.daemon.jobs.removals import describe_foreign_folder
 from prefd.daemon.jobs.states import State
 from prefd.daemon.runs.disk_usage import RunSize
+from prefd.daemon.runs.run_identity import find_stranger
 
 Part = Literal["job", "checkpoints", "fused"]
 """What of a job is deleted: all of it, or one folder."""
@@ -87,11 +90,13 @@ def plan_cleaning(
     dependents: Mapping[int, int],
     now: float,
     states: Sequence[State] = (),
+    find_foreign: Callable[[Brief], str] = lambda _: "",
 ) -> CleanPlan:
     """Decide what goes of `jobs`. `parts`: folders instead of whole jobs; `dependents`: job → the one that is to run after it.
 
     `measure`: measures a job's folder, where its size is not known yet. `states`: only jobs that ended so; checkpoints are
     otherwise those of jobs that are done, since a failed or cancelled one goes on from its last when it is retried.
+    `find_foreign`: says whose files are in a job's folder besides its own, for which it stays.
     """
     ended = sorted((job for job in jobs if job.ended), key=lambda job: (job.finished_at or 0.0, job.id))
     chosen = set.intersection({job.id for job in ended}, *(rule.choose(ended, now) for rule in rules))
@@ -100,14 +105,30 @@ def plan_cleaning(
     for job in ended:
         if job.id not in chosen or (states and job.state not in states):
             continue
-        if not parts and job.state != "done" and job.id in dependents:
-            kept[job.id] = f"job {dependents[job.id]} is to run after it"
+        if not parts and (need := explain_need(job, dependents)):
+            kept[job.id] = need
             continue
         size = measure(job.id) if job.bytes is None else RunSize(job.bytes, job.checkpoints or 0, job.fused or 0)
-        if not parts:
-            steps.append(Step(job, "job", size.bytes))
+        its_steps = [] if parts else [Step(job, "job", size.bytes)]
         for part in parts:
             part_bytes: int = getattr(size, part)
             if part_bytes and (part != "checkpoints" or states or job.state == "done"):
-                steps.append(Step(job, part, part_bytes))
+                its_steps.append(Step(job, part, part_bytes))
+        if its_steps and (foreign := find_foreign(job)):
+            kept[job.id] = foreign
+            continue
+        steps += its_steps
     return CleanPlan(steps, kept)
+
+
+def explain_need(job: Brief, dependents: Mapping[int, int]) -> str:
+    """Say which job still waits for this one, for which it stays; empty where none does."""
+    waits = job.state != "done" and job.id in dependents
+    return f"job {dependents[job.id]} is to run after it" if waits else ""
+
+
+def explain_foreign_files(runs: Path, job: Brief) -> str:
+    """Say whose files are in the folder of an ended job besides its own, for which it stays; empty where there are none."""
+    folder = runs / str(job.id)
+    stranger = find_stranger(folder, job.ulid) if job.ulid else None
+    return "" if stranger is None else describe_foreign_folder(folder, stranger)

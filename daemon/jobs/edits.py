@@ -56,7 +56,7 @@ class Edits(JobWriter):
                     f"job {job_id} has begun, and goes on with the spec that it began with: only its "
                     f"{', '.join(SETTINGS)} can be edited; to train with another spec, `prefd cancel {job_id}` and submit that"
                 )
-            self._refuse_after(job_id, spec.after)
+            self._refuse_after(job_id, spec.after, current.after)
             self._db.execute(
                 "UPDATE jobs SET spec = ?, name = ?, job_group = ?, priority = ?, not_before = ?, after = ?, waiting = '' "
                 "WHERE id = ?",
@@ -76,17 +76,34 @@ class Edits(JobWriter):
             self._changed.add(job_id)
             return rows.find_job(self._db, job_id)
 
+    def edit_settings(self, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+        """Change the same keys of the specs of these jobs, of all or of none, and return the jobs. None takes a key out.
+
+        Raises as `edit` does, and SpecError.
+        """
+        from prefd.daemon.specs.edited_spec import change_settings
+
+        with self.transaction():
+            for job_id in job_ids:
+                refuse_uneditable(rows.find_job(self._db, job_id))
+            return [self.edit(job_id, change_settings(self.spec(job_id), settings)) for job_id in job_ids]
+
     def is_as_prepared(self, job_id: int, spec: JobSpec) -> bool:
         """Return whether the job is queued, is not to be paused or cancelled, and has this spec, within the open transaction."""
         job = rows.find_job(self._db, job_id)
         return job.state == "queued" and not job.cancel_requested and self.spec(job_id) == spec
 
-    def _refuse_after(self, job_id: int, after: Sequence[int]) -> None:
-        """Raise where a job that this one is to run after is not there, has not succeeded, or waits for this one."""
+    def _refuse_after(self, job_id: int, after: Sequence[int], before: Sequence[int]) -> None:
+        """Raise where a job that this one is to run after is not there, has not succeeded, or waits for this one.
+
+        `before`: those that it was to run after already, of which nothing is asked: it is held for one that was cancelled.
+        """
         states = self.states(after)
         for each in after:
             if each == job_id:
                 raise NotEditable(f"after: job {job_id} cannot run after itself")
+            if each in before:
+                continue
             if each not in states:
                 raise rows.make_not_found(self._db, each)
             if states[each] in FAILURES:

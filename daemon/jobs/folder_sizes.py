@@ -12,11 +12,12 @@ from pathlib import Path
 
 from prefd.daemon.jobs import rows
 from prefd.daemon.jobs.database import explain_errors
-from prefd.daemon.jobs.removals import NotRemovable
+from prefd.daemon.jobs.removals import NotRemovable, describe_foreign_folder
 from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.writer import JobWriter
 from prefd.daemon.runs.disk_usage import RunSize, list_parts, measure_run
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.run_identity import find_stranger
 from prefd.daemon.text.sizes import format_size
 
 Discard = Callable[[Path, str], bool]
@@ -61,6 +62,9 @@ class FolderSizes(JobWriter):
                     )
                 for job in jobs:
                     run = RunDir(runs / str(job.id))
+                    if job.ulid and (stranger := find_stranger(run.root, job.ulid)) is not None:
+                        foreign = describe_foreign_folder(run.root, stranger)
+                        raise NotRemovable(f"job {job.id}: {foreign}; move the folder out of {runs} first")
                     before = measure_run(run)
                     discarded = [folder for folder in list_parts(run, part) if discard(folder, f"{job.id}-{part}")]
                     if not discarded:

@@ -57,6 +57,8 @@ class Brief(NamedTuple):
     """What its checkpoints take of that."""
     fused: int | None
     """What its fused models take of that."""
+    ulid: str = ""
+    """What tells the job from those of other homes; empty for one of an earlier version."""
 
     @property
     def ended(self) -> bool:

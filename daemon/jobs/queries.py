@@ -176,7 +176,7 @@ class JobQueries:
         with explain_errors(self._path):
             rows = self._db.execute(
                 "SELECT id, name, state, job_group, owner, attempt, pause_requested, waiting, finished_at, "
-                "sizes.bytes, sizes.checkpoints, sizes.fused "
+                "sizes.bytes, sizes.checkpoints, sizes.fused, ulid "
                 f"FROM jobs LEFT JOIN sizes ON sizes.job_id = jobs.id {chosen} ORDER BY id",
                 values,
             )

@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.jobs import rows
-from prefd.daemon.jobs.database import explain_errors
+from prefd.daemon.jobs.database import IN_MEMORY, explain_errors
 from prefd.daemon.jobs.states import ENDED, UNENDED, State
 from prefd.daemon.jobs.writer import JobWriter
+from prefd.daemon.runs.run_identity import RunIdentity, find_stranger
 from prefd.daemon.text.number_ranges import Numbers
 from prefd.daemon.text.wording import list_numbers
 
@@ -45,7 +47,7 @@ class JobRemovals(JobWriter):
         """Take these jobs out of the database, all of them or none. Raises JobNotFound, NotRemovable."""
         ids = json.dumps(list(job_ids))
         with self.transaction():
-            self._refuse_unremovable(job_ids)
+            self.refuse_unremovable(job_ids)
             now = time.time()
             self._db.execute(
                 "INSERT INTO removed (id, name, state, source, at) "
@@ -81,10 +83,14 @@ class JobRemovals(JobWriter):
                 query = f"UPDATE removed SET pending = 0 WHERE id IN {IDS}"
                 self._db.execute(query, (json.dumps(list(job_ids)),))
 
-    def _refuse_unremovable(self, job_ids: Sequence[int]) -> None:
-        """Raise where one of the jobs is not there, has not ended, or has not succeeded and another job waits for it."""
+    def refuse_unremovable(self, job_ids: Sequence[int]) -> None:
+        """Raise where one of the jobs is not there or has not ended, where another job waits for it, or for files in its folder.
+
+        Another job waits only for one that has not succeeded. The files are another job's.
+        """
         ids = json.dumps(list(job_ids))
-        states = dict(self._db.execute(f"SELECT id, state FROM jobs WHERE id IN {IDS}", (ids,)).fetchall())
+        found = self._db.execute(f"SELECT id, state, ulid FROM jobs WHERE id IN {IDS}", (ids,)).fetchall()
+        states = {job_id: state for job_id, state, _ in found}
         for job_id in job_ids:
             if job_id not in states:
                 raise rows.make_not_found(self._db, job_id)
@@ -98,8 +104,26 @@ class JobRemovals(JobWriter):
                     f"{list_numbers(missed)}: job {dependant} is to run after it; `prefd edit {dependant} --after none` lets "
                     f"it run without, `prefd cancel {dependant}` calls it off"
                 )
+        lines += self._describe_foreign_folders({job_id: ulid for job_id, _, ulid in found})
         if lines:
             raise NotRemovable(*lines)
+
+    def _describe_foreign_folders(self, ulids: Mapping[int, str]) -> list[str]:
+        """Say of each job in whose folder files of another job are that these would be deleted with it, and the remedy."""
+        if self._path == IN_MEMORY:
+            return []
+        runs = self._path.parent / "runs"
+        found = {job_id: find_stranger(runs / str(job_id), ulid) for job_id, ulid in ulids.items() if ulid}
+        return [
+            f"job {job_id}: {describe_foreign_folder(runs / str(job_id), stranger)}; move the folder out of {runs} first"
+            for job_id, stranger in sorted(found.items())
+            if stranger is not None
+        ]
+
+
+def describe_foreign_folder(folder: Path, stranger: RunIdentity) -> str:
+    """Say that files of another job are in a job's folder, for which it is not deleted."""
+    return f"its folder {folder} holds files of another job, {stranger.describe()}, which are not deleted with it"
 
 
 def describe_unended(states: Mapping[int, State]) -> list[str]:

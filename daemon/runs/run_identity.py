@@ -60,6 +60,8 @@ def read_frozen_identity(folder: Path) -> RunIdentity | None:
 
 def find_stranger(folder: Path, job: str) -> RunIdentity | None:
     """Return another job whose files are in the folder of the job with this ULID; None where there are none."""
+    if all(_names(folder / name, job) for name in (RECORD, SPEC)):  # of ten thousand folders, parsing takes seconds
+        return None
     return next((each for each in read_identities(folder) if each.job != job), None)
 
 
@@ -68,9 +70,17 @@ def require_own_folder(folder: Path, owner: RunIdentity) -> None:
     if (stranger := find_stranger(folder, owner.job)) is not None:
         raise ForeignFolder(
             f"{folder} holds files of {stranger.describe()}, and not only of {owner.describe()}: were they copied or "
-            f"restored there? Nothing of them is used or overwritten: move the folder out of {folder.parent}, then "
+            f"restored there? Nothing of them is used, overwritten or deleted: move the folder out of {folder.parent}, then "
             f"`prefd retry {owner.number} --fresh`"
         )
+
+
+def _names(path: Path, job: str) -> bool:
+    """Return whether the file has the ULID in it, which no other job's has."""
+    try:
+        return job.encode() in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _read_record(folder: Path) -> RunIdentity | None:

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -252,10 +252,20 @@ class Service:
         current = self.table.spec(job_id)
         spec = read_edited_spec(current, request, catalog, self.home.jobs)
         job = self.table.edit(job_id, spec, read_base(request, current))
-        self.runner.forget_reference(job_id)
-        self.runner.queued.set()
-        log.info("job %d %s", job.id, job.reason, extra={"job": job.id})
+        self._take_up_edits([job])
         return job
+
+    def edit_settings(self, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+        """Change the same settings of jobs that wait, of all or of none. Raises as `edit`."""
+        jobs = self.table.edit_settings(job_ids, settings)
+        self._take_up_edits(jobs)
+        return jobs
+
+    def _take_up_edits(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self.runner.forget_reference(job.id)
+            log.info("job %d %s", job.id, job.reason, extra={"job": job.id})
+        self.runner.queued.set()
 
     def act_on_queue(self, action: str) -> Acted:
         """Do one of QUEUE_ACTIONS, and return the queue and the jobs it acted on. Raises JobTableError."""

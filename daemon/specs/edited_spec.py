@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,35 @@ def read_edited_spec(current: JobSpec, request: EditRequest, catalog: Catalog | 
 
     Where only settings are changed, neither paths nor losses are looked at again.
     """
-    document: Mapping[str, Any] = request.spec or current.model_dump(mode="json", exclude_unset=True)
-    changed = {name: value for name, value in {**document, **request.settings}.items() if value is not None}
-    data = json.dumps({"name": current.name, **changed}, ensure_ascii=False).encode()
-    try:
-        if request.spec is None:
-            return read_spec(data, FILE)
+    if request.spec is None:
+        return change_settings(current, request.settings)
+    data = _write_changed(current, request.spec, request.settings)
+    with _unnamed_file():
         return read_specs(data, FILE, catalog, folder).spec
-    except SpecError as error:
-        raise SpecError(*(line.removeprefix(f"{FILE}: ") for line in error.lines)) from None
+
+
+def change_settings(current: JobSpec, settings: Mapping[str, Any]) -> JobSpec:
+    """Return the spec with other values for some of its keys; None takes a key out. Raises SpecError."""
+    data = _write_changed(current, current.model_dump(mode="json", exclude_unset=True), settings)
+    with _unnamed_file():
+        return read_spec(data, FILE)
 
 
 def read_base(request: EditRequest, current: JobSpec) -> JobSpec:
     """Return the spec that was edited: the one in the request, else `current`. Raises SpecError."""
     return current if request.base is None else read_spec(json.dumps(request.base).encode(), "base.json")
+
+
+def _write_changed(current: JobSpec, document: Mapping[str, Any], settings: Mapping[str, Any]) -> bytes:
+    """Write a spec as JSON with `settings` over it; it is called as `current` where it does not say otherwise."""
+    changed = {name: value for name, value in {**document, **settings}.items() if value is not None}
+    return json.dumps({"name": current.name, **changed}, ensure_ascii=False).encode()
+
+
+@contextmanager
+def _unnamed_file() -> Iterator[None]:
+    """Take the name of the file, which nobody wrote, out of what is wrong with it."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError(*(line.removeprefix(f"{FILE}: ") for line in error.lines)) from None

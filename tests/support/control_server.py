@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import httpx
 
@@ -86,6 +87,10 @@ class FakeDaemon:
             current = table.spec(job_id)
             spec = read_edited_spec(current, request, None, self.home.jobs)
             return table.edit(job_id, spec, read_base(request, current))
+
+    def edit_settings(self, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+        with JobTable.open(self.home.database) as table:
+            return table.edit_settings(job_ids, settings)
 
     def act_on_queue(self, action: str) -> Acted:
         with JobTable.open(self.home.database) as table:

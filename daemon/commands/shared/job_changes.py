@@ -66,6 +66,19 @@ def edit_job(home: Home, job_id: int, request: Mapping[str, Any]) -> Job:
             return _edit_directly(home, job_id, request)
 
 
+def edit_settings(home: Home, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+    """Changes the same settings of jobs that wait, of all or of none, and returns them."""
+    from prefd.daemon.control.client import Client, DaemonNotRunning
+    from prefd.daemon.jobs.table import JobTable
+
+    with _explained_refusals():
+        try:
+            return Client(home, timeout=60.0).edit_settings(job_ids, settings)
+        except DaemonNotRunning:
+            with JobTable.open(home.database) as table:
+                return table.edit_settings(job_ids, settings)
+
+
 def _edit_directly(home: Home, job_id: int, request: Mapping[str, Any]) -> Job:
     from prefd.daemon.jobs.edits import refuse_uneditable
     from prefd.daemon.jobs.table import JobTable

@@ -14,7 +14,9 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import read_jobs
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import STATES
+from prefd.daemon.terminal import render
 from prefd.daemon.text.number_ranges import Numbers
+from prefd.daemon.text.wording import list_numbers
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.job import Brief
@@ -76,10 +78,16 @@ def check_selection(selection: JobSelection, required: bool) -> None:
         raise click.UsageError("say which jobs: IDs (3, 1-3, 1,2), --group NAME, --state STATE or --all")
 
 
-def select_jobs(home: Home, selection: JobSelection, fits: Callable[[Brief], bool] = lambda job: True) -> list[Brief]:
+def select_jobs(
+    home: Home,
+    selection: JobSelection,
+    fits: Callable[[Brief], bool] = lambda job: True,
+    narrow_ranges: bool = False,
+) -> list[Brief]:
     """Lists the jobs of the selection, oldest first: every one whose number was named, and of all others those that fit.
 
     A number that was named by itself must be there, and of a range, a group and a state at least one job: raises `Failure`.
+    `narrow_ranges`: of a range too only those jobs are listed that fit, and the others are told.
     """
     with read_jobs(home) as table:
         jobs = table.briefs()
@@ -96,7 +104,8 @@ def select_jobs(home: Home, selection: JobSelection, fits: Callable[[Brief], boo
             raise Failure(f"there is no job in group {group!r}{_list_groups(jobs)}", Exit.NOT_FOUND)
     chosen = [job for job in jobs if _is_chosen(job, selection)]
     if selection.numbers:
-        return _order_as_named(chosen, selection.numbers)
+        named = _order_as_named(chosen, selection.numbers)
+        return _narrow(named, selection.numbers, fits) if narrow_ranges else named
     return [job for job in chosen if fits(job)]
 
 
@@ -112,6 +121,16 @@ def _order_as_named(jobs: Iterable[Brief], numbers: Sequence[Numbers]) -> list[B
     """Orders jobs by the place of the range that they were named in, so that they are told of in the order of the words."""
     ranges = [each for part in numbers for each in part.ranges]
     return sorted(jobs, key=lambda job: next(index for index, each in enumerate(ranges) if job.id in each))
+
+
+def _narrow(jobs: Sequence[Brief], numbers: Sequence[Numbers], fits: Callable[[Brief], bool]) -> list[Brief]:
+    """Leaves out what was only named with a range and does not fit, and prints which jobs those are."""
+    single = {number for each in numbers for number in each.single}
+    left = [job for job in jobs if job.id not in single and not fits(job)]
+    for state in dict.fromkeys(job.state for job in left):
+        same = sorted(job.id for job in left if job.state == state)
+        render.print_note(f"{list_numbers(same)}: {state}, and left as {'it is' if len(same) == 1 else 'they are'}")
+    return [job for job in jobs if job not in left]
 
 
 def _list_groups(jobs: Iterable[Brief]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -23,6 +23,13 @@ class ChosenJobs(Body):
 
     jobs: list[int] = Field(min_length=1)
     """Their numbers."""
+
+
+class ChosenSettings(ChosenJobs):
+    """ChosenSettings holds the jobs that wait of which the same settings are changed, of all of them or of none."""
+
+    settings: dict[str, Any] = Field(min_length=1)
+    """Keys of their specs with the new values: `{"priority": 5}`; null takes a key out."""
 
 
 class ChosenParts(ChosenJobs):
@@ -57,6 +64,11 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         edited = await daemon.edit(job_id, await read_body(request, daemon.max_spec_bytes, EditRequest))
         return respond(edited.to_json())
 
+    async def edit_settings(request: Request) -> Response:
+        chosen = await read_body(request, daemon.max_list_bytes, ChosenSettings)
+        edited = daemon.edit_settings(chosen.jobs, chosen.settings)
+        return respond({"jobs": [job.to_json() for job in edited]})
+
     async def discard(request: Request) -> Response:
         chosen = await read_body(request, daemon.max_list_bytes, ChosenParts)
         await daemon.discard(chosen.part, chosen.jobs)
@@ -64,6 +76,20 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     return [
         *map(of_jobs, JOBS_ACTIONS),
+        Endpoint(
+            "POST",
+            "/v1/jobs/edit",
+            "Change the same settings of jobs that wait",
+            edit_settings,
+            responses.Edited,
+            request=ChosenSettings,
+            errors={
+                **MISSING,
+                409: "one runs or has ended; nothing was changed",
+                413: "the list is too long",
+                422: "an edited spec cannot be a job: `lines` says why",
+            },
+        ),
         Endpoint(
             "POST",
             "/v1/jobs/{job_id}/edit",

@@ -71,6 +71,10 @@ class Controlled(Protocol):
         """Changes what a job that waits is. Raises JobNotFound, NotEditable, SpecError, CatalogError, OSError."""
         ...
 
+    def edit_settings(self, job_ids: Sequence[int], settings: Mapping[str, Any]) -> list[Job]:
+        """Changes the same keys of the specs of jobs that wait, of all or of none. Raises JobNotFound, NotEditable, SpecError."""
+        ...
+
     def act_on_queue(self, action: str) -> Acted:
         """Does one of QUEUE_ACTIONS, and returns the queue as it is now and the jobs acted on."""
         ...

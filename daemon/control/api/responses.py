@@ -79,6 +79,13 @@ class ActedOn(Answer):
     """Their numbers."""
 
 
+class Edited(Answer):
+    """Edited holds the jobs of which settings were changed, as they are now."""
+
+    jobs: list[Job]
+    """In the order in which they were named."""
+
+
 class Outcome(Answer):
     """Outcome says how a phase ended. `reason` is for people; `summary` holds the phase's numbers."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.removals import NotRemovable
 from prefd.daemon.jobs.table import JobTable
 from support import homes
 from support.homes import invoke
@@ -95,3 +96,16 @@ def test_it_must_be_said_what_goes(old: Home) -> None:
     assert result.exit_code == Exit.USAGE
     assert "say what: --older-than 30d, --keep 20, --checkpoints or --fused" in result.stderr
     assert invoke(old, "clean", "--keep", 1, "--group", "z").exit_code == Exit.NOT_FOUND
+
+
+def test_a_folder_with_files_of_another_job_stays(old: Home) -> None:
+    identity = {"job": "01K00000000000000000000000", "number": 1, "home": "01H", "name": "laptop"}
+    (old.job(1) / "spec.json").write_text(json.dumps({"spec": {}, "identity": identity}), encoding="utf-8")
+    for arguments in (["--keep", "0"], ["--checkpoints"], ["--fused"]):
+        result = invoke(old, "clean", *arguments, "--dry-run")
+        assert f"job 1 stays: its folder {old.job(1)} holds files of another job" in result.stderr, result.output
+        assert "job 1 (oldest)" not in result.stdout
+    assert "job 1 stays" in invoke(old, "clean", "--checkpoints").stderr
+    with JobTable.open(old.database) as table, pytest.raises(NotRemovable, match="which are not deleted with it"):
+        table.discard(old.runs, [1], "checkpoints", lambda path, name: pytest.fail("nothing is deleted"))
+    assert (old.job(1) / "checkpoints").exists()

@@ -143,3 +143,29 @@ def edit_without_losses(home: Home, job_id: int, request: dict[str, object]) -> 
     with JobTable.open(home.database) as table:
         base = JobSpec.model_validate(request["base"])
         return table.edit(job_id, JobSpec.model_validate(request["spec"]), base)
+
+
+def test_of_a_range_those_that_wait_are_changed_and_the_others_told(waits: Home) -> None:
+    homes.add_done(waits, name="done")
+    homes.add_queued(waits, name="four")
+    result = invoke(waits, "edit", "1-4", "--priority", 5)
+    assert result.exit_code == Exit.OK, result.output
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["1", "2", "4"]
+    assert result.stderr == "job 3: done, and left as it is\n"
+    assert invoke(waits, "edit", "3-3", "--priority", 5).exit_code == Exit.FAILED, "it was named by itself"
+
+
+def test_where_one_cannot_be_edited_none_is(waits: Home) -> None:
+    homes.add_done(waits, name="done")
+    assert "job 3 has ended (done)" in invoke(waits, "edit", 1, 3, "--priority", 5).stderr
+    assert spec_of(waits, 1).priority == 0
+
+
+def test_after_takes_ranges_and_a_job_that_was_done_and_removed(waits: Home) -> None:
+    homes.add_done(waits, name="done")
+    homes.add_queued(waits, name="last")
+    invoke(waits, "rm", 3)
+    result = invoke(waits, "edit", 4, "--after", "1-2", "--after", 3)
+    assert result.exit_code == Exit.OK, result.output
+    assert spec_of(waits, 4).after == [1, 2, 3]
+    assert "after: there are no jobs 7-9" in invoke(waits, "edit", 4, "--after", "7-9").stderr

@@ -131,3 +131,16 @@ def test_retry_of_a_done_job_wants_fresh(four_jobs: Home) -> None:
 def test_retry_of_what_has_not_ended_or_is_not_there(four_jobs: Home) -> None:
     assert invoke(four_jobs, "retry", 3).exit_code == Exit.FAILED
     assert invoke(four_jobs, "retry", 99).exit_code == Exit.NOT_FOUND
+
+
+def test_retry_of_a_range_takes_what_can_be_retried_and_tells_the_others(four_jobs: Home) -> None:
+    result = invoke(four_jobs, "retry", "1-4")
+    assert (result.exit_code, result.stdout) == (Exit.OK, "job 2 (all-bad) is queued again, attempt 2\n")
+    assert result.stderr.splitlines() == [
+        "job 1: done, and left as it is",
+        "job 3: training, and left as it is",
+        "job 4: queued, and left as it is",
+    ]
+    assert invoke(four_jobs, "retry", "3-4").stderr.endswith("there is no job to retry\n")
+    assert invoke(four_jobs, "retry", "1-4", "--fresh").stdout == "job 1 (smol-ipo) is queued again, attempt 2\n"
+    assert states(four_jobs) == ["queued", "queued", "training", "queued"]

@@ -266,3 +266,15 @@ def test_submit_tells_every_job_that_a_file_became(
     assert capsys.readouterr().out.splitlines() == [
         *("job 5  many-1  a", "job 6  many-2  b", "job 7  one.json", str(files[1]))
     ]
+
+
+def test_submit_takes_a_group_and_ranges_of_jobs_to_run_after(
+    four_jobs: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    spec = homes.write_spec(tmp_path / "a.json", tiny_model, pairs_file)
+    result = invoke(four_jobs, "submit", spec, "--group", "night", "--after", "3-9", "--after", 1)
+    assert result.exit_code == Exit.OK, result.output
+    [dropped] = four_jobs.jobs.glob("*.json")
+    document = json.loads(dropped.read_text(encoding="utf-8"))
+    assert (document["group"], document["after"]) == ("night", [3, 4, 1])
+    assert invoke(four_jobs, "submit", spec, "--after", "7-9").exit_code == Exit.NOT_FOUND

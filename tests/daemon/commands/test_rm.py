@@ -118,3 +118,36 @@ def test_of_many_jobs_it_is_told_what_became_of_them_together(made: Home) -> Non
     assert invoke(made, "cancel", "--group", "s").stdout == "60 jobs (1 … 60): each is cancelled\n"
     assert invoke(made, "rm", "--group", "s").stdout.startswith("60 jobs, ")
     assert names(made) == []
+
+
+def hold_files_of_another(home: Home, job_id: int) -> None:
+    """Copy another home's frozen spec into the folder of a job, as `rsync other/runs/ runs/` does."""
+    identity = {"job": "01K00000000000000000000000", "number": job_id, "home": "01H", "name": "laptop"}
+    home.job(job_id).mkdir(exist_ok=True)
+    (home.job(job_id) / "spec.json").write_text(json.dumps({"spec": {}, "identity": identity}), encoding="utf-8")
+
+
+def test_files_of_another_job_are_not_deleted(sweep: Home) -> None:
+    hold_files_of_another(sweep, 2)
+    for options in ([], ["--dry-run"]):
+        refused = invoke(sweep, "rm", 1, 2, *options)
+        assert refused.exit_code == Exit.FAILED, refused.output
+        assert f"its folder {sweep.job(2)} holds files of another job, job 2 (laptop)" in refused.stderr
+    result = invoke(sweep, "rm", "--state", "failed")
+    assert result.stdout.startswith("job 3 (worse) is removed")
+    assert "job 2 stays: its folder" in result.stderr
+    assert (sweep.job(2) / "spec.json").exists()
+
+
+def test_of_a_state_or_a_group_what_another_job_waits_for_stays_and_is_told(sweep: Home) -> None:
+    homes.add_queued(sweep, name="waits", after=[2])
+    refused = invoke(sweep, "rm", 2, "--dry-run")
+    assert (refused.exit_code, "job 7 is to run after it" in refused.stderr) == (Exit.FAILED, True)
+    document = json.loads(invoke(sweep, "rm", "--state", "failed", "--dry-run", "--json").stdout)
+    assert ([each["job"] for each in document["removed"]], document["kept"]) == (
+        [3],
+        [{"job": 2, "reason": "job 7 is to run after it"}],
+    )
+    result = invoke(sweep, "rm", "--group", "s")
+    assert (result.exit_code, result.stderr) == (Exit.OK, "job 2 stays: job 7 is to run after it\n")
+    assert names(sweep) == ["done", "bad", "runs", "next", "last", "waits"]

@@ -21,6 +21,7 @@ from prefd.daemon.runs.refreezing import freeze_edited, is_frozen
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.reading import SpecError
 from support import homes
 from support.supervisor_harness import Bench
 
@@ -190,3 +191,34 @@ def test_a_spec_from_which_something_was_trained_stays_frozen(made: Home) -> Non
     (run.checkpoints / "step-00000010").mkdir(parents=True)
     freeze_edited(made, 1, first)
     assert is_frozen(run, second)
+
+
+def test_a_job_that_is_held_for_a_lost_one_can_still_be_edited_otherwise() -> None:
+    with JobTable.open(IN_MEMORY) as table:
+        for name in "ab":
+            table.add(spec(name=name), f"01-{name}.yaml")
+        waits = table.add(spec(name="c", after=[1, 2]), "01-c.yaml")
+        table.request_cancel(1)
+        with table.transaction():
+            table._db.execute("DELETE FROM jobs WHERE id = 2")
+        assert table.edit(waits.id, spec(name="c", after=[1, 2], priority=5)).priority == 5
+        assert table.edit(waits.id, spec(name="c", after=[1])).after == (1,)
+        with pytest.raises(JobNotFound, match="there is no job 2"):
+            table.edit(waits.id, spec(name="c", after=[1, 2]))
+
+
+def test_the_settings_of_several_jobs_are_changed_or_those_of_none() -> None:
+    with JobTable.open(IN_MEMORY) as table:
+        for name in "abc":
+            table.add(spec(name=name), f"01-{name}.yaml")
+        jobs = table.edit_settings([1, 2], {"priority": 5, "group": "night"})
+        assert [(job.id, job.priority, job.group) for job in jobs] == [(1, 5, "night"), (2, 5, "night")]
+        assert [table.spec(job_id).loss_names for job_id in (1, 2)] == [{"ipo"}, {"ipo"}], "the rest stays"
+        table.transition(3, "precomputing")
+        with pytest.raises(NotEditable, match="job 3 is precomputing"):
+            table.edit_settings([1, 3], {"priority": 7})
+        with pytest.raises(NotEditable, match="job 2 cannot run after itself"):
+            table.edit_settings([1, 2], {"after": [2]})
+        with pytest.raises(SpecError, match="priority"):
+            table.edit_settings([1, 2], {"priority": "high"})
+        assert [(job.priority, job.after) for job in table.list()] == [(5, ()), (5, ()), (0, ())]

@@ -134,6 +134,10 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
         waiting = homes.add_queued(place.home, name="waits", not_before="2099-01-01 00:00")
         edited = ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"settings": {"priority": 3}})
         assert (edited["priority"], edited["reason"]) == (3, "edited by you: priority 0 → 3")
+        both = {"jobs": [waiting.id], "settings": {"priority": 4}}
+        assert ask("POST", "/v1/jobs/edit", "/v1/jobs/edit", json=both)["jobs"][0]["priority"] == 4
+        ask("POST", "/v1/jobs/edit", "/v1/jobs/edit", json=both | {"settings": {"priority": "high"}})
+        ask("POST", "/v1/jobs/edit", "/v1/jobs/edit", json=both | {"jobs": [9999]})
         ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"settings": {"priority": "high"}})
         ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"unknown": 1})
         for action in sorted(JOBS_ACTIONS, key=lambda action: action == "remove"):
