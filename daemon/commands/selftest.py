@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -10,11 +14,13 @@ from prefd.daemon.commands.shared.check_results import choose_exit, print_result
 from prefd.daemon.commands.shared.options import json_option, pass_timing
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.terminal import render
+from prefd.daemon.text.wording import pluralize
 from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
     from prefd.daemon.home.layout import Home
 
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 PLACE = HelpPlace(Section.DAEMON, 45)
 
 
@@ -40,10 +46,25 @@ def selftest(ctx: click.Context, timing: Timing, checks: tuple[str, ...], as_jso
     if unknown := [name for name in checks if name not in known]:
         raise click.UsageError(f"no check is called {unknown[0]!r}; there are: {', '.join(known)}")
     home: Home = ctx.obj
+    render.print_note(
+        f"{pluralize(len(checks or known), 'check')}; all of them take two minutes or so on an idle machine"
+    )
     found = run_checks(home, checks or known, timing)
-    results = list(found if as_json else print_results(found))
+    with leave_at_signals():
+        results = list(found if as_json else print_results(found))
     if as_json:
         render.emit_json({"ok": not choose_exit(results), "checks": [result.to_json() for result in results]})
     else:
         render.open_stdout().print(summarize(results))
     ctx.exit(choose_exit(results))
+
+
+@contextmanager
+def leave_at_signals() -> Iterator[None]:
+    """Have signals that end this process end it inside the block as Ctrl-C does: with the daemon that is tried, and its home."""
+    usual = {number: signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)

@@ -14,6 +14,7 @@ from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.control.detached_start import start_detached
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.job import Job
 from prefd.daemon.jobs.table import JobTable
@@ -79,12 +80,18 @@ class Playground:
 
     def kill(self) -> None:
         """Kill the daemon and its workers at once, as a loss of power does."""
-        processes = [process for process in (self._find_daemon(), self.find_worker()) if process is not None]
+        holder = lock.find_holder(self.home)
+        daemon = None if holder is None else ProcessId.find(holder.pid)
+        processes = [process for process in (daemon, self.find_worker()) if process is not None]
         for process in processes:
             process.signal(signal.SIGKILL)
         end = time.monotonic() + END_SECONDS
         while any(process.is_alive() for process in processes) and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
+        if holder is not None and not (socket := Path(holder.socket)).is_relative_to(self.home.root):
+            socket.unlink(missing_ok=True)  # the home's path is too long for a socket, and whoever is killed leaves it
+            with suppress(OSError):
+                socket.parent.rmdir()
 
     def submit(self, name: str, steps: int) -> int:
         """Queue a training of `steps` steps on the random model, and return its number."""
@@ -140,12 +147,6 @@ class Playground:
                 if (process := job.worker_process) is not None and process.is_alive():
                     return process
         return None
-
-    def _find_daemon(self) -> ProcessId | None:
-        from prefd.daemon.home import lock
-
-        holder = lock.find_holder(self.home)
-        return None if holder is None else ProcessId.find(holder.pid)
 
     def _find_process(self, pid: int) -> ProcessId:
         process = ProcessId.find(pid)

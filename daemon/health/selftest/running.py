@@ -11,7 +11,7 @@ from pathlib import Path
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.health.selftest import checks
 from prefd.daemon.health.selftest.playground import Playground
-from prefd.daemon.health.selftest.workers import ask_worker
+from prefd.daemon.health.selftest.workers import NoAnswer, ask_worker
 from prefd.daemon.home.layout import Home
 from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.check_results import CheckInput, CheckResult
@@ -56,11 +56,14 @@ def run_checks(home: Home, names: Sequence[str], timing: Timing = USUAL) -> Iter
 
 
 def run_model_check(name: str, model: str | None, timing: Timing = USUAL) -> CheckResult:
-    """Have a worker make one check, on random models or the user's `model`; a worker that dies has failed it."""
+    """Have a worker make one check, on random models or the user's `model`; a worker that dies has failed it.
+
+    Raises `Refused` where the user's model cannot be loaded.
+    """
     began = time.monotonic()
     try:
         return ask_worker("selftest", CheckInput(check=name, model=model), CheckResult, timing.selftest_check)
-    except PrefdError as error:
+    except NoAnswer as error:
         return _describe_failure(error).named(name, time.monotonic() - began)
 
 

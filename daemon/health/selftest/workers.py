@@ -7,7 +7,7 @@ import os
 import subprocess
 from typing import TypeVar
 
-from prefd.daemon.errors import PrefdError
+from prefd.daemon.errors import PrefdError, WorkerExit
 from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, WORKER, describe_exit, find_last_words
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.worker_tasks.inputs import WorkerInput
@@ -15,12 +15,16 @@ from prefd.daemon.worker_tasks.inputs import WorkerInput
 Answer = TypeVar("Answer", bound=DocumentModel)
 
 
+class Refused(PrefdError):
+    """Raised with a worker's own words where it says that it was asked for what cannot be had: a model that is not there."""
+
+
 class NoAnswer(PrefdError):
     """Raised where a worker ends without an answer, or gives none in time; the message has its last words."""
 
 
 def ask_worker(task: str, request: WorkerInput, answer: type[Answer], seconds: float) -> Answer:
-    """Have a worker of no home answer `task`. Raises `NoAnswer`."""
+    """Have a worker of no home answer `task`. Raises `NoAnswer` and `Refused`."""
     try:
         child = subprocess.run(
             [*WORKER, task],
@@ -34,8 +38,11 @@ def ask_worker(task: str, request: WorkerInput, answer: type[Answer], seconds: f
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"no answer within {seconds:g} s") from None
     try:
-        return answer.model_validate_json(child.stdout)
-    except ValueError:
+        document = json.loads(child.stdout)
+        if child.returncode == WorkerExit.FAILED:
+            raise Refused(str(document["error"]))
+        return answer.model_validate(document)
+    except (ValueError, KeyError, TypeError):
         words = find_last_words(child.stderr)
         raise NoAnswer(
             f"the worker ended with {describe_exit(child.returncode)}{f': {words}' if words else ''}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import logging
 import time
+import traceback
 from pathlib import Path
 
+from prefd.daemon.errors import EXPECTED
 from prefd.daemon.worker.device_trouble import is_out_of_memory
 from prefd.daemon.worker.selftest import checks
 from prefd.daemon.worker_tasks.check_results import CheckResult
@@ -20,17 +22,25 @@ def list_checks() -> list[str]:
 
 
 def run_check(name: str, model: str | None) -> CheckResult:
-    """Run the check `name`; one that raises has failed. `model` is the user's own, None for random ones."""
+    """Run the check `name`; one that raises has failed. `model` is the user's own, None for random ones.
+
+    Raises `JobError` where the user's model cannot be loaded: that says nothing of the machine.
+    """
     began = time.monotonic()
     module = importlib.import_module(f"{checks.__name__}.{name}")
     try:
         result: CheckResult = module.check(model)
     except Exception as error:
+        if model is not None and isinstance(error, EXPECTED):
+            raise
         log.exception("the check %s cannot be made", name)
-        remedy = "report this block with what `prefd selftest` wrote to stderr"
+        remedy = "report what --json prints, which has the traceback"
         if is_out_of_memory(error):
             remedy = "end what else takes memory, and try again"
         result = CheckResult(
-            outcome="failed", finding=f"it cannot be made: {type(error).__name__}: {error}", remedy=remedy
+            outcome="failed",
+            finding=f"it cannot be made: {type(error).__name__}: {error}",
+            numbers={"traceback": "".join(traceback.format_exception(error))},
+            remedy=remedy,
         )
     return result.named(name, time.monotonic() - began)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,12 @@ import pytest
 
 from prefd.daemon.errors import Exit
 from prefd.daemon.health.selftest import running
+from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.processes import ProcessId
 from prefd.daemon.timing import Timing
 from prefd.daemon.worker_tasks.check_results import CheckResult
+from support.fake_worker import wait_for
 from support.homes import invoke
 
 RIGHT = CheckResult(
@@ -110,3 +117,29 @@ def test_doctor_measures_a_model_of_ones_own(
     assert f"{outcome:<7}  memory         0 s  8 MiB" in result.stdout
     document = json.loads(invoke(made, "doctor", "--bench", "org/model", "--json").stdout)
     assert [check["numbers"] for check in document["checks"]] == [{"mib": 8}, {"mib": 8}]
+
+
+@pytest.mark.usefixtures("answers_in_process")
+def test_doctor_says_that_a_model_is_not_there(made: Home, tmp_path: Path) -> None:
+    result = invoke(made, "doctor", "--bench", tmp_path / "none")
+    assert result.exit_code == Exit.FAILED
+    assert "there is no such folder" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_daemon_that_is_tried(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "prefd.daemon.cli", "--home", str(tmp_path / "none"), "selftest", "events"]
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(folder)}, stderr=subprocess.DEVNULL) as child:
+        wait_for(lambda: any(folder.glob("prefd-selftest-*/home/jobs/rejected/*.error.txt")), 90)
+        (home,) = folder.glob("prefd-selftest-*/home")
+        daemon = lock.find_holder(Home(home))
+        child.send_signal(number)
+        child.wait(60)
+    assert daemon is not None
+    assert (left := ProcessId.find(daemon.pid)) is None or not left.is_alive()
+    assert list(folder.iterdir()) == []
+    assert child.returncode != 0

@@ -42,6 +42,7 @@ def check(_: str | None) -> CheckResult:
         "blas": blas.preload(),
     }
     numbers |= {name: metadata.version(name) for name in PACKAGES}
+    numbers |= {f"device_{name}": value for name, value in info.items() if isinstance(value, int | float | str)}
     finding = (
         f"{numbers['device']} {numbers['device_name']}, {format_gib(total)} ({format_gib(free)} free); "
         f"{numbers['system']} {numbers['processor']}, Python {numbers['python']}; mlx {numbers['mlx']}, "

@@ -24,8 +24,8 @@ SATURATED = 0.85
 """The share of the best rate from which on a device counts as busy."""
 LEAST_GFLOPS = {"cpu": 10.0, "gpu": 100.0}
 """Of products in float32: MLX's own BLAS on a CPU has about 4, and the smallest GPU that can train has over 1,000."""
-PATIENCE = 0.4
-"""Seconds for one measurement, after which it is not repeated."""
+PATIENCE = 1.5
+"""Seconds for one measurement, after which it is not repeated: a large model on a CPU runs once."""
 REMEDIES = {
     "cpu": blas.INSTALL,
     "gpu": "is the GPU busy, hot or on a power-saving setting? Look at what else runs, and plug a laptop in",
@@ -119,11 +119,10 @@ def measure_saturation(make_call: Callable[[int], Callable[[], mx.array]], rows:
 
 
 def measure_seconds(action: Callable[[], object]) -> float:
-    """Measure the shortest of five runs, fewer where they take long, after one to warm up."""
+    """Measure the shortest of six runs, fewer where they take long."""
     began = time.perf_counter()
-    action()
     shortest = float("inf")
-    for _ in range(5):
+    for _ in range(6):
         run_began = time.perf_counter()
         action()
         ended = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.selftest import running
 from prefd.daemon.worker.selftest.checks import drift
 from prefd.daemon.worker_tasks.check_results import CheckResult
@@ -21,7 +22,7 @@ def test_a_result_has_its_name_and_time(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "remedy"), [(ValueError("odd"), "stderr"), (RuntimeError("[metal::malloc] Unable to allocate"), "memory")]
+    ("error", "remedy"), [(ValueError("odd"), "--json"), (RuntimeError("[metal::malloc] Unable to allocate"), "memory")]
 )
 def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch, error: Exception, remedy: str) -> None:
     def fail(_: str | None) -> CheckResult:
@@ -32,3 +33,16 @@ def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch, error: 
     assert result.outcome == "failed"
     assert str(error) in result.finding
     assert remedy in result.remedy
+    assert "in fail" in str(result.numbers["traceback"])
+
+
+def test_a_model_of_ones_own_that_cannot_be_loaded_is_no_failure_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: str | None) -> CheckResult:
+        raise JobError("there is no such folder")
+
+    monkeypatch.setattr(drift, "check", fail)
+    with pytest.raises(JobError, match="no such folder"):
+        running.run_check("drift", "folder")
+    assert running.run_check("drift", None).outcome == "failed"

@@ -22,7 +22,7 @@ def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_estimate_is_near_what_is_taken() -> None:
     result = check_of_memory.check(None)
     assert result.outcome == "ok", result.finding
-    assert result.numbers.keys() >= {"kept_mib", "recomputed_mib", "buffers_mib", "process_mib"}
+    assert result.numbers.keys() >= {"kept_mib", "recomputed_mib", "process_mib", "kept_bytes_a_token_and_layer"}
 
 
 def test_a_model_of_ones_own_is_measured(tiny_model: Path) -> None:
@@ -44,3 +44,15 @@ def test_an_estimate_that_is_off_by_two_fails(monkeypatch: pytest.MonkeyPatch, f
     assert result.outcome == "failed"
     assert "MiB were estimated and" in result.finding
     assert "batch_tokens" in result.remedy
+
+
+@pytest.mark.parametrize(("kept", "outcome"), [(2**30, "ok"), (3 * 2**30, "failed")])
+def test_more_buffers_than_a_gpu_may_keep_fail(monkeypatch: pytest.MonkeyPatch, kept: int, outcome: str) -> None:
+    monkeypatch.setattr(check_of_memory, "measure_buffers", lambda scorer: kept)
+    open_model = check_of_memory.open_model
+    network = open_model(None)  # in float32, as on a CPU
+    monkeypatch.setattr(check_of_memory, "open_model", lambda model: network)
+    monkeypatch.setattr(check_of_memory, "is_gpu", lambda: True)
+    result = check_of_memory.check(None)
+    assert result.outcome == outcome
+    assert ("3072 MiB are kept for later after 2 passes, and 2048 are allowed" in result.finding) == (kept > 2**31)

@@ -9,6 +9,7 @@ import pytest
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.selftest.checks import noise
+from support.emulated_metal import emulated_metal
 
 pytestmark = pytest.mark.usefixtures("known_bits")
 
@@ -34,3 +35,12 @@ def test_a_way_that_is_off_fails_in_the_types_whose_limit_it_passes(monkeypatch:
     assert "float16 0.06 (limit 0.04)" in result.finding
     assert "bfloat16" not in result.finding  # its limit is 0.1
     assert "compute_dtype: float32" in result.remedy
+
+
+def test_the_kernels_of_metal_are_seen_and_pass() -> None:
+    with emulated_metal():
+        result = noise.check(None)
+    assert result.outcome == "ok", result.finding
+    measured = result.numbers["bfloat16_mean"]
+    assert isinstance(measured, float)
+    assert measured > 1e-3
