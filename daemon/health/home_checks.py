@@ -16,7 +16,7 @@ from typing import Literal
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.identity import read_identity
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.settling import is_unsettled
+from prefd.daemon.jobs.home_copies import is_unsettled
 from prefd.daemon.jobs.table import JobTableError
 from prefd.daemon.machine.mounts import find_mount
 from prefd.daemon.machine.owners import find_owner, has_rights, is_read_only, name_user, write_sudo

@@ -58,15 +58,6 @@ def settle_home(home: Home, table: JobTable) -> HomeIdentity:
     return identity
 
 
-def is_unsettled(home: Home) -> bool:
-    """Return whether the home is a copy, as far as can be told, whose jobs are still to be held. Raises OSError, JobTableError."""
-    identity = read_identity(home.root)
-    if identity is None:
-        with JobTable.open_readonly(home.database) as table:
-            return bool(table.home_id())
-    return not identity.settled or not identity.place.is_folder_of(HomePlace.find(home.root))
-
-
 def list_own_ids(home: Home) -> tuple[str, ...]:
     """Return the ids under which the home's own files may have been written."""
     identity = read_identity(home.root)

@@ -26,8 +26,8 @@ def open_table_alone(home: Home, locked: bool = False) -> Iterator[JobTable]:
     still counts then.
     """
     from prefd.daemon.home.lock import hold_lock
+    from prefd.daemon.jobs.home_copies import is_unsettled
     from prefd.daemon.jobs.rebuild import open_table
-    from prefd.daemon.jobs.settling import is_unsettled
     from prefd.daemon.jobs.table import JobTable
 
     unsettled = is_unsettled(home)
@@ -42,7 +42,7 @@ def open_table_alone(home: Home, locked: bool = False) -> Iterator[JobTable]:
 
 def settle_alone(home: Home) -> None:
     """Makes a home that was copied one of its own before something new is begun in it, which would be held as a copy's."""
-    from prefd.daemon.jobs.settling import is_unsettled
+    from prefd.daemon.jobs.home_copies import is_unsettled
 
     if is_unsettled(home):
         with open_table_alone(home):
