@@ -107,7 +107,7 @@ class Timing:
     """For one check of `prefd selftest` that a worker makes; most take seconds, and a large model of the user's minutes."""
     bucket_check: float = 15.0
     """For `prefd doctor` to have an answer from the shared cache."""
-    event_check: float = 2.0
+    event_check: float = 5.0
     """For a file event to reach `prefd doctor`."""
 
 

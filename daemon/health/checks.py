@@ -24,9 +24,11 @@ from prefd.daemon.home import lock
 from prefd.daemon.home.changed_settings import describe_differences, list_changed_settings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
+from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
 from prefd.daemon.machine.owners import explain_rights
+from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds, read_thermal_pressure
 from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
 from prefd.daemon.machine.readability import list_documents
 from prefd.daemon.runs.snapshot import list_versions
@@ -156,8 +158,27 @@ def check_worker(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     yield HealthFinding(
         "ok", "workers", limits.describe() or "no limits: [worker] in config.toml sets cpus, memory and nice"
     )
+    yield HealthFinding("ok", "power", describe_power(limits))
     for doubt in limits.doubts():
         yield HealthFinding("warn", "workers", doubt, f"edit [worker] in {home.config}")
+
+
+def describe_power(limits: WorkerLimits) -> str:
+    """Says how the machine's power is dealt with while a job runs, and what this system does not tell."""
+    facts = [describe_keeping() if limits.prevent_sleep else "not kept awake: worker.prevent_sleep is false"]
+    battery = read_battery()
+    if battery is None:
+        facts.append("no battery, as far as the system tells")
+    else:
+        rule = (
+            f"jobs wait below {limits.on_battery} % (worker.on_battery)" if limits.on_battery else "jobs run on it too"
+        )
+        facts.append(f"a battery at {battery.percent:.0f} %: {rule}")
+    if read_thermal_pressure() is None:
+        facts.append("the system does not tell whether heat slows it")
+    if read_slept_seconds() is None:
+        facts.append("nor for how long it slept")
+    return "; ".join(facts)
 
 
 def check_plugins(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:

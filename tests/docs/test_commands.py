@@ -60,7 +60,7 @@ def parse(command: click.Command, words: list[str], context: click.Context, whol
 
 
 def check_prefd(words: list[str], whole: bool) -> None:
-    parse(cli, words, click.Context(cli, info_name="prefd"), whole)
+    parse(cli, words, click.Context(cli, info_name="prefd", **cli.context_settings), whole)
 
 
 def check_make(words: list[str]) -> None:

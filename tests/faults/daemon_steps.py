@@ -7,6 +7,7 @@ everything imported and no threads. Their workers are stand-ins.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -278,5 +279,5 @@ def leave_stale(home: Home, at: int) -> None:
         (home.run / "daemon.json").write_text(json.dumps(record))
         home.lock.write_text(str(os.getpid()))
         home.socket.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX) as nobody:
-            nobody.bind(str(home.socket))
+        with socket.socket(socket.AF_UNIX) as nobody, contextlib.chdir(home.run):  # its whole path may be too long
+            nobody.bind(home.socket.name)

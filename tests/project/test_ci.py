@@ -46,7 +46,7 @@ def test_the_files_that_it_runs_are_programs() -> None:
 def test_the_commands_that_it_calls_are_prefds(call: str) -> None:
     words = shlex.split(call)
     command: click.Command = cli
-    with click.Context(cli) as context:
+    with click.Context(cli, **cli.context_settings) as context:
         while isinstance(command, click.Group):
             found = command.get_command(context, words[0])
             assert found is not None, call

@@ -16,6 +16,7 @@ import builtins
 import errno
 import functools
 import os
+import platform
 import resource
 import shutil
 import socket
@@ -82,6 +83,8 @@ def become_mac() -> Path:
     replace_sys(MacSys())
     hide_proc()
     hide_shared_memory()
+    platform.machine = lambda: "arm64"
+    platform.mac_ver = lambda *_: ("15.1", ("", "", ""), "arm64")
     from prefd.daemon.machine import darwin
 
     library = FakeLibrary(find_here, {b"kern.bootsessionuuid": BOOT})

@@ -50,6 +50,22 @@ def main(account: Path) -> None:
         is_started_again_after(signal.SIGSTOP, "2")  # the watchdog misses its sign of life
         systemctl("stop", "prefd")
         assert shown("ActiveState", "Result", "ExecMainStatus") == ["inactive", "success", "0"]
+        shutil.rmtree(override)
+        is_managed_by_the_command(account)
+
+
+def is_managed_by_the_command(account: Path) -> None:
+    """`prefd service` writes a unit in place of the one there is, which serves the home that it names, and takes it away."""
+    home = account / "another home 100%"
+    prefd = (sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(home), "service")
+    run(*prefd, "install", "--json")
+    assert shown("ActiveState", "StatusText", "UnitFileState") == ["active", "no jobs yet", "enabled"]
+    assert (home / "run" / "daemon.json").exists()
+    told = subprocess.run([*prefd, "status"], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
+    assert "ActiveState=active" in told
+    run(*prefd, "install", "--json")  # again: the daemon there is the service's own
+    run(*prefd, "uninstall", "--json")
+    assert shown("LoadState", "ActiveState") == ["not-found", "inactive"]
 
 
 def is_started_again_after(number: signal.Signals, restarts: str) -> None:
@@ -96,7 +112,7 @@ def own_manager(account: Path) -> Iterator[None]:
 
 
 def run(*command: str) -> None:
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, stdout=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def unit(path: Path) -> dict[str, str]:
 
 def accepts(arguments: list[str]) -> None:
     """Raises where prefd would not understand them."""
-    with click.Context(cli) as context:
+    with click.Context(cli, **cli.context_settings) as context:
         command = cli.get_command(context, arguments[0])
         assert command is not None
         command.make_context(arguments[0], arguments[1:], parent=context)

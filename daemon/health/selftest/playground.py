@@ -17,6 +17,7 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.job import Job
+from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.processes import ProcessId
 from prefd.daemon.runs.run_folder import RunDir
@@ -124,8 +125,7 @@ class Playground:
 
     def wait_for_end(self, number: int) -> Job:
         """Wait until the job is done. Raises `NotReached` where it fails, or goes on for too long."""
-        ends = ("done", "failed", "cancelled")
-        self.wait(lambda: self.read_job(number).state in ends, END_SECONDS, f"job {number} has not ended")
+        self.wait(lambda: self.read_job(number).state in ENDED, END_SECONDS, f"job {number} has not ended")
         job = self.read_job(number)
         if job.state != "done":
             raise NotReached(f"job {number} is {job.state}: {job.reason}")

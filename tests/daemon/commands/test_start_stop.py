@@ -146,3 +146,16 @@ def test_a_foreground_daemon_tells_systemd_how_it_is_and_ends_cleanly_on_ctrl_c(
     assert out == "", "logs go to stderr"
     assert f"made a home at {there.root}" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("service", "code"), [("prefd", Exit.OK), ("0", Exit.FAILED), (None, Exit.FAILED)])
+def test_launchd_is_not_told_to_start_it_again_beside_another_daemon(
+    made: Home, monkeypatch: pytest.MonkeyPatch, service: str | None, code: Exit
+) -> None:
+    monkeypatch.delenv("XPC_SERVICE_NAME", raising=False)
+    if service is not None:
+        monkeypatch.setenv("XPC_SERVICE_NAME", service)
+    with lock.hold_lock(made):
+        result = invoke(made, "start")
+    assert result.exit_code == code
+    assert "already serves" in result.stderr

@@ -22,6 +22,7 @@ from prefd.daemon.machine import processes
 from prefd.daemon.timing import Timing
 from support import fake_worker
 from support.homes import invoke
+from support.sockets import find_socket
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_it_outlives_its_terminal_and_holds_nothing_of_it(there: Home) -> None:
 
     daemon.kill()  # it leaves its socket, its lock file and its name
     psutil.wait_procs([daemon], timeout=60)
-    assert there.socket.exists()
+    assert Path(find_socket(there)).exists()
     assert lock.read_announcement(there) is not None
     first, second = (subprocess.Popen(
         [sys.executable, "-m", "prefd.daemon.cli", "--home", str(there.root), "start", "--detach"],
