@@ -22,6 +22,8 @@ class LargestBatch:
     """Tokens whose logits are computed."""
     longest: int
     """Tokens of the longest sequence."""
+    prompts: int = 0
+    """Tokens of all prompts, each once."""
 
     @classmethod
     def of(cls, examples: Sequence[Example], batching: Batching) -> LargestBatch:
@@ -35,4 +37,5 @@ class LargestBatch:
         )
         answers = sum(len(side.ids) - side.start for side in sides)
         longest = max(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
-        return cls(tokens, max(share * scores, longest), int(share * answers), longest)
+        prompts = sum(example.chosen.start - 1 for example in largest)
+        return cls(tokens, max(share * scores, longest), int(share * answers), longest, int(share * prompts))

@@ -113,7 +113,7 @@ def estimate_activations(model: nn.Module, batch: LargestBatch, options: Options
     share_of_pieces = min(1.0, (options.chunk_tokens or batch.longest) / batch.longest)
     piece_tokens = batch.tokens * share_of_pieces
     runs_alone = not options.lazily and batch.longest > options.slack.longest
-    tokens_at_once = batch.longest if runs_alone else batch.tokens
+    tokens_at_once = max(batch.longest, batch.prompts) if runs_alone else batch.tokens
     work_bytes = layer_bytes * LAYERS_IN_WORK[options.lazily, options.checkpoint_layers]
     total = piece_tokens * kept_bytes + tokens_at_once * share_of_pieces * work_bytes
     if piece_tokens < batch.tokens:
