@@ -6,17 +6,23 @@ than most commands.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefd.daemon.control.control_error import ControlError
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from prefd.daemon.control.api.responses import Acted, Queued
     from prefd.daemon.control.status import Status
     from prefd.daemon.jobs.job import Job
 
 T = TypeVar("T")
+
+_PARSERS: dict[type, TypeAdapter[Any]] = {}
+_PARSERS_LOCK = threading.Lock()
 
 
 def parse_status(document: Mapping[str, Any]) -> Status:
@@ -54,11 +60,23 @@ def parse_edited(document: Mapping[str, Any]) -> list[Job]:
     return _parse(Edited, document, "answer").jobs
 
 
+def _make_parser(kind: type[T]) -> TypeAdapter[T]:
+    """Make the parser of a type, once: it reads the type's source, and threads may not do so at the same time."""
+    from pydantic import TypeAdapter
+
+    with _PARSERS_LOCK:
+        if kind not in _PARSERS:
+            _PARSERS[kind] = TypeAdapter(kind)
+            _PARSERS[kind].rebuild()  # now, and not when a document is read
+        return _PARSERS[kind]
+
+
 def _parse(kind: type[T], document: Mapping[str, Any], subject: str) -> T:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(document)
+        parsed: T = _make_parser(kind).validate_python(document)
+        return parsed
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         raise ControlError(

@@ -19,6 +19,7 @@ from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.processes import end_process
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.holds import Holds
+from prefd.daemon.queue.interruption import judge_interruption
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import PluginMissing, Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
@@ -120,8 +121,8 @@ class Runner:
                 about = {"job": job.id}
                 log.warning("job %d: ending worker %d of a daemon that is gone", job.id, worker.pid, extra=about)
                 await end_process(worker, self.config.stop_grace_seconds)
-            reason = self._refusals.pop(job.id, "the daemon ended while it ran; it goes on from where it stood")
-            back = self.table.put_back(job.id, reason)
+            state, reason = judge_interruption(self.table, job)
+            back = self.table.put_back(job.id, self._refusals.pop(job.id, reason), otherwise=state)
             log.info("job %d %s: %s", back.id, back.state, back.reason, extra={"job": back.id})
             recovered = True
         return self.table.list(*RUNNING, "queued") if recovered else jobs

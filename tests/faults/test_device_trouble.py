@@ -134,6 +134,36 @@ def test_a_job_goes_on_to_its_twins_adapter_wherever_it_was_hit(
     assert adapter_digest(hit) == find_twin(tmp_path / "twin", tiny_model, pairs_file)
 
 
+def test_memory_that_runs_out_at_the_first_step_ends_in_the_adapter_that_smaller_batches_give(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    """The same adapter, bit for bit, as of a job that was told so at once; and within rounding the one of whole batches."""
+    monkeypatch.setattr(stopping, "watch_signals", Never)
+    monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
+    training = {"iters": 4, "batch_size": 4, "batch_tokens": 400, "optimizer": "sgd", "learning_rate": 0.1}
+    hit = job(tmp_path / "hit", tiny_model, pairs_file, training=training)
+    assert run("precompute", hit) == WorkerExit.DONE
+    with monkeypatch.context() as fault:
+        fault.setattr(Trainer, "step", Once(Trainer.step, SHORTAGES[0], 1))
+        assert run("training", hit) == WorkerExit.NO_MEMORY
+    hit.run.batches.count_halving()  # as the supervisor does
+    assert run("training", hit) == WorkerExit.DONE
+    outcome = hit.run.outcome("training")
+    assert outcome is not None
+    assert any(
+        "batch_tokens 200, " in warning and "memory ran out once" in warning for warning in outcome.summary.warnings
+    )
+    told = {"batch_tokens": 200, "grad_checkpoint": True}  # 400 tokens are few for a CPU, so layers are recomputed too
+    smaller = finished(job(tmp_path / "smaller", tiny_model, pairs_file, training=training | told))
+    whole = finished(job(tmp_path / "whole", tiny_model, pairs_file, training=training))
+    assert adapter_digest(hit) == adapter_digest(smaller) != adapter_digest(whole)
+    weights, others = (mx.load(str(each.run.adapter / "adapters.safetensors")) for each in (hit, whole))
+    assert isinstance(weights, dict)
+    assert isinstance(others, dict)
+    for name, value in weights.items():
+        assert mx.allclose(value, others[name], rtol=1e-4, atol=1e-6), name
+
+
 class Never:
     """A stop that is never requested."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import WatchConfig
+from prefd.daemon.inbox.claim_marks import make_mark
 from support import fake_worker
 from support.quick_timing import QUICK_TIMING
 from support.running_daemon import QUICK, Place
@@ -42,6 +43,7 @@ def unmounted(place: Place) -> None:
         fake_worker.wait_for(lambda: client.status().watcher.folder is not None)
         lost = server / "accepted" / "01J00000000000000000000000-c.yaml"  # claimed, and its daemon died
         lost.write_text(fake_worker.spec_text(place.folder))
+        make_mark(lost)
         run("mount", "--bind", server, jobs)
         place.wait_for("done", "done", "done")
         assert client.status().watcher.folder is None

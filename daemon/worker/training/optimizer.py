@@ -43,7 +43,7 @@ def make_optimizer(training: TrainingSpec, total_steps: int, model: nn.Module) -
     """
     optimizer = _make_plain_optimizer(training, total_steps, model)
     leaves = list_arrays(model.trainable_parameters())
-    return MasterWeights(optimizer) if any(value.dtype != mx.float32 for _, value in leaves) else optimizer
+    return MasterWeights(optimizer) if any(value.dtype.size < mx.float32.size for _, value in leaves) else optimizer
 
 
 def _make_plain_optimizer(training: TrainingSpec, total_steps: int, model: nn.Module) -> Optimizer:

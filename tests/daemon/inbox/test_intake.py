@@ -272,7 +272,7 @@ def test_a_clock_that_is_set_while_files_settle_does_not_matter(
     place: Place, monkeypatch: pytest.MonkeyPatch, day: float
 ) -> None:
     real = time.time
-    with place.daemon(Config(watch=WatchConfig(settle_seconds=0.3, rescan_seconds=0.2))):
+    with place.daemon(Config(watch=WatchConfig(settle_seconds=1.0, rescan_seconds=0.2))):
         for age, name in enumerate(("a", "b", "c")):
             path = place.home.jobs / f"{name}.yaml"
             path.write_text(fake_worker.spec_text(place.folder, name=""))

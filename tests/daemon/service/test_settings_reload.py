@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-import psutil
-
 from prefd.daemon.home.settings import Config, WatchConfig
 from support import fake_worker
+from support.child_processes import list_command_lines
 from support.paths import SUPPORT
 from support.running_daemon import Place
 
@@ -31,10 +30,6 @@ def test_what_is_changed_in_config_toml_counts_from_then_on(place: Place) -> Non
         assert client.status().settings.values["parallel"] == 2
 
 
-def list_children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.is_running()]
-
-
 def test_a_plugin_that_hangs_does_not_hold_up_the_stop(place: Place) -> None:
     place.worker = (sys.executable, "-I", "-S", str(SUPPORT / "fake_lister.py"))
     config = Config(
@@ -42,6 +37,6 @@ def test_a_plugin_that_hangs_does_not_hold_up_the_stop(place: Place) -> None:
     )
     with place.daemon(config):
         place.drop("a.yaml")
-        fake_worker.wait_for(lambda: any("fake_lister" in str(child.cmdline()) for child in list_children()))
+        fake_worker.wait_for(lambda: any("fake_lister" in str(line) for line in list_command_lines()))
         began = time.monotonic()
     assert time.monotonic() - began < 8

@@ -21,6 +21,7 @@ from prefd.daemon.specs import plugin_listing
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.specs.plugin_listing import list_plugins
+from support.child_processes import list_command_lines
 from support.fake_worker import wait_for
 from support.paths import SUPPORT
 from support.programs import program_environment
@@ -80,7 +81,7 @@ def test_a_listing_that_is_broken_off_ends_at_once_and_leaves_no_child() -> None
     with pytest.raises(CatalogError, match="broken off"):
         list_plugins(LISTER, HandedSettings(("/hang.py",)), cancelled)
     assert time.monotonic() - began < plugin_listing.PLUGIN_SECONDS
-    assert not [child for child in psutil.Process().children() if LISTER[-2] in child.cmdline()]
+    assert not [line for line in list_command_lines() if LISTER[-2] in line]
 
 
 @pytest.mark.slow
