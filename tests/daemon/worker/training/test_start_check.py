@@ -76,7 +76,7 @@ class Half:
 
     def __init__(self, model: Path, layers: int, metal: EmulatedMetal) -> None:
         self.folder, self.layers, self.metal = model, layers, metal
-        self.checks = 50 if layers == 30 else 2
+        self.checks = 50 if layers == 30 else 3
         tokenizer = load_tokenizer(model)
         rows = [json.loads(line) for line in DEMO_PAIRS.read_text().splitlines()[: self.checks + 1]]
         self.completions = [
