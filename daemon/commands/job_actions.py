@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prefd.daemon.commands.shared.completions import ACTIVE_JOBS, ENDED_JOBS, PAUSED_JOBS
-from prefd.daemon.commands.shared.job_changes import change_jobs
+from prefd.daemon.commands.shared.job_changes import change_jobs, open_table_alone
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.selection import JobSelection, select_jobs, selection_options
@@ -248,7 +248,6 @@ def ask_queue(home: Home, action: str) -> Acted:
     """Asks the daemon, or acts on the table where none runs. Returns the queue as it is now and the jobs acted on."""
     from prefd.daemon.control.client import Client, DaemonNotRunning
     from prefd.daemon.jobs.actions import QUEUE_ACTIONS
-    from prefd.daemon.jobs.table import JobTable
 
     try:
         return Client(home).act_on_queue(action)
@@ -256,6 +255,6 @@ def ask_queue(home: Home, action: str) -> Acted:
         from prefd.daemon.control.api.responses import Acted
         from prefd.daemon.control.status import Queue
 
-        with JobTable.open(home.database) as table:
+        with open_table_alone(home) as table:
             jobs = QUEUE_ACTIONS[action](table)
             return Acted(queue=Queue(paused_at=table.queue_paused_at()), jobs=jobs)

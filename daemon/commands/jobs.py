@@ -13,6 +13,7 @@ from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import GROUP, JOBS
 from prefd.daemon.commands.shared.errors import Exit, Failure
+from prefd.daemon.commands.shared.job_changes import settle_alone
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
@@ -83,6 +84,7 @@ def submit(
     overrides = queue_settings(priority, after_ids, not_before) | ({} if group is None else {"group": group})
     spec_files = check_specs(home, specs)
     check_after(home, {each for _, file in spec_files for spec in file.specs for each in (after_ids or spec.after)})
+    settle_alone(home)
     since = time.time()
     files = [inbox.submit(home, file.document() | overrides, file.file) for _, file in spec_files]
     daemon = lock.is_held(home)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.commands.shared.job_changes import settle_alone
 from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.validate import check_spec
@@ -54,6 +55,7 @@ def run(ctx: click.Context, timing: Timing, spec_path: Path, precompute_only: bo
         spec = spec.without_training()
     if home.root.is_dir():
         warn_of_owner(require_home(home))
+        settle_alone(home)
     else:
         make_home(home)
         render.print_note(f"made a home at {home.root}")

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.home.identity import read_identity
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.home_copies import is_unsettled
+from prefd.daemon.jobs.table import JobTableError
 from prefd.daemon.machine.mounts import find_mount
 from prefd.daemon.machine.owners import find_owner, has_rights, is_read_only, name_user, write_sudo
 from prefd.daemon.text.sizes import format_size
@@ -35,7 +38,7 @@ def check_home(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     if (refusal := _find_refusal(home)) is not None:
         yield refusal
         return
-    findings = [*_check_others(home), *_check_owners(home)]
+    findings = [*_check_others(home), *_check_owners(home), *_check_identity(home)]
     yield from findings or [HealthFinding("ok", "home", f"{home.root} can be written, by you alone")]
 
 
@@ -103,6 +106,21 @@ def _check_owners(home: Home) -> Iterator[HealthFinding]:
         names = ", ".join(f"{path} ({name_user(uid)})" for path, uid in foreign[:MOST_NAMES])
         detail = f"{pluralize(len(foreign), 'file')} there are not yours, as after `sudo prefd …`: {names}{', …' * (len(foreign) > MOST_NAMES)}"
         yield HealthFinding("warn", "home", detail, f"sudo chown -R {name_user(user)} {shlex.quote(str(home.root))}")
+
+
+def _check_identity(home: Home) -> Iterator[HealthFinding]:
+    """Finds whether the home is a copy of another one, whose jobs may run there too, or has lost its id."""
+    try:
+        if not is_unsettled(home):
+            return
+    except JobTableError:  # told by check_jobs
+        return
+    if (identity := read_identity(home.root)) is None:
+        detail = f"{home.identity} is not there or cannot be read: whether this home is a copy cannot be told"
+    else:
+        detail = f"this home came from {identity.place.root} as a copy, and that one may run its jobs too"
+    remedy = "what has not ended is paused at the next start, and `prefd resume` lets it go on"
+    yield HealthFinding("warn", "home", detail, remedy)
 
 
 def check_disk(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:

@@ -136,7 +136,8 @@ class Supervisor:
         owner = RunIdentity(job.ulid, job.id, self.table.home_id(), job.name)
         try:
             planned = plan_phases(spec, provision.catalog)
-            run = await run_in_thread(freeze_edited, self.home, self.job_id, spec, owner=owner)
+            started = job.started_at is not None
+            run = await run_in_thread(freeze_edited, self.home, self.job_id, spec, owner=owner, started=started)
         except (SpecError, ForeignFolder) as error:
             return self._move("failed", str(error))
         if job.fresh:

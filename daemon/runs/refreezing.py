@@ -6,23 +6,42 @@ frozen spec goes on with it.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.run_identity import RunIdentity
+from prefd.daemon.runs.run_identity import RunIdentity, find_stranger
 from prefd.daemon.runs.snapshot import freeze, read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 
+log = logging.getLogger(__name__)
 
-def freeze_edited(home: Home, job_id: int, spec: JobSpec, owner: RunIdentity | None = None) -> RunDir:
+
+def freeze_edited(
+    home: Home, job_id: int, spec: JobSpec, owner: RunIdentity | None = None, started: bool = True
+) -> RunDir:
     """Write the spec into the job's folder, over another one from which nothing was trained yet, and return the folder.
 
-    Raises as `freeze` does.
+    `started`: whether the job has run before; the metrics in the folder of one that has not are none of its, and are kept
+    under another name. Raises as `freeze` does.
     """
     run = RunDir(home.job(job_id))
+    if owner is not None and not started and find_stranger(run.root, owner.job) is None:
+        set_strange_metrics_aside(run)
     begun = any(run.checkpoints.glob("step-*")) or run.metrics.exists()
     return freeze(home, job_id, spec, anew=not begun and not is_frozen(run, spec), owner=owner)
+
+
+def set_strange_metrics_aside(run: RunDir) -> None:
+    """Rename metrics that were there before their job began, as files copied in are; training would write over them."""
+    if not run.metrics.exists() or any(run.checkpoints.glob("step-*")):  # of those the checkpoint says whose they are
+        return
+    names = (run.root / f"metrics-before{'' if number == 1 else f'-{number}'}.jsonl" for number in range(1, 10_000))
+    kept = next(path for path in names if not path.exists())
+    run.metrics.rename(kept)
+    message = "job %s: %s was there before the job began, and is none of its: it is kept as %s"
+    log.warning(message, run.root.name, run.metrics, kept.name)
 
 
 def is_frozen(run: RunDir, spec: JobSpec) -> bool:

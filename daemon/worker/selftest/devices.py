@@ -19,11 +19,14 @@ def choose_size(dtype: str) -> Size:
     return TINY if dtype != "float32" and not is_gpu() else SMALL
 
 
+def choose_half() -> str:
+    """Choose the type that most models are stored in, where a job computes in it; on a CPU float32."""
+    return "bfloat16" if is_gpu() else "float32"
+
+
 def find_compute_dtype(dtype: str) -> str:
     """Return the type that a model of `dtype` computes in: a quantized one's is the device's usual type."""
-    if dtype != "4-bit":
-        return dtype
-    return "bfloat16" if is_gpu() else "float32"
+    return choose_half() if dtype == "4-bit" else dtype
 
 
 def list_job_dtypes() -> tuple[str, ...]:

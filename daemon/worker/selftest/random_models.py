@@ -142,12 +142,12 @@ def list_completions(pairs: list[Example]) -> list[Completion]:
     return [side for pair in pairs for side in (pair.chosen, pair.rejected)]
 
 
-def write_model(folder: Path, size: Size = TINY) -> Path:
-    """Write a random llama with a tokenizer of bytes to `folder`, and return it."""
+def write_model(folder: Path, size: Size = TINY, dtype: str = "float32") -> Path:
+    """Write a random llama of `dtype` with a tokenizer of bytes to `folder`, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = make_config("llama", size)
     (folder / "config.json").write_text(json.dumps(config))
-    weights: dict[str, mx.array] = dict(tree_flatten(make_model("llama", size).parameters()))
+    weights: dict[str, mx.array] = dict(tree_flatten(make_model("llama", size, dtype).parameters()))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = {END: 0} | {character: number for number, character in enumerate(alphabet, 1)}

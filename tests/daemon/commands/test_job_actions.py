@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import pytest
+
 from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.home.identity import read_identity
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.rebuild import open_table
 from prefd.daemon.jobs.table import JobTable
 from support import homes
 from support.homes import invoke
@@ -144,3 +149,34 @@ def test_retry_of_a_range_takes_what_can_be_retried_and_tells_the_others(four_jo
     assert invoke(four_jobs, "retry", "3-4").stderr.endswith("there is no job to retry\n")
     assert invoke(four_jobs, "retry", "1-4", "--fresh").stdout == "job 1 (smol-ipo) is queued again, attempt 2\n"
     assert states(four_jobs) == ["queued", "queued", "training", "queued"]
+
+
+@pytest.fixture
+def copy(four_jobs: Home, tmp_path: Path) -> Home:
+    """A copy of the home with four jobs, as a backup restores it: without `run/`, and before its daemon was ever started."""
+    shutil.copytree(four_jobs.root, tmp_path / "copy", symlinks=True)
+    shutil.rmtree(tmp_path / "copy" / "run")
+    return Home(tmp_path / "copy")
+
+
+def test_what_is_asked_of_a_copy_before_its_first_start_still_counts_after_it(copy: Home) -> None:
+    assert invoke(copy, "resume", "--all").exit_code == Exit.OK
+    assert states(copy) == ["done", "failed", "queued", "queued"]
+    with open_table(copy) as table:  # as its daemon does when it starts
+        assert table.notes == []
+    assert states(copy) == ["done", "failed", "queued", "queued"]
+
+
+def test_what_nobody_asked_for_stays_held_in_a_copy(copy: Home) -> None:
+    assert invoke(copy, "cancel", 4).exit_code == Exit.OK
+    assert states(copy) == ["done", "failed", "paused", "cancelled"]
+
+
+def test_what_is_submitted_to_a_copy_before_its_first_start_is_its_own(
+    copy: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    spec = homes.write_spec(tmp_path / "a.json", tiny_model, pairs_file)
+    assert invoke(copy, "submit", spec).exit_code == Exit.OK
+    identity = read_identity(copy.root)
+    assert identity is not None
+    assert (identity.settled, identity.specs) == (True, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -151,3 +152,8 @@ def test_of_a_state_or_a_group_what_another_job_waits_for_stays_and_is_told(swee
     result = invoke(sweep, "rm", "--group", "s")
     assert (result.exit_code, result.stderr) == (Exit.OK, "job 2 stays: job 7 is to run after it\n")
     assert names(sweep) == ["done", "bad", "runs", "next", "last", "waits"]
+
+
+def test_a_home_that_came_without_its_run_folder_is_no_obstacle(sweep: Home) -> None:
+    shutil.rmtree(sweep.run)
+    assert invoke(sweep, "rm", 1).exit_code == Exit.OK

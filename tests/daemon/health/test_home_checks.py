@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.health import home_checks
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.table import JobTable
 from support import drives
 from support.homes import invoke
 
@@ -112,3 +114,16 @@ def test_init_closes_a_home_that_was_made_by_hand(home: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in (there.root, there.config, there.jobs, there.runs)}
     assert modes == {"home": 0o700, "config.toml": 0o600, "jobs": 0o755, "runs": 0o755}
     assert only(list(home_checks.check_home(there))).level == "ok"
+
+
+def test_a_copy_and_a_home_without_its_id_are_told(there: Home, tmp_path: Path) -> None:
+    copy = Home(tmp_path / "copy")
+    shutil.copytree(there.root, copy.root)
+    [finding] = home_checks.check_home(copy)
+    assert (finding.level, f"came from {there.root} as a copy" in finding.detail) == ("warn", True)
+    assert "is paused at the next start" in finding.remedy
+    with JobTable.open(there.database) as table:
+        table.set_home_id("01K00000000000000000000000")
+    there.identity.unlink()
+    [finding] = home_checks.check_home(there)
+    assert (finding.level, "home.json is not there" in finding.detail) == ("warn", True)

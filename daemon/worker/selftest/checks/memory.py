@@ -18,7 +18,7 @@ from prefd.daemon.worker.models.memory import bound_device_memory
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
-from prefd.daemon.worker.selftest.devices import is_gpu
+from prefd.daemon.worker.selftest.devices import choose_half, is_gpu
 from prefd.daemon.worker.selftest.random_models import Size, add_lora, list_completions, make_model, make_pairs
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.schedule import Batching, count_tokens
@@ -79,7 +79,7 @@ def check(model: str | None) -> CheckResult:
 def open_model(model: str | None) -> nn.Module:
     """Open the user's model, or make a random one in the type that jobs compute in here; trainable by LoRA."""
     if model is None:
-        network = make_model("llama", Size(vocabulary=4096), "bfloat16" if is_gpu() else "float32")
+        network = make_model("llama", Size(vocabulary=4096), choose_half())
     else:
         network = loading.load(ModelSource(model))
     add_lora(network)

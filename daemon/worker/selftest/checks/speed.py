@@ -14,7 +14,7 @@ from prefd.daemon.machine import blas
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Scorer
-from prefd.daemon.worker.selftest.checks.memory import count_vocabulary, open_model
+from prefd.daemon.worker.selftest.checks.memory import count_layers, count_vocabulary, open_model
 from prefd.daemon.worker.selftest.devices import is_gpu
 from prefd.daemon.worker.selftest.random_models import list_completions, make_pairs
 from prefd.daemon.worker_tasks.check_results import CheckResult
@@ -71,6 +71,8 @@ def check(model: str | None) -> CheckResult:
         "scoring_tokens_per_second": round(measure_tokens(pairs, lambda: score(scorer, pairs))),
         "training_tokens_per_second": round(measure_tokens(pairs, lambda: differentiate(scorer, pairs))),
     }
+    if scorer.options.lazily:
+        numbers["graph_ms_a_layer"] = round(1000 * measure_graph(scorer, pairs) / count_layers(network), 2)
     finding = (
         f"float32 {saturations['float32'].best:.0f}, bfloat16 {saturations['bfloat16'].best:.0f}, 4-bit "
         f"{saturations['4-bit'].best:.0f} GFLOP/s; busy from {used.rows} tokens on: training.batch_tokens of no fewer; "
@@ -135,6 +137,12 @@ def measure_seconds(action: Callable[[], object]) -> float:
 def measure_tokens(pairs: list[Example], action: Callable[[], object]) -> float:
     """Measure how many tokens of `pairs` a second `action` takes in."""
     return sum(len(side.ids) for side in list_completions(pairs)) / measure_seconds(action)
+
+
+def measure_graph(scorer: Scorer, pairs: list[Example]) -> float:
+    """Measure the seconds in which a forward and a backward pass is only written down, while the GPU has nothing to do."""
+    completions = list_completions(pairs)
+    return measure_seconds(lambda: scorer.value_and_grad(completions, lambda scored: (scored.sums.sum(), None)))
 
 
 def score(scorer: Scorer, pairs: list[Example]) -> None:

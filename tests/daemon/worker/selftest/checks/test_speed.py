@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from prefd.daemon.worker.scoring import plan
+from prefd.daemon.worker.scoring.choose import fastest_scorer
+from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.selftest.checks import speed
 from prefd.daemon.worker.selftest.checks.speed import Saturation
 
@@ -46,3 +49,12 @@ def test_slow_products_fail_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> 
     assert result.outcome == "failed"
     assert result.finding.startswith("slower than 10 GFLOP/s in float32: float32 4,")
     assert result.remedy in speed.REMEDIES.values()
+
+
+@pytest.mark.usefixtures("few_rows")
+def test_where_a_step_is_one_graph_its_writing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    lazily = Options(plan.GPU, lazily=True)
+    monkeypatch.setattr(speed, "fastest_scorer", lambda network: fastest_scorer(network, lazily))
+    measured = speed.check(None).numbers["graph_ms_a_layer"]
+    assert isinstance(measured, float)
+    assert measured > 0
