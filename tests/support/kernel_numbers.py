@@ -27,7 +27,6 @@ from support.jobs_on_disk import run_precompute
 from support.live_reference import live
 from support.neighbours import neighbours_apart, with_siblings
 
-
 LENGTHS = (9, 33, 150)
 """The tokens of the sequences that are scored side by side; tests/daemon/worker/scoring/test_scorer.py takes more."""
 
