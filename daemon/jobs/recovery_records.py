@@ -95,7 +95,8 @@ class Records:
     def reserve(self, job_id: int, ulid: str) -> bool:
         """Make the folder of a new job; False where that number's folder is there already, and is another job's.
 
-        An empty one is nobody's: a process that was killed made it for a job that did not come into the database.
+        An empty one is nobody's: a process that was killed made it for a job that did not come into the database. Where `runs/`
+        is a link, another home may share it and have made the folder just now, so there it counts as taken.
         """
         folder = self.runs / str(job_id)
         try:
@@ -104,7 +105,7 @@ class Records:
         except FileExistsError:
             if not folder.is_dir():
                 return False
-            if not is_unused(folder):
+            if self.runs.is_symlink() or not is_unused(folder):
                 return [each.job for each in read_identities(folder)] == [ulid]
         except OSError:  # the disk is full, say: the record is written when there is room
             return not folder.exists()
