@@ -232,7 +232,7 @@ def test_far_from_zero_it_stays_with_float64(name: str) -> None:
 def test_installed_it_is_found_and_checked(tmp_path: Path, home: Path) -> None:
     target = tmp_path / "site"
     shutil.copytree(DIST, tmp_path / "dist", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
-    pip("install", "--no-deps", "--target", str(target), str(tmp_path / "dist"))
+    pip("install", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target), str(tmp_path / "dist"))
     paths = os.pathsep.join(filter(None, [str(target), os.environ.get("PYTHONPATH")]))
 
     def prefd(*arguments: str) -> Any:

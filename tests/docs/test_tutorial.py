@@ -16,7 +16,7 @@ import pytest
 
 from prefd.daemon.machine import blas
 from prefd.daemon.text.parse import parse
-from support.contrib_module import pip
+from support.contrib_module import build_wheel, pip
 from support.jobs_on_disk import make_job, run_precompute, run_training
 from support.pages import blocks
 
@@ -38,11 +38,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for block in FILES:
         assert (package / block.title).parent.is_dir(), f"the steps make no folder for {block.title}"
         (package / block.title).write_text(block.text, encoding="utf-8")
-    pip("wheel", "--no-deps", "--wheel-dir", str(package / "dist"), str(package))
+    wheel = build_wheel(package, package / "dist")
     assert third == "python -m venv .venv"
     environment = package / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
-    (wheel,) = (package / "dist").iterdir()
     pip("--python", str(environment / "bin" / "python"), "install", "--no-deps", "--no-index", str(wheel))
     paths = {"base": str(environment), "platbase": str(environment)}
     parent = Path(sysconfig.get_path("purelib", vars=paths)) / "parent.pth"  # prefd and pytest, as installed here

@@ -1,4 +1,4 @@
-"""A bounded share of the sequences of copies, restores, moves and kills; `make faults` runs all of them."""
+"""A sequence of copies, restores, moves and kills, thoroughly some more; `make faults` runs all of them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ PROGRAM = (
     "print(json.dumps({'wrong': wrong(found['counts']), 'specs': found['seen']['specs']}))"
 )
 """A process of its own, without threads: the daemons are forks of it."""
+MIXED = 10
+"""A sequence with copies, restores, moves and kills, and with daemons whose home goes away."""
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [MIXED, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in (1, 2, 3))])
 def test_no_sequence_of_copies_restores_moves_and_kills_mixes_homes(tmp_path: Path, seed: int) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "homes"), str(seed), str(SUPPORT.parent)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)

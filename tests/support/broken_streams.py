@@ -1,6 +1,6 @@
 """Runs commands of prefd with streams that are closed, unread, full or of another encoding: each in a fork of one process.
 
-    PYTHONPATH=tests python -m support.broken_streams HOME < '[["jobs"], …]'
+    PYTHONPATH=tests python -m support.broken_streams HOME < '[[["jobs"], ["whole", "full"]], …]'
 
 prints {"jobs": {CONDITION: [exit code, what it wrote to stdout and stderr as far as anyone could read it]}} as JSON. Run by
 tests/daemon/machine/test_streams.py.
@@ -113,10 +113,10 @@ def import_everything() -> None:
 
 
 def main(home: Path) -> None:
-    """Run each command of stdin under each condition."""
+    """Run each command of stdin under the conditions beside it."""
     import_everything()
-    lines: list[list[str]] = json.load(sys.stdin)
-    answer = {" ".join(command): {name: run(home, command, name) for name in CONDITIONS} for command in lines}
+    lines: list[tuple[list[str], list[str]]] = json.load(sys.stdin)
+    answer = {" ".join(command): {name: run(home, command, name) for name in names} for command, names in lines}
     print(json.dumps(answer))
 
 

@@ -36,6 +36,13 @@ def load(path: str) -> ModuleType:
     return module
 
 
+def build_wheel(source: Path, folder: Path) -> Path:
+    """Builds the wheel of the package in `source` into `folder`, with this environment's setuptools: no index is asked."""
+    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), str(source))
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
 def pip(*arguments: str) -> None:
     """Runs pip; fails the test with what it said."""
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]

@@ -27,11 +27,14 @@ from support.jobs_on_disk import run_precompute
 from support.live_reference import live
 from support.neighbours import neighbours_apart, with_siblings
 
+LENGTHS = (9, 33, 150)
+"""The tokens of the sequences that are scored side by side; tests/daemon/worker/scoring/test_scorer.py takes more."""
+
 
 def neighbours(model: Path) -> dict[str, Any]:
     """Whether the scorer believes that it keeps bits, and the largest difference that a neighbour makes, in nats."""
     scorer = fastest_scorer(mlx_lm.load(str(model))[0].freeze())
-    batch = with_siblings((9, 33, 41, 100, 300), scorer.vocabulary)
+    batch = with_siblings(LENGTHS, scorer.vocabulary)
     return {"same_bits": scorer.same_bits, "nats": neighbours_apart(scorer, batch)}
 
 

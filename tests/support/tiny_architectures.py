@@ -72,8 +72,8 @@ OWN: dict[str, dict[str, Any]] = {
     "qwen3": {},
     "qwen2_moe": {},
     "qwen3_moe": {},
-    "qwen3_next": FOUR_LAYERS
-    | {
+    "qwen3_next": {
+        "full_attention_interval": 2,
         "linear_num_value_heads": 4,
         "linear_num_key_heads": 2,
         "linear_key_head_dim": 8,

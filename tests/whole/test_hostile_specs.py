@@ -12,6 +12,7 @@ import pytest
 from prefd.daemon.worker.errors import JobError
 from support import fake_worker, hostile_specs
 from support.jobs_on_disk import make_job, run_precompute
+from support.once import make_once
 from support.programs import program, program_environment
 from support.running_daemon import Place
 
@@ -21,6 +22,13 @@ LINES, CHARACTERS = 22, 800
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What came of each attack."""
+    answer: dict[str, dict[str, Any]] = make_once(tmp_path_factory, "attacks", lambda: attack(tmp_path_factory))
+    assert answer.keys() == hostile_specs.ATTACKS.keys()
+    return answer
+
+
+def attack(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("attacks")
     done = subprocess.run(
         program("support.hostile_specs", folder),
@@ -34,7 +42,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     assert done.returncode == 0, done.stderr
     assert list(folder.iterdir()) == [], "something was run, or written"
     answer: dict[str, dict[str, Any]] = json.loads(done.stdout)
-    assert answer.keys() == hostile_specs.ATTACKS.keys()
     return answer
 
 

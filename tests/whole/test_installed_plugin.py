@@ -21,7 +21,7 @@ from prefd.plugins.conformance import assert_conforms
 from prefd.plugins.schema import schema_of
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 from support import contrib_module
-from support.contrib_module import pip
+from support.contrib_module import build_wheel, pip
 
 DIST = contrib_module.CONTRIB / "prefd-bradley-terry"
 plugin = contrib_module.load("prefd-bradley-terry/src/prefd_bradley_terry/__init__.py")
@@ -120,11 +120,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / "bin" / "python"
-    # A copy is built, because setuptools writes beside the sources; and built from here, because the new environment's
-    # view of this one's packages would leak into pip's isolated build.
+    # A copy is built, because setuptools writes beside the sources.
     shutil.copytree(DIST, folder / "dist", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
-    pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(folder / "dist"))
-    (wheel,) = folder.glob("prefd_bradley_terry-*.whl")
+    wheel = build_wheel(folder / "dist", folder)
     pip("--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
     paths = {"base": str(environment), "platbase": str(environment)}
     here = sysconfig.get_path("purelib")

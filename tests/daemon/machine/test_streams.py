@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.streams import Outlet
 from support import homes
 from support.broken_streams import CONDITIONS
+from support.once import make_once
 from support.programs import program, program_environment
 
 COMMANDS = [
@@ -25,19 +27,49 @@ COMMANDS = [
     *(["pause"], ["pause", "--json"], ["resume"], ["init"], ["stop"]),
 ]  # fmt: skip
 
+DOCUMENTS = ["jobs --json", "show 1 --json", "metrics 1 --json", "status --json"]
+READ = {each: ["ascii", "latin-1"] for each in ["jobs", *DOCUMENTS]} | {"jobs --json": ["ascii", "latin-1", "full"]}
+"""The conditions under which a test reads what a command wrote."""
+
 Results = dict[str, dict[str, tuple[int, str, str]]]
+Pairs = list[tuple[list[str], list[str]]]
+
+
+def choose_pairs() -> Pairs:
+    """Return each command with two broken conditions, every condition in turn, and with those that a test reads."""
+    broken = [name for name in CONDITIONS if name != "whole"]
+    pairs = []
+    for row, command in enumerate(COMMANDS):
+        turn = {broken[(2 * row + offset) % len(broken)] for offset in range(2)}
+        wanted = {"whole", *turn, *READ.get(" ".join(command), ())}
+        pairs.append((command, [name for name in CONDITIONS if name in wanted]))
+    return pairs
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("streams")
+    """What came of each command under some conditions."""
+    found: Results = make_once(tmp_path_factory, "streams", lambda: run_all(tmp_path_factory, choose_pairs()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def all_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """What came of each command under each condition."""
+    pairs: Pairs = [(command, list(CONDITIONS)) for command in COMMANDS]
+    found: Results = make_once(tmp_path_factory, "all-streams", lambda: run_all(tmp_path_factory, pairs))
+    return found
+
+
+def run_all(factory: pytest.TempPathFactory, pairs: Pairs) -> Results:
+    folder = factory.mktemp("streams")
     home = Home(folder / "home")
     homes.add_done(home, name="naïve ☕ Größe − β ≥ 日本")
     homes.add_failed(home, name="plain", reason="− β ≥ ☕")
     homes.add_queued(home, name="☕")
     done = subprocess.run(
         program("support.broken_streams", home.root),
-        input=json.dumps(COMMANDS),
+        input=json.dumps(pairs),
         env=program_environment(TMPDIR=str(folder)),
         capture_output=True,
         encoding="utf-8",
@@ -52,17 +84,35 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [" ".join(command) for command in COMMANDS])
 def test_no_stream_ends_a_command_in_a_traceback(results: Results, command: str) -> None:
-    whole = results[command]["whole"]
+    assert len(results[command]) >= 3
+    assert_no_traceback(results[command])
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+@pytest.mark.parametrize("command", [" ".join(command) for command in COMMANDS])
+def test_no_stream_of_any_kind_ends_a_command_in_a_traceback(all_results: Results, command: str) -> None:
+    assert all_results[command].keys() == CONDITIONS.keys()
+    assert_no_traceback(all_results[command])
+
+
+def test_each_condition_is_met_by_several_commands() -> None:
+    met = Counter(name for _, names in choose_pairs() for name in names)
+    assert met.keys() == CONDITIONS.keys()
+    assert min(met.values()) >= 4
+
+
+def assert_no_traceback(by_condition: dict[str, tuple[int, str, str]]) -> None:
+    whole = by_condition["whole"]
     assert whole[0] < 90, whole
-    for condition in CONDITIONS:
-        code, _, errors = results[command][condition]
+    for condition, (code, _, errors) in by_condition.items():
         assert "Traceback" not in errors, (condition, errors)
         assert code == whole[0] or (condition == "full" and code == 1), (condition, code, errors)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", ["ascii", "latin-1"])
-@pytest.mark.parametrize("command", ["jobs --json", "show 1 --json", "metrics 1 --json", "status --json"])
+@pytest.mark.parametrize("command", DOCUMENTS)
 def test_json_is_utf8_in_any_locale(results: Results, command: str, condition: str) -> None:
     document = json.loads(results[command][condition][1])
     assert document["schema"] == 1

@@ -63,7 +63,7 @@ def test_a_doubtful_start_is_told_with_both_numbers():
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(4, id="first layers"), pytest.param(30, id="whole", marks=pytest.mark.thorough)],
+    params=[pytest.param(3, id="first layers"), pytest.param(30, id="whole", marks=pytest.mark.thorough)],
 )
 def half(request: pytest.FixtureRequest, smol_model: Path) -> Iterator[Half]:
     """SmolLM2 in bfloat16 on an emulated Metal, and its scores of some pairs in one large batch."""
