@@ -41,7 +41,7 @@ def listening(home: Home) -> Iterator[socket.socket]:
     bound: tuple[int, int] | None = None
     try:
         if (refusal := _refuse_bind(listener, path)) is not None:
-            private = Path(tempfile.mkdtemp(prefix="prefd-"))  # 0700
+            private = _make_private_folder(home.socket.name)
             path = private / home.socket.name
             log.warning("no socket can be at %s: %s; listening on %s", home.socket, refusal, path)
             listener.bind(os.fspath(path))
@@ -54,6 +54,15 @@ def listening(home: Home) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
         if private is not None:
             private.rmdir()
+
+
+def _make_private_folder(name: str) -> Path:
+    """Make a folder of mode 0700 in which a socket may be called `name`: in /tmp where $TMPDIR is too long for that."""
+    folder = Path(tempfile.mkdtemp(prefix="prefd-"))
+    if len(os.fsencode(folder / name)) > MAX_SOCKET_BYTES:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="prefd-", dir="/tmp"))
+    return folder
 
 
 def _refuse_bind(listener: socket.socket, path: Path) -> str | None:

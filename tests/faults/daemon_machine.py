@@ -37,6 +37,8 @@ class Trouble:
     loss: str = "sigmoid"
     stops_running: bool = False
     """Whether the job that runs cannot go on either."""
+    seen_at_once: bool = False
+    """Whether the daemon notices it by itself, and not by a worker that fails."""
     from_start: bool = False
     """Whether the daemon starts in it."""
 
@@ -64,6 +66,7 @@ TROUBLES = {
         lambda place: place.home.config.write_text("parallel = 2\n[worker\nnice = 5\n"),
         lambda place: place.home.config.write_text("stop_grace_seconds = 1.0\n[watch]\nsettle_seconds = 0.05\n"),
         "config.toml cannot be read: ",
+        seen_at_once=True,
     ),
     "losses": Trouble(
         lambda place: answer(place, "!ImportError: No module named 'mlx.core'"),
@@ -156,6 +159,8 @@ def go_through(place: Place, client: Client, trouble: Trouble, count: int, log: 
             drop(f"{number:03}", **settings | {"training": {"iters": 2, "seed": number}})
         fake_worker.wait_for(lambda: len(place.jobs()) == count + 1)
         trouble.begin(place)
+        if trouble.seen_at_once:
+            fake_worker.wait_for(lambda: trouble.told in (client.status().queue.waits_for or ""))
         (place.home.root / "gate").touch()
         if not trouble.stops_running:
             fake_worker.wait_for(lambda: place.jobs()[0].state == "done")

@@ -108,6 +108,23 @@ def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(
     short.cleanup()
 
 
+def test_a_temporary_folder_too_deep_for_a_socket_is_not_taken(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home deep below $TMPDIR, as on macOS and in tests of tests."""
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    made = Home(deep / "home")
+    made.create()
+    with hold_lock(made), listening(made) as listener:
+        path = Path(listener.getsockname())
+        assert path.parent.parent == Path("/tmp")
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not path.parent.exists()
+    assert list(deep.glob("prefd-*")) == []
+
+
 def test_a_home_on_a_drive_without_sockets_and_rights_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
