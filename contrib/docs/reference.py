@@ -402,6 +402,6 @@ def api() -> str:
     daemon: Any = _Described()
     rows = []
     for each in list_endpoints(daemon, Hub(daemon.home)):
-        query = [] if each.query is None else list(each.query.model_fields)
+        query = [] if each.query is None else [field.alias or name for name, field in each.query.model_fields.items()]
         rows.append((f"`{each.method} {each.path}`", each.summary, ", ".join(f"`{name}`" for name in query)))
     return part(table(["endpoint", "what it does", "parameters"], rows))
