@@ -30,8 +30,8 @@ class Columns:
         return len(self.steps)
 
     @property
-    def bytes(self) -> int:
-        """The memory that the numbers take."""
+    def size(self) -> int:
+        """The bytes of memory that the numbers take."""
         return 8 * (len(self.steps) + sum(map(len, self.values.values())) + sum(map(len, self.bad.values())))
 
     @property

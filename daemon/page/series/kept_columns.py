@@ -37,7 +37,7 @@ class KeptColumns:
             self._drop()
 
     def _drop(self) -> None:
-        total = sum(run.bytes for run in self._kept.values())
+        total = sum(run.size for run in self._kept.values())
         while len(self._kept) > 1 and total > self.max_bytes:
             _, run = self._kept.popitem(last=False)
-            total -= run.bytes
+            total -= run.size

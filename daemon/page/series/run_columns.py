@@ -30,9 +30,9 @@ class RunColumns:
         self._forget(0)
 
     @property
-    def bytes(self) -> int:
-        """The memory that the numbers take."""
-        return self.train.bytes + self.eval.bytes
+    def size(self) -> int:
+        """The bytes of memory that the numbers take."""
+        return self.train.size + self.eval.size
 
     @contextmanager
     def reading(self) -> Iterator[RunColumns]:
