@@ -14,11 +14,12 @@ from typing import cast
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from prefd.daemon.control.api.app import list_shared_endpoints, serve_endpoints
+from prefd.daemon.control.api.app import list_shared_endpoints, make_app_of
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.api.openapi import describe_endpoints
 from prefd.daemon.home.layout import Home
+from prefd.daemon.page.api.own_endpoints import list_own_endpoints
 from prefd.daemon.page.guard import ApiGuard, HostGuard
 from prefd.daemon.page.relay import Relay
 from prefd.daemon.page.shell import STATIC, make_shell
@@ -38,19 +39,20 @@ class Reader:
 
 
 def list_endpoints(home: Home, hub: Hub) -> list[Endpoint]:
-    """Lists all that the page's process answers under /v1: those of the control socket, of which it relays some."""
+    """Lists all that the page's process answers under /v1: its own, and those of the control socket, of which it relays some."""
     relay = Relay(home, MAX_LIST_BYTES)
     reader = cast(Controlled, Reader(home))  # all that asks for more than its fields is relayed
     shared = [
         replace(each, handle=relay.answer) if each.needs_daemon else each for each in list_shared_endpoints(reader, hub)
     ]
-    return [*shared, describe_endpoints(shared)]
+    described = [*shared, *list_own_endpoints(home)]
+    return [*described, describe_endpoints(described)]
 
 
 def make_page(home: Home, hub: Hub, token: str, hosts: Collection[str], static: Path = STATIC) -> ASGIApp:
     """Builds the application. Raises PageMissing where the page was not built."""
     shell = make_shell(static)
-    api = ApiGuard(serve_endpoints(list_endpoints(home, hub)), token, MAX_LIST_BYTES)
+    api = ApiGuard(make_app_of(list_endpoints(home, hub)), token, MAX_LIST_BYTES)
 
     async def choose(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]

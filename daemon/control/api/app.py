@@ -37,15 +37,12 @@ def list_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
 
 
 def make_app(daemon: Controlled, hub: events.Hub) -> Starlette:
-    """Builds the application of the control socket."""
-    return serve_endpoints(list_endpoints(daemon, hub))
+    """Builds the daemon's application: every answer but the event stream and the metrics is JSON."""
+    return make_app_of(list_endpoints(daemon, hub))
 
 
-def serve_endpoints(endpoints: Sequence[Endpoint]) -> Starlette:
-    """Builds the application that answers on these endpoints.
-
-    Every answer but the event stream and the metrics is JSON; every error a `responses.Error`.
-    """
+def make_app_of(endpoints: Sequence[Endpoint]) -> Starlette:
+    """Builds an application of these endpoints, in which every error is a `responses.Error`."""
 
     async def answer_expected(request: Request, error: Exception) -> Response:
         assert isinstance(error, PrefdError)
