@@ -1,8 +1,8 @@
 /** Makes the curves of a chart from a job's columns: the smoothed line, what lies behind it, and the held-out dots. */
-import { EVAL, type Series } from "../api/shapes";
+import { EVAL, type Series, type Values } from "../api/shapes";
 import type { Color, Panel, PanelLine } from "./panels";
 
-export type Values = readonly (number | null)[];
+export type { Values };
 
 export interface Curve {
   label: string;

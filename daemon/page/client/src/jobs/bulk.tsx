@@ -1,5 +1,5 @@
 /** What can be done with the chosen jobs: only what fits all of them. */
-import type { JobSummary } from "../api/shapes";
+import type { ListedJob } from "../api/shapes";
 import { useAddress } from "../address";
 import { Button } from "../parts/button";
 import { ENDED } from "../parts/state";
@@ -9,7 +9,7 @@ import { pluralize } from "../text/numbers";
 import { ACTIONS, act, discard, fitsAll, putFirst } from "./actions";
 
 interface BulkProps {
-  chosen: readonly JobSummary[];
+  chosen: readonly ListedJob[];
   onClear: () => void;
 }
 

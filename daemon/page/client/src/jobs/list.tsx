@@ -1,16 +1,17 @@
 /** The list of jobs: a table on a desktop, a line of two rows each on a phone. */
 import { useEffect, useRef } from "preact/hooks";
-import type { JobSummary } from "../api/shapes";
+import type { ListedJob } from "../api/shapes";
 import { Spark } from "../parts/spark";
 import { StateMark } from "../parts/state";
 import { now } from "../stores/clock";
+import { pluralize } from "../text/numbers";
 import { formatAge, formatDuration } from "../text/times";
 import { Loss } from "./loss";
 import { timeTaken } from "./pace";
 import { Result } from "./result";
 
 interface ListProps {
-  jobs: readonly JobSummary[];
+  jobs: readonly ListedJob[];
   selected: ReadonlySet<number>;
   /** The job that the keys act on. */
   focused: number | null;
@@ -48,7 +49,7 @@ export function JobList({ jobs, selected, focused, onSelect, onOpen }: ListProps
 }
 
 interface RowProps {
-  job: JobSummary;
+  job: ListedJob;
   selected: boolean;
   focused: boolean;
   onSelect: (id: number) => void;
@@ -83,15 +84,16 @@ function JobRow({ job, selected, focused, onSelect, onOpen }: RowProps) {
         </a>
         {job.group && <span class="tag">{job.group}</span>}
         {job.priority !== 0 && <span class="tag">priority {job.priority}</span>}
+        {job.summary && job.summary.warnings > 0 && <span class="tag amber">{pluralize(job.summary.warnings, "warning")}</span>}
         {job.attempt > 1 && <span class="tag">attempt {job.attempt}</span>}
       </span>
       <span role="cell" class="job-loss">
-        <Loss job={job} />
+        <Loss parts={job.summary?.task?.losses ?? []} />
       </span>
       <span role="cell" class="job-result">
         <Result job={job} />
       </span>
-      <span role="cell" class="job-spark">{job.spark?.length ? <Spark values={job.spark} label={`Loss of ${job.name}`} /> : null}</span>
+      <span role="cell" class="job-spark">{job.summary?.spark.length ? <Spark values={job.summary.spark} label={`Loss of ${job.name}`} /> : null}</span>
       <span role="cell" class="job-took number right">{taken === null ? "–" : formatDuration(taken)}</span>
       <span role="cell" class="job-age soft number right">{formatAge(job.created_at, now.value)}</span>
     </div>

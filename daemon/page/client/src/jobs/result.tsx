@@ -1,5 +1,5 @@
 /** The one thing to know of a job: how far it is, how good it became, or why it failed, in words. */
-import { EVAL, type JobSummary } from "../api/shapes";
+import { EVAL, type ListedJob } from "../api/shapes";
 import { METRICS } from "../charts/panels";
 import { Bar } from "../parts/bar";
 import { now } from "../stores/clock";
@@ -7,13 +7,13 @@ import { formatClock } from "../text/times";
 import { formatShare, formatShort } from "../text/numbers";
 import { readPace } from "./pace";
 
-export function Result({ job }: { job: JobSummary }) {
+export function Result({ job }: { job: ListedJob }) {
   switch (job.state) {
     case "precomputing":
     case "training":
       return <RunningResult job={job} />;
     case "queued":
-      return <span class="soft cut">{job.not_before && job.waiting.startsWith("not before") ? `not before ${formatClock(job.not_before)}` : job.waiting || job.reason}</span>;
+      return <span class="soft cut">{describeWaiting(job)}</span>;
     case "done":
       return <Outcome job={job} />;
     default:
@@ -21,8 +21,8 @@ export function Result({ job }: { job: JobSummary }) {
   }
 }
 
-function RunningResult({ job }: { job: JobSummary }) {
-  const pace = readPace(job.state, job.progress ?? null, now.value);
+function RunningResult({ job }: { job: ListedJob }) {
+  const pace = readPace(job.state, job.summary?.progress ?? null, now.value);
   if (!pace) return <span class="soft">starting</span>;
   const percent = `${Math.floor(pace.share * 100)} %`;
   return (
@@ -34,14 +34,26 @@ function RunningResult({ job }: { job: JobSummary }) {
   );
 }
 
-function Outcome({ job }: { job: JobSummary }) {
-  const held = job.eval?.[EVAL + METRICS.accuracy] ?? job.eval?.[METRICS.accuracy];
-  const margin = job.eval?.[EVAL + METRICS.margin] ?? job.eval?.[METRICS.margin];
-  if (held === null || held === undefined) return <span class="soft cut">{job.reason.split("\n", 1)[0]}</span>;
+function Outcome({ job }: { job: ListedJob }) {
+  const [held, margin] = [readHeldOut(job, METRICS.accuracy), readHeldOut(job, METRICS.margin)];
+  if (held === null) return <span class="soft cut">{job.reason.split("\n", 1)[0]}</span>;
   return (
     <span class="number">
       <b title="accuracy on the held-out pairs">{formatShare(held)}</b>
       <span class="soft after">margin {formatShort(margin)}</span>
     </span>
   );
+}
+
+function readHeldOut(job: ListedJob, metric: string): number | null {
+  const value = job.summary?.eval?.[EVAL + metric];
+  return typeof value === "number" ? value : null;
+}
+
+/** Why a queued job does not run: what it waits for, or its place in the queue. */
+function describeWaiting(job: ListedJob): string {
+  if (job.not_before && job.waiting.startsWith("not before")) return `not before ${formatClock(job.not_before)}`;
+  if (job.waiting) return job.waiting;
+  const place = job.summary?.place;
+  return place ? (place === 1 ? "next in the queue" : `place ${place} in the queue`) : job.reason;
 }

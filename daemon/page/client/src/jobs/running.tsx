@@ -1,6 +1,6 @@
 /** A card for a job that runs: how far, how fast, how long yet, and its newest numbers with their curves. */
 import { useEffect, useMemo } from "preact/hooks";
-import type { JobSummary, Values } from "../api/shapes";
+import type { ListedJob, Values } from "../api/shapes";
 import { lastOf } from "../charts/curves";
 import { METRICS } from "../charts/panels";
 import { Bar } from "../parts/bar";
@@ -21,7 +21,7 @@ const CURVES = [
   { key: METRICS.margin, title: "Margin", color: "orange", format: formatNumber },
 ] as const;
 
-export function RunningCard({ job }: { job: JobSummary }) {
+export function RunningCard({ job }: { job: ListedJob }) {
   const following = useMemo(() => followSeries(job.id, POINTS), [job.id]);
   useEffect(() => following.end, [following]);
   const series = following.series.value;
@@ -33,7 +33,7 @@ export function RunningCard({ job }: { job: JobSummary }) {
           {job.name}
         </a>
         <span class="soft">#{job.id}</span>
-        <Loss job={job} />
+        <Loss parts={job.summary?.task?.losses ?? []} />
         <PaceLine job={job} />
       </header>
       {job.state === "training" && (
@@ -47,8 +47,8 @@ export function RunningCard({ job }: { job: JobSummary }) {
   );
 }
 
-function PaceLine({ job }: { job: JobSummary }) {
-  const pace = readPace(job.state, job.progress ?? null, now.value);
+function PaceLine({ job }: { job: ListedJob }) {
+  const pace = readPace(job.state, job.summary?.progress ?? null, now.value);
   const [pause, cancel] = [ACTIONS.find((each) => each.name === "pause")!, ACTIONS.find((each) => each.name === "cancel")!];
   return (
     <div class="pace number">

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { useAddress } from "../address";
 import type { JobDocument } from "../api/shapes";
 import { ACTIONS, act, fitsAll } from "../jobs/actions";
+import { Loss } from "../jobs/loss";
 import { readPace } from "../jobs/pace";
 import { Bar } from "../parts/bar";
 import { Button } from "../parts/button";
@@ -25,14 +26,7 @@ export function RunHead({ run }: { run: JobDocument }) {
       <div class="run-title">
         <h1>{job.name}</h1>
         <StateMark state={job.state} />
-        <span class="loss">
-          {readLosses(run.spec).map((loss, index) => (
-            <span key={index}>
-              {index > 0 && " + "}
-              {loss.name} <span class="soft">{loss.params}</span>
-            </span>
-          ))}
-        </span>
+        <Loss parts={readLosses(run.spec)} />
         {model && (
           <span class="soft" title={model}>
             {shortenModel(model)}

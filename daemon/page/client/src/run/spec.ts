@@ -1,23 +1,16 @@
 /** Reads of a frozen spec what the head of a run tells: its loss, its parameters, its model. */
-import type { JobDocument } from "../api/shapes";
-import { formatParams } from "../text/losses";
+import type { JobDocument, LossPart } from "../api/shapes";
 
 type Spec = JobDocument["spec"];
-
-export interface LossPart {
-  name: string;
-  params: string;
-}
 
 /** The loss, or each of a mixture with its weight. */
 export function readLosses(spec: Spec): LossPart[] {
   const loss = spec?.["loss"];
   if (!loss) return [];
   return (Array.isArray(loss) ? loss : [loss]).map((each: Record<string, unknown> | string) => {
-    if (typeof each === "string") return { name: each, params: "" };
-    const { name, params, weight, ...others } = each;
-    const factor = typeof weight === "number" && weight !== 1 ? `${weight} × ` : "";
-    return { name: factor + String(name), params: formatParams({ ...others, ...(params as object | undefined) }) };
+    if (typeof each === "string") return { name: each, weight: 1, params: {} };
+    const { name, weight, ...params } = each;
+    return { name: String(name), weight: typeof weight === "number" ? weight : 1, params };
   });
 }
 

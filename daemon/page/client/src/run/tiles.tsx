@@ -1,5 +1,5 @@
 /** The numbers that matter of a run, the held-out pairs' first and training's beside them. */
-import { EVAL, type JobDocument, type Numbers, type Series } from "../api/shapes";
+import { EVAL, type JobDocument, type Series } from "../api/shapes";
 import { lastOf } from "../charts/curves";
 import { METRICS } from "../charts/panels";
 import { formatCount, formatNumber, formatShare, formatShort, formatSize } from "../text/numbers";
@@ -10,6 +10,8 @@ interface Tile {
   note: string;
   good?: boolean;
 }
+
+type Numbers = Record<string, number | null>;
 
 export function Tiles({ run, series }: { run: JobDocument; series: Series | null }) {
   return (

@@ -1,7 +1,8 @@
 /** Adds rows that events have brought to the columns of a series: each is a point of its own, whatever a bucket holds before it. */
-import type { Column, Curves, MetricsEvent, Series, Values } from "../api/shapes";
+import type { Curves, MetricCurve, MetricsEvent, Series } from "../api/shapes";
 
 type Row = MetricsEvent["values"];
+type Column = (number | null)[];
 
 const NO_METRICS = new Set(["step", "epoch", "time"]);
 
@@ -12,7 +13,7 @@ export function addRows(series: Series, rows: readonly Row[], isEval: (row: Row)
 }
 
 function copy(curves: Curves): Curves {
-  const metrics: Record<string, Column> = {};
+  const metrics: Record<string, MetricCurve> = {};
   for (const [key, { mean, min, max }] of Object.entries(curves.metrics))
     metrics[key] = { mean: [...mean], min: min ? [...min] : null, max: max ? [...max] : null };
   const bad = Object.fromEntries(Object.entries(curves.bad).map(([key, steps]) => [key, [...steps]]));
@@ -28,7 +29,7 @@ function add(curves: Curves, row: Row): void {
   for (const [key, value] of Object.entries(row)) {
     if (NO_METRICS.has(key)) continue;
     const number = typeof value === "number" ? value : null;
-    for (const values of columnsOf((curves.metrics[key] ??= { mean: [] }))) put(values, index, number);
+    for (const values of columnsOf((curves.metrics[key] ??= { mean: [], min: null, max: null }))) put(values, index, number);
     if (number === null) (curves.bad[key] ??= []).push(step);
   }
   for (const column of Object.values(curves.metrics)) for (const values of columnsOf(column)) fill(values, index + 1);
@@ -36,16 +37,16 @@ function add(curves: Curves, row: Row): void {
   put((curves.time ??= []), index, readNumber(row["time"]));
 }
 
-function columnsOf({ mean, min, max }: Column): Values[] {
-  return [mean, min, max].filter((each): each is Values => Boolean(each));
+function columnsOf({ mean, min, max }: MetricCurve): Column[] {
+  return [mean, min, max].filter((each): each is Column => Boolean(each));
 }
 
-function put(values: Values, index: number, value: number | null): void {
+function put(values: Column, index: number, value: number | null): void {
   fill(values, index);
   values[index] = value;
 }
 
-function fill(values: Values, length: number): void {
+function fill(values: Column, length: number): void {
   while (values.length < length) values.push(null);
 }
 

@@ -1,34 +1,25 @@
 /** The jobs of the list, newest first: asked for when the list is opened and when a job changes, and moved by events in between. */
 import { effect, signal } from "@preact/signals";
 import { explain, get } from "../api/client";
-import type { JobSummary, MetricsEvent, ProgressEvent } from "../api/shapes";
+import type { Jobs, ListedJob, ProgressEvent } from "../api/shapes";
 import { listen, openings } from "../api/stream";
 import { locked } from "../api/token";
 import { delay } from "./delay";
 
-interface Page {
-  jobs: JobSummary[];
-  more: boolean;
-}
-
 const PAGE = 200;
-const LIVE_POINTS = 400;
 
-export const jobs = signal<readonly JobSummary[]>([]);
+export const jobs = signal<readonly ListedJob[]>([]);
 /** Whether there are older jobs than those of `jobs`. */
 export const more = signal(false);
 /** Whether the list has been answered at all: what is empty before is not yet known. */
 export const known = signal(false);
 export const trouble = signal("");
 
-/** The newest rows of running jobs, for the curves of their cards. */
-export const live = signal<ReadonlyMap<number, readonly MetricsEvent["values"][]>>(new Map());
-
 let wanted = PAGE;
 
 export async function refreshJobs(): Promise<void> {
   try {
-    const page = await get<Page>("/v1/jobs", { with: "summary", limit: wanted });
+    const page = await get<Jobs>("/v1/jobs", { with: "summary", limit: wanted });
     jobs.value = page.jobs.reverse();
     more.value = page.more;
     known.value = true;
@@ -49,16 +40,10 @@ export function keepJobs(): () => void {
   const soon = delay(() => void refreshJobs(), 250);
   const redraw = delay(flush, 250);
   const progress = new Map<number, ProgressEvent>();
-  const rows = new Map<number, MetricsEvent["values"][]>();
 
   function flush(): void {
-    if (progress.size) jobs.value = jobs.value.map((job) => (progress.has(job.id) ? { ...job, progress: progress.get(job.id)! } : job));
+    jobs.value = jobs.value.map((job) => moveOn(job, progress.get(job.id)));
     progress.clear();
-    if (!rows.size) return;
-    const merged = new Map(live.value);
-    for (const [id, fresh] of rows) merged.set(id, [...(merged.get(id) ?? []), ...fresh].slice(-LIVE_POINTS));
-    rows.clear();
-    live.value = merged;
   }
 
   const ends = [
@@ -69,14 +54,14 @@ export function keepJobs(): () => void {
       progress.set(event.job, event);
       redraw();
     }),
-    listen("metrics", (event) => {
-      rows.set(event.job, [...(rows.get(event.job) ?? []), event.values]);
-      redraw();
-    }),
     effect(() => {
       openings.value;
       if (!locked.value) void refreshJobs();
     }),
   ];
   return () => ends.forEach((end) => end());
+}
+
+function moveOn(job: ListedJob, progress: ProgressEvent | undefined): ListedJob {
+  return progress && job.summary ? { ...job, summary: { ...job.summary, progress } } : job;
 }
