@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon.specs.reading import SpecError, read_specs
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.parsed import MAX_BYTES
 from support import fake_worker
 
