@@ -13,6 +13,7 @@ from prefd.daemon.specs.job_spec import JobSpec, LossSpec, WeightedLossSpec, los
 from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.text_fault import TextFault
 from prefd.daemon.text.unknown_losses import suggest_loss
+from prefd.daemon.text.validation_faults import limit_faults
 from prefd.daemon.text.wording import clip
 from prefd.plugins.schema import problems
 
@@ -37,7 +38,7 @@ def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) ->
     """Lists each thing wrong with a spec's losses, by place; none without a catalogue."""
     if catalog is None:
         return []
-    return [fault for place, loss in losses.items() for fault in _faults_of_loss(place, loss, catalog)]
+    return limit_faults([fault for place, loss in losses.items() for fault in _faults_of_loss(place, loss, catalog)])
 
 
 def faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]:

@@ -198,7 +198,7 @@ def _check_job(document: dict[str, Any], positions: Positions, catalog: Catalog 
         faults += locate_faults(faults_of_losses(readable_losses(document.get("loss")), catalog), positions)
         raise SpecError(*faults) from None
     if faults := faults_of_losses(spec.losses, catalog) or faults_of_batches(spec, catalog) or _faults_of_name(spec):
-        raise SpecError(*limit_faults(locate_faults(faults, positions)))
+        raise SpecError(*locate_faults(faults, positions))
     return spec
 
 

@@ -68,11 +68,11 @@ class LineStarts:
 def locate_faults(faults: list[TextFault], positions: Positions) -> list[TextFault]:
     """Returns the faults with their positions, in the order of the text.
 
-    What is not in the text has the position of the innermost block of it that is.
+    What is not in the text has the position of the innermost block of it that is. Faults of no setting come last.
     """
     by_name = {format_path(path): position for path, position in positions.items()}
     located = [replace(each, position=each.position or _find_position(each.path, by_name)) for each in faults]
-    return sorted(located, key=lambda fault: fault.position.line if fault.position else 0)
+    return sorted(located, key=lambda fault: (not fault.path, fault.position.line if fault.position else 0))
 
 
 def _find_position(path: str, by_name: Mapping[str, Position]) -> Position | None:

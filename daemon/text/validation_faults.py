@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from prefd.daemon.text import unknown_losses
 from prefd.daemon.text.foreign_settings import PLACED, VALUES, translate_setting
-from prefd.daemon.text.text_fault import Positions, TextFault, locate_faults
+from prefd.daemon.text.text_fault import Position, Positions, TextFault, locate_faults
 from prefd.daemon.text.wording import Path, clip, find_nearest, format_amount, format_path, format_value
 
 MOST_PLACES = 3
@@ -48,13 +48,14 @@ def explain_faults(error: ValidationError, model: type[BaseModel], value: Any, p
     by_path: dict[Path, list[ErrorDetails]] = {}
     for fault in error.errors(include_url=False):
         by_path.setdefault(_locate_fault(fault, value), []).append(fault)
-    faults = [TextFault(_explain_fault(path, each, model), format_path(path)) for path, each in by_path.items()]
-    return limit_faults(locate_faults(faults, positions))
+    ordered = sorted(by_path.items(), key=lambda item: positions.get(item[0], Position(0)).line)
+    faults = [TextFault(_explain_fault(path, each, model), format_path(path)) for path, each in ordered[:MAX_FAULTS]]
+    return limit_faults(locate_faults(faults, positions), len(ordered))
 
 
-def limit_faults(faults: list[TextFault]) -> list[TextFault]:
-    """Returns the first MAX_FAULTS, and one that says how many there are besides."""
-    omitted = len(faults) - MAX_FAULTS
+def limit_faults(faults: list[TextFault], count: int | None = None) -> list[TextFault]:
+    """Returns the first MAX_FAULTS, and one that says how many there are besides of `count`, or of those given."""
+    omitted = (len(faults) if count is None else count) - MAX_FAULTS
     remark = [TextFault(f"… and {format_amount(omitted, 'more fault')}")] if omitted > 0 else []
     return faults[:MAX_FAULTS] + remark
 
