@@ -36,4 +36,9 @@ export type Numbers = Record<string, number | null>;
 /** The prefix of a metric's name where it is of the held-out pairs. */
 export const EVAL = "eval_";
 
+/** Whether a line that training has logged is of the held-out pairs. */
+export function isEvaluation(row: Readonly<Record<string, unknown>>): boolean {
+  return Object.keys(row).some((key) => key.startsWith(EVAL));
+}
+
 export type Values = readonly (number | null)[];
