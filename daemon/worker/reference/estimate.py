@@ -24,8 +24,13 @@ EFFICIENCY = 0.4  # of the matrix-product rate, in a forward pass
 
 
 def explain(home: Home, request: ExplainInput) -> Explanation:
+    """Explain what the job of a spec would need, as `explain_job` does."""
+    return explain_job(SpecifiedJob(home, request.spec))
+
+
+def explain_job(job: SpecifiedJob) -> Explanation:
     """Explain what the job would need. No job or cache is made. Raises what a job's precompute phase would raise."""
-    job = SpecifiedJob(home, request.spec)
+    home = job.home
     needs = Needs.collect(job)
     cache = open_cache(home) if Config.load(home).cache_url or home.has_cache else None
     store = None if cache is None else cache.peek(job.fingerprint)
