@@ -7,10 +7,9 @@ so a long list holds up neither the jobs nor the next request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import Field
 from starlette.requests import Request
@@ -27,18 +26,17 @@ from prefd.daemon.control.api.endpoint import (
     read_query,
     respond,
 )
-from prefd.daemon.home.layout import Home
+from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.jobs.details import JobDetails
 from prefd.daemon.jobs.states import State
-from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import read_end
 from prefd.daemon.runs.metrics_rows import read_last_rows, read_metrics_rows
 from prefd.daemon.runs.run_folder import RunDir
 
 LOG_BYTES = 1_000_000
 MAX_NAME = 200
-T = TypeVar("T")
 
 SUFFIXES = {"application/json": ".json", "application/yaml": ".yaml", "application/toml": ".toml"}
 MISSING = {404: "there is no such job"}
@@ -84,7 +82,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     async def jobs(request: Request) -> Response:
         query = read_query(request, JobsQuery)
-        page, more = await _read_table(
+        page, more = await read_table(
             home, lambda table: table.page(query.state, query.group, query.before, query.limit)
         )
         return respond({"jobs": [job.to_json() for job in page], "more": more})
@@ -92,11 +90,11 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
     async def details(request: Request) -> Response:
         job_id = read_job_id(request)
         run = RunDir(home.job(job_id))
-        return respond(await _read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
+        return respond(await read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
 
     async def log(request: Request) -> Response:
         job_id, query = read_job_id(request), read_query(request, LogQuery)
-        await _read_table(home, lambda table: table.get(job_id))
+        await read_table(home, lambda table: table.get(job_id))
         path = RunDir(home.job(job_id)).log
         return respond(
             {"job": job_id, "log": str(path), "lines": await asyncio.to_thread(_read_tail, path, query.last)}
@@ -104,7 +102,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
 
     async def metrics(request: Request) -> Response:
         job_id, query = read_job_id(request), read_query(request, MetricsQuery)
-        job = await _read_table(home, lambda table: table.get(job_id))
+        job = await read_table(home, lambda table: table.get(job_id))
         run = RunDir(home.job(job_id))
         rows = read_metrics_rows if query.last is None else partial(read_last_rows, count=query.last)
         train, evals = await asyncio.to_thread(rows, run)
@@ -174,14 +172,6 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         ),
         *map(of_job, JOB_ACTIONS),
     ]
-
-
-async def _read_table(home: Home, look: Callable[[JobTable], T]) -> T:
-    def read() -> T:
-        with JobTable.open_readonly(home.database) as table:
-            return look(table)
-
-    return await asyncio.to_thread(read)
 
 
 def _read_tail(path: Path, lines: int) -> list[str]:

@@ -105,8 +105,15 @@ def _describe_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
     if query is None:
         return []
     schema = query.model_json_schema()
+    required = schema.get("required", ())
     return [
-        {"name": name, "in": "query", "required": False, "description": each.pop("description", ""), "schema": each}
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": each.pop("description", ""),
+            "schema": each,
+        }
         for name, each in schema["properties"].items()
     ]
 

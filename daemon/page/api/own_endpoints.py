@@ -1,0 +1,13 @@
+"""`list_own_endpoints` lists all that the page's process serves beside what the daemon serves too."""
+
+from __future__ import annotations
+
+from prefd.daemon.control.api.endpoint import Endpoint
+from prefd.daemon.home.layout import Home
+from prefd.daemon.page.api import series
+from prefd.daemon.page.series.kept_columns import KeptColumns
+
+
+def list_own_endpoints(home: Home) -> list[Endpoint]:
+    """Lists the endpoints under /v1 of the page's process alone."""
+    return [*series.list_endpoints(home, KeptColumns())]
