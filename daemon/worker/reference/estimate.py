@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 from prefd.cache.fingerprint import find_differences
 from prefd.cache.store import ReferenceCache
@@ -72,8 +73,14 @@ def estimate(home: Home, job: SpecifiedJob, tokens: int) -> tuple[float, str]:
     if rates:
         return tokens / rates[-1], "an earlier pass of this reference here"
     flops = 2 * count_parameters(job.reference) * tokens
-    flops_per_second = EFFICIENCY * device.measure_gflops() * 1e9
+    flops_per_second = EFFICIENCY * measure_gflops_once() * 1e9
     return flops / flops_per_second, "the size of the model and this machine's matrix products"
+
+
+@cache
+def measure_gflops_once() -> float:
+    """Measure how fast this machine multiplies matrices: once, as a process that is asked again and again need not."""
+    return device.measure_gflops()
 
 
 def read_rates(home: Home, fingerprint: str) -> Iterator[float]:
