@@ -1,4 +1,4 @@
-"""The endpoints of jobs: the list of them, all there is to know of one, what can be asked of it, and new ones.
+"""The endpoints of jobs: all there is to know of one, what can be asked of it, and new ones.
 
 What is read is read as any command reads it, from the table and the run's folder, in a thread with a connection of its own:
 so a long list holds up neither the jobs nor the next request.
@@ -15,7 +15,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api import responses
+from prefd.daemon.control.api import job_list, responses
 from prefd.daemon.control.api.endpoint import (
     Controlled,
     Endpoint,
@@ -29,7 +29,6 @@ from prefd.daemon.control.api.endpoint import (
 from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.jobs.details import JobDetails
-from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import read_end
 from prefd.daemon.runs.metrics_rows import read_last_rows, read_metrics_rows
@@ -40,19 +39,6 @@ MAX_NAME = 200
 
 SUFFIXES = {"application/json": ".json", "application/yaml": ".yaml", "application/toml": ".toml"}
 MISSING = {404: "there is no such job"}
-
-
-class JobsQuery(Query):
-    """JobsQuery holds the parameters of `GET /v1/jobs`."""
-
-    state: list[State] = Field([])
-    """Only jobs in this state; may be given several times."""
-    group: str | None = None
-    """Only this group, such as a sweep's jobs."""
-    limit: int = Field(1000, ge=1, le=10_000)
-    """The newest so many."""
-    before: int | None = Field(None, ge=1, le=2**63 - 1)
-    """Only jobs with smaller ids: the next page."""
 
 
 class LogQuery(Query):
@@ -79,13 +65,6 @@ class SubmitQuery(Query):
 def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
     """Lists the endpoints that read jobs, submit them and act on them."""
     home = daemon.home
-
-    async def jobs(request: Request) -> Response:
-        query = read_query(request, JobsQuery)
-        page, more = await read_table(
-            home, lambda table: table.page(query.state, query.group, query.before, query.limit)
-        )
-        return respond({"jobs": [job.to_json() for job in page], "more": more})
 
     async def details(request: Request) -> Response:
         job_id = read_job_id(request)
@@ -133,7 +112,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         )
 
     return [
-        Endpoint("GET", "/v1/jobs", "The jobs, oldest first", jobs, responses.Jobs, query=JobsQuery),
+        *job_list.list_endpoints(home),
         Endpoint(
             "POST",
             "/v1/jobs",

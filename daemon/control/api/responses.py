@@ -5,14 +5,19 @@ Fields may be added under `/v1`; none is taken away or changes its meaning.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, with_config
 
 from prefd.daemon.control.status import DOCUMENTED, Queue
 from prefd.daemon.jobs.states import State
+from prefd.daemon.jobs.summaries import JobSummary, LossPart, Task
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.runs.run_folder import Progress
+
+for _kind in (JobSummary, LossPart, Task):
+    with_config(DOCUMENTED)(_kind)
 
 
 class Answer(BaseModel):
@@ -44,10 +49,19 @@ class Readable(Answer):
     """Why not, in words that go on after the path; null where it can, or where there is nothing."""
 
 
+@with_config(DOCUMENTED)
+@dataclass(frozen=True)
+class ListedJob(Job):
+    """ListedJob is a job of a list."""
+
+    summary: JobSummary | None = None
+    """Only where it is asked for."""
+
+
 class Jobs(Answer):
     """Jobs is a page of jobs."""
 
-    jobs: list[Job]
+    jobs: list[ListedJob]
     """Oldest first."""
     more: bool
     """Whether there are older ones: ask again with `before` set to the first one's id."""

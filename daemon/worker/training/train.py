@@ -21,6 +21,7 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.outputs import outputs
+from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
@@ -77,7 +78,16 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     mx.eval(model.parameters(), optimizer.state)
     scorer = fastest_scorer(model, options)
     log.info("training: %s", scorer.describe())
-    trainer = Trainer(scorer, optimizer, job.loss, reference, batching, training.seed, training.max_grad_norm)
+    trainer = Trainer(
+        scorer,
+        optimizer,
+        job.loss,
+        reference,
+        batching,
+        training.seed,
+        training.max_grad_norm,
+        pace=Pace.from_environment(loading.device()),
+    )
     run = Run(
         job,
         training,

@@ -37,6 +37,19 @@ def test_jobs_are_listed_by_state_and_group_a_page_at_a_time(made: Home) -> None
             assert reply.json()["lines"][0].startswith(wrong.partition("=")[0])
 
 
+def test_a_list_with_summaries_is_the_list_with_more(made: Home) -> None:
+    homes.add_done(made, name="done")
+    homes.add_queued(made, name="waits")
+    with serving(made), talking(made) as http:
+        plain = http.get("/v1/jobs").json()["jobs"]
+        summarized = http.get("/v1/jobs?with=summary&state=done&state=queued").json()["jobs"]
+        assert [{key: job[key] for key in job if key != "summary"} for job in summarized] == plain
+        assert [job["summary"]["place"] for job in summarized] == [None, 1]
+        assert summarized[0]["summary"]["eval"]["step"] == 12
+        assert [job["id"] for job in http.get("/v1/jobs?ids=2,77&with=summary").json()["jobs"]] == [2]
+        assert http.get("/v1/jobs?with=everything").status_code == 422
+
+
 def test_a_job_is_all_that_show_prints(made: Home) -> None:
     homes.add_done(made)
     with serving(made), talking(made) as http:
