@@ -31,7 +31,7 @@ Answer = TypeVar("Answer", bound=DocumentModel)
 
 
 class LookRefused(PrefdError):
-    """What was asked about cannot be: its data cannot be read, say. The message is the worker's own."""
+    """The worker refuses what it was asked about: its data cannot be read, say. The message is its own."""
 
     http_status = 422
 
