@@ -14,9 +14,13 @@ from prefd.daemon.control.status import DOCUMENTED, Queue
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.summaries import JobSummary, LossPart, Task
 from prefd.daemon.jobs.table import Job
+from prefd.daemon.runs.claimed_spec import ClaimedSpec
+from prefd.daemon.runs.run_files import CheckpointFolder, RunFiles, RunPart
 from prefd.daemon.runs.run_folder import Progress
 
-for _kind in (JobSummary, LossPart, Task):
+MISSING = {404: "there is no such job"}
+"""The error of every endpoint of one job."""
+for _kind in (CheckpointFolder, ClaimedSpec, JobSummary, LossPart, RunFiles, RunPart, Task):
     with_config(DOCUMENTED)(_kind)
 
 
@@ -151,13 +155,27 @@ class JobDocument(Answer):
     """Whether the folder was removed by hand, so that nothing in it can be told."""
 
 
+class History(Answer):
+    """History holds every state that a job has been in."""
+
+    job: int
+    phase_seconds: dict[str, float]
+    """Seconds spent in `precompute` and in `training`."""
+    history: list[HistoryLine]
+    """Oldest first."""
+
+
 class Log(Answer):
-    """Log holds the end of a job's log."""
+    """Log holds lines of a job's log."""
 
     job: int
     log: str
     """The whole file."""
     lines: list[str]
+    next: int
+    """The byte behind the last complete line: ask again with `after` set to it. Of a job that runs only such lines are told."""
+    more: bool
+    """Whether there are more already, behind the megabyte that was read: of `after` alone."""
 
 
 class Metrics(Answer):
