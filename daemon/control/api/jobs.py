@@ -12,6 +12,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from prefd.daemon.control.answers import Queued
 from prefd.daemon.control.api import job_files, job_list, responses
 from prefd.daemon.control.api.endpoint import (
     Controlled,
@@ -82,7 +83,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             "/v1/jobs",
             "Hand in a spec: checked as a dropped file is, and queued before the answer",
             submit,
-            responses.Queued,
+            Queued,
             status=202,
             query=SubmitQuery,
             body=tuple(SUFFIXES),
