@@ -39,24 +39,31 @@ class ChosenBatches:
 
 
 def choose_batches(
-    training: TrainingSpec, record: BatchRecord, estimate: EstimateFor, parallel: int = 1
+    training: TrainingSpec,
+    record: BatchRecord,
+    estimate: EstimateFor,
+    parallel: int = 1,
+    bound: Callable[[int], int] = lambda tokens: tokens,
 ) -> ChosenBatches:
     """Choose the first settings, of those that the spec leaves open, whose estimate fits; `parallel` jobs share the memory.
 
-    What was chosen for this run before is kept, and each halving since, for want of memory, is carried out.
+    `bound`: a number of tokens → how many of them the device may compute at once. What was chosen for this run before is kept, and each halving since, for want of memory, is carried out.
     """
     usual = BatchSettings(
         training.batch_tokens or BATCH_TOKENS[loading.device()], training.grad_checkpoint, training.chunk_tokens
     )
+    room = int(SHARE_OF_MEMORY * machine()[0] / parallel)
     chosen = record.read_choice()
     if chosen is None:
-        chosen = _choose_fitting(training, usual, estimate, int(SHARE_OF_MEMORY * machine()[0] / parallel))
+        if training.batch_tokens is None:
+            usual = replace(usual, batch_tokens=bound(usual.batch_tokens))
+        chosen = _choose_fitting(training, usual, estimate, room)
         record.write_choice(chosen)
     settings = chosen
     for _ in range(record.halvings):
         settings = halve(settings)
     log.info("batches: %s", settings.describe())
-    if settings == usual:
+    if settings == usual or (not record.halvings and estimate(usual).total <= room):
         return ChosenBatches(settings)
     cause = f"estimated at {format_gib(estimate(usual).total)} with {usual.describe()}"
     if record.halvings:
