@@ -135,6 +135,16 @@ class Home:
         return self.run / "daemon.lock"
 
     @property
+    def page_record(self) -> Path:
+        """The file of `prefd web`: its token, and where it listens. Mode 0600."""
+        return self.run / "web.json"
+
+    @property
+    def page_lock(self) -> Path:
+        """The file whose lock the running `prefd web` holds."""
+        return self.run / "web.lock"
+
+    @property
     def log(self) -> Path:
         """The daemon's log, where it does not go to stderr."""
         return self.root / "daemon.log"

@@ -18,9 +18,9 @@ from prefd.daemon.errors import PrefdError
 log = logging.getLogger(__name__)
 
 
-def list_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
-    """Lists all the endpoints under /v1."""
-    described = [
+def list_shared_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
+    """Lists the endpoints that the control socket and `prefd web` have in common. A new file of endpoints gets its line here."""
+    return [
         *service.list_endpoints(daemon),
         *jobs.list_endpoints(daemon),
         *changes.list_endpoints(daemon),
@@ -28,7 +28,12 @@ def list_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
         *events.list_endpoints(daemon, hub),
         *prometheus.list_endpoints(daemon, lambda: hub.streams),
     ]
-    return [*described, openapi.describe_endpoints(described)]
+
+
+def list_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
+    """Lists all the endpoints of the control socket, under /v1."""
+    shared = list_shared_endpoints(daemon, hub)
+    return [*shared, openapi.describe_endpoints(shared)]
 
 
 def make_app(daemon: Controlled, hub: events.Hub) -> Starlette:

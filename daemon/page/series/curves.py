@@ -19,8 +19,8 @@ Numbers = list[float | None]
 DIGITS = ".6g"
 
 
-class Curve(Answer):
-    """Curve is one metric: a number for each point, null where no row of its bucket has one that is finite."""
+class MetricCurve(Answer):
+    """MetricCurve is one metric: a number for each point, null where no row of its bucket has one that is finite."""
 
     mean: Numbers
     """The mean of the bucket's finite values, to 6 digits as all of these."""
@@ -43,7 +43,7 @@ class Curves(Answer):
     """Of that row; null where no row has it."""
     time: list[int | None] | None = None
     """Of that row, Unix time; null where no row has it, as those of earlier versions."""
-    metrics: dict[str, Curve]
+    metrics: dict[str, MetricCurve]
     bad: dict[str, list[int]]
     """The steps at which a metric was not finite; only such metrics are in it."""
 
@@ -73,15 +73,15 @@ def draw_curves(
     )
 
 
-def _draw_curve(columns: Columns, key: str, edges: range, last: int) -> Curve:
+def _draw_curve(columns: Columns, key: str, edges: range, last: int) -> MetricCurve:
     column = columns.values[key]
     buckets: Sequence[Sequence[float]] = [column[index : min(index + edges.step, last)] for index in edges]
     if key in columns.gaps or len(column) < last:
         buckets = [[value for value in bucket if math.isfinite(value)] for bucket in buckets]
     mean = _reduce(buckets, lambda bucket: sum(bucket) / len(bucket))
     if edges.step == 1:
-        return Curve(mean=mean)
-    return Curve(mean=mean, min=_reduce(buckets, min), max=_reduce(buckets, max))
+        return MetricCurve(mean=mean)
+    return MetricCurve(mean=mean, min=_reduce(buckets, min), max=_reduce(buckets, max))
 
 
 def _reduce(buckets: Sequence[Sequence[float]], reduce: Callable[[Sequence[float]], float]) -> Numbers:

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from pydantic_core import from_json
 
 from prefd.daemon.page.series.columns import Columns
+from prefd.daemon.runs.metrics_sketch import read_line_blocks
 from prefd.daemon.runs.run_folder import is_evaluation
 
 BLOCK = 1 << 20
@@ -54,7 +54,7 @@ class RunColumns:
                 ):  # replaced or cut: a resumed run does that
                     self._forget(info.st_ino)
                 file.seek(self._offset)
-                for lines in _read_blocks(file):
+                for lines in read_line_blocks(file, BLOCK):
                     self._offset += len(lines)
                     self._take(lines)
         except OSError:  # not there yet, or set aside at this moment
@@ -69,14 +69,3 @@ class RunColumns:
                 continue
             if isinstance(row, dict):
                 (self.eval if is_evaluation(row) else self.train).append(row)
-
-
-def _read_blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the complete lines of what follows in a file, about a block at a time."""
-    rest = b""
-    while block := file.read(BLOCK):
-        text = rest + block
-        end = text.rfind(b"\n") + 1
-        rest = text[end:]
-        if end:
-            yield text[:end]
