@@ -16,6 +16,7 @@ from prefd.daemon.control.api.endpoint import (
     Controlled,
     Endpoint,
     read_job_id,
+    read_query,
     respond,
 )
 from prefd.daemon.control.api.posted_spec import MEDIA, PostedSpec, PostedSpecQuery
@@ -37,7 +38,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         return respond(await read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
 
     async def submit(request: Request) -> Response:
-        posted = await PostedSpec.read(request, daemon.max_spec_bytes)
+        posted = await PostedSpec.read(request, read_query(request, PostedSpecQuery), daemon.max_spec_bytes)
         queued = await daemon.submit(posted.data, posted.name)
         return respond({"jobs": [job.to_json() for job in queued]}, 202)
 

@@ -89,11 +89,7 @@ def _describe_operation(endpoint: Endpoint, schemas: Mapping[Any, Mapping[str, A
             },
         },
     }
-    in_path = [
-        {"name": name, "in": "path", "required": True, **PARAMETERS[name]}
-        for name in re.findall(r"\{(\w+)\}", endpoint.path)
-    ]
-    if parameters := [*in_path, *_describe_parameters(endpoint.query)]:
+    if parameters := [*_describe_path(endpoint.path), *_describe_parameters(endpoint.query)]:
         operation["parameters"] = parameters
     if endpoint.request is not None:
         operation["requestBody"] = {
@@ -105,6 +101,13 @@ def _describe_operation(endpoint: Endpoint, schemas: Mapping[Any, Mapping[str, A
         content = {media: {"schema": {"type": "object"}} if media.endswith("json") else text for media in endpoint.body}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _describe_path(path: str) -> list[dict[str, Any]]:
+    """Describes the parts of a path that stand for something: a job's number, or a name."""
+    return [
+        {"name": name, "in": "path", "required": True, **PARAMETERS[name]} for name in re.findall(r"\{(\w+)\}", path)
+    ]
 
 
 def _describe_parameters(query: type[Query] | None) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import Field
 from starlette.requests import Request
 
-from prefd.daemon.control.api.endpoint import Query, Refusal, read_bytes, read_query
+from prefd.daemon.control.api.endpoint import Query, Refusal, read_bytes
 
 MAX_NAME = 200
 SUFFIXES = {"application/json": ".json", "application/yaml": ".yaml", "application/toml": ".toml"}
@@ -30,9 +30,8 @@ class PostedSpec:
     name: str
 
     @classmethod
-    async def read(cls, request: Request, limit: int) -> PostedSpec:
+    async def read(cls, request: Request, query: PostedSpecQuery, limit: int) -> PostedSpec:
         """Reads the spec that is posted. Raises Refusal for one of an unknown type (415), with a bad name (422), or too large (413)."""
-        query = read_query(request, PostedSpecQuery)
         media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if media not in SUFFIXES:
             raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")

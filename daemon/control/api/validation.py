@@ -9,10 +9,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api.endpoint import Controlled, Endpoint, respond
+from prefd.daemon.control.api.endpoint import Controlled, Endpoint, read_query, respond
 from prefd.daemon.control.api.posted_spec import MEDIA, PostedSpec, PostedSpecQuery
 from prefd.daemon.control.api.responses import Answer
-from prefd.daemon.specs.reading import SpecError, read_specs
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.specs.spec_error import SpecError
 
 
 class SpecFault(Answer):
@@ -47,7 +48,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
     """Lists the endpoint that checks a spec."""
 
     async def validate(request: Request) -> Response:
-        posted = await PostedSpec.read(request, daemon.max_spec_bytes)
+        posted = await PostedSpec.read(request, read_query(request, PostedSpecQuery), daemon.max_spec_bytes)
         catalog = await daemon.catalog()
         try:
             file = await asyncio.to_thread(read_specs, posted.data, posted.name, catalog, daemon.home.jobs)

@@ -16,6 +16,6 @@ def test_they_are_those_of_the_catalogue(made: Home) -> None:
         assert losses["dpop"]["params"]["delta"] == {"type": "number", "default": 50.0, "minimum": 0}
         refused = http.get("/v1/losses/dpo")
         assert refused.status_code == 404
-        assert refused.json()["lines"][:2] == ["no loss is called 'hinged'", "did you mean ipo?"]
+        assert refused.json()["lines"][:2] == ["no loss is called 'dpo'", "DPO's loss is `sigmoid`"]
         assert http.get("/v1/plugins").json()["plugins"][0]["name"] == "prefd:losses"
         assert http.get("/v1/schema").json() == build_schema(fake_worker.catalog())
