@@ -2,12 +2,14 @@
 import type { Job, JobEvent, MetricsEvent, ProgressEvent, RemovedEvent, ResetEvent } from "../generated/api";
 
 export type {
+  ClaimedSpec,
   Curves,
   HistoryLine,
   Job,
   JobDocument,
   Jobs,
   ListedJob,
+  Log,
   LossPart,
   MetricCurve,
   JobEvent,
@@ -16,6 +18,7 @@ export type {
   Progress,
   ProgressEvent,
   Queued,
+  RunFiles,
   Series,
   Status,
 } from "../generated/api";
