@@ -30,7 +30,7 @@ export function ReferenceCard({ reference, open }: { reference: CachedReference;
       {uses.length > 0 ? <Uses uses={uses} /> : <p class="soft">No job of this home has used it.</p>}
       <details open={open}>
         <summary>who it is</summary>
-        <dl class="facts">
+        <dl class="pairs-of-facts">
           <dt>fingerprint</dt>
           <dd class="mono">{fingerprint}</dd>
           {[...Object.entries(reference.identity), ...Object.entries(reference.provenance)].map(([name, value]) => (

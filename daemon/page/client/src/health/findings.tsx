@@ -1,9 +1,10 @@
 /** What `prefd doctor` found, what is wrong first. */
 export interface Finding {
   level: string;
-  name: string;
-  message: string;
-  remedy?: string | null;
+  subject: string;
+  detail: string;
+  /** What to do about it; empty where there is nothing to do. */
+  remedy: string;
 }
 
 const ORDER = ["fail", "warn", "ok"];
@@ -14,11 +15,11 @@ export function Findings({ findings }: { findings: readonly Finding[] }) {
   return (
     <ul class="findings">
       {sorted.map((each) => (
-        <li key={each.name + each.message}>
+        <li key={each.subject + each.detail}>
           <b class={TONES[each.level] ?? ""}>{each.level}</b>
-          <span class="mono">{each.name}</span>
+          <span class="mono">{each.subject}</span>
           <span>
-            {each.message}
+            {each.detail}
             {each.remedy && <span class="soft"> → {each.remedy}</span>}
           </span>
         </li>

@@ -94,7 +94,7 @@ function Running({ status: now }: { status: Status }) {
           plugin {name}: {reason}
         </p>
       ))}
-      <dl class="facts">
+      <dl class="pairs-of-facts">
         {facts
           .filter(([, value]) => value)
           .map(([name, value]) => (

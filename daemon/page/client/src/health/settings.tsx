@@ -25,7 +25,7 @@ export function Settings() {
       <h2>Settings</h2>
       <Trouble text={trouble.value || config.value?.error || ""} />
       {config.value && <p class="soft">{config.value.path}</p>}
-      <dl class="facts">
+      <dl class="pairs-of-facts">
         {rows.map(([name, value]) => (
           <>
             <dt key={name} class="mono">
