@@ -103,3 +103,11 @@ def read_boot_id() -> str:
     if library is None or library.sysctlbyname(b"kern.bootsessionuuid", value, ctypes.byref(size), None, 0):
         return ""
     return value.value.decode("ascii", "replace")
+
+
+def read_number(name: bytes) -> int | None:
+    """Return a setting of the kernel that is a 32-bit number; None where it does not tell."""
+    library, value, size = load_library(), ctypes.c_int32(), ctypes.c_size_t(4)
+    if library is None or library.sysctlbyname(name, ctypes.byref(value), ctypes.byref(size), None, 0):
+        return None
+    return value.value

@@ -34,8 +34,10 @@ from prefd.daemon.jobs.edits import refuse_uneditable
 from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.rebuild import mend, open_table
 from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
+from prefd.daemon.machine.heat import read_thermal_pressure
+from prefd.daemon.machine.memory import read_pressure
 from prefd.daemon.machine.open_files import raise_limit
-from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds, read_thermal_pressure
+from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
@@ -342,6 +344,7 @@ def _measure_power(prevents_sleep: bool) -> Power:
         plugged=None if battery is None else battery.is_plugged,
         slept_s=read_slept_seconds(),
         thermal_pressure=read_thermal_pressure(),
+        memory_pressure=read_pressure(),
     )
 
 

@@ -129,6 +129,14 @@ class Endpoint:
     """The type of the JSON object that is posted."""
     errors: Mapping[int, str] = field(default_factory=dict)
     """What else it may answer, and when."""
+    of_daemon: bool | None = None
+    """Whether the daemon's own process alone can answer it; None for what is posted, which changes something, and nothing else.
+    What is false here, `prefd web` answers in its own process, also while no daemon runs."""
+
+    @property
+    def needs_daemon(self) -> bool:
+        """Says whether only the daemon itself can answer, and not any process that reads the home."""
+        return self.method == "POST" if self.of_daemon is None else self.of_daemon
 
     def route(self) -> Route:
         """Makes the route that Starlette serves."""

@@ -87,7 +87,7 @@ def _describe_operation(endpoint: Endpoint, schemas: Mapping[Any, Mapping[str, A
             },
         },
     }
-    if parameters := [*([JOB_ID] if "{job_id}" in endpoint.path else []), *_describe_parameters(endpoint.query)]:
+    if parameters := [*_describe_path(endpoint.path), *_describe_parameters(endpoint.query)]:
         operation["parameters"] = parameters
     if endpoint.request is not None:
         operation["requestBody"] = {
@@ -101,12 +101,27 @@ def _describe_operation(endpoint: Endpoint, schemas: Mapping[Any, Mapping[str, A
     return operation
 
 
+def _describe_path(path: str) -> list[dict[str, Any]]:
+    """Describes the parts of a path that stand for something: a job's number, or a name."""
+    return [
+        JOB_ID if name == "job_id" else {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
+
+
 def _describe_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
     if query is None:
         return []
     schema = query.model_json_schema()
+    required = schema.get("required", ())
     return [
-        {"name": name, "in": "query", "required": False, "description": each.pop("description", ""), "schema": each}
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": each.pop("description", ""),
+            "schema": each,
+        }
         for name, each in schema["properties"].items()
     ]
 

@@ -20,6 +20,7 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.reference.needed_completions import Needs
 from prefd.daemon.worker.scoring.choose import fastest_scorer
@@ -75,8 +76,11 @@ def _score_missing(
     pending: Scores = {}
     began = flushed = time.monotonic()
     max_tokens = max(1, BATCH_TOKENS[loading.device()] >> job.run.batches.halvings)
+    pace = Pace.from_environment(loading.device())
     for batch in batch_by_key(missing, max_tokens):
+        batch_began = time.monotonic()
         pending |= score(scorer, batch)
+        pace.rest(time.monotonic() - batch_began, stop)
         overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
         if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
             _commit(job, pending, rows)

@@ -45,12 +45,10 @@ def choose_batches(
 
     What was chosen for this run before is kept, and each halving since, for want of memory, is carried out.
     """
-    usual = BatchSettings(
-        training.batch_tokens or BATCH_TOKENS[loading.device()], training.grad_checkpoint, training.chunk_tokens
-    )
+    usual = find_usual_settings(training)
     chosen = record.read_choice()
     if chosen is None:
-        chosen = _choose_fitting(training, usual, estimate, int(SHARE_OF_MEMORY * machine()[0] / parallel))
+        chosen = choose_fitting(training, estimate, parallel)
         record.write_choice(chosen)
     settings = chosen
     for _ in range(record.halvings):
@@ -79,9 +77,16 @@ def halve(settings: BatchSettings) -> BatchSettings:
     )
 
 
-def _choose_fitting(training: TrainingSpec, usual: BatchSettings, estimate: EstimateFor, room: int) -> BatchSettings:
-    """Return the first settings whose estimate is below `room` bytes; the smallest where none is."""
-    settings = usual
+def find_usual_settings(training: TrainingSpec) -> BatchSettings:
+    """Find the settings that the spec and the device's defaults say, whatever memory there is."""
+    batch_tokens = training.batch_tokens or BATCH_TOKENS[loading.device()]
+    return BatchSettings(batch_tokens, training.grad_checkpoint, training.chunk_tokens)
+
+
+def choose_fitting(training: TrainingSpec, estimate: EstimateFor, parallel: int = 1) -> BatchSettings:
+    """Return the first settings whose estimate fits, where `parallel` jobs share the memory; the smallest where none does."""
+    room = int(SHARE_OF_MEMORY * machine()[0] / parallel)
+    settings = usual = find_usual_settings(training)
     for settings in _list_settings(training, usual):
         if estimate(settings).total <= room:
             return settings

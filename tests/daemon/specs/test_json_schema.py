@@ -16,7 +16,8 @@ import pytest
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.json_schema import build_schema
-from prefd.daemon.specs.reading import SpecError, read_specs
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.parse import parse
 from prefd.daemon.worker.plugins import catalog
 from support.homes import invoke
