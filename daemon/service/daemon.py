@@ -50,6 +50,7 @@ from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
+from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
@@ -274,6 +275,10 @@ class Service:
         jobs = QUEUE_ACTIONS[action](self.table)
         self.runner.queued.set()
         return Acted(queue=Queue(paused_at=self.table.queue_paused_at()), jobs=jobs)
+
+    async def catalog(self) -> Catalog:
+        """Return the losses and plugins as they are now. Raises CatalogError."""
+        return await self.losses.now()
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Make jobs of a posted spec file, as `Admission.submit` does."""
