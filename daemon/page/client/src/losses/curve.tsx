@@ -27,7 +27,7 @@ export function Curve({ loss, params }: { loss: LossInfo; params: Readonly<Recor
     const beta = Number(params.beta ?? loss.params.beta?.default ?? 1);
     const far = beta > 0 && beta < 0.3 ? FAR : NEAR;
     const timer = setTimeout(() => {
-      get<LossCurve>(`/v1/losses/${encodeURIComponent(loss.name)}/curve`, { ...params, low: -far, high: far }, abort.signal).then(
+      get<LossCurve>(`/v1/losses/${encodeURIComponent(loss.name)}/curve`, { ...params, from: -far, to: far }, abort.signal).then(
         (found) => {
           setCurve(found);
           setTrouble("");

@@ -38,7 +38,7 @@ export function LossesScreen() {
 function LossPage({ loss }: { loss: LossInfo }) {
   const values = useSignal<Record<string, string>>({});
   const fields = Object.entries(loss.params).map(([name, node]) => makeField({}, node, [name]));
-  const [, ...paragraphs] = loss.doc.split("\n\n");
+  const [, ...paragraphs] = loss.doc.split("\n\n").map((each) => each.replaceAll("\n", " "));
   return (
     <article class="card block">
       <header class="loss-head">
@@ -51,7 +51,7 @@ function LossPage({ loss }: { loss: LossInfo }) {
       </header>
       <div class="loss-block">
         <Curve loss={loss} params={values.value} />
-        <div>
+        <div class="scrolls">
           <table class="table">
             <caption class="hidden-label">Parameters of {loss.name}</caption>
             <thead>

@@ -68,6 +68,19 @@ export function quote(value: string): string {
   return JSON.stringify(value).replace(/[\u0085\u2028\u2029]/g, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
+/** Writes a spec that may be JSON as YAML, without what it leaves at null. */
+export function toYaml(text: string): string {
+  if (!text.trimStart().startsWith("{")) return text;
+  const doc = parse(text);
+  return doc.errors.length ? text : stringify(dropNulls(doc.toJS()), { lineWidth: 0 });
+}
+
+function dropNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(dropNulls);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).flatMap(([key, each]) => (each === null ? [] : [[key, dropNulls(each)]])));
+}
+
 function replaceValue(text: string, doc: Document.Parsed, path: Path, source: string): string | null {
   const node = doc.getIn(path, true);
   if (!isNode(node) || isEmptyScalar(node)) return null;

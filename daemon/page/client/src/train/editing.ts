@@ -13,7 +13,7 @@ export interface Change {
   insert: string;
 }
 
-export const START = "model: \ndata:\n  path: \nloss:\n  name: sigmoid\n";
+export const START = "model: \ndata:\n  path: \nloss:\n  name: sigmoid\ntraining:\n  learning_rate: 1e-5\n";
 
 /** The spec's text as it stands. Write it by `setText` and `changeText`. */
 export const text = signal(readDraft());

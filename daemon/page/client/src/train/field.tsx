@@ -18,6 +18,7 @@ export function FieldInput({ field, order, slider }: FieldProps) {
   const [typed, setTyped] = useState<string | null>(null);
   const written = readSource(text.value, spec.value, field.path);
   const id = `setting-${field.path.join("-")}`;
+  const preset = field.group && !spec.value.hasIn(field.group) ? { ...field, preset: undefined, example: "off" } : field;
   const write = (value: string | null) => setText(value === null || value === "" ? removeKey(text.peek(), field.path) : setSource(text.peek(), field.path, toSource(field, value), order));
   const shared = { id, "aria-describedby": `${id}-text` };
   return (
@@ -31,9 +32,9 @@ export function FieldInput({ field, order, slider }: FieldProps) {
         )}
       </div>
       {field.kind === "flag" ? (
-        <input {...shared} type="checkbox" checked={written === null ? field.preset === true : written === "true"} onChange={(event) => write(String(event.currentTarget.checked))} />
+        <input {...shared} type="checkbox" checked={written === null ? preset.preset === true : written === "true"} onChange={(event) => write(String(event.currentTarget.checked))} />
       ) : field.kind === "choice" ? (
-        <ChoiceInput field={field} id={id} written={written} onChange={write} />
+        <ChoiceInput field={preset} id={id} written={written} onChange={write} />
       ) : (
         <div class="setting-line">
           <input
@@ -45,7 +46,7 @@ export function FieldInput({ field, order, slider }: FieldProps) {
             autocapitalize="off"
             spellcheck={false}
             value={typed ?? unwrap(field, written)}
-            placeholder={describePreset(field)}
+            placeholder={describePreset(preset)}
             onFocus={() => setTyped(unwrap(field, written))}
             onBlur={() => setTyped(null)}
             onInput={(event) => {

@@ -20,7 +20,7 @@ export function Preference({ schema, reference }: { schema: Schema; reference: r
       <h2>Preference</h2>
       <div class="losses" role="group" aria-label="Loss">
         {losses.value.map((each) => (
-          <button key={each.name} type="button" class="loss" aria-pressed={chosen.includes(each.name)} disabled={isMixture} title={each.summary} onClick={() => chooseLoss(each)}>
+          <button key={each.name} type="button" class="loss-card" aria-pressed={chosen.includes(each.name)} disabled={isMixture} title={each.summary} onClick={() => chooseLoss(each)}>
             <strong>{each.name}</strong>
             <span>{each.purpose || each.summary}</span>
           </button>
@@ -43,7 +43,7 @@ export function Preference({ schema, reference }: { schema: Schema; reference: r
 function LossBlock({ schema, loss, path }: { schema: Schema; loss: LossInfo | undefined; path: Path }) {
   if (!loss) return null;
   const params = Object.entries(loss.params).map(([name, node]) => makeField(schema, node, [...path, name]));
-  const order = ["name", ...params.map((field) => field.name)];
+  const order = ["name", ...Object.keys(loss.params)];
   return (
     <div class="loss-block">
       <Curve loss={loss} params={readParams(params)} />
@@ -53,7 +53,7 @@ function LossBlock({ schema, loss, path }: { schema: Schema; loss: LossInfo | un
             <FieldInput key={field.path.join(".")} field={field} order={order} slider={field.kind === "number"} />
           ))}
         </div>
-        <p class="setting-text">{loss.doc.split("\n\n").slice(0, 2).join(" ")}</p>
+        <p class="setting-text">{loss.doc.split("\n\n")[1] ?? ""}</p>
       </div>
     </div>
   );
@@ -75,7 +75,7 @@ function readParams(params: readonly Field[]): Record<string, string> {
   const found: Record<string, string> = {};
   for (const field of params) {
     const written = readSource(text.value, spec.value, field.path);
-    if (written !== null) found[field.name] = written;
+    if (written !== null) found[String(field.path.at(-1))] = written;
   }
   return found;
 }

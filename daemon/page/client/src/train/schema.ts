@@ -26,7 +26,7 @@ export interface Schema {
 
 export interface Field {
   path: Path;
-  /** The key, which is what the field is called. */
+  /** Its key, with that of the mapping around it where others have the same: `lora.rank`, `reference.model`. */
   name: string;
   kind: Kind;
   /** What it means, in the schema's words. */
@@ -39,23 +39,27 @@ export interface Field {
   /** The range in words: `> 0`, `≥ 0 · < 0.5`. */
   range: string;
   limits: { low: number | null; high: number | null };
+  /** The mapping that turns something on by being there, such as `training.qat`; null for a setting that always holds. */
+  group: Path | null;
 }
 
-/** Lists the fields of a schema. Those of `skipped` top-level keys have a form of their own. */
-export function listFields(root: Schema, skipped: readonly string[]): Field[] {
+/** Lists the fields of a schema. Those of `skipped` top-level keys have a form of their own; each of `whole` is one field. */
+export function listFields(root: Schema, skipped: readonly string[], whole: readonly string[] = []): Field[] {
   const fields: Field[] = [];
-  const collect = (given: Schema, path: Path): void => {
+  const collect = (given: Schema, path: Path, group: Path | null): void => {
     const node = resolve(root, given);
     const parts = node.properties ?? listVariants(root, node).find((each) => each.properties)?.properties;
-    if (!parts || listVariants(root, node).some((each) => each.type === "array" || each.type === "string")) {
-      if (path.length) fields.push(makeField(root, node, path));
+    const isPlain = !parts || listVariants(root, node).some((each) => each.type === "array" || each.type === "string");
+    if (isPlain || whole.includes(path.join("."))) {
+      if (path.length) fields.push({ ...makeField(root, node, path), group });
       return;
     }
+    const inside = path.length && isNullable(node) ? path : group;
     for (const [key, part] of Object.entries(parts)) {
-      if (path.length || !skipped.includes(key)) collect(part, [...path, key]);
+      if (path.length || !skipped.includes(key)) collect(part, [...path, key], inside);
     }
   };
-  collect(root, []);
+  collect(root, [], null);
   return fields;
 }
 
@@ -67,7 +71,7 @@ export function makeField(root: Schema, node: Schema, path: Path): Field {
   const example = node.examples?.[0];
   return {
     path,
-    name: String(path.at(-1)),
+    name: nameField(path),
     kind: findKind(variants, choices),
     text: node.description ?? "",
     preset: node.default,
@@ -78,7 +82,14 @@ export function makeField(root: Schema, node: Schema, path: Path): Field {
       low: bounds.map((each) => each.exclusiveMinimum ?? each.minimum).find((each) => each !== undefined) ?? null,
       high: bounds.map((each) => each.exclusiveMaximum ?? each.maximum).find((each) => each !== undefined) ?? null,
     },
+    group: null,
   };
+}
+
+function nameField(path: Path): string {
+  const [first, ...rest] = path;
+  if (first === "loss") return String(path.at(-1));
+  return rest.length && first !== "reference" ? rest.join(".") : path.join(".");
 }
 
 function findKind(variants: readonly Schema[], choices: readonly unknown[]): Kind {
@@ -98,6 +109,10 @@ function listVariants(root: Schema, node: Schema): Schema[] {
   const given = node.anyOf ?? node.oneOf;
   if (!given) return [node];
   return given.map((each) => resolve(root, each)).filter((each) => each.type !== "null");
+}
+
+function isNullable(node: Schema): boolean {
+  return (node.anyOf ?? node.oneOf ?? []).some((each) => each.type === "null");
 }
 
 function resolve(root: Schema, node: Schema): Schema {

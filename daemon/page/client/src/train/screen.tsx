@@ -1,5 +1,4 @@
 /** Train: the form, the text, what it would take, and the rows. The form and the text are one. */
-import { lazy } from "preact-iso";
 import { useEffect, useMemo } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { useAddress } from "../address";
@@ -13,27 +12,29 @@ import { Tabs } from "../parts/tabs";
 import { tell, tellError } from "../parts/toast";
 import { useKeys } from "../shell/keys";
 import { formatCount } from "../text/numbers";
-import { isEditable, readSource } from "./document";
+import { isEditable, readSource, toYaml } from "./document";
+import { EditorPane } from "./editor_pane";
 import { setText, spec, START, text } from "./editing";
 import { lineAsked } from "./line";
 import { chooseLoss, Preference } from "./preference";
 import { Rows } from "./rows";
-import { listFields } from "./schema";
+import { listFields, type Field } from "./schema";
 import { loadSchema, schema, schemaTrouble } from "./schema_store";
 import { SectionCard } from "./section";
 import { placeFields } from "./sections";
 import { Verdict } from "./verdict";
 import { keepAsking, rows, valid } from "./verdict_store";
 
-const Editor = lazy(() => import("./editor"));
 const OWN_FORM = ["loss"];
+/** What has a setting for each setting of a spec is written as one. */
+const WHOLE = ["sweep"];
 
 export default function TrainScreen() {
   const { query, change, go } = useAddress();
   const queueing = useSignal(false);
   const tab = query.tab === "rows" ? "rows" : "spec";
-  const fields = useMemo(() => (schema.value ? listFields(schema.value, OWN_FORM) : []), [schema.value]);
-  const reference = useMemo(() => fields.filter((field) => field.path[0] === "reference"), [fields]);
+  const fields = useMemo(() => (schema.value ? listFields(schema.value, OWN_FORM, WHOLE) : []), [schema.value]);
+  const reference = useMemo(() => fields.filter((field) => field.path[0] === "reference").map(asReference), [fields]);
   const placed = useMemo(() => placeFields(fields.filter((field) => field.path[0] !== "reference")), [fields]);
   const orders = useMemo(() => listOrders(schema.value?.properties ? Object.keys(schema.value.properties) : [], fields.map((field) => field.path.map(String))), [fields]);
 
@@ -115,10 +116,15 @@ export default function TrainScreen() {
             { name: "rows", href: "/train?tab=rows", note: countRows() },
           ]}
         />
-        {tab === "rows" ? <Rows /> : <Editor fields={fields} />}
+        {tab === "rows" ? <Rows /> : <EditorPane fields={fields} />}
       </div>
     </div>
   );
+}
+
+/** Without a reference of its own, a job compares with a frozen copy of where its policy starts. */
+function asReference(field: Field): Field {
+  return { ...field, group: null, example: "a frozen copy of the start" };
 }
 
 function countRows(): string {
@@ -130,9 +136,10 @@ function countRows(): string {
 async function loadJob(id: string): Promise<void> {
   try {
     const found = await get<{ text: string }>(`/v1/jobs/${encodeURIComponent(id)}/spec`);
-    const isDraft = text.peek() !== START && text.peek() !== found.text;
+    const wanted = toYaml(found.text);
+    const isDraft = text.peek() !== START && text.peek() !== wanted;
     if (isDraft && !(await confirm("Replace the spec that you are writing?", `The form holds another spec. Job ${id}'s would take its place.`, `Take job ${id}'s`))) return;
-    setText(found.text);
+    setText(wanted);
   } catch (error) {
     tellError(error);
   }

@@ -4,6 +4,7 @@ import { Button } from "../parts/button";
 import { formatCount, formatSize, pluralize } from "../text/numbers";
 import { formatDuration } from "../text/times";
 import type { Needs, Verdict as Answer } from "./answers";
+import { START, text } from "./editing";
 import { needs, valid, verdict } from "./verdict_store";
 
 interface VerdictProps {
@@ -17,11 +18,12 @@ export function Verdict({ queueing, onQueue, onCopy, onLine }: VerdictProps) {
   const answer = verdict.value;
   const jobs = answer?.value?.jobs.length ?? 0;
   const ready = valid.value === true;
+  const isEmpty = text.value === START;
   return (
     <section class="card verdict" aria-label="Whether it can be queued">
       <div class="verdict-head">
-        <strong role="status" class={ready ? "good" : answer?.value?.faults.length ? "bad" : "soft"}>
-          {describe(answer?.value ?? null, answer?.trouble ?? "")}
+        <strong role="status" class={ready ? "good" : answer?.value?.faults.length && !isEmpty ? "bad" : "soft"}>
+          {isEmpty ? "Name a model and its pairs to begin" : describe(answer?.value ?? null, answer?.trouble ?? "")}
         </strong>
         <span class="verdict-buttons">
           <Button onClick={onCopy}>Copy</Button>
@@ -30,7 +32,7 @@ export function Verdict({ queueing, onQueue, onCopy, onLine }: VerdictProps) {
           </Button>
         </span>
       </div>
-      {answer?.value?.faults.map((fault) => (
+      {(isEmpty ? [] : (answer?.value?.faults ?? [])).map((fault) => (
         <button key={`${fault.line} ${fault.path} ${fault.message}`} type="button" class="fault" disabled={fault.line === null} onClick={() => fault.line !== null && onLine(fault.line)}>
           {fault.line !== null && <span class="faint">line {fault.line} </span>}
           {fault.path && <b>{fault.path}: </b>}
@@ -42,6 +44,7 @@ export function Verdict({ queueing, onQueue, onCopy, onLine }: VerdictProps) {
           {note}
         </p>
       ))}
+      {ready && needs.value?.of !== text.value && <p class="soft">counting what it would take…</p>}
       {ready && needs.value?.trouble && <p class="bad">{needs.value.trouble}</p>}
       {ready && needs.value?.value && <Estimate needs={needs.value.value} jobs={jobs} />}
     </section>
@@ -82,6 +85,7 @@ function Estimate({ needs, jobs }: { needs: Needs; jobs: number }) {
         {pluralize(data.used, "pair")} to train on, {formatCount(data.held_out)} held out
         {batches && <>; {pluralize(batches.steps, "step")}</>}
       </p>
+      {!batches && <p class="amber">This spec trains nothing: it only scores the pairs for later jobs. Any training setting makes it train.</p>}
       {memory && (
         <p class={memory.warning ? "amber" : "soft"}>
           about {formatSize(memory.total)} of memory of {formatSize(memory.machine)}
