@@ -12,9 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api.endpoint import Endpoint, Refusal, respond
-from prefd.daemon.control.api.responses import Answer
+from prefd.daemon.control.api.responses import DOCUMENTED, Answer
 from prefd.daemon.control.api.table_reading import read_table
-from prefd.daemon.control.status import DOCUMENTED
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.reference_uses import ReferenceUses, UseOfReference
 

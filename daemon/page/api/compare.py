@@ -13,9 +13,8 @@ from starlette.responses import Response
 
 from prefd.daemon.control.api.endpoint import Endpoint, Query, read_query, respond
 from prefd.daemon.control.api.lists import JobNumbers
-from prefd.daemon.control.api.responses import MISSING, Answer
+from prefd.daemon.control.api.responses import DOCUMENTED, MISSING, Answer
 from prefd.daemon.control.api.table_reading import read_table
-from prefd.daemon.control.status import DOCUMENTED
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.comparison import ComparedJob, describe_comparison, gather_job
 from prefd.daemon.jobs.table import Job, JobTable
