@@ -15,10 +15,13 @@ export type {
   JobEvent,
   MetricsEvent,
   Outcome,
+  PairsHead,
+  PairsPage,
   Progress,
   ProgressEvent,
   Queued,
   RunFiles,
+  ScoredPair,
   Series,
   Status,
 } from "../generated/api";
