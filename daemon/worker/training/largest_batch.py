@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from prefd.daemon.worker.data.tokens import Example
@@ -18,6 +18,16 @@ class Span:
     scores: float
     """Attention scores of one head: for each token, the tokens that it is compared with."""
 
+    def cut(self, most: float) -> Span:
+        """Return a piece of at most so many tokens."""
+        share = min(1.0, most / self.tokens) if self.tokens else 1.0
+        return Span(share * self.tokens, share * self.scores)
+
+    @classmethod
+    def add(cls, spans: Sequence[Span], share: float = 1.0) -> Span:
+        """Add up a share of `spans`."""
+        return cls(share * sum(span.tokens for span in spans), share * sum(span.scores for span in spans))
+
 
 @dataclass(frozen=True)
 class LargestBatch:
@@ -29,37 +39,50 @@ class LargestBatch:
     """Tokens of the longest sequence."""
     logit_rows: int
     """Tokens whose logits are computed."""
-    prompts: Span
-    """All prompts but their last tokens, each once."""
-    answers: Span
-    """All answers, with their padding: they run after their prompts."""
+    prompts: tuple[Span, ...]
+    """Each prompt but its last token."""
+    answers: tuple[Span, ...]
+    """Each answer, with its padding: they run after their prompts."""
     longest_prompt: Span
     longest_answer: Span
+    share: float = 1.0
+    """How much of these pairs fits into the batch."""
 
     @classmethod
     def of(cls, examples: Sequence[Example], batching: Batching) -> LargestBatch:
         """Find the largest micro-batch that can come of `examples`: its pairs may be any."""
         largest = sorted(examples, key=count_tokens, reverse=True)[: batching.pairs]
         tokens = batching.count_most_tokens(examples)
-        share = min(1.0, tokens / sum(map(count_tokens, largest)))  # of these pairs, as many as fit
-        prompts = [_measure_prompt(example) for example in largest]
-        answers = [span for example in largest for span in _measure_answers(example)]
-        every_prompt = [_measure_prompt(example) for example in examples]
-        every_answer = [span for example in examples for span in _measure_answers(example)]
+        share = min(1.0, tokens / sum(map(count_tokens, largest)))
         sides = [side for example in largest for side in (example.chosen, example.rejected)]
         return cls(
             tokens,
             max(len(side.ids) for example in examples for side in (example.chosen, example.rejected)),
             int(share * sum(len(side.ids) - side.start for side in sides)),
-            _add(prompts, share),
-            _add(answers, share),
-            max(every_prompt, key=lambda span: span.scores),
-            max(every_answer, key=lambda span: span.scores),
+            tuple(map(_measure_prompt, largest)),
+            tuple(_measure_answers(largest)),
+            max(map(_measure_prompt, examples), key=lambda span: span.scores),
+            max(_measure_answers(examples), key=lambda span: span.scores),
+            share,
         )
 
-    def list_spans(self, alone: bool) -> tuple[Span, Span]:
-        """List what runs at once: of prompts and of answers, the longest where each is `alone`, else all."""
-        return (self.longest_prompt, self.longest_answer) if alone else (self.prompts, self.answers)
+    def list_whole(self, most: float) -> tuple[Span, Span]:
+        """Add up the prompts, and the answers, that are not cut into pieces of at most so many tokens."""
+        prompts, answers = ([span for span in spans if span.tokens <= most] for spans in (self.prompts, self.answers))
+        return Span.add(prompts, self.share), Span.add(answers, self.share)
+
+    def list_pieces(self, most: float, alone: bool) -> list[Span]:
+        """List the pieces that run at once of what is longer: of prompts, of answers; of one sequence where each runs `alone`."""
+        kinds = [[span.cut(most) for span in spans if span.tokens > most] for spans in (self.prompts, self.answers)]
+        return (
+            [piece for pieces in kinds for piece in pieces] if alone else [Span.add(each, self.share) for each in kinds]
+        )
+
+    def list_at_once(self, most: float, alone: bool) -> list[Span]:
+        """List what runs at once: all prompts, all answers; or the longest of each where each runs `alone`."""
+        if alone:
+            return [self.longest_prompt.cut(most), self.longest_answer.cut(most)]
+        return [Span.add([span.cut(most) for span in spans], self.share) for spans in (self.prompts, self.answers)]
 
 
 def _measure_prompt(example: Example) -> Span:
@@ -67,11 +90,8 @@ def _measure_prompt(example: Example) -> Span:
     return Span(tokens, tokens**2)
 
 
-def _measure_answers(example: Example) -> list[Span]:
-    sizes = [(side, count_segment_tokens(side)) for side in (example.chosen, example.rejected)]
-    return [Span(tokens, tokens * (side.start - 1 + tokens)) for side, tokens in sizes]
-
-
-def _add(spans: Sequence[Span], share: float) -> Span:
-    """Add up a share of `spans`."""
-    return Span(share * sum(span.tokens for span in spans), share * sum(span.scores for span in spans))
+def _measure_answers(examples: Sequence[Example]) -> Iterator[Span]:
+    for example in examples:
+        for side in (example.chosen, example.rejected):
+            tokens = count_segment_tokens(side)
+            yield Span(tokens, tokens * (side.start - 1 + tokens))

@@ -122,12 +122,25 @@ def test_the_tokens_and_scores_of_a_batch_are_those_of_its_attention() -> None:
     assert batch.logit_rows == 96
     assert batch.longest == 74
     chosen, rejected = (count_segment_tokens(side) for side in (one.chosen, one.rejected))
-    assert batch.list_spans(alone=False) == (
-        Span(9, 81),
-        Span(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected)),
-    )
-    assert batch.list_spans(alone=True) == (Span(9, 81), Span(chosen, chosen * (9 + chosen)))
-    assert batch.tokens == 10 + chosen + rejected
+    every_answer = Span(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected))
+    assert batch.list_at_once(100, alone=False) == [Span(9, 81), every_answer]
+    assert batch.list_at_once(100, alone=True) == [Span(9, 81), Span(chosen, chosen * (9 + chosen))]
+    assert batch.list_whole(100) == (Span(9, 81), every_answer)
+
+
+def test_what_is_longer_than_a_chunk_runs_in_pieces_and_the_rest_whole() -> None:
+    """The chosen answer's 64 tokens are cut, the rejected one's 32 are not."""
+    batch = LargestBatch.of([example(1, 10, 64, 32)], Batching(1, None))
+    chosen, rejected = batch.answers
+    assert batch.list_whole(50) == (Span(9, 81), rejected)
+    assert batch.list_pieces(50, alone=True) == [Span(50, pytest.approx(chosen.scores * 50 / chosen.tokens))]
+    assert batch.list_pieces(50, alone=False)[0] == Span(0, 0)
+
+
+def test_a_batch_is_as_large_as_it_may_be() -> None:
+    batch = LargestBatch.of([example(row, 10, 64, 32) for row in range(4)], Batching(4, 2 * (10 + 64 + 32)))
+    assert batch.tokens == 2 * (10 + 64 + 32)
+    assert batch.list_at_once(100, alone=False)[1].tokens == pytest.approx(2 * (64 + 32), rel=0.05)
 
 
 def say(counted: int, batch: int, **training: object) -> str | None:
