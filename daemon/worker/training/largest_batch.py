@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from prefd.daemon.worker.data.tokens import Example
-from prefd.daemon.worker.scoring.plan import count_segment_tokens
+from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.scoring.plan import EQUAL, Slack, count_segment_tokens, plan_shared
 from prefd.daemon.worker.training.schedule import Batching, count_tokens
 
 
@@ -20,13 +20,16 @@ class Span:
 
     def cut(self, most: float) -> Span:
         """Return a piece of at most so many tokens."""
-        share = min(1.0, most / self.tokens) if self.tokens else 1.0
-        return Span(share * self.tokens, share * self.scores)
+        return self.grow(min(1.0, most / self.tokens) if self.tokens else 1.0)
+
+    def grow(self, factor: float) -> Span:
+        """Return so many times as much."""
+        return Span(factor * self.tokens, factor * self.scores)
 
     @classmethod
     def add(cls, spans: Sequence[Span], share: float = 1.0) -> Span:
         """Add up a share of `spans`."""
-        return cls(share * sum(span.tokens for span in spans), share * sum(span.scores for span in spans))
+        return cls(sum(span.tokens for span in spans), sum(span.scores for span in spans)).grow(share)
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,19 @@ class LargestBatch:
     """How much of these pairs fits into the batch."""
 
     @classmethod
-    def of(cls, examples: Sequence[Example], batching: Batching) -> LargestBatch:
-        """Find the largest micro-batch that can come of `examples`: its pairs may be any."""
+    def of(cls, examples: Sequence[Example], batching: Batching, slack: Slack = EQUAL) -> LargestBatch:
+        """Find the largest micro-batch that can come of `examples`, padded as `slack` has it: its pairs may be any."""
         largest = sorted(examples, key=count_tokens, reverse=True)[: batching.pairs]
         tokens = batching.count_most_tokens(examples)
         share = min(1.0, tokens / sum(map(count_tokens, largest)))
         sides = [side for example in largest for side in (example.chosen, example.rejected)]
+        prompt_padding, answer_padding = _measure_padding(sides, slack)
         return cls(
             tokens,
             max(len(side.ids) for example in examples for side in (example.chosen, example.rejected)),
             int(share * sum(len(side.ids) - side.start for side in sides)),
-            tuple(map(_measure_prompt, largest)),
-            tuple(_measure_answers(largest)),
+            tuple(span.grow(prompt_padding) for span in map(_measure_prompt, largest)),
+            tuple(span.grow(answer_padding) for span in _measure_answers(largest)),
             max(map(_measure_prompt, examples), key=lambda span: span.scores),
             max(_measure_answers(examples), key=lambda span: span.scores),
             share,
@@ -83,6 +87,15 @@ class LargestBatch:
         if alone:
             return [self.longest_prompt.cut(most), self.longest_answer.cut(most)]
         return [Span.add([span.cut(most) for span in spans], self.share) for spans in (self.prompts, self.answers)]
+
+
+def _measure_padding(sides: Sequence[Completion], slack: Slack) -> tuple[float, float]:
+    """Measure how many tokens run for one of a prompt, and for one of an answer with its own padding, where they are batched."""
+    stems = plan_shared(sides, slack, slack)
+    prompts = {side.ids[: side.start - 1].tobytes(): side.start - 1 for side in sides}
+    run = sum(stem.tokens.size for stem in stems), sum(branch.tokens.size for stem in stems for branch in stem.branches)
+    needed = sum(prompts.values()), sum(map(count_segment_tokens, sides))
+    return run[0] / needed[0] if needed[0] else 1.0, run[1] / needed[1]
 
 
 def _measure_prompt(example: Example) -> Span:

@@ -126,3 +126,10 @@ def test_tokens_that_the_spec_names_are_not_bounded(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(batch_settings, "machine", lambda: (64 * GIB, 0))
     spec = TrainingSpec(batch_tokens=16384)
     assert choose_batches(spec, record, estimate, bound=lambda _: 1).settings.batch_tokens == 16384
+
+
+def test_a_mac_begins_with_what_saturates_it(monkeypatch: pytest.MonkeyPatch, record: BatchRecord):
+    monkeypatch.setattr(batch_settings, "find_tier", lambda: "metal")
+    assert choose(monkeypatch, record, 64)[0].batch_tokens == 2048
+    assert halve(BatchSettings(2048, False, 4096)) == BatchSettings(1024, False, 4096)
+    assert halve(BatchSettings(1024, False, 4096)) == BatchSettings(512, True, 4096)

@@ -28,7 +28,7 @@ from prefd.daemon.worker.training.memory import Estimate, check, estimate
 from prefd.daemon.worker.training.schedule import Batching
 
 GIB = 2**30
-WAYS = ((plan.CPU, False), (plan.GPU, True))
+WAYS = ((plan.CPU, False), (plan.METAL, True))
 
 
 def example(row: int, prompt: int, chosen: int, rejected: int, vocab: int = 300) -> Example:
@@ -141,6 +141,15 @@ def test_a_batch_is_as_large_as_it_may_be() -> None:
     batch = LargestBatch.of([example(row, 10, 64, 32) for row in range(4)], Batching(4, 2 * (10 + 64 + 32)))
     assert batch.tokens == 2 * (10 + 64 + 32)
     assert batch.list_at_once(100, alone=False)[1].tokens == pytest.approx(2 * (64 + 32), rel=0.05)
+
+
+def test_padding_counts_as_far_as_the_device_lets_unlike_lengths_meet() -> None:
+    """Answers of 200 and 104 tokens make one batch of two rows of 200 where padding may be as much as is real."""
+    one = example(1, 10, 200, 104)
+    unlike, padded = (LargestBatch.of([one], Batching(1, None), slack) for slack in (plan.METAL, plan.CUDA))
+    assert sum(span.tokens for span in unlike.answers) == 304
+    assert sum(span.tokens for span in padded.answers) == pytest.approx(400)
+    assert padded.prompts == unlike.prompts
 
 
 def say(counted: int, batch: int, **training: object) -> str | None:
