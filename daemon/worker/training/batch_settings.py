@@ -60,7 +60,15 @@ def choose_batches(
     for _ in range(record.halvings):
         settings = halve(settings)
     log.info("batches: %s", settings.describe())
-    if settings == usual or (not record.halvings and estimate(usual).total <= count_room(parallel)):
+    usual_tokens = BATCH_TOKENS[find_tier()]
+    fits = not record.halvings and estimate(usual).total <= count_room(parallel)
+    if fits and not training.batch_tokens and settings.batch_tokens < usual_tokens:
+        return ChosenBatches(
+            settings,
+            f"run with batch_tokens {settings.batch_tokens:,} in place of {usual_tokens:,}, so that the display need not wait for "
+            "this GPU, by how long a layer took when the job began; the gradients are the same",
+        )
+    if settings == usual or fits:
         return ChosenBatches(settings)
     cause = f"estimated at {format_gib(estimate(usual).total)} with {usual.describe()}"
     if record.halvings:
