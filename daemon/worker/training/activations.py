@@ -12,7 +12,7 @@ from prefd.daemon.worker.models.memory import count_numbers
 from prefd.daemon.worker.scoring.head import SLICE_LOGITS
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.scoring.trunk import list_arrays
-from prefd.daemon.worker.training.largest_batch import LargestBatch, Span
+from prefd.daemon.worker.training.largest_batch import LargestBatch, TokenRun
 from prefd.daemon.worker.training.layer_size import LayerSize, read_argument
 
 COPIES_OF_KEYS = 2
@@ -35,7 +35,7 @@ def estimate_activations(model: nn.Module, batch: LargestBatch, options: Options
     size = LayerSize.count(layers[0], arguments) if len(layers) else LayerSize(0, 0, 4)
     chunk, alone = options.chunk_tokens or math.inf, not options.lazily and batch.longest > options.slack.longest
     prompts, answers = batch.list_whole(chunk)
-    piece = max(batch.list_pieces(chunk, alone), key=size.count_kept_bytes, default=Span(0, 0))
+    piece = max(batch.list_pieces(chunk, alone), key=size.count_kept_bytes, default=TokenRun(0, 0))
     at_once = max(batch.list_at_once(chunk, alone), key=size.count_kept_bytes)
     # of an answer's prompt the last layer's keys are all that is needed
     kept_bytes = (len(layers) - 1) * size.count_kept_bytes(prompts)

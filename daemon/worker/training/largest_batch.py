@@ -11,23 +11,23 @@ from prefd.daemon.worker.training.schedule import Batching, count_tokens
 
 
 @dataclass(frozen=True)
-class Span:
-    """Span is tokens that run at once."""
+class TokenRun:
+    """TokenRun is tokens that run at once."""
 
     tokens: float
     scores: float
     """Attention scores of one head: for each token, the tokens that it is compared with."""
 
-    def cut(self, most: float) -> Span:
+    def cut(self, most: float) -> TokenRun:
         """Return a piece of at most so many tokens."""
         return self.grow(min(1.0, most / self.tokens) if self.tokens else 1.0)
 
-    def grow(self, factor: float) -> Span:
+    def grow(self, factor: float) -> TokenRun:
         """Return so many times as much."""
-        return Span(factor * self.tokens, factor * self.scores)
+        return TokenRun(factor * self.tokens, factor * self.scores)
 
     @classmethod
-    def add(cls, spans: Sequence[Span], share: float = 1.0) -> Span:
+    def add(cls, spans: Sequence[TokenRun], share: float = 1.0) -> TokenRun:
         """Add up a share of `spans`."""
         return cls(sum(span.tokens for span in spans), sum(span.scores for span in spans)).grow(share)
 
@@ -42,12 +42,12 @@ class LargestBatch:
     """Tokens of the longest sequence."""
     logit_rows: int
     """Tokens whose logits are computed."""
-    prompts: tuple[Span, ...]
+    prompts: tuple[TokenRun, ...]
     """Each prompt but its last token."""
-    answers: tuple[Span, ...]
+    answers: tuple[TokenRun, ...]
     """Each answer, with its padding: they run after their prompts."""
-    longest_prompt: Span
-    longest_answer: Span
+    longest_prompt: TokenRun
+    longest_answer: TokenRun
     share: float = 1.0
     """How much of these pairs fits into the batch."""
 
@@ -70,23 +70,25 @@ class LargestBatch:
             share,
         )
 
-    def list_whole(self, most: float) -> tuple[Span, Span]:
+    def list_whole(self, most: float) -> tuple[TokenRun, TokenRun]:
         """Add up the prompts, and the answers, that are not cut into pieces of at most so many tokens."""
         prompts, answers = ([span for span in spans if span.tokens <= most] for spans in (self.prompts, self.answers))
-        return Span.add(prompts, self.share), Span.add(answers, self.share)
+        return TokenRun.add(prompts, self.share), TokenRun.add(answers, self.share)
 
-    def list_pieces(self, most: float, alone: bool) -> list[Span]:
+    def list_pieces(self, most: float, alone: bool) -> list[TokenRun]:
         """List the pieces that run at once of what is longer: of prompts, of answers; of one sequence where each runs `alone`."""
         kinds = [[span.cut(most) for span in spans if span.tokens > most] for spans in (self.prompts, self.answers)]
         return (
-            [piece for pieces in kinds for piece in pieces] if alone else [Span.add(each, self.share) for each in kinds]
+            [piece for pieces in kinds for piece in pieces]
+            if alone
+            else [TokenRun.add(each, self.share) for each in kinds]
         )
 
-    def list_at_once(self, most: float, alone: bool) -> list[Span]:
+    def list_at_once(self, most: float, alone: bool) -> list[TokenRun]:
         """List what runs at once: all prompts, all answers; or the longest of each where each runs `alone`."""
         if alone:
             return [self.longest_prompt.cut(most), self.longest_answer.cut(most)]
-        return [Span.add([span.cut(most) for span in spans], self.share) for spans in (self.prompts, self.answers)]
+        return [TokenRun.add([span.cut(most) for span in spans], self.share) for spans in (self.prompts, self.answers)]
 
 
 def _measure_padding(sides: Sequence[Completion], slack: Slack) -> tuple[float, float]:
@@ -98,13 +100,13 @@ def _measure_padding(sides: Sequence[Completion], slack: Slack) -> tuple[float, 
     return run[0] / needed[0] if needed[0] else 1.0, run[1] / needed[1]
 
 
-def _measure_prompt(example: Example) -> Span:
+def _measure_prompt(example: Example) -> TokenRun:
     tokens = example.chosen.start - 1
-    return Span(tokens, tokens**2)
+    return TokenRun(tokens, tokens**2)
 
 
-def _measure_answers(examples: Sequence[Example]) -> Iterator[Span]:
+def _measure_answers(examples: Sequence[Example]) -> Iterator[TokenRun]:
     for example in examples:
         for side in (example.chosen, example.rejected):
             tokens = count_segment_tokens(side)
-            yield Span(tokens, tokens * (side.start - 1 + tokens))
+            yield TokenRun(tokens, tokens * (side.start - 1 + tokens))

@@ -23,7 +23,7 @@ from prefd.daemon.worker.scoring.plan import count_segment_tokens
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.activations import estimate_activations
-from prefd.daemon.worker.training.largest_batch import LargestBatch, Span
+from prefd.daemon.worker.training.largest_batch import LargestBatch, TokenRun
 from prefd.daemon.worker.training.memory import Estimate, check, estimate
 from prefd.daemon.worker.training.schedule import Batching
 
@@ -122,19 +122,19 @@ def test_the_tokens_and_scores_of_a_batch_are_those_of_its_attention() -> None:
     assert batch.logit_rows == 96
     assert batch.longest == 74
     chosen, rejected = (count_segment_tokens(side) for side in (one.chosen, one.rejected))
-    every_answer = Span(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected))
-    assert batch.list_at_once(100, alone=False) == [Span(9, 81), every_answer]
-    assert batch.list_at_once(100, alone=True) == [Span(9, 81), Span(chosen, chosen * (9 + chosen))]
-    assert batch.list_whole(100) == (Span(9, 81), every_answer)
+    every_answer = TokenRun(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected))
+    assert batch.list_at_once(100, alone=False) == [TokenRun(9, 81), every_answer]
+    assert batch.list_at_once(100, alone=True) == [TokenRun(9, 81), TokenRun(chosen, chosen * (9 + chosen))]
+    assert batch.list_whole(100) == (TokenRun(9, 81), every_answer)
 
 
 def test_what_is_longer_than_a_chunk_runs_in_pieces_and_the_rest_whole() -> None:
     """The chosen answer's 64 tokens are cut, the rejected one's 32 are not."""
     batch = LargestBatch.of([example(1, 10, 64, 32)], Batching(1, None))
     chosen, rejected = batch.answers
-    assert batch.list_whole(50) == (Span(9, 81), rejected)
-    assert batch.list_pieces(50, alone=True) == [Span(50, pytest.approx(chosen.scores * 50 / chosen.tokens))]
-    assert batch.list_pieces(50, alone=False)[0] == Span(0, 0)
+    assert batch.list_whole(50) == (TokenRun(9, 81), rejected)
+    assert batch.list_pieces(50, alone=True) == [TokenRun(50, pytest.approx(chosen.scores * 50 / chosen.tokens))]
+    assert batch.list_pieces(50, alone=False)[0] == TokenRun(0, 0)
 
 
 def test_a_batch_is_as_large_as_it_may_be() -> None:
