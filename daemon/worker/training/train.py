@@ -17,7 +17,6 @@ import mlx.core as mx
 from prefd.cache.reference import MissingEntry
 from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
-from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
@@ -73,11 +72,13 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     optimizer.init(model.trainable_parameters())
 
     def estimate_for(settings: BatchSettings) -> memory.Estimate:
-        batching, options = make_batching(training, job.loss, settings), make_options(job.spec, settings)
+        batching = make_batching(training, job.loss, settings)
+        options = Options.from_spec(job.spec, settings)
         return memory.estimate(model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
 
     batches = choose_batches(training, job.run.batches, estimate_for, job.parallel)
-    batching, options = make_batching(training, job.loss, batches.settings), make_options(job.spec, batches.settings)
+    batching = make_batching(training, job.loss, batches.settings)
+    options = Options.from_spec(job.spec, batches.settings)
     estimate = estimate_for(batches.settings)
     log.info("memory: %s", estimate)
     memory_warning = memory.check(estimate, training)
@@ -169,12 +170,6 @@ def describe_noise(noise: float, examples: Sequence[Example]) -> str | None:
 def make_batching(training: TrainingSpec, loss: Objective, settings: BatchSettings) -> Batching:
     """Make micro-batches of bounded tokens, or the pairs as they come where `loss` looks across its batch."""
     return Batching(training.batch_size, settings.batch_tokens if loss.batch_independent else None)
-
-
-def make_options(spec: JobSpec, settings: BatchSettings) -> Options:
-    """Make the options of the policy's passes."""
-    longer = spec.data.max_length > settings.chunk_tokens
-    return Options(chunk_tokens=settings.chunk_tokens if longer else None, checkpoint_layers=settings.grad_checkpoint)
 
 
 def cached_reference(job: SpecifiedJob) -> Any:
