@@ -20,6 +20,9 @@ EVAL = "eval_"
 """Prefix of a metric's name where it is of the held-out pairs."""
 PART = "loss/"
 """Prefix of a loss's name where it is one part of a mixture; the metric is that part's own loss."""
+TIME = "time"
+POSITIONS = ("step", "epoch", TIME)
+"""Metrics that say where a line of metrics.jsonl stands, and nothing of the model."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ METRICS: Mapping[str, Metric] = {
             meaning="how often the pairs have been seen by then",
             heading="\nepoch",
             gauge=("prefd_job_epoch", "Epochs at the last report"),
+        ),
+        Metric(
+            TIME,
+            "Time",
+            "Unix seconds",
+            meaning="when the line was written, in seconds of Unix time; lines of versions before 0.3 have none",
         ),
         Metric(
             "loss",

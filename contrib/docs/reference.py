@@ -17,10 +17,12 @@ import click
 
 from prefd.daemon.cli import COMMANDS, cli
 from prefd.daemon.control.api.app import list_endpoints
+from prefd.daemon.control.api.endpoint import Endpoint
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.event_kinds import KINDS
+from prefd.daemon.page.api.own_endpoints import list_own_endpoints
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.json_schema import build_schema
 from prefd.daemon.specs.mlx_lm_lora.settings import (
@@ -292,10 +294,12 @@ def losses() -> str:
 def _loss(name: str, loss: RegisteredLoss) -> str:
     text = inspect.cleandoc(loss.schema.doc)
     rows = [
-        (f"`{param}`", each["type"], code(each["default"]), " and ".join(bounds(each)))
+        (f"`{param}`", each["type"], code(each["default"]), " and ".join(bounds(each)), each.get("description", ""))
         for param, each in loss.schema.params.items()
     ]
-    parameters = table(["parameter", "type", "default", "range"], rows) if rows else "It has no parameters.\n"
+    parameters = (
+        table(["parameter", "type", "default", "range", "what it does"], rows) if rows else "It has no parameters.\n"
+    )
     return f"### `{name}`\n\n{text}\n\n{parameters}"
 
 
@@ -400,8 +404,18 @@ class _Described:
 def api() -> str:
     """Every endpoint of the control API, with its parameters."""
     daemon: Any = _Described()
+    return _list_endpoints(list_endpoints(daemon, Hub(daemon.home)))
+
+
+def page_api() -> str:
+    """Every endpoint that the page's own process alone serves, with its parameters."""
+    return _list_endpoints(list_own_endpoints(_Described.home))
+
+
+def _list_endpoints(endpoints: Iterable[Endpoint]) -> str:
     rows = []
-    for each in list_endpoints(daemon, Hub(daemon.home)):
-        query = [] if each.query is None else list(each.query.model_fields)
+    for each in endpoints:
+        fields = {} if each.query is None else each.query.model_fields
+        query = [field.alias or name for name, field in fields.items()]
         rows.append((f"`{each.method} {each.path}`", each.summary, ", ".join(f"`{name}`" for name in query)))
     return part(table(["endpoint", "what it does", "parameters"], rows))

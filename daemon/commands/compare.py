@@ -26,7 +26,7 @@ from prefd.daemon.terminal.comparison import (
     write_notes,
 )
 from prefd.daemon.text.wording import clip, format_number
-from prefd.plugins.metrics import EVAL
+from prefd.plugins.metrics import EVAL, POSITIONS
 
 PLACE = HelpPlace(Section.JOBS, 120)
 MOST_LABELS = 3
@@ -151,7 +151,7 @@ def describe_json(jobs: Sequence[ComparedJob]) -> Mapping[str, Any]:
 def draw_curves(png: Path, jobs: Sequence[ComparedJob], metrics: Sequence[str]) -> None:
     """Draws the metrics, or the usual two. Raises `Failure` where the jobs have not recorded them."""
     names = list(dict.fromkeys(metrics or CURVES))
-    recorded_metrics = {key.removeprefix(EVAL) for job in jobs for row in job.rows for key in row} - {"step", "epoch"}
+    recorded_metrics = {key.removeprefix(EVAL) for job in jobs for row in job.rows for key in row} - set(POSITIONS)
     if not recorded_metrics:
         raise Failure("none of these jobs has metrics to draw yet", Exit.NOT_FOUND)
     for name in names if metrics else ():

@@ -9,6 +9,7 @@ import click
 
 from prefd.daemon.commands.shared.options import json_option
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.home.finder_link import find_link, is_hidden, link_for_finder
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
 
@@ -27,10 +28,11 @@ Examples:
 def init(home: Home, as_json: bool) -> None:
     """Make a home for jobs, runs and cache.
 
-    It has the watched folder, and a config.toml with every setting explained. What is there already stays as it is.
+    It has the watched folder, and a config.toml with every setting explained. What is there already stays as it is. On a Mac, where Finder hides ~/Library, ~/prefd becomes a link to it.
     """
     existed = home.root.is_dir()
     is_config_new = make_home(home)
+    link = find_link(home)
     with suppress(PermissionError):  # another user's: `prefd doctor` says so
         if (mode := home.close_to_others()) is not None:
             render.print_note(
@@ -38,11 +40,21 @@ def init(home: Home, as_json: bool) -> None:
             )
     if as_json:
         render.emit_json(
-            {"home": str(home.root), "jobs": str(home.jobs), "config": str(home.config), "made": not existed}
+            {
+                "home": str(home.root),
+                "jobs": str(home.jobs),
+                "config": str(home.config),
+                "made": not existed,
+                "link": None if link is None else str(link),
+            }
         )
     else:
         click.echo(home.root)
     render.print_note("the home was there already" if existed else f"made a home; specs go into {home.jobs}")
+    if link is not None:
+        render.print_note(f"Finder shows it as {link}, a link that may be removed: specs go into {link / 'jobs'}")
+    elif is_hidden(home):
+        render.print_note("Finder hides it, and ~/prefd is something else already: `prefd open` shows it")
     if is_config_new:
         render.print_note(f"wrote the settings, all at their defaults: {home.config}")
     render.print_note("next: `prefd doctor` looks whether all is well, `prefd start --detach` starts the daemon")
@@ -53,6 +65,7 @@ def make_home(home: Home) -> bool:
     from prefd.daemon.home.settings import Config
 
     home.create()
+    link_for_finder(home)
     try:
         with home.config.open("x", encoding="utf-8") as file:
             os.fchmod(file.fileno(), 0o600)  # it lists plugins, which are run

@@ -38,6 +38,7 @@ class DaemonNotRunning(PrefdError):
     """No daemon answers on this home; the message says how to start one."""
 
     exit_code = Exit.NO_DAEMON
+    http_status = 503
     state = "not running"
 
 
@@ -160,20 +161,29 @@ class Client:
                     return
         raise find_foreign_daemon(self.home) or self._silent(announcement)
 
+    def relay(self, method: str, target: str, content: bytes, media: str) -> httpx.Response:
+        """Hands on a request as it came, and returns the daemon's answer as it is, also where that is a refusal."""
+        with self._http() as (http, httpx):
+            return self._send(http, httpx, method, target, content=content, headers={"Content-Type": media})
+
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._http() as (http, httpx):
             return self._request(http, httpx, method, path, **options)
+
+    def _send(self, http: httpx.Client, library: ModuleType, method: str, path: str, **options: Any) -> httpx.Response:
+        """Makes one request, and returns whatever the daemon answers."""
+        try:
+            return http.request(method, path, **options)
+        except library.TimeoutException:
+            raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
+        except library.TransportError:
+            raise find_foreign_daemon(self.home) or self._not_running() from None
 
     def _request(
         self, http: httpx.Client, library: ModuleType, method: str, path: str, **options: Any
     ) -> dict[str, Any]:
         """Makes one request and returns the daemon's answer."""
-        try:
-            reply = http.request(method, path, **options)
-        except library.TimeoutException:
-            raise ControlError(504, f"the daemon did not answer within {self.timeout:g} s") from None
-        except library.TransportError:
-            raise find_foreign_daemon(self.home) or self._not_running() from None
+        reply = self._send(http, library, method, path, **options)
         if reply.is_error:
             _raise_refusal(reply)
         value = _read_json(reply)

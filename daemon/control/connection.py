@@ -22,7 +22,7 @@ MAX_CONNECTIONS = 100
 
 
 class Connection(H11Protocol):
-    """Connection serves this user only; nothing is read from another's, nor answered."""
+    """Connection serves this user only, as the kernel tells who is at the other end of a Unix socket."""
 
     timing: Timing = USUAL
     _deadline: asyncio.TimerHandle | None = None
@@ -33,7 +33,7 @@ class Connection(H11Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.since = self.loop.time()
-        if (peer := describe_stranger(transport.get_extra_info("socket"))) is not None:
+        if (peer := self.describe_stranger(transport)) is not None:
             log.warning("refused a connection of %s", peer)
             transport.abort()
         elif self._make_room():
@@ -63,6 +63,10 @@ class Connection(H11Protocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    def describe_stranger(self, transport: asyncio.Transport) -> str | None:
+        """Names who must not be answered at the other end; None where it is this user."""
+        return describe_stranger(transport.get_extra_info("socket"))
 
     @property
     def waiting(self) -> bool:
@@ -102,10 +106,10 @@ class Connection(H11Protocol):
             self._unread = None
 
 
-def make_limits(timing: Timing) -> dict[str, Any]:
-    """Returns the limits that uvicorn itself keeps, and its connections' `timing`, for `uvicorn.Config`."""
+def make_limits(timing: Timing, connection: type[Connection] = Connection) -> dict[str, Any]:
+    """Returns the limits that uvicorn itself keeps, and its connections' class and `timing`, for `uvicorn.Config`."""
     return {
-        "http": type("TimedConnection", (Connection,), {"timing": timing}),  # uvicorn makes them itself, of a class
+        "http": type("TimedConnection", (connection,), {"timing": timing}),  # uvicorn makes them itself, of a class
         "h11_max_incomplete_event_size": 32_768,  # of a request's head
         "timeout_keep_alive": 5,
         "timeout_graceful_shutdown": 2,

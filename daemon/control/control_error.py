@@ -13,4 +13,4 @@ class ControlError(PrefdError):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        self.status = self.http_status = status

@@ -24,6 +24,7 @@ class DaemonOfAnotherUser(PrefdError):
     """A daemon serves this home as another user; the message says as whom, and how to ask it."""
 
     exit_code = Exit.FAILED
+    http_status = 503
 
     def __init__(self, problem: str, command: str) -> None:
         super().__init__(f"{problem}: {command}")

@@ -11,11 +11,13 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from prefd.daemon.control.api.app import make_app
 from prefd.daemon.control.api.endpoint import Controlled
@@ -88,14 +90,21 @@ class _Server(uvicorn.Server):
 async def serve_control(daemon: Controlled, listener: socket.socket, timing: Timing = USUAL) -> None:
     """Answers on `listener` until cancelled; requests that are being answered are finished first."""
     hub = Hub(daemon.home, timing)
+    await serve_app(make_app(daemon, hub), hub, listener, make_limits(timing))
+
+
+async def serve_app(app: ASGIApp, hub: Hub, listener: socket.socket, limits: Mapping[str, Any]) -> None:
+    """Answers on `listener` until cancelled; requests that are being answered are finished first."""
     config = uvicorn.Config(
-        make_app(daemon, hub),
+        app,
         lifespan="off",
         ws="none",
         log_config=None,
         log_level="warning",
         access_log=False,
-        **make_limits(timing),
+        server_header=False,
+        proxy_headers=False,
+        **limits,
     )
     server = _Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))

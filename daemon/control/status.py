@@ -88,6 +88,8 @@ class Power(StatusPart):
     """For how many seconds the machine has slept since it was started."""
     thermal_pressure: str | None = None
     """How much heat slows it: a word of macOS's; empty for not at all."""
+    memory_pressure: str | None = None
+    """How short of memory it is: high, critical; empty for not at all."""
 
 
 class Status(StatusPart):

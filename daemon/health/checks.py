@@ -17,6 +17,7 @@ from typing import TypeVar
 from packaging.requirements import Requirement
 
 from prefd.daemon.control.status import SettingsInForce
+from prefd.daemon.health.condition_checks import check_memory, check_power
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.home_checks import check_disk, check_home
 from prefd.daemon.health.machine_checks import check_limits, check_service, check_socket, check_watch
@@ -24,11 +25,9 @@ from prefd.daemon.home import lock
 from prefd.daemon.home.changed_settings import describe_differences, list_changed_settings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
-from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
 from prefd.daemon.machine.owners import explain_rights
-from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds, read_thermal_pressure
 from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
 from prefd.daemon.machine.readability import list_documents
 from prefd.daemon.runs.snapshot import list_versions
@@ -158,27 +157,8 @@ def check_worker(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     yield HealthFinding(
         "ok", "workers", limits.describe() or "no limits: [worker] in config.toml sets cpus, memory and nice"
     )
-    yield HealthFinding("ok", "power", describe_power(limits))
     for doubt in limits.doubts():
         yield HealthFinding("warn", "workers", doubt, f"edit [worker] in {home.config}")
-
-
-def describe_power(limits: WorkerLimits) -> str:
-    """Says how the machine's power is dealt with while a job runs, and what this system does not tell."""
-    facts = [describe_keeping() if limits.prevent_sleep else "not kept awake: worker.prevent_sleep is false"]
-    battery = read_battery()
-    if battery is None:
-        facts.append("no battery, as far as the system tells")
-    else:
-        rule = (
-            f"jobs wait below {limits.on_battery} % (worker.on_battery)" if limits.on_battery else "jobs run on it too"
-        )
-        facts.append(f"a battery at {battery.percent:.0f} %: {rule}")
-    if read_thermal_pressure() is None:
-        facts.append("the system does not tell whether heat slows it")
-    if read_slept_seconds() is None:
-        facts.append("nor for how long it slept")
-    return "; ".join(facts)
 
 
 def check_plugins(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
@@ -358,6 +338,8 @@ CHECKS: tuple[Callable[[Home, Timing], Iterator[HealthFinding]], ...] = (
     check_disk,
     check_config,
     check_worker,
+    check_power,
+    check_memory,
     check_plugins,
     check_jobs,
     check_watch,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from prefd.daemon.health.finding import HealthFinding
+from prefd.daemon.home.finder_link import find_link, is_hidden
 from prefd.daemon.home.identity import read_identity
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.home_copies import is_unsettled
@@ -40,6 +41,12 @@ def check_home(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         return
     findings = [*_check_others(home), *_check_owners(home), *_check_identity(home)]
     yield from findings or [HealthFinding("ok", "home", f"{home.root} can be written, by you alone")]
+    if is_hidden(home):
+        link = find_link(home)
+        hidden = (
+            "Finder hides it: `prefd init` links ~/prefd to it where nothing else is there, and `prefd open` shows it"
+        )
+        yield HealthFinding("ok", "home", hidden if link is None else f"Finder shows it as {link}")
 
 
 def _find_refusal(home: Home) -> HealthFinding | None:

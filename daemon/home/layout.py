@@ -46,6 +46,11 @@ def refuse_unexpanded(path: Path) -> None:
     raise HomeUnusable(f"the home {path}: {problem}; write the path itself in --home or PREFD_HOME")
 
 
+def locate_default() -> Path:
+    """Return where the home is of a user who names none."""
+    return Path(platformdirs.user_data_dir("prefd", appauthor=False))
+
+
 @dataclass(frozen=True)
 class Home:
     """Home is the layout of `<home>/`. Only `create` creates anything."""
@@ -59,8 +64,7 @@ class Home:
         Raises HomeUnusable for a link to what is not there, where a home would be made in a mount's place, and for a path that
         only a shell would have expanded, as a service manager's file may have one.
         """
-        chosen = folder or os.environ.get("PREFD_HOME") or platformdirs.user_data_dir("prefd", appauthor=False)
-        path = expand_user(chosen)
+        path = expand_user(folder or os.environ.get("PREFD_HOME") or locate_default())
         refuse_unexpanded(path)
         refuse_dangling(path)
         return cls(path.resolve())
@@ -129,6 +133,16 @@ class Home:
     def lock(self) -> Path:
         """The file whose lock the running daemon holds."""
         return self.run / "daemon.lock"
+
+    @property
+    def page_record(self) -> Path:
+        """The file of `prefd web`: its token, and where it listens. Mode 0600."""
+        return self.run / "web.json"
+
+    @property
+    def page_lock(self) -> Path:
+        """The file whose lock the running `prefd web` holds."""
+        return self.run / "web.lock"
 
     @property
     def log(self) -> Path:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -82,8 +83,13 @@ def is_held(home: Home) -> bool:
 
     Nothing is written, so it can be asked of a home that is read-only.
     """
+    return is_locked(home.lock)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock on this file."""
     try:
-        descriptor = os.open(home.lock, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:  # another user's: nobody can tell

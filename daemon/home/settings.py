@@ -51,6 +51,18 @@ class NotifyConfig(SpecModel):
     timeout_seconds: float = Field(60.0, gt=0, description="it is ended when it takes longer")
 
 
+class WebConfig(SpecModel):
+    """WebConfig says where the page is served: `[web]` in config.toml."""
+
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="the address; another than this reaches beyond this machine"
+    )
+    port: int = Field(8377, ge=1, le=65535, description="the port; another home's page needs another")
+    allowed_hosts: list[str] = Field(
+        [], description="further names that browsers may ask for the page by: box.example:443"
+    )
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -66,6 +78,7 @@ class Config(SpecModel):
     worker: WorkerLimits = WorkerLimits()
     log: LogConfig = LogConfig()
     notify: NotifyConfig = NotifyConfig()
+    web: WebConfig = WebConfig()
 
     @field_validator("groups")
     @classmethod
@@ -91,8 +104,8 @@ class Config(SpecModel):
         except ParseError as error:
             raise ConfigError(f"{home.config}: {error}") from None
         except ValidationError as error:
-            lines = explain_faults(error, cls, parsed.value, parsed.lines)
-            raise ConfigError("\n".join(f"{home.config}: {line}" for line in lines)) from None
+            faults = explain_faults(error, cls, parsed.value, parsed.positions)
+            raise ConfigError("\n".join(f"{home.config}: {fault}" for fault in faults)) from None
 
     @staticmethod
     def template() -> str:

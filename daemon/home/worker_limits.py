@@ -10,13 +10,15 @@ from __future__ import annotations
 import psutil
 from pydantic import Field, field_validator
 
-from prefd.daemon.machine.cpus import CPUS, NICE, THREADS, usable_cpus
+from prefd.daemon.machine.cpus import CPUS, GPU_SHARE, NICE, THREADS, usable_cpus
+from prefd.daemon.machine.heat import describe_heat
+from prefd.daemon.machine.power import describe_low_battery
 from prefd.daemon.text.sizes import parse_size
 from prefd.daemon.text.strict_model import SpecModel
 
 
 class WorkerLimits(SpecModel):
-    """WorkerLimits limits the cores, memory and niceness of each worker."""
+    """WorkerLimits limits the cores, memory, niceness and share of the GPU of each worker, and says when none is to run."""
 
     cpus: int = Field(0, ge=0, description="processor cores that a worker uses; 0: all there are")
     memory: str = Field(
@@ -30,6 +32,12 @@ class WorkerLimits(SpecModel):
         ge=0,
         le=100,
         description="on battery, jobs stop below this percent and go on later; 0: they run on, 100: only plugged in",
+    )
+    pause_on_heat: bool = Field(
+        False, description="stop jobs while heat slows a Mac seriously; they go on when it has cooled"
+    )
+    gpu_share: int = Field(
+        100, ge=5, le=100, description="percent of the time that a job keeps the GPU busy while the display is on"
     )
 
     @field_validator("memory")
@@ -48,6 +56,8 @@ class WorkerLimits(SpecModel):
     def environment(self, job_id: int) -> dict[str, str]:
         """Return the variables that limit a job's worker. Jobs that run together get different cores where there are enough."""
         variables = {NICE: str(self.nice)} if self.nice else {}
+        if self.gpu_share < 100:
+            variables[GPU_SHARE] = str(self.gpu_share)
         if self.cpus:
             usable = usable_cpus()
             first = job_id * self.cpus
@@ -59,7 +69,14 @@ class WorkerLimits(SpecModel):
         """Describe the limits, such as `2 cores, at most 8GB, nice 10`; empty without limits."""
         limits = [f"{self.cpus} core{'' if self.cpus == 1 else 's'}"] if self.cpus else []
         limits += [f"at most {self.memory}"] if self.memory else []
-        return ", ".join([*limits, f"nice {self.nice}"] if self.nice else limits)
+        limits += [f"nice {self.nice}"] if self.nice else []
+        limits += [f"{self.gpu_share} % of the GPU while the display is on"] if self.gpu_share < 100 else []
+        return ", ".join(limits)
+
+    def explain_rest(self, is_running: bool) -> str | None:
+        """Say why a job that runs is to stop now, or none is to start: the battery is low, or the machine hot; None where it may."""
+        low_battery = describe_low_battery(self.on_battery)
+        return low_battery or (describe_heat(is_running) if self.pause_on_heat else None)
 
     def doubts(self) -> list[str]:
         """List in words the limits that this machine cannot meet."""

@@ -65,6 +65,12 @@ class JobQueries:
 
         return JobSpec.model_validate_json(row[0])
 
+    def spec_texts(self, job_ids: Iterable[int]) -> dict[int, str]:
+        """Return the specs of these jobs as JSON, by id; of a job that is not there, none."""
+        query = "SELECT id, spec FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+        with explain_errors(self._path):
+            return dict(self._db.execute(query, (json.dumps(builtins.list(job_ids)),)).fetchall())
+
     def counts(self) -> dict[State, int]:
         """Count the jobs in each state (zeros included)."""
         with explain_errors(self._path):
@@ -153,18 +159,31 @@ class JobQueries:
             return total
 
     def page(
-        self, states: Sequence[State], group: str | None, before: int | None, limit: int
+        self,
+        states: Sequence[State],
+        group: str | None,
+        before: int | None,
+        limit: int,
+        job_ids: Sequence[int] = (),
     ) -> tuple[builtins.list[Job], bool]:
         """Return the newest `limit` jobs, oldest first, and whether there are older ones.
 
-        They are of these states (all, when none is named) and this group, with ids below `before`.
+        They are of these states (all, when none is named) and this group, with ids below `before` and, where any is named,
+        among `job_ids`.
         """
         marks = ", ".join("?" * len(states or STATES))
+        among = "AND id IN (SELECT value FROM json_each(?)) " if job_ids else ""
         with explain_errors(self._path):
             rows = self._db.execute(
                 f"SELECT {job_rows.COLUMNS} FROM jobs WHERE state IN ({marks}) AND job_group = coalesce(?, job_group) "
-                "AND id < coalesce(?, 9223372036854775807) ORDER BY id DESC LIMIT ?",
-                (*(states or STATES), group, before, limit + 1),
+                f"AND id < coalesce(?, 9223372036854775807) {among}ORDER BY id DESC LIMIT ?",
+                (
+                    *(states or STATES),
+                    group,
+                    before,
+                    *([json.dumps(builtins.list(job_ids))] if job_ids else []),
+                    limit + 1,
+                ),
             )
             jobs = [job_rows.parse_job(row) for row in rows]
         return jobs[:limit][::-1], len(jobs) > limit

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-CPUS, NICE = "PREFD_WORKER_CPUS", "PREFD_WORKER_NICE"
+CPUS, NICE, GPU_SHARE = "PREFD_WORKER_CPUS", "PREFD_WORKER_NICE", "PREFD_WORKER_GPU_SHARE"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "ARROW_NUM_THREADS")
 """The variables that tell a worker's libraries how many threads to have."""
 

@@ -19,6 +19,12 @@ OUT_OF_MEMORY = re.compile(
 """The words of Python, C++, MLX on a CPU, Metal and CUDA when there is no memory left."""
 
 
+PRESSURE_LEVEL = b"kern.memorystatus_vm_pressure_level"
+PRESSURE_WORDS = {1: "", 2: "high", 4: "critical"}
+"""macOS's levels of memory pressure, as Activity Monitor colours them: green, yellow, red."""
+CRITICAL = "critical"
+
+
 def private_bytes(process: psutil.Process) -> int:
     """Return the bytes of memory that are the process's own.
 
@@ -36,6 +42,12 @@ def held_bytes(process: psutil.Process) -> int:
     if sys.platform == "darwin" and (facts := darwin.read_facts(process.pid)) is not None:
         return facts.footprint
     return int(process.memory_info().rss)
+
+
+def read_pressure() -> str | None:
+    """Return in a word how short of memory a Mac is, "" where it is not; None where the system does not tell."""
+    level = darwin.read_number(PRESSURE_LEVEL) if sys.platform == "darwin" else None
+    return None if level is None else PRESSURE_WORDS.get(level, f"level {level}")
 
 
 def count_kills() -> int:

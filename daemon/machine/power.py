@@ -1,12 +1,13 @@
-"""Tells what the machine's power does to a job: its battery, how long it slept, whether heat slows it, and how it is kept awake.
+"""Tells what the machine's power does to a job: its battery, whether it saves power, how long it slept, and how it is kept awake.
 
 What a system does not tell is None, and `prefd doctor` says so. A laptop whose lid is closed on battery sleeps whatever it is asked.
 """
 
 from __future__ import annotations
 
-import ctypes
+import re
 import shutil
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -14,15 +15,14 @@ from pathlib import Path
 
 import psutil
 
-from prefd.daemon.machine import darwin
-
 CAFFEINATE = Path("/usr/bin/caffeinate")
+PMSET = Path("/usr/bin/pmset")
+PMSET_SECONDS = 10.0
+LOW_POWER = re.compile(r"^\s*(?:low)?powermode\s+(\d)", re.MULTILINE)
+"""What pmset says of Low Power Mode: `lowpowermode 1`, or on Macs with a High Power Mode too, `powermode 1`."""
 SYSTEMD_RUNS = Path("/run/systemd/system")
 CLOCK_MONOTONIC_RAW, CLOCK_UPTIME_RAW = 4, 8
 """macOS's: the first goes on while the machine sleeps, the second does not."""
-THERMAL_LEVEL = b"com.apple.system.thermalpressurelevel"
-THERMAL_WORDS = {1: "moderate", 2: "heavy", 3: "trapping", 4: "sleeping"}
-"""macOS's levels of thermal pressure; 0 is none."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,20 @@ def describe_low_battery(floor: int) -> str | None:
     return f"the machine is on battery, at {battery.percent:.0f} % (worker.on_battery is {floor})"
 
 
+def is_low_power() -> bool | None:
+    """Return whether a Mac is in Low Power Mode now, in which its GPU has about half its speed; None where the system does not tell."""
+    if sys.platform != "darwin" or not PMSET.exists():
+        return None
+    try:
+        settings = subprocess.run(
+            [str(PMSET), "-g"], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=PMSET_SECONDS
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = LOW_POWER.search(settings)
+    return None if match is None else match[1] == "1"
+
+
 def read_slept_seconds() -> float | None:
     """Return for how many seconds the machine has slept since it was started; None where the system does not tell."""
     try:
@@ -61,21 +75,6 @@ def read_slept_seconds() -> float | None:
     except OSError:
         pass
     return None
-
-
-def read_thermal_pressure() -> str | None:
-    """Return in a word how much heat slows a Mac, "" where it does not; None where the system does not tell."""
-    library = darwin.load_library() if sys.platform == "darwin" else None
-    if library is None:
-        return None
-    token, level = ctypes.c_int(), ctypes.c_uint64()
-    if library.notify_register_check(THERMAL_LEVEL, ctypes.byref(token)):
-        return None
-    try:
-        failed = library.notify_get_state(token, ctypes.byref(level))
-    finally:
-        library.notify_cancel(token)
-    return None if failed else THERMAL_WORDS.get(level.value, "" if level.value == 0 else f"level {level.value}")
 
 
 def list_keepers(pid: int) -> list[list[str]]:

@@ -15,7 +15,6 @@ from contextlib import suppress
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.live_settings import LiveSettings
-from prefd.daemon.machine.power import describe_low_battery
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import take_stamp_of_installed
@@ -58,8 +57,8 @@ class Conditions:
             return f"no worker can be started: {self.worker_error}; the queue waits"
         if self.losses.error is not None:
             return f"the losses cannot be listed: {self.losses.error}; the queue waits"
-        if (low_battery := describe_low_battery(self.settings.current.worker.on_battery)) is not None:
-            return f"{low_battery}; the queue waits"
+        if (rest := self.settings.current.worker.explain_rest(is_running=False)) is not None:
+            return f"{rest}; the queue waits"
         return None
 
     async def renew(self) -> None:

@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from prefd.daemon.machine.memory import OUT_OF_MEMORY, count_kills, private_bytes
+from prefd.daemon.machine.memory import CRITICAL, OUT_OF_MEMORY, count_kills, private_bytes, read_pressure
 from prefd.daemon.timing import USUAL, Timing
 
 LOW = 0.05
 """A share of the machine's memory: with less free, a SIGKILL that prefd did not send is probably the system's."""
+
+LARGE = 0.5
+"""A share of the machine's memory: a worker that holds more is what the machine is short of memory by."""
+LOOKS = 3
+"""How many looks in a row a Mac has to be critically short of memory before a large worker is stopped."""
 
 
 @dataclass
@@ -27,6 +32,12 @@ class MemoryWatch:
     """The smallest share of the machine's memory that was seen free."""
     over: bool = False
     """Whether it went over its limit."""
+    pressures: int = 0
+    """At how many looks in a row macOS has called the machine's memory pressure critical."""
+    was_critical: bool = False
+    """Whether it ever did."""
+    crowds: bool = False
+    """Whether it held most of a Mac's memory while the Mac was critically short of it."""
     kills_before: int = field(default_factory=lambda: count_kills())
     """How many processes the system had killed for want of memory before the worker started."""
     timing: Timing = USUAL
@@ -46,6 +57,14 @@ class MemoryWatch:
         self.peak = max(self.peak, used)
         self.free = min(self.free, machine.available / machine.total)
         self.over = self.over or (self.limit is not None and used > self.limit)
+        self.pressures = self.pressures + 1 if read_pressure() == CRITICAL else 0
+        self.was_critical = self.was_critical or self.pressures > 0
+        self.crowds = self.crowds or (self.pressures >= LOOKS and used > LARGE * machine.total)
+
+    @property
+    def must_stop(self) -> bool:
+        """Say whether the worker is to save its state and end, to go on with less: before a Mac swaps until it kills somebody."""
+        return self.over or self.crowds
 
     @property
     def is_far_over(self) -> bool:
@@ -59,6 +78,8 @@ class MemoryWatch:
             return f"the system ran out of memory and killed the worker; {usage}"
         if returncode == -signal.SIGKILL and self.free < LOW:
             return f"the worker was killed, probably for want of memory ({self.free:.1%} of it was free); {usage}"
+        if returncode == -signal.SIGKILL and self.was_critical:
+            return f"the worker was killed, probably for want of memory (macOS called its pressure critical); {usage}"
         if returncode and (match := OUT_OF_MEMORY.search(log_tail)):
             return f"the worker ran out of memory ({match.group()}); {usage}"
         return None

@@ -78,9 +78,8 @@ class EndedWorker:
             return "failed", outcome.reason
         if self.stop_requested:
             return "stopped", ""
-        if self.memory.over:
-            usage = f"its worker took {self.memory.peak / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}"
-            return "no memory", self._advise_smaller(usage)
+        if self.memory.must_stop:
+            return "no memory", self._advise_smaller(self._describe_excess())
         if self.returncode == WorkerExit.STOPPED:
             return self._judge_stop_from_outside()
         if self.returncode == WorkerExit.NO_ROOM:
@@ -103,6 +102,13 @@ class EndedWorker:
             reason = last_line if self.outcome is None else self.outcome.reason
             return "not ready", f"something that is installed cannot be imported: {reason}"
         return None
+
+    def _describe_excess(self) -> str:
+        """Say of how much memory a worker was stopped that took too much."""
+        held = f"{self.memory.peak / 1e9:.2f} GB"
+        if self.memory.over:
+            return f"its worker took {held}, and worker.memory allows {self.limits.memory}"
+        return f"this Mac was critically short of memory, most of which its worker held ({held}): it was stopped before macOS would end it"
 
     def _advise_smaller(self, message: str) -> str:
         """Add to the cause of an end for want of memory the settings that make the job smaller, and the log's end."""

@@ -18,7 +18,6 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.memory import count_kills
-from prefd.daemon.machine.power import describe_low_battery
 from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, ProcessId, signal_group
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.phase_end import EndedWorker, PhaseEnd
@@ -61,8 +60,8 @@ class PhaseRunner:
         self.worker = worker
         self.grace = grace
         self.limits = limits
-        self._low_battery: str | None = None
-        """Why the last worker was told to stop, where the battery was low."""
+        self._rest: str | None = None
+        """Why the last worker was told to stop, where the battery was low or the machine hot."""
         self.timing = timing
 
     async def run(self, phase: Phase, run: RunDir, settings: HandedSettings) -> PhaseEnd:
@@ -71,7 +70,7 @@ class PhaseRunner:
         `settings`: those that the phase was planned with.
         """
         began = time.monotonic()
-        self._low_battery = None
+        self._rest = None
         run.forget_progress()
         lock = await self.take_lock(run)
         if lock is None and self.requests.to_stop:
@@ -119,8 +118,8 @@ class PhaseRunner:
             self.home.config,
         )
         kind, reason = worker_end.judge()
-        if kind == "stopped" and self._low_battery is not None:
-            reason = f"{self._low_battery}; it goes on from where it stood"
+        if kind == "stopped" and self._rest is not None:
+            reason = f"{self._rest}; it goes on from where it stood"
         return PhaseEnd(kind, reason, time.monotonic() - began)
 
     async def take_lock(self, run: RunDir) -> int | None:
@@ -147,9 +146,9 @@ class PhaseRunner:
                 memory.look()
                 if exited.done():
                     break
-                self._low_battery = self._low_battery or describe_low_battery(self.limits.on_battery)
-                stop_requested = stop_requested or self.requests.to_stop or self._low_battery is not None
-                if signalled_at is None and (stop_requested or memory.over):
+                self._rest = self._rest or self.limits.explain_rest(is_running=True)
+                stop_requested = stop_requested or self.requests.to_stop or self._rest is not None
+                if signalled_at is None and (stop_requested or memory.must_stop):
                     signalled_at = time.monotonic()
                     signal_group(process.pid, signal.SIGTERM)
                 elif signalled_at is not None and (self._is_overdue(signalled_at) or memory.is_far_over):

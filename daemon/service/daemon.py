@@ -34,8 +34,10 @@ from prefd.daemon.jobs.edits import refuse_uneditable
 from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.rebuild import mend, open_table
 from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
+from prefd.daemon.machine.heat import read_thermal_pressure
+from prefd.daemon.machine.memory import read_pressure
 from prefd.daemon.machine.open_files import raise_limit
-from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds, read_thermal_pressure
+from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
@@ -48,6 +50,7 @@ from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
+from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
@@ -273,6 +276,10 @@ class Service:
         self.runner.queued.set()
         return Acted(queue=Queue(paused_at=self.table.queue_paused_at()), jobs=jobs)
 
+    async def catalog(self) -> Catalog:
+        """Return the losses and plugins as they are now. Raises CatalogError."""
+        return await self.losses.now()
+
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Make jobs of a posted spec file, as `Admission.submit` does."""
         return await self.admission.submit(data, name)
@@ -342,6 +349,7 @@ def _measure_power(prevents_sleep: bool) -> Power:
         plugged=None if battery is None else battery.is_plugged,
         slept_s=read_slept_seconds(),
         thermal_pressure=read_thermal_pressure(),
+        memory_pressure=read_pressure(),
     )
 
 

@@ -40,6 +40,8 @@ def power_facts(power: Power) -> list[tuple[str, str]]:
         facts.append(f"slept {format_duration(power.slept_s)} since it was started")
     if power.thermal_pressure:
         facts.append(f"slowed by heat (thermal pressure {power.thermal_pressure})")
+    if power.memory_pressure:
+        facts.append(f"short of memory (macOS calls its pressure {power.memory_pressure})")
     return [("machine", "; ".join(facts))] if facts else []
 
 

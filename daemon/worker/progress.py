@@ -6,7 +6,8 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from prefd.daemon.machine.power import read_slept_seconds, read_thermal_pressure
+from prefd.daemon.machine.heat import read_thermal_pressure
+from prefd.daemon.machine.power import read_slept_seconds
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.text.times import format_duration

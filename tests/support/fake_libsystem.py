@@ -42,7 +42,10 @@ class FakeLibrary:
         value = self.settings.get(name)
         if value is None:
             return -1
-        old.value = value
+        if isinstance(old, ctypes.Array):
+            old.value = value
+        else:
+            ctypes.memmove(old, value, len(value))
         return 0
 
     def mach_timebase_info(self, timebase: Any, /) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api import changes, events, jobs, openapi, prometheus, queue
+from prefd.daemon.control.api import changes, events, jobs, losses, openapi, prometheus, queue, validation
 from prefd.daemon.control.api import daemon as service
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, respond_refusal
 from prefd.daemon.errors import PrefdError
@@ -17,21 +18,33 @@ from prefd.daemon.errors import PrefdError
 log = logging.getLogger(__name__)
 
 
-def list_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
-    """Lists all the endpoints under /v1."""
-    described = [
+def list_shared_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
+    """Lists the endpoints that the control socket and `prefd web` have in common. A new file of endpoints gets its line here."""
+    return [
         *service.list_endpoints(daemon),
         *jobs.list_endpoints(daemon),
         *changes.list_endpoints(daemon),
         *queue.list_endpoints(daemon),
+        *losses.list_endpoints(daemon),
+        *validation.list_endpoints(daemon),
         *events.list_endpoints(daemon, hub),
         *prometheus.list_endpoints(daemon, lambda: hub.streams),
     ]
-    return [*described, openapi.describe_endpoints(described)]
+
+
+def list_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]:
+    """Lists all the endpoints of the control socket, under /v1."""
+    shared = list_shared_endpoints(daemon, hub)
+    return [*shared, openapi.describe_endpoints(shared)]
 
 
 def make_app(daemon: Controlled, hub: events.Hub) -> Starlette:
-    """Builds the application: every answer but the event stream and the metrics is JSON; every error a `responses.Error`."""
+    """Builds the daemon's application: every answer but the event stream and the metrics is JSON."""
+    return make_app_of(list_endpoints(daemon, hub))
+
+
+def make_app_of(endpoints: Sequence[Endpoint]) -> Starlette:
+    """Builds an application of these endpoints, in which every error is a `responses.Error`."""
 
     async def answer_expected(request: Request, error: Exception) -> Response:
         assert isinstance(error, PrefdError)
@@ -48,7 +61,7 @@ def make_app(daemon: Controlled, hub: events.Hub) -> Starlette:
         return respond_refusal(500, f"{type(error).__name__}: {error}")
 
     return Starlette(
-        routes=[each.route() for each in list_endpoints(daemon, hub)],
+        routes=[each.route() for each in endpoints],
         exception_handlers={
             PrefdError: answer_expected,
             HTTPException: answer_http_error,

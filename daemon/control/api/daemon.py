@@ -39,7 +39,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         return respond({"path": path, "reason": await run_in_thread(explain_unreadable, Path(path))})
 
     return [
-        Endpoint("GET", "/v1/status", "What the daemon is doing", status, Status),
+        Endpoint("GET", "/v1/status", "What the daemon is doing", status, Status, of_daemon=True),
         Endpoint(
             "GET",
             "/v1/readable",
@@ -48,6 +48,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             responses.Readable,
             query=ReadableQuery,
             errors={422: "the path is not absolute"},
+            of_daemon=True,
         ),
         Endpoint(
             "POST", "/v1/stop", "Stop the daemon; a second time, without waiting", stop, responses.Stopping, status=202

@@ -41,6 +41,7 @@ def list_endpoints(daemon: Controlled, streams: Callable[[], int]) -> Sequence[E
             metrics,
             "Prometheus' text format, version 0.0.4",
             media="text/plain",
+            of_daemon=True,
         )
     ]
 

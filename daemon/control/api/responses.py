@@ -5,14 +5,23 @@ Fields may be added under `/v1`; none is taken away or changes its meaning.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, with_config
 
 from prefd.daemon.control.status import DOCUMENTED, Queue
 from prefd.daemon.jobs.states import State
+from prefd.daemon.jobs.summaries import JobSummary, LossPart, Task
 from prefd.daemon.jobs.table import Job
+from prefd.daemon.runs.claimed_spec import ClaimedSpec
+from prefd.daemon.runs.run_files import CheckpointFolder, RunFiles, RunPart
 from prefd.daemon.runs.run_folder import Progress
+
+MISSING = {404: "there is no such job"}
+"""The error of every endpoint of one job."""
+for _kind in (CheckpointFolder, ClaimedSpec, JobSummary, LossPart, RunFiles, RunPart, Task):
+    with_config(DOCUMENTED)(_kind)
 
 
 class Answer(BaseModel):
@@ -44,10 +53,19 @@ class Readable(Answer):
     """Why not, in words that go on after the path; null where it can, or where there is nothing."""
 
 
+@with_config(DOCUMENTED)
+@dataclass(frozen=True)
+class ListedJob(Job):
+    """ListedJob is a job of a list."""
+
+    summary: JobSummary | None = None
+    """Only where it is asked for."""
+
+
 class Jobs(Answer):
     """Jobs is a page of jobs."""
 
-    jobs: list[Job]
+    jobs: list[ListedJob]
     """Oldest first."""
     more: bool
     """Whether there are older ones: ask again with `before` set to the first one's id."""
@@ -137,13 +155,27 @@ class JobDocument(Answer):
     """Whether the folder was removed by hand, so that nothing in it can be told."""
 
 
+class History(Answer):
+    """History holds every state that a job has been in."""
+
+    job: int
+    phase_seconds: dict[str, float]
+    """Seconds spent in `precompute` and in `training`."""
+    history: list[HistoryLine]
+    """Oldest first."""
+
+
 class Log(Answer):
-    """Log holds the end of a job's log."""
+    """Log holds lines of a job's log."""
 
     job: int
     log: str
     """The whole file."""
     lines: list[str]
+    next: int
+    """The byte behind the last complete line: ask again with `after` set to it. Of a job that runs only such lines are told."""
+    more: bool
+    """Whether there are more already, behind the megabyte that was read: of `after` alone."""
 
 
 class Metrics(Answer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from prefd.cache.segments.durable import flush, whole_file
 from prefd.daemon.worker.errors import JobError
-from prefd.plugins.metrics import METRICS, TRAINERS_METRICS
+from prefd.plugins.metrics import METRICS, TIME, TRAINERS_METRICS
 from prefd.plugins.types import LossInput, LossOutput
 
 Sums = dict[str, mx.array]
@@ -72,9 +73,9 @@ class MetricsLog:
     path: Path
 
     def append(self, line: dict[str, float]) -> None:
-        """Append `line`, the metrics of a step."""
+        """Append `line`, the metrics of a step, and when that is."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line | {TIME: round(time.time(), 3)}) + "\n")
 
     def flush(self) -> None:
         """Flush to disk what was appended, so that a checkpoint never outlives the lines before it."""

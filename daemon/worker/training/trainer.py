@@ -20,6 +20,7 @@ from mlx.utils import tree_map
 
 from prefd.daemon.worker.data.tokens import Completion, Example, list_places
 from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite
+from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.metrics import Mean, Sums, sum_pair_metrics
@@ -49,6 +50,7 @@ class Trainer:
     seed: int = 0
     max_grad_norm: float | None = None
     start: Start = field(default_factory=Start)
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def model(self) -> nn.Module:
@@ -70,11 +72,13 @@ class Trainer:
         for index, batch in enumerate(self.batching.split(examples)):
             if index and stop is not None and stop.is_set():
                 raise Interrupted("the micro-batches")
+            batch_began = time.monotonic()
             sums, gradients = self._compute_gradients(batch, len(examples))
             gradients = tree_map(lambda gradient: gradient.astype(mx.float32), gradients)
             total = gradients if total is None else tree_map(mx.add, total, gradients)
             mx.eval(total, sums)
             mean.add(sums, len(batch))
+            self.pace.rest(time.monotonic() - batch_began, stop)
         metrics = mean.means() | {"grad_norm": measure_global_norm(total)}
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise NotFinite(
@@ -132,11 +136,13 @@ class Trainer:
             if index and stop is not None and stop.is_set():
                 self.model.train()
                 raise Interrupted("the evaluation")
+            batch_began = time.monotonic()
             sides = list_sides(batch)
             x = self._make_loss_input(drop_uncounted(self.scorer.logprobs(sides), sides), self._score_reference(sides))
             sums = sum_pair_metrics(x, self.loss(x))
             mx.eval(sums)
             mean.add(sums, len(batch))
+            self.pace.rest(time.monotonic() - batch_began, stop)
         self.model.train()
         return mean.means(EVAL)
 

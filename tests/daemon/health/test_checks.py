@@ -21,9 +21,7 @@ from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
-from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.machine import blas
-from prefd.daemon.machine.power import Battery
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.timing import Timing
 from support import homes
@@ -252,14 +250,3 @@ def test_a_mac_that_mlx_cannot_run_on_is_told(
 def test_what_to_do_on_a_mac_goes_by_metals_words(monkeypatch: pytest.MonkeyPatch, last_line: str, remedy: str) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert remedy in checks.choose_device_remedy(last_line)
-
-
-def test_what_the_machines_power_does_to_jobs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "read_battery", lambda: Battery(63.0, False))
-    monkeypatch.setattr(checks, "read_thermal_pressure", lambda: None)
-    monkeypatch.setattr(checks, "read_slept_seconds", lambda: None)
-    described = checks.describe_power(WorkerLimits(prevent_sleep=False, on_battery=40))
-    assert described == (
-        "not kept awake: worker.prevent_sleep is false; a battery at 63 %: jobs wait below 40 % (worker.on_battery); "
-        "the system does not tell whether heat slows it; nor for how long it slept"
-    )

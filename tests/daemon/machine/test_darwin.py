@@ -48,6 +48,13 @@ def test_without_an_answer_what_is_resident_is_counted(mac: Mac) -> None:
     assert 0 < memory.private_bytes(psutil.Process()) < 12_000_000_000
 
 
+@pytest.mark.parametrize(("level", "word"), [(1, ""), (2, "high"), (4, "critical"), (8, "level 8"), (None, None)])
+def test_memory_pressure_has_words(mac: Mac, level: int | None, word: str | None) -> None:
+    if level is not None:
+        mac.library.settings[b"kern.memorystatus_vm_pressure_level"] = level.to_bytes(4, sys.byteorder)
+    assert memory.read_pressure() == word
+
+
 def test_a_process_is_known_by_the_boot_and_the_seconds_since(mac: Mac) -> None:
     mac.facts[os.getpid()] = ProcessFacts(1234.5, 1)
     process = ProcessId.find(os.getpid())

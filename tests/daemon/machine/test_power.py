@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from prefd.daemon.machine import darwin, power
-from support.fake_libsystem import FakeLibrary, find_here
+from prefd.daemon.machine import power
 
 
 def have_battery(monkeypatch: pytest.MonkeyPatch, percent: float, plugged: bool | None) -> None:
@@ -54,13 +53,27 @@ def test_linux_tells_slept_time_too() -> None:
     assert (power.read_slept_seconds() or 0.0) >= 0
 
 
-@pytest.mark.parametrize(("level", "word"), [(0, ""), (2, "heavy"), (9, "level 9"), (None, None)])
-def test_thermal_pressure_has_macos_words(monkeypatch: pytest.MonkeyPatch, level: int | None, word: str | None) -> None:
-    library = FakeLibrary(find_here)
-    library.thermal_level = level
+@pytest.mark.parametrize(
+    ("printed", "low"),
+    [
+        ("Currently in use:\n standby              1\n lowpowermode         1\n sleep                1\n", True),
+        ("Currently in use:\n lowpowermode         0\n", False),
+        ("Currently in use:\n powermode            1\n", True),
+        ("Currently in use:\n powermode            2\n", False),
+        ("Currently in use:\n sleep                1\n", None),
+    ],
+)
+def test_low_power_mode_is_read_from_pmset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, low: bool | None
+) -> None:
+    program = tmp_path / "pmset"
+    program.write_text(f"#!/bin/sh\n[ \"$1\" = -g ] && cat <<'END'\n{printed}END\n")
+    program.chmod(0o755)
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(darwin, "load_library", lambda: library)
-    assert power.read_thermal_pressure() == word
+    monkeypatch.setattr(power, "PMSET", program)
+    assert power.is_low_power() is low
+    monkeypatch.setattr(power, "PMSET", tmp_path / "none")
+    assert power.is_low_power() is None
 
 
 def test_a_mac_is_kept_awake_and_its_display_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,15 +6,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from prefd.daemon.machine import memory
+from prefd.daemon.queue import memory_watch
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.specs.memory_advice import suggest_savings
 from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.timing import USUAL
 from support.running_daemon import Place, process
 
 
@@ -44,6 +47,30 @@ def test_a_kill_with_hardly_any_memory_free_is_probably_the_systems() -> None:
     said = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3.00 GB at most"
     assert (watch.verdict(-signal.SIGKILL, "") or "").startswith(said)
     assert watch.verdict(-signal.SIGTERM, "") is None
+
+
+def test_a_kill_after_macos_called_memory_critical_is_probably_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = MemoryWatch(os.getpid())
+    monkeypatch.setattr(memory_watch, "read_pressure", lambda: "critical")
+    watch.look()
+    assert "macOS called its pressure critical" in (watch.verdict(-signal.SIGKILL, "") or "")
+    assert watch.verdict(-signal.SIGTERM, "") is None
+
+
+@pytest.mark.parametrize(
+    ("share", "pressures", "must_stop"), [(0.6, "ccc", True), (0.4, "ccc", False), (0.6, "c-cc", False)]
+)
+def test_a_worker_that_holds_most_of_a_mac_is_stopped_before_the_mac_ends_it(
+    monkeypatch: pytest.MonkeyPatch, share: float, pressures: str, must_stop: bool
+) -> None:
+    total = psutil.virtual_memory().total
+    monkeypatch.setattr(memory_watch, "private_bytes", lambda _: int(share * total))
+    answers = iter(pressures)
+    monkeypatch.setattr(memory_watch, "read_pressure", lambda: "critical" if next(answers) == "c" else "high")
+    watch = MemoryWatch(os.getpid(), timing=replace(USUAL, memory_look=0.0))
+    for _ in pressures:
+        watch.look()
+    assert watch.must_stop == must_stop
 
 
 def test_the_counts_of_the_system_and_of_both_kinds_of_group_are_read(

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from prefd.daemon.home.worker_limits import WorkerLimits
+from prefd.daemon.machine import heat
 from prefd.daemon.queue import wakefulness
 from prefd.daemon.queue.wakefulness import keep_awake
 from support.fake_worker import wait_for
@@ -104,6 +105,27 @@ def test_on_a_low_battery_a_job_stops_waits_and_goes_on_when_it_is_plugged_in(
         wait_for(lambda: "at 39 %" in str(client.status().queue.waits_for))
         assert client.status().power.battery_percent == 39.0
         battery[0] = SimpleNamespace(percent=39.0, power_plugged=True)
+        wait_for(lambda: place.jobs()[0].state != "queued")
+        client.act("cancel", 1)
+        place.wait_for("cancelled")
+
+
+def test_a_mac_that_is_too_hot_stops_a_job_and_lets_it_go_on_when_it_has_cooled(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = [1]
+    monkeypatch.setattr(heat, "read_thermal_level", lambda: level[0])
+    config = QUICK.model_copy(update={"worker": WorkerLimits(pause_on_heat=True)})
+    with place.daemon(config) as client:
+        place.drop("slow.yaml", name="slow")
+        wait_for(lambda: [job.state for job in place.jobs()] == ["queued"])
+        assert "thermal pressure moderate" in str(client.status().queue.waits_for)
+        level[0] = 0
+        wait_for(lambda: place.jobs()[0].state in ("precomputing", "training"))
+        level[0] = 2
+        wait_for(lambda: place.jobs()[0].state == "queued")
+        assert "thermal pressure heavy" in place.jobs()[0].reason
+        level[0] = 0
         wait_for(lambda: place.jobs()[0].state != "queued")
         client.act("cancel", 1)
         place.wait_for("cancelled")

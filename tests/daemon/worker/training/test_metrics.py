@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,10 @@ def test_lines_past_a_step_and_cut_ones_go(tmp_path: Path) -> None:
     log.truncate_after(3)
     assert [json.loads(line)["step"] for line in log.path.read_text().splitlines()] == [1, 2, 3]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_each_line_says_when_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    monkeypatch.setattr(time, "time", lambda: 1763794998.12345)
+    log.append({"step": 1, "loss": 0.5})
+    assert json.loads(log.path.read_text()) == {"step": 1, "loss": 0.5, "time": 1763794998.123}

@@ -19,7 +19,7 @@ from support.jobs_on_disk import adapter_digest, finished, job, make_job, metric
 EIGHT = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop"]
 STEP_0 = {"sigmoid": math.log(2), "dpop": math.log(2), "hinge": 1.0, "ipo": 25.0}
 NAMES = {
-    "step", "epoch", "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
+    "step", "epoch", "time", "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
     "logps/chosen", "logps/rejected", "grad_norm", "learning_rate", "tokens_per_second", "peak_memory_gb",
 }  # fmt: skip
 

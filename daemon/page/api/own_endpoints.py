@@ -1,0 +1,14 @@
+"""`list_own_endpoints` lists all that the page's process serves beside what the daemon serves too."""
+
+from __future__ import annotations
+
+from prefd.daemon.control.api.endpoint import Endpoint
+from prefd.daemon.home.layout import Home
+from prefd.daemon.page.api import looks, series
+from prefd.daemon.page.series.kept_columns import KeptColumns
+from prefd.daemon.worker_tasks.look_child import LookChild
+
+
+def list_own_endpoints(home: Home) -> list[Endpoint]:
+    """Lists the endpoints under /v1 of the page's process alone."""
+    return [*series.list_endpoints(home, KeptColumns()), *looks.list_endpoints(home, LookChild(home))]

@@ -1,0 +1,113 @@
+"""`serve_page` is the process of `prefd web`: it binds its address, writes down where it is, and answers until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from prefd.daemon.control.api.events import Hub
+from prefd.daemon.control.connection import Connection, make_limits
+from prefd.daemon.control.server import serve_app
+from prefd.daemon.home.identity import describe_loss, read_folder_id
+from prefd.daemon.home.layout import Home
+from prefd.daemon.home.page_record import PageRecord, forget_token, hold_page, write_page_record
+from prefd.daemon.page.addresses import list_hosts
+from prefd.daemon.page.app import make_page
+from prefd.daemon.page.listening import PortTaken, bind_page
+from prefd.daemon.page.shell import read_shell
+from prefd.daemon.timing import USUAL, Timing
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """PageSettings says where the page is served, and by which further names a browser may ask for it."""
+
+    host: str
+    port: int
+    allowed_hosts: Sequence[str] = ()
+
+
+class PageConnection(Connection):
+    """PageConnection is bounded as one to the control socket is. TCP does not tell which user is at its other end: the token does."""
+
+    def describe_stranger(self, transport: asyncio.Transport) -> str | None:
+        """Names nobody."""
+        return None
+
+
+def serve_page(
+    home: Home,
+    settings: PageSettings,
+    announce: Callable[[PageRecord], None],
+    supervised: bool = False,
+    timing: Timing = USUAL,
+) -> None:
+    """Serve the home's page until SIGINT or SIGTERM; where it is `supervised`, until whoever started it closes its input too.
+
+    `announce` is called once it listens. Raises PageMissing, PageServedAlready, PortTaken, BadAddress.
+    """
+    read_shell()  # first of all: without a page there is nothing to serve
+    list_hosts(settings.host, settings.port, settings.allowed_hosts)
+    with hold_page(home):
+        try:
+            listener = bind_page(settings.host, settings.port)
+        except PortTaken as error:
+            if error.is_foreign:
+                forget_token(home)
+            raise
+        with listener:
+            port = listener.getsockname()[1]  # another than was asked for, where that was 0
+            record = write_page_record(home, settings.host, port)
+            hub = Hub(home, timing)
+            app = make_page(home, hub, record.token, list_hosts(settings.host, port, settings.allowed_hosts))
+
+            async def run() -> None:
+                serving = asyncio.ensure_future(serve_app(app, hub, listener, make_limits(timing, PageConnection)))
+                _stop_on_signals(serving)
+                if supervised:
+                    _stop_at_end_of_input(serving)
+                watching = asyncio.ensure_future(_stop_when_home_is_lost(home, serving, timing))
+                announce(record)
+                try:
+                    with suppress(asyncio.CancelledError):  # it was told to stop
+                        await serving
+                finally:
+                    watching.cancel()
+
+            asyncio.run(run())
+
+
+def _stop_on_signals(serving: asyncio.Future[None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, serving.cancel)
+
+
+def _stop_at_end_of_input(serving: asyncio.Future[None]) -> None:
+    """Stop when the other end of the input is closed: the daemon that started this process has ended, however it did."""
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            serving.cancel()
+
+    loop.add_reader(descriptor, read)
+
+
+async def _stop_when_home_is_lost(home: Home, serving: asyncio.Future[None], timing: Timing) -> None:
+    """Stop when the home has gone away: nothing could be read or changed."""
+    folder = read_folder_id(home.root)
+    while (lost := describe_loss(home.root, folder)) is None:
+        await asyncio.sleep(timing.home_look)
+    log.error("%s; the page ends", lost)
+    serving.cancel()

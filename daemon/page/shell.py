@@ -1,0 +1,71 @@
+"""The shell is the one document of the page, for every address in it, and its hashed scripts and styles. It holds no secret.
+
+Both are made by `make page`, or by pip when it builds prefd, and lie in `static/`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from prefd.daemon.errors import PrefdError
+from prefd.daemon.page.headers import make_policy
+
+STATIC = Path(__file__).parent / "static"
+NONCE = "__NONCE__"
+"""What stands in the shell where the nonce of its styles belongs."""
+FOR_EVER = "public, max-age=31536000, immutable"
+"""A file whose name holds a hash of its content never changes."""
+
+
+class PageMissing(PrefdError):
+    """prefd was installed without its page; the message says how to get it."""
+
+    http_status = 503
+
+    def __init__(self, static: Path = STATIC) -> None:
+        super().__init__(
+            f"prefd was installed without its page: there is no {static / 'index.html'}. In a checkout `make page` builds "
+            "it; elsewhere install prefd again where npm's registry can be reached, or from a built wheel"
+        )
+
+
+class HashedFiles(StaticFiles):
+    """HashedFiles serves files that never change under their names."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Answers with a file, to be kept."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Cache-Control"] = FOR_EVER
+        return response
+
+
+def read_shell(static: Path = STATIC) -> str:
+    """Reads the shell. Raises PageMissing where the page was not built."""
+    try:
+        return (static / "index.html").read_text(encoding="utf-8")
+    except OSError:
+        raise PageMissing(static) from None
+
+
+def make_shell(static: Path = STATIC) -> Starlette:
+    """Builds the application that serves the shell on every path, and its files under /assets. Raises PageMissing."""
+    text = read_shell(static)
+
+    async def shell(request: Request) -> Response:
+        nonce = secrets.token_urlsafe(16)
+        policy = {"Content-Security-Policy": make_policy(nonce), "Cache-Control": "no-cache"}
+        return HTMLResponse(text.replace(NONCE, nonce), headers=policy)
+
+    files = HashedFiles(directory=static / "assets")
+    return Starlette(routes=[Mount("/assets", files), Route("/{path:path}", shell, methods=["GET"])])

@@ -1,0 +1,114 @@
+"""MetricsSketch is the course of a run in a few numbers, of which only what was added since is read again.
+
+It is for lists of jobs: of a line of training nothing but its loss is looked at, by a pattern, which is twenty times as fast as
+parsing it. What it keeps does not grow with the run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from prefd.daemon.runs.run_folder import is_evaluation, parse_row
+from prefd.plugins.metrics import EVAL
+
+BLOCK = 1 << 20
+MOST_MEANS = 48
+LOSS = re.compile(rb'"loss": ?(-?[0-9.eE+-]+)')
+MARK = f'"{EVAL}'.encode()
+"""The bytes that each row of an evaluation holds, and hardly any other."""
+
+
+class Means:
+    """Means holds at most MOST_MEANS means of equally many values each; where that is too few, two become one."""
+
+    def __init__(self) -> None:
+        self.width = 1
+        """How many values a mean is of."""
+        self._sums: list[float] = []
+        self._last = 0
+        """How many values the last sum has."""
+
+    def __len__(self) -> int:
+        return max(len(self._sums) - 1, 0) * self.width + self._last
+
+    def extend(self, values: Iterable[float]) -> None:
+        """Add values, in their order."""
+        for value in values:
+            if self._sums and self._last < self.width:
+                self._sums[-1] += value
+                self._last += 1
+            else:
+                if len(self._sums) == MOST_MEANS:
+                    self._sums = [sum(self._sums[index : index + 2]) for index in range(0, MOST_MEANS, 2)]
+                    self.width *= 2
+                self._sums.append(value)
+                self._last = 1
+
+    def list(self) -> list[float]:
+        """Return the means, to 6 digits; the last is of the values that there are."""
+        counts = [self.width] * (len(self._sums) - 1) + [self._last]
+        return [float(f"{total / count:.6g}") for total, count in zip(self._sums, counts)]
+
+
+class MetricsSketch:
+    """MetricsSketch is what is known of one metrics.jsonl. Used from one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._forget(0)
+
+    def _forget(self, inode: int) -> None:
+        self.losses = Means()
+        self.last: dict[str, Any] | None = None
+        """The newest row of training."""
+        self.evaluation: dict[str, Any] | None = None
+        """The newest row of an evaluation."""
+        self._inode, self._offset = inode, 0
+
+    def update(self) -> None:
+        """Read what was added to the file. One that was replaced or cut back is read anew; one that is gone has nothing."""
+        try:
+            info = os.stat(self.path)
+            if info.st_ino != self._inode or info.st_size < self._offset:
+                self._forget(info.st_ino)
+            if info.st_size > self._offset:
+                with self.path.open("rb") as file:
+                    file.seek(self._offset)
+                    for lines in read_line_blocks(file, BLOCK):
+                        self._offset += len(lines)
+                        self._take(lines)
+        except OSError:
+            self._forget(0)
+
+    def _take(self, lines: bytes) -> None:
+        self.losses.extend(map(float, LOSS.findall(lines)))
+        self.last = _find_last(lines, evaluations=False) or self.last
+        if MARK in lines:
+            self.evaluation = _find_last(lines, evaluations=True) or self.evaluation
+
+
+def _find_last(lines: bytes, evaluations: bool) -> dict[str, Any] | None:
+    """Find the last row of one kind in complete lines."""
+    end = len(lines)
+    while end > 0:
+        begin = lines.rfind(b"\n", 0, end - 1) + 1
+        line = lines[begin:end]
+        if (MARK in line) == evaluations and (row := parse_row(line)) is not None and is_evaluation(row) == evaluations:
+            return row
+        end = begin
+    return None
+
+
+def read_line_blocks(file: BinaryIO, block: int) -> Iterator[bytes]:
+    """Yield the complete lines of what follows in a file, about `block` bytes at a time."""
+    rest = b""
+    while data := file.read(block):
+        text = rest + data
+        end = text.rfind(b"\n") + 1
+        rest = text[end:]
+        if end:
+            yield text[:end]
