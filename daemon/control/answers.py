@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from prefd.daemon.control.api.responses import Acted, Queued
     from prefd.daemon.control.status import Status
+    from prefd.daemon.jobs.event_kinds import EventData
     from prefd.daemon.jobs.job import Job
 
 T = TypeVar("T")
@@ -58,6 +59,14 @@ def parse_edited(document: Mapping[str, Any]) -> list[Job]:
     from prefd.daemon.control.api.responses import Edited
 
     return _parse(Edited, document, "answer").jobs
+
+
+def parse_event(kind: str, document: Mapping[str, Any]) -> EventData | None:
+    """Parses an event; None for a kind that this prefd does not know. Raises ControlError as `parse_status` does."""
+    from prefd.daemon.jobs.event_kinds import KINDS
+
+    event = KINDS.get(kind)
+    return None if event is None else _parse(event, document, f"{kind} event")
 
 
 def _make_parser(kind: type[T]) -> TypeAdapter[T]:

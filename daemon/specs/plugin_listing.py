@@ -1,8 +1,8 @@
 """`list_plugins` asks a child for every loss and every plugin, and finds the plugins that end or hang the child.
 
-The child says which plugin it begins with before it imports it. When it dies, or says nothing for PLUGIN_SECONDS, that plugin
-is the culprit: it is named, and another child lists the rest without it. So each culprit costs one more child, and no plugin
-costs another one's losses. A child that fails before it has begun with any plugin shows that no worker can run here.
+The child says which plugin it begins with before it imports it. When it dies, or says nothing for
+`Timing.plugin_import`, that plugin is the culprit: it is named, and another child lists the rest without it. So each culprit
+costs one more child, and no plugin costs another one's losses. A child that fails before it has begun with any plugin shows that no worker can run here.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import UTF8_STREAMS, describe_exit, find_last_words, signal_group
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
-START_SECONDS = 120.0
-"""For MLX, and prefd's own plugins, to be imported from a cold disk."""
-PLUGIN_SECONDS = 12.0
-"""For any other plugin to be imported and to register what it brings."""
 TRIES = 3
 """A child that was killed (for its memory, say) has shown nothing wrong with the plugins: it is asked again, so often in all."""
 LOOK_SECONDS = 0.2
@@ -41,8 +38,8 @@ class ChildEnd:
     """The catalogue, or the error, as it printed it; None where it printed neither."""
     begun: str | None = None
     """The key of the plugin that it had begun with last, prefd's own excepted."""
-    overdue: bool = False
-    """Whether it was killed because it took too long."""
+    overdue: float | None = None
+    """The seconds of silence after which it was killed; None where it was not."""
     returncode: int | None = 0
     """None of one that has closed its output and goes on."""
     output: bytes = b""
@@ -52,8 +49,8 @@ class ChildEnd:
     @property
     def cause(self) -> str:
         """Say how it ended, in words, for the plugin that it had begun with."""
-        if self.overdue:
-            return f"importing it takes longer than {PLUGIN_SECONDS:g} s: does it hang?"
+        if self.overdue is not None:
+            return f"importing it takes longer than {self.overdue:g} s: does it hang?"
         if self.returncode is None:
             return "it ends the process that imports it, or closes its output"
         return f"it ends the process that imports it ({describe_exit(self.returncode)})"
@@ -64,32 +61,39 @@ class ChildEnd:
         return find_last_words(self.stderr.decode("utf-8", "replace")) or "it said nothing"
 
 
-def list_plugins(command: Sequence[str], settings: HandedSettings, cancelled: threading.Event | None = None) -> Any:
+def list_plugins(
+    command: Sequence[str],
+    settings: HandedSettings,
+    cancelled: threading.Event | None = None,
+    timing: Timing = USUAL,
+) -> Any:
     """Return the catalogue as the child prints it. Raises CatalogError where none can be had, or once `cancelled` is set.
 
     `command`: that of the child.
     """
     excluded, kills = dict(settings.excluded), 0
     while True:
-        end = run_child(command, replace(settings, excluded=excluded), cancelled or threading.Event())
+        end = run_child(command, replace(settings, excluded=excluded), cancelled or threading.Event(), timing)
         if isinstance(end.answer, dict) and "error" in end.answer:
             raise CatalogError(str(end.answer["error"]))
         if end.answer is not None:
             return end.answer
-        if end.returncode == -signal.SIGKILL and not end.overdue and (kills := kills + 1) < TRIES:
+        if end.returncode == -signal.SIGKILL and end.overdue is None and (kills := kills + 1) < TRIES:
             continue
         if end.begun is not None and end.begun not in excluded:
             excluded[end.begun], kills = end.cause, 0
             continue
-        if end.overdue:
-            raise CatalogError(f"listing the plugins took longer than {START_SECONDS:g} s: does one hang?")
+        if end.overdue is not None:
+            raise CatalogError(f"listing the plugins took longer than {end.overdue:g} s: does one hang?")
         if end.returncode:
             raise CatalogError(f"listing the plugins failed ({describe_exit(end.returncode)}): {end.last_words}")
         text = end.output.decode("utf-8", "replace").strip()
         raise CatalogError(f"listing the plugins gave no JSON: {clip(text, 200)!r}: does one print?")
 
 
-def run_child(command: Sequence[str], settings: HandedSettings, cancelled: threading.Event) -> ChildEnd:
+def run_child(
+    command: Sequence[str], settings: HandedSettings, cancelled: threading.Event, timing: Timing = USUAL
+) -> ChildEnd:
     """Run one child to its answer or its end; none of it is left afterwards. Raises CatalogError."""
     try:
         child = subprocess.Popen(
@@ -104,7 +108,7 @@ def run_child(command: Sequence[str], settings: HandedSettings, cancelled: threa
         raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from error
     with child:
         try:
-            return _Listener(child).listen(cancelled)
+            return _Listener(child, timing).listen(cancelled)
         finally:
             signal_group(child.pid, signal.SIGKILL)
             child.kill()  # where the group is not there yet
@@ -113,10 +117,11 @@ def run_child(command: Sequence[str], settings: HandedSettings, cancelled: threa
 class _Listener:
     """Reads what a listing child says, until it has answered or ended, or is overdue."""
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], timing: Timing) -> None:
         self.child = child
+        self.timing = timing
         self.end = ChildEnd()
-        self._deadline = time.monotonic() + START_SECONDS
+        self._grant(timing.plugin_start)
         self._rest = b""
 
     def listen(self, cancelled: threading.Event) -> ChildEnd:
@@ -131,7 +136,7 @@ class _Listener:
                 if cancelled.is_set():
                     raise CatalogError("listing the plugins was broken off")
                 if time.monotonic() > self._deadline:
-                    self.end.overdue = True
+                    self.end.overdue = self._granted
                     return self.end
                 for key, _ in selector.select(LOOK_SECONDS):
                     if data := os.read(key.fd, 65536):
@@ -143,6 +148,11 @@ class _Listener:
         if self.end.answer is None:
             self._read_end()
         return self.end
+
+    def _grant(self, seconds: float) -> None:
+        """Give the child so many seconds from now on until it says something more."""
+        self._granted = seconds
+        self._deadline = time.monotonic() + seconds
 
     def _take_stderr(self, data: bytes) -> None:
         self.end.stderr = (self.end.stderr + data)[-TAIL_BYTES:]
@@ -161,7 +171,7 @@ class _Listener:
             return
         if isinstance(value, dict) and "begin" in value:
             self.end.begun = value["begin"]
-            self._deadline = time.monotonic() + (START_SECONDS if self.end.begun is None else PLUGIN_SECONDS)
+            self._grant(self.timing.plugin_start if self.end.begun is None else self.timing.plugin_import)
         else:
             self.end.answer = value
 

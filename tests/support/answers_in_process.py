@@ -17,6 +17,7 @@ from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.specs import plugin_listing
 from prefd.daemon.specs.plugin_listing import ChildEnd
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker.__main__ import ANSWERS, main
 
 
@@ -42,9 +43,11 @@ def answer_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", run)
     real_listing = plugin_listing.run_child
 
-    def list_here(command: Sequence[str], settings: HandedSettings, cancelled: threading.Event) -> ChildEnd:
+    def list_here(
+        command: Sequence[str], settings: HandedSettings, cancelled: threading.Event, timing: Timing = USUAL
+    ) -> ChildEnd:
         if tuple(command[: len(WORKER)]) != WORKER:
-            return real_listing(command, settings, cancelled)
+            return real_listing(command, settings, cancelled, timing)
         with monkeypatch.context() as patch, redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
             for name, value in settings.environment().items():
                 patch.setenv(name, value)
