@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from prefd.daemon.control.api.responses import Acted
+from prefd.daemon.control.answers import Acted
 from prefd.daemon.control.server import listening, serve_control
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home.layout import Home

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prefd.daemon.control.api.responses import Acted
+from prefd.daemon.control.answers import Acted
 from prefd.daemon.control.status import Status
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home

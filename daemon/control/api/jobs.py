@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
+from prefd.daemon.control.answers import Queued
 from prefd.daemon.control.api import job_files, job_list, responses
 from prefd.daemon.control.api.endpoint import (
     Controlled,
@@ -63,7 +64,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             "/v1/jobs",
             "Hand in a spec: checked as a dropped file is, and queued before the answer",
             submit,
-            responses.Queued,
+            Queued,
             status=202,
             query=PostedSpecQuery,
             body=MEDIA,

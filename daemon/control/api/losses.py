@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Refusal, respond
-from prefd.daemon.control.api.responses import Answer
-from prefd.daemon.control.status import DOCUMENTED
+from prefd.daemon.control.api.responses import DOCUMENTED, Answer
 from prefd.daemon.specs.catalog import LossInfo, PluginInfo
 from prefd.daemon.text.unknown_losses import explain_unknown_loss
 
