@@ -92,6 +92,17 @@ class Power(StatusPart):
     """How short of memory it is: high, critical; empty for not at all."""
 
 
+class PageHealth(StatusPart):
+    """PageHealth says where the daemon has the page served."""
+
+    address: str | None
+    """Where a browser on this machine finds it; null while it is not served."""
+    pid: int | None
+    """Its process."""
+    error: str | None
+    """Why it is not served, or why it last was not."""
+
+
 class Status(StatusPart):
     """Status says what the daemon does now."""
 
@@ -121,6 +132,8 @@ class Status(StatusPart):
     """The versions that were installed when the daemon started, of prefd and the model libraries."""
     memory_rss_bytes: int
     power: Power = Power()
+    page: PageHealth | None = None
+    """The page that this daemon serves; null where it was not asked to."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns every field, as plain JSON values."""

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from prefd.daemon.page.shell import STATIC
+from prefd.daemon.home.page_files import STATIC
 from support.contrib_module import build_wheel, load
 from support.paths import ROOT
 
